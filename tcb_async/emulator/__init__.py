@@ -1,0 +1,1 @@
+"""WeChat's side of the wire in one process, with faults."""

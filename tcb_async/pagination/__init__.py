@@ -1,0 +1,1 @@
+"""Walk an offset/limit list completely; knows no HTTP and no WeChat."""

@@ -1,0 +1,1 @@
+"""Who may call: access tokens that look after themselves."""
