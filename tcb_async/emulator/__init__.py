@@ -1,1 +1,23 @@
-"""WeChat's side of the wire in one process, with faults."""
+"""WeChat's side of the wire in one process, with faults.
+
+Rule: it shares no code with the client, so that a field misread once cannot pass on both sides.
+
+The API is provisional: it may change in a minor release.
+"""
+
+from tcb_async.emulator.catalogue import FAULTS
+from tcb_async.emulator.clock import EmulatorClock
+from tcb_async.emulator.emulator import Emulator
+from tcb_async.emulator.environments import DeployedFunction
+from tcb_async.emulator.faults import Fault
+from tcb_async.emulator.journal import RecordedRequest, token_id
+
+__all__ = [
+    "FAULTS",
+    "DeployedFunction",
+    "Emulator",
+    "EmulatorClock",
+    "Fault",
+    "RecordedRequest",
+    "token_id",
+]

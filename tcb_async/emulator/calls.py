@@ -1,0 +1,89 @@
+"""One call as an endpoint sees it. Rule: whatever the bytes, an endpoint answers or refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tcb_async.emulator.errcodes import (
+    BROKEN_BODY,
+    EMPTY_BODY,
+    MISSING_PARAMETER,
+    NEEDS_POST,
+    Refused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def decode_object(raw: bytes) -> dict[str, object] | None:
+    """The JSON object that the bytes spell, or None if they spell none."""
+    try:
+        value: object = json.loads(raw.decode())
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@attrs.frozen
+class Call:
+    """A request that came in whole.
+
+    Attributes:
+        method: Such as ``POST``.
+        query: The parameters behind the question mark.
+        raw: The body's bytes.
+        body: The JSON object that they spell, or None.
+        ip: Where it came from.
+    """
+
+    method: str
+    query: Mapping[str, str] = attrs.field(repr=False)
+    raw: bytes = attrs.field(repr=False)
+    body: dict[str, object] | None = attrs.field(repr=False)
+    ip: str
+
+    def posted(self) -> dict[str, object]:
+        """The object that was posted.
+
+        Raises:
+            Refused: 43002 for another method, 44002 without a body, 47001 for anything else.
+        """
+        if self.method != "POST":
+            raise Refused(NEEDS_POST)
+        if not self.raw:
+            raise Refused(EMPTY_BODY)
+        if self.body is None:
+            raise Refused(BROKEN_BODY)
+        return self.body
+
+
+def text_in(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMETER) -> str:
+    """A text that must be there.
+
+    Raises:
+        Refused: ``missing`` if it is not there, null or empty; 47001 if it is no text.
+    """
+    value = body.get(key)
+    if value is None or value == "":
+        raise Refused(missing)
+    if not isinstance(value, str):
+        raise Refused(BROKEN_BODY)
+    return value
+
+
+def integer_in(body: Mapping[str, object], key: str) -> int:
+    """A whole number that must be there.
+
+    Raises:
+        Refused: 40101 if it is not there or null, 47001 if it is no whole number.
+    """
+    value = body.get(key)
+    if value is None:
+        raise Refused(MISSING_PARAMETER)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Refused(BROKEN_BODY)
+    return value

@@ -1,0 +1,204 @@
+"""``Emulator``: what a test or a terminal holds. Rule: one class, wired from the rooms below it."""
+
+from __future__ import annotations
+
+import math
+
+from tcb_async.emulator.calls import Call, integer_in, text_in
+from tcb_async.emulator.clock import EmulatorClock
+from tcb_async.emulator.environments import DeployedFunction, Environments, Order
+from tcb_async.emulator.errcodes import BAD_ARGUMENT, NEEDS_POST, Refused
+from tcb_async.emulator.server import EmulatorServer
+from tcb_async.emulator.tokens import AccessTokens
+
+_OWN_APPID = "wx0000000000000000"
+
+
+class Emulator(EmulatorServer):
+    """A WeChat server in this process, on a real socket.
+
+    ::
+
+        async with Emulator() as emulator:
+            emulator.deploy("test-777bb9", count=57)
+            ...  # ask emulator.url, with emulator.token
+
+    Args:
+        host: The address to listen on.
+        port: The port; 0 for any that is free.
+        clock: Its clock. A clock with a start stands still until it is advanced.
+        latency: Seconds before each answer.
+        jitter: At most so many seconds more, at random.
+        max_limit: The most rows on a page; None for no bound.
+        reject_over_limit: Answer 40097 to a ``limit`` beyond it, instead of fewer rows.
+        capacity: How many requests it bears at once; None for no bound.
+        order: ``"added"`` lists functions in the order of deployment, and an update leaves a
+            function where it is. ``"newest_first"`` deploys to the head, and an update lifts a
+            function to the head.
+        content_type: What replies are sent as.
+        keep_requests: How many requests are remembered.
+        seed: Where chance (jitter, ``busy_rate``, request ids) begins. Tokens are always random.
+
+    Attributes:
+        max_limit: As above; it may be changed at any time, like ``latency``, ``jitter``,
+            ``capacity``, ``content_type``, ``reject_over_limit`` and ``busy_rate``.
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: EmulatorClock | None = None,
+        latency: float = 0.0,
+        jitter: float = 0.0,
+        max_limit: int | None = None,
+        reject_over_limit: bool = False,
+        capacity: int | None = None,
+        order: Order = "added",
+        content_type: str = "application/json; encoding=utf-8",
+        keep_requests: int = 10_000,
+        seed: int = 0,
+    ) -> None:
+        clock = clock or EmulatorClock()
+        super().__init__(host=host, port=port, clock=clock, keep_requests=keep_requests, seed=seed)
+        self.latency = latency
+        self.jitter = jitter
+        self.capacity = capacity
+        self.content_type = content_type
+        self.max_limit = max_limit
+        self.reject_over_limit = reject_over_limit
+        self._environments = Environments(clock, order)
+        self._tokens = AccessTokens(clock)
+        self._token = self.issue_token()
+        self._endpoints["/tcb/listfunctions"] = self._list_functions
+
+    def __repr__(self) -> str:
+        where = f"{self._host}:{self._port}" if self._runner else "closed"
+        return (
+            f"<Emulator {where}, {len(self._environments)} environments, "
+            f"{self._journal.total} requests, {self.in_flight} in flight>"
+        )
+
+    @property
+    def token(self) -> str:
+        """An access token that is accepted now: another one once the last was expired."""
+        try:
+            self._tokens.owner(self._token)
+        except Refused:
+            self._token = self.issue_token()
+        return self._token
+
+    def issue_token(self, *, life: float = math.inf) -> str:
+        """One more access token, as for another merchant.
+
+        Args:
+            life: Seconds until it expires.
+        """
+        return self._tokens.issue(_OWN_APPID, life)
+
+    def expire_tokens(self) -> None:
+        """Let every access token that was handed out expire now (42001)."""
+        self._tokens.expire()
+
+    def revoke(self, token: str) -> None:
+        """Refuse a token from now on (40001), as if another had taken its place.
+
+        Raises:
+            KeyError: If the token was never handed out here.
+        """
+        self._tokens.replace(token, grace=0.0)
+
+    def deploy(  # noqa: PLR0913 - the fields of a row
+        self,
+        env: str,
+        name: str | None = None,
+        *,
+        count: int = 1,
+        runtime: str | None = "Nodejs16.13",
+        status: str = "Active",
+        index: int | None = None,
+        add_time: str | None = None,
+        mod_time: str | None = None,
+    ) -> tuple[DeployedFunction, ...]:
+        """Deploy functions; the environment begins with the first, or with ``count=0``.
+
+        Args:
+            env: The environment's id.
+            name: The function's name; None makes one up (``fn-0001``), never one used before.
+            count: How many to deploy.
+            runtime: Such as ``Python3.10``; None is sent as null.
+            status: Such as ``Active``.
+            index: At which row to insert; None for the place that ``order`` gives.
+            add_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
+            mod_time: Likewise; None for ``add_time``.
+
+        Returns:
+            What was deployed.
+
+        Raises:
+            ValueError: If the name is taken, or a count or time makes no sense.
+        """
+        return self._environments.deploy(
+            env,
+            name,
+            count=count,
+            runtime=runtime,
+            status=status,
+            index=index,
+            add_time=add_time,
+            mod_time=mod_time,
+        )
+
+    def delete(self, env: str, name: str) -> None:
+        """Delete a function.
+
+        Raises:
+            ValueError: If there is no such environment or function.
+        """
+        self._environments.delete(env, name)
+
+    def update(
+        self, env: str, name: str, *, status: str | None = None, runtime: str | None = None
+    ) -> DeployedFunction:
+        """Update a function: its ``mod_time`` becomes now, and at least a second later than it was.
+
+        Args:
+            env: The environment's id.
+            name: The function's name.
+            status: Its new status; None leaves it.
+            runtime: Its new runtime; None leaves it.
+
+        Returns:
+            The function as it is listed from now on.
+
+        Raises:
+            ValueError: If there is no such environment or function.
+        """
+        return self._environments.update(env, name, status=status, runtime=runtime)
+
+    def functions(self, env: str) -> tuple[DeployedFunction, ...]:
+        """What is deployed now, in the order of the list.
+
+        Raises:
+            ValueError: If there is no such environment.
+        """
+        return self._environments.functions(env)
+
+    def _list_functions(self, call: Call) -> bytes:
+        if call.method != "POST":
+            raise Refused(NEEDS_POST)
+        self._tokens.owner(call.query.get("access_token"))
+        body = call.posted()
+        env, limit, offset = (
+            text_in(body, "env"),
+            integer_in(body, "limit"),
+            integer_in(body, "offset"),
+        )
+        if limit < 0 or offset < 0:
+            raise Refused(BAD_ARGUMENT)
+        if self.max_limit is not None and limit > self.max_limit:
+            if self.reject_over_limit:
+                raise Refused(BAD_ARGUMENT)
+            limit = self.max_limit
+        return self._environments.page(env, offset, limit)

@@ -1,0 +1,256 @@
+"""What can go wrong with one request. Rule: a fault is a value; a script decides who meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gzip
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+
+import attrs
+from aiohttp import web
+
+from tcb_async.emulator.errcodes import BUSY, ERRMSG
+
+_LINGER_NOT = struct.pack("ii", 1, 0)
+_HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+
+
+@attrs.frozen
+class Reply:
+    """What an endpoint says: bytes, and the errcode that they carry."""
+
+    errcode: int
+    body: bytes
+
+
+@attrs.define
+class Exchange:
+    """One request under way, as a fault meets it.
+
+    Attributes:
+        request: The request, read to its end.
+        answer: Makes the honest reply.
+        refuse: Makes the reply for an errcode and its errmsg.
+        content_type: What an honest reply is sent as.
+        errcode: What was answered, once ``send`` has been called.
+        fault: The name of the fault that it met, if it met one.
+    """
+
+    request: web.Request
+    answer: Callable[[], Reply]
+    refuse: Callable[[int, str], Reply]
+    content_type: str
+    errcode: int | None = None
+    fault: str | None = None
+
+    def send(self, reply: Reply) -> web.Response:
+        """A reply as WeChat sends it: HTTP 200, whatever the errcode."""
+        self.errcode = reply.errcode
+        return web.Response(body=reply.body, headers={"Content-Type": self.content_type})
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection, for those who write to it themselves.
+
+        Raises:
+            ConnectionError: If the client has gone.
+        """
+        if self.request.transport is None:
+            raise ConnectionResetError("the client has gone")
+        return self.request.transport
+
+    def write(self, data: bytes) -> None:
+        """Write to the connection past HTTP, unless it is closing."""
+        transport = self.transport
+        if transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        transport.write(data)
+
+    def close(self) -> web.Response:
+        """Close the connection after what was written; nothing more is sent."""
+        self.transport.close()
+        return web.Response()
+
+
+Act = Callable[[Exchange], Awaitable[web.StreamResponse]]
+
+
+def _head(exchange: Exchange, length: int | None) -> bytes:
+    size = "" if length is None else f"Content-Length: {length}\r\n"
+    return (
+        "HTTP/1.1 200 OK\r\n"
+        f"Content-Type: {exchange.content_type}\r\n{size}"
+        "Connection: close\r\n\r\n"
+    ).encode()
+
+
+@functools.cache
+def _zeros(mebibytes: int) -> bytes:
+    return gzip.compress(bytes(mebibytes << 20), compresslevel=1)
+
+
+@attrs.frozen
+class Fault:
+    """What happens to one request instead of an honest answer.
+
+    Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
+    function from an exchange (``request``, ``answer()``, ``send()``, ``write()``, ``close()``)
+    to an aiohttp response.
+
+    Attributes:
+        name: What the record of the request says.
+        act: What is done.
+    """
+
+    name: str
+    act: Act = attrs.field(repr=False)
+
+    @classmethod
+    def ok(cls) -> Fault:
+        """Nothing: the honest answer. It holds a place in a script."""
+        return cls.delay(0.0)
+
+    @classmethod
+    def delay(cls, seconds: float) -> Fault:
+        """The honest answer, ``seconds`` late."""
+
+        async def act(exchange: Exchange) -> web.StreamResponse:
+            await asyncio.sleep(seconds)
+            return exchange.send(exchange.answer())
+
+        return cls("ok" if seconds == 0 else "delay", act)
+
+    @classmethod
+    def errcode(cls, errcode: int = BUSY, errmsg: str | None = None) -> Fault:
+        """An errcode, as WeChat sends it.
+
+        Args:
+            errcode: WeChat's code.
+            errmsg: Its text; None for the usual one. A request id is added.
+        """
+        text = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
+
+        async def act(exchange: Exchange) -> web.StreamResponse:
+            return exchange.send(exchange.refuse(errcode, text))
+
+        return cls(f"errcode {errcode}", act)
+
+    @classmethod
+    def status(
+        cls, status: int, body: bytes = _HTML, headers: Mapping[str, str] | None = None
+    ) -> Fault:
+        """An HTTP answer of its own.
+
+        Args:
+            status: The HTTP status, such as 502.
+            body: What is sent; a gateway's page of HTML if left out.
+            headers: Such as ``{"Retry-After": "3"}``; ``Content-Type`` is ``text/html`` unless
+                it is among them.
+        """
+        sent = {"Content-Type": "text/html", **(headers or {})}
+
+        async def act(_: Exchange) -> web.StreamResponse:
+            return web.Response(status=status, body=body, headers=sent)
+
+        return cls(f"status {status}", act)
+
+    @classmethod
+    def body(cls, body: bytes, name: str = "body") -> Fault:
+        """HTTP 200 with these very bytes under the usual content type."""
+
+        async def act(exchange: Exchange) -> web.StreamResponse:
+            return web.Response(body=body, headers={"Content-Type": exchange.content_type})
+
+        return cls(name, act)
+
+    @classmethod
+    def redirect(cls, location: str, status: int = 307) -> Fault:
+        """A redirect to another place, which a careful client does not follow."""
+        return attrs.evolve(cls.status(status, b"", {"Location": location}), name="redirect")
+
+    @classmethod
+    def gzip_bomb(cls, mebibytes: int = 64) -> Fault:
+        """A small body that inflates to ``mebibytes`` MiB."""
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+
+        async def act(_: Exchange) -> web.StreamResponse:
+            return web.Response(body=_zeros(mebibytes), headers=headers)
+
+        return cls("gzip_bomb", act)
+
+    @classmethod
+    def truncated(cls, *, declared: bool = True) -> Fault:
+        """Half of the honest answer, then the end of the connection.
+
+        Args:
+            declared: Whether a ``Content-Length`` had promised the whole.
+        """
+
+        async def act(exchange: Exchange) -> web.StreamResponse:
+            body = exchange.answer().body
+            exchange.write(_head(exchange, len(body) if declared else None))
+            exchange.write(body[: len(body) // 2])
+            return exchange.close()
+
+        return cls("truncated" if declared else "truncated_undeclared", act)
+
+    @classmethod
+    def drip(cls, interval: float = 0.05) -> Fault:
+        """The honest answer, one byte every ``interval`` seconds."""
+
+        async def act(exchange: Exchange) -> web.StreamResponse:
+            body = exchange.answer().body
+            exchange.write(_head(exchange, len(body)))
+            for byte in body:
+                exchange.write(bytes((byte,)))
+                await asyncio.sleep(interval)
+            return exchange.close()
+
+        return cls("drip", act)
+
+    @classmethod
+    def endless(cls) -> Fault:
+        """A body that goes on until the client hangs up."""
+
+        async def act(exchange: Exchange) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Type": exchange.content_type})
+            await response.prepare(exchange.request)
+            while True:
+                await response.write(b" " * 65536)
+                await asyncio.sleep(0)
+
+        return cls("endless", act)
+
+    @classmethod
+    def hang(cls) -> Fault:
+        """No answer, until the client hangs up or the emulator closes."""
+
+        async def act(_: Exchange) -> web.StreamResponse:
+            never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
+            return await never
+
+        return cls("hang", act)
+
+    @classmethod
+    def disconnect(cls) -> Fault:
+        """The connection is closed in place of an answer."""
+
+        async def act(exchange: Exchange) -> web.StreamResponse:
+            return exchange.close()
+
+        return cls("disconnect", act)
+
+    @classmethod
+    def reset(cls) -> Fault:
+        """The connection is reset (RST) in place of an answer."""
+
+        async def act(exchange: Exchange) -> web.StreamResponse:
+            connection: socket.socket = exchange.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            exchange.transport.abort()
+            return web.Response()
+
+        return cls("reset", act)
