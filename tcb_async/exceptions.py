@@ -55,6 +55,7 @@ class TcbError(Exception):
         cursor: Where a walk stood when this ended it: hand it to ``resume=`` to go on from
             there. None where no walk was under way.
         attempts: How many requests were made before giving up.
+        gave_up: Why no further try was made, where another one might have helped; else empty.
     """
 
     def __init__(self, message: str, **facts: Any) -> None:
@@ -63,6 +64,7 @@ class TcbError(Exception):
         self.offset: int | None = None
         self.cursor: Cursor | None = None
         self.attempts: int = 0
+        self.gave_up: str = ""
         self.__dict__.update(facts)
 
     @property
@@ -75,7 +77,7 @@ class TcbError(Exception):
         if self.offset is not None:
             where += f", offset {self.offset}"
         tries = f"after {self.attempts} tries" if self.attempts > 1 else ""
-        facts = ", ".join(filter(None, (where, tries)))
+        facts = ", ".join(filter(None, (where, tries, self.gave_up)))
         return f"{self.message} ({facts})" if facts else self.message
 
     def __repr__(self) -> str:
@@ -147,6 +149,7 @@ class TransportError(TcbError):
         status: The HTTP status, or None if there was no answer at all.
         retry_after: Seconds the server asked to wait before another try, or None.
         dropped: Whether a kept-alive connection was dropped before any answer.
+        retryable: Whether another try may succeed.
     """
 
     def __init__(
@@ -156,6 +159,7 @@ class TransportError(TcbError):
         self.status = status
         self.retry_after: float | None = None
         self.dropped = False
+        self.retryable = True
         super().__init__(message, **facts)
 
 

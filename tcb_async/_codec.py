@@ -1,0 +1,228 @@
+"""Requests to bytes; bytes to models or exceptions.
+
+Rule: no I/O, and nothing but a `TcbError` comes out, whatever bytes go in.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+import msgspec
+
+from tcb_async._redact import blot
+from tcb_async.errcodes import look_up
+from tcb_async.exceptions import ApiError, ResponseError
+from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage, read_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timezone
+
+__all__ = [
+    "LIST_FUNCTIONS",
+    "ListEndpoint",
+    "decode_token_reply",
+    "encode_list_request",
+    "encode_object",
+]
+
+_EXCERPT = 120
+_RID = re.compile(r"\s*(?:rid:\s*(?P<rid>[0-9A-Za-z-]+)|hint:\s*\[(?P<hint>[^\]]*)\])\s*$")
+
+Item = TypeVar("Item")
+
+
+class _ListRequest(msgspec.Struct, frozen=True, gc=False):
+    env: str
+    limit: int
+    offset: int
+
+
+class _FunctionRow(msgspec.Struct, frozen=True, gc=False):
+    name: str
+    status: str
+    runtime: str | None = None
+    run_time: str | None = None
+    add_time: str | None = None
+    mod_time: str | None = None
+
+
+class _ListReply(msgspec.Struct, Generic[Item], frozen=True):
+    errcode: int | str = 0
+    errmsg: str | None = ""
+    total_count: int | None = None
+    functions: list[Item] | None = None
+
+
+class _Status(msgspec.Struct, frozen=True, gc=False):
+    errcode: int | str = 0
+    errmsg: str | None = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_status = msgspec.json.Decoder(_Status).decode
+_decode_object = msgspec.json.Decoder(dict[str, object]).decode
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def encode_list_request(env: str, limit: int, offset: int) -> bytes:
+    """Encode the body of a list call as WeChat documents it."""
+    return _encode(_ListRequest(env, limit, offset))
+
+
+def encode_object(body: Mapping[str, object]) -> bytes:
+    """Encode any JSON object, in UTF-8, without ``\\uXXXX`` escapes."""
+    return _encode(body)
+
+
+@attrs.frozen
+class ListEndpoint:
+    """One list call of WeChat's: its path and how its reply is read."""
+
+    path: str
+    _decode_reply: msgspec.json.Decoder[_ListReply[_FunctionRow]]
+
+    def decode(
+        self,
+        body: bytes,
+        *,
+        offset: int,
+        limit: int,
+        zone: timezone = CHINA_STANDARD_TIME,
+        secrets: Iterable[str] = (),
+    ) -> FunctionPage:
+        """Read one page.
+
+        Raises:
+            ApiError: The reply holds an errcode; the subclass tells which kind.
+            ResponseError: The reply is not what the endpoint promises.
+        """
+        try:
+            reply = self._decode_reply.decode(body)
+        except _UNREADABLE as error:
+            reason = str(error)
+        else:
+            if reply.errcode != 0 and reply.errcode != "0":
+                raise api_error(reply.errcode, reply.errmsg, self.path, secrets=secrets)
+            if reply.total_count is None or reply.total_count < 0:
+                raise unreadable(body, "it has no total_count", self.path, secrets)
+            functions = _functions(reply.functions or (), zone)
+            return FunctionPage(functions, reply.total_count, offset, limit)
+        raise_for_errcode(body, self.path, secrets=secrets)
+        raise unreadable(body, reason, self.path, secrets)
+
+
+def _functions(rows: Sequence[_FunctionRow], zone: timezone) -> tuple[CloudFunction, ...]:
+    if zone is CHINA_STANDARD_TIME:
+        return tuple(
+            [
+                CloudFunction(
+                    row.name, row.status, row.runtime or row.run_time, row.add_time, row.mod_time
+                )
+                for row in rows
+            ]
+        )
+    return tuple(
+        CloudFunction(
+            row.name,
+            row.status,
+            row.runtime or row.run_time,
+            row.add_time and read_time(row.add_time, zone),
+            row.mod_time and read_time(row.mod_time, zone),
+        )
+        for row in rows
+    )
+
+
+LIST_FUNCTIONS = ListEndpoint("/tcb/listfunctions", msgspec.json.Decoder(_ListReply[_FunctionRow]))
+
+
+def decode_token_reply(
+    body: bytes, endpoint: str, *, secrets: Iterable[str] = ()
+) -> Mapping[str, object]:
+    """Read the reply of an endpoint that hands out tokens.
+
+    Raises:
+        ApiError: The reply holds an errcode: at such an endpoint, mostly `TokenError`.
+        ResponseError: The reply is not a JSON object.
+    """
+    raise_for_errcode(body, endpoint, secrets=secrets, at_token_endpoint=True)
+    try:
+        return _decode_object(body)
+    except _UNREADABLE as error:
+        reason = str(error)
+    raise unreadable(body, reason, endpoint, secrets)
+
+
+def raise_for_errcode(
+    body: bytes, endpoint: str, *, secrets: Iterable[str] = (), at_token_endpoint: bool = False
+) -> None:
+    """Raise what the errcode of a reply stands for; do nothing where there is none to read."""
+    try:
+        status = _decode_status(body)
+    except _UNREADABLE:
+        return
+    if status.errcode != 0 and status.errcode != "0":
+        raise api_error(
+            status.errcode,
+            status.errmsg,
+            endpoint,
+            secrets=secrets,
+            at_token_endpoint=at_token_endpoint,
+        )
+
+
+def api_error(
+    errcode: int | str,
+    errmsg: str | None,
+    endpoint: str,
+    *,
+    secrets: Iterable[str] = (),
+    at_token_endpoint: bool = False,
+) -> ApiError | ResponseError:
+    """Build the exception that an errcode stands for, with WeChat's request id parsed out."""
+    try:
+        code = int(errcode)
+    except ValueError:
+        excerpt = blot(str(errcode)[:_EXCERPT], secrets)
+        return ResponseError(
+            f"{endpoint} answered with an errcode that is no number: {excerpt!r}",
+            endpoint=endpoint,
+            status=200,
+            excerpt=excerpt,
+        )
+    text = errmsg or ""
+    found = _RID.search(text)
+    rid = (found["rid"] or found["hint"]) if found else None
+    text = blot(text[: found.start()] if found else text, secrets)[:500]
+    row = look_up(code, at_token_endpoint=at_token_endpoint)
+    said = f" ({text})" if text else ""
+    request_id = f" [rid {rid}]" if rid else ""
+    return row.error(
+        f"{endpoint} answered errcode {code}: {row.meaning}{said}: {row.advice}{request_id}",
+        errcode=code,
+        errmsg=text,
+        rid=rid,
+        endpoint=endpoint,
+    )
+
+
+def unreadable(
+    body: bytes, reason: str, endpoint: str, secrets: Iterable[str], status: int = 200
+) -> ResponseError:
+    """Build the exception for an answer that is not what the API promises."""
+    text = bytes(body[: 4 * _EXCERPT]).decode("utf-8", "replace").strip()
+    excerpt = blot(text, secrets)[:_EXCERPT]
+    what = "an HTML page" if text.startswith("<") else "something else"
+    if not text:
+        what = "nothing"
+    return ResponseError(
+        f"{endpoint} should answer with a JSON object as documented, but sent {what} "
+        f"({blot(reason, secrets)[:_EXCERPT]}): {excerpt!r}; check base_url and any proxy between",
+        endpoint=endpoint,
+        status=status,
+        excerpt=excerpt,
+        truncated=not text or text.startswith("{"),
+    )

@@ -1,0 +1,9 @@
+"""The only aiohttp client code.
+
+Rule: everything above speaks of requests and results; nothing above knows aiohttp.
+"""
+
+from tcb_async._transport.requests import ApiRequest, Target
+from tcb_async._transport.transport import Transport
+
+__all__ = ["ApiRequest", "Target", "Transport"]

@@ -1,0 +1,44 @@
+"""What is sent: a target that keeps its URL to itself, and a request to it.
+
+Rule: nothing here shows a secret, however it is printed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from yarl import URL
+
+__all__ = ["ApiRequest", "Target"]
+
+
+@attrs.frozen
+class Target:
+    """Where a request goes: the path to show, and the URL with its secrets, which never shows."""
+
+    path: str
+    url: URL = attrs.field(repr=False)
+    secrets: tuple[str, ...] = attrs.field(repr=False)
+
+
+@attrs.frozen
+class ApiRequest:
+    """One request, as often as it may be tried."""
+
+    target: Target
+    body: bytes | None = attrs.field(repr=False)
+    env: str | None = None
+    offset: int | None = None
+
+    @property
+    def method(self) -> Literal["GET", "POST"]:
+        """GET without a body, POST with one."""
+        return "GET" if self.body is None else "POST"
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target.path} env={self.env} offset={self.offset}"

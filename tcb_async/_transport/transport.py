@@ -1,0 +1,268 @@
+"""One try over the wire, and the tries that make up a call.
+
+Rule: limits on time and size, no redirects, and a fault is raised as ours only after the
+``except`` block has ended, so that no URL is left in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from tcb_async._codec import decode_token_reply, encode_object
+from tcb_async._redact import Secret
+from tcb_async._transport.faults import Reply, read_retry_after, refusal, translate
+from tcb_async._transport.requests import ApiRequest, Target
+from tcb_async._version import __version__
+from tcb_async.exceptions import (
+    ApiError,
+    ClientClosedError,
+    RateLimitError,
+    ResponseError,
+    SystemBusyError,
+    TcbError,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any
+
+    from tcb_async.limits import Window
+    from tcb_async.retry import Deadline, RetryPolicy, RetryQuota
+
+__all__ = ["Transport"]
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger("tcb_async")
+
+_HEADERS = {
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+    "User-Agent": f"tcb-async/{__version__}",
+}
+_SECRET_KEYS = ("secret", "token", "ticket")
+
+
+def _no_retry_hook(_error: TcbError, _number: int, _seconds: float) -> None:
+    """Tell nobody."""
+
+
+@attrs.define(eq=False)
+class Transport:
+    """What all calls of a client share: session, window, retry quota and limits."""
+
+    base_url: str
+    window: Window
+    retry: RetryPolicy
+    quota: RetryQuota
+    timeout: float = 30.0
+    max_reply_bytes: int = 8 * 2**20
+    trust_env: bool = False
+    ssl_context: ssl.SSLContext | None = None
+    _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False)
+    live: set[asyncio.Task[Any]] = attrs.field(init=False, factory=set, repr=False)
+    _foreign: bool = attrs.field(init=False)
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
+    _pid: int = attrs.field(init=False, factory=os.getpid)
+    _closed: bool = attrs.field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._foreign = self._session is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether `aclose` was called."""
+        return self._closed
+
+    def target(self, path: str, query: Mapping[str, str]) -> Target:
+        """Build the URL of an endpoint once, for as many requests as the query stays the same."""
+        secrets = tuple(value for key, value in query.items() if _is_secret(key))
+        url = URL(self.base_url + path).with_query(dict(query))
+        return Target(path, url, secrets)
+
+    async def call(
+        self,
+        request: ApiRequest,
+        decode: Callable[[bytes], Result],
+        on_retry: Callable[[TcbError, int, float], None] = _no_retry_hook,
+    ) -> Result:
+        """Send a request, again where that may help, and decode the reply.
+
+        Args:
+            request: What to send.
+            decode: Bytes to result; raises a `TcbError`.
+            on_retry: Told the error, the number of the try, and the seconds of the wait.
+
+        Raises:
+            TcbError: The last try's error, with the request's facts on it.
+        """
+        session = self._usable_session()
+
+        async def attempt(number: int, deadline: Deadline) -> Result:
+            epoch = await self.window.acquire()
+            overloaded = False
+            try:
+                result = decode(await self._send(session, request, deadline.left()))
+            except TcbError as error:
+                overloaded = isinstance(error, (SystemBusyError, RateLimitError))
+                error.env, error.offset = request.env, request.offset
+                _log.debug("%s try=%d: %s", request, number, _outcome(error))
+                raise
+            finally:
+                self.window.release(epoch, overloaded=overloaded)
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("%s try=%d: errcode=0", request, number)
+            return result
+
+        def note_retry(error: TcbError, number: int, seconds: float) -> None:
+            level = logging.INFO if number == 1 else logging.WARNING
+            text = "%s try=%d failed (%s), trying again in %.2f s"
+            _log.log(level, text, request, number, _outcome(error), seconds)
+            on_retry(error, number, seconds)
+
+        return await self.retry.run(attempt, self.quota, note_retry)
+
+    async def call_token_endpoint(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Mapping[str, object]:
+        """Call an endpoint that hands out tokens: POST with a body, GET without one.
+
+        Raises:
+            TcbError: The endpoint refused, or gave no usable answer.
+        """
+        target = self.target(path, query or {})
+        sent = tuple(str(v) for k, v in (body or {}).items() if _is_secret(k))
+        target = attrs.evolve(target, secrets=tuple(map(Secret, target.secrets + sent)))
+        request = ApiRequest(target, None if body is None else encode_object(body))
+
+        def decode(reply: bytes) -> Mapping[str, object]:
+            return decode_token_reply(reply, path, secrets=target.secrets)
+
+        return await self.call(request, decode)
+
+    def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
+        """Run something in the background that ends, at the latest, when the client is closed."""
+        task = asyncio.ensure_future(work)
+        self.live.add(task)
+        task.add_done_callback(self.live.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """Close the session, unless it was handed in. Closing twice does nothing."""
+        self._closed = True
+        await self._end_live_tasks()
+        session, self._session = self._session, None
+        if session is not None and not self._foreign and self._pid == os.getpid():
+            await session.close()
+
+    async def _end_live_tasks(self) -> None:
+        tasks = self.live - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _usable_session(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise ClientClosedError("this client was closed: make a new one")
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None:
+                raise ClientClosedError(
+                    "this client belongs to another event loop: make one client per loop "
+                    "(one asyncio.run)"
+                )
+            self._loop = loop
+        if self._pid != os.getpid():
+            raise ClientClosedError(
+                "this client was made before a fork: make one client per process, after the fork"
+            )
+        if self._session is None:
+            self._session = self._new_session()
+        return self._session
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        tls = True if self.ssl_context is None else self.ssl_context
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=max(100, self.window.ceiling), ssl=tls),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            trust_env=self.trust_env,
+        )
+
+    async def _send(
+        self, session: aiohttp.ClientSession, request: ApiRequest, left: float
+    ) -> bytes:
+        reply = await self._exchange(session, request, left)
+        if isinstance(reply, TcbError):
+            raise reply
+        if reply.status != 200:  # noqa: PLR2004 - HTTP's own word for OK
+            raise refusal(reply, request)
+        return reply.body
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, request: ApiRequest, left: float
+    ) -> Reply | TcbError:
+        """Return the failure, so that no frame which holds a URL is in its traceback."""
+        seconds = min(self.timeout, left)
+        if seconds <= 0:
+            return TransportError("no time was left for a try", endpoint=request.target.path)
+        try:
+            response = await session.request(
+                request.method,
+                request.target.url,
+                data=request.body,
+                headers=_HEADERS if self._foreign else None,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+                raise_for_status=False,
+            )
+            try:
+                body = await self._read(response)
+                retry_after = read_retry_after(response.headers.get("Retry-After"))
+            finally:
+                response.close()
+        except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
+            return translate(error, request, seconds)
+        if body is None:
+            return ResponseError(
+                f"{request.target.path} sent more than max_reply_bytes ({self.max_reply_bytes})",
+                endpoint=request.target.path,
+                status=response.status,
+            )
+        return Reply(response.status, retry_after, body)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
+        """Read a body, counted after decompression; None if it is larger than allowed."""
+        content = response.content
+        chunks: list[bytes] = []
+        left = self.max_reply_bytes
+        while not content.at_eof():
+            chunk = await content.readany()
+            left -= len(chunk)
+            if left < 0:
+                return None
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+def _is_secret(key: str) -> bool:
+    return any(word in key for word in _SECRET_KEYS)
+
+
+def _outcome(error: TcbError) -> str:
+    if isinstance(error, ApiError):
+        return f"errcode={error.errcode} rid={error.rid}"
+    return type(error).__name__
