@@ -1,0 +1,240 @@
+"""A TCP proxy that misbehaves on purpose, for a test to put between a client and a real server.
+
+Rule: each connection bears the faults that were its own when it was made; closing the proxy ends
+every connection and leaves nothing behind.
+
+::
+
+    async with FaultProxy(host, port) as proxy:
+        proxy.script([CutAfter(100), (Latency(0.05), Slice(7)), ()])   # one entry a connection
+        proxy.default = Bandwidth(10_000)                              # each one after those
+        ...  # talk to proxy.url
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Self
+
+import attrs
+from network_faults import (
+    ClientLeft,
+    Cut,
+    Direction,
+    End,
+    Fault,
+    Faults,
+    HalfOpen,
+    Lost,
+    Reset,
+    Send,
+    as_tuple,
+    now,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FaultProxy", "discard", "hang_up"]
+
+CHUNK = 64 * 1024
+READ_AHEAD = 16  # chunks; beyond it the sender is held back, as by any network
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@attrs.define(eq=False)
+class FaultProxy:
+    """Stands before a server, as an async context manager; leaves nothing behind.
+
+    An HTTP client never half-closes, so a client's FIN ends its connection at both ends.
+
+    Args:
+        upstream_host: The server's address.
+        upstream_port: The server's port.
+        default: The faults of each connection that the script has none for. It may be set at any
+            time and holds for the connections made from then on.
+
+    Attributes:
+        port: The port on 127.0.0.1, the same for the proxy's whole life.
+        accepted: How many connections came.
+        passed: How many bytes were passed on, by direction.
+    """
+
+    upstream_host: str
+    upstream_port: int
+    default: Faults = attrs.field(default=(), kw_only=True, converter=as_tuple)
+    port: int = attrs.field(default=0, init=False)
+    accepted: int = attrs.field(default=0, init=False)
+    passed: Counter[Direction] = attrs.field(factory=Counter, init=False)
+    _script: deque[tuple[Fault, ...]] = attrs.field(factory=deque, init=False)
+    _server: asyncio.Server | None = attrs.field(default=None, init=False, repr=False)
+    _live: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._live)
+
+    def script(self, entries: Iterable[Faults]) -> None:
+        """Give each of the next connections an entry, in order, in place of what was planned."""
+        self._script = deque(map(as_tuple, entries))
+
+    async def accept(self) -> None:
+        """Listen, again after ``refuse``, on the same port."""
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def refuse(self) -> None:
+        """Close the port, so that connecting is refused, and reset what is open."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await self.reset()
+            await server.wait_closed()
+
+    async def reset(self) -> None:
+        """Reset every open connection (RST at both ends)."""
+        live = list(self._live)
+        for task in live:
+            task.cancel()
+        await asyncio.gather(*live, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        await self.accept()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.refuse()
+
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            writer.transport.abort()
+            return
+        self.accepted += 1
+        faults = self._script.popleft() if self._script else as_tuple(self.default)
+        task = asyncio.get_running_loop().create_task(self._carry((reader, writer), faults))
+        self._live.add(task)
+        task.add_done_callback(self._live.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())  # it may never have begun
+
+    async def _carry(self, client: Stream, faults: tuple[Fault, ...]) -> None:
+        writers = [client[1]]
+        end: type[End] = Reset
+        try:
+            with contextlib.suppress(OSError):
+                end = await self._carried(client, faults, writers)
+        finally:
+            for writer in writers:
+                await hang_up(writer, reset=end is Reset)
+
+    async def _carried(
+        self, client: Stream, faults: tuple[Fault, ...], writers: list[asyncio.StreamWriter]
+    ) -> type[End]:
+        if any(isinstance(fault, HalfOpen) for fault in faults):
+            await discard(client[0])
+            return ClientLeft
+        server = await asyncio.open_connection(self.upstream_host, self.upstream_port)
+        writers.append(server[1])
+        end = await self._relay(client, server, faults)
+        if end is Cut:
+            for writer in writers:
+                writer.write_eof()
+            await discard(client[0])
+        return end
+
+    async def _relay(self, client: Stream, server: Stream, faults: tuple[Fault, ...]) -> type[End]:
+        """Carry bytes both ways until the connection ends; return how."""
+        ends: list[type[End]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                to_server = self._onto(server[1], faults, "up")
+                to_client = self._onto(client[1], faults, "down")
+                group.create_task(_carry_up(_arrivals(group, client[0]), to_server))
+                group.create_task(_carry_down(_arrivals(group, server[0]), to_client, client[1]))
+        except* ClientLeft:
+            ends.append(ClientLeft)
+        except* Cut:
+            ends.append(Cut)
+        except* (Reset, OSError):
+            ends.append(Reset)
+        return ends[-1]
+
+    def _onto(
+        self, writer: asyncio.StreamWriter, faults: tuple[Fault, ...], direction: Direction
+    ) -> Send:
+        writer.transport.set_write_buffer_limits(0)
+
+        async def write(data: bytes, _arrived: float) -> None:
+            writer.write(data)
+            await writer.drain()
+            self.passed[direction] += len(data)
+
+        send: Send = write
+        for fault in reversed(faults):
+            if fault.direction == direction:
+                send = fault.onto(send)
+        return send
+
+
+Arrivals = asyncio.Queue[tuple[bytes, float] | None]
+
+
+def _arrivals(group: asyncio.TaskGroup, reader: asyncio.StreamReader) -> Arrivals:
+    """Read ahead, so that a fault which waits knows when each chunk came; None is the end."""
+    arrivals: Arrivals = asyncio.Queue(READ_AHEAD)
+
+    async def collect() -> None:
+        while data := await reader.read(CHUNK):
+            await arrivals.put((data, now()))
+        await arrivals.put(None)
+
+    group.create_task(collect())
+    return arrivals
+
+
+async def _carry_up(arrivals: Arrivals, send: Send) -> None:
+    await _all_passed(arrivals, send)
+    raise ClientLeft
+
+
+async def _carry_down(arrivals: Arrivals, send: Send, to_client: asyncio.StreamWriter) -> None:
+    if await _all_passed(arrivals, send):
+        to_client.write_eof()
+
+
+async def _all_passed(arrivals: Arrivals, send: Send) -> bool:
+    """Pass on what arrives until its end; tell whether none of it was lost."""
+    lost = False
+    while (arrival := await arrivals.get()) is not None:
+        try:
+            if not lost:
+                await send(*arrival)
+        except Lost:
+            lost = True
+    return not lost
+
+
+async def discard(reader: asyncio.StreamReader) -> None:
+    """Read until the other end leaves, in whatever way."""
+    with contextlib.suppress(OSError):
+        while await reader.read(CHUNK):
+            pass
+
+
+async def hang_up(writer: asyncio.StreamWriter, *, reset: bool) -> None:
+    """Close a connection at once: by RST, or by FIN."""
+    if reset and not writer.is_closing():
+        sock: socket.socket = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

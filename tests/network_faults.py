@@ -1,0 +1,199 @@
+"""What a network may do to the bytes of one connection, as frozen values.
+
+Rule: a fault never alters a byte that passes; bytes are only late, in pieces, or missing. Values
+compose: in a tuple of faults, bytes meet the first one first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import ClassVar, Literal
+
+import attrs
+from attrs.validators import ge, gt, in_
+
+__all__ = [
+    "Bandwidth",
+    "BlackHole",
+    "ClientLeft",
+    "Cut",
+    "CutAfter",
+    "Direction",
+    "End",
+    "Fault",
+    "Faults",
+    "HalfOpen",
+    "Latency",
+    "Lost",
+    "Reset",
+    "ResetAfter",
+    "Send",
+    "Slice",
+    "as_tuple",
+    "drip",
+    "now",
+]
+
+Direction = Literal["up", "down"]
+"""``up`` is from the client to the server, ``down`` is back."""
+
+Send = Callable[[bytes, float], Awaitable[None]]
+"""Pass bytes on that arrived at a time of the loop's clock."""
+
+
+@attrs.frozen
+class Fault:
+    """What happens to the bytes that go one way; this one lets all of them pass."""
+
+    direction: Direction = attrs.field(default="down", validator=in_(("up", "down")), kw_only=True)
+
+    def onto(self, send: Send) -> Send:
+        """Return a ``send`` that puts this fault before the one given."""
+        return send
+
+
+@attrs.frozen
+class Latency(Fault):
+    """Every byte comes ``seconds`` later, however many are under way at once."""
+
+    seconds: float = attrs.field(validator=ge(0))
+
+    def onto(self, send: Send) -> Send:
+        async def late(data: bytes, arrived: float) -> None:
+            await _sleep_until(arrived + self.seconds)
+            await send(data, now())
+
+        return late
+
+
+@attrs.frozen
+class Bandwidth(Fault):
+    """At most ``rate`` bytes pass per second, evenly."""
+
+    rate: float = attrs.field(validator=gt(0))
+
+    def onto(self, send: Send) -> Send:
+        piece = max(1, int(self.rate / 100))
+        free_at = 0.0
+
+        async def paced(data: bytes, arrived: float) -> None:
+            nonlocal free_at
+            free_at = max(free_at, arrived)
+            for part in _parts(data, piece):
+                free_at += len(part) / self.rate
+                await _sleep_until(free_at)
+                await send(part, now())
+
+        return paced
+
+
+@attrs.frozen
+class Slice(Fault):
+    """Bytes come in pieces of at most ``size``, ``gap`` seconds apart."""
+
+    size: int = attrs.field(validator=gt(0))
+    gap: float = attrs.field(default=0.001, validator=ge(0))
+
+    def onto(self, send: Send) -> Send:
+        async def sliced(data: bytes, arrived: float) -> None:
+            for part in _parts(data, self.size):
+                await send(part, arrived)
+                await asyncio.sleep(self.gap)
+
+        return sliced
+
+
+def drip(interval: float, *, direction: Direction = "down") -> Slice:
+    """Return the fault by which one byte comes every ``interval`` seconds."""
+    return Slice(1, gap=interval, direction=direction)
+
+
+class End(Exception):  # noqa: N818  # the way a connection ends is no error of ours
+    """How the bytes of a connection come to an end."""
+
+
+class ClientLeft(End):
+    """The client closed its side."""
+
+
+class Cut(End):
+    """Both ends are to get a FIN."""
+
+
+class Reset(End):
+    """Both ends are to get an RST."""
+
+
+class Lost(End):
+    """Nothing more passes this way, and nobody is told."""
+
+
+@attrs.frozen
+class _After(Fault):
+    after: int = attrs.field(default=0, validator=ge(0))
+    _end: ClassVar[type[End]]
+
+    def onto(self, send: Send) -> Send:
+        left = self.after
+
+        async def limited(data: bytes, arrived: float) -> None:
+            nonlocal left
+            passing = data[:left]
+            left -= len(passing)
+            if passing:
+                await send(passing, arrived)
+            if len(passing) < len(data):
+                raise self._end
+
+        return limited
+
+
+@attrs.frozen
+class CutAfter(_After):
+    """``after`` bytes pass; the next one closes the connection at both ends (FIN)."""
+
+    _end = Cut
+
+
+@attrs.frozen
+class ResetAfter(_After):
+    """``after`` bytes pass; the next one resets the connection at both ends (RST)."""
+
+    _end = Reset
+
+
+@attrs.frozen
+class BlackHole(_After):
+    """``after`` bytes pass; all that follow, the end included, are lost without a sign."""
+
+    _end = Lost
+
+
+@attrs.frozen
+class HalfOpen(Fault):
+    """The connection is taken and read from; no server is behind it and no byte ever comes."""
+
+
+Faults = Fault | Sequence[Fault]
+"""What one connection bears: a fault, or several in the order in which bytes meet them."""
+
+
+def as_tuple(faults: Faults) -> tuple[Fault, ...]:
+    several = (faults,) if isinstance(faults, Fault) else tuple(faults)
+    for fault in several:
+        if not isinstance(fault, Fault):
+            raise TypeError(f"not a fault: {fault!r}")
+    return several
+
+
+def _parts(data: bytes, size: int) -> Iterable[bytes]:
+    return (data[start : start + size] for start in range(0, len(data), size))
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _sleep_until(time: float) -> None:
+    await asyncio.sleep(time - now())

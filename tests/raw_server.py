@@ -1,0 +1,216 @@
+"""A server that answers with the very bytes that a test writes.
+
+Rule: it reads just enough HTTP to know where a request ends (head and Content-Length), records it,
+and sends what it was given, right or wrong. A connection is kept alive unless the reply ends it.
+
+::
+
+    async with RawServer(http_reply({"errcode": 0})) as server:            # the same to everyone
+    async with RawServer(lambda request, n: replies[n]) as server:         # n counts from 0
+    async with RawServer(handler) as server:                               # async, of an Exchange
+    async with RawServer(once(FAULTS["reset"])) as server:                 # then all is well
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Self, cast
+
+import attrs
+from fault_proxy import discard, hang_up
+
+__all__ = ["Exchange", "Handler", "RawRequest", "RawServer", "Reply", "http_reply"]
+
+MAX_HEAD = 1024 * 1024
+
+
+def http_reply(
+    body: object, status: int = 200, headers: Mapping[str, str | None] | None = None
+) -> bytes:
+    """Return a whole HTTP/1.1 reply.
+
+    Args:
+        body: Bytes as they are to be sent, or anything else to be sent as JSON.
+        status: The HTTP status.
+        headers: Fields to add or, by their canonical name, to replace; None leaves one out.
+    """
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fields: dict[str, str | None] = {
+        "Content-Type": "application/json; charset=UTF-8",
+        "Content-Length": str(len(content)),
+        **(headers or {}),
+    }
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + content
+
+
+@attrs.frozen
+class RawRequest:
+    """A request as it came.
+
+    Attributes:
+        head: The request line and the header fields, with the empty line that ends them.
+        body: As many bytes as Content-Length says.
+        n: Which of the server's requests it is, from 0.
+        connection: Which of the server's connections it came by, from 0.
+        nth: Which of that connection's requests it is, from 0.
+    """
+
+    head: bytes = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    n: int
+    connection: int
+    nth: int
+
+    @property
+    def raw(self) -> bytes:
+        return self.head + self.body
+
+    @property
+    def method(self) -> str:
+        return self.head.split(b" ", 1)[0].decode()
+
+    @property
+    def target(self) -> str:
+        return self.head.split(b" ", 2)[1].decode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header fields; names in lower case."""
+        return _fields(self.head)
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """One request and the way to answer it; sending fails with an OSError once the client left."""
+
+    request: RawRequest
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def answer(self, reply: Reply) -> None:
+        """Answer as a server would that was given ``reply``."""
+        if isinstance(reply, bytes):
+            await self.send(reply)
+        elif inspect.iscoroutinefunction(reply):
+            await cast("Handler", reply)(self)
+        else:
+            await self.send(cast("Callback", reply)(self.request.raw, self.request.n))
+
+    async def close(self) -> None:
+        """Close the connection (FIN)."""
+        await hang_up(self._writer, reset=False)
+
+    async def reset(self) -> None:
+        """Reset the connection (RST)."""
+        await hang_up(self._writer, reset=True)
+
+    async def client_left(self) -> None:
+        """Wait until the client closes its side, reading what it still sends."""
+        await discard(self._reader)
+        await self.close()
+
+
+Handler = Callable[[Exchange], Awaitable[None]]
+Callback = Callable[[bytes, int], bytes]
+Reply = bytes | Callback | Handler
+
+
+@attrs.define(eq=False)
+class RawServer:
+    """Answers every request with ``reply``, as an async context manager; leaves nothing behind.
+
+    What a handler raises, other than for a client that left, is raised when the server is closed.
+
+    Args:
+        reply: Bytes; or a function of the request's bytes and its number; or a coroutine function
+            of an ``Exchange``. It may be set at any time.
+
+    Attributes:
+        port: The port on 127.0.0.1.
+        requests: What was asked so far.
+        accepted: How many connections came.
+    """
+
+    reply: Reply
+    port: int = attrs.field(default=0, init=False)
+    requests: list[RawRequest] = attrs.field(factory=list, init=False)
+    accepted: int = attrs.field(default=0, init=False)
+    _server: asyncio.Server | None = attrs.field(default=None, init=False, repr=False)
+    _live: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
+    _failures: list[Exception] = attrs.field(factory=list, init=False, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._live)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", limit=MAX_HEAD)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            live = list(self._live)
+            for task in live:
+                task.cancel()
+            await asyncio.gather(*live, return_exceptions=True)
+            await server.wait_closed()
+        for failure in self._failures:
+            if error is None:
+                raise failure
+            error.add_note(f"The server's handler failed too: {failure!r}")
+
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            writer.transport.abort()
+            return
+        serving = self._serve(self.accepted, reader, writer)
+        self.accepted += 1
+        task = asyncio.get_running_loop().create_task(serving)
+        self._live.add(task)
+        task.add_done_callback(self._live.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())  # it may never have begun
+
+    async def _serve(
+        self, connection: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        nth = 0
+        writer.transport.set_write_buffer_limits(0)  # what was sent is out before a close or reset
+        try:
+            while not writer.is_closing():
+                head = await reader.readuntil(b"\r\n\r\n")
+                body = await reader.readexactly(int(_fields(head).get("content-length", "0")))
+                request = RawRequest(head, body, len(self.requests), connection, nth)
+                self.requests.append(request)
+                await Exchange(request, reader, writer).answer(self.reply)
+                nth += 1
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        except Exception as failure:  # noqa: BLE001  # it is raised when the server is closed
+            self._failures.append(failure)
+        finally:
+            await hang_up(writer, reset=False)
+
+
+def _fields(head: bytes) -> dict[str, str]:
+    lines = head.decode("latin-1").split("\r\n")[1:-2]
+    return {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
