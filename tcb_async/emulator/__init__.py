@@ -7,12 +7,14 @@ The API is provisional: it may change in a minor release.
 
 from tcb_async.emulator.catalogue import FAULTS
 from tcb_async.emulator.clock import EmulatorClock
+from tcb_async.emulator.demo import DEMO_ENV
 from tcb_async.emulator.emulator import Emulator
 from tcb_async.emulator.environments import DeployedFunction
 from tcb_async.emulator.faults import Fault
 from tcb_async.emulator.journal import RecordedRequest, token_id
 
 __all__ = [
+    "DEMO_ENV",
     "FAULTS",
     "DeployedFunction",
     "Emulator",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
+from typing import Self
 
+from tcb_async.emulator.accounts import EmulatorAccounts
 from tcb_async.emulator.calls import Call, integer_in, text_in
 from tcb_async.emulator.clock import EmulatorClock
+from tcb_async.emulator.demo import deploy_demo
 from tcb_async.emulator.environments import DeployedFunction, Environments, Order
 from tcb_async.emulator.errcodes import BAD_ARGUMENT, NEEDS_POST, Refused
-from tcb_async.emulator.server import EmulatorServer
-from tcb_async.emulator.tokens import AccessTokens
 
-_OWN_APPID = "wx0000000000000000"
+_PATH = "/tcb/listfunctions"
 
 
-class Emulator(EmulatorServer):
+class Emulator(EmulatorAccounts):
     """A WeChat server in this process, on a real socket.
 
     ::
@@ -69,9 +69,7 @@ class Emulator(EmulatorServer):
         self.max_limit = max_limit
         self.reject_over_limit = reject_over_limit
         self._environments = Environments(clock, order)
-        self._tokens = AccessTokens(clock)
-        self._token = self.issue_token()
-        self._endpoints["/tcb/listfunctions"] = self._list_functions
+        self._endpoints[_PATH] = self._list_functions
 
     def __repr__(self) -> str:
         where = f"{self._host}:{self._port}" if self._runner else "closed"
@@ -80,34 +78,17 @@ class Emulator(EmulatorServer):
             f"{self._journal.total} requests, {self.in_flight} in flight>"
         )
 
-    @property
-    def token(self) -> str:
-        """An access token that is accepted now: another one once the last was expired."""
-        try:
-            self._tokens.owner(self._token)
-        except Refused:
-            self._token = self.issue_token()
-        return self._token
-
-    def issue_token(self, *, life: float = math.inf) -> str:
-        """One more access token, as for another merchant.
+    @classmethod
+    def demo(cls, *, port: int = 0) -> Self:
+        """An emulator for a first look: ``DEMO_ENV`` with 48 functions, slow and busy at times.
 
         Args:
-            life: Seconds until it expires.
+            port: The port; 0 for any that is free.
         """
-        return self._tokens.issue(_OWN_APPID, life)
-
-    def expire_tokens(self) -> None:
-        """Let every access token that was handed out expire now (42001)."""
-        self._tokens.expire()
-
-    def revoke(self, token: str) -> None:
-        """Refuse a token from now on (40001), as if another had taken its place.
-
-        Raises:
-            KeyError: If the token was never handed out here.
-        """
-        self._tokens.replace(token, grace=0.0)
+        emulator = cls(port=port, latency=0.03, jitter=0.02)
+        emulator.busy_rate = 0.05
+        deploy_demo(emulator)
+        return emulator
 
     def deploy(  # noqa: PLR0913 - the fields of a row
         self,
@@ -188,7 +169,8 @@ class Emulator(EmulatorServer):
     def _list_functions(self, call: Call) -> bytes:
         if call.method != "POST":
             raise Refused(NEEDS_POST)
-        self._tokens.owner(call.query.get("access_token"))
+        appid = self._tokens.owner(call.query.get("access_token"))
+        self._quotas.spend(_PATH, appid)
         body = call.posted()
         env, limit, offset = (
             text_in(body, "env"),

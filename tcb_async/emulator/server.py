@@ -229,9 +229,10 @@ class EmulatorServer:
             response = await self._answer(exchange, record)
         except ConnectionError:
             return web.Response()
+        else:
+            return response
         finally:
             self._finish(record, exchange, response)
-        return response
 
     async def _answer(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:

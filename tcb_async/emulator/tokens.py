@@ -27,6 +27,7 @@ class _Issued:
     component: bool
     expires_at: float
     replaced_at: float = math.inf
+    stuck: bool = False
 
 
 def _digest(token: str) -> bytes:
@@ -76,13 +77,22 @@ class AccessTokens:
         return issued.owner
 
     def remaining(self, token: str) -> float:
-        """Seconds until a token expires; 0 or less afterwards."""
-        return self._issued[_digest(token)].expires_at - self._clock()
+        """Seconds until a token ends, as those see it who hand tokens out; 0 if it has ended."""
+        issued = self._issued[_digest(token)]
+        ends_at = issued.expires_at if issued.stuck else min(issued.expires_at, issued.replaced_at)
+        return max(0.0, ends_at - self._clock())
 
-    def replace(self, token: str, grace: float) -> None:
-        """A token dies ``grace`` seconds from now, because another has taken its place."""
+    def replace(self, token: str, grace: float, *, stuck: bool = False) -> None:
+        """A token dies ``grace`` seconds from now, because another has taken its place.
+
+        Args:
+            token: The token.
+            grace: Seconds that it still lives.
+            stuck: Whether those who hand tokens out do not notice.
+        """
         issued = self._issued[_digest(token)]
         issued.replaced_at = min(issued.replaced_at, self._clock() + grace)
+        issued.stuck = stuck
 
     def expire(self) -> None:
         """Every token that lives expires now."""

@@ -1,0 +1,69 @@
+"""How many calls are allowed. Rule: counted by path and account, over China's day and minute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcb_async.emulator.errcodes import DAILY_QUOTA, MINUTE_QUOTA, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CHINA_OFFSET = 8 * 3600
+_DAY = 86_400
+_MINUTE = 60
+_FORCED_A_DAY = 20
+_FORCED_APART = 30
+
+
+class Quotas:
+    """Calls allowed and calls made.
+
+    Args:
+        clock: Seconds since 1970, now.
+
+    Attributes:
+        daily: Calls a day that one account may make, by path; a path that is not here is free.
+        minute: Likewise, a minute.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.daily: dict[str, int] = {"/cgi-bin/stable_token": 500_000}
+        self.minute: dict[str, int] = {"/cgi-bin/stable_token": 10_000}
+        self._made: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._forced_at: dict[str, float] = {}
+
+    def spend(self, path: str, appid: str) -> None:
+        """Count one call.
+
+        Raises:
+            Refused: 45009 or 45011, if it is one too many.
+        """
+        if self._spent(path, appid, _DAY, self.daily.get(path)):
+            raise Refused(DAILY_QUOTA)
+        if self._spent(path, appid, _MINUTE, self.minute.get(path)):
+            raise Refused(MINUTE_QUOTA)
+
+    def spend_forced(self, appid: str) -> None:
+        """Count one forced refresh of a stable token: 20 a day, 30 seconds apart.
+
+        Raises:
+            Refused: 45011 if it comes too soon, 45009 if it is one too many.
+        """
+        now = self._clock()
+        if now - self._forced_at.get(appid, 0.0) < _FORCED_APART:
+            raise Refused(MINUTE_QUOTA)
+        if self._spent("force_refresh", appid, _DAY, _FORCED_A_DAY):
+            raise Refused(DAILY_QUOTA)
+        self._forced_at[appid] = now
+
+    def _spent(self, path: str, appid: str, period: int, allowed: int | None) -> bool:
+        if allowed is None:
+            return False
+        current = int(self._clock() + _CHINA_OFFSET) // period
+        counted_in, made = self._made.get((path, appid, period), (current, 0))
+        if counted_in != current:
+            made = 0
+        self._made[path, appid, period] = (current, made + 1)
+        return made >= allowed
