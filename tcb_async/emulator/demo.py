@@ -63,7 +63,6 @@ _NAMES = [
 _RUNTIMES = (
     "Nodejs16.13",
     "Nodejs18.15",
-    "Nodejs12.16",
     "Python3.10",
     "Php8.0",
     "Go1",
