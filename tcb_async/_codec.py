@@ -64,6 +64,7 @@ class _Status(msgspec.Struct, frozen=True, gc=False):
 _encode = msgspec.json.Encoder().encode
 _decode_status = msgspec.json.Decoder(_Status).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
+_SUCCESS = (0, "0")
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -73,7 +74,7 @@ def encode_list_request(env: str, limit: int, offset: int) -> bytes:
 
 
 def encode_object(body: Mapping[str, object]) -> bytes:
-    """Encode any JSON object, in UTF-8, without ``\\uXXXX`` escapes."""
+    """Encode any JSON object in UTF-8, its text unescaped."""
     return _encode(body)
 
 
@@ -104,7 +105,7 @@ class ListEndpoint:
         except _UNREADABLE as error:
             reason = str(error)
         else:
-            if reply.errcode != 0 and reply.errcode != "0":
+            if reply.errcode not in _SUCCESS:
                 raise api_error(reply.errcode, reply.errmsg, self.path, secrets=secrets)
             if reply.total_count is None or reply.total_count < 0:
                 raise unreadable(body, "it has no total_count", self.path, secrets)
@@ -164,7 +165,7 @@ def raise_for_errcode(
         status = _decode_status(body)
     except _UNREADABLE:
         return
-    if status.errcode != 0 and status.errcode != "0":
+    if status.errcode not in _SUCCESS:
         raise api_error(
             status.errcode,
             status.errmsg,

@@ -23,7 +23,7 @@ URL with a query in either.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tcb_async.cursor import Cursor
@@ -58,7 +58,7 @@ class TcbError(Exception):
         gave_up: Why no further try was made, where another one might have helped; else empty.
     """
 
-    def __init__(self, message: str, **facts: Any) -> None:
+    def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)
         self.env: str | None = None
         self.offset: int | None = None
@@ -103,7 +103,7 @@ class ApiError(TcbError):
         errmsg: str = "",
         rid: str | None = None,
         endpoint: str = "",
-        **facts: Any,
+        **facts: object,
     ) -> None:
         self.errcode = errcode
         self.errmsg = errmsg
@@ -153,7 +153,7 @@ class TransportError(TcbError):
     """
 
     def __init__(
-        self, message: str, *, endpoint: str = "", status: int | None = None, **facts: Any
+        self, message: str, *, endpoint: str = "", status: int | None = None, **facts: object
     ) -> None:
         self.endpoint = endpoint
         self.status = status
@@ -181,7 +181,7 @@ class ResponseError(TcbError):
         status: int | None = None,
         excerpt: str = "",
         truncated: bool = False,
-        **facts: Any,
+        **facts: object,
     ) -> None:
         self.endpoint = endpoint
         self.status = status

@@ -237,7 +237,7 @@ class _Retries:
             reraise=True,
         )
         try:
-            result = await retrying(replay_then_try)
+            result: Result = await retrying(replay_then_try)
         except TcbError as error:
             error.attempts = number
             error.gave_up = self.gave_up if is_retryable(error) else ""

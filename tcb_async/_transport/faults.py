@@ -57,11 +57,11 @@ def refusal(reply: Reply, request: ApiRequest) -> TcbError:
     """Build the error for a status that is not 200."""
     path, status = request.target.path, reply.status
     if status == 429:  # noqa: PLR2004 - Too Many Requests
-        error = RateLimitError(
-            f"{path} answered HTTP 429: too many calls; lower concurrency", endpoint=path
+        return RateLimitError(
+            f"{path} answered HTTP 429: too many calls; lower concurrency",
+            endpoint=path,
+            retry_after=reply.retry_after,
         )
-        error.retry_after = reply.retry_after
-        return error
     if status >= 500:  # noqa: PLR2004 - the server's own faults begin there
         return TransportError(
             f"{path} answered HTTP {status}: the service or a proxy failed; try again later",
@@ -71,8 +71,8 @@ def refusal(reply: Reply, request: ApiRequest) -> TcbError:
         )
     try:
         raise_for_errcode(reply.body, path, secrets=request.target.secrets)
-    except TcbError as error:
-        return error
+    except TcbError as refused:
+        return refused
     kind = "a redirect, which is not followed" if 300 <= status < 400 else "a refusal"  # noqa: PLR2004
     error = unreadable(
         reply.body, f"HTTP {status}: {kind}", path, request.target.secrets, status=status
@@ -87,7 +87,7 @@ def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError
     retryable, dropped = True, False
     match error:
         case TimeoutError():
-            what = f"{host} gave no complete answer within {seconds:.3g} s; raise timeout if it is slow"
+            what = f"{host} gave no complete answer in {seconds:.3g} s; a longer timeout may help"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ServerFingerprintMismatch():
             what = f"the TLS certificate of {host} was not accepted; check base_url and the clock"
             retryable = False

@@ -1,0 +1,55 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import aiohttp
+import aioresponses
+import aioresponses.core
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tcb_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_slow_is_fine = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "ci", max_examples=300, deadline=None, suppress_health_check=_slow_is_fine
+)
+settings.register_profile(
+    "dev", max_examples=50, deadline=None, suppress_health_check=_slow_is_fine
+)
+settings.register_profile(
+    "nightly", max_examples=20_000, deadline=None, suppress_health_check=_slow_is_fine
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """A WeChat server on a socket of its own."""
+    async with Emulator() as emulator:
+        yield emulator
+
+
+class _MockableResponse(aiohttp.ClientResponse):
+    """aioresponses 0.7.9 does not know the argument that aiohttp 3.14 asks for."""
+
+    def __init__(self, *args: Any, stream_writer: Any = None, **kwargs: Any) -> None:
+        writer = stream_writer or Mock(output_size=0)
+        super().__init__(*args, stream_writer=writer, **kwargs)
+
+
+@pytest.fixture
+def mocked_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses.aioresponses]:
+    """aiohttp without a network, for unit tests of the transport alone."""
+    if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
+        monkeypatch.setattr(aioresponses.core, "ClientResponse", _MockableResponse)
+    with aioresponses.aioresponses() as mocked:
+        yield mocked

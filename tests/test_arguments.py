@@ -1,0 +1,110 @@
+"""Bad input is refused before any I/O, in a sentence that says what is right."""
+
+import math
+
+import pytest
+
+from tcb_async import TcbClient
+from tcb_async.exceptions import ConfigurationError
+
+
+@pytest.mark.parametrize("env", ["", None, 7, b"test-1", " test-1", "test\n1", ["test-1"]])
+async def test_an_env_that_can_be_none_is_refused_by_every_method(env: str) -> None:
+    async with TcbClient("T") as client:
+        for call in (client.functions, client.iter_functions, client.iter_pages):
+            with pytest.raises(ConfigurationError, match=r"env=.*test-777bb9"):
+                call(env)
+        for ask in (client.list_functions, client.count_functions):
+            with pytest.raises(ConfigurationError, match="env="):
+                await ask(env)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("page_size", 0),
+        ("page_size", -1),
+        ("page_size", 2.0),
+        ("page_size", True),
+        ("page_size", "20"),
+        ("concurrency", 0),
+        ("max_items", -1),
+        ("on_drift", "panic"),
+        ("resume", "not a cursor"),
+        ("resume", 5),
+    ],
+)
+async def test_a_walk_refuses_a_bad_argument_by_name_and_value(
+    argument: str, value: object
+) -> None:
+    async with TcbClient("T") as client:
+        with pytest.raises(ConfigurationError) as caught:
+            client.functions("test-1", **{argument: value})
+
+    assert argument in str(caught.value)
+    assert repr(value) in str(caught.value)
+
+
+async def test_a_page_refuses_a_bad_limit_and_offset() -> None:
+    async with TcbClient("T") as client:
+        with pytest.raises(ConfigurationError, match=r"limit=0: .* 1 or more"):
+            await client.list_functions("test-1", limit=0)
+        with pytest.raises(ConfigurationError, match=r"offset=-1: .* 0 or more"):
+            await client.list_functions("test-1", offset=-1)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "",
+        "api.weixin.qq.com",
+        "ftp://api.weixin.qq.com",
+        "https://",
+        "https://[::1",
+        "https://host:port",
+        "https://ho\nst",
+        None,
+        5,
+    ],
+)
+def test_an_unusable_base_url_is_refused(base_url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"base_url=.*https://api\.weixin\.qq\.com"):
+        TcbClient("T", base_url=base_url)
+
+
+@pytest.mark.parametrize(
+    "base_url", ["https://user:pa55@host", "https://host?access_token=pa55", "https://host#pa55"]
+)
+def test_a_base_url_with_a_secret_in_it_is_refused_without_showing_it(base_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="base_url of host") as caught:
+        TcbClient("T", base_url=base_url)
+
+    assert "pa55" not in str(caught.value)
+
+
+def test_plain_http_is_refused_unless_loopback_or_insisted_on() -> None:
+    with pytest.raises(ConfigurationError, match="allow_http=True"):
+        TcbClient("T", base_url="http://api.weixin.qq.com")
+
+    for url in ("http://127.0.0.1:8", "http://localhost:8", "http://[::1]:8", "http://a.localhost"):
+        assert url in repr(TcbClient("T", base_url=url))
+    assert "http://x" in repr(TcbClient("T", base_url="http://x/", allow_http=True))
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan, "30", None, True])
+def test_a_timeout_must_be_seconds(timeout: float) -> None:
+    with pytest.raises(ConfigurationError, match="timeout=.*seconds above 0"):
+        TcbClient("T", timeout=timeout)
+
+
+@pytest.mark.parametrize(("argument", "value"), [("concurrency", 0), ("max_reply_bytes", 0)])
+def test_a_client_refuses_a_count_below_one(argument: str, value: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"{argument}={value}: .* 1 or more"):
+        TcbClient("T", **{argument: value})  # type: ignore[arg-type]
+
+
+def test_a_long_bad_value_is_shown_in_part() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        TcbClient("T", base_url="x" * 1000)
+
+    assert len(str(caught.value)) < 300

@@ -1,0 +1,223 @@
+"""Requests to bytes; bytes to models or to one of our exceptions."""
+
+import json
+from datetime import timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tcb_async._codec import LIST_FUNCTIONS, decode_token_reply, encode_list_request, encode_object
+from tcb_async._redact import MASK
+from tcb_async.exceptions import ApiError, ResponseError, SystemBusyError, TcbError, TokenError
+from tcb_async.models import CloudFunction, FunctionPage
+
+SAMPLES = Path(__file__).parent / "samples"
+TOKEN = "74_Xq9k2f0Vb3nT7wLzR5sYc8uJd1hGmPaE6oQiBvNxKt"
+
+
+def decode(body: object, **overrides: object) -> FunctionPage:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return LIST_FUNCTIONS.decode(raw, offset=0, limit=20, **overrides)  # type: ignore[arg-type]
+
+
+def test_the_documented_request_is_what_we_send() -> None:
+    documented = json.loads((SAMPLES / "listfunctions_request.json").read_bytes())
+
+    assert json.loads(encode_list_request("test-777bb9", 20, 0)) == documented
+    assert list(json.loads(encode_list_request("test-777bb9", 20, 0))) == list(documented)
+
+
+def test_the_documented_reply_gives_the_documented_function() -> None:
+    page = decode((SAMPLES / "listfunctions_reply.json").read_bytes())
+
+    assert page.total_count == 1
+    assert page.functions == (
+        CloudFunction("login", "Active", "Nodejs8.9", "2019-02-27 15:34:59", "2019-06-21 15:23:54"),
+    )
+    assert page.functions[0].add_time is not None
+    assert page.functions[0].add_time.isoformat() == "2019-02-27T15:34:59+08:00"
+
+
+def test_text_is_sent_as_utf8_and_not_escaped() -> None:
+    assert "环境" in encode_list_request("环境", 1, 0).decode("utf-8")
+    assert encode_object({"a": "票"}) == '{"a":"票"}'.encode()
+
+
+@pytest.mark.parametrize("functions", [{}, {"functions": None}, {"functions": []}])
+def test_absent_null_and_empty_functions_all_mean_none(functions: dict[str, object]) -> None:
+    assert decode({"errcode": 0, "total_count": 0} | functions).functions == ()
+
+
+def test_a_row_may_lack_everything_but_name_and_status() -> None:
+    page = decode({"total_count": 1, "functions": [{"name": "a", "status": "Brewing", "new": [1]}]})
+
+    assert page.functions == (CloudFunction("a", "Brewing"),)
+    assert page.functions[0].runtime is None
+    assert page.functions[0].add_time is None
+    assert page.functions[0].status_reason == ()
+
+
+def test_run_time_is_read_as_runtime() -> None:
+    rows = [
+        {"name": "a", "status": "Active", "run_time": "Php7"},
+        {"name": "b", "status": "Active", "runtime": None, "run_time": "Go1"},
+        {"name": "c", "status": "Active", "runtime": None},
+    ]
+
+    page = decode({"total_count": 3, "functions": rows})
+
+    assert [f.runtime for f in page.functions] == ["Php7", "Go1", None]
+
+
+def test_times_are_read_in_the_zone_of_the_client() -> None:
+    row = {"name": "a", "status": "Active", "add_time": "2019-02-27 15:34:59", "mod_time": None}
+
+    page = decode({"total_count": 1, "functions": [row]}, zone=timezone(timedelta(hours=-5)))
+
+    assert page.functions[0].add_time is not None
+    assert page.functions[0].add_time.isoformat() == "2019-02-27T15:34:59-05:00"
+    assert page.functions[0].mod_time is None
+
+
+@pytest.mark.parametrize("errcode", [-1, "-1", "-1000"])
+def test_an_errcode_may_be_a_numeric_string(errcode: object) -> None:
+    with pytest.raises(SystemBusyError) as caught:
+        decode({"errcode": errcode, "errmsg": "system error"})
+
+    assert caught.value.errcode in {-1, -1000}
+
+
+def test_the_string_zero_is_success() -> None:
+    assert decode({"errcode": "0", "errmsg": None, "total_count": 0}).total_count == 0
+
+
+def test_an_errcode_that_is_no_number_is_not_what_the_api_promises() -> None:
+    with pytest.raises(ResponseError, match="no number"):
+        decode({"errcode": "busy"})
+
+
+@pytest.mark.parametrize(
+    ("errmsg", "rid", "text"),
+    [
+        (
+            "invalid credential rid: 61249f85-43a93e56-534b607a",
+            "61249f85-43a93e56-534b607a",
+            "invalid credential",
+        ),
+        ("invalid appid hint: [ab12_cd]", "ab12_cd", "invalid appid"),
+        ("system error", None, "system error"),
+        (None, None, ""),
+    ],
+)
+def test_the_request_id_is_parsed_out_of_errmsg(errmsg: str, rid: str, text: str) -> None:
+    with pytest.raises(TokenError) as caught:
+        decode({"errcode": 40014, "errmsg": errmsg})
+
+    assert (caught.value.rid, caught.value.errmsg) == (rid, text)
+    assert rid is None or rid in str(caught.value)
+
+
+def test_an_error_reply_is_understood_even_where_its_rows_are_not() -> None:
+    with pytest.raises(SystemBusyError):
+        decode({"errcode": -1, "errmsg": "busy", "functions": "none", "total_count": "many"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" \n",
+        b"<html><body>502 Bad Gateway</body></html>",
+        b"\xef\xbb\xbf{}",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        b'{"functions":' + b"[" * 100_000,
+        b'{"errcode":0,"total_count":' + b"9" * 5000 + b"}",
+        b'{"errcode":NaN}',
+        b'{"errcode":0,"total_count":1.5}',
+        b'{"errcode":0,"total_count":-1,"functions":[]}',
+        b'{"errcode":0,"errmsg":"ok"}',
+        b'{"errcode":0,"total_count":1,"functions":[{"name":"a"}]}',
+        b'{"errcode":0,"total_count":1,"functions":[{"name":null,"status":"Active"}]}',
+        b'{"errcode":0,"total_count":1,"functions":[{"name":"a","status":"Active","add_time":5}]}',
+        b'{"errcode":0,"total_count":1,"functions":[null]}',
+        b'{"errcode":{},"total_count":1}',
+        b'{"errcode":0,"total_count":57,"functions":[{"name":"log',
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+def test_what_the_api_does_not_promise_is_a_response_error(body: bytes) -> None:
+    with pytest.raises(ResponseError) as caught:
+        decode(body)
+
+    assert caught.value.endpoint == "/tcb/listfunctions"
+    assert len(str(caught.value)) < 500
+    assert caught.value.__context__ is None
+    assert caught.value.__cause__ is None
+
+
+def test_json_that_ends_too_early_may_be_asked_for_again_and_html_may_not() -> None:
+    for body, truncated in [(b'{"errcode":0,"tot', True), (b"", True), (b"<html>", False)]:
+        with pytest.raises(ResponseError) as caught:
+            decode(body)
+        assert caught.value.truncated is truncated
+
+
+def test_no_secret_that_the_server_sends_back_is_shown() -> None:
+    bodies = [
+        {"errcode": 40014, "errmsg": f"bad access_token={TOKEN} rid: 1-2-3"},
+        {"errcode": f"{TOKEN}"},
+        {"errcode": 0, "leak": TOKEN},
+        f"<html>{TOKEN}</html>".encode(),
+        f"<html>{TOKEN[:20]}%0A</html>".encode() + TOKEN.encode(),
+    ]
+    for body in bodies:
+        with pytest.raises(TcbError) as caught:
+            decode(body, secrets=[TOKEN])
+        shown = f"{caught.value!r} {caught.value.args} {vars(caught.value)}"
+        assert TOKEN not in shown
+        assert MASK in shown or "total_count" in shown
+
+
+def test_a_token_reply_is_a_plain_object() -> None:
+    reply = decode_token_reply(b'{"access_token":"T","expires_in":7200}', "/cgi-bin/stable_token")
+
+    assert reply == {"access_token": "T", "expires_in": 7200}
+
+
+def test_a_token_endpoint_names_the_remedy_and_the_ip_that_wechat_names() -> None:
+    body = b'{"errcode":40164,"errmsg":"invalid ip 1.2.3.4, not in whitelist rid: 1-2-3"}'
+
+    with pytest.raises(TokenError, match=r"1\.2\.3\.4.*IP whitelist"):
+        decode_token_reply(body, "/cgi-bin/stable_token")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"", b'"T"', b"{"])
+def test_a_token_reply_that_is_no_object_is_a_response_error(body: bytes) -> None:
+    with pytest.raises(ResponseError):
+        decode_token_reply(body, "/cgi-bin/token")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+known_keys = st.sampled_from(["errcode", "errmsg", "total_count", "functions", "name", "status"])
+replies = st.dictionaries(known_keys | st.text(), json_values).map(lambda d: json.dumps(d).encode())
+
+
+@given(st.binary() | replies)
+def test_whatever_bytes_go_in_only_a_page_or_our_errors_come_out(body: bytes) -> None:
+    try:
+        page = decode(body)
+    except ApiError as error:
+        assert error.errcode != 0
+    except ResponseError as error:
+        assert error.endpoint
+    else:
+        assert page.total_count >= 0
