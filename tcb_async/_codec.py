@@ -61,7 +61,7 @@ class _Status(msgspec.Struct, frozen=True, gc=False):
     errmsg: str | None = ""
 
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=str.__str__).encode  # msgspec refuses a Secret without it
 _decode_status = msgspec.json.Decoder(_Status).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _SUCCESS = (0, "0")
