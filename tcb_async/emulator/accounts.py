@@ -35,7 +35,7 @@ class EmulatorAccounts(EmulatorServer):
         token_life: Seconds that a new token lives.
         whitelist: The IPs that may ask for tokens; None for all.
         daily_quota: Calls a day that one account may make, by path, such as
-            ``{"/tcb/listfunctions": 100}``; beyond, 45009.
+            ``{"/tcb/listfunctions": 100}``; beyond, 45009. Counted from when it is set.
         minute_quota: Likewise, a minute; beyond, 45011.
     """
 
@@ -45,9 +45,9 @@ class EmulatorAccounts(EmulatorServer):
         super().__init__(host=host, port=port, clock=clock, keep_requests=keep_requests, seed=seed)
         self.token_life = 7200.0
         self.whitelist: set[str] | None = None
+        self.daily_quota = {"/cgi-bin/stable_token": 500_000}
+        self.minute_quota = {"/cgi-bin/stable_token": 10_000}
         self._quotas = Quotas(clock)
-        self.daily_quota = self._quotas.daily
-        self.minute_quota = self._quotas.minute
         self._tokens = AccessTokens(clock)
         self._apps: dict[str, App] = {}
         self._components: dict[str, Component] = {}
@@ -164,7 +164,7 @@ class EmulatorAccounts(EmulatorServer):
         if not isinstance(forced, bool):
             raise Refused(errcodes.BROKEN_BODY)
         appid, app = self._authenticated(body, call.ip)
-        self._quotas.spend("/cgi-bin/stable_token", appid)
+        self._spend("/cgi-bin/stable_token", appid)
         if forced:
             self._quotas.spend_forced(appid)
             self._replace(app.stable, grace=0.0)
@@ -177,7 +177,7 @@ class EmulatorAccounts(EmulatorServer):
         if call.method != "GET":
             raise Refused(errcodes.NEEDS_GET)
         appid, app = self._authenticated(call.query, call.ip)
-        self._quotas.spend("/cgi-bin/token", appid)
+        self._spend("/cgi-bin/token", appid)
         self._replace(app.classic, grace=_OVERLAP)
         app.classic = self._tokens.issue(appid, self.token_life)
         return _handed_out(access_token=app.classic, expires_in=int(self.token_life))
@@ -202,7 +202,7 @@ class EmulatorAccounts(EmulatorServer):
         component = self._component(appid, call.ip)
         component.app.authenticate(secret)
         component.accept_ticket(body.get("component_verify_ticket"), self.clock())
-        self._quotas.spend("/cgi-bin/component/api_component_token", appid)
+        self._spend("/cgi-bin/component/api_component_token", appid)
         self._replace(component.token, grace=_OVERLAP)
         component.token = self._tokens.issue(appid, self.token_life, component=True)
         return _handed_out(component_access_token=component.token, expires_in=int(self.token_life))
@@ -216,7 +216,7 @@ class EmulatorAccounts(EmulatorServer):
             raise Refused(errcodes.BAD_APPID)
         authorizer = self._component(owner, call.ip).authorizer(appid)
         authorizer.authenticate(body.get("authorizer_refresh_token"))
-        self._quotas.spend("/cgi-bin/component/api_authorizer_token", appid)
+        self._spend("/cgi-bin/component/api_authorizer_token", appid)
         self._replace(authorizer.token, grace=_OVERLAP)
         authorizer.token = self._tokens.issue(appid, self.token_life)
         return _handed_out(
@@ -234,6 +234,11 @@ class EmulatorAccounts(EmulatorServer):
                 f"access clientip is not registered requestIP: {ip}",
             )
         return component
+
+    def _spend(self, path: str, appid: str) -> None:
+        self._quotas.spend(
+            path, appid, daily=self.daily_quota.get(path), minute=self.minute_quota.get(path)
+        )
 
     def _listed(self, ip: str) -> bool:
         return self.whitelist is None or ip in self.whitelist

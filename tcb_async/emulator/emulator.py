@@ -170,7 +170,7 @@ class Emulator(EmulatorAccounts):
         if call.method != "POST":
             raise Refused(NEEDS_POST)
         appid = self._tokens.owner(call.query.get("access_token"))
-        self._quotas.spend(_PATH, appid)
+        self._spend(_PATH, appid)
         body = call.posted()
         env, limit, offset = (
             text_in(body, "env"),

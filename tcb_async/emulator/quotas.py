@@ -17,32 +17,32 @@ _FORCED_APART = 30
 
 
 class Quotas:
-    """Calls allowed and calls made.
+    """Calls made.
 
     Args:
         clock: Seconds since 1970, now.
-
-    Attributes:
-        daily: Calls a day that one account may make, by path; a path that is not here is free.
-        minute: Likewise, a minute.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.daily: dict[str, int] = {"/cgi-bin/stable_token": 500_000}
-        self.minute: dict[str, int] = {"/cgi-bin/stable_token": 10_000}
         self._made: dict[tuple[str, str, int], tuple[int, int]] = {}
         self._forced_at: dict[str, float] = {}
 
-    def spend(self, path: str, appid: str) -> None:
+    def spend(self, path: str, appid: str, *, daily: int | None, minute: int | None) -> None:
         """Count one call.
+
+        Args:
+            path: The endpoint.
+            appid: The account that calls it.
+            daily: How many calls a day are allowed; None for any number, uncounted.
+            minute: Likewise, a minute.
 
         Raises:
             Refused: 45009 or 45011, if it is one too many.
         """
-        if self._spent(path, appid, _DAY, self.daily.get(path)):
+        if self._spent(path, appid, _DAY, daily):
             raise Refused(DAILY_QUOTA)
-        if self._spent(path, appid, _MINUTE, self.minute.get(path)):
+        if self._spent(path, appid, _MINUTE, minute):
             raise Refused(MINUTE_QUOTA)
 
     def spend_forced(self, appid: str) -> None:

@@ -33,10 +33,11 @@ _http_log = logging.getLogger("tcb_async.emulator.http")
 _NOT_FOUND = b"<html><head><title>404 Not Found</title></head><body>404 Not Found</body></html>"
 _UNREADABLE = b"(a body that was too long or could not be decoded)"
 _SHUTDOWN_SECONDS = 0.01
+_NOT_HTTP = (HttpProcessingError, web.RequestPayloadError)
 
 
 def _without_the_request_line(line: logging.LogRecord) -> bool:
-    if line.exc_info and isinstance(line.exc_info[1], HttpProcessingError):
+    if line.exc_info and isinstance(line.exc_info[1], _NOT_HTTP):
         line.exc_info = None
     return True
 

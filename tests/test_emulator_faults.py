@@ -1,0 +1,191 @@
+"""The emulator's faults do what they say, to whom they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import aiohttp
+import aiohttp.web
+import pytest
+from asking import LIST, STABLE, Asker, asking, until_idle
+
+from tcb_async.emulator import FAULTS, Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ENV = "test-777bb9"
+
+
+@pytest.fixture
+async def wechat() -> AsyncIterator[Asker]:
+    async with asking(Emulator()) as asker:
+        asker.emulator.deploy(ENV, count=57)
+        yield asker
+
+
+class TestLoad:
+    async def test_latency_is_waited_before_the_answer(self, wechat: Asker) -> None:
+        wechat.emulator.latency = 0.05
+        started = asyncio.get_running_loop().time()
+        await wechat.list()
+        assert asyncio.get_running_loop().time() - started >= 0.05
+
+    async def test_requests_beyond_capacity_are_busy_until_it_grows(self, wechat: Asker) -> None:
+        wechat.emulator.latency = 0.05
+        wechat.emulator.capacity = 3
+        codes = [
+            reply["errcode"]
+            for reply in await asyncio.gather(*(wechat.list(offset=n) for n in range(5)))
+        ]
+        assert sorted(codes) == [-1, -1, 0, 0, 0]
+        assert (await wechat.list())["errcode"] == 0, "those refused must not count for ever"
+        wechat.emulator.capacity = None
+        replies = await asyncio.gather(*(wechat.list(offset=n) for n in range(5)))
+        assert {reply["errcode"] for reply in replies} == {0}
+        assert wechat.emulator.peak_in_flight == 5
+        assert wechat.emulator.in_flight == 0
+
+    async def test_busy_rate_is_by_chance_and_reproducible(self) -> None:
+        async def codes(seed: int) -> list[int]:
+            async with asking(Emulator(seed=seed)) as asker:
+                asker.emulator.deploy(ENV)
+                asker.emulator.busy_rate = 0.5
+                return [(await asker.list())["errcode"] for _ in range(30)]
+
+        first = await codes(1)
+        assert set(first) == {0, -1}
+        assert first == await codes(1)
+        assert first != await codes(2)
+
+
+class TestScripts:
+    async def test_faults_are_met_one_a_request_in_order(self, wechat: Asker) -> None:
+        wechat.emulator.script([Fault.errcode(-1000), Fault.ok()])
+        wechat.emulator.fail_next(45011, times=2)
+        codes = [(await wechat.list())["errcode"] for _ in range(5)]
+        assert codes == [-1000, 0, 45011, 45011, 0]
+
+    async def test_script_may_be_for_one_path(self, wechat: Asker) -> None:
+        wechat.emulator.fail_next(path=STABLE)
+        assert (await wechat.list())["errcode"] == 0
+        assert (await wechat.ask(STABLE, {}))["errcode"] == -1
+
+    async def test_script_may_be_for_some_requests_and_endless(self, wechat: Asker) -> None:
+        wechat.emulator.script(cycle([Fault.errcode(-1)]), when=lambda asked: asked.offset == 20)
+        codes = [(await wechat.list(offset=offset))["errcode"] for offset in (0, 20, 40, 20)]
+        assert codes == [0, -1, 0, -1]
+        wechat.emulator.clear_faults()
+        assert (await wechat.list(offset=20))["errcode"] == 0
+
+    async def test_clear_ends_busy_rate_too(self, wechat: Asker) -> None:
+        wechat.emulator.busy_rate = 1.0
+        assert (await wechat.list())["errcode"] == -1
+        wechat.emulator.clear_faults()
+        assert (await wechat.list())["errcode"] == 0
+
+    @pytest.mark.parametrize("wrong", ["reset", -1, Fault.reset])
+    def test_anything_but_a_fault_is_refused_at_once(self, wrong: object) -> None:
+        with pytest.raises(TypeError, match="holds Fault values, such as"):
+            Emulator().script([Fault.ok(), wrong])  # type: ignore[list-item]
+
+    async def test_errmsg_may_be_chosen(self, wechat: Asker) -> None:
+        wechat.emulator.script([Fault.errcode(61007, "merchant says no"), Fault.errcode(12345)])
+        assert (await wechat.list())["errmsg"].startswith("merchant says no rid: ")
+        assert (await wechat.list())["errmsg"].startswith("error rid: ")
+
+    async def test_fault_of_ones_own_is_a_function(self, wechat: Asker) -> None:
+        async def teapot(_: object) -> aiohttp.web.StreamResponse:
+            return aiohttp.web.Response(status=418)
+
+        wechat.emulator.script([Fault("teapot", teapot)])
+        assert (await wechat.send("POST", LIST))[0] == 418
+        assert wechat.emulator.requests[-1].fault == "teapot"
+
+
+class TestFaults:
+    @pytest.mark.parametrize("name", sorted(FAULTS))
+    async def test_no_fault_of_the_catalogue_passes_for_an_honest_answer(
+        self, wechat: Asker, name: str
+    ) -> None:
+        honest = await wechat.list()
+        wechat.emulator.script([FAULTS[name]])
+        timeout = aiohttp.ClientTimeout(total=0.5)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            hasty = Asker(wechat.emulator, session)
+            try:
+                met: object = await hasty.list()
+            except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, AssertionError):
+                met = None
+        assert met != honest
+        await until_idle(wechat.emulator)
+        assert wechat.emulator.requests[-1].fault == name
+        assert await wechat.list() == honest, "the next request must be served as ever"
+
+    async def test_reset_disconnect_and_truncation_end_the_connection(self, wechat: Asker) -> None:
+        for fault, error in [
+            (Fault.reset(), aiohttp.ClientOSError),
+            (Fault.disconnect(), aiohttp.ServerDisconnectedError),
+            (Fault.truncated(), aiohttp.ClientPayloadError),
+        ]:
+            wechat.emulator.script([fault])
+            with pytest.raises(error):
+                await wechat.list()
+
+    async def test_truncation_without_a_length_looks_whole(self, wechat: Asker) -> None:
+        wechat.emulator.script([Fault.truncated(declared=False)])
+        status, body = await wechat.send("POST", LIST)
+        assert status == 200
+        with pytest.raises(ValueError, match="Unterminated"):
+            json.loads(body)
+
+    async def test_drip_comes_whole_in_the_end(self, wechat: Asker) -> None:
+        wechat.emulator.script([Fault.drip(interval=0.0)])
+        assert len((await wechat.list())["functions"]) == 20
+
+    async def test_delay_is_honest_but_late(self, wechat: Asker) -> None:
+        wechat.emulator.script([Fault.delay(0.05)])
+        started = asyncio.get_running_loop().time()
+        assert len((await wechat.list())["functions"]) == 20
+        assert asyncio.get_running_loop().time() - started >= 0.05
+        assert wechat.emulator.requests[-1].fault == "delay"
+
+    async def test_http_faults_carry_their_status_and_headers(self, wechat: Asker) -> None:
+        wechat.emulator.script(
+            [
+                Fault.status(429, headers={"Retry-After": "3"}),
+                Fault.redirect("http://127.0.0.1:9/elsewhere"),
+            ]
+        )
+        async with wechat.session.post(wechat.emulator.url + LIST) as reply:
+            assert (reply.status, reply.headers["Retry-After"]) == (429, "3")
+            assert reply.content_type == "text/html"
+        async with wechat.session.post(wechat.emulator.url + LIST, allow_redirects=False) as reply:
+            assert (reply.status, reply.headers["Location"]) == (
+                307,
+                "http://127.0.0.1:9/elsewhere",
+            )
+
+    async def test_gzip_bomb_is_small_on_the_wire(self, wechat: Asker) -> None:
+        wechat.emulator.script([Fault.gzip_bomb(mebibytes=2)])
+        async with wechat.session.post(wechat.emulator.url + LIST) as reply:
+            assert int(reply.headers["Content-Length"]) < 20_000
+            assert len(await reply.read()) == 2 << 20
+
+    @pytest.mark.parametrize("fault", [Fault.drip(), Fault.endless(), Fault.truncated()])
+    async def test_client_that_leaves_early_troubles_nobody(
+        self, wechat: Asker, fault: Fault, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        wechat.emulator.latency = 0.02
+        wechat.emulator.script([fault])
+        for patience in (0.01, 0.05):
+            with pytest.raises((TimeoutError, aiohttp.ClientError)):
+                async with asyncio.timeout(patience):
+                    await wechat.list()
+            wechat.emulator.script([fault])
+        await until_idle(wechat.emulator)
+        assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
