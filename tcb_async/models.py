@@ -15,13 +15,17 @@ CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
 """UTC+08:00, in which WeChat's times are read unless the client is told otherwise."""
 
 
-def read_time(text: str, zone: timezone = CHINA_STANDARD_TIME) -> datetime | None:
-    """Read ``2019-02-27 15:34:59`` as an aware time; None where the text is no time at all."""
+def _as_text(time: datetime | str | None) -> str | None:
+    return time.isoformat(" ") if isinstance(time, datetime) else time
+
+
+def _as_time(text: str | None) -> datetime | None:
+    """Read ``2019-02-27 15:34:59``; None where the text is no time at all."""
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text or "")
     except ValueError:
         return None
-    return time if time.tzinfo else time.replace(tzinfo=zone)
+    return time if time.tzinfo else time.replace(tzinfo=CHINA_STANDARD_TIME)
 
 
 @attrs.frozen
@@ -37,26 +41,45 @@ class StatusReason:
     errmsg: str
 
 
-@attrs.frozen
+@attrs.frozen(init=False, repr=False)
 class CloudFunction:
     """One cloud function of an environment.
 
-    Attributes:
+    Args:
         name: Its name, unique in the environment.
         status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: a status
             that this library has never heard of is kept as it is.
         runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None where WeChat gives none.
-        status_reason: Empty for this endpoint.
+        add_time: When it was created: an aware time, or text as WeChat writes it, which is read at
+            UTC+08:00 when it is first asked for.
+        mod_time: When it was last changed; likewise.
 
     Source: the WeChat page *getFuntionList*, ``functions[]``.
     """
 
     name: str
     status: str
-    runtime: str | None = None
-    _add_time: str | datetime | None = None
-    _mod_time: str | datetime | None = None
-    status_reason: tuple[StatusReason, ...] = ()
+    runtime: str | None
+    _add_time: str | None
+    _mod_time: str | None
+
+    def __init__(
+        self,
+        name: str,
+        status: str,
+        runtime: str | None = None,
+        add_time: datetime | str | None = None,
+        mod_time: datetime | str | None = None,
+    ) -> None:
+        # The defaults stand here and not on the fields: msgspec decodes fields without defaults
+        # half as fast again.
+        self.__attrs_init__(name, status, runtime, _as_text(add_time), _as_text(mod_time))
+
+    def __repr__(self) -> str:
+        return (
+            f"CloudFunction(name={self.name!r}, status={self.status!r}, runtime={self.runtime!r}, "
+            f"add_time={self._add_time!r}, mod_time={self._mod_time!r})"
+        )
 
     @property
     def add_time(self) -> datetime | None:
@@ -68,9 +91,10 @@ class CloudFunction:
         """When it was last changed: aware, UTC+08:00 unless the client was told otherwise."""
         return _as_time(self._mod_time)
 
-
-def _as_time(value: str | datetime | None) -> datetime | None:
-    return read_time(value) if isinstance(value, str) else value
+    @property
+    def status_reason(self) -> tuple[StatusReason, ...]:
+        """Why it is in its state: always empty, for this endpoint does not say."""
+        return ()
 
 
 @attrs.frozen
