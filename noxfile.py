@@ -1,0 +1,108 @@
+"""The chores. `nox` runs what CI runs; `nox --list` shows the rest."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests", "docs", "build"]
+nox.options.error_on_missing_interpreters = False
+
+PYTHONS = ["3.11", "3.13"]
+OLDEST = PYTHONS[0]
+
+
+def install(session: nox.Session, *, wheel: bool = False) -> None:
+    """Install the pinned environment, then the package: built, or as it lies here."""
+    session.install("--require-hashes", "-r", "constraints.txt")
+    if wheel:
+        dist = Path(session.create_tmp()) / "dist"
+        shutil.rmtree(dist, ignore_errors=True)
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(dist), silent=True)
+        session.install("--no-deps", "--force-reinstall", *map(str, dist.glob("*.whl")))
+    else:
+        session.install("--no-deps", "-e", ".")
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Ruff's opinion of style, and import-linter's of the floors."""
+    install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session(python=OLDEST)
+def types(session: nox.Session) -> None:
+    """The opinions of mypy (strict) and of pyright (strict)."""
+    install(session)
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Every test, against the built wheel."""
+    install(session, wheel=True)
+    cover = ["--cov", "--cov-report=term-missing"] if session.python == PYTHONS[-1] else []
+    session.run("python", "-m", "pytest", *cover, *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """The documentation, into docs/_build/html; a warning is an error."""
+    install(session)
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(python=OLDEST)
+def build(session: nox.Session) -> None:
+    """The wheel and the source distribution, into dist/."""
+    install(session)
+    session.run("python", "-m", "build")
+
+
+@nox.session(python=OLDEST)
+def bench(session: nox.Session) -> None:
+    """Ratios against other ways to do the same, in one run; see docs/explanation/speed.md."""
+    install(session)
+    session.run("python", "tests/benchmarks/run.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def nightly(session: nox.Session) -> None:
+    """The laws of the walk and of the tokens on 20,000 examples each."""
+    install(session)
+    env = {"HYPOTHESIS_PROFILE": "nightly"}
+    laws = session.posargs or ["tests/test_plan.py", "tests/test_tokens_model.py"]
+    session.run("python", "-m", "pytest", "-x", *laws, env=env)
+
+
+@nox.session(python=OLDEST)
+def fuzz(session: nox.Session) -> None:
+    """A million inputs for the decoder, and as long a siege of the emulator's HTTP side."""
+    install(session)
+    session.run("python", "tests/nightly/fuzz.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def soak(session: nox.Session) -> None:
+    """100,000 requests with a fault in ten; memory flat, nothing lost, nothing left."""
+    install(session)
+    session.run("python", "tests/nightly/soak.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def pin(session: nox.Session) -> None:
+    """Write constraints.txt anew: versions and hashes, no addresses."""
+    session.install("uv")
+    session.run(
+        *("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras", "--group", "dev"),
+        *("--universal", "--python-version", OLDEST, "--generate-hashes", "--upgrade"),
+        *("--no-header", "--no-annotate", "--no-emit-index-url", "-o", "constraints.txt"),
+    )
