@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Self
 
 import attrs
+from listener import CHUNK, Listener, Stream, discard, hang_up
 from network_faults import (
     ClientLeft,
     Cut,
@@ -39,12 +38,9 @@ from network_faults import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FaultProxy", "discard", "hang_up"]
+__all__ = ["FaultProxy"]
 
-CHUNK = 64 * 1024
 READ_AHEAD = 16  # chunks; beyond it the sender is held back, as by any network
-
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @attrs.define(eq=False)
@@ -60,73 +56,64 @@ class FaultProxy:
             time and holds for the connections made from then on.
 
     Attributes:
-        port: The port on 127.0.0.1, the same for the proxy's whole life.
-        accepted: How many connections came.
         passed: How many bytes were passed on, by direction.
     """
 
     upstream_host: str
     upstream_port: int
     default: Faults = attrs.field(default=(), kw_only=True, converter=as_tuple)
-    port: int = attrs.field(default=0, init=False)
-    accepted: int = attrs.field(default=0, init=False)
     passed: Counter[Direction] = attrs.field(factory=Counter, init=False)
     _script: deque[tuple[Fault, ...]] = attrs.field(factory=deque, init=False)
-    _server: asyncio.Server | None = attrs.field(default=None, init=False, repr=False)
-    _live: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
+    _listener: Listener = attrs.field(init=False, repr=False)
+
+    @_listener.default
+    def _(self) -> Listener:
+        return Listener(self._carry)
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1, the same for the proxy's whole life."""
+        return self._listener.port
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def accepted(self) -> int:
+        """How many connections came."""
+        return self._listener.accepted
+
+    @property
     def open(self) -> int:
         """How many connections are open."""
-        return len(self._live)
+        return self._listener.open
 
     def script(self, entries: Iterable[Faults]) -> None:
         """Give each of the next connections an entry, in order, in place of what was planned."""
         self._script = deque(map(as_tuple, entries))
 
-    async def accept(self) -> None:
-        """Listen, again after ``refuse``, on the same port."""
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+    def accept(self) -> None:
+        """Listen again, after ``refuse``, on the same port."""
+        self._listener.listen()
 
     async def refuse(self) -> None:
         """Close the port, so that connecting is refused, and reset what is open."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            await self.reset()
-            await server.wait_closed()
+        await self._listener.close()
 
     async def reset(self) -> None:
         """Reset every open connection (RST at both ends)."""
-        live = list(self._live)
-        for task in live:
-            task.cancel()
-        await asyncio.gather(*live, return_exceptions=True)
+        await self._listener.reset()
 
     async def __aenter__(self) -> Self:
-        await self.accept()
+        self.accept()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.refuse()
 
-    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:
-            writer.transport.abort()
-            return
-        self.accepted += 1
+    async def _carry(self, client: Stream, _number: int) -> None:
         faults = self._script.popleft() if self._script else as_tuple(self.default)
-        task = asyncio.get_running_loop().create_task(self._carry((reader, writer), faults))
-        self._live.add(task)
-        task.add_done_callback(self._live.discard)
-        task.add_done_callback(lambda _: writer.transport.abort())  # it may never have begun
-
-    async def _carry(self, client: Stream, faults: tuple[Fault, ...]) -> None:
         writers = [client[1]]
         end: type[End] = Reset
         try:
@@ -143,6 +130,7 @@ class FaultProxy:
             await discard(client[0])
             return ClientLeft
         server = await asyncio.open_connection(self.upstream_host, self.upstream_port)
+        server[1].transport.set_write_buffer_limits(0)
         writers.append(server[1])
         end = await self._relay(client, server, faults)
         if end is Cut:
@@ -171,8 +159,6 @@ class FaultProxy:
     def _onto(
         self, writer: asyncio.StreamWriter, faults: tuple[Fault, ...], direction: Direction
     ) -> Send:
-        writer.transport.set_write_buffer_limits(0)
-
         async def write(data: bytes, _arrived: float) -> None:
             writer.write(data)
             await writer.drain()
@@ -221,20 +207,3 @@ async def _all_passed(arrivals: Arrivals, send: Send) -> bool:
         except Lost:
             lost = True
     return not lost
-
-
-async def discard(reader: asyncio.StreamReader) -> None:
-    """Read until the other end leaves, in whatever way."""
-    with contextlib.suppress(OSError):
-        while await reader.read(CHUNK):
-            pass
-
-
-async def hang_up(writer: asyncio.StreamWriter, *, reset: bool) -> None:
-    """Close a connection at once: by RST, or by FIN."""
-    if reset and not writer.is_closing():
-        sock: socket.socket = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()

@@ -21,11 +21,9 @@ from http import HTTPStatus
 from typing import Self, cast
 
 import attrs
-from fault_proxy import discard, hang_up
+from listener import Listener, Stream, discard, hang_up
 
 __all__ = ["Exchange", "Handler", "RawRequest", "RawServer", "Reply", "http_reply"]
-
-MAX_HEAD = 1024 * 1024
 
 
 def http_reply(
@@ -136,63 +134,51 @@ class RawServer:
             of an ``Exchange``. It may be set at any time.
 
     Attributes:
-        port: The port on 127.0.0.1.
         requests: What was asked so far.
-        accepted: How many connections came.
     """
 
     reply: Reply
-    port: int = attrs.field(default=0, init=False)
     requests: list[RawRequest] = attrs.field(factory=list, init=False)
-    accepted: int = attrs.field(default=0, init=False)
-    _server: asyncio.Server | None = attrs.field(default=None, init=False, repr=False)
-    _live: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
     _failures: list[Exception] = attrs.field(factory=list, init=False, repr=False)
+    _listener: Listener = attrs.field(init=False, repr=False)
+
+    @_listener.default
+    def _(self) -> Listener:
+        return Listener(self._serve)
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1."""
+        return self._listener.port
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def accepted(self) -> int:
+        """How many connections came."""
+        return self._listener.accepted
+
+    @property
     def open(self) -> int:
         """How many connections are open."""
-        return len(self._live)
+        return self._listener.open
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", limit=MAX_HEAD)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener.listen()
         return self
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            live = list(self._live)
-            for task in live:
-                task.cancel()
-            await asyncio.gather(*live, return_exceptions=True)
-            await server.wait_closed()
+        await self._listener.close()
         for failure in self._failures:
             if error is None:
                 raise failure
             error.add_note(f"The server's handler failed too: {failure!r}")
 
-    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:
-            writer.transport.abort()
-            return
-        serving = self._serve(self.accepted, reader, writer)
-        self.accepted += 1
-        task = asyncio.get_running_loop().create_task(serving)
-        self._live.add(task)
-        task.add_done_callback(self._live.discard)
-        task.add_done_callback(lambda _: writer.transport.abort())  # it may never have begun
-
-    async def _serve(
-        self, connection: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _serve(self, stream: Stream, connection: int) -> None:
+        reader, writer = stream
         nth = 0
-        writer.transport.set_write_buffer_limits(0)  # what was sent is out before a close or reset
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")

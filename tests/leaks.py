@@ -1,0 +1,43 @@
+"""What a test has to leave behind: nothing. No task, no file descriptor.
+
+Rule: what is still on its way out gets a second to leave; what stays after that is a leak.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+__all__ = ["eventually", "no_leaks"]
+
+
+async def eventually(condition: Callable[[], bool], *, seconds: float = 1.0) -> None:
+    """Wait until a condition holds; fail with ``TimeoutError`` if it does not in ``seconds``."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # a condition of the other end has no event
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def no_leaks() -> AsyncIterator[None]:
+    """Fail if the block leaves a task running or a file descriptor open."""
+    tasks, descriptors = _others(), _open_descriptors()
+    yield
+    with suppress(TimeoutError):
+        await eventually(lambda: _others() <= tasks and _open_descriptors() <= descriptors)
+    assert _others() - tasks == set()
+    assert _open_descriptors() <= descriptors
+
+
+def _others() -> set[asyncio.Task[object]]:
+    current = asyncio.current_task()
+    return {task for task in asyncio.all_tasks() if task is not current}
+
+
+def _open_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))

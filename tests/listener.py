@@ -1,0 +1,108 @@
+"""A port of 127.0.0.1 and the connections that come by it, each with a task of its own.
+
+Rule: closing ends every connection at once and leaves nothing behind, whatever the moment.
+(``asyncio.Server`` leaks a connection that it accepted in the turn before it is closed.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["CHUNK", "Listener", "Stream", "discard", "hang_up"]
+
+CHUNK = 64 * 1024
+MAX_LINE = 1024 * 1024  # the longest head of a request
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@attrs.define(eq=False)
+class Listener:
+    """Gives each connection to ``serve``, with its number, from 0; ``serve`` has to hang up.
+
+    Attributes:
+        port: The port, the same whenever this listens.
+        accepted: How many connections came.
+    """
+
+    serve: Callable[[Stream, int], Coroutine[Any, Any, None]]
+    port: int = attrs.field(default=0, init=False)
+    accepted: int = attrs.field(default=0, init=False)
+    _sock: socket.socket | None = attrs.field(default=None, init=False)
+    _live: dict[asyncio.Task[None], socket.socket] = attrs.field(factory=dict, init=False)
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._live)
+
+    def listen(self) -> None:
+        sock = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        sock.setblocking(False)  # noqa: FBT003  # its only argument
+        self._sock, self.port = sock, sock.getsockname()[1]
+        asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+
+    async def close(self) -> None:
+        """Close the port and reset what is open."""
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._sock.close()
+            self._sock = None
+        await self.reset()
+
+    async def reset(self) -> None:
+        """Reset every open connection (RST), cancel what serves it and wait until that ended."""
+        live = dict(self._live)
+        for task, sock in live.items():
+            _close_by_reset(sock)
+            task.cancel()
+        await asyncio.gather(*live, return_exceptions=True)
+
+    def _accept(self, listening: socket.socket) -> None:
+        try:
+            sock, _ = listening.accept()
+        except OSError:
+            return  # it came and went
+        sock.setblocking(False)  # noqa: FBT003  # its only argument
+        task = asyncio.get_running_loop().create_task(self._serve(sock, self.accepted))
+        self.accepted += 1
+        self._live[task] = sock
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._live.pop(task).close()  # the task may never have begun
+
+    async def _serve(self, sock: socket.socket, number: int) -> None:
+        stream = await asyncio.open_connection(sock=sock, limit=MAX_LINE)
+        stream[1].transport.set_write_buffer_limits(0)  # drained means handed to the system
+        await self.serve(stream, number)
+
+
+async def discard(reader: asyncio.StreamReader) -> None:
+    """Read until the other end leaves, in whatever way."""
+    with contextlib.suppress(OSError):
+        while await reader.read(CHUNK):
+            pass
+
+
+async def hang_up(writer: asyncio.StreamWriter, *, reset: bool) -> None:
+    """Close a connection at once: by RST, or by FIN."""
+    if reset and not writer.is_closing():
+        _close_by_reset(writer.get_extra_info("socket"))
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+def _close_by_reset(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it may be closed
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
