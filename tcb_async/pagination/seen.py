@@ -1,0 +1,106 @@
+"""Which ids a walk has handed out, in 16 bytes each.
+
+Rule: the latest few thousand are kept as they are; older ones as two independent hashes of 64 bits,
+so that a chance to lose an item to a collision is 2⁻¹²⁸ a pair.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+
+__all__ = ["Seen"]
+
+_RECENT = 4096
+_SALT = "\N{SYMBOL FOR NULL}"
+_SCANS_PER_SORT = 16
+"""A sort costs about as much as this many scans."""
+
+
+def _fingerprint(names: list[str]) -> tuple[array[int], array[int]]:
+    return array("q", map(hash, names)), array("q", map(hash, map(_SALT.__add__, names)))
+
+
+class _Hashes:
+    """A bag of 64-bit hashes: cheap to add to, sorted only once it is asked often."""
+
+    __slots__ = ("_all", "_scanned", "_sorted")
+
+    def __init__(self) -> None:
+        self._all = array("q")
+        self._sorted = 0
+        self._scanned = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def extend(self, hashes: array[int]) -> None:
+        self._all.extend(hashes)
+
+    def among(self, wanted: array[int]) -> set[int]:
+        found = {each for each in wanted if self._is_sorted_in(each)}
+        tail = self._all[self._sorted :]
+        found |= set(wanted).intersection(tail)
+        self._scanned += len(tail)
+        if self._scanned > _SCANS_PER_SORT * len(self._all):
+            self._all = array("q", sorted(self._all))
+            self._sorted, self._scanned = len(self._all), 0
+        return found
+
+    def _is_sorted_in(self, wanted: int) -> bool:
+        place = bisect_left(self._all, wanted, hi=self._sorted)
+        return place < self._sorted and self._all[place] == wanted
+
+
+class Seen:
+    """The ids that were handed out.
+
+    The first look, :meth:`admit`, only knows the latest 4,096 to 8,192 of them: enough while the
+    walk goes down the list, where an id can come back only as far as rows were pushed down since.
+    :meth:`known` knows them all.
+    """
+
+    __slots__ = ("_first", "_latest", "_previous", "_second")
+
+    def __init__(self) -> None:
+        self._latest: set[str] = set()
+        self._previous: set[str] = set()
+        self._first = _Hashes()
+        self._second = _Hashes()
+
+    def __len__(self) -> int:
+        return len(self._latest) + len(self._previous) + len(self._first)
+
+    def admit(self, names: list[str]) -> bool:
+        """Remember ids, unless one of them was here lately or twice: then False, and nothing."""
+        new = set(names)
+        if (
+            len(new) == len(names)
+            and new.isdisjoint(self._latest)
+            and (not self._previous or new.isdisjoint(self._previous))
+        ):
+            self.add(new)
+            return True
+        return False
+
+    def add(self, names: set[str]) -> None:
+        """Remember ids, none of which was here before."""
+        self._latest |= names
+        if len(self._latest) >= _RECENT:
+            first, second = _fingerprint(list(self._previous))
+            self._first.extend(first)
+            self._second.extend(second)
+            self._previous, self._latest = self._latest, set()
+
+    def known(self, names: list[str]) -> set[str]:
+        """Which of these ids were handed out before."""
+        found = {name for name in names if name in self._latest or name in self._previous}
+        if self._first:
+            first, second = _fingerprint(names)
+            among_first, among_second = self._first.among(first), self._second.among(second)
+            found |= {
+                name
+                for name, one, other in zip(names, first, second, strict=True)
+                if one in among_first and other in among_second
+            }
+        return found
