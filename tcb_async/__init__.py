@@ -1,1 +1,53 @@
-"""List the cloud functions of WeChat Cloud Base (TCB) environments, completely and fast."""
+"""List the cloud functions of WeChat Cloud Base (TCB) environments, completely and fast.
+
+Rule: what stands here is the public API; everything else is reached through it.
+"""
+
+from tcb_async._version import __version__
+from tcb_async.client import FunctionPager, TcbClient
+from tcb_async.cursor import Cursor
+from tcb_async.exceptions import (
+    ApiError,
+    ClientClosedError,
+    ConfigurationError,
+    DailyQuotaError,
+    DriftError,
+    ParameterError,
+    PermissionDeniedError,
+    QuotaError,
+    RateLimitError,
+    ResponseError,
+    SystemBusyError,
+    TcbError,
+    TokenError,
+    TransportError,
+)
+from tcb_async.models import CloudFunction, FunctionPage, StatusReason
+from tcb_async.pagination.page import WalkStats
+from tcb_async.retry import RetryPolicy
+
+__all__ = [
+    "ApiError",
+    "ClientClosedError",
+    "CloudFunction",
+    "ConfigurationError",
+    "Cursor",
+    "DailyQuotaError",
+    "DriftError",
+    "FunctionPage",
+    "FunctionPager",
+    "ParameterError",
+    "PermissionDeniedError",
+    "QuotaError",
+    "RateLimitError",
+    "ResponseError",
+    "RetryPolicy",
+    "StatusReason",
+    "SystemBusyError",
+    "TcbClient",
+    "TcbError",
+    "TokenError",
+    "TransportError",
+    "WalkStats",
+    "__version__",
+]

@@ -6,6 +6,7 @@ Rule: thin; it checks arguments, replays a call once with a fresh token, and dec
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tcb_async._arguments import (
@@ -22,29 +23,28 @@ from tcb_async.exceptions import ClientClosedError, ConfigurationError, TokenErr
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
 from tcb_async.pagination.pager import Pager
-from tcb_async.pagination.plan import Plan
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import as_provider
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
     from datetime import timezone
     from types import TracebackType
-    from typing import Literal, Self
+    from typing import Self
 
     import aiohttp
 
     from tcb_async._codec import ListEndpoint
     from tcb_async.cursor import Cursor
     from tcb_async.exceptions import TcbError
+    from tcb_async.pagination.page import OnDrift, Page
     from tcb_async.tokens import TokenProvider
-
-    OnDrift = Literal["repair", "raise", "ignore"]
 
 __all__ = ["FunctionPager", "TcbClient"]
 
 _DEFAULT_RETRY = RetryPolicy()
+_NAME = attrgetter("name")
 
 
 class FunctionPager(Pager[CloudFunction]):
@@ -208,13 +208,26 @@ class TcbClient:
             ConfigurationError: An argument is unusable.
         """
         checked_env(env)
-        checked_count("page_size", page_size, least=1)
-        if max_items is not None:
-            checked_count("max_items", max_items, least=0)
-        ceiling = self._transport.window.ceiling
-        if concurrency is not None:
-            ceiling = checked_count("concurrency", concurrency, least=1)
-        raise NotImplementedError(ceiling, Plan, on_drift, resume, on_progress)
+
+        def fetch(offset: int, limit: int) -> Coroutine[object, object, FunctionPage]:
+            return self._list(LIST_FUNCTIONS, env, offset, limit, count_retry)
+
+        def count_retry(_error: TcbError, _number: int, _seconds: float) -> None:
+            pager.stats.retries += 1
+
+        pager = FunctionPager(
+            fetch,
+            identify=_NAME,
+            scope=env,
+            page_size=page_size,
+            max_items=max_items,
+            concurrency=self._transport.window.ceiling if concurrency is None else concurrency,
+            on_drift=on_drift,
+            resume=resume,
+            on_progress=on_progress,
+            live=self._transport.live,
+        )
+        return pager
 
     def iter_functions(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -241,11 +254,48 @@ class TcbClient:
             TcbError: A page could not be had; raised after the functions before it, with the
                 `cursor` from which a later walk goes on.
         """
-        raise NotImplementedError
+        return aiter(
+            self.functions(
+                env,
+                page_size=page_size,
+                max_items=max_items,
+                concurrency=concurrency,
+                on_drift=on_drift,
+                resume=resume,
+                on_progress=on_progress,
+            )
+        )
 
-    async def list_functions(
-        self, env: str, *, limit: int = 20, offset: int = 0
-    ) -> FunctionPage:
+    def iter_pages(  # noqa: PLR0913 - keyword-only settings, each with a default
+        self,
+        env: str,
+        *,
+        page_size: int = 20,
+        max_items: int | None = None,
+        concurrency: int | None = None,
+        on_drift: OnDrift = "repair",
+        resume: Cursor | str | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> AsyncGenerator[FunctionPage, None]:
+        """Take the same walk as `iter_functions`, a page at a time.
+
+        Arguments and errors are those of `iter_functions`.
+
+        Yields:
+            Pages, none of them empty, without the rows by which they overlap.
+        """
+        pager = self.functions(
+            env,
+            page_size=page_size,
+            max_items=max_items,
+            concurrency=concurrency,
+            on_drift=on_drift,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        return _function_pages(pager.by_page(), page_size)
+
+    async def list_functions(self, env: str, *, limit: int = 20, offset: int = 0) -> FunctionPage:
         """Ask for exactly one page: the endpoint as WeChat documents it.
 
         Args:
@@ -317,6 +367,16 @@ class TcbClient:
             secret = Secret(token)
             held = self._target = secret, self._transport.target(path, {"access_token": secret})
         return held
+
+
+async def _function_pages(
+    pages: AsyncGenerator[Page[CloudFunction], None], page_size: int
+) -> AsyncGenerator[FunctionPage, None]:
+    try:
+        async for page in pages:
+            yield FunctionPage(tuple(page.items), page.total, page.offset, page_size)
+    finally:
+        await pages.aclose()
 
 
 def _told_nobody(_error: TcbError, _number: int, _seconds: float) -> None:

@@ -112,3 +112,13 @@ class FunctionPage:
     total_count: int
     offset: int
     limit: int
+
+    @property
+    def items(self) -> tuple[CloudFunction, ...]:
+        """The same functions, as a walk over any list knows them."""
+        return self.functions
+
+    @property
+    def total(self) -> int:
+        """The same total, as a walk over any list knows it."""
+        return self.total_count
