@@ -115,7 +115,7 @@ class TcbClient:
             session=session,
         )
         self._zone = time_zone
-        self._target: tuple[str, Target] | None = None
+        self._target: tuple[Secret, Target] | None = None
         self._owns_transport = True
         self._closed = False
 

@@ -30,7 +30,6 @@ async def test_an_env_that_can_be_none_is_refused_by_every_method(env: str) -> N
         ("concurrency", 0),
         ("max_items", -1),
         ("on_drift", "panic"),
-        ("resume", "not a cursor"),
         ("resume", 5),
     ],
 )
@@ -43,6 +42,14 @@ async def test_a_walk_refuses_a_bad_argument_by_name_and_value(
 
     assert argument in str(caught.value)
     assert repr(value) in str(caught.value)
+
+
+async def test_a_resume_that_is_no_cursor_or_another_envs_is_refused() -> None:
+    async with TcbClient("T") as client:
+        with pytest.raises(ConfigurationError, match=r"resume=.*not a cursor"):
+            client.functions("test-1", resume="not a cursor")
+        with pytest.raises(ConfigurationError, match="'test-2', not of 'test-1'"):
+            client.functions("test-1", resume=client.functions("test-2").cursor)
 
 
 async def test_a_page_refuses_a_bad_limit_and_offset() -> None:
@@ -93,13 +100,13 @@ def test_plain_http_is_refused_unless_loopback_or_insisted_on() -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan, "30", None, True])
 def test_a_timeout_must_be_seconds(timeout: float) -> None:
-    with pytest.raises(ConfigurationError, match="timeout=.*seconds above 0"):
+    with pytest.raises(ConfigurationError, match=r"timeout=.*seconds above 0"):
         TcbClient("T", timeout=timeout)
 
 
 @pytest.mark.parametrize(("argument", "value"), [("concurrency", 0), ("max_reply_bytes", 0)])
 def test_a_client_refuses_a_count_below_one(argument: str, value: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"{argument}={value}: .* 1 or more"):
+    with pytest.raises(ConfigurationError, match=rf"{argument}={value}: .* 1 or more"):
         TcbClient("T", **{argument: value})  # type: ignore[arg-type]
 
 

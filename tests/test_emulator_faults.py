@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import aiohttp.web
 import pytest
+from aiohttp.test_utils import TestServer
 from asking import LIST, STABLE, Asker, asking, until_idle
 
 from tcb_async.emulator import FAULTS, Emulator, Fault
@@ -61,6 +62,11 @@ class TestLoad:
         assert set(first) == {0, -1}
         assert first == await codes(1)
         assert first != await codes(2)
+
+    @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+    def test_busy_rate_is_a_share(self, share: float) -> None:
+        with pytest.raises(ValueError, match="busy_rate is .*; it is a share, from 0 to 1"):
+            Emulator().busy_rate = share
 
 
 class TestScripts:
@@ -188,4 +194,18 @@ class TestFaults:
                     await wechat.list()
             wechat.emulator.script([fault])
         await until_idle(wechat.emulator)
+        assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
+
+    async def test_client_that_leaves_a_server_of_ones_own_troubles_nobody(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        emulator = Emulator(latency=0.02)
+        emulator.script([Fault.drip(), Fault.reset(), Fault.endless()])
+        async with TestServer(emulator.app) as server, aiohttp.ClientSession() as session:
+            for patience in (0.01, 0.01, 0.05):
+                with pytest.raises((TimeoutError, aiohttp.ClientError)):
+                    async with asyncio.timeout(patience):
+                        await (await session.post(server.make_url(LIST))).read()
+                await until_idle(emulator)
+        assert [asked.status for asked in emulator.requests] == [None, None, None]
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]

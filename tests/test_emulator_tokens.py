@@ -61,6 +61,7 @@ class TestStableToken:
         first = await stable(wechat)
         wechat.emulator.clock.advance(1000)
         assert await stable(wechat) == {**first, "expires_in": 6200}
+        assert wechat.emulator.tokens_issued(APPID) == 1
 
     async def test_old_and_new_overlap_for_the_last_five_minutes(self, wechat: Asker) -> None:
         old = (await stable(wechat))["access_token"]
@@ -79,6 +80,7 @@ class TestStableToken:
         first = await stable(wechat, force=True)
         wechat.emulator.clock.advance(30)
         forced = await stable(wechat, force=True)
+        assert wechat.emulator.tokens_issued(APPID) == 2
         assert await verdict(wechat, first["access_token"]) == 40001
         assert await verdict(wechat, forced["access_token"]) == 0
         assert await stable(wechat) == forced

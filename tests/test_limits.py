@@ -74,7 +74,7 @@ async def test_permits_are_given_in_the_order_they_were_asked_for() -> None:
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_a_cancelled_waiter_gives_back_what_it_had(granted: bool) -> None:  # noqa: FBT001
+async def test_a_cancelled_waiter_gives_back_what_it_had(granted: bool) -> None:
     window = Window(1)
     epoch = await window.acquire()
     first = asyncio.create_task(window.acquire())

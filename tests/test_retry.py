@@ -225,18 +225,19 @@ async def test_the_quota_is_never_more_than_full() -> None:
 
 async def test_cancellation_is_neither_swallowed_nor_retried() -> None:
     calls = 0
+    under_way = asyncio.Event()
 
     async def attempt(number: int, _deadline: Deadline) -> None:
         nonlocal calls
         calls += 1
         if number == 1:
             raise SystemBusyError("busy")
+        under_way.set()
         await asyncio.Event().wait()
 
     policy = RetryPolicy(base=0.0)
     task = asyncio.create_task(policy.run(attempt, RetryQuota(), lambda *_: None))
-    while calls < 2:
-        await asyncio.sleep(0)
+    await under_way.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

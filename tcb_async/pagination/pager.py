@@ -304,6 +304,8 @@ def _policy(on_drift: OnDrift) -> OnDrift:
 def _cursor_of(scope: str, resume: Cursor | str | None) -> Cursor | None:
     if resume is None:
         return None
+    if not isinstance(resume, Cursor | str):
+        raise ConfigurationError(f"resume={resume!r}: must be a Cursor, or the string of one")
     try:
         cursor = resume if isinstance(resume, Cursor) else Cursor.parse(resume)
     except ValueError as error:
