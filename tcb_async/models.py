@@ -60,8 +60,8 @@ class CloudFunction:
     name: str
     status: str
     runtime: str | None
-    _add_time: str | None
-    _mod_time: str | None
+    add_time_: str | None = attrs.field(alias="add_time")
+    mod_time_: str | None = attrs.field(alias="mod_time")
 
     def __init__(
         self,
@@ -78,18 +78,18 @@ class CloudFunction:
     def __repr__(self) -> str:
         return (
             f"CloudFunction(name={self.name!r}, status={self.status!r}, runtime={self.runtime!r}, "
-            f"add_time={self._add_time!r}, mod_time={self._mod_time!r})"
+            f"add_time={self.add_time_!r}, mod_time={self.mod_time_!r})"
         )
 
     @property
     def add_time(self) -> datetime | None:
         """When it was created: aware, UTC+08:00 unless the client was told otherwise."""
-        return _as_time(self._add_time)
+        return _as_time(self.add_time_)
 
     @property
     def mod_time(self) -> datetime | None:
         """When it was last changed: aware, UTC+08:00 unless the client was told otherwise."""
-        return _as_time(self._mod_time)
+        return _as_time(self.mod_time_)
 
     @property
     def status_reason(self) -> tuple[StatusReason, ...]:

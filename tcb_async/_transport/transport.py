@@ -72,11 +72,13 @@ class Transport:
     live: set[asyncio.Task[Any]] = attrs.field(init=False, factory=set, repr=False)
     _foreign: bool = attrs.field(init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
+    _whole: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
     _pid: int = attrs.field(init=False, factory=os.getpid)
     _closed: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self._foreign = self._session is not None
+        self._whole = aiohttp.ClientTimeout(self.timeout)
 
     @property
     def closed(self) -> bool:
@@ -225,13 +227,12 @@ class Transport:
                 request.target.url,
                 data=request.body,
                 headers=_HEADERS if self._foreign else None,
-                timeout=aiohttp.ClientTimeout(total=seconds),
+                timeout=self._whole if left >= self.timeout else aiohttp.ClientTimeout(seconds),
                 allow_redirects=False,
                 raise_for_status=False,
             )
             try:
                 body = await self._read(response)
-                retry_after = read_retry_after(response.headers.get("Retry-After"))
             finally:
                 response.close()
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
@@ -242,6 +243,7 @@ class Transport:
                 endpoint=request.target.path,
                 status=response.status,
             )
+        retry_after = read_retry_after(response.headers.get("Retry-After"))
         return Reply(response.status, retry_after, body)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
@@ -255,7 +257,7 @@ class Transport:
             if left < 0:
                 return None
             chunks.append(chunk)
-        return b"".join(chunks)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _is_secret(key: str) -> bool:

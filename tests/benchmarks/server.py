@@ -1,0 +1,44 @@
+"""The server of the benchmarks, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+from typing import TYPE_CHECKING
+
+from tcb_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+ENV = "bench-1"
+
+
+def _serve(pipe: Connection, functions: int, latency: float) -> None:
+    async def main() -> None:
+        async with Emulator(latency=latency, keep_requests=1) as emulator:
+            emulator.deploy(ENV, count=functions)
+            pipe.send((emulator.url, emulator.token))
+            while True:
+                await asyncio.to_thread(pipe.recv)
+                pipe.send(emulator.peak_in_flight)
+
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        asyncio.run(main())
+
+
+@contextlib.contextmanager
+def server(functions: int, *, latency: float = 0.0) -> Iterator[tuple[str, str]]:
+    """Serve an environment of so many functions; yields the base URL and a token."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, functions, latency), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours.recv()
+    finally:
+        process.kill()
+        process.join()
