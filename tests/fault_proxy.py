@@ -19,7 +19,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Self
 
 import attrs
-from listener import CHUNK, Listener, Stream, discard, hang_up
+from listener import CHUNK, Listener, Stream, discard, hang_up, unbuffered
 from network_faults import (
     ClientLeft,
     Cut,
@@ -129,8 +129,7 @@ class FaultProxy:
         if any(isinstance(fault, HalfOpen) for fault in faults):
             await discard(client[0])
             return ClientLeft
-        server = await asyncio.open_connection(self.upstream_host, self.upstream_port)
-        server[1].transport.set_write_buffer_limits(0)
+        server = unbuffered(await asyncio.open_connection(self.upstream_host, self.upstream_port))
         writers.append(server[1])
         end = await self._relay(client, server, faults)
         if end is Cut:

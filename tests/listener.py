@@ -17,7 +17,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["CHUNK", "Listener", "Stream", "discard", "hang_up"]
+__all__ = ["CHUNK", "Listener", "Stream", "discard", "hang_up", "unbuffered"]
 
 CHUNK = 64 * 1024
 MAX_LINE = 1024 * 1024  # the longest head of a request
@@ -83,8 +83,13 @@ class Listener:
 
     async def _serve(self, sock: socket.socket, number: int) -> None:
         stream = await asyncio.open_connection(sock=sock, limit=MAX_LINE)
-        stream[1].transport.set_write_buffer_limits(0)  # drained means handed to the system
-        await self.serve(stream, number)
+        await self.serve(unbuffered(stream), number)
+
+
+def unbuffered(stream: Stream) -> Stream:
+    """Let ``drain`` wait until all is handed to the system, so that hanging up loses nothing."""
+    stream[1].transport.set_write_buffer_limits(0)
+    return stream
 
 
 async def discard(reader: asyncio.StreamReader) -> None:

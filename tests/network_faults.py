@@ -158,7 +158,10 @@ class CutAfter(_After):
 
 @attrs.frozen
 class ResetAfter(_After):
-    """``after`` bytes pass; the next one resets the connection at both ends (RST)."""
+    """``after`` bytes pass; the next one resets the connection at both ends (RST).
+
+    As with any RST, bytes that the client's system had no room for by then are lost.
+    """
 
     _end = Reset
 

@@ -1,7 +1,8 @@
 """A server that answers with the very bytes that a test writes.
 
 Rule: it reads just enough HTTP to know where a request ends (head and Content-Length), records it,
-and sends what it was given, right or wrong. A connection is kept alive unless the reply ends it.
+and sends what it was given, right or wrong. A connection is kept alive unless the reply ends it,
+so that bytes which are no whole reply leave the client hanging.
 
 ::
 
@@ -21,7 +22,7 @@ from http import HTTPStatus
 from typing import Self, cast
 
 import attrs
-from listener import Listener, Stream, discard, hang_up
+from listener import Listener, Stream, hang_up
 
 __all__ = ["Exchange", "Handler", "RawRequest", "RawServer", "Reply", "http_reply"]
 
@@ -88,10 +89,10 @@ class Exchange:
     """One request and the way to answer it; sending fails with an OSError once the client left."""
 
     request: RawRequest
-    _reader: asyncio.StreamReader
     _writer: asyncio.StreamWriter
 
     async def send(self, data: bytes) -> None:
+        """Send bytes; return once all are on their way, so that a close or a reset follows them."""
         self._writer.write(data)
         await self._writer.drain()
 
@@ -111,11 +112,6 @@ class Exchange:
     async def reset(self) -> None:
         """Reset the connection (RST)."""
         await hang_up(self._writer, reset=True)
-
-    async def client_left(self) -> None:
-        """Wait until the client closes its side, reading what it still sends."""
-        await discard(self._reader)
-        await self.close()
 
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -185,7 +181,7 @@ class RawServer:
                 body = await reader.readexactly(int(_fields(head).get("content-length", "0")))
                 request = RawRequest(head, body, len(self.requests), connection, nth)
                 self.requests.append(request)
-                await Exchange(request, reader, writer).answer(self.reply)
+                await Exchange(request, writer).answer(self.reply)
                 nth += 1
         except (OSError, asyncio.IncompleteReadError):
             pass

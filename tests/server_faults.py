@@ -35,7 +35,6 @@ __all__ = [
     "redirect",
     "row",
     "then_close",
-    "then_hang",
     "then_reset",
 ]
 
@@ -86,16 +85,6 @@ def then_reset(data: bytes) -> Handler:
     async def handle(exchange: Exchange) -> None:
         await exchange.send(data)
         await exchange.reset()
-
-    return handle
-
-
-def then_hang(data: bytes) -> Handler:
-    """Send ``data``, then nothing, until the client leaves."""
-
-    async def handle(exchange: Exchange) -> None:
-        await exchange.send(data)
-        await exchange.client_left()
 
     return handle
 
@@ -175,9 +164,9 @@ _CONNECTION: dict[str, Reply] = {
     "dropped_keep_alive": _dropped_keep_alive,
     "unasked_reply": _unasked_reply,
     "late_unasked_reply": _late_unasked_reply,
-    "hang": then_hang(b""),
-    "hang_in_headers": then_hang(OK[:40]),
-    "hang_in_body": then_hang(OK[:-40]),
+    "hang": b"",
+    "hang_in_headers": OK[:40],
+    "hang_in_body": OK[:-40],
     "drip_in_headers": forever(b"HTTP/1.1 200 OK\r\nX-Drip: ", b"x", every=0.02),
     "drip_in_body": forever(CHUNKED, b"1\r\n \r\n", every=0.02),
     "endless_continue": forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n", every=0.02),

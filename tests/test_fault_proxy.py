@@ -15,6 +15,7 @@ from fault_proxy import FaultProxy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaks import eventually, no_leaks
+from listener import Listener, hang_up
 from network_faults import (
     Bandwidth,
     BlackHole,
@@ -33,6 +34,8 @@ from server_faults import FAULTS, then_close, then_reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from listener import Stream
 
 REQUEST = b"POST /tcb/listfunctions HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n{}"
 REPLY = http_reply(bytes(range(256)) * 2)
@@ -204,6 +207,41 @@ async def test_exactly_so_many_bytes_of_a_request_pass_before_the_end(
         assert proxy.passed == {"up": 20}
         assert server.requests == []
         await eventually(lambda: proxy.open == server.open == 0)
+
+
+async def test_every_byte_before_a_cut_arrives_even_at_a_slow_reader() -> None:
+    reply = http_reply(bytes(8 * 1024 * 1024))
+    faults = CutAfter(5_000_000)
+    async with proxied(faults, then_close(reply)) as (proxy, _), connected(proxy.port) as sock:
+        await say(sock)
+        await asyncio.sleep(0.05)
+        heard = await hear(sock)
+    assert (len(heard.data), heard.end) == (5_000_000, "FIN")
+
+
+async def test_every_byte_that_a_client_sent_before_it_left_arrives_even_at_a_slow_server() -> None:
+    came = asyncio.get_running_loop().create_future()
+
+    async def read_late(stream: Stream, _number: int) -> None:
+        await asyncio.sleep(0.05)
+        came.set_result(await stream[0].read())
+        await hang_up(stream[1], reset=False)
+
+    server = Listener(read_late)
+    server.listen()
+    async with FaultProxy("127.0.0.1", server.port) as proxy:
+        async with connected(proxy.port) as sock:
+            await say(sock, bytes(8 * 1024 * 1024))
+        assert len(await came) == 8 * 1024 * 1024
+    await server.close()
+
+
+@pytest.mark.parametrize("first", ["FIN", "RST"])
+async def test_bytes_meet_the_first_fault_first(first: str) -> None:
+    faults = [CutAfter(4), ResetAfter(4)] if first == "FIN" else [ResetAfter(4), CutAfter(4)]
+    async with proxied(faults) as (proxy, _):
+        heard = await ask(proxy.port)
+        assert (heard.data, heard.end) == (REPLY[:4], first)
 
 
 async def test_a_cut_after_one_request_drops_a_reused_connection() -> None:

@@ -257,6 +257,21 @@ async def test_a_handler_answers_piece_by_piece_and_the_connection_is_kept() -> 
         assert server.accepted == 1
 
 
+async def test_all_that_was_sent_before_the_end_arrives_even_at_a_slow_reader() -> None:
+    async def handle(exchange: Exchange) -> None:
+        for _ in range(128):
+            await exchange.send(bytes(50_000))
+            assert exchange._writer.transport.get_write_buffer_size() == 0
+        await exchange.close()
+
+    async with RawServer(handle) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await asyncio.sleep(0.05)
+        assert len(await reader.read()) == 128 * 50_000
+        writer.transport.abort()
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_once_answers_some_requests_with_a_fault_and_then_all_is_well(times: int) -> None:
     async with RawServer(once(FAULTS["reset"], times=times)) as server, client() as session:
