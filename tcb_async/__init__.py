@@ -12,6 +12,7 @@ from tcb_async.exceptions import (
     ConfigurationError,
     DailyQuotaError,
     DriftError,
+    FunctionFailedError,
     ParameterError,
     PermissionDeniedError,
     QuotaError,
@@ -21,10 +22,12 @@ from tcb_async.exceptions import (
     TcbError,
     TokenError,
     TransportError,
+    WaitTimeoutError,
 )
 from tcb_async.models import CloudFunction, FunctionPage, StatusReason
 from tcb_async.pagination.page import WalkStats
 from tcb_async.retry import RetryPolicy
+from tcb_async.watch import FunctionChange
 
 __all__ = [
     "ApiError",
@@ -34,6 +37,8 @@ __all__ = [
     "Cursor",
     "DailyQuotaError",
     "DriftError",
+    "FunctionChange",
+    "FunctionFailedError",
     "FunctionPage",
     "FunctionPager",
     "ParameterError",
@@ -48,6 +53,7 @@ __all__ = [
     "TcbError",
     "TokenError",
     "TransportError",
+    "WaitTimeoutError",
     "WalkStats",
     "__version__",
 ]

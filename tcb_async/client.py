@@ -25,10 +25,11 @@ from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import as_provider
+from tcb_async.watch import wait_until_active, watch
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
     from datetime import timezone
     from types import TracebackType
     from typing import Self
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tcb_async.exceptions import TcbError
     from tcb_async.pagination.page import OnDrift, Page
     from tcb_async.tokens import TokenProvider
+    from tcb_async.watch import FunctionChange
 
 __all__ = ["FunctionPager", "TcbClient"]
 
@@ -325,6 +327,77 @@ class TcbClient:
             TcbError: The count could not be had.
         """
         return (await self.list_functions(env, limit=1)).total_count
+
+    def watch_functions(
+        self,
+        env: str,
+        *,
+        interval: float = 30.0,
+        since: Iterable[CloudFunction] | None = None,
+    ) -> AsyncGenerator[FunctionChange, None]:
+        """Walk again and again, and tell what was added, removed and updated in between.
+
+        A walk that fails for a reason that may pass is logged, and the next one is awaited.
+
+        Args:
+            env: The environment's id.
+            interval: Seconds from the end of a walk to the start of the next.
+            since: The functions to compare the first walk with, such as those of an earlier
+                sitting; None to begin with the first walk.
+
+        Yields:
+            One `FunctionChange` after the other, without end.
+
+        Raises:
+            ConfigurationError: An argument is unusable; raised at once.
+            TcbError: A walk failed for a reason that does not pass, or the one to begin with
+                failed.
+        """
+        checked_env(env)
+        seconds = checked_seconds("interval", interval)
+        return watch(lambda: self.functions(env).collect(), interval=seconds, since=since)
+
+    async def wait_until_active(
+        self,
+        env: str,
+        name: str,
+        *,
+        timeout: float = 300.0,  # noqa: ASYNC109 - what a caller expects
+        interval: float = 2.0,
+    ) -> CloudFunction:
+        """Wait until a function is ``Active``, as after a deployment. It need not be there yet.
+
+        Args:
+            env: The environment's id.
+            name: The function's name.
+            timeout: Seconds after which it is given up.
+            interval: Seconds from the end of a look to the next.
+
+        Returns:
+            The function, ``Active``.
+
+        Raises:
+            ConfigurationError: An argument is unusable.
+            FunctionFailedError: Its status is ``CreateFailed``, ``UpdateFailed`` or the like.
+            WaitTimeoutError: It was not ``Active`` in time.
+            TcbError: A walk failed for a reason that does not pass.
+        """
+        checked_env(env)
+
+        async def look() -> CloudFunction | None:
+            async with self.functions(env) as pager:
+                async for function in pager:
+                    if function.name == name:
+                        return function
+            return None
+
+        return await wait_until_active(
+            look,
+            env,
+            name,
+            timeout=checked_seconds("timeout", timeout),
+            interval=checked_seconds("interval", interval),
+        )
 
     async def _list(
         self,

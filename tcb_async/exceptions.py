@@ -17,6 +17,8 @@ URL with a query in either.
     ├── TransportError                             no usable answer: connect, reset, timeout, 5xx
     ├── ResponseError                              an answer that is not what the API promises
     ├── DriftError                                 the list kept changing under the walk
+    ├── FunctionFailedError                        a function that was waited for has failed
+    ├── WaitTimeoutError                           … was not Active in time; also a TimeoutError
     ├── ClientClosedError                          the client was closed
     └── ConfigurationError                         also a ValueError: the caller's own mistake
 """
@@ -34,6 +36,7 @@ __all__ = [
     "ConfigurationError",
     "DailyQuotaError",
     "DriftError",
+    "FunctionFailedError",
     "ParameterError",
     "PermissionDeniedError",
     "QuotaError",
@@ -43,6 +46,7 @@ __all__ = [
     "TcbError",
     "TokenError",
     "TransportError",
+    "WaitTimeoutError",
 ]
 
 
@@ -195,6 +199,34 @@ class DriftError(TcbError):
 
     What was yielded before it is right; ``cursor`` goes on from there.
     """
+
+
+class FunctionFailedError(TcbError):
+    """A function that was waited for is in a failed state.
+
+    Attributes:
+        name: The function's name.
+        status: Its status: ``CreateFailed``, ``UpdateFailed``, …
+    """
+
+    def __init__(self, message: str, *, name: str = "", status: str = "", **facts: object) -> None:
+        self.name = name
+        self.status = status
+        super().__init__(message, **facts)
+
+
+class WaitTimeoutError(TcbError, TimeoutError):
+    """A function that was waited for was not ``Active`` in time.
+
+    Attributes:
+        name: The function's name.
+        status: The status that it had last; empty if it was never looked at with success.
+    """
+
+    def __init__(self, message: str, *, name: str = "", status: str = "", **facts: object) -> None:
+        self.name = name
+        self.status = status
+        super().__init__(message, **facts)
 
 
 class ClientClosedError(TcbError):

@@ -21,6 +21,8 @@ TREE = {
     "TransportError": "TcbError",
     "ResponseError": "TcbError",
     "DriftError": "TcbError",
+    "FunctionFailedError": "TcbError",
+    "WaitTimeoutError": "TcbError",
     "ClientClosedError": "TcbError",
     "ConfigurationError": "TcbError",
     "TcbError": "Exception",
