@@ -5,6 +5,7 @@ Rule: thin; it checks arguments, replays a call once with a fresh token, and dec
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TokenError
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
+from tcb_async.observer import WatchedFetch
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import as_provider
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from tcb_async._codec import ListEndpoint
     from tcb_async.cursor import Cursor
     from tcb_async.exceptions import TcbError
+    from tcb_async.observer import Observer
     from tcb_async.pagination.page import OnDrift, Page
     from tcb_async.tokens import TokenProvider
     from tcb_async.watch import FunctionChange
@@ -51,6 +54,12 @@ _NAME = attrgetter("name")
 
 class FunctionPager(Pager[CloudFunction]):
     """One walk over the functions of an environment: see `TcbClient.functions`."""
+
+    async def _release(self) -> None:
+        await super()._release()
+        fetch: object = self._fetch
+        if isinstance(fetch, WatchedFetch):
+            fetch.ended(self.stats, sys.exception() if self._state == "failed" else None)
 
 
 class TcbClient:
@@ -77,6 +86,7 @@ class TcbClient:
         trust_env: Use the proxy that the environment names, and ``.netrc``.
         ssl_context: A TLS context of your own, such as one with a private CA.
         time_zone: The zone in which WeChat's times are read.
+        observer: Told of each try and each walk, such as ``tcb_async.otel.Telemetry()``.
 
     Raises:
         ConfigurationError: An argument is unusable.
@@ -98,6 +108,7 @@ class TcbClient:
         trust_env: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         time_zone: timezone = CHINA_STANDARD_TIME,
+        observer: Observer | None = None,
     ) -> None:
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
@@ -114,6 +125,7 @@ class TcbClient:
             max_reply_bytes=checked_count("max_reply_bytes", max_reply_bytes, least=1),
             trust_env=trust_env,
             ssl_context=ssl_context,
+            observer=observer,
             session=session,
         )
         self._zone = time_zone
@@ -217,8 +229,9 @@ class TcbClient:
         def count_retry(_error: TcbError, _number: int, _seconds: float) -> None:
             pager.stats.retries += 1
 
+        observer = self._transport.observer
         pager = FunctionPager(
-            fetch,
+            fetch if observer is None else WatchedFetch(observer, env, fetch),
             identify=_NAME,
             scope=env,
             page_size=page_size,

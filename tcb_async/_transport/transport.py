@@ -29,6 +29,7 @@ from tcb_async.exceptions import (
     TcbError,
     TransportError,
 )
+from tcb_async.observer import Attempt
 
 if TYPE_CHECKING:
     import ssl
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tcb_async.limits import Window
+    from tcb_async.observer import Observer
     from tcb_async.retry import Deadline, RetryPolicy, RetryQuota
 
 __all__ = ["Transport"]
@@ -68,6 +70,7 @@ class Transport:
     max_reply_bytes: int = 8 * 2**20
     trust_env: bool = False
     ssl_context: ssl.SSLContext | None = None
+    observer: Observer | None = None
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False)
     live: set[asyncio.Task[Any]] = attrs.field(init=False, factory=set, repr=False)
     _foreign: bool = attrs.field(init=False)
@@ -113,7 +116,13 @@ class Transport:
             epoch = await self.window.acquire()
             overloaded = False
             try:
-                result = decode(await self._send(session, request, deadline.left()))
+                left = deadline.left()
+                if self.observer is None:
+                    result = decode(await self._send(session, request, left))
+                else:
+                    seen = self._as_seen(request, number)
+                    with self.observer.attempting(seen):
+                        result = decode(await self._send(session, request, left, seen))
             except TcbError as error:
                 overloaded = isinstance(error, (SystemBusyError, RateLimitError))
                 error.env, error.offset = request.env, request.offset
@@ -204,10 +213,27 @@ class Transport:
             trust_env=self.trust_env,
         )
 
+    def _as_seen(self, request: ApiRequest, number: int) -> Attempt:
+        return Attempt(
+            request.method,
+            self.base_url,
+            request.target.path,
+            number,
+            self.window.size,
+            request.env,
+            request.offset,
+        )
+
     async def _send(
-        self, session: aiohttp.ClientSession, request: ApiRequest, left: float
+        self,
+        session: aiohttp.ClientSession,
+        request: ApiRequest,
+        left: float,
+        seen: Attempt | None = None,
     ) -> bytes:
         reply = await self._exchange(session, request, left)
+        if seen is not None:
+            seen.status = getattr(reply, "status", None)
         if isinstance(reply, TcbError):
             raise reply
         if reply.status != 200:  # noqa: PLR2004 - HTTP's own word for OK
