@@ -1,6 +1,42 @@
-"""Who may call: access tokens that look after themselves."""
+"""Who may call: access tokens that look after themselves.
 
+Hand over an appid and a secret once, and never think about access tokens again::
+
+    TcbClient(StableToken("wx0123456789abcdef", appsecret))
+    TcbClient(StableToken("wx0123456789abcdef", appsecret, store=RedisStore(redis)))
+
+A provider of your own is two methods; see `TokenProvider`.
+
+Rule: everybody who hands out tokens is a `TokenProvider`, and asks WeChat with the client's own
+transport.
+"""
+
+from tcb_async.tokens.app import ClassicToken, StableToken
 from tcb_async.tokens.given import CallableToken, StaticToken, as_provider
-from tcb_async.tokens.protocols import TokenApi, TokenProvider
+from tcb_async.tokens.memory import MemoryStore
+from tcb_async.tokens.platform import AuthorizerToken, ComponentToken
+from tcb_async.tokens.protocols import (
+    LeasingStore,
+    StoredToken,
+    TokenApi,
+    TokenProvider,
+    TokenStore,
+)
+from tcb_async.tokens.redis_store import RedisStore
 
-__all__ = ["CallableToken", "StaticToken", "TokenApi", "TokenProvider", "as_provider"]
+__all__ = [
+    "AuthorizerToken",
+    "CallableToken",
+    "ClassicToken",
+    "ComponentToken",
+    "LeasingStore",
+    "MemoryStore",
+    "RedisStore",
+    "StableToken",
+    "StaticToken",
+    "StoredToken",
+    "TokenApi",
+    "TokenProvider",
+    "TokenStore",
+    "as_provider",
+]

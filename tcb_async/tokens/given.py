@@ -12,6 +12,7 @@ import attrs
 
 from tcb_async._redact import Secret
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.tokens.arguments import checked_async, seal
 from tcb_async.tokens.protocols import TokenProvider
 
 if TYPE_CHECKING:
@@ -22,55 +23,24 @@ if TYPE_CHECKING:
 __all__ = ["CallableToken", "StaticToken", "as_provider"]
 
 
-def fault_of(value: object) -> str | None:
-    """Say what is wrong with a token, secret, ticket or appid, without showing it; None if nothing.
-
-    Args:
-        value: What should be a string of printable characters without spaces.
-    """
-    if not isinstance(value, str):
-        return f"is {type(value).__name__}, not str"
-    if not value:
-        return "is empty"
-    if any(character.isspace() for character in value):
-        return "holds white space (a line end from a file, perhaps)"
-    return None if value.isprintable() else "holds a control character"
-
-
-def checked(what: str, value: object) -> Secret:
-    """Wrap a secret argument.
-
-    Args:
-        what: Where it was given, such as ``StableToken(secret=…)``.
-        value: The argument.
-
-    Raises:
-        ConfigurationError: It is no string, is empty, or holds white space or control characters.
-    """
-    fault = fault_of(value)
-    secret, value = Secret(value), None
-    if fault:
-        raise ConfigurationError(f"{what} {fault}: it must be a str without spaces, as WeChat gave")
-    return secret
-
-
+@attrs.define(eq=False, init=False)
 class StaticToken:
     """One token, for as long as it lives. When WeChat refuses it, there is no other.
 
     Args:
-        token: An ``access_token`` or ``authorizer_access_token``.
+        token: An ``access_token``, or an ``authorizer_access_token``.
 
     Raises:
         ConfigurationError: It cannot be a token.
     """
 
-    __slots__ = ("_token",)
+    _token: Secret = attrs.field(repr=False)
 
     def __init__(self, token: str) -> None:
-        self._token = checked("token", token)
-
-    def __repr__(self) -> str:
-        return "<StaticToken>"
+        token, error = seal("token", token)
+        if error is not None:
+            raise error
+        self._token = token
 
     async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - the protocol's
         """Return the token."""
@@ -80,17 +50,17 @@ class StaticToken:
         """Do nothing: there is no other token."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class CallableToken:
-    """A token from an async callable that is asked before every request.
+    """A token from an async callable, which is asked before every request.
 
-    What the callable raises is raised to whoever made the call.
+    What the callable raises is raised to whoever made the request.
 
     Args:
-        ask: Takes nothing, returns a token that works now; it should keep it at hand.
+        ask: Takes nothing and returns a token that works now. It should keep it at hand.
     """
 
-    _ask: Callable[[], Awaitable[str]]
+    _ask: Callable[[], Awaitable[str]] = attrs.field(repr=False)
 
     async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - the protocol's
         """Ask the callable.
@@ -101,14 +71,16 @@ class CallableToken:
         answer: object = self._ask()
         if not inspect.isawaitable(answer):
             del answer
-            raise ConfigurationError(_NOT_ASYNC)
-        return checked("the token that the callable returned", await answer)
+            raise ConfigurationError(
+                "token is a callable that is not async: write it with async def"
+            )
+        token, error = seal("the token that the callable returned", await answer)
+        if error is not None:
+            raise error
+        return token
 
     async def invalidate(self, token: str) -> None:
         """Do nothing: the callable is asked anew anyway."""
-
-
-_NOT_ASYNC = "token is a callable that is not async: write it with async def"
 
 
 def as_provider(token: str | Callable[[], Awaitable[str]] | TokenProvider) -> TokenProvider:
@@ -122,6 +94,7 @@ def as_provider(token: str | Callable[[], Awaitable[str]] | TokenProvider) -> To
         ConfigurationError: It is none of these, or cannot be a token.
     """
     if isinstance(token, str):
+        token = Secret(token)
         return StaticToken(token)
     is_class = inspect.isclass(token)
     if isinstance(token, TokenProvider) and not is_class:
@@ -132,6 +105,4 @@ def as_provider(token: str | Callable[[], Awaitable[str]] | TokenProvider) -> To
             f"token is {kind}: it must be a str, an async callable that returns one, or a "
             "TokenProvider, such as StableToken(appid, secret)"
         )
-    if inspect.isroutine(token) and not inspect.iscoroutinefunction(inspect.unwrap(token)):
-        raise ConfigurationError(_NOT_ASYNC)
-    return CallableToken(token)
+    return CallableToken(checked_async("token", token))

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
+import attrs
+
+from tcb_async._redact import Secret
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine, Mapping
 
-__all__ = ["TokenApi", "TokenProvider"]
+__all__ = ["LeasingStore", "StoredToken", "TokenApi", "TokenProvider", "TokenStore"]
 
 Result = TypeVar("Result")
 
@@ -73,4 +77,75 @@ class TokenProvider(Protocol):
         Args:
             token: The token that failed.
         """
+        ...
+
+
+@attrs.frozen
+class StoredToken:
+    """A token as it is shared: one value, so that it is written and read whole.
+
+    Attributes:
+        token: The token; its repr gives nothing away.
+        expires_at: Seconds since 1970; ``math.inf`` for one that does not expire.
+        version: Grows with each token that is written under a key.
+    """
+
+    token: Secret = attrs.field(converter=Secret)
+    expires_at: float
+    version: int
+
+
+@runtime_checkable
+class TokenStore(Protocol):
+    """Where tokens are shared, between providers or between processes.
+
+    Whatever it raises, or not to answer within 2 seconds, counts as an outage: the local token
+    serves, a warning is logged once, and the store is asked again 5 seconds later.
+    """
+
+    async def get(self, key: str) -> StoredToken | None:
+        """Return what is stored, expired or not; None for nothing."""
+        ...
+
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        """Write a value, unless what is stored has the same version or a higher one.
+
+        Both must happen in one step, whoever else writes.
+
+        Args:
+            key: Such as ``stable:wx0123456789abcdef``. It holds no secret.
+            value: What to write.
+            ttl: Seconds after which it may be forgotten; None for never.
+
+        Returns:
+            Whether it was written.
+        """
+        ...
+
+    async def delete_if(self, key: str, token: str) -> None:
+        """Forget what is stored, if it is this very token, in one step."""
+        ...
+
+
+@runtime_checkable
+class LeasingStore(TokenStore, Protocol):
+    """A store that also says whose turn it is to ask WeChat."""
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a lease lasts, should its holder never give it back."""
+        ...
+
+    async def acquire_lease(self, key: str) -> int | None:
+        """Take the lease of a key.
+
+        Returns:
+            The version for the token that the holder will write: higher than that of any lease or
+            token before, so that a holder who was too slow is refused by `compare_and_set` once
+            another has taken over. None if another holds the lease.
+        """
+        ...
+
+    async def release_lease(self, key: str, version: int) -> None:
+        """Give a lease back, if it is still this one."""
         ...

@@ -1,0 +1,125 @@
+"""What a caller or WeChat hands over: appids, secrets, callables, and errors of the caller's code.
+
+Rule: a secret is wrapped before anything is said about it, and what is said does not show it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from tcb_async._redact import Secret, blot
+from tcb_async.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = [
+    "checked_appid",
+    "checked_async",
+    "checked_instance",
+    "describe",
+    "fault_of",
+    "same_secret",
+    "seal",
+]
+
+_APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
+
+
+def same_secret(one: str, other: str) -> bool:
+    """Compare two secrets, in a time that does not tell how much of them is the same."""
+    return hmac.compare_digest(
+        one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
+    )
+
+
+def fault_of(value: object) -> str | None:
+    """Say why something cannot be a token, secret or ticket, without showing it; None if it can."""
+    if not isinstance(value, str):
+        return f"is of type {type(value).__name__}, not str"
+    if not value:
+        return "is empty"
+    if any(character.isspace() for character in value):
+        return "holds white space (a line end from a file, perhaps)"
+    return None if value.isprintable() else "holds a control character"
+
+
+def seal(what: str, value: object) -> tuple[Secret, ConfigurationError | None]:
+    """Wrap a secret, so that the caller's frame can let go of it, and raise if it is none.
+
+    Args:
+        what: How the caller knows it.
+        value: What should be a secret.
+
+    Returns:
+        The secret, and the error to raise if it cannot be one.
+    """
+    fault = fault_of(value)
+    error = ConfigurationError(f"{what} {fault}: it must be a str as WeChat gave it")
+    return Secret(value), error if fault else None
+
+
+def checked_appid(what: str, value: str) -> str:
+    """Return an appid that can be one.
+
+    Args:
+        what: How the caller knows it.
+        value: The appid. It is not shown if it is refused: it may be a secret in the wrong place.
+
+    Raises:
+        ConfigurationError: It is no string of ASCII letters, digits, hyphens and underscores.
+    """
+    fault, value = fault_of(value), Secret(value)
+    if fault is None and not _APPID.fullmatch(value):
+        fault = "holds a character that no appid has, or too many"
+    if fault is not None:
+        raise ConfigurationError(f"{what} {fault}: it must be a str such as wx0123456789abcdef")
+    return str(value)
+
+
+def checked_async(what: str, value: AsyncCallable) -> AsyncCallable:
+    """Return a callable, unless it is seen not to be async.
+
+    Args:
+        what: How the caller knows it.
+        value: The callable. An object that is called may hide that it is not async until then.
+
+    Raises:
+        ConfigurationError: It cannot be called, or is a plain function.
+    """
+    given: object = value
+    if not callable(given):
+        raise ConfigurationError(
+            f"{what} is of type {type(value).__name__}: it must be an async callable"
+        )
+    if inspect.isroutine(given) and not inspect.iscoroutinefunction(inspect.unwrap(given)):
+        raise ConfigurationError(f"{what} is not async: write it with async def")
+    return value
+
+
+def checked_instance(what: str, value: object, kind: type, example: str) -> None:
+    """Refuse what is not of a kind.
+
+    Args:
+        what: How the caller knows it.
+        value: What was given.
+        kind: What it has to be.
+        example: What to say after the name of the kind.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not isinstance(value, kind):
+        raise ConfigurationError(
+            f"{what} is of type {type(value).__name__}: it must be a {kind.__name__}, {example}"
+        )
+
+
+def describe(error: Exception, *secrets: str) -> str:
+    """Name an error of somebody else's code, with secrets blotted out of its text."""
+    text = blot(str(error), secrets)[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

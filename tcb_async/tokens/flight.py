@@ -1,0 +1,89 @@
+"""One refresh at a time, whoever waits for it.
+
+Rule: the refresh is a task of its own; who waits may be cancelled, and the refresh goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tcb_async.exceptions import ClientClosedError, TcbError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from tcb_async.tokens.protocols import TokenApi
+
+    Work = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
+
+__all__ = ["SingleFlight"]
+
+
+@attrs.define(eq=False)
+class SingleFlight:
+    """A refresh that is under way, or none.
+
+    The work returns its error instead of raising it, so that nobody has to be there to see it.
+    """
+
+    _task: asyncio.Task[TcbError | None] | None = None
+    _api: TokenApi | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a refresh is running, on whatever event loop."""
+        return self._task is not None and not self._task.done()
+
+    def start(self, api: TokenApi, work: Work) -> None:
+        """Start a refresh in the background, unless one is under way."""
+        if self._current() is None:
+            self._launch(api, work)
+
+    async def join(self, api: TokenApi, work: Work) -> None:
+        """Wait for the refresh that is under way, or for one that is started now.
+
+        A refresh ends with the client that started it. If that is another client than the
+        caller's, a new one is started with the caller's own.
+
+        Raises:
+            TcbError: What the refresh ended with: a copy for each who waits.
+        """
+        while True:
+            task = self._current() or self._launch(api, work)
+            owner = self._api
+            await asyncio.wait((task,))
+            error = _closed() if task.cancelled() else task.result()
+            if not (isinstance(error, ClientClosedError) and owner is not api):
+                break
+        if error is not None:
+            raise copy.copy(error)
+
+    async def run_alone(self, api: TokenApi, work: Work) -> None:
+        """Wait until no refresh is under way, then run this one.
+
+        Raises:
+            TcbError: What the refresh ended with.
+        """
+        while (task := self._current()) is not None:
+            await asyncio.wait((task,))
+        self._launch(api, work)
+        await self.join(api, work)
+
+    def _current(self) -> asyncio.Task[TcbError | None] | None:
+        task = self._task
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            return None
+        return task
+
+    def _launch(self, api: TokenApi, work: Work) -> asyncio.Task[TcbError | None]:
+        self._api = api
+        self._task = api.spawn(work(api))
+        return self._task
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the client was closed while it asked for a token: make a new one")

@@ -1,0 +1,83 @@
+"""What an endpoint that hands out tokens answers with.
+
+Rule: a reply is looked at in a frame that raises nothing, for it holds the token in the clear.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tcb_async._redact import Secret
+from tcb_async.exceptions import ResponseError, TokenError
+from tcb_async.tokens.arguments import fault_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tcb_async.exceptions import TcbError
+
+__all__ = ["Grant", "read_grant"]
+
+_LONGEST_LIFE = 30 * 86_400.0
+
+
+@attrs.frozen
+class Grant:
+    """A token that WeChat handed out.
+
+    Attributes:
+        endpoint: Which path it came from.
+        token: The token.
+        expires_in: Seconds it lives from when it was asked for.
+        refresh_token: What to ask for the next one with, where there is such a thing.
+    """
+
+    endpoint: str
+    token: Secret
+    expires_in: float
+    refresh_token: Secret | None = None
+
+
+def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> Grant | TcbError:
+    """Read a token reply.
+
+    Args:
+        reply: The JSON object.
+        endpoint: The path that answered.
+        prefix: What stands before ``access_token`` and ``refresh_token``, such as ``component_``.
+
+    Returns:
+        The token, or the error to raise: `ResponseError` for a reply without a usable token or
+        without a sensible ``expires_in``, `TokenError` for a token that has expired already.
+    """
+    token, expires_in = reply.get(f"{prefix}access_token"), reply.get("expires_in")
+    if (fault := fault_of(token)) is not None:
+        return _unusable(endpoint, f"its {prefix}access_token {fault}")
+    if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
+        return _unusable(endpoint, "its expires_in is missing, or is no number of seconds")
+    if not expires_in <= _LONGEST_LIFE:
+        return _unusable(endpoint, "its expires_in makes no sense: it is more than 30 days")
+    if expires_in <= 0:
+        return TokenError(
+            f"{endpoint} sent a token that has already expired (expires_in {expires_in:g}): try "
+            "again; if it lasts, check base_url and any proxy between",
+            endpoint=endpoint,
+        )
+    refresh = reply.get(f"{prefix}refresh_token")
+    return Grant(
+        endpoint,
+        Secret(token),
+        float(expires_in),
+        Secret(refresh) if isinstance(refresh, str) and refresh else None,
+    )
+
+
+def _unusable(endpoint: str, why: str) -> ResponseError:
+    return ResponseError(
+        f"{endpoint} should answer with a token and its expires_in, but {why}; check base_url and "
+        "any proxy between",
+        endpoint=endpoint,
+        status=200,
+    )
