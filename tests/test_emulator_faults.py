@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import aiohttp
 import aiohttp.web
 import pytest
-from aiohttp.test_utils import TestServer
-from asking import LIST, STABLE, Asker, asking, until_idle
+from asking import LIST, STABLE, Asker, asking, until, until_idle
 
-from tcb_async.emulator import FAULTS, Emulator, Fault
+from tcb_async.emulator import FAULTS, Emulator, Exchange, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,19 +36,27 @@ class TestLoad:
         assert asyncio.get_running_loop().time() - started >= 0.05
 
     async def test_requests_beyond_capacity_are_busy_until_it_grows(self, wechat: Asker) -> None:
-        wechat.emulator.latency = 0.05
-        wechat.emulator.capacity = 3
-        codes = [
-            reply["errcode"]
-            for reply in await asyncio.gather(*(wechat.list(offset=n) for n in range(5)))
-        ]
-        assert sorted(codes) == [-1, -1, 0, 0, 0]
-        assert (await wechat.list())["errcode"] == 0, "those refused must not count for ever"
-        wechat.emulator.capacity = None
-        replies = await asyncio.gather(*(wechat.list(offset=n) for n in range(5)))
-        assert {reply["errcode"] for reply in replies} == {0}
-        assert wechat.emulator.peak_in_flight == 5
-        assert wechat.emulator.in_flight == 0
+        gate = asyncio.Event()
+
+        async def wait_at_the_gate(exchange: Exchange) -> aiohttp.web.StreamResponse:
+            await gate.wait()
+            return exchange.send(exchange.answer())
+
+        emulator = wechat.emulator
+        emulator.capacity = 3
+        emulator.script([Fault("gate", wait_at_the_gate)] * 4)
+        borne = [asyncio.create_task(wechat.list()) for _ in range(3)]
+        await until(lambda: emulator.in_flight == 3)
+        assert (await wechat.list())["errcode"] == (await wechat.list())["errcode"] == -1
+        assert (emulator.in_flight, emulator.peak_in_flight) == (3, 4)
+        emulator.capacity = 4
+        borne.append(asyncio.create_task(wechat.list()))
+        await until(lambda: emulator.in_flight == 4)
+        assert (await wechat.list())["errcode"] == -1
+        gate.set()
+        assert [(await task)["errcode"] for task in borne] == [0, 0, 0, 0]
+        assert (await wechat.list())["errcode"] == 0
+        assert emulator.in_flight == 0
 
     async def test_busy_rate_is_by_chance_and_reproducible(self) -> None:
         async def codes(seed: int) -> list[int]:
@@ -65,7 +72,7 @@ class TestLoad:
 
     @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
     def test_busy_rate_is_a_share(self, share: float) -> None:
-        with pytest.raises(ValueError, match="busy_rate is .*; it is a share, from 0 to 1"):
+        with pytest.raises(ValueError, match="it is a share, from 0 to 1"):
             Emulator().busy_rate = share
 
 
@@ -114,23 +121,29 @@ class TestScripts:
 
 
 class TestFaults:
+    async def _listed(self, asker: Asker) -> tuple[int, bytes]:
+        body = {"env": ENV, "limit": 20, "offset": 0}
+        return await asker.send(
+            "POST", LIST, data=json.dumps(body).encode(), access_token=asker.emulator.token
+        )
+
     @pytest.mark.parametrize("name", sorted(FAULTS))
     async def test_no_fault_of_the_catalogue_passes_for_an_honest_answer(
         self, wechat: Asker, name: str
     ) -> None:
-        honest = await wechat.list()
+        honest = await self._listed(wechat)
         wechat.emulator.script([FAULTS[name]])
         timeout = aiohttp.ClientTimeout(total=0.5)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             hasty = Asker(wechat.emulator, session)
             try:
-                met: object = await hasty.list()
-            except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, AssertionError):
+                met = await self._listed(hasty)
+            except (aiohttp.ClientError, TimeoutError):
                 met = None
         assert met != honest
         await until_idle(wechat.emulator)
         assert wechat.emulator.requests[-1].fault == name
-        assert await wechat.list() == honest, "the next request must be served as ever"
+        assert await self._listed(wechat) == honest, "the next request must be served as ever"
 
     async def test_reset_disconnect_and_truncation_end_the_connection(self, wechat: Asker) -> None:
         for fault, error in [
@@ -201,11 +214,18 @@ class TestFaults:
     ) -> None:
         emulator = Emulator(latency=0.02)
         emulator.script([Fault.drip(), Fault.reset(), Fault.endless()])
-        async with TestServer(emulator.app) as server, aiohttp.ClientSession() as session:
-            for patience in (0.01, 0.01, 0.05):
-                with pytest.raises((TimeoutError, aiohttp.ClientError)):
-                    async with asyncio.timeout(patience):
-                        await (await session.post(server.make_url(LIST))).read()
-                await until_idle(emulator)
+        runner = aiohttp.web.AppRunner(emulator.app, access_log=None)
+        await runner.setup()
+        try:
+            await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}{LIST}"
+            async with aiohttp.ClientSession() as session:
+                for patience in (0.01, 0.01, 0.05):
+                    with pytest.raises((TimeoutError, aiohttp.ClientError)):
+                        async with asyncio.timeout(patience):
+                            await (await session.post(url)).read()
+                    await until_idle(emulator)
+        finally:
+            await runner.cleanup()
         assert [asked.status for asked in emulator.requests] == [None, None, None]
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]

@@ -100,6 +100,10 @@ class EmulatorAccounts(EmulatorServer):
         """
         self._tokens.replace(token, grace=0.0, stuck=stuck)
 
+    def tokens_issued(self, appid: str) -> int:
+        """How many different access tokens an app, platform or merchant was given so far."""
+        return self._tokens.issued_to[appid]
+
     def add_app(self, appid: str, secret: str) -> None:
         """Know an app that asks for its own tokens."""
         self._apps[appid] = App(secret)

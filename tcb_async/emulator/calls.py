@@ -18,12 +18,16 @@ from tcb_async.emulator.errcodes import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_MOST_BRACKETS = 200
+
 
 def decode_object(raw: bytes) -> dict[str, object] | None:
-    """The JSON object that the bytes spell, or None if they spell none."""
+    """The JSON object that the bytes spell, or None if they spell none, or one far too deep."""
+    if raw.count(b"[") + raw.count(b"{") > _MOST_BRACKETS:
+        return None
     try:
         value: object = json.loads(raw.decode())
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     return cast("dict[str, object]", value) if isinstance(value, dict) else None
 

@@ -53,21 +53,15 @@ class Exchange:
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The connection, for those who write to it themselves.
+        """The connection, for those who write to it past HTTP.
 
         Raises:
             ConnectionError: If the client has gone.
         """
-        if self.request.transport is None:
+        transport = self.request.transport
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
-        return self.request.transport
-
-    def write(self, data: bytes) -> None:
-        """Write to the connection past HTTP, unless it is closing."""
-        transport = self.transport
-        if transport.is_closing():
-            raise ConnectionResetError("the client has gone")
-        transport.write(data)
+        return transport
 
     def close(self) -> web.Response:
         """Close the connection after what was written; nothing more is sent."""
@@ -97,7 +91,7 @@ class Fault:
     """What happens to one request instead of an honest answer.
 
     Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
-    function from an exchange (``request``, ``answer()``, ``send()``, ``write()``, ``close()``)
+    function from an exchange (``request``, ``answer()``, ``send()``, ``transport``, ``close()``)
     to an aiohttp response.
 
     Attributes:
@@ -191,8 +185,8 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             body = exchange.answer().body
-            exchange.write(_head(exchange, len(body) if declared else None))
-            exchange.write(body[: len(body) // 2])
+            exchange.transport.write(_head(exchange, len(body) if declared else None))
+            exchange.transport.write(body[: len(body) // 2])
             return exchange.close()
 
         return cls("truncated" if declared else "truncated_undeclared", act)
@@ -203,9 +197,9 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             body = exchange.answer().body
-            exchange.write(_head(exchange, len(body)))
+            exchange.transport.write(_head(exchange, len(body)))
             for byte in body:
-                exchange.write(bytes((byte,)))
+                exchange.transport.write(bytes((byte,)))
                 await asyncio.sleep(interval)
             return exchange.close()
 

@@ -7,7 +7,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 from aiohttp import web
@@ -80,7 +80,6 @@ class EmulatorServer:
         self._endpoints: dict[str, Endpoint] = {}
         self._hooks: list[OnRequest] = []
         self._borne = 0
-        self._serving: set[asyncio.Task[Any]] = set()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -122,8 +121,6 @@ class EmulatorServer:
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
-            if self._serving:
-                await asyncio.wait(self._serving)
 
     @property
     def app(self) -> web.Application:
@@ -212,10 +209,11 @@ class EmulatorServer:
 
     @busy_rate.setter
     def busy_rate(self, share: float) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"busy_rate is {share!r}; it is a share, from 0 to 1")
         self._scripts.busy_rate = share
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        self._note_connection()
         raw = await _read(request)
         call = Call(request.method, request.query, raw, decode_object(raw), request.remote or "")
         record = self._describe(request, call)
@@ -298,9 +296,3 @@ class EmulatorServer:
             done.errcode,
             done.fault,
         )
-
-    def _note_connection(self) -> None:
-        task = asyncio.current_task()
-        if task is not None and task not in self._serving:
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)

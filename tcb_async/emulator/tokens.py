@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -45,6 +46,7 @@ class AccessTokens:
         self._clock = clock
         self._issued: dict[bytes, _Issued] = {}
         self.length = 157
+        self.issued_to: Counter[str] = Counter()
 
     def issue(self, owner: str, life: float, *, component: bool = False) -> str:
         """A new token.
@@ -55,6 +57,7 @@ class AccessTokens:
             component: Whether it is a platform's own, good for its token endpoint only.
         """
         token = secrets.token_urlsafe(self.length)[: self.length]
+        self.issued_to[owner] += 1
         self._issued[_digest(token)] = _Issued(owner, component, self._clock() + life)
         return token
 
