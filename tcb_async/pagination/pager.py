@@ -6,6 +6,7 @@ Rule: nothing is yielded inside a scope; `try/finally` alone guards the window (
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from operator import length_hint
 from types import AsyncGeneratorType
@@ -18,7 +19,7 @@ from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Pager"]
 
 T = TypeVar("T")
+Walk = TypeVar("Walk", bound="AsyncGenerator[object, None]")
 
 
 class Pager(Generic[T]):
@@ -38,8 +40,8 @@ class Pager(Generic[T]):
             async for item in pager:
                 ...
 
-    Leaving the ``async with`` early, or closing the pager, cancels what is in flight. Without it,
-    a ``break`` is cleaned up by the event loop, on its next turns or once the pager is dropped.
+    Leaving the ``async with`` early, or closing the pager, cancels what is in flight and awaits it.
+    Without it, the event loop does so on its next turns after a ``break``.
 
     Args:
         fetch: Called with ``(offset, limit)``; the coroutine returns a page.
@@ -76,27 +78,25 @@ class Pager(Generic[T]):
         on_progress: Callable[[int, int], None] | None = None,
         live: set[asyncio.Task[object]] | None = None,
     ) -> None:
-        self._concurrency = checked_count("concurrency", concurrency, least=1)
+        if max_items is not None:
+            checked_count("max_items", max_items, least=0)
         self._plan: Plan[T] = Plan(
             identify,
-            scope=scope,
+            start=_start_of(scope, resume),
             page_size=checked_count("page_size", page_size, least=1),
-            max_items=max_items
-            if max_items is None
-            else checked_count("max_items", max_items, least=0),
+            max_items=max_items,
             on_drift=_policy(on_drift),
             max_repairs=checked_count("max_repairs", max_repairs, least=0),
-            resume=_cursor_of(scope, resume),
         )
         self._fetch = fetch
+        self._concurrency = checked_count("concurrency", concurrency, least=1)
         self._on_progress = on_progress
         self._live: set[asyncio.Task[object]] = set() if live is None else live
         self._window: deque[tuple[Request, asyncio.Task[PageLike[T]]]] = deque()
-        self._batch: Sequence[T] = ()
-        self._unread: Iterator[T] = iter(())
-        self._row = 0
-        self._iterated: AsyncGenerator[object, None] | None = None
         self._state = "new"
+        self._walk: weakref.ref[AsyncGenerator[object, None]] | None = None
+        self._unread: Iterator[T] = iter(())
+        self._reply: tuple[Request, PageLike[T]]
 
     @property
     def stats(self) -> WalkStats:
@@ -111,22 +111,17 @@ class Pager(Generic[T]):
     @property
     def cursor(self) -> Cursor:
         """Where the walk stands: just behind the last item that was handed out."""
-        return self._plan.cursor(length_hint(self._unread))
-
-    @property
-    def handed_out(self) -> int:
-        """How many items were handed out."""
-        return self._plan.handed_out - length_hint(self._unread)
+        return self._plan.ledger.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:
-        what = f" {self._plan.scope!r}" if self._plan.scope else ""
-        state = self._state
+        plan, state = self._plan, self._state
+        scope = f" {plan.start.scope!r}" if plan.start.scope else ""
         if state != "new":
-            total = "?" if self.total is None else self.total
-            state += f" {self.handed_out} of {total}"
+            handed_out = plan.ledger.handed_out - length_hint(self._unread)
+            state += f", {handed_out} of {'?' if plan.total is None else plan.total}"
         if self._window:
-            state += f", {len(self._window)} requests in flight"
-        return f"<{type(self).__name__}{what}: {state}>"
+            state += f", {len(self._window)} in flight"
+        return f"<{type(self).__name__}{scope}: {state}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,22 +135,22 @@ class Pager(Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the walk and await what is in flight.
+        """End the walk, and await what it has in flight.
 
-        A consumer that waits in another task gets `ClientClosedError`.
+        A consumer that waits for an item in another task gets `ClientClosedError`.
         """
-        walk = self._iterated
-        if isinstance(walk, AsyncGeneratorType) and walk.ag_running:
-            await self._cancel_window()
-        elif walk is not None:
-            await walk.aclose()
         if self._state in {"new", "walking"}:
             self._state = "closed"
+        walk = None if self._walk is None else self._walk()
+        if isinstance(walk, AsyncGeneratorType) and walk.ag_running:
+            await self._cancel_fetches()
+            return
+        if walk is not None:
+            await walk.aclose()
+        await self._release()
 
-    def __aiter__(self) -> AsyncGenerator[T, None]:
-        walk = self._items()
-        self._claim(walk)
-        return walk
+    def __aiter__(self) -> AsyncGenerator[T, None]:  # noqa: PYI058 - it can be closed
+        return self._claimed(self._items())
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
@@ -166,9 +161,7 @@ class Pager(Generic[T]):
         Raises:
             ConfigurationError: The pager was iterated before, or closed.
         """
-        walk = self._pages()
-        self._claim(walk)
-        return walk
+        return self._claimed(self._pages())
 
     async def collect(self) -> list[T]:
         """Walk to the end.
@@ -185,41 +178,45 @@ class Pager(Generic[T]):
                 items.extend(page.items)
         return items
 
-    def _claim(self, walk: AsyncGenerator[object, None]) -> None:
-        if self._iterated is not None or self._state == "closed":
-            was = "closed" if self._iterated is None else "iterated before"
+    def _claimed(self, walk: Walk) -> Walk:
+        if self._walk is not None or self._state == "closed":
             raise ConfigurationError(
-                f"{self!r} was {was}, and a pager walks once: make a new one, with resume=… to go "
-                "on from its cursor"
+                f"{self!r} was iterated or closed before, and a pager walks once: make a new one, "
+                "with resume=… set to its cursor to go on from there"
             )
-        self._iterated = walk
+        self._walk = weakref.ref(walk)
+        return walk
 
     async def _items(self) -> AsyncGenerator[T, None]:
         try:
             while await self._advance():
                 for item in self._unread:
                     yield item
-                if self._on_progress is not None:
-                    self._report_progress(self._on_progress)
+                self._report_progress()
         finally:
-            await self._release()
+            await self._leave()
 
     async def _pages(self) -> AsyncGenerator[Page[T], None]:
         try:
             while await self._advance():
-                self._unread = iter(())
-                yield Page(self._batch, self._plan.total or 0, self._row)
-                if self._on_progress is not None:
-                    self._report_progress(self._on_progress)
+                batch, self._unread = tuple(self._unread), iter(())
+                yield Page(batch, self._plan.total or 0, self._row_of(batch[0]))
+                self._report_progress()
         finally:
-            await self._release()
+            await self._leave()
 
-    def _report_progress(self, on_progress: Callable[[int, int], None]) -> None:
-        plan = self._plan
-        total = plan.total or 0
-        if plan.max_items is not None:
-            total = min(total, plan.max_items)
-        on_progress(plan.handed_out, max(total, plan.handed_out))
+    def _row_of(self, item: T) -> int:
+        request, page = self._reply
+        return request.offset + next(
+            place for place, other in enumerate(page.items) if other is item
+        )
+
+    def _report_progress(self) -> None:
+        if self._on_progress is not None:
+            done, total = self._plan.ledger.handed_out, self._plan.total or 0
+            if self._plan.max_items is not None:
+                total = min(total, self._plan.max_items)
+            self._on_progress(done, max(total, done))
 
     async def _advance(self) -> bool:
         """Get the next items that are to be handed out; False at the end."""
@@ -233,66 +230,77 @@ class Pager(Generic[T]):
                 await asyncio.wait((head,))
             window.popleft()
             self._live.discard(head)
-            page = self._result(request, head)
-            self._batch = items = plan.receive(request, page)
+            page = self._page_of(request, head)
+            self._reply = request, page
+            items = plan.receive(request, page)
             self._unread = iter(items)
-            self._row = request.offset
             if len(window) != plan.outstanding:
-                await self._cancel_window()
+                await self._release()
             self._refill()
             if items:
                 return True
         if plan.failure is not None:
-            self._state = "failed"
-            raise self._located(plan.failure, plan.failure.offset)
+            raise self._failed(plan.failure, plan.failure.offset)
+        if self._state == "closed":
+            raise self._failed(_closed(), None)
         self._state = "done"
         return False
 
     def _refill(self) -> None:
-        window, live, next_request = self._window, self._live, self._plan.next_request
+        window, next_request = self._window, self._plan.next_request
         create_task = asyncio.get_running_loop().create_task
-        while len(window) < self._concurrency and (request := next_request()) is not None:
+        while (
+            len(window) < self._concurrency
+            and self._state == "walking"
+            and (request := next_request()) is not None
+        ):
             task = create_task(self._fetch(request.offset, request.limit))
-            live.add(task)
+            self._live.add(task)
             window.append((request, task))
 
-    def _result(self, request: Request, head: asyncio.Task[PageLike[T]]) -> PageLike[T]:
+    def _page_of(self, request: Request, head: asyncio.Task[PageLike[T]]) -> PageLike[T]:
         if head.cancelled():
-            self._state = "failed"
-            closed = ClientClosedError(
-                "this walk was closed while it was under way: to go on, walk again with an open "
-                "client and resume=… set to this error's cursor"
-            )
-            raise self._located(closed, request.offset)
+            raise self._failed(_closed(), request.offset)
         try:
             return head.result()
         except BaseException as error:
-            self._state = "failed"
-            if isinstance(error, TcbError):
-                self._located(error, request.offset)
+            self._failed(error, request.offset)
             raise
 
-    def _located(self, error: TcbError, offset: int | None) -> TcbError:
-        error.cursor = self.cursor
-        error.env = error.env or self._plan.scope or None
-        if error.offset is None:
-            error.offset = offset
+    def _failed(self, error: BaseException, offset: int | None) -> BaseException:
+        """Write down in an error where the walk stood."""
+        if self._state == "walking":
+            self._state = "failed"
+        if isinstance(error, TcbError):
+            error.cursor = self.cursor
+            error.env = error.env or self._plan.start.scope or None
+            error.offset = offset if error.offset is None else error.offset
         return error
 
-    async def _cancel_window(self) -> None:
-        """Cancel the fetches and await them, so that whatever they hold is given back."""
+    async def _leave(self) -> None:
+        if self._state == "walking":
+            self._state = "closed"
+        await self._release()
+
+    async def _release(self) -> None:
+        """Cancel what is in flight and await it, so that whatever it holds is given back."""
+        if self._window:
+            await self._cancel_fetches()
+            self._window.clear()
+
+    async def _cancel_fetches(self) -> None:
         tasks = [task for _, task in self._window]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._live.difference_update(tasks)
-        self._window.clear()
 
-    async def _release(self) -> None:
-        if self._state == "walking":
-            self._state = "closed"
-        if self._window:
-            await self._cancel_window()
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError(
+        "this walk was closed while it was under way: to go on, walk again with an open client "
+        "and resume=… set to this error's cursor"
+    )
 
 
 def _policy(on_drift: OnDrift) -> OnDrift:
@@ -301,9 +309,9 @@ def _policy(on_drift: OnDrift) -> OnDrift:
     return on_drift
 
 
-def _cursor_of(scope: str, resume: Cursor | str | None) -> Cursor | None:
+def _start_of(scope: str, resume: object) -> Cursor:
     if resume is None:
-        return None
+        return Cursor(scope)
     if not isinstance(resume, Cursor | str):
         raise ConfigurationError(f"resume={resume!r}: must be a Cursor, or the string of one")
     try:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 __all__ = ["Seen"]
 
@@ -17,7 +21,7 @@ _SCANS_PER_SORT = 16
 """A sort costs about as much as this many scans."""
 
 
-def _fingerprint(names: list[str]) -> tuple[array[int], array[int]]:
+def _fingerprint(names: Collection[str]) -> tuple[array[int], array[int]]:
     return array("q", map(hash, names)), array("q", map(hash, map(_SALT.__add__, names)))
 
 
@@ -72,25 +76,30 @@ class Seen:
         return len(self._latest) + len(self._previous) + len(self._first)
 
     def admit(self, names: list[str]) -> bool:
-        """Remember ids, unless one of them was here lately or twice: then False, and nothing."""
-        new = set(names)
-        if (
-            len(new) == len(names)
-            and new.isdisjoint(self._latest)
-            and (not self._previous or new.isdisjoint(self._previous))
-        ):
-            self.add(new)
-            return True
-        return False
+        """Remember ids, unless one of them was here lately or is here twice: then none."""
+        latest = self._latest
+        if not latest.isdisjoint(names) or not self._previous.isdisjoint(names):
+            return False
+        size = len(latest)
+        latest.update(names)
+        if len(latest) != size + len(names):
+            latest.difference_update(names)
+            return False
+        if len(latest) >= _RECENT:
+            self._age()
+        return True
 
-    def add(self, names: set[str]) -> None:
+    def add(self, names: Iterable[str]) -> None:
         """Remember ids, none of which was here before."""
-        self._latest |= names
+        self._latest.update(names)
         if len(self._latest) >= _RECENT:
-            first, second = _fingerprint(list(self._previous))
-            self._first.extend(first)
-            self._second.extend(second)
-            self._previous, self._latest = self._latest, set()
+            self._age()
+
+    def _age(self) -> None:
+        first, second = _fingerprint(self._previous)
+        self._first.extend(first)
+        self._second.extend(second)
+        self._previous, self._latest = self._latest, set()
 
     def known(self, names: list[str]) -> set[str]:
         """Which of these ids were handed out before."""

@@ -1,0 +1,107 @@
+"""What was handed out: how much, which ids, and up to where.
+
+Rule: it copies no item; ids and cursors are only worked out where they are needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from tcb_async.cursor import Cursor
+from tcb_async.pagination.seen import Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tcb_async.pagination.page import PageLike, Request
+    from tcb_async.pagination.seams import Descent
+
+__all__ = ["Ledger"]
+
+T = TypeVar("T")
+
+_TRAIL = 3
+
+
+@attrs.define(eq=False)
+class Ledger(Generic[T]):
+    """The account of a walk.
+
+    Args:
+        identify: An item's id.
+        start: Where the walk began.
+        max_items: The most items to hand out, or None.
+        tells_apart: Whether an item that was handed out before is held back.
+
+    Attributes:
+        handed_out: How many items were handed out.
+    """
+
+    identify: Callable[[T], str]
+    start: Cursor
+    max_items: int | None
+    tells_apart: bool
+    handed_out: int = attrs.field(init=False, default=0)
+    _seen: Seen = attrs.field(init=False, factory=Seen)
+    _batch: Sequence[T] = attrs.field(init=False, default=())
+    _offset: int = attrs.field(init=False, default=0)
+    _items: Sequence[T] = attrs.field(init=False, default=())
+    _total: int = attrs.field(init=False, default=0)
+    _before: tuple[int, Sequence[T]] = attrs.field(init=False, default=(0, ()))
+
+    @property
+    def left(self) -> int | None:
+        """How many more items are wanted; None for all."""
+        return None if self.max_items is None else self.max_items - self.handed_out
+
+    def enter(
+        self, request: Request, page: PageLike[T], start: int, descent: Descent[T]
+    ) -> Sequence[T]:
+        """Hand out what is new in a page from its row `start` on, and no more than is wanted."""
+        items = page.items
+        fresh = items[start:] if start else items
+        if self.tells_apart:
+            fresh = self._new_among(fresh, descent)
+        if self.max_items is not None and self.handed_out + len(fresh) > self.max_items:
+            fresh = fresh[: self.max_items - self.handed_out]
+            items = items[: 1 + self._place(fresh[-1], items)]
+        self.handed_out += len(fresh)
+        if descent.anchors is None:
+            self._before = self._offset, self._items
+            self._offset, self._items, self._total = request.offset, items, page.total
+            self._batch = fresh
+        else:
+            self._batch = ()
+        return fresh
+
+    def _new_among(self, rows: Sequence[T], descent: Descent[T]) -> Sequence[T]:
+        names = list(map(self.identify, rows))
+        if not descent.again:
+            if self._seen.admit(names):
+                return rows
+            descent.drift = True
+        known = self._seen.known(names)
+        fresh = {name: row for name, row in zip(names, rows, strict=True) if name not in known}
+        self._seen.add(fresh)
+        return list(fresh.values())
+
+    def cursor(self, unread: int) -> Cursor:
+        """Tell where the walk stands, if the last `unread` items were not handed on yet.
+
+        A head check does not move it: its items stand above what was read already.
+        """
+        offset, items = self._offset, self._items
+        if unread and self._batch:
+            items = items[: self._place(self._batch[-unread], items)]
+            if not items:
+                offset, items = self._before
+        if not items:
+            return self.start
+        seam, *trail = [self.identify(item) for item in reversed(items[-1 - _TRAIL :])]
+        row = offset + len(items) - 1
+        return Cursor(self.start.scope, row, self._total, seam, tuple(trail))
+
+    def _place(self, wanted: T, items: Sequence[T]) -> int:
+        return next(place for place, item in enumerate(items) if item is wanted)
