@@ -7,6 +7,8 @@ import contextlib
 import multiprocessing
 from typing import TYPE_CHECKING
 
+import attrs
+
 from tcb_async.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -23,22 +25,37 @@ def _serve(pipe: Connection, functions: int, latency: float) -> None:
             pipe.send((emulator.url, emulator.token))
             while True:
                 await asyncio.to_thread(pipe.recv)
-                pipe.send(emulator.peak_in_flight)
+                pipe.send(emulator.counts["/tcb/listfunctions"])
 
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         asyncio.run(main())
 
 
+@attrs.frozen
+class Served:
+    """The address of a server in another process, and what it has been asked."""
+
+    url: str
+    token: str
+    _pipe: Connection
+
+    def requests(self) -> int:
+        """How many pages were asked for so far."""
+        self._pipe.send("count")
+        count: int = self._pipe.recv()
+        return count
+
+
 @contextlib.contextmanager
-def server(functions: int, *, latency: float = 0.0) -> Iterator[tuple[str, str]]:
-    """Serve an environment of so many functions; yields the base URL and a token."""
+def server(functions: int, *, latency: float = 0.0) -> Iterator[Served]:
+    """Serve an environment of so many functions."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, functions, latency), daemon=True)
     process.start()
     theirs.close()
     try:
-        yield ours.recv()
+        yield Served(*ours.recv(), ours)
     finally:
         process.kill()
         process.join()

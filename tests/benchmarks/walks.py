@@ -1,34 +1,50 @@
 """The same listing, walked in the ways that people walk it.
 
-Each takes a base URL, a token, an environment, a page size and a concurrency, yields what it
-yields, and says how many requests it made by the pages that the server counts.
+Each is an async context manager that gives an async iterator, and takes a base URL, a token, an
+environment, a page size and a concurrency.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import aiohttp
 from azure.core.async_paging import AsyncItemPaged, AsyncList
 
 from tcb_async import TcbClient
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 PATH = "/tcb/listfunctions"
 
+Walk = Callable[
+    [str, str, str, int, int], contextlib.AbstractAsyncContextManager[AsyncIterator[object]]
+]
 
+
+def _given_plainly(walk: Callable[[str, str, str, int, int], AsyncIterator[object]]) -> Walk:
+    """Make a context manager of a walk that needs none, at no cost for its items."""
+
+    @contextlib.asynccontextmanager
+    async def given(
+        url: str, token: str, env: str, page_size: int, concurrency: int
+    ) -> AsyncIterator[AsyncIterator[object]]:
+        yield walk(url, token, env, page_size, concurrency)
+
+    return given
+
+
+@contextlib.asynccontextmanager
 async def tcb_async_typed(
     url: str, token: str, env: str, page_size: int, concurrency: int
-) -> AsyncIterator[object]:
+) -> AsyncIterator[AsyncIterator[object]]:
     """This library: typed, checked, in order, complete."""
     async with TcbClient(token, base_url=url, concurrency=concurrency) as client:
-        async for function in client.iter_functions(env, page_size=page_size):
-            yield function
+        yield client.iter_functions(env, page_size=page_size)
 
 
+@_given_plainly
 async def gather_json(
     url: str, token: str, env: str, page_size: int, concurrency: int
 ) -> AsyncIterator[object]:
@@ -54,6 +70,7 @@ async def gather_json(
                     yield function
 
 
+@_given_plainly
 async def bare_bytes(
     url: str, token: str, env: str, page_size: int, concurrency: int
 ) -> AsyncIterator[object]:
@@ -78,9 +95,14 @@ async def bare_bytes(
                 yield body
 
 
+@contextlib.asynccontextmanager
 async def azure_core(
-    url: str, token: str, env: str, page_size: int, concurrency: int  # noqa: ARG001 - it has none
-) -> AsyncIterator[object]:
+    url: str,
+    token: str,
+    env: str,
+    page_size: int,
+    concurrency: int,
+) -> AsyncIterator[AsyncIterator[object]]:
     """(c) azure-core's `AsyncItemPaged`, which knows one page at a time."""
     async with aiohttp.ClientSession() as session:
 
@@ -96,12 +118,16 @@ async def azure_core(
             end = reply["offset"] + len(reply["functions"])
             return (end if end < reply["total_count"] else None), AsyncList(reply["functions"])
 
-        async for function in AsyncItemPaged(get_next, extract):
-            yield function
+        yield AsyncItemPaged(get_next, extract)
 
 
+@_given_plainly
 async def sequential(
-    url: str, token: str, env: str, page_size: int, concurrency: int  # noqa: ARG001 - it has none
+    url: str,
+    token: str,
+    env: str,
+    page_size: int,
+    concurrency: int,
 ) -> AsyncIterator[object]:
     """(c) A plain loop, one page after the other."""
     async with aiohttp.ClientSession() as session:
@@ -119,8 +145,9 @@ async def sequential(
                 yield function
 
 
-WALKS = {
+WALKS: dict[str, Walk] = {
     "tcb_async": tcb_async_typed,
+    "tcb_async on uvloop": tcb_async_typed,
     "gather + json": gather_json,
     "bare bytes": bare_bytes,
     "azure-core": azure_core,
