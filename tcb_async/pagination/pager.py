@@ -118,9 +118,9 @@ class Pager(Generic[T]):
         scope = f" {plan.start.scope!r}" if plan.start.scope else ""
         if state != "new":
             handed_out = plan.ledger.handed_out - length_hint(self._unread)
-            state += f", {handed_out} of {'?' if plan.total is None else plan.total}"
+            state += f" {handed_out} of {'?' if plan.total is None else plan.total}"
         if self._window:
-            state += f", {len(self._window)} in flight"
+            state += f", {len(self._window)} request{'s'[: len(self._window) > 1]} in flight"
         return f"<{type(self).__name__}{scope}: {state}>"
 
     async def __aenter__(self) -> Self:
