@@ -1,0 +1,61 @@
+"""How the documentation is built: offline, and a warning is an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+from tcb_async import __version__
+
+project = "tcb-async"
+author = "The tcb-async authors"
+copyright = author  # noqa: A001 - Sphinx's name for it
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "generated",
+]
+if os.environ.get("TCB_DOCS_INTERSPHINX"):  # the build needs no network unless it is asked to
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "aiohttp": ("https://docs.aiohttp.org/en/stable", None),
+    }
+
+exclude_patterns = ["_build", "_ext", "examples"]
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(aiohttp|asyncio|collections|contextlib|datetime|ssl|fastapi|redis|typing)\b.*"),
+    (r"py:.*", r"(None|True|False|[a-z]+)"),
+    (r"py:(class|obj)", r"(.*\.)?(T|T_co|Result|Self|Path|timezone)"),
+]
+default_role = "py:obj"
+myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
+copybutton_prompt_text = "$ "
+copybutton_line_continuation_character = "\\"
+
+html_theme = "furo"
+html_title = f"tcb-async {version}"
+html_favicon = "_static/favicon.svg"
+html_static_path = ["_static"]
+html_css_files = ["tcb.css"]
+html_copy_source = False
+html_show_copyright = False
+html_theme_options = {"navigation_with_keys": True}

@@ -1,0 +1,204 @@
+"""Run the examples of README.md and docs/.
+
+Rule: each document has a WeChat server and an empty folder of its own; what it shows is what runs.
+
+A ``python`` block runs in the document's namespace, ``await`` and all; one that holds tests is run
+by pytest. An ``output`` block is what the python block before it printed, ``...`` standing for
+anything. A ``console`` block is typed into a shell, and what it shows is what comes out. Other
+languages (``shell`` for what only a fresh machine can do) are not run here.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import doctest
+import inspect
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sybil.evaluators.python import pad
+from sybil.parsers.myst import CodeBlockParser
+
+from tcb_async import TcbClient
+from tcb_async.emulator import DEMO_ENV, Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sybil import Example
+
+__all__ = ["PARSERS", "setup", "teardown"]
+
+ROOT = Path(__file__).parent.parent
+ENV = "test-777bb9"
+APPID, SECRET = "wx0123456789abcdef", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
+_SECONDS = 60
+
+
+class ServedEmulator(Emulator):
+    """An emulator on a thread of its own, so that it answers whatever the example's loop does."""
+
+    def __enter__(self) -> ServedEmulator:
+        self._served = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._served.run_forever, name="emulator")
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.start(), self._served).result(_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self.stop(), self._served).result(_SECONDS)
+        self._served.call_soon_threadsafe(self._served.stop)
+        self._thread.join(_SECONDS)
+        self._served.close()
+
+
+class Document:
+    """What the examples of one document share."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self.printed = ""
+
+    def open(self, namespace: dict[str, Any]) -> None:
+        enter = self._stack.enter_context
+        folder = Path(enter(tempfile.TemporaryDirectory()))
+        (folder / "docs").symlink_to(ROOT / "docs")
+        enter(contextlib.chdir(folder))
+        emulator = enter(ServedEmulator())
+        for row in Emulator.demo().functions(DEMO_ENV):
+            fields = {"runtime": row.runtime, "status": row.status}
+            emulator.deploy(ENV, row.name, **fields, add_time=row.add_time, mod_time=row.mod_time)
+        emulator.add_app(APPID, SECRET)
+        self._answer_for_wechat(emulator)
+        self.runner = enter(asyncio.Runner())
+        namespace["emulator"] = emulator
+        namespace["client"] = client = TcbClient(emulator.token)
+        self._stack.callback(lambda: self.runner.run(client.aclose()))
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _answer_for_wechat(self, emulator: Emulator) -> None:
+        """Let clients ask the emulator who were told nothing else, here and in child processes."""
+        settings = {
+            "TCB_BASE_URL": emulator.url,
+            "TCB_ACCESS_TOKEN": emulator.token,
+            "TCB_APPID": APPID,
+            "TCB_SECRET": SECRET,
+            "COLUMNS": "90",
+            "NO_COLOR": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        self._stack.callback(_restore, before)
+        defaults = TcbClient.__init__.__kwdefaults__
+        self._stack.callback(defaults.update, dict(defaults))
+        defaults["base_url"] = emulator.url
+
+
+def _restore(before: dict[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+def setup(namespace: dict[str, Any]) -> None:
+    """Open what a document's examples need."""
+    namespace["_document"] = document = Document()
+    document.open(namespace)
+
+
+def teardown(namespace: dict[str, Any]) -> None:
+    """Close it."""
+    namespace["_document"].close()
+
+
+def run_python(example: Example) -> None:
+    """Run a block in the document's namespace, or its tests by pytest."""
+    document = example.namespace["_document"]
+    if "def test_" in example.parsed:
+        document.printed = run_tests(example.parsed)
+        return
+    source = pad(example.parsed, example.line + example.parsed.line_offset)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile(source, example.path, "exec", flags, dont_inherit=True)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        if code.co_flags & inspect.CO_COROUTINE:
+            document.runner.run(eval(code, example.namespace))  # noqa: S307 - our own examples
+        else:
+            exec(code, example.namespace)  # noqa: S102 - our own examples
+    document.printed = printed.getvalue()
+
+
+def run_tests(source: str) -> str:
+    """Run a block that holds tests; every one must pass."""
+    path = Path("test_example.py")
+    path.write_text(source, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", str(path)]
+    done = subprocess.run(  # noqa: S603 - our own examples
+        command, capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def check_output(example: Example) -> None:
+    """Compare with what the python block before printed."""
+    compare(example.parsed, example.namespace["_document"].printed)
+
+
+def run_console(example: Example) -> None:
+    """Type each command into a shell, and compare what comes out."""
+    for command, expected in commands_in(example.parsed):
+        done = subprocess.run(  # noqa: S603 - our own examples
+            ["bash", "-c", command],  # noqa: S607 - whichever bash this machine has
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}"
+        compare(expected, done.stdout)
+
+
+def commands_in(text: str) -> list[tuple[str, str]]:
+    """Split a block into commands, which follow ``$``, and what each prints."""
+    found: list[tuple[str, str]] = []
+    for part in ("\n" + text).split("\n$ ")[1:]:
+        lines = part.split("\n")
+        end = next(i for i, line in enumerate(lines) if not line.endswith("\\")) + 1
+        found.append(("\n".join(lines[:end]), "\n".join(lines[end:])))
+    return found
+
+
+def compare(expected: str, got: str) -> None:
+    """Compare line by line, trailing space aside, where ``...`` stands for anything."""
+    wanted, printed = (_without_trailing_space(text) for text in (expected, got))
+    flags = doctest.ELLIPSIS
+    same = doctest.OutputChecker().check_output(wanted, printed, flags)
+    assert same, f"Expected:\n{wanted}\nGot:\n{printed}"
+
+
+def _without_trailing_space(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip("\n").split("\n")) + "\n"
+
+
+_EVALUATORS: dict[str, Callable[[Example], None]] = {
+    "python": run_python,
+    "output": check_output,
+    "console": run_console,
+}
+PARSERS = [CodeBlockParser(language, evaluate) for language, evaluate in _EVALUATORS.items()]
