@@ -1,11 +1,13 @@
-"""Which ids a walk has handed out, in 16 bytes each.
+"""Which ids a walk has handed out, in 8 bytes each.
 
-Rule: the latest few thousand are kept as they are; older ones as two independent hashes of 64 bits,
-so that a chance to lose an item to a collision is 2⁻¹²⁸ a pair.
+Rule: the latest few thousand are kept as they are; older ones as hashes of 64 bits, keyed anew in
+each process, so that the chance to lose an item to a collision is 2⁻⁶⁴ a pair, and only where a
+walk begins again: 3 in 10⁹ for such a walk over 300,000 items.
 """
 
 from __future__ import annotations
 
+import struct
 from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING
@@ -16,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["Seen"]
 
 _RECENT = 4096
-_SALT = "\N{SYMBOL FOR NULL}"
 _SCANS_PER_SORT = 16
 """A sort costs about as much as this many scans."""
 
 
-def _fingerprint(names: Collection[str]) -> tuple[array[int], array[int]]:
-    return array("q", map(hash, names)), array("q", map(hash, map(_SALT.__add__, names)))
+def _hashes(names: Collection[str]) -> array[int]:
+    packed = struct.pack(f"{len(names)}q", *map(hash, names))  # twice as fast as array's own way
+    return array("q", packed)
 
 
 class _Hashes:
@@ -64,16 +66,15 @@ class Seen:
     :meth:`known` knows them all.
     """
 
-    __slots__ = ("_first", "_latest", "_previous", "_second")
+    __slots__ = ("_latest", "_older", "_previous")
 
     def __init__(self) -> None:
         self._latest: set[str] = set()
         self._previous: set[str] = set()
-        self._first = _Hashes()
-        self._second = _Hashes()
+        self._older = _Hashes()
 
     def __len__(self) -> int:
-        return len(self._latest) + len(self._previous) + len(self._first)
+        return len(self._latest) + len(self._previous) + len(self._older)
 
     def admit(self, names: list[str]) -> bool:
         """Remember ids, unless one of them was here lately or is here twice: then none."""
@@ -96,20 +97,14 @@ class Seen:
             self._age()
 
     def _age(self) -> None:
-        first, second = _fingerprint(self._previous)
-        self._first.extend(first)
-        self._second.extend(second)
+        self._older.extend(_hashes(self._previous))
         self._previous, self._latest = self._latest, set()
 
     def known(self, names: list[str]) -> set[str]:
         """Which of these ids were handed out before."""
         found = {name for name in names if name in self._latest or name in self._previous}
-        if self._first:
-            first, second = _fingerprint(names)
-            among_first, among_second = self._first.among(first), self._second.among(second)
-            found |= {
-                name
-                for name, one, other in zip(names, first, second, strict=True)
-                if one in among_first and other in among_second
-            }
+        if self._older:
+            hashes = _hashes(names)
+            older = self._older.among(hashes)
+            found |= {name for name, one in zip(names, hashes, strict=True) if one in older}
         return found
