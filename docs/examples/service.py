@@ -1,0 +1,92 @@
+"""A web service over the cloud functions of your environments.
+
+    TCB_APPID=wx0123456789abcdef TCB_SECRET=… uvicorn service:app
+
+``GET /functions?env=test-777bb9`` streams a JSON object a line, while the list is still being
+fetched. A slow reader slows the walk down, and a reader that goes away ends it. A list that broke
+off ends in a line with a ``problem``; ask again with ``&resume=`` its ``resume`` for what is
+missing.
+
+``GET /healthz`` says whether the service itself can work. It does not ask WeChat: a service that
+is restarted for WeChat's troubles only adds to them.
+"""
+
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import StreamingResponse
+
+from tcb_async import ConfigurationError, FunctionPager, TcbClient, TcbError
+from tcb_async.fastapi import DepClient, answer_error, lifespan, problem_of
+from tcb_async.tokens import StableToken
+
+log = logging.getLogger("service")
+
+
+def make_client() -> TcbClient:
+    token = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
+    return TcbClient(token, base_url=os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com"))
+
+
+app = FastAPI(title="Cloud functions", lifespan=lifespan(make_client))
+app.add_exception_handler(TcbError, answer_error)
+
+
+async def walk(
+    client: DepClient, env: str, resume: str | None = None
+) -> AsyncIterator[FunctionPager]:
+    """A walk that ends with the request, however that ends."""
+    try:
+        pager = client.functions(env, resume=resume)
+    except ConfigurationError as error:  # what the caller wrote, not what we did
+        raise HTTPException(422, error.message) from error
+    async with pager:
+        yield pager
+
+
+@app.get("/functions")
+async def functions(pager: Annotated[FunctionPager, Depends(walk)]) -> StreamingResponse:
+    lines = ndjson(pager)
+    first = await anext(lines, "")  # before the response begins, so that an error has a status
+    return StreamingResponse(chain(first, lines), media_type="application/x-ndjson")
+
+
+@app.get("/healthz")
+async def healthz(client: DepClient) -> dict[str, str]:
+    if client.closed:
+        raise HTTPException(503, "shutting down")
+    return {"status": "ok"}
+
+
+async def ndjson(pager: FunctionPager) -> AsyncIterator[str]:
+    """The functions, as many lines at once as there are on a page."""
+    async for page in pager.by_page():
+        yield "".join(
+            json.dumps(
+                {
+                    "name": function.name,
+                    "status": function.status,
+                    "runtime": function.runtime,
+                    "add_time": function.add_time and function.add_time.isoformat(),
+                    "mod_time": function.mod_time and function.mod_time.isoformat(),
+                },
+                ensure_ascii=False,
+            )
+            + "\n"
+            for function in page.items
+        )
+
+
+async def chain(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    """All lines, and a last one that says so if the list broke off."""
+    yield first
+    try:
+        async for lines in rest:
+            yield lines
+    except TcbError as error:
+        log.warning("a list broke off: %s", error)
+        yield json.dumps({"problem": problem_of(error)}) + "\n"

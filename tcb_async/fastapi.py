@@ -1,0 +1,245 @@
+"""For people in a FastAPI service: clients that live as long as the application.
+
+Rule: the lifespan opens and closes, a dependency hands out, and an error blames who is to blame.
+
+::
+
+    app = FastAPI(lifespan=lifespan(lambda: TcbClient(StableToken(appid, secret))))
+    app.add_exception_handler(TcbError, answer_error)
+
+
+    @app.get("/count")
+    async def count(client: DepClient, env: str) -> int:
+        return await client.count_functions(env)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+from fastapi import Depends
+from fastapi.requests import HTTPConnection  # noqa: TC002 - FastAPI reads it at run time
+from fastapi.responses import JSONResponse
+
+from tcb_async.client import TcbClient
+from tcb_async.exceptions import (
+    ApiError,
+    ClientClosedError,
+    ConfigurationError,
+    DriftError,
+    ParameterError,
+    PermissionDeniedError,
+    QuotaError,
+    SystemBusyError,
+    TcbError,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from fastapi import Request
+
+__all__ = [
+    "DepClient",
+    "DepClients",
+    "answer_error",
+    "client",
+    "clients",
+    "lifespan",
+    "problem_of",
+    "status_of",
+]
+
+_STATE = "tcb_async_clients"
+_DEFAULT = "default"
+
+if TYPE_CHECKING:
+    MakeClient: TypeAlias = Callable[[], AbstractAsyncContextManager[TcbClient]]
+
+
+def lifespan(
+    make_client: MakeClient | None = None, /, **make_clients: MakeClient
+) -> Callable[[object], AbstractAsyncContextManager[Mapping[str, object]]]:
+    """Open a client, or several by name, for as long as the application runs.
+
+    ::
+
+        FastAPI(lifespan=lifespan(make_client))
+        FastAPI(lifespan=lifespan(shop=make_shop_client, bakery=make_bakery_client))
+
+    Many merchants behind one platform need one client only: keep a light copy for each,
+    ``client.with_token(AuthorizerToken(...))``, and they share connections and concurrency.
+
+    Args:
+        make_client: Called when the application starts; returns the client of `DepClient`, or an
+            async context manager of it, which may open what the client needs, such as a Redis
+            connection.
+        make_clients: Likewise, each for a client that `DepClients` knows by this name.
+
+    Returns:
+        What ``FastAPI(lifespan=...)`` takes. A lifespan of your own may enter it, too:
+        ``async with lifespan(make_client)(app) as state: yield {**state, ...}``.
+
+    Raises:
+        ConfigurationError: There is no client to open, or there are two of one name.
+    """
+    makers = dict(make_clients)
+    if make_client is not None:
+        if _DEFAULT in makers:
+            raise ConfigurationError(
+                f"{_DEFAULT}=…: is the name of the client that is given without one: give one of "
+                "the two, or another name"
+            )
+        makers[_DEFAULT] = make_client
+    if not makers:
+        raise ConfigurationError("lifespan(): must be given a function that makes a TcbClient")
+
+    @asynccontextmanager
+    async def opened(_app: object) -> AsyncGenerator[Mapping[str, object], None]:
+        async with AsyncExitStack() as stack:
+            yield {
+                _STATE: {
+                    name: await stack.enter_async_context(make()) for name, make in makers.items()
+                }
+            }
+
+    return opened
+
+
+async def clients(connection: HTTPConnection) -> Mapping[str, TcbClient]:
+    """Hand out the application's clients by name: a dependency of requests and web sockets.
+
+    Raises:
+        ConfigurationError: The application has no `lifespan` of ours, or it was not run.
+    """
+    opened: Mapping[str, TcbClient] | None = getattr(connection.state, _STATE, None)
+    if opened is None:
+        raise ConfigurationError(
+            "no TcbClient is open: say FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client)); "
+            "in a test, run the lifespan, as `with TestClient(app)` does"
+        )
+    return opened
+
+
+DepClients = Annotated[Mapping[str, TcbClient], Depends(clients)]
+"""All clients of the application, by the names that `lifespan` was given.
+
+One that is always meant is a dependency of its own::
+
+    async def shop(clients: DepClients) -> TcbClient:
+        return clients["shop"]
+
+
+    DepShop = Annotated[TcbClient, Depends(shop)]
+"""
+
+
+async def client(clients: DepClients) -> TcbClient:
+    """Hand out the client that `lifespan` was given without a name.
+
+    Raises:
+        ConfigurationError: All clients have names.
+    """
+    try:
+        return clients[_DEFAULT]
+    except KeyError:
+        names = ", ".join(map(repr, clients))
+    raise ConfigurationError(
+        f"lifespan() opened clients by name only ({names}): use DepClients, and take one of them"
+    )
+
+
+DepClient = Annotated[TcbClient, Depends(client)]
+"""The application's client::
+
+    async def count(client: DepClient, env: str) -> int: ...
+
+In tests, ``app.dependency_overrides[tcb_async.fastapi.client]`` puts another in its place.
+"""
+
+
+def status_of(error: TcbError) -> int:
+    """Say which HTTP status tells a caller of the service what went wrong.
+
+    =====================================  ======  ================================================
+    error                                  status  why
+    =====================================  ======  ================================================
+    `ParameterError`                       422     WeChat does not accept what the caller asks for
+    `PermissionDeniedError`                403     the account may not see that environment
+    `SystemBusyError`, `QuotaError`,       503     not now: the caller did nothing wrong, and the
+    `DriftError`, `ClientClosedError`              quota is the service's (so it is no 429)
+    `TransportError`, no answer came       504     WeChat was not reached, or not in time
+    `TransportError`, `ResponseError`      502     WeChat, or a proxy, answered nonsense
+    `TokenError`, any other `ApiError`     502     WeChat refused the service, not its caller (so
+                                                   it is no 401)
+    `ConfigurationError`                   500     a mistake in the service; where its caller's
+                                                   words are handed on, as a ``resume=``, catch it
+                                                   there and answer 422
+    =====================================  ======  ================================================
+
+    Args:
+        error: Any error of this package.
+    """
+    match error:
+        case ParameterError():
+            return 422
+        case PermissionDeniedError():
+            return 403
+        case SystemBusyError() | QuotaError() | DriftError() | ClientClosedError():
+            return 503
+        case TransportError(status=None):
+            return 504
+        case ConfigurationError():
+            return 500
+        case _:
+            return 502
+
+
+def problem_of(error: TcbError) -> dict[str, str | int]:
+    """Describe an error to a caller of the service, as RFC 9457 does.
+
+    Args:
+        error: Any error of this package; none of them holds a secret.
+
+    Returns:
+        ``title`` (the error's class), ``status``, ``detail`` (what happened), and where there is
+        one ``errcode``, ``rid`` (what WeChat's support asks for) and ``resume`` (the cursor from
+        which a broken walk goes on).
+    """
+    problem: dict[str, str | int] = {
+        "title": type(error).__name__,
+        "status": status_of(error),
+        "detail": str(error),
+    }
+    if isinstance(error, ApiError):
+        problem["errcode"] = error.errcode
+        if error.rid is not None:
+            problem["rid"] = error.rid
+    if error.cursor is not None:
+        problem["resume"] = str(error.cursor)
+    return problem
+
+
+async def answer_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - Starlette's
+    """Answer with `problem_of` an error, and a ``Retry-After`` where WeChat gave one.
+
+    For ``app.add_exception_handler(TcbError, answer_error)``. It cannot help once a response has
+    begun: a stream has to say in its own words that it broke off.
+
+    Args:
+        request: What was asked.
+        error: A `TcbError`; anything else is raised.
+    """
+    if not isinstance(error, TcbError):
+        raise error
+    headers: dict[str, str] = {}
+    retry_after = error.retry_after if isinstance(error, (ApiError, TransportError)) else None
+    if retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(retry_after))
+    return JSONResponse(
+        problem_of(error), status_of(error), headers, media_type="application/problem+json"
+    )
