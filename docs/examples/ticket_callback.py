@@ -1,0 +1,57 @@
+"""A FastAPI callback that takes WeChat's ticket, and a `ComponentToken` that is fed with it.
+
+Every 10 minutes WeChat pushes encrypted XML with a ``component_verify_ticket`` to the platform's
+authorisation URL, and wants the word ``success`` back. Checking the signature and decrypting are
+WeChat's own recipe (``WXBizMsgCrypt``): hand it in as ``decrypt``. The ticket goes where all
+processes find it, here to Redis: the push reaches one of them, and each may be the next to ask.
+"""
+
+from collections.abc import Awaitable, Callable
+from xml.etree import ElementTree
+
+from fastapi import FastAPI, Request, Response
+from redis.asyncio import Redis
+
+TICKET_LIVES = 12 * 3600
+
+
+class Tickets:
+    """The newest ticket of each platform."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def keep(self, component_appid: str, ticket: str) -> None:
+        await self._redis.set(f"tickets:{component_appid}", ticket, ex=TICKET_LIVES)
+
+    def of(self, component_appid: str) -> Callable[[], Awaitable[str]]:
+        """What ``ComponentToken(…, ticket=…)`` asks."""
+
+        async def newest() -> str:
+            ticket = await self._redis.get(f"tickets:{component_appid}")
+            if ticket is None:
+                raise LookupError("WeChat has pushed no ticket yet")
+            return ticket if isinstance(ticket, str) else ticket.decode()
+
+        return newest
+
+
+def callback_app(tickets: Tickets, decrypt: Callable[[bytes, dict[str, str]], bytes]) -> FastAPI:
+    """The route that WeChat pushes to.
+
+    Args:
+        tickets: Where the ticket is kept.
+        decrypt: Checks the push by its query (``msg_signature``, ``timestamp``, ``nonce``) and
+            returns the XML inside; raises if somebody else sent it.
+    """
+    app = FastAPI()
+
+    @app.post("/wechat/authorisation")
+    async def pushed(request: Request) -> Response:
+        xml = ElementTree.fromstring(decrypt(await request.body(), dict(request.query_params)))
+        if xml.findtext("InfoType") == "component_verify_ticket":
+            appid, ticket = xml.findtext("AppId", ""), xml.findtext("ComponentVerifyTicket", "")
+            await tickets.keep(appid, ticket)
+        return Response("success", media_type="text/plain")
+
+    return app

@@ -1,0 +1,129 @@
+"""What the token tests have in common: an account, a WeChat whose time stands still, clients."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tcb_async._transport import Transport
+from tcb_async.emulator import Emulator, EmulatorClock
+from tcb_async.limits import Window
+from tcb_async.retry import RetryPolicy, RetryQuota
+from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tcb_async.tokens import TokenStore
+
+__all__ = [
+    "APPID",
+    "APPSECRET",
+    "AUTHORIZER",
+    "CLASSIC",
+    "COMPONENT",
+    "ENV",
+    "LIST",
+    "MERCHANT",
+    "PLATFORM",
+    "STABLE",
+    "Merchant",
+    "a_turn",
+    "open_api",
+    "stable",
+    "wechat",
+]
+
+ENV = "test-777bb9"
+APPID, APPSECRET = "wx0123456789abcdef", "planted-appsecret-0123456789abcdef"
+PLATFORM, MERCHANT = "wxplatform000000001", "wxmerchant000000001"
+LIST = "/tcb/listfunctions"
+STABLE = "/cgi-bin/stable_token"
+CLASSIC = "/cgi-bin/token"
+COMPONENT = "/cgi-bin/component/api_component_token"
+AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
+
+
+def half() -> float:
+    """Chance, at its mean: a token is refreshed 130 s ahead of its expiry."""
+    return 0.5
+
+
+@asynccontextmanager
+async def wechat() -> AsyncIterator[Emulator]:
+    """A WeChat that knows one app and one platform; its time passes only when it is told to."""
+    async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
+        emulator.deploy(ENV, count=57)
+        emulator.add_app(APPID, APPSECRET)
+        yield emulator
+
+
+@asynccontextmanager
+async def open_api(
+    emulator: Emulator, *, attempts: int = 1, timeout: float = 30.0
+) -> AsyncIterator[Transport]:
+    """What a client hands to its provider, without the client."""
+    retry = RetryPolicy(attempts=attempts, base=0.0)
+    api = Transport(emulator.url, Window(8), retry, RetryQuota(), timeout)
+    try:
+        yield api
+    finally:
+        await api.aclose()
+
+
+def stable(
+    emulator: Emulator, *, secret: str = APPSECRET, store: TokenStore | None = None
+) -> StableToken:
+    return StableToken(APPID, secret, store=store, clock=emulator.clock, random=half)
+
+
+async def a_turn() -> None:
+    """Let every task run until it waits for the network."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Merchant:
+    """A merchant that authorised the platform, and what its owner saves."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self.ticket = emulator.add_component(PLATFORM, APPSECRET)
+        self.first = emulator.add_authorizer(PLATFORM, MERCHANT)
+        self.saved: list[str] = []
+        self.failures = 0
+        self.component = self.new_component()
+
+    def new_component(self, store: TokenStore | None = None) -> ComponentToken:
+        clock = self.emulator.clock
+        return ComponentToken(
+            PLATFORM, APPSECRET, ticket=self.newest, store=store, clock=clock, random=half
+        )
+
+    def token(
+        self, component: ComponentToken | None = None, refresh_token: str | None = None
+    ) -> AuthorizerToken:
+        return AuthorizerToken(
+            component or self.component,
+            MERCHANT,
+            refresh_token or self.first,
+            on_rotate=self.save,
+        )
+
+    async def newest(self) -> str:
+        return self.ticket
+
+    async def save(self, refresh_token: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(f"no room for {refresh_token}")
+        self.saved.append(refresh_token)
+
+    def rotate(self) -> None:
+        self.emulator.rotate_refresh_token(PLATFORM, MERCHANT)
+
+    @property
+    def accepted(self) -> str:
+        """The refresh token that WeChat accepts now."""
+        return self.emulator.refresh_token(PLATFORM, MERCHANT)
