@@ -202,6 +202,13 @@ class TestEnvironments:
             "fn-0004",
         ]
 
+    def test_deleted_function_may_come_back_under_its_name(self) -> None:
+        emulator = Emulator()
+        emulator.deploy(ENV, count=2)
+        emulator.delete(ENV, "fn-0001")
+        emulator.deploy(ENV, "fn-0001")
+        assert [function.name for function in emulator.functions(ENV)] == ["fn-0002", "fn-0001"]
+
     def test_times_are_written_at_utc_plus_eight(self) -> None:
         emulator = Emulator(clock=EmulatorClock(1_551_252_899.0))
         (function,) = emulator.deploy(ENV, "login")
