@@ -141,11 +141,11 @@ async def wait_until_active(
         WaitTimeoutError: It was not ``Active`` in time.
         TcbError: A look failed for a reason that does not pass.
     """
-    if not isinstance(name, str) or not name.strip():
-        raise ConfigurationError(f"name={name!r}: must be the name of a function, such as 'login'")
+    _check_name(name)
     status = ""
+    scope = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout) as scope:
+        async with scope:
             while True:
                 try:
                     function = await look()
@@ -167,6 +167,11 @@ async def wait_until_active(
         status=status,
         env=env,
     )
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name or name != name.strip():
+        raise ConfigurationError(f"name={name!r}: must be the name of a function, such as 'login'")
 
 
 def _is_up(function: CloudFunction, env: str) -> bool:

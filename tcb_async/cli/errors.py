@@ -1,0 +1,116 @@
+"""How a command ends: one sentence and an exit code, whatever happened.
+
+Rule: no traceback, unless ``--verbose`` asks for one after a bug.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from tcb_async.cli.screen import Screen
+from tcb_async.exceptions import (
+    ApiError,
+    ConfigurationError,
+    FunctionFailedError,
+    SystemBusyError,
+    TcbError,
+    TokenError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["EXIT_CODES", "at_terminal", "exit_code"]
+
+DONE, BUG, CONFIGURATION, REFUSED, FAILED, INTERRUPTED = 0, 1, 3, 4, 5, 130
+
+EXIT_CODES = """\
+[bold]Exit codes[/bold]
+    0  done; also when the reader of stdout has had enough (… | head -1)
+    1  a bug in tcb-async
+    2  usage: an unknown option, a missing argument
+    3  configuration or credentials: no token, a refused token, a file that cannot be used
+    4  the service refused: an unknown environment, no permission, too many calls
+    5  the service or the network failed, also after retries
+  130  interrupted (Ctrl-C)"""
+
+_log = logging.getLogger("tcb_async")
+
+
+def exit_code(error: TcbError) -> int:
+    """Whose fault an error is, as an exit code."""
+    match error:
+        case ConfigurationError() | TokenError():
+            return CONFIGURATION
+        case SystemBusyError():
+            return FAILED
+        case ApiError() | FunctionFailedError():
+            return REFUSED
+        case _:
+            return FAILED
+
+
+@contextlib.contextmanager
+def at_terminal(*, verbose: bool, level: int = logging.WARNING) -> Generator[Screen]:
+    """Run a command: open the streams, show the log, and end as everything here ends.
+
+    Args:
+        verbose: Whether to show all that is logged.
+        level: From which level on it is shown otherwise.
+
+    Raises:
+        typer.Exit: With the exit code, if the command failed.
+    """
+    screen = Screen.open()
+    with screen.showing_log(logging.DEBUG if verbose else level), _reporting(screen):
+        yield screen
+
+
+@contextlib.contextmanager
+def _reporting(screen: Screen) -> Generator[None]:
+    """Turn whatever ends a command into a sentence on stderr and an exit code.
+
+    Raises:
+        typer.Exit: With the exit code.
+    """
+    try:
+        yield
+    except (typer.Exit, typer.BadParameter):
+        raise
+    except BrokenPipeError:
+        _leave_stdout()
+        code = DONE
+    except (KeyboardInterrupt, typer.Abort):
+        code = _ended(screen, "interrupted", INTERRUPTED)
+    except TcbError as error:
+        code = _ended(screen, str(error), exit_code(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        code = _ended(screen, f"{where}{error.strerror or type(error).__name__}", CONFIGURATION)
+    except Exception as error:  # noqa: BLE001 - the edge of the process: no traceback for users
+        _log.debug("a bug", exc_info=True)
+        bug = f"a bug in tcb-async ({type(error).__name__}): run it with --verbose, and report it"
+        code = _ended(screen, bug, BUG)
+    else:
+        return
+    raise typer.Exit(code)
+
+
+def _ended(screen: Screen, sentence: str, code: int) -> int:
+    screen.say(f"tcb-async: {sentence}")
+    return code
+
+
+def _leave_stdout() -> None:
+    """Let the interpreter flush what is left into nothing."""
+    with contextlib.suppress(io.UnsupportedOperation):
+        stdout, nothing = sys.stdout.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stdout)
+        os.close(nothing)

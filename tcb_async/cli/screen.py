@@ -1,0 +1,111 @@
+"""Where the command speaks: data on stdout, all else on stderr.
+
+Rule: nothing writes to either stream but through here.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+import attrs
+from rich.console import Console
+
+from tcb_async.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["Screen", "printable"]
+
+
+class _Out(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError from None
+
+
+@attrs.frozen
+class Screen:
+    """The two streams, as consoles.
+
+    Attributes:
+        out: stdout, for data alone.
+        err: stderr, for people.
+    """
+
+    out: Console
+    err: Console
+
+    @classmethod
+    def open(cls) -> Screen:
+        """Look at the streams as they are now: a terminal or not, how wide, in colour or not."""
+        if sys.stdout is not None:
+            _never_fail_to_encode(sys.stdout)
+        return cls(_Out(highlight=False, markup=False), Console(stderr=True, highlight=False))
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody looks at stderr."""
+        return self.err.is_terminal
+
+    def write(self, data: bytes) -> None:
+        """Write data to stdout, at once.
+
+        Raises:
+            OSError: It cannot be written; `BrokenPipeError` if nobody reads it any more.
+            ConfigurationError: There is no stdout.
+        """
+        if sys.stdout is None:
+            raise ConfigurationError("stdout is closed: there is nowhere to write to")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def say(self, sentence: str) -> None:
+        """Write a sentence to stderr: by `sys.stderr`, so that it goes above an animation."""
+        if sys.stderr is not None:
+            lines = [printable(line) for line in sentence.split("\n")]
+            sys.stderr.write("\n".join(lines) + "\n")
+            sys.stderr.flush()
+
+    @contextmanager
+    def showing_log(self, level: int) -> Generator[None]:
+        """Show what the package logs, from a level on, on stderr."""
+        logger, handler = logging.getLogger("tcb_async"), _LogOnScreen(self)
+        before = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(level)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
+
+
+class _LogOnScreen(logging.Handler):
+    """Says what is logged."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._screen.say(self.format(record))
+
+
+def printable(text: str) -> str:
+    """Keep what a server sent from moving the cursor: what cannot be printed is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
+def _never_fail_to_encode(stream: IO[str]) -> None:
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
