@@ -51,6 +51,10 @@ class Ledger(Generic[T]):
     _total: int = attrs.field(init=False, default=0)
     _before: tuple[int, Sequence[T]] = attrs.field(init=False, default=(0, ()))
 
+    def __attrs_post_init__(self) -> None:
+        if self.start.seam is not None:
+            self._seen.add((self.start.seam, *self.start.trail))
+
     @property
     def left(self) -> int | None:
         """How many more items are wanted; None for all."""

@@ -154,10 +154,11 @@ class Plan(Generic[T]):
         if not self._ahead or request is not self._ahead[0]:
             raise ValueError(f"{request} is not the oldest outstanding request")
         self._ahead.popleft()
-        self._count_reply(page.total)
+        self._descent.replies += 1
         items, end = page.items, request.offset + len(page.items)
         if end > page.total if items else end < page.total:
             return self._ask_again(request, page)
+        self._read_total(page.total)
         if self._alone is not None:
             return self._receive_alone(request, page)
         if not self._overlap:
@@ -180,7 +181,7 @@ class Plan(Generic[T]):
             self._begin_again()
             if self.failure is not None:
                 return ()
-            self._count_reply(page.total)
+            self._read_total(page.total)
         self._alone = None
         self._descent.first = page.items
         return self._join(request, page, 0)
@@ -198,9 +199,8 @@ class Plan(Generic[T]):
         total = descent.tail.total if descent.tail else page.total
         return self._look_further(islice(self._rows_around(descent.end - 1, total), _LOOKS))
 
-    def _count_reply(self, total: int) -> None:
+    def _read_total(self, total: int) -> None:
         descent, before = self._descent, self.total
-        descent.replies += 1
         self.total = total
         if descent.first_total is None:
             descent.first_total = total

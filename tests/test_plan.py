@@ -1,0 +1,593 @@
+"""The plan's laws, against a list that changes in every way while it is walked."""
+
+from __future__ import annotations
+
+import random
+from itertools import count, cycle
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+from model import NAME, Change, ChangingList, Outcome, Row, carry_out, walk
+from strategies import Server, changes, kinds, lies, servers
+
+from tcb_async.exceptions import DriftError, ResponseError
+from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tcb_async.cursor import Cursor
+
+STILL = st.sampled_from(["insert", "delete", "replace", "update in place"])
+
+
+def plan(page_size: int = 20, **settings: object) -> Plan[Row]:
+    return Plan(NAME, page_size=page_size, **settings)  # type: ignore[arg-type]
+
+
+def needed(rows: int, shown: int) -> int:
+    """How many pages of so many rows, each overlapping the one before it, hold so many rows."""
+    return 1 if rows <= shown else 1 + -(-(rows - shown) // (shown - 1))
+
+
+def walk_with(server: Server, schedule: Iterable[Change], **settings: object) -> Outcome:
+    return walk(
+        plan(server.page_size, **settings),
+        ChangingList.of(server.size, server.clamp),
+        concurrency=server.concurrency,
+        changes=schedule,
+        arrival=server.arrival,
+    )
+
+
+class TestLaws:
+    @given(servers, changes(kinds))
+    def test_what_stays_is_handed_out_once_whatever_changes_or_the_walk_says_so(
+        self, server: Server, schedule: list[Change]
+    ) -> None:
+        outcome = walk_with(server, schedule)
+
+        stats = outcome.plan.stats
+        event(f"{'repaired' if stats.repairs else 'quiet'}, done: {outcome.plan.done}")
+        assert len(outcome.handed_out) == len(set(outcome.handed_out))
+        if outcome.plan.failure is not None:
+            assert isinstance(outcome.plan.failure, DriftError)
+            return
+        assert set(outcome.in_place) <= set(outcome.handed_out)
+        if stats.drift:
+            assert stats.head_checked
+            assert outcome.stayed <= set(outcome.handed_out)
+
+    @given(servers, changes(STILL))
+    def test_where_nothing_moves_the_order_is_the_lists(
+        self, server: Server, schedule: list[Change]
+    ) -> None:
+        outcome = walk_with(server, schedule)
+
+        handed_out = [name for name in outcome.handed_out if name in outcome.stayed]
+        assert handed_out == outcome.in_place[: len(handed_out)]
+        assert outcome.plan.failure or handed_out == outcome.in_place
+
+    @given(servers)
+    def test_at_rest_it_asks_for_exactly_what_it_needs_and_repairs_nothing(
+        self, server: Server
+    ) -> None:
+        outcome = walk_with(server, ())
+
+        assert outcome.handed_out == outcome.at_start
+        assert len(outcome.requests) == needed(server.size, server.shown)
+        assert outcome.plan.stats.requests == outcome.replies == len(outcome.requests)
+        assert outcome.plan.stats.repairs == 0
+
+    @given(servers, st.integers(0, 320))
+    def test_max_items_costs_not_one_request_and_not_one_row_more_than_it_needs(
+        self, server: Server, max_items: int
+    ) -> None:
+        outcome = walk_with(server, (), max_items=max_items)
+
+        wanted = min(server.size, max_items)
+        assert outcome.handed_out == outcome.at_start[:wanted]
+        assert outcome.plan.ledger.handed_out == wanted
+        assert len(outcome.requests) == (needed(wanted, server.shown) if max_items else 0)
+        if server.clamp >= server.page_size and max_items:
+            rows = sum(request.limit for request in outcome.requests)
+            assert rows - len(outcome.requests) + 1 <= max(max_items, 1)
+
+    @given(servers, changes(kinds), st.integers(0, 320))
+    def test_max_items_holds_while_the_list_changes(
+        self, server: Server, schedule: list[Change], max_items: int
+    ) -> None:
+        outcome = walk_with(server, schedule, max_items=max_items)
+
+        assert len(outcome.handed_out) == len(set(outcome.handed_out)) <= max_items
+        if outcome.plan.done and len(outcome.handed_out) < max_items:
+            assert set(outcome.in_place) <= set(outcome.handed_out)
+
+    @given(servers, changes(STILL), changes(STILL), st.integers(0, 300))
+    def test_a_resumed_walk_goes_on_behind_the_last_item_although_rows_came_and_went(
+        self, server: Server, between: list[Change], during: list[Change], done: int
+    ) -> None:
+        listing = ChangingList.of(server.size, server.clamp)
+        before = listing.names
+        done = min(done, server.size)
+        cursor = cursor_behind(listing, done, server.page_size)
+        for change in between:
+            listing.apply(change)
+
+        outcome = walk(
+            plan(server.page_size, start=cursor),
+            listing,
+            concurrency=server.concurrency,
+            changes=during,
+            arrival=server.arrival,
+        )
+
+        handed_out = [name for name in before[:done] + outcome.handed_out if name in before]
+        assert len(handed_out) == len(set(handed_out))
+        assert isinstance(outcome.plan.failure, DriftError | None)
+        if outcome.plan.done:
+            stayed = [name for name in before if name in listing.names]
+            assert [name for name in handed_out if name in stayed] == stayed
+
+    @given(servers, st.integers(0, 300))
+    def test_a_cursor_taken_behind_any_item_leads_to_the_next_with_no_request_to_spare(
+        self, server: Server, done: int
+    ) -> None:
+        listing = ChangingList.of(server.size, server.clamp)
+        done = min(done, server.size)
+        cursor = cursor_behind(listing, done, server.page_size)
+
+        rest = walk(plan(server.page_size, start=cursor), listing)
+
+        assert rest.handed_out == listing.names[done:]
+        assert len(rest.requests) == needed(server.size - max(done - 1, 0), server.shown)
+
+    @given(
+        st.lists(lies, min_size=1, max_size=8),
+        st.integers(1, 6),
+        st.integers(1, 8),
+        st.sampled_from(["repair", "raise"]),
+    )
+    def test_whatever_a_server_answers_the_walk_ends_and_repeats_nothing(
+        self, replies: list[Page[Row]], page_size: int, concurrency: int, on_drift: str
+    ) -> None:
+        outcome = carry_out_with(plan(page_size, on_drift=on_drift), replies, concurrency)
+
+        assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
+        assert len(outcome.handed_out) == len(set(outcome.handed_out))
+
+    @given(st.lists(lies, min_size=1, max_size=8), st.integers(1, 6), st.integers(1, 8))
+    def test_a_walk_that_ignores_drift_ends_with_the_rows_that_the_server_counts(
+        self, replies: list[Page[Row]], page_size: int, concurrency: int
+    ) -> None:
+        most = 500
+        counted = [attrs.evolve(page, total=page.total % most) for page in replies]
+
+        outcome = carry_out_with(plan(page_size, on_drift="ignore"), counted, concurrency)
+
+        assert outcome.replies < 4 * most
+        assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
+
+    def test_many_walks_through_a_dozen_changes_lose_nothing_and_never_give_up(self) -> None:
+        every_kind = ["insert", "delete", "replace", "update"]
+        for seed in range(180):
+            chance = random.Random(seed)
+            schedule = [
+                Change(chance.randrange(4), chance.choice(every_kind), chance.randrange(180))  # type: ignore[arg-type]
+                for _ in range(chance.randrange(13))
+            ]
+            server = Server(180, 12, 1000, 5, [chance.randrange(5) for _ in range(9)])
+
+            outcome = walk_with(server, schedule)
+
+            assert outcome.plan.done
+            assert len(outcome.handed_out) == len(set(outcome.handed_out))
+            assert (outcome.stayed if outcome.plan.stats.drift else set(outcome.in_place)) <= set(
+                outcome.handed_out
+            )
+
+
+def carry_out_with(plan: Plan[Row], replies: list[Page[Row]], concurrency: int) -> Outcome:
+    outcome = Outcome(plan)
+    answers = cycle(replies)
+
+    def answer(_request: Request) -> Page[Row]:
+        outcome.replies += 1
+        assert outcome.replies < 5000
+        return next(answers)
+
+    carry_out(plan, answer, outcome, concurrency=concurrency)
+    return outcome
+
+
+def cursor_behind(listing: ChangingList, done: int, page_size: int = 20) -> Cursor:
+    """Where a walk stands once so many items were handed on."""
+    walked = plan(page_size)
+    while walked.ledger.handed_out < done:
+        request = walked.next_request()
+        assert request is not None
+        walked.receive(request, listing.page(request))
+    return walked.ledger.cursor(walked.ledger.handed_out - done)
+
+
+def at(reply: int, kind: str, place: int) -> Change:
+    return Change(reply, kind, place)  # type: ignore[arg-type]
+
+
+class TestRepairs:
+    def test_rows_inserted_before_are_found_in_the_very_page_that_arrived(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "insert", 3)])
+
+        assert outcome.handed_out == [*outcome.at_start, "new001"]
+        assert outcome.plan.stats.shifted_pages == 1
+        assert outcome.replies == 3 + 1, "the fourth checks the head"
+
+    def test_rows_deleted_before_are_made_up_for_by_looking_a_little_earlier(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 3)])
+
+        assert outcome.handed_out == outcome.at_start
+        assert outcome.plan.stats.reanchors == 1
+        assert outcome.replies == 3 + 1 + 1, "one page was stale, one checks the head"
+
+    def test_a_seam_that_is_gone_is_replaced_by_what_stood_before_it(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 19)])
+
+        assert outcome.handed_out == outcome.at_start
+        assert (outcome.plan.stats.reanchors, outcome.plan.stats.second_passes) == (1, 0)
+
+    def test_when_the_whole_page_before_is_gone_the_walk_begins_again_and_repeats_nothing(
+        self,
+    ) -> None:
+        schedule = [at(2, "delete", 19), *[at(0, "delete", 19)] * 19]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert outcome.handed_out == outcome.at_start
+        assert outcome.plan.stats.second_passes == 1
+
+    def test_items_lifted_to_the_head_are_handed_out_last(self) -> None:
+        schedule = [at(1, "update", 50), at(0, "update", 45), at(0, "update", 5)]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert outcome.handed_out[-2:] == ["f044", "f050"]
+        assert sorted(outcome.handed_out) == outcome.at_start
+        assert outcome.plan.stats.head_checks == 1
+
+    def test_a_head_check_that_takes_more_than_one_page_is_followed_by_another(self) -> None:
+        schedule = [at(1, "insert", 0), *[at(0, "insert", 0)] * 30]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert set(outcome.at_start) < set(outcome.handed_out)
+        assert outcome.plan.stats.head_checks == 2
+        assert outcome.plan.stats.head_checked
+
+    def test_many_rows_inserted_at_once_are_looked_for_further_down(self) -> None:
+        schedule = [at(1, "insert", 0), *[at(0, "insert", 0)] * 70]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert outcome.handed_out[:57] == outcome.at_start
+        assert outcome.plan.stats.second_passes == 0
+
+    def test_a_list_that_vanishes_ends_the_walk(self) -> None:
+        schedule = [at(2, "delete", 0), *[at(0, "delete", 0)] * 56]
+        outcome = walk(plan(), ChangingList.of(57), concurrency=4, changes=schedule)
+
+        assert outcome.plan.done
+        assert outcome.plan.total == 0
+
+    def test_changes_that_cancel_out_exactly_hide_what_moved_and_nothing_else(self) -> None:
+        """No walk at the price of one can notice: each of its replies is that of a list at rest."""
+        schedule = [at(1, "update", 50), at(0, "delete", 5), at(0, "insert", 56)]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert not outcome.plan.stats.drift
+        assert set(outcome.in_place) == set(outcome.handed_out) & outcome.stayed
+        assert outcome.moved == {"f050"}
+
+    def test_what_is_read_behind_a_repair_in_the_page_is_not_asked_for_again(self) -> None:
+        outcome = walk(plan(), ChangingList.of(300), concurrency=5, changes=[at(1, "insert", 0)])
+
+        assert outcome.plan.stats.requests == needed(301, 20) + 1
+
+    def test_without_repairs_left_a_lost_place_is_an_error_that_says_so(self) -> None:
+        schedule = [at(2, "delete", 19), *[at(0, "delete", 19)] * 19]
+        outcome = walk(plan(max_repairs=0), ChangingList.of(57), changes=schedule)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert "1 passes did not join" in str(outcome.plan.failure)
+        assert outcome.handed_out == [f"f{number:03}" for number in range(39)]
+
+    def test_without_repairs_left_the_head_is_not_checked_and_the_walk_says_so(self) -> None:
+        outcome = walk(plan(max_repairs=0), ChangingList.of(57), changes=[at(1, "insert", 57)])
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert outcome.handed_out[:57] == outcome.at_start
+
+    def test_passes_that_never_join_come_to_an_end(self) -> None:
+        listing = ChangingList.of(60)
+        strangers = count_up()
+
+        def answer(request: Request) -> Page[Row]:
+            del listing.rows[:]
+            listing.rows += [Row(next(strangers)) for _ in range(60)]
+            return listing.page(request)
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, answer, outcome)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert outcome.plan.stats.second_passes == 3
+
+
+class TestWhatServersDo:
+    def test_a_page_shorter_than_asked_for_sets_the_page_size(self) -> None:
+        outcome = walk(plan(page_size=50), ChangingList.of(57, clamp=10), concurrency=3)
+
+        assert outcome.handed_out == outcome.at_start
+        assert {request.limit for request in outcome.requests[1:]} == {10}
+
+    def test_a_clamp_of_one_row_leaves_no_room_for_a_seam(self) -> None:
+        outcome = walk(plan(page_size=50), ChangingList.of(7, clamp=1), concurrency=3)
+
+        assert outcome.handed_out == outcome.at_start
+        assert outcome.plan.stats.unchecked_joins == 6
+
+    def test_a_page_longer_than_asked_for_is_taken_as_it_is(self) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan(page_size=10))
+
+        def answer(request: Request) -> Page[Row]:
+            return listing.page(Request(request.offset, 25))
+
+        carry_out(outcome.plan, answer, outcome, concurrency=3)
+
+        assert outcome.handed_out == listing.names
+        assert len(outcome.requests) - 2 == needed(57, 25)
+
+    def test_a_page_longer_than_asked_for_is_cut_where_max_items_says(self) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan(page_size=10, max_items=15))
+
+        def answer(request: Request) -> Page[Row]:
+            return listing.page(Request(request.offset, 25))
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert outcome.handed_out == listing.names[:15]
+        assert outcome.plan.ledger.cursor(0).seam == "f014"
+        assert outcome.plan.ledger.cursor(1).seam == "f013"
+
+    def test_a_total_that_grows_is_followed(self) -> None:
+        schedule = [at(2, "insert", 57), *[at(0, "insert", 57)] * 30]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert len(outcome.handed_out) == 57 + 31
+        assert outcome.plan.total == 88
+
+    def test_a_total_that_shrinks_leaves_no_request_behind_the_end(self) -> None:
+        schedule = [at(1, "delete", 40), *[at(0, "delete", 40)] * 50]
+        outcome = walk(plan(), ChangingList.of(100), concurrency=8, changes=schedule)
+
+        assert set(outcome.in_place) == set(outcome.handed_out)
+        assert outcome.plan.stats.second_passes == 0
+
+    def test_an_empty_page_before_the_end_is_asked_for_again_then_it_is_an_error(self) -> None:
+        listing = ChangingList.of(57)
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, emptied(listing, times=3), outcome)
+        assert outcome.handed_out == listing.names
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, emptied(listing, times=4), outcome)
+        assert isinstance(outcome.plan.failure, ResponseError)
+        assert outcome.plan.failure.offset == 19
+        assert outcome.handed_out == listing.names[:20]
+
+    def test_a_total_that_never_comes_true_is_an_error_after_all_rows(self) -> None:
+        listing = ChangingList.of(57)
+
+        def answer(request: Request) -> Page[Row]:
+            return Page(listing.page(request).items, 1000)
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, answer, outcome, concurrency=5)
+
+        assert isinstance(outcome.plan.failure, ResponseError)
+        assert "counts 1000 in all" in str(outcome.plan.failure)
+        assert outcome.handed_out == listing.names
+
+    def test_rows_beyond_the_total_are_an_error(self) -> None:
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, lambda _request: Page((Row("f0"), Row("f1")), 1), outcome)
+
+        assert isinstance(outcome.plan.failure, ResponseError)
+        assert outcome.handed_out == []
+
+    def test_a_server_that_ignores_offsets_ends_in_an_error(self) -> None:
+        listing = ChangingList.of(57)
+
+        def answer(request: Request) -> Page[Row]:
+            return listing.page(Request(0, request.limit))
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, answer, outcome, concurrency=5)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert outcome.handed_out == listing.names[:20]
+        assert outcome.replies == 0 or outcome.replies < 30
+
+    def test_a_list_that_grows_faster_than_it_is_read_ends_in_an_error(self) -> None:
+        def answer(request: Request) -> Page[Row]:
+            rows = range(request.offset, request.offset + request.limit)
+            return Page([Row(f"f{row}") for row in rows], request.offset + 1000)
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, answer, outcome)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert len(outcome.handed_out) > 4 * 1000
+
+    def test_an_item_that_is_twice_in_a_page_is_handed_out_once(self) -> None:
+        rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, lambda _request: Page(rows, 4), outcome)
+
+        assert outcome.handed_out == ["f0", "f1", "f2"]
+        assert outcome.plan.stats.drift
+
+
+class TestPolicies:
+    def test_raise_fails_at_the_first_broken_seam_behind_what_is_sure(self) -> None:
+        outcome = walk(plan(on_drift="raise"), ChangingList.of(57), changes=[at(2, "insert", 0)])
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert "'f038' is no longer in row 38" in str(outcome.plan.failure)
+        assert outcome.handed_out == [f"f{number:03}" for number in range(39)]
+        assert outcome.plan.next_request() is None
+
+    def test_ignore_asks_for_no_row_twice_and_looks_for_nothing(self) -> None:
+        outcome = walk(plan(on_drift="ignore"), ChangingList.of(60), changes=[at(1, "delete", 0)])
+
+        assert [request.offset for request in outcome.requests] == [0, 20, 40]
+        assert "f020" not in outcome.handed_out
+        assert outcome.plan.done
+        assert outcome.plan.stats.unchecked_joins == 2
+
+    def test_pages_of_one_row_are_walked_without_seams(self) -> None:
+        outcome = walk(plan(page_size=1), ChangingList.of(5), concurrency=2)
+
+        assert outcome.handed_out == outcome.at_start
+        assert len(outcome.requests) == 5
+        assert outcome.plan.stats.unchecked_joins == 4
+
+    def test_pages_of_one_row_are_walked_again_if_the_total_changed(self) -> None:
+        outcome = walk(plan(page_size=1), ChangingList.of(5), changes=[at(2, "delete", 0)])
+
+        assert outcome.handed_out == ["f000", "f001", "f003", "f004", "f002"]
+        assert outcome.plan.stats.second_passes == 1
+
+    def test_replies_are_taken_in_the_order_of_the_requests(self) -> None:
+        listing = ChangingList.of(57)
+        walked = plan()
+        first = walked.next_request()
+        assert first is not None
+        walked.receive(first, listing.page(first))
+        ahead = [walked.next_request(), walked.next_request()]
+
+        with pytest.raises(ValueError, match="oldest outstanding"):
+            walked.receive(ahead[1], listing.page(first))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="oldest outstanding"):
+            walked.receive(first, listing.page(first))
+
+
+class TestResume:
+    def test_it_makes_no_head_check_and_says_so(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+
+        outcome = walk(plan(start=start), listing, changes=[at(1, "insert", 0)])
+
+        assert outcome.handed_out == listing.names[31:]
+        assert outcome.plan.stats.resumed
+        assert outcome.plan.stats.drift
+        assert not outcome.plan.stats.head_checked
+
+    def test_a_last_item_that_is_gone_is_made_up_for_by_those_before_it(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+        for place in (29, 28, 27):
+            listing.apply(at(0, "delete", place))
+
+        assert walk(plan(start=start), listing).handed_out == listing.names[27:]
+
+    def test_a_place_that_is_gone_is_an_error_and_its_cursor_the_one_that_was_given(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+        for _ in range(4):
+            listing.apply(at(0, "delete", 26))
+
+        outcome = walk(plan(start=start), listing)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert outcome.handed_out == []
+        assert outcome.plan.ledger.cursor(0) == start
+
+    def test_a_place_that_was_pushed_far_down_is_found(self) -> None:
+        listing = ChangingList.of(200)
+        start = cursor_behind(listing, 30)
+        for _ in range(100):
+            listing.apply(at(0, "insert", 0))
+        for _ in range(100):
+            listing.apply(at(0, "delete", -1))
+
+        outcome = walk(plan(start=start), listing)
+
+        assert outcome.handed_out == listing.names[130:]
+
+    def test_with_ignore_it_goes_on_at_the_next_row(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+
+        outcome = walk(plan(start=start, on_drift="ignore"), listing)
+
+        assert outcome.handed_out == listing.names[30:]
+        assert outcome.requests[0].offset == 30
+
+    def test_with_max_items_its_one_request_is_cut_too(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+
+        outcome = walk(plan(start=start, max_items=5), listing)
+
+        assert outcome.handed_out == listing.names[30:35]
+        assert [request.limit for request in outcome.requests] == [6]
+
+    def test_behind_the_last_item_of_max_items_the_next_walk_goes_on(self) -> None:
+        listing = ChangingList.of(57, clamp=20)
+        first = walk(plan(max_items=25, page_size=30), listing)
+        start = first.plan.ledger.cursor(0)
+
+        assert start.seam == "f024"
+        assert walk(plan(start=start), listing).handed_out == listing.names[25:]
+
+    def test_the_cursor_during_a_head_check_stands_behind_the_whole_list(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "update", 50)])
+
+        assert outcome.handed_out[-1] == "f050"
+        assert outcome.plan.ledger.cursor(1).seam == outcome.plan.ledger.cursor(0).seam == "f056"
+
+    def test_without_seams_the_cursor_before_a_page_is_that_behind_the_page_before(self) -> None:
+        listing = ChangingList.of(5)
+        walked = plan(page_size=2, on_drift="ignore")
+        for _ in range(2):
+            request = walked.next_request()
+            assert request is not None
+            walked.receive(request, listing.page(request))
+
+        assert [walked.ledger.cursor(unread).seam for unread in (2, 1, 0)] == [
+            "f001",
+            "f002",
+            "f003",
+        ]
+
+
+def emptied(listing: ChangingList, *, times: int) -> Callable[[Request], Page[Row]]:
+    """A server that answers the second page with nothing, so many times."""
+    left = times
+
+    def answer(request: Request) -> Page[Row]:
+        nonlocal left
+        if request.offset == 19 and left > 0:
+            left -= 1
+            return Page((), 57)
+        return listing.page(request)
+
+    return answer
+
+
+def count_up() -> Iterator[str]:
+    return (f"stranger{number}" for number in count())
