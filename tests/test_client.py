@@ -260,9 +260,10 @@ async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(
     emulator: Emulator, client: TcbClient
 ) -> None:
     emulator.latency = 30.0
+    asked = asyncio.Event()
+    emulator.on_request(lambda _: asked.set())
     walk = asyncio.ensure_future(anext(client.iter_functions(ENV)))
-    while not emulator.in_flight:
-        await asyncio.sleep(0.001)
+    await asked.wait()
 
     await client.aclose()
 
