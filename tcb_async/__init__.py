@@ -1,59 +1,24 @@
 """List the cloud functions of WeChat Cloud Base (TCB) environments, completely and fast.
 
-Rule: what stands here is the public API; everything else is reached through it.
+Rule: the public API is what `tcb_async._api` lists, and it is imported when it is first asked for:
+pytest imports this package on every run, for the sake of the fixtures alone.
 """
 
-from tcb_async._version import __version__
-from tcb_async.client import FunctionPager, TcbClient
-from tcb_async.cursor import Cursor
-from tcb_async.exceptions import (
-    ApiError,
-    ClientClosedError,
-    ConfigurationError,
-    DailyQuotaError,
-    DriftError,
-    FunctionFailedError,
-    ParameterError,
-    PermissionDeniedError,
-    QuotaError,
-    RateLimitError,
-    ResponseError,
-    SystemBusyError,
-    TcbError,
-    TokenError,
-    TransportError,
-    WaitTimeoutError,
-)
-from tcb_async.models import CloudFunction, FunctionPage, StatusReason
-from tcb_async.pagination.page import WalkStats
-from tcb_async.retry import RetryPolicy
-from tcb_async.watch import FunctionChange
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ApiError",
-    "ClientClosedError",
-    "CloudFunction",
-    "ConfigurationError",
-    "Cursor",
-    "DailyQuotaError",
-    "DriftError",
-    "FunctionChange",
-    "FunctionFailedError",
-    "FunctionPage",
-    "FunctionPager",
-    "ParameterError",
-    "PermissionDeniedError",
-    "QuotaError",
-    "RateLimitError",
-    "ResponseError",
-    "RetryPolicy",
-    "StatusReason",
-    "SystemBusyError",
-    "TcbClient",
-    "TcbError",
-    "TokenError",
-    "TransportError",
-    "WaitTimeoutError",
-    "WalkStats",
-    "__version__",
-]
+if TYPE_CHECKING:
+    from tcb_async._api import *  # noqa: F403 - one list of what is public, not two
+else:
+
+    def __getattr__(name: str) -> object:
+        if not name.startswith("__") or name in {"__all__", "__version__"}:
+            api = import_module("tcb_async._api")
+            if name == "__all__" or name in api.__all__:
+                return getattr(api, name)
+            if name in globals():  # a module of ours that this has just imported
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -18,6 +18,8 @@ from tcb_async.emulator import Emulator
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytest_plugins = ["pytester"]
+
 _slow_is_fine = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
     "ci", max_examples=300, deadline=None, suppress_health_check=_slow_is_fine

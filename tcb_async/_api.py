@@ -1,0 +1,59 @@
+"""The public API, by name.
+
+Rule: what stands here is public; `tcb_async` hands it out when it is first asked for.
+"""
+
+from tcb_async._version import __version__
+from tcb_async.client import FunctionPager, TcbClient
+from tcb_async.cursor import Cursor
+from tcb_async.exceptions import (
+    ApiError,
+    ClientClosedError,
+    ConfigurationError,
+    DailyQuotaError,
+    DriftError,
+    FunctionFailedError,
+    ParameterError,
+    PermissionDeniedError,
+    QuotaError,
+    RateLimitError,
+    ResponseError,
+    SystemBusyError,
+    TcbError,
+    TokenError,
+    TransportError,
+    WaitTimeoutError,
+)
+from tcb_async.models import CloudFunction, FunctionPage, StatusReason
+from tcb_async.pagination.page import WalkStats
+from tcb_async.retry import RetryPolicy
+from tcb_async.watch import FunctionChange
+
+__all__ = [
+    "ApiError",
+    "ClientClosedError",
+    "CloudFunction",
+    "ConfigurationError",
+    "Cursor",
+    "DailyQuotaError",
+    "DriftError",
+    "FunctionChange",
+    "FunctionFailedError",
+    "FunctionPage",
+    "FunctionPager",
+    "ParameterError",
+    "PermissionDeniedError",
+    "QuotaError",
+    "RateLimitError",
+    "ResponseError",
+    "RetryPolicy",
+    "StatusReason",
+    "SystemBusyError",
+    "TcbClient",
+    "TcbError",
+    "TokenError",
+    "TransportError",
+    "WaitTimeoutError",
+    "WalkStats",
+    "__version__",
+]
