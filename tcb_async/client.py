@@ -1,68 +1,35 @@
-"""The client: wires tokens, transport and the walk together.
+"""What can be asked of WeChat.
 
-Rule: thin; it checks arguments, replays a call once with a fresh token, and decides nothing else.
+Rule: thin; a method checks its arguments, wires rooms together, and decides nothing else.
 """
 
 from __future__ import annotations
 
-import sys
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from tcb_async._arguments import (
-    checked_base_url,
-    checked_count,
-    checked_env,
-    checked_seconds,
-)
-from tcb_async._codec import LIST_FUNCTIONS, encode_list_request
-from tcb_async._redact import Secret
-from tcb_async._transport import ApiRequest, Target, Transport
-from tcb_async.errcodes import STALE_TOKEN
-from tcb_async.exceptions import ClientClosedError, ConfigurationError, TokenError
-from tcb_async.limits import Window
-from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
+from tcb_async._arguments import checked_count, checked_env, checked_seconds
+from tcb_async._codec import LIST_FUNCTIONS
+from tcb_async._connection import Connection
+from tcb_async.function_pager import FunctionPager, function_pages
 from tcb_async.observer import WatchedFetch
-from tcb_async.pagination.pager import Pager
-from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import as_provider
 from tcb_async.watch import wait_until_active, watch
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-    from datetime import timezone
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 
-    import aiohttp
-
-    from tcb_async._codec import ListEndpoint
     from tcb_async.cursor import Cursor
     from tcb_async.exceptions import TcbError
-    from tcb_async.observer import Observer
-    from tcb_async.pagination.page import OnDrift, Page
-    from tcb_async.tokens import TokenProvider
+    from tcb_async.models import CloudFunction, FunctionPage
+    from tcb_async.pagination.page import OnDrift
     from tcb_async.watch import FunctionChange
 
 __all__ = ["FunctionPager", "TcbClient"]
 
-_DEFAULT_RETRY = RetryPolicy()
 _NAME = attrgetter("name")
 
 
-class FunctionPager(Pager[CloudFunction]):
-    """One walk over the functions of an environment: see `TcbClient.functions`."""
-
-    async def _release(self) -> None:
-        await super()._release()
-        fetch: object = self._fetch
-        if isinstance(fetch, WatchedFetch):
-            fetch.ended(self.stats, sys.exception() if self._state == "failed" else None)
-
-
-class TcbClient:
+class TcbClient(Connection):
     """Lists the cloud functions of WeChat Cloud Base environments.
 
     ::
@@ -92,97 +59,7 @@ class TcbClient:
         ConfigurationError: An argument is unusable.
     """
 
-    __slots__ = ("_closed", "_owns_transport", "_provider", "_target", "_transport", "_zone")
-
-    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
-        self,
-        token: str | Callable[[], Awaitable[str]] | TokenProvider,
-        *,
-        base_url: str = "https://api.weixin.qq.com",
-        session: aiohttp.ClientSession | None = None,
-        concurrency: int = 8,
-        retry: RetryPolicy = _DEFAULT_RETRY,
-        timeout: float = 30.0,
-        allow_http: bool = False,
-        max_reply_bytes: int = 8 * 2**20,
-        trust_env: bool = False,
-        ssl_context: ssl.SSLContext | None = None,
-        time_zone: timezone = CHINA_STANDARD_TIME,
-        observer: Observer | None = None,
-    ) -> None:
-        if session is not None and (trust_env or ssl_context is not None):
-            raise ConfigurationError(
-                "session=…: trust_env and ssl_context are settings of the session that you made: "
-                "set them there"
-            )
-        self._provider = as_provider(token)
-        self._transport = Transport(
-            base_url=checked_base_url(base_url, allow_http=allow_http),
-            window=Window(checked_count("concurrency", concurrency, least=1)),
-            retry=retry,
-            quota=RetryQuota(),
-            timeout=checked_seconds("timeout", timeout),
-            max_reply_bytes=checked_count("max_reply_bytes", max_reply_bytes, least=1),
-            trust_env=trust_env,
-            ssl_context=ssl_context,
-            observer=observer,
-            session=session,
-        )
-        self._zone = time_zone
-        self._target: tuple[Secret, Target] | None = None
-        self._owns_transport = True
-        self._closed = False
-
-    def with_token(self, token: str | Callable[[], Awaitable[str]] | TokenProvider) -> TcbClient:
-        """Make a light copy for another token, as for another merchant.
-
-        It shares session, window and retry quota with this client. Closing it closes nothing of
-        this client's; closing this client ends it.
-
-        Args:
-            token: As for the client itself.
-
-        Raises:
-            ConfigurationError: The token is unusable.
-        """
-        copy = object.__new__(TcbClient)
-        copy._provider = as_provider(token)
-        copy._transport = self._transport
-        copy._zone = self._zone
-        copy._target = None
-        copy._owns_transport = False
-        copy._closed = self._closed
-        return copy
-
-    def __repr__(self) -> str:
-        window = self._transport.window
-        state = "closed" if self.closed else f"{window.in_flight} of {window.size} in flight"
-        return f"<TcbClient {self._transport.base_url}, token {self._provider!r}, {state}>"
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed, or the client that it is a copy of."""
-        return self._closed or self._transport.closed
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """End the walks under way with `ClientClosedError`, then close the session.
-
-        A session that was handed in stays open. Closing twice does nothing.
-        """
-        self._closed = True
-        if self._owns_transport:
-            await self._transport.aclose()
+    __slots__ = ()
 
     def functions(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -224,7 +101,7 @@ class TcbClient:
         checked_env(env)
 
         def fetch(offset: int, limit: int) -> Coroutine[object, object, FunctionPage]:
-            return self._list(LIST_FUNCTIONS, env, offset, limit, count_retry)
+            return self._caller.list(LIST_FUNCTIONS, env, offset, limit, count_retry)
 
         def count_retry(_error: TcbError, _number: int, _seconds: float) -> None:
             pager.stats.retries += 1
@@ -308,7 +185,7 @@ class TcbClient:
             resume=resume,
             on_progress=on_progress,
         )
-        return _function_pages(pager.by_page(), page_size)
+        return function_pages(pager.by_page(), page_size)
 
     async def list_functions(self, env: str, *, limit: int = 20, offset: int = 0) -> FunctionPage:
         """Ask for exactly one page: the endpoint as WeChat documents it.
@@ -327,7 +204,7 @@ class TcbClient:
         checked_env(env)
         checked_count("limit", limit, least=1)
         checked_count("offset", offset, least=0)
-        return await self._list(LIST_FUNCTIONS, env, offset, limit, _told_nobody)
+        return await self._caller.list(LIST_FUNCTIONS, env, offset, limit)
 
     async def count_functions(self, env: str) -> int:
         """Ask how many functions an environment holds, with one small request.
@@ -411,59 +288,3 @@ class TcbClient:
             timeout=checked_seconds("timeout", timeout),
             interval=checked_seconds("interval", interval),
         )
-
-    async def _list(
-        self,
-        endpoint: ListEndpoint,
-        env: str,
-        offset: int,
-        limit: int,
-        on_retry: Callable[[TcbError, int, float], None],
-    ) -> FunctionPage:
-        body = encode_list_request(env, limit, offset)
-
-        async def send(target: Target) -> FunctionPage:
-            decode = partial(
-                endpoint.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
-            )
-            return await self._transport.call(
-                ApiRequest(target, body, env, offset), decode, on_retry
-            )
-
-        token, target = await self._authorised(endpoint.path)
-        try:
-            return await send(target)
-        except TokenError as error:
-            if error.errcode not in STALE_TOKEN:
-                raise
-            refused = error
-        await self._provider.invalidate(token)
-        fresh, target = await self._authorised(endpoint.path)
-        if fresh == token:
-            raise refused
-        return await send(target)
-
-    async def _authorised(self, path: str) -> tuple[Secret, Target]:
-        """The current token, and the URL that carries it, built once per token."""
-        if self._closed:
-            raise ClientClosedError("this client was closed: make a new one")
-        token = await self._provider.get_token(self._transport)
-        held = self._target
-        if held is None or held[0] != token or held[1].path != path:
-            secret = Secret(token)
-            held = self._target = secret, self._transport.target(path, {"access_token": secret})
-        return held
-
-
-async def _function_pages(
-    pages: AsyncGenerator[Page[CloudFunction], None], page_size: int
-) -> AsyncGenerator[FunctionPage, None]:
-    try:
-        async for page in pages:
-            yield FunctionPage(tuple(page.items), page.total, page.offset, page_size)
-    finally:
-        await pages.aclose()
-
-
-def _told_nobody(_error: TcbError, _number: int, _seconds: float) -> None:
-    """Nobody counts the retries of a single page."""
