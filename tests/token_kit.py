@@ -61,11 +61,11 @@ async def wechat() -> AsyncIterator[Emulator]:
 
 @asynccontextmanager
 async def open_api(
-    emulator: Emulator, *, attempts: int = 1, timeout: float = 30.0
+    emulator: Emulator, *, attempts: int = 1, seconds: float = 30.0
 ) -> AsyncIterator[Transport]:
     """What a client hands to its provider, without the client."""
     retry = RetryPolicy(attempts=attempts, base=0.0)
-    api = Transport(emulator.url, Window(8), retry, RetryQuota(), timeout)
+    api = Transport(emulator.url, Window(8), retry, RetryQuota(), seconds)
     try:
         yield api
     finally:

@@ -15,7 +15,7 @@ class CentralTokens:
         self._session, self._url = session, url
         self._token: str | None = None
 
-    async def get_token(self, api: TokenApi) -> str:
+    async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - WeChat is not asked
         if self._token is None:
             async with self._session.get(self._url, raise_for_status=True) as reply:
                 self._token = await reply.text()

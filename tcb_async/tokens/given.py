@@ -74,7 +74,7 @@ class CallableToken:
             raise ConfigurationError(
                 "token is a callable that is not async: write it with async def"
             )
-        token, error = seal("the token that the callable returned", await answer)
+        token, error = seal("token: what the callable returned", await answer)
         if error is not None:
             raise error
         return token

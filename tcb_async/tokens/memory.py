@@ -51,12 +51,11 @@ class MemoryStore:
 
     async def get(self, key: str) -> StoredToken | None:
         """Return what is stored, expired or not; None for nothing."""
-        slot = self._slots.get(key)
-        return None if slot is None else slot.value
+        return self._slot(key).value
 
     async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:  # noqa: ARG002 - memory forgets with the process
         """Write a value, unless a newer one, or the lease of a newer one, is there."""
-        slot = self._slots.setdefault(key, _Slot())
+        slot = self._slot(key)
         stored = 0 if slot.value is None else slot.value.version
         if stored >= value.version or slot.newest > value.version:
             return False
@@ -65,13 +64,13 @@ class MemoryStore:
 
     async def delete_if(self, key: str, token: str) -> None:
         """Forget what is stored, if it is this very token."""
-        slot = self._slots.get(key)
-        if slot is not None and slot.value is not None and same_secret(slot.value.token, token):
+        slot = self._slot(key)
+        if slot.value is not None and same_secret(slot.value.token, token):
             slot.value = None
 
     async def acquire_lease(self, key: str) -> int | None:
         """Take the lease of a key; None if another holds it."""
-        slot = self._slots.setdefault(key, _Slot())
+        slot = self._slot(key)
         now = self._clock()
         if now < slot.leased_until:
             return None
@@ -81,6 +80,9 @@ class MemoryStore:
 
     async def release_lease(self, key: str, version: int) -> None:
         """Give a lease back, if it is still this one."""
-        slot = self._slots[key]
+        slot = self._slot(key)
         if slot.newest == version:
             slot.leased_until = -math.inf
+
+    def _slot(self, key: str) -> _Slot:
+        return self._slots.setdefault(key, _Slot())

@@ -1,0 +1,105 @@
+"""A redis-server on a port of its own, which a test may stop, start again and kill.
+
+Rule: it keeps nothing on disk, and never outlives the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["RedisServer", "running_redis"]
+
+_SECONDS = 10.0
+
+
+class RedisServer:
+    """A redis-server.
+
+    Attributes:
+        port: Where it listens, on 127.0.0.1: the same after a restart.
+    """
+
+    def __init__(self, folder: str, *settings: str) -> None:
+        self.port = _free_port()
+        self._command = (
+            "redis-server",
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder),
+            *("--save", "", "--appendonly", "no", "--logfile", f"{folder}/log", *settings),
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command)  # noqa: S603 - our own words
+        self._until("PING", b"+PONG")
+
+    def form_cluster(self) -> None:
+        """Make a cluster of it alone; it has to run with ``--cluster-enabled yes``."""
+        self._ask("CLUSTER ADDSLOTSRANGE 0 16383")
+        self._until("CLUSTER INFO", b"cluster_state:ok")
+
+    def stop(self) -> None:
+        """End it, and wait until it is gone; once it is, do nothing."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            process.wait(_SECONDS)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it accept connections and answer nothing."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
+
+    def _until(self, command: str, answer: bytes) -> None:
+        deadline = time.monotonic() + _SECONDS
+        while answer not in self._ask(command):
+            assert self._process is not None
+            assert self._process.poll() is None, "redis-server did not start"
+            assert time.monotonic() < deadline, f"redis-server does not answer {command}"
+            time.sleep(0.01)
+
+    def _ask(self, command: str) -> bytes:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(f"{command}\r\n".encode())
+                return connection.recv(1000)
+        except OSError:
+            return b""
+
+
+@contextlib.contextmanager
+def running_redis(*settings: str) -> Iterator[RedisServer]:
+    """Run one while the block lasts.
+
+    Args:
+        settings: More words for its command line.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = RedisServer(folder, *settings)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,400 @@
+"""Tokens of a third-party platform and its merchants: nothing that rotates is ever lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from leaks import eventually
+from token_kit import (
+    APPSECRET,
+    AUTHORIZER,
+    COMPONENT,
+    ENV,
+    LIST,
+    MERCHANT,
+    PLATFORM,
+    Merchant,
+    a_turn,
+    open_api,
+    wechat,
+)
+
+from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
+from tcb_async._redact import Secret
+from tcb_async.emulator import Emulator, Fault, RecordedRequest
+from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StoredToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tcb_async._transport import Transport
+
+LIFE = 7200
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with wechat() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def api(emulator: Emulator) -> AsyncIterator[Transport]:
+    async with open_api(emulator) as api:
+        yield api
+
+
+@pytest.fixture
+def merchant(emulator: Emulator) -> Merchant:
+    return Merchant(emulator)
+
+
+async def never(_: str) -> None:
+    raise AssertionError("nothing rotated")
+
+
+class TestMerchant:
+    async def test_a_walk_in_a_merchants_name_asks_for_both_tokens_once(
+        self, emulator: Emulator, merchant: Merchant
+    ) -> None:
+        async with TcbClient(merchant.token(), base_url=emulator.url) as client:
+            walked = [function async for function in client.iter_functions(ENV)]
+
+        assert len(walked) == 57
+        assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (1, 1)
+        assert merchant.saved == []
+
+    async def test_many_merchants_share_one_platform_token(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        appids = [f"wxmerchant{number:08}" for number in range(20)]
+        tokens = [
+            AuthorizerToken(
+                merchant.component,
+                appid,
+                emulator.add_authorizer(PLATFORM, appid),
+                on_rotate=never,
+            )
+            for appid in appids
+        ]
+
+        handed_out = await asyncio.gather(*(token.get_token(api) for token in tokens))
+
+        assert len(set(handed_out)) == 20
+        assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (1, 20)
+
+    async def test_a_refused_platform_token_is_replaced_once(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        emulator.revoke(await merchant.component.get_token(api))
+
+        assert await merchant.token().get_token(api)
+
+        assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (2, 2)
+
+    async def test_a_platform_token_that_keeps_being_refused_ends_after_one_replay(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        emulator.fail_next(40001, times=5, path=AUTHORIZER)
+
+        with pytest.raises(TokenError, match=r"component access token.*share one store") as caught:
+            await merchant.token().get_token(api)
+
+        assert caught.value.errcode == 40001
+        assert caught.value.rid is not None
+        assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (2, 2)
+
+    async def test_the_same_platform_token_handed_out_again_is_not_sent_again(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        token = await merchant.component.get_token(api)
+        reply = json.dumps({"component_access_token": token, "expires_in": LIFE}).encode()
+        emulator.script([Fault.body(reply)], path=COMPONENT)
+        emulator.fail_next(42001, path=AUTHORIZER)
+
+        with pytest.raises(TokenError, match="component access token"):
+            await merchant.token().get_token(api)
+
+        assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (2, 1)
+
+    async def test_a_merchant_that_took_the_authorisation_back_is_an_error_that_says_so(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        with pytest.raises(TokenError, match=r"61023.*authorise again"):
+            await merchant.token(refresh_token="refreshtoken@@@forgotten").get_token(api)
+
+        assert emulator.counts[AUTHORIZER] == 1
+
+    async def test_other_refusals_are_raised_at_once(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        emulator.fail_next(61004, path=AUTHORIZER)
+
+        with pytest.raises(TokenError, match="IP whitelist"):
+            await merchant.token().get_token(api)
+
+        assert emulator.counts[AUTHORIZER] == 1
+
+    async def test_a_reply_that_is_no_use_is_refused(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        emulator.script([Fault.body(b'{"expires_in": 7200}')], path=AUTHORIZER)
+
+        with pytest.raises(ResponseError, match="its authorizer_access_token"):
+            await merchant.token().get_token(api)
+
+    async def test_arguments_are_checked_before_anything_is_asked(self, merchant: Merchant) -> None:
+        def token(**changed: object) -> AuthorizerToken:
+            given: dict[str, object] = {
+                "component": merchant.component,
+                "authorizer_appid": MERCHANT,
+                "refresh_token": "planted-refresh-token",
+                "on_rotate": never,
+            }
+            return AuthorizerToken(**(given | changed))  # type: ignore[arg-type]
+
+        for changed, why in [
+            ({"component": "wx"}, "component is of type str: it must be a ComponentToken"),
+            ({"authorizer_appid": "wx 1"}, "authorizer_appid holds white space"),
+            ({"refresh_token": "planted refresh token"}, "refresh_token holds white space"),
+            ({"on_rotate": print}, "on_rotate is not async"),
+            ({"on_rotate": None}, "on_rotate is of type NoneType"),
+            ({"store": object()}, "store is of type object"),
+        ]:
+            with pytest.raises(ConfigurationError, match=why) as caught:
+                token(**changed)
+            assert "planted" not in str(caught.value)
+
+
+class TestRotation:
+    async def test_the_new_refresh_token_is_saved_before_the_call_is_answered(
+        self, emulator: Emulator, merchant: Merchant
+    ) -> None:
+        merchant.rotate()
+        saved_before_listing: list[list[str]] = []
+        emulator.on_request(
+            lambda seen: (
+                saved_before_listing.append(merchant.saved[:]) if seen.path == LIST else None
+            )
+        )
+        async with TcbClient(merchant.token(), base_url=emulator.url) as client:
+            await client.count_functions(ENV)
+
+        assert saved_before_listing == [[merchant.accepted]]
+        assert merchant.accepted != merchant.first
+
+    async def test_the_next_token_is_asked_for_with_the_new_one(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        provider = merchant.token()
+        for _ in range(3):
+            merchant.rotate()
+            await provider.get_token(api)
+            emulator.clock.advance(LIFE)
+
+        assert len(merchant.saved) == 3
+        assert merchant.saved[-1] == merchant.accepted
+        assert emulator.counts[AUTHORIZER] == 3
+
+    async def test_two_hundred_callers_see_it_saved_once(
+        self, merchant: Merchant, api: Transport
+    ) -> None:
+        provider = merchant.token()
+        merchant.rotate()
+
+        await asyncio.gather(*(provider.get_token(api) for _ in range(200)))
+
+        assert merchant.saved == [merchant.accepted]
+
+    async def test_when_saving_fails_the_call_fails_and_the_new_one_is_kept_and_saved_next_time(
+        self, merchant: Merchant, api: Transport
+    ) -> None:
+        provider = merchant.token()
+        merchant.rotate()
+        merchant.failures = 2
+
+        for _ in range(2):
+            with pytest.raises(TokenError, match=r"on_rotate failed.*OSError") as caught:
+                await provider.get_token(api)
+            assert merchant.accepted not in str(caught.value)
+        assert merchant.saved == []
+
+        assert await provider.get_token(api)
+        assert merchant.saved == [merchant.accepted]
+
+    async def test_a_client_that_is_closed_lets_the_saving_end(
+        self, emulator: Emulator, merchant: Merchant
+    ) -> None:
+        may_end, started = asyncio.Event(), asyncio.Event()
+
+        async def save_slowly(refresh_token: str) -> None:
+            started.set()
+            await may_end.wait()
+            await merchant.save(refresh_token)
+
+        provider = AuthorizerToken(
+            merchant.component, MERCHANT, merchant.first, on_rotate=save_slowly
+        )
+        merchant.rotate()
+        client = TcbClient(provider, base_url=emulator.url)
+        caller = asyncio.create_task(client.count_functions(ENV))
+        await started.wait()
+        closing = asyncio.create_task(client.aclose())
+        await a_turn()
+        assert not closing.done()
+        may_end.set()
+        await closing
+        await asyncio.gather(caller, return_exceptions=True)
+
+        assert merchant.saved == [merchant.accepted]
+
+    async def test_an_early_refresh_saves_it_too(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        provider = merchant.token()
+        await provider.get_token(api)
+        emulator.clock.advance(LIFE - 100)
+        merchant.rotate()
+
+        await provider.get_token(api)
+        await eventually(lambda: not api.live)
+
+        assert merchant.saved == [merchant.accepted]
+
+
+class TestSharedRotation:
+    async def test_what_one_process_was_given_the_other_uses(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
+        merchant.rotate()
+        token = await one.get_token(api)
+        assert await other.get_token(api) == token
+        emulator.clock.advance(LIFE)
+
+        assert await other.get_token(api) != token
+
+        assert merchant.saved == [merchant.accepted]
+        assert emulator.counts[AUTHORIZER] == 2
+
+    async def test_a_merchant_that_authorised_again_is_not_held_to_the_old_one(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        merchant.rotate()
+        await merchant.token(merchant.new_component(store)).get_token(api)
+        emulator.clock.advance(LIFE)
+        again = emulator.add_authorizer(PLATFORM, MERCHANT)
+        renewed = merchant.token(merchant.new_component(store), refresh_token=again)
+
+        assert await renewed.get_token(api)
+        assert emulator.counts[AUTHORIZER] == 3
+        emulator.clock.advance(LIFE)
+        assert await renewed.get_token(api)
+
+        assert emulator.counts[AUTHORIZER] == 4
+        assert merchant.saved[1:] == []
+
+    async def test_a_slow_process_does_not_save_its_own_over_a_newer_one(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store, newer = MemoryStore(), "refreshtoken@@@newer"
+        overtaking: list[asyncio.Task[bool]] = []
+
+        @emulator.on_request
+        def overtake(seen: RecordedRequest) -> None:
+            if seen.path == AUTHORIZER and not overtaking:
+                record = StoredToken(Secret(newer), math.inf, version=1)
+                key = f"refresh:{PLATFORM}:{MERCHANT}"
+                write = store.compare_and_set(key, record, ttl=None)
+                overtaking.append(asyncio.ensure_future(write))
+
+        provider = merchant.token(merchant.new_component(store))
+        merchant.rotate()
+        assert await provider.get_token(api)
+        assert [await written for written in overtaking] == [True]
+        assert merchant.saved == []
+
+        emulator.add_authorizer(PLATFORM, MERCHANT, newer)
+        emulator.clock.advance(LIFE)
+        assert await provider.get_token(api)
+        assert emulator.counts[AUTHORIZER] == 2
+
+    async def test_merchants_may_be_shared_elsewhere_than_their_platform(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        tokens = [
+            AuthorizerToken(
+                merchant.new_component(), MERCHANT, merchant.first, on_rotate=never, store=store
+            )
+            for _ in range(2)
+        ]
+
+        one, other = [await token.get_token(api) for token in tokens]
+
+        assert one == other
+        assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (1, 1)
+
+
+class TestTicket:
+    async def test_the_newest_ticket_is_asked_for_each_time(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        await merchant.component.get_token(api)
+        emulator.clock.advance(13 * 3600)
+        merchant.ticket = emulator.push_ticket(PLATFORM)
+
+        assert await merchant.component.get_token(api)
+
+    async def test_an_outdated_ticket_is_an_error_of_WeChats(  # noqa: N802
+        self, merchant: Merchant, api: Transport
+    ) -> None:
+        merchant.ticket = "ticket@@@never-pushed"
+
+        with pytest.raises(TokenError, match=r"61006.*newest ticket"):
+            await merchant.component.get_token(api)
+
+    @pytest.mark.parametrize("answer", [None, "", "a ticket"])
+    async def test_no_usable_ticket_is_an_error_before_anything_is_sent(
+        self, emulator: Emulator, api: Transport, answer: str
+    ) -> None:
+        async def ticket() -> str:
+            return answer
+
+        component = ComponentToken(PLATFORM, APPSECRET, ticket=ticket, clock=emulator.clock)
+
+        with pytest.raises(TokenError, match=r"ticket\(\) returned.*every 10 minutes"):
+            await component.get_token(api)
+
+        assert emulator.requests == ()
+
+    async def test_a_ticket_callable_that_fails_is_an_error_that_names_it(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        async def ticket() -> str:
+            raise LookupError("WeChat has pushed no ticket yet")
+
+        component = ComponentToken(PLATFORM, APPSECRET, ticket=ticket, clock=emulator.clock)
+
+        with pytest.raises(TokenError, match=r"ticket\(\) failed \(LookupError: WeChat has"):
+            await component.get_token(api)
+
+    async def test_arguments_are_checked(self, merchant: Merchant) -> None:
+        for appid, secret, ticket, why in [
+            ("", APPSECRET, merchant.newest, "component_appid is empty"),
+            (PLATFORM, "", merchant.newest, "secret is empty"),
+            (PLATFORM, APPSECRET, lambda: "ticket", "ticket is not async"),
+        ]:
+            with pytest.raises(ConfigurationError, match=why):
+                ComponentToken(appid, secret, ticket=ticket)  # type: ignore[arg-type]
+
+
+def test_repr_shows_whose_token_it_is(merchant: Merchant) -> None:
+    assert repr(merchant.component) == f"<ComponentToken {PLATFORM}, no token>"
+    assert repr(merchant.token()) == f"<AuthorizerToken {MERCHANT}, no token>"

@@ -1,0 +1,429 @@
+"""Tokens that are shared through a store: asked for once, and never held up by the store."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from token_kit import APPID, APPSECRET, CLASSIC, ENV, STABLE, open_api, stable, wechat
+
+from tcb_async import ClientClosedError, TcbClient
+from tcb_async._redact import Secret
+from tcb_async.emulator import Emulator, EmulatorClock
+from tcb_async.tokens import (
+    ClassicToken,
+    LeasingStore,
+    MemoryStore,
+    StableToken,
+    StoredToken,
+    TokenStore,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Mapping
+
+    from tcb_async._transport import Transport
+
+LIFE = 7200
+KEY = f"stable:{APPID}"
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with wechat() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def api(emulator: Emulator) -> AsyncIterator[Transport]:
+    async with open_api(emulator) as api:
+        yield api
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
+
+
+class PlainStore:
+    """A store as a user would write it: no lease."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, StoredToken] = {}
+
+    async def get(self, key: str) -> StoredToken | None:
+        return self.values.get(key)
+
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        assert ttl is None or 0 < ttl <= LIFE
+        stored = self.values.get(key)
+        if stored is not None and stored.version >= value.version:
+            return False
+        self.values[key] = value
+        return True
+
+    async def delete_if(self, key: str, token: str) -> None:
+        if key in self.values and self.values[key].token == token:
+            del self.values[key]
+
+
+class FrailStore(MemoryStore):
+    """A store that is away, or hangs, whenever a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.hanging = False
+        self.asked = 0
+
+    async def get(self, key: str) -> StoredToken | None:
+        self.asked += 1
+        if self.hanging:
+            await asyncio.Event().wait()
+        if self.away:
+            raise ConnectionError("planted-token-0123456789abcdef at redis:6379")
+        return await super().get(key)
+
+
+@pytest.mark.parametrize("make_store", [MemoryStore, PlainStore])
+class TestAnyStore:
+    async def test_a_second_provider_finds_the_token_of_the_first(
+        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
+    ) -> None:
+        store = make_store()
+
+        tokens = [await stable(emulator, store=store).get_token(api) for _ in range(5)]
+
+        assert len(set(tokens)) == 1
+        assert emulator.counts[STABLE] == 1
+
+    async def test_what_one_refreshed_ahead_the_other_takes_over(
+        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
+    ) -> None:
+        store = make_store()
+        one, other = stable(emulator, store=store), stable(emulator, store=store)
+        old = await one.get_token(api)
+        assert await other.get_token(api) == old
+        emulator.clock.advance(LIFE - 100)
+        for provider in (one, other):
+            await provider.get_token(api)
+            await asyncio.gather(*api.live)
+
+        assert await one.get_token(api) == await other.get_token(api) != old
+        assert emulator.counts[STABLE] == 2
+
+    async def test_a_token_that_failed_is_forgotten_in_the_store_too(
+        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
+    ) -> None:
+        store = make_store()
+        provider = stable(emulator, store=store)
+        token = await provider.get_token(api)
+
+        await provider.invalidate(token)
+
+        assert await store.get(KEY) is None
+
+    async def test_a_newer_token_in_the_store_is_not_forgotten_for_an_older_one(
+        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
+    ) -> None:
+        store = make_store()
+        one, other = stable(emulator, store=store), stable(emulator, store=store)
+        old = await one.get_token(api)
+        await other.get_token(api)
+        emulator.expire_tokens()
+        await one.invalidate(old)
+        new = await one.get_token(api)
+
+        await other.invalidate(old)
+
+        assert await other.get_token(api) == new
+        assert emulator.counts[STABLE] == 2
+
+    async def test_a_dead_token_that_the_store_still_holds_is_not_taken_again(
+        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
+    ) -> None:
+        store = make_store()
+        provider = stable(emulator, store=store)
+        dead = await provider.get_token(api)
+        emulator.expire_tokens()
+        await provider.invalidate(dead)
+        await store.compare_and_set(KEY, StoredToken(Secret(dead), math.inf, 9), ttl=None)
+
+        assert await provider.get_token(api) != dead
+
+    async def test_processes_that_all_see_it_expire_walk_on(
+        self, emulator: Emulator, make_store: type[MemoryStore]
+    ) -> None:
+        store = make_store()
+        clients = [
+            TcbClient(stable(emulator, store=store), base_url=emulator.url) for _ in range(10)
+        ]
+        await asyncio.gather(*(client.count_functions(ENV) for client in clients))
+        emulator.expire_tokens()
+
+        counted = await asyncio.gather(*(client.count_functions(ENV) for client in clients))
+        await asyncio.gather(*(client.aclose() for client in clients))
+
+        assert counted == [57] * 10
+        if make_store is MemoryStore:
+            assert emulator.counts[STABLE] == 2
+
+    async def test_each_kind_and_each_account_has_a_place_of_its_own(
+        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
+    ) -> None:
+        store = make_store()
+        emulator.add_app("wxother", APPSECRET)
+        clock = emulator.clock
+        tokens = {
+            await StableToken(APPID, APPSECRET, store=store, clock=clock).get_token(api),
+            await StableToken("wxother", APPSECRET, store=store, clock=clock).get_token(api),
+            await ClassicToken(APPID, APPSECRET, store=store, clock=clock).get_token(api),
+        }
+
+        assert len(tokens) == 3
+        assert (emulator.counts[STABLE], emulator.counts[CLASSIC]) == (2, 1)
+
+
+class TestOutage:
+    async def test_the_local_token_serves_with_one_warning_and_then_sharing_goes_on(
+        self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG, "tcb_async")
+        store = FrailStore()
+        provider = stable(emulator, store=store)
+        token = await provider.get_token(api)
+        store.away = True
+        assert await provider.get_token(api) == token
+        assert warnings(caplog) == []
+
+        for _ in range(3):
+            emulator.clock.advance(LIFE)
+            await provider.get_token(api)
+        (warning,) = warnings(caplog)
+        assert "the token store does not answer (ConnectionError" in warning
+        assert "planted" not in warning
+
+        store.away = False
+        emulator.clock.advance(LIFE)
+        token = await provider.get_token(api)
+        assert any("shared again" in line.getMessage() for line in caplog.records)
+        assert await stable(emulator, store=store).get_token(api) == token
+        assert emulator.counts[STABLE] == 5
+
+    async def test_a_store_that_is_away_is_asked_every_5_seconds_at_most(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        store = FrailStore()
+        store.away = True
+        provider = stable(emulator, store=store)
+        for _ in range(5):
+            await provider.invalidate(await provider.get_token(api))
+            emulator.expire_tokens()
+        assert store.asked == 1
+
+        emulator.clock.advance(5)
+        await provider.get_token(api)
+
+        assert store.asked == 2
+
+    @pytest.mark.looptime
+    async def test_a_store_that_hangs_costs_two_seconds(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = FrailStore()
+        store.hanging = True
+        loop = asyncio.get_running_loop()
+
+        assert await provider_on(store).get_token(PacedApi()) == "token-1"
+
+        assert loop.time() == 2.0
+        assert "(TimeoutError)" in warnings(caplog)[0]
+
+
+class PacedApi:
+    """An API that takes its time over each token: virtual time and sockets do not go together."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = iter([*seconds, *itertools.repeat(0.0, 99)])
+        self.asked = 0
+        self.spawned: list[asyncio.Task[Any]] = []
+
+    async def call_token_endpoint(self, *_: object, **__: object) -> Mapping[str, object]:
+        self.asked += 1
+        number = self.asked
+        await asyncio.sleep(next(self.seconds))
+        return {"access_token": f"token-{number}", "expires_in": LIFE}
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        self.spawned.append(asyncio.ensure_future(work))
+        return self.spawned[-1]
+
+    def close(self) -> None:
+        for task in self.spawned:
+            task.cancel()
+
+
+def provider_on(store: TokenStore) -> StableToken:
+    loop = asyncio.get_running_loop()
+    return StableToken(APPID, APPSECRET, store=store, clock=loop.time)
+
+
+@pytest.mark.looptime
+class TestLease:
+    async def test_one_asks_and_the_others_wait_for_its_token(self) -> None:
+        api, store = PacedApi(1.0), MemoryStore(clock=asyncio.get_running_loop().time)
+
+        tokens = await asyncio.gather(*(provider_on(store).get_token(api) for _ in range(50)))
+
+        assert set(tokens) == {"token-1"}
+        assert asyncio.get_running_loop().time() < 1.2
+
+    async def test_when_the_holder_fails_the_next_takes_over_at_once(self) -> None:
+        store = MemoryStore(clock=asyncio.get_running_loop().time)
+        slow = PacedApi(3.0)
+        holder = asyncio.create_task(provider_on(store).get_token(slow))
+        await asyncio.sleep(1)
+        other = asyncio.create_task(provider_on(store).get_token(PacedApi()))
+        await asyncio.sleep(1)
+
+        slow.close()
+
+        assert await other == "token-1"
+        assert asyncio.get_running_loop().time() < 2.2
+        with pytest.raises(ClientClosedError):
+            await holder
+
+    async def test_a_holder_that_is_too_slow_does_not_overwrite_the_newer_token(self) -> None:
+        loop = asyncio.get_running_loop()
+        store = MemoryStore(clock=loop.time)
+        api = PacedApi(40.0, 1.0)
+        slow = asyncio.create_task(provider_on(store).get_token(api))
+        await asyncio.sleep(1)
+
+        assert await provider_on(store).get_token(api) == "token-2"
+        assert 15 < loop.time() < 16.5
+
+        assert await slow == "token-2"
+        stored = await store.get(KEY)
+        assert stored is not None
+        assert stored.token == "token-2"
+
+    async def test_a_holder_overtaken_by_one_that_is_not_done_keeps_its_own_to_itself(self) -> None:
+        store = MemoryStore(clock=asyncio.get_running_loop().time)
+        api = PacedApi(20.0, 20.0)
+        slow = asyncio.create_task(provider_on(store).get_token(api))
+        await asyncio.sleep(1)
+        overtaking = asyncio.create_task(provider_on(store).get_token(api))
+
+        assert await slow == "token-1"
+        assert await store.get(KEY) is None
+        assert await overtaking == "token-2"
+        stored = await store.get(KEY)
+        assert stored is not None
+        assert stored.token == "token-2"
+
+    async def test_who_has_waited_for_two_leases_asks_without_one(self) -> None:
+        loop = asyncio.get_running_loop()
+        store = MemoryStore(clock=loop.time)
+
+        async def fail_one_after_the_other() -> None:
+            while True:
+                version = await store.acquire_lease(KEY)
+                assert version is not None
+                await asyncio.sleep(14)
+                await store.release_lease(KEY, version)
+
+        failing = asyncio.create_task(fail_one_after_the_other())
+        await asyncio.sleep(0)
+
+        assert await provider_on(store).get_token(PacedApi()) == "token-1"
+        assert 30 <= loop.time() < 30.2
+        failing.cancel()
+
+    async def test_an_early_refresh_leaves_it_to_whoever_is_at_it(self) -> None:
+        loop = asyncio.get_running_loop()
+        store = MemoryStore(clock=loop.time)
+        provider, api = provider_on(store), PacedApi()
+        await provider.get_token(api)
+        await asyncio.sleep(LIFE - 50)
+        version = await store.acquire_lease(KEY)
+        assert version is not None
+
+        assert await provider.get_token(api) == "token-1"
+        await asyncio.sleep(1)
+
+        assert api.asked == 1
+        await store.release_lease(KEY, version)
+
+    async def test_a_token_that_expires_during_an_idle_early_refresh_is_asked_for(self) -> None:
+        loop = asyncio.get_running_loop()
+        store = MemoryStore(clock=loop.time)
+        provider, api = provider_on(store), PacedApi()
+        await provider.get_token(api)
+        await asyncio.sleep(LIFE - 50)
+        version = await store.acquire_lease(KEY)
+        assert version is not None
+        await provider.get_token(api)
+
+        await provider.invalidate("token-1")
+        waiting = asyncio.create_task(provider.get_token(api))
+        await asyncio.sleep(1)
+        await store.release_lease(KEY, version)
+
+        assert await waiting == "token-2"
+
+
+class TestMemoryStore:
+    def test_it_is_a_store_with_leases(self) -> None:
+        assert isinstance(MemoryStore(), LeasingStore)
+        assert not isinstance(PlainStore(), LeasingStore)
+        assert repr(MemoryStore()) == "<MemoryStore, 0 keys>"
+
+    @given(versions=st.lists(st.integers(1, 20)))
+    def test_the_highest_version_wins_in_whatever_order_they_come(
+        self, versions: list[int]
+    ) -> None:
+        async def write_all() -> StoredToken | None:
+            store = MemoryStore()
+            for version in versions:
+                value = StoredToken(Secret(f"token-{version}"), 0.0, version)
+                await store.compare_and_set(KEY, value, ttl=None)
+            return await store.get(KEY)
+
+        stored = asyncio.run(write_all())
+
+        assert (stored.version if stored else 0) == max(versions, default=0)
+
+    async def test_a_lease_is_given_back_by_its_holder_only(self) -> None:
+        clock = EmulatorClock(0.0)
+        store = MemoryStore(clock=clock)
+        first = await store.acquire_lease(KEY)
+        assert first is not None
+        assert await store.acquire_lease(KEY) is None
+        clock.advance(15)
+        second = await store.acquire_lease(KEY)
+        assert second is not None
+
+        await store.release_lease(KEY, first)
+        assert await store.acquire_lease(KEY) is None
+        await store.release_lease(KEY, second)
+
+        third = await store.acquire_lease(KEY)
+        assert third is not None
+        assert first < second < third
+
+    async def test_what_was_never_stored_can_be_forgotten(self) -> None:
+        store = MemoryStore()
+
+        await store.delete_if(KEY, "token")
+
+        assert await store.get(KEY) is None
+
+
+def test_a_stored_token_does_not_show_it() -> None:
+    assert "planted" not in repr(StoredToken("planted-token", 0.0, 1))  # type: ignore[arg-type]
