@@ -147,7 +147,7 @@ class EmulatorAccounts(EmulatorServer):
         """Let a merchant authorise a platform.
 
         Returns:
-            The refresh token: the one given, or one made up.
+            The refresh token that was given, or one made up.
         """
         refresh_token = refresh_token or new_secret("refreshtoken@@@")
         authorizers = self._components[component_appid].authorizers

@@ -140,7 +140,7 @@ class LeasingStore(TokenStore, Protocol):
         """Take the lease of a key.
 
         Returns:
-            The version for the token that the holder will write: higher than that of any lease or
+            The version for the token that the holder will write, higher than that of any lease or
             token before, so that a holder who was too slow is refused by `compare_and_set` once
             another has taken over. None if another holds the lease.
         """
