@@ -6,10 +6,8 @@ Rule: nothing is yielded inside a scope; `try/finally` alone guards the window (
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections import deque
 from operator import length_hint
-from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tcb_async._arguments import checked_count
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Pager"]
 
 T = TypeVar("T")
-Walk = TypeVar("Walk", bound="AsyncGenerator[object, None]")
 
 
 class Pager(Generic[T]):
@@ -94,7 +91,7 @@ class Pager(Generic[T]):
         self._live: set[asyncio.Task[object]] = set() if live is None else live
         self._window: deque[tuple[Request, asyncio.Task[PageLike[T]]]] = deque()
         self._state = "new"
-        self._walk: weakref.ref[AsyncGenerator[object, None]] | None = None
+        self._is_claimed = False
         self._unread: Iterator[T] = iter(())
         self._reply: tuple[Request, PageLike[T]]
 
@@ -119,8 +116,8 @@ class Pager(Generic[T]):
         if state != "new":
             handed_out = plan.ledger.handed_out - length_hint(self._unread)
             state += f" {handed_out} of {'?' if plan.total is None else plan.total}"
-        if self._window:
-            state += f", {len(self._window)} request{'s'[: len(self._window) > 1]} in flight"
+        if in_flight := sum(not task.done() for _, task in self._window):
+            state += f", {in_flight} request{'s'[: in_flight > 1]} in flight"
         return f"<{type(self).__name__}{scope}: {state}>"
 
     async def __aenter__(self) -> Self:
@@ -137,20 +134,15 @@ class Pager(Generic[T]):
     async def aclose(self) -> None:
         """End the walk, and await what it has in flight.
 
-        A consumer that waits for an item in another task gets `ClientClosedError`.
+        A consumer in another task gets `ClientClosedError` once it has had the page in hand.
         """
         if self._state in {"new", "walking"}:
             self._state = "closed"
-        walk = None if self._walk is None else self._walk()
-        if isinstance(walk, AsyncGeneratorType) and walk.ag_running:
-            await self._cancel_fetches()
-            return
-        if walk is not None:
-            await walk.aclose()
-        await self._release()
+        await self._cancel_fetches()
 
-    def __aiter__(self) -> AsyncGenerator[T, None]:  # noqa: PYI058 - it can be closed
-        return self._claimed(self._items())
+    def __aiter__(self) -> AsyncGenerator[T, None]:
+        self._claim()
+        return self._items()
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
@@ -161,7 +153,8 @@ class Pager(Generic[T]):
         Raises:
             ConfigurationError: The pager was iterated before, or closed.
         """
-        return self._claimed(self._pages())
+        self._claim()
+        return self._pages()
 
     async def collect(self) -> list[T]:
         """Walk to the end.
@@ -178,14 +171,13 @@ class Pager(Generic[T]):
                 items.extend(page.items)
         return items
 
-    def _claimed(self, walk: Walk) -> Walk:
-        if self._walk is not None or self._state == "closed":
+    def _claim(self) -> None:
+        if self._is_claimed or self._state == "closed":
             raise ConfigurationError(
                 f"{self!r} was iterated or closed before, and a pager walks once: make a new one, "
                 "with resume=… set to its cursor to go on from there"
             )
-        self._walk = weakref.ref(walk)
-        return walk
+        self._is_claimed = True
 
     async def _items(self) -> AsyncGenerator[T, None]:
         try:
@@ -241,7 +233,7 @@ class Pager(Generic[T]):
                 return True
         if plan.failure is not None:
             raise self._failed(plan.failure, plan.failure.offset)
-        if self._state == "closed":
+        if not plan.done:
             raise self._failed(_closed(), None)
         self._state = "done"
         return False

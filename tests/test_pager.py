@@ -1,0 +1,536 @@
+"""A walk in time: how many round trips, in which order, and what is left when it ends early."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+from contextlib import aclosing
+from inspect import isawaitable
+from itertools import count, repeat
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from model import NAME, Change, ChangingList, Row
+
+from tcb_async.cursor import Cursor
+from tcb_async.exceptions import (
+    ClientClosedError,
+    ConfigurationError,
+    DriftError,
+    SystemBusyError,
+)
+from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.pager import Pager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+pytestmark = pytest.mark.looptime
+
+
+@attrs.define
+class Server:
+    """Answers after a second of virtual time, or after each of `seconds` in turn.
+
+    Cancelled, it takes `farewell` seconds to go.
+    """
+
+    listing: ChangingList
+    seconds: Iterator[float] = attrs.field(factory=lambda: repeat(1))
+    farewell: float = 0
+    broken: dict[int, Exception] = attrs.field(factory=dict)
+    flying: int = 0
+    peak: int = 0
+    offsets: list[int] = attrs.field(factory=list)
+    cancelled: int = 0
+
+    @classmethod
+    def of(cls, size: int) -> Server:
+        return cls(ChangingList.of(size))
+
+    async def fetch(self, offset: int, limit: int) -> Page[Row]:
+        self.offsets.append(offset)
+        self.flying += 1
+        self.peak = max(self.peak, self.flying)
+        try:
+            await asyncio.sleep(next(self.seconds, 1))
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            await asyncio.sleep(self.farewell)
+            raise
+        finally:
+            self.flying -= 1
+        if offset in self.broken:
+            raise self.broken[offset]
+        return self.listing.page(Request(offset, limit))
+
+    def pager(self, **settings: object) -> Pager[Row]:
+        return Pager(self.fetch, identify=NAME, scope="env", **settings)  # type: ignore[arg-type]
+
+    @property
+    def names(self) -> list[str]:
+        return self.listing.names
+
+    def delete_five(self) -> None:
+        for _ in range(5):
+            self.listing.apply(Change(0, "delete", 3))
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left() -> AsyncIterator[None]:
+    """Fail a test that leaves a task, or a complaint of the loop."""
+    complaints: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+    before = asyncio.all_tasks()
+    yield
+    gc.collect(1)
+    await turns()
+    assert asyncio.all_tasks() - before - {asyncio.current_task()} == set()
+    assert complaints == []
+
+
+async def turns() -> None:
+    """Let the loop take a few turns, in no time."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def at_random(chance: random.Random) -> Iterator[float]:
+    return (chance.random() for _ in count())
+
+
+async def note(
+    pager: Pager[Row], names: list[str], meanwhile: Mapping[str, Callable[[], object]] | None = None
+) -> None:
+    """Walk and note what comes; behind some items, do something."""
+    async for row in pager:
+        names.append(row.name)
+        done = (meanwhile or {}).get(row.name, lambda: None)()
+        if isawaitable(done):
+            await done
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class TestTime:
+    @pytest.mark.parametrize("ahead", [1, 2, 3, 5, 8, 40])
+    @pytest.mark.parametrize("pages", [1, 2, 3, 7, 16, 17])
+    async def test_so_many_pages_take_exactly_so_many_round_trips(
+        self, pages: int, ahead: int
+    ) -> None:
+        server = Server.of(20 + 19 * (pages - 1))
+        start = now()
+
+        assert len(await server.pager(concurrency=ahead).collect()) == len(server.names)
+
+        assert now() - start == 1 + -(-(pages - 1) // ahead)
+        assert len(server.offsets) == pages
+
+    async def test_the_first_item_comes_after_one_round_trip(self) -> None:
+        server = Server.of(300)
+        start = now()
+
+        async with server.pager() as pager:
+            await anext(aiter(pager))
+            assert now() - start == 1
+
+    async def test_the_window_fills_while_the_consumer_works(self) -> None:
+        server = Server.of(20 + 19 * 8)
+        start = now()
+
+        async with server.pager(concurrency=8) as pager:
+            async for _ in pager.by_page():
+                await asyncio.sleep(1)
+
+        assert now() - start == 1 + 9, "nothing was waited for but the first page"
+
+    async def test_no_more_is_in_flight_than_was_allowed_and_the_first_page_goes_alone(
+        self,
+    ) -> None:
+        chance = random.Random(1)
+        server = Server(ChangingList.of(300), seconds=at_random(chance))
+
+        await server.pager(concurrency=5).collect()
+
+        assert server.peak == 5
+
+    async def test_the_order_is_the_lists_whichever_page_comes_first(self) -> None:
+        chance = random.Random(2)
+        server = Server(ChangingList.of(300), seconds=at_random(chance))
+
+        items = [row.name async for row in server.pager(concurrency=7)]
+
+        assert items == server.names
+
+    async def test_walks_over_a_list_that_changes_lose_nothing(self) -> None:
+        for seed in range(100):
+            chance = random.Random(seed)
+            server = Server(ChangingList.of(chance.randrange(150)), seconds=at_random(chance))
+            before = server.names
+            pager = server.pager(page_size=chance.randint(4, 20), concurrency=chance.randint(1, 6))
+            changing = asyncio.create_task(change(server.listing, chance))
+
+            try:
+                items = [row.name async for row in pager]
+            except DriftError:
+                continue
+            finally:
+                changing.cancel()
+                await asyncio.wait([changing])
+
+            stayed = {name for name in before if name in server.names}
+            if not pager.stats.drift:
+                stayed -= server.listing.moved
+            assert len(items) == len(set(items))
+            assert stayed <= set(items)
+
+
+async def change(listing: ChangingList, chance: random.Random) -> None:
+    while True:
+        kind = chance.choice(["insert", "delete", "replace", "update"])
+        listing.apply(Change(0, kind, chance.randrange(150)))  # type: ignore[arg-type]
+        await asyncio.sleep(chance.random())
+
+
+class TestErrors:
+    async def test_an_error_comes_at_its_own_page_behind_the_good_ones_before_it(self) -> None:
+        busy = SystemBusyError("busy", errcode=-1)
+        server = Server.of(300)
+        server.broken = {38: busy, 57: SystemBusyError("too", errcode=-1), 76: ValueError("no")}
+        pager = server.pager(concurrency=5)
+        names: list[str] = []
+
+        with pytest.raises(SystemBusyError) as caught:
+            await note(pager, names)
+
+        assert caught.value is busy
+        assert names == server.names[:39]
+        assert (busy.env, busy.offset) == ("env", 38)
+        assert repr(pager) == "<Pager 'env': failed 39 of 300>"
+
+    async def test_its_cursor_leads_to_the_rest(self) -> None:
+        server = Server.of(300)
+        server.broken = {38: SystemBusyError("busy", errcode=-1)}
+        with pytest.raises(SystemBusyError) as caught:
+            await server.pager().collect()
+        server.broken.clear()
+
+        assert caught.value.cursor is not None
+        rest = await server.pager(resume=caught.value.cursor).collect()
+
+        assert [row.name for row in rest] == server.names[39:]
+
+    async def test_an_error_at_the_first_page_has_the_cursor_of_the_beginning(self) -> None:
+        server = Server.of(300)
+        server.broken = {0: SystemBusyError("busy", errcode=-1)}
+
+        with pytest.raises(SystemBusyError) as caught:
+            await server.pager().collect()
+
+        assert caught.value.cursor == Cursor("env")
+
+    async def test_what_the_plan_finds_wrong_is_raised_with_a_cursor(self) -> None:
+        server = Server.of(57)
+        pager = server.pager(on_drift="raise", concurrency=1)
+        names: list[str] = []
+
+        with pytest.raises(DriftError) as caught:
+            await note(pager, names, {"f030": lambda: server.listing.insert(0)})
+
+        assert caught.value.env == "env"
+        assert caught.value.cursor == pager.cursor
+        assert pager.cursor.seam == names[-1]
+
+    async def test_an_error_of_another_kind_passes_as_it_is(self) -> None:
+        server = Server.of(57)
+        server.broken = {19: KeyError("a fault of the fetch")}
+        pager = server.pager()
+
+        with pytest.raises(KeyError, match="a fault of the fetch"):
+            await pager.collect()
+
+        assert "failed 20 of 57" in repr(pager)
+
+
+class TestLeavingEarly:
+    async def test_a_bare_break_leaves_nothing_after_a_few_turns(self) -> None:
+        server = Server.of(300)
+        pager = server.pager()
+
+        async for _ in pager:
+            break
+        await turns()
+
+        assert (server.flying, server.cancelled) == (0, 8)
+        assert repr(pager) == "<Pager 'env': closed 1 of 300>"
+
+    async def test_a_break_inside_async_with_leaves_nothing_at_once(self) -> None:
+        server = Server.of(300)
+
+        async with server.pager() as pager:
+            async for _ in pager:
+                break
+
+        assert server.flying == 0
+
+    async def test_a_generator_that_is_closed_leaves_nothing_at_once(self) -> None:
+        server = Server.of(300)
+
+        async with aclosing(aiter(server.pager())) as rows:
+            async for _ in rows:
+                break
+
+        assert server.flying == 0
+
+    async def test_an_error_in_the_loop_leaves_nothing(self) -> None:
+        server = Server.of(300)
+
+        with pytest.raises(ZeroDivisionError):
+            await note(server.pager(), [], {"f000": lambda: 1 / 0})
+        await turns()
+
+        assert server.flying == 0
+
+    @pytest.mark.parametrize(("after", "handed_out"), [(0.5, 0), (1.5, 20), (2.5, 58)])
+    async def test_a_timeout_leaves_nothing_and_stays_a_timeout(
+        self, after: float, handed_out: int
+    ) -> None:
+        server = Server.of(300)
+        pager = server.pager(concurrency=2)
+        names: list[str] = []
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(after):
+                await note(pager, names)
+
+        assert server.flying == 0
+        assert names == server.names[:handed_out]
+        rest = await server.pager(resume=pager.cursor).collect()
+        assert names + [row.name for row in rest] == server.names
+
+    async def test_a_consumer_that_is_cancelled_is_cancelled(self) -> None:
+        server = Server.of(300)
+        consumer = asyncio.create_task(server.pager().collect())
+        await asyncio.sleep(1.5)
+
+        consumer.cancel()
+        await asyncio.wait([consumer])
+
+        assert consumer.cancelled()
+        assert server.flying == 0
+
+    async def test_walks_whose_owner_cancels_their_fetches_end_with_client_closed(self) -> None:
+        server = Server.of(300)
+        live: set[asyncio.Task[object]] = set()
+        pagers = [server.pager(live=live), server.pager(live=live, concurrency=3)]
+        consumers = [asyncio.create_task(pager.collect()) for pager in pagers]
+        await asyncio.sleep(1.5)
+        assert len(live) == 8 + 3
+
+        for fetch in live:
+            fetch.cancel()
+        await asyncio.wait(consumers)
+
+        for consumer, pager in zip(consumers, pagers, strict=True):
+            error = consumer.exception()
+            assert isinstance(error, ClientClosedError)
+            assert error.cursor == pager.cursor
+            assert error.cursor.seam == "f019"
+        assert live == set()
+
+    async def test_a_pager_closed_under_its_consumer_is_no_end_of_the_list(self) -> None:
+        server = Server.of(300)
+        pager = server.pager()
+        consumer = asyncio.create_task(pager.collect())
+        await asyncio.sleep(1.5)
+
+        await pager.aclose()
+
+        assert server.flying == 0
+        with pytest.raises(ClientClosedError):
+            await consumer
+        assert repr(pager) == "<Pager 'env': closed 20 of 300>"
+
+    async def test_a_pager_closed_between_two_items_is_no_end_of_the_list(self) -> None:
+        server = Server.of(300)
+        pager = server.pager()
+        names: list[str] = []
+
+        with pytest.raises(ClientClosedError):
+            await note(pager, names, {"f005": pager.aclose})
+
+        assert names == server.names[:20], "the page in hand is still handed out"
+
+    async def test_a_pager_closed_before_its_first_item_asks_for_nothing(self) -> None:
+        server = Server.of(300)
+        pager = server.pager()
+        rows = aiter(pager)
+        await pager.aclose()
+
+        with pytest.raises(ClientClosedError):
+            await anext(rows)
+
+        assert server.offsets == []
+
+    async def test_requests_that_became_stale_are_cancelled_and_awaited(self) -> None:
+        server = Server.of(300)
+        server.seconds = iter([1, 1, 5, 5, 5])
+        names: list[str] = []
+
+        await note(server.pager(concurrency=4), names, {"f010": server.delete_five})
+
+        assert [name for name in names if name in server.names] == server.names
+        assert server.cancelled == 3, "all that were behind the page that did not join"
+
+    async def test_a_pager_closed_while_it_drops_stale_requests_is_no_end_of_the_list(
+        self,
+    ) -> None:
+        server = Server.of(300)
+        server.seconds, server.farewell = iter([1, 1, 5, 5, 5]), 3
+        pager = server.pager(concurrency=4)
+        consumer = asyncio.create_task(note(pager, [], {"f010": server.delete_five}))
+        await asyncio.sleep(2.5)
+        assert server.cancelled == server.flying == 3
+
+        await pager.aclose()
+
+        assert server.flying == 0
+        with pytest.raises(ClientClosedError):
+            await consumer
+
+
+class TestUse:
+    async def test_an_empty_list_has_no_items_and_no_pages(self) -> None:
+        assert await Server.of(0).pager().collect() == []
+        assert [page async for page in Server.of(0).pager().by_page()] == []
+
+    async def test_pages_hold_each_item_once_and_tell_their_row(self) -> None:
+        pages = [page async for page in Server.of(57).pager().by_page()]
+
+        assert [(page.offset, len(page.items), page.total) for page in pages] == [
+            (0, 20, 57),
+            (20, 19, 57),
+            (39, 18, 57),
+        ]
+
+    async def test_a_pager_walks_once(self) -> None:
+        pager = Server.of(57).pager()
+        await pager.collect()
+
+        for again in (pager.collect, pager.__aiter__, pager.by_page):
+            with pytest.raises(ConfigurationError, match="a pager walks once"):
+                await again()  # type: ignore[misc]
+
+    async def test_a_closed_pager_does_not_walk(self) -> None:
+        async with Server.of(57).pager() as pager:
+            pass
+
+        with pytest.raises(ConfigurationError, match="closed before"):
+            aiter(pager)
+
+    async def test_total_is_known_with_the_first_page(self) -> None:
+        pager = Server.of(57).pager()
+        assert pager.total is None
+
+        await pager.collect()
+
+        assert pager.total == 57
+
+    async def test_the_cursor_stands_behind_the_item_in_hand(self) -> None:
+        server = Server.of(57)
+        async with server.pager() as pager:
+            assert pager.cursor == Cursor("env")
+            async for row in pager:
+                assert pager.cursor.seam == row.name
+                assert server.names[pager.cursor.offset] == row.name
+
+    async def test_a_walk_resumes_from_the_string_of_a_cursor(self) -> None:
+        server = Server.of(57)
+        async with server.pager() as pager:
+            async for row in pager:
+                if row.name == "f030":
+                    break
+
+        rest = await server.pager(resume=str(pager.cursor)).collect()
+
+        assert [row.name for row in rest] == server.names[31:]
+
+    async def test_stats_can_be_counted_up_by_the_fetch(self) -> None:
+        server = Server.of(57)
+        pager = server.pager()
+        pager.stats.retries += 2
+
+        await pager.collect()
+
+        assert (pager.stats.requests, pager.stats.retries, pager.stats.repairs) == (3, 2, 0)
+
+    async def test_progress_is_told_after_each_page(self) -> None:
+        told: list[tuple[int, int]] = []
+
+        def on_progress(done: int, total: int) -> None:
+            told.append((done, total))
+
+        await Server.of(57).pager(on_progress=on_progress).collect()
+        async for _ in Server.of(57).pager(on_progress=on_progress, max_items=30):
+            pass
+
+        assert told == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
+
+    async def test_an_error_of_the_progress_callback_ends_the_walk(self) -> None:
+        server = Server.of(300)
+
+        def on_progress(done: int, total: int) -> None:
+            raise ZeroDivisionError(done, total)
+
+        with pytest.raises(ZeroDivisionError):
+            await server.pager(on_progress=on_progress).collect()
+
+        assert server.flying == 0
+
+    async def test_its_repr_tells_where_it_is(self) -> None:
+        server = Server.of(57)
+        pager = server.pager(concurrency=1)
+        assert repr(pager) == "<Pager 'env': new>"
+
+        async for row in pager:
+            if row.name == "f019":
+                assert repr(pager) == "<Pager 'env': walking 20 of 57, 1 request in flight>"
+
+        assert repr(pager) == "<Pager 'env': done 57 of 57>"
+        assert repr(Pager(server.fetch, identify=NAME)) == "<Pager: new>"
+
+    async def test_its_repr_before_the_first_reply_does_not_know_the_total(self) -> None:
+        pager = Server.of(57).pager()
+        consumer = asyncio.create_task(pager.collect())
+        await turns()
+
+        assert repr(pager) == "<Pager 'env': walking 0 of ?, 1 request in flight>"
+
+        await consumer
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"page_size": 0}, "page_size=0: must be a whole number, 1 or more"),
+            ({"concurrency": 0}, "concurrency=0: must be a whole number, 1 or more"),
+            ({"max_items": -1}, "max_items=-1: must be a whole number, 0 or more"),
+            ({"max_repairs": -1}, "max_repairs=-1: must be a whole number, 0 or more"),
+            ({"page_size": True}, "page_size=True: must be"),
+            ({"on_drift": "hope"}, "on_drift='hope': must be 'repair', 'raise' or 'ignore'"),
+            ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
+            ({"resume": "nonsense"}, "resume=…: this is not a cursor"),
+            ({"resume": Cursor("other", 1, 2, "f")}, "a cursor of 'other', not of 'env'"),
+        ],
+    )
+    def test_bad_settings_are_refused_by_name_and_value(
+        self, settings: dict[str, object], message: str
+    ) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            Server.of(57).pager(**settings)
+
+        assert message in str(caught.value)
