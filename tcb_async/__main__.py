@@ -17,10 +17,11 @@ def main() -> None:
     try:
         from tcb_async.cli.app import app  # noqa: PLC0415 - typer and rich are an extra
     except ModuleNotFoundError as error:
-        if error.name not in {"typer", "rich"}:
+        missing = str(error.name).partition(".")[0]
+        if missing not in {"typer", "rich"}:
             raise
         sys.stderr.write(
-            f"tcb-async: the command needs {error.name}, which is not installed: "
+            f"tcb-async: the command needs {missing}, which is not installed: "
             "pip install 'tcb-async[cli]'\n"
         )
         sys.exit(3)

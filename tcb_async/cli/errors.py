@@ -58,7 +58,7 @@ def exit_code(error: TcbError) -> int:
 
 
 @contextlib.contextmanager
-def at_terminal(*, verbose: bool, level: int = logging.WARNING) -> Generator[Screen]:
+def at_terminal(*, verbose: bool, level: int = logging.ERROR) -> Generator[Screen]:
     """Run a command: open the streams, show the log, and end as everything here ends.
 
     Args:

@@ -33,7 +33,7 @@ class Begun:
         names: Theirs.
     """
 
-    cursor: str | None = None
+    cursor: Cursor | None = None
     written: int = 0
     names: AbstractSet[str] = frozenset()
 

@@ -16,7 +16,6 @@ from tcb_async.cli.formats import FORMATS, Format
 from tcb_async.cli.progress import Meter, counted
 from tcb_async.cli.resume import ResumableFile
 from tcb_async.cli.table import print_table, table_as_text
-from tcb_async.cursor import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from tcb_async.cli.screen import Screen
     from tcb_async.cli.selection import Selection
     from tcb_async.client import FunctionPager, TcbClient
+    from tcb_async.cursor import Cursor
     from tcb_async.models import CloudFunction
 
     Take = Callable[[Sequence[CloudFunction], Cursor], bool]
@@ -67,7 +67,7 @@ class Listing:
             work = _Work(self, client, screen, sink)
             await (work.stream() if self.in_pieces else work.gather())
         if screen.is_watched:
-            screen.say(work.summary)
+            screen.say(work.summary())
 
     @property
     def in_pieces(self) -> bool:
@@ -112,7 +112,9 @@ class _Work:
     client: TcbClient
     screen: Screen
     sink: Sink
-    summary: str = ""
+    listed: int = 0
+    seconds: float = 0.0
+    pager: FunctionPager | None = None
 
     async def stream(self) -> None:
         """Write each page as it arrives."""
@@ -134,6 +136,7 @@ class _Work:
         if not selection.is_enough(written):
             await self._walk(take)
         self.sink.write(head + document.tail, written, None)
+        self.listed = written
 
     async def gather(self) -> None:
         """Write everything, when everything has arrived."""
@@ -145,6 +148,7 @@ class _Work:
 
         await self._walk(take)
         arranged = self.listing.selection.arrange(functions)
+        self.listed = len(arranged)
         if self.listing.format is not Format.TABLE:
             document = FORMATS[self.listing.format]
             data = document.head + document.rows(arranged, 0) + document.tail
@@ -152,11 +156,27 @@ class _Work:
         elif self.listing.output is None:
             print_table(self.screen.out, arranged)
         else:
-            self.sink.write(table_as_text(arranged), len(arranged), None)
+            self.sink.write(table_as_text(arranged).encode(), len(arranged), None)
+
+    def summary(self) -> str:
+        """Say how many functions were listed, and what that cost."""
+        facts: list[str] = []
+        total = self.listed
+        if self.pager is not None:
+            stats, total = self.pager.stats, self.pager.total or 0
+            facts.append(counted(stats.requests, "request", "requests"))
+            if stats.retries:
+                facts.append(counted(stats.retries, "retry", "retries"))
+            if stats.repairs:
+                facts.append(counted(stats.repairs, "repair", "repairs") + ": the list changed")
+        facts.append(f"{self.seconds:.1f} s")
+        number = f"{self.listed:,} of " if self.listed != total else ""
+        functions = counted(total, "function", "functions")
+        return f"{number}{functions} in {self.listing.env} ({', '.join(facts)})"
 
     async def _walk(self, take: Take) -> None:
         listing, begun, started = self.listing, self.sink.begun, time.monotonic()
-        behind = 0 if begun.cursor is None else Cursor.parse(begun.cursor).offset + 1
+        behind = 0 if begun.cursor is None else begun.cursor.offset + 1
         meter = Meter(self.screen, listing.env, behind, shown=self._is_meter_shown)
         async with self.client.functions(
             listing.env,
@@ -164,26 +184,14 @@ class _Work:
             max_items=listing.selection.rows_needed(begun.written),
             resume=begun.cursor,
             on_progress=meter.moved,
-        ) as pager:
-            with meter.showing(pager.stats):
-                async for page in pager.by_page():
-                    if take(listing.selection.keep(page.items), pager.cursor):
+        ) as self.pager:
+            with meter.showing(self.pager.stats):
+                async for page in self.pager.by_page():
+                    if take(listing.selection.keep(page.items), self.pager.cursor):
                         break
-        self.summary = _summary(listing.env, pager, time.monotonic() - started)
+        self.seconds = time.monotonic() - started
 
     @property
     def _is_meter_shown(self) -> bool:
         lines_go_by = self.screen.out.is_terminal and self.listing.output is None
         return self.screen.is_watched and not (lines_go_by and self.listing.in_pieces)
-
-
-def _summary(env: str, pager: FunctionPager, seconds: float) -> str:
-    stats = pager.stats
-    facts = [counted(stats.requests, "request", "requests")]
-    if stats.retries:
-        facts.append(counted(stats.retries, "retry", "retries"))
-    if stats.repairs:
-        facts.append(counted(stats.repairs, "repair", "repairs") + " as the list changed")
-    facts.append(f"{seconds:.1f} s")
-    functions = counted(pager.total or 0, "function", "functions")
-    return f"{functions} in {env} ({', '.join(facts)})"

@@ -13,13 +13,12 @@ import attrs
 import msgspec
 
 from tcb_async.cli.export import AtomicFile, Begun, sync
+from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
-
-    from tcb_async.cursor import Cursor
 
 __all__ = ["Asked", "ResumableFile"]
 
@@ -30,7 +29,7 @@ Asked = dict[str, str | int | list[str] | None]
 class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     asked: Asked
-    cursor: str | None
+    cursor: str
     length: int
     written: int
     complete: bool
@@ -89,7 +88,7 @@ class ResumableFile:
                 growing = cls(file, cursor_path, asked, begun, saved is not None)
                 try:
                     yield growing
-                    growing.keep(None, 0, complete=True)
+                    growing.keep("", 0, complete=True)
                 finally:
                     if not growing.is_kept:
                         part.unlink()
@@ -103,7 +102,7 @@ class ResumableFile:
         if cursor is not None:
             self.keep(str(cursor), written)
 
-    def keep(self, cursor: str | None, written: int, *, complete: bool = False) -> None:
+    def keep(self, cursor: str, written: int, *, complete: bool = False) -> None:
         """Have the part on the disk, then the cursor that counts it."""
         sync(self.file)
         saved = _Saved(
@@ -141,12 +140,14 @@ def _load(cursor_path: Path, asked: Asked) -> _Saved | None:
 
 def _begun(part: Path, saved: _Saved, names_in: Callable[[bytes], set[str]]) -> Begun:
     counted, names = b"", set[str]()
+    cursor: Cursor | None = None
     with contextlib.suppress(FileNotFoundError, ValueError, msgspec.MsgspecError):
         counted = part.read_bytes()[: saved.length]
         names = names_in(counted)
-    if len(counted) != saved.length or len(names) != saved.written:
+        cursor = Cursor.parse(saved.cursor)
+    if cursor is None or len(counted) != saved.length or len(names) != saved.written:
         raise ConfigurationError(
             f"{part} is not what its cursor counts: {saved.written} functions in {saved.length} "
             "bytes; delete the --resume file to begin anew"
         )
-    return Begun(saved.cursor, saved.written, names)
+    return Begun(cursor, saved.written, names)

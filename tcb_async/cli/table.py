@@ -32,19 +32,20 @@ _ANY_WIDTH = 10_000
 def print_table(console: Console, functions: Sequence[CloudFunction]) -> None:
     """Print a table that fits: to the terminal, to ``COLUMNS``, or else one line a function."""
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.print(_table(functions, *_LAYOUTS[0]), width=_ANY_WIDTH, crop=False)
+        console.file.write(table_as_text(functions))
+        console.file.flush()
         return
     tables = [_table(functions, *times, boxed=console.is_terminal) for times in _LAYOUTS]
     fitting = [table for table in tables if _width(console, table) <= console.width]
     console.print((fitting or tables[-1:])[0])
 
 
-def table_as_text(functions: Sequence[CloudFunction]) -> bytes:
-    """The table as plain UTF-8 text, one line a function."""
+def table_as_text(functions: Sequence[CloudFunction]) -> str:
+    """The table as plain text, one line a function."""
     file = io.StringIO()
     console = Console(file=file, width=_ANY_WIDTH, color_system=None, markup=False)
     console.print(_table(functions, *_LAYOUTS[0]))
-    return file.getvalue().encode()
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
 
 
 def cell(text: str | None) -> Text:

@@ -66,7 +66,7 @@ def watch(  # noqa: PLR0913 - each is an option
     verbose: Verbose = False,
 ) -> None:
     """Watch the functions of an environment, until Ctrl-C."""
-    with at_terminal(verbose=verbose) as screen:
+    with at_terminal(verbose=verbose, level=logging.WARNING) as screen:
         service = find_service(token_file, appid, redis, base_url, allow_http=allow_http)
 
         async def work() -> None:

@@ -1,0 +1,117 @@
+"""A terminal for tests: the command in this process, or for real in one of its own.
+
+Rule: no variable of whoever runs the tests reaches the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+from typer.testing import CliRunner
+
+from tcb_async import RetryPolicy, TcbClient
+from tcb_async.cli.app import app
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from tcb_async.emulator import Emulator
+
+__all__ = ["ENV", "Ended", "Running", "asks", "retry_at_once", "run", "start"]
+
+ENV = "test-777bb9"
+_SECONDS = 20
+_FOREIGN = (
+    "TCB_ACCESS_TOKEN", "TCB_APPID", "TCB_SECRET", "TCB_REDIS_URL", "TCB_BASE_URL", "COLUMNS",
+    "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "PY_COLORS",
+)  # fmt: skip
+
+
+@attrs.frozen
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def asks(emulator: Emulator, **more: str) -> dict[str, str]:
+    """The variables by which a command asks this emulator."""
+    return {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": emulator.token, **more}
+
+
+def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command retry as often as ever, without its waits."""
+    at_once = RetryPolicy(base=0.0)
+    monkeypatch.setitem(TcbClient.__init__.__kwdefaults__, "retry", at_once)
+
+
+async def run(*words: str, env: dict[str, str] | None = None, stdin: str | bytes = "") -> Ended:
+    """Run the command in this process, beside the loop that may serve it."""
+    variables = dict.fromkeys(_FOREIGN) | {"TERM": "xterm-256color"} | (env or {})
+    result = await asyncio.to_thread(
+        CliRunner().invoke, app, words, input=stdin, env=variables, prog_name="tcb-async"
+    )
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ended(result.exit_code, result.stdout, result.stderr)
+
+
+@attrs.frozen
+class Running:
+    """The command in a process of its own."""
+
+    process: asyncio.subprocess.Process
+
+    async def line(self) -> str:
+        """The next line of stdout."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(_SECONDS):
+            return (await self.process.stdout.readline()).decode()
+
+    async def end(self, number: int | None = None) -> Ended:
+        """Send it a signal, if one is named, and wait for its end."""
+        if number is not None:
+            self.process.send_signal(number)
+        async with asyncio.timeout(_SECONDS):
+            out, err = await self.process.communicate()
+        code = self.process.returncode
+        assert code is not None
+        return Ended(code, (out or b"").decode(), (err or b"").decode())
+
+
+@asynccontextmanager
+async def start(
+    *words: str,
+    env: dict[str, str] | None = None,
+    stdin: int = asyncio.subprocess.DEVNULL,
+    stdout: int = asyncio.subprocess.PIPE,
+    stderr: int = asyncio.subprocess.PIPE,
+    program: tuple[str, ...] = (sys.executable, "-m", "tcb_async"),
+) -> AsyncIterator[Running]:
+    """Start the command in a process of its own, and see that it is gone afterwards."""
+    ours = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    process = await asyncio.create_subprocess_exec(
+        *program,
+        *words,
+        env=ours | {"TERM": "xterm-256color"} | (env or {}),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+    try:
+        yield Running(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()

@@ -1,0 +1,219 @@
+"""``tcb-async list``: what is asked for is on stdout, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from terminal import ENV, asks, retry_at_once, run
+
+from tcb_async.emulator import DEMO_ENV, Emulator
+
+ROW = {
+    "name": "login",
+    "status": "Active",
+    "runtime": "Nodejs8.9",
+    "add_time": "2019-02-27T15:34:59+08:00",
+    "mod_time": "2019-06-21T15:23:54+08:00",
+}
+
+
+@pytest.fixture
+def documented(emulator: Emulator) -> Emulator:
+    """The documented environment of one function."""
+    emulator.deploy(
+        ENV,
+        "login",
+        runtime="Nodejs8.9",
+        add_time="2019-02-27 15:34:59",
+        mod_time="2019-06-21 15:23:54",
+    )
+    return emulator
+
+
+@pytest.fixture
+def shop(emulator: Emulator) -> Emulator:
+    """Five functions that differ."""
+    for name, status, runtime, day in (
+        ("login", "Active", "Nodejs16.13", 3),
+        ("getUser", "Active", "Python3.10", 1),
+        ("getOrder", "UpdateFailed", "Nodejs8.9", 5),
+        ("Login2", "Creating", None, 2),
+        ("pay", "CreateFailed", "Go1", 4),
+    ):
+        time = f"2024-01-0{day} 00:00:00"
+        emulator.deploy(ENV, name, status=status, runtime=runtime, add_time=time, mod_time=time)
+    return emulator
+
+
+async def test_a_table_is_what_a_person_gets(documented: Emulator) -> None:
+    ended = await run("list", ENV, env=asks(documented))
+
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == (
+        "name   status  runtime    added (UTC+8)        modified (UTC+8)\n"
+        "login  Active  Nodejs8.9  2019-02-27 15:34:59  2019-06-21 15:23:54\n"
+    )
+
+
+async def test_json_is_one_array_of_objects_and_nothing_else(documented: Emulator) -> None:
+    ended = await run("list", ENV, "--format", "json", env=asks(documented))
+
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out) == [ROW]
+    assert list(json.loads(ended.out)[0]) == list(ROW)
+
+
+async def test_ndjson_is_one_object_a_line(documented: Emulator) -> None:
+    ended = await run("list", ENV, "--format", "ndjson", env=asks(documented))
+
+    assert (ended.code, ended.err) == (0, "")
+    assert [json.loads(line) for line in ended.out.splitlines()] == [ROW]
+
+
+async def test_csv_has_a_heading_and_one_line_a_function(documented: Emulator) -> None:
+    ended = await run("list", ENV, "-f", "csv", env=asks(documented))
+
+    assert (ended.code, ended.err) == (0, "")
+    assert list(csv.DictReader(io.StringIO(ended.out))) == [ROW]
+
+
+async def test_what_wechat_does_not_say_is_null_in_json_and_empty_in_csv(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, "login", runtime=None)
+
+    as_json = await run("list", ENV, "-f", "json", env=asks(emulator))
+    as_csv = await run("list", ENV, "-f", "csv", env=asks(emulator))
+
+    assert json.loads(as_json.out)[0]["runtime"] is None
+    assert next(csv.DictReader(io.StringIO(as_csv.out)))["runtime"] == ""
+
+
+@pytest.mark.parametrize(("form", "out"), [("json", "[]"), ("ndjson", ""), ("csv", "name,status")])
+async def test_an_empty_environment_is_an_empty_document(
+    emulator: Emulator, form: str, out: str
+) -> None:
+    emulator.deploy(ENV, count=0)
+
+    ended = await run("list", ENV, "-f", form, env=asks(emulator))
+
+    assert ended.code == 0
+    assert ended.out.replace("\n", "").startswith(out)
+    assert form != "json" or json.loads(ended.out) == []
+
+
+@pytest.mark.parametrize("form", ["table", "json", "ndjson", "csv"])
+async def test_every_format_holds_every_function_of_many_pages_in_order(
+    emulator: Emulator, form: str
+) -> None:
+    names = [function.name for function in emulator.deploy(ENV, count=57)]
+
+    ended = await run("list", ENV, "-f", form, "--page-size", "10", env=asks(emulator))
+
+    found = [line for line in ended.out.splitlines() if "fn-" in line]
+    assert [next(name for name in names if name in line) for line in found] == names
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--status", "active"], ["login", "getUser"]),
+        (["--status", "*Failed"], ["getOrder", "pay"]),
+        (["--status", "Creating", "--status", "Active"], ["login", "getUser", "Login2"]),
+        (["--runtime", "nodejs*"], ["login", "getOrder"]),
+        (["--name", "get*"], ["getUser", "getOrder"]),
+        (["--name", "login*"], ["login"]),
+        (["--name", "get*", "--status", "Active"], ["getUser"]),
+        (["--name", "nothing"], []),
+        (["--sort", "name"], ["Login2", "getOrder", "getUser", "login", "pay"]),
+        (["--sort", "-mod_time"], ["getOrder", "pay", "login", "Login2", "getUser"]),
+        (["--sort", "add_time"], ["getUser", "Login2", "login", "pay", "getOrder"]),
+        (["--sort", "runtime"], ["Login2", "pay", "login", "getOrder", "getUser"]),
+        (["--sort", "-status"], ["getOrder", "Login2", "pay", "login", "getUser"]),
+        (["--max-items", "2"], ["login", "getUser"]),
+        (["--name", "get*", "-n", "1"], ["getUser"]),
+        (["--sort", "-mod_time", "-n", "2"], ["getOrder", "pay"]),
+    ],
+)
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+async def test_filters_then_order_then_number(
+    shop: Emulator, options: list[str], names: list[str], form: str
+) -> None:
+    ended = await run("list", ENV, "-f", form, "--page-size", "2", *options, env=asks(shop))
+
+    assert ended.code == 0
+    rows = json.loads(ended.out) if form == "json" else map(json.loads, ended.out.splitlines())
+    assert [row["name"] for row in rows] == names
+
+
+async def test_max_items_asks_for_no_page_more_than_it_needs(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=100)
+
+    ended = await run(
+        "list", ENV, "-f", "ndjson", "-n", "10", "--page-size", "10", env=asks(emulator)
+    )
+
+    assert len(ended.out.splitlines()) == 10
+    assert len(emulator.requests) == 1
+
+
+async def test_max_items_stops_the_walk_once_filters_let_enough_pass(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=200)
+
+    options = ("-n", "3", "--page-size", "10", "--concurrency", "1", "--status", "Active")
+    await run("list", ENV, "-f", "ndjson", *options, env=asks(emulator))
+    await run("list", ENV, "-f", "json", *options, env=asks(emulator))
+
+    assert len(emulator.requests) <= 4
+
+
+async def test_page_size_and_concurrency_are_those_of_the_walk(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=60)
+    emulator.latency = 0.02
+
+    await run("list", ENV, "--page-size", "7", "--concurrency", "2", env=asks(emulator))
+
+    assert {request.body["limit"] for request in emulator.requests if request.body} <= set(range(8))
+    assert emulator.peak_in_flight <= 2
+
+
+async def test_the_demonstration_needs_nothing_at_all() -> None:
+    ended = await run("list", "--demo", "-f", "json")
+
+    assert (ended.code, ended.err) == (0, "")
+    functions = json.loads(ended.out)
+    assert len(functions) >= 24
+    assert len({function["runtime"] for function in functions}) > 2
+    assert len({function["status"] for function in functions}) > 2
+
+
+async def test_the_demonstration_asks_nobody_else(emulator: Emulator) -> None:
+    await run("list", DEMO_ENV, "--demo", "--base-url", emulator.url, env=asks(emulator))
+
+    assert emulator.requests == ()
+
+
+async def test_count_says_how_many_and_nothing_else(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=57)
+
+    ended = await run("count", ENV, env=asks(emulator))
+
+    assert (ended.code, ended.out, ended.err) == (0, "57\n", "")
+    assert len(emulator.requests) == 1
+
+
+async def test_count_has_a_demonstration_too() -> None:
+    assert (await run("count", "--demo")).out == "48\n"
+
+
+async def test_a_busy_service_is_asked_again(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retry_at_once(monkeypatch)
+    emulator.deploy(ENV, count=3)
+    emulator.fail_next(-1, times=2)
+
+    assert (await run("count", ENV, env=asks(emulator))).out == "3\n"
