@@ -107,7 +107,10 @@ class Pager(Generic[T]):
 
     @property
     def cursor(self) -> Cursor:
-        """Where the walk stands: just behind the last item that was handed out."""
+        """Where the walk stands: just behind the last item that was handed out.
+
+        Once a walk had to begin again, one that resumes from here can repeat items.
+        """
         return self._plan.ledger.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:

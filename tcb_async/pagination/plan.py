@@ -40,11 +40,11 @@ class Plan(Generic[T]):
     once, and hand the replies to :meth:`receive` in the order of the requests. Once nothing is
     outstanding and nothing more is asked for, the walk is `done` or there is a `failure`.
 
-    What is promised: if ids are unique, each reply is one snapshot and items move to the head or
-    not at all, then every item that stays where it is, is handed out exactly once, none twice, or
-    there is a failure. Once any change was noticed, that holds for items that move to the head
-    too. Changes that cancel out exactly, so that every reply is that of a list at rest, cannot be
-    noticed: they can hide an item that moves, never one that stays.
+    What is promised: if ids are unique and each reply is one snapshot, every item that stays where
+    it is comes exactly once, none twice, or there is a failure. Once any change was noticed, that
+    holds for items too that an update lifts to the head, if it changes their value. Changes that
+    cancel out exactly, so that every reply is that of a list at rest, cannot be noticed: they can
+    hide an item that moves, never one that stays.
 
     Args:
         identify: An item's id, unique in the list.
@@ -79,12 +79,14 @@ class Plan(Generic[T]):
     _alone: int | None = attrs.field(init=False, default=0)
     _search: Iterator[int] | None = attrs.field(init=False, default=None)
     _contradictions: int = attrs.field(init=False, default=0)
+    _overlap: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         start = self.start
         self.done = self.max_items == 0
         self.ledger = Ledger(self.identify, start, self.max_items, self.on_drift != "ignore")
         self._descent = Descent()
+        self._set_page_size(self.page_size)
         if start.seam is not None:
             self.stats.resumed = True
             self._alone = start.offset
@@ -98,9 +100,9 @@ class Plan(Generic[T]):
         """How many requests wait for their reply; those that became stale do not."""
         return len(self._ahead)
 
-    @property
-    def _overlap(self) -> int:
-        return 1 if self.page_size > 1 and self.on_drift != "ignore" else 0
+    def _set_page_size(self, rows: int) -> None:
+        self.page_size = rows
+        self._overlap = 1 if rows > 1 and self.on_drift != "ignore" else 0
 
     # Asking
 
@@ -245,7 +247,7 @@ class Plan(Generic[T]):
         elif descent.end >= page.total:
             self._end_list()
         elif len(items) != request.limit:
-            self.page_size = min(self.page_size, len(items))
+            self._set_page_size(min(self.page_size, len(items)))
             self._make_stale()
         return fresh
 

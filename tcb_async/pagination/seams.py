@@ -72,9 +72,10 @@ class Descent(Generic[T]):
 
         This bounds every walk, whatever a server answers.
         """
-        rows = min(self.first_total or 0, handed_out)
-        allowed = _SPARE_REPLIES + _REPLIES_PER_PAGE * rows // max(1, page_size - 1)
-        return self.replies >= allowed
+        if self.replies < _SPARE_REPLIES:
+            return False
+        pages = min(self.first_total or 0, handed_out) // max(1, page_size - 1)
+        return self.replies >= _SPARE_REPLIES + _REPLIES_PER_PAGE * pages
 
     def repeats(self, request: Request, page: PageLike[T]) -> bool:
         """Whether other rows than the last page's hold the same, as if offsets were ignored."""
