@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import attrs
 import msgspec
 
-from tcb_async._redact import blot
+from tcb_async._redact import blot, hide
 from tcb_async.errcodes import look_up
 from tcb_async.exceptions import ApiError, ResponseError
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
@@ -30,7 +30,14 @@ __all__ = [
 ]
 
 _EXCERPT = 120
-_RID = re.compile(r"\s*(?:rid:\s*(?P<rid>[0-9A-Za-z-]+)|hint:\s*\[(?P<hint>[^\]]*)\])\s*$")
+_LOOKED_AT = 2**16
+_ERRMSG = 500
+_RID = re.compile(
+    r"\s*(?:rid:\s*(?P<rid>[0-9a-f]{1,8}(?:-[0-9a-f]{1,8}){0,3})|hint:\s*\[(?P<hint>[^\]]{0,40})\])"
+    r"\s*$",
+    re.IGNORECASE,
+)
+_RID_LENGTH = 100
 
 Item = TypeVar("Item")
 
@@ -206,17 +213,15 @@ def api_error(
     try:
         code = int(errcode)
     except ValueError:
-        excerpt = blot(str(errcode)[:_EXCERPT], secrets)
+        excerpt = blot(str(errcode), secrets, length=_EXCERPT)
         return ResponseError(
             f"{endpoint} answered with an errcode that is no number: {excerpt!r}",
             endpoint=endpoint,
             status=200,
             excerpt=excerpt,
         )
-    text = errmsg or ""
-    found = _RID.search(text)
-    rid = (found["rid"] or found["hint"]) if found else None
-    text = blot(text[: found.start()] if found else text, secrets)[:500]
+    text, rid = _split_rid(errmsg or "", secrets)
+    text = blot(text, secrets, length=_ERRMSG)
     row = look_up(code, at_token_endpoint=at_token_endpoint)
     said = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
@@ -229,18 +234,28 @@ def api_error(
     )
 
 
+def _split_rid(errmsg: str, secrets: Iterable[str]) -> tuple[str, str | None]:
+    """Part WeChat's text from its request id. It stands at the end, and only there is looked."""
+    start = max(0, len(errmsg) - _RID_LENGTH)
+    found = _RID.search(errmsg[start:])
+    if found is None:
+        return errmsg, None
+    return errmsg[: start + found.start()], hide(found["rid"] or found["hint"], secrets)
+
+
 def unreadable(
     body: bytes, reason: str, endpoint: str, secrets: Iterable[str], status: int = 200
 ) -> ResponseError:
     """Build the exception for an answer that is not what the API promises."""
-    text = bytes(body[: 4 * _EXCERPT]).decode("utf-8", "replace").strip()
-    excerpt = blot(text, secrets)[:_EXCERPT]
+    text = body.strip()[:_LOOKED_AT].decode("utf-8", "replace")
+    excerpt = blot(text, secrets, length=_EXCERPT)
     what = "an HTML page" if text.startswith("<") else "something else"
     if not text:
         what = "nothing"
     return ResponseError(
         f"{endpoint} should answer with a JSON object as documented, but sent {what} "
-        f"({blot(reason, secrets)[:_EXCERPT]}): {excerpt!r}; check base_url and any proxy between",
+        f"({blot(reason, secrets, length=_EXCERPT)}): {excerpt!r}; check base_url and any proxy "
+        "between",
         endpoint=endpoint,
         status=status,
         excerpt=excerpt,

@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
+from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import raise_for_errcode, unreadable
 from tcb_async._redact import blot
-from tcb_async.exceptions import (
-    ClientClosedError,
-    RateLimitError,
-    ResponseError,
-    TcbError,
-    TransportError,
-)
+from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 if TYPE_CHECKING:
     from tcb_async._transport.requests import ApiRequest
@@ -47,7 +42,7 @@ def read_retry_after(value: str | None) -> float | None:
     except ValueError:
         try:
             when = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, TypeError, IndexError, OverflowError):
             return None
         seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None
@@ -62,7 +57,7 @@ def refusal(reply: Reply, request: ApiRequest) -> TcbError:
             endpoint=path,
             retry_after=reply.retry_after,
         )
-    if status >= 500:  # noqa: PLR2004 - the server's own faults begin there
+    if status >= 500 or status == 408:  # noqa: PLR2004 - its own faults; it waited for a request
         return TransportError(
             f"{path} answered HTTP {status}: the service or a proxy failed; try again later",
             endpoint=path,
@@ -81,37 +76,78 @@ def refusal(reply: Reply, request: ApiRequest) -> TcbError:
     return error
 
 
-def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError:
-    """Turn any fault of the network or of aiohttp into ours, without its text: it holds the URL."""
-    path, host = request.target.path, request.target.url.host
-    retryable, dropped = True, False
-    match error:
-        case TimeoutError():
-            what = f"{host} gave no complete answer in {seconds:.3g} s; a longer timeout may help"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ServerFingerprintMismatch():
-            what = f"the TLS certificate of {host} was not accepted; check base_url and the clock"
-            retryable = False
-        case aiohttp.ClientConnectorSSLError():
-            what = f"no TLS connection to {host}; check that base_url's scheme and port fit"
-            retryable = False
-        case aiohttp.ClientConnectorDNSError():
-            what = f"the host name {host} could not be resolved; check base_url and the network"
-        case aiohttp.ClientConnectorError():
-            reason = blot(error.os_error.strerror or "no reason given")
-            what = f"could not connect to {host} ({reason}); check base_url and the network"
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
-            what = f"{host} dropped the connection; try again"
-            dropped = True
-        case aiohttp.ClientPayloadError():
-            what = f"the answer of {host} was cut short or badly encoded; try again"
-        case aiohttp.ClientResponseError():
-            return ResponseError(
-                f"{path} sent something that is not HTTP; check base_url and any proxy between",
-                endpoint=path,
-            )
-        case RuntimeError() if "closed" in str(error):
-            return ClientClosedError("the session of this client was closed: make a new client")
-        case _:
-            what = f"the call to {host} failed ({type(error).__name__})"
-            retryable = isinstance(error, (aiohttp.ClientConnectionError, OSError))
+_DROPPED = "{host} dropped the connection; try again"
+_TROUBLES: tuple[tuple[tuple[type[Exception], ...], bool, str], ...] = (
+    (
+        (TimeoutError,),
+        True,
+        "{host} gave no complete answer in {seconds:.3g} s; a longer timeout may help",
+    ),
+    (
+        (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
+        False,
+        "the TLS certificate of {host} was not accepted; check base_url, ssl_context and the clock",
+    ),
+    (
+        (aiohttp.ClientSSLError,),
+        False,
+        "no TLS connection to {host}; check that base_url's scheme and port fit",
+    ),
+    (
+        (aiohttp.ClientConnectorDNSError,),
+        True,
+        "the host name {host} could not be resolved; check base_url and the network",
+    ),
+    (
+        (aiohttp.ClientProxyConnectionError,),
+        True,
+        "could not connect to the proxy on the way to {host} ({reason}); check the proxy",
+    ),
+    (
+        (aiohttp.ClientConnectorError,),
+        True,
+        "could not connect to {host} ({reason}); check base_url and the network",
+    ),
+    (
+        (aiohttp.ClientHttpProxyError,),
+        False,
+        "the proxy on the way to {host} refused; check the proxy and its credentials",
+    ),
+    (
+        (aiohttp.ClientPayloadError,),
+        True,
+        "the answer of {host} was cut short or badly encoded; try again",
+    ),
+    ((aiohttp.ClientConnectionError, OSError), True, _DROPPED),
+    ((Exception,), False, "the call to {host} failed ({kind})"),
+)
+"""The first row whose classes fit holds: whether another try may help, and what is said."""
+
+
+def translate(error: Exception, request: ApiRequest, seconds: float, *, answered: bool) -> TcbError:
+    """Turn any fault of the network or of aiohttp into ours, without its text: it holds the URL.
+
+    Args:
+        error: What was raised.
+        request: What was asked.
+        seconds: How long the try had.
+        answered: Whether the answer had begun.
+    """
+    path = request.target.path
+    if isinstance(error, RuntimeError) and "closed" in str(error):
+        error = ConnectionResetError()  # uvloop's word for a connection that has gone
+    by_proxy = isinstance(error, aiohttp.ClientHttpProxyError)
+    if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)) and not by_proxy:
+        return ResponseError(
+            f"{path} sent something that is not HTTP; check base_url and any proxy between",
+            endpoint=path,
+        )
+    retryable, text = next(row[1:] for row in _TROUBLES if isinstance(error, row[0]))
+    what = text.format(
+        host=request.target.url.host,
+        seconds=seconds,
+        reason=blot(getattr(error, "strerror", None) or "no reason given"),
+        kind=type(error).__name__,
+    )
+    dropped = text is _DROPPED and not answered
     return TransportError(f"{path}: {what}", endpoint=path, retryable=retryable, dropped=dropped)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
@@ -19,7 +19,7 @@ from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Secret
 from tcb_async._transport.faults import Reply, read_retry_after, refusal, translate
 from tcb_async._transport.requests import ApiRequest, Target
-from tcb_async._version import __version__
+from tcb_async._transport.session import HEADERS, SessionKeeper
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -34,7 +34,6 @@ from tcb_async.observer import Attempt
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine, Mapping
-    from typing import Any
 
     from tcb_async.limits import Window
     from tcb_async.observer import Observer
@@ -43,14 +42,12 @@ if TYPE_CHECKING:
 __all__ = ["Transport"]
 
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 _log = logging.getLogger("tcb_async")
+_log.addHandler(logging.NullHandler())
 
-_HEADERS = {
-    "Accept-Encoding": "identity",
-    "Content-Type": "application/json",
-    "User-Agent": f"tcb-async/{__version__}",
-}
+_ALONE = HEADERS | {"Connection": "close"}
 _SECRET_KEYS = ("secret", "token", "ticket")
 
 
@@ -72,21 +69,24 @@ class Transport:
     ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False)
-    live: set[asyncio.Task[Any]] = attrs.field(init=False, factory=set, repr=False)
-    _foreign: bool = attrs.field(init=False)
-    _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
+    live: set[asyncio.Task[object]] = attrs.field(
+        init=False, factory=set["asyncio.Task[object]"], repr=False
+    )
+    _keeper: SessionKeeper = attrs.field(init=False, repr=False)
     _whole: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    _pid: int = attrs.field(init=False, factory=os.getpid)
-    _closed: bool = attrs.field(init=False, default=False)
+    _headers: dict[str, str] | None = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._foreign = self._session is not None
-        self._whole = aiohttp.ClientTimeout(self.timeout)
+        self._keeper = SessionKeeper(
+            self.window.ceiling, self.trust_env, self.ssl_context, self._session
+        )
+        self._whole = _within(self.timeout)
+        self._headers = HEADERS if self._keeper.foreign else None
 
     @property
     def closed(self) -> bool:
         """Whether `aclose` was called."""
-        return self._closed
+        return self._keeper.closed
 
     def target(self, path: str, query: Mapping[str, str]) -> Target:
         """Build the URL of an endpoint once, for as many requests as the query stays the same."""
@@ -110,23 +110,27 @@ class Transport:
         Raises:
             TcbError: The last try's error, with the request's facts on it.
         """
-        session = self._usable_session()
+        session = self._keeper.session()
+        dropped = False
 
         async def attempt(number: int, deadline: Deadline) -> Result:
+            nonlocal dropped
             epoch = await self.window.acquire()
             overloaded = False
             try:
                 left = deadline.left()
                 if self.observer is None:
-                    result = decode(await self._send(session, request, left))
+                    result = decode(await self._send(session, request, left, dropped))
                 else:
                     seen = self._as_seen(request, number)
                     with self.observer.attempting(seen):
-                        result = decode(await self._send(session, request, left, seen))
+                        result = decode(await self._send(session, request, left, dropped, seen))
             except TcbError as error:
                 overloaded = isinstance(error, (SystemBusyError, RateLimitError))
+                dropped = isinstance(error, TransportError) and error.dropped
                 error.env, error.offset = request.env, request.offset
                 _log.debug("%s try=%d: %s", request, number, _outcome(error))
+                error.__traceback__ = None  # its frames hold the reply, which may tell the secret
                 raise
             finally:
                 self.window.release(epoch, overloaded=overloaded)
@@ -154,9 +158,10 @@ class Transport:
         Raises:
             TcbError: The endpoint refused, or gave no usable answer.
         """
-        target = self.target(path, query or {})
-        sent = tuple(str(v) for k, v in (body or {}).items() if _is_secret(k))
-        target = attrs.evolve(target, secrets=tuple(map(Secret, target.secrets + sent)))
+        query, body = _sealed(query or {}), body and _sealed(body)
+        target = self.target(path, query)
+        sent = (value for value in (body or {}).values() if isinstance(value, Secret))
+        target = attrs.evolve(target, secrets=(*target.secrets, *sent))
         request = ApiRequest(target, None if body is None else encode_object(body))
 
         def decode(reply: bytes) -> Mapping[str, object]:
@@ -173,45 +178,15 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close the session, unless it was handed in. Closing twice does nothing."""
-        self._closed = True
+        self._keeper.closed = True
         await self._end_live_tasks()
-        session, self._session = self._session, None
-        if session is not None and not self._foreign and self._pid == os.getpid():
-            await session.close()
+        await self._keeper.aclose()
 
     async def _end_live_tasks(self) -> None:
         tasks = self.live - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _usable_session(self) -> aiohttp.ClientSession:
-        if self._closed:
-            raise ClientClosedError("this client was closed: make a new one")
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            if self._loop is not None:
-                raise ClientClosedError(
-                    "this client belongs to another event loop: make one client per loop "
-                    "(one asyncio.run)"
-                )
-            self._loop = loop
-        if self._pid != os.getpid():
-            raise ClientClosedError(
-                "this client was made before a fork: make one client per process, after the fork"
-            )
-        if self._session is None:
-            self._session = self._new_session()
-        return self._session
-
-    def _new_session(self) -> aiohttp.ClientSession:
-        tls = True if self.ssl_context is None else self.ssl_context
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max(100, self.window.ceiling), ssl=tls),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
-            trust_env=self.trust_env,
-        )
 
     def _as_seen(self, request: ApiRequest, number: int) -> Attempt:
         return Attempt(
@@ -229,9 +204,10 @@ class Transport:
         session: aiohttp.ClientSession,
         request: ApiRequest,
         left: float,
+        alone: bool,
         seen: Attempt | None = None,
     ) -> bytes:
-        reply = await self._exchange(session, request, left)
+        reply = await self._exchange(session, request, left, alone)
         if seen is not None:
             seen.status = getattr(reply, "status", None)
         if isinstance(reply, TcbError):
@@ -241,39 +217,41 @@ class Transport:
         return reply.body
 
     async def _exchange(
-        self, session: aiohttp.ClientSession, request: ApiRequest, left: float
+        self, session: aiohttp.ClientSession, request: ApiRequest, left: float, alone: bool
     ) -> Reply | TcbError:
-        """Return the failure, so that no frame which holds a URL is in its traceback."""
+        """Return the failure, so that no frame which holds a URL is in its traceback.
+
+        Asked to go `alone`, the request has a connection to itself, and a new one: a pool knows
+        its connections by `server_hostname` too, and none that goes alone is put back.
+        """
         seconds = min(self.timeout, left)
         if seconds <= 0:
             return TransportError("no time was left for a try", endpoint=request.target.path)
+        response = None
         try:
             response = await session.request(
                 request.method,
                 request.target.url,
                 data=request.body,
-                headers=_HEADERS if self._foreign else None,
-                timeout=self._whole if left >= self.timeout else aiohttp.ClientTimeout(seconds),
+                headers=_ALONE if alone else self._headers,
+                timeout=self._whole if left >= self.timeout else _within(seconds),
                 allow_redirects=False,
                 raise_for_status=False,
+                server_hostname=request.target.url.raw_host if alone else None,
             )
-            try:
-                body = await self._read(response)
-            finally:
-                response.close()
+            return await self._read(response, request)
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
-            return translate(error, request, seconds)
-        if body is None:
-            return ResponseError(
-                f"{request.target.path} sent more than max_reply_bytes ({self.max_reply_bytes})",
-                endpoint=request.target.path,
-                status=response.status,
-            )
-        retry_after = read_retry_after(response.headers.get("Retry-After"))
-        return Reply(response.status, retry_after, body)
+            if session.closed:
+                return ClientClosedError("the session of this client was closed: make a new client")
+            return translate(error, request, seconds, answered=response is not None)
+        finally:
+            if response is not None:
+                response.close()
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
-        """Read a body, counted after decompression; None if it is larger than allowed."""
+    async def _read(
+        self, response: aiohttp.ClientResponse, request: ApiRequest
+    ) -> Reply | ResponseError:
+        """Read a reply whose body, counted after decompression, is not larger than allowed."""
         content = response.content
         chunks: list[bytes] = []
         left = self.max_reply_bytes
@@ -281,13 +259,32 @@ class Transport:
             chunk = await content.readany()
             left -= len(chunk)
             if left < 0:
-                return None
+                path = request.target.path
+                return ResponseError(
+                    f"{path} sent more than max_reply_bytes ({self.max_reply_bytes})",
+                    endpoint=path,
+                    status=response.status,
+                )
             chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return Reply(response.status, read_retry_after(response.headers.get("Retry-After")), body)
+
+
+def _within(seconds: float) -> aiohttp.ClientTimeout:
+    """Exactly: aiohttp rounds what is over 5 s up to a whole second, which may cross a deadline."""
+    return aiohttp.ClientTimeout(seconds, ceil_threshold=math.inf)
 
 
 def _is_secret(key: str) -> bool:
     return any(word in key for word in _SECRET_KEYS)
+
+
+def _sealed(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:
+    """Wrap what is secret, so that no frame shows it."""
+    return {
+        key: Secret(value) if isinstance(value, str) and _is_secret(key) else value
+        for key, value in fields.items()
+    }
 
 
 def _outcome(error: TcbError) -> str:

@@ -1,0 +1,117 @@
+"""The session that a client's calls go through.
+
+Rule: made late and bound to one process and one event loop; one that was handed in is used as it
+is, and its owner closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import aiohttp
+import attrs
+
+from tcb_async._version import __version__
+from tcb_async.exceptions import ClientClosedError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from aiohttp.connector import Connection
+
+__all__ = ["HEADERS", "SessionKeeper"]
+
+HEADERS = {
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+    "User-Agent": f"tcb-async/{__version__}",
+}
+
+
+class _AskedForResponse(aiohttp.ClientResponse):
+    """One that nobody sent before the question was asked.
+
+    aiohttp keeps what a server sends unasked by an idle connection, and takes it for the answer to
+    the next request there [aiohttp #13656].
+    """
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        if protocol is not None and protocol.should_close:
+            raise aiohttp.ServerDisconnectedError
+        return await super().start(connection)
+
+
+@attrs.define(eq=False)
+class SessionKeeper:
+    """Holds a session, or makes one for the first call.
+
+    Args:
+        limit: How many connections there may be at once, at least.
+        trust_env: Whether to use the proxy that the environment names, and ``.netrc``.
+        ssl_context: The caller's own TLS context; None for one that verifies as usual.
+        session: The caller's own session; None to make one.
+    """
+
+    limit: int
+    trust_env: bool
+    ssl_context: ssl.SSLContext | None
+    _session: aiohttp.ClientSession | None = attrs.field(repr=False)
+    foreign: bool = attrs.field(init=False)
+    closed: bool = attrs.field(init=False, default=False)
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
+    _pid: int = attrs.field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self.foreign = self._session is not None
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return the session.
+
+        Raises:
+            ClientClosedError: It was closed, or cannot be used in this process or on this loop.
+        """
+        if self.closed:
+            raise ClientClosedError("this client was closed: make a new one")
+        if self._pid != os.getpid():
+            self._bind()
+        elif self._loop is not asyncio.get_running_loop():
+            raise ClientClosedError(f"this client {_OTHER_LOOP}")
+        if self._session is None:
+            self._session = self._new_session()
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close the session if it is this one's to close. Closing twice does nothing.
+
+        After a fork it is left alone: it is the parent's, and so are its connections.
+        """
+        self.closed = True
+        session = self._session
+        if session is not None and not self.foreign and self._pid == os.getpid():
+            await session.close()
+
+    def _bind(self) -> None:
+        if self._loop is not None:
+            raise ClientClosedError(
+                "this client was used before a fork: make one client per process, after the fork"
+            )
+        loop = asyncio.get_running_loop()
+        if getattr(self._session, "_loop", loop) is not loop:
+            raise ClientClosedError(f"the session that was handed in {_OTHER_LOOP}")
+        self._loop, self._pid = loop, os.getpid()
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        tls = True if self.ssl_context is None else self.ssl_context
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=max(100, self.limit), ssl=tls),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=HEADERS,
+            response_class=_AskedForResponse,
+            trust_env=self.trust_env,
+        )
+
+
+_OTHER_LOOP = "belongs to another event loop: make one client per loop (one asyncio.run)"
