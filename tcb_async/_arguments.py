@@ -9,6 +9,7 @@ import ipaddress
 import math
 from urllib.parse import urlsplit
 
+from tcb_async._redact import blot
 from tcb_async.exceptions import ConfigurationError
 
 __all__ = ["checked_base_url", "checked_count", "checked_env", "checked_seconds"]
@@ -28,9 +29,7 @@ def checked_env(env: object) -> str:
 def checked_count(name: str, value: object, *, least: int) -> int:
     """Return a whole number if it is not below `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(
-            f"{name}={_shown(value)}: must be a whole number, {least} or more"
-        )
+        raise ConfigurationError(f"{name}={_shown(value)}: must be a whole number, {least} or more")
     return value
 
 
@@ -51,9 +50,15 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> str:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        host = None
-    if host is None or parts.scheme not in {"http", "https"} or not base_url.isprintable():
-        raise ConfigurationError(f"base_url={_shown(base_url)}: must be an http(s) URL, {right}")
+        parts = host = None
+    if (
+        parts is None
+        or host is None
+        or parts.scheme not in {"http", "https"}
+        or not base_url.isprintable()
+    ):
+        shown = _shown(blot(base_url))  # a token may have been put in its place
+        raise ConfigurationError(f"base_url={shown}: must be an http(s) URL, {right}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
             f"base_url of {host}: must hold no user, password, query or fragment, {right}"

@@ -9,16 +9,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tcb_async._codec import encode_list_request
-from tcb_async._redact import Secret
 from tcb_async._transport import ApiRequest
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, TokenError
+from tcb_async.tokens.arguments import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timezone
 
     from tcb_async._codec import ListEndpoint
+    from tcb_async._redact import Secret
     from tcb_async._transport import Target, Transport
     from tcb_async.exceptions import TcbError
     from tcb_async.models import FunctionPage
@@ -88,12 +89,15 @@ class Caller:
         return await send(target)
 
     async def _authorise(self, path: str) -> tuple[Secret, Target]:
-        """The current token, and the URL that carries it, built once per token."""
+        """The current token, and the URL that carries it, checked and built once per token."""
         if self.closed:
             raise ClientClosedError("this client was closed: make a new one")
         token = await self.provider.get_token(self.transport)
         held = self._target
         if held is None or held[0] != token or held[1].path != path:
-            secret = Secret(token)
+            secret, error = seal("the token that the provider returned", token)
+            del token
+            if error is not None:
+                raise error
             held = self._target = secret, self.transport.target(path, {"access_token": secret})
         return held

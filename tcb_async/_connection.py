@@ -5,10 +5,11 @@ Rule: everything that is settled before the first call is checked here; nothing 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tcb_async._arguments import checked_base_url, checked_count, checked_seconds
 from tcb_async._caller import Caller
+from tcb_async._redact import Secret
 from tcb_async._transport import Transport
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.limits import Window
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 _DEFAULT_RETRY = RetryPolicy()
+Token = TypeVar("Token")
 
 
 class Connection:
@@ -54,6 +56,7 @@ class Connection:
         time_zone: timezone = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
     ) -> None:
+        token = _sealed(token)
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
                 "session=…: trust_env and ssl_context are settings of the session that you made: "
@@ -86,6 +89,7 @@ class Connection:
         Raises:
             ConfigurationError: The token is unusable.
         """
+        token = _sealed(token)
         copy = object.__new__(type(self))
         copy._caller = Caller(as_provider(token), self._transport, self._caller.zone)
         copy._caller.closed = self._caller.closed
@@ -125,3 +129,8 @@ class Connection:
         self._caller.closed = True
         if self._owns_transport:
             await self._transport.aclose()
+
+
+def _sealed(token: Token) -> Token | Secret:
+    """Wrap a token, so that no frame of this package shows it, should another argument be bad."""
+    return Secret(token) if isinstance(token, str) else token

@@ -68,7 +68,7 @@ class Transport:
     trust_env: bool = False
     ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None
-    _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False)
+    _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )
