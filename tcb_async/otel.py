@@ -1,0 +1,254 @@
+"""For people who watch with OpenTelemetry: spans of walks and tries, and metrics.
+
+Rule: names are those of the semantic conventions where they have one, and nothing is reported that
+has seen a query, a header or a body.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from time import perf_counter
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import attrs
+from opentelemetry import context, metrics, trace
+from opentelemetry.context import (
+    # Private, and yet the key that all instrumentations of HTTP libraries look for.
+    _SUPPRESS_HTTP_INSTRUMENTATION_KEY as _NO_OTHER_HTTP_SPANS,  # pyright: ignore[reportPrivateUsage]
+)
+
+from tcb_async._version import __version__
+from tcb_async.exceptions import ApiError, TcbError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from contextvars import Token
+    from types import TracebackType
+
+    from opentelemetry.util.types import AttributeValue
+
+    from tcb_async.observer import Attempt
+    from tcb_async.pagination.page import WalkStats
+
+    Attributes = dict[str, AttributeValue]
+
+__all__ = ["Telemetry"]
+
+_SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+_REPAIRS = ("shifted_pages", "reanchors", "second_passes", "head_checks")
+_FIRST_ERROR_STATUS = 400
+
+
+class Telemetry:
+    """Reports what a client does to OpenTelemetry: ``TcbClient(token, observer=Telemetry())``.
+
+    ================================  ==========================================================
+    span                              one for each
+    ================================  ==========================================================
+    ``tcb.walk``                      walk, from its first request on: ``tcb.env``, and at its end
+                                      ``tcb.walk.requests``, ``.retries`` and ``.repairs``
+    ``POST /tcb/listfunctions``, …    try of a request, with the attributes of HTTP client spans,
+                                      ``tcb.env``, ``tcb.offset``, ``tcb.errcode``, ``tcb.rid``
+    ================================  ==========================================================
+
+    ================================  ==========================================================
+    metric                            what it measures
+    ================================  ==========================================================
+    ``http.client.request.duration``  seconds of each try; counts the requests
+    ``http.client.active_requests``   requests in flight
+    ``tcb.client.window``             requests that the client allows itself at once
+    ``tcb.client.retries``            tries of requests beyond the first
+    ``tcb.walk.duration``             seconds of each walk, the consumer's own time included
+    ``tcb.walk.repairs``              repairs of drift, by ``tcb.walk.repair``
+    ================================  ==========================================================
+
+    An errcode is an error, although it comes with HTTP 200: ``error.type`` names the exception.
+
+    Within a try, instrumentations of HTTP libraries are told to be silent: that of aiohttp would
+    report the request once more, with the token in its URL.
+
+    Args:
+        tracer_provider: Where spans go; None for the global one.
+        meter_provider: Where metrics go; None for the global one.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+    ) -> None:
+        self._tracer = trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA)
+        self._meters = _Meters.of(
+            metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA)
+        )
+
+    def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
+        """Report one try, as a child of the current span."""
+        return _Try(self._tracer, self._meters, attempt)
+
+    def walk_started(self, env: str) -> _Walk:
+        """Report one walk, as a child of the span that is current where it is consumed."""
+        return _Walk(self._tracer.start_span("tcb.walk", attributes={"tcb.env": env}), self._meters)
+
+
+@attrs.frozen
+class _Meters:
+    duration: metrics.Histogram
+    active: metrics.UpDownCounter
+    window: metrics._Gauge
+    retries: metrics.Counter
+    walks: metrics.Histogram
+    repairs: metrics.Counter
+
+    @classmethod
+    def of(cls, meter: metrics.Meter) -> _Meters:
+        return cls(
+            duration=meter.create_histogram(
+                "http.client.request.duration",
+                "s",
+                "Duration of HTTP client requests.",
+                explicit_bucket_boundaries_advisory=_BUCKETS,
+            ),
+            active=meter.create_up_down_counter(
+                "http.client.active_requests", "{request}", "Number of active HTTP requests."
+            ),
+            window=meter.create_gauge(
+                "tcb.client.window", "{request}", "Requests that the client allows itself at once."
+            ),
+            retries=meter.create_counter(
+                "tcb.client.retries", "{retry}", "Tries of requests beyond the first."
+            ),
+            walks=meter.create_histogram(
+                "tcb.walk.duration", "s", "Duration of walks, the consumer's own time included."
+            ),
+            repairs=meter.create_counter(
+                "tcb.walk.repairs", "{repair}", "Repairs of walks whose list changed under them."
+            ),
+        )
+
+
+@lru_cache
+def _server(base_url: str) -> Attributes:
+    parts = urlsplit(base_url)
+    default = 443 if parts.scheme == "https" else 80
+    return {"server.address": parts.hostname or "", "server.port": parts.port or default}
+
+
+def _error_type(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
+class _Try:
+    """One HTTP client span, current while the try is under way, and its measurements."""
+
+    __slots__ = ("_attempt", "_common", "_meters", "_server", "_span", "_started", "_token")
+
+    _started: float
+    _token: Token[context.Context]
+
+    def __init__(self, tracer: trace.Tracer, meters: _Meters, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._meters = meters
+        self._server = _server(attempt.base_url)
+        self._common: Attributes = {
+            "http.request.method": attempt.method,
+            "url.template": attempt.path,
+            **self._server,
+        }
+        self._span = tracer.start_span(
+            f"{attempt.method} {attempt.path}",
+            kind=trace.SpanKind.CLIENT,
+            attributes=self._common | _facts(attempt),
+        )
+
+    def __enter__(self) -> None:
+        meters, attempt = self._meters, self._attempt
+        current = trace.set_span_in_context(self._span)
+        self._token = context.attach(context.set_value(_NO_OTHER_HTTP_SPANS, True, current))  # noqa: FBT003 - the API's
+        meters.active.add(1, self._common)
+        meters.window.set(attempt.window, self._server)
+        if attempt.number > 1:
+            meters.retries.add(1, self._common)
+        self._started = perf_counter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        seconds = perf_counter() - self._started
+        context.detach(self._token)
+        outcome = self._outcome(error)
+        self._meters.active.add(-1, self._common)
+        self._meters.duration.record(seconds, self._common | outcome)
+        self._span.set_attributes(outcome)
+        if isinstance(error, ApiError) and error.errcode:
+            self._span.set_attribute("tcb.errcode", error.errcode)
+            if error.rid is not None:
+                self._span.set_attribute("tcb.rid", error.rid)
+        self._span.end()
+
+    def _outcome(self, error: BaseException | None) -> Attributes:
+        status = self._attempt.status
+        outcome: Attributes = {} if status is None else {"http.response.status_code": status}
+        if error is not None:
+            said_by_status = status is not None and status >= _FIRST_ERROR_STATUS
+            outcome["error.type"] = str(status) if said_by_status else _error_type(error)
+            told = None if said_by_status else _description(error)
+            self._span.set_status(trace.StatusCode.ERROR, told)
+        return outcome
+
+
+def _facts(attempt: Attempt) -> Attributes:
+    facts: Attributes = {"url.full": attempt.base_url + attempt.path}
+    if attempt.number > 1:
+        facts["http.request.resend_count"] = attempt.number - 1
+    if attempt.env is not None:
+        facts["tcb.env"] = attempt.env
+    if attempt.offset is not None:
+        facts["tcb.offset"] = attempt.offset
+    return facts
+
+
+def _description(error: BaseException) -> str | None:
+    """The text of our own errors, which hold no secret; not that of anybody else's."""
+    return error.message if isinstance(error, TcbError) else None
+
+
+class _Walk:
+    """The span of one walk: never the current one of its consumer, only of its fetches."""
+
+    __slots__ = ("_meters", "_span", "_started")
+
+    def __init__(self, span: trace.Span, meters: _Meters) -> None:
+        self._span = span
+        self._meters = meters
+        self._started = perf_counter()
+
+    def fetching(self) -> AbstractContextManager[object]:
+        """Make the tries of a page children of the walk."""
+        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
+
+    def ended(self, stats: WalkStats, error: BaseException | None) -> None:
+        """Report the end."""
+        outcome: Attributes = {}
+        if error is not None:
+            outcome["error.type"] = _error_type(error)
+            self._span.set_status(trace.StatusCode.ERROR, _description(error))
+        self._meters.walks.record(perf_counter() - self._started, outcome)
+        for kind in _REPAIRS:
+            if times := getattr(stats, kind):
+                self._meters.repairs.add(times, {"tcb.walk.repair": kind})
+        self._span.set_attributes(
+            {
+                "tcb.walk.requests": stats.requests,
+                "tcb.walk.retries": stats.retries,
+                "tcb.walk.repairs": stats.repairs,
+                **outcome,
+            }
+        )
+        self._span.end()

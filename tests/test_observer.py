@@ -1,0 +1,153 @@
+"""What whoever watches a client is told, with an observer that a user might write."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from leaks import no_leaks
+
+from tcb_async import RetryPolicy, TcbClient, TcbError
+from tcb_async.emulator import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tcb_async.emulator import Emulator
+    from tcb_async.observer import Attempt
+    from tcb_async.pagination.page import WalkStats
+
+ENV = "test-777bb9"
+
+
+@attrs.define
+class Diary:
+    """Writes down what it is told."""
+
+    attempts: list[Attempt] = attrs.field(factory=list)
+    walks: list[Walk] = attrs.field(factory=list)
+    raised: list[str] = attrs.field(factory=list)
+
+    @contextmanager
+    def attempting(self, attempt: Attempt) -> Iterator[None]:
+        assert attempt.status is None
+        self.attempts.append(attempt)
+        try:
+            yield
+        except BaseException as error:
+            self.raised.append(type(error).__name__)
+            raise
+
+    def walk_started(self, env: str) -> Walk:
+        self.walks.append(Walk(env))
+        return self.walks[-1]
+
+
+@attrs.define
+class Walk:
+    """One of a diary's walks."""
+
+    env: str
+    pages: int = 0
+    ends: list[tuple[WalkStats, BaseException | None]] = attrs.field(factory=list)
+
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        self.pages += 1
+        yield
+
+    def ended(self, stats: WalkStats, error: BaseException | None) -> None:
+        self.ends.append((stats, error))
+
+
+def watched(emulator: Emulator, diary: Diary) -> TcbClient:
+    return TcbClient(
+        emulator.token, base_url=emulator.url, retry=RetryPolicy(base=0.0), observer=diary
+    )
+
+
+async def test_each_try_is_told_with_all_that_is_no_secret(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.script([Fault.status(503)])
+    diary = Diary()
+    async with watched(emulator, diary) as client:
+        await client.list_functions(ENV, offset=1)
+
+    told = [attrs.astuple(attempt) for attempt in diary.attempts]
+    assert told == [
+        ("POST", emulator.url, "/tcb/listfunctions", 1, 8, ENV, 1, 503),
+        ("POST", emulator.url, "/tcb/listfunctions", 2, 8, ENV, 1, 200),
+    ]
+    assert diary.raised == ["TransportError"]
+    assert emulator.token not in repr(diary)
+
+
+async def test_a_walk_is_told_once_with_its_pages_and_its_stats(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=57)
+    diary = Diary()
+    async with watched(emulator, diary) as client, client.functions(ENV) as pager:
+        await pager.collect()
+
+    (walk,) = diary.walks
+    assert (walk.env, walk.pages) == (ENV, 3)
+    assert walk.ends == [(pager.stats, None)]
+
+
+async def test_a_light_copy_is_watched_too(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=57)
+    diary = Diary()
+    async with watched(emulator, diary) as client:
+        copy = client.with_token(emulator.issue_token())
+        assert [page.offset async for page in copy.iter_pages(ENV)]
+
+    assert len(diary.walks) == 1
+
+
+async def test_the_error_that_the_consumer_gets_is_the_one_that_is_told(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=57)
+    emulator.fail_next(48001)
+    diary = Diary()
+    async with watched(emulator, diary) as client:
+        with pytest.raises(TcbError) as caught:
+            await client.functions(ENV).collect()
+
+    ((_, error),) = diary.walks[0].ends
+    assert error is caught.value
+
+
+async def test_leaving_early_ends_a_walk_without_an_error(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=500)
+    diary = Diary()
+    async with no_leaks(), watched(emulator, diary) as client:
+        try:
+            async with client.functions(ENV) as pager:
+                await anext(aiter(pager))
+                raise LookupError  # noqa: TRY301 - as a consumer might
+        except LookupError:
+            pass
+
+    ((_, error),) = diary.walks[0].ends
+    assert error is None
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_walk_that_is_cancelled_at_any_moment_is_told_to_end_as_often_as_to_start(
+    emulator: Emulator, turns: int
+) -> None:
+    emulator.deploy(ENV, count=57)
+    diary = Diary()
+    async with no_leaks(), watched(emulator, diary) as client:
+        task = asyncio.create_task(client.functions(ENV).collect())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert [error for walk in diary.walks for _, error in walk.ends] == [None] * len(diary.walks)
+    assert len(diary.walks) == (turns > 0)

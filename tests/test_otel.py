@@ -1,0 +1,494 @@
+"""What somebody sees who watches a client with OpenTelemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import attrs
+import pytest
+from asking import CLASSIC, STABLE
+from asking import LIST as LIST_PATH
+from opentelemetry import context
+from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv._incubating.attributes import url_attributes
+from opentelemetry.semconv._incubating.metrics import http_metrics
+from opentelemetry.semconv.attributes import (
+    error_attributes,
+    http_attributes,
+    server_attributes,
+)
+from opentelemetry.trace import SpanKind, StatusCode, get_current_span
+
+from tcb_async import RetryPolicy, TcbClient, TcbError, TransportError
+from tcb_async.emulator import FAULTS, Emulator, Fault
+from tcb_async.otel import Telemetry
+from tcb_async.tokens import ClassicToken, StableToken
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import Tracer
+
+    from tcb_async.emulator import RecordedRequest
+    from tcb_async.emulator.faults import Exchange
+
+ENV = "test-777bb9"
+LIST = "POST /tcb/listfunctions"
+AT_ONCE = RetryPolicy(base=0.0)
+
+
+@attrs.define
+class Watched:
+    """What was reported."""
+
+    exporter: InMemorySpanExporter = attrs.field(factory=InMemorySpanExporter)
+    reader: InMemoryMetricReader = attrs.field(factory=InMemoryMetricReader)
+    tracer: Tracer = attrs.field(init=False)
+    observer: Telemetry = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        tracers = TracerProvider(shutdown_on_exit=False)
+        tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        meters = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.tracer = tracers.get_tracer("test")
+        self.observer = Telemetry(tracer_provider=tracers, meter_provider=meters)
+
+    def client(self, emulator: Emulator, **settings: Any) -> TcbClient:
+        settings = {"token": emulator.token, "retry": AT_ONCE, **settings}
+        return TcbClient(base_url=emulator.url, observer=self.observer, **settings)
+
+    def spans(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self.exporter.get_finished_spans() if span.name == name]
+
+    def span(self, name: str) -> ReadableSpan:
+        (span,) = self.spans(name)
+        return span
+
+    def points(self, metric: str) -> list[Any]:
+        data = self.reader.get_metrics_data()
+        return [
+            point
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for measured in scope.metrics
+            if measured.name == metric
+            for point in measured.data.data_points
+        ]
+
+    def total(self, metric: str, **having: object) -> float:
+        return sum(
+            point.value
+            for point in self.points(metric)
+            if having.items()
+            <= {k.rsplit(".", 1)[-1]: v for k, v in point.attributes.items()}.items()
+        )
+
+    def everything(self) -> str:
+        spans = "".join(span.to_json() for span in self.exporter.get_finished_spans())
+        data = self.reader.get_metrics_data()
+        return spans + (data.to_json() if data else "")
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+def is_child(child: ReadableSpan, parent: ReadableSpan) -> bool:
+    return child.parent is not None and child.parent.span_id == parent.context.span_id
+
+
+async def test_a_try_is_an_http_client_span(emulator: Emulator, watched: Watched) -> None:
+    emulator.deploy(ENV, count=3)
+    async with watched.client(emulator) as client:
+        await client.list_functions(ENV, offset=1)
+
+    span = watched.span(LIST)
+    assert span.kind is SpanKind.CLIENT
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.attributes == {
+        http_attributes.HTTP_REQUEST_METHOD: "POST",
+        http_attributes.HTTP_RESPONSE_STATUS_CODE: 200,
+        server_attributes.SERVER_ADDRESS: "127.0.0.1",
+        server_attributes.SERVER_PORT: int(emulator.url.rsplit(":", 1)[1]),
+        url_attributes.URL_FULL: f"{emulator.url}/tcb/listfunctions",
+        url_attributes.URL_TEMPLATE: "/tcb/listfunctions",
+        "tcb.env": ENV,
+        "tcb.offset": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("base_url", "port"), [("https://api.weixin.qq.com", 443), ("http://localhost", 80)]
+)
+async def test_the_port_is_told_even_where_the_url_leaves_it_out(
+    watched: Watched, base_url: str, port: int
+) -> None:
+    async def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError
+
+    async with aiohttp.ClientSession() as session:
+        session.request = unreachable  # type: ignore[method-assign, assignment]
+        client = TcbClient(
+            "token",
+            base_url=base_url,
+            session=session,
+            retry=RetryPolicy.none(),
+            observer=watched.observer,
+        )
+        with pytest.raises(TransportError):
+            await client.count_functions(ENV)
+
+    attributes = watched.span(LIST).attributes or {}
+    assert attributes[server_attributes.SERVER_PORT] == port
+
+
+async def test_an_errcode_is_an_error_with_its_code_and_rid(
+    emulator: Emulator, watched: Watched
+) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.fail_next(48001)
+    async with watched.client(emulator) as client:
+        with pytest.raises(TcbError) as caught:
+            await client.list_functions(ENV)
+
+    span = watched.span(LIST)
+    assert span.attributes is not None
+    assert span.attributes[http_attributes.HTTP_RESPONSE_STATUS_CODE] == 200
+    expected = "tcb_async.exceptions.PermissionDeniedError"
+    assert span.attributes[error_attributes.ERROR_TYPE] == expected
+    assert span.attributes["tcb.errcode"] == 48001
+    assert span.attributes["tcb.rid"] == caught.value.rid  # type: ignore[attr-defined]
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description == caught.value.message
+
+
+async def test_an_errcode_without_a_rid_has_none_to_tell(
+    emulator: Emulator, watched: Watched
+) -> None:
+    emulator.script([Fault.body(b'{"errcode":48001,"errmsg":"api unauthorized"}')])
+    async with watched.client(emulator) as client:
+        with pytest.raises(TcbError):
+            await client.list_functions(ENV)
+
+    attributes = watched.span(LIST).attributes or {}
+    assert attributes["tcb.errcode"] == 48001
+    assert "tcb.rid" not in attributes
+
+
+@pytest.mark.parametrize("fault", [Fault.status(503), Fault.status(429)])
+async def test_a_status_of_http_says_for_itself_what_went_wrong(
+    emulator: Emulator, watched: Watched, fault: Fault
+) -> None:
+    emulator.script([fault])
+    async with watched.client(emulator, retry=RetryPolicy.none()) as client:
+        with pytest.raises(TcbError):
+            await client.list_functions(ENV)
+
+    span = watched.span(LIST)
+    status = int(fault.name.split()[1])
+    assert span.attributes is not None
+    assert span.attributes[http_attributes.HTTP_RESPONSE_STATUS_CODE] == status
+    assert span.attributes[error_attributes.ERROR_TYPE] == str(status)
+    assert "tcb.errcode" not in span.attributes
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description is None
+
+
+async def test_without_an_answer_there_is_no_status(emulator: Emulator, watched: Watched) -> None:
+    emulator.script([Fault.reset()])
+    async with watched.client(emulator, retry=RetryPolicy.none()) as client:
+        with pytest.raises(TransportError) as caught:
+            await client.list_functions(ENV)
+
+    span = watched.span(LIST)
+    assert span.attributes is not None
+    assert http_attributes.HTTP_RESPONSE_STATUS_CODE not in span.attributes
+    expected = "tcb_async.exceptions.TransportError"
+    assert span.attributes[error_attributes.ERROR_TYPE] == expected
+    assert span.status.description == caught.value.message
+
+
+async def test_every_try_is_a_span_and_those_beyond_the_first_are_counted(
+    emulator: Emulator, watched: Watched
+) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.fail_next(-1, times=2)
+    async with watched.client(emulator) as client:
+        await client.list_functions(ENV)
+
+    resends = [
+        (span.attributes or {}).get("http.request.resend_count") for span in watched.spans(LIST)
+    ]
+    assert resends == [None, 1, 2]
+    assert http_attributes.HTTP_REQUEST_RESEND_COUNT == "http.request.resend_count"
+    assert watched.total("tcb.client.retries") == 2
+
+
+async def test_a_walk_is_a_span_of_its_consumer_and_its_tries_are_its_children(
+    emulator: Emulator, watched: Watched
+) -> None:
+    emulator.deploy(ENV, count=57)
+    with watched.tracer.start_as_current_span("nightly") as nightly:
+        async with watched.client(emulator) as client:
+            async for _ in client.iter_functions(ENV):
+                assert get_current_span() is nightly
+
+    walk = watched.span("tcb.walk")
+    assert is_child(walk, watched.span("nightly"))
+    assert len(watched.spans(LIST)) == 3
+    assert all(is_child(span, walk) for span in watched.spans(LIST))
+    assert walk.attributes == {
+        "tcb.env": ENV,
+        "tcb.walk.requests": 3,
+        "tcb.walk.retries": 0,
+        "tcb.walk.repairs": 0,
+    }
+    assert walk.status.status_code is StatusCode.UNSET
+
+
+async def test_walks_at_once_keep_their_tries_apart(emulator: Emulator, watched: Watched) -> None:
+    emulator.deploy("one", count=57)
+    emulator.deploy("two", count=57)
+
+    async def walk(env: str) -> None:
+        async with client.functions(env) as pager:
+            await pager.collect()
+
+    async with watched.client(emulator, concurrency=2) as client:
+        await asyncio.gather(walk("one"), walk("two"))
+
+    walks = {(span.attributes or {})["tcb.env"]: span for span in watched.spans("tcb.walk")}
+    tries = watched.spans(LIST)
+    assert len(tries) == 6
+    assert all(is_child(span, walks[(span.attributes or {})["tcb.env"]]) for span in tries)
+
+
+async def test_a_single_page_is_a_child_of_the_callers_span(
+    emulator: Emulator, watched: Watched
+) -> None:
+    emulator.deploy(ENV, count=3)
+    async with watched.client(emulator) as client:
+        with watched.tracer.start_as_current_span("mine"):
+            await client.list_functions(ENV)
+
+    assert is_child(watched.span(LIST), watched.span("mine"))
+    assert watched.spans("tcb.walk") == []
+
+
+async def test_a_walk_that_fails_says_with_what(emulator: Emulator, watched: Watched) -> None:
+    emulator.deploy(ENV, count=57)
+    emulator.fail_next(48001)
+    async with watched.client(emulator) as client:
+        with pytest.raises(TcbError) as caught:
+            await client.functions(ENV).collect()
+
+    walk = watched.span("tcb.walk")
+    expected = "tcb_async.exceptions.PermissionDeniedError"
+    assert walk.status.status_code is StatusCode.ERROR
+    assert walk.status.description == caught.value.message
+    assert (walk.attributes or {})[error_attributes.ERROR_TYPE] == expected
+    (point,) = watched.points("tcb.walk.duration")
+    assert point.attributes == {error_attributes.ERROR_TYPE: expected}
+
+
+async def test_an_error_that_is_not_ours_is_named_and_not_quoted(
+    emulator: Emulator, watched: Watched
+) -> None:
+    async def token() -> str:
+        raise KeyError("s3cr3t")
+
+    async with watched.client(emulator, token=token) as client:
+        with pytest.raises(KeyError):
+            await client.functions(ENV).collect()
+
+    walk = watched.span("tcb.walk")
+    assert (walk.attributes or {})[error_attributes.ERROR_TYPE] == "builtins.KeyError"
+    assert walk.status.description is None
+    assert "s3cr3t" not in watched.everything()
+
+
+async def test_a_walk_that_is_left_early_ends_without_an_error(
+    emulator: Emulator, watched: Watched
+) -> None:
+    emulator.deploy(ENV, count=500)
+    async with watched.client(emulator) as client:
+        async with aclosing(client.iter_functions(ENV)) as functions:
+            await anext(functions)
+        walk = watched.span("tcb.walk")
+
+    assert walk.status.status_code is StatusCode.UNSET
+    assert watched.total("http.client.active_requests") == 0
+
+
+async def test_a_try_that_is_cancelled_is_an_error_of_its_own(
+    emulator: Emulator, watched: Watched
+) -> None:
+    emulator.script([Fault.hang()])
+    async with watched.client(emulator) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await client.functions(ENV).collect()
+
+    span = watched.span(LIST)
+    expected = "asyncio.exceptions.CancelledError"
+    assert (span.attributes or {})[error_attributes.ERROR_TYPE] == expected
+    assert span.status.status_code is StatusCode.ERROR
+    assert watched.span("tcb.walk").status.status_code is StatusCode.UNSET
+    assert watched.total("http.client.active_requests") == 0
+
+
+async def test_a_pager_that_is_never_iterated_is_no_walk(
+    emulator: Emulator, watched: Watched
+) -> None:
+    async with watched.client(emulator) as client, client.functions(ENV, max_items=0) as pager:
+        assert await pager.collect() == []
+
+    assert watched.exporter.get_finished_spans() == ()
+
+
+async def test_repairs_of_drift_are_counted_by_kind(emulator: Emulator, watched: Watched) -> None:
+    emulator.deploy(ENV, count=100)
+
+    @emulator.on_request
+    def insert_before(asked: RecordedRequest) -> None:
+        if len(emulator.requests) == 2:
+            emulator.deploy(ENV, "new", index=0)
+
+    async with (
+        watched.client(emulator) as client,
+        client.functions(ENV, concurrency=1) as pager,
+    ):
+        assert len(await pager.collect()) >= 100
+
+    assert pager.stats.repairs > 0
+    assert watched.total("tcb.walk.repairs") == pager.stats.repairs
+    assert watched.total("tcb.walk.repairs", repair="shifted_pages") == pager.stats.shifted_pages
+    assert (watched.span("tcb.walk").attributes or {})["tcb.walk.repairs"] == pager.stats.repairs
+
+
+async def test_requests_and_their_seconds_are_measured(
+    emulator: Emulator, watched: Watched
+) -> None:
+    emulator.deploy(ENV, count=57)
+    emulator.latency = 0.02
+    emulator.script([Fault.status(500)])
+    async with watched.client(emulator, concurrency=4) as client:
+        await client.functions(ENV).collect()
+
+    assert http_metrics.HTTP_CLIENT_REQUEST_DURATION == "http.client.request.duration"
+    assert http_metrics.HTTP_CLIENT_ACTIVE_REQUESTS == "http.client.active_requests"
+    failed, right = sorted(watched.points("http.client.request.duration"), key=lambda p: p.count)
+    assert (failed.count, right.count) == (1, 3)
+    assert right.sum >= 3 * 0.02
+    assert right.explicit_bounds[0] == 0.005
+    assert failed.attributes == {
+        **right.attributes,
+        http_attributes.HTTP_RESPONSE_STATUS_CODE: 500,
+        error_attributes.ERROR_TYPE: "500",
+    }
+    assert watched.total("http.client.active_requests") == 0
+    (walk,) = watched.points("tcb.walk.duration")
+    assert walk.count == 1
+    assert walk.sum >= 0.04
+
+
+async def test_the_window_is_seen_to_shrink(emulator: Emulator, watched: Watched) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.fail_next(-1)
+    async with watched.client(emulator, concurrency=8) as client:
+        await client.list_functions(ENV)
+
+    assert watched.total("tcb.client.window") == 4
+
+
+async def test_requests_for_tokens_are_seen_too(emulator: Emulator, watched: Watched) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.add_app("wx0123456789abcdef", "s3cr3t-of-the-app")
+    for provider in (StableToken, ClassicToken):
+        token = provider("wx0123456789abcdef", "s3cr3t-of-the-app")
+        async with watched.client(emulator, token=token) as client:
+            await client.list_functions(ENV)
+
+    assert "tcb.env" not in (watched.span("POST /cgi-bin/stable_token").attributes or {})
+    classic = watched.span("GET /cgi-bin/token").attributes or {}
+    assert classic[url_attributes.URL_FULL] == f"{emulator.url}/cgi-bin/token"
+    assert "s3cr3t" not in watched.everything()
+
+
+@attrs.define
+class Echo:
+    """A server that says back what it was sent, secrets and all."""
+
+    heard: set[str] = attrs.field(factory=set)
+
+    async def __call__(self, exchange: Exchange) -> web.StreamResponse:
+        sent = {**exchange.request.query, **json.loads(await exchange.request.read() or b"{}")}
+        self.heard |= {sent[key] for key in ("access_token", "secret") if key in sent}
+        return exchange.send(exchange.refuse(99999, f"invalid {sent}"))
+
+
+@pytest.mark.parametrize("path", [LIST_PATH, STABLE, CLASSIC])
+@pytest.mark.parametrize("name", sorted(FAULTS))
+async def test_whatever_goes_wrong_no_secret_is_reported(
+    emulator: Emulator, watched: Watched, name: str, path: str
+) -> None:
+    emulator.deploy(ENV, count=57)
+    emulator.add_app("wx0123456789abcdef", "s3cr3t")
+    echo = Echo()
+    emulator.script([FAULTS[name], *[Fault("echo", echo)] * 2], path=path)
+    token = (ClassicToken if path == CLASSIC else StableToken)("wx0123456789abcdef", "s3cr3t")
+    impatient = RetryPolicy(base=0.0, attempts=2, deadline=1.0)
+    async with watched.client(emulator, token=token, retry=impatient, timeout=0.2) as client:
+        for _ in range(2):
+            with pytest.raises(TcbError):
+                await client.functions(ENV).collect()
+
+    reported = watched.everything()
+    assert echo.heard
+    assert not any(secret in reported for secret in {*echo.heard, "s3cr3t", "access_token="})
+
+
+async def test_instrumentations_of_http_libraries_are_silent_within_a_try(
+    emulator: Emulator, watched: Watched
+) -> None:
+    emulator.deploy(ENV, count=3)
+    silenced: list[object] = []
+
+    async def started(*_: object) -> None:
+        silenced.append(context.get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY))
+
+    trace_config = aiohttp.TraceConfig()
+    trace_config.on_request_start.append(started)
+    async with aiohttp.ClientSession(trace_configs=[trace_config]) as session:
+        await watched.client(emulator, session=session).list_functions(ENV)
+
+    assert silenced == [True]
+    assert context.get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) is None
+
+
+async def test_the_global_providers_are_used_where_none_are_given(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=57)
+    async with TcbClient(emulator.token, base_url=emulator.url, observer=Telemetry()) as client:
+        assert len(await client.functions(ENV).collect()) == 57
+
+
+def test_without_the_observer_nothing_of_opentelemetry_is_imported(
+    pytester: pytest.Pytester,
+) -> None:
+    run = pytester.runpython_c(
+        "import sys, tcb_async, tcb_async.emulator, tcb_async.tokens; tcb_async.TcbClient('t');"
+        "print(*sys.modules)"
+    )
+    modules = run.stdout.str().split()
+    assert "tcb_async.client" in modules
+    assert not any(module.startswith("opentelemetry") for module in modules)
