@@ -50,13 +50,8 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> str:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        parts = host = None
-    if (
-        parts is None
-        or host is None
-        or parts.scheme not in {"http", "https"}
-        or not base_url.isprintable()
-    ):
+        parts, host = urlsplit(""), None
+    if host is None or parts.scheme not in {"http", "https"} or not base_url.isprintable():
         shown = _shown(blot(base_url))  # a token may have been put in its place
         raise ConfigurationError(f"base_url={shown}: must be an http(s) URL, {right}")
     if parts.username or parts.password or parts.query or parts.fragment:
