@@ -179,8 +179,10 @@ class Transport:
     async def aclose(self) -> None:
         """Close the session, unless it was handed in. Closing twice does nothing."""
         self._keeper.closed = True
-        await self._end_live_tasks()
-        await self._keeper.aclose()
+        try:
+            await self._end_live_tasks()
+        finally:
+            await self._keeper.aclose()
 
     async def _end_live_tasks(self) -> None:
         tasks = self.live - {asyncio.current_task()}

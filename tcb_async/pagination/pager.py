@@ -287,8 +287,10 @@ class Pager(Generic[T]):
         tasks = [task for _, task in self._window]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._live.difference_update(tasks)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._live.difference_update(tasks)
 
 
 def _closed() -> ClientClosedError:
