@@ -327,6 +327,20 @@ class TestRefused:
         assert await provider.get_token(api) == new != old
         assert emulator.counts[STABLE] == 2
 
+    async def test_an_older_token_that_fails_late_is_noted_and_the_newer_one_kept(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator)
+        old = await provider.get_token(api)
+        emulator.clock.advance(LIFE - 100)
+        await provider.get_token(api)
+        await eventually(lambda: not api.live)
+        new = await provider.get_token(api)
+
+        await provider.invalidate(old)
+
+        assert await provider.get_token(api) == new != old
+
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_a_refusal_that_lasts_costs_at_most_two_token_calls(
         self, emulator: Emulator, walks: int
@@ -431,6 +445,7 @@ class TestCredentials:
             ("", APPSECRET, "^appid is empty"),
             ("wx 0", APPSECRET, "^appid holds white space"),
             ("wx{0}", APPSECRET, "^appid holds a character that no appid has"),
+            ("planted@appsecret", APPID, "^appid holds a character that no appid has"),
             (7, APPSECRET, "^appid is of type int"),
             (APPID, "", "^secret is empty"),
             (APPID, "planted\n", "^secret holds white space"),

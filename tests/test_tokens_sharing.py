@@ -345,6 +345,17 @@ class TestLease:
         assert 30 <= loop.time() < 30.2
         failing.cancel()
 
+    async def test_a_token_that_came_while_the_lease_was_taken_is_not_asked_for_again(self) -> None:
+        class BeatenStore(MemoryStore):
+            async def acquire_lease(self, key: str) -> int | None:
+                await self.compare_and_set(key, StoredToken(Secret("theirs"), LIFE, 1), ttl=LIFE)
+                return await super().acquire_lease(key)
+
+        api = PacedApi()
+
+        assert await provider_on(BeatenStore()).get_token(api) == "theirs"
+        assert api.asked == 0
+
     async def test_an_early_refresh_leaves_it_to_whoever_is_at_it(self) -> None:
         loop = asyncio.get_running_loop()
         store = MemoryStore(clock=loop.time)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from tcb_async.exceptions import DailyQuotaError, RateLimitError, TcbError
+from tcb_async.exceptions import DailyQuotaError, RateLimitError
 from tcb_async.tokens.arguments import checked_appid, seal
 from tcb_async.tokens.managed import ManagedToken, Setting
 from tcb_async.tokens.replies import Grant, read_grant
@@ -96,7 +96,7 @@ class StableToken(ManagedToken):
         return await self._request(api, force_refresh=False)
 
     async def _request(self, api: TokenApi, *, force_refresh: bool) -> Grant:
-        grant = read_grant(
+        return read_grant(
             await api.call_token_endpoint(
                 _STABLE,
                 body={
@@ -108,9 +108,6 @@ class StableToken(ManagedToken):
             ),
             _STABLE,
         )
-        if isinstance(grant, TcbError):
-            raise grant
-        return grant
 
 
 class ClassicToken(ManagedToken):
@@ -152,7 +149,7 @@ class ClassicToken(ManagedToken):
         super().__init__(checked_appid("appid", appid), Setting.of(store, clock, random))
 
     async def _ask(self, api: TokenApi) -> Grant:
-        grant = read_grant(
+        return read_grant(
             await api.call_token_endpoint(
                 _CLASSIC,
                 query={
@@ -163,9 +160,6 @@ class ClassicToken(ManagedToken):
             ),
             _CLASSIC,
         )
-        if isinstance(grant, TcbError):
-            raise grant
-        return grant
 
 
 @attrs.define

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 from tcb_async.errcodes import STALE_TOKEN
-from tcb_async.exceptions import TcbError, TokenError
+from tcb_async.exceptions import TokenError
 from tcb_async.tokens.arguments import (
     checked_appid,
     checked_async,
@@ -81,7 +81,7 @@ class ComponentToken(ManagedToken):
 
     async def _ask(self, api: TokenApi) -> Grant:
         ticket = await self._newest_ticket()
-        grant = read_grant(
+        return read_grant(
             await api.call_token_endpoint(
                 _COMPONENT,
                 body={
@@ -93,9 +93,6 @@ class ComponentToken(ManagedToken):
             _COMPONENT,
             prefix="component_",
         )
-        if isinstance(grant, TcbError):
-            raise grant
-        return grant
 
     async def _newest_ticket(self) -> Secret:
         try:
@@ -202,7 +199,7 @@ class AuthorizerToken(ManagedToken):
     ) -> Grant | TokenError:
         """Ask once; the error is returned if another token of either kind may cure it."""
         try:
-            grant = read_grant(
+            return read_grant(
                 await api.call_token_endpoint(
                     _AUTHORIZER,
                     query={"component_access_token": token},
@@ -219,9 +216,6 @@ class AuthorizerToken(ManagedToken):
             if error.errcode == _BAD_REFRESH_TOKEN or error.errcode in STALE_TOKEN:
                 return error
             raise
-        if isinstance(grant, TcbError):
-            raise grant
-        return grant
 
     async def _save(self, new: StoredToken) -> None:
         """Save a refresh token; a client that is closed meanwhile waits for it."""

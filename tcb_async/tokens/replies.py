@@ -1,6 +1,6 @@
 """What an endpoint that hands out tokens answers with.
 
-Rule: a reply is looked at in a frame that raises nothing, for it holds the token in the clear.
+Rule: the frame that raises has let go of the reply, which holds the token in the clear.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tcb_async._redact import Secret
-from tcb_async.exceptions import ResponseError, TokenError
+from tcb_async.exceptions import ResponseError, TcbError, TokenError
 from tcb_async.tokens.arguments import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from tcb_async.exceptions import TcbError
 
 __all__ = ["Grant", "read_grant"]
 
@@ -40,7 +38,7 @@ class Grant:
     refresh_token: Secret | None = None
 
 
-def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> Grant | TcbError:
+def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> Grant:
     """Read a token reply.
 
     Args:
@@ -48,10 +46,18 @@ def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") 
         endpoint: The path that answered.
         prefix: What stands before ``access_token`` and ``refresh_token``, such as ``component_``.
 
-    Returns:
-        The token, or the error to raise: `ResponseError` for a reply without a usable token or
-        without a sensible ``expires_in``, `TokenError` for a token that has expired already.
+    Raises:
+        ResponseError: There is no usable token in it, or no sensible ``expires_in``.
+        TokenError: The token has expired already.
     """
+    grant = _read(reply, endpoint, prefix)
+    del reply
+    if isinstance(grant, TcbError):
+        raise grant
+    return grant
+
+
+def _read(reply: Mapping[str, object], endpoint: str, prefix: str) -> Grant | TcbError:
     token, expires_in = reply.get(f"{prefix}access_token"), reply.get("expires_in")
     if (fault := fault_of(token)) is not None:
         return _unusable(endpoint, f"its {prefix}access_token {fault}")

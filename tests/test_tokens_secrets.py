@@ -1,0 +1,176 @@
+"""Secrets and tokens appear in no repr, log or error, nor in any frame of ours behind it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from token_kit import (
+    APPID,
+    APPSECRET,
+    AUTHORIZER,
+    CLASSIC,
+    COMPONENT,
+    ENV,
+    PLATFORM,
+    STABLE,
+    Merchant,
+    stable,
+    wechat,
+)
+
+import tcb_async
+from tcb_async import RetryPolicy, TcbClient, TcbError
+from tcb_async.emulator import Emulator, Fault
+from tcb_async.tokens import ClassicToken, ComponentToken, StableToken, StaticToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from tcb_async.tokens import TokenProvider
+
+OURS = str(Path(tcb_async.__file__).parent)
+TOKEN = "planted-access-token-0123456789abcdef"
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with wechat() as emulator:
+        yield emulator
+
+
+def reply(**changed: object) -> bytes:
+    tokens = {
+        f"{prefix}{kind}_token": TOKEN
+        for prefix in ("", "component_", "authorizer_")
+        for kind in ("access", "refresh")
+    }
+    return json.dumps({**tokens, "expires_in": 7200, **changed}).encode()
+
+
+ECHO = json.dumps(
+    {"errcode": 40125, "errmsg": f"secret={APPSECRET} ticket={TOKEN} access_token={TOKEN}"}
+).encode()
+FAULTS = {
+    "no sensible life": Fault.body(reply(expires_in="soon")),
+    "already expired": Fault.body(reply(expires_in=0)),
+    "cut short": Fault.body(reply()[:-9]),
+    "no object": Fault.body(b"[" + reply() + b"]"),
+    "not UTF-8": Fault.body(reply()[:-1] + b', "x": "\xff"}'),
+    "HTML": Fault.body(b"<html>" + reply()),
+    "an echo": Fault.body(ECHO),
+    "server error": Fault.status(500),
+    "refusal": Fault.status(403),
+    "redirect": Fault.redirect(f"http://127.0.0.1:9/?access_token={TOKEN}"),
+    "truncated": Fault.truncated(),
+    "hang": Fault.hang(),
+    "reset": Fault.reset(),
+    "too long": Fault.endless(),
+    **{str(code): Fault.errcode(code) for code in (-1, 40001, 40164, 42001, 45009, 61023)},
+}
+
+
+def app(_: Merchant, emulator: Emulator) -> StableToken:
+    return stable(emulator)
+
+
+def classic(_: Merchant, emulator: Emulator) -> ClassicToken:
+    return ClassicToken(APPID, APPSECRET, clock=emulator.clock)
+
+
+def platform(merchant: Merchant, _: Emulator) -> ComponentToken:
+    return merchant.component
+
+
+def of_merchant(merchant: Merchant, _: Emulator) -> TokenProvider:
+    merchant.rotate()
+    merchant.failures = 1
+    return merchant.token()
+
+
+KINDS = {STABLE: app, CLASSIC: classic, COMPONENT: platform, AUTHORIZER: of_merchant}
+
+
+def shown(value: object) -> str:
+    """The repr, as tools that show locals take it: of an object half made, there may be none."""
+    try:
+        return repr(value)
+    except AttributeError:
+        return object.__repr__(value)
+
+
+def told(error: BaseException) -> Iterator[str]:
+    """Everything that an error gives away, with all that hangs on it."""
+    yield from (str(error), repr(error), repr(error.args), repr(error.__dict__))
+    yield from traceback.format_exception(error)
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename.startswith(OURS):
+            for local, value in frame.f_locals.items():
+                yield f"{frame.f_code.co_qualname}: {local}={shown(value)}"
+    for behind in (error.__cause__, error.__context__):
+        if behind is not None:
+            yield from told(behind)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("path", KINDS)
+async def test_whatever_goes_wrong_at_a_token_endpoint_gives_nothing_away(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture, path: str, fault: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    merchant = Merchant(emulator)
+    make: Callable[[Merchant, Emulator], TokenProvider] = KINDS[path]
+    provider = make(merchant, emulator)
+    emulator.script([FAULTS[fault]] * 5, path=path)
+    client = TcbClient(
+        provider, base_url=emulator.url, retry=RetryPolicy.none(), timeout=0.2, max_reply_bytes=9999
+    )
+
+    async with client:
+        with pytest.raises(TcbError) as caught:
+            await client.count_functions(ENV)
+
+    secrets = (APPSECRET, TOKEN, merchant.ticket, merchant.first, merchant.accepted)
+    said = [*told(caught.value), caplog.text, repr(provider), repr(client)]
+    leaks = [words for words in said for secret in secrets if secret in words]
+    assert leaks == []
+
+
+async def test_a_refresh_token_that_could_not_be_saved_is_not_shown(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    merchant = Merchant(emulator)
+    provider = of_merchant(merchant, emulator)
+    async with TcbClient(provider, base_url=emulator.url) as client:
+        with pytest.raises(TcbError, match="on_rotate failed") as caught:
+            await client.count_functions(ENV)
+
+    assert merchant.accepted not in "".join([*told(caught.value), caplog.text, repr(provider)])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        StaticToken,
+        TcbClient,
+        lambda secret: StableToken(APPID, secret),
+        lambda secret: ClassicToken(APPID, secret),
+        lambda secret: ComponentToken(PLATFORM, secret, ticket=_no_ticket),
+    ],
+)
+def test_a_secret_with_a_line_end_is_refused_without_being_shown(
+    make: Callable[[str], object],
+) -> None:
+    with pytest.raises(tcb_async.ConfigurationError) as caught:
+        make(f"{TOKEN}\n")
+
+    assert [words for words in told(caught.value) if TOKEN in words] == []
+
+
+async def _no_ticket() -> str:
+    raise AssertionError("nobody asks")
