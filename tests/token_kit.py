@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tcb_async._transport import Transport
@@ -14,6 +16,7 @@ from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from types import ModuleType
 
     from tcb_async.tokens import TokenStore
 
@@ -30,11 +33,13 @@ __all__ = [
     "STABLE",
     "Merchant",
     "a_turn",
+    "example",
     "open_api",
     "stable",
     "wechat",
 ]
 
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 ENV = "test-777bb9"
 APPID, APPSECRET = "wx0123456789abcdef", "planted-appsecret-0123456789abcdef"
 PLATFORM, MERCHANT = "wxplatform000000001", "wxmerchant000000001"
@@ -82,6 +87,16 @@ async def a_turn() -> None:
     """Let every task run until it waits for the network."""
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+def example(name: str) -> ModuleType:
+    """Load an example of the documentation's."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Merchant:

@@ -1,0 +1,37 @@
+"""docs/examples/central_tokens.py: a provider of one's own in ten lines."""
+
+from __future__ import annotations
+
+import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from token_kit import ENV, example, wechat
+
+from tcb_async import TcbClient
+
+
+async def test_it_asks_once_and_again_when_wechat_has_refused_what_it_got() -> None:
+    asked = 0
+
+    async def hand_out(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(text=emulator.token)
+
+    service = web.Application()
+    service.router.add_get("/token", hand_out)
+    async with (
+        wechat() as emulator,
+        TestServer(service) as server,
+        aiohttp.ClientSession() as session,
+    ):
+        provider = example("central_tokens").CentralTokens(session, str(server.make_url("/token")))
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            assert await client.count_functions(ENV) == 57
+            assert await client.count_functions(ENV) == 57
+            assert asked == 1
+
+            emulator.expire_tokens()
+
+            assert await client.count_functions(ENV) == 57
+            assert asked == 2
