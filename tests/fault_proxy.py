@@ -19,7 +19,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Self
 
 import attrs
-from listener import CHUNK, Listener, Stream, discard, hang_up, unbuffered
+from listener import CHUNK, Listener, Stream, abort, discard, hang_up, unbuffered
 from network_faults import (
     ClientLeft,
     Cut,
@@ -120,6 +120,8 @@ class FaultProxy:
             with contextlib.suppress(OSError):
                 end = await self._carried(client, faults, writers)
         finally:
+            for writer in writers:  # all of them before the first await, which may be cancelled
+                abort(writer, reset=end is Reset)
             for writer in writers:
                 await hang_up(writer, reset=end is Reset)
 

@@ -17,7 +17,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["CHUNK", "Listener", "Stream", "discard", "hang_up", "unbuffered"]
+__all__ = ["CHUNK", "Listener", "Stream", "abort", "discard", "hang_up", "unbuffered"]
 
 CHUNK = 64 * 1024
 MAX_LINE = 1024 * 1024  # the longest head of a request
@@ -100,12 +100,17 @@ async def discard(reader: asyncio.StreamReader) -> None:
 
 
 async def hang_up(writer: asyncio.StreamWriter, *, reset: bool) -> None:
-    """Close a connection at once: by RST, or by FIN."""
+    """Close a connection at once, by RST or by FIN, and wait until it is closed."""
+    abort(writer, reset=reset)
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+def abort(writer: asyncio.StreamWriter, *, reset: bool) -> None:
+    """Close a connection at once, by RST or by FIN."""
     if reset and not writer.is_closing():
         _close_by_reset(writer.get_extra_info("socket"))
     writer.transport.abort()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
 
 
 def _close_by_reset(sock: socket.socket) -> None:
