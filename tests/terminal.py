@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import pty
+import re
+import struct
 import sys
+import termios
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
 
     from tcb_async.emulator import Emulator
 
-__all__ = ["ENV", "Ended", "Running", "asks", "retry_at_once", "run", "start"]
+__all__ = ["ENV", "Ended", "Running", "Screen", "asks", "plain", "retry_at_once", "run", "start"]
 
 ENV = "test-777bb9"
 _SECONDS = 20
@@ -47,6 +52,11 @@ class Ended:
 def asks(emulator: Emulator, **more: str) -> dict[str, str]:
     """The variables by which a command asks this emulator."""
     return {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": emulator.token, **more}
+
+
+def plain(shown: str) -> str:
+    """Text without its escape sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
 
 
 def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,3 +125,50 @@ async def start(
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.communicate()
+
+
+@attrs.define
+class Screen:
+    """A terminal: what is written to ``tty`` shows on it, and what is typed can be read there.
+
+    Attributes:
+        tty: The file descriptor that a command gets.
+        shown: Whatever was written to it so far, escape sequences and all.
+    """
+
+    tty: int
+    _ours: int
+    shown: str = ""
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, columns: int, lines: int = 40) -> AsyncIterator[Screen]:
+        """Open a terminal of that size."""
+        ours, tty = pty.openpty()
+        fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        screen = cls(tty, ours)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(ours, screen._read)
+        try:
+            yield screen
+        finally:
+            loop.remove_reader(ours)
+            os.close(ours)
+            os.close(tty)
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    async def shows(self, text: str) -> None:
+        """Wait until it has shown this."""
+        async with asyncio.timeout(_SECONDS):
+            while text not in self.text:  # noqa: ASYNC110 - it is another process that writes
+                await asyncio.sleep(0.01)
+
+    @property
+    def text(self) -> str:
+        """What was shown, without the escape sequences."""
+        return plain(self.shown)
+
+    def _read(self) -> None:
+        self.shown += os.read(self._ours, 65536).decode(errors="replace")

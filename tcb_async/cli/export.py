@@ -82,11 +82,17 @@ class AtomicFile:
 
     @classmethod
     @contextlib.contextmanager
-    def at(cls, path: Path) -> Generator[AtomicFile]:
-        """Write the file of this path."""
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    def at(cls, path: Path, mark: str = "") -> Generator[AtomicFile]:
+        """Write the file of this path.
+
+        Args:
+            path: The file that is to be.
+            mark: What sets the temporary file apart; empty for something new each time, so that
+                two who write the same file do not meet.
+        """
+        temporary = path.with_name(f".{path.name}.{mark or secrets.token_hex(4)}.part")
         try:
-            with temporary.open("xb") as file:
+            with temporary.open("wb") as file:
                 yield cls(file)
                 sync(file)
             temporary.replace(path)

@@ -97,6 +97,13 @@ class _Ndjson:
         return _json_names(document.splitlines())
 
 
+class _Lines(list[str]):
+    """Lines that end in CRLF, as the csv module has to be told if it is to quote a CR."""
+
+    def write(self, line: str) -> None:
+        self.append(line)
+
+
 @attrs.frozen
 class _Csv:
     head: bytes = (",".join(FIELDS) + "\n").encode()
@@ -104,10 +111,9 @@ class _Csv:
     streams: bool = True
 
     def rows(self, functions: Sequence[CloudFunction], written: int) -> bytes:  # noqa: ARG002
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows(_as_row(function).values() for function in functions)
-        return text.getvalue().encode()
+        lines = _Lines()
+        csv.writer(lines).writerows(_as_row(function).values() for function in functions)
+        return "".join(line.removesuffix("\r\n") + "\n" for line in lines).encode()
 
     def names(self, document: bytes) -> set[str]:
         text = io.StringIO(document.removeprefix(self.head).decode(), newline="")

@@ -112,7 +112,7 @@ class ResumableFile:
             written=written,
             complete=complete,
         )
-        with AtomicFile.at(self.cursor_path) as cursor_file:
+        with AtomicFile.at(self.cursor_path, "new") as cursor_file:
             cursor_file.file.write(msgspec.json.encode(saved))
         self.is_kept = True
 

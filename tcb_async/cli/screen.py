@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO
 
 import attrs
 from rich.console import Console
@@ -31,11 +31,10 @@ class Screen:
     """The two streams, as consoles.
 
     Attributes:
-        out: stdout, for data alone.
         err: stderr, for people.
     """
 
-    out: Console
+    _out: Console
     err: Console
 
     @classmethod
@@ -44,6 +43,16 @@ class Screen:
         if sys.stdout is not None:
             _never_fail_to_encode(sys.stdout)
         return cls(_Out(highlight=False, markup=False), Console(stderr=True, highlight=False))
+
+    @property
+    def out(self) -> Console:
+        """stdout, for data alone.
+
+        Raises:
+            ConfigurationError: There is no stdout.
+        """
+        _stdout()
+        return self._out
 
     @property
     def is_watched(self) -> bool:
@@ -57,11 +66,10 @@ class Screen:
             OSError: It cannot be written; `BrokenPipeError` if nobody reads it any more.
             ConfigurationError: There is no stdout.
         """
-        if sys.stdout is None:
-            raise ConfigurationError("stdout is closed: there is nowhere to write to")
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        stdout = _stdout()
+        stdout.flush()
+        stdout.buffer.write(data)
+        stdout.buffer.flush()
 
     def say(self, sentence: str) -> None:
         """Write a sentence to stderr: by `sys.stderr`, so that it goes above an animation."""
@@ -94,6 +102,12 @@ class _LogOnScreen(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._screen.say(self.format(record))
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise ConfigurationError("stdout is closed: there is nowhere to write to")
+    return sys.stdout
 
 
 def printable(text: str) -> str:

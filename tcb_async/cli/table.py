@@ -66,7 +66,9 @@ def _table(
     *,
     boxed: bool = False,
 ) -> Table:
-    table = Table(box=box.SIMPLE_HEAD if boxed else None, pad_edge=False, header_style="bold")
+    frame = box.SIMPLE_HEAD if boxed else None
+    padding = (0, 1, 0, 0) if boxed else (0, 1)
+    table = Table(box=frame, padding=padding, pad_edge=False, header_style="bold")
     table.add_column("name", overflow="fold")
     table.add_column("status", no_wrap=True)
     table.add_column("runtime", no_wrap=True)

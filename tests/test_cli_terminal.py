@@ -1,0 +1,284 @@
+"""At a real terminal, in a pipe, under Ctrl-C: the command as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from terminal import ENV, Screen, asks, plain, run, start
+
+from tcb_async import __version__
+from tcb_async.emulator import Emulator, Fault
+
+PLAIN = {"NO_COLOR": "1"}
+LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
+CSI = "\x1b["
+
+
+async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_is_130(
+    emulator: Emulator,
+) -> None:
+    names = [function.name for function in emulator.deploy(ENV, count=60)]
+    emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
+
+    async with start("list", ENV, "-f", "ndjson", env=asks(emulator)) as command:
+        lines = [await command.line() for _ in range(20)]
+        ended = await command.end(signal.SIGINT)
+
+    assert [json.loads(line)["name"] for line in lines] == names[:20]
+    assert (ended.code, ended.out, ended.err) == (130, "", "tcb-async: interrupted\n")
+
+
+@pytest.mark.parametrize("form", ["ndjson", "table"])
+async def test_a_reader_who_has_had_enough_is_no_error(emulator: Emulator, form: str) -> None:
+    emulator.deploy(ENV, count=3000)
+    reading, writing = os.pipe()
+
+    async with start(
+        *("list", ENV, "-f", form, "--page-size", "1000"), env=asks(emulator), stdout=writing
+    ) as command:
+        os.close(writing)
+        await asyncio.to_thread(os.read, reading, 10)
+        os.close(reading)
+        ended = await command.end()
+
+    assert (ended.code, ended.err) == (0, "")
+
+
+async def test_a_full_disk_behind_stdout_is_3(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    full = os.open("/dev/full", os.O_WRONLY)
+
+    async with start("list", ENV, env=asks(emulator), stdout=full) as command:
+        os.close(full)
+        ended = await command.end()
+
+    assert (ended.code, ended.err) == (3, "tcb-async: No space left on device\n")
+
+
+async def test_a_closed_stdout_is_3_and_a_closed_stderr_is_no_matter(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    sh = shutil.which("sh") or "sh"
+    inner = f'exec "$0" -m tcb_async list {ENV}'
+
+    async with start(
+        program=(sh, "-c", f"{inner} >&-", sys.executable), env=asks(emulator)
+    ) as command:
+        ended = await command.end()
+    async with start(
+        program=(sh, "-c", f"{inner} 2>&-", sys.executable), env=asks(emulator)
+    ) as command:
+        quiet = await command.end()
+
+    assert ended.code == 3
+    assert "stdout is closed" in ended.err
+    assert quiet.code == 0
+
+
+async def test_a_typed_token_is_not_shown(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+
+    async with (
+        Screen.of(80) as screen,
+        start(
+            "count",
+            ENV,
+            env={"TCB_BASE_URL": emulator.url},
+            stdin=screen.tty,
+            stdout=screen.tty,
+            stderr=screen.tty,
+        ) as command,
+    ):
+        await screen.shows("Access token")
+        await asyncio.sleep(0.1)  # until the echo is off
+        screen.type(f"{emulator.token}\n")
+        ended = await command.end()
+        await screen.shows("3\r\n")
+
+    assert ended.code == 0
+    assert emulator.token not in screen.shown
+    assert emulator.token[:8] not in screen.shown
+
+
+async def test_a_bar_shows_how_far_it_is_how_fast_and_how_often_it_asked_again(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=60)
+    emulator.script([Fault.ok(), Fault.disconnect(), Fault.ok(), Fault.delay(0.6), Fault.ok()])
+
+    async with (
+        Screen.of(100) as screen,
+        start(
+            *("list", ENV, "--format", "json", "--page-size", "20", "--concurrency", "1"),
+            env=asks(emulator),
+            stderr=screen.tty,
+        ) as command,
+    ):
+        ended = await command.end()
+        await screen.shows("60 functions in")
+
+    assert [row["name"] for row in json.loads(ended.out)]
+    assert re.search(r" 39/60 [\d,]+/s 1 retry ", screen.text)
+
+
+async def test_no_bar_where_lines_go_by_on_the_same_terminal(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+
+    async with (
+        Screen.of(100) as screen,
+        start(
+            *("list", ENV, "--format", "ndjson"),
+            env=asks(emulator),
+            stdout=screen.tty,
+            stderr=screen.tty,
+        ) as command,
+    ):
+        assert (await command.end()).code == 0
+        await screen.shows("3 functions in")
+
+    assert screen.text.count("{") == 3
+    assert "━" not in screen.text
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+async def test_a_table_fits_the_terminal_and_shows_every_name_whole(
+    emulator: Emulator, columns: int
+) -> None:
+    long = "a-name-as-long-as-wechat-lets-a-function-have-in-all-its-60-"
+    for name in ("login", "获取用户信息", "日報-emoji-😀", long[: columns - 42]):
+        emulator.deploy(ENV, name, status="PublishFailed", runtime="Nodejs16.13")
+
+    ended = await run("list", ENV, env=asks(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
+
+    lines = plain(ended.out).splitlines()
+    assert max(cell_len(line.rstrip()) for line in lines) <= columns
+    rows = [line for line in lines if "PublishFailed" in line]
+    assert len(rows) == 4
+    for row, function in zip(rows, emulator.functions(ENV), strict=True):
+        assert row.strip().startswith(function.name)
+        assert "20" in row.split()[-1] or ":" in row.split()[-1]
+    starts = {cell_len(row[: row.index("PublishFailed")]) for row in rows}
+    assert len(starts) == 1
+
+
+async def test_a_name_too_long_for_the_terminal_goes_on_in_the_next_line(
+    emulator: Emulator,
+) -> None:
+    name = "abcdefghij" * 6
+    emulator.deploy(ENV, name)
+
+    ended = await run("list", ENV, env=asks(emulator, COLUMNS="60", **LOCAL, **PLAIN))
+
+    column = "".join(line[1:].split(" ")[0] for line in plain(ended.out).splitlines()[3:])
+    assert column == name
+
+
+async def test_colours_are_for_terminals_and_for_those_who_want_them(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=1)
+
+    piped = await run("list", ENV, env=asks(emulator))
+    shown = await run("list", ENV, env=asks(emulator, **LOCAL))
+    plain = await run("list", ENV, env=asks(emulator, **LOCAL, **PLAIN))
+
+    assert CSI not in piped.out
+    assert f"{CSI}32mActive" in shown.out
+    assert f"{CSI}32m" not in plain.out
+
+
+async def test_what_a_server_sends_cannot_steer_the_terminal(emulator: Emulator) -> None:
+    emulator.deploy(ENV, "a\x1b[2Jb\nc\u202e", status="[red]Active[/red]\x07")
+
+    ended = await run("list", ENV, env=asks(emulator))
+
+    assert "\x1b" not in ended.out
+    assert "\x07" not in ended.out
+    assert r"a\x1b[2Jb\nc\u202e  [red]Active[/red]\x07" in ended.out
+
+
+async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, "获取")
+    env = asks(emulator, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+
+    async with start("list", ENV, env=env) as command:
+        ended = await command.end()
+    async with start("list", ENV, "-f", "ndjson", env=env) as command:
+        data = await command.end()
+
+    assert (ended.code, ended.err) == (0, "")
+    assert r"\u83b7\u53d6" in ended.out
+    assert json.loads(data.out)["name"] == "获取"
+
+
+@pytest.mark.parametrize("command", ["", "list", "count", "watch", "wait", "token", "emulator"])
+async def test_help_teaches_by_example_and_fits(command: str) -> None:
+    words = [command, "--help"] if command else ["--help"]
+
+    for columns in (60, 80, 200):
+        ended = await run(*words, env={"COLUMNS": str(columns), "TERMINAL_WIDTH": str(columns)})
+
+        assert ended.code == 0
+        assert "Example" in ended.out
+        assert f"tcb-async {command}".strip() in ended.out
+        assert max(map(cell_len, ended.out.splitlines())) <= columns
+
+
+async def test_the_exit_codes_are_in_the_help() -> None:
+    for words in (["--help"], ["list", "--help"]):
+        out = (await run(*words, env={"COLUMNS": "120"})).out
+        listed = out[out.index("Exit codes") :]
+        for code in ("0", "1", "2", "3", "4", "5", "130"):
+            assert f" {code}  " in listed
+
+
+async def test_without_words_it_shows_its_help() -> None:
+    ended = await run()
+
+    assert "Usage: tcb-async" in ended.out + ended.err
+
+
+async def test_python_m_is_the_same_command() -> None:
+    installed = shutil.which("tcb-async", path=str(Path(sys.executable).parent))
+    assert installed
+    async with start("--version") as command:
+        by_module = await command.end()
+    async with start("--version", program=(installed,)) as command:
+        by_script = await command.end()
+
+    assert by_module == by_script
+    assert by_module.out == f"tcb-async {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "offered"),
+    [
+        ("tcb-async ", "1", {"list", "count", "watch", "wait", "token", "emulator"}),
+        ("tcb-async li", "1", {"list"}),
+        ("tcb-async list --format ", "3", {"table", "json", "ndjson", "csv"}),
+        ("tcb-async list --status Cr", "3", {"Creating", "CreateFailed"}),
+        ("tcb-async list --sort mod", "3", {"mod_time"}),
+        ("tcb-async list --res", "2", {"--resume"}),
+    ],
+)
+async def test_the_shell_completes_commands_options_and_values(
+    typed: str, words: str, offered: set[str]
+) -> None:
+    env = {
+        "_TCB_ASYNC_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": words,
+        "_TYPER_COMPLETE_ARGS": typed,
+    }
+    async with start(env=env) as command:
+        ended = await command.end()
+
+    assert set(ended.out.split()) == offered
