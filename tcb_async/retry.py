@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Deadline", "RetryPolicy", "RetryQuota", "is_retryable"]
 
+_A_DAY = 86_400.0
 Result = TypeVar("Result")
 
 
@@ -121,19 +122,20 @@ class RetryPolicy:
     """How often and how patiently a request is tried.
 
     The wait before try *n + 1* is drawn evenly from 0 to ``min(cap, base * 2 ** (n - 1))`` seconds
-    (full jitter); a ``Retry-After`` of the server's is waited for at the least. A kept-alive
-    connection that was dropped is tried again at once, the first time.
+    (full jitter); a ``Retry-After`` of the server's is waited for at the least, but never beyond
+    the deadline, nor longer than a day. A connection that was dropped before any answer came, as
+    happens to kept-alive ones, is tried again at once, the first time, on a new connection.
 
     ==================================================  ==========================================
     what happened                                       what is done
     ==================================================  ==========================================
     -1, -1000, -501001, -501002, -601001, -601003       tried again
     45011, -501004, HTTP 429                            tried again
-    no connection, reset, time-out, cut short, 5xx      tried again
+    no connection, time-out, cut short, HTTP 5xx, 408   tried again
     JSON that ends too early                            tried again
-    a kept-alive connection dropped                     tried again at once
+    dropped before an answer                            tried again at once, on a new connection
     40001, 40014, 41001, 42001                          one fresh token, one replay
-    any other errcode, a redirect, HTTP 4xx, HTML       raised at once
+    any other errcode or HTTP 4xx, a redirect, HTML     raised at once
     ==================================================  ==========================================
 
     Attributes:
@@ -253,6 +255,8 @@ class _Retries:
             self.gave_up = f"all {self.policy.attempts} attempts are used up"
         elif state.upcoming_sleep >= self.deadline.left():
             self.gave_up = f"another wait would cross the deadline of {self.policy.deadline:g} s"
+        elif state.upcoming_sleep > max(_A_DAY, self.policy.cap):
+            self.gave_up = f"the server asks for a wait of {state.upcoming_sleep:.3g} s"
         elif not self.quota.take(cost := self.quota.cost(_error(state))):
             self.gave_up = "the client's retry quota is used up: too many calls fail at once"
         else:
