@@ -5,12 +5,12 @@ Rule: a name is never cut; what gives way on a narrow terminal is how exactly a 
 
 from __future__ import annotations
 
-import io
 import os
 from typing import TYPE_CHECKING
 
+import attrs
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
@@ -20,13 +20,43 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from rich.console import Console
+
     from tcb_async.models import CloudFunction
 
-__all__ = ["cell", "print_table", "status_cell", "table_as_text"]
+__all__ = ["cell", "print_table", "table_as_text"]
 
 _SECONDS, _MINUTES, _DAYS = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"
 _LAYOUTS = ((_SECONDS, _SECONDS), (_DAYS, _MINUTES), (None, _DAYS))
-_ANY_WIDTH = 10_000
+_NOTHING = "–"
+_GAP = 2
+_NARROWEST_NAME = 8
+
+
+@attrs.frozen
+class _Columns:
+    """Columns of text, headings first, and how wide they want to be."""
+
+    columns: Sequence[Sequence[str]]
+    widths: Sequence[int]
+
+    @classmethod
+    def of(cls, functions: Sequence[CloudFunction], added: str | None, modified: str) -> _Columns:
+        columns = [
+            ["name", *(printable(function.name) for function in functions)],
+            ["status", *(printable(function.status) for function in functions)],
+            ["runtime", *(printable(function.runtime or _NOTHING) for function in functions)],
+        ]
+        if added:
+            times = [_time(function.add_time, added) for function in functions]
+            columns.append([_heading("added", added), *times])
+        times = [_time(function.mod_time, modified) for function in functions]
+        columns.append([_heading("modified", modified), *times])
+        return cls(columns, [max(map(cell_len, column)) for column in columns])
+
+    @property
+    def width(self) -> int:
+        return sum(self.widths) + _GAP * (len(self.widths) - 1)
 
 
 def print_table(console: Console, functions: Sequence[CloudFunction]) -> None:
@@ -35,61 +65,49 @@ def print_table(console: Console, functions: Sequence[CloudFunction]) -> None:
         console.file.write(table_as_text(functions))
         console.file.flush()
         return
-    tables = [_table(functions, *times, boxed=console.is_terminal) for times in _LAYOUTS]
-    fitting = [table for table in tables if _width(console, table) <= console.width]
-    console.print((fitting or tables[-1:])[0])
+    room = console.width - (_GAP if console.is_terminal else 0)
+    layouts = [_Columns.of(functions, *times) for times in _LAYOUTS]
+    fitting = [columns for columns in layouts if columns.width <= room]
+    console.print(_table((fitting or layouts[-1:])[0], room, boxed=console.is_terminal))
 
 
 def table_as_text(functions: Sequence[CloudFunction]) -> str:
     """The table as plain text, one line a function."""
-    file = io.StringIO()
-    console = Console(file=file, width=_ANY_WIDTH, color_system=None, markup=False)
-    console.print(_table(functions, *_LAYOUTS[0]))
-    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+    layout = _Columns.of(functions, *_LAYOUTS[0])
+    gap = " " * _GAP
+    return "".join(
+        gap.join(map(set_cell_size, row, layout.widths)).rstrip() + "\n"
+        for row in zip(*layout.columns, strict=True)
+    )
 
 
-def cell(text: str | None) -> Text:
+def cell(text: str) -> Text:
     """What a server sent, as text that can do no harm."""
-    return Text("–", "dim") if text is None else Text(printable(text))
+    return Text(printable(text))
 
 
-def status_cell(status: str) -> Text:
-    """A status, in its colour."""
-    style = "red" if status.endswith("Failed") else "green" if status == "Active" else "yellow"
-    return Text(printable(status), style)
-
-
-def _table(
-    functions: Sequence[CloudFunction],
-    added: str | None,
-    modified: str,
-    *,
-    boxed: bool = False,
-) -> Table:
+def _table(layout: _Columns, room: int, *, boxed: bool) -> Table:
+    """Draw it with widths that are known: measuring every cell would take most of the time."""
     frame = box.SIMPLE_HEAD if boxed else None
-    padding = (0, 1, 0, 0) if boxed else (0, 1)
+    padding = (0, _GAP - 1 if boxed else _GAP, 0, 0)
     table = Table(box=frame, padding=padding, pad_edge=False, header_style="bold")
-    table.add_column("name", overflow="fold")
-    table.add_column("status", no_wrap=True)
-    table.add_column("runtime", no_wrap=True)
-    if added:
-        table.add_column(_heading("added", added), no_wrap=True)
-    table.add_column(_heading("modified", modified), no_wrap=True)
-    for function in functions:
-        times = [_time(function.add_time, added)] if added else []
-        times.append(_time(function.mod_time, modified))
-        status, runtime = status_cell(function.status), cell(function.runtime)
-        table.add_row(cell(function.name), status, runtime, *times)
+    name, *others = layout.widths
+    left = max(_NARROWEST_NAME, min(name, room - (layout.width - name)))
+    for width, (heading, *_) in zip([left, *others], layout.columns, strict=True):
+        table.add_column(heading, width=width, overflow="fold")
+    names, statuses, *rest = (column[1:] for column in layout.columns)
+    for function, status, *facts in zip(names, statuses, *rest, strict=True):
+        table.add_row(Text(function), Text(status, _style(status)), *map(Text, facts))
     return table
+
+
+def _style(status: str) -> str:
+    return "red" if status.endswith("Failed") else "green" if status == "Active" else "yellow"
 
 
 def _heading(what: str, time_format: str) -> str:
     return what if time_format == _DAYS else f"{what} (UTC+8)"
 
 
-def _time(time: datetime | None, time_format: str) -> Text:
-    return cell(None if time is None else time.strftime(time_format))
-
-
-def _width(console: Console, table: Table) -> int:
-    return console.measure(table, options=console.options.update(max_width=_ANY_WIDTH)).maximum
+def _time(time: datetime | None, time_format: str) -> str:
+    return _NOTHING if time is None else time.strftime(time_format)
