@@ -21,6 +21,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "generated",
+    "reading",
 ]
 if os.environ.get("TCB_DOCS_INTERSPHINX"):  # the build needs no network unless it is asked to
     extensions.append("sphinx.ext.intersphinx")
@@ -32,9 +33,15 @@ if os.environ.get("TCB_DOCS_INTERSPHINX"):  # the build needs no network unless 
 exclude_patterns = ["_build", "_ext", "examples"]
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(aiohttp|asyncio|collections|contextlib|datetime|ssl|fastapi|redis|typing)\b.*"),
-    (r"py:.*", r"(None|True|False|[a-z]+)"),
-    (r"py:(class|obj)", r"(.*\.)?(T|T_co|Result|Self|Path|timezone)"),
+    # The standard library's and other packages' names, which only intersphinx could resolve.
+    (r"py:.*", r"(aiohttp|asyncio|collections|datetime|fastapi|ssl|starlette|typing)\b.*"),
+    (r"py:.*", r"opentelemetry\b.*"),
+    (r"py:class", r"Abstract(Async)?ContextManager|JSONResponse|Path|Request|Self|timezone|type"),
+    (r"py:(class|obj)", r"None|str|int|float|bool|bytes|dict|list|set|tuple|object|ValueError"),
+    # Ours, but no part of what a user writes.
+    (r"py:class", r"(tcb_async\..*)?(AsyncRedis|MakeClient|OnDrift|Page|Reply|Secret|T|Result)"),
+    (r"py:class", r"tcb_async\.fastapi\.clients?"),
+    (r"py:obj", r"on_rotate"),
 ]
 default_role = "py:obj"
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "fieldlist"]

@@ -3,9 +3,10 @@
 Rule: each document has a WeChat server and an empty folder of its own; what it shows is what runs.
 
 A ``python`` block runs in the document's namespace, ``await`` and all; one that holds tests is run
-by pytest. An ``output`` block is what the python block before it printed, ``...`` standing for
-anything. A ``console`` block is typed into a shell, and what it shows is what comes out. Other
-languages (``shell`` for what only a fresh machine can do) are not run here.
+by pytest, and one that begins with a comment such as ``# first.py`` is also saved under that name.
+An ``output`` block is what the python block before it printed, ``...`` standing for anything. A
+``console`` block is typed into a shell, and what it shows is what comes out. Other languages
+(``shell`` for what only a fresh machine can do) are not run here.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import doctest
 import inspect
 import io
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+from redis_server import running_redis
 from sybil.evaluators.python import pad
 from sybil.parsers.myst import CodeBlockParser
 
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sybil import Example
+
+    Evaluator = Callable[[Example], None]
 
 __all__ = ["PARSERS", "setup", "teardown"]
 
@@ -46,7 +53,7 @@ _SECONDS = 60
 class ServedEmulator(Emulator):
     """An emulator on a thread of its own, so that it answers whatever the example's loop does."""
 
-    def __enter__(self) -> ServedEmulator:
+    def __enter__(self) -> Self:
         self._served = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._served.run_forever, name="emulator")
         self._thread.start()
@@ -66,6 +73,7 @@ class Document:
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self.printed = ""
+        self.lacks = ""
 
     def open(self, namespace: dict[str, Any]) -> None:
         enter = self._stack.enter_context
@@ -80,8 +88,18 @@ class Document:
         self._answer_for_wechat(emulator)
         self.runner = enter(asyncio.Runner())
         namespace["emulator"] = emulator
+        namespace["start_redis"] = self.start_redis
         namespace["client"] = client = TcbClient(emulator.token)
         self._stack.callback(lambda: self.runner.run(client.aclose()))
+
+    def start_redis(self) -> None:
+        """Let the examples find a Redis at ``TCB_REDIS_URL``; skip them where there is none."""
+        if shutil.which("redis-server") is None:
+            assert "CI" not in os.environ, "CI needs redis-server"
+            self.lacks = "redis-server"
+            return
+        redis = self._stack.enter_context(running_redis())
+        self._set({"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}"})
 
     def close(self) -> None:
         self._stack.close()
@@ -97,12 +115,15 @@ class Document:
             "NO_COLOR": "1",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
-        before = {name: os.environ.get(name) for name in settings}
-        os.environ.update(settings)
-        self._stack.callback(_restore, before)
+        self._set(settings)
         defaults = TcbClient.__init__.__kwdefaults__
         self._stack.callback(defaults.update, dict(defaults))
         defaults["base_url"] = emulator.url
+
+    def _set(self, settings: dict[str, str]) -> None:
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        self._stack.callback(_restore, before)
 
 
 def _restore(before: dict[str, str | None]) -> None:
@@ -124,11 +145,26 @@ def teardown(namespace: dict[str, Any]) -> None:
     namespace["_document"].close()
 
 
+def unless_it_lacks(evaluate: Evaluator) -> Evaluator:
+    """Skip an example of a document that lacks a program on this machine."""
+
+    def run(example: Example) -> None:
+        lacks = example.namespace["_document"].lacks
+        if lacks:
+            pytest.skip(f"there is no {lacks} on this machine")
+        evaluate(example)
+
+    return run
+
+
 def run_python(example: Example) -> None:
-    """Run a block in the document's namespace, or its tests by pytest."""
+    """Run a block in the document's namespace, or its tests by pytest; save it if it has a name."""
     document = example.namespace["_document"]
+    name = re.match(r"# (\w+\.py)\n", example.parsed)
+    if name:
+        Path(name[1]).write_text(example.parsed, encoding="utf-8")
     if "def test_" in example.parsed:
-        document.printed = run_tests(example.parsed)
+        document.printed = run_tests(name[1] if name else "test_example.py", example.parsed)
         return
     source = pad(example.parsed, example.line + example.parsed.line_offset)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -141,13 +177,20 @@ def run_python(example: Example) -> None:
     document.printed = printed.getvalue()
 
 
-def run_tests(source: str) -> str:
+def run_tests(name: str, source: str) -> str:
     """Run a block that holds tests; every one must pass."""
-    path = Path("test_example.py")
-    path.write_text(source, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", str(path)]
+    Path(name).write_text(source, encoding="utf-8")
+    scope = "asyncio_default_fixture_loop_scope=function"
+    settings = ("-o", "asyncio_mode=auto", "-o", scope, "-p", "no:cacheprovider")
+    plugins = ("-p", "pytest_asyncio.plugin", "-p", "tcb_async.pytest_plugin")
+    command = [sys.executable, "-m", "pytest", "-q", *settings, *plugins, name]
     done = subprocess.run(  # noqa: S603 - our own examples
-        command, capture_output=True, text=True, timeout=_SECONDS, check=False
+        command,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+        env=os.environ | {"COLUMNS": "80", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -196,9 +239,12 @@ def _without_trailing_space(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip("\n").split("\n")) + "\n"
 
 
-_EVALUATORS: dict[str, Callable[[Example], None]] = {
+_EVALUATORS: dict[str, Evaluator] = {
     "python": run_python,
     "output": check_output,
     "console": run_console,
 }
-PARSERS = [CodeBlockParser(language, evaluate) for language, evaluate in _EVALUATORS.items()]
+PARSERS = [
+    CodeBlockParser(language, unless_it_lacks(evaluate))
+    for language, evaluate in _EVALUATORS.items()
+]

@@ -1,58 +1,49 @@
-"""Parts of the documentation that are written by the package itself, so that they cannot go stale."""
+"""Tables that the package writes about itself, so that they cannot go stale."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
+from typer.main import get_command
 
-from tcb_async import errcodes
-from tcb_async.exceptions import ApiError
+from tcb_async.cli.app import app as terminal
+from tcb_async.errcodes import ERRCODES, STALE_TOKEN, TOKEN_ENDPOINT_ERRCODES
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from docutils.nodes import Node
     from sphinx.application import Sphinx
 
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    from tcb_async.errcodes import Errcode
 
 
 class ErrcodeTable(SphinxDirective):
-    """A table of every errcode that the package knows of."""
+    """Every errcode that the package knows of."""
 
-    option_spec: ClassVar[Mapping[str, Callable[[str], object]]] = {  # type: ignore[misc]
-        "token-endpoints": directives.flag
-    }
+    option_spec = {"token-endpoints": directives.flag}  # noqa: RUF012 - docutils' way
 
     def run(self) -> list[Node]:
-        """Build the table, the smallest number first."""
-        known = errcodes.ERRCODES
+        """Build the table, WeChat's own codes before those of the cloud."""
+        known = dict(ERRCODES)
         if "token-endpoints" in self.options:
-            known = {
-                code: row
-                for code, row in errcodes.TOKEN_ENDPOINT_ERRCODES.items()
-                if known.get(code) is not row
-            }
-        rows = [
-            (f"`{code}`", f"{{py:exc}}`~tcb_async.{row.error.__name__}`", row.meaning, row.advice, _done(row))
-            for code, row in sorted(known.items(), key=lambda item: (item[0] < 0, abs(item[0])))
-        ]
-        head = ("errcode", "raised as", "what it means", "what to do", "what the client does")
-        return self.parse_text_to_nodes(_table(head, rows))
+            rows = TOKEN_ENDPOINT_ERRCODES.items()
+            known = {code: row for code, row in rows if ERRCODES.get(code) is not row}
+        codes = sorted(known, key=lambda code: (code < 0, abs(code)))
+        head = ("errcode, raised as", "what it means", "what to do", "what the client does")
+        return self.parse_text_to_nodes(_table(head, *(_told(known[code]) for code in codes)))
 
 
-def _done(row: errcodes.Errcode) -> str:
+def _told(row: Errcode) -> tuple[str, ...]:
     if is_retryable(row.error("")):
-        return "tries again"
-    if row.code in errcodes.STALE_TOKEN and row is errcodes.ERRCODES.get(row.code):
-        return "one fresh token, one replay"
-    return "raises at once"
+        done = "tries again"
+    elif row.code in STALE_TOKEN and row is ERRCODES.get(row.code):
+        done = "one fresh token, one replay"
+    else:
+        done = "raises at once"
+    raised = f"`{row.code}` {{py:exc}}`~tcb_async.{row.error.__name__}`"
+    return raised, row.meaning, row.advice, done
 
 
 class CommandLine(SphinxDirective):
@@ -61,43 +52,43 @@ class CommandLine(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[Node]:
-        """Build one table from what the command itself declares."""
-        from typer.main import get_command
-
-        from tcb_async.cli.app import app
-
-        command = get_command(app).commands[self.arguments[0]]
-        rows = []
-        for parameter in command.params:
-            if getattr(parameter, "hidden", False) or parameter.name in {"help"}:
-                continue
-            names = ", ".join(f"`{name}`" for name in parameter.opts + parameter.secondary_opts)
-            if parameter.param_type_name == "argument":
-                names = f"`{parameter.human_readable_name}`"
-            variable = f" (`{parameter.envvar}`)" if parameter.envvar else ""
-            rows.append((names + variable, (parameter.help or "").replace("\n", " ")))
-        return self.parse_text_to_nodes(_table(("argument or option", "what it does"), rows))
+        """Build the table from what the command itself declares."""
+        command: Any = get_command(terminal)
+        told = [
+            (_spelling(parameter), _purpose(parameter))
+            for parameter in command.commands[self.arguments[0]].params
+            if not parameter.hidden
+        ]
+        return self.parse_text_to_nodes(_table(("argument or option", "what it does"), *told))
 
 
-def _set_language(
-    app: Sphinx, page: str, template: str, context: dict[str, object], tree: object
-) -> None:
-    if page.startswith("zh/"):
-        context["language"] = "zh-CN"
+def _spelling(parameter: Any) -> str:  # noqa: ANN401 - typer's own, which it does not export
+    value = parameter.metavar or ("FORMAT" if "--format" in parameter.opts else "N")
+    if parameter.param_type_name == "argument":
+        return f"`{value}`"
+    value = "" if parameter.is_flag else f" {value}"
+    return ", ".join(f"`{option}{value}`" for option in parameter.opts)
 
 
-def _keep_first_line(
-    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
-) -> None:
-    """Keep napoleon from reading "What it is: more of it" of a property as "type: description"."""
-    if what == "property":
-        lines.insert(0, "")
+def _purpose(parameter: Any) -> str:  # noqa: ANN401 - likewise
+    text = str(parameter.help).replace("\\[", "[").replace("*", "\\*")
+    if parameter.envvar:
+        text += f" Also `{parameter.envvar}`."
+    if isinstance(parameter.show_default, str):
+        return f"{text} Default: {parameter.show_default.strip('()')}."
+    if parameter.required or parameter.default in {None, False}:
+        return text
+    return f"{text} Default: `{parameter.default}`."
+
+
+def _table(*rows: tuple[str, ...]) -> str:
+    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    lines.insert(1, " | ".join("---" for _ in rows[0]))
+    return "{.stacked}\n" + "\n".join(f"| {line} |" for line in lines)
 
 
 def setup(app: Sphinx) -> dict[str, object]:
     """Add the directives."""
     app.add_directive("errcode-table", ErrcodeTable)
     app.add_directive("command-line", CommandLine)
-    app.connect("autodoc-process-docstring", _keep_first_line, priority=400)
-    app.connect("html-page-context", _set_language)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

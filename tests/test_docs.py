@@ -1,0 +1,192 @@
+"""What a reader of the documentation is promised.
+
+Its examples are run by Sybil: see the ``conftest.py`` at the top.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urldefrag
+
+import pytest
+from playwright.sync_api import sync_playwright
+from site_reader import CHROMIUM, Html, broken_links, served
+from sphinx.util.inventory import InventoryFile
+
+import tcb_async
+import tcb_async.emulator
+import tcb_async.fastapi
+import tcb_async.tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+MARKDOWN = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts),
+]
+LISTING = (
+    "python3 -m venv .venv && .venv/bin/pip install -q '.[cli]' && .venv/bin/tcb-async list --demo"
+)
+TESTING = (
+    "python3 -m venv .venv && .venv/bin/pip install -q --require-hashes -r constraints.txt && "
+    ".venv/bin/pip install -q --no-deps . && .venv/bin/python -m pytest"
+)
+WIDTHS = {"desktop": 1280, "phone": 390}
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    done = subprocess.run(  # noqa: S603 - our own documentation
+        [*command, "-d", str(folder / "trees"), str(DOCS), str(folder / "html")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={name: value for name, value in os.environ.items() if name != "TCB_DOCS_INTERSPHINX"},
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        assert "CI" not in os.environ, "CI needs chromium"
+        pytest.skip("there is no chromium on this machine")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture(scope="session")
+def address(site: Path) -> Iterator[str]:
+    with served(site) as address:
+        yield address
+
+
+def pages_of(site: Path) -> list[str]:
+    return sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
+
+
+def test_every_link_and_anchor_of_the_site_leads_somewhere(site: Path) -> None:
+    assert broken_links(site) == []
+
+
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    loaded = {url for page in pages_of(site) for url in Html(site / page).loaded}
+    assert [url for url in loaded if re.match(r"(https?:)?//", url)] == []
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_between_files_lead_somewhere_in_the_repository_too(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, anchor = urldefrag(link)
+        there = DOCS / target[1:] if target.startswith("/") else path.parent / target
+        there = there if target else path
+        named = not anchor or there.suffix != ".md" or anchor in anchors_of(there)
+        if not (there.exists() and named):
+            broken.append(link)
+    assert broken == []
+
+
+def anchors_of(path: Path) -> set[str]:
+    text = path.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r"^\(([\w-]+)\)=$", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [tcb_async, tcb_async.emulator, tcb_async.fastapi, tcb_async.tokens],
+    ids=lambda module: module.__name__,
+)
+def test_every_public_name_is_in_the_reference(site: Path, module: ModuleType) -> None:
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    documented = {name for kind in inventory.data.values() for name in kind}
+    wanted = {f"{module.__name__}.{name}" for name in module.__all__ if not name.startswith("__")}
+    assert wanted - documented == set()
+
+
+def test_every_promise_names_a_test_that_there_is() -> None:
+    page = (DOCS / "reference" / "promises.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", page))
+    assert named
+    missing = {f"{file}::{name}" for file, name in named if name not in names_in(file)}
+    assert missing == set()
+
+
+def names_in(file: str) -> set[str]:
+    path = ROOT / "tests" / file
+    if not path.is_file():
+        return set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_each_readme_begins_with_one_command_to_list_and_one_to_test(readme: str) -> None:
+    lines = (ROOT / readme).read_text(encoding="utf-8").split("\n")
+    assert lines.index(LISTING) < lines.index(TESTING)
+
+
+def test_the_two_readmes_show_the_same_programs() -> None:
+    def blocks(readme: str) -> list[str]:
+        text = (ROOT / readme).read_text(encoding="utf-8")
+        return re.findall(r"^```.*?^```", text, flags=re.DOTALL | re.MULTILINE)
+
+    assert blocks("README.md") == blocks("README.zh-CN.md")
+
+
+@pytest.mark.parametrize("device", WIDTHS)
+def test_every_page_loads_without_complaint_and_fits(
+    site: Path, address: str, browser: Browser, device: str
+) -> None:
+    complaints: list[str] = []
+    page = browser.new_page(viewport={"width": WIDTHS[device], "height": 900})
+    page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+    page.on("console", lambda line: complaints.append(f"{page.url}: {line.type} {line.text}"))
+    for name in pages_of(site):
+        answer = page.goto(f"{address}/{name}")
+        assert answer is not None
+        assert answer.ok, name
+        if is_too_wide(page):
+            complaints.append(f"{name} is wider than the screen")
+    page.close()
+    assert complaints == []
+
+
+def is_too_wide(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+
+
+def test_the_search_finds_iter_functions(address: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/search.html?q=iter_functions")
+    found = page.locator("#search-results li a")
+    found.first.wait_for(timeout=10_000)
+    targets = [link.get_attribute("href") or "" for link in found.all()]
+    page.close()
+    assert any(target.startswith("reference/client.html") for target in targets), targets
