@@ -1,0 +1,196 @@
+"""Calls to interrupt: what is called, whose tokens it takes, and what the server does meanwhile.
+
+Rule: each runs into waits for a permit, as the client that makes it has a window of 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+from redis.asyncio import Redis
+
+from tcb_async import RetryPolicy, TcbClient
+from tcb_async.emulator import Emulator, Fault
+from tcb_async.tokens import RedisStore, StableToken, TokenProvider
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import aiohttp
+
+__all__ = ["CALLS", "ENV", "Call", "expiry", "items", "of_redis", "slowness"]
+
+ENV, LIST = "test-777bb9", "/tcb/listfunctions"
+APPID, APPSECRET = "wx1234567890abcdef", "0123456789abcdef0123456789abcdef"
+LEASE = 0.05
+ROWS = 29
+
+Token = str | Callable[[], Awaitable[str]] | TokenProvider
+Tokens = Callable[[Emulator], AbstractAsyncContextManager[Token]]
+
+
+async def items(client: TcbClient) -> list[str]:
+    walk = client.iter_functions(ENV, page_size=8, concurrency=4)
+    return [function.name async for function in walk]
+
+
+async def pages(client: TcbClient) -> list[str]:
+    walk = client.iter_pages(ENV, page_size=8)
+    return [function.name async for page in walk for function in page.functions]
+
+
+async def collected(client: TcbClient) -> list[str]:
+    return [function.name for function in await client.functions(ENV, page_size=8).collect()]
+
+
+async def two_walks(client: TcbClient) -> list[str]:
+    one, other = await asyncio.gather(items(client), pages(client))
+    assert one == other
+    return one
+
+
+async def one_page(client: TcbClient) -> list[str]:
+    page = await client.list_functions(ENV, limit=ROWS)
+    return [function.name for function in page.functions]
+
+
+@asynccontextmanager
+async def its_own(emulator: Emulator) -> AsyncIterator[str]:
+    yield emulator.token
+
+
+@asynccontextmanager
+async def of_a_slow_callable(emulator: Emulator) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    async def token() -> str:
+        await asyncio.sleep(0)
+        return emulator.token
+
+    yield token
+
+
+@asynccontextmanager
+async def of_an_app(emulator: Emulator) -> AsyncIterator[StableToken]:
+    emulator.add_app(APPID, APPSECRET)
+    yield StableToken(APPID, APPSECRET)
+
+
+def of_redis(port: int) -> Tokens:
+    """Return the way to tokens of an app that are shared through an empty Redis."""
+
+    @asynccontextmanager
+    async def tokens(emulator: Emulator) -> AsyncIterator[StableToken]:
+        emulator.add_app(APPID, APPSECRET)
+        async with Redis(port=port) as redis:
+            await redis.flushall()
+            yield StableToken(APPID, APPSECRET, store=RedisStore(redis, lease_seconds=LEASE))
+
+    return tokens
+
+
+def nothing(_emulator: Emulator) -> None:
+    """Let the server answer each request as it should."""
+
+
+def faults(emulator: Emulator) -> None:
+    emulator.script(
+        [Fault.ok(), Fault.errcode(-1), Fault.reset(), Fault.ok(), Fault.truncated(), Fault.ok()]
+    )
+
+
+def slowness(emulator: Emulator) -> None:
+    emulator.script([Fault.delay(0.05)] * 3)
+
+
+def expiry(emulator: Emulator) -> None:
+    """Let the token expire under the walk."""
+    _once_asked(emulator, {3: emulator.expire_tokens})
+
+
+def shifts(emulator: Emulator) -> None:
+    """Shift the rows under the walk twice, so that it drops what it has in flight."""
+
+    def delete() -> None:
+        emulator.delete(ENV, emulator.functions(ENV)[0].name)
+
+    def insert() -> None:
+        emulator.deploy(ENV, index=0)
+
+    _once_asked(emulator, {2: delete, 3: insert})
+
+
+def _once_asked(emulator: Emulator, what: Mapping[int, Callable[[], None]]) -> None:
+    """Do something before a page is answered, by how many were asked for in this run."""
+
+    @emulator.on_request
+    def act(_request: object) -> None:
+        what.get(emulator.counts[LIST], lambda: None)()
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """A call to interrupt.
+
+    Attributes:
+        make: What is called; returns the names that it listed.
+        faults: Sets up what goes wrong in one run.
+        changes: Sets up, once, what the server does in each run.
+        tokens: Whose tokens the client takes.
+    """
+
+    make: Callable[[TcbClient], Awaitable[list[str]]]
+    faults: Callable[[Emulator], None] = nothing
+    changes: Callable[[Emulator], None] = nothing
+    tokens: Tokens = its_own
+
+    async def checked(self, client: TcbClient, emulator: Emulator) -> None:
+        """Make it; see that it lists each function that stayed meanwhile, and none twice."""
+        before = _names(emulator)
+        listed = await self.make(client)
+        assert {*before} & {*_names(emulator)} <= {*listed}
+        assert len({*listed}) == len(listed)
+
+    @asynccontextmanager
+    async def server(self) -> AsyncIterator[Emulator]:
+        """Run the server that all runs of it have in common."""
+        async with Emulator() as emulator:
+            emulator.deploy(ENV, count=ROWS)
+            self.changes(emulator)
+            yield emulator
+
+    @asynccontextmanager
+    async def client(
+        self, emulator: Emulator, session: aiohttp.ClientSession | None = None
+    ) -> AsyncIterator[TcbClient]:
+        """Make a client for one run."""
+        emulator.forget_requests()
+        emulator.clear_faults()
+        self.faults(emulator)
+        async with self.tokens(emulator) as token:
+            yield TcbClient(
+                token,
+                base_url=emulator.url,
+                session=session,
+                retry=RetryPolicy(base=0.0),
+                concurrency=2,
+            )
+
+
+CALLS = {
+    "items": Call(items),
+    "items, faults": Call(items, faults),
+    "items, shifts": Call(items, changes=shifts),
+    "items, token of a callable": Call(items, tokens=of_a_slow_callable),
+    "items, token that expires": Call(items, changes=expiry, tokens=of_an_app),
+    "pages, faults": Call(pages, faults),
+    "collected, faults": Call(collected, faults),
+    "two walks, faults": Call(two_walks, faults),
+    "one page": Call(one_page),
+}
+
+
+def _names(emulator: Emulator) -> list[str]:
+    return [function.name for function in emulator.functions(ENV)]

@@ -1,0 +1,127 @@
+"""A loop that can interrupt a task at any step of its own and of all that it starts.
+
+Rule: a step is one callback that the loop runs in the watched task's context; it is interrupted
+just before, when what the task waited for is there, or just after, when it waits again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from contextvars import Context
+
+__all__ = ["SOON", "Caller", "Interruption", "Moment", "run", "watched"]
+
+SOON = 0.5  # seconds: to be interrupted takes turns of the loop, and no time
+
+Moment = Literal["before", "after"]
+
+
+@attrs.define(eq=False)
+class Interruption:
+    """Acts at one step, or at that one and all that follow.
+
+    Args:
+        at: The step, counted from 1.
+        moment: Whether it acts before the step or after it.
+        again: Whether it acts at all the steps that follow, too.
+
+    Attributes:
+        act: What it does; to be set.
+        steps: How many steps there were.
+    """
+
+    at: int
+    moment: Moment
+    again: bool = False
+    act: Callable[[], None] = attrs.field(init=False)
+    steps: int = attrs.field(init=False, default=0)
+
+    def step(self, callback: Callable[..., object], *args: object) -> None:
+        self.steps += 1
+        due = self.steps == self.at or (self.again and self.steps > self.at)
+        if due and self.moment == "before":
+            self.act()
+        callback(*args)
+        if due and self.moment == "after":
+            self.act()
+
+
+_watching: ContextVar[Interruption | None] = ContextVar("watching", default=None)
+
+
+class SteppingLoop(asyncio.SelectorEventLoop):
+    """Lets an `Interruption` count the steps of what it watches."""
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        watching = _watching.get() if context is None else context.get(_watching)
+        if watching is not None:
+            callback, args = watching.step, (callback, *args)
+        return super().call_soon(callback, *args, context=context)
+
+
+def watched(work: Coroutine[Any, Any, Any], interruption: Interruption) -> asyncio.Task[Any]:
+    """Start a task whose steps, and those of all that it starts, the interruption counts."""
+    before = _watching.set(interruption)
+    try:
+        return asyncio.get_running_loop().create_task(work)
+    finally:
+        _watching.reset(before)
+
+
+@attrs.define(eq=False)
+class Caller:
+    """Awaits something until it is cancelled, or until its time is over."""
+
+    timed: bool = False
+    task: asyncio.Task[Any] = attrs.field(init=False)
+    scope: asyncio.Timeout | None = attrs.field(init=False, default=None)
+    left: float = attrs.field(init=False, default=math.inf)
+
+    async def wait_for(self, work: Callable[[], Awaitable[object]]) -> None:
+        if self.timed:
+            async with asyncio.timeout(None) as self.scope:
+                await work()
+        else:
+            await work()
+
+    def interrupt(self) -> None:
+        if self.task.done():
+            return
+        self.left = min(self.left, self.task.get_loop().time())
+        if not self.timed:
+            self.task.cancel()
+        elif self.scope is not None and not self.scope.expired():
+            self.scope.reschedule(-math.inf)
+
+    async def ended(self) -> None:
+        """Wait for the end: at once, and in the way in which an interrupted task has to end."""
+        await asyncio.wait((self.task,))
+        assert self.task.get_loop().time() - self.left < SOON
+        if self.scope is not None and self.scope.expired():
+            assert type(self.task.exception()) is TimeoutError
+        elif self.timed or self.left == math.inf:
+            self.task.result()
+        else:
+            assert self.task.cancelled(), "a cancellation is not swallowed"
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run to the end on a loop that counts steps; fail if the loop has anything to complain of."""
+    complaints: list[Mapping[str, Any]] = []
+    with asyncio.Runner(loop_factory=SteppingLoop) as runner:
+        runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        result = runner.run(main)
+        gc.collect()
+    assert complaints == []
+    return result

@@ -1,0 +1,298 @@
+"""Cancelled or timed out at every step of a call, a client leaves nothing and goes on working.
+
+Rule: each call is made again and again by a fresh client, interrupted one step later each time,
+until it gets through. A step is any callback of the loop that the call has caused: so no await of
+ours, of aiohttp's or of redis-py's is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from interrupted_calls import CALLS, ENV, Call, expiry, items, of_redis, slowness
+from leaks import eventually, no_leaks
+from redis_server import running_redis
+from stepping import SOON, Caller, Interruption, Moment, run, watched
+
+from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
+from tcb_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    Ask = Callable[[TcbClient], Awaitable[None]]
+
+SOME = ("items, shifts", "items, token that expires", "pages, faults", "one page")
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+both_moments = pytest.mark.parametrize("moment", ["before", "after"])
+
+
+async def step_by_step(
+    call: Call, interrupted: Callable[[Emulator, Interruption], Awaitable[None]], moment: Moment
+) -> int:
+    """Interrupt a call at its first step, at its second, …; return how many there are."""
+    async with call.server() as emulator:
+        for at in itertools.count(1):
+            interruption = Interruption(at, moment)
+            await interrupted(emulator, interruption)
+            if interruption.steps < at:
+                return at - 1
+    raise AssertionError
+
+
+def nothing_is_under_way(client: TcbClient, session: aiohttp.ClientSession) -> bool:
+    transport = client._transport
+    assert session.connector is not None
+    acquired = session.connector._acquired
+    return not acquired and not transport.live and transport.window.in_flight == 0
+
+
+async def interrupt_and_call_again(
+    call: Call, emulator: Emulator, caller: Caller, interruption: Interruption
+) -> None:
+    async with (
+        no_leaks(),
+        aiohttp.ClientSession() as session,
+        call.client(emulator, session) as client,
+    ):
+        interruption.act = caller.interrupt
+        work = caller.wait_for(lambda: call.checked(client, emulator))
+        caller.task = watched(work, interruption)
+        await caller.ended()
+        await eventually(lambda: nothing_is_under_way(client, session))
+        emulator.clear_faults()
+        await CALLS["one page"].checked(client, emulator)
+
+
+@both_moments
+@every_call
+def test_wherever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(
+    call: Call, moment: Moment
+) -> None:
+    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+        await interrupt_and_call_again(call, emulator, Caller(), interruption)
+
+    assert run(step_by_step(call, cancelled, moment)) > 10
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_wherever_its_time_is_over_a_call_ends_in_the_callers_own_timeout_error(name: str) -> None:
+    call = CALLS[name]
+
+    async def timed_out(emulator: Emulator, interruption: Interruption) -> None:
+        await interrupt_and_call_again(call, emulator, Caller(timed=True), interruption)
+
+    assert run(step_by_step(call, timed_out, "after")) > 10
+
+
+@both_moments
+@pytest.mark.parametrize("name", SOME)
+def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(
+    name: str, moment: Moment
+) -> None:
+    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+        interruption.again = True
+        await interrupt_and_call_again(CALLS[name], emulator, Caller(), interruption)
+
+    assert run(step_by_step(CALLS[name], cancelled, moment)) > 10
+
+
+@pytest.fixture(scope="module")
+def redis_port() -> Iterator[int]:
+    with running_redis() as server:
+        yield server.port
+
+
+@both_moments
+def test_wherever_a_call_is_cancelled_in_redis_the_next_one_works(
+    redis_port: int, moment: Moment
+) -> None:
+    call = Call(items, changes=expiry, tokens=of_redis(redis_port))
+
+    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+        await interrupt_and_call_again(call, emulator, Caller(), interruption)
+
+    assert run(step_by_step(call, cancelled, moment)) > 80
+
+
+async def close_under(
+    call: Call,
+    emulator: Emulator,
+    interruption: Interruption,
+    session: aiohttp.ClientSession | None = None,
+) -> None:
+    """Close a client at one step of a call."""
+    async with call.client(emulator, session) as client:
+        closing: list[asyncio.Task[None]] = []
+        interruption.act = lambda: closing.append(asyncio.ensure_future(client.aclose()))
+        task = watched(call.checked(client, emulator), interruption)
+        await asyncio.wait((task,), timeout=SOON)
+        if closing and not task.cancelled():
+            assert task.exception() is None or type(task.exception()) is ClientClosedError
+        else:
+            task.result()
+        await client.aclose()
+        await asyncio.gather(*closing)
+    await eventually(lambda: emulator.in_flight == 0)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_closed(
+    name: str,
+) -> None:
+    async def closed(emulator: Emulator, interruption: Interruption) -> None:
+        async with no_leaks(), aiohttp.ClientSession() as session:
+            await close_under(CALLS[name], emulator, interruption, session)
+            emulator.clear_faults()
+            emulator.forget_requests()
+            token = emulator.issue_token()
+            async with TcbClient(token, base_url=emulator.url, session=session) as other:
+                await CALLS["one page"].checked(other, emulator)
+
+    assert run(step_by_step(CALLS[name], closed, "after")) > 10
+
+
+@every_call
+def test_wherever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error(
+    call: Call,
+) -> None:
+    async def closed(emulator: Emulator, interruption: Interruption) -> None:
+        async with no_leaks():
+            await close_under(call, emulator, interruption)
+
+    assert run(step_by_step(call, closed, "after")) > 10
+
+
+async def interrupt_closing(
+    call: Call, emulator: Emulator, asked: int, interruption: Interruption
+) -> None:
+    """Cancel ``aclose``, called once so many requests were made."""
+    caller = Caller()
+    async with no_leaks(), call.client(emulator) as client:
+        walk = asyncio.ensure_future(call.checked(client, emulator))
+        await eventually(lambda: len(emulator.requests) >= asked)
+        interruption.act = caller.interrupt
+        caller.task = watched(caller.wait_for(client.aclose), interruption)
+        await caller.ended()
+        if not client.closed:  # it never began
+            await client.aclose()
+        await asyncio.wait((walk,), timeout=SOON)
+        with pytest.raises(ClientClosedError):
+            await walk
+        await eventually(lambda: not client._transport.live)
+        with pytest.raises(ClientClosedError):
+            await client.count_functions(ENV)
+
+
+@both_moments
+@pytest.mark.parametrize("asked", [1, 3])
+def test_wherever_aclose_is_cancelled_the_client_is_closed_and_nothing_is_left(
+    redis_port: int, asked: int, moment: Moment
+) -> None:
+    call = Call(items, slowness, expiry, of_redis(redis_port))
+
+    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+        await interrupt_closing(call, emulator, asked, interruption)
+
+    assert run(step_by_step(call, cancelled, moment)) > 2
+
+
+async def a_walk(client: TcbClient) -> None:
+    await client.functions(ENV).collect()
+
+
+async def a_count(client: TcbClient) -> None:
+    await client.count_functions(ENV)
+
+
+both_kinds = pytest.mark.parametrize("ask", [a_walk, a_count])
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    """Cancel a task, which has to end of it, and at once."""
+    task.cancel()
+    async with asyncio.timeout(SOON):
+        await asyncio.wait((task,))
+    assert task.cancelled()
+
+
+async def goes_on(client: TcbClient, emulator: Emulator) -> bool:
+    """Whether no more was asked than until now, and the next call works."""
+    await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
+    emulator.clear_faults()
+    asked = len(emulator.requests)
+    return await client.count_functions(ENV) == 5 and len(emulator.requests) == asked + 1
+
+
+@both_kinds
+async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next_try(
+    emulator: Emulator, ask: Ask
+) -> None:
+    emulator.deploy(ENV, count=5)
+    emulator.fail_next()
+    waits, never = asyncio.Event(), asyncio.Event()
+
+    async def wait(_seconds: float) -> None:
+        waits.set()
+        await never.wait()
+
+    policy = RetryPolicy(sleep=wait)
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=policy) as client:
+        task = asyncio.ensure_future(ask(client))
+        await waits.wait()
+        await cancel(task)
+
+        assert len(emulator.requests) == 1
+        assert await goes_on(client, emulator)
+
+
+@both_kinds
+@pytest.mark.parametrize("fault", [Fault.hang(), Fault.drip(0.5), Fault.endless()])
+async def test_a_try_is_cancelled_at_once_and_is_the_last(
+    emulator: Emulator, ask: Ask, fault: Fault
+) -> None:
+    emulator.deploy(ENV, count=5)
+    emulator.script([fault])
+    policy = RetryPolicy(base=0.0)
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=policy) as client:
+        task = asyncio.ensure_future(ask(client))
+        await eventually(lambda: emulator.in_flight == 1)
+        await cancel(task)
+
+        assert await goes_on(client, emulator)
+        assert len(emulator.requests) == 2
+
+
+@both_kinds
+async def test_a_wait_for_a_permit_that_is_cancelled_never_reaches_the_server(
+    emulator: Emulator, ask: Ask
+) -> None:
+    emulator.deploy(ENV, count=5)
+    async with TcbClient(emulator.token, base_url=emulator.url, concurrency=1) as client:
+        emulator.script([Fault.delay(0.05)])
+        first = asyncio.ensure_future(client.count_functions(ENV))
+        await eventually(lambda: emulator.in_flight == 1)
+        waiting = asyncio.ensure_future(ask(client))
+        await asyncio.sleep(0)
+        await cancel(waiting)
+
+        assert await first == 5
+        assert await goes_on(client, emulator)
+        assert len(emulator.requests) == 2
+
+
+@both_kinds
+async def test_the_callers_time_and_ours_may_be_over_at_once(emulator: Emulator, ask: Ask) -> None:
+    emulator.script(itertools.repeat(Fault.hang()))
+    for seconds in (0.0, 0.001, 0.002, 0.003, 0.005, 0.008, 0.013):
+        async with TcbClient(
+            emulator.token, base_url=emulator.url, timeout=0.005, retry=RetryPolicy.none()
+        ) as client:
+            with pytest.raises((TimeoutError, TransportError)):
+                async with asyncio.timeout(seconds):
+                    await ask(client)
+            await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
