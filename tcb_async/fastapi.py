@@ -30,12 +30,14 @@ from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
     DriftError,
+    FunctionFailedError,
     ParameterError,
     PermissionDeniedError,
     QuotaError,
     SystemBusyError,
     TcbError,
     TransportError,
+    WaitTimeoutError,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +58,14 @@ __all__ = [
 
 _STATE = "tcb_async_clients"
 _DEFAULT = "default"
+_STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
+    ((ParameterError,), 422),
+    ((PermissionDeniedError,), 403),
+    ((FunctionFailedError,), 409),
+    ((SystemBusyError, QuotaError, DriftError, ClientClosedError), 503),
+    ((WaitTimeoutError,), 504),
+    ((ConfigurationError,), 500),
+)
 
 if TYPE_CHECKING:
     MakeClient: TypeAlias = Callable[[], AbstractAsyncContextManager[TcbClient]]
@@ -173,6 +183,8 @@ def status_of(error: TcbError) -> int:
     `SystemBusyError`, `QuotaError`,       503     not now: the caller did nothing wrong, and the
     `DriftError`, `ClientClosedError`              quota is the service's (so it is no 429)
     `TransportError`, no answer came       504     WeChat was not reached, or not in time
+    `WaitTimeoutError`                     504     the function was not Active in time
+    `FunctionFailedError`                  409     it will not be Active as it is
     `TransportError`, `ResponseError`      502     WeChat, or a proxy, answered nonsense
     `TokenError`, any other `ApiError`     502     WeChat refused the service, not its caller (so
                                                    it is no 401)
@@ -184,19 +196,9 @@ def status_of(error: TcbError) -> int:
     Args:
         error: Any error of this package.
     """
-    match error:
-        case ParameterError():
-            return 422
-        case PermissionDeniedError():
-            return 403
-        case SystemBusyError() | QuotaError() | DriftError() | ClientClosedError():
-            return 503
-        case TransportError(status=None):
-            return 504
-        case ConfigurationError():
-            return 500
-        case _:
-            return 502
+    if isinstance(error, TransportError) and error.status is None:
+        return 504
+    return next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 502)
 
 
 def problem_of(error: TcbError) -> dict[str, str | int]:

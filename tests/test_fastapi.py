@@ -259,6 +259,8 @@ async def test_what_wechat_does_becomes_a_status_that_blames_whom_it_should(
 def test_the_other_errors_have_statuses_too() -> None:
     assert status_of(tcb_async.DriftError("it kept changing")) == 503
     assert status_of(tcb_async.ClientClosedError("it was closed")) == 503
+    assert status_of(tcb_async.WaitTimeoutError("not in time")) == 504
+    assert status_of(tcb_async.FunctionFailedError("it failed")) == 409
     assert status_of(ConfigurationError("a mistake")) == 500
 
 

@@ -1,0 +1,75 @@
+"""What people write who look after tokens. Checked by mypy and pyright, never run."""
+
+from typing import assert_type
+
+from redis.asyncio import Redis
+
+from tcb_async import TcbClient
+from tcb_async.tokens import (
+    AuthorizerToken,
+    ClassicToken,
+    ComponentToken,
+    MemoryStore,
+    RedisStore,
+    StableToken,
+    StoredToken,
+    TokenApi,
+    TokenProvider,
+    TokenStore,
+)
+
+
+async def ask() -> str:
+    return "ACCESS_TOKEN"
+
+
+async def save(refresh_token: str) -> None:
+    print(len(refresh_token))  # noqa: T201 - what users write
+
+
+class OwnProvider:
+    """A provider of a user's own, which inherits from nothing."""
+
+    async def get_token(self, api: TokenApi) -> str:
+        reply = await api.call_token_endpoint("/own", body={"key": "value"})
+        return str(reply["access_token"])
+
+    async def invalidate(self, token: str) -> None: ...
+
+
+class OwnStore:
+    """A store of a user's own, likewise."""
+
+    async def get(self, key: str) -> StoredToken | None: ...
+
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        return bool(key and value.version and ttl)
+
+    async def delete_if(self, key: str, token: str) -> None: ...
+
+
+def clients(redis: Redis) -> list[TcbClient]:
+    component = ComponentToken("component_appid", "appsecret", ticket=ask)
+    return [
+        TcbClient("ACCESS_TOKEN"),
+        TcbClient(ask),
+        TcbClient(OwnProvider()),
+        TcbClient(StableToken("appid", "appsecret")),
+        TcbClient(StableToken("appid", "appsecret", store=OwnStore())),
+        TcbClient(StableToken("appid", "appsecret", store=MemoryStore())),
+        TcbClient(StableToken("appid", "appsecret", store=RedisStore(redis))),
+        TcbClient(ClassicToken("appid", "appsecret")),
+        TcbClient(AuthorizerToken(component, "authorizer_appid", "refresh_token", on_rotate=save)),
+    ]
+
+
+async def use(provider: TokenProvider, store: TokenStore, api: TokenApi) -> None:
+    assert_type(await provider.get_token(api), str)
+    stored = await store.get("stable:appid")
+    assert_type(stored, StoredToken | None)
+
+
+def mistakes_are_seen_before_they_run() -> None:
+    StableToken("appid")  # type: ignore[call-arg]
+    ComponentToken("component_appid", "appsecret", ticket="a ticket")  # type: ignore[arg-type]
+    TcbClient(object())  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+"""What people write in a FastAPI service. Checked by mypy and pyright, never run."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, assert_type
+
+from fastapi import Depends, FastAPI
+
+from tcb_async import TcbClient, TcbError
+from tcb_async.fastapi import (
+    DepClient,
+    DepClients,
+    answer_error,
+    client,
+    lifespan,
+    problem_of,
+    status_of,
+)
+
+
+def make_client() -> TcbClient:
+    return TcbClient("ACCESS_TOKEN")
+
+
+@asynccontextmanager
+async def make_client_with_care() -> AsyncGenerator[TcbClient, None]:
+    async with make_client() as made:
+        yield made
+
+
+app = FastAPI(lifespan=lifespan(make_client))
+app.add_exception_handler(TcbError, answer_error)
+app.dependency_overrides[client] = make_client
+FastAPI(lifespan=lifespan(shop=make_client, bakery=make_client_with_care))
+
+
+@asynccontextmanager
+async def own_lifespan(app: FastAPI) -> AsyncGenerator[Mapping[str, object], None]:
+    async with lifespan(make_client)(app) as state:
+        yield {**state, "mine": 1}
+
+
+FastAPI(lifespan=own_lifespan)
+
+
+@app.get("/count")
+async def count(client: DepClient, env: str) -> int:
+    assert_type(client, TcbClient)
+    return await client.count_functions(env)
+
+
+@app.get("/merchants/{merchant}/count")
+async def count_of(clients: DepClients, merchant: str, env: str) -> int:
+    assert_type(clients, Mapping[str, TcbClient])
+    return await clients[merchant].count_functions(env)
+
+
+async def shop(clients: DepClients) -> TcbClient:
+    return clients["shop"]
+
+
+@app.get("/shop/count")
+async def count_of_the_shop(client: Annotated[TcbClient, Depends(shop)], env: str) -> int:
+    return await client.count_functions(env)
+
+
+def describe(error: TcbError) -> None:
+    assert_type(status_of(error), int)
+    assert_type(problem_of(error), dict[str, str | int])
+
+
+def mistakes_are_seen_before_they_run() -> None:
+    lifespan(make_client())  # type: ignore[arg-type]
+    lifespan(lambda: "ACCESS_TOKEN")  # type: ignore[arg-type, return-value]
