@@ -29,6 +29,7 @@ __all__ = [
     "encode_object",
 ]
 
+_CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT = 120
 _LOOKED_AT = 2**16
 _ERRMSG = 500
@@ -259,5 +260,5 @@ def unreadable(
         endpoint=endpoint,
         status=status,
         excerpt=excerpt,
-        truncated=not text or text.startswith("{"),
+        truncated=reason == _CUT_SHORT,
     )

@@ -52,7 +52,8 @@ def blot(text: str, secrets: Iterable[str] = (), *, length: int | None = None) -
     window = len(text) if length is None else 4 * length + margin
     shown = _TOKEN_LIKE.sub(MASK, _NAMED.sub(rf"\1{MASK}", hide(text[:window], known)))
     if window < len(text):
-        shown = shown[: max(0, len(shown) - margin)]
+        masked = shown.rfind(MASK) + len(MASK) if MASK in shown else 0
+        shown = shown[: max(masked, len(shown) - margin)]
     return shown[:length]
 
 

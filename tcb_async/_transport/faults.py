@@ -68,12 +68,9 @@ def refusal(reply: Reply, request: ApiRequest) -> TcbError:
         raise_for_errcode(reply.body, path, secrets=request.target.secrets)
     except TcbError as refused:
         return refused
-    kind = "a redirect, which is not followed" if 300 <= status < 400 else "a refusal"  # noqa: PLR2004
-    error = unreadable(
-        reply.body, f"HTTP {status}: {kind}", path, request.target.secrets, status=status
-    )
-    error.truncated = False
-    return error
+    kind = {3: "a redirect, which is not followed", 4: "a refusal"}.get(status // 100, "not 200")
+    what = f"HTTP {status}: {kind}"
+    return unreadable(reply.body, what, path, request.target.secrets, status=status)
 
 
 _DROPPED = "{host} dropped the connection; try again"
