@@ -1,0 +1,232 @@
+"""Whatever a server answers, one of our errors comes out, or a retry that succeeds.
+
+Rule: each fault has its row, so that a change in what becomes of it is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+
+import attrs
+import pytest
+from leaks import no_leaks
+from raw_server import RawServer, http_reply
+from server_faults import FAULTS, LATE, LISTING, OK, ON_REUSE, once, row
+
+from tcb_async import (
+    RateLimitError,
+    ResponseError,
+    RetryPolicy,
+    SystemBusyError,
+    TcbClient,
+    TcbError,
+    TransportError,
+)
+from tcb_async.emulator import FAULTS as EMULATED
+from tcb_async.emulator import Emulator
+from tcb_async.emulator import Fault as EmulatedFault
+
+ENV = "test-777bb9"
+ONCE = RetryPolicy.none()
+AT_ONCE = RetryPolicy(sleep=lambda _: asyncio.sleep(0))
+
+
+@attrs.frozen
+class Outcome:
+    """What a fault comes to: the error, and whether it is tried again."""
+
+    error: type[TcbError]
+    retried: bool
+
+
+DROPPED = Outcome(TransportError, retried=True)
+CUT_SHORT = Outcome(TransportError, retried=True)
+NO_ANSWER_IN_TIME = Outcome(TransportError, retried=True)
+SERVER_ERROR = Outcome(TransportError, retried=True)
+TOO_MANY = Outcome(RateLimitError, retried=True)
+BUSY = Outcome(SystemBusyError, retried=True)
+ENDS_TOO_EARLY = Outcome(ResponseError, retried=True)
+NOT_AS_PROMISED = Outcome(ResponseError, retried=False)
+A_PAGE = None
+
+TOLD_APART: dict[str, Outcome | None] = {
+    "unasked_reply": A_PAGE,
+    "name_empty": A_PAGE,
+    "mod_time_text": A_PAGE,
+    "mod_time_impossible": A_PAGE,
+    "status_429": TOO_MANY,
+    "closed": DROPPED,
+    "closed_in_headers": DROPPED,
+    "reset": DROPPED,
+    "reset_in_headers": DROPPED,
+    "dropped_keep_alive": DROPPED,
+    "late_unasked_reply": DROPPED,
+    "reset_in_body": CUT_SHORT,
+    "truncated_with_length": CUT_SHORT,
+    "truncated_chunked": CUT_SHORT,
+    "unended_chunked": CUT_SHORT,
+    "bad_gzip": CUT_SHORT,
+    "truncated_without_length": ENDS_TOO_EARLY,
+    "truncated_gzip": ENDS_TOO_EARLY,
+    "empty": ENDS_TOO_EARLY,
+    "spaces": ENDS_TOO_EARLY,
+    "cut_json": ENDS_TOO_EARLY,
+    "hang": NO_ANSWER_IN_TIME,
+    "hang_in_headers": NO_ANSWER_IN_TIME,
+    "hang_in_body": NO_ANSWER_IN_TIME,
+    "drip_in_headers": NO_ANSWER_IN_TIME,
+    "drip_in_body": NO_ANSWER_IN_TIME,
+    "endless_continue": NO_ANSWER_IN_TIME,
+    "html_error": SERVER_ERROR,
+    **{f"status_{code}": SERVER_ERROR for code in (500, 502, 503, 504)},
+}
+"""What does not come to NOT_AS_PROMISED."""
+
+EMULATED_APART: dict[str, Outcome] = {
+    "errcode -1": BUSY,
+    "errcode -1000": BUSY,
+    "status 429": TOO_MANY,
+    "status 500": SERVER_ERROR,
+    "status 502": SERVER_ERROR,
+    "status 503": SERVER_ERROR,
+    "empty": ENDS_TOO_EARLY,
+    "truncated": CUT_SHORT,
+    "truncated_undeclared": ENDS_TOO_EARLY,
+    "disconnect": DROPPED,
+    "reset": DROPPED,
+    "drip": NO_ANSWER_IN_TIME,
+    "hang": NO_ANSWER_IN_TIME,
+}
+
+
+def client(
+    url: str,
+    retry: RetryPolicy,
+    outcome: Outcome | None = A_PAGE,
+    token: str = "T",  # noqa: S107 - for servers that do not look at it
+) -> TcbClient:
+    """One that waits long enough for whatever ends by itself."""
+    timeout = 0.2 if outcome is NO_ANSWER_IN_TIME else 10.0
+    return TcbClient(token, base_url=url, retry=retry, timeout=timeout, max_reply_bytes=2**20)
+
+
+def assert_clean(error: TcbError, expected: type[TcbError]) -> None:
+    """One of ours, with nobody else's behind it, that tells where and survives a pickle."""
+    assert type(error) is expected
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert (error.env, error.offset) == (ENV, 0)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
+
+
+async def spoiled(client: TcbClient, fault: str) -> None:
+    """Make a call that meets the fault."""
+    if fault in ON_REUSE:
+        await client.list_functions(ENV)
+        await asyncio.sleep(2 * LATE)
+    await client.list_functions(ENV)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_comes_to_a_page_or_to_one_of_our_errors(fault: str) -> None:
+    outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
+    async with (
+        no_leaks(),
+        RawServer(FAULTS[fault]) as server,
+        client(server.url, ONCE, outcome) as asking,
+    ):
+        if outcome is None:
+            await spoiled(asking, fault)
+        else:
+            with pytest.raises(TcbError) as caught:
+                await spoiled(asking, fault)
+            assert_clean(caught.value, outcome.error)
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - ON_REUSE))
+async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_raised_at_once(
+    fault: str,
+) -> None:
+    outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
+    async with (
+        RawServer(once(FAULTS[fault])) as server,
+        client(server.url, AT_ONCE, outcome) as asking,
+    ):
+        if outcome is not None and not outcome.retried:
+            with pytest.raises(TcbError):
+                await spoiled(asking, fault)
+            assert len(server.requests) == 1
+        else:
+            page = await asking.list_functions(ENV)
+            assert page.total_count == 1
+            assert len(server.requests) == (1 if outcome is A_PAGE else 2)
+
+
+@pytest.mark.parametrize("fault", sorted(ON_REUSE))
+async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry(
+    fault: str,
+) -> None:
+    async with RawServer(FAULTS[fault]) as server, client(server.url, AT_ONCE) as asking:
+        await spoiled(asking, fault)
+        page = await asking.list_functions(ENV)
+
+    assert [function.name for function in page.functions] == ["login"]
+
+
+@pytest.mark.parametrize("fault", EMULATED)
+async def test_each_of_the_emulators_faults_is_an_error_of_ours_or_cured_by_a_retry(
+    fault: str,
+) -> None:
+    outcome = EMULATED_APART.get(fault, NOT_AS_PROMISED)
+    script: list[EmulatedFault] = [EMULATED[fault], EMULATED[fault]]
+    async with Emulator() as emulator:
+        emulator.deploy(ENV, count=3)
+        emulator.script(script)
+        async with client(emulator.url, ONCE, outcome, emulator.token) as asking:
+            with pytest.raises(TcbError) as caught:
+                await asking.list_functions(ENV)
+        assert_clean(caught.value, outcome.error)
+
+        async with client(emulator.url, AT_ONCE, outcome, emulator.token) as asking:
+            if outcome.retried:
+                assert (await asking.list_functions(ENV)).total_count == 3
+            else:
+                with pytest.raises(outcome.error):
+                    await asking.list_functions(ENV)
+
+
+async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again() -> None:
+    def cut_then_whole(_: bytes, n: int) -> bytes:
+        return OK if n % 2 else http_reply(LISTING[: n // 2])
+
+    async with RawServer(cut_then_whole) as server, client(server.url, AT_ONCE) as asking:
+        for _ in LISTING:
+            assert (await asking.list_functions(ENV)).total_count == 1
+
+    assert len(server.requests) == 2 * len(LISTING)
+
+
+async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_cursor() -> None:
+    rows = [row(name=f"fn-{number}") for number in range(3)]
+    body = {"errcode": 0, "errmsg": "ok", "total_count": 5, "functions": rows}
+    seen: list[str] = []
+
+    async def walk(asking: TcbClient) -> None:
+        async for function in asking.iter_functions(ENV, page_size=3, concurrency=1):
+            seen.append(function.name)  # noqa: PERF401 - what was seen before the error counts
+
+    async with (
+        RawServer(once(http_reply(body), FAULTS["html"])) as server,
+        client(server.url, AT_ONCE) as asking,
+    ):
+        with pytest.raises(ResponseError) as caught:
+            await walk(asking)
+
+    assert seen == ["fn-0", "fn-1", "fn-2"]
+    assert caught.value.offset == 2
+    assert caught.value.cursor is not None
+
+
+def test_every_fault_has_its_row() -> None:
+    assert TOLD_APART.keys() <= FAULTS.keys()
+    assert EMULATED_APART.keys() <= EMULATED.keys()
