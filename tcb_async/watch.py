@@ -99,7 +99,7 @@ async def watch(
     Raises:
         TcbError: A walk failed for a reason that does not pass, or the one to begin with failed.
     """
-    known = since
+    known: Iterable[CloudFunction] | None = None if since is None else tuple(since)
     if known is None:
         known = await walk()
         await asyncio.sleep(interval)

@@ -1,0 +1,292 @@
+"""What changed between two walks, and waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import pytest
+from asking import until
+from hypothesis import given
+from hypothesis import strategies as st
+from leaks import no_leaks
+
+from tcb_async import (
+    CloudFunction,
+    ConfigurationError,
+    DriftError,
+    FunctionChange,
+    FunctionFailedError,
+    TcbClient,
+    TokenError,
+    TransportError,
+    WaitTimeoutError,
+)
+from tcb_async.watch import changes, wait_until_active, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from tcb_async import TcbError
+    from tcb_async.emulator import Emulator
+
+ENV = "test-777bb9"
+LOGIN = CloudFunction("login", "Active", "Nodejs16.13")
+LOGIN_LATER = CloudFunction("login", "Updating", "Nodejs16.13")
+PAY = CloudFunction("pay", "Active", "Go1")
+
+listings = st.lists(
+    st.builds(CloudFunction, st.sampled_from("abcdefgh"), st.sampled_from(["Active", "Updating"])),
+    unique_by=lambda function: function.name,
+)
+
+
+class Answers:
+    """Answers one after the other, the last one for ever; errors are raised."""
+
+    def __init__(self, *answers: object) -> None:
+        self.times: list[float] = []
+        self._answers = list(answers)
+
+    async def __call__(self) -> object:
+        self.times.append(asyncio.get_running_loop().time())
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class TestChanges:
+    """``changes`` compares two listings."""
+
+    @given(before=listings, after=listings)
+    def test_made_to_the_one_listing_they_give_the_other(
+        self, before: list[CloudFunction], after: list[CloudFunction]
+    ) -> None:
+        functions = {function.name: function for function in before}
+        for change in changes(before, after):
+            if change.before is not None:
+                assert functions.pop(change.name) == change.before
+            if change.after is not None:
+                assert change.name not in functions
+                functions[change.name] = change.after
+
+        assert functions == {function.name: function for function in after}
+
+    @given(listing=listings, data=st.data())
+    def test_order_alone_is_no_change(
+        self, listing: list[CloudFunction], data: st.DataObject
+    ) -> None:
+        assert changes(listing, data.draw(st.permutations(listing))) == []
+
+    @given(before=listings, after=listings)
+    def test_no_function_changes_twice(
+        self, before: list[CloudFunction], after: list[CloudFunction]
+    ) -> None:
+        names = [change.name for change in changes(before, after)]
+
+        assert len(names) == len(set(names))
+
+    def test_each_has_what_was_and_what_is(self) -> None:
+        assert changes([LOGIN, PAY], [LOGIN_LATER]) == [
+            FunctionChange("removed", PAY, None),
+            FunctionChange("updated", LOGIN, LOGIN_LATER),
+        ]
+        assert changes([], [PAY]) == [FunctionChange("added", None, PAY)]
+
+
+@pytest.mark.looptime
+class TestWatch:
+    """``watch`` walks again and again."""
+
+    async def test_tells_only_what_changed_since_the_walk_before(self) -> None:
+        walk = Answers([LOGIN], [LOGIN, PAY], [LOGIN, PAY], [LOGIN_LATER])
+
+        async with aclosing(watch(walk, interval=30)) as found:
+            three = [await anext(found) for _ in range(3)]
+
+        assert three == [
+            FunctionChange("added", None, PAY),
+            FunctionChange("removed", PAY, None),
+            FunctionChange("updated", LOGIN, LOGIN_LATER),
+        ]
+        assert walk.times == [0, 30, 60, 90]
+
+    async def test_begins_with_what_it_is_told_and_misses_nothing_since(self) -> None:
+        walk = Answers([LOGIN_LATER])
+        before = [LOGIN, PAY]
+
+        async with aclosing(watch(walk, interval=30, since=iter(before))) as found:
+            assert (await anext(found)).kind == "removed"
+            assert (await anext(found)).after == LOGIN_LATER
+
+        assert walk.times == [0]
+
+    @pytest.mark.parametrize(
+        "error", [TransportError("reset"), DriftError("it kept changing")], ids=repr
+    )
+    async def test_a_failure_that_may_pass_is_logged_and_no_change_is_lost(
+        self, error: TcbError, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        walk = Answers([LOGIN], error, error, [LOGIN, PAY])
+
+        async with aclosing(watch(walk, interval=30)) as found:
+            assert await anext(found) == FunctionChange("added", None, PAY)
+
+        assert walk.times == [0, 30, 60, 90]
+        warnings = [line.getMessage() for line in caplog.records]
+        assert warnings == [f"{error}; looking again in 30 s"] * 2
+
+    async def test_a_failure_that_does_not_pass_ends_it(self) -> None:
+        walk = Answers([LOGIN], TokenError("refused"))
+
+        with pytest.raises(TokenError):
+            await anext(watch(walk, interval=30))
+
+    async def test_a_failure_of_the_very_first_walk_ends_it(self) -> None:
+        with pytest.raises(TransportError):
+            await anext(watch(Answers(TransportError("refused")), interval=30))
+
+
+@pytest.mark.looptime
+class TestWait:
+    """``wait_until_active`` looks until it is."""
+
+    def wait(
+        self,
+        look: Callable[[], Coroutine[object, object, CloudFunction | None]],
+        name: str = "login",
+    ) -> Coroutine[object, object, CloudFunction]:
+        return wait_until_active(look, ENV, name, timeout=60, interval=2)
+
+    async def test_returns_the_function_once_it_is_active(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        look = Answers(None, None, LOGIN_LATER, LOGIN_LATER, LOGIN)
+
+        assert await self.wait(look) is LOGIN
+        assert look.times == [0, 2, 4, 6, 8]
+        assert [line.getMessage() for line in caplog.records] == [
+            "login is not there",
+            "login is Updating",
+            "login is Active",
+        ]
+
+    @pytest.mark.parametrize("status", ["CreateFailed", "UpdateFailed", "PublishFailed"])
+    async def test_a_failed_status_ends_it_and_is_told(self, status: str) -> None:
+        failed = CloudFunction("login", status)
+
+        with pytest.raises(FunctionFailedError) as caught:
+            await self.wait(Answers(LOGIN_LATER, failed))
+
+        error = caught.value
+        assert (error.env, error.name, error.status) == (ENV, "login", status)
+        assert status in str(error)
+
+    async def test_too_long_is_an_error_that_tells_the_last_status(self) -> None:
+        look = Answers(LOGIN_LATER)
+
+        with pytest.raises(TimeoutError, match="'login' was Updating after 60 s") as caught:
+            await self.wait(look)
+
+        assert isinstance(caught.value, WaitTimeoutError)
+        assert caught.value.__context__ is None
+        assert (caught.value.env, caught.value.status) == (ENV, "Updating")
+        assert len(look.times) == 30
+
+    async def test_a_function_that_never_comes_is_told_as_such(self) -> None:
+        with pytest.raises(WaitTimeoutError, match="was not there after"):
+            await self.wait(Answers(None))
+
+    async def test_a_look_that_hangs_is_cut_off_in_time(self) -> None:
+        async def look() -> None:
+            await asyncio.sleep(1e6)
+
+        with pytest.raises(WaitTimeoutError, match="was never seen after"):
+            await self.wait(look)
+
+        assert asyncio.get_running_loop().time() == 60
+
+    async def test_a_failure_that_may_pass_is_waited_out(self) -> None:
+        look = Answers(TransportError("reset"), DriftError("changing"), LOGIN)
+
+        assert await self.wait(look) is LOGIN
+
+    async def test_a_failure_that_does_not_pass_ends_it(self) -> None:
+        with pytest.raises(TokenError):
+            await self.wait(Answers(TokenError("refused")))
+
+    async def test_a_time_out_that_is_not_its_own_is_passed_on_as_it_is(self) -> None:
+        with pytest.raises(TimeoutError) as caught:
+            await self.wait(Answers(TimeoutError("of a token provider")))
+
+        assert str(caught.value) == "of a token provider"
+
+    @pytest.mark.parametrize("name", ["", " login", None, 7])
+    async def test_a_name_that_no_function_has_is_refused_before_a_look(self, name: object) -> None:
+        look = Answers(LOGIN)
+
+        with pytest.raises(ConfigurationError, match="name="):
+            await self.wait(look, name)  # type: ignore[arg-type]
+
+        assert look.times == []
+
+
+class TestClient:
+    """The two as methods of a client, over a real socket."""
+
+    async def test_watch_functions_tells_what_is_deployed_updated_and_deleted(
+        self, emulator: Emulator
+    ) -> None:
+        emulator.deploy(ENV, count=45)
+        async with (
+            no_leaks(),
+            TcbClient(emulator.token, base_url=emulator.url) as client,
+            aclosing(client.watch_functions(ENV, interval=0.01)) as found,
+        ):
+            first = asyncio.ensure_future(anext(found))
+            await until(lambda: emulator.in_flight == 0 and len(emulator.requests) >= 3)
+            emulator.deploy(ENV, "login", status="Creating")
+            kinds = [(await first).kind]
+            emulator.update(ENV, "login", status="Active")
+            updated = await anext(found)
+            emulator.delete(ENV, "login")
+            kinds += [updated.kind, (await anext(found)).kind]
+
+        assert kinds == ["added", "updated", "removed"]
+        assert updated.before is not None
+        assert updated.after is not None
+        assert (updated.before.status, updated.after.status) == ("Creating", "Active")
+
+    async def test_wait_until_active_finds_a_function_on_any_page(self, emulator: Emulator) -> None:
+        emulator.deploy(ENV, count=45)
+        emulator.deploy(ENV, "login", status="Creating")
+
+        @emulator.on_request
+        def finish(_: object) -> None:
+            if len(emulator.requests) > 4:
+                emulator.update(ENV, "login", status="Active")
+
+        async with no_leaks(), TcbClient(emulator.token, base_url=emulator.url) as client:
+            function = await client.wait_until_active(ENV, "login", interval=0.01)
+
+        assert (function.name, function.status) == ("login", "Active")
+
+    @pytest.mark.parametrize("interval", [0, -1, float("nan"), "1"])
+    async def test_an_unusable_interval_is_refused_at_once(
+        self, emulator: Emulator, interval: float
+    ) -> None:
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            with pytest.raises(ConfigurationError, match="interval"):
+                client.watch_functions(ENV, interval=interval)
+            with pytest.raises(ConfigurationError, match="interval"):
+                await client.wait_until_active(ENV, "login", interval=interval)
+            with pytest.raises(ConfigurationError, match="timeout"):
+                await client.wait_until_active(ENV, "login", timeout=interval)
+            with pytest.raises(ConfigurationError, match="env"):
+                client.watch_functions("")
+
+        assert emulator.requests == ()
