@@ -44,6 +44,7 @@ nitpick_ignore_regex = [
     (r"py:obj", r"on_rotate"),
 ]
 default_role = "py:obj"
+smartquotes = False  # they would turn --output into –output
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"

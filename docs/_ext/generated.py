@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from docutils.parsers.rst import directives
@@ -72,6 +73,8 @@ def _spelling(parameter: Any) -> str:  # noqa: ANN401 - typer's own, which it do
 
 def _purpose(parameter: Any) -> str:  # noqa: ANN401 - likewise
     text = str(parameter.help).replace("\\[", "[").replace("*", "\\*")
+    text = re.sub(r"\[env var for ([^:]*): (\w+)\]", r"For \1: `\2`.", text)
+    text = re.sub(r"\[env var: (\w+)\]", r"Also `\1`.", text)
     if parameter.envvar:
         text += f" Also `{parameter.envvar}`."
     if isinstance(parameter.show_default, str):
