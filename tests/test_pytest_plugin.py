@@ -79,7 +79,7 @@ async def test(tcb_emulator, tcb_client):{DEPLOYS}
 """
 
 
-@pytest.mark.parametrize("options", [STRICT, ALONE])
+@pytest.mark.parametrize("options", [STRICT, ("-p", "anyio", *STRICT), ALONE])
 def test_the_fixtures_work_with_anyio(passes: Check, options: tuple[str, ...]) -> None:
     passes(ANYIO, *options)
 
