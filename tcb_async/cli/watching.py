@@ -171,9 +171,13 @@ def describe(change: FunctionChange) -> str:
         for what, old, new in (
             ("status", before.status, after.status),
             ("runtime", before.runtime, after.runtime),
-            ("added", before.add_time, after.add_time),
-            ("modified", before.mod_time, after.mod_time),
+            ("added", _as_given(before.add_time), _as_given(after.add_time)),
+            ("modified", _as_given(before.mod_time), _as_given(after.mod_time)),
         )
         if old != new
     ]
     return ", ".join(facts)
+
+
+def _as_given(time: datetime | None) -> str | None:
+    return None if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
