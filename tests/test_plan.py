@@ -504,6 +504,16 @@ class TestResume:
 
         assert walk(plan(start=start), listing).handed_out == listing.names[27:]
 
+    def test_rows_that_push_its_place_down_again_and_again_make_it_repeat_nothing(self) -> None:
+        listing = ChangingList.of(3)
+        start = cursor_behind(listing, 3, page_size=2)
+        schedule = [at(0, "insert", 0), at(0, "insert", 0)]
+        schedule += [at(1, "insert", 0), at(0, "insert", 0)] * 2
+
+        outcome = walk(plan(2, start=start), listing, changes=schedule)
+
+        assert set(outcome.handed_out) & {"f000", "f001", "f002"} == set()
+
     def test_a_place_that_is_gone_is_an_error_and_its_cursor_the_one_that_was_given(self) -> None:
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)

@@ -67,6 +67,8 @@ class Ledger(Generic[T]):
         items = page.items
         fresh = items[start:] if start else items
         if self.tells_apart:
+            if start > 1 and self.start.seam is not None:
+                self._seen.add(map(self.identify, items[:start]))  # what the earlier walk gave
             fresh = self._new_among(fresh, descent)
         if self.max_items is not None and self.handed_out + len(fresh) > self.max_items:
             fresh = fresh[: self.max_items - self.handed_out]
