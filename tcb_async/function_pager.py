@@ -23,11 +23,12 @@ __all__ = ["FunctionPager", "function_pages"]
 class FunctionPager(Pager[CloudFunction]):
     """One walk over the functions of an environment: see `TcbClient.functions`."""
 
-    async def _release(self) -> None:
-        await super()._release()
+    async def _leave(self) -> None:
+        await super()._leave()
         fetch: object = self._fetch
         if isinstance(fetch, WatchedFetch):
-            fetch.ended(self.stats, sys.exception() if self._state == "failed" else None)
+            error = None if self._state == "done" else sys.exception()
+            fetch.ended(self.stats, error if isinstance(error, Exception) else None)
 
 
 async def function_pages(

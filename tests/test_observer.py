@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from asking import until
 from leaks import no_leaks
 
-from tcb_async import RetryPolicy, TcbClient, TcbError
+from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tcb_async.emulator import Emulator
+    from tcb_async.emulator import Emulator, RecordedRequest
     from tcb_async.observer import Attempt
     from tcb_async.pagination.page import WalkStats
 
@@ -115,6 +116,54 @@ async def test_the_error_that_the_consumer_gets_is_the_one_that_is_told(
     async with watched(emulator, diary) as client:
         with pytest.raises(TcbError) as caught:
             await client.functions(ENV).collect()
+
+    ((_, error),) = diary.walks[0].ends
+    assert error is caught.value
+
+
+async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=100)
+
+    @emulator.on_request
+    def delete_before(asked: RecordedRequest) -> None:
+        if asked.number == 2:
+            for number in range(1, 6):
+                emulator.delete(ENV, f"fn-{number:04}")
+
+    diary = Diary()
+    async with watched(emulator, diary) as client, client.functions(ENV) as pager:
+        async for function in pager:
+            assert not diary.walks[0].ends, function
+    assert pager.stats.reanchors > 0
+    assert diary.walks[0].ends == [(pager.stats, None)]
+
+
+async def test_an_error_that_the_consumer_is_handling_is_none_of_the_walks(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=57)
+    diary = Diary()
+    async with watched(emulator, diary) as client:
+        try:
+            raise LookupError  # noqa: TRY301 - as a consumer might
+        except LookupError:
+            await client.functions(ENV).collect()
+
+    ((_, error),) = diary.walks[0].ends
+    assert error is None
+
+
+async def test_a_pager_closed_by_another_task_is_told_as_what_its_consumer_gets(
+    emulator: Emulator,
+) -> None:
+    emulator.script([Fault.hang()])
+    diary = Diary()
+    async with watched(emulator, diary) as client, client.functions(ENV) as pager:
+        consumer = asyncio.create_task(pager.collect())
+        await until(lambda: emulator.in_flight == 1)
+        await pager.aclose()
+        with pytest.raises(ClientClosedError) as caught:
+            await consumer
 
     ((_, error),) = diary.walks[0].ends
     assert error is caught.value
