@@ -5,7 +5,8 @@ Rule: each document has a WeChat server and an empty folder of its own; what it 
 A ``python`` block runs in the document's namespace, ``await`` and all; one that holds tests is run
 by pytest, and one that begins with a comment such as ``# first.py`` is also saved under that name.
 An ``output`` block is what the python block before it printed, ``...`` standing for anything. A
-``console`` block is typed into a shell, and what it shows is what comes out. Other languages
+``console`` block is typed into a shell, and what it shows is what comes out. An ``ini`` block is
+saved under the name that it begins with. Other languages
 (``shell`` for what only a fresh machine can do) are not run here.
 """
 
@@ -160,11 +161,9 @@ def unless_it_lacks(evaluate: Evaluator) -> Evaluator:
 def run_python(example: Example) -> None:
     """Run a block in the document's namespace, or its tests by pytest; save it if it has a name."""
     document = example.namespace["_document"]
-    name = re.match(r"# (\w+\.py)\n", example.parsed)
-    if name:
-        Path(name[1]).write_text(example.parsed, encoding="utf-8")
+    name = save(example)
     if "def test_" in example.parsed:
-        document.printed = run_tests(name[1] if name else "test_example.py", example.parsed)
+        document.printed = run_tests(name or "test_example.py", example.parsed)
         return
     source = pad(example.parsed, example.line + example.parsed.line_offset)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -177,11 +176,27 @@ def run_python(example: Example) -> None:
     document.printed = printed.getvalue()
 
 
+def save(example: Example) -> str:
+    """Save a block under the name in the comment that it begins with, if it does."""
+    name = re.match(r"# (\w+\.\w+)\n", example.parsed)
+    if name is None:
+        return ""
+    Path(name[1]).write_text(example.parsed, encoding="utf-8")
+    return name[1]
+
+
+def save_settings(example: Example) -> None:
+    """Save a block of settings, which has to have a name."""
+    assert save(example), "settings begin with a comment that names their file"
+
+
 def run_tests(name: str, source: str) -> str:
     """Run a block that holds tests; every one must pass."""
     Path(name).write_text(source, encoding="utf-8")
-    scope = "asyncio_default_fixture_loop_scope=function"
-    settings = ("-o", "asyncio_mode=auto", "-o", scope, "-p", "no:cacheprovider")
+    settings = ["-p", "no:cacheprovider"]
+    if not Path("pytest.ini").exists():
+        settings += ["-o", "asyncio_mode=auto"]
+        settings += ["-o", "asyncio_default_fixture_loop_scope=function"]
     plugins = ("-p", "pytest_asyncio.plugin", "-p", "tcb_async.pytest_plugin")
     command = [sys.executable, "-m", "pytest", "-q", *settings, *plugins, name]
     done = subprocess.run(  # noqa: S603 - our own examples
@@ -243,6 +258,7 @@ _EVALUATORS: dict[str, Evaluator] = {
     "python": run_python,
     "output": check_output,
     "console": run_console,
+    "ini": save_settings,
 }
 PARSERS = [
     CodeBlockParser(language, unless_it_lacks(evaluate))
