@@ -1,0 +1,348 @@
+"""The ways in which a walk ends, each run on a loop of its own; what is left is reported.
+
+Rule: run as ``python -X dev -W error endings.py``, it prints by name, as JSON, what each ending
+left behind or made somebody complain of; all of them leave nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import aiohttp
+import pytest
+from fault_proxy import FaultProxy
+from leaks import eventually, no_leaks
+
+from tcb_async import (
+    ClientClosedError,
+    ConfigurationError,
+    RetryPolicy,
+    SystemBusyError,
+    TcbClient,
+    WaitTimeoutError,
+)
+from tcb_async.emulator import Emulator, Fault
+from tcb_async.tokens import StableToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+__all__ = ["ENDINGS", "SLOPPY"]
+
+ENV = "test-777bb9"
+APPID, APPSECRET = "wx1234567890abcdef", "0123456789abcdef0123456789abcdef"
+ROWS = 57
+LATENCY = 0.02  # seconds
+
+Ending = Callable[[TcbClient, Emulator], Awaitable[None]]
+
+
+class BodyError(Exception):
+    """What the body of a loop may raise."""
+
+
+async def _walk(client: TcbClient) -> list[str]:
+    return [function.name async for function in client.iter_functions(ENV, page_size=5)]
+
+
+async def at_the_end_of_the_list(client: TcbClient, emulator: Emulator) -> None:
+    assert await _walk(client) == [function.name for function in emulator.functions(ENV)]
+
+
+async def at_an_error_of_a_page(client: TcbClient, emulator: Emulator) -> None:
+    emulator.script([Fault.ok(), Fault.delay(0.01), *[Fault.errcode(-1)] * 99])
+    with pytest.raises(SystemBusyError):
+        await _walk(client)
+
+
+async def at_a_bare_break(client: TcbClient, _emulator: Emulator) -> None:
+    async for _ in client.iter_functions(ENV, page_size=5):
+        break
+
+
+async def at_a_break_out_of_a_generator_in_a_variable(client: TcbClient, _: Emulator) -> None:
+    walk = client.iter_functions(ENV, page_size=5)
+    async for _ in walk:
+        break
+    await client.count_functions(ENV)
+    assert walk.ag_frame is not None
+
+
+async def at_a_break_in_aclosing(client: TcbClient, _emulator: Emulator) -> None:
+    async with contextlib.aclosing(client.iter_functions(ENV, page_size=5)) as walk:
+        async for _ in walk:
+            break
+    assert not client._transport.live
+
+
+async def at_a_break_out_of_a_pager(client: TcbClient, _emulator: Emulator) -> None:
+    async with client.functions(ENV, page_size=5) as pager:
+        async for _ in pager:
+            break
+    assert not client._transport.live
+
+
+async def at_a_break_out_of_pages(client: TcbClient, _emulator: Emulator) -> None:
+    async for _ in client.iter_pages(ENV, page_size=5):
+        break
+
+
+async def when_the_generator_is_dropped(client: TcbClient, _emulator: Emulator) -> None:
+    walk = client.iter_functions(ENV, page_size=5)
+    await anext(walk)
+    del walk
+
+
+async def when_the_generator_is_dropped_in_a_cycle(client: TcbClient, _: Emulator) -> None:
+    cycle: list[object] = [client.iter_functions(ENV, page_size=5)]
+    cycle.append(cycle)
+    await anext(cycle[0])  # type: ignore[call-overload]
+    del cycle
+    gc.collect()
+
+
+async def before_it_began(client: TcbClient, _emulator: Emulator) -> None:
+    walk: AsyncGenerator[object, None] = client.iter_functions(ENV)
+    del walk
+    async with client.functions(ENV):
+        pass
+
+
+async def when_the_body_raises(client: TcbClient, _emulator: Emulator) -> None:
+    async def body() -> None:
+        async for _ in client.iter_functions(ENV, page_size=5):
+            raise BodyError
+
+    with pytest.raises(BodyError):
+        await body()
+
+
+async def when_on_progress_raises(client: TcbClient, _emulator: Emulator) -> None:
+    def fail(_done: int, _total: int) -> NoReturn:
+        raise BodyError
+
+    with pytest.raises(BodyError):
+        await client.functions(ENV, page_size=5, on_progress=fail).collect()
+
+
+async def when_its_time_is_over(client: TcbClient, emulator: Emulator) -> None:
+    emulator.script([Fault.ok(), Fault.hang()])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await _walk(client)
+
+
+async def when_its_task_is_cancelled(client: TcbClient, emulator: Emulator) -> None:
+    emulator.script([Fault.ok(), Fault.hang()])
+    task = asyncio.ensure_future(_walk(client))
+    await eventually(lambda: emulator.in_flight == 1 and len(emulator.requests) > 2)
+    task.cancel()
+    await asyncio.wait((task,))
+    assert task.cancelled()
+
+
+async def when_the_client_is_closed_elsewhere(client: TcbClient, emulator: Emulator) -> None:
+    emulator.script([Fault.ok(), Fault.hang()])
+    task = asyncio.ensure_future(_walk(client))
+    await eventually(lambda: len(emulator.requests) > 1)
+    await client.aclose()
+    with pytest.raises(ClientClosedError):
+        await task
+
+
+async def when_the_body_closes_the_client(client: TcbClient, _emulator: Emulator) -> None:
+    async def body() -> None:
+        async for _ in client.iter_functions(ENV, page_size=5):
+            await client.aclose()
+
+    with pytest.raises(ClientClosedError):
+        await body()
+
+
+async def when_the_client_is_closed_before_the_generator(client: TcbClient, _: Emulator) -> None:
+    walk = client.iter_functions(ENV, page_size=5)
+    await anext(walk)
+    await client.aclose()
+    await walk.aclose()
+
+
+async def with_the_loop_itself(client: TcbClient, _emulator: Emulator) -> None:
+    walk = client.iter_functions(ENV, page_size=5)
+    await anext(walk)
+    _kept_for_ever.append(walk)
+
+
+async def when_the_pager_is_closed_elsewhere(client: TcbClient, emulator: Emulator) -> None:
+    emulator.script([Fault.ok(), Fault.hang()])
+    pager = client.functions(ENV, page_size=5)
+    task = asyncio.ensure_future(pager.collect())
+    await eventually(lambda: len(emulator.requests) > 1)
+    await pager.aclose()
+    with pytest.raises(ClientClosedError):
+        await task
+
+
+async def at_the_second_use_of_a_pager(client: TcbClient, _emulator: Emulator) -> None:
+    async with client.functions(ENV) as pager:
+        assert len(await pager.collect()) == ROWS
+        with pytest.raises(ConfigurationError):
+            aiter(pager)
+
+
+async def beside_another_that_goes_on(client: TcbClient, emulator: Emulator) -> None:
+    other = asyncio.ensure_future(_walk(client))
+    await at_a_bare_break(client, emulator)
+    assert await other == [function.name for function in emulator.functions(ENV)]
+
+
+async def while_a_token_is_fetched(client: TcbClient, emulator: Emulator) -> None:
+    emulator.add_app(APPID, APPSECRET)
+    emulator.script([Fault.hang()], path="/cgi-bin/stable_token")
+    copy = client.with_token(StableToken(APPID, APPSECRET))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await _walk(copy)
+
+
+async def in_a_session_of_the_users_own(client: TcbClient, emulator: Emulator) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with TcbClient(emulator.token, base_url=emulator.url, session=session) as other:
+            await at_a_bare_break(other, emulator)
+        assert not session.closed
+    await client.count_functions(ENV)
+
+
+async def at_a_break_out_of_a_watch(client: TcbClient, emulator: Emulator) -> None:
+    async for _ in client.watch_functions(ENV, interval=0.001, since=()):
+        break
+    await at_a_bare_break(client, emulator)
+
+
+async def when_a_wait_is_over(client: TcbClient, emulator: Emulator) -> None:
+    emulator.deploy(ENV, "slow", status="Creating")
+    with pytest.raises(WaitTimeoutError):
+        await client.wait_until_active(ENV, "slow", timeout=0.05, interval=0.001)
+
+
+_kept_for_ever: list[object] = []
+
+ENDINGS: dict[str, Ending] = {
+    ending.__name__: ending
+    for ending in (
+        at_the_end_of_the_list,
+        at_an_error_of_a_page,
+        at_a_bare_break,
+        at_a_break_out_of_a_generator_in_a_variable,
+        at_a_break_in_aclosing,
+        at_a_break_out_of_a_pager,
+        at_a_break_out_of_pages,
+        at_a_break_out_of_a_watch,
+        when_the_generator_is_dropped,
+        when_the_generator_is_dropped_in_a_cycle,
+        before_it_began,
+        when_the_body_raises,
+        when_on_progress_raises,
+        when_its_time_is_over,
+        when_its_task_is_cancelled,
+        when_the_client_is_closed_elsewhere,
+        when_the_body_closes_the_client,
+        when_the_client_is_closed_before_the_generator,
+        with_the_loop_itself,
+        when_the_pager_is_closed_elsewhere,
+        at_the_second_use_of_a_pager,
+        beside_another_that_goes_on,
+        while_a_token_is_fetched,
+        in_a_session_of_the_users_own,
+        when_a_wait_is_over,
+    )
+}
+
+
+async def unclosed_session(_client: TcbClient, emulator: Emulator) -> None:
+    session = aiohttp.ClientSession()
+    async with session.get(emulator.url):
+        pass
+
+
+async def unclosed_client(_client: TcbClient, emulator: Emulator) -> None:
+    await TcbClient(emulator.token, base_url=emulator.url).count_functions(ENV)
+
+
+async def unretrieved_error(_client: TcbClient, _emulator: Emulator) -> None:
+    async def fail() -> NoReturn:
+        raise BodyError
+
+    await asyncio.wait((asyncio.ensure_future(fail()),))
+
+
+async def unawaited_coroutine(client: TcbClient, _emulator: Emulator) -> None:
+    client.count_functions(ENV)
+
+
+async def unended_task(_client: TcbClient, _emulator: Emulator) -> None:
+    _kept_for_ever.append(asyncio.ensure_future(asyncio.sleep(10)))
+
+
+LEFT_TO_THE_CLIENT = {with_the_loop_itself, while_a_token_is_fetched}
+"""What goes on until the client is closed."""
+
+SLOPPY: dict[str, Ending] = {
+    ending.__name__: ending
+    for ending in (
+        unclosed_session,
+        unclosed_client,
+        unretrieved_error,
+        unawaited_coroutine,
+        unended_task,
+    )
+}
+"""What has to be complained of, or else silence means nothing."""
+
+
+async def _run(ending: Ending) -> None:
+    async with no_leaks(), Emulator(latency=LATENCY) as emulator:
+        emulator.deploy(ENV, count=ROWS)
+        port = int(emulator.url.rpartition(":")[2])
+        async with FaultProxy("127.0.0.1", port) as proxy:
+            policy = RetryPolicy(base=0.0)
+            async with TcbClient(emulator.token, base_url=proxy.url, retry=policy) as client:
+                await ending(client, emulator)
+                if ending not in LEFT_TO_THE_CLIENT:
+                    await _turns()
+                    assert not client._transport.live
+            await eventually(lambda: proxy.open == 0 and emulator.in_flight == 0)
+
+
+async def _turns() -> None:
+    """Let the loop turn as often as a clean-up may take, in less time than any answer."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def _complaints(ending: Ending) -> list[str]:
+    """Run an ending; return what there is to complain of."""
+    heard: list[str] = []
+    sys.unraisablehook = lambda lost: heard.append(f"unraisable: {lost.exc_value!r}")
+    try:
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            loop.slow_callback_duration = 10.0  # a busy machine is nothing to complain of
+            loop.set_exception_handler(lambda _, context: heard.append(f"loop: {context}"))
+            runner.run(_run(ending))
+            gc.collect()
+    except BaseException:  # noqa: BLE001 - whatever it is, it is reported
+        heard.append(traceback.format_exc())
+    gc.collect()
+    return heard
+
+
+if __name__ == "__main__":
+    reports = {name: _complaints(ending) for name, ending in (ENDINGS | SLOPPY).items()}
+    print(json.dumps(reports))  # noqa: T201 - what it is run for

@@ -1,0 +1,83 @@
+"""However a walk ends, nothing is left of it and nobody complains, with all of Python's checks on.
+
+Rule: the endings are in ``endings.py``; a process of its own runs them with ``-X dev -W error``.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+from endings import ENDINGS, SLOPPY
+
+HERE = Path(__file__).parent
+COMPLAINTS = ("never", "Unclosed", "unclosed", "destroyed", "Warning", "ignored", "Fatal")
+STRICT = (sys.executable, "-X", "dev", "-W", "error")
+
+INTERRUPTED = """
+import asyncio
+from tcb_async import TcbClient
+from tcb_async.emulator import Emulator, Fault
+
+async def main() -> None:
+    asyncio.get_running_loop().slow_callback_duration = 10.0
+    async with Emulator() as emulator:
+        emulator.deploy("test-777bb9", count=57)
+        emulator.script([Fault.ok(), Fault.hang(), Fault.hang()])
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            async for function in client.iter_functions("test-777bb9"):
+                print(function.name, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@attrs.frozen
+class Report:
+    returncode: int
+    complaints: dict[str, list[str]]
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """What a run of all the endings told."""
+    done = subprocess.run(  # noqa: S603 - our own words
+        [*STRICT, str(HERE / "endings.py")], capture_output=True, text=True, timeout=60, check=False
+    )
+    return Report(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
+
+
+def test_nothing_is_printed_to_stderr(report: Report) -> None:
+    assert (report.stderr, report.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_walk_that_ends(report: Report, ending: str) -> None:
+    """A walk may end in any way: no task, connection or descriptor is left, nor a complaint."""
+    assert report.complaints[ending] == []
+
+
+@pytest.mark.parametrize("ending", SLOPPY)
+def test_what_is_left_would_be_seen(report: Report, ending: str) -> None:
+    """The checks themselves work: whatever is left on purpose is complained of."""
+    assert report.complaints[ending] != []
+
+
+def test_ctrl_c_ends_a_walk_and_says_nothing_else() -> None:
+    with subprocess.Popen(  # noqa: S603 - our own words
+        [*STRICT, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "fn-0001\n"
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+
+    assert process.returncode == -signal.SIGINT
+    assert stderr.endswith("\nKeyboardInterrupt\n")
+    assert not {word for word in COMPLAINTS if word in stderr}
