@@ -31,7 +31,9 @@ class Window:
     in_flight: int = attrs.field(init=False, default=0)
     _epoch: int = attrs.field(init=False, default=0)
     _clean: int = attrs.field(init=False, default=0)
-    _waiters: deque[asyncio.Future[None]] = attrs.field(init=False, factory=deque, repr=False)
+    _waiters: deque[asyncio.Future[None]] = attrs.field(
+        init=False, factory=deque[asyncio.Future[None]], repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
         self.size = self.ceiling

@@ -73,7 +73,8 @@ class CloudFunction:
     ) -> None:
         # The defaults stand here and not on the fields: msgspec decodes fields without defaults
         # half as fast again.
-        self.__attrs_init__(name, status, runtime, _as_text(add_time), _as_text(mod_time))
+        times = _as_text(add_time), _as_text(mod_time)
+        self.__attrs_init__(name, status, runtime, *times)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - attrs writes it
 
     def __repr__(self) -> str:
         return (
