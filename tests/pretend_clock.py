@@ -1,0 +1,27 @@
+"""A clock that a test moves. Rule: nobody sleeps for real, and every wait is remembered."""
+
+from __future__ import annotations
+
+import attrs
+
+from tcb_async import RetryPolicy
+
+__all__ = ["PretendClock"]
+
+
+@attrs.define
+class PretendClock:
+    """Time that passes only by sleeping."""
+
+    now: float = 0.0
+    waits: list[float] = attrs.Factory(list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+    def policy(self, **settings: float) -> RetryPolicy:
+        return RetryPolicy(clock=self, sleep=self.sleep, random=lambda: 1.0, **settings)  # type: ignore[arg-type]

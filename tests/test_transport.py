@@ -1,0 +1,244 @@
+"""One try and its limits: time, size, where it goes, what it is told; and the tries after it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import re
+import sys
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from aiohttp.helpers import calculate_timeout_when
+from pretend_clock import PretendClock
+from raw_server import RawServer, http_reply
+from server_faults import FAULTS, LISTING, OK, UNENDING, redirect
+
+from tcb_async import ResponseError, RetryPolicy, TcbClient, TcbError
+from tcb_async import TransportError as NoAnswer
+from tcb_async.emulator import Emulator, Fault
+from tcb_async.tokens import ClassicToken, StableToken
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import aioresponses
+    from raw_server import Exchange, RawRequest
+
+ENV = "test-777bb9"
+MIB = 2**20
+ONCE = RetryPolicy.none()
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture
+def clock() -> PretendClock:
+    return PretendClock()
+
+
+# Time
+
+
+async def test_a_try_is_cut_to_what_the_deadline_leaves() -> None:
+    async with RawServer(FAULTS["hang"]) as server:
+        retry = RetryPolicy(deadline=0.2)
+        async with TcbClient("T", base_url=server.url, retry=retry, timeout=30.0) as client:
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(NoAnswer, match=r"no complete answer in 0\.2 s"):
+                await client.count_functions(ENV)
+            took = asyncio.get_running_loop().time() - started
+
+    assert 0.2 <= took < 2.0
+
+
+@pytest.mark.parametrize(("left", "given"), [(50.0, 30.0), (30.0, 30.0), (29.3, 29.3), (7.6, 7.6)])
+async def test_a_try_never_crosses_the_deadline_by_the_rounding_of_a_time_out(
+    mocked_http: aioresponses.aioresponses, clock: PretendClock, left: float, given: float
+) -> None:
+    given_at: list[float] = []
+
+    def note(_url: object, **sent: object) -> None:
+        timeout = sent["timeout"]
+        at = calculate_timeout_when(0.0, timeout.total, timeout.ceil_threshold)  # type: ignore[attr-defined]
+        given_at.append(at)
+
+    mocked_http.post(re.compile(".*"), body=LISTING, callback=note)  # type: ignore[arg-type]
+    async with TcbClient("T", retry=clock.policy(deadline=left)) as client:
+        await client.count_functions(ENV)
+
+    assert given_at == [given]
+
+
+async def test_no_try_is_begun_when_no_time_is_left(
+    emulator: Emulator, clock: PretendClock
+) -> None:
+    emulator.deploy(ENV)
+    emulator.script([Fault.errcode(-1)])
+
+    async def oversleep(_: float) -> None:
+        clock.now += 100.0
+
+    retry = attrs.evolve(clock.policy(deadline=10.0), sleep=oversleep)
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
+        with pytest.raises(NoAnswer, match="no time was left"):
+            await client.count_functions(ENV)
+
+    assert len(emulator.requests) == 1
+
+
+# Size
+
+
+def zstd_bomb(mebibytes: int) -> bytes:
+    """Spaces, run-length encoded: a frame's head, blocks of 128 KiB, and `{}` at the end."""
+    block = (0x20000 << 3 | 2).to_bytes(3, "little") + b" "
+    frame = (
+        bytes.fromhex("28b52ffd0050") + block * (8 * mebibytes) + bytes.fromhex("110000") + b"{}"
+    )
+    return http_reply(frame, headers={"Content-Encoding": "zstd"})
+
+
+@pytest.mark.parametrize("fault", sorted(UNENDING | {"zstd_bomb"}))
+async def test_a_reply_is_read_up_to_max_reply_bytes_counted_after_decompression(
+    fault: str,
+) -> None:
+    reply = zstd_bomb(16) if fault == "zstd_bomb" else FAULTS[fault]
+    async with RawServer(reply) as server:
+        url = server.url
+        async with TcbClient("T", base_url=url, retry=ONCE, max_reply_bytes=MIB) as client:
+            with pytest.raises(TcbError):
+                await client.count_functions(ENV)
+            tracemalloc.start()
+            try:
+                with pytest.raises(TcbError) as caught:
+                    await client.count_functions(ENV)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+
+    assert fault == "zstd_bomb" or "more than max_reply_bytes (1048576)" in str(caught.value)
+    assert peak < 5 * MIB
+
+
+async def test_a_reply_of_exactly_max_reply_bytes_is_read_and_one_byte_more_is_not() -> None:
+    compressed = http_reply(gzip.compress(LISTING), headers={"Content-Encoding": "gzip"})
+    for reply in (http_reply(LISTING), compressed):
+        async with RawServer(reply) as server:
+            for size, fits in ((len(LISTING), True), (len(LISTING) - 1, False)):
+                refused = pytest.raises(ResponseError, match="max_reply_bytes")
+                async with TcbClient("T", base_url=server.url, max_reply_bytes=size) as client:
+                    with contextlib.nullcontext() if fits else refused:
+                        assert await client.count_functions(ENV) == 1
+
+
+THE_COST_OF_A_BOMB = r"""
+import asyncio, re, sys
+from pathlib import Path
+from tcb_async import ResponseError, RetryPolicy, TcbClient, TransportError
+
+def peak():  # ru_maxrss also counts the process before it became this one
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
+
+async def main(url):
+    async with TcbClient("T", base_url=url, retry=RetryPolicy.none()) as client:
+        await client.count_functions("test-777bb9")
+        before = peak()
+        for _ in range(3):
+            try:
+                await client.count_functions("test-777bb9")
+            except (ResponseError, TransportError):
+                pass
+        print(peak() - before)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_a_bomb_of_128_mib_costs_the_process_little_more_than_max_reply_bytes() -> None:
+    async def bombs(exchange: Exchange) -> None:
+        n = exchange.request.n
+        encoding = ("gzip", "br")[n % 2]
+        await exchange.send(OK if n == 0 else zstd_bomb(128) if n == 3 else big[encoding])
+
+    big = {encoding: _big_bomb(encoding, 128) for encoding in ("gzip", "br")}
+    async with RawServer(bombs) as server:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            THE_COST_OF_A_BOMB,
+            server.url,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said, _ = await asyncio.wait_for(child.communicate(), 60)
+
+    assert child.returncode == 0
+    assert int(said) < 32
+
+
+def _big_bomb(encoding: str, mebibytes: int) -> bytes:
+    import zlib  # noqa: PLC0415
+
+    import brotli  # noqa: PLC0415 - nothing else here wants it
+
+    if encoding == "gzip":
+        deflate = zlib.compressobj(1, wbits=31)
+        parts = [deflate.compress(bytes(MIB)) for _ in range(mebibytes)] + [deflate.flush()]
+    else:
+        squeeze = brotli.Compressor(quality=1)
+        parts = [squeeze.process(bytes(MIB)) for _ in range(mebibytes)] + [squeeze.finish()]
+    return http_reply(b"".join(parts), headers={"Content-Encoding": encoding})
+
+
+# Where it goes
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("kind", ["token", "stable", "classic"])
+async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewhere(
+    status: int, kind: str
+) -> None:
+    token = {
+        "token": "planted-token",
+        "stable": StableToken("wx0123456789abcdef", "planted-secret"),
+        "classic": ClassicToken("wx0123456789abcdef", "planted-secret"),
+    }[kind]
+    async with (
+        RawServer(OK) as elsewhere,
+        RawServer(redirect(f"{elsewhere.url}/tcb/listfunctions", status)) as server,
+        TcbClient(token, base_url=server.url) as client,
+    ):
+        with pytest.raises(ResponseError, match=f"HTTP {status}: a redirect"):
+            await client.count_functions(ENV)
+
+        assert b"planted" in server.requests[0].raw
+        assert elsewhere.accepted == 0
+
+
+@pytest.fixture
+def no_proxy_yet(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("trust_env", [False, True])
+async def test_the_environments_proxy_and_netrc_are_used_only_if_asked_for(
+    no_proxy_yet: pytest.MonkeyPatch, tmp_path: Path, *, trust_env: bool
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password something\n")
+    netrc.chmod(0o600)
+    no_proxy_yet.setenv("NETRC", str(netrc))
+    async with RawServer(OK) as proxy, RawServer(OK) as server:
+        for name in ("http_proxy", "all_proxy"):
+            no_proxy_yet.setenv(name, proxy.url)
+        async with TcbClient("T", base_url=server.url, trust_env=trust_env) as client:
+            await client.count_functions(ENV)
+
+        asked: list[RawRequest] = [*server.requests, *proxy.requests]
+        assert len(proxy.requests) == trust_env
+        assert ("authorization" in asked[0].headers) is trust_env

@@ -1,0 +1,220 @@
+"""The tries that make up a call, over a real socket: when, how often, and what is said of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import sys
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pretend_clock import PretendClock
+from raw_server import RawServer, http_reply
+from server_faults import FAULTS, once
+
+from tcb_async import RateLimitError, RetryPolicy, TcbClient
+from tcb_async import TransportError as NoAnswer
+from tcb_async._transport.faults import read_retry_after
+from tcb_async.emulator import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from raw_server import Reply
+
+    from tcb_async.emulator import Emulator
+
+ENV = "test-777bb9"
+
+
+@asynccontextmanager
+async def met_with(reply: Reply, retry: RetryPolicy) -> AsyncIterator[tuple[RawServer, TcbClient]]:
+    """A server that answers so, and a client of it."""
+    async with (
+        RawServer(reply) as server,
+        TcbClient("T", base_url=server.url, retry=retry) as client,
+    ):
+        yield server, client
+
+
+@pytest.fixture
+def clock() -> PretendClock:
+    return PretendClock()
+
+
+async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one(
+    clock: PretendClock,
+) -> None:
+    async with met_with(FAULTS["dropped_keep_alive"], clock.policy()) as (server, client):
+        await asyncio.gather(*(client.count_functions(ENV) for _ in range(4)))
+        assert server.accepted == 4
+
+        assert await client.count_functions(ENV) == 1
+
+    assert clock.waits == [0.0]
+    assert server.accepted == 5
+    assert len(server.requests) == 6
+
+
+async def test_only_the_first_drop_is_tried_again_at_once(clock: PretendClock) -> None:
+    async with met_with(FAULTS["closed"], clock.policy(attempts=4)) as (_, client):
+        with pytest.raises(NoAnswer, match="dropped the connection") as caught:
+            await client.count_functions(ENV)
+
+    assert clock.waits == [0.0, 2.0, 4.0]
+    assert (caught.value.attempts, caught.value.dropped) == (4, True)
+
+
+async def test_an_answer_that_breaks_off_is_no_dropped_connection(clock: PretendClock) -> None:
+    async with met_with(once(FAULTS["reset_in_body"]), clock.policy()) as (_, client):
+        await client.count_functions(ENV)
+
+    assert clock.waits == [1.0]
+
+
+ABSURD = [
+    "inf", "-inf", "nan", "-5", "1e9", "1e400", "9" * 4000, "", "soon", "0x10", "\u0663",
+    "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00", "Fri, 31 Dec 9999 23:59:59 GMT",
+    "Thu, 01 Jan 1970 00:00:00 -9999", "Mon, 01 Jan 2024 00:00:00 +99999999999999999",
+    "Thu, 99 Foo 2015 99:99:99 GMT", "0000-00-00", ", , ,", "1, 2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("value", ABSURD, ids=lambda value: value[:40] or "empty")
+async def test_an_absurd_retry_after_never_hangs_a_call(
+    clock: PretendClock, value: str, status: int
+) -> None:
+    later = {"Retry-After": value.encode().decode("latin-1")}
+    async with met_with(once(http_reply(b"", status, later)), clock.policy()) as (_, client):
+        try:
+            assert await client.count_functions(ENV) == 1
+        except (RateLimitError, NoAnswer) as error:
+            assert "deadline" in error.gave_up  # noqa: PT017 - either way is right
+
+    assert clock.now <= 60.0
+
+
+@pytest.mark.parametrize(
+    ("value", "waited"),
+    [
+        ("7", 7),
+        ("0.5", 1),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 1),
+        ("Wed, 21 Oct 2015 07:28:00", 1),
+        ("nan", 1),
+    ],
+)
+async def test_a_retry_after_is_waited_for_at_the_least_if_it_makes_sense(
+    clock: PretendClock, value: str, waited: float
+) -> None:
+    later = http_reply(b"", 503, {"Retry-After": value})
+    async with met_with(once(later), clock.policy()) as (_, client):
+        await client.count_functions(ENV)
+
+    assert clock.waits == [waited]
+
+
+@pytest.mark.parametrize("zone", ["GMT", "", "-0000", "+0000"])
+async def test_a_retry_after_may_be_a_date_in_utc(clock: PretendClock, zone: str) -> None:
+    date = datetime.now(UTC) + timedelta(seconds=30)
+    later = http_reply(b"", 503, {"Retry-After": f"{date:%a, %d %b %Y %H:%M:%S} {zone}"})
+    async with met_with(once(later), clock.policy()) as (_, client):
+        await client.count_functions(ENV)
+
+    assert 20 < clock.now <= 30
+
+
+async def test_no_server_is_waited_for_longer_than_a_day_even_without_a_deadline(
+    clock: PretendClock,
+) -> None:
+    async with RawServer(http_reply(b"", 503, {"Retry-After": "1e9"})) as server:
+        retry = clock.policy(deadline=float("inf"))
+        async with TcbClient("T", base_url=server.url, retry=retry) as client:
+            with pytest.raises(NoAnswer, match=r"the server asks for a wait of 1e\+09 s"):
+                await client.count_functions(ENV)
+
+    assert clock.waits == []
+
+
+dates = st.builds(
+    "{}, {} {} {} {} {}".format,
+    st.sampled_from(["Mon", "Xyz", ""]),
+    st.integers(-5, 10**6),
+    st.sampled_from(["Jan", "Dec", "Foo", "99"]),
+    st.integers(-5, 10**12),
+    st.sampled_from(["00:00:00", "99:99:99", "24:00", ""]),
+    st.sampled_from(["GMT", "", "-0000", "+2500", "+9999999999999999999", "EST"]),
+)
+
+
+@given(st.text() | dates | st.floats().map(str) | st.integers().map(str))
+def test_a_retry_after_is_a_finite_number_of_seconds_or_none(value: str) -> None:
+    seconds = read_retry_after(value)
+
+    assert seconds is None or 0 <= seconds < float("inf")
+
+
+async def test_a_storm_of_retries_is_bounded_by_a_quota_that_all_copies_share() -> None:
+    retry = RetryPolicy(attempts=1000, base=0.0, deadline=float("inf"))
+    async with met_with(FAULTS["status_500"], retry) as (server, client):
+        copies = [client.with_token(f"T{number}") for number in range(10)]
+        results = await asyncio.gather(
+            *(copy.count_functions(ENV) for copy in copies), return_exceptions=True
+        )
+
+    assert len(server.requests) == 10 + 500 // 14
+    assert all("retry quota" in error.gave_up for error in results)  # type: ignore[union-attr]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "tcb_async"]
+
+
+async def test_each_try_is_logged_at_debug_and_each_retry_at_info_then_warning(
+    emulator: Emulator, clock: PretendClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="tcb_async")
+    emulator.deploy(ENV)
+    emulator.script([Fault.errcode(-1), Fault.status(502)])
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=clock.policy()) as client:
+        await client.list_functions(ENV, offset=40)
+
+    lines = [(level, re.sub(r"rid=[0-9a-f-]{26}", "rid=RID", text)) for level, text in said(caplog)]
+    call = f"POST /tcb/listfunctions env={ENV} offset=40"
+    assert lines == [
+        ("DEBUG", f"{call} try=1: errcode=-1 rid=RID"),
+        ("INFO", f"{call} try=1 failed (errcode=-1 rid=RID), trying again in 1.00 s"),
+        ("DEBUG", f"{call} try=2: TransportError"),
+        ("WARNING", f"{call} try=2 failed (TransportError), trying again in 2.00 s"),
+        ("DEBUG", f"{call} try=3: errcode=0"),
+    ]
+
+
+async def test_nothing_is_logged_unless_somebody_listens() -> None:
+    script = """
+import asyncio
+from tcb_async import RetryPolicy, TcbClient
+from tcb_async.emulator import Emulator
+
+async def main():
+    async with Emulator() as emulator:
+        emulator.deploy("test-777bb9")
+        emulator.fail_next(-1, times=3)
+        retry = RetryPolicy(base=0.0)
+        async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
+            await client.count_functions("test-777bb9")
+
+asyncio.run(main())
+"""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stderr=asyncio.subprocess.PIPE
+    )
+    _, stderr = await asyncio.wait_for(child.communicate(), 60)
+
+    assert (child.returncode, stderr) == (0, b"")
