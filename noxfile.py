@@ -47,10 +47,13 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Every test, against the built wheel."""
+    """Every test, against the built wheel; on the newest Python, every branch counted."""
     install(session, wheel=True)
-    cover = ["--cov", "--cov-report=term-missing"] if session.python == PYTHONS[-1] else []
-    session.run("python", "-m", "pytest", *cover, *session.posargs)
+    if session.python == PYTHONS[-1] and not session.posargs:
+        session.run("python", "-m", "coverage", "run", "-m", "pytest")
+        session.run("python", "-m", "coverage", "report")
+    else:
+        session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session(python=OLDEST)
