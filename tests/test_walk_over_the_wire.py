@@ -1,0 +1,272 @@
+"""The law of the walk over a real socket: the list changes under it, and the server misbehaves.
+
+Rule: every function that stayed is yielded exactly once and none twice, or there is a `DriftError`;
+one that an update lifted to the head is there too, if the walk noticed any change.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import asynccontextmanager
+from itertools import count, cycle
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+from model import Change
+from strategies import Server, changes, clamps, concurrencies, kinds, page_sizes
+
+from tcb_async import CloudFunction, Cursor, DriftError, RetryPolicy, TcbClient, TcbError
+from tcb_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+
+
+ENV = "test-777bb9"
+UNTIRING = RetryPolicy(attempts=12, base=0.001, cap=0.002)
+
+Order = Literal["added", "newest_first"]
+orders = st.sampled_from(["added", "newest_first"])
+sizes = st.integers(0, 60)
+
+FAULTS = (
+    Fault.errcode(-1),
+    Fault.errcode(-1000),
+    Fault.errcode(-501001),
+    Fault.errcode(45011),
+    Fault.status(429, headers={"Retry-After": "0"}),
+    Fault.status(502),
+    Fault.status(503, headers={"Retry-After": "-1"}),
+    Fault.body(b""),
+    Fault.body(b'{"errcode":0,"errmsg":"ok","total_count":'),
+    Fault.truncated(),
+    Fault.truncated(declared=False),
+    Fault.disconnect(),
+    Fault.reset(),
+    Fault.delay(0.003),
+)
+"""Those that another try cures, and a delay."""
+
+
+@attrs.define
+class Listing:
+    """An environment of the emulator, and what became of the functions that a walk began with."""
+
+    emulator: Emulator
+    order: Order
+    at_start: list[str] = attrs.field(factory=list)
+    moved: set[str] = attrs.field(factory=set)
+
+    @property
+    def names(self) -> list[str]:
+        return [function.name for function in self.emulator.functions(ENV)]
+
+    @property
+    def stayed(self) -> set[str]:
+        return {*self.at_start} & {*self.names}
+
+    @property
+    def in_place(self) -> list[str]:
+        """What stayed and never moved, in the order of the list."""
+        return [name for name in self.at_start if name in self.stayed - self.moved]
+
+    def begin(self) -> None:
+        self.at_start = self.names
+        self.moved.clear()
+
+    def apply(self, change: Change) -> None:
+        names = self.names
+        name = names[change.place % len(names)] if names else None
+        if change.kind == "insert":
+            self.emulator.deploy(ENV, index=change.place % (len(names) + 1))
+        elif name is not None and change.kind.startswith("update"):
+            self.emulator.update(ENV, name)
+            if self.order == "newest_first":
+                self.moved.add(name)
+        elif name is not None:
+            self.emulator.delete(ENV, name)
+            if change.kind == "replace":
+                self.emulator.deploy(ENV, index=change.place * 7 % len(names))
+
+    def change_while_walked(self, schedule: Sequence[Change]) -> None:
+        """Apply changes before requests are answered; a walk begins with the first of these."""
+        at, due = 0, dict[int, list[Change]]()
+        for change in schedule:
+            at += change.after
+            due.setdefault(at, []).append(change)
+        asked = count()
+
+        @self.emulator.on_request
+        def _(_request: object) -> None:
+            number = next(asked)
+            for change in due.pop(number, ()):
+                self.apply(change)
+            if number == 0:
+                self.begin()
+
+    def check_sittings(self, listed: list[str]) -> None:
+        """Check the law for a walk in several sittings, in which nothing was moved."""
+        began_with = [name for name in listed if name in self.at_start]
+        assert len(began_with) == len({*began_with}), "none twice"
+        kept = [name for name in began_with if name in self.stayed]
+        assert kept == self.in_place, "none lost, in the order of the list"
+
+    async def walk(self, client: TcbClient, **settings: object) -> bool:
+        """Walk and check the law; tell whether the walk came to its end."""
+        pager = client.functions(ENV, **settings)  # type: ignore[arg-type]
+        listed, error = await names_of(aiter(pager))
+        assert len(listed) == len({*listed}), "none twice"
+        if error is not None:
+            assert isinstance(error, DriftError)
+            return False
+        assert {*self.in_place} <= {*listed}, "none lost"
+        if pager.stats.drift:
+            assert self.stayed <= {*listed}, "none lost that was lifted to the head"
+        if self.order == "added":
+            kept = [name for name in listed if name in self.stayed]
+            assert kept == self.in_place, "in the order of the list"
+        return True
+
+
+async def names_of(
+    walk: AsyncGenerator[CloudFunction, None],
+) -> tuple[list[str], TcbError | None]:
+    """Walk; return what was listed, and the error that ended it."""
+    listed: list[str] = []
+    try:
+        async for function in walk:
+            listed.append(function.name)  # noqa: PERF401 - what came before an error counts
+    except TcbError as error:
+        return listed, error
+    return listed, None
+
+
+@asynccontextmanager
+async def listing_of(size: int, order: Order, clamp: int = 1000) -> AsyncIterator[Listing]:
+    async with Emulator(order=order, max_limit=clamp) as emulator:
+        emulator.deploy(ENV, count=size)
+        yield Listing(emulator, order)
+
+
+def client_of(listing: Listing) -> TcbClient:
+    emulator = listing.emulator
+    return TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING)
+
+
+servers = st.builds(
+    Server,
+    size=sizes,
+    page_size=page_sizes,
+    clamp=clamps,
+    concurrency=concurrencies,
+    arrival=st.lists(st.integers(0, 3), min_size=1, max_size=8),
+)
+"""Whose answers come so many milliseconds late, over and over."""
+
+
+@given(orders, servers, changes(kinds))
+async def test_what_stays_is_yielded_once_whatever_changes_and_in_whatever_order_pages_arrive(
+    order: Order, server: Server, schedule: list[Change]
+) -> None:
+    async with (
+        listing_of(server.size, order, server.clamp) as listing,
+        client_of(listing) as client,
+    ):
+        listing.change_while_walked(schedule)
+        listing.emulator.script(Fault.delay(late / 1000) for late in cycle(server.arrival))
+
+        complete = await listing.walk(
+            client, page_size=server.page_size, concurrency=server.concurrency
+        )
+
+        event(f"complete: {complete}")
+
+
+def drawn(chance: random.Random, size: int) -> list[Change]:
+    every_kind = ("insert", "delete", "replace", "update")
+    return [
+        Change(chance.randrange(5), chance.choice(every_kind), chance.randrange(size))
+        for _ in range(chance.randrange(13))
+    ]
+
+
+def faults(chance: random.Random) -> Iterator[Fault]:
+    while True:
+        yield chance.choice(FAULTS) if chance.random() < 1 / 5 else Fault.ok()
+
+
+@pytest.mark.parametrize("order", ["added", "newest_first"])
+async def test_sixty_walks_through_changes_jitter_and_faults_lose_nothing(order: Order) -> None:
+    complete = 0
+    for seed in range(60):
+        chance = random.Random(seed)
+        size = chance.randrange(1, 90)
+        async with listing_of(size, order) as listing, client_of(listing) as client:
+            listing.emulator.jitter = 0.002
+            listing.emulator.script(faults(chance))
+            listing.change_while_walked(drawn(chance, size))
+
+            complete += await listing.walk(
+                client, page_size=chance.randrange(4, 13), concurrency=chance.randrange(1, 9)
+            )
+
+    assert complete >= 57, "it does not give up for a dozen changes"
+
+
+@given(
+    order=orders,
+    size=sizes,
+    page_size=page_sizes,
+    done=st.integers(0, 60),
+    between=changes(st.sampled_from(["insert", "delete", "replace"])),
+)
+async def test_a_walk_resumed_from_a_string_goes_on_behind_the_last_although_rows_came_and_went(
+    order: Order, size: int, page_size: int, done: int, between: list[Change]
+) -> None:
+    async with listing_of(size, order) as listing:
+        listing.begin()
+        async with client_of(listing) as client:
+            pager = client.functions(ENV, page_size=page_size)
+            walk = aiter(pager)
+            first = [(await anext(walk)).name for _ in range(min(done, size))]
+            place = str(pager.cursor)
+            await walk.aclose()
+        for change in between:
+            listing.apply(change)
+
+        async with client_of(listing) as client:
+            rest, error = await names_of(client.iter_functions(ENV, resume=place))
+
+        if error is not None:
+            assert isinstance(error, DriftError)
+            landmarks = Cursor.parse(place)
+            assert not {landmarks.seam, *landmarks.trail} & {*listing.names}
+        else:
+            listing.check_sittings(first + rest)
+
+
+async def test_a_walk_that_fails_again_and_again_is_one_walk_if_each_goes_on_from_the_error() -> (
+    None
+):
+    complete = 0
+    for seed in range(60):
+        chance = random.Random(seed)
+        size = chance.randrange(20, 90)
+        async with listing_of(size, "added") as listing:
+            listing.emulator.script(faults(chance))
+            listing.change_while_walked(drawn(chance, size))
+            token, url = listing.emulator.token, listing.emulator.url
+            async with TcbClient(token, base_url=url, retry=RetryPolicy.none()) as client:
+                listed, error = await names_of(client.iter_functions(ENV, page_size=6))
+                while error is not None and not isinstance(error, DriftError):
+                    walk = client.iter_functions(ENV, page_size=6, resume=str(error.cursor))
+                    more, error = await names_of(walk)
+                    listed += more
+        if error is None:
+            listing.check_sittings(listed)
+            complete += 1
+
+    assert complete >= 57, "a place is lost only with all of its landmarks"
