@@ -168,6 +168,7 @@ def test_every_page_loads_without_complaint_and_fits(
     page = browser.new_page(viewport={"width": WIDTHS[device], "height": 900})
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
     page.on("console", lambda line: complaints.append(f"{page.url}: {line.type} {line.text}"))
+    page.on("request", lambda request: note_stranger(request.url, address, complaints))
     for name in pages_of(site):
         answer = page.goto(f"{address}/{name}")
         assert answer is not None
@@ -176,6 +177,11 @@ def test_every_page_loads_without_complaint_and_fits(
             complaints.append(f"{name} is wider than the screen")
     page.close()
     assert complaints == []
+
+
+def note_stranger(url: str, address: str, complaints: list[str]) -> None:
+    if not url.startswith((address, "data:", "blob:")):
+        complaints.append(f"{url} is asked for")
 
 
 def is_too_wide(page: Page) -> bool:
