@@ -1,0 +1,255 @@
+"""The session under a client: a session of the caller's own, loops, forks, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from leaks import eventually, no_leaks
+from raw_server import RawServer, http_reply
+from server_faults import LATE, LISTING, OK, listing
+
+from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from raw_server import Exchange
+
+    from tcb_async.emulator import Emulator
+
+ENV = "test-777bb9"
+
+
+async def test_a_session_that_was_handed_in_is_used_as_it_is() -> None:
+    """Its headers, cookies and tracing work, its raise_for_status and timeout do not interfere."""
+    traced: list[str] = []
+
+    async def note(*_: object) -> None:
+        traced.append("end")
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_end.append(note)
+    timeout = aiohttp.ClientTimeout(total=0.001)
+    cookie = http_reply(LISTING, headers={"Set-Cookie": "kept=yes"})
+    async with (
+        RawServer(lambda _, n: http_reply(b"", 503) if n == 0 else cookie) as server,
+        aiohttp.ClientSession(
+            "https://elsewhere.example/base/",
+            headers={"X-Trace": "abc", "Accept-Encoding": "gzip"},
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+            raise_for_status=True,
+            timeout=timeout,
+            trace_configs=[tracing],
+        ) as session,
+    ):
+        before = dict(session.headers)
+        retry = RetryPolicy(base=0.0)
+        async with TcbClient("T", base_url=server.url, session=session, retry=retry) as client:
+            assert await client.count_functions(ENV) == 1
+            assert await client.count_functions(ENV) == 1
+
+        assert not session.closed
+        assert (dict(session.headers), session.timeout) == (before, timeout)
+        assert session.raise_for_status is True
+        assert [cookie.value for cookie in session.cookie_jar] == ["yes"]
+
+    assert traced == ["end"] * 3
+    assert [request.headers["x-trace"] for request in server.requests] == ["abc"] * 3
+    assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
+    assert [request.headers.get("cookie") for request in server.requests][2] == "kept=yes"
+
+
+async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_do_so() -> None:
+    async def refuse(response: aiohttp.ClientResponse) -> None:
+        raise AssertionError(response.status)
+
+    async with RawServer(OK) as server, aiohttp.ClientSession(raise_for_status=refuse) as session:
+        client = TcbClient("T", base_url=server.url, session=session)
+        assert await client.count_functions(ENV) == 1
+
+
+async def test_what_the_code_of_a_session_raises_is_one_of_ours_too() -> None:
+    async def fail(*_: object) -> None:
+        raise LookupError("planted-token")
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_start.append(fail)
+    async with RawServer(OK) as server, aiohttp.ClientSession(trace_configs=[tracing]) as session:
+        client = TcbClient("planted-token", base_url=server.url, session=session)
+        with pytest.raises(TransportError, match=r"failed \(LookupError\)") as caught:
+            await client.count_functions(ENV)
+
+    assert not caught.value.retryable
+    assert "planted" not in str(caught.value)
+
+
+async def test_there_are_as_many_connections_as_the_window_has_permits() -> None:
+    everybody_is_here = asyncio.Event()
+
+    async def gather_them(exchange: Exchange) -> None:
+        if exchange.request.n == 149:
+            everybody_is_here.set()
+        await everybody_is_here.wait()
+        await exchange.send(OK)
+
+    async with RawServer(gather_them) as server:
+        async with TcbClient("T", base_url=server.url, concurrency=150) as client:
+            calls = (client.count_functions(ENV) for _ in range(150))
+            assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [1] * 150
+
+        assert server.accepted == 150
+
+
+async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer() -> None:
+    """aiohttp keeps it, and would take it for the answer to the connection's next request."""
+
+    async def unasked_later(exchange: Exchange) -> None:
+        await exchange.send(OK)
+        if exchange.request.n == 0:
+            await asyncio.sleep(LATE)
+            await exchange.send(http_reply(listing(total_count=99)))
+
+    async with (
+        RawServer(unasked_later) as server,
+        TcbClient("T", base_url=server.url) as client,
+    ):
+        assert await client.count_functions(ENV) == 1
+        await asyncio.sleep(3 * LATE)
+        assert [await client.count_functions(ENV) for _ in range(3)] == [1, 1, 1]
+
+
+async def test_a_client_used_on_a_second_loop_says_what_to_do(emulator: Emulator) -> None:
+    emulator.deploy(ENV)
+    async with TcbClient(emulator.token, base_url=emulator.url) as client:
+        await client.count_functions(ENV)
+
+        with pytest.raises(ClientClosedError, match=r"another event loop: make one client per"):
+            await asyncio.to_thread(asyncio.run, client.count_functions(ENV))
+
+        assert await client.count_functions(ENV) == 1
+
+
+async def test_a_session_of_another_loop_is_refused_before_it_can_hang() -> None:
+    async with RawServer(OK) as server, aiohttp.ClientSession() as session:
+        client = TcbClient("T", base_url=server.url, session=session)
+        with pytest.raises(ClientClosedError, match=r"session .* belongs to another event loop"):
+            await asyncio.to_thread(asyncio.run, client.count_functions(ENV))
+
+    assert server.accepted == 0
+
+
+async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_loop_ended() -> (
+    None
+):
+    client = TcbClient("T", base_url="http://127.0.0.1:9")
+
+    def use_and_close(url: str) -> int:
+        client = TcbClient("T", base_url=url)
+        count = asyncio.run(client.count_functions(ENV))
+        asyncio.run(client.aclose())
+        return count
+
+    last = http_reply(LISTING, headers={"Connection": "close"})
+    async with RawServer(last) as server:
+        assert await asyncio.to_thread(use_and_close, server.url) == 1
+
+    await client.aclose()
+    with pytest.raises(ClientClosedError):
+        await client.count_functions(ENV)
+
+
+AFTER_A_FORK = """
+import asyncio, os
+from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
+from tcb_async.emulator import Emulator
+
+ENV = "test-777bb9"
+
+def in_a_child(work):
+    if (child := os.fork()) == 0:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+def refused(client):
+    async def use():
+        try:
+            await client.count_functions(ENV)
+        except ClientClosedError as error:
+            assert "after the fork" in str(error), error
+            await client.aclose()
+            os._exit(0)
+    def work():
+        asyncio.run(use())
+    return work
+
+def refused_on_the_parents_loop(client):
+    def work():
+        try:
+            client.count_functions(ENV).send(None)
+        except ClientClosedError as error:
+            assert "after the fork" in str(error), error
+            os._exit(0)
+    return work
+
+async def main():
+    async with Emulator() as emulator:
+        emulator.deploy(ENV)
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            await client.count_functions(ENV)
+            in_a_child(refused(client))
+            in_a_child(refused_on_the_parents_loop(client))
+            assert await client.count_functions(ENV) == 1
+            assert len({request.peer_port for request in emulator.requests}) == 1
+
+unused = TcbClient("T", base_url="http://127.0.0.1:1", retry=RetryPolicy.none())
+
+def works():
+    async def use():
+        async with unused:
+            try:
+                await unused.count_functions(ENV)
+            except TransportError as error:
+                assert "could not connect" in str(error)
+        os._exit(0)
+    asyncio.run(use())
+
+in_a_child(works)
+asyncio.run(main())
+"""
+
+
+async def test_after_a_fork_a_used_client_is_refused_an_unused_one_works_and_the_parents_lives(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "fork.py"
+    script.write_text(AFTER_A_FORK)
+    command = (sys.executable, "-X", "dev", "-W", "error", str(script))
+    child = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, stderr = await asyncio.wait_for(child.communicate(), 60)
+
+    assert (child.returncode, stderr.decode()) == (0, "")
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_a_call_under_way_when_its_session_is_closed_ends_at_once_as_closed(
+    emulator: Emulator, *, foreign: bool
+) -> None:
+    emulator.latency = 30.0
+    async with no_leaks():
+        session = aiohttp.ClientSession() if foreign else None
+        client = TcbClient(emulator.token, base_url=emulator.url, session=session)
+        call = asyncio.create_task(client.count_functions(ENV))
+        await eventually(lambda: emulator.in_flight == 1)
+
+        await (client.aclose() if session is None else session.close())
+
+        with pytest.raises(ClientClosedError, match="session of this client was closed"):
+            await asyncio.wait_for(call, 5)
+    assert len(emulator.requests) == 1
