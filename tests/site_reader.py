@@ -24,6 +24,8 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 
+_SITE = "http://site.invalid/"
+
 
 class Html(HTMLParser):
     """What a page links to, loads, and can be linked at."""
@@ -52,10 +54,10 @@ def broken_links(root: Path) -> list[str]:
     broken = []
     for name, page in pages.items():
         for link in page.links + page.loaded:
-            target, anchor = urldefrag(urljoin(f"site:/{name}", link))
-            if not target.startswith("site:/"):
+            target, anchor = urldefrag(urljoin(_SITE + name, link))
+            if not target.startswith(_SITE):
                 continue
-            there = unquote(target.removeprefix("site:/").partition("?")[0])
+            there = unquote(target.removeprefix(_SITE).partition("?")[0])
             found = (root / there).is_file()
             if not found or (there in pages and unquote(anchor) not in pages[there].anchors):
                 broken.append(f"{name} -> {link}")

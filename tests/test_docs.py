@@ -22,6 +22,7 @@ from sphinx.util.inventory import InventoryFile
 import tcb_async
 import tcb_async.emulator
 import tcb_async.fastapi
+import tcb_async.otel
 import tcb_async.tokens
 
 if TYPE_CHECKING:
@@ -86,6 +87,15 @@ def test_every_link_and_anchor_of_the_site_leads_somewhere(site: Path) -> None:
     assert broken_links(site) == []
 
 
+def test_a_link_that_leads_nowhere_would_be_found(tmp_path: Path) -> None:
+    links = ("b.html", "b.html#there", "https://example.com/", "c.html", "b.html#gone", "#gone")
+    page = "".join(f'<a href="{link}">' for link in links) + '<img src="gone.svg">'
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    (tmp_path / "b.html").write_text('<p id="there">', encoding="utf-8")
+    found = [link.removeprefix("a.html -> ") for link in broken_links(tmp_path)]
+    assert found == ["c.html", "b.html#gone", "#gone", "gone.svg"]
+
+
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     loaded = {url for page in pages_of(site) for url in Html(site / page).loaded}
     assert [url for url in loaded if re.match(r"(https?:)?//", url)] == []
@@ -116,7 +126,7 @@ def anchors_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    [tcb_async, tcb_async.emulator, tcb_async.fastapi, tcb_async.tokens],
+    [tcb_async, tcb_async.emulator, tcb_async.fastapi, tcb_async.otel, tcb_async.tokens],
     ids=lambda module: module.__name__,
 )
 def test_every_public_name_is_in_the_reference(site: Path, module: ModuleType) -> None:
