@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
-from terminal import ENV, asks, retry_at_once, run
+from terminal import ENV, asks, plain, retry_at_once, run
 
 from tcb_async.emulator import DEMO_ENV, Emulator
 
@@ -217,3 +218,37 @@ async def test_a_busy_service_is_asked_again(
     emulator.fail_next(-1, times=2)
 
     assert (await run("count", ENV, env=asks(emulator))).out == "3\n"
+
+
+async def test_a_list_that_shrinks_is_never_told_to_be_shorter_than_what_was_listed(
+    emulator: Emulator,
+) -> None:
+    names = [function.name for function in emulator.deploy(ENV, count=50)]
+    emulator.on_request(lambda _: emulator.delete(ENV, names.pop(0)))
+
+    ended = await run("list", ENV, "--concurrency", "1", env=asks(emulator, FORCE_COLOR="1"))
+
+    listed, _, rest = plain(ended.err).splitlines()[-1].partition(" ")
+    assert listed == str(plain(ended.out).count("fn-"))
+    assert rest.startswith("functions in")
+
+
+async def test_who_looks_is_told_what_it_cost(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retry_at_once(monkeypatch)
+    names = [function.name for function in emulator.deploy(ENV, count=50)]
+    emulator.fail_next(-1)
+    emulator.on_request(
+        lambda request: emulator.delete(ENV, names.pop(0)) if request.number == 3 else None
+    )
+    one_by_one = ("--concurrency", "1", "-n", "45")
+
+    ended = await run("list", ENV, *one_by_one, env=asks(emulator, FORCE_COLOR="1"))
+
+    said = plain(ended.err).splitlines()[-1]
+    assert re.fullmatch(
+        rf"45 of 49 functions in {ENV} "
+        r"\(\d requests, 1 retry, \d repairs?: the list changed, \d\.\d s\)",
+        said,
+    )

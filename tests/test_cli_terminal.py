@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.cells import cell_len
 from terminal import ENV, Screen, asks, plain, run, start
 
+import tcb_async.__main__
 from tcb_async import __version__
+from tcb_async.__main__ import main
 from tcb_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 PLAIN = {"NO_COLOR": "1"}
 LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
@@ -211,12 +220,9 @@ async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(
 
     async with start("list", ENV, env=env) as command:
         ended = await command.end()
-    async with start("list", ENV, "-f", "ndjson", env=env) as command:
-        data = await command.end()
 
     assert (ended.code, ended.err) == (0, "")
     assert r"\u83b7\u53d6" in ended.out
-    assert json.loads(data.out)["name"] == "获取"
 
 
 @pytest.mark.parametrize("command", ["", "list", "count", "watch", "wait", "token", "emulator"])
@@ -278,7 +284,93 @@ async def test_the_shell_completes_commands_options_and_values(
         "COMP_CWORD": words,
         "_TYPER_COMPLETE_ARGS": typed,
     }
-    async with start(env=env) as command:
-        ended = await command.end()
 
-    assert set(ended.out.split()) == offered
+    assert set((await run(env=env)).out.split()) == offered
+
+
+class TestMain:
+    """``main`` itself, in this process: the edge of the interpreter."""
+
+    @pytest.fixture(autouse=True)
+    def same_signals(self) -> Iterator[None]:
+        """``main`` minds SIGTERM for its process, which here is that of the tests."""
+        before = signal.getsignal(signal.SIGTERM)
+        yield
+        signal.signal(signal.SIGTERM, before)
+
+    @pytest.fixture
+    def main(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+        def call(*words: str) -> object:
+            monkeypatch.setattr(sys, "argv", ["tcb-async", *words])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            return ended.value.code
+
+        return call
+
+    def test_it_ends_with_the_exit_code(
+        self, main: Callable[..., object], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main("--version") == 0
+        with pytest.raises(SystemExit, match="0"):
+            runpy.run_path(str(tcb_async.__main__.__file__), run_name="__main__")
+        assert capsys.readouterr().out == f"tcb-async {__version__}\n" * 2
+
+    @pytest.mark.parametrize("columns", [{}, {"COLUMNS": "80"}], ids=str)
+    def test_a_pipe_that_nobody_reads_ends_it_quietly(
+        self,
+        main: Callable[..., object],
+        columns: dict[str, str],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        for name, value in columns.items():
+            monkeypatch.setenv(name, value)
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as pipe:
+            monkeypatch.setattr(sys, "stdout", pipe)
+
+            assert main("list", "--demo") == 0
+
+        assert capsys.readouterr().err == ""
+
+    def test_a_pipe_without_a_descriptor_may_break_too(
+        self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(_BrokenPipe()))
+
+        assert main("count", "--demo") == 0
+
+    def test_no_stdout_is_3_and_no_stderr_is_no_matter(
+        self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "stderr", None)
+        monkeypatch.setattr(sys, "stdout", None)
+
+        assert main("count", "--demo") == 3
+
+    def test_sigterm_ends_it_as_ctrl_c_does(self, main: Callable[..., object]) -> None:
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+
+        assert main("emulator") == 0
+
+    def test_ctrl_c_while_it_starts_is_130(
+        self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Impatient:
+            def find_spec(self, name: str, *_: object) -> None:
+                if name == "tcb_async.cli.app":
+                    raise KeyboardInterrupt
+
+        monkeypatch.delitem(sys.modules, "tcb_async.cli.app")
+        monkeypatch.setattr(sys, "meta_path", [Impatient(), *sys.meta_path])
+
+        assert main("--version") == 130
+
+
+class _BrokenPipe(io.BytesIO):
+    def flush(self) -> None:
+        if self.tell():
+            raise BrokenPipeError

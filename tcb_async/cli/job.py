@@ -163,7 +163,7 @@ class _Work:
         facts: list[str] = []
         total = self.listed
         if self.pager is not None:
-            stats, total = self.pager.stats, self.pager.total or 0
+            stats, total = self.pager.stats, max(total, self.pager.total or 0)
             facts.append(counted(stats.requests, "request", "requests"))
             if stats.retries:
                 facts.append(counted(stats.retries, "retry", "retries"))

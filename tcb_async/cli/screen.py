@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import attrs
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.console import Console
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 __all__ = ["Screen", "printable"]
 
@@ -40,8 +40,9 @@ class Screen:
     @classmethod
     def open(cls) -> Screen:
         """Look at the streams as they are now: a terminal or not, how wide, in colour or not."""
-        if sys.stdout is not None:
-            _never_fail_to_encode(sys.stdout)
+        reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
         return cls(_Out(highlight=False, markup=False), Console(stderr=True, highlight=False))
 
     @property
@@ -117,9 +118,3 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text
     )
-
-
-def _never_fail_to_encode(stream: IO[str]) -> None:
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")

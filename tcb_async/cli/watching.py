@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from contextlib import aclosing, nullcontext
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import attrs
 import typer
@@ -101,19 +101,19 @@ def wait(  # noqa: PLR0913 - each is an option
             asyncio.run(work())
 
 
-async def _show_changes(client: TcbClient, screen: Screen, env: str, interval: float) -> None:
+async def _show_changes(client: TcbClient, screen: Screen, env: str, interval: float) -> NoReturn:
     functions = await client.functions(env).collect()
     board = _Board(env, len(functions), max(1, screen.out.height - _LINES_AROUND))
     found = client.watch_functions(env, interval=interval, since=functions)
-    async with aclosing(found):
-        if not screen.out.is_terminal:
-            screen.say(f"{board.headline}, looked at every {interval:g} s; Ctrl-C ends it")
-            async for change in found:
-                screen.write(_line(change).encode())
-            return
-        with Live(board, console=screen.out, redirect_stderr=screen.is_watched) as live:
-            async for change in found:
-                board.add(change)
+    if not screen.out.is_terminal:
+        screen.say(f"{board.headline}, looked at every {interval:g} s; Ctrl-C ends it")
+        async with aclosing(found):
+            while True:
+                screen.write(_line(await anext(found)).encode())
+    with Live(board, console=screen.out, redirect_stderr=screen.is_watched) as live:
+        async with aclosing(found):
+            while True:
+                board.add(await anext(found))
                 live.refresh()
 
 
