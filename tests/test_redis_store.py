@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis as sync_redis
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from leaks import eventually
 from redis.asyncio import Redis, RedisCluster
@@ -455,7 +455,8 @@ STEPS = st.tuples(
 
 
 @settings(max_examples=50)
-@given(steps=st.lists(STEPS, max_size=30))
+@example(steps=[("acquire", 0), ("lose", 0), ("acquire", 0), ("write", 1), ("write", 0)])
+@given(steps=st.lists(STEPS, min_size=5, max_size=30))
 def test_redis_and_memory_agree_on_every_step(
     server: RedisServer, steps: list[tuple[str, int]]
 ) -> None:

@@ -265,6 +265,21 @@ class TestRotation:
 
         assert merchant.saved == [merchant.accepted]
 
+    async def test_the_new_one_is_used_although_the_store_is_away(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        class Away(MemoryStore):
+            async def get(self, key: str) -> StoredToken | None:
+                raise ConnectionError(key)
+
+        provider = merchant.token(merchant.new_component(Away()))
+        merchant.rotate()
+        await provider.get_token(api)
+        emulator.clock.advance(LIFE)
+
+        assert await provider.get_token(api)
+        assert emulator.counts[AUTHORIZER] == 2
+
 
 class TestSharedRotation:
     async def test_what_one_process_was_given_the_other_uses(

@@ -13,7 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaks import eventually
-from token_kit import APPID, APPSECRET, CLASSIC, ENV, LIST, STABLE, a_turn, open_api, stable, wechat
+from token_kit import (
+    APPID,
+    APPSECRET,
+    CLASSIC,
+    ENV,
+    LIST,
+    STABLE,
+    PlainStore,
+    a_turn,
+    open_api,
+    stable,
+    wechat,
+)
 
 from tcb_async import (
     ClientClosedError,
@@ -145,6 +157,7 @@ class TestAheadOfTime:
         emulator.clock.advance(1)
         assert await provider.get_token(api) == old
         assert await provider.get_token(api) == old
+        assert len(api.live) == 1
         await eventually(lambda: not api.live)
 
         assert await provider.get_token(api) != old
@@ -339,6 +352,7 @@ class TestRefused:
 
         await provider.invalidate(old)
 
+        assert provider.expires_at is not None
         assert await provider.get_token(api) == new != old
 
     @pytest.mark.parametrize("walks", [1, 200])
@@ -523,7 +537,8 @@ class TestForced:
     async def test_it_waits_for_a_refresh_under_way_and_does_not_take_its_token(
         self, emulator: Emulator, api: Transport
     ) -> None:
-        provider = stable(emulator)
+        provider = stable(emulator, store=PlainStore())
+        emulator.script([Fault.delay(0.05)], path=STABLE)
         ordinary = asyncio.create_task(provider.get_token(api))
         await a_turn()
 
@@ -531,6 +546,18 @@ class TestForced:
 
         assert await provider.get_token(api) != await ordinary
         assert emulator.counts[STABLE] == 2
+
+    async def test_it_does_not_take_a_token_of_the_stores_either(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        leaked = await stable(emulator, store=store).get_token(api)
+
+        await stable(emulator, store=store).force_refresh(api)
+
+        stored = await store.get(f"stable:{APPID}")
+        assert stored is not None
+        assert stored.token != leaked
 
 
 def _to_midnight_in_china(clock: EmulatorClock) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from token_kit import APPID, APPSECRET, CLASSIC, ENV, STABLE, open_api, stable, wechat
+from token_kit import APPID, APPSECRET, CLASSIC, ENV, STABLE, PlainStore, open_api, stable, wechat
 
 from tcb_async import ClientClosedError, TcbClient
 from tcb_async._redact import Secret
@@ -48,28 +48,6 @@ async def api(emulator: Emulator) -> AsyncIterator[Transport]:
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
-
-
-class PlainStore:
-    """A store as a user would write it: no lease."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, StoredToken] = {}
-
-    async def get(self, key: str) -> StoredToken | None:
-        return self.values.get(key)
-
-    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
-        assert ttl is None or 0 < ttl <= LIFE
-        stored = self.values.get(key)
-        if stored is not None and stored.version >= value.version:
-            return False
-        self.values[key] = value
-        return True
-
-    async def delete_if(self, key: str, token: str) -> None:
-        if key in self.values and self.values[key].token == token:
-            del self.values[key]
 
 
 class FrailStore(MemoryStore):
@@ -127,6 +105,23 @@ class TestAnyStore:
         await provider.invalidate(token)
 
         assert await store.get(KEY) is None
+
+    async def test_two_hundred_who_tell_it_cost_the_store_one_question(
+        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
+    ) -> None:
+        asked: list[str] = []
+
+        class Asked(make_store):  # type: ignore[valid-type, misc]
+            async def delete_if(self, key: str, token: str) -> None:
+                asked.append(key)
+                await super().delete_if(key, token)
+
+        provider = stable(emulator, store=Asked())
+        token = await provider.get_token(api)
+
+        await asyncio.gather(*(provider.invalidate(token) for _ in range(200)))
+
+        assert asked == [KEY]
 
     async def test_a_newer_token_in_the_store_is_not_forgotten_for_an_older_one(
         self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
@@ -214,6 +209,11 @@ class TestOutage:
         assert any("shared again" in line.getMessage() for line in caplog.records)
         assert await stable(emulator, store=store).get_token(api) == token
         assert emulator.counts[STABLE] == 5
+
+        store.away = True
+        emulator.clock.advance(LIFE)
+        await provider.get_token(api)
+        assert len(warnings(caplog)) == 2
 
     async def test_a_store_that_is_away_is_asked_every_5_seconds_at_most(
         self, emulator: Emulator, api: Transport
@@ -369,6 +369,7 @@ class TestLease:
         await asyncio.sleep(1)
 
         assert api.asked == 1
+        assert all(task.done() for task in api.spawned)
         await store.release_lease(KEY, version)
 
     async def test_a_token_that_expires_during_an_idle_early_refresh_is_asked_for(self) -> None:

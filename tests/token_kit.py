@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import ModuleType
 
-    from tcb_async.tokens import TokenStore
+    from tcb_async.tokens import StoredToken, TokenStore
 
 __all__ = [
     "APPID",
@@ -32,6 +32,7 @@ __all__ = [
     "PLATFORM",
     "STABLE",
     "Merchant",
+    "PlainStore",
     "a_turn",
     "example",
     "open_api",
@@ -97,6 +98,28 @@ def example(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class PlainStore:
+    """A store as a user would write it: no lease."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, StoredToken] = {}
+
+    async def get(self, key: str) -> StoredToken | None:
+        return self.values.get(key)
+
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        assert ttl is None or 0 < ttl <= 7200
+        stored = self.values.get(key)
+        if stored is not None and stored.version >= value.version:
+            return False
+        self.values[key] = value
+        return True
+
+    async def delete_if(self, key: str, token: str) -> None:
+        if key in self.values and self.values[key].token == token:
+            del self.values[key]
 
 
 class Merchant:
