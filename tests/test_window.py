@@ -1,0 +1,142 @@
+"""The window at work: it finds what a server bears, and grows back once the server bears more."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tcb_async import RetryPolicy, TcbClient
+from tcb_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractContextManager
+
+    from tcb_async.observer import Attempt, WalkObserver
+
+ENV = "test-777bb9"
+PAGES, PAGE_SIZE, CEILING = 79, 20, 16
+ROWS = 1 + PAGES * (PAGE_SIZE - 1)
+
+
+@attrs.define
+class Sizes:
+    """Watches a client, and notes the size of its window at each try."""
+
+    seen: list[int] = attrs.field(factory=list)
+
+    def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
+        self.seen.append(attempt.window)
+        return nullcontext()
+
+    def walk_started(self, env: str) -> WalkObserver:  # noqa: ARG002 - the protocol's
+        return self
+
+    def fetching(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def ended(self, stats: object, error: BaseException | None) -> None:
+        """Nothing is noted at the end."""
+
+    @property
+    def steps(self) -> list[tuple[int, int]]:
+        """From what to what it changed."""
+        return [(old, new) for old, new in pairwise(self.seen) if old != new]
+
+
+@pytest.fixture
+def sizes() -> Sizes:
+    return Sizes()
+
+
+@pytest.fixture
+async def client(emulator: Emulator, sizes: Sizes) -> AsyncIterator[TcbClient]:
+    emulator.deploy(ENV, count=ROWS)
+    emulator.latency = 0.001
+    async with TcbClient(
+        emulator.token,
+        base_url=emulator.url,
+        concurrency=CEILING,
+        retry=RetryPolicy(base=0.01),
+        observer=sizes,
+    ) as client:
+        yield client
+
+
+async def walk(client: TcbClient) -> list[str]:
+    functions = await client.functions(ENV, page_size=PAGE_SIZE).collect()
+    return [function.name for function in functions]
+
+
+def names(emulator: Emulator) -> list[str]:
+    return [function.name for function in emulator.functions(ENV)]
+
+
+async def test_a_server_that_bears_three_at_once_is_asked_at_most_twice_a_page(
+    emulator: Emulator, client: TcbClient, sizes: Sizes
+) -> None:
+    emulator.capacity = 3
+
+    assert await walk(client) == names(emulator)
+
+    assert len(emulator.requests) <= 2 * PAGES
+    assert max(sizes.seen[PAGES // 2 :]) <= 2 * emulator.capacity
+
+
+async def test_four_walks_at_once_find_it_together(emulator: Emulator, client: TcbClient) -> None:
+    emulator.capacity = 3
+
+    walks = await asyncio.gather(*(walk(client) for _ in range(4)))
+
+    assert walks == [names(emulator)] * 4
+    assert len(emulator.requests) <= 2 * 4 * PAGES
+
+
+async def test_it_grows_by_one_a_window_until_it_is_as_large_as_before(
+    emulator: Emulator, client: TcbClient, sizes: Sizes
+) -> None:
+    emulator.capacity = 3
+    await walk(client)
+    emulator.capacity = None
+    emulator.forget_requests()
+    low = sizes.seen[-1]
+    sizes.seen.clear()
+
+    for _ in range(3):
+        await walk(client)
+
+    assert low <= 2 * 3
+    assert all(new == old + 1 for old, new in sizes.steps)
+    assert sizes.seen.index(CEILING) <= sum(range(low, CEILING)) + CEILING, "a window for each step"
+    assert emulator.peak_in_flight == CEILING
+
+
+async def test_what_is_busy_at_once_halves_it_once(
+    emulator: Emulator, client: TcbClient, sizes: Sizes
+) -> None:
+    for errcode in (-1, 45011):
+        sizes.seen.clear()
+        emulator.script([Fault.ok()] + [Fault.errcode(errcode)] * CEILING)
+
+        await walk(client)
+        await walk(client)
+
+        assert sizes.steps[0] == (CEILING, CEILING // 2)
+        assert all(new == old + 1 for old, new in sizes.steps[1:])
+        assert sizes.seen[-1] == CEILING
+
+
+@pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(502), Fault.body(b"")])
+async def test_a_network_that_fails_says_nothing_of_what_the_server_bears(
+    emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
+) -> None:
+    emulator.script([Fault.ok()] + [fault] * CEILING)
+
+    assert await walk(client) == names(emulator)
+
+    assert set(sizes.seen) == {CEILING}
