@@ -135,6 +135,10 @@ _CREDENTIAL = (
         "add the address that WeChat names to the platform's IP whitelist",
     ),
     Errcode(
+        61005, TokenError, "the component_verify_ticket has expired",
+        "hand over the newest ticket that WeChat pushed (every 10 minutes)",
+    ),
+    Errcode(
         61006, TokenError, "the component_verify_ticket is no longer valid",
         "hand over the newest ticket that WeChat pushed (every 10 minutes)",
     ),

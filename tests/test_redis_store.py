@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import math
+import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -350,6 +351,12 @@ class TestLayout:
                 ]
 
         assert len(set(tokens)) == emulator.counts[STABLE] == 1
+
+
+def test_tokens_are_of_use_without_redis_installed() -> None:
+    without = "import sys; sys.modules['redis'] = None; from tcb_async.tokens import RedisStore"
+
+    assert subprocess.run([sys.executable, "-c", without], check=True).returncode == 0  # noqa: S603
 
 
 class TestLeases:

@@ -367,11 +367,14 @@ class TestTicket:
 
         assert await merchant.component.get_token(api)
 
-    async def test_an_outdated_ticket_is_an_error_of_WeChats(  # noqa: N802
-        self, merchant: Merchant, api: Transport
+    async def test_a_ticket_that_is_no_good_is_an_error_that_says_where_to_find_a_better_one(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
     ) -> None:
-        merchant.ticket = "ticket@@@never-pushed"
+        emulator.clock.advance(12 * 3600)
+        with pytest.raises(TokenError, match=r"61005.*newest ticket"):
+            await merchant.component.get_token(api)
 
+        merchant.ticket = "ticket@@@never-pushed"
         with pytest.raises(TokenError, match=r"61006.*newest ticket"):
             await merchant.component.get_token(api)
 

@@ -97,7 +97,7 @@ _decode = msgspec.json.Decoder(_Value).decode
 class AsyncRedis(Protocol):
     """What is used of a client of ``redis.asyncio``: `Redis` and `RedisCluster` have it."""
 
-    def execute_command(self, *args: object, **options: object) -> Awaitable[object]:
+    def execute_command(self, *args: str | bytes | int) -> Awaitable[object]:
         """Send a command and return its reply."""
         ...
 
@@ -107,7 +107,7 @@ class RedisStore:
 
     Args:
         redis: A client of ``redis.asyncio``, version 6 or later; yours to close. It may decode
-            replies or not.
+            replies or not. It works on one event loop only.
         lease_seconds: How long a process may take over a refresh before another does it instead.
 
     Raises:
@@ -163,7 +163,7 @@ class RedisStore:
         await self._run(_RELEASE_LEASE, (_lease_key(key),), (version,))
 
     async def _run(
-        self, script: str, keys: tuple[str, ...], arguments: tuple[object, ...]
+        self, script: str, keys: tuple[str, ...], arguments: tuple[str | bytes | int, ...]
     ) -> object:
         return await self._redis.execute_command("EVAL", script, len(keys), *keys, *arguments)
 
