@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pretend_clock import PretendClock
 from raw_server import RawServer, http_reply
-from server_faults import FAULTS, once
+from server_faults import FAULTS, OK, once
 
 from tcb_async import RateLimitError, RetryPolicy, TcbClient
 from tcb_async import TransportError as NoAnswer
@@ -25,7 +25,7 @@ from tcb_async.emulator import Fault
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from raw_server import Reply
+    from raw_server import Exchange, Reply
 
     from tcb_async.emulator import Emulator
 
@@ -59,6 +59,22 @@ async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one
     assert clock.waits == [0.0]
     assert server.accepted == 5
     assert len(server.requests) == 6
+
+
+async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_its_turn(
+    clock: PretendClock,
+) -> None:
+    async def drop_on_reuse(exchange: Exchange) -> None:
+        if exchange.request.nth == 0:
+            await exchange.send(OK)
+        if exchange.request.nth > 0 or exchange.request.headers.get("connection") == "close":
+            await exchange.close()
+
+    async with met_with(drop_on_reuse, clock.policy()) as (_, client):
+        for _call in range(6):
+            assert await client.count_functions(ENV) == 1
+
+    assert clock.waits == [0.0] * 3
 
 
 async def test_only_the_first_drop_is_tried_again_at_once(clock: PretendClock) -> None:

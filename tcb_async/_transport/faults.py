@@ -121,14 +121,13 @@ _TROUBLES: tuple[tuple[tuple[type[Exception], ...], bool, str], ...] = (
 """The first row whose classes fit holds: whether another try may help, and what is said."""
 
 
-def translate(error: Exception, request: ApiRequest, seconds: float, *, answered: bool) -> TcbError:
+def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError:
     """Turn any fault of the network or of aiohttp into ours, without its text: it holds the URL.
 
     Args:
         error: What was raised.
         request: What was asked.
         seconds: How long the try had.
-        answered: Whether the answer had begun.
     """
     path = request.target.path
     if isinstance(error, RuntimeError) and "closed" in str(error):
@@ -146,5 +145,6 @@ def translate(error: Exception, request: ApiRequest, seconds: float, *, answered
         reason=blot(getattr(error, "strerror", None) or "no reason given"),
         kind=type(error).__name__,
     )
-    dropped = text is _DROPPED and not answered
-    return TransportError(f"{path}: {what}", endpoint=path, retryable=retryable, dropped=dropped)
+    return TransportError(
+        f"{path}: {what}", endpoint=path, retryable=retryable, dropped=text is _DROPPED
+    )

@@ -223,8 +223,8 @@ class Transport:
     ) -> Reply | TcbError:
         """Return the failure, so that no frame which holds a URL is in its traceback.
 
-        Asked to go `alone`, the request has a connection to itself, and a new one: a pool knows
-        its connections by `server_hostname` too, and none that goes alone is put back.
+        Asked to go `alone`, a request has a new connection, which the server is asked to close
+        after it: a pool knows its connections by `server_hostname` too.
         """
         seconds = min(self.timeout, left)
         if seconds <= 0:
@@ -245,7 +245,7 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
             if session.closed:
                 return ClientClosedError("the session of this client was closed: make a new client")
-            return translate(error, request, seconds, answered=response is not None)
+            return translate(error, request, seconds)
         finally:
             if response is not None:
                 response.close()
