@@ -264,6 +264,45 @@ class TestRepairs:
         assert outcome.plan.stats.head_checks == 2
         assert outcome.plan.stats.head_checked
 
+    def test_an_item_lifted_during_a_head_check_of_several_pages_is_found_by_the_next(self) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset and not outcome.plan.stats.drift:
+                listing.apply(at(0, "update", 50))
+                for _ in range(30):
+                    listing.insert(0)
+            if request.offset and outcome.plan.stats.head_checks == 1:
+                listing.apply(at(0, "update", listing.names.index("f050")))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert {f"f{number:03}" for number in range(57)} <= set(outcome.handed_out)
+        assert outcome.plan.stats.head_checks == 2
+
+    def test_an_item_that_was_lifted_itself_does_not_end_the_head_check(self) -> None:
+        schedule = [at(1, "update", 50), *[at(0, "insert", 0)] * 25, at(0, "update", 26 + 3)]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert outcome.moved == {"f003", "f050"}
+        assert set(outcome.at_start) <= set(outcome.handed_out)
+
+    def test_a_seam_made_anew_under_its_name_elsewhere_is_no_seam(self) -> None:
+        listing = ChangingList.of(25)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19:
+                listing.rows = [row for row in listing.rows if row.name != "f019"]
+                listing.rows.append(Row("f019", version=1))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert outcome.handed_out == [f"f{number:03}" for number in range(25)]
+
     def test_many_rows_inserted_at_once_are_looked_for_further_down(self) -> None:
         schedule = [at(1, "insert", 0), *[at(0, "insert", 0)] * 70]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
