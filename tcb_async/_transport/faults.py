@@ -142,7 +142,7 @@ def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError
     what = text.format(
         host=request.target.url.host,
         seconds=seconds,
-        reason=blot(getattr(error, "strerror", None) or "no reason given"),
+        reason=blot(str(getattr(error, "strerror", "")), request.target.secrets, length=200),
         kind=type(error).__name__,
     )
     return TransportError(

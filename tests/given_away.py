@@ -1,0 +1,72 @@
+"""Everything that a debugger, a log or a crash report can read from an error.
+
+Rule: what is not looked at here may leak; when in doubt, look.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import tcb_async
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["disguises", "given_away", "leaks_of", "logged"]
+
+OURS = str(Path(tcb_async.__file__).parent)
+
+
+def given_away(error: BaseException) -> Iterator[str]:
+    """What an error tells: its words, its attributes, its frames of ours with their locals."""
+    yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
+    yield repr(pickle.dumps(error))
+    yield from traceback.format_exception(error)
+    frames = (
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename.startswith(OURS)
+    )
+    for frame in traceback.StackSummary.extract(frames, capture_locals=True):
+        for name, value in (frame.locals or {}).items():
+            yield f"{frame.filename}:{frame.lineno} {frame.name}: {name}={value}"
+    for behind in (error.__cause__, error.__context__):
+        if behind is not None:
+            yield from given_away(behind)
+
+
+def logged(records: Iterable[logging.LogRecord]) -> Iterator[str]:
+    """What log records tell to a handler that looks at their parts too."""
+    for record in records:
+        yield record.getMessage()
+        yield repr(vars(record))
+        if record.exc_info and record.exc_info[1] is not None:
+            yield from given_away(record.exc_info[1])
+
+
+def disguises(secret: str) -> dict[str, str]:
+    """A secret as a server may say it back."""
+    return {
+        "plain": secret,
+        "URL-encoded": quote(secret, safe=""),
+        "URL-encoded twice": quote(quote(secret, safe=""), safe=""),
+        "JSON-escaped": json.dumps(secret)[1:-1].replace("/", "\\/"),
+        "in JSON escapes": "".join(f"\\u{ord(character):04X}" for character in secret),
+        "base64": base64.b64encode(secret.encode()).decode(),
+        "base64, at an odd place": base64.b64encode(f"x{secret}".encode()).decode(),
+        "base64 for URLs": base64.urlsafe_b64encode(f"xy{secret}".encode()).decode(),
+        "HTML-escaped": "".join(f"&#{ord(character)};" for character in secret),
+    }
+
+
+def leaks_of(secrets: Iterable[str], said: Iterable[str]) -> list[str]:
+    """What was said with a secret in it, in whatever disguise."""
+    looked_for = {form for secret in secrets for form in disguises(secret).values()}
+    return [words for words in said if any(form in words for form in looked_for)]

@@ -1,0 +1,144 @@
+"""Every error that aiohttp has becomes one of ours, and nothing of its text is seen."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp import client_exceptions, http_exceptions, payload, streams
+from aiohttp.client_reqrep import ConnectionKey
+from given_away import given_away, leaks_of
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from tcb_async import ResponseError, RetryPolicy, TcbClient, TcbError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import aioresponses
+
+SECRET = "planted-access-token"
+URL_WITH_IT = URL(f"https://api.weixin.qq.com/tcb/listfunctions?access_token={SECRET}")
+NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
+REQUEST = aiohttp.RequestInfo(URL_WITH_IT, "POST", NO_HEADERS, URL_WITH_IT)
+KEY = ConnectionKey("api.weixin.qq.com", 443, True, True, None, None, None)  # noqa: FBT003 - its own
+OS_ERROR = OSError(111, f"Connection refused by {SECRET}")
+MODULES = (aiohttp, client_exceptions, http_exceptions, payload, streams)
+
+
+def family(kind: type[Exception]) -> Iterator[type[Exception]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from family(child)
+
+
+def errors_of_aiohttp() -> set[type[Exception]]:
+    """Both of its trees, and whatever else is an exception in the modules of its client."""
+    found = {*family(aiohttp.ClientError), *family(http_exceptions.HttpProcessingError)}
+    for module in MODULES:
+        for thing in vars(module).values():
+            if isinstance(thing, type) and issubclass(thing, Exception):
+                found.add(thing)
+    ours = {kind for kind in found if kind.__module__.startswith("aiohttp")}
+    return {kind for kind in ours if not issubclass(kind, Warning)}
+
+
+def made(kind: type[Exception]) -> Exception:
+    """One of its kind, with the secret in it wherever it takes something."""
+    ways = (
+        lambda: kind(REQUEST, (), message=SECRET),  # type: ignore[call-arg]
+        lambda: kind(f"/{SECRET}.sock", KEY, OS_ERROR),
+        lambda: kind(KEY, OS_ERROR),
+        lambda: kind(b"expected", SECRET.encode(), "api.weixin.qq.com", 443),
+        lambda: kind(message=SECRET),  # type: ignore[call-arg]
+        lambda: kind(str(URL_WITH_IT)),
+    )
+    for way in ways:
+        try:
+            return way()
+        except (TypeError, AttributeError):
+            continue
+    raise AssertionError(f"{kind} is new: say how one is made")
+
+
+CERTIFICATE = (client_exceptions.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
+FINAL = (*CERTIFICATE, aiohttp.ClientSSLError, aiohttp.ClientHttpProxyError)
+NOT_HTTP = (aiohttp.ClientResponseError, http_exceptions.HttpProcessingError)
+PASSING = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
+
+
+def expected(kind: type[Exception]) -> tuple[type[TcbError], bool]:
+    """What comes out, and whether it is tried again. What nobody knows of is final."""
+    if issubclass(kind, FINAL):
+        return TransportError, False
+    if issubclass(kind, NOT_HTTP):
+        return ResponseError, False
+    return TransportError, issubclass(kind, (*PASSING, OSError))
+
+
+async def raised(mocked: aioresponses.aioresponses, error: Exception) -> TcbError:
+    """What a client raises where aiohttp raises this."""
+    mocked.post(re.compile(".*"), exception=error)
+    async with TcbClient(SECRET, retry=RetryPolicy.none()) as client:
+        with pytest.raises(TcbError) as caught:
+            await client.count_functions("test-777bb9")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(errors_of_aiohttp(), key=lambda kind: kind.__name__), ids=lambda k: k.__name__
+)
+async def test_each_becomes_one_of_ours_without_its_text_or_itself_behind_it(
+    mocked_http: aioresponses.aioresponses, kind: type[Exception]
+) -> None:
+    error = await raised(mocked_http, made(kind))
+
+    ours, retryable = expected(kind)
+    assert type(error) is ours
+    assert getattr(error, "retryable", False) is retryable
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert leaks_of([SECRET], given_away(error)) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "retryable"),
+    [
+        (TimeoutError(SECRET), "no complete answer in 30 s", True),
+        (ConnectionResetError(104, SECRET), "dropped the connection", True),
+        (socket.gaierror(-2, SECRET), "dropped the connection", True),
+        (ssl.SSLError(1, SECRET), "dropped the connection", True),
+        (RuntimeError(f"<TCPTransport closed=True {SECRET}>"), "dropped the connection", True),
+        (RuntimeError(SECRET), r"failed \(RuntimeError\)", False),
+        (UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET), "UnicodeDecodeError", False),
+        (ValueError(SECRET), "ValueError", False),
+        (RecursionError(SECRET), "RecursionError", False),
+        (AssertionError(SECRET), "AssertionError", False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_so_does_whatever_else_may_come_out_of_it(
+    mocked_http: aioresponses.aioresponses, error: Exception, words: str, *, retryable: bool
+) -> None:
+    ours = await raised(mocked_http, error)
+
+    assert isinstance(ours, TransportError)
+    assert re.search(words, str(ours))
+    assert ours.retryable is retryable
+    assert leaks_of([SECRET], given_away(ours)) == []
+
+
+def test_the_trees_are_walked_to_their_leaves() -> None:
+    found = {kind.__name__ for kind in errors_of_aiohttp()}
+
+    assert {
+        "ContentTypeError",
+        "ClientConnectorDNSError",
+        "LineTooLong",
+        "WSMessageTypeError",
+    } <= found
+    assert len(found) > 40
