@@ -238,8 +238,7 @@ class Plan(Generic[T]):
         descent.join(request, page, self.identify(items[-1]) if items else "")
         if descent.drift:
             self.stats.drift = True
-        if fresh:
-            self._contradictions = 0
+        self._contradictions = 0
         if self.ledger.left == 0:
             self._finish()
         elif descent.meets_anchor(self.identify, items):
