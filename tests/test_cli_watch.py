@@ -94,7 +94,12 @@ async def test_watch_ends_with_130_at_ctrl_c(emulator: Emulator) -> None:
         (
             CloudFunction("a", "Active", None, "2024-01-01 00:00:00"),
             CloudFunction("a", "Active", None, "2024-01-02 00:00:00", "2024-01-02 00:00:01"),
-            "added 2024-01-01 00:00:00 → 2024-01-02 00:00:00, modified None → 2024-01-02 00:00:01",
+            "added 2024-01-02 00:00:00, modified 2024-01-02 00:00:01",
+        ),
+        (
+            CloudFunction("a", "Active", None, None, "2024-01-01 00:00:00"),
+            CloudFunction("a", "Active"),
+            "modified None",
         ),
         (None, None, ""),
     ],

@@ -28,20 +28,24 @@ _EXAMPLES = """\
 
 _LIST_EXAMPLES = """\
 [bold]Examples[/bold]
-  tcb-async list test-777bb9 --status '*Failed'      what needs looking after
-  tcb-async list test-777bb9 --sort -mod_time -n 5   the five that changed last
+  tcb-async list test-777bb9 --status '*Failed'      what needs a look
+  tcb-async list test-777bb9 --sort -mod_time -n 5   what changed last
   tcb-async list test-777bb9 --name 'get*' -f ndjson | head -1
   tcb-async list test-777bb9 -o all.csv --resume all.cursor
   TCB_SECRET=… tcb-async list test-777bb9 --appid wx0123456789abcdef"""
 
 _COUNT_EXAMPLES = """\
 [bold]Example[/bold]
-  tcb-async count test-777bb9"""
+  tcb-async count test-777bb9
+
+The exit codes are in tcb-async --help."""
 
 _WATCH_EXAMPLES = """\
 [bold]Examples[/bold]
   tcb-async watch test-777bb9 --interval 5
-  tcb-async watch test-777bb9 >> changes.log         one line a change"""
+  tcb-async watch test-777bb9 >> changes.log         one line a change
+
+The exit codes are in tcb-async --help."""
 
 _WAIT_EXAMPLES = """\
 [bold]Example[/bold]

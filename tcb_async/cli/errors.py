@@ -33,12 +33,12 @@ DONE, BUG, CONFIGURATION, REFUSED, FAILED, INTERRUPTED = 0, 1, 3, 4, 5, 130
 
 EXIT_CODES = """\
 [bold]Exit codes[/bold]
-    0  done; also when the reader of stdout has had enough (… | head -1)
+    0  done; also when the reader of stdout has had enough (| head -1)
     1  a bug in tcb-async
     2  usage: an unknown option, a missing argument
-    3  configuration or credentials: no token, a refused token, a file that cannot be used
-    4  the service refused: an unknown environment, no permission, too many calls
-    5  the service or the network failed, also after retries
+    3  configuration or credentials: no token, a refused one, an unusable file
+    4  the service refused: unknown environment, no permission, over quota
+    5  the service or the network failed, retries included
   130  interrupted (Ctrl-C)"""
 
 _log = logging.getLogger("tcb_async")

@@ -128,6 +128,7 @@ MaxItems = Annotated[
     typer.Option(
         "--max-items",
         "-n",
+        metavar="N",
         min=1,
         help="At most so many functions, after filters and --sort.",
         rich_help_panel=_WHICH,
@@ -135,25 +136,29 @@ MaxItems = Annotated[
 ]
 PageSize = Annotated[
     int,
-    typer.Option("--page-size", min=1, help="Functions per request.", rich_help_panel=_HOW),
+    typer.Option(
+        "--page-size", metavar="N", min=1, help="Functions per request.", rich_help_panel=_HOW
+    ),
 ]
 Concurrency = Annotated[
     int,
-    typer.Option("--concurrency", min=1, help="Requests at once, at most.", rich_help_panel=_HOW),
+    typer.Option(
+        "--concurrency", metavar="N", min=1, help="Requests at once, at most.", rich_help_panel=_HOW
+    ),
 ]
 
 
 def list_functions(  # noqa: PLR0913 - each is an option
     env: OptionalEnv = None,
     *,
-    output_format: Formats = None,
-    output: Output = None,
-    resume: Resume = None,
     status: Statuses = None,
     runtime: Runtimes = None,
     name: Names = None,
     sort: Sort = None,
     max_items: MaxItems = None,
+    output_format: Formats = None,
+    output: Output = None,
+    resume: Resume = None,
     page_size: PageSize = 20,
     concurrency: Concurrency = 8,
     token_file: TokenFile = None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import attrs
 from rich.console import Console
+from rich.text import Text
 
 from tcb_async.exceptions import ConfigurationError
 
@@ -76,8 +77,13 @@ class Screen:
         """Write a sentence to stderr: by `sys.stderr`, so that it goes above an animation."""
         if sys.stderr is not None:
             lines = [printable(line) for line in sentence.split("\n")]
+            if self.is_watched:
+                lines = [part for line in lines for part in self._wrapped(line)]
             sys.stderr.write("\n".join(lines) + "\n")
             sys.stderr.flush()
+
+    def _wrapped(self, line: str) -> list[str]:
+        return [part.plain.rstrip() for part in Text(line).wrap(self.err, self.err.width)]
 
     @contextmanager
     def showing_log(self, level: int) -> Generator[None]:

@@ -23,7 +23,10 @@ __all__ = ["emulator"]
 _ENV, _COUNT = "test-777bb9", 57
 
 Port = Annotated[
-    int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")
+    int,
+    typer.Option(
+        "--port", metavar="PORT", min=0, max=65535, help="The port; 0 for any that is free."
+    ),
 ]
 EmulatedEnv = Annotated[
     str | None,

@@ -171,8 +171,14 @@ def describe(change: FunctionChange) -> str:
         for what, old, new in (
             ("status", before.status, after.status),
             ("runtime", before.runtime, after.runtime),
-            ("added", _as_given(before.add_time), _as_given(after.add_time)),
-            ("modified", _as_given(before.mod_time), _as_given(after.mod_time)),
+        )
+        if old != new
+    ]
+    facts += [
+        f"{what} {_as_given(new)}"
+        for what, old, new in (
+            ("added", before.add_time, after.add_time),
+            ("modified", before.mod_time, after.mod_time),
         )
         if old != new
     ]
