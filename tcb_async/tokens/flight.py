@@ -55,6 +55,7 @@ class SingleFlight:
         while True:
             task = self._current() or self._launch(api, work)
             owner = self._api
+            # Not `await shield(task)`: it cannot tell a cancelled refresh from a cancelled caller.
             await asyncio.wait((task,))
             error = _closed() if task.cancelled() else task.result()
             if not (isinstance(error, ClientClosedError) and owner is not api):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ManagedToken", "Setting"]
 
+# Never 300: a stable token may have only 300 s left, and WeChat would hand out the same again.
 _EARLIEST, _LATEST = 200.0, 60.0
 _PAUSE = 10.0
 _INSISTENCE = 30.0
