@@ -97,6 +97,8 @@ class Connection:
         return copy
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_caller"):  # as in the traceback of an argument that was refused
+            return f"<{type(self).__name__}, not made>"
         window = self._transport.window
         state = "closed" if self.closed else f"{window.in_flight} of {window.size} in flight"
         return f"<TcbClient {self._transport.base_url}, token {self._caller.provider!r}, {state}>"
