@@ -172,23 +172,41 @@ async def test_an_export_killed_at_any_moment_goes_on_without_loss_or_repeat(
     assert not cursor.exists()
 
 
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (15, 35), (20, 60), (5, 45), (0, 60)])
 async def test_what_was_written_once_is_not_written_again_however_the_list_has_changed(
-    emulator: Emulator, names: list[str], tmp_path: Path
+    emulator: Emulator, names: list[str], tmp_path: Path, first: int, last: int
 ) -> None:
     file, cursor = tmp_path / "all.ndjson", tmp_path / "cursor"
     words = ("list", ENV, "-o", str(file), "--resume", str(cursor), "--page-size", "10")
     fail_from(emulator, 30)
     await run(*words, env=asks(emulator))
     emulator.clear_faults()
-    for name in names[15:35]:
+    for name in names[first:last]:
         emulator.delete(ENV, name)
+    emulator.deploy(ENV, "one-more")
 
     ended = await run(*words, env=asks(emulator))
 
     assert ended.code == 0
     found = listing(file)
     assert len(found) == len(set(found))
-    assert set(names) - set(names[15:35]) <= set(found)
+    assert {*names, "one-more"} - set(names[first:last]) <= set(found)
+
+
+async def test_a_list_that_keeps_changing_under_a_first_sitting_is_5(
+    emulator: Emulator, names: list[str], tmp_path: Path
+) -> None:
+    file, cursor = tmp_path / "all.csv", tmp_path / "cursor"
+    gone = iter(names)
+    emulator.on_request(lambda _: [emulator.delete(ENV, next(gone)) for _ in range(2)])
+
+    ended = await run(
+        *("list", ENV, "-o", str(file), "--resume", str(cursor)),
+        *("--page-size", "2", "--concurrency", "1"),
+        env=asks(emulator),
+    )
+
+    assert (ended.code, file.exists()) == (5, False)
 
 
 async def test_filters_and_max_items_hold_over_both_sittings(

@@ -16,6 +16,7 @@ from tcb_async.cli.formats import FORMATS, Format
 from tcb_async.cli.progress import Meter, counted
 from tcb_async.cli.resume import ResumableFile
 from tcb_async.cli.table import print_table, table_as_text
+from tcb_async.exceptions import DriftError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -117,24 +118,37 @@ class _Work:
     pager: FunctionPager | None = None
 
     async def stream(self) -> None:
-        """Write each page as it arrives."""
+        """Write each page as it arrives.
+
+        If an earlier sitting's place cannot be found again, the walk begins anew, and what that
+        sitting wrote is passed over.
+        """
         selection, begun = self.listing.selection, self.sink.begun
         document = FORMATS[self.listing.format]
         written = begun.written
         head = document.head if begun.cursor is None else b""
 
+        names = set(begun.names)
+
         def take(functions: Sequence[CloudFunction], cursor: Cursor) -> bool:
             nonlocal written, head
-            unknown = [function for function in functions if function.name not in begun.names]
+            unknown = [function for function in functions if function.name not in names]
             rows = unknown[: selection.left(written)]
             data = head + document.rows(rows, written)
             head = b""
             written += len(rows)
+            if begun.cursor is not None:
+                names.update(function.name for function in rows)
             self.sink.write(data, written, cursor)
             return selection.is_enough(written)
 
         if not selection.is_enough(written):
-            await self._walk(take)
+            try:
+                await self._walk(take, begun.cursor, selection.rows_needed(written))
+            except DriftError:
+                if begun.cursor is None:
+                    raise
+                await self._walk(take, None, None)
         self.sink.write(head + document.tail, written, None)
         self.listed = written
 
@@ -146,7 +160,7 @@ class _Work:
             functions.extend(more)
             return self.listing.selection.is_enough(len(functions))
 
-        await self._walk(take)
+        await self._walk(take, None, self.listing.selection.rows_needed(0))
         arranged = self.listing.selection.arrange(functions)
         self.listed = len(arranged)
         if self.listing.format is not Format.TABLE:
@@ -174,15 +188,15 @@ class _Work:
         functions = counted(total, "function", "functions")
         return f"{number}{functions} in {self.listing.env} ({', '.join(facts)})"
 
-    async def _walk(self, take: Take) -> None:
-        listing, begun, started = self.listing, self.sink.begun, time.monotonic()
-        behind = 0 if begun.cursor is None else begun.cursor.offset + 1
+    async def _walk(self, take: Take, resume: Cursor | None, at_most: int | None) -> None:
+        listing, started = self.listing, time.monotonic()
+        behind = 0 if resume is None else resume.offset + 1
         meter = Meter(self.screen, listing.env, behind, shown=self._is_meter_shown)
         async with self.client.functions(
             listing.env,
             page_size=listing.page_size,
-            max_items=listing.selection.rows_needed(begun.written),
-            resume=begun.cursor,
+            max_items=at_most,
+            resume=resume,
             on_progress=meter.moved,
         ) as self.pager:
             with meter.showing(self.pager.stats):
