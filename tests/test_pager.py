@@ -324,6 +324,21 @@ class TestLeavingEarly:
         assert consumer.cancelled()
         assert server.flying == 0
 
+    async def test_a_consumer_that_is_cancelled_twice_leaves_nothing_to_its_owner(self) -> None:
+        server = Server.of(300)
+        server.farewell = 3
+        live: set[asyncio.Task[object]] = set()
+        consumer = asyncio.create_task(server.pager(live=live).collect())
+        await asyncio.sleep(1.5)
+
+        for _ in range(2):
+            consumer.cancel()
+            await turns()
+        await asyncio.wait([consumer])
+
+        assert consumer.cancelled()
+        assert (server.flying, live) == (0, set())
+
     async def test_walks_whose_owner_cancels_their_fetches_end_with_client_closed(self) -> None:
         server = Server.of(300)
         live: set[asyncio.Task[object]] = set()
