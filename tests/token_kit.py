@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import itertools
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tcb_async._transport import Transport
 from tcb_async.emulator import Emulator, EmulatorClock
@@ -15,9 +16,10 @@ from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine, Mapping
     from types import ModuleType
 
+    from tcb_async import TcbClient
     from tcb_async.tokens import StoredToken, TokenStore
 
 __all__ = [
@@ -32,11 +34,14 @@ __all__ = [
     "PLATFORM",
     "STABLE",
     "Merchant",
+    "PacedApi",
     "PlainStore",
     "a_turn",
     "example",
     "open_api",
+    "provider_on",
     "stable",
+    "walk",
     "wechat",
 ]
 
@@ -165,3 +170,36 @@ class Merchant:
     def accepted(self) -> str:
         """The refresh token that WeChat accepts now."""
         return self.emulator.refresh_token(PLATFORM, MERCHANT)
+
+
+async def walk(client: TcbClient) -> int:
+    return len([function async for function in client.iter_functions(ENV)])
+
+
+class PacedApi:
+    """An API that takes its time over each token: virtual time and sockets do not go together."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = iter([*seconds, *itertools.repeat(0.0, 99)])
+        self.asked = 0
+        self.spawned: list[asyncio.Task[Any]] = []
+
+    async def call_token_endpoint(self, *_: object, **__: object) -> Mapping[str, object]:
+        self.asked += 1
+        number = self.asked
+        await asyncio.sleep(next(self.seconds))
+        return {"access_token": f"token-{number}", "expires_in": 7200}
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        self.spawned.append(asyncio.ensure_future(work))
+        return self.spawned[-1]
+
+    def close(self) -> None:
+        for task in self.spawned:
+            task.cancel()
+
+
+def provider_on(store: TokenStore) -> StableToken:
+    """A provider whose time is the loop's, for tests on virtual time."""
+    loop = asyncio.get_running_loop()
+    return StableToken(APPID, APPSECRET, store=store, clock=loop.time)

@@ -1,0 +1,274 @@
+"""A token that WeChat refuses: one refresh, one replay, and never in a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from leaks import eventually
+from token_kit import (
+    APPID,
+    APPSECRET,
+    CLASSIC,
+    ENV,
+    LIST,
+    STABLE,
+    PlainStore,
+    a_turn,
+    open_api,
+    stable,
+    walk,
+    wechat,
+)
+
+from tcb_async import (
+    DailyQuotaError,
+    RateLimitError,
+    TcbClient,
+    TokenError,
+)
+from tcb_async.emulator import Emulator, EmulatorClock, Fault, token_id
+from tcb_async.tokens import ClassicToken, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tcb_async._transport import Transport
+
+LIFE = 7200
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with wechat() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def api(emulator: Emulator) -> AsyncIterator[Transport]:
+    async with open_api(emulator) as api:
+        yield api
+
+
+class TestRefused:
+    @pytest.mark.parametrize("errcode", [40001, 40014, 41001, 42001])
+    async def test_a_refused_token_costs_one_refresh_and_one_replay(
+        self, emulator: Emulator, errcode: int
+    ) -> None:
+        async with TcbClient(stable(emulator), base_url=emulator.url) as client:
+            await client.count_functions(ENV)
+            emulator.expire_tokens()
+            emulator.fail_next(errcode, path=LIST)
+
+            assert await client.count_functions(ENV) == 57
+
+        assert emulator.counts[STABLE] == 2
+        assert emulator.counts[LIST] == 3
+
+    async def test_only_the_very_token_that_failed_is_given_up(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator)
+        old = await provider.get_token(api)
+        await provider.invalidate(old)
+        emulator.expire_tokens()
+        new = await provider.get_token(api)
+
+        await provider.invalidate(old)
+
+        assert await provider.get_token(api) == new != old
+        assert emulator.counts[STABLE] == 2
+
+    async def test_an_older_token_that_fails_late_is_noted_and_the_newer_one_kept(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator)
+        old = await provider.get_token(api)
+        emulator.clock.advance(LIFE - 100)
+        await provider.get_token(api)
+        await eventually(lambda: not api.live)
+        new = await provider.get_token(api)
+
+        await provider.invalidate(old)
+
+        assert provider.expires_at is not None
+        assert await provider.get_token(api) == new != old
+
+    @pytest.mark.parametrize("walks", [1, 200])
+    async def test_a_refusal_that_lasts_costs_at_most_two_token_calls(
+        self, emulator: Emulator, walks: int
+    ) -> None:
+        provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
+        emulator.script(iter(lambda: Fault.errcode(40001), None), path=LIST)
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            errors = await asyncio.gather(
+                *(client.count_functions(ENV) for _ in range(walks)), return_exceptions=True
+            )
+
+        assert {type(error) for error in errors} == {TokenError}
+        assert emulator.counts[CLASSIC] == 2
+        assert emulator.counts[LIST] == 2 * walks
+
+    @pytest.mark.parametrize("walks", [1, 200])
+    async def test_the_same_token_handed_out_again_is_compared_and_not_sent_again(
+        self, emulator: Emulator, walks: int
+    ) -> None:
+        provider = stable(emulator)
+        async with open_api(emulator) as api:
+            emulator.revoke(await provider.get_token(api), stuck=True)
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            errors = await asyncio.gather(
+                *(client.count_functions(ENV) for _ in range(walks)), return_exceptions=True
+            )
+
+        assert {type(error) for error in errors} == {TokenError}
+        assert emulator.counts[STABLE] == 2
+        assert emulator.counts[LIST] == walks
+
+    async def test_a_token_that_WeChat_insists_on_is_asked_about_every_30_seconds_at_most(  # noqa: N802
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator)
+        token = await provider.get_token(api)
+        await provider.invalidate(token)
+        assert await provider.get_token(api) == token
+
+        emulator.clock.advance(29)
+        await provider.invalidate(token)
+        assert await provider.get_token(api) == token
+        assert emulator.counts[STABLE] == 2
+        emulator.clock.advance(1)
+        await provider.invalidate(token)
+        assert await provider.get_token(api) == token
+        assert emulator.counts[STABLE] == 3
+
+    async def test_a_token_refused_while_it_is_asked_for_again_is_asked_for_once_more(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator)
+        token = await provider.get_token(api)
+        emulator.clock.advance(LIFE - 110)
+        reply = json.dumps({"access_token": token, "expires_in": 110}).encode()
+        emulator.script([Fault.body(reply)], path=STABLE)
+        asked = asyncio.Event()
+        emulator.on_request(lambda _: asked.set())
+
+        assert await provider.get_token(api) == token
+        await asked.wait()
+        await provider.invalidate(token)
+        newer = await provider.get_token(api)
+
+        assert newer != token
+        assert emulator.counts[STABLE] == 3
+
+
+class TestForced:
+    async def test_it_ends_the_old_token_for_everybody(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator)
+        old = await provider.get_token(api)
+
+        await provider.force_refresh(api)
+
+        assert await provider.get_token(api) != old
+        assert emulator.requests[-1].body is not None
+        assert emulator.requests[-1].body["force_refresh"] is True
+
+    async def test_it_is_never_done_unasked(self, emulator: Emulator) -> None:
+        async with TcbClient(stable(emulator), base_url=emulator.url) as client:
+            await walk(client)
+            emulator.expire_tokens()
+            await walk(client)
+
+        asked = [seen.body for seen in emulator.requests if seen.path == STABLE]
+        assert [body["force_refresh"] for body in asked if body] == [False, False]
+
+    async def test_a_second_within_30_seconds_is_refused_before_anything_is_sent(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator)
+        await provider.force_refresh(api)
+        emulator.clock.advance(29)
+
+        with pytest.raises(RateLimitError, match="wait another 1 s") as caught:
+            await provider.force_refresh(api)
+
+        assert caught.value.retry_after == 1
+        assert emulator.counts[STABLE] == 1
+        emulator.clock.advance(1)
+        await provider.force_refresh(api)
+
+    async def test_a_21st_in_a_day_is_refused_until_midnight_in_China(  # noqa: N802
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator)
+        emulator.clock.advance(_to_midnight_in_china(emulator.clock) + 60)
+        for _ in range(20):
+            emulator.clock.advance(30)
+            await provider.force_refresh(api)
+        emulator.clock.advance(_to_midnight_in_china(emulator.clock) - 1)
+
+        with pytest.raises(DailyQuotaError, match="20 a day"):
+            await provider.force_refresh(api)
+
+        assert emulator.counts[STABLE] == 20
+        emulator.clock.advance(1)
+        await provider.force_refresh(api)
+
+    async def test_it_waits_for_a_refresh_under_way_and_does_not_take_its_token(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator, store=PlainStore())
+        emulator.script([Fault.delay(0.05)], path=STABLE)
+        ordinary = asyncio.create_task(provider.get_token(api))
+        await a_turn()
+
+        await provider.force_refresh(api)
+
+        assert await provider.get_token(api) != await ordinary
+        assert emulator.counts[STABLE] == 2
+
+    async def test_it_does_not_take_a_token_of_the_stores_either(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        leaked = await stable(emulator, store=store).get_token(api)
+
+        await stable(emulator, store=store).force_refresh(api)
+
+        stored = await store.get(f"stable:{APPID}")
+        assert stored is not None
+        assert stored.token != leaked
+
+
+def _to_midnight_in_china(clock: EmulatorClock) -> float:
+    return 86_400 - (clock() + 8 * 3600) % 86_400
+
+
+class TestClassic:
+    async def test_it_asks_with_a_GET_and_the_new_token_works(  # noqa: N802
+        self, emulator: Emulator
+    ) -> None:
+        provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            assert await walk(client) == 57
+
+        assert (emulator.requests[0].method, emulator.requests[0].path) == ("GET", CLASSIC)
+
+    async def test_when_another_system_replaces_it_one_refresh_heals_it(
+        self, emulator: Emulator
+    ) -> None:
+        provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
+        async with TcbClient(provider, base_url=emulator.url) as client, open_api(emulator) as api:
+            await walk(client)
+            theirs = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
+            stolen = token_id(await theirs.get_token(api))
+            emulator.clock.advance(301)
+
+            assert await walk(client) == 57
+
+        assert emulator.counts[CLASSIC] == 3
+        assert emulator.requests[-1].token_id != stolen

@@ -1,0 +1,242 @@
+"""A refresh token that rotates: saved before anything else, and never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from leaks import eventually
+from token_kit import (
+    AUTHORIZER,
+    COMPONENT,
+    ENV,
+    LIST,
+    MERCHANT,
+    PLATFORM,
+    Merchant,
+    a_turn,
+    open_api,
+    wechat,
+)
+
+from tcb_async import TcbClient, TokenError
+from tcb_async._redact import Secret
+from tcb_async.tokens import AuthorizerToken, MemoryStore, StoredToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tcb_async._transport import Transport
+    from tcb_async.emulator import Emulator, RecordedRequest
+
+LIFE = 7200
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with wechat() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def api(emulator: Emulator) -> AsyncIterator[Transport]:
+    async with open_api(emulator) as api:
+        yield api
+
+
+@pytest.fixture
+def merchant(emulator: Emulator) -> Merchant:
+    return Merchant(emulator)
+
+
+async def never(_: str) -> None:
+    raise AssertionError("nothing rotated")
+
+
+class TestRotation:
+    async def test_the_new_refresh_token_is_saved_before_the_call_is_answered(
+        self, emulator: Emulator, merchant: Merchant
+    ) -> None:
+        merchant.rotate()
+        saved_before_listing: list[list[str]] = []
+        emulator.on_request(
+            lambda seen: (
+                saved_before_listing.append(merchant.saved[:]) if seen.path == LIST else None
+            )
+        )
+        async with TcbClient(merchant.token(), base_url=emulator.url) as client:
+            await client.count_functions(ENV)
+
+        assert saved_before_listing == [[merchant.accepted]]
+        assert merchant.accepted != merchant.first
+
+    async def test_the_next_token_is_asked_for_with_the_new_one(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        provider = merchant.token()
+        for _ in range(3):
+            merchant.rotate()
+            await provider.get_token(api)
+            emulator.clock.advance(LIFE)
+
+        assert len(merchant.saved) == 3
+        assert merchant.saved[-1] == merchant.accepted
+        assert emulator.counts[AUTHORIZER] == 3
+
+    async def test_two_hundred_callers_see_it_saved_once(
+        self, merchant: Merchant, api: Transport
+    ) -> None:
+        provider = merchant.token()
+        merchant.rotate()
+
+        await asyncio.gather(*(provider.get_token(api) for _ in range(200)))
+
+        assert merchant.saved == [merchant.accepted]
+
+    async def test_when_saving_fails_the_call_fails_and_the_new_one_is_kept_and_saved_next_time(
+        self, merchant: Merchant, api: Transport
+    ) -> None:
+        provider = merchant.token()
+        merchant.rotate()
+        merchant.failures = 2
+
+        for _ in range(2):
+            with pytest.raises(TokenError, match=r"on_rotate failed.*OSError") as caught:
+                await provider.get_token(api)
+            assert merchant.accepted not in str(caught.value)
+        assert merchant.saved == []
+
+        assert await provider.get_token(api)
+        assert merchant.saved == [merchant.accepted]
+
+    async def test_a_client_that_is_closed_lets_the_saving_end(
+        self, emulator: Emulator, merchant: Merchant
+    ) -> None:
+        may_end, started = asyncio.Event(), asyncio.Event()
+
+        async def save_slowly(refresh_token: str) -> None:
+            started.set()
+            await may_end.wait()
+            await merchant.save(refresh_token)
+
+        provider = AuthorizerToken(
+            merchant.component, MERCHANT, merchant.first, on_rotate=save_slowly
+        )
+        merchant.rotate()
+        client = TcbClient(provider, base_url=emulator.url)
+        caller = asyncio.create_task(client.count_functions(ENV))
+        await started.wait()
+        closing = asyncio.create_task(client.aclose())
+        await a_turn()
+        assert not closing.done()
+        may_end.set()
+        await closing
+        await asyncio.gather(caller, return_exceptions=True)
+
+        assert merchant.saved == [merchant.accepted]
+
+    async def test_an_early_refresh_saves_it_too(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        provider = merchant.token()
+        await provider.get_token(api)
+        emulator.clock.advance(LIFE - 100)
+        merchant.rotate()
+
+        await provider.get_token(api)
+        await eventually(lambda: not api.live)
+
+        assert merchant.saved == [merchant.accepted]
+
+    async def test_the_new_one_is_used_although_the_store_is_away(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        class Away(MemoryStore):
+            async def get(self, key: str) -> StoredToken | None:
+                raise ConnectionError(key)
+
+        provider = merchant.token(merchant.new_component(Away()))
+        merchant.rotate()
+        await provider.get_token(api)
+        emulator.clock.advance(LIFE)
+
+        assert await provider.get_token(api)
+        assert emulator.counts[AUTHORIZER] == 2
+
+
+class TestSharedRotation:
+    async def test_what_one_process_was_given_the_other_uses(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
+        merchant.rotate()
+        token = await one.get_token(api)
+        assert await other.get_token(api) == token
+        emulator.clock.advance(LIFE)
+
+        assert await other.get_token(api) != token
+
+        assert merchant.saved == [merchant.accepted]
+        assert emulator.counts[AUTHORIZER] == 2
+
+    async def test_a_merchant_that_authorised_again_is_not_held_to_the_old_one(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        merchant.rotate()
+        await merchant.token(merchant.new_component(store)).get_token(api)
+        emulator.clock.advance(LIFE)
+        again = emulator.add_authorizer(PLATFORM, MERCHANT)
+        renewed = merchant.token(merchant.new_component(store), refresh_token=again)
+
+        assert await renewed.get_token(api)
+        assert emulator.counts[AUTHORIZER] == 3
+        emulator.clock.advance(LIFE)
+        assert await renewed.get_token(api)
+
+        assert emulator.counts[AUTHORIZER] == 4
+        assert merchant.saved[1:] == []
+
+    async def test_a_slow_process_does_not_save_its_own_over_a_newer_one(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store, newer = MemoryStore(), "refreshtoken@@@newer"
+        overtaking: list[asyncio.Task[bool]] = []
+
+        @emulator.on_request
+        def overtake(seen: RecordedRequest) -> None:
+            if seen.path == AUTHORIZER and not overtaking:
+                record = StoredToken(Secret(newer), math.inf, version=1)
+                key = f"refresh:{PLATFORM}:{MERCHANT}"
+                write = store.compare_and_set(key, record, ttl=None)
+                overtaking.append(asyncio.ensure_future(write))
+
+        provider = merchant.token(merchant.new_component(store))
+        merchant.rotate()
+        assert await provider.get_token(api)
+        assert [await written for written in overtaking] == [True]
+        assert merchant.saved == []
+
+        emulator.add_authorizer(PLATFORM, MERCHANT, newer)
+        emulator.clock.advance(LIFE)
+        assert await provider.get_token(api)
+        assert emulator.counts[AUTHORIZER] == 2
+
+    async def test_merchants_may_be_shared_elsewhere_than_their_platform(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        tokens = [
+            AuthorizerToken(
+                merchant.new_component(), MERCHANT, merchant.first, on_rotate=never, store=store
+            )
+            for _ in range(2)
+        ]
+
+        one, other = [await token.get_token(api) for token in tokens]
+
+        assert one == other
+        assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (1, 1)
