@@ -15,7 +15,7 @@ from tcb_async.exceptions import ConfigurationError
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import as_provider
+from tcb_async.tokens import StableToken, as_provider
 
 if TYPE_CHECKING:
     import ssl
@@ -95,6 +95,27 @@ class Connection:
         copy._caller.closed = self._caller.closed
         copy._owns_transport = False
         return copy
+
+    async def force_refresh_token(self) -> None:
+        """Have WeChat replace the access token now, which ends the old one for everybody.
+
+        For a token that has leaked. It is never done unasked.
+
+        Raises:
+            ConfigurationError: The client's token is no `StableToken`, and cannot be forced.
+            RateLimitError: It was done less than 30 s ago; nothing was sent.
+            DailyQuotaError: It was done 20 times today, by China's calendar; nothing was sent.
+            TcbError: WeChat refused, or could not be asked.
+
+        Source: the WeChat page *getStableAccessToken*, ``force_refresh``.
+        """
+        provider = self._caller.provider
+        if not isinstance(provider, StableToken):
+            raise ConfigurationError(
+                f"token={provider!r}: only a StableToken can be refreshed by force; "
+                "have whoever hands out this token replace it"
+            )
+        await provider.force_refresh(self._transport)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_caller"):  # as in the traceback of an argument that was refused

@@ -21,12 +21,14 @@ from tcb_async import (
     ConfigurationError,
     FunctionPage,
     ParameterError,
+    RateLimitError,
     RetryPolicy,
     SystemBusyError,
     TcbClient,
     TokenError,
 )
 from tcb_async.emulator import Emulator, Fault
+from tcb_async.tokens import StableToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -216,6 +218,30 @@ async def test_a_token_that_is_refused_twice_is_an_error_and_no_loop(emulator: E
             await client.count_functions(ENV)
 
     assert len(emulator.requests) == 2
+
+
+async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.add_app("wx-own", "the-secret")
+    async with TcbClient(StableToken("wx-own", "the-secret"), base_url=emulator.url) as client:
+        await client.count_functions(ENV)
+        leaked = emulator.tokens_issued("wx-own")
+
+        await client.force_refresh_token()
+
+        assert await client.count_functions(ENV) == 3
+        assert emulator.requests[-1].errcode == 0
+        with pytest.raises(RateLimitError, match="30 s"):
+            await client.force_refresh_token()
+    assert emulator.tokens_issued("wx-own") == leaked + 1
+    assert len({r.token_id for r in emulator.requests if r.path == "/tcb/listfunctions"}) == 2
+
+
+async def test_a_token_of_somebody_elses_cannot_be_forced(client: TcbClient) -> None:
+    with pytest.raises(ConfigurationError, match="only a StableToken"):
+        await client.force_refresh_token()
 
 
 async def test_a_session_that_was_handed_in_is_used_and_never_closed(emulator: Emulator) -> None:
