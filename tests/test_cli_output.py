@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from tcb_async.emulator import RecordedRequest
+
 
 REFUSED = Fault.errcode(48001)
 
@@ -191,6 +193,29 @@ async def test_what_was_written_once_is_not_written_again_however_the_list_has_c
     found = listing(file)
     assert len(found) == len(set(found))
     assert {*names, "one-more"} - set(names[first:last]) <= set(found)
+
+
+async def test_nor_is_what_this_sitting_wrote_before_the_list_changed_under_it(
+    emulator: Emulator, names: list[str], tmp_path: Path
+) -> None:
+    file, cursor = tmp_path / "all.ndjson", tmp_path / "cursor"
+    words = ("list", ENV, "-o", str(file), "--resume", str(cursor), "--page-size", "5")
+    fail_from(emulator, 20)
+    await run(*words, env=asks(emulator))
+    emulator.clear_faults()
+    gone = names[22:45]
+
+    @emulator.on_request
+    def delete(request: RecordedRequest) -> None:
+        while gone and (request.offset or 0) > 40:
+            emulator.delete(ENV, gone.pop())
+
+    ended = await run(*words, "--concurrency", "1", env=asks(emulator))
+
+    assert (ended.code, gone) == (0, [])
+    found = listing(file)
+    assert len(found) == len(set(found))
+    assert set(names) - set(names[22:45]) <= set(found)
 
 
 async def test_a_list_that_keeps_changing_under_a_first_sitting_is_5(
