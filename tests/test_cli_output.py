@@ -195,6 +195,23 @@ async def test_what_was_written_once_is_not_written_again_however_the_list_has_c
     assert {*names, "one-more"} - set(names[first:last]) <= set(found)
 
 
+async def test_max_items_counts_what_is_new_when_the_walk_has_to_begin_anew(
+    emulator: Emulator, names: list[str], tmp_path: Path
+) -> None:
+    file, cursor = tmp_path / "all.ndjson", tmp_path / "cursor"
+    words = ("list", ENV, "-o", str(file), "--resume", str(cursor), "-n", "45", "--page-size", "10")
+    fail_from(emulator, 30)
+    await run(*words, env=asks(emulator))
+    emulator.clear_faults()
+    for name in names[20:]:
+        emulator.delete(ENV, name)
+    emulator.deploy(ENV, "one-more")
+
+    await run(*words, env=asks(emulator))
+
+    assert listing(file)[-1] == "one-more"
+
+
 async def test_nor_is_what_this_sitting_wrote_before_the_list_changed_under_it(
     emulator: Emulator, names: list[str], tmp_path: Path
 ) -> None:

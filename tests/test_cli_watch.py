@@ -25,6 +25,8 @@ from tcb_async.emulator import DEMO_ENV, Emulator, Fault
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from tcb_async.emulator import RecordedRequest
+
 APPID, SECRET = "wx0123456789abcdef", "s3cr3t-" * 5
 
 
@@ -58,6 +60,21 @@ async def test_watch_writes_one_line_a_change(emulator: Emulator) -> None:
     assert lines[1][3].startswith("status Creating → Active, modified ")
     assert ended.code == 3
     assert f"{ENV}: 30 functions, 0 changes" in ended.err
+
+
+async def test_watch_misses_nothing_after_its_first_look(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=30)
+
+    @emulator.on_request
+    def change(request: RecordedRequest) -> None:
+        if request.number == 3:
+            emulator.deploy(ENV, "login")
+        if request.number == 6:
+            emulator.expire_tokens()
+
+    ended = await run("watch", ENV, "--interval", "0.1", env=asks(emulator))
+
+    assert [line.split()[1:3] for line in ended.out.splitlines()] == [["added", "login"]]
 
 
 async def test_watch_draws_a_table_on_a_terminal(emulator: Emulator) -> None:
