@@ -1,0 +1,39 @@
+"""A server in a process of its own, so that what it costs is not taken for the client's.
+
+Rule: it is killed when the block ends, whatever it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from multiprocessing.connection import Connection
+
+__all__ = ["in_a_process"]
+
+
+@contextlib.contextmanager
+def in_a_process(
+    serve: Callable[..., Coroutine[Any, Any, None]], *args: object
+) -> Iterator[Connection]:
+    """Run ``serve(pipe, *args)`` elsewhere; yield this end of the pipe."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_run, args=(serve, theirs, *args), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        process.kill()
+        process.join()
+
+
+def _run(serve: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        asyncio.run(serve(*args))

@@ -1,0 +1,47 @@
+"""What a fuzz tried, and what it found."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+__all__ = ["Report"]
+
+MOST_FINDINGS = 20
+
+
+@attrs.define
+class Report:
+    """The account of one run.
+
+    Attributes:
+        what: What was fed.
+        inputs: How many inputs there were.
+        seconds: How long they took.
+        outcomes: What came out, by kind.
+        slowest: Seconds that the slowest input took.
+        findings: What should not have been; the first 20.
+    """
+
+    what: str
+    inputs: int = 0
+    seconds: float = 0.0
+    outcomes: Counter[str] = attrs.field(factory=Counter[str])
+    slowest: float = 0.0
+    findings: list[str] = attrs.field(factory=list[str])
+
+    def found(self, what: str) -> None:
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(what)
+
+    def __str__(self) -> str:
+        rate = self.inputs / max(self.seconds, 1e-9)
+        outcomes = ", ".join(f"{kind} {times:,}" for kind, times in self.outcomes.most_common())
+        pace = f"{rate:,.0f} a second, the slowest in {self.slowest * 1000:.1f} ms"
+        lines = [
+            f"{self.what}: {self.inputs:,} inputs in {self.seconds:.1f} s, {pace}",
+            f"  came out: {outcomes}",
+            f"  found: {len(self.findings) or 'nothing'}",
+        ]
+        return "\n".join(lines + [f"    {finding}" for finding in self.findings])

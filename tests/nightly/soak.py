@@ -1,0 +1,209 @@
+"""A hundred thousand requests, one in ten of which meets a fault, with tokens that keep expiring.
+
+Rule: every walk is exact, in however many sittings; memory is flat once it is warm; no task, no
+connection and no descriptor is left. The exit status tells whether all of that held.
+
+::
+
+    python tests/nightly/soak.py --requests 100000 --seed 7
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import gc
+import random
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+import psutil
+from processes import in_a_process
+from soak_server import APPID, APPSECRET, Counted, serve
+
+from tcb_async import Cursor, RetryPolicy, TcbClient, TcbError
+from tcb_async.tokens import StableToken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tcb_async.client import FunctionPager
+
+WALKERS = 12
+CONCURRENCY = 16
+SHIFTS, WARM_UP = 20, 4
+A_SHIFT = 1000  # requests, at least
+FLAT = 0.05
+LONG_ENOUGH = 20_000  # requests, before which nothing can be said of memory
+SHIFT_SECONDS = 900.0
+QUICK = RetryPolicy(base=0.001, cap=0.01, deadline=5.0)
+
+
+@attrs.define
+class Ledger:
+    """What happened.
+
+    Attributes:
+        walks: How many walks came to their end.
+        left: How many were left early.
+        sittings: How many times a walk had to be resumed.
+        functions: How many functions were listed.
+        errors: What ended a sitting, by kind.
+        wrong: What should not have been.
+        rss: Bytes of memory at the end of each shift.
+    """
+
+    walks: int = 0
+    left: int = 0
+    sittings: int = 0
+    functions: int = 0
+    errors: Counter[str] = attrs.field(factory=Counter[str])
+    wrong: list[str] = attrs.field(factory=list[str])
+    rss: list[int] = attrs.field(factory=list[int])
+
+
+@attrs.define
+class Shift:
+    """A client, and those who walk with it until so many requests were made."""
+
+    client: TcbClient
+    listings: Mapping[str, Sequence[str]]
+    ledger: Ledger
+    budget: int
+    spent: int = 0
+    _walks: list[FunctionPager] = attrs.field(factory=list["FunctionPager"])
+
+    @property
+    def is_over(self) -> bool:
+        under_way = sum(walk.stats.requests + walk.stats.retries for walk in self._walks)
+        return self.spent + under_way >= self.budget
+
+    async def walk_on(self, seed: str) -> None:
+        """Walk over one environment after the other."""
+        chance = random.Random(seed)
+        while not self.is_over:
+            env = chance.choice(list(self.listings))
+            most = chance.choice((None, None, None, 1 + chance.randrange(300)))
+            await self._walk(env, chance.randrange(5, 40), most)
+
+    async def _walk(self, env: str, page_size: int, leave_after: int | None) -> None:
+        """Walk in as many sittings as it takes, or leave after so many functions."""
+        listed: list[str] = []
+        cursor: Cursor | None = None
+        left = None
+        while left is None:
+            pager = self.client.functions(env, page_size=page_size, resume=cursor and str(cursor))
+            self._walks.append(pager)
+            try:
+                left = await self._sit(pager, listed, leave_after)
+            except TcbError as error:
+                self.ledger.errors[type(error).__name__] += 1
+                self.ledger.sittings += 1
+                cursor = error.cursor
+            self._walks.remove(pager)
+            self.spent += pager.stats.requests + pager.stats.retries
+        expected = self.listings[env]
+        if listed != (expected[: len(listed)] if left else expected):
+            self.ledger.wrong.append(f"{env}, pages of {page_size}: {len(listed)} functions listed")
+        self.ledger.functions += len(listed)
+        self.ledger.left += left
+        self.ledger.walks += not left
+
+    async def _sit(self, pager: FunctionPager, listed: list[str], leave_after: int | None) -> bool:
+        """Walk on; tell whether the walk was left early."""
+        async with pager:
+            async for function in pager:
+                listed.append(function.name)
+                if len(listed) == leave_after or (len(listed) % 50 == 0 and self.is_over):
+                    return True
+        return False
+
+
+async def _soak(
+    url: str, listings: Mapping[str, Sequence[str]], requests: int, seed: int
+) -> Ledger:
+    ledger, process = Ledger(), psutil.Process()
+    shifts = max(1, min(SHIFTS, requests // A_SHIFT))
+    for number in range(shifts):
+        before = process.num_fds()
+        token = StableToken(APPID, APPSECRET)
+        async with (
+            asyncio.timeout(SHIFT_SECONDS),
+            TcbClient(
+                token,
+                base_url=url,
+                concurrency=CONCURRENCY,
+                timeout=0.25,
+                retry=QUICK,
+                max_reply_bytes=2**20,
+            ) as client,
+        ):
+            shift = Shift(client, listings, ledger, requests // shifts)
+            walkers = (shift.walk_on(f"{seed} {number} {walker}") for walker in range(WALKERS))
+            await asyncio.gather(*walkers)
+        await asyncio.sleep(0.05)
+        _let_go_of_what_is_free()
+        ledger.rss.append(process.memory_info().rss)
+        if len(asyncio.all_tasks()) != 1 or process.num_fds() > before:
+            tasks, descriptors = len(asyncio.all_tasks()) - 1, process.num_fds() - before
+            ledger.wrong.append(f"shift {number} left {tasks} tasks, {descriptors} descriptors")
+    return ledger
+
+
+def _let_go_of_what_is_free() -> None:
+    """Give free memory back to the system, where the C library can, so that RSS is what is held."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def is_flat(rss: Sequence[int]) -> bool:
+    """Whether memory stays within 5 % of its mean, once it is warm."""
+    warm = rss[WARM_UP:]
+    mean = sum(warm) / len(warm)
+    return all(abs(size - mean) <= FLAT * mean for size in warm)
+
+
+def _told(ledger: Ledger, counted: Counted, seconds: float) -> str:
+    mib = " ".join(f"{size / 2**20:.1f}" for size in ledger.rss)
+    errors = ", ".join(f"{kind} {times:,}" for kind, times in ledger.errors.most_common())
+    total = counted.requests
+    walks = f"{ledger.walks:,} walks to the end, {ledger.left:,} left early"
+    lines = [
+        f"{total:,} requests in {seconds:.0f} s, {total / seconds:,.0f} a second",
+        f"{counted.faults:,} met a fault, of {counted.kinds} kinds; {counted.tokens:,} tokens",
+        f"{walks}, {ledger.sittings:,} sittings more; {ledger.functions:,} functions listed",
+        f"sittings ended by: {errors}",
+        f"RSS in MiB, shift by shift: {mib}",
+        f"wrong: {len(ledger.wrong) or 'nothing'}",
+    ]
+    return "\n".join(lines + [f"  {wrong}" for wrong in ledger.wrong[:20]])
+
+
+def main() -> int:
+    """Soak, and print what happened."""
+    parser = argparse.ArgumentParser(description="Soak a client in faults.")
+    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    with in_a_process(serve, arguments.seed) as pipe:
+        url, listings = pipe.recv()
+        ledger = asyncio.run(_soak(url, listings, arguments.requests, arguments.seed))
+        pipe.send("how many?")
+        counted: Counted = pipe.recv()
+    if counted.in_flight:
+        ledger.wrong.append(f"{counted.in_flight} requests are still under way at the server")
+    if arguments.requests >= LONG_ENOUGH and not is_flat(ledger.rss):
+        ledger.wrong.append("memory is not flat")
+    told = _told(ledger, counted, time.monotonic() - started)
+    print(told)  # noqa: T201 - what it is run for
+    return int(bool(ledger.wrong))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
