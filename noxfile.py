@@ -82,7 +82,7 @@ def nightly(session: nox.Session) -> None:
     """The laws of the walk and of the tokens on 20,000 examples each."""
     install(session)
     env = {"HYPOTHESIS_PROFILE": "nightly"}
-    laws = session.posargs or ["tests/test_plan.py", "tests/test_tokens_model.py"]
+    laws = session.posargs or ["tests/test_plan.py", "tests/test_tokens_machine.py"]
     session.run("python", "-m", "pytest", "-x", *laws, env=env)
 
 
