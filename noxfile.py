@@ -83,7 +83,7 @@ def nightly(session: nox.Session) -> None:
     install(session)
     env = {"HYPOTHESIS_PROFILE": "nightly"}
     laws = session.posargs or ["tests/test_plan.py", "tests/test_tokens_machine.py"]
-    session.run("python", "-m", "pytest", "-x", *laws, env=env)
+    session.run("python", "-m", "pytest", "-x", "--timeout=0", *laws, env=env)
 
 
 @nox.session(python=OLDEST)
