@@ -255,8 +255,7 @@ def unreadable(
         what = "nothing"
     return ResponseError(
         f"{endpoint} should answer with a JSON object as documented, but sent {what} "
-        f"({blot(reason, secrets, length=_EXCERPT)}): {excerpt!r}; check base_url and any proxy "
-        "between",
+        f"({reason[:_EXCERPT]}): {excerpt!r}; check base_url and any proxy between",
         endpoint=endpoint,
         status=status,
         excerpt=excerpt,

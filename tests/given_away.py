@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from yarl import URL
+
 import tcb_async
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["disguises", "given_away", "leaks_of", "logged"]
 
+PART = 8  # characters
 OURS = str(Path(tcb_async.__file__).parent)
 
 
@@ -57,6 +60,7 @@ def disguises(secret: str) -> dict[str, str]:
         "plain": secret,
         "URL-encoded": quote(secret, safe=""),
         "URL-encoded twice": quote(quote(secret, safe=""), safe=""),
+        "in the query of a URL": str(URL("/").with_query({"": secret}))[3:],
         "JSON-escaped": json.dumps(secret)[1:-1].replace("/", "\\/"),
         "in JSON escapes": "".join(f"\\u{ord(character):04X}" for character in secret),
         "base64": base64.b64encode(secret.encode()).decode(),
@@ -67,6 +71,9 @@ def disguises(secret: str) -> dict[str, str]:
 
 
 def leaks_of(secrets: Iterable[str], said: Iterable[str]) -> list[str]:
-    """What was said with a secret in it, in whatever disguise."""
-    looked_for = {form for secret in secrets for form in disguises(secret).values()}
+    """What was said with a secret in it, in whatever disguise, or a part of one that tells."""
+    looked_for: set[str] = set()
+    for secret in secrets:
+        looked_for.update(disguises(secret).values())
+        looked_for.update(secret[at : at + PART] for at in range(len(secret) - PART + 1))
     return [words for words in said if any(form in words for form in looked_for)]

@@ -1,6 +1,7 @@
 """Requests to bytes; bytes to models or to one of our exceptions."""
 
 import json
+import time
 from datetime import timedelta, timezone
 from pathlib import Path
 
@@ -119,6 +120,29 @@ def test_the_request_id_is_parsed_out_of_errmsg(errmsg: str, rid: str, text: str
     assert rid is None or rid in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "errmsg",
+    [
+        "rid: 74Xq9k2f0Vb3nT7wLzR5sYc8",
+        "rid: 0123456789abcdef0123456789abcdef",
+        "hint: [" + "x" * 99,
+    ],
+)
+def test_what_only_looks_like_a_request_id_is_not_taken_for_one(errmsg: str) -> None:
+    with pytest.raises(TokenError) as caught:
+        decode({"errcode": 40014, "errmsg": errmsg})
+
+    assert caught.value.rid is None
+
+
+def test_a_hostile_errmsg_costs_no_time() -> None:
+    started = time.perf_counter()
+    with pytest.raises(TokenError):
+        decode({"errcode": 40014, "errmsg": " " * 2**15 + "x"})
+
+    assert time.perf_counter() - started < 0.5
+
+
 def test_an_error_reply_is_understood_even_where_its_rows_are_not() -> None:
     with pytest.raises(SystemBusyError):
         decode({"errcode": -1, "errmsg": "busy", "functions": "none", "total_count": "many"})
@@ -160,11 +184,25 @@ def test_what_the_api_does_not_promise_is_a_response_error(body: bytes) -> None:
     assert caught.value.__cause__ is None
 
 
-def test_json_that_ends_too_early_may_be_asked_for_again_and_html_may_not() -> None:
-    for body, truncated in [(b'{"errcode":0,"tot', True), (b"", True), (b"<html>", False)]:
-        with pytest.raises(ResponseError) as caught:
-            decode(body)
-        assert caught.value.truncated is truncated
+@pytest.mark.parametrize(
+    ("body", "truncated"),
+    [
+        (b'{"errcode":0,"tot', True),
+        (b'{"errcode":0,"errmsg":"\xe7\x8e', True),
+        (b"", True),
+        (b"<html>", False),
+        (b"{}", False),
+        (b'{"errcode":0,"total_count":"many"}', False),
+        (b'{"errcode":0,"total_count":NaN}', False),
+    ],
+)
+def test_json_that_ends_too_early_may_be_asked_for_again_and_nothing_else(
+    body: bytes, *, truncated: bool
+) -> None:
+    with pytest.raises(ResponseError) as caught:
+        decode(body)
+
+    assert caught.value.truncated is truncated
 
 
 def test_no_secret_that_the_server_sends_back_is_shown() -> None:
