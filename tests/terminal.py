@@ -11,9 +11,12 @@ import fcntl
 import os
 import pty
 import re
+import socket
 import struct
 import sys
 import termios
+import threading
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -24,13 +27,24 @@ from tcb_async import RetryPolicy, TcbClient
 from tcb_async.cli.app import app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     import pytest
 
     from tcb_async.emulator import Emulator
 
-__all__ = ["ENV", "Ended", "Running", "Screen", "asks", "plain", "retry_at_once", "run", "start"]
+__all__ = [
+    "ENV",
+    "Ended",
+    "Running",
+    "Screen",
+    "asks",
+    "free_port",
+    "plain",
+    "retry_at_once",
+    "run",
+    "start",
+]
 
 ENV = "test-777bb9"
 _SECONDS = 20
@@ -127,6 +141,31 @@ async def start(
         await process.communicate()
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def signalled_once_it_serves(port: int, number: int) -> Iterator[None]:
+    """Send this very process a signal as soon as somebody answers at a port."""
+
+    def wait_and_send() -> None:
+        for _ in range(1000):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=wait_and_send)
+    thread.start()
+    yield
+    thread.join()
+
+
 @attrs.define
 class Screen:
     """A terminal: what is written to ``tty`` shows on it, and what is typed can be read there.
@@ -158,6 +197,11 @@ class Screen:
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
+
+    @property
+    def is_echoing(self) -> bool:
+        """Whether what is typed shows."""
+        return bool(termios.tcgetattr(self.tty)[3] & termios.ECHO)
 
     async def shows(self, text: str) -> None:
         """Wait until it has shown this."""

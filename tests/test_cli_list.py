@@ -226,7 +226,9 @@ async def test_a_list_that_shrinks_is_never_told_to_be_shorter_than_what_was_lis
     names = [function.name for function in emulator.deploy(ENV, count=50)]
     emulator.on_request(lambda _: emulator.delete(ENV, names.pop(0)))
 
-    ended = await run("list", ENV, "--concurrency", "1", env=asks(emulator, FORCE_COLOR="1"))
+    ended = await run(
+        "list", ENV, "--concurrency", "1", env=asks(emulator, FORCE_COLOR="1", COLUMNS="120")
+    )
 
     listed, _, rest = plain(ended.err).splitlines()[-1].partition(" ")
     assert listed == str(plain(ended.out).count("fn-"))
@@ -244,7 +246,7 @@ async def test_who_looks_is_told_what_it_cost(
     )
     one_by_one = ("--concurrency", "1", "-n", "45")
 
-    ended = await run("list", ENV, *one_by_one, env=asks(emulator, FORCE_COLOR="1"))
+    ended = await run("list", ENV, *one_by_one, env=asks(emulator, FORCE_COLOR="1", COLUMNS="120"))
 
     said = plain(ended.err).splitlines()[-1]
     assert re.fullmatch(

@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from asking import until
 from hypothesis import given
 from hypothesis import strategies as st
+from leaks import eventually
 from terminal import ENV, asks, run, start
 
 from tcb_async import CloudFunction, TcbClient, cli
@@ -124,7 +124,7 @@ async def test_ctrl_c_leaves_no_half_of_a_file(
     async with start(
         "list", ENV, "-o", str(file), "--page-size", "10", env=asks(emulator)
     ) as command:
-        await until(lambda: emulator.in_flight > 0 and len(emulator.requests) > 3)
+        await eventually(lambda: emulator.in_flight > 0 and len(emulator.requests) > 3, seconds=20)
         ended = await command.end(signal.SIGTERM)
 
     assert ended.code == 130
@@ -164,7 +164,7 @@ async def test_an_export_killed_at_any_moment_goes_on_without_loss_or_repeat(
     emulator.latency = 0.02
 
     async with start(*words, "--concurrency", "1", env=asks(emulator)) as command:
-        await until(lambda: len(emulator.requests) > 8)
+        await eventually(lambda: len(emulator.requests) > 8, seconds=20)
         killed = await command.end(signal.SIGKILL)
 
     assert killed.code == -signal.SIGKILL

@@ -11,13 +11,22 @@ import runpy
 import shutil
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from leaks import eventually
 from rich.cells import cell_len
-from terminal import ENV, Screen, asks, plain, run, start
+from terminal import (
+    ENV,
+    Screen,
+    asks,
+    free_port,
+    plain,
+    run,
+    signalled_once_it_serves,
+    start,
+)
 
 import tcb_async.__main__
 from tcb_async import __version__
@@ -107,7 +116,7 @@ async def test_a_typed_token_is_not_shown(emulator: Emulator) -> None:
         ) as command,
     ):
         await screen.shows("Access token")
-        await asyncio.sleep(0.1)  # until the echo is off
+        await eventually(lambda: not screen.is_echoing, seconds=20)
         screen.type(f"{emulator.token}\n")
         ended = await command.end()
         await screen.shows("3\r\n")
@@ -351,10 +360,10 @@ class TestMain:
         assert main("count", "--demo") == 3
 
     def test_sigterm_ends_it_as_ctrl_c_does(self, main: Callable[..., object]) -> None:
-        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-        timer.start()
+        port = free_port()
 
-        assert main("emulator") == 0
+        with signalled_once_it_serves(port, signal.SIGTERM):
+            assert main("emulator", "--port", str(port)) == 0
 
     def test_ctrl_c_while_it_starts_is_130(
         self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch

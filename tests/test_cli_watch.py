@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
-import socket
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from asking import until
-from terminal import ENV, Ended, asks, plain, retry_at_once, run, start
+from leaks import eventually
+from terminal import (
+    ENV,
+    Ended,
+    asks,
+    free_port,
+    plain,
+    retry_at_once,
+    run,
+    signalled_once_it_serves,
+    start,
+)
 from typer.testing import CliRunner
 
 from tcb_async import CloudFunction, FunctionChange
@@ -41,7 +47,9 @@ async def watched(emulator: Emulator, command: Awaitable[Ended]) -> Ended:
         emulator.expire_tokens,
     ):
         walks = emulator.counts["/tcb/listfunctions"] + 5
-        await until(lambda walks=walks: emulator.counts["/tcb/listfunctions"] >= walks)
+        await eventually(
+            lambda walks=walks: emulator.counts["/tcb/listfunctions"] >= walks, seconds=20
+        )
         change()
     return await running
 
@@ -91,7 +99,7 @@ async def test_watch_ends_with_130_at_ctrl_c(emulator: Emulator) -> None:
     emulator.deploy(ENV, count=3)
 
     async with start("watch", ENV, env=asks(emulator)) as command:
-        await until(lambda: len(emulator.requests) >= 1)
+        await eventually(lambda: len(emulator.requests) >= 1, seconds=20)
         ended = await command.end(signal.SIGINT)
 
     assert ended.code == 130
@@ -257,22 +265,10 @@ def test_the_emulator_ends_with_0_at_ctrl_c_wherever_it_is(
     words: list[str], env: str, count: int
 ) -> None:
     """In this process, whose main thread gets the signal."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
-    def interrupt_once_it_serves() -> None:
-        for _ in range(1000):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt_once_it_serves)
-    thread.start()
-    ended = CliRunner().invoke(app, ["emulator", "--port", str(port), *words])
-    thread.join()
+    with signalled_once_it_serves(port, signal.SIGINT):
+        ended = CliRunner().invoke(app, ["emulator", "--port", str(port), *words])
 
     assert ended.exit_code == 0
     assert f"Serving {env}" in ended.stderr
