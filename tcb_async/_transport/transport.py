@@ -110,7 +110,7 @@ class Transport:
         Raises:
             TcbError: The last try's error, with the request's facts on it.
         """
-        session = self._keeper.session()
+        self._keeper.session()  # who cannot use it is told so before waiting for a permit
         dropped = False
 
         async def attempt(number: int, deadline: Deadline) -> Result:
@@ -118,6 +118,7 @@ class Transport:
             epoch = await self.window.acquire()
             overloaded = False
             try:
+                session = self._keeper.session()  # it may have been closed since
                 left = deadline.left()
                 if self.observer is None:
                     result = decode(await self._send(session, request, left, dropped))
