@@ -6,12 +6,14 @@ Rule: each runs into waits for a permit, as the client that makes it has a windo
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 from redis.asyncio import Redis
+from stepping import Interruption, Moment
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator, Fault
@@ -153,8 +155,20 @@ class Call:
         assert {*before} & {*_names(emulator)} <= {*listed}
         assert len({*listed}) == len(listed)
 
+    async def step_by_step(
+        self, interrupted: Callable[[Emulator, Interruption], Awaitable[None]], moment: Moment
+    ) -> int:
+        """Interrupt it at its first step, at its second, …; return how many there are."""
+        async with self._server() as emulator:
+            for at in itertools.count(1):
+                interruption = Interruption(at, moment)
+                await interrupted(emulator, interruption)
+                if interruption.steps < at:
+                    return at - 1
+        raise AssertionError
+
     @asynccontextmanager
-    async def server(self) -> AsyncIterator[Emulator]:
+    async def _server(self) -> AsyncIterator[Emulator]:
         """Run the server that all runs of it have in common."""
         async with Emulator() as emulator:
             emulator.deploy(ENV, count=ROWS)

@@ -16,7 +16,7 @@ import pytest
 from interrupted_calls import CALLS, ENV, Call, expiry, items, of_redis, slowness
 from leaks import eventually, no_leaks
 from redis_server import running_redis
-from stepping import SOON, Caller, Interruption, Moment, run, watched
+from stepping import SOON, Caller, run, watched
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
@@ -24,24 +24,13 @@ from tcb_async.emulator import Emulator, Fault
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from stepping import Interruption, Moment
+
     Ask = Callable[[TcbClient], Awaitable[None]]
 
 SOME = ("items, shifts", "items, token that expires", "pages, faults", "one page")
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 both_moments = pytest.mark.parametrize("moment", ["before", "after"])
-
-
-async def step_by_step(
-    call: Call, interrupted: Callable[[Emulator, Interruption], Awaitable[None]], moment: Moment
-) -> int:
-    """Interrupt a call at its first step, at its second, …; return how many there are."""
-    async with call.server() as emulator:
-        for at in itertools.count(1):
-            interruption = Interruption(at, moment)
-            await interrupted(emulator, interruption)
-            if interruption.steps < at:
-                return at - 1
-    raise AssertionError
 
 
 def nothing_is_under_way(client: TcbClient, session: aiohttp.ClientSession) -> bool:
@@ -76,7 +65,7 @@ def test_wherever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
         await interrupt_and_call_again(call, emulator, Caller(), interruption)
 
-    assert run(step_by_step(call, cancelled, moment)) > 10
+    assert run(call.step_by_step(cancelled, moment)) > 5
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -86,7 +75,7 @@ def test_wherever_its_time_is_over_a_call_ends_in_the_callers_own_timeout_error(
     async def timed_out(emulator: Emulator, interruption: Interruption) -> None:
         await interrupt_and_call_again(call, emulator, Caller(timed=True), interruption)
 
-    assert run(step_by_step(call, timed_out, "after")) > 10
+    assert run(call.step_by_step(timed_out, "after")) > 5
 
 
 @both_moments
@@ -98,7 +87,7 @@ def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(
         interruption.again = True
         await interrupt_and_call_again(CALLS[name], emulator, Caller(), interruption)
 
-    assert run(step_by_step(CALLS[name], cancelled, moment)) > 10
+    assert run(CALLS[name].step_by_step(cancelled, moment)) > 5
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +105,7 @@ def test_wherever_a_call_is_cancelled_in_redis_the_next_one_works(
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
         await interrupt_and_call_again(call, emulator, Caller(), interruption)
 
-    assert run(step_by_step(call, cancelled, moment)) > 80
+    assert run(call.step_by_step(cancelled, moment)) > 40
 
 
 async def close_under(
@@ -153,7 +142,7 @@ def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_clos
             async with TcbClient(token, base_url=emulator.url, session=session) as other:
                 await CALLS["one page"].checked(other, emulator)
 
-    assert run(step_by_step(CALLS[name], closed, "after")) > 10
+    assert run(CALLS[name].step_by_step(closed, "after")) > 5
 
 
 @every_call
@@ -164,7 +153,7 @@ def test_wherever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error
         async with no_leaks():
             await close_under(call, emulator, interruption)
 
-    assert run(step_by_step(call, closed, "after")) > 10
+    assert run(call.step_by_step(closed, "after")) > 5
 
 
 async def interrupt_closing(
@@ -198,7 +187,7 @@ def test_wherever_aclose_is_cancelled_the_client_is_closed_and_nothing_is_left(
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
         await interrupt_closing(call, emulator, asked, interruption)
 
-    assert run(step_by_step(call, cancelled, moment)) > 2
+    assert run(call.step_by_step(cancelled, moment)) > 2
 
 
 async def a_walk(client: TcbClient) -> None:
@@ -248,6 +237,30 @@ async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next
 
         assert len(emulator.requests) == 1
         assert await goes_on(client, emulator)
+
+
+async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_is_closed(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=5)
+    emulator.fail_next()
+    waits, waited = asyncio.Event(), asyncio.Event()
+
+    async def wait(_seconds: float) -> None:
+        waits.set()
+        await waited.wait()
+
+    policy = RetryPolicy(sleep=wait)
+    async with aiohttp.ClientSession() as session:
+        client = TcbClient(emulator.token, base_url=emulator.url, session=session, retry=policy)
+        task = asyncio.ensure_future(client.count_functions(ENV))
+        await waits.wait()
+        await client.aclose()
+        waited.set()
+
+        with pytest.raises(ClientClosedError):
+            await task
+    assert len(emulator.requests) == 1
 
 
 @both_kinds
