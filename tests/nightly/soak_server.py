@@ -64,33 +64,36 @@ class Counted:
 class _PastHttp:
     """Sends bytes by the connection of one request, past aiohttp."""
 
-    transport: asyncio.Transport
+    exchange: Exchange
 
     async def send(self, data: bytes) -> None:
-        self.transport.write(data)
-        while self.transport.get_write_buffer_size():  # noqa: ASYNC110 - it has no event
+        transport = self.exchange.transport
+        transport.write(data)
+        while transport.get_write_buffer_size():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.001)
-        if self.transport.is_closing():
-            raise ConnectionResetError
+
+    async def until_left(self) -> None:
+        while self.exchange.transport:  # noqa: ASYNC110 - likewise; it is no more, once left
+            await asyncio.sleep(0.01)
 
     async def close(self) -> None:
-        self.transport.close()
+        self.exchange.transport.close()
 
     async def reset(self) -> None:
-        self.transport.abort()
+        await Fault.reset().act(self.exchange)
 
 
 def _raw(name: str, reply: Reply) -> Fault:
     """Return a fault of the raw server's as one of the emulator's."""
 
     async def act(exchange: Exchange) -> web.StreamResponse:
-        connection = _PastHttp(exchange.transport)
+        connection = _PastHttp(exchange)
         if isinstance(reply, bytes):
             await connection.send(reply)
         else:
             await reply(connection)  # type: ignore[arg-type, misc]
-        while name in ONLY_TIME_ENDS and not connection.transport.is_closing():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        if name in ONLY_TIME_ENDS:
+            await connection.until_left()
         return exchange.close()
 
     return Fault(name, act)
