@@ -84,6 +84,17 @@ def test_however_a_long_text_is_cut_no_part_of_a_secret_is_left_at_the_cut(
     assert leaks_of([SECRET], [shown]) == []
 
 
+def test_no_part_of_a_secret_is_left_where_what_is_looked_at_ends() -> None:
+    for run in range(24, 500):
+        shown = blot("x" * run + f" {SECRET}" * 80, [SECRET], length=40)
+
+        assert leaks_of([SECRET], [shown]) == []
+
+
+def test_a_secret_of_one_letter_does_not_hide_all_that_its_base64_begins_with() -> None:
+    assert hide("Nothing happened", ["7"]) == "Nothing happened"
+
+
 def test_what_comes_before_the_cut_is_shown() -> None:
     text = "it has nothing to hide, " * 1000
 

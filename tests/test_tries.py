@@ -146,6 +146,11 @@ async def test_a_retry_after_may_be_a_date_in_utc(clock: PretendClock, zone: str
     assert 20 < clock.now <= 30
 
 
+async def test_a_408_is_tried_again_for_it_answers_no_request(clock: PretendClock) -> None:
+    async with met_with(once(http_reply(b"", 408)), clock.policy()) as (_, client):
+        assert await client.count_functions(ENV) == 1
+
+
 async def test_no_server_is_waited_for_longer_than_a_day_even_without_a_deadline(
     clock: PretendClock,
 ) -> None:
