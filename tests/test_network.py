@@ -1,0 +1,203 @@
+"""A network that misbehaves between a walk and its server.
+
+Rule: what comes out is the exact listing, or one of our errors with a cursor from which a later
+walk completes the exact listing.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from fault_proxy import FaultProxy
+from leaks import no_leaks
+from network_faults import (
+    Bandwidth,
+    BlackHole,
+    CutAfter,
+    Fault,
+    HalfOpen,
+    Latency,
+    ResetAfter,
+    Slice,
+    drip,
+)
+
+from tcb_async import RetryPolicy, TcbClient, TransportError
+from tcb_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from network_faults import Faults
+
+ENV = "test-777bb9"
+COUNT = 57
+PATIENCE = 0.15
+AGAIN = RetryPolicy(attempts=8, base=0.0)
+ONCE = RetryPolicy.none()
+
+PASSABLE: dict[str, Faults] = {
+    "latency": Latency(0.02),
+    "latency both ways": (Latency(0.01), Latency(0.01, direction="up")),
+    "bandwidth": Bandwidth(200_000),
+    "bandwidth upwards": Bandwidth(10_000, direction="up"),
+    "slices": Slice(100),
+    "slices of a request": Slice(5, direction="up"),
+    "a slow, far, crumbling line": (Latency(0.01), Bandwidth(400_000), Slice(700)),
+}
+"""What only makes a walk slower."""
+
+DEADLY: dict[str, Fault] = {
+    "cut at once": CutAfter(0),
+    "cut in the request": CutAfter(100, direction="up"),
+    "cut in the head": CutAfter(50),
+    "cut in the body": CutAfter(1000),
+    "cut in the third page": CutAfter(6500),
+    "reset at once": ResetAfter(0),
+    "reset in the request": ResetAfter(100, direction="up"),
+    "reset in the head": ResetAfter(50),
+    "reset in the body": ResetAfter(1000),
+    "reset in the third page": ResetAfter(6500),
+    "black hole at once": BlackHole(0),
+    "black hole in the request": BlackHole(100, direction="up"),
+    "black hole in the body": BlackHole(1000),
+    "black hole in the third page": BlackHole(6500),
+    "half open": HalfOpen(),
+    "drip": drip(0.02),
+    "drip of a request": drip(0.02, direction="up"),
+}
+"""What no try survives, on the connection that it meets."""
+
+
+@asynccontextmanager
+async def behind_a_proxy() -> AsyncIterator[tuple[Emulator, FaultProxy, list[str]]]:
+    """An emulator, what stands before it, and what there is to list."""
+    async with no_leaks(), Emulator() as emulator:
+        emulator.deploy(ENV, count=COUNT)
+        names = [function.name for function in emulator.functions(ENV)]
+        port = int(emulator.url.rpartition(":")[2])
+        async with FaultProxy("127.0.0.1", port) as proxy:
+            yield emulator, proxy, names
+
+
+def client(emulator: Emulator, proxy: FaultProxy, retry: RetryPolicy, patience: float) -> TcbClient:
+    return TcbClient(emulator.token, base_url=proxy.url, retry=retry, timeout=patience)
+
+
+async def walk(
+    client: TcbClient, seen: list[str], resume: str | None = None, *, ahead: int = 2
+) -> None:
+    async for function in client.iter_functions(ENV, resume=resume, concurrency=ahead):
+        seen.append(function.name)  # noqa: PERF401 - what was seen before an error counts
+
+
+@pytest.mark.parametrize("faults", PASSABLE)
+async def test_a_slow_network_only_makes_a_walk_slower(faults: str) -> None:
+    seen: list[str] = []
+    async with behind_a_proxy() as (emulator, proxy, names):
+        proxy.default = PASSABLE[faults]
+        async with client(emulator, proxy, ONCE, 10.0) as asking:
+            await walk(asking, seen)
+
+    assert seen == names
+
+
+@pytest.mark.parametrize("fault", DEADLY)
+async def test_with_retries_the_listing_is_exact_whatever_some_connections_suffer(
+    fault: str,
+) -> None:
+    seen: list[str] = []
+    async with behind_a_proxy() as (emulator, proxy, names):
+        proxy.script([DEADLY[fault], (), DEADLY[fault], (), DEADLY[fault]])
+        async with client(emulator, proxy, AGAIN, PATIENCE) as asking:
+            await walk(asking, seen)
+
+    assert seen == names
+
+
+@pytest.mark.parametrize("fault", DEADLY)
+async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_completed(
+    fault: str,
+) -> None:
+    seen: list[str] = []
+    async with behind_a_proxy() as (emulator, proxy, names):
+        proxy.default = DEADLY[fault]
+        async with client(emulator, proxy, ONCE, PATIENCE) as asking:
+            with pytest.raises(TransportError) as caught:
+                await walk(asking, seen, ahead=1)
+
+        assert seen == names[: len(seen)]
+        assert (caught.value.env, caught.value.__context__) == (ENV, None)
+        proxy.default = ()
+        async with client(emulator, proxy, ONCE, 10.0) as asking:
+            await walk(asking, seen, resume=str(caught.value.cursor))
+
+    assert seen == names
+
+
+@pytest.mark.parametrize("way", ["connections reset", "port closed"])
+async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(way: str) -> None:
+    seen: list[str] = []
+    waits: list[float] = []
+    async with behind_a_proxy() as (emulator, proxy, names):
+
+        async def until_it_is_back(seconds: float) -> None:
+            waits.append(seconds)
+            if way == "port closed" and len(waits) % 3 == 0:
+                proxy.accept()
+
+        retry = RetryPolicy(attempts=8, random=lambda: 1.0, sleep=until_it_is_back)
+        async with client(emulator, proxy, retry, 10.0) as asking:
+            async for function in asking.iter_functions(ENV, page_size=10, concurrency=1):
+                seen.append(function.name)
+                if len(seen) in {10, 28}:
+                    await (proxy.reset() if way == "connections reset" else proxy.refuse())
+
+    assert seen == names
+    assert waits in ([], [0.0], [0.0, 0.0], [1.0, 2.0, 4.0] * 2, [0.0, 2.0, 4.0] * 2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_network_that_misbehaves_at_random_loses_and_repeats_nothing(seed: int) -> None:
+    chance = random.Random(seed)
+    kinds = (*DEADLY.values(), *PASSABLE.values(), (), (), ())
+    seen: list[str] = []
+    resume: str | None = None
+    twice = RetryPolicy(attempts=2, base=0.0)
+    async with behind_a_proxy() as (emulator, proxy, names):
+        for sitting in range(20):
+            proxy.script(chance.choices(kinds, k=6) if sitting < 19 else ())
+            try:
+                patience = PATIENCE if sitting < 19 else 10.0
+                async with client(emulator, proxy, twice, patience) as asking:
+                    await walk(asking, seen, resume)
+            except TransportError as error:
+                resume = str(error.cursor)
+            else:
+                break
+
+    assert seen == names
+
+
+class _KnowsNoName(AbstractResolver):
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_host_name_that_does_not_exist_is_an_error_that_names_it() -> None:
+    connector = aiohttp.TCPConnector(resolver=_KnowsNoName())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        asking = TcbClient("T", base_url="https://no-such-host", session=session, retry=ONCE)
+        with pytest.raises(TransportError, match="the host name no-such-host could not be"):
+            await asking.count_functions(ENV)
