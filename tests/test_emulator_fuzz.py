@@ -121,6 +121,7 @@ odd_headers = st.sampled_from(
         b"Content-Type: ;;;charset=\xff",
         b"Expect: 100-continue",
         b"Expect: a miracle",
+        b"Expect: \xc7",
         b"Connection: upgrade",
         b"Upgrade: websocket",
         b"Cookie: \xff=\x01",

@@ -7,6 +7,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -50,6 +51,15 @@ async def _read(request: web.Request) -> bytes:
         return await request.read()
     except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
         return _UNREADABLE
+
+
+async def _expect(request: web.Request) -> None:
+    """Do as aiohttp does, but do not repeat what was expected: it need not be text."""
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    with suppress(ConnectionError):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 class EmulatorServer:
@@ -129,7 +139,7 @@ class EmulatorServer:
         Run it with ``access_log=None``: aiohttp's own access log shows queries, and so tokens.
         """
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=_expect)
         return app
 
     @property
