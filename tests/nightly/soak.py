@@ -30,6 +30,7 @@ from tcb_async.tokens import StableToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from multiprocessing.connection import Connection
 
     from tcb_async.client import FunctionPager
 
@@ -55,6 +56,7 @@ class Ledger:
         errors: What ended a sitting, by kind.
         wrong: What should not have been.
         rss: Bytes of memory at the end of each shift.
+        counted: What the server counted.
     """
 
     walks: int = 0
@@ -64,6 +66,7 @@ class Ledger:
     errors: Counter[str] = attrs.field(factory=Counter[str])
     wrong: list[str] = attrs.field(factory=list[str])
     rss: list[int] = attrs.field(factory=list[int])
+    counted: Counted = attrs.field(factory=Counted)
 
 
 @attrs.define
@@ -123,35 +126,43 @@ class Shift:
         return False
 
 
-async def _soak(
-    url: str, listings: Mapping[str, Sequence[str]], requests: int, seed: int
-) -> Ledger:
-    ledger, process = Ledger(), psutil.Process()
-    shifts = max(1, min(SHIFTS, requests // A_SHIFT))
-    for number in range(shifts):
-        before = process.num_fds()
-        token = StableToken(APPID, APPSECRET)
-        async with (
-            asyncio.timeout(SHIFT_SECONDS),
-            TcbClient(
-                token,
-                base_url=url,
-                concurrency=CONCURRENCY,
-                timeout=0.25,
-                retry=QUICK,
-                max_reply_bytes=2**20,
-            ) as client,
-        ):
-            shift = Shift(client, listings, ledger, requests // shifts)
-            walkers = (shift.walk_on(f"{seed} {number} {walker}") for walker in range(WALKERS))
-            await asyncio.gather(*walkers)
-        await asyncio.sleep(0.05)
-        _let_go_of_what_is_free()
-        ledger.rss.append(process.memory_info().rss)
-        if len(asyncio.all_tasks()) != 1 or process.num_fds() > before:
-            tasks, descriptors = len(asyncio.all_tasks()) - 1, process.num_fds() - before
-            ledger.wrong.append(f"shift {number} left {tasks} tasks, {descriptors} descriptors")
+async def _soak(pipe: Connection, requests: int, seed: int) -> Ledger:
+    """Work shift after shift, until the server has counted so many requests."""
+    url, listings = pipe.recv()
+    ledger, counted = Ledger(), Counted()
+    a_shift = max(requests // SHIFTS, A_SHIFT)
+    while (left := requests - counted.requests) > 0:
+        seeded = f"{seed} {len(ledger.rss)}"
+        async with asyncio.timeout(SHIFT_SECONDS):
+            await _work(url, listings, ledger, min(left, a_shift), seeded)
+        pipe.send("how many?")
+        counted = pipe.recv()
+    ledger.counted = counted
     return ledger
+
+
+async def _work(
+    url: str, listings: Mapping[str, Sequence[str]], ledger: Ledger, budget: int, seed: str
+) -> None:
+    """Let a new client do one shift, and see what it leaves."""
+    process = psutil.Process()
+    before = process.num_fds()
+    async with TcbClient(
+        StableToken(APPID, APPSECRET),
+        base_url=url,
+        concurrency=CONCURRENCY,
+        timeout=0.25,
+        retry=QUICK,
+        max_reply_bytes=2**20,
+    ) as client:
+        shift = Shift(client, listings, ledger, budget)
+        await asyncio.gather(*(shift.walk_on(f"{seed} {walker}") for walker in range(WALKERS)))
+    await asyncio.sleep(0.05)
+    _let_go_of_what_is_free()
+    ledger.rss.append(process.memory_info().rss)
+    tasks, descriptors = len(asyncio.all_tasks()) - 1, process.num_fds() - before
+    if tasks or descriptors > 0:
+        ledger.wrong.append(f"{tasks} tasks and {descriptors} descriptors were left in a shift")
 
 
 def _let_go_of_what_is_free() -> None:
@@ -168,9 +179,10 @@ def is_flat(rss: Sequence[int]) -> bool:
     return all(abs(size - mean) <= FLAT * mean for size in warm)
 
 
-def _told(ledger: Ledger, counted: Counted, seconds: float) -> str:
+def _told(ledger: Ledger, seconds: float) -> str:
     mib = " ".join(f"{size / 2**20:.1f}" for size in ledger.rss)
     errors = ", ".join(f"{kind} {times:,}" for kind, times in ledger.errors.most_common())
+    counted = ledger.counted
     total = counted.requests
     walks = f"{ledger.walks:,} walks to the end, {ledger.left:,} left early"
     lines = [
@@ -192,15 +204,12 @@ def main() -> int:
     arguments = parser.parse_args()
     started = time.monotonic()
     with in_a_process(serve, arguments.seed) as pipe:
-        url, listings = pipe.recv()
-        ledger = asyncio.run(_soak(url, listings, arguments.requests, arguments.seed))
-        pipe.send("how many?")
-        counted: Counted = pipe.recv()
-    if counted.in_flight:
-        ledger.wrong.append(f"{counted.in_flight} requests are still under way at the server")
+        ledger = asyncio.run(_soak(pipe, arguments.requests, arguments.seed))
+    if ledger.counted.in_flight:
+        ledger.wrong.append(f"{ledger.counted.in_flight} requests are under way at the server")
     if arguments.requests >= LONG_ENOUGH and not is_flat(ledger.rss):
         ledger.wrong.append("memory is not flat")
-    told = _told(ledger, counted, time.monotonic() - started)
+    told = _told(ledger, time.monotonic() - started)
     print(told)  # noqa: T201 - what it is run for
     return int(bool(ledger.wrong))
 

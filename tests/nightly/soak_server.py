@@ -53,11 +53,11 @@ class Counted:
         kinds: How many kinds of faults were met.
     """
 
-    requests: int
-    tokens: int
-    in_flight: int
-    faults: int
-    kinds: int
+    requests: int = 0
+    tokens: int = 0
+    in_flight: int = 0
+    faults: int = 0
+    kinds: int = 0
 
 
 @attrs.define(eq=False)
