@@ -53,7 +53,7 @@ class Ledger(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         if self.start.seam is not None:
-            self._seen.add((self.start.seam, *self.start.trail))
+            self._seen.remember((self.start.seam, *self.start.trail))
 
     @property
     def left(self) -> int | None:
@@ -68,8 +68,11 @@ class Ledger(Generic[T]):
         fresh = items[start:] if start else items
         if self.tells_apart:
             if start > 1 and self.start.seam is not None:
-                self._seen.add(map(self.identify, items[:start]))  # what the earlier walk gave
-            fresh = self._new_among(fresh, descent)
+                self._seen.remember(
+                    list(map(self.identify, items[:start]))
+                )  # what the earlier walk gave
+            joined = start == 1 and self.start.seam is None
+            fresh = self._new_among(fresh, descent, joined=joined)
         if self.max_items is not None and self.handed_out + len(fresh) > self.max_items:
             fresh = fresh[: self.max_items - self.handed_out]
             items = items[: 1 + self._place(fresh[-1], items)]
@@ -82,16 +85,22 @@ class Ledger(Generic[T]):
             self._batch = ()
         return fresh
 
-    def _new_among(self, rows: Sequence[T], descent: Descent[T]) -> Sequence[T]:
+    def _new_among(self, rows: Sequence[T], descent: Descent[T], *, joined: bool) -> Sequence[T]:
+        """Hold back what was handed out before.
+
+        Joined by a seam that matched, while nothing was noticed, a page holds no such item: an id
+        comes back only where rows moved, and then a seam breaks or the total changes. A resumed
+        walk does not know what its earlier sitting noticed.
+        """
         names = list(map(self.identify, rows))
-        if not descent.again:
-            if self._seen.admit(names):
-                return rows
-            descent.drift = True
-        known = self._seen.known(names)
-        fresh = {name: row for name, row in zip(names, rows, strict=True) if name not in known}
-        self._seen.add(fresh)
-        return list(fresh.values())
+        if not (joined and not descent.again and not descent.drift):
+            known = self._seen.known(names)
+            fresh = {name: row for name, row in zip(names, rows, strict=True) if name not in known}
+            if len(fresh) < len(names):
+                descent.drift = descent.drift or not descent.again
+                names, rows = list(fresh), list(fresh.values())
+        self._seen.remember(names)
+        return rows
 
     def cursor(self, unread: int) -> Cursor:
         """Tell where the walk stands, if the last `unread` items were not handed on yet.
