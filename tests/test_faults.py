@@ -15,6 +15,7 @@ from raw_server import RawServer, http_reply
 from server_faults import FAULTS, LATE, LISTING, OK, ON_REUSE, once, row
 
 from tcb_async import (
+    PermissionDeniedError,
     RateLimitError,
     ResponseError,
     RetryPolicy,
@@ -204,6 +205,15 @@ async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again() -> 
             assert (await asking.list_functions(ENV)).total_count == 1
 
     assert len(server.requests) == 2 * len(LISTING)
+
+
+async def test_an_errcode_counts_whatever_the_status() -> None:
+    body = {"errcode": 48001, "errmsg": "api unauthorized rid: 1-2-3"}
+    async with RawServer(http_reply(body, 403)) as server, client(server.url, ONCE) as asking:
+        with pytest.raises(PermissionDeniedError) as caught:
+            await asking.list_functions(ENV)
+
+    assert_clean(caught.value, PermissionDeniedError)
 
 
 async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_cursor() -> None:
