@@ -57,13 +57,21 @@ def test_it_knows_what_a_set_would_know(steps: list[tuple[bool, list[str]]]) -> 
     assert len(seen) == len(model)
 
 
+def test_a_page_is_quiet_unless_it_repeats_an_id_or_brings_back_one_of_the_first() -> None:
+    seen = seen_of(names(MANY))
+
+    assert seen.is_quiet(names(100, "new"))
+    assert not seen.is_quiet(["new1", "f511"])
+    assert not seen.is_quiet(["new1", "new2", "new1"])
+
+
 def test_an_id_costs_less_than_ten_bytes() -> None:
-    seen = Seen()
+    seen = seen_of(names(1000))
     tracemalloc.start()
     for number in range(1000):
         seen.remember([f"{number}-{place}" for place in range(100)])
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert len(seen) == 100_000
+    assert len(seen) == 101_000
     assert size < 100_000 * 10

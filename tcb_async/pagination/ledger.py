@@ -88,12 +88,13 @@ class Ledger(Generic[T]):
     def _new_among(self, rows: Sequence[T], descent: Descent[T], *, joined: bool) -> Sequence[T]:
         """Hold back what was handed out before.
 
-        Joined by a seam that matched, while nothing was noticed, a page holds no such item: an id
-        comes back only where rows moved, and then a seam breaks or the total changes. A resumed
-        walk does not know what its earlier sitting noticed.
+        Joined by a seam that matched, while nothing was noticed, a page is only looked at for the
+        first ids: others come back only where rows moved, and then a seam breaks or the total
+        changes. A resumed walk does not know what its earlier sitting noticed.
         """
         names = list(map(self.identify, rows))
-        if not (joined and not descent.again and not descent.drift):
+        undisturbed = joined and not descent.again and not descent.drift
+        if not (undisturbed and self._seen.is_quiet(names)):
             known = self._seen.known(names)
             fresh = {name: row for name, row in zip(names, rows, strict=True) if name not in known}
             if len(fresh) < len(names):

@@ -16,15 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Seen"]
 
+_FIRST = 512
 _UNSORTED = 4096
 
 
 class Seen:
-    """The ids that were handed out: cheap to remember, sorted only once they are asked for."""
+    """The ids that were handed out: cheap to remember, sorted only once they are asked for.
 
-    __slots__ = ("_index", "_new", "_old")
+    Beside their hashes the first 512 are kept as they are. Where a seam matches although the list
+    moved, because the seam itself was lifted to the head and pushed back to its row, what stands
+    behind it are the rows that were first: `is_quiet` looks for those.
+    """
+
+    __slots__ = ("_first", "_index", "_new", "_old")
 
     def __init__(self) -> None:
+        self._first: set[str] = set()
         self._old = array("q")
         self._new = array("q")
         self._index: set[int] | None = None
@@ -32,8 +39,15 @@ class Seen:
     def __len__(self) -> int:
         return len(self._old) + len(self._new)
 
+    def is_quiet(self, names: Sequence[str]) -> bool:
+        """Whether these ids are all different and none of the first is among them."""
+        new = set(names)
+        return len(new) == len(names) and self._first.isdisjoint(new)
+
     def remember(self, names: Sequence[str]) -> None:
         """Remember ids."""
+        if len(self._first) < _FIRST:
+            self._first.update(names)
         hashes = struct.pack(
             f"{len(names)}q", *map(hash, names)
         )  # twice as fast as array's own way
