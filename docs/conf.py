@@ -30,7 +30,7 @@ if os.environ.get("TCB_DOCS_INTERSPHINX"):  # the build needs no network unless 
         "aiohttp": ("https://docs.aiohttp.org/en/stable", None),
     }
 
-exclude_patterns = ["_build", "_ext", "examples"]
+exclude_patterns = ["_build", "_ext", "examples", "explanation/speed-results.md"]
 nitpicky = True
 nitpick_ignore_regex = [
     # The standard library's and other packages' names, which only intersphinx could resolve.
