@@ -6,13 +6,15 @@ Rule: each fault has its row, so that a change in what becomes of it is seen.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import pickle
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 from leaks import no_leaks
 from raw_server import RawServer, http_reply
-from server_faults import FAULTS, LATE, LISTING, OK, ON_REUSE, once, row
+from server_faults import FAULTS, LATE, LISTING, OK, ON_REUSE, forever, once, row, then_close
 
 from tcb_async import (
     PermissionDeniedError,
@@ -27,6 +29,9 @@ from tcb_async import (
 from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator
 from tcb_async.emulator import Fault as EmulatedFault
+
+if TYPE_CHECKING:
+    from raw_server import Reply
 
 ENV = "test-777bb9"
 ONCE = RetryPolicy.none()
@@ -51,9 +56,30 @@ ENDS_TOO_EARLY = Outcome(ResponseError, retried=True)
 NOT_AS_PROMISED = Outcome(ResponseError, retried=False)
 A_PAGE = None
 
+_CHUNKED = http_reply(b"", headers={"Content-Length": None, "Transfer-Encoding": "chunked"})
+_RARE: dict[str, Reply] = {
+    "switching_protocols": then_close(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + LISTING),
+    "not_modified": http_reply(b"", 304, {"Content-Length": None}),
+    "partial_content": http_reply(LISTING, 206),
+    "endless_trailers": forever(_CHUNKED + b"0\r\n", b"X-Trailer: and more\r\n" * 1000),
+    "endless_chunk_extension": forever(_CHUNKED + b"1;x=", b"x" * 65536, every=0.001),
+    "chunks_of_a_byte": forever(_CHUNKED, b"1\r\n \r\n" * 100, every=0.01),
+    "gzip_of_many_members": http_reply(
+        gzip.compress(b"") * 10_000, headers={"Content-Encoding": "gzip"}
+    ),
+    "chunked_with_length": http_reply(LISTING, headers={"Transfer-Encoding": "chunked"}),
+    "an_encoding_nobody_knows": http_reply(LISTING, headers={"Content-Encoding": "x-none"}),
+    "a_content_type_that_is_none": http_reply(LISTING, headers={"Content-Type": "\xff\xfe"}),
+    "http_0_9": then_close(LISTING),
+    "http_3": then_close(b"HTTP/3.7 200 OK\r\n\r\n" + LISTING),
+}
+EVERY = FAULTS | _RARE
+
 TOLD_APART: dict[str, Outcome | None] = {
     "unasked_reply": A_PAGE,
     "name_empty": A_PAGE,
+    "an_encoding_nobody_knows": A_PAGE,
+    "a_content_type_that_is_none": A_PAGE,
     "mod_time_text": A_PAGE,
     "mod_time_impossible": A_PAGE,
     "status_429": TOO_MANY,
@@ -68,6 +94,7 @@ TOLD_APART: dict[str, Outcome | None] = {
     "truncated_chunked": CUT_SHORT,
     "unended_chunked": CUT_SHORT,
     "bad_gzip": CUT_SHORT,
+    "gzip_of_many_members": CUT_SHORT,
     "truncated_without_length": ENDS_TOO_EARLY,
     "truncated_gzip": ENDS_TOO_EARLY,
     "empty": ENDS_TOO_EARLY,
@@ -79,6 +106,8 @@ TOLD_APART: dict[str, Outcome | None] = {
     "drip_in_headers": NO_ANSWER_IN_TIME,
     "drip_in_body": NO_ANSWER_IN_TIME,
     "endless_continue": NO_ANSWER_IN_TIME,
+    "endless_chunk_extension": NO_ANSWER_IN_TIME,
+    "chunks_of_a_byte": NO_ANSWER_IN_TIME,
     "html_error": SERVER_ERROR,
     **{f"status_{code}": SERVER_ERROR for code in (500, 502, 503, 504)},
 }
@@ -128,12 +157,12 @@ async def spoiled(client: TcbClient, fault: str) -> None:
     await client.list_functions(ENV)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", EVERY)
 async def test_a_fault_comes_to_a_page_or_to_one_of_our_errors(fault: str) -> None:
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
         no_leaks(),
-        RawServer(FAULTS[fault]) as server,
+        RawServer(EVERY[fault]) as server,
         client(server.url, ONCE, outcome) as asking,
     ):
         if outcome is None:
@@ -144,13 +173,13 @@ async def test_a_fault_comes_to_a_page_or_to_one_of_our_errors(fault: str) -> No
             assert_clean(caught.value, outcome.error)
 
 
-@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - ON_REUSE))
+@pytest.mark.parametrize("fault", sorted(EVERY.keys() - ON_REUSE))
 async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_raised_at_once(
     fault: str,
 ) -> None:
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
-        RawServer(once(FAULTS[fault])) as server,
+        RawServer(once(EVERY[fault])) as server,
         client(server.url, AT_ONCE, outcome) as asking,
     ):
         if outcome is not None and not outcome.retried:
@@ -238,5 +267,5 @@ async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_curs
 
 
 def test_every_fault_has_its_row() -> None:
-    assert TOLD_APART.keys() <= FAULTS.keys()
+    assert TOLD_APART.keys() <= EVERY.keys()
     assert EMULATED_APART.keys() <= EMULATED.keys()
