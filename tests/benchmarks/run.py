@@ -124,7 +124,7 @@ def plot(results: Results) -> None:
         axis.axvline(1.0, color="#444", linewidth=0.8, linestyle=":")
         axis.set_title(f"CPU a page of {size}, × (a)")
         axis.margins(x=0.15)
-        axis.invert_yaxis()
+    axes[0].invert_yaxis()
     figure.tight_layout()
     figure.savefig(DOCS / "speed.svg", metadata={"Date": None})
 
