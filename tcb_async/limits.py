@@ -55,23 +55,25 @@ class Window:
             raise
         return self._epoch
 
-    def release(self, epoch: int, *, overloaded: bool = False) -> None:
-        """Give a permit back and say whether the service was overloaded.
+    def release(self, epoch: int, *, clean: bool = True, overloaded: bool = False) -> None:
+        """Give a permit back and say what the service made of the request.
 
         Args:
             epoch: What `acquire` returned.
+            clean: It was answered as it should be. One that failed, or was given up, says nothing.
             overloaded: A busy or rate code came back. Only the first of a window halves it:
                 the others were sent before the halving and say nothing about it.
         """
-        if not overloaded:
+        if overloaded:
+            if epoch == self._epoch:
+                self._epoch += 1
+                self._clean = 0
+                self.size = max(1, self.size // 2)
+        elif clean:
             self._clean += 1
             if self._clean >= self.size:
                 self._clean = 0
                 self.size = min(self.ceiling, self.size + 1)
-        elif epoch == self._epoch:
-            self._epoch += 1
-            self._clean = 0
-            self.size = max(1, self.size // 2)
         self._give_back()
 
     def _give_back(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from leaks import eventually
 
-from tcb_async import RetryPolicy, TcbClient
+from tcb_async import RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -132,8 +133,11 @@ async def test_what_is_busy_at_once_halves_it_once(
         assert sizes.seen[-1] == CEILING
 
 
-@pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(502), Fault.body(b"")])
-async def test_a_network_that_fails_says_nothing_of_what_the_server_bears(
+every_fault = pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(502), Fault.body(b"")])
+
+
+@every_fault
+async def test_what_fails_in_the_network_does_not_narrow_it(
     emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
 ) -> None:
     emulator.script([Fault.ok()] + [fault] * CEILING)
@@ -141,3 +145,33 @@ async def test_a_network_that_fails_says_nothing_of_what_the_server_bears(
     assert await walk(client) == names(emulator)
 
     assert set(sizes.seen) == {CEILING}
+
+
+@every_fault
+async def test_what_fails_in_the_network_does_not_widen_it(
+    emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
+) -> None:
+    emulator.script([Fault.errcode(-1), Fault.ok(), *repeat(fault, 2 * CEILING)])
+    await client.count_functions(ENV)
+
+    for _ in range(4):
+        with pytest.raises(TcbError):
+            await client.count_functions(ENV)
+
+    assert sizes.seen[2:] == [CEILING // 2] * 20
+
+
+async def test_calls_that_are_given_up_do_not_widen_it(
+    emulator: Emulator, client: TcbClient, sizes: Sizes
+) -> None:
+    emulator.script([Fault.errcode(-1), Fault.ok(), *[Fault.hang()] * CEILING])
+    await client.count_functions(ENV)
+
+    for _ in range(CEILING):
+        task = asyncio.ensure_future(client.count_functions(ENV))
+        await eventually(lambda: emulator.in_flight == 1)
+        task.cancel()
+        await asyncio.wait((task,))
+        await eventually(lambda: emulator.in_flight == 0)
+
+    assert sizes.seen[2:] == [CEILING // 2] * CEILING

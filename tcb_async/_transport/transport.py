@@ -116,7 +116,7 @@ class Transport:
         async def attempt(number: int, deadline: Deadline) -> Result:
             nonlocal dropped
             epoch = await self.window.acquire()
-            overloaded = False
+            clean = overloaded = False
             try:
                 session = self._keeper.session()  # it may have been closed since
                 left = deadline.left()
@@ -126,6 +126,7 @@ class Transport:
                     seen = self._as_seen(request, number)
                     with self.observer.attempting(seen):
                         result = decode(await self._send(session, request, left, dropped, seen))
+                clean = True
             except TcbError as error:
                 overloaded = isinstance(error, (SystemBusyError, RateLimitError))
                 dropped = isinstance(error, TransportError) and error.dropped
@@ -134,7 +135,7 @@ class Transport:
                 error.__traceback__ = None  # its frames hold the reply, which may tell the secret
                 raise
             finally:
-                self.window.release(epoch, overloaded=overloaded)
+                self.window.release(epoch, clean=clean, overloaded=overloaded)
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("%s try=%d: errcode=0", request, number)
             return result
