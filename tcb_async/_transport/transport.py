@@ -141,9 +141,7 @@ class Transport:
             return result
 
         def note_retry(error: TcbError, number: int, seconds: float) -> None:
-            level = logging.INFO if number == 1 else logging.WARNING
-            text = "%s try=%d failed (%s), trying again in %.2f s"
-            _log.log(level, text, request, number, _outcome(error), seconds)
+            _log_retry(request, error, number, seconds)
             on_retry(error, number, seconds)
 
         return await self.retry.run(attempt, self.quota, note_retry)
@@ -289,6 +287,12 @@ def _sealed(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:
         key: Secret(value) if isinstance(value, str) and _is_secret(key) else value
         for key, value in fields.items()
     }
+
+
+def _log_retry(request: ApiRequest, error: TcbError, number: int, seconds: float) -> None:
+    level = logging.INFO if number == 1 else logging.WARNING
+    text = "%s try=%d failed (%s), trying again in %.2f s"
+    _log.log(level, text, request, number, _outcome(error), seconds)
 
 
 def _outcome(error: TcbError) -> str:
