@@ -20,7 +20,7 @@ def install(session: nox.Session, *, wheel: bool = False) -> None:
     """Install the pinned environment, then the package: built, or as it lies here."""
     session.install("--require-hashes", "-r", "constraints.txt")
     if wheel:
-        dist = Path(session.create_tmp()) / "dist"
+        dist = Path(session.virtualenv.location) / "dist"
         shutil.rmtree(dist, ignore_errors=True)
         session.run("python", "-m", "build", "--wheel", "--outdir", str(dist), silent=True)
         session.install("--no-deps", "--force-reinstall", *map(str, dist.glob("*.whl")))

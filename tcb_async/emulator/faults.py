@@ -39,7 +39,7 @@ class Exchange:
         fault: The name of the fault that it met, if it met one.
     """
 
-    request: web.Request
+    request: web.BaseRequest
     answer: Callable[[], Reply]
     refuse: Callable[[int, str], Reply]
     content_type: str

@@ -46,14 +46,14 @@ def _without_the_request_line(line: logging.LogRecord) -> bool:
 _http_log.addFilter(_without_the_request_line)
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.BaseRequest) -> bytes:
     try:
         return await request.read()
     except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
         return _UNREADABLE
 
 
-async def _expect(request: web.Request) -> None:
+async def _expect(request: web.BaseRequest) -> None:
     """Do as aiohttp does, but do not repeat what was expected: it need not be text."""
     if request.headers["Expect"].lower() != "100-continue":
         raise web.HTTPExpectationFailed
@@ -90,7 +90,7 @@ class EmulatorServer:
         self._endpoints: dict[str, Endpoint] = {}
         self._hooks: list[OnRequest] = []
         self._borne = 0
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -110,13 +110,11 @@ class EmulatorServer:
         Raises:
             OSError: If the port is taken.
         """
-        runner = web.AppRunner(
-            self.app,
-            access_log=None,
-            logger=_http_log,
-            handler_cancellation=True,
-            shutdown_timeout=_SHUTDOWN_SECONDS,
+        # No routes: a router answers what it cannot route by itself, and not always well.
+        server = web.Server(
+            self._serve, access_log=None, logger=_http_log, handler_cancellation=True
         )
+        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()
@@ -223,7 +221,12 @@ class EmulatorServer:
             raise ValueError(f"busy_rate is {share!r}; it is a share, from 0 to 1")
         self._scripts.busy_rate = share
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if "Expect" in request.headers:
+            await _expect(request)
+        return await self._handle(request)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read(request)
         call = Call(request.method, request.query, raw, decode_object(raw), request.remote or "")
         record = self._describe(request, call)
@@ -270,7 +273,7 @@ class EmulatorServer:
         body = {"errcode": errcode, "errmsg": f"{errmsg} rid: {rid}"}
         return Reply(errcode, json.dumps(body, separators=(",", ":")).encode())
 
-    def _describe(self, request: web.Request, call: Call) -> RecordedRequest:
+    def _describe(self, request: web.BaseRequest, call: Call) -> RecordedRequest:
         token = call.query.get("access_token") or call.query.get("component_access_token")
         peer = None if request.transport is None else request.transport.get_extra_info("peername")
         return RecordedRequest(
