@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -347,9 +348,12 @@ class TestMain:
     def test_a_pipe_without_a_descriptor_may_break_too(
         self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(_BrokenPipe()))
+        stdout = io.TextIOWrapper(_BrokenPipe(), write_through=True)
+        monkeypatch.setattr(sys, "stdout", stdout)
 
         assert main("count", "--demo") == 0
+        with contextlib.suppress(BrokenPipeError):
+            stdout.close()  # or its end, at some later time, would complain
 
     def test_no_stdout_is_3_and_no_stderr_is_no_matter(
         self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch
