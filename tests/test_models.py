@@ -48,8 +48,18 @@ def test_functions_compare_hash_and_pickle_by_value() -> None:
     assert twin != attrs.evolve(LOGIN, mod_time="2026-01-01 00:00:00")
 
 
+def test_a_function_is_an_attrs_class() -> None:
+    changed = attrs.evolve(LOGIN, status="Updating")
+
+    assert [field.name for field in attrs.fields(CloudFunction)] == [
+        "name", "status", "runtime", "add_time", "mod_time",
+    ]  # fmt: skip
+    assert attrs.asdict(changed) == attrs.asdict(LOGIN) | {"status": "Updating"}
+    assert changed.add_time == LOGIN.add_time
+
+
 def test_values_cannot_be_changed() -> None:
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         LOGIN.name = "other"  # type: ignore[misc]
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         FunctionPage((), 0, 0, 20).offset = 1  # type: ignore[misc]

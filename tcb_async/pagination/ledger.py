@@ -53,7 +53,7 @@ class Ledger(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         if self.start.seam is not None:
-            self._seen.remember((self.start.seam, *self.start.trail))
+            self._seen.remember([hash(name) for name in (self.start.seam, *self.start.trail)])
 
     @property
     def left(self) -> int | None:
@@ -68,9 +68,7 @@ class Ledger(Generic[T]):
         fresh = items[start:] if start else items
         if self.tells_apart:
             if start > 1 and self.start.seam is not None:
-                self._seen.remember(
-                    list(map(self.identify, items[:start]))
-                )  # what the earlier walk gave
+                self._seen.remember(self._hashes(items[:start]))  # what the earlier walk gave
             joined = start == 1 and self.start.seam is None
             fresh = self._new_among(fresh, descent, joined=joined)
         if self.max_items is not None and self.handed_out + len(fresh) > self.max_items:
@@ -92,16 +90,19 @@ class Ledger(Generic[T]):
         first ids: others come back only where rows moved, and then a seam breaks or the total
         changes. A resumed walk does not know what its earlier sitting noticed.
         """
-        names = list(map(self.identify, rows))
+        hashes = self._hashes(rows)
         undisturbed = joined and not descent.again and not descent.drift
-        if not (undisturbed and self._seen.is_quiet(names)):
-            known = self._seen.known(names)
-            fresh = {name: row for name, row in zip(names, rows, strict=True) if name not in known}
-            if len(fresh) < len(names):
+        if not (undisturbed and self._seen.is_quiet(hashes)):
+            known = self._seen.known(hashes)
+            fresh = {each: row for each, row in zip(hashes, rows, strict=True) if each not in known}
+            if len(fresh) < len(rows):
                 descent.drift = descent.drift or not descent.again
-                names, rows = list(fresh), list(fresh.values())
-        self._seen.remember(names)
+                hashes, rows = tuple(fresh), list(fresh.values())
+        self._seen.remember(hashes)
         return rows
+
+    def _hashes(self, rows: Sequence[T]) -> tuple[int, ...]:
+        return tuple(map(hash, map(self.identify, rows)))
 
     def cursor(self, unread: int) -> Cursor:
         """Tell where the walk stands, if the last `unread` items were not handed on yet.

@@ -21,9 +21,9 @@ _UNSORTED = 4096
 
 
 class Seen:
-    """The ids that were handed out: cheap to remember, sorted only once they are asked for.
+    """The hashes of the ids that were handed out: sorted only once they are asked for.
 
-    Beside their hashes the first 512 are kept as they are. Where a seam matches although the list
+    The first 512 are kept apart. Where a seam matches although the list
     moved, because the seam itself was lifted to the head and pushed back to its row, what stands
     behind it are the rows that were first: `is_quiet` looks for those.
     """
@@ -31,7 +31,7 @@ class Seen:
     __slots__ = ("_first", "_index", "_new", "_old")
 
     def __init__(self) -> None:
-        self._first: set[str] = set()
+        self._first: set[int] = set()
         self._old = array("q")
         self._new = array("q")
         self._index: set[int] | None = None
@@ -39,23 +39,21 @@ class Seen:
     def __len__(self) -> int:
         return len(self._old) + len(self._new)
 
-    def is_quiet(self, names: Sequence[str]) -> bool:
+    def is_quiet(self, hashes: Sequence[int]) -> bool:
         """Whether these ids are all different and none of the first is among them."""
-        new = set(names)
-        return len(new) == len(names) and self._first.isdisjoint(new)
+        new = set(hashes)
+        return len(new) == len(hashes) and self._first.isdisjoint(new)
 
-    def remember(self, names: Sequence[str]) -> None:
+    def remember(self, hashes: Sequence[int]) -> None:
         """Remember ids."""
         if len(self._first) < _FIRST:
-            self._first.update(names)
-        hashes = struct.pack(
-            f"{len(names)}q", *map(hash, names)
-        )  # twice as fast as array's own way
-        self._new.frombytes(hashes)
+            self._first.update(hashes)
+        # Twice as fast as to extend the array by the hashes.
+        self._new.frombytes(struct.pack(f"{len(hashes)}q", *hashes))
         if self._index is not None:
-            self._index.update(map(hash, names))
+            self._index.update(hashes)
 
-    def known(self, names: Sequence[str]) -> set[str]:
+    def known(self, hashes: Sequence[int]) -> set[int]:
         """Which of these ids were handed out before."""
         if not len(self):
             return set()
@@ -63,7 +61,7 @@ class Seen:
             self._old = array("q", sorted(self._old + self._new))
             self._new, self._index = array("q"), set()
         index = self._index
-        return {name for name in names if hash(name) in index or self._is_old(hash(name))}
+        return {each for each in hashes if each in index or self._is_old(each)}
 
     def _is_old(self, wanted: int) -> bool:
         place = bisect_left(self._old, wanted)
