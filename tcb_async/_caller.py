@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from tcb_async._codec import encode_list_request
 from tcb_async._transport import ApiRequest
-from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, TokenError
 from tcb_async.tokens.arguments import seal
 
@@ -79,8 +78,6 @@ class Caller:
         try:
             return await send(target)
         except TokenError as error:
-            if error.errcode not in STALE_TOKEN:
-                raise
             refused = error
         await self.provider.invalidate(token)
         fresh, target = await self._authorise(endpoint.path)

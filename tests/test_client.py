@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import pickle
 import tracemalloc
 from contextlib import aclosing
@@ -27,7 +28,7 @@ from tcb_async import (
     TcbClient,
     TokenError,
 )
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Emulator, Fault, RecordedRequest
 from tcb_async.tokens import StableToken
 
 if TYPE_CHECKING:
@@ -313,6 +314,32 @@ def test_a_client_on_a_second_loop_says_what_is_wrong() -> None:
 
     with pytest.raises(ClientClosedError, match="another event loop"):
         asyncio.run(clients[0].count_functions(ENV))
+
+
+async def test_a_client_that_was_used_before_a_fork_is_refused_after_it(
+    client: TcbClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.count_functions(ENV)
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(ClientClosedError, match="after the fork"):
+            await client.count_functions(ENV)
+
+    assert await client.count_functions(ENV) == 57
+
+
+async def test_a_function_that_is_not_there_yet_is_waited_for(
+    emulator: Emulator, client: TcbClient
+) -> None:
+    @emulator.on_request
+    def deploy_at_the_second_look(asked: RecordedRequest) -> None:
+        if asked.number == 4:
+            emulator.deploy(ENV, "late")
+
+    function = await client.wait_until_active(ENV, "late", interval=0.001)
+
+    assert (function.name, function.status) == ("late", "Active")
+    assert len(emulator.requests) > 3
 
 
 async def test_two_walks_at_once_share_the_client_and_its_window(emulator: Emulator) -> None:
