@@ -88,9 +88,11 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def fuzz(session: nox.Session) -> None:
-    """A million inputs for the decoder, and as long a siege of the emulator's HTTP side."""
+    """Two million inputs for the decoder, guided and mutated, and a siege of the emulator."""
     install(session)
     session.run("python", "tests/nightly/fuzz.py", *session.posargs)
+    session.install("atheris==3.0.0")  # it has no wheel for every Python that we support
+    session.run("python", "tests/nightly/fuzz_atheris.py", "-runs=1000000", "-max_len=4096")
 
 
 @nox.session(python=OLDEST)

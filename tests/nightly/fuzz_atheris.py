@@ -1,0 +1,39 @@
+"""The decoder under coverage-guided fuzzing: ``python tests/nightly/fuzz_atheris.py -runs=1000000``.
+
+Every argument is libFuzzer's. Only a page or one of our errors may come out.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["tcb_async"]):
+    from tcb_async._codec import LIST_FUNCTIONS, decode_token_reply
+    from tcb_async.exceptions import ApiError, ResponseError
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def decode(body: bytes) -> None:
+    """Feed both decoders; what is neither a page nor ours ends the run with a report."""
+    try:
+        page = LIST_FUNCTIONS.decode(body, offset=0, limit=20)
+    except (ApiError, ResponseError):
+        pass
+    else:
+        for function in page.functions:
+            assert function.add_time is None or function.add_time.tzinfo is not None
+    try:
+        decode_token_reply(body, "/cgi-bin/stable_token")
+    except (ApiError, ResponseError):
+        pass
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as found:  # what libFuzzer keeps goes to the first folder
+        atheris.Setup([*sys.argv, found, str(SAMPLES)], decode)
+        atheris.Fuzz()
