@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 LIFE = 7200
 KEY = f"stable:{APPID}"
 VALUE, LEASE, VERSION = (f"tcb-async:{{{KEY}}}{end}" for end in ("", ":lease", ":version"))
-WORKER = Path(__file__).parent / "token_worker.py"
+WORKER = Path(__file__).parent / "support" / "token_worker.py"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import attrs
 
 from tcb_async.emulator import Emulator, Fault
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PARSERS", "setup", "teardown"]
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ENV = "test-777bb9"
 APPID, SECRET = "wx0123456789abcdef", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 _SECONDS = 60

@@ -45,7 +45,7 @@ __all__ = [
     "wechat",
 ]
 
-EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 ENV = "test-777bb9"
 APPID, APPSECRET = "wx0123456789abcdef", "planted-appsecret-0123456789abcdef"
 PLATFORM, MERCHANT = "wxplatform000000001", "wxmerchant000000001"
