@@ -48,7 +48,11 @@ class Report:
 def report() -> Report:
     """What a run of all the endings told."""
     done = subprocess.run(  # noqa: S603 - our own words
-        [*STRICT, str(HERE / "support" / "endings.py")], capture_output=True, text=True, timeout=60, check=False
+        [*STRICT, str(HERE / "support" / "endings.py")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return Report(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
 
