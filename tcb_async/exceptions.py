@@ -1,7 +1,7 @@
 """Every error that leaves this package.
 
-Rule: data as attributes, a message that says what to do next, and never a token, a secret or a
-URL with a query in either.
+Rule: facts are named keyword arguments and attributes; the message says what to do next; neither
+ever holds a token, a secret or a URL with a query.
 
 ::
 
@@ -53,23 +53,39 @@ __all__ = [
 class TcbError(Exception):
     """Anything that goes wrong in this package.
 
-    Attributes:
+    Args:
+        message: What happened and what to do next.
         env: The environment that was asked about, or None outside a listing.
         offset: The row that was asked for, counted from 0, or None outside a listing.
-        cursor: Where a walk stood when this ended it: hand it to ``resume=`` to go on from
+        cursor: Where a walk stood when this ended it: pass it as ``resume=`` to continue from
             there. None where no walk was under way.
         attempts: How many requests were made before giving up.
         gave_up: Why no further try was made, where another one might have helped; else empty.
+
+    Attributes:
+        errcode: WeChat's code; None where WeChat did not answer with one.
+        rid: WeChat's request id, which its support asks for; None where there was none.
     """
 
-    def __init__(self, message: str, **facts: object) -> None:
+    errcode: int | None = None
+    rid: str | None = None
+
+    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+        self,
+        message: str,
+        *,
+        env: str | None = None,
+        offset: int | None = None,
+        cursor: Cursor | None = None,
+        attempts: int = 0,
+        gave_up: str = "",
+    ) -> None:
         super().__init__(message)
-        self.env: str | None = None
-        self.offset: int | None = None
-        self.cursor: Cursor | None = None
-        self.attempts: int = 0
-        self.gave_up: str = ""
-        self.__dict__.update(facts)
+        self.env = env
+        self.offset = offset
+        self.cursor = cursor
+        self.attempts = attempts
+        self.gave_up = gave_up
 
     @property
     def message(self) -> str:
@@ -91,7 +107,8 @@ class TcbError(Exception):
 class ApiError(TcbError):
     """WeChat answered, and the answer was an errcode.
 
-    Attributes:
+    Args:
+        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
         errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
         rid: WeChat's request id, which its support asks for; None if the reply had none.
@@ -99,7 +116,7 @@ class ApiError(TcbError):
         retry_after: Seconds the server asked to wait before another try, or None.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
         self,
         message: str,
         *,
@@ -107,14 +124,21 @@ class ApiError(TcbError):
         errmsg: str = "",
         rid: str | None = None,
         endpoint: str = "",
-        **facts: object,
+        retry_after: float | None = None,
+        env: str | None = None,
+        offset: int | None = None,
+        cursor: Cursor | None = None,
+        attempts: int = 0,
+        gave_up: str = "",
     ) -> None:
-        self.errcode = errcode
+        super().__init__(
+            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
+        )
+        self.errcode: int = errcode  # pyright: ignore[reportIncompatibleVariableOverride] - never None here
         self.errmsg = errmsg
         self.rid = rid
         self.endpoint = endpoint
-        self.retry_after: float | None = None
-        super().__init__(message, **facts)
+        self.retry_after = retry_after
 
 
 class SystemBusyError(ApiError):
@@ -148,7 +172,8 @@ class RateLimitError(QuotaError):
 class TransportError(TcbError):
     """No usable answer came: refused, reset, timed out, cut short, or HTTP 5xx.
 
-    Attributes:
+    Args:
+        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
         endpoint: The path that was called.
         status: The HTTP status, or None if there was no answer at all.
         retry_after: Seconds the server asked to wait before another try, or None.
@@ -156,28 +181,43 @@ class TransportError(TcbError):
         retryable: Whether another try may succeed.
     """
 
-    def __init__(
-        self, message: str, *, endpoint: str = "", status: int | None = None, **facts: object
+    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+        self,
+        message: str,
+        *,
+        endpoint: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
+        dropped: bool = False,
+        retryable: bool = True,
+        env: str | None = None,
+        offset: int | None = None,
+        cursor: Cursor | None = None,
+        attempts: int = 0,
+        gave_up: str = "",
     ) -> None:
+        super().__init__(
+            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
+        )
         self.endpoint = endpoint
         self.status = status
-        self.retry_after: float | None = None
-        self.dropped = False
-        self.retryable = True
-        super().__init__(message, **facts)
+        self.retry_after = retry_after
+        self.dropped = dropped
+        self.retryable = retryable
 
 
 class ResponseError(TcbError):
     """An answer came that is not what the API promises.
 
-    Attributes:
+    Args:
+        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
         endpoint: The path that answered.
         status: The HTTP status.
-        excerpt: The first characters of the answer, with anything secret-looking blotted out.
+        excerpt: The first characters of the answer, with anything that looks secret redacted.
         truncated: Whether the answer may merely have been cut short, so that asking again helps.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
         self,
         message: str,
         *,
@@ -185,48 +225,82 @@ class ResponseError(TcbError):
         status: int | None = None,
         excerpt: str = "",
         truncated: bool = False,
-        **facts: object,
+        env: str | None = None,
+        offset: int | None = None,
+        cursor: Cursor | None = None,
+        attempts: int = 0,
+        gave_up: str = "",
     ) -> None:
+        super().__init__(
+            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
+        )
         self.endpoint = endpoint
         self.status = status
         self.excerpt = excerpt
         self.truncated = truncated
-        super().__init__(message, **facts)
 
 
 class DriftError(TcbError):
-    """The list kept changing under the walk, so that completeness could not be had.
+    """The list kept changing under the walk, so that it could not be read completely.
 
-    What was yielded before it is right; ``cursor`` goes on from there.
+    What was yielded before it is right; ``cursor`` continues from there.
     """
 
 
 class FunctionFailedError(TcbError):
     """A function that was waited for is in a failed state.
 
-    Attributes:
+    Args:
+        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
         name: The function's name.
         status: Its status: ``CreateFailed``, ``UpdateFailed``, …
     """
 
-    def __init__(self, message: str, *, name: str = "", status: str = "", **facts: object) -> None:
+    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+        self,
+        message: str,
+        *,
+        name: str = "",
+        status: str = "",
+        env: str | None = None,
+        offset: int | None = None,
+        cursor: Cursor | None = None,
+        attempts: int = 0,
+        gave_up: str = "",
+    ) -> None:
+        super().__init__(
+            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
+        )
         self.name = name
         self.status = status
-        super().__init__(message, **facts)
 
 
 class WaitTimeoutError(TcbError, TimeoutError):
     """A function that was waited for was not ``Active`` in time.
 
-    Attributes:
+    Args:
+        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
         name: The function's name.
-        status: The status that it had last; empty if it was never looked at with success.
+        status: The last status that was seen; empty if no listing succeeded.
     """
 
-    def __init__(self, message: str, *, name: str = "", status: str = "", **facts: object) -> None:
+    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+        self,
+        message: str,
+        *,
+        name: str = "",
+        status: str = "",
+        env: str | None = None,
+        offset: int | None = None,
+        cursor: Cursor | None = None,
+        attempts: int = 0,
+        gave_up: str = "",
+    ) -> None:
+        super().__init__(
+            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
+        )
         self.name = name
         self.status = status
-        super().__init__(message, **facts)
 
 
 class ClientClosedError(TcbError):

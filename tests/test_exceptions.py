@@ -1,5 +1,6 @@
 """Errors are interface: one tree, facts as attributes, a message that helps."""
 
+import copy
 import inspect
 import pickle
 
@@ -39,16 +40,64 @@ def test_a_configuration_error_is_also_a_value_error() -> None:
     assert issubclass(ConfigurationError, ValueError)
 
 
+FACTS = {
+    "env": "test-1",
+    "offset": 40,
+    "cursor": Cursor("test-1", offset=39),
+    "attempts": 3,
+    "gave_up": "all 3 attempts are used up",
+    "errcode": 40014,
+    "errmsg": "invalid access_token",
+    "rid": "a-b-c",
+    "endpoint": "/tcb/listfunctions",
+    "retry_after": 1.5,
+    "status": 502,
+    "dropped": True,
+    "retryable": False,
+    "excerpt": "<html>",
+    "truncated": True,
+    "name": "login",
+}
+ALWAYS_THERE = {
+    "env": None,
+    "offset": None,
+    "cursor": None,
+    "rid": None,
+    "attempts": 0,
+    "gave_up": "",
+}
+
+
+def facts_of(kind: type[TcbError]) -> dict[str, object]:
+    """Every fact that a class takes, none of them a default."""
+    return {name: FACTS[name] for name in inspect.signature(kind).parameters if name != "message"}
+
+
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
-def test_every_error_pickles_with_its_facts(kind: type[TcbError]) -> None:
-    error = kind("what happened", env="test-1", offset=40, attempts=3)
-    error.gave_up = "all 3 attempts are used up"
+def test_every_error_pickles_and_copies_with_all_its_facts(kind: type[TcbError]) -> None:
+    facts = facts_of(kind)
+    error = kind("what happened", **facts)  # type: ignore[arg-type]
 
-    twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 - our own bytes
+        assert type(twin) is kind
+        assert str(twin) == str(error)
+        assert {name: getattr(twin, name) for name in facts} == facts
 
-    assert type(twin) is kind
-    assert str(twin) == str(error)
-    assert vars(twin) == vars(error)
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
+def test_every_error_has_the_facts_that_the_pages_name(kind: type[TcbError]) -> None:
+    error = kind("what happened")
+
+    assert {name: getattr(error, name) for name in ALWAYS_THERE} == ALWAYS_THERE
+    assert error.errcode == (0 if issubclass(kind, ApiError) else None)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
+def test_a_misspelt_fact_is_a_type_error(kind: type[TcbError]) -> None:
+    with pytest.raises(TypeError, match="ofset"):
+        kind("what happened", ofset=40)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="positional"):
+        kind("what happened", "test-1")  # type: ignore[misc]
 
 
 def test_the_message_names_env_offset_tries_and_why_it_gave_up() -> None:
@@ -74,5 +123,4 @@ def test_an_api_error_carries_what_wechat_said() -> None:
 
 
 def test_every_error_says_in_its_docstring_what_it_means() -> None:
-    assert all(inspect.getdoc(kind) for kind in CLASSES)
-    assert Cursor is not None
+    assert all("__doc__" in vars(kind) and kind.__doc__ for kind in CLASSES)

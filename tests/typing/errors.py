@@ -35,6 +35,8 @@ async def handle(client: TcbClient) -> None:
         assert_type(error.env, str | None)
         assert_type(error.offset, int | None)
         assert_type(error.attempts, int)
+        assert_type(error.errcode, int | None)
+        assert_type(error.rid, str | None)
         assert_type(error.message, str)
 
 
