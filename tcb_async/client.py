@@ -6,12 +6,12 @@ Rule: thin; a method checks its arguments, wires rooms together, and decides not
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tcb_async._arguments import checked_count, checked_env, checked_seconds
 from tcb_async._codec import LIST_FUNCTIONS
 from tcb_async._connection import Connection
-from tcb_async.function_pager import FunctionPager, function_pages
+from tcb_async.function_pager import FunctionPager
 from tcb_async.observer import WatchedFetch
 from tcb_async.watch import wait_until_active, watch
 
@@ -185,7 +185,7 @@ class TcbClient(Connection):
             resume=resume,
             on_progress=on_progress,
         )
-        return function_pages(pager.by_page(), page_size)
+        return cast("AsyncGenerator[FunctionPage, None]", pager.by_page())  # as they were fetched
 
     async def list_functions(self, env: str, *, limit: int = 20, offset: int = 0) -> FunctionPage:
         """Ask for exactly one page: the endpoint as WeChat documents it.

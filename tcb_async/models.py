@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 import msgspec
 
+from tcb_async.pagination.page import Page
+
 __all__ = ["CHINA_STANDARD_TIME", "CloudFunction", "FunctionPage", "StatusReason"]
 
 CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
@@ -104,27 +106,22 @@ class CloudFunction(_FunctionRow, frozen=True, gc=False):
 
 
 @attrs.frozen
-class FunctionPage:
-    """One page of a listing.
+class FunctionPage(Page[CloudFunction]):
+    """One page of a listing, in WeChat's words too.
 
     Attributes:
-        functions: The page's functions, in the server's order.
-        total_count: How many functions the environment held when the page was read.
+        items: The page's functions, in the server's order.
+        total: How many functions the environment held when the page was read.
         offset: The row of the first function, counted from 0.
         limit: How many functions were asked for.
     """
 
-    functions: tuple[CloudFunction, ...]
-    total_count: int
-    offset: int
-    limit: int
+    @property
+    def functions(self) -> tuple[CloudFunction, ...]:
+        """The same functions, always as a tuple."""
+        return tuple(self.items)
 
     @property
-    def items(self) -> tuple[CloudFunction, ...]:
-        """The same functions, as a walk over any list knows them."""
-        return self.functions
-
-    @property
-    def total(self) -> int:
-        """The same total, as a walk over any list knows it."""
-        return self.total_count
+    def total_count(self) -> int:
+        """The same total."""
+        return self.total

@@ -15,7 +15,7 @@ from tcb_async.pagination.seen import Seen
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tcb_async.pagination.page import PageLike, Request
+    from tcb_async.pagination.page import Page, Request
     from tcb_async.pagination.seams import Descent
 
 __all__ = ["Ledger"]
@@ -61,7 +61,7 @@ class Ledger(Generic[T]):
         return None if self.max_items is None else self.max_items - self.handed_out
 
     def enter(
-        self, request: Request, page: PageLike[T], start: int, descent: Descent[T]
+        self, request: Request, page: Page[T], start: int, descent: Descent[T]
     ) -> Sequence[T]:
         """Hand out what is new in a page from its row `start` on, and no more than is wanted."""
         items = page.items

@@ -5,20 +5,19 @@ Rule: plain values; nothing here decides anything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["OnDrift", "Page", "PageLike", "Request", "WalkStats"]
+__all__ = ["OnDrift", "Page", "Request", "WalkStats"]
 
 OnDrift = Literal["repair", "raise", "ignore"]
 """What to do when the list changes under the walk."""
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
 @attrs.frozen(eq=False)
@@ -34,33 +33,21 @@ class Request:
     limit: int
 
 
-class PageLike(Protocol[T_co]):
-    """What a fetch returns: one snapshot of some rows, and how many rows there were then."""
-
-    @property
-    def items(self) -> Sequence[T_co]:
-        """The rows, in the list's order; fewer than asked for where the server gives fewer."""
-        ...
-
-    @property
-    def total(self) -> int:
-        """How many rows the whole list had at that moment."""
-        ...
-
-
 @attrs.frozen
 class Page(Generic[T]):
-    """One page of items.
+    """Some rows of a list, and how many rows it had at that moment.
 
     Attributes:
-        items: The items, in the list's order.
-        total: How many rows the whole list had when the page was read.
+        items: The rows, in the list's order; fewer than asked for where the server gives fewer.
+        total: How many rows the whole list had.
         offset: The row of the first item, counted from 0.
+        limit: How many rows were asked for.
     """
 
     items: Sequence[T]
     total: int
     offset: int = 0
+    limit: int = 0
 
 
 @attrs.define

@@ -10,10 +10,11 @@ from collections import deque
 from operator import length_hint
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import attrs
+
 from tcb_async._arguments import checked_count
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
-from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from tcb_async.pagination.page import OnDrift, PageLike, Request
+    from tcb_async.pagination.page import OnDrift, Page, Request, WalkStats
 
 __all__ = ["Pager"]
 
@@ -62,7 +63,7 @@ class Pager(Generic[T]):
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
-        fetch: Callable[[int, int], Coroutine[object, object, PageLike[T]]],
+        fetch: Callable[[int, int], Coroutine[object, object, Page[T]]],
         *,
         identify: Callable[[T], str],
         scope: str = "",
@@ -89,11 +90,11 @@ class Pager(Generic[T]):
         self._concurrency = checked_count("concurrency", concurrency, least=1)
         self._on_progress = on_progress
         self._live: set[asyncio.Task[object]] = set() if live is None else live
-        self._window: deque[tuple[Request, asyncio.Task[PageLike[T]]]] = deque()
+        self._window: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         self._state = "new"
         self._is_claimed = False
         self._unread: Iterator[T] = iter(())
-        self._reply: tuple[Request, PageLike[T]]
+        self._reply: tuple[Request, Page[T]]
 
     @property
     def stats(self) -> WalkStats:
@@ -151,7 +152,8 @@ class Pager(Generic[T]):
         """Iterate over the same walk a page at a time.
 
         Returns:
-            A generator of pages, none of them empty, without the rows by which they overlap.
+            A generator of pages of the class that was fetched, none of them empty, without the rows
+            by which they overlap.
 
         Raises:
             ConfigurationError: The pager was iterated before, or closed.
@@ -195,7 +197,8 @@ class Pager(Generic[T]):
         try:
             while await self._advance():
                 batch, self._unread = tuple(self._unread), iter(())
-                yield Page(batch, self._plan.total or 0, self._row_of(batch[0]))
+                page, row = self._reply[1], self._row_of(batch[0])
+                yield attrs.evolve(page, items=batch, offset=row)
                 self._report_progress()
         finally:
             await self._leave()
@@ -253,7 +256,7 @@ class Pager(Generic[T]):
             self._live.add(task)
             window.append((request, task))
 
-    def _page_of(self, request: Request, head: asyncio.Task[PageLike[T]]) -> PageLike[T]:
+    def _page_of(self, request: Request, head: asyncio.Task[Page[T]]) -> Page[T]:
         if head.cancelled():
             raise self._failed(_closed(), request.offset)
         try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tcb_async.exceptions import TcbError
-    from tcb_async.pagination.page import OnDrift, PageLike
+    from tcb_async.pagination.page import OnDrift, Page
 
 __all__ = ["Plan"]
 
@@ -140,7 +140,7 @@ class Plan(Generic[T]):
 
     # Receiving
 
-    def receive(self, request: Request, page: PageLike[T]) -> Sequence[T]:
+    def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Take the reply to the oldest outstanding request.
 
         Args:
@@ -172,7 +172,7 @@ class Plan(Generic[T]):
             return self._ask_again(request, page)
         return self._join(request, page, 1)
 
-    def _receive_alone(self, request: Request, page: PageLike[T]) -> Sequence[T]:
+    def _receive_alone(self, request: Request, page: Page[T]) -> Sequence[T]:
         if self._search is not None:
             place = self._find_place(request, page)
             if place is not None:
@@ -188,7 +188,7 @@ class Plan(Generic[T]):
         self._descent.first = page.items
         return self._join(request, page, 0)
 
-    def _receive_broken(self, request: Request, page: PageLike[T]) -> Sequence[T]:
+    def _receive_broken(self, request: Request, page: Page[T]) -> Sequence[T]:
         descent = self._descent
         self._notice_drift()
         if self.on_drift == "raise":
@@ -212,7 +212,7 @@ class Plan(Generic[T]):
     def _notice_drift(self) -> None:
         self.stats.drift = self._descent.drift = True
 
-    def _ask_again(self, request: Request, page: PageLike[T]) -> Sequence[T]:
+    def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Answer a reply that no list gives: rows beyond its end, or none before it."""
         self._contradictions += 1
         self._make_stale()
@@ -231,7 +231,7 @@ class Plan(Generic[T]):
 
     # Joining
 
-    def _join(self, request: Request, page: PageLike[T], start: int) -> Sequence[T]:
+    def _join(self, request: Request, page: Page[T], start: int) -> Sequence[T]:
         """Let the rows of a page from `start` on follow what joined before."""
         descent, items = self._descent, page.items
         fresh = self.ledger.enter(request, page, start, descent)
@@ -276,7 +276,7 @@ class Plan(Generic[T]):
 
     # Repairing
 
-    def _find_place(self, request: Request, page: PageLike[T]) -> int | None:
+    def _find_place(self, request: Request, page: Page[T]) -> int | None:
         tail = self._descent.tail
         if tail is None:
             return find_name(self.identify, (self.start.seam, *self.start.trail), page.items)

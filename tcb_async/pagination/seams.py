@@ -12,7 +12,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from tcb_async.pagination.page import PageLike, Request
+    from tcb_async.pagination.page import Page, Request
 
 __all__ = ["Descent", "find_landmark", "find_name", "rows_around"]
 
@@ -48,11 +48,11 @@ class Descent(Generic[T]):
     pages: int = 0
     planned: int = 0
     end: int = 0
-    tail: PageLike[T] | None = None
+    tail: Page[T] | None = None
     seam: str = ""
     drift: bool = False
 
-    def join(self, request: Request, page: PageLike[T], seam: str) -> None:
+    def join(self, request: Request, page: Page[T], seam: str) -> None:
         """Make a page the last one."""
         self.tail = page
         self.seam = seam
@@ -77,7 +77,7 @@ class Descent(Generic[T]):
         pages = min(self.first_total or 0, handed_out) // max(1, page_size - 1)
         return self.replies >= _SPARE_REPLIES + _REPLIES_PER_PAGE * pages
 
-    def repeats(self, request: Request, page: PageLike[T]) -> bool:
+    def repeats(self, request: Request, page: Page[T]) -> bool:
         """Whether other rows than the last page's hold the same, as if offsets were ignored."""
         if self.tail is None or request.offset + len(page.items) == self.end:
             return False

@@ -17,7 +17,7 @@ from tcb_async.pagination.page import Page
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tcb_async.pagination.page import PageLike, Request
+    from tcb_async.pagination.page import Request
     from tcb_async.pagination.plan import Plan
 
 Kind = Literal["insert", "delete", "replace", "update", "update in place"]
@@ -127,7 +127,7 @@ def walk(
     outcome = Outcome(plan)
     script = _by_reply(changes)
 
-    def answer(request: Request) -> PageLike[Row]:
+    def answer(request: Request) -> Page[Row]:
         for change in script.pop(outcome.replies, ()):
             listing.apply(change)
         if outcome.replies == 0:
@@ -145,7 +145,7 @@ def walk(
 
 def carry_out(
     plan: Plan[Row],
-    answer: Callable[[Request], PageLike[Row]],
+    answer: Callable[[Request], Page[Row]],
     outcome: Outcome,
     *,
     concurrency: int = 1,
@@ -153,7 +153,7 @@ def carry_out(
 ) -> None:
     """Carry a plan out, as the pager does, until it asks for nothing more."""
     flying: list[Request] = []
-    replies: dict[Request, PageLike[Row]] = {}
+    replies: dict[Request, Page[Row]] = {}
     turns = cycle(arrival)
     while True:
         while len(flying) < concurrency and (request := plan.next_request()) is not None:
