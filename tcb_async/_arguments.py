@@ -9,7 +9,7 @@ import ipaddress
 import math
 from urllib.parse import urlsplit
 
-from tcb_async._redact import blot
+from tcb_async._redact import redact
 from tcb_async.exceptions import ConfigurationError
 
 __all__ = ["checked_base_url", "checked_count", "checked_env", "checked_seconds"]
@@ -52,7 +52,7 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> str:
     except ValueError:
         parts, host = urlsplit(""), None
     if host is None or parts.scheme not in {"http", "https"} or not base_url.isprintable():
-        shown = _shown(blot(base_url))  # a token may have been put in its place
+        shown = _shown(redact(base_url))  # a token may have been put in its place
         raise ConfigurationError(f"base_url={shown}: must be an http(s) URL, {right}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(

@@ -9,16 +9,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tcb_async._codec import encode_list_request
+from tcb_async._redact import Hidden, Secret
 from tcb_async._transport import ApiRequest
 from tcb_async.exceptions import ClientClosedError, TokenError
-from tcb_async.tokens.arguments import seal
+from tcb_async.tokens.arguments import checked_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timezone
 
     from tcb_async._codec import ListEndpoint
-    from tcb_async._redact import Secret
     from tcb_async._transport import Target, Transport
     from tcb_async.exceptions import TcbError
     from tcb_async.models import FunctionPage
@@ -64,7 +64,7 @@ class Caller:
         Raises:
             TcbError: The page could not be had.
         """
-        body = encode_list_request(env, limit, offset)
+        body = Hidden(encode_list_request(env, limit, offset))
 
         async def send(target: Target) -> FunctionPage:
             decode = partial(
@@ -79,7 +79,7 @@ class Caller:
             return await send(target)
         except TokenError as error:
             refused = error
-        await self.provider.invalidate(token)
+        await self.provider.invalidate(token.reveal())
         fresh, target = await self._authorise(endpoint.path)
         if fresh == token:
             raise refused
@@ -89,12 +89,9 @@ class Caller:
         """The current token, and the URL that carries it, checked and built once per token."""
         if self.closed:
             raise ClientClosedError("this client was closed: make a new one")
-        token = await self.provider.get_token(self.transport)
+        token = Secret(await self.provider.get_token(self.transport))
         held = self._target
         if held is None or held[0] != token or held[1].path != path:
-            secret, error = seal("the token that the provider returned", token)
-            del token
-            if error is not None:
-                raise error
-            held = self._target = secret, self.transport.target(path, {"access_token": secret})
+            checked_secret("the token that the provider returned", token)
+            held = self._target = token, self.transport.target(path, {"access_token": token})
         return held

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import attrs
 import msgspec
 
-from tcb_async._redact import blot, hide
+from tcb_async._redact import Secret, hide, redact
 from tcb_async.errcodes import look_up
 from tcb_async.exceptions import ApiError, ResponseError
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
@@ -71,7 +71,13 @@ class _Status(msgspec.Struct, frozen=True, gc=False):
     errmsg: str | None = ""
 
 
-_encode = msgspec.json.Encoder(enc_hook=str.__str__).encode  # msgspec refuses a Secret without it
+def _revealed(value: object) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_revealed).encode
 _decode_status = msgspec.json.Decoder(_Status).decode
 _decode_functions = msgspec.json.Decoder(_ListReply[CloudFunction]).decode
 _decode_rows = msgspec.json.Decoder(_ListReply[_FunctionRow]).decode
@@ -103,7 +109,7 @@ class ListEndpoint:
         offset: int,
         limit: int,
         zone: timezone = CHINA_STANDARD_TIME,
-        secrets: Iterable[str] = (),
+        secrets: Iterable[Secret] = (),
     ) -> FunctionPage:
         """Read one page.
 
@@ -123,7 +129,7 @@ class ListEndpoint:
         return FunctionPage(tuple(reply.functions or ()), reply.total_count, offset, limit)
 
     def _decode_tolerantly(
-        self, body: bytes, zone: timezone, secrets: Iterable[str]
+        self, body: bytes, zone: timezone, secrets: Iterable[Secret]
     ) -> _ListReply[CloudFunction]:
         raise_for_errcode(body, self.path, secrets=secrets)
         try:
@@ -160,7 +166,7 @@ LIST_FUNCTIONS = ListEndpoint("/tcb/listfunctions")
 
 
 def decode_token_reply(
-    body: bytes, endpoint: str, *, secrets: Iterable[str] = ()
+    body: bytes, endpoint: str, *, secrets: Iterable[Secret] = ()
 ) -> Mapping[str, object]:
     """Read the reply of an endpoint that hands out tokens.
 
@@ -177,7 +183,7 @@ def decode_token_reply(
 
 
 def raise_for_errcode(
-    body: bytes, endpoint: str, *, secrets: Iterable[str] = (), at_token_endpoint: bool = False
+    body: bytes, endpoint: str, *, secrets: Iterable[Secret] = (), at_token_endpoint: bool = False
 ) -> None:
     """Raise what the errcode of a reply stands for; do nothing where there is none to read."""
     try:
@@ -199,14 +205,14 @@ def api_error(
     errmsg: str | None,
     endpoint: str,
     *,
-    secrets: Iterable[str] = (),
+    secrets: Iterable[Secret] = (),
     at_token_endpoint: bool = False,
 ) -> ApiError | ResponseError:
     """Build the exception that an errcode stands for, with WeChat's request id parsed out."""
     try:
         code = int(errcode)
     except ValueError:
-        excerpt = blot(str(errcode), secrets, length=_EXCERPT)
+        excerpt = redact(str(errcode), secrets, length=_EXCERPT)
         return ResponseError(
             f"{endpoint} answered with an errcode that is no number: {excerpt!r}",
             endpoint=endpoint,
@@ -214,7 +220,7 @@ def api_error(
             excerpt=excerpt,
         )
     text, rid = _split_rid(errmsg or "", secrets)
-    text = blot(text, secrets, length=_ERRMSG)
+    text = redact(text, secrets, length=_ERRMSG)
     row = look_up(code, at_token_endpoint=at_token_endpoint)
     said = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
@@ -227,7 +233,7 @@ def api_error(
     )
 
 
-def _split_rid(errmsg: str, secrets: Iterable[str]) -> tuple[str, str | None]:
+def _split_rid(errmsg: str, secrets: Iterable[Secret]) -> tuple[str, str | None]:
     """Part WeChat's text from its request id. It stands at the end, and only there is looked."""
     start = max(0, len(errmsg) - _RID_LENGTH)
     found = _RID.search(errmsg[start:])
@@ -237,11 +243,11 @@ def _split_rid(errmsg: str, secrets: Iterable[str]) -> tuple[str, str | None]:
 
 
 def unreadable(
-    body: bytes, reason: str, endpoint: str, secrets: Iterable[str], status: int = 200
+    body: bytes, reason: str, endpoint: str, secrets: Iterable[Secret], status: int = 200
 ) -> ResponseError:
     """Build the exception for an answer that is not what the API promises."""
     text = body.strip()[:_LOOKED_AT].decode("utf-8", "replace")
-    excerpt = blot(text, secrets, length=_EXCERPT)
+    excerpt = redact(text, secrets, length=_EXCERPT)
     what = "an HTML page" if text.startswith("<") else "something else"
     if not text:
         what = "nothing"

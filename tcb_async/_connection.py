@@ -42,7 +42,7 @@ class Connection:
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
-        token: str | Callable[[], Awaitable[str]] | TokenProvider,
+        token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
         *,
         base_url: str = "https://api.weixin.qq.com",
         session: aiohttp.ClientSession | None = None,
@@ -56,7 +56,7 @@ class Connection:
         time_zone: timezone = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
     ) -> None:
-        token = _sealed(token)
+        token = _wrapped(token)
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
                 "session=…: trust_env and ssl_context are settings of the session that you made: "
@@ -77,7 +77,9 @@ class Connection:
         self._caller = Caller(as_provider(token), transport, time_zone)
         self._owns_transport = True
 
-    def with_token(self, token: str | Callable[[], Awaitable[str]] | TokenProvider) -> Self:
+    def with_token(
+        self, token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
+    ) -> Self:
         """Make a light copy for another token, as for another merchant.
 
         It shares session, window and retry quota with this client. Closing it closes nothing of
@@ -89,7 +91,7 @@ class Connection:
         Raises:
             ConfigurationError: The token is unusable.
         """
-        token = _sealed(token)
+        token = _wrapped(token)
         copy = object.__new__(type(self))
         copy._caller = Caller(as_provider(token), self._transport, self._caller.zone)
         copy._caller.closed = self._caller.closed
@@ -154,6 +156,6 @@ class Connection:
             await self._transport.aclose()
 
 
-def _sealed(token: Token) -> Token | Secret:
+def _wrapped(token: Token) -> Token | Secret:
     """Wrap a token, so that no frame of this package shows it, should another argument be bad."""
     return Secret(token) if isinstance(token, str) else token

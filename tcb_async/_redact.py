@@ -1,20 +1,22 @@
 """Keep secrets out of everything that is printed.
 
-Rule: what may hold a secret is a `Secret`, or goes through `blot` before it is shown.
+Rule: what may hold a secret is a `Secret`, or goes through `redact` before it is shown.
 """
 
 from __future__ import annotations
 
 import base64
+import hmac
 import html
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import NoReturn, Self, SupportsIndex
 
-__all__ = ["MASK", "Secret", "blot", "hide"]
+__all__ = ["MASK", "Hidden", "Secret", "hide", "redact"]
 
 MASK = "[hidden]"
 
@@ -28,27 +30,86 @@ _ESCAPED_CHARACTER = 8  # characters, such as %25252F
 _LAYERS = 3
 _SHORTEST_BASE64 = 8
 
+Value_co = TypeVar("Value_co", covariant=True)
 
-class Secret(str):
-    """A string that works as one and whose repr gives nothing away."""
+
+class Hidden(Generic[Value_co]):
+    """Holds a value that nothing shows: whoever needs it calls `reveal`.
+
+    It is no str, so that a tool which cuts what is long, or which reads a str in its own way, has
+    nothing to cut and nothing to read.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Value_co) -> None:
+        self._value = value
+
+    def reveal(self) -> Value_co:
+        """Return the value. Keep it in no variable: tools that show tracebacks show those."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({MASK})"
+
+    def __format__(self, _spec: str) -> str:
+        return repr(self)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, _protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} is not pickled: pickle what reveal() returns")
+
+    def __getstate__(self) -> NoReturn:
+        self.__reduce_ex__(0)
+
+
+class Secret(Hidden[str]):
+    """A token, an appsecret or another text that must not be shown.
+
+    It has neither a length nor parts, its repr and its str hide it, and it is not pickled. It is
+    equal to the same text, in a `Secret` or in a str, which is found out in a time that does not
+    tell how much of them is the same.
+
+    Args:
+        text: The text, or a secret already.
+    """
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return f"Secret({MASK!r})"
+    def __init__(self, text: str | Secret) -> None:
+        super().__init__(text.reveal() if isinstance(text, Secret) else text)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            other = Secret(other)
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return self is other or hmac.compare_digest(self._encoded(), other._encoded())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def _encoded(self) -> bytes:
+        return self._value.encode("utf-8", "surrogatepass")
 
 
-def blot(text: str, secrets: Iterable[str] = (), *, length: int | None = None) -> str:
-    """Blot out the given secrets, named credentials and anything that looks like a token.
+def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = None) -> str:
+    """Hide the given secrets, named credentials and anything that looks like a token.
 
     Args:
         text: What is to be shown. However long it is, only what can be needed is looked at.
         secrets: What must not be seen, neither as it is nor encoded.
-        length: How many characters are wanted; None for all. It is cut after the blotting, and
+        length: How many characters are wanted; None for all. It is cut after hiding, and
             what was too near the cut to be recognised is left out.
     """
-    known = [secret for secret in secrets if secret]
-    margin = _ESCAPED_CHARACTER * max(map(len, known), default=len(MASK))
+    known = tuple(secrets)
+    longest = max((len(secret.reveal()) for secret in known), default=len(MASK))
+    margin = _ESCAPED_CHARACTER * longest
     window = len(text) if length is None else 4 * length + margin
     shown = _TOKEN_LIKE.sub(MASK, _NAMED.sub(rf"\1{MASK}", hide(text[:window], known)))
     if window < len(text):
@@ -57,9 +118,9 @@ def blot(text: str, secrets: Iterable[str] = (), *, length: int | None = None) -
     return shown[:length]
 
 
-def hide(text: str, secrets: Iterable[str]) -> str:
-    """Blot out the given secrets alone: as they are, in base64, and escaped in whatever layers."""
-    forms = [form for secret in secrets if secret for form in _forms(secret)]
+def hide(text: str, secrets: Iterable[Secret]) -> str:
+    """Hide the given secrets alone: as they are, in base64, and escaped in whatever layers."""
+    forms = [form for secret in secrets for form in _forms(secret.reveal())]
     for form in forms:
         text = text.replace(form, MASK)
     plain = _unescaped(text)
@@ -71,7 +132,9 @@ def hide(text: str, secrets: Iterable[str]) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """The secret, and what it is in base64, wherever in a longer text it may stand there."""
+    """The secret, and what it is in base64, wherever it is in a longer text."""
+    if not secret:
+        return
     yield secret
     raw = secret.encode("utf-8", "surrogatepass")
     for before, unsure in (0, 0), (1, 2), (2, 3):

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import client_exceptions, http_exceptions, payload, streams
 from aiohttp.client_reqrep import ConnectionKey
-from given_away import given_away, leaks_of
 from multidict import CIMultiDict, CIMultiDictProxy
+from secret_leaks import leaks_of, shown_by
 from yarl import URL
 
 from tcb_async import ResponseError, RetryPolicy, TcbClient, TcbError, TransportError
@@ -102,7 +102,7 @@ async def test_each_becomes_one_of_ours_without_its_text_or_itself_behind_it(
     assert type(error) is ours
     assert getattr(error, "retryable", False) is retryable
     assert (error.__cause__, error.__context__) == (None, None)
-    assert leaks_of([SECRET], given_away(error)) == []
+    assert leaks_of([SECRET], shown_by(error)) == []
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ async def test_so_does_whatever_else_may_come_out_of_it(
     assert isinstance(ours, TransportError)
     assert re.search(words, str(ours))
     assert ours.retryable is retryable
-    assert leaks_of([SECRET], given_away(ours)) == []
+    assert leaks_of([SECRET], shown_by(ours)) == []
 
 
 def test_the_trees_are_walked_to_their_leaves() -> None:

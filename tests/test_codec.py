@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcb_async._codec import LIST_FUNCTIONS, decode_token_reply, encode_list_request, encode_object
-from tcb_async._redact import MASK
+from tcb_async._redact import MASK, Secret
 from tcb_async.exceptions import ApiError, ResponseError, SystemBusyError, TcbError, TokenError
 from tcb_async.models import CloudFunction, FunctionPage
 
@@ -215,7 +215,7 @@ def test_no_secret_that_the_server_sends_back_is_shown() -> None:
     ]
     for body in bodies:
         with pytest.raises(TcbError) as caught:
-            decode(body, secrets=[TOKEN])
+            decode(body, secrets=[Secret(TOKEN)])
         shown = f"{caught.value!r} {caught.value.args} {vars(caught.value)}"
         assert TOKEN not in shown
         assert MASK in shown or "total_count" in shown

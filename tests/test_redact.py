@@ -1,25 +1,64 @@
 """Secrets stay out of what is printed."""
 
+import copy
+import json
 import pickle
 import time
+from collections.abc import Callable, Iterable, Sequence, Sized
+from typing import Any
 
 import pytest
-from given_away import disguises, leaks_of
 from hypothesis import given
 from hypothesis import strategies as st
+from secret_leaks import encodings, leaks_of
 
-from tcb_async._redact import MASK, Secret, blot, hide
+from tcb_async._redact import MASK, Secret, hide, redact
 
 SECRET = "pl@nt?>/+s3cr~t="
 
 
-def test_a_secret_is_a_string_that_does_not_show_itself() -> None:
+def test_a_secret_shows_itself_only_when_asked() -> None:
     secret = Secret("s3cr3t-t0ken")
 
-    assert secret == "s3cr3t-t0ken"
-    assert "s3cr3t" not in repr(secret)
+    assert secret.reveal() == "s3cr3t-t0ken"
+    assert {repr(secret), str(secret), f"{secret:>20}"} == {"Secret([hidden])"}
     assert "s3cr3t" not in repr({"token": [secret]})
-    assert pickle.loads(pickle.dumps(secret)) == secret  # noqa: S301 - our own bytes
+
+
+def test_a_secret_has_no_parts_that_a_tool_could_show() -> None:
+    secret: Any = Secret("s3cr3t-t0ken")
+
+    assert not isinstance(secret, str | Sequence | Iterable | Sized)
+    with pytest.raises(TypeError, match="vars"):
+        vars(secret)
+    with pytest.raises(TypeError, match="not subscriptable"):
+        secret[:4]
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        json.dumps(secret)
+
+
+@pytest.mark.parametrize("write", [pickle.dumps, lambda secret: secret.__getstate__()])
+def test_a_secret_is_not_pickled_unless_it_is_revealed(write: Callable[[Secret], object]) -> None:
+    with pytest.raises(TypeError, match=r"a Secret is not pickled: pickle what reveal\(\) returns"):
+        write(Secret("s3cr3t-t0ken"))
+
+
+def test_a_copy_of_a_secret_is_the_secret() -> None:
+    secret = Secret("s3cr3t-t0ken")
+
+    assert copy.copy(secret) is copy.deepcopy([secret])[0] is secret
+    assert Secret(secret) == secret
+
+
+@given(st.text(), st.text())
+def test_secrets_are_equal_where_their_texts_are_and_then_have_one_hash(
+    one: str, other: str
+) -> None:
+    assert Secret(one) == one
+    assert one == Secret(one)
+    assert hash(Secret(one)) == hash(one)
+    assert (Secret(one) == Secret(other)) == (one == other) == (Secret(one) == other)
+    assert Secret(one) != one.encode()
 
 
 @pytest.mark.parametrize(
@@ -33,8 +72,8 @@ def test_a_secret_is_a_string_that_does_not_show_itself() -> None:
         "deadbeefdeadbeefdeadbeef-abc123-0123456789",
     ],
 )
-def test_given_named_and_token_like_secrets_are_blotted_out(text: str) -> None:
-    shown = blot(text, ["abc123"])
+def test_given_named_and_token_like_secrets_are_hidden(text: str) -> None:
+    shown = redact(text, [Secret("abc123")])
 
     assert "abc123" not in shown
     assert MASK in shown
@@ -43,30 +82,30 @@ def test_given_named_and_token_like_secrets_are_blotted_out(text: str) -> None:
 def test_ordinary_text_is_left_alone() -> None:
     text = "invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist"
 
-    assert blot(text, ["", "other"]) == text
+    assert redact(text, [Secret(""), Secret("other")]) == text
 
 
-@pytest.mark.parametrize("disguise", disguises(""))
-def test_a_given_secret_is_hidden_in_every_disguise(disguise: str) -> None:
-    text = f"you said {disguises(SECRET)[disguise]}, it seems"
+@pytest.mark.parametrize("encoding", encodings(""))
+def test_a_given_secret_is_hidden_in_every_encoding(encoding: str) -> None:
+    text = f"you said {encodings(SECRET)[encoding]}, it seems"
 
-    shown = hide(text, [SECRET])
+    shown = hide(text, [Secret(SECRET)])
 
     assert MASK in shown
     assert leaks_of([SECRET], [shown]) == []
 
 
-def test_several_secrets_are_hidden_even_where_each_is_in_another_disguise() -> None:
+def test_several_secrets_are_hidden_even_where_each_is_in_another_encoding() -> None:
     other = "0ther-s3cret"
-    text = f"{disguises(SECRET)['URL-encoded']} {disguises(other)['base64']} {SECRET} {other}"
+    text = f"{encodings(SECRET)['URL-encoded']} {encodings(other)['base64']} {SECRET} {other}"
 
-    assert leaks_of([SECRET, other], [hide(text, [SECRET, other])]) == []
+    assert leaks_of([SECRET, other], [hide(text, [Secret(SECRET), Secret(other)])]) == []
 
 
 def test_escapes_without_a_secret_in_them_are_left_alone() -> None:
     text = r"100 % sure &amp; \n certain %41"
 
-    assert hide(text, [SECRET]) == text
+    assert hide(text, [Secret(SECRET)]) == text
 
 
 fillers = st.sampled_from(["", " ", "x", "- ", "x" * 23 + " ", "x" * 40, "x" * 200 + " ", SECRET])
@@ -78,7 +117,7 @@ def test_however_a_long_text_is_cut_no_part_of_a_secret_is_left_at_the_cut(
 ) -> None:
     text = "".join(filler * times for filler, times in before) + f" {SECRET}" * 80
 
-    shown = blot(text, [SECRET], length=length)
+    shown = redact(text, [Secret(SECRET)], length=length)
 
     assert len(shown) <= length
     assert leaks_of([SECRET], [shown]) == []
@@ -86,25 +125,25 @@ def test_however_a_long_text_is_cut_no_part_of_a_secret_is_left_at_the_cut(
 
 def test_no_part_of_a_secret_is_left_where_what_is_looked_at_ends() -> None:
     for run in range(24, 500):
-        shown = blot("x" * run + f" {SECRET}" * 80, [SECRET], length=40)
+        shown = redact("x" * run + f" {SECRET}" * 80, [Secret(SECRET)], length=40)
 
         assert leaks_of([SECRET], [shown]) == []
 
 
 def test_a_secret_of_one_letter_does_not_hide_all_that_its_base64_begins_with() -> None:
-    assert hide("Nothing happened", ["7"]) == "Nothing happened"
+    assert hide("Nothing happened", [Secret("7")]) == "Nothing happened"
 
 
 def test_what_comes_before_the_cut_is_shown() -> None:
     text = "it has nothing to hide, " * 1000
 
-    assert blot(text, [SECRET], length=40) == text[:40]
-    assert blot("9" * 5000, [SECRET], length=40) == MASK
+    assert redact(text, [Secret(SECRET)], length=40) == text[:40]
+    assert redact("9" * 5000, [Secret(SECRET)], length=40) == MASK
 
 
 @pytest.mark.parametrize("text", [" " * 2**22, "secret " * 2**19, "%5" * 2**21, "\\" * 2**22])
-def test_a_text_of_megabytes_is_blotted_in_no_time(text: str) -> None:
+def test_a_text_of_megabytes_is_redacted_in_no_time(text: str) -> None:
     started = time.perf_counter()
-    blot(text, [SECRET], length=500)
+    redact(text, [Secret(SECRET)], length=500)
 
     assert time.perf_counter() - started < 0.5

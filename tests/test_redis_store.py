@@ -122,8 +122,8 @@ class TestLayout:
         merchant.rotate()
         store = RedisStore(redis)
         tokens = [
-            await stable(emulator, store=store).get_token(api),
-            await merchant.token(merchant.new_component(store)).get_token(api),
+            (await stable(emulator, store=store).get_token(api)).reveal(),
+            (await merchant.token(merchant.new_component(store)).get_token(api)).reveal(),
         ]
 
         keys = [key.decode() for key in await redis.keys()]

@@ -1,7 +1,7 @@
 """One secret, planted as token, appsecret, refresh token and ticket, and looked for everywhere.
 
 Rule: whatever a server or a network does, nobody who reads an error, a traceback with the locals
-of our frames, a log or a repr finds it, in whatever disguise.
+of our frames, a log or a repr finds it, in whatever encoding.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_proxy import FaultProxy
-from given_away import disguises, given_away, leaks_of, logged
 from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
 from raw_server import RawServer, http_reply
+from secret_leaks import encodings, leaks_of, logged, shown_by
 from server_faults import FAULTS, LISTING, ON_REUSE, ONLY_TIME_ENDS, then_close
 
 from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TcbError
@@ -113,7 +113,7 @@ async def told_by(
             try:
                 said.append(repr(await client.list_functions(ENV)))
             except TcbError as error:
-                said += given_away(error)
+                said += shown_by(error)
         said += (repr(client), repr(client._transport), repr(client._caller.provider))
     return said + list(logged(caplog.records))
 
@@ -158,11 +158,11 @@ def echoes(shown: str) -> dict[str, Reply]:
 
 @pytest.mark.parametrize("kind", TOKENS)
 @pytest.mark.parametrize("echo", echoes(""))
-async def test_no_echo_of_a_server_gives_it_away_in_whatever_disguise(
+async def test_no_echo_of_a_server_gives_it_away_in_whatever_encoding(
     echo: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, make = TOKENS[kind]
-    for shown in disguises(SECRET).values():
+    for shown in encodings(SECRET).values():
         caplog.clear()
         async with RawServer(wechat(path, echoes(shown)[echo])) as server:
             said = await told_by(server.url, make(), caplog)
@@ -235,7 +235,7 @@ async def test_what_a_provider_hands_out_that_cannot_be_a_token_is_refused_unsee
         with pytest.raises(ConfigurationError, match="the token that the provider") as caught:
             await client.count_functions(ENV)
 
-    assert leaks_of([SECRET], given_away(caught.value)) == []
+    assert leaks_of([SECRET], shown_by(caught.value)) == []
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_mistake_in_another_argument_gives_no_token_away(mistake: Callable[[],
     with pytest.raises(ConfigurationError) as caught:
         mistake()
 
-    assert leaks_of([SECRET], given_away(caught.value)) == []
+    assert leaks_of([SECRET], shown_by(caught.value)) == []
 
 
 def test_a_token_in_the_place_of_base_url_is_not_shown() -> None:
@@ -280,12 +280,12 @@ async def test_a_custom_provider_may_call_a_token_endpoint_with_a_plain_str() ->
             await client.count_functions(ENV)
 
     assert b"s3cr~t" in server.requests[0].body
-    assert leaks_of([SECRET], given_away(caught.value)) == []
+    assert leaks_of([SECRET], shown_by(caught.value)) == []
 
 
 def test_the_hunt_finds_what_there_is_to_find() -> None:
     error = TcbError("no", cursor=None)
-    error.gave_up = disguises(SECRET)["base64, at an odd place"]
+    error.gave_up = encodings(SECRET)["base64, at an odd place"]
 
-    assert leaks_of([SECRET], given_away(error))
-    assert not leaks_of([SECRET], given_away(TcbError("no")))
+    assert leaks_of([SECRET], shown_by(error))
+    assert not leaks_of([SECRET], shown_by(TcbError("no")))

@@ -10,7 +10,7 @@ from token_kit import ENV, LIST, wechat
 
 from tcb_async import ConfigurationError, TcbClient, TokenError
 from tcb_async.emulator import Emulator, token_id
-from tcb_async.tokens import CallableToken, StaticToken, TokenProvider, as_provider
+from tcb_async.tokens import CallableToken, Secret, StaticToken, TokenProvider, as_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -76,6 +76,7 @@ async def test_what_a_callable_raises_is_raised_to_the_caller(emulator: Emulator
         ("planted-token\n", "holds white space"),
         ("planted-token\x00", "holds a control character"),
         (b"planted-token", "is of type bytes"),
+        (str(Secret("planted-token")), "is what a Secret shows instead of its text: take what"),
         (None, "is of type NoneType"),
         (StaticToken, "is a class"),
         (lambda: "planted-token", "is not async"),

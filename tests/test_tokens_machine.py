@@ -92,7 +92,7 @@ class Process:
         assert not self.machine.is_dead(await self.get_token())
 
     async def get_token(self) -> str:
-        token = await self.provider.get_token(self.api)
+        token = (await self.provider.get_token(self.api)).reveal()
         assert token not in self.told
         return token
 

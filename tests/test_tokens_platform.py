@@ -85,7 +85,7 @@ class TestMerchant:
     async def test_a_refused_platform_token_is_replaced_once(
         self, emulator: Emulator, merchant: Merchant, api: Transport
     ) -> None:
-        emulator.revoke(await merchant.component.get_token(api))
+        emulator.revoke((await merchant.component.get_token(api)).reveal())
 
         assert await merchant.token().get_token(api)
 
@@ -107,7 +107,7 @@ class TestMerchant:
         self, emulator: Emulator, merchant: Merchant, api: Transport
     ) -> None:
         token = await merchant.component.get_token(api)
-        reply = json.dumps({"component_access_token": token, "expires_in": LIFE}).encode()
+        reply = json.dumps({"component_access_token": token.reveal(), "expires_in": LIFE}).encode()
         emulator.script([Fault.body(reply)], path=COMPONENT)
         emulator.fail_next(42001, path=AUTHORIZER)
 

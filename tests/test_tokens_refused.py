@@ -117,7 +117,7 @@ class TestRefused:
     ) -> None:
         provider = stable(emulator)
         async with open_api(emulator) as api:
-            emulator.revoke(await provider.get_token(api), stuck=True)
+            emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
         async with TcbClient(provider, base_url=emulator.url) as client:
             errors = await asyncio.gather(
                 *(client.count_functions(ENV) for _ in range(walks)), return_exceptions=True
@@ -150,7 +150,7 @@ class TestRefused:
         provider = stable(emulator)
         token = await provider.get_token(api)
         emulator.clock.advance(LIFE - 110)
-        reply = json.dumps({"access_token": token, "expires_in": 110}).encode()
+        reply = json.dumps({"access_token": token.reveal(), "expires_in": 110}).encode()
         emulator.script([Fault.body(reply)], path=STABLE)
         asked = asyncio.Event()
         emulator.on_request(lambda _: asked.set())
@@ -265,7 +265,7 @@ class TestClassic:
         async with TcbClient(provider, base_url=emulator.url) as client, open_api(emulator) as api:
             await walk(client)
             theirs = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
-            stolen = token_id(await theirs.get_token(api))
+            stolen = token_id((await theirs.get_token(api)).reveal())
             emulator.clock.advance(301)
 
             assert await walk(client) == 57

@@ -15,7 +15,7 @@ import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import raise_for_errcode, unreadable
-from tcb_async._redact import blot
+from tcb_async._redact import redact
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 if TYPE_CHECKING:
@@ -140,9 +140,9 @@ def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError
         )
     retryable, text = next(row[1:] for row in _TROUBLES if isinstance(error, row[0]))
     what = text.format(
-        host=request.target.url.host,
+        host=request.target.host,
         seconds=seconds,
-        reason=blot(str(getattr(error, "strerror", "")), request.target.secrets, length=200),
+        reason=redact(str(getattr(error, "strerror", "")), request.target.secrets, length=200),
         kind=type(error).__name__,
     )
     return TransportError(

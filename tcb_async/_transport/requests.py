@@ -1,6 +1,6 @@
 """What is sent: a target that keeps its URL to itself, and a request to it.
 
-Rule: nothing here shows a secret, however it is printed.
+Rule: whatever holds a secret is `Hidden`, so that nothing here shows one, however it is printed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
+    from tcb_async._redact import Hidden, Secret
+
 __all__ = ["ApiRequest", "Target"]
 
 
@@ -22,8 +24,9 @@ class Target:
     """Where a request goes: the path to show, and the URL with its secrets, which never shows."""
 
     path: str
-    url: URL = attrs.field(repr=False)
-    secrets: tuple[str, ...] = attrs.field(repr=False)
+    host: str
+    url: Hidden[URL]
+    secrets: tuple[Secret, ...]
 
 
 @attrs.frozen
@@ -31,7 +34,7 @@ class ApiRequest:
     """One request, as often as it may be tried."""
 
     target: Target
-    body: bytes | None = attrs.field(repr=False)
+    body: Hidden[bytes] | None
     env: str | None = None
     offset: int | None = None
 

@@ -16,7 +16,7 @@ import attrs
 from yarl import URL
 
 from tcb_async._codec import decode_token_reply, encode_object
-from tcb_async._redact import Secret
+from tcb_async._redact import Hidden, Secret
 from tcb_async._transport.faults import Reply, read_retry_after, refusal, translate
 from tcb_async._transport.requests import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper
@@ -88,11 +88,12 @@ class Transport:
         """Whether `aclose` was called."""
         return self._keeper.closed
 
-    def target(self, path: str, query: Mapping[str, str]) -> Target:
+    def target(self, path: str, query: Mapping[str, str | Secret]) -> Target:
         """Build the URL of an endpoint once, for as many requests as the query stays the same."""
-        secrets = tuple(value for key, value in query.items() if _is_secret(key))
-        url = URL(self.base_url + path).with_query(dict(query))
-        return Target(path, url, secrets)
+        url = URL(self.base_url + path)
+        secrets = tuple(value for value in query.values() if isinstance(value, Secret))
+        full = Hidden(url.with_query({key: _revealed(value) for key, value in query.items()}))
+        return Target(path, url.raw_host or "", full, secrets)
 
     async def call(
         self,
@@ -150,7 +151,7 @@ class Transport:
         self,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | Secret] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Mapping[str, object]:
         """Call an endpoint that hands out tokens: POST with a body, GET without one.
@@ -158,11 +159,11 @@ class Transport:
         Raises:
             TcbError: The endpoint refused, or gave no usable answer.
         """
-        query, body = _sealed(query or {}), body and _sealed(body)
+        query, body = _wrapped(query or {}), body and _wrapped(body)
         target = self.target(path, query)
         sent = (value for value in (body or {}).values() if isinstance(value, Secret))
         target = attrs.evolve(target, secrets=(*target.secrets, *sent))
-        request = ApiRequest(target, None if body is None else encode_object(body))
+        request = ApiRequest(target, None if body is None else Hidden(encode_object(body)))
 
         def decode(reply: bytes) -> Mapping[str, object]:
             return decode_token_reply(reply, path, secrets=target.secrets)
@@ -233,13 +234,13 @@ class Transport:
         try:
             response = await session.request(
                 request.method,
-                request.target.url,
-                data=request.body,
+                request.target.url.reveal(),
+                data=None if request.body is None else request.body.reveal(),
                 headers=_ALONE if alone else self._headers,
                 timeout=self._whole if left >= self.timeout else _within(seconds),
                 allow_redirects=False,
                 raise_for_status=False,
-                server_hostname=request.target.url.raw_host if alone else None,
+                server_hostname=request.target.host if alone else None,
             )
             return await self._read(response, request)
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
@@ -281,7 +282,11 @@ def _is_secret(key: str) -> bool:
     return any(word in key for word in _SECRET_KEYS)
 
 
-def _sealed(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:
+def _revealed(value: str | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def _wrapped(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:
     """Wrap what is secret, so that no frame shows it."""
     return {
         key: Secret(value) if isinstance(value, str) and _is_secret(key) else value

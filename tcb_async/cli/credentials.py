@@ -132,12 +132,11 @@ def _may_ask() -> bool:
 def _ask(what: str, otherwise: str) -> Secret:
     if not _may_ask():
         raise ConfigurationError(otherwise)
-    answer: str = typer.prompt(f"{what} (not shown)", hide_input=True, err=True)
-    return Secret(answer.strip())
+    return Secret(typer.prompt(f"{what} (not shown)", hide_input=True, err=True).strip())
 
 
 @asynccontextmanager
-async def _shared(redis_url: str) -> AsyncGenerator[TokenStore]:
+async def _shared(redis_url: Secret) -> AsyncGenerator[TokenStore]:
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
     except ModuleNotFoundError:
@@ -145,7 +144,7 @@ async def _shared(redis_url: str) -> AsyncGenerator[TokenStore]:
             "--redis needs the package redis: pip install 'tcb-async[cli,redis]'"
         ) from None
     try:
-        redis = Redis.from_url(redis_url)  # pyright: ignore[reportUnknownMemberType] - half typed
+        redis = Redis.from_url(redis_url.reveal())  # pyright: ignore[reportUnknownMemberType] - half typed
     except ValueError:
         redis = None
     if redis is None:

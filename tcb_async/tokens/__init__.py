@@ -11,6 +11,7 @@ Rule: everybody who hands out tokens is a `TokenProvider`, and asks WeChat with 
 transport.
 """
 
+from tcb_async._redact import Secret
 from tcb_async.tokens.app import ClassicToken, StableToken
 from tcb_async.tokens.given import CallableToken, StaticToken, as_provider
 from tcb_async.tokens.memory import MemoryStore
@@ -32,6 +33,7 @@ __all__ = [
     "LeasingStore",
     "MemoryStore",
     "RedisStore",
+    "Secret",
     "StableToken",
     "StaticToken",
     "StoredToken",

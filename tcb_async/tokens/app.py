@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
+from tcb_async._redact import Secret
 from tcb_async.exceptions import DailyQuotaError, RateLimitError
-from tcb_async.tokens.arguments import checked_appid, seal
+from tcb_async.tokens.arguments import checked_appid, checked_secret
 from tcb_async.tokens.managed import ManagedToken, Setting
 from tcb_async.tokens.replies import Grant, read_grant
 
@@ -62,17 +63,16 @@ class StableToken(ManagedToken):
     def __init__(
         self,
         appid: str,
-        secret: str,
+        secret: str | Secret,
         *,
         store: TokenStore | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        self._secret, error = seal("secret", secret)
-        del secret
-        if error is not None:
-            raise error
-        super().__init__(checked_appid("appid", appid), Setting.of(store, clock, random))
+        secret, given = Secret(secret), Secret(appid)
+        del appid
+        self._secret = checked_secret("secret", secret)
+        super().__init__(checked_appid("appid", given), Setting.of(store, clock, random))
         self._forced = _ForcedRefreshes()
 
     async def force_refresh(self, api: TokenApi) -> None:
@@ -136,17 +136,16 @@ class ClassicToken(ManagedToken):
     def __init__(
         self,
         appid: str,
-        secret: str,
+        secret: str | Secret,
         *,
         store: TokenStore | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        self._secret, error = seal("secret", secret)
-        del secret
-        if error is not None:
-            raise error
-        super().__init__(checked_appid("appid", appid), Setting.of(store, clock, random))
+        secret, given = Secret(secret), Secret(appid)
+        del appid
+        self._secret = checked_secret("secret", secret)
+        super().__init__(checked_appid("appid", given), Setting.of(store, clock, random))
 
     async def _ask(self, api: TokenApi) -> Grant:
         return read_grant(

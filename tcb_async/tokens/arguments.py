@@ -5,12 +5,11 @@ Rule: a secret is wrapped before anything is said about it, and what is said doe
 
 from __future__ import annotations
 
-import hmac
 import inspect
 import re
 from typing import TYPE_CHECKING, TypeVar
 
-from tcb_async._redact import Secret, blot
+from tcb_async._redact import MASK, Hidden, Secret, redact
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,65 +19,61 @@ __all__ = [
     "checked_appid",
     "checked_async",
     "checked_instance",
+    "checked_secret",
     "describe",
     "fault_of",
-    "same_secret",
-    "seal",
 ]
 
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
-def same_secret(one: str, other: str) -> bool:
-    """Compare two secrets, in a time that does not tell how much of them is the same."""
-    return hmac.compare_digest(
-        one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
-    )
-
-
-def fault_of(value: object) -> str | None:
+def fault_of(hidden: Hidden[object]) -> str | None:
     """Say why something cannot be a token, secret or ticket, without showing it; None if it can."""
+    value = hidden.reveal()
     if not isinstance(value, str):
         return f"is of type {type(value).__name__}, not str"
     if not value:
         return "is empty"
+    if MASK in value:
+        return "is what a Secret shows instead of its text: take what its reveal() returns"
     if any(character.isspace() for character in value):
         return "holds white space (a line end from a file, perhaps)"
     return None if value.isprintable() else "holds a control character"
 
 
-def seal(what: str, value: object) -> tuple[Secret, ConfigurationError | None]:
-    """Wrap a secret, so that the caller's frame can let go of it, and raise if it is none.
+def checked_secret(what: str, value: Secret) -> Secret:
+    """Return a secret that can be one.
 
     Args:
         what: How the caller knows it.
-        value: What should be a secret.
+        value: What should be a secret. It is wrapped by whoever was given it, before anything
+            else: the error's traceback shows that frame too.
 
-    Returns:
-        The secret, and the error to raise if it cannot be one.
+    Raises:
+        ConfigurationError: It is no str, or holds what no secret of WeChat's does.
     """
-    fault = fault_of(value)
-    error = ConfigurationError(f"{what} {fault}: it must be a str as WeChat gave it")
-    return Secret(value), error if fault else None
+    if (fault := fault_of(value)) is not None:
+        raise ConfigurationError(f"{what} {fault}: it must be a str as WeChat gave it")
+    return value
 
 
-def checked_appid(what: str, value: str) -> str:
+def checked_appid(what: str, value: Secret) -> str:
     """Return an appid that can be one.
 
     Args:
         what: How the caller knows it.
-        value: The appid. It is not shown if it is refused: it may be a secret in the wrong place.
+        value: The appid; wrapped, as it may be a secret in the wrong place.
 
     Raises:
         ConfigurationError: It is no string of ASCII letters, digits, hyphens and underscores.
     """
-    fault, value = fault_of(value), Secret(value)
-    if fault is None and not _APPID.fullmatch(value):
+    fault = fault_of(value)
+    if fault is None and not _APPID.fullmatch(value.reveal()):
         fault = "holds a character that no appid has, or too many"
     if fault is not None:
         raise ConfigurationError(f"{what} {fault}: it must be a str such as wx0123456789abcdef")
-    return str(value)
+    return value.reveal()
 
 
 def checked_async(what: str, value: AsyncCallable) -> AsyncCallable:
@@ -119,7 +114,7 @@ def checked_instance(what: str, value: object, kind: type, example: str) -> None
         )
 
 
-def describe(error: Exception, *secrets: str) -> str:
-    """Name an error of somebody else's code, with secrets blotted out of its text."""
-    text = blot(str(error), secrets)[:200]
+def describe(error: Exception, *secrets: Secret) -> str:
+    """Name an error of somebody else's code, with secrets hidden in its text."""
+    text = redact(str(error), secrets, length=200)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

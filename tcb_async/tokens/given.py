@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tcb_async._redact import Secret
+from tcb_async._redact import Hidden, Secret
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.tokens.arguments import checked_async, seal
+from tcb_async.tokens.arguments import checked_async, checked_secret
 from tcb_async.tokens.protocols import TokenProvider
 
 if TYPE_CHECKING:
@@ -36,17 +36,15 @@ class StaticToken:
 
     _token: Secret = attrs.field(repr=False)
 
-    def __init__(self, token: str) -> None:
-        token, error = seal("token", token)
-        if error is not None:
-            raise error
-        self._token = token
+    def __init__(self, token: str | Secret) -> None:
+        token = Secret(token)
+        self._token = checked_secret("token", token)
 
-    async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - the protocol's
+    async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - the protocol's
         """Return the token."""
         return self._token
 
-    async def invalidate(self, token: str) -> None:
+    async def invalidate(self, token: str | Secret) -> None:
         """Do nothing: there is no other token."""
 
 
@@ -60,30 +58,28 @@ class CallableToken:
         ask: Takes nothing and returns a token that works now. It should keep it at hand.
     """
 
-    _ask: Callable[[], Awaitable[str]] = attrs.field(repr=False)
+    _ask: Callable[[], Awaitable[str | Secret]] = attrs.field(repr=False)
 
-    async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - the protocol's
+    async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - the protocol's
         """Ask the callable.
 
         Raises:
             ConfigurationError: It is not async, or what it returned cannot be a token.
         """
-        answer: object = self._ask()
-        if not inspect.isawaitable(answer):
-            del answer
+        answer = Hidden(self._ask())
+        if not inspect.isawaitable(answer.reveal()):
             raise ConfigurationError(
                 "token is a callable that is not async: write it with async def"
             )
-        token, error = seal("token: what the callable returned", await answer)
-        if error is not None:
-            raise error
-        return token
+        return checked_secret("token: what the callable returned", Secret(await answer.reveal()))
 
-    async def invalidate(self, token: str) -> None:
-        """Do nothing: the callable is asked anew anyway."""
+    async def invalidate(self, token: str | Secret) -> None:
+        """Do nothing: the callable is asked again anyway."""
 
 
-def as_provider(token: str | Callable[[], Awaitable[str]] | TokenProvider) -> TokenProvider:
+def as_provider(
+    token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
+) -> TokenProvider:
     """Make a provider of whatever `TcbClient` accepts as a token.
 
     Args:
@@ -93,7 +89,7 @@ def as_provider(token: str | Callable[[], Awaitable[str]] | TokenProvider) -> To
     Raises:
         ConfigurationError: It is none of these, or cannot be a token.
     """
-    if isinstance(token, str):
+    if isinstance(token, str | Secret):
         token = Secret(token)
         return StaticToken(token)
     is_class = inspect.isclass(token)

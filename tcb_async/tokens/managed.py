@@ -18,7 +18,7 @@ import attrs
 
 from tcb_async._redact import Secret
 from tcb_async.exceptions import TcbError, TokenError
-from tcb_async.tokens.arguments import checked_instance, same_secret
+from tcb_async.tokens.arguments import checked_instance
 from tcb_async.tokens.flight import SingleFlight
 from tcb_async.tokens.memory import MemoryStore
 from tcb_async.tokens.protocols import StoredToken, TokenStore
@@ -121,7 +121,7 @@ class ManagedToken(ABC):
         """When the token that is held expires, in seconds since 1970; None if none is held."""
         return None if self._held is None else self._held.expires_at
 
-    async def get_token(self, api: TokenApi) -> str:
+    async def get_token(self, api: TokenApi) -> Secret:
         """Return a token that lives; ask the store or WeChat for one only if there is none.
 
         Within 60 to 200 s of its expiry the token is refreshed in the background, and serves
@@ -143,7 +143,7 @@ class ManagedToken(ABC):
             self._flight.start(api, partial(self._refresh, ask=self._ask, early=True))
         return held.token
 
-    async def invalidate(self, token: str) -> None:
+    async def invalidate(self, token: str | Secret) -> None:
         """Take note that WeChat refused this very token: it is forgotten here and in the store.
 
         A token that WeChat hands out again although it was told to have failed is kept for 30 s,
@@ -152,14 +152,15 @@ class ManagedToken(ABC):
         Args:
             token: The token that failed. A newer one is not touched.
         """
-        if any(same_secret(token, failed) for failed in self._failed):
+        token = Secret(token)
+        if token in self._failed:
             return
         held = self._held
-        if held is not None and same_secret(token, held.token):
+        if held is not None and token == held.token:
             if self._clock() < held.insisted_until:
                 return
             self._held = None
-        self._failed = (*self._failed, Secret(token))[-_REMEMBERED:]
+        self._failed = (*self._failed, token)[-_REMEMBERED:]
         await self._sharing.forget(self._key, token)
 
     @abstractmethod

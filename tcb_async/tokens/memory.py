@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tcb_async.tokens.arguments import same_secret
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tcb_async._redact import Secret
     from tcb_async.tokens.protocols import StoredToken
 
 __all__ = ["MemoryStore"]
@@ -62,10 +61,10 @@ class MemoryStore:
         slot.value, slot.newest = value, value.version
         return True
 
-    async def delete_if(self, key: str, token: str) -> None:
+    async def delete_if(self, key: str, token: str | Secret) -> None:
         """Forget what is stored, if it is this very token."""
         slot = self._slot(key)
-        if slot.value is not None and same_secret(slot.value.token, token):
+        if slot.value is not None and slot.value.token == token:
             slot.value = None
 
     async def acquire_lease(self, key: str) -> int | None:

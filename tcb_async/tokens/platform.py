@@ -11,14 +11,16 @@ import random
 import time
 from typing import TYPE_CHECKING, ClassVar
 
+from tcb_async._redact import Secret
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import TokenError
 from tcb_async.tokens.arguments import (
     checked_appid,
     checked_async,
     checked_instance,
+    checked_secret,
     describe,
-    seal,
+    fault_of,
 )
 from tcb_async.tokens.managed import ManagedToken, Setting
 from tcb_async.tokens.protocols import StoredToken
@@ -27,7 +29,6 @@ from tcb_async.tokens.replies import Grant, read_grant
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tcb_async._redact import Secret
     from tcb_async.tokens.protocols import TokenApi, TokenStore
 
 __all__ = ["AuthorizerToken", "ComponentToken"]
@@ -64,19 +65,18 @@ class ComponentToken(ManagedToken):
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
         component_appid: str,
-        secret: str,
+        secret: str | Secret,
         *,
-        ticket: Callable[[], Awaitable[str]],
+        ticket: Callable[[], Awaitable[str | Secret]],
         store: TokenStore | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        self._secret, error = seal("secret", secret)
-        del secret
-        if error is not None:
-            raise error
+        secret, given = Secret(secret), Secret(component_appid)
+        del component_appid
+        self._secret = checked_secret("secret", secret)
         self._ticket = checked_async("ticket", ticket)
-        appid = checked_appid("component_appid", component_appid)
+        appid = checked_appid("component_appid", given)
         super().__init__(appid, Setting.of(store, clock, random))
 
     async def _ask(self, api: TokenApi) -> Grant:
@@ -96,13 +96,13 @@ class ComponentToken(ManagedToken):
 
     async def _newest_ticket(self) -> Secret:
         try:
-            ticket, unusable = seal("what ticket() returned", await self._ticket())
+            ticket = Secret(await self._ticket())
         except Exception as error:  # noqa: BLE001 - the caller's own code
             problem = f"ticket() failed ({describe(error)})"
         else:
-            if unusable is None:
+            if (fault := fault_of(ticket)) is None:
                 return ticket
-            problem = unusable.message
+            problem = f"what ticket() returned {fault}"
         raise TokenError(
             f"{problem}; WeChat pushes a component_verify_ticket every 10 minutes: hand over the "
             "newest",
@@ -136,20 +136,19 @@ class AuthorizerToken(ManagedToken):
         self,
         component: ComponentToken,
         authorizer_appid: str,
-        refresh_token: str,
+        refresh_token: str | Secret,
         *,
         on_rotate: Callable[[str], Awaitable[object]],
         store: TokenStore | None = None,
     ) -> None:
-        self._refresh_token, error = seal("refresh_token", refresh_token)
-        del refresh_token
-        if error is not None:
-            raise error
+        refresh_token, given = Secret(refresh_token), Secret(authorizer_appid)
+        del authorizer_appid
+        self._refresh_token = checked_secret("refresh_token", refresh_token)
         checked_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = checked_async("on_rotate", on_rotate)
         self._unsaved: StoredToken | None = None
-        account = f"{component.appid}:{checked_appid('authorizer_appid', authorizer_appid)}"
+        account = f"{component.appid}:{checked_appid('authorizer_appid', given)}"
         self._refresh_key = f"refresh:{account}"
         setting = component._setting  # noqa: SLF001 - of the same family
         if store is not None:
@@ -195,7 +194,7 @@ class AuthorizerToken(ManagedToken):
         return grant
 
     async def _request(
-        self, api: TokenApi, token: str, refresh_token: Secret
+        self, api: TokenApi, token: Secret, refresh_token: Secret
     ) -> Grant | TokenError:
         """Ask once; the error is returned if another token of either kind may cure it."""
         try:
@@ -237,7 +236,7 @@ class AuthorizerToken(ManagedToken):
                 self._refresh_token, self._unsaved = stored.token, None
                 return None
         try:
-            await self._on_rotate(str(new.token))
+            await self._on_rotate(new.token.reveal())
         except Exception as error:  # noqa: BLE001 - the caller's own code
             problem = describe(error, new.token)
         else:

@@ -30,7 +30,7 @@ class TokenApi(Protocol):
         self,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | Secret] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Mapping[str, object]:
         """Call an endpoint that hands out tokens: POST with a body, GET without one.
@@ -57,7 +57,7 @@ class TokenApi(Protocol):
 class TokenProvider(Protocol):
     """Whoever can hand out an access token, and be told that one failed."""
 
-    async def get_token(self, api: TokenApi) -> str:
+    async def get_token(self, api: TokenApi) -> str | Secret:
         """Return a token that should work now. It is called before every request: be quick.
 
         Args:
@@ -85,7 +85,7 @@ class StoredToken:
     """A token as it is shared: one value, so that it is written and read whole.
 
     Attributes:
-        token: The token; its repr gives nothing away.
+        token: The token, which nothing shows; ``token.reveal()`` is the str to store.
         expires_at: Seconds since 1970; ``math.inf`` for one that does not expire.
         version: Grows with each token that is written under a key.
     """

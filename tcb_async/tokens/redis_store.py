@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from tcb_async._arguments import checked_seconds
-from tcb_async._redact import Secret
+from tcb_async._redact import Hidden, Secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
 
@@ -143,12 +143,13 @@ class RedisStore:
         written = await self._run(
             _COMPARE_AND_SET,
             (_value_key(key), _version_key(key)),
-            (value.version, _write(value), milliseconds, _A_DAY_MS),
+            (value.version, Hidden(_write(value)), milliseconds, _A_DAY_MS),
         )
         return bool(written)
 
-    async def delete_if(self, key: str, token: str) -> None:
+    async def delete_if(self, key: str, token: str | Secret) -> None:
         """Forget what is stored, if it is this very token."""
+        token = Secret(token)
         await self._run(_DELETE_IF, (_value_key(key),), (token,))
 
     async def acquire_lease(self, key: str) -> int | None:
@@ -163,9 +164,14 @@ class RedisStore:
         await self._run(_RELEASE_LEASE, (_lease_key(key),), (version,))
 
     async def _run(
-        self, script: str, keys: tuple[str, ...], arguments: tuple[str | bytes | int, ...]
+        self,
+        script: str,
+        keys: tuple[str, ...],
+        arguments: tuple[str | int | Hidden[str] | Hidden[bytes], ...],
     ) -> object:
-        return await self._redis.execute_command("EVAL", script, len(keys), *keys, *arguments)
+        return await self._redis.execute_command(
+            "EVAL", script, len(keys), *keys, *map(_revealed, arguments)
+        )
 
 
 def _value_key(key: str) -> str:
@@ -180,9 +186,13 @@ def _version_key(key: str) -> str:
     return f"tcb-async:{{{key}}}:version"
 
 
+def _revealed(argument: str | int | Hidden[str] | Hidden[bytes]) -> str | bytes | int:
+    return argument.reveal() if isinstance(argument, Hidden) else argument
+
+
 def _write(value: StoredToken) -> bytes:
     expires_at = None if value.expires_at == math.inf else value.expires_at
-    return msgspec.json.encode(_Value(str(value.token), expires_at, value.version))
+    return msgspec.json.encode(_Value(value.token.reveal(), expires_at, value.version))
 
 
 def _read(stored: object) -> StoredToken | None:

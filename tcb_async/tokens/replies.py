@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tcb_async._redact import Secret
+from tcb_async._redact import Hidden, Secret
 from tcb_async.exceptions import ResponseError, TcbError, TokenError
 from tcb_async.tokens.arguments import fault_of
 
@@ -58,7 +58,7 @@ def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") 
 
 
 def _read(reply: Mapping[str, object], endpoint: str, prefix: str) -> Grant | TcbError:
-    token, expires_in = reply.get(f"{prefix}access_token"), reply.get("expires_in")
+    token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
     if (fault := fault_of(token)) is not None:
         return _unusable(endpoint, f"its {prefix}access_token {fault}")
     if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
@@ -74,7 +74,7 @@ def _read(reply: Mapping[str, object], endpoint: str, prefix: str) -> Grant | Tc
     refresh = reply.get(f"{prefix}refresh_token")
     return Grant(
         endpoint,
-        Secret(token),
+        Secret(str(token.reveal())),
         float(expires_in),
         Secret(refresh) if isinstance(refresh, str) and refresh else None,
     )

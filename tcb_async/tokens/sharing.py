@@ -18,6 +18,7 @@ from tcb_async.tokens.protocols import LeasingStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tcb_async._redact import Secret
     from tcb_async.tokens.protocols import StoredToken, TokenStore
 
 __all__ = ["NO_LEASE", "Sharing"]
@@ -58,12 +59,12 @@ class Sharing:
         return await self._ask(
             lambda: self.store.compare_and_set(key, value, ttl=ttl),
             otherwise=True,
-            secret=value.token,
+            secrets=(value.token,),
         )
 
-    async def forget(self, key: str, token: str) -> None:
+    async def forget(self, key: str, token: Secret) -> None:
         """Forget a token, if it is still the stored one."""
-        await self._ask(lambda: self.store.delete_if(key, token), None, secret=token)
+        await self._ask(lambda: self.store.delete_if(key, token.reveal()), None, secrets=(token,))
 
     async def lease(self, key: str) -> int | None:
         """Take the lease: its version, `NO_LEASE` if there is none to take, None if it is taken."""
@@ -79,7 +80,11 @@ class Sharing:
             await self._ask(lambda: store.release_lease(key, version), None)
 
     async def _ask(
-        self, question: Callable[[], Awaitable[Answer]], otherwise: Answer, *, secret: str = ""
+        self,
+        question: Callable[[], Awaitable[Answer]],
+        otherwise: Answer,
+        *,
+        secrets: tuple[Secret, ...] = (),
     ) -> Answer:
         if 0 <= self._clock() - self._failed_at < _PAUSE:
             return otherwise
@@ -87,7 +92,7 @@ class Sharing:
             async with asyncio.timeout(_PATIENCE):
                 answer = await question()
         except Exception as error:  # noqa: BLE001 - a store is the user's: whatever it raises is an outage
-            self._note_outage(describe(error, secret))
+            self._note_outage(describe(error, *secrets))
             return otherwise
         if self._away:
             self._away = False

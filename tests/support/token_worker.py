@@ -12,6 +12,7 @@ import sys
 
 from redis.asyncio import Redis
 
+from tcb_async._redact import Secret
 from tcb_async._transport import Transport
 from tcb_async.exceptions import TcbError
 from tcb_async.limits import Window
@@ -27,7 +28,7 @@ async def work(*words: str) -> None:
     store = RedisStore(redis, lease_seconds=float(lease_seconds))
     provider = KINDS[kind](appid, secret, store=store)
     api = Transport(url, Window(8), RetryPolicy.none(), RetryQuota())
-    token = ""
+    token = Secret("")
     say("ready")
     while order := (await asyncio.to_thread(sys.stdin.readline)).strip():
         if order == "refused":
@@ -39,7 +40,7 @@ async def work(*words: str) -> None:
             except TcbError as error:
                 say(type(error).__name__)
             else:
-                say(hashlib.sha256(token.encode()).hexdigest()[:16])
+                say(hashlib.sha256(token.reveal().encode()).hexdigest()[:16])
     await api.aclose()
     await redis.aclose()
 

@@ -11,6 +11,7 @@ from tcb_async.tokens import (
     ComponentToken,
     MemoryStore,
     RedisStore,
+    Secret,
     StableToken,
     StoredToken,
     TokenApi,
@@ -52,6 +53,7 @@ def clients(redis: Redis) -> list[TcbClient]:
     component = ComponentToken("component_appid", "appsecret", ticket=ask)
     return [
         TcbClient("ACCESS_TOKEN"),
+        TcbClient(Secret("ACCESS_TOKEN")),
         TcbClient(ask),
         TcbClient(OwnProvider()),
         TcbClient(StableToken("appid", "appsecret")),
@@ -64,9 +66,11 @@ def clients(redis: Redis) -> list[TcbClient]:
 
 
 async def use(provider: TokenProvider, store: TokenStore, api: TokenApi) -> None:
-    assert_type(await provider.get_token(api), str)
+    assert_type(await provider.get_token(api), str | Secret)
     stored = await store.get("stable:appid")
     assert_type(stored, StoredToken | None)
+    if stored is not None:
+        assert_type(stored.token.reveal(), str)
 
 
 def mistakes_are_seen_before_they_run() -> None:

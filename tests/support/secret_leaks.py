@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Iterator
 
-__all__ = ["disguises", "given_away", "leaks_of", "logged"]
+__all__ = ["encodings", "leaks_of", "logged", "shown_by"]
 
 PART = 8  # characters
 OURS = str(Path(tcb_async.__file__).parent)
 
 
-def given_away(error: BaseException) -> Iterator[str]:
+def shown_by(error: BaseException) -> Iterator[str]:
     """What an error tells: its words, its attributes, its frames of ours with their locals."""
     yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
     yield repr(pickle.dumps(error))
@@ -42,7 +42,7 @@ def given_away(error: BaseException) -> Iterator[str]:
             yield f"{frame.filename}:{frame.lineno} {frame.name}: {name}={value}"
     for behind in (error.__cause__, error.__context__):
         if behind is not None:
-            yield from given_away(behind)
+            yield from shown_by(behind)
 
 
 def logged(records: Iterable[logging.LogRecord]) -> Iterator[str]:
@@ -51,10 +51,10 @@ def logged(records: Iterable[logging.LogRecord]) -> Iterator[str]:
         yield record.getMessage()
         yield repr(vars(record))
         if record.exc_info and record.exc_info[1] is not None:
-            yield from given_away(record.exc_info[1])
+            yield from shown_by(record.exc_info[1])
 
 
-def disguises(secret: str) -> dict[str, str]:
+def encodings(secret: str) -> dict[str, str]:
     """A secret as a server may say it back."""
     return {
         "plain": secret,
@@ -71,9 +71,9 @@ def disguises(secret: str) -> dict[str, str]:
 
 
 def leaks_of(secrets: Iterable[str], said: Iterable[str]) -> list[str]:
-    """What was said with a secret in it, in whatever disguise, or a part of one that tells."""
+    """What was said with a secret in it, in whatever encoding, or a part of one that tells."""
     looked_for: set[str] = set()
     for secret in secrets:
-        looked_for.update(disguises(secret).values())
+        looked_for.update(encodings(secret).values())
         looked_for.update(secret[at : at + PART] for at in range(len(secret) - PART + 1))
     return [words for words in said if any(form in words for form in looked_for)]
