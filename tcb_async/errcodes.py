@@ -7,7 +7,7 @@ global return codes, and Tencent Cloud's codes for the services underneath.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -25,7 +25,20 @@ from tcb_async.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ERRCODES", "STALE_TOKEN", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "look_up"]
+__all__ = ["ERRCODES", "STALE_TOKEN", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Whose", "look_up"]
+
+Whose = Literal["merchant", "platform", "request", "service"]
+"""Whose fault a code is, and so who else meets it.
+
+``merchant``
+    The account that was asked about, or its environment: other accounts may succeed.
+``platform``
+    Whoever calls: its credentials, its address or its quota. Every account fails alike.
+``request``
+    What was sent. Nobody succeeds with the same arguments.
+``service``
+    WeChat itself. It passes.
+"""
 
 
 @attrs.frozen
@@ -35,12 +48,14 @@ class Errcode:
     Attributes:
         code: WeChat's errcode.
         error: The exception that it becomes.
+        whose: Whose fault it is; None for a code that is not in the table.
         meaning: What WeChat means by it.
         advice: What to do next.
     """
 
     code: int
     error: type[ApiError]
+    whose: Whose | None
     meaning: str
     advice: str
 
@@ -48,110 +63,148 @@ class Errcode:
 STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
 """The codes at a business endpoint that a fresh access token may cure."""
 
-_BUSY_ADVICE = "try again later; if it lasts, ask WeChat's support with the rid"
-_RATE_ADVICE = "lower concurrency, or spread the calls out"
+
+def _rows(error: type[ApiError], whose: Whose, *rows: tuple[int, str, str]) -> tuple[Errcode, ...]:
+    return tuple(Errcode(code, error, whose, meaning, advice) for code, meaning, advice in rows)
+
+
+_BUSY = "try again later; if it lasts, ask WeChat's support with the rid"
+_SLOWER = "lower concurrency, or spread the calls out"
+_A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"
+_PROXY = "check base_url and any proxy"
+_ARGUMENTS = "check env, limit and offset"
+_ENV = "check the environment id"
 _SHARED = (
-    Errcode(-1, SystemBusyError, "the system is busy", _BUSY_ADVICE),
-    Errcode(-1000, SystemBusyError, "system error", _BUSY_ADVICE),
-    Errcode(-501001, SystemBusyError, "the cloud resource system failed", _BUSY_ADVICE),
-    Errcode(-501002, SystemBusyError, "the cloud resource service timed out", _BUSY_ADVICE),
-    Errcode(-601001, SystemBusyError, "the cloud service failed", _BUSY_ADVICE),
-    Errcode(-601003, SystemBusyError, "the cloud service could not answer", _BUSY_ADVICE),
-    Errcode(43002, ParameterError, "the call must be a POST", "check base_url and any proxy"),
-    Errcode(44002, ParameterError, "the request body is empty", "check base_url and any proxy"),
-    Errcode(47001, ParameterError, "the request body cannot be parsed", "check any proxy between"),
-    Errcode(40097, ParameterError, "an argument is not valid", "check env, limit and offset"),
-    Errcode(40101, ParameterError, "a required argument is missing", "check env, limit and offset"),
-    Errcode(-501007, ParameterError, "an argument is not valid", "check the environment id"),
-    Errcode(-601002, ParameterError, "an argument is not valid", "check the environment id"),
-    Errcode(
-        48001, PermissionDeniedError, "the account may not call this",
-        "check that the account has cloud development opened and may call this endpoint",
+    *_rows(
+        SystemBusyError, "service",
+        (-1, "the system is busy", _BUSY),
+        (-1000, "system error", _BUSY),
+        (-501001, "the cloud resource system failed", _BUSY),
+        (-501002, "the cloud resource service timed out", _BUSY),
+        (-601001, "the cloud service failed", _BUSY),
+        (-601003, "the cloud service could not answer", _BUSY),
     ),
-    Errcode(
-        48004, PermissionDeniedError, "the endpoint is blocked for this account",
-        "look for a penalty notice in the account's administration",
+    *_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
+    *_rows(
+        ParameterError, "request",
+        (40066, "there is no such endpoint", "check base_url: the host alone, without a path"),
+        (43002, "the call must be a POST", _PROXY),
+        (44002, "the request body is empty", _PROXY),
+        (47001, "the request body cannot be parsed", "check any proxy between"),
+        (40097, "an argument is not valid", _ARGUMENTS),
+        (40101, "a required argument is missing", _ARGUMENTS),
+        (40170, "the page is too large", "ask for at most 500 rows at once"),
+        (-501007, "an argument is not valid", _ENV),
+        (-601002, "an argument is not valid", _ENV),
     ),
-    Errcode(
-        50002, PermissionDeniedError, "the user or account is restricted",
-        "look at the account's state in its administration",
+    *_rows(
+        ParameterError, "merchant",
+        (
+            -501000, "the environment was not found",
+            "check the environment id, and that it belongs to the account whose token is used",
+        ),
     ),
-    Errcode(
-        61003, PermissionDeniedError, "the merchant has not authorised this platform",
-        "ask the merchant to authorise the platform",
+    *_rows(
+        PermissionDeniedError, "merchant",
+        (
+            48001, "the account may not call this",
+            "check that the account has cloud development opened and may call this endpoint",
+        ),
+        (
+            48004, "the endpoint is blocked for this account",
+            "look for a penalty notice in the account's administration",
+        ),
+        (
+            50002, "the user or account is restricted",
+            "look at the account's state in its administration",
+        ),
+        (
+            61003, "the merchant has not authorised this platform",
+            "ask the merchant to authorise the platform",
+        ),
+        (
+            61007, "the merchant has not granted the permission set",
+            "ask the merchant to authorise again with permission set 49 (cloud development)",
+        ),
+        (
+            85088, "the mini program has no cloud development",
+            "open cloud development for this mini program first",
+        ),
+        (
+            -501005, "the environment is in an abnormal state",
+            "look in the console whether it was suspended, as for an unpaid bill",
+        ),
+        (
+            -501019, "the account has no access to the environment",
+            "check that the environment belongs to the account whose token is used",
+        ),
+        (
+            -604101, "the account lacks the permission",
+            "check the permissions of the account whose token is used",
+        ),
     ),
-    Errcode(
-        61007, PermissionDeniedError, "the merchant has not granted the permission set",
-        "ask the merchant to authorise again with permission set 49 (cloud development)",
+    *_rows(
+        QuotaError, "merchant",
+        (-501003, "the environment's quota is used up", "raise it in the console"),
     ),
-    Errcode(
-        85088, PermissionDeniedError, "the mini program has no cloud development",
-        "open cloud development for this mini program first",
+    *_rows(
+        RateLimitError, "merchant", (-501004, "too many requests to the environment", _SLOWER)
     ),
-    Errcode(
-        -501019, PermissionDeniedError, "the account has no access to the environment",
-        "check that the environment belongs to the account whose token is used",
-    ),
-    Errcode(
-        -604101, PermissionDeniedError, "the account lacks the permission",
-        "check the permissions of the account whose token is used",
-    ),
-    Errcode(
-        45009, DailyQuotaError, "the day's calls are used up",
-        "wait until midnight in China, or clear the quota with WeChat's clear_quota",
-    ),
-    Errcode(45011, RateLimitError, "too many calls a minute", _RATE_ADVICE),
-    Errcode(-501003, QuotaError, "the environment's quota is used up", "raise it in the console"),
-    Errcode(-501004, RateLimitError, "too many requests to the environment", _RATE_ADVICE),
 )  # fmt: skip
 
 _FRESH_TOKEN = "pass a fresh access token, or a token provider that keeps itself fresh"  # noqa: S105 - advice
 _BUSINESS = (
-    Errcode(40001, TokenError, "the access token is invalid or was replaced", _FRESH_TOKEN),
-    Errcode(40014, TokenError, "the access token is not valid", _FRESH_TOKEN),
-    Errcode(41001, TokenError, "the access token is missing", _FRESH_TOKEN),
-    Errcode(42001, TokenError, "the access token has expired", _FRESH_TOKEN),
-)
+    *_rows(
+        TokenError, "merchant",
+        (40001, "the access token is invalid or was replaced", _FRESH_TOKEN),
+        (40014, "the access token is not valid", _FRESH_TOKEN),
+        (41001, "the access token is missing", _FRESH_TOKEN),
+        (42001, "the access token has expired", _FRESH_TOKEN),
+    ),
+    *_rows(DailyQuotaError, "merchant", (45009, "the day's calls are used up", _A_DAY)),
+)  # fmt: skip
 
-_SECRET_ADVICE = "check the appsecret in the account's administration; it may have been reset"  # noqa: S105 - advice
-_FROZEN_ADVICE = "confirm the call in the administrator's WeChat, then call again"
+_SECRET = "check the appsecret in the account's administration; it may have been reset"  # noqa: S105 - advice
+_TICKET = "hand over the newest ticket that WeChat pushed (every 10 minutes)"
+_FROZEN = "confirm the call in the administrator's WeChat, then call again"
 _CREDENTIAL = (
-    Errcode(40001, TokenError, "the appsecret is wrong", _SECRET_ADVICE),
-    Errcode(40002, TokenError, "the grant type is wrong", "this is a bug: please report it"),
-    Errcode(40013, TokenError, "the appid is not valid", "check the appid for typing errors"),
-    Errcode(40125, TokenError, "the appsecret is not valid", _SECRET_ADVICE),
-    Errcode(
-        40164, TokenError, "this machine's IP address is not whitelisted",
-        "add the address that WeChat names to the account's IP whitelist",
+    *_rows(
+        TokenError, "platform",
+        (40001, "the appsecret is wrong", _SECRET),
+        (40002, "the grant type is wrong", "this is a bug: please report it"),
+        (40013, "the appid is not valid", "check the appid for typing errors"),
+        (40125, "the appsecret is not valid", _SECRET),
+        (
+            40164, "this machine's IP address is not whitelisted",
+            "add the address that WeChat names to the account's IP whitelist",
+        ),
+        (
+            40243, "the appsecret is frozen",
+            "unfreeze the appsecret in the account's administration",
+        ),
+        (41002, "the appid is missing", "pass the appid"),
+        (41004, "the appsecret is missing", "pass the appsecret"),
+        (
+            61004, "this machine's IP address is not registered for the platform",
+            "add the address that WeChat names to the platform's IP whitelist",
+        ),
+        (61005, "the component_verify_ticket has expired", _TICKET),
+        (61006, "the component_verify_ticket is no longer valid", _TICKET),
+        (40014, "the component access token is not valid", _FRESH_TOKEN),
+        (41001, "the component access token is missing", _FRESH_TOKEN),
+        (42001, "the component access token has expired", _FRESH_TOKEN),
+        *(
+            (code, "WeChat holds the call until it is confirmed", _FROZEN)
+            for code in range(89501, 89508)
+        ),
     ),
-    Errcode(
-        40243, TokenError, "the appsecret is frozen",
-        "unfreeze the appsecret in the account's administration",
-    ),
-    Errcode(41002, TokenError, "the appid is missing", "pass the appid"),
-    Errcode(41004, TokenError, "the appsecret is missing", "pass the appsecret"),
-    Errcode(
-        61004, TokenError, "this machine's IP address is not registered for the platform",
-        "add the address that WeChat names to the platform's IP whitelist",
-    ),
-    Errcode(
-        61005, TokenError, "the component_verify_ticket has expired",
-        "hand over the newest ticket that WeChat pushed (every 10 minutes)",
-    ),
-    Errcode(
-        61006, TokenError, "the component_verify_ticket is no longer valid",
-        "hand over the newest ticket that WeChat pushed (every 10 minutes)",
-    ),
-    Errcode(
-        61023, TokenError, "the authorizer's refresh token is not valid",
-        "use the newest refresh token, or ask the merchant to authorise again",
-    ),
-    Errcode(40014, TokenError, "the component access token is not valid", _FRESH_TOKEN),
-    Errcode(41001, TokenError, "the component access token is missing", _FRESH_TOKEN),
-    Errcode(42001, TokenError, "the component access token has expired", _FRESH_TOKEN),
-    *(
-        Errcode(code, TokenError, "WeChat holds the call until it is confirmed", _FROZEN_ADVICE)
-        for code in range(89501, 89508)
+    *_rows(DailyQuotaError, "platform", (45009, "the day's calls are used up", _A_DAY)),
+    *_rows(
+        TokenError, "merchant",
+        (
+            61023, "the authorizer's refresh token is not valid",
+            "use the newest refresh token, or ask the merchant to authorise again",
+        ),
     ),
 )  # fmt: skip
 
@@ -168,7 +221,7 @@ def look_up(errcode: int, *, at_token_endpoint: bool = False) -> Errcode:
     """Find the row of a code; an unknown one gets a row that says so."""
     table = TOKEN_ENDPOINT_ERRCODES if at_token_endpoint else ERRCODES
     unknown = Errcode(
-        errcode, ApiError, "an errcode that this library does not know",
+        errcode, ApiError, None, "an errcode that this library does not know",
         "look it up in WeChat's global return codes",
     )  # fmt: skip
     return table.get(errcode, unknown)

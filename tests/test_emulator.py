@@ -169,10 +169,14 @@ class TestListing:
             async with asker.session.post(url) as reply:
                 assert reply.content_type == "text/plain"
 
-    async def test_unknown_path_is_not_found(self, wechat: Asker) -> None:
+    async def test_unknown_path_is_an_invalid_url_by_http_200_as_wechat_has_it(
+        self, wechat: Asker
+    ) -> None:
         wechat.emulator.fail_next()
-        status, body = await wechat.send("POST", "/tcb/nothing")
-        assert (status, b"404" in body) == (404, True)
+        for path in ("/tcb/nothing", "/", "/tcb/listfunctions/"):
+            reply = await wechat.ask(path, {})
+            assert (reply["errcode"], reply["errmsg"][:11]) == (40066, "invalid url")
+        assert wechat.emulator.requests[0].errcode == 40066
         assert (await wechat.list())["errcode"] == -1, "it must not have used the script up"
 
 

@@ -25,7 +25,7 @@ ENV, APPID, SECRET, MERCHANT = (
     "wx-merchant",
 )
 DOCUMENTED = {0, *ERRMSG}
-HTTP_STATUSES = {100, 200, 400, 404, 413, 417}
+HTTP_STATUSES = {100, 200, 400, 413, 417}
 
 OWN = {"grant_type": "client_credential", "appid": APPID, "secret": SECRET}
 RIGHT: Mapping[str, tuple[Mapping[str, str], Mapping[str, object]]] = {

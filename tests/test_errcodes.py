@@ -17,8 +17,14 @@ from tcb_async.exceptions import (
 AS_DESIGNED = {
     SystemBusyError: {-1, -1000, -501001, -501002, -601001, -601003},
     TokenError: {40001, 40014, 42001, 41001},
-    ParameterError: {40097, 40101, 43002, 44002, 47001, -501007, -601002},
-    PermissionDeniedError: {48001, 48004, 50002, 61003, 61007, 85088, -501019, -604101},
+    ParameterError: {
+        *(40066, 40097, 40101, 40170, 43002, 44002, 47001),
+        *(-501000, -501007, -601002),
+    },
+    PermissionDeniedError: {
+        *(48001, 48004, 50002, 61003, 61007, 85088),
+        *(-501005, -501019, -604101),
+    },
     DailyQuotaError: {45009},
     RateLimitError: {45011, -501004},
     QuotaError: {-501003},
@@ -40,6 +46,31 @@ def test_every_credential_code_is_a_token_error_with_a_remedy(code: int) -> None
 
     assert row.error is TokenError
     assert row.advice
+
+
+THE_PLATFORMS_OWN = {45009, 61004, 61005, 61006, 40001, 40013, 40125, 40243, *range(89501, 89508)}
+A_MERCHANTS = {61003, 61007, 61023, 48001}
+
+
+@pytest.mark.parametrize("code", sorted(THE_PLATFORMS_OWN))
+def test_the_platforms_own_fault_at_a_token_endpoint_meets_every_account(code: int) -> None:
+    assert look_up(code, at_token_endpoint=True).whose == "platform"
+
+
+@pytest.mark.parametrize("code", sorted(A_MERCHANTS))
+def test_a_merchants_fault_is_the_merchants_wherever_it_comes_up(code: int) -> None:
+    assert look_up(code, at_token_endpoint=True).whose == "merchant"
+
+
+def test_no_code_at_a_listing_is_the_platforms_fault_not_even_a_quota() -> None:
+    assert {row.whose for row in ERRCODES.values()} == {"merchant", "request", "service"}
+    assert look_up(45009).whose == "merchant"
+
+
+def test_what_is_busy_is_the_services_fault_and_a_bad_argument_the_requests() -> None:
+    assert look_up(-1).whose == look_up(45011).whose == "service"
+    assert look_up(40097).whose == "request"
+    assert look_up(123456).whose is None
 
 
 def test_a_busy_token_endpoint_is_busy_too() -> None:

@@ -17,7 +17,7 @@ from pretend_clock import PretendClock
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, LISTING, OK, UNENDING, redirect
 
-from tcb_async import ResponseError, RetryPolicy, TcbClient, TcbError
+from tcb_async import ParameterError, ResponseError, RetryPolicy, TcbClient, TcbError
 from tcb_async import TransportError as NoAnswer
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import ClassicToken, StableToken
@@ -215,6 +215,14 @@ async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewher
 
         assert b"planted" in server.requests[0].raw
         assert elsewhere.accepted == 0
+
+
+async def test_a_base_url_with_a_path_too_many_is_said_to_be_one(emulator: Emulator) -> None:
+    async with TcbClient(emulator.token, base_url=f"{emulator.url}/tcb") as client:
+        with pytest.raises(ParameterError, match=r"no such endpoint.*check base_url") as caught:
+            await client.count_functions(ENV)
+
+    assert (caught.value.errcode, caught.value.attempts) == (40066, 1)
 
 
 @pytest.fixture

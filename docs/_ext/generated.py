@@ -32,7 +32,7 @@ class ErrcodeTable(SphinxDirective):
             rows = TOKEN_ENDPOINT_ERRCODES.items()
             known = {code: row for code, row in rows if ERRCODES.get(code) is not row}
         codes = sorted(known, key=lambda code: (code < 0, abs(code)))
-        head = ("errcode, raised as", "what it means", "what to do", "what the client does")
+        head = ("errcode, raised as", "what it means", "whose fault", "what to do", "the client")
         return self.parse_text_to_nodes(_table(head, *(_told(known[code]) for code in codes)))
 
 
@@ -44,7 +44,7 @@ def _told(row: Errcode) -> tuple[str, ...]:
     else:
         done = "raises at once"
     raised = f"`{row.code}` {{py:exc}}`~tcb_async.{row.error.__name__}`"
-    return raised, row.meaning, row.advice, done
+    return raised, row.meaning, str(row.whose), row.advice, done
 
 
 class CommandLine(SphinxDirective):

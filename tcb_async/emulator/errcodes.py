@@ -10,6 +10,7 @@ BAD_CREDENTIAL = 40001
 BAD_GRANT_TYPE = 40002
 BAD_APPID = 40013
 BAD_TOKEN = 40014
+BAD_URL = 40066
 BAD_ARGUMENT = 40097
 MISSING_PARAMETER = 40101
 BAD_SECRET = 40125
@@ -41,6 +42,7 @@ ERRMSG = {
     BAD_GRANT_TYPE: "invalid grant_type",
     BAD_APPID: "invalid appid",
     BAD_TOKEN: "invalid access_token",
+    BAD_URL: "invalid url",
     BAD_ARGUMENT: "invalid args",
     MISSING_PARAMETER: "missing parameter",
     BAD_SECRET: "invalid appsecret",
@@ -67,6 +69,8 @@ ERRMSG = {
     61007: "api is unauthorized to component",
     BAD_REFRESH_TOKEN: "refresh_token is invalid",
     85088: "no third party auth for cloud base",
+    -501000: "env not found",
+    -501005: "env is abnormal",
     UNKNOWN_ENV: "invalid env",
 }
 

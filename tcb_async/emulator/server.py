@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async.emulator.calls import Call, decode_object
-from tcb_async.emulator.errcodes import BUSY, ERRMSG, Refused
+from tcb_async.emulator.errcodes import BAD_URL, BUSY, ERRMSG, Refused
 from tcb_async.emulator.faults import Exchange, Fault, Reply
 from tcb_async.emulator.journal import Journal, RecordedRequest, token_id
 from tcb_async.emulator.script import FaultScripts, When
@@ -31,7 +31,6 @@ OnRequest = Callable[[RecordedRequest], None]
 _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
 _http_log = logging.getLogger("tcb_async.emulator.http")
-_NOT_FOUND = b"<html><head><title>404 Not Found</title></head><body>404 Not Found</body></html>"
 _UNREADABLE = b"(a body that was too long or could not be decoded)"
 _SHUTDOWN_SECONDS = 0.01
 _NOT_HTTP = (HttpProcessingError, web.RequestPayloadError)
@@ -248,7 +247,7 @@ class EmulatorServer:
 
     async def _answer(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:
-            return web.Response(status=404, body=_NOT_FOUND, content_type="text/html")
+            return exchange.send(self._refuse(BAD_URL, ERRMSG[BAD_URL]))
         if self.capacity is not None and self._borne >= self.capacity:
             return exchange.send(self._refuse(BUSY, ERRMSG[BUSY]))
         self._borne += 1

@@ -38,7 +38,7 @@ SILENCE = 0.02  # seconds after which bytes that are no request are taken to be 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 DOCUMENTED = {0, *ERRMSG}
-STATUSES = {100, 200, 400, 404, 413, 417}
+STATUSES = {100, 200, 400, 413, 417}
 
 _OWN = {"grant_type": "client_credential", "appid": APPID, "secret": SECRET}
 _PLATFORM = {"component_appid": APPID, "component_appsecret": SECRET}
