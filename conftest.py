@@ -1,9 +1,16 @@
-"""Every example in the README and the documentation is a test."""
+"""Every example in the README and the documentation is a test; under CI, none may be skipped."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 from doc_examples import PARSERS, setup, teardown
+from programs import fail_if_skipped_in_ci
 from sybil import Sybil
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 pytest_collect_file = Sybil(
     parsers=PARSERS,
@@ -11,3 +18,15 @@ pytest_collect_file = Sybil(
     setup=setup,
     teardown=teardown,
 ).pytest()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let no test be skipped in CI."""
+    return fail_if_skipped_in_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let no file of tests be skipped in CI."""
+    return fail_if_skipped_in_ci((yield))

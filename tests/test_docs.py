@@ -16,7 +16,8 @@ from urllib.parse import urldefrag
 
 import pytest
 from playwright.sync_api import sync_playwright
-from site_reader import CHROMIUM, Html, broken_links, served
+from programs import needs
+from site_reader import Html, broken_links, served
 from sphinx.util.inventory import InventoryFile
 
 import tcb_async
@@ -66,11 +67,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")  # while it lives, its event loop runs in this thread
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        assert "CI" not in os.environ, "CI needs chromium"
-        pytest.skip("there is no chromium on this machine")
+    chromium = needs("chromium")
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
 
 
 @pytest.fixture(scope="session")

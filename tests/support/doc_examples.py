@@ -20,7 +20,6 @@ import inspect
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import pytest
+from programs import needs
 from redis_server import running_redis
 from sybil.evaluators.python import pad
 from sybil.parsers.myst import CodeBlockParser
@@ -74,7 +73,7 @@ class Document:
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self.printed = ""
-        self.lacks = ""
+        self.needs: list[str] = []
 
     def open(self, namespace: dict[str, Any]) -> None:
         enter = self._stack.enter_context
@@ -95,10 +94,7 @@ class Document:
 
     def start_redis(self) -> None:
         """Let the examples find a Redis at ``TCB_REDIS_URL``; skip them where there is none."""
-        if shutil.which("redis-server") is None:
-            assert "CI" not in os.environ, "CI needs redis-server"
-            self.lacks = "redis-server"
-            return
+        self.needs.append("redis-server")
         redis = self._stack.enter_context(running_redis())
         self._set({"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}"})
 
@@ -147,12 +143,11 @@ def teardown(namespace: dict[str, Any]) -> None:
 
 
 def unless_it_lacks(evaluate: Evaluator) -> Evaluator:
-    """Skip an example of a document that lacks a program on this machine."""
+    """Skip an example of a document that needs a program which this machine lacks."""
 
     def run(example: Example) -> None:
-        lacks = example.namespace["_document"].lacks
-        if lacks:
-            pytest.skip(f"there is no {lacks} on this machine")
+        for program in example.namespace["_document"].needs:
+            needs(program)
         evaluate(example)
 
     return run

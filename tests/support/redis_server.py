@@ -15,6 +15,8 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
+from programs import needs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,7 +35,7 @@ class RedisServer:
     def __init__(self, folder: str, *settings: str) -> None:
         self.port = _free_port()
         self._command = (
-            "redis-server",
+            needs("redis-server"),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder),
             *("--save", "", "--appendonly", "no", "--logfile", f"{folder}/log", *settings),
         )
@@ -85,7 +87,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def running_redis(*settings: str) -> Iterator[RedisServer]:
-    """Run one while the block lasts.
+    """Run one while the block lasts; skip the test where there is none.
 
     Args:
         settings: More words for its command line.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import shutil
 import threading
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -18,11 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["CHROMIUM", "Html", "broken_links", "served"]
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+__all__ = ["Html", "broken_links", "served"]
 
 _SITE = "http://site.invalid/"
 

@@ -1,0 +1,57 @@
+"""The programs that some tests run: where they are, and what to install where they are not.
+
+Rule: a test that needs a program which this machine lacks is skipped, and the reason says how to
+install it. Under ``CI`` every skip is a failure, so that nothing goes untested unnoticed.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from typing import TypeVar
+
+import pytest
+
+__all__ = ["fail_if_skipped_in_ci", "needs", "path_of"]
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+_ELSEWHERE = os.pathsep.join(("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
+_NAMES = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "postgresql": ("initdb",),
+}
+_FOLDERS = {"postgresql": "/usr/lib/postgresql/*/bin"}
+
+
+def path_of(program: str) -> str | None:
+    """Where a program is; None if this machine lacks it.
+
+    Args:
+        program: What Debian calls its package; for ``postgresql``, ``initdb`` is returned.
+    """
+    folders = [os.environ.get("PATH", os.defpath), _ELSEWHERE]
+    folders += sorted(glob.glob(_FOLDERS.get(program, "")), reverse=True)  # noqa: PTH207 - no root
+    path = os.pathsep.join(folders)
+    found = (shutil.which(name, path=path) for name in _NAMES.get(program, (program,)))
+    return next(filter(None, found), None)
+
+
+def needs(program: str) -> str:
+    """Where a program is; skips the test, saying what to install, if this machine lacks it."""
+    path = path_of(program)
+    if path is None:
+        pytest.skip(
+            f"{program} is not installed: apt install {program} (or: brew install {program})"
+        )
+    return path
+
+
+def fail_if_skipped_in_ci(report: Report) -> Report:
+    """Turn the report of a skipped test into a failure, if this is CI."""
+    if "CI" in os.environ and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason} (under CI, whatever is skipped has failed)"
+    return report
