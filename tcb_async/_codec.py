@@ -1,4 +1,4 @@
-"""Requests to bytes; bytes to models or exceptions.
+"""Errcodes and token replies: bytes to values or exceptions.
 
 Rule: no I/O, and nothing but a `TcbError` comes out, whatever bytes go in.
 """
@@ -6,30 +6,28 @@ Rule: no I/O, and nothing but a `TcbError` comes out, whatever bytes go in.
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-import attrs
 import msgspec
 
 from tcb_async._redact import Secret, hide, redact
 from tcb_async.errcodes import look_up
 from tcb_async.exceptions import ApiError, ResponseError
-from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import timezone
 
 __all__ = [
-    "LIST_FUNCTIONS",
-    "ListEndpoint",
+    "UNREADABLE",
     "decode_token_reply",
-    "encode_list_request",
     "encode_object",
+    "raise_for_errcode",
+    "unreadable",
 ]
 
-_OLD_NAME = b"run_time"  # one page of WeChat's has it for runtime
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises, whatever bytes it is given."""
+
 _CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT = 120
 _LOOKED_AT = 2**16
@@ -40,31 +38,6 @@ _RID = re.compile(
     re.IGNORECASE,
 )
 _RID_LENGTH = 100
-
-Item = TypeVar("Item")
-
-
-class _ListRequest(msgspec.Struct, frozen=True, gc=False):
-    env: str
-    limit: int
-    offset: int
-
-
-class _FunctionRow(msgspec.Struct, frozen=True, gc=False):
-    name: str
-    status: str
-    runtime: str | None = None
-    run_time: str | None = None
-    add_time: str | None = None
-    mod_time: str | None = None
-
-
-class _ListReply(msgspec.Struct, Generic[Item], frozen=True):
-    errcode: int | str = 0
-    errmsg: str | None = ""
-    total_count: int | None = None
-    functions: list[Item] | None = None
-
 
 class _Status(msgspec.Struct, frozen=True, gc=False):
     errcode: int | str = 0
@@ -79,90 +52,13 @@ def _revealed(value: object) -> str:
 
 _encode = msgspec.json.Encoder(enc_hook=_revealed).encode
 _decode_status = msgspec.json.Decoder(_Status).decode
-_decode_functions = msgspec.json.Decoder(_ListReply[CloudFunction]).decode
-_decode_rows = msgspec.json.Decoder(_ListReply[_FunctionRow]).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _SUCCESS = (0, "0")
-_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-
-
-def encode_list_request(env: str, limit: int, offset: int) -> bytes:
-    """Encode the body of a list call as WeChat documents it."""
-    return _encode(_ListRequest(env, limit, offset))
 
 
 def encode_object(body: Mapping[str, object]) -> bytes:
     """Encode any JSON object in UTF-8, its text unescaped."""
     return _encode(body)
-
-
-@attrs.frozen
-class ListEndpoint:
-    """One list call of WeChat's: its path and how its reply is read."""
-
-    path: str
-
-    def decode(
-        self,
-        body: bytes,
-        *,
-        offset: int,
-        limit: int,
-        zone: timezone = CHINA_STANDARD_TIME,
-        secrets: Iterable[Secret] = (),
-    ) -> FunctionPage:
-        """Read one page.
-
-        Raises:
-            ApiError: The reply holds an errcode; the subclass tells which kind.
-            ResponseError: The reply is not what the endpoint promises.
-        """
-        as_documented = zone is CHINA_STANDARD_TIME and _OLD_NAME not in body
-        try:
-            reply = _decode_functions(body) if as_documented else None
-        except _UNREADABLE:
-            reply = None
-        if reply is None or reply.errcode != 0:
-            reply = self._decode_tolerantly(body, zone, secrets)
-        if reply.total_count is None or reply.total_count < 0:
-            raise unreadable(body, "it has no total_count", self.path, secrets)
-        return FunctionPage(tuple(reply.functions or ()), reply.total_count, offset, limit)
-
-    def _decode_tolerantly(
-        self, body: bytes, zone: timezone, secrets: Iterable[Secret]
-    ) -> _ListReply[CloudFunction]:
-        raise_for_errcode(body, self.path, secrets=secrets)
-        try:
-            reply = _decode_rows(body)
-        except _UNREADABLE as error:
-            reason = str(error)
-        else:
-            functions = [_function(row, zone) for row in reply.functions or ()]
-            return _ListReply(0, "", reply.total_count, functions)
-        raise unreadable(body, reason, self.path, secrets)
-
-
-def _function(row: _FunctionRow, zone: timezone) -> CloudFunction:
-    return CloudFunction(
-        row.name,
-        row.status,
-        row.runtime or row.run_time,
-        _in_zone(row.add_time, zone),
-        _in_zone(row.mod_time, zone),
-    )
-
-
-def _in_zone(text: str | None, zone: timezone) -> datetime | str | None:
-    if zone is CHINA_STANDARD_TIME:
-        return text
-    try:
-        time = datetime.fromisoformat(text or "")
-    except ValueError:
-        return text
-    return time if time.tzinfo else time.replace(tzinfo=zone)
-
-
-LIST_FUNCTIONS = ListEndpoint("/tcb/listfunctions")
 
 
 def decode_token_reply(
@@ -177,7 +73,7 @@ def decode_token_reply(
     raise_for_errcode(body, endpoint, secrets=secrets, at_token_endpoint=True)
     try:
         return _decode_object(body)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = str(error)
     raise unreadable(body, reason, endpoint, secrets)
 
@@ -188,7 +84,7 @@ def raise_for_errcode(
     """Raise what the errcode of a reply stands for; do nothing where there is none to read."""
     try:
         status = _decode_status(body)
-    except _UNREADABLE:
+    except UNREADABLE:
         return
     if status.errcode not in _SUCCESS:
         raise api_error(

@@ -1,108 +1,124 @@
 """What a listing consists of, as frozen values.
 
-Rule: plain data; a time that WeChat writes without a zone is aware by the time a user sees it.
+Rule: plain attrs classes; a time that WeChat writes without a zone is aware by the time a user sees
+it.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 import attrs
 import msgspec
 
 from tcb_async.pagination.page import Page
 
-__all__ = ["CHINA_STANDARD_TIME", "CloudFunction", "FunctionPage", "StatusReason"]
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+__all__ = ["CHINA_STANDARD_TIME", "CloudFunction", "FunctionPage", "StatusReason", "Value"]
 
 CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
 """UTC+08:00, in which WeChat's times are read unless the client is told otherwise."""
 
 
-def _as_time(time: datetime | str | None) -> datetime | None:
-    """Read ``2019-02-27 15:34:59``; None where the text is no time at all."""
-    if isinstance(time, datetime):
+class Value:
+    """What the attrs classes below have in common: they become JSON, in FastAPI's hands too."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as JSON has them, with times as ISO 8601 text.
+
+        ``type(value)(**value.to_dict()) == value`` for a value without values in it.
+        """
+        fields = attrs.fields(type(self))
+        return {field.name: msgspec.to_builtins(getattr(self, field.name)) for field in fields}
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Tell pydantic what the fields are; it calls this for a class that appears in a model."""
+        from pydantic_core import core_schema as schemas  # noqa: PLC0415 - pydantic is there
+
+        hints = get_type_hints(cls)
+
+        def fields(*, all_required: bool) -> CoreSchema:
+            return schemas.typed_dict_schema(
+                {
+                    field.name: schemas.typed_dict_field(
+                        handler.generate_schema(hints[field.name]),
+                        required=all_required or field.default is attrs.NOTHING,
+                    )
+                    for field in attrs.fields(cls)
+                },
+                cls_name=cls.__name__,
+            )
+
+        made = schemas.no_info_after_validator_function(
+            lambda given: cls(**given), fields(all_required=False)
+        )
+        return schemas.json_or_python_schema(
+            json_schema=made,
+            python_schema=schemas.union_schema([schemas.is_instance_schema(cls), made]),
+            serialization=schemas.plain_serializer_function_ser_schema(
+                lambda value: attrs.asdict(value, recurse=False),
+                return_schema=fields(all_required=True),
+            ),
+            ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
+        )
+
+
+def _aware(time: datetime | str | None) -> datetime | None:
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    if time is None or time.tzinfo is not None:
         return time
-    try:
-        read = datetime.fromisoformat(time or "")
-    except ValueError:
-        return None
-    return read if read.tzinfo else read.replace(tzinfo=CHINA_STANDARD_TIME)
+    return time.replace(tzinfo=CHINA_STANDARD_TIME)
+
+
+def _shown(time: datetime | None) -> str:
+    return repr(time and time.isoformat())
 
 
 @attrs.frozen
-class StatusReason:
+class StatusReason(Value):
     """Why a function is in the state that it is in.
 
     Attributes:
-        errcode: WeChat's code.
+        errcode: WeChat's code, a text such as ``ResourceNotFound.File``.
         errmsg: WeChat's text.
     """
 
-    errcode: int
+    errcode: str
     errmsg: str
 
 
-class _FunctionRow(msgspec.Struct, frozen=True, gc=False):
-    """What msgspec fills: at half the cost of any other class, and no work for the collector."""
-
-    name: str
-    status: str
-    runtime: str | None = None
-    add_time: str | None = None
-    mod_time: str | None = None
-
-
-@partial(
-    attrs.define,
-    these={name: attrs.field() for name in _FunctionRow.__struct_fields__},
-    slots=False,
-    init=False,
-    eq=False,
-    repr=False,
-    match_args=False,
-)
-class CloudFunction(_FunctionRow, frozen=True, gc=False):
+@attrs.frozen
+class CloudFunction(Value):
     """One cloud function of an environment.
 
-    Args:
+    Attributes:
         name: Its name, unique in the environment.
         status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: a status
             that this library has never heard of is kept as it is.
         runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None where WeChat gives none.
-        add_time: When it was created: an aware time, or text as WeChat writes it, which is read at
-            UTC+08:00 when it is asked for.
+        add_time: When it was created: aware, UTC+08:00 unless the client was told otherwise. None
+            where WeChat gives no time. ISO 8601 text is accepted too, and without a zone is read
+            at UTC+08:00.
         mod_time: When it was last changed; likewise.
 
     Source: the WeChat page *getFuntionList*, ``functions[]``.
     """
 
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            name: str,
-            status: str,
-            runtime: str | None = None,
-            add_time: datetime | str | None = None,
-            mod_time: datetime | str | None = None,
-        ) -> None: ...
-
-    @property  # type: ignore[misc]  # a field is overridden: it reads the field's text
-    def add_time(self) -> datetime | None:  # type: ignore[override]
-        """When it was created: aware, UTC+08:00 unless the client was told otherwise."""
-        return _as_time(super().add_time)
-
-    @property  # type: ignore[misc]  # a field is overridden: it reads the field's text
-    def mod_time(self) -> datetime | None:  # type: ignore[override]
-        """When it was last changed: aware, UTC+08:00 unless the client was told otherwise."""
-        return _as_time(super().mod_time)
-
-    @property
-    def status_reason(self) -> tuple[StatusReason, ...]:
-        """Why it is in its state: always empty, for this endpoint does not say."""
-        return ()
+    name: str
+    status: str
+    runtime: str | None = None
+    add_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
+    mod_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 Rule: everything above speaks of requests and results; nothing above knows aiohttp.
 """
 
-from tcb_async._transport.requests import ApiRequest, Target
+from tcb_async._transport.requests import ApiRequest, RetryCount, Target
 from tcb_async._transport.transport import Transport
 
-__all__ = ["ApiRequest", "Target", "Transport"]
+__all__ = ["ApiRequest", "RetryCount", "Target", "Transport"]

@@ -5,7 +5,7 @@ Rule: whatever holds a secret is `Hidden`, so that nothing here shows one, howev
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
     from tcb_async._redact import Hidden, Secret
 
-__all__ = ["ApiRequest", "Target"]
+__all__ = ["ApiRequest", "RetryCount", "Target"]
+
+
+class RetryCount(Protocol):
+    """Where the tries beyond the first are counted, as they happen."""
+
+    retries: int
 
 
 @attrs.frozen
@@ -37,6 +43,7 @@ class ApiRequest:
     body: Hidden[bytes] | None
     env: str | None = None
     offset: int | None = None
+    count: RetryCount | None = None
 
     @property
     def method(self) -> Literal["GET", "POST"]:

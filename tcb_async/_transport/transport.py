@@ -51,10 +51,6 @@ _ALONE = HEADERS | {"Connection": "close"}
 _SECRET_KEYS = ("secret", "token", "ticket")
 
 
-def _no_retry_hook(_error: TcbError, _number: int, _seconds: float) -> None:
-    """Tell nobody."""
-
-
 @attrs.define(eq=False)
 class Transport:
     """What all calls of a client share: session, window, retry quota and limits."""
@@ -95,18 +91,12 @@ class Transport:
         full = Hidden(url.with_query({key: _revealed(value) for key, value in query.items()}))
         return Target(path, url.raw_host or "", full, secrets)
 
-    async def call(
-        self,
-        request: ApiRequest,
-        decode: Callable[[bytes], Result],
-        on_retry: Callable[[TcbError, int, float], None] = _no_retry_hook,
-    ) -> Result:
+    async def call(self, request: ApiRequest, decode: Callable[[bytes], Result]) -> Result:
         """Send a request, again where that may help, and decode the reply.
 
         Args:
             request: What to send.
             decode: Bytes to result; raises a `TcbError`.
-            on_retry: Told the error, the number of the try, and the seconds of the wait.
 
         Raises:
             TcbError: The last try's error, with the request's facts on it.
@@ -143,7 +133,8 @@ class Transport:
 
         def note_retry(error: TcbError, number: int, seconds: float) -> None:
             _log_retry(request, error, number, seconds)
-            on_retry(error, number, seconds)
+            if request.count is not None:
+                request.count.retries += 1
 
         return await self.retry.run(attempt, self.quota, note_retry)
 

@@ -1,0 +1,192 @@
+"""What can be listed: one row per endpoint.
+
+Rule: a row is data. Whatever bytes come back, a page or a `TcbError` comes out.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_type_hints
+
+import attrs
+import msgspec
+
+from tcb_async._codec import UNREADABLE, encode_object, raise_for_errcode, unreadable
+from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import tzinfo
+
+    from tcb_async._redact import Secret
+    from tcb_async.pagination.page import Page
+
+__all__ = ["FUNCTIONS", "Listing"]
+
+Item = TypeVar("Item")
+PageT = TypeVar("PageT", bound="Page[Any]")
+
+
+@attrs.frozen(eq=False)
+class Listing(Generic[Item, PageT]):
+    """One list call of WeChat's: how it is asked for, and how its reply is read.
+
+    Attributes:
+        path: The endpoint.
+        page: The class of a page.
+        item: The class of a row: attrs, with slots, its fields named as WeChat names them. A field
+            of type ``datetime`` is read from text or Unix seconds, and is aware.
+        identify: An item's id, unique in the list.
+        rows: The reply's key for the rows.
+        total: The reply's key for the total, such as ``pager.Total`` where it is nested; None
+            where the reply is the whole list, which is then asked for without limit and offset.
+        limit: The request's key for how many rows are asked for.
+        other_names: Keys under which WeChat sometimes writes a field, and the field's name.
+        token: The kind of token that it is called with, which is the key in the query too.
+        max_page: The most rows that may be asked for at once; None where WeChat names no limit.
+    """
+
+    path: str
+    page: type[PageT]
+    item: type[Item]
+    identify: Callable[[Item], str]
+    rows: str = "functions"
+    total: str | None = "total_count"
+    limit: str = "limit"
+    other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    token: Literal["access_token", "component_access_token"] = "access_token"  # noqa: S105 - a kind
+    max_page: int | None = None
+    _reader: _Reader[Item] = attrs.field(init=False, repr=False)
+
+    @_reader.default
+    def _make_reader(self) -> _Reader[Item]:
+        return _Reader(self)
+
+    def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
+        """Encode the body of a request.
+
+        Args:
+            fields: What is sent beside offset and limit, such as the environment's id.
+            offset: The first row, counted from 0.
+            limit: How many rows.
+        """
+        if self.total is not None:
+            fields = {**fields, self.limit: limit, "offset": offset}
+        return encode_object(fields)
+
+    def decode(
+        self,
+        body: bytes,
+        *,
+        offset: int = 0,
+        limit: int = 0,
+        zone: tzinfo = CHINA_STANDARD_TIME,
+        secrets: Iterable[Secret] = (),
+    ) -> PageT:
+        """Read one page.
+
+        Args:
+            body: The reply.
+            offset: The row that was asked for.
+            limit: How many rows were asked for.
+            zone: Where a time is in that names no zone.
+            secrets: What no error may show.
+
+        Raises:
+            ApiError: The reply holds an errcode; the subclass tells which kind.
+            ResponseError: The reply is not what the endpoint promises.
+        """
+        return self.page(*self._reader.read(body, zone, secrets), offset, limit)
+
+
+class _Reader(Generic[Item]):
+    """Reads the replies of one listing: in one step where they are as documented."""
+
+    def __init__(self, listing: Listing[Item, Any]) -> None:
+        hints = get_type_hints(listing.item)
+        self.listing = listing
+        self.decode = _decoder(listing, listing.item)
+        self.decode_any_rows = _decoder(listing, dict[str, object])
+        self.rows_of = attrgetter(listing.rows)
+        self.total_of = attrgetter(listing.total or listing.rows)
+        self.other_names = [name.encode() for name in listing.other_names]
+        self.times = [name for name in hints if datetime in (hints[name], *get_args(hints[name]))]
+        self.slots = [(attrgetter(name), getattr(listing.item, name)) for name in self.times]
+
+    def read(
+        self, body: bytes, zone: tzinfo, secrets: Iterable[Secret]
+    ) -> tuple[tuple[Item, ...], int]:
+        """Read the rows and the total."""
+        try:
+            reply = self.decode(body)
+        except UNREADABLE:
+            reply = None
+        if reply is None or reply.errcode != 0 or any(name in body for name in self.other_names):
+            reply = self._decode_tolerantly(body, zone, secrets)
+        rows: list[Item] = self.rows_of(reply) or []
+        total: int | None = self.total_of(reply) if self.listing.total else len(rows)
+        if total is None or total < 0:
+            raise unreadable(body, f"it has no {self.listing.total}", self.listing.path, secrets)
+        for time_of, slot in self.slots:
+            for row in rows:
+                time = time_of(row)
+                if time is not None and time.tzinfo is None:
+                    # Nobody has seen the row yet; and replace() would take four times as long.
+                    slot.__set__(row, datetime.combine(time, time.time(), zone))
+        return tuple(rows), total
+
+    def _decode_tolerantly(self, body: bytes, zone: tzinfo, secrets: Iterable[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
+        path = self.listing.path
+        raise_for_errcode(body, path, secrets=secrets)
+        try:
+            reply = self.decode_any_rows(body)
+            rows = [self._item(row, zone) for row in self.rows_of(reply) or ()]
+        except UNREADABLE as error:
+            reason = str(error)
+        else:
+            setattr(reply, self.listing.rows, rows)
+            return reply
+        raise unreadable(body, reason, path, secrets)
+
+    def _item(self, row: dict[str, object], zone: tzinfo) -> Item:
+        for other, name in self.listing.other_names.items():
+            row[name] = row.get(name) or row.get(other)
+        for name in self.times:
+            row[name] = _time(row.get(name), zone)
+        given = {name: value for name, value in row.items() if value is not None}
+        return msgspec.convert(given, self.listing.item)
+
+
+def _decoder(listing: Listing[Any, Any], row: type) -> Callable[[bytes], Any]:
+    """Make a decoder of a whole reply: its errcode, its rows and its total."""
+    fields: list[tuple[str, object, object]] = [
+        ("errcode", int | str, 0),
+        (listing.rows, list[row] | None, None),  # type: ignore[valid-type] - a class at run time
+    ]
+    if listing.total is not None:
+        key, _, inner = listing.total.partition(".")
+        nested = msgspec.defstruct("Totals", [(inner or key, int | None, None)], frozen=True)
+        fields.append((key, nested, nested()) if inner else (key, int | None, None))
+    return msgspec.json.Decoder(msgspec.defstruct("Reply", fields)).decode
+
+
+def _time(value: object, zone: tzinfo) -> object:
+    """Read a time that is not as documented; None where it is no time at all."""
+    try:
+        if isinstance(value, str):
+            return datetime.fromisoformat(value)
+        if isinstance(value, (int, float)):
+            return datetime.fromtimestamp(value, zone)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return value
+
+
+FUNCTIONS = Listing(
+    "/tcb/listfunctions",
+    FunctionPage,
+    CloudFunction,
+    identify=attrgetter("name"),
+    other_names={"run_time": "runtime"},
+)
