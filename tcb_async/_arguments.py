@@ -26,11 +26,13 @@ def checked_env(env: object) -> str:
     return env
 
 
-def checked_count(name: str, value: object, *, least: int) -> int:
-    """Return a whole number if it is not below `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"{name}={_shown(value)}: must be a whole number, {least} or more")
-    return value
+def checked_count(name: str, value: object, *, least: int, most: int | None = None) -> int:
+    """Return a whole number if it is not below `least`, nor above `most`."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if not number or value < least or (most is not None and value > most):  # type: ignore[operator]
+        bounds = f", {least} or more" if most is None else f" from {least} to {most}"
+        raise ConfigurationError(f"{name}={_shown(value)}: must be a whole number{bounds}")
+    return value  # type: ignore[return-value]
 
 
 def checked_seconds(name: str, value: object) -> float:

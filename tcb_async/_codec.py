@@ -39,6 +39,7 @@ _RID = re.compile(
 )
 _RID_LENGTH = 100
 
+
 class _Status(msgspec.Struct, frozen=True, gc=False):
     errcode: int | str = 0
     errmsg: str | None = ""

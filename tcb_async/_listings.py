@@ -57,11 +57,11 @@ class Listing(Generic[Item, PageT]):
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
     token: Literal["access_token", "component_access_token"] = "access_token"  # noqa: S105 - a kind
     max_page: int | None = None
-    _reader: _Reader[Item] = attrs.field(init=False, repr=False)
-
-    @_reader.default
-    def _make_reader(self) -> _Reader[Item]:
-        return _Reader(self)
+    _reader: _Reader[Item] = attrs.field(
+        init=False,
+        repr=False,
+        default=attrs.Factory(lambda self: _Reader(self), takes_self=True),  # noqa: PLW0108 - below
+    )
 
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
         """Encode the body of a request.
@@ -151,7 +151,8 @@ class _Reader(Generic[Item]):
 
     def _item(self, row: dict[str, object], zone: tzinfo) -> Item:
         for other, name in self.listing.other_names.items():
-            row[name] = row.get(name) or row.get(other)
+            if row.get(name) is None:
+                row[name] = row.get(other)
         for name in self.times:
             row[name] = _time(row.get(name), zone)
         given = {name: value for name, value in row.items() if value is not None}
@@ -162,7 +163,7 @@ def _decoder(listing: Listing[Any, Any], row: type) -> Callable[[bytes], Any]:
     """Make a decoder of a whole reply: its errcode, its rows and its total."""
     fields: list[tuple[str, object, object]] = [
         ("errcode", int | str, 0),
-        (listing.rows, list[row] | None, None),  # type: ignore[valid-type] - a class at run time
+        (listing.rows, list[row] | None, None),  # type: ignore[valid-type]  # a class at run time
     ]
     if listing.total is not None:
         key, _, inner = listing.total.partition(".")

@@ -1,35 +1,98 @@
-"""What can be asked of WeChat.
+"""The client: what can be asked of WeChat.
 
-Rule: thin; a method checks its arguments, wires rooms together, and decides nothing else.
+Rule: thin; a method checks its arguments, wires modules together, and decides nothing else.
 """
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, cast
+import sys
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
-from tcb_async._arguments import checked_count, checked_env, checked_seconds
-from tcb_async._codec import LIST_FUNCTIONS
-from tcb_async._connection import Connection
-from tcb_async.function_pager import FunctionPager
+from tcb_async._arguments import checked_base_url, checked_count, checked_env, checked_seconds
+from tcb_async._authorized import AuthorizedTransport
+from tcb_async._listings import FUNCTIONS
+from tcb_async._redact import Secret
+from tcb_async._transport import Transport
+from tcb_async.exceptions import ConfigurationError
+from tcb_async.limits import Window
+from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
 from tcb_async.observer import WatchedFetch
+from tcb_async.pagination.pager import Pager
+from tcb_async.retry import RetryPolicy, RetryQuota
+from tcb_async.tokens import StableToken, as_provider
 from tcb_async.watch import wait_until_active, watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+    import ssl
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
+    from datetime import tzinfo
+    from types import TracebackType
+    from typing import Self, Unpack
 
+    import aiohttp
+
+    from tcb_async._listings import Listing
     from tcb_async.cursor import Cursor
-    from tcb_async.exceptions import TcbError
-    from tcb_async.models import CloudFunction, FunctionPage
-    from tcb_async.pagination.page import OnDrift
+    from tcb_async.models import FunctionPage
+    from tcb_async.observer import Observer
+    from tcb_async.pagination.page import OnDrift, Page
+    from tcb_async.tokens import TokenProvider
     from tcb_async.watch import FunctionChange
 
-__all__ = ["FunctionPager", "TcbClient"]
+__all__ = ["FunctionPager", "TcbClient", "WalkOptions"]
 
-_NAME = attrgetter("name")
+_DEFAULT_RETRY = RetryPolicy()
+PagerT = TypeVar("PagerT", bound=Pager[Any])
+Token = TypeVar("Token")
 
 
-class TcbClient(Connection):
+class WalkOptions(TypedDict, total=False):
+    """The keyword arguments of every walk."""
+
+    page_size: int
+    """Rows per request, 1 or more; 20 if not given. With 1 there is no room for the overlap by
+    which changes are noticed."""
+
+    max_items: int | None
+    """The most items in all; None for every one."""
+
+    concurrency: int | None
+    """The most requests of this walk in flight at once; None for as many as the client allows."""
+
+    on_drift: OnDrift
+    """What to do when the list changes under the walk. ``"repair"`` it, if not given; ``"raise"``
+    `DriftError`; or ``"ignore"`` it, which asks for one row a page less."""
+
+    resume: Cursor | str | None
+    """The `cursor` of an earlier walk over the same list, or its string."""
+
+    on_progress: Callable[[int, int], None] | None
+    """Called with how many items were yielded and how many there are."""
+
+
+class FunctionPager(Pager[CloudFunction]):
+    """One walk over the functions of an environment: see `TcbClient.functions`."""
+
+    def by_page(self) -> AsyncGenerator[FunctionPage, None]:
+        """Iterate over the same walk a page at a time.
+
+        Returns:
+            A generator of pages, none of them empty, without the rows by which they overlap.
+
+        Raises:
+            ConfigurationError: The pager was iterated before, or closed.
+        """
+        return cast("AsyncGenerator[FunctionPage, None]", super().by_page())
+
+    async def _leave(self) -> None:
+        await super()._leave()
+        fetch: object = self._fetch
+        if isinstance(fetch, WatchedFetch):
+            error = None if self._state == "done" else sys.exception()
+            fetch.ended(self.stats, error if isinstance(error, Exception) else None)
+
+
+class TcbClient:
     """Lists the cloud functions of WeChat Cloud Base environments.
 
     ::
@@ -59,19 +122,46 @@ class TcbClient(Connection):
         ConfigurationError: An argument is unusable.
     """
 
-    __slots__ = ()
+    __slots__ = ("_authorized", "_owns_transport")
 
-    def functions(  # noqa: PLR0913 - keyword-only settings, each with a default
+    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
-        env: str,
+        token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
         *,
-        page_size: int = 20,
-        max_items: int | None = None,
-        concurrency: int | None = None,
-        on_drift: OnDrift = "repair",
-        resume: Cursor | str | None = None,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> FunctionPager:
+        base_url: str = "https://api.weixin.qq.com",
+        session: aiohttp.ClientSession | None = None,
+        concurrency: int = 8,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+        timeout: float = 30.0,
+        allow_http: bool = False,
+        max_reply_bytes: int = 8 * 2**20,
+        trust_env: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        time_zone: tzinfo = CHINA_STANDARD_TIME,
+        observer: Observer | None = None,
+    ) -> None:
+        token = _wrapped(token)
+        if session is not None and (trust_env or ssl_context is not None):
+            raise ConfigurationError(
+                "session=…: trust_env and ssl_context are settings of the session that you made: "
+                "set them there"
+            )
+        transport = Transport(
+            base_url=checked_base_url(base_url, allow_http=allow_http),
+            window=Window(checked_count("concurrency", concurrency, least=1)),
+            retry=retry,
+            quota=RetryQuota(),
+            timeout=checked_seconds("timeout", timeout),
+            max_reply_bytes=checked_count("max_reply_bytes", max_reply_bytes, least=1),
+            trust_env=trust_env,
+            ssl_context=ssl_context,
+            observer=observer,
+            session=session,
+        )
+        self._authorized = AuthorizedTransport(as_provider(token), transport, time_zone)
+        self._owns_transport = True
+
+    def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
 
         ::
@@ -82,15 +172,8 @@ class TcbClient(Connection):
 
         Args:
             env: The environment's id.
-            page_size: Functions per request, 1 or more. With 1 there is no room for the overlap
-                by which changes are noticed.
-            max_items: The most functions in all; None for every one.
-            concurrency: The most requests of this walk in flight at once; None for as many as the
-                client allows.
-            on_drift: What to do when the list changes under the walk: ``"repair"`` it, ``"raise"``
-                `DriftError`, or ``"ignore"`` it, which asks for one row a page less.
-            resume: The `cursor` of an earlier walk over the same environment, or its string.
-            on_progress: Called with how many functions were handed out and how many there are.
+            options: ``page_size``, ``max_items``, ``concurrency``, ``on_drift``, ``resume`` and
+                ``on_progress``: see `WalkOptions`.
 
         Returns:
             A pager that makes its first request when it is iterated.
@@ -99,75 +182,34 @@ class TcbClient(Connection):
             ConfigurationError: An argument is unusable.
         """
         checked_env(env)
+        return self._walk(FunctionPager, FUNCTIONS, env, {"env": env}, options)
 
-        def fetch(offset: int, limit: int) -> Coroutine[object, object, FunctionPage]:
-            return self._caller.list(LIST_FUNCTIONS, env, offset, limit, count_retry)
-
-        def count_retry(_error: TcbError, _number: int, _seconds: float) -> None:
-            pager.stats.retries += 1
-
-        observer = self._transport.observer
-        pager = FunctionPager(
-            fetch if observer is None else WatchedFetch(observer, env, fetch),
-            identify=_NAME,
-            scope=env,
-            page_size=page_size,
-            max_items=max_items,
-            concurrency=self._transport.window.ceiling if concurrency is None else concurrency,
-            on_drift=on_drift,
-            resume=resume,
-            on_progress=on_progress,
-            live=self._transport.live,
-        )
-        return pager
-
-    def iter_functions(  # noqa: PLR0913 - keyword-only settings, each with a default
-        self,
-        env: str,
-        *,
-        page_size: int = 20,
-        max_items: int | None = None,
-        concurrency: int | None = None,
-        on_drift: OnDrift = "repair",
-        resume: Cursor | str | None = None,
-        on_progress: Callable[[int, int], None] | None = None,
+    def iter_functions(
+        self, env: str, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
-        Pages are fetched concurrently, and each is retried on its own. Arguments are those of
-        `functions`. To stop early, close the generator (``contextlib.aclosing``), or just break.
+        Pages are fetched concurrently, and each is retried on its own. To stop early, close the
+        generator (``contextlib.aclosing``), or just break.
+
+        Args:
+            env: The environment's id.
+            options: ``page_size``, ``max_items``, ``concurrency``, ``on_drift``, ``resume`` and
+                ``on_progress``: see `WalkOptions`.
 
         Yields:
             One `CloudFunction` after the other.
 
         Raises:
             ConfigurationError: An argument is unusable; raised at once.
-            DriftError: The list kept changing, so that completeness could not be had.
-            TcbError: A page could not be had; raised after the functions before it, with the
-                `cursor` from which a later walk goes on.
+            DriftError: The list kept changing, so that it could not be read completely.
+            TcbError: A page could not be fetched; raised after the functions before it, with the
+                `cursor` from which a later walk continues.
         """
-        return aiter(
-            self.functions(
-                env,
-                page_size=page_size,
-                max_items=max_items,
-                concurrency=concurrency,
-                on_drift=on_drift,
-                resume=resume,
-                on_progress=on_progress,
-            )
-        )
+        return aiter(self.functions(env, **options))
 
-    def iter_pages(  # noqa: PLR0913 - keyword-only settings, each with a default
-        self,
-        env: str,
-        *,
-        page_size: int = 20,
-        max_items: int | None = None,
-        concurrency: int | None = None,
-        on_drift: OnDrift = "repair",
-        resume: Cursor | str | None = None,
-        on_progress: Callable[[int, int], None] | None = None,
+    def iter_pages(
+        self, env: str, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[FunctionPage, None]:
         """Take the same walk as `iter_functions`, a page at a time.
 
@@ -176,16 +218,35 @@ class TcbClient(Connection):
         Yields:
             Pages, none of them empty, without the rows by which they overlap.
         """
-        pager = self.functions(
-            env,
-            page_size=page_size,
-            max_items=max_items,
-            concurrency=concurrency,
-            on_drift=on_drift,
-            resume=resume,
-            on_progress=on_progress,
+        return self.functions(env, **options).by_page()
+
+    def _walk(
+        self,
+        pager_class: type[PagerT],
+        listing: Listing[Any, Any],
+        scope: str,
+        fields: Mapping[str, str],
+        options: WalkOptions,
+    ) -> PagerT:
+        """Prepare a walk over any listing."""
+        settings: dict[str, Any] = {**options}
+        if settings.get("concurrency") is None:
+            settings["concurrency"] = self._transport.window.ceiling
+        if listing.max_page is not None and "page_size" in settings:
+            checked_count("page_size", settings["page_size"], least=1, most=listing.max_page)
+
+        def fetch(offset: int, limit: int) -> Coroutine[object, object, Page[Any]]:
+            return self._authorized.fetch(listing, fields, offset, limit, pager.stats)
+
+        observer = self._transport.observer
+        pager = pager_class(
+            fetch if observer is None else WatchedFetch(observer, scope, fetch),
+            identify=listing.identify,
+            scope=scope,
+            live=self._transport.live,
+            **settings,
         )
-        return cast("AsyncGenerator[FunctionPage, None]", pager.by_page())  # as they were fetched
+        return pager
 
     async def list_functions(self, env: str, *, limit: int = 20, offset: int = 0) -> FunctionPage:
         """Ask for exactly one page: the endpoint as WeChat documents it.
@@ -204,7 +265,7 @@ class TcbClient(Connection):
         checked_env(env)
         checked_count("limit", limit, least=1)
         checked_count("offset", offset, least=0)
-        return await self._caller.list(LIST_FUNCTIONS, env, offset, limit)
+        return await self._authorized.fetch(FUNCTIONS, {"env": env}, offset, limit)
 
     async def count_functions(self, env: str) -> int:
         """Ask how many functions an environment holds, with one small request.
@@ -288,3 +349,90 @@ class TcbClient(Connection):
             timeout=checked_seconds("timeout", timeout),
             interval=checked_seconds("interval", interval),
         )
+
+    def with_token(
+        self, token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
+    ) -> Self:
+        """Make a light copy for another token, as for another merchant.
+
+        It shares session, window and retry quota with this client. Closing it closes nothing of
+        this client's; closing this client ends it.
+
+        Args:
+            token: As for the client itself.
+
+        Raises:
+            ConfigurationError: The token is unusable.
+        """
+        token = _wrapped(token)
+        copy = object.__new__(type(self))
+        copy._authorized = AuthorizedTransport(
+            as_provider(token), self._transport, self._authorized.zone
+        )
+        copy._authorized.closed = self._authorized.closed
+        copy._owns_transport = False
+        return copy
+
+    async def force_refresh_token(self) -> None:
+        """Have WeChat replace the access token now, which ends the old one for everybody.
+
+        For a token that has leaked. It is never done unasked.
+
+        Raises:
+            ConfigurationError: The client's token is no `StableToken`, and cannot be forced.
+            RateLimitError: It was done less than 30 s ago; nothing was sent.
+            DailyQuotaError: It was done 20 times today, by China's calendar; nothing was sent.
+            TcbError: WeChat refused, or could not be asked.
+
+        Source: the WeChat page *getStableAccessToken*, ``force_refresh``.
+        """
+        provider = self._authorized.provider
+        if not isinstance(provider, StableToken):
+            raise ConfigurationError(
+                f"token={provider!r}: only a StableToken can be refreshed by force; "
+                "have whoever hands out this token replace it"
+            )
+        await provider.force_refresh(self._transport)
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_authorized"):  # as in the traceback of an argument that was refused
+            return f"<{type(self).__name__}, not made>"
+        window = self._transport.window
+        state = "closed" if self.closed else f"{window.in_flight} of {window.size} in flight"
+        return (
+            f"<TcbClient {self._transport.base_url}, token {self._authorized.provider!r}, {state}>"
+        )
+
+    @property
+    def _transport(self) -> Transport:
+        return self._authorized.transport
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or the client that it is a copy of."""
+        return self._authorized.closed or self._transport.closed
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the walks under way with `ClientClosedError`, then close the session.
+
+        A session that was handed in stays open. Closing twice does nothing.
+        """
+        self._authorized.closed = True
+        if self._owns_transport:
+            await self._transport.aclose()
+
+
+def _wrapped(token: Token) -> Token | Secret:
+    """Wrap a token, so that no frame of this package shows it, should another argument be bad."""
+    return Secret(token) if isinstance(token, str) else token

@@ -21,6 +21,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from fastapi import Depends
+from fastapi.encoders import encoders_by_class_tuples
 from fastapi.requests import HTTPConnection  # noqa: TC002 - FastAPI reads it at run time
 from fastapi.responses import JSONResponse
 
@@ -39,6 +40,7 @@ from tcb_async.exceptions import (
     TransportError,
     WaitTimeoutError,
 )
+from tcb_async.models import Value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -66,6 +68,10 @@ _STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
     ((WaitTimeoutError,), 504),
     ((ConfigurationError,), 500),
 )
+
+# A route that is annotated, ``-> list[CloudFunction]``, needs nothing: pydantic asks the class. One
+# that is not annotated is encoded by this table.
+encoders_by_class_tuples[Value.to_dict] = (Value,)
 
 if TYPE_CHECKING:
     MakeClient: TypeAlias = Callable[[], AbstractAsyncContextManager[TcbClient]]

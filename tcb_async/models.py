@@ -24,10 +24,9 @@ CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
 """UTC+08:00, in which WeChat's times are read unless the client is told otherwise."""
 
 
+@attrs.frozen
 class Value:
-    """What the attrs classes below have in common: they become JSON, in FastAPI's hands too."""
-
-    __slots__ = ()
+    """What the classes below have in common: they become JSON, in FastAPI's hands too."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON has them, with times as ISO 8601 text.
@@ -45,6 +44,7 @@ class Value:
         from pydantic_core import core_schema as schemas  # noqa: PLC0415 - pydantic is there
 
         hints = get_type_hints(cls)
+        about = (cls.__doc__ or "").partition("\n")[0]
 
         def fields(*, all_required: bool) -> CoreSchema:
             return schemas.typed_dict_schema(
@@ -56,14 +56,12 @@ class Value:
                     for field in attrs.fields(cls)
                 },
                 cls_name=cls.__name__,
+                metadata={"pydantic_js_updates": {"title": cls.__name__, "description": about}},
             )
 
-        made = schemas.no_info_after_validator_function(
-            lambda given: cls(**given), fields(all_required=False)
-        )
-        return schemas.json_or_python_schema(
-            json_schema=made,
-            python_schema=schemas.union_schema([schemas.is_instance_schema(cls), made]),
+        return schemas.no_info_wrap_validator_function(
+            lambda given, check: given if isinstance(given, cls) else cls(**check(given)),
+            fields(all_required=False),
             serialization=schemas.plain_serializer_function_ser_schema(
                 lambda value: attrs.asdict(value, recurse=False),
                 return_schema=fields(all_required=True),

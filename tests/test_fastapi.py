@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import aiohttp
 import pytest
 from asking import LIST, until_idle
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import Body, Depends, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from leaks import no_leaks
 from web_service import SMALL, serving
 
 import tcb_async
-from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TcbError
+from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.fastapi import (
     DepClient,
@@ -274,6 +274,68 @@ async def test_a_problem_names_errcode_and_rid_and_never_the_token(emulator: Emu
     assert len(problem["rid"].split("-")) == 3
     assert problem["detail"].endswith(f"(env '{ENV}', offset 0)")
     assert emulator.token not in json.dumps(problem)
+
+
+LOGIN = {
+    "name": "login",
+    "status": "Active",
+    "runtime": "Nodejs8.9",
+    "add_time": "2019-02-27T15:34:59+08:00",
+    "mod_time": None,
+}
+
+
+@pytest.mark.parametrize("response_model", [list[CloudFunction], None], ids=["typed", "untyped"])
+def test_a_route_may_return_functions_as_they_are(response_model: object) -> None:
+    app = FastAPI()
+
+    @app.get("/functions", response_model=response_model)
+    async def functions() -> object:
+        return [CloudFunction(**LOGIN)]  # type: ignore[arg-type]
+
+    with TestClient(app) as service:
+        assert service.get("/functions").json() == [LOGIN]
+
+
+def test_a_route_may_take_a_function_and_refuses_what_is_none() -> None:
+    app = FastAPI()
+
+    @app.post("/year")
+    async def year(function: Annotated[CloudFunction, Body()]) -> int | None:
+        return function.add_time and function.add_time.year
+
+    with TestClient(app) as service:
+        assert service.post("/year", json=LOGIN).json() == 2019
+        assert service.post("/year", json={"name": "a", "status": "Active"}).json() is None
+        refused = service.post("/year", json=LOGIN | {"add_time": "yesterday"})
+        assert refused.status_code == 422
+        assert refused.json()["detail"][0]["loc"] == ["body", "add_time"]
+
+
+def test_the_open_api_schema_of_a_function_is_right() -> None:
+    app = FastAPI()
+
+    @app.get("/functions")
+    async def functions() -> list[CloudFunction]:
+        return []
+
+    time = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
+    schema = app.openapi()
+    (reply,) = schema["paths"]["/functions"]["get"]["responses"]["200"]["content"].values()
+    assert reply["schema"]["items"] == {"$ref": "#/components/schemas/CloudFunction"}
+    assert schema["components"]["schemas"]["CloudFunction"] == {
+        "title": "CloudFunction",
+        "description": (CloudFunction.__doc__ or "").partition("\n")[0],
+        "type": "object",
+        "required": ["name", "status", "runtime", "add_time", "mod_time"],
+        "properties": {
+            "name": {"title": "Name", "type": "string"},
+            "status": {"title": "Status", "type": "string"},
+            "runtime": {"title": "Runtime", "anyOf": [{"type": "string"}, {"type": "null"}]},
+            "add_time": {"title": "Add Time", **time},
+            "mod_time": {"title": "Mod Time", **time},
+        },
+    }
 
 
 async def test_a_retry_after_of_wechats_is_handed_on(emulator: Emulator) -> None:

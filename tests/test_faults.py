@@ -81,6 +81,7 @@ TOLD_APART: dict[str, Outcome | None] = {
     "an_encoding_nobody_knows": A_PAGE,
     "a_content_type_that_is_none": A_PAGE,
     "mod_time_text": A_PAGE,
+    "mod_time_number": A_PAGE,
     "mod_time_impossible": A_PAGE,
     "status_429": TOO_MANY,
     "closed": DROPPED,

@@ -114,7 +114,7 @@ async def told_by(
                 said.append(repr(await client.list_functions(ENV)))
             except TcbError as error:
                 said += shown_by(error)
-        said += (repr(client), repr(client._transport), repr(client._caller.provider))
+        said += (repr(client), repr(client._transport), repr(client._authorized.provider))
     return said + list(logged(caplog.records))
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["tcb_async"]):
-    from tcb_async._codec import LIST_FUNCTIONS, decode_token_reply
+    from tcb_async._codec import decode_token_reply
+    from tcb_async._listings import FUNCTIONS
     from tcb_async.exceptions import ApiError, ResponseError
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -22,7 +23,7 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 def decode(body: bytes) -> None:
     """Feed both decoders; what is neither a page nor ours ends the run with a report."""
     try:
-        page = LIST_FUNCTIONS.decode(body, offset=0, limit=20)
+        page = FUNCTIONS.decode(body, offset=0, limit=20)
     except (ApiError, ResponseError):
         pass
     else:

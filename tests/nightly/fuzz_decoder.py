@@ -15,7 +15,9 @@ from mutations import REPLIES, SECRET, spoilt
 from report import Report
 
 from tcb_async import FunctionPage, TcbError
-from tcb_async._codec import LIST_FUNCTIONS, decode_token_reply
+from tcb_async._codec import decode_token_reply
+from tcb_async._listings import FUNCTIONS
+from tcb_async._redact import Secret
 from tcb_async.tokens.replies import read_grant
 
 if TYPE_CHECKING:
@@ -26,19 +28,20 @@ __all__ = ["fuzz"]
 
 SLOW = 1.0  # seconds of CPU for one input
 ABROAD = timezone(timedelta(hours=-5))
+HIDDEN = (Secret(SECRET),)
 TOKEN_PATH = "/cgi-bin/stable_token"
 
 
 def a_page(data: bytes) -> object:
-    return LIST_FUNCTIONS.decode(data, offset=0, limit=20, secrets=(SECRET,))
+    return FUNCTIONS.decode(data, offset=0, limit=20, secrets=HIDDEN)
 
 
 def a_page_abroad(data: bytes) -> object:
-    return LIST_FUNCTIONS.decode(data, offset=0, limit=20, zone=ABROAD, secrets=(SECRET,))
+    return FUNCTIONS.decode(data, offset=0, limit=20, zone=ABROAD, secrets=HIDDEN)
 
 
 def a_grant(data: bytes) -> object:
-    grant = read_grant(decode_token_reply(data, TOKEN_PATH, secrets=(SECRET,)), TOKEN_PATH)
+    grant = read_grant(decode_token_reply(data, TOKEN_PATH, secrets=HIDDEN), TOKEN_PATH)
     if isinstance(grant, TcbError):
         raise grant
     return grant

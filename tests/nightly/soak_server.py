@@ -38,7 +38,12 @@ ENVS = {"small-1": 19, "middle-1": 240, "large-1": 999}
 TOKEN_LIFE = 3.0  # seconds
 REQUESTS_TO_EXPIRY = 400
 
-_RIGHT_ANSWERS = ON_REUSE | {"name_empty", "mod_time_text", "mod_time_impossible"}
+_RIGHT_ANSWERS = ON_REUSE | {
+    "name_empty",
+    "mod_time_text",
+    "mod_time_number",
+    "mod_time_impossible",
+}
 
 
 @attrs.frozen

@@ -14,7 +14,6 @@ from tcb_async import (
     FunctionPage,
     FunctionPager,
     RetryPolicy,
-    StatusReason,
     TcbClient,
     WalkStats,
 )
@@ -29,7 +28,7 @@ async def list_them(client: TcbClient) -> None:
         assert_type(function.runtime, str | None)
         assert_type(function.add_time, datetime | None)
         assert_type(function.mod_time, datetime | None)
-        assert_type(function.status_reason, tuple[StatusReason, ...])
+        assert_type(function.to_dict(), dict[str, object])
 
     async with aclosing(client.iter_functions("test-777bb9")) as functions:
         assert_type(await anext(functions), CloudFunction)
