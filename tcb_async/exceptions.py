@@ -178,6 +178,7 @@ class TransportError(TcbError):
         status: The HTTP status, or None if there was no answer at all.
         retry_after: Seconds the server asked to wait before another try, or None.
         dropped: Whether a kept-alive connection was dropped before any answer.
+        overload: Whether this is what too many requests at once look like: the client sends fewer.
         retryable: Whether another try may succeed.
     """
 
@@ -189,6 +190,7 @@ class TransportError(TcbError):
         status: int | None = None,
         retry_after: float | None = None,
         dropped: bool = False,
+        overload: bool = False,
         retryable: bool = True,
         env: str | None = None,
         offset: int | None = None,
@@ -203,6 +205,7 @@ class TransportError(TcbError):
         self.status = status
         self.retry_after = retry_after
         self.dropped = dropped
+        self.overload = overload
         self.retryable = retryable
 
 

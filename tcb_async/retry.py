@@ -27,9 +27,10 @@ from tcb_async.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Deadline", "RetryPolicy", "RetryQuota", "is_retryable"]
+__all__ = ["Deadline", "OutOfTimeError", "RetryPolicy", "RetryQuota", "is_overload", "is_retryable"]
 
 _A_DAY = 86_400.0
+_TICK = 0.001  # an event loop's timer may be early by as much
 Result = TypeVar("Result")
 
 
@@ -42,6 +43,17 @@ def is_retryable(error: BaseException) -> bool:
             return error.retryable
         case ResponseError():
             return error.truncated
+        case _:
+            return False
+
+
+def is_overload(error: BaseException) -> bool:
+    """Whether this is what too many requests at once look like, so that fewer should be sent."""
+    match error:
+        case SystemBusyError() | RateLimitError():
+            return True
+        case TransportError():
+            return error.overload
         case _:
             return False
 
@@ -80,18 +92,35 @@ class RetryQuota:
 
 @attrs.define
 class Deadline:
-    """Seconds that run from the first time that it is asked what is left of them."""
+    """The moment at which a call has to be over.
+
+    Args:
+        seconds: From now; may be infinite.
+        clock: Monotonic seconds.
+    """
 
     seconds: float
     clock: Callable[[], float]
-    started: float | None = None
+    _end: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._end = self.clock() + self.seconds
 
     def left(self) -> float:
         """Seconds that are left; 0 or less when there are none."""
-        now = self.clock()
-        if self.started is None:
-            self.started = now
-        return self.started + self.seconds - now
+        return self._end - self.clock()
+
+
+class OutOfTimeError(Exception):
+    """The deadline passed before a try was begun, so that nothing was sent.
+
+    Args:
+        error: What to raise if no try was made before.
+    """
+
+    def __init__(self, error: TcbError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def _seconds(_: RetryPolicy, field: attrs.Attribute[float], value: float) -> None:
@@ -122,9 +151,12 @@ class RetryPolicy:
     """How often and how patiently a request is tried.
 
     The wait before try *n + 1* is drawn evenly from 0 to ``min(cap, base * 2 ** (n - 1))`` seconds
-    (full jitter); a ``Retry-After`` of the server's is waited for at the least, but never beyond
-    the deadline, nor longer than a day. A connection that was dropped before any answer came, as
-    happens to kept-alive ones, is tried again at once, the first time, on a new connection.
+    (full jitter); the server's ``Retry-After`` is honoured as a minimum, but never beyond the
+    deadline, nor longer than a day. A kept-alive connection that was dropped before any answer came
+    is tried again at once, the first time, on a new connection.
+
+    What happened decides, not who says it: a status means the same from WeChat, from a reverse
+    proxy, and from a forward proxy that is asked to ``CONNECT``.
 
     ==================================================  ==========================================
     what happened                                       what is done
@@ -133,7 +165,7 @@ class RetryPolicy:
     45011, -501004, HTTP 429                            tried again
     no connection, time-out, cut short, HTTP 5xx, 408   tried again
     JSON that ends too early                            tried again
-    dropped before an answer                            tried again at once, on a new connection
+    kept-alive connection dropped before an answer      tried again at once, on a new connection
     40001, 40014, 41001, 42001                          one fresh token, one replay
     any other errcode or HTTP 4xx, a redirect, HTML     raised at once
     ==================================================  ==========================================
@@ -142,8 +174,9 @@ class RetryPolicy:
         attempts: Tries in all, the first included; 1 or more.
         base: Seconds; the longest first wait.
         cap: Seconds; the longest wait.
-        deadline: Seconds from the first try; no wait is begun that would cross it, and each try's
-            own time is cut to what is left.
+        deadline: Seconds that a call may take in all, its wait for a permit of the client's window
+            included. No wait is begun that would cross it, and each try's own time is cut to what
+            is left. What is raised in the end is the last error that came before it.
         clock: Monotonic seconds; for tests.
         sleep: How to wait; for tests.
         random: A number from 0 to 1; for tests.
@@ -182,8 +215,8 @@ class RetryPolicy:
         """Call until it succeeds, or until this policy or the quota says stop.
 
         Args:
-            attempt: One try, given its number, counted from 1, and the deadline, which begins to
-                run when it is first asked for what is left.
+            attempt: One try, given its number, counted from 1, and the deadline. It raises
+                `OutOfTimeError` if the deadline passes before it can begin.
             quota: What the calls of one client share.
             on_retry: Told the error, the number of the try that it ended, and the seconds of
                 waiting that follow.
@@ -197,38 +230,54 @@ class RetryPolicy:
         deadline = Deadline(self.deadline, self.clock)
         try:
             result = await attempt(1, deadline)
+        except OutOfTimeError as late:
+            first = late.error
+            first.gave_up = self.too_late
+            again = False
         except TcbError as error:
-            if not is_retryable(error) or self.attempts == 1:
-                error.attempts = 1
-                raise
             first = error
+            first.attempts = 1
+            again = self.attempts > 1 and is_retryable(first)
         else:
             quota.put_back(1)
             return result
+        if not again:
+            raise first
         return await _Retries(self, quota, on_retry, deadline, first).run(attempt)
+
+    @property
+    def too_late(self) -> str:
+        """Why it was given up when the deadline had passed."""
+        return f"the deadline of {self.deadline:g} s passed"
 
 
 @attrs.define
 class _Retries:
-    """The tries after the first: tenacity decides, told of a first failure that has happened."""
+    """The tries after the first: tenacity decides, told of a first failure that has happened.
+
+    Attributes:
+        last: The error of the last try that says something about the server. A try that the
+            deadline cut short, or prevented, says nothing.
+        number: How many tries were begun.
+        spent: What they took out of the quota.
+        gave_up: Why no other try is made.
+    """
 
     policy: RetryPolicy
     quota: RetryQuota
     on_retry: Callable[[TcbError, int, float], None]
     deadline: Deadline
-    first: TcbError
+    last: TcbError
+    number: int = 0
     spent: int = 0
     gave_up: str = ""
 
     async def run(self, attempt: Callable[[int, Deadline], Awaitable[Result]]) -> Result:
-        number = 0
-
         async def replay_then_try() -> Result:
-            nonlocal number
-            number += 1
-            if number == 1:
-                raise self.first
-            return await attempt(number, self.deadline)
+            self.number += 1
+            if self.number == 1:
+                raise self.last
+            return await attempt(self.number, self.deadline)
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_retryable),
@@ -240,12 +289,24 @@ class _Retries:
         )
         try:
             result: Result = await retrying(replay_then_try)
+        except OutOfTimeError:
+            self.number -= 1
+            self.gave_up = self.policy.too_late
         except TcbError as error:
-            error.attempts = number
-            error.gave_up = self.gave_up if is_retryable(error) else ""
-            raise
-        self.quota.put_back(self.spent)
-        return result
+            if self._was_cut_short(error):
+                self.gave_up = self.policy.too_late
+            else:
+                self.last = error
+        else:
+            self.quota.put_back(self.spent)
+            return result
+        self.last.attempts = self.number
+        self.last.gave_up = self.gave_up if is_retryable(self.last) else ""
+        raise self.last.with_traceback(None)
+
+    def _was_cut_short(self, error: TcbError) -> bool:
+        silent = isinstance(error, TransportError) and error.status is None
+        return silent and self.deadline.left() < _TICK
 
     def _wait(self, state: RetryCallState) -> float:
         return self.policy.wait(state.attempt_number, _error(state))
@@ -265,7 +326,8 @@ class _Retries:
         return True
 
     def _before_sleep(self, state: RetryCallState) -> None:
-        self.on_retry(_error(state), state.attempt_number, state.upcoming_sleep)
+        self.last = _error(state)
+        self.on_retry(self.last, state.attempt_number, state.upcoming_sleep)
 
 
 def _error(state: RetryCallState) -> TcbError:

@@ -67,7 +67,7 @@ def made(kind: type[Exception]) -> Exception:
 
 
 CERTIFICATE = (client_exceptions.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
-FINAL = (*CERTIFICATE, aiohttp.ClientSSLError, aiohttp.ClientHttpProxyError)
+FINAL = (*CERTIFICATE, aiohttp.ClientSSLError)
 NOT_HTTP = (aiohttp.ClientResponseError, http_exceptions.HttpProcessingError)
 PASSING = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
 

@@ -53,6 +53,7 @@ FACTS = {
     "retry_after": 1.5,
     "status": 502,
     "dropped": True,
+    "overload": True,
     "retryable": False,
     "excerpt": "<html>",
     "truncated": True,

@@ -108,3 +108,36 @@ async def test_a_shrunken_window_lets_nobody_in_until_enough_came_back() -> None
 
     window.release(epochs[2], overloaded=True)
     assert await waiting == 1
+
+
+@pytest.mark.looptime
+async def test_a_waiter_gives_up_in_time_and_leaves_nothing_behind() -> None:
+    window = Window(1)
+    epoch = await window.acquire()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    assert await window.acquire(2.5) is None
+
+    assert loop.time() - started == 2.5
+    patient = asyncio.create_task(window.acquire())
+    await asyncio.sleep(0)
+    window.release(epoch or 0)
+    assert await patient == 0
+    assert window.in_flight == 1
+
+
+@pytest.mark.looptime
+async def test_one_that_is_cancelled_as_its_time_is_over_gives_back_nothing() -> None:
+    window = Window(1)
+    await window.acquire()
+    waiting = asyncio.create_task(window.acquire(1.0))
+    asyncio.get_running_loop().call_later(1.0, waiting.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert window.in_flight == 1
+
+
+async def test_a_permit_that_is_there_is_had_without_waiting() -> None:
+    assert await Window(1).acquire(0.0) == 0

@@ -19,7 +19,14 @@ from tcb_async.exceptions import (
     TokenError,
     TransportError,
 )
-from tcb_async.retry import Deadline, RetryPolicy, RetryQuota, is_retryable
+from tcb_async.retry import (
+    Deadline,
+    OutOfTimeError,
+    RetryPolicy,
+    RetryQuota,
+    is_overload,
+    is_retryable,
+)
 
 BUSY = SystemBusyError("busy", errcode=-1)
 RETRYABLE = [
@@ -88,6 +95,22 @@ def test_what_no_try_can_cure_is_final(error: Exception) -> None:
     assert not is_retryable(error)
 
 
+@pytest.mark.parametrize(
+    ("error", "overload"),
+    [
+        (BUSY, True),
+        (RateLimitError("slow down"), True),
+        (TransportError("HTTP 503", overload=True), True),
+        (TransportError("unknown host"), False),
+        (ResponseError("html"), False),
+        (DailyQuotaError("no"), False),
+    ],
+    ids=repr,
+)
+def test_what_too_many_requests_look_like_is_known(error: TcbError, overload: bool) -> None:
+    assert is_overload(error) is overload
+
+
 async def test_a_final_error_is_raised_at_once_as_itself() -> None:
     error = TokenError("no", errcode=40014)
     story = Story([error])
@@ -148,14 +171,70 @@ async def test_each_try_is_told_what_is_left_of_the_deadline() -> None:
     assert story.left == [60.0, 54.0, 47.0]
 
 
-async def test_the_deadline_begins_with_the_first_try_not_with_waiting_for_a_place() -> None:
-    now = 0.0
-    deadline = Deadline(10.0, lambda: now)
+def test_the_deadline_begins_with_the_call() -> None:
     now = 500.0
-
-    assert deadline.left() == 10.0
+    deadline = Deadline(10.0, lambda: now)
     now = 504.0
+
     assert deadline.left() == 6.0
+
+
+NOTHING_SENT = TransportError("nothing was sent")
+
+
+def out_of_time_at(number: int, errors: list[TcbError]) -> Callable[..., Awaitable[None]]:
+    async def attempt(nth: int, _deadline: Deadline) -> None:
+        if nth == number:
+            raise OutOfTimeError(NOTHING_SENT)
+        raise errors[nth - 1]
+
+    return attempt
+
+
+async def test_a_deadline_that_passes_before_a_later_try_begins_raises_the_servers_last_error() -> (
+    None
+):
+    errors: list[TcbError] = [SystemBusyError("first"), SystemBusyError("second")]
+    policy = RetryPolicy(base=0.0, deadline=1.0)
+
+    with pytest.raises(SystemBusyError, match="second") as caught:
+        await policy.run(out_of_time_at(3, errors), RetryQuota(), lambda *_: None)
+
+    assert caught.value.attempts == 2
+    assert caught.value.gave_up == "the deadline of 1 s passed"
+    assert caught.value.__context__ is None
+
+
+async def test_a_deadline_that_passes_before_the_first_try_begins_says_that_nothing_was_sent() -> (
+    None
+):
+    with pytest.raises(TransportError) as caught:
+        await RetryPolicy().run(out_of_time_at(1, []), RetryQuota(), lambda *_: None)
+
+    assert caught.value is NOTHING_SENT
+    assert (caught.value.attempts, caught.value.gave_up) == (0, "the deadline of 60 s passed")
+    assert caught.value.__context__ is None
+
+
+async def test_a_try_that_the_deadline_cut_short_does_not_replace_the_servers_own_error() -> None:
+    silence = TransportError("no complete answer in 0.5 s")
+    story = Story([SystemBusyError("busy"), silence], seconds_per_try=4.5)
+
+    with pytest.raises(SystemBusyError) as caught:
+        await story.run(deadline=10.0)
+
+    assert (caught.value.attempts, caught.value.gave_up) == (2, "the deadline of 10 s passed")
+
+
+async def test_an_answer_that_came_just_before_the_deadline_is_the_servers_last_error() -> None:
+    answer = TransportError("HTTP 503", status=503)
+    story = Story([SystemBusyError("busy"), answer], seconds_per_try=4.5)
+
+    with pytest.raises(TransportError) as caught:
+        await story.run(deadline=10.0)
+
+    assert caught.value is answer
+    assert "another wait would cross the deadline" in caught.value.gave_up
 
 
 async def test_waits_double_up_to_the_cap_with_full_jitter() -> None:

@@ -17,7 +17,14 @@ from pretend_clock import PretendClock
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, LISTING, OK, UNENDING, redirect
 
-from tcb_async import ParameterError, ResponseError, RetryPolicy, TcbClient, TcbError
+from tcb_async import (
+    ParameterError,
+    ResponseError,
+    RetryPolicy,
+    SystemBusyError,
+    TcbClient,
+    TcbError,
+)
 from tcb_async import TransportError as NoAnswer
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import ClassicToken, StableToken
@@ -72,7 +79,7 @@ async def test_a_try_never_crosses_the_deadline_by_the_rounding_of_a_time_out(
     assert given_at == [given]
 
 
-async def test_no_try_is_begun_when_no_time_is_left(
+async def test_no_try_is_begun_when_no_time_is_left_and_the_servers_own_error_is_raised(
     emulator: Emulator, clock: PretendClock
 ) -> None:
     emulator.deploy(ENV)
@@ -83,10 +90,58 @@ async def test_no_try_is_begun_when_no_time_is_left(
 
     retry = attrs.evolve(clock.policy(deadline=10.0), sleep=oversleep)
     async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
-        with pytest.raises(NoAnswer, match="no time was left"):
+        with pytest.raises(SystemBusyError, match="the deadline of 10 s passed") as caught:
             await client.count_functions(ENV)
 
-    assert len(emulator.requests) == 1
+    assert caught.value.attempts == len(emulator.requests) == 1
+
+
+async def test_the_deadline_holds_while_others_have_all_the_permits(emulator: Emulator) -> None:
+    emulator.script([Fault.hang()])
+    retry = RetryPolicy(deadline=0.2)
+    async with TcbClient(
+        emulator.token, base_url=emulator.url, retry=retry, concurrency=1
+    ) as client:
+        window = client._authorized.transport.window
+        await window.acquire()
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(NoAnswer, match="nothing was sent, for 1 other") as caught:
+            await client.list_functions(ENV, offset=40)
+        took = asyncio.get_running_loop().time() - started
+
+    error = caught.value
+    assert 0.2 <= took < 2.0
+    assert (error.attempts, error.gave_up) == (0, "the deadline of 0.2 s passed")
+    assert (error.env, error.offset) == (ENV, 40)
+    assert emulator.requests == ()
+    assert window.in_flight == 1
+
+
+async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_servers_error_is_raised(
+    emulator: Emulator,
+) -> None:
+    emulator.script([Fault.errcode(-1)])
+    retry = RetryPolicy(deadline=0.5, base=0.0)
+    async with TcbClient(
+        emulator.token, base_url=emulator.url, retry=retry, concurrency=2
+    ) as client:
+        await client._authorized.transport.window.acquire()  # as a walk beside does; -1 halves it
+        with pytest.raises(SystemBusyError, match=r"the deadline of 0\.5 s passed") as caught:
+            await client.count_functions(ENV)
+
+    assert caught.value.attempts == len(emulator.requests) == 1
+
+
+async def test_a_try_that_the_deadline_cut_short_leaves_the_servers_own_error(
+    emulator: Emulator,
+) -> None:
+    emulator.script([Fault.errcode(-1), Fault.hang()])
+    retry = RetryPolicy(deadline=0.5, base=0.0)
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
+        with pytest.raises(SystemBusyError, match=r"the deadline of 0\.5 s passed") as caught:
+            await client.count_functions(ENV)
+
+    assert caught.value.attempts == len(emulator.requests) == 2
 
 
 # Size

@@ -133,11 +133,24 @@ async def test_what_is_busy_at_once_halves_it_once(
         assert sizes.seen[-1] == CEILING
 
 
-every_fault = pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(502), Fault.body(b"")])
+TOO_MUCH = [Fault.status(status) for status in (429, 502, 503, 504)]
+NOT_TOO_MUCH = [Fault.status(500), Fault.body(b""), Fault.truncated()]
 
 
-@every_fault
-async def test_what_fails_in_the_network_does_not_narrow_it(
+@pytest.mark.parametrize("fault", TOO_MUCH, ids=str)
+async def test_what_too_many_requests_look_like_halves_it_once(
+    emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
+) -> None:
+    emulator.script([Fault.ok()] + [fault] * CEILING)
+
+    assert await walk(client) == names(emulator)
+
+    assert sizes.steps[0] == (CEILING, CEILING // 2)
+    assert all(new == old + 1 for old, new in sizes.steps[1:])
+
+
+@pytest.mark.parametrize("fault", NOT_TOO_MUCH, ids=str)
+async def test_any_other_failure_does_not_narrow_it(
     emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
 ) -> None:
     emulator.script([Fault.ok()] + [fault] * CEILING)
@@ -147,8 +160,8 @@ async def test_what_fails_in_the_network_does_not_narrow_it(
     assert set(sizes.seen) == {CEILING}
 
 
-@every_fault
-async def test_what_fails_in_the_network_does_not_widen_it(
+@pytest.mark.parametrize("fault", NOT_TOO_MUCH, ids=str)
+async def test_no_failure_widens_it(
     emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
 ) -> None:
     emulator.script([Fault.errcode(-1), Fault.ok(), *repeat(fault, 2 * CEILING)])

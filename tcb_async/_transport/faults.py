@@ -6,6 +6,7 @@ Rule: an aiohttp error's text is never shown, for it holds the URL.
 from __future__ import annotations
 
 import math
+import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -15,10 +16,12 @@ import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import raise_for_errcode, unreadable
-from tcb_async._redact import redact
+from tcb_async._redact import hide, redact
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from tcb_async._transport.requests import ApiRequest
 
 __all__ = ["Reply", "read_retry_after", "refusal", "translate"]
@@ -48,103 +51,208 @@ def read_retry_after(value: str | None) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
+@attrs.frozen
+class _Row:
+    """One thing that may happen to a try, and what is made of it, whoever says that it happened.
+
+    Attributes:
+        again: Whether another try may help.
+        overload: Whether too many requests at once look like this.
+        statuses: How a service, a reverse proxy or a forward proxy (asked to CONNECT) says it.
+        errors: How the network says it.
+        text: What is said of it then.
+    """
+
+    again: bool
+    overload: bool
+    statuses: Container[int] = ()
+    errors: tuple[type[Exception], ...] = ()
+    text: str = ""
+
+
+_TOO_MANY = _Row(again=True, overload=True, statuses=(429,))
+_DROPPED = _Row(
+    again=True,
+    overload=True,
+    errors=(aiohttp.ClientConnectionError, OSError),
+    text="{host} dropped the connection; try again",
+)
+_TABLE = (
+    _TOO_MANY,
+    _Row(
+        again=True,
+        overload=True,
+        statuses=(504,),
+        errors=(TimeoutError,),
+        text="{host} gave no complete answer in {seconds:.3g} s; a longer timeout may help",
+    ),
+    _Row(
+        again=False,
+        overload=False,
+        errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
+        text="the TLS certificate of {host} was not accepted ({reason}); {advice}",
+    ),
+    _Row(
+        again=False,
+        overload=False,
+        errors=(aiohttp.ClientSSLError,),
+        text="no TLS connection to {host} ({reason}); check that base_url's scheme and port fit",
+    ),
+    _Row(
+        again=True,
+        overload=False,
+        errors=(aiohttp.ClientConnectorDNSError,),
+        text="the host name {host} could not be resolved; check base_url and the network",
+    ),
+    _Row(
+        again=True,
+        overload=True,
+        statuses=(502, 503),
+        errors=(aiohttp.ClientProxyConnectionError,),
+        text="could not connect to the proxy on the way to {host} ({reason}); check the proxy",
+    ),
+    _Row(
+        again=True,
+        overload=True,
+        errors=(aiohttp.ClientConnectorError,),
+        text="could not connect to {host} ({reason}); check base_url and the network",
+    ),
+    _Row(
+        again=True,
+        overload=False,
+        statuses=(408, *range(500, 600)),
+        errors=(aiohttp.ClientPayloadError,),
+        text="the answer of {host} was cut short or badly encoded; try again",
+    ),
+    _DROPPED,
+    _Row(
+        again=False,
+        overload=False,
+        statuses=range(1000),
+        errors=(Exception,),
+        text="the call to {host} failed ({kind})",
+    ),
+)
+"""The first row that fits holds. What an errcode means is in `tcb_async.errcodes`."""
+
+_REFUSALS = {
+    3: "a redirect, which is not followed",
+    4: "a refusal",
+    407: "a proxy that wants a user and a password",
+}
+_CLOCK = "check this machine's clock"
+_OWN_CA = "pass an ssl_context that trusts it, or its CA, if it is the right one"
+_RIGHT_HOST = "check base_url"
+_CERTIFICATE_ADVICE = {
+    9: _CLOCK,
+    10: f"its owner has to renew it; if it was renewed, {_CLOCK}",
+    18: _OWN_CA,
+    19: _OWN_CA,
+    20: _OWN_CA,
+    21: _OWN_CA,
+    62: _RIGHT_HOST,
+    64: _RIGHT_HOST,
+}
+"""By OpenSSL's ``X509_V_ERR`` codes."""
+
+
 def refusal(reply: Reply, request: ApiRequest) -> TcbError:
-    """Build the error for a status that is not 200."""
-    path, status = request.target.path, reply.status
-    if status == 429:  # noqa: PLR2004 - Too Many Requests
-        return RateLimitError(
-            f"{path} answered HTTP 429: too many calls; lower concurrency",
-            endpoint=path,
-            retry_after=reply.retry_after,
-        )
-    if status >= 500 or status == 408:  # noqa: PLR2004 - its own faults; it waited for a request
-        return TransportError(
-            f"{path} answered HTTP {status}: the service or a proxy failed; try again later",
-            endpoint=path,
-            status=status,
-            retry_after=reply.retry_after,
-        )
+    """Build the error for a reply whose status is not 200."""
+    target, status = request.target, reply.status
+    error = _refused(target.path, target.path, status, reply.retry_after)
+    if error is not None:
+        return error
     try:
-        raise_for_errcode(reply.body, path, secrets=request.target.secrets)
+        raise_for_errcode(reply.body, target.path, secrets=target.secrets)
     except TcbError as refused:
         return refused
-    kind = {3: "a redirect, which is not followed", 4: "a refusal"}.get(status // 100, "not 200")
-    what = f"HTTP {status}: {kind}"
-    return unreadable(reply.body, what, path, request.target.secrets, status=status)
+    return unreadable(reply.body, _refusal(status), target.path, target.secrets, status=status)
 
 
-_DROPPED = "{host} dropped the connection; try again"
-_TROUBLES: tuple[tuple[tuple[type[Exception], ...], bool, str], ...] = (
-    (
-        (TimeoutError,),
-        True,
-        "{host} gave no complete answer in {seconds:.3g} s; a longer timeout may help",
-    ),
-    (
-        (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
-        False,
-        "the TLS certificate of {host} was not accepted; check base_url, ssl_context and the clock",
-    ),
-    (
-        (aiohttp.ClientSSLError,),
-        False,
-        "no TLS connection to {host}; check that base_url's scheme and port fit",
-    ),
-    (
-        (aiohttp.ClientConnectorDNSError,),
-        True,
-        "the host name {host} could not be resolved; check base_url and the network",
-    ),
-    (
-        (aiohttp.ClientProxyConnectionError,),
-        True,
-        "could not connect to the proxy on the way to {host} ({reason}); check the proxy",
-    ),
-    (
-        (aiohttp.ClientConnectorError,),
-        True,
-        "could not connect to {host} ({reason}); check base_url and the network",
-    ),
-    (
-        (aiohttp.ClientHttpProxyError,),
-        False,
-        "the proxy on the way to {host} refused; check the proxy and its credentials",
-    ),
-    (
-        (aiohttp.ClientPayloadError,),
-        True,
-        "the answer of {host} was cut short or badly encoded; try again",
-    ),
-    ((aiohttp.ClientConnectionError, OSError), True, _DROPPED),
-    ((Exception,), False, "the call to {host} failed ({kind})"),
-)
-"""The first row whose classes fit holds: whether another try may help, and what is said."""
+def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, request: ApiRequest) -> TcbError:
+    path = request.target.path
+    who = f"{path}: the proxy on the way to {request.target.host}"
+    later = read_retry_after(None if error.headers is None else error.headers.get("Retry-After"))
+    return _refused(who, path, error.status, later) or ResponseError(
+        f"{who} answered {_refusal(error.status)}; check the proxy and what it allows",
+        endpoint=path,
+        status=error.status,
+    )
 
 
-def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError:
+def _refused(who: str, path: str, status: int, later: float | None) -> TcbError | None:
+    """Build the error for a status that may pass; None for any other."""
+    row = next(row for row in _TABLE if status in row.statuses)
+    if row is _TOO_MANY:
+        text = f"{who} answered HTTP 429: too many calls; lower concurrency"
+        return RateLimitError(text, endpoint=path, retry_after=later)
+    if not row.again:
+        return None
+    return TransportError(
+        f"{who} answered HTTP {status}: the service or a proxy failed; try again later",
+        endpoint=path,
+        status=status,
+        retry_after=later,
+        overload=row.overload,
+    )
+
+
+def _refusal(status: int) -> str:
+    kind = _REFUSALS.get(status) or _REFUSALS.get(status // 100, "not 200")
+    return f"HTTP {status}: {kind}"
+
+
+def translate(
+    error: Exception, request: ApiRequest, seconds: float, *, answered: bool, fresh: bool
+) -> TcbError:
     """Turn any fault of the network or of aiohttp into ours, without its text: it holds the URL.
 
     Args:
         error: What was raised.
         request: What was asked.
         seconds: How long the try had.
+        answered: Whether an answer had begun.
+        fresh: Whether the connection was made for this try. One that was kept alive may be dropped
+            at any time, which says nothing about the load.
     """
     path = request.target.path
     if isinstance(error, RuntimeError) and "closed" in str(error):
         error = ConnectionResetError()  # uvloop's word for a connection that has gone
-    by_proxy = isinstance(error, aiohttp.ClientHttpProxyError)
-    if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)) and not by_proxy:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _refused_by_proxy(error, request)
+    if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
         return ResponseError(
             f"{path} sent something that is not HTTP; check base_url and any proxy between",
             endpoint=path,
         )
-    retryable, text = next(row[1:] for row in _TROUBLES if isinstance(error, row[0]))
-    what = text.format(
+    row = next(row for row in _TABLE if isinstance(error, row.errors))
+    reason, advice = _reason(error, request)
+    what = row.text.format(
         host=request.target.host,
         seconds=seconds,
-        reason=redact(str(getattr(error, "strerror", "")), request.target.secrets, length=200),
+        reason=reason,
+        advice=advice,
         kind=type(error).__name__,
     )
+    kept_alive = row is _DROPPED and not fresh
     return TransportError(
-        f"{path}: {what}", endpoint=path, retryable=retryable, dropped=text is _DROPPED
+        f"{path}: {what}",
+        endpoint=path,
+        retryable=row.again,
+        dropped=kept_alive,
+        overload=row.overload and not answered and not kept_alive,
     )
+
+
+def _reason(error: Exception, request: ApiRequest) -> tuple[str, str]:
+    """What the system or OpenSSL says, without secrets, and what to do about a certificate."""
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        code, said = getattr(cause, "verify_code", 0), getattr(cause, "verify_message", "")
+        advice = _CERTIFICATE_ADVICE.get(code, f"{_RIGHT_HOST} and ssl_context")
+        return hide(said.rstrip("."), request.target.secrets), advice
+    if isinstance(cause, ssl.SSLError):
+        return getattr(cause, "reason", "").replace("_", " ").lower(), ""
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        return "its fingerprint is another one", "check the session's connector"
+    return redact(str(getattr(error, "strerror", "")), request.target.secrets, length=200), ""

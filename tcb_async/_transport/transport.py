@@ -1,4 +1,4 @@
-"""One try over the wire, and the tries that make up a call.
+"""One try over the wire, and what all calls of a client share.
 
 Rule: limits on time and size, no redirects, and a fault is raised as ours only after the
 ``except`` block has ended, so that no URL is left in it.
@@ -7,7 +7,6 @@ Rule: limits on time and size, no redirects, and a fault is raised as ours only 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,18 +16,11 @@ from yarl import URL
 
 from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Hidden, Secret
+from tcb_async._transport.calls import Call
 from tcb_async._transport.faults import Reply, read_retry_after, refusal, translate
 from tcb_async._transport.requests import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper
-from tcb_async.exceptions import (
-    ApiError,
-    ClientClosedError,
-    RateLimitError,
-    ResponseError,
-    SystemBusyError,
-    TcbError,
-    TransportError,
-)
+from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
 from tcb_async.observer import Attempt
 
 if TYPE_CHECKING:
@@ -37,15 +29,12 @@ if TYPE_CHECKING:
 
     from tcb_async.limits import Window
     from tcb_async.observer import Observer
-    from tcb_async.retry import Deadline, RetryPolicy, RetryQuota
+    from tcb_async.retry import RetryPolicy, RetryQuota
 
 __all__ = ["Transport"]
 
 Result = TypeVar("Result")
 Value = TypeVar("Value")
-
-_log = logging.getLogger("tcb_async")
-_log.addHandler(logging.NullHandler())
 
 _ALONE = HEADERS | {"Connection": "close"}
 _SECRET_KEYS = ("secret", "token", "ticket")
@@ -91,6 +80,10 @@ class Transport:
         full = Hidden(url.with_query({key: _revealed(value) for key, value in query.items()}))
         return Target(path, url.raw_host or "", full, secrets)
 
+    def session(self) -> aiohttp.ClientSession:
+        """Return the session; see `SessionKeeper.session`."""
+        return self._keeper.session()
+
     async def call(self, request: ApiRequest, decode: Callable[[bytes], Result]) -> Result:
         """Send a request, again where that may help, and decode the reply.
 
@@ -101,42 +94,9 @@ class Transport:
         Raises:
             TcbError: The last try's error, with the request's facts on it.
         """
-        self._keeper.session()  # who cannot use it is told so before waiting for a permit
-        dropped = False
-
-        async def attempt(number: int, deadline: Deadline) -> Result:
-            nonlocal dropped
-            epoch = await self.window.acquire()
-            clean = overloaded = False
-            try:
-                session = self._keeper.session()  # it may have been closed since
-                left = deadline.left()
-                if self.observer is None:
-                    result = decode(await self._send(session, request, left, dropped))
-                else:
-                    seen = self._as_seen(request, number)
-                    with self.observer.attempting(seen):
-                        result = decode(await self._send(session, request, left, dropped, seen))
-                clean = True
-            except TcbError as error:
-                overloaded = isinstance(error, (SystemBusyError, RateLimitError))
-                dropped = isinstance(error, TransportError) and error.dropped
-                error.env, error.offset = request.env, request.offset
-                _log.debug("%s try=%d: %s", request, number, _outcome(error))
-                error.__traceback__ = None  # its frames hold the reply, which may tell the secret
-                raise
-            finally:
-                self.window.release(epoch, clean=clean, overloaded=overloaded)
-            if _log.isEnabledFor(logging.DEBUG):
-                _log.debug("%s try=%d: errcode=0", request, number)
-            return result
-
-        def note_retry(error: TcbError, number: int, seconds: float) -> None:
-            _log_retry(request, error, number, seconds)
-            if request.count is not None:
-                request.count.retries += 1
-
-        return await self.retry.run(attempt, self.quota, note_retry)
+        self.session()  # fail before waiting for a permit
+        call = Call(self, request, decode)
+        return await self.retry.run(call.attempt, self.quota, call.note_retry)
 
     async def call_token_endpoint(
         self,
@@ -182,7 +142,7 @@ class Transport:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _as_seen(self, request: ApiRequest, number: int) -> Attempt:
+    def as_seen(self, request: ApiRequest, number: int) -> Attempt:
         return Attempt(
             request.method,
             self.base_url,
@@ -193,7 +153,7 @@ class Transport:
             request.offset,
         )
 
-    async def _send(
+    async def send(
         self,
         session: aiohttp.ClientSession,
         request: ApiRequest,
@@ -201,6 +161,11 @@ class Transport:
         alone: bool,
         seen: Attempt | None = None,
     ) -> bytes:
+        """Make one try; returns the body of a reply that is HTTP 200.
+
+        Raises:
+            TcbError: Anything else came, or nothing.
+        """
         reply = await self._exchange(session, request, left, alone)
         if seen is not None:
             seen.status = getattr(reply, "status", None)
@@ -219,8 +184,6 @@ class Transport:
         after it: a pool knows its connections by `server_hostname` too.
         """
         seconds = min(self.timeout, left)
-        if seconds <= 0:
-            return TransportError("no time was left for a try", endpoint=request.target.path)
         response = None
         try:
             response = await session.request(
@@ -237,7 +200,8 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
             if session.closed:
                 return ClientClosedError("the session of this client was closed: make a new client")
-            return translate(error, request, seconds)
+            answered = response is not None
+            return translate(error, request, seconds, answered=answered, fresh=alone)
         finally:
             if response is not None:
                 response.close()
@@ -283,15 +247,3 @@ def _wrapped(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:
         key: Secret(value) if isinstance(value, str) and _is_secret(key) else value
         for key, value in fields.items()
     }
-
-
-def _log_retry(request: ApiRequest, error: TcbError, number: int, seconds: float) -> None:
-    level = logging.INFO if number == 1 else logging.WARNING
-    text = "%s try=%d failed (%s), trying again in %.2f s"
-    _log.log(level, text, request, number, _outcome(error), seconds)
-
-
-def _outcome(error: TcbError) -> str:
-    if isinstance(error, ApiError):
-        return f"errcode={error.errcode} rid={error.rid}"
-    return type(error).__name__

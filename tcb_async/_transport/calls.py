@@ -1,0 +1,103 @@
+"""The tries that make up a call: each with a permit of the window, watched and logged.
+
+Rule: a successful first try makes nothing that it does not need.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from tcb_async.exceptions import ApiError, TcbError, TransportError
+from tcb_async.retry import OutOfTimeError, is_overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tcb_async._transport.requests import ApiRequest
+    from tcb_async._transport.transport import Transport
+    from tcb_async.retry import Deadline
+
+__all__ = ["Call"]
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger("tcb_async")
+_log.addHandler(logging.NullHandler())
+
+
+@attrs.define
+class Call(Generic[Result]):
+    """The tries of one call.
+
+    Attributes:
+        alone: Whether the next try is to have a new connection, for the last was dropped.
+    """
+
+    transport: Transport
+    request: ApiRequest
+    decode: Callable[[bytes], Result]
+    alone: bool = False
+
+    async def attempt(self, number: int, deadline: Deadline) -> Result:
+        """Make one try, with a permit of the window.
+
+        Raises:
+            OutOfTimeError: There was no permit before the deadline.
+            TcbError: The try failed.
+        """
+        transport, request, window = self.transport, self.request, self.transport.window
+        epoch = await window.acquire(deadline.left())
+        clean = overload = False
+        try:
+            left = deadline.left()
+            if epoch is None or left <= 0:
+                raise OutOfTimeError(self._nothing_was_sent())
+            session = transport.session()  # it may have been closed since
+            if transport.observer is None:
+                result = self.decode(await transport.send(session, request, left, self.alone))
+            else:
+                seen = transport.as_seen(request, number)
+                with transport.observer.attempting(seen):
+                    body = await transport.send(session, request, left, self.alone, seen)
+                    result = self.decode(body)
+            clean = True
+        except TcbError as error:
+            overload = is_overload(error)
+            self.alone = number == 1 and isinstance(error, TransportError) and error.dropped
+            error.env, error.offset = request.env, request.offset
+            _log.debug("%s try=%d: %s", request, number, _outcome(error))
+            error.__traceback__ = None  # its frames hold the reply, which may tell the secret
+            raise
+        finally:
+            if epoch is not None:
+                window.release(epoch, clean=clean, overloaded=overload)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s try=%d: errcode=0", request, number)
+        return result
+
+    def note_retry(self, error: TcbError, number: int, seconds: float) -> None:
+        """Count a retry, and log it."""
+        level = logging.INFO if number == 1 else logging.WARNING
+        text = "%s try=%d failed (%s), trying again in %.2f s"
+        _log.log(level, text, self.request, number, _outcome(error), seconds)
+        if self.request.count is not None:
+            self.request.count.retries += 1
+
+    def _nothing_was_sent(self) -> TransportError:
+        path, window = self.request.target.path, self.transport.window
+        return TransportError(
+            f"{path}: nothing was sent, for {window.in_flight} other requests of this client were "
+            "waiting for their answers; make fewer calls at once, or allow a longer deadline",
+            endpoint=path,
+            env=self.request.env,
+            offset=self.request.offset,
+        )
+
+
+def _outcome(error: TcbError) -> str:
+    if isinstance(error, ApiError):
+        return f"errcode={error.errcode} rid={error.rid}"
+    return type(error).__name__

@@ -1,0 +1,163 @@
+"""A forward proxy that will not CONNECT: the same is made of it as of any other that says so."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from connect_proxy import ConnectProxy
+from pretend_clock import PretendClock
+from raw_server import RawServer, http_reply
+from tls_emulator import knows_our_ca, over_tls
+
+from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TcbError
+from tcb_async import TransportError as NoAnswer
+from tcb_async.emulator import Emulator
+from tcb_async.retry import is_overload, is_retryable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    Ask = Callable[[str, str, RetryPolicy], TcbClient]
+
+ENV = "test-777bb9"
+PASSING = [408, 429, 502, 503, 504]
+FINAL = [302, 400, 403, 404, 407]
+
+
+@pytest.fixture
+def clock() -> PretendClock:
+    return PretendClock()
+
+
+@pytest.fixture
+async def emulator() -> Emulator:
+    """One that runs behind TLS only."""
+    emulator = Emulator()
+    emulator.deploy(ENV, count=45)
+    return emulator
+
+
+@asynccontextmanager
+async def behind_a_proxy(
+    emulator: Emulator, *refusals: str
+) -> AsyncIterator[tuple[ConnectProxy, str]]:
+    """A proxy that refuses so first, and the base URL of the emulator behind it."""
+    async with over_tls(emulator) as port, ConnectProxy(port, refusals) as proxy:
+        yield proxy, f"https://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Ask:
+    """Makes a client that goes through a proxy."""
+
+    def make(proxy: str, base_url: str, retry: RetryPolicy) -> TcbClient:
+        for scheme in ("http", "https"):
+            monkeypatch.setenv(f"{scheme}_proxy", proxy)
+            monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        tls = knows_our_ca()
+        return TcbClient(
+            emulator.token, base_url=base_url, retry=retry, trust_env=True, ssl_context=tls
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("status", PASSING)
+async def test_a_refusal_that_may_pass_is_tried_again(
+    emulator: Emulator, client: Ask, clock: PretendClock, status: int
+) -> None:
+    async with (
+        behind_a_proxy(emulator, f"{status} Sorry") as (proxy, url),
+        client(proxy.url, url, clock.policy()) as asking,
+    ):
+        assert await asking.count_functions(ENV) == 45
+
+    assert clock.waits == [1.0]
+    assert [line.split()[0] for line in proxy.asked] == ["CONNECT"] * 2
+
+
+async def test_its_retry_after_is_honoured(
+    emulator: Emulator, client: Ask, clock: PretendClock
+) -> None:
+    refusals = ("503 Busy\r\nRetry-After: 7", "429 Too Many\r\nRetry-After: 11")
+    async with (
+        behind_a_proxy(emulator, *refusals) as (proxy, url),
+        client(proxy.url, url, clock.policy()) as asking,
+    ):
+        assert await asking.count_functions(ENV) == 45
+
+    assert clock.waits == [7.0, 11.0]
+
+
+@pytest.mark.parametrize("status", FINAL)
+async def test_any_other_refusal_is_final(emulator: Emulator, client: Ask, status: int) -> None:
+    async with (
+        behind_a_proxy(emulator, f"{status} No") as (proxy, url),
+        client(proxy.url, url, RetryPolicy()) as asking,
+    ):
+        with pytest.raises(ResponseError, match="the proxy on the way to 127") as caught:
+            await asking.count_functions(ENV)
+
+    assert (caught.value.status, caught.value.attempts, len(proxy.asked)) == (status, 1, 1)
+
+
+def facts(error: TcbError) -> tuple[object, ...]:
+    return (
+        type(error),
+        is_retryable(error),
+        is_overload(error),
+        getattr(error, "status", None),
+        getattr(error, "retry_after", None),
+    )
+
+
+@pytest.mark.parametrize("status", [*PASSING, *FINAL, 500, 599])
+async def test_it_is_the_same_error_by_http_and_by_connect(
+    emulator: Emulator, client: Ask, status: int
+) -> None:
+    later = http_reply(b"", 503, {"Retry-After": "7"}).replace(b"503 Service Unavailable", b"%d -")
+    async with RawServer(later % status) as proxy:
+        errors: list[TcbError] = []
+        for scheme in ("http", "https"):
+            async with client(proxy.url, f"{scheme}://127.0.0.1:9", RetryPolicy.none()) as asking:
+                with pytest.raises(TcbError) as caught:
+                    await asking.count_functions(ENV)
+            errors.append(caught.value)
+
+    assert [request.method for request in proxy.requests] == ["POST", "CONNECT"]
+    assert facts(errors[0]) == facts(errors[1])
+    if status == 429:
+        assert isinstance(errors[0], RateLimitError)
+    else:
+        assert isinstance(errors[0], NoAnswer if is_retryable(errors[0]) else ResponseError)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_wants_credentials_says_so(client: Ask, scheme: str) -> None:
+    async with (
+        RawServer(http_reply(b"", 407)) as proxy,
+        client(proxy.url, f"{scheme}://127.0.0.1:9", RetryPolicy()) as asking,
+    ):
+        with pytest.raises(ResponseError, match="407: a proxy that wants a user and a password"):
+            await asking.count_functions(ENV)
+
+
+async def test_one_503_does_not_end_a_watch(
+    emulator: Emulator, client: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="tcb_async")
+    async with (
+        behind_a_proxy(emulator, "503 Busy") as (proxy, url),
+        client(proxy.url, url, RetryPolicy.none()) as asking,
+    ):
+        watching = asking.watch_functions(ENV, interval=0.001, since=[])
+        async with aclosing(watching) as changes:
+            assert (await anext(changes)).kind == "added"
+
+    assert [line.levelname for line in caplog.records] == ["WARNING"]
+    assert "answered HTTP 503" in caplog.text
