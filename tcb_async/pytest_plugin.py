@@ -1,86 +1,131 @@
-"""Fixtures for people who test their own code: WeChat's side on a real socket, and a client of it.
+"""Fixtures for tests of your own code: a WeChat emulator on a real socket, and a client of it.
 
-Rule: nothing of the client side is imported before a test asks for it, or every pytest run of its
-users would pay for it, and a coverage measurement would start too late.
+Rule: nothing of the package but this module is imported before a test asks for a fixture, so that
+every other pytest run stays fast and a coverage measurement can start first.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-try:
-    from pytest_asyncio import fixture as asyncio_fixture
-except ImportError:
-    asyncio_fixture = pytest.fixture  # type: ignore[assignment]  # used without arguments
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator, Mapping
 
     from tcb_async.client import TcbClient
     from tcb_async.emulator import Emulator
 
+    LoopScope = Literal["function", "class", "module", "package", "session"]
+
+_SYNC_TEST = (
+    "tcb_client is asynchronous and this test is not: make the test async, or use tcb_emulator "
+    "alone and let the code under test make its client, from tcb_emulator.token and .url"
+)
+_TWO_LOOPS = (
+    "tcb_client: the test is marked for anyio, but pytest-asyncio runs it, on an event loop of its "
+    "own: set asyncio_mode = strict, or remove the anyio mark"
+)
+_OTHER_BACKEND = (
+    "tcb_client needs asyncio, but anyio runs this test on {}: let your fixture anyio_backend "
+    'return "asyncio"'
+)
+_NO_PLUGIN = "tcb_client needs pytest-asyncio 1.0 or later, or a test that is marked for anyio"
+
 
 @pytest.fixture
-def tcb_emulator(request: pytest.FixtureRequest) -> Emulator:
-    """A WeChat server of the test's own, on a real socket, for pytest-asyncio and anyio.
+def tcb_emulator() -> Generator[Emulator, None, None]:
+    """A WeChat server for one test, on a real socket and a thread of its own.
 
-    Point your code at ``tcb_emulator.url`` with ``tcb_emulator.token``, and let things happen::
+    It works in sync tests and in async ones. Point your code at ``tcb_emulator.url`` with
+    ``tcb_emulator.token``, and decide what happens::
 
         tcb_emulator.deploy("test-777bb9", count=57)
         tcb_emulator.fail_next(-1, times=2)                    # WeChat is busy, twice
-        tcb_emulator.script([Fault.reset(), Fault.hang()])     # the network is worse
-        assert len(tcb_emulator.requests) == 3                 # what your code asked
+        tcb_emulator.script([Fault.reset(), Fault.hang()])     # the network fails
+        assert len(tcb_emulator.requests) == 3                 # what your code requested
     """
-    emulator: Emulator = request.getfixturevalue(f"_tcb_emulator_on_{_loop_of(request)}")
-    return emulator
+    from tcb_async.emulator import Emulator  # noqa: PLC0415 - the rule of this module
+
+    with Emulator() as emulator:
+        yield emulator
 
 
 @pytest.fixture
 def tcb_client(request: pytest.FixtureRequest) -> TcbClient:
-    """A `TcbClient` that asks `tcb_emulator`, and does not wait before it tries again."""
-    client: TcbClient = request.getfixturevalue(f"_tcb_client_on_{_loop_of(request)}")
+    """A `TcbClient` of `tcb_emulator`, for async tests. It retries without waiting.
+
+    It works with pytest-asyncio, whatever the ``loop_scope``, and with anyio on asyncio.
+    """
+    # A client has to be closed on the event loop that it was used on, which is the test's.
+    client: TcbClient = request.getfixturevalue(f"_tcb_client_on_{_event_loop_of(request)}")
     return client
 
 
-def _loop_of(request: pytest.FixtureRequest) -> str:
-    """Whose event loop the test runs on: a fixture has to live on the same."""
-    return "anyio" if "anyio_backend" in request.fixturenames else "asyncio"
+def _event_loop_of(request: pytest.FixtureRequest) -> str:
+    """Find the event loop that runs the test, or fail if the client could not work there."""
+    if _is_asked_by_a_sync_test(request):
+        pytest.fail(_SYNC_TEST, pytrace=False)
+    marker = request.node.get_closest_marker("asyncio")  # auto mode adds it to async tests
+    if "anyio_backend" in request.fixturenames:
+        if marker is not None:
+            pytest.fail(_TWO_LOOPS, pytrace=False)
+        if (backend := request.getfixturevalue("anyio_backend_name")) != "asyncio":
+            pytest.fail(_OTHER_BACKEND.format(backend), pytrace=False)
+        return "anyio"
+    try:
+        default_scope = request.config.getini("asyncio_default_test_loop_scope")
+    except ValueError:  # an option of pytest-asyncio's
+        pytest.fail(_NO_PLUGIN, pytrace=False)
+    given: Mapping[str, object] = {} if marker is None else marker.kwargs
+    return f"{given.get('loop_scope') or given.get('scope') or default_scope}_loop"
 
 
-@asyncio_fixture
-async def _tcb_emulator_on_asyncio() -> AsyncGenerator[Emulator, None]:
-    async with _new_emulator() as emulator:
-        yield emulator
+def _is_asked_by_a_sync_test(request: pytest.FixtureRequest) -> bool:
+    """Whether a sync test takes the client itself. An async fixture of a sync test may do so."""
+    test = request.function  # None in a doctest
+    test = test.hypothesis.inner_test if hasattr(test, "hypothesis") else test
+    takes_it = test is None or "tcb_client" in inspect.signature(test).parameters
+    return takes_it and not inspect.iscoroutinefunction(test)
 
 
-@pytest.fixture
-async def _tcb_emulator_on_anyio() -> AsyncGenerator[Emulator, None]:
-    async with _new_emulator() as emulator:
-        yield emulator
+@asynccontextmanager
+async def _client_of(emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
+    from tcb_async.client import TcbClient  # noqa: PLC0415 - the rule of this module
+    from tcb_async.retry import RetryPolicy  # noqa: PLC0415 - the rule of this module
 
+    async def token() -> str:
+        return emulator.token  # a new one, once the last one was refused
 
-@asyncio_fixture
-async def _tcb_client_on_asyncio(tcb_emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
-    async with _new_client(tcb_emulator) as client:
+    retry = RetryPolicy(base=0.0)
+    async with TcbClient(token, base_url=emulator.url, retry=retry) as client:
         yield client
 
 
 @pytest.fixture
 async def _tcb_client_on_anyio(tcb_emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
-    async with _new_client(tcb_emulator) as client:
+    async with _client_of(tcb_emulator) as client:
         yield client
 
 
-def _new_emulator() -> Emulator:
-    from tcb_async.emulator import Emulator  # noqa: PLC0415 - the rule of this module
+def _on_loop(scope: LoopScope) -> object:
+    async def client_on_loop(tcb_emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
+        async with _client_of(tcb_emulator) as client:
+            yield client
 
-    return Emulator()
+    name = f"_tcb_client_on_{scope}_loop"
+    return pytest_asyncio.fixture(loop_scope=scope, name=name)(client_on_loop)
 
 
-def _new_client(emulator: Emulator) -> TcbClient:
-    from tcb_async.client import TcbClient  # noqa: PLC0415 - the rule of this module
-    from tcb_async.retry import RetryPolicy  # noqa: PLC0415 - the rule of this module
+try:
+    import pytest_asyncio
 
-    return TcbClient(emulator.token, base_url=emulator.url, retry=RetryPolicy(base=0.0))
+    _on_function_loop = _on_loop("function")
+    _on_class_loop = _on_loop("class")
+    _on_module_loop = _on_loop("module")
+    _on_package_loop = _on_loop("package")
+    _on_session_loop = _on_loop("session")
+except (ImportError, TypeError):  # not installed, or so old that it has no loop_scope
+    pass

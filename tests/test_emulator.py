@@ -381,7 +381,7 @@ class TestRecord:
 
 class TestLife:
     def test_address_is_known_only_after_the_start(self) -> None:
-        with pytest.raises(RuntimeError, match="async with"):
+        with pytest.raises(RuntimeError, match="with Emulator"):
             _ = Emulator().url
 
     async def test_stopped_emulator_comes_back_on_its_port(self) -> None:

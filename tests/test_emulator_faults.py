@@ -72,7 +72,7 @@ class TestLoad:
 
     @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
     def test_busy_rate_is_a_share(self, share: float) -> None:
-        with pytest.raises(ValueError, match="it is a share, from 0 to 1"):
+        with pytest.raises(ValueError, match="must be a share from 0 to 1"):
             Emulator().busy_rate = share
 
 
@@ -103,13 +103,29 @@ class TestScripts:
 
     @pytest.mark.parametrize("wrong", ["reset", -1, Fault.reset])
     def test_anything_but_a_fault_is_refused_at_once(self, wrong: object) -> None:
-        with pytest.raises(TypeError, match="holds Fault values, such as"):
+        with pytest.raises(TypeError, match="must hold Fault values, such as"):
             Emulator().script([Fault.ok(), wrong])  # type: ignore[list-item]
 
     async def test_errmsg_may_be_chosen(self, wechat: Asker) -> None:
         wechat.emulator.script([Fault.errcode(61007, "merchant says no"), Fault.errcode(12345)])
         assert (await wechat.list())["errmsg"].startswith("merchant says no rid: ")
         assert (await wechat.list())["errmsg"].startswith("error rid: ")
+
+    @pytest.mark.parametrize("errcode", [40001, 40014, 42001])
+    async def test_token_that_a_script_refuses_is_refused_from_then_on(
+        self, wechat: Asker, errcode: int
+    ) -> None:
+        token = wechat.emulator.token
+        wechat.emulator.fail_next(errcode)
+        assert (await wechat.list(token=token))["errcode"] == errcode
+        assert (await wechat.list(token=token))["errcode"] in (40001, 42001)
+        assert wechat.emulator.token != token
+        assert (await wechat.list())["errcode"] == 0
+
+    async def test_script_may_refuse_a_token_that_nobody_knows_too(self, wechat: Asker) -> None:
+        wechat.emulator.fail_next(42001)
+        assert (await wechat.list(token="a-stranger's"))["errcode"] == 42001
+        assert (await wechat.list())["errcode"] == 0
 
     async def test_fault_of_ones_own_is_a_function(self, wechat: Asker) -> None:
         async def teapot(_: object) -> aiohttp.web.StreamResponse:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import sys
+from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from tcb_async import pytest_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import ModuleType
 
     Check = Callable[..., None]
 
@@ -84,9 +87,8 @@ def test_the_fixtures_work_with_anyio(passes: Check, options: tuple[str, ...]) -
     passes(ANYIO, *options)
 
 
-def test_the_fixtures_are_there_for_anyio_where_pytest_asyncio_is_not_installed(
-    monkeypatch: pytest.MonkeyPatch, passes: Check
-) -> None:
+def without_pytest_asyncio(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The plugin, as it is where pytest-asyncio is not installed."""
     spec = importlib.util.spec_from_file_location("alone", pytest_plugin.__file__)
     assert spec is not None
     assert spec.loader is not None
@@ -94,8 +96,227 @@ def test_the_fixtures_are_there_for_anyio_where_pytest_asyncio_is_not_installed(
     with monkeypatch.context() as context:
         context.setitem(sys.modules, "pytest_asyncio", None)
         spec.loader.exec_module(alone)
+    return alone
 
+
+def test_the_fixtures_are_there_for_anyio_where_pytest_asyncio_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, passes: Check
+) -> None:
+    alone = without_pytest_asyncio(monkeypatch)
     passes(ANYIO, *ALONE, "-p", "no:tcb_async", plugins=[alone])
+
+
+SYNC = """
+import json
+from urllib.request import urlopen
+
+def test(tcb_emulator):
+    tcb_emulator.deploy("test-777bb9", count=57)
+    url = f"{tcb_emulator.url}/tcb/listfunctions?access_token={tcb_emulator.token}"
+    body = {"env": "test-777bb9", "limit": 20, "offset": 0}
+    with urlopen(url, json.dumps(body).encode(), timeout=9) as reply:
+        assert json.load(reply)["total_count"] == 57
+"""
+
+
+@pytest.mark.parametrize("options", [STRICT, AUTO, ALONE])
+def test_the_emulator_works_in_a_sync_test(passes: Check, options: tuple[str, ...]) -> None:
+    passes(SYNC, *options)
+
+
+def test_a_service_is_tested_with_fastapis_test_client(passes: Check) -> None:
+    passes(
+        """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from tcb_async import TcbClient
+from tcb_async.fastapi import DepClient, lifespan
+
+def test(tcb_emulator):
+    tcb_emulator.deploy("test-777bb9", count=57)
+    make_client = lambda: TcbClient(tcb_emulator.token, base_url=tcb_emulator.url)
+    app = FastAPI(lifespan=lifespan(make_client))
+
+    @app.get("/count")
+    async def count(client: DepClient, env: str) -> int:
+        return await client.count_functions(env)
+
+    with TestClient(app) as service:
+        assert service.get("/count", params={"env": "test-777bb9"}).json() == 57
+""",
+        *STRICT,
+    )
+
+
+SCOPES = ["function", "class", "module", "package", "session"]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("mode", [STRICT, AUTO])
+def test_the_fixtures_work_whatever_the_scope_of_the_tests_event_loop(
+    passes: Check, mode: tuple[str, ...], scope: str
+) -> None:
+    passes(
+        f"""
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="{scope}")
+
+class TestSome:
+    async def test_one(self, tcb_emulator, tcb_client):{indent(DEPLOYS, "    ")}
+
+    async def test_another(self, tcb_client, tcb_emulator):{indent(DEPLOYS, "    ")}
+""",
+        *mode,
+        passed=2,
+    )
+
+
+def test_the_scope_of_event_loops_may_be_set_for_all_tests(passes: Check) -> None:
+    scope = ("-o", "asyncio_default_test_loop_scope=session")
+    passes(f"async def test(tcb_emulator, tcb_client):{DEPLOYS}", *AUTO, *scope)
+
+
+@pytest.mark.parametrize("scope", ["module", "session"])
+def test_a_fixture_on_a_shared_event_loop_may_use_the_client(passes: Check, scope: str) -> None:
+    passes(
+        f"""
+import pytest
+import pytest_asyncio
+
+@pytest_asyncio.fixture(loop_scope="{scope}")
+async def names(tcb_emulator, tcb_client):
+    tcb_emulator.deploy("test-777bb9", count=2)
+    return [function.name async for function in tcb_client.iter_functions("test-777bb9")]
+
+@pytest.mark.asyncio(loop_scope="{scope}")
+async def test(names, tcb_client):
+    assert names == ["fn-0001", "fn-0002"]
+    assert await tcb_client.count_functions("test-777bb9") == 2
+""",
+        *STRICT,
+    )
+
+
+def test_an_emulator_may_be_shared_by_the_tests_of_a_session(passes: Check) -> None:
+    passes(
+        """
+import pytest
+from tcb_async import TcbClient
+from tcb_async.emulator import Emulator
+
+@pytest.fixture(scope="session")
+def wechat():
+    with Emulator() as emulator:
+        emulator.deploy("test-777bb9", count=57)
+        yield emulator
+
+@pytest.mark.parametrize("_", range(3))
+async def test(wechat, _):
+    async with TcbClient(wechat.token, base_url=wechat.url) as client:
+        assert await client.count_functions("test-777bb9") == 57
+""",
+        *AUTO,
+        passed=3,
+    )
+
+
+def test_the_client_works_in_a_property_test(passes: Check) -> None:
+    passes(
+        """
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=5, database=None)
+@given(count=st.integers(0, 30))
+async def test(tcb_emulator, tcb_client, count):
+    env = f"env-{len(tcb_emulator.requests)}"
+    tcb_emulator.deploy(env, count=count)
+    assert await tcb_client.count_functions(env) == count
+""",
+        *AUTO,
+    )
+
+
+def test_an_async_fixture_of_a_sync_test_may_use_the_client(passes: Check) -> None:
+    passes(
+        """
+import pytest
+
+@pytest.fixture
+async def count(tcb_emulator, tcb_client):
+    tcb_emulator.deploy("test-777bb9", count=57)
+    return await tcb_client.count_functions("test-777bb9")
+
+def test(count):
+    assert count == 57
+""",
+        *AUTO,
+    )
+
+
+MARKED_FOR_ANYIO = """
+import pytest
+
+@pytest.fixture
+def anyio_backend_name(anyio_backend):
+    return anyio_backend
+
+@pytest.fixture
+def anyio_backend():
+    return "{}"
+
+@pytest.mark.anyio
+async def test(tcb_client): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "said"),
+    [
+        ("def test(tcb_client): ...", STRICT, "*tcb_client is asynchronous and this test is not*"),
+        (
+            "'''>>> getfixture('tcb_client')'''",
+            (*STRICT, "--doctest-modules"),
+            "*tcb_client is asynchronous and this test is not*",
+        ),
+        (
+            MARKED_FOR_ANYIO.format("asyncio"),
+            AUTO,
+            "*set asyncio_mode = strict, or remove the anyio mark*",
+        ),
+        (
+            MARKED_FOR_ANYIO.format("trio"),
+            STRICT,
+            '*on trio: let your fixture anyio_backend return "asyncio"*',
+        ),
+        ("async def test(tcb_client): ...", ALONE, "*needs pytest-asyncio 1.0 or later*"),
+    ],
+)
+def test_where_the_client_cannot_work_it_says_so_at_once(
+    pytester: pytest.Pytester, source: str, options: tuple[str, ...], said: str
+) -> None:
+    pytester.makepyfile(source)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+    result.stdout.fnmatch_lines([said])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("errcode", [40001, 40014, 42001])
+def test_a_token_that_is_refused_once_is_replaced_as_the_readme_says(
+    passes: Check, errcode: int
+) -> None:
+    passes(
+        f"""
+async def test(tcb_emulator, tcb_client):
+    tcb_emulator.deploy("test-777bb9", count=57)
+    tcb_emulator.fail_next({errcode})
+    assert await tcb_client.count_functions("test-777bb9") == 57
+    first, second = tcb_emulator.requests
+    assert (first.errcode, second.errcode) == ({errcode}, 0)
+    assert first.token_id != second.token_id
+""",
+        *AUTO,
+    )
 
 
 def test_a_fault_is_one_line_and_is_tried_again_at_once(passes: Check) -> None:
@@ -156,6 +377,44 @@ async def test(tcb_emulator, tcb_client):
         passed=0,
         failed=1,
     )
+
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def readme_block(heading: str) -> str:
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return section.split("```python\n")[1].split("```")[0]
+
+
+def test_the_readmes_test_runs_when_it_is_alone_in_an_empty_folder(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(test_alone=readme_block("In your tests"))
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1, warnings=0)
+
+
+def test_the_readmes_service_runs_when_it_is_alone_in_an_empty_folder(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(main=readme_block("In a FastAPI service"))
+    pytester.makepyfile(
+        test_main="""
+import main
+from fastapi.testclient import TestClient
+from tcb_async import TcbClient
+
+def test(tcb_emulator, monkeypatch):
+    tcb_emulator.deploy("test-777bb9", count=57)
+    tcb_emulator.add_app("wx0123456789abcdef", "appsecret")
+    monkeypatch.setitem(TcbClient.__init__.__kwdefaults__, "base_url", tcb_emulator.url)
+    with TestClient(main.app) as service:
+        assert service.get("/count", params={"env": "test-777bb9"}).json() == 57
+"""
+    )
+    monkeypatch.setenv("TCB_APPID", "wx0123456789abcdef")
+    monkeypatch.setenv("TCB_SECRET", "appsecret")
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_importing_the_plugin_imports_neither_client_nor_aiohttp(

@@ -1,6 +1,6 @@
-"""WeChat's side of the wire in one process, with faults.
+"""An in-process WeChat server with fault injection.
 
-Rule: it shares no code with the client, so that a field misread once cannot pass on both sides.
+Rule: it shares no code with the client, so that a misread field cannot be wrong on both sides.
 
 The API is provisional: it may change in a minor release.
 """

@@ -1,4 +1,4 @@
-"""The four endpoints that hand out tokens. Rule: a dead token is never handed out unasked."""
+"""The four token endpoints. Rule: a dead token is issued only where a test asked for that."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 _OWN_APPID = "wx0000000000000000"
 _OVERLAP = 300.0
+_TOKEN_REFUSED = {errcodes.BAD_CREDENTIAL, errcodes.BAD_TOKEN, errcodes.TOKEN_EXPIRED}
 
 
-def _handed_out(**fields: object) -> bytes:
+def _issued(**fields: object) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
@@ -33,10 +34,11 @@ class EmulatorAccounts(EmulatorServer):
 
     Attributes:
         token_life: Seconds that a new token lives.
-        whitelist: The IPs that may ask for tokens; None for all.
+        whitelist: The IP addresses that may request tokens; None for all.
         daily_quota: Calls a day that one account may make, by path, such as
-            ``{"/tcb/listfunctions": 100}``; beyond, 45009. Counted from when it is set.
-        minute_quota: Likewise, a minute; beyond, 45011.
+            ``{"/tcb/listfunctions": 100}``; further ones are answered 45009. Calls are counted
+            from the moment it is set.
+        minute_quota: Likewise, a minute; further ones are answered 45011.
     """
 
     def __init__(
@@ -59,16 +61,17 @@ class EmulatorAccounts(EmulatorServer):
 
     @property
     def token(self) -> str:
-        """An access token that is accepted now: another one once the last was refused."""
-        try:
-            self._tokens.owner(self._token)
-        except Refused:
-            self._token = self.issue_token()
-        return self._token
+        """An access token that is accepted now: a new one if the last one has ended."""
+        with self._lock:
+            try:
+                self._tokens.owner(self._token)
+            except Refused:
+                self._token = self.issue_token()
+            return self._token
 
     @property
     def token_length(self) -> int:
-        """How many characters new access tokens have; WeChat allows itself 512."""
+        """The number of characters in new access tokens. WeChat allows up to 512."""
         return self._tokens.length
 
     @token_length.setter
@@ -76,69 +79,77 @@ class EmulatorAccounts(EmulatorServer):
         self._tokens.length = characters
 
     def issue_token(self, *, life: float = math.inf) -> str:
-        """One more access token, as for another merchant.
+        """Issue another access token for the same account as ``token``.
 
         Args:
             life: Seconds until it expires.
         """
-        return self._tokens.issue(_OWN_APPID, life)
+        with self._lock:
+            return self._tokens.issue(_OWN_APPID, life)
 
     def expire_tokens(self) -> None:
-        """Let every access token that was handed out expire now (42001)."""
-        self._tokens.expire()
+        """Let every access token expire now (42001)."""
+        with self._lock:
+            self._tokens.expire()
 
     def revoke(self, token: str, *, stuck: bool = False) -> None:
-        """Refuse a token from now on (40001), as if another had taken its place.
+        """Refuse a token from now on (40001), as WeChat does when another has replaced it.
 
         Args:
-            token: An access token that was handed out here.
-            stuck: Whether ``stable_token`` goes on handing it out all the same, as WeChat's
-                has been seen to do.
+            token: An access token of this emulator.
+            stuck: Whether ``stable_token`` keeps returning it all the same, as WeChat's has been
+                seen to do.
 
         Raises:
-            KeyError: If the token was never handed out here.
+            KeyError: This emulator never issued the token.
         """
-        self._tokens.replace(token, grace=0.0, stuck=stuck)
+        with self._lock:
+            self._tokens.replace(token, grace=0.0, stuck=stuck)
 
     def tokens_issued(self, appid: str) -> int:
-        """How many different access tokens an app, platform or merchant was given so far."""
-        return self._tokens.issued_to[appid]
+        """The number of access tokens issued so far for an app, platform or merchant."""
+        with self._lock:
+            return self._tokens.issued_to[appid]
 
     def add_app(self, appid: str, secret: str) -> None:
-        """Know an app that asks for its own tokens."""
-        self._apps[appid] = App(secret)
+        """Add a mini program or official account that requests tokens of its own."""
+        with self._lock:
+            self._apps[appid] = App(secret)
 
     def freeze_secret(self, appid: str, *, frozen: bool = True) -> None:
         """Refuse an app's or a platform's secret with 40243, or accept it again."""
-        app = self._apps[appid] if appid in self._apps else self._components[appid].app
-        app.frozen = frozen
+        with self._lock:
+            app = self._apps[appid] if appid in self._apps else self._components[appid].app
+            app.frozen = frozen
 
     def add_component(self, appid: str, secret: str, ticket: str | None = None) -> str:
-        """Know a third-party platform, and push it a first ticket.
+        """Add a third-party platform, and push it a first ticket.
 
         Args:
             appid: Its ``component_appid``.
             secret: Its appsecret.
-            ticket: The ticket; None makes one up.
+            ticket: The ticket; None for a random one.
 
         Returns:
             The ticket.
         """
-        self._components[appid] = Component(App(secret))
-        return self.push_ticket(appid, ticket)
+        with self._lock:
+            self._components[appid] = Component(App(secret))
+            return self.push_ticket(appid, ticket)
 
     def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
-        """Push a ``component_verify_ticket``, good for 12 hours.
+        """Push a ``component_verify_ticket``, which lives 12 hours.
 
         Args:
             component_appid: The platform.
-            ticket: The ticket; None makes one up.
+            ticket: The ticket; None for a random one.
 
         Returns:
             The ticket.
         """
         ticket = ticket or new_secret("ticket@@@")
-        self._components[component_appid].tickets[ticket] = self.clock()
+        with self._lock:
+            self._components[component_appid].tickets[ticket] = self.clock()
         return ticket
 
     def add_authorizer(
@@ -147,20 +158,27 @@ class EmulatorAccounts(EmulatorServer):
         """Let a merchant authorise a platform.
 
         Returns:
-            The refresh token that was given, or one made up.
+            The merchant's refresh token, which is ``refresh_token`` if that was given.
         """
         refresh_token = refresh_token or new_secret("refreshtoken@@@")
-        authorizers = self._components[component_appid].authorizers
-        authorizers[authorizer_appid] = Authorizer(refresh_token)
+        with self._lock:
+            authorizers = self._components[component_appid].authorizers
+            authorizers[authorizer_appid] = Authorizer(refresh_token)
         return refresh_token
 
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
-        """Let the merchant's next token come with another refresh token, which ends the old one."""
-        self._components[component_appid].authorizers[authorizer_appid].rotating = True
+        """Let the merchant's next token come with a new refresh token, which ends the old one."""
+        with self._lock:
+            self._components[component_appid].authorizers[authorizer_appid].rotating = True
 
     def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
         """The merchant's refresh token that is accepted now."""
-        return self._components[component_appid].authorizers[authorizer_appid].refresh_token
+        with self._lock:
+            return self._components[component_appid].authorizers[authorizer_appid].refresh_token
+
+    def _note_scripted(self, call: Call, errcode: int) -> None:
+        if errcode in _TOKEN_REFUSED and call.token is not None:
+            self._tokens.end(call.token, errcode)
 
     def _stable_token(self, call: Call) -> bytes:
         body = call.posted()
@@ -175,7 +193,7 @@ class EmulatorAccounts(EmulatorServer):
         if forced or app.stable is None or self._tokens.remaining(app.stable) <= _OVERLAP:
             app.stable = self._tokens.issue(appid, self.token_life)
         left = int(self._tokens.remaining(app.stable))
-        return _handed_out(access_token=app.stable, expires_in=left)
+        return _issued(access_token=app.stable, expires_in=left)
 
     def _classic_token(self, call: Call) -> bytes:
         if call.method != "GET":
@@ -184,7 +202,7 @@ class EmulatorAccounts(EmulatorServer):
         self._spend("/cgi-bin/token", appid)
         self._replace(app.classic, grace=_OVERLAP)
         app.classic = self._tokens.issue(appid, self.token_life)
-        return _handed_out(access_token=app.classic, expires_in=int(self.token_life))
+        return _issued(access_token=app.classic, expires_in=int(self.token_life))
 
     def _authenticated(self, fields: Mapping[str, object], ip: str) -> tuple[str, App]:
         if fields.get("grant_type") != "client_credential":
@@ -209,7 +227,7 @@ class EmulatorAccounts(EmulatorServer):
         self._spend("/cgi-bin/component/api_component_token", appid)
         self._replace(component.token, grace=_OVERLAP)
         component.token = self._tokens.issue(appid, self.token_life, component=True)
-        return _handed_out(component_access_token=component.token, expires_in=int(self.token_life))
+        return _issued(component_access_token=component.token, expires_in=int(self.token_life))
 
     def _authorizer_token(self, call: Call) -> bytes:
         body = call.posted()
@@ -223,7 +241,7 @@ class EmulatorAccounts(EmulatorServer):
         self._spend("/cgi-bin/component/api_authorizer_token", appid)
         self._replace(authorizer.token, grace=_OVERLAP)
         authorizer.token = self._tokens.issue(appid, self.token_life)
-        return _handed_out(
+        return _issued(
             authorizer_access_token=authorizer.token,
             expires_in=int(self.token_life),
             authorizer_refresh_token=authorizer.refresh_token,

@@ -1,4 +1,4 @@
-"""One call as an endpoint sees it. Rule: whatever the bytes, an endpoint answers or refuses."""
+"""One call as an endpoint sees it. Rule: whatever the bytes, the endpoint answers or refuses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_BRACKETS = 200
 
 
 def decode_object(raw: bytes) -> dict[str, object] | None:
-    """The JSON object that the bytes spell, or None if they spell none, or one far too deep."""
+    """Decode a JSON object; None if the bytes hold none, or one that is nested far too deep."""
     if raw.count(b"[") + raw.count(b"{") > _MOST_BRACKETS:
         return None
     try:
@@ -34,14 +34,14 @@ def decode_object(raw: bytes) -> dict[str, object] | None:
 
 @attrs.frozen
 class Call:
-    """A request that came in whole.
+    """A complete request.
 
     Attributes:
         method: Such as ``POST``.
-        query: The parameters behind the question mark.
+        query: The parameters in the URL.
         raw: The body's bytes.
-        body: The JSON object that they spell, or None.
-        ip: Where it came from.
+        body: The JSON object in it, or None.
+        ip: The client's IP address.
     """
 
     method: str
@@ -49,6 +49,11 @@ class Call:
     raw: bytes = attrs.field(repr=False)
     body: dict[str, object] | None = attrs.field(repr=False)
     ip: str
+
+    @property
+    def token(self) -> str | None:
+        """The access token in the query, by either of its two names; None without one."""
+        return self.query.get("access_token") or self.query.get("component_access_token")
 
     def posted(self) -> dict[str, object]:
         """The object that was posted.
@@ -66,10 +71,10 @@ class Call:
 
 
 def text_in(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMETER) -> str:
-    """A text that must be there.
+    """Get a string that must be there.
 
     Raises:
-        Refused: ``missing`` if it is not there, null or empty; 47001 if it is no text.
+        Refused: ``missing`` if it is absent, null or empty; 47001 if it is not a string.
     """
     value = body.get(key)
     if value is None or value == "":
@@ -80,10 +85,10 @@ def text_in(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMET
 
 
 def integer_in(body: Mapping[str, object], key: str) -> int:
-    """A whole number that must be there.
+    """Get an integer that must be there.
 
     Raises:
-        Refused: 40101 if it is not there or null, 47001 if it is no whole number.
+        Refused: 40101 if it is absent or null; 47001 if it is not an integer.
     """
     value = body.get(key)
     if value is None:

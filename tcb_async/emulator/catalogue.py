@@ -1,4 +1,4 @@
-"""One of each fault, by name. Rule: whoever proves something of every fault walks this table."""
+"""One fault of every kind, by name. Rule: a test of all faults iterates over this table."""
 
 from __future__ import annotations
 
@@ -61,4 +61,4 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         },
     }
 )
-"""Every kind of fault by name; ``drip`` and ``hang`` end by a client's timeout only."""
+"""Every kind of fault by name. Only the client's timeout ends ``drip`` and ``hang``."""

@@ -1,4 +1,4 @@
-"""``Emulator``: what a test or a terminal holds. Rule: one class, wired from the rooms below it."""
+"""``Emulator``, the class that users see. Rule: it wires the modules below it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,33 @@ class Emulator(EmulatorAccounts):
 
     ::
 
-        async with Emulator() as emulator:
+        with Emulator() as emulator:
             emulator.deploy("test-777bb9", count=57)
-            ...  # ask emulator.url, with emulator.token
+            ...  # send requests to emulator.url, with emulator.token
+
+    In a ``with`` block it runs on a thread of its own: code of any kind can talk to it, blocking
+    code too. In an ``async with`` block it runs on the event loop of that block, which suits
+    callbacks that touch the loop's objects, and tests with virtual time; there, blocking code would
+    wait for itself. Its methods may be called from any thread, and from callbacks. A forked process
+    can send it requests, and do nothing else with it.
 
     Args:
         host: The address to listen on.
         port: The port; 0 for any that is free.
         clock: Its clock. A clock with a start stands still until it is advanced.
         latency: Seconds before each answer.
-        jitter: At most so many seconds more, at random.
-        max_limit: The most rows on a page; None for no bound.
-        reject_over_limit: Answer 40097 to a ``limit`` beyond it, instead of fewer rows.
-        capacity: How many requests it bears at once; None for no bound.
+        jitter: Up to this many seconds more, at random.
+        max_limit: The most rows on a page; None for no limit.
+        reject_over_limit: Answer 40097 to a larger ``limit``, instead of with fewer rows.
+        capacity: The most requests in work at once; those beyond are answered -1. None for no
+            limit.
         order: ``"added"`` lists functions in the order of deployment, and an update leaves a
-            function where it is. ``"newest_first"`` deploys to the head, and an update lifts a
+            function where it is. ``"newest_first"`` deploys to the head, and an update moves a
             function to the head.
-        content_type: What replies are sent as.
-        keep_requests: How many requests are remembered.
-        seed: Where chance (jitter, ``busy_rate``, request ids) begins. Tokens are always random.
+        content_type: The ``Content-Type`` of replies.
+        keep_requests: The number of requests that are remembered.
+        seed: The seed for what happens at random (jitter, ``busy_rate``, request ids). Tokens do
+            not depend on it.
 
     Attributes:
         max_limit: As above; it may be changed at any time, like ``latency``, ``jitter``,
@@ -80,14 +88,14 @@ class Emulator(EmulatorAccounts):
 
     @classmethod
     def demo(cls, *, port: int = 0) -> Self:
-        """An emulator for a first look: ``DEMO_ENV`` with 48 functions, slow and busy at times.
+        """An emulator to try things with: ``DEMO_ENV``, 48 functions, slow and sometimes busy.
 
         Args:
             port: The port; 0 for any that is free.
         """
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
-        deploy_demo(emulator)
+        deploy_demo(emulator.deploy)
         return emulator
 
     def deploy(  # noqa: PLR0913 - the fields of a row
@@ -102,15 +110,15 @@ class Emulator(EmulatorAccounts):
         add_time: str | None = None,
         mod_time: str | None = None,
     ) -> tuple[DeployedFunction, ...]:
-        """Deploy functions; the environment begins with the first, or with ``count=0``.
+        """Deploy functions. An environment that is new is created, with ``count=0`` too.
 
         Args:
             env: The environment's id.
-            name: The function's name; None makes one up (``fn-0001``), never one used before.
+            name: The function's name; None for a new one (``fn-0001``), never one used before.
             count: How many to deploy.
             runtime: Such as ``Python3.10``; None is sent as null.
             status: Such as ``Active``.
-            index: At which row to insert; None for the place that ``order`` gives.
+            index: The row to insert at; None for the place that ``order`` says.
             add_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
             mod_time: Likewise; None for ``add_time``.
 
@@ -118,53 +126,57 @@ class Emulator(EmulatorAccounts):
             What was deployed.
 
         Raises:
-            ValueError: If the name is taken, or a count or time makes no sense.
+            ValueError: The name is taken, or a count or time is unusable.
         """
-        return self._environments.deploy(
-            env,
-            name,
-            count=count,
-            runtime=runtime,
-            status=status,
-            index=index,
-            add_time=add_time,
-            mod_time=mod_time,
-        )
+        with self._lock:
+            return self._environments.deploy(
+                env,
+                name,
+                count=count,
+                runtime=runtime,
+                status=status,
+                index=index,
+                add_time=add_time,
+                mod_time=mod_time,
+            )
 
     def delete(self, env: str, name: str) -> None:
         """Delete a function.
 
         Raises:
-            ValueError: If there is no such environment or function.
+            ValueError: There is no such environment or function.
         """
-        self._environments.delete(env, name)
+        with self._lock:
+            self._environments.delete(env, name)
 
     def update(
         self, env: str, name: str, *, status: str | None = None, runtime: str | None = None
     ) -> DeployedFunction:
-        """Update a function: its ``mod_time`` becomes now, and at least a second later than it was.
+        """Update a function. Its ``mod_time`` becomes now, or a second more than it was if later.
 
         Args:
             env: The environment's id.
             name: The function's name.
-            status: Its new status; None leaves it.
-            runtime: Its new runtime; None leaves it.
+            status: Its new status; None to leave it.
+            runtime: Its new runtime; None to leave it.
 
         Returns:
             The function as it is listed from now on.
 
         Raises:
-            ValueError: If there is no such environment or function.
+            ValueError: There is no such environment or function.
         """
-        return self._environments.update(env, name, status=status, runtime=runtime)
+        with self._lock:
+            return self._environments.update(env, name, status=status, runtime=runtime)
 
     def functions(self, env: str) -> tuple[DeployedFunction, ...]:
         """What is deployed now, in the order of the list.
 
         Raises:
-            ValueError: If there is no such environment.
+            ValueError: There is no such environment.
         """
-        return self._environments.functions(env)
+        with self._lock:
+            return self._environments.functions(env)
 
     def _list_functions(self, call: Call) -> bytes:
         if call.method != "POST":

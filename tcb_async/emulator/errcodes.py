@@ -1,4 +1,4 @@
-"""WeChat's errcodes, with the texts that it sends.
+"""WeChat's errcodes and the texts that it sends with them.
 
 Rule: an endpoint raises ``Refused``; only the server turns one into bytes.
 """
@@ -75,12 +75,12 @@ ERRMSG = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - it ends an answer; it is no error of the emulator
-    """An endpoint answers with this errcode instead.
+class Refused(Exception):  # noqa: N818 - not an error of the emulator's
+    """Raised by an endpoint to answer with an errcode.
 
     Args:
         errcode: WeChat's code.
-        errmsg: Its text, without the request id; None for the usual one.
+        errmsg: Its text, without the request id; None for the default.
     """
 
     def __init__(self, errcode: int, errmsg: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong with one request. Rule: a fault is a value; a script decides who meets it."""
+"""What can go wrong with one request. Rule: a fault is a value; scripts decide who meets it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></h
 
 @attrs.frozen
 class Reply:
-    """What an endpoint says: bytes, and the errcode that they carry."""
+    """What an endpoint replies: the body, and the errcode in it."""
 
     errcode: int
     body: bytes
@@ -28,15 +28,15 @@ class Reply:
 
 @attrs.define
 class Exchange:
-    """One request under way, as a fault meets it.
+    """One request that is being answered, as a fault sees it.
 
     Attributes:
-        request: The request, read to its end.
+        request: The request, its body read.
         answer: Makes the honest reply.
         refuse: Makes the reply for an errcode and its errmsg.
-        content_type: What an honest reply is sent as.
-        errcode: What was answered, once ``send`` has been called.
-        fault: The name of the fault that it met, if it met one.
+        content_type: The ``Content-Type`` of an honest reply.
+        errcode: The errcode that was sent, once ``send`` has been called.
+        fault: The name of the fault that it met, or None.
     """
 
     request: web.BaseRequest
@@ -47,16 +47,16 @@ class Exchange:
     fault: str | None = None
 
     def send(self, reply: Reply) -> web.Response:
-        """A reply as WeChat sends it: HTTP 200, whatever the errcode."""
+        """Make a response as WeChat does: HTTP 200, whatever the errcode."""
         self.errcode = reply.errcode
         return web.Response(body=reply.body, headers={"Content-Type": self.content_type})
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The connection, for those who write to it past HTTP.
+        """The connection, to write raw bytes to.
 
         Raises:
-            ConnectionError: If the client has gone.
+            ConnectionError: The client has closed it.
         """
         transport = self.request.transport
         if transport is None or transport.is_closing():
@@ -64,7 +64,7 @@ class Exchange:
         return transport
 
     def close(self) -> web.Response:
-        """Close the connection after what was written; nothing more is sent."""
+        """Close the connection after what was written."""
         self.transport.close()
         return web.Response()
 
@@ -91,12 +91,12 @@ class Fault:
     """What happens to one request instead of an honest answer.
 
     Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
-    function from an exchange (``request``, ``answer()``, ``send()``, ``transport``, ``close()``)
-    to an aiohttp response.
+    function that takes an exchange (``request``, ``answer()``, ``send()``, ``transport``,
+    ``close()``) and returns an aiohttp response.
 
     Attributes:
-        name: What the record of the request says.
-        act: What is done.
+        name: Shown in the record of the request.
+        act: What to do.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Fault:
 
     @classmethod
     def ok(cls) -> Fault:
-        """Nothing: the honest answer. It holds a place in a script."""
+        """No fault: the honest answer, in a script of others."""
         return cls.delay(0.0)
 
     @classmethod
@@ -123,7 +123,7 @@ class Fault:
 
         Args:
             errcode: WeChat's code.
-            errmsg: Its text; None for the usual one. A request id is added.
+            errmsg: Its text; None for the default. A request id is added.
         """
         text = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
 
@@ -136,13 +136,13 @@ class Fault:
     def status(
         cls, status: int, body: bytes = _HTML, headers: Mapping[str, str] | None = None
     ) -> Fault:
-        """An HTTP answer of its own.
+        """An HTTP response that is not WeChat's.
 
         Args:
             status: The HTTP status, such as 502.
-            body: What is sent; a gateway's page of HTML if left out.
-            headers: Such as ``{"Retry-After": "3"}``; ``Content-Type`` is ``text/html`` unless
-                it is among them.
+            body: The body; by default the HTML page of a gateway.
+            headers: Such as ``{"Retry-After": "3"}``. ``Content-Type`` is ``text/html`` by
+                default.
         """
         sent = {"Content-Type": "text/html", **(headers or {})}
 
@@ -153,7 +153,7 @@ class Fault:
 
     @classmethod
     def body(cls, body: bytes, name: str = "body") -> Fault:
-        """HTTP 200 with these very bytes under the usual content type."""
+        """HTTP 200 with exactly these bytes and the usual content type."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             return web.Response(body=body, headers={"Content-Type": exchange.content_type})
@@ -162,12 +162,12 @@ class Fault:
 
     @classmethod
     def redirect(cls, location: str, status: int = 307) -> Fault:
-        """A redirect to another place, which a careful client does not follow."""
+        """A redirect, which a careful client does not follow."""
         return attrs.evolve(cls.status(status, b"", {"Location": location}), name="redirect")
 
     @classmethod
     def gzip_bomb(cls, mebibytes: int = 64) -> Fault:
-        """A small body that inflates to ``mebibytes`` MiB."""
+        """A small body that decompresses to ``mebibytes`` MiB."""
         headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
 
         async def act(_: Exchange) -> web.StreamResponse:
@@ -177,10 +177,10 @@ class Fault:
 
     @classmethod
     def truncated(cls, *, declared: bool = True) -> Fault:
-        """Half of the honest answer, then the end of the connection.
+        """Half of the honest answer, then the connection is closed.
 
         Args:
-            declared: Whether a ``Content-Length`` had promised the whole.
+            declared: Whether a ``Content-Length`` announces the whole.
         """
 
         async def act(exchange: Exchange) -> web.StreamResponse:
@@ -207,7 +207,7 @@ class Fault:
 
     @classmethod
     def endless(cls) -> Fault:
-        """A body that goes on until the client hangs up."""
+        """A body that ends only when the client closes the connection."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             response = web.StreamResponse(headers={"Content-Type": exchange.content_type})
@@ -220,7 +220,7 @@ class Fault:
 
     @classmethod
     def hang(cls) -> Fault:
-        """No answer, until the client hangs up or the emulator closes."""
+        """No answer, until the client closes the connection or the emulator is stopped."""
 
         async def act(_: Exchange) -> web.StreamResponse:
             never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
@@ -230,7 +230,7 @@ class Fault:
 
     @classmethod
     def disconnect(cls) -> Fault:
-        """The connection is closed in place of an answer."""
+        """The connection is closed instead of an answer."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             return exchange.close()
@@ -239,7 +239,7 @@ class Fault:
 
     @classmethod
     def reset(cls) -> Fault:
-        """The connection is reset (RST) in place of an answer."""
+        """The connection is reset (RST) instead of an answer."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             connection: socket.socket = exchange.transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""What the emulator was asked. Rule: a record never holds, nor shows, a token."""
+"""The record of requests. Rule: it holds no access token, only its fingerprint."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SHOWN = ("env", "limit", "offset")
 
 
 def token_id(token: str) -> str:
-    """A short fingerprint of a token, to compare without showing it.
+    """Compute a short fingerprint of a token, to compare tokens without showing them.
 
     Args:
         token: An access token.
 
     Returns:
-        Sixteen hexadecimal digits, the same for the same token.
+        Sixteen hexadecimal digits.
     """
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -34,21 +34,21 @@ def _without_secrets(body: Mapping[str, object] | None) -> str:
 
 @attrs.frozen
 class RecordedRequest:
-    """One request that came in, and how it was answered.
+    """One request, and how it was answered.
 
     Attributes:
         number: Counted from 1, in order of arrival.
         method: Such as ``POST``.
         path: Without the query.
-        token_id: The fingerprint of its access token; None if it had none. See ``token_id()``.
+        token_id: The fingerprint of its access token, see ``token_id()``; None without one.
         body: The decoded JSON object, or None if the body was not one.
         raw: The body's bytes.
-        headers: As they came.
-        peer_port: The client's port: the same port is the same connection.
-        started: When it had come in whole, in seconds of the emulator's clock.
+        headers: Its headers.
+        peer_port: The client's port. Requests from one port came over one connection.
+        started: When it had arrived completely, in seconds of the emulator's clock.
         finished: When it was answered; None while it is in flight.
         status: The HTTP status of the answer; None if there was none (a reset, a hang).
-        errcode: The errcode answered; None where a fault answered with something else.
+        errcode: The errcode in the answer; None if a fault sent something else.
         fault: The name of the fault that answered it, or None.
     """
 
@@ -68,16 +68,16 @@ class RecordedRequest:
 
     @property
     def offset(self) -> int | None:
-        """The row that was asked for, or None if the body names none."""
+        """The ``offset`` in the body, or None without one."""
         offset = None if self.body is None else self.body.get("offset")
         return offset if isinstance(offset, int) else None
 
 
 class Journal:
-    """The newest requests in order of arrival, and counts of them all.
+    """The newest requests in order of arrival, and counts of all.
 
     Args:
-        keep: How many requests are remembered; the counts go on.
+        keep: How many requests are kept. The counts include the others.
     """
 
     def __init__(self, keep: int) -> None:
@@ -90,17 +90,17 @@ class Journal:
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """Those that are remembered, oldest first."""
+        """Those that are kept, oldest first."""
         return tuple(self._records.values())
 
     def clear(self) -> None:
-        """Forget what is over; requests in flight are kept."""
+        """Forget what is finished; requests in flight are kept."""
         self._records = {n: seen for n, seen in self._records.items() if seen.finished is None}
         self.counts.clear()
         self.peak_in_flight = self.in_flight
 
     def begin(self, record: RecordedRequest) -> None:
-        """Note a request that has come in."""
+        """Record a request that has arrived."""
         self.total += 1
         self.counts[record.path] += 1
         self.in_flight += 1
@@ -110,7 +110,7 @@ class Journal:
             del self._records[next(iter(self._records))]
 
     def finish(self, record: RecordedRequest) -> None:
-        """Note how a request was answered."""
+        """Record how a request was answered."""
         self.in_flight -= 1
         if record.number in self._records:
             self._records[record.number] = record

@@ -1,4 +1,4 @@
-"""How many calls are allowed. Rule: counted by path and account, over China's day and minute."""
+"""Quotas of calls. Rule: counted by path and account, per day and minute of China's time."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Quotas:
         Args:
             path: The endpoint.
             appid: The account that calls it.
-            daily: How many calls a day are allowed; None for any number, uncounted.
+            daily: The most calls a day; None for no limit, and then they are not counted.
             minute: Likewise, a minute.
 
         Raises:
-            Refused: 45009 or 45011, if it is one too many.
+            Refused: 45009 or 45011 if it exceeds a quota.
         """
         if self._spent(path, appid, _DAY, daily):
             raise Refused(DAILY_QUOTA)
@@ -46,10 +46,10 @@ class Quotas:
             raise Refused(MINUTE_QUOTA)
 
     def spend_forced(self, appid: str) -> None:
-        """Count one forced refresh of a stable token: 20 a day, 30 seconds apart.
+        """Count one forced refresh of a stable token. 20 a day are allowed, 30 seconds apart.
 
         Raises:
-            Refused: 45011 if it comes too soon, 45009 if it is one too many.
+            Refused: 45011 if it comes too soon, 45009 if it exceeds the day's quota.
         """
         now = self._clock()
         if now - self._forced_at.get(appid, 0.0) < _FORCED_APART:

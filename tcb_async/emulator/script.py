@@ -1,4 +1,4 @@
-"""Who meets which fault. Rule: scripts first, in the order they were given, then chance."""
+"""Which request meets which fault. Rule: scripts in the order they were added, then chance."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class _Script:
     path: str | None
     when: When | None
 
-    def concerns(self, asked: RecordedRequest) -> bool:
+    def matches(self, asked: RecordedRequest) -> bool:
         return self.path in (None, asked.path) and (self.when is None or self.when(asked))
 
 
 def _checked(fault: object) -> Fault:
     if not isinstance(fault, Fault):
-        raise TypeError(f"faults holds {fault!r}; it holds Fault values, such as Fault.reset()")
+        raise TypeError(f"faults holds {fault!r}: it must hold Fault values, such as Fault.reset()")
     return fault
 
 
 class FaultScripts:
-    """The scripts that are not yet used up, and the rate of chance.
+    """The scripts that are not used up yet, and the share of random faults.
 
     Args:
-        chance: Where chance comes from.
+        chance: The source of randomness.
     """
 
     def __init__(self, chance: random.Random) -> None:
@@ -54,13 +54,13 @@ class FaultScripts:
         self._scripts.append(_Script(iter(faults), path, when))
 
     def clear(self) -> None:
-        """Drop all scripts, used up or not."""
+        """Drop all scripts."""
         self._scripts.clear()
 
     def next_for(self, asked: RecordedRequest) -> Fault:
-        """What this request meets: the honest answer where nothing else is due."""
+        """Choose the fault for a request; ``Fault.ok()`` if no script matches."""
         for script in list(self._scripts):
-            if script.concerns(asked):
+            if script.matches(asked):
                 if (fault := next(script.faults, None)) is not None:
                     return _checked(fault)
                 self._scripts.remove(script)

@@ -1,4 +1,8 @@
-"""The HTTP side: a socket, a record, a fault or an honest answer. Rule: it knows no endpoint."""
+"""The HTTP server: receives a request, records it, answers it or lets it meet a fault.
+
+Rule: it knows no endpoint. State that a test and a request share is read and changed under the
+lock, which is never held while something is awaited.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -18,9 +22,12 @@ from tcb_async.emulator.calls import Call, decode_object
 from tcb_async.emulator.errcodes import BAD_URL, BUSY, ERRMSG, Refused
 from tcb_async.emulator.faults import Exchange, Fault, Reply
 from tcb_async.emulator.journal import Journal, RecordedRequest, token_id
+from tcb_async.emulator.lock import ProcessLock
 from tcb_async.emulator.script import FaultScripts, When
+from tcb_async.emulator.thread import LoopThread
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from types import TracebackType
 
     from tcb_async.emulator.clock import EmulatorClock
@@ -53,7 +60,7 @@ async def _read(request: web.BaseRequest) -> bytes:
 
 
 async def _expect(request: web.BaseRequest) -> None:
-    """Do as aiohttp does, but do not repeat what was expected: it need not be text."""
+    """Do as aiohttp does, but do not repeat the header in the error: it may not be text."""
     if request.headers["Expect"].lower() != "100-continue":
         raise web.HTTPExpectationFailed
     with suppress(ConnectionError):
@@ -67,10 +74,10 @@ class EmulatorServer:
     Attributes:
         clock: The emulator's clock; move it with ``clock.advance(seconds)``.
         latency: Seconds before each answer.
-        jitter: At most so many seconds more, at random.
-        capacity: How many requests it bears at once; those beyond are answered -1 at once. None
-            for no bound. It may be changed while requests are in flight.
-        content_type: What replies are sent as.
+        jitter: Up to this many seconds more, at random.
+        capacity: The most requests in work at once; those beyond are answered -1 at once. None
+            for no limit. It may be changed while requests are in flight.
+        content_type: The ``Content-Type`` of replies.
     """
 
     def __init__(
@@ -88,8 +95,32 @@ class EmulatorServer:
         self._scripts = FaultScripts(self._chance)
         self._endpoints: dict[str, Endpoint] = {}
         self._hooks: list[OnRequest] = []
-        self._borne = 0
+        self._in_work = 0
+        self._lock = ProcessLock()
         self._runner: web.ServerRunner | None = None
+        self._thread: LoopThread | None = None
+        self._leave = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._check_stopped()
+        with ExitStack() as stack:
+            thread = LoopThread("tcb-emulator")
+            stack.callback(thread.stop)
+            thread.submit(self._listen()).result()
+            stack.callback(lambda: thread.submit(self._close()).result())
+            self._thread = thread
+            self._leave = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._lock.is_foreign:  # a forked process has no such thread to end
+            self._leave.close()
+            self._thread = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -104,12 +135,35 @@ class EmulatorServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen. An emulator that was stopped comes back on the port that it had.
+        """Listen, on the port that it had before if it was stopped.
+
+        In a ``with`` block it listens on the emulator's own thread, otherwise on the running loop.
 
         Raises:
-            OSError: If the port is taken.
+            OSError: The port is taken.
+            RuntimeError: It is running.
         """
-        # No routes: a router answers what it cannot route by itself, and not always well.
+        self._check_stopped()
+        await self._where_it_runs(self._listen())
+
+    async def stop(self) -> None:
+        """Close the socket and all connections; requests in work get no answer."""
+        if not self._lock.is_foreign:  # what a forked process closes would be its parent's
+            await self._where_it_runs(self._close())
+
+    def _check_stopped(self) -> None:
+        with self._lock:
+            if self._runner is not None:
+                raise RuntimeError(f"{self!r} is running already: leave its block, or stop() it")
+
+    async def _where_it_runs(self, work: Coroutine[object, object, None]) -> None:
+        if self._thread is None:
+            await work
+        else:
+            await asyncio.wrap_future(self._thread.submit(work))
+
+    async def _listen(self) -> None:
+        # No routes: aiohttp's router would answer what it cannot route by itself.
         server = web.Server(
             self._serve, access_log=None, logger=_http_log, handler_cancellation=True
         )
@@ -123,17 +177,21 @@ class EmulatorServer:
         self._port = runner.addresses[0][1]
         self._runner = runner
 
-    async def stop(self) -> None:
-        """Close the socket and every connection; answers under way are dropped."""
+    async def _close(self) -> None:
         if self._runner is not None:
             runner, self._runner = self._runner, None
+            connections = [] if runner.server is None else runner.server.connections
+            transports = [c.transport for c in connections if c.transport is not None]
             await runner.cleanup()
+            for transport in transports:  # one that is closing still waits for a slow reader
+                transport.abort()
+            await asyncio.sleep(0)
 
     @property
     def app(self) -> web.Application:
-        """A new aiohttp application, for those who bring a server of their own.
+        """A new aiohttp application, to run in a server of your own.
 
-        Run it with ``access_log=None``: aiohttp's own access log shows queries, and so tokens.
+        Run it with ``access_log=None``: aiohttp's access log shows queries, and so tokens.
         """
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=_expect)
@@ -144,80 +202,93 @@ class EmulatorServer:
         """Where it listens, such as ``http://127.0.0.1:40123``.
 
         Raises:
-            RuntimeError: If it was never started.
+            RuntimeError: It was never started.
         """
         if self._port == 0:
-            raise RuntimeError("the emulator has no address yet; enter it with `async with`")
+            raise RuntimeError("the emulator has no address yet: enter it with `with Emulator()`")
         return f"http://{self._host}:{self._port}"
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The newest requests, in order of arrival."""
-        return self._journal.requests
+        with self._lock:
+            return self._journal.requests
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many requests came, by path; 0 for a path that was never asked."""
-        return self._journal.counts
+        """The number of requests so far, by path; 0 for a path that was never requested."""
+        with self._lock:
+            return self._journal.counts.copy()
 
     @property
     def in_flight(self) -> int:
-        """How many requests are under way."""
-        return self._journal.in_flight
+        """The number of requests that are being answered."""
+        with self._lock:
+            return self._journal.in_flight
 
     @property
     def peak_in_flight(self) -> int:
-        """How many were under way at once, at most."""
-        return self._journal.peak_in_flight
+        """The highest value of ``in_flight`` so far."""
+        with self._lock:
+            return self._journal.peak_in_flight
 
     def forget_requests(self) -> None:
-        """Begin the record anew: requests, counts and the peak."""
-        self._journal.clear()
+        """Clear the record: requests, counts and the peak."""
+        with self._lock:
+            self._journal.clear()
 
     def on_request(self, callback: OnRequest) -> OnRequest:
-        """Have ``callback(request)`` called for each request, before it is answered.
+        """Call ``callback(request)`` for each request, before it is answered.
 
-        What it changes is seen by that very answer. It may be used as a decorator.
+        What it changes shows in the answer to this request. It may be used as a decorator. In a
+        ``with`` block and in the pytest fixtures it is called on the emulator's thread.
         """
-        self._hooks.append(callback)
+        with self._lock:
+            self._hooks.append(callback)
         return callback
 
     def script(
         self, faults: Iterable[Fault], *, path: str | None = None, when: When | None = None
     ) -> None:
-        """Let the next requests meet these faults, one each.
+        """Let each of the next requests meet one of these faults.
 
-        Scripts are used up in the order they were given; a request that one does not concern
-        goes on to the next.
+        Scripts are used up in the order in which they were added; a request that one does not
+        match is offered to the next.
 
         Args:
-            faults: One a request, ``Fault.ok()`` for an honest answer. It may be endless.
+            faults: One for each request, ``Fault.ok()`` for an honest answer. It may be endless.
             path: Only requests to this path.
             when: Only requests for which ``when(request)`` is true.
 
         Raises:
-            TypeError: If something else than a ``Fault`` is among them.
+            TypeError: One of them is not a ``Fault``.
         """
-        self._scripts.add(faults, path, when)
+        with self._lock:
+            self._scripts.add(faults, path, when)
 
     def fail_next(self, errcode: int = BUSY, times: int = 1, *, path: str | None = None) -> None:
-        """Answer the next ``times`` requests with an errcode."""
+        """Answer the next ``times`` requests with an errcode.
+
+        40001, 40014 and 42001 also end the token that the request came with, so that a client
+        heals when it fetches another.
+        """
         self.script([Fault.errcode(errcode)] * times, path=path)
 
     def clear_faults(self) -> None:
         """Drop what is left of every script, and set ``busy_rate`` to 0."""
-        self._scripts.clear()
-        self.busy_rate = 0.0
+        with self._lock:
+            self._scripts.clear()
+            self._scripts.busy_rate = 0.0
 
     @property
     def busy_rate(self) -> float:
-        """Which share of the requests is answered -1 by chance, from 0 to 1."""
+        """The share of requests that is answered -1 at random, from 0 to 1."""
         return self._scripts.busy_rate
 
     @busy_rate.setter
     def busy_rate(self, share: float) -> None:
         if not 0 <= share <= 1:
-            raise ValueError(f"busy_rate is {share!r}; it is a share, from 0 to 1")
+            raise ValueError(f"busy_rate is {share!r}: it must be a share from 0 to 1")
         self._scripts.busy_rate = share
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -228,14 +299,16 @@ class EmulatorServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read(request)
         call = Call(request.method, request.query, raw, decode_object(raw), request.remote or "")
-        record = self._describe(request, call)
         exchange = Exchange(
-            request, lambda: self._honest(request.path, call), self._refuse, self.content_type
+            request,
+            lambda: self._honest(request.path, call),
+            lambda errcode, errmsg: self._scripted(call, errcode, errmsg),
+            self.content_type,
         )
-        self._journal.begin(record)
+        record = self._begin(request, call)
         response: web.StreamResponse | None = None
         try:
-            for hook in self._hooks:
+            for hook in tuple(self._hooks):
                 hook(record)
             response = await self._answer(exchange, record)
         except ConnectionError:
@@ -248,23 +321,34 @@ class EmulatorServer:
     async def _answer(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:
             return exchange.send(self._refuse(BAD_URL, ERRMSG[BAD_URL]))
-        if self.capacity is not None and self._borne >= self.capacity:
+        if self.capacity is not None and self._in_work >= self.capacity:
             return exchange.send(self._refuse(BUSY, ERRMSG[BUSY]))
-        self._borne += 1
+        self._in_work += 1
         try:
-            fault = self._scripts.next_for(record)
+            with self._lock:
+                fault = self._scripts.next_for(record)
+                seconds = self.latency + self.jitter * self._chance.random()
             exchange.fault = None if fault.name == "ok" else fault.name
-            if seconds := self.latency + self.jitter * self._chance.random():
+            if seconds:
                 await asyncio.sleep(seconds)
             return await fault.act(exchange)
         finally:
-            self._borne -= 1
+            self._in_work -= 1
 
     def _honest(self, path: str, call: Call) -> Reply:
-        try:
-            return Reply(0, self._endpoints[path](call))
-        except Refused as refused:
-            return self._refuse(refused.errcode, refused.errmsg)
+        with self._lock:
+            try:
+                return Reply(0, self._endpoints[path](call))
+            except Refused as refused:
+                return self._refuse(refused.errcode, refused.errmsg)
+
+    def _scripted(self, call: Call, errcode: int, errmsg: str) -> Reply:
+        with self._lock:
+            self._note_scripted(call, errcode)
+            return self._refuse(errcode, errmsg)
+
+    def _note_scripted(self, call: Call, errcode: int) -> None:
+        """Called with an errcode that a script answers, whose consequences become real."""
 
     def _refuse(self, errcode: int, errmsg: str) -> Reply:
         chance = self._chance.getrandbits
@@ -272,20 +356,22 @@ class EmulatorServer:
         body = {"errcode": errcode, "errmsg": f"{errmsg} rid: {rid}"}
         return Reply(errcode, json.dumps(body, separators=(",", ":")).encode())
 
-    def _describe(self, request: web.BaseRequest, call: Call) -> RecordedRequest:
-        token = call.query.get("access_token") or call.query.get("component_access_token")
+    def _begin(self, request: web.BaseRequest, call: Call) -> RecordedRequest:
         peer = None if request.transport is None else request.transport.get_extra_info("peername")
-        return RecordedRequest(
-            number=self._journal.total + 1,
-            method=call.method,
-            path=request.path,
-            token_id=None if token is None else token_id(token),
-            body=call.body,
-            raw=call.raw,
-            headers=request.headers,
-            peer_port=0 if peer is None else peer[1],
-            started=self.clock(),
-        )
+        with self._lock:
+            record = RecordedRequest(
+                number=self._journal.total + 1,
+                method=call.method,
+                path=request.path,
+                token_id=None if call.token is None else token_id(call.token),
+                body=call.body,
+                raw=call.raw,
+                headers=request.headers,
+                peer_port=0 if peer is None else peer[1],
+                started=self.clock(),
+            )
+            self._journal.begin(record)
+        return record
 
     def _finish(
         self, record: RecordedRequest, exchange: Exchange, response: web.StreamResponse | None
@@ -299,7 +385,8 @@ class EmulatorServer:
             errcode=exchange.errcode,
             fault=exchange.fault,
         )
-        self._journal.finish(done)
+        with self._lock:
+            self._journal.finish(done)
         _log.info(
             "%s %s -> status %s, errcode %s, fault %s",
             done.method,

@@ -1,4 +1,4 @@
-"""Which access tokens live, and until when. Rule: looked up by digest, never kept in the clear."""
+"""Access tokens and their lives. Rule: they are kept as digests, never in plain text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _digest(token: str) -> bytes:
 
 
 class AccessTokens:
-    """Every access token that was handed out.
+    """Every access token that was issued.
 
     Args:
         clock: Seconds since 1970, now.
@@ -52,9 +52,9 @@ class AccessTokens:
         """A new token.
 
         Args:
-            owner: The appid that it speaks for.
+            owner: The appid that it belongs to.
             life: Seconds until it expires.
-            component: Whether it is a platform's own, good for its token endpoint only.
+            component: Whether it is a platform's own, for the platform's endpoints only.
         """
         token = secrets.token_urlsafe(self.length)[: self.length]
         self.issued_to[owner] += 1
@@ -62,11 +62,11 @@ class AccessTokens:
         return token
 
     def owner(self, token: str | None, *, component: bool = False) -> str:
-        """The appid that a token speaks for.
+        """The appid that a token belongs to.
 
         Raises:
             Refused: 41001 without a token, 40014 for an unknown one, 40001 for one that was
-                replaced, revoked or is of the other sort, 42001 for an expired one.
+                replaced, revoked or is of the other kind, 42001 for an expired one.
         """
         if not token:
             raise Refused(TOKEN_MISSING)
@@ -80,25 +80,39 @@ class AccessTokens:
         return issued.owner
 
     def remaining(self, token: str) -> float:
-        """Seconds until a token ends, as those see it who hand tokens out; 0 if it has ended."""
+        """Seconds until a token ends, as the token endpoints see it; 0 if it has ended."""
         issued = self._issued[_digest(token)]
         ends_at = issued.expires_at if issued.stuck else min(issued.expires_at, issued.replaced_at)
         return max(0.0, ends_at - self._clock())
 
     def replace(self, token: str, grace: float, *, stuck: bool = False) -> None:
-        """A token dies ``grace`` seconds from now, because another has taken its place.
+        """End a token in ``grace`` seconds, because another has replaced it.
 
         Args:
             token: The token.
             grace: Seconds that it still lives.
-            stuck: Whether those who hand tokens out do not notice.
+            stuck: Whether the token endpoints do not notice.
         """
         issued = self._issued[_digest(token)]
         issued.replaced_at = min(issued.replaced_at, self._clock() + grace)
         issued.stuck = stuck
 
+    def end(self, token: str, errcode: int) -> None:
+        """End a token at once, if it was issued here, so that it is refused from now on.
+
+        Args:
+            token: The token.
+            errcode: 42001 for a token that expires, anything else for one that is replaced.
+        """
+        if (issued := self._issued.get(_digest(token))) is None:
+            return
+        if errcode == TOKEN_EXPIRED:
+            issued.expires_at = min(issued.expires_at, self._clock())
+        else:
+            issued.replaced_at = min(issued.replaced_at, self._clock())
+
     def expire(self) -> None:
-        """Every token that lives expires now."""
+        """Let every token expire now."""
         now = self._clock()
         for issued in self._issued.values():
             issued.expires_at = min(issued.expires_at, now)

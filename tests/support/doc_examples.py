@@ -23,9 +23,8 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from programs import needs
 from redis_server import running_redis
@@ -50,23 +49,6 @@ APPID, SECRET = "wx0123456789abcdef", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 _SECONDS = 60
 
 
-class ServedEmulator(Emulator):
-    """An emulator on a thread of its own, so that it answers whatever the example's loop does."""
-
-    def __enter__(self) -> Self:
-        self._served = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._served.run_forever, name="emulator")
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.start(), self._served).result(_SECONDS)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.stop(), self._served).result(_SECONDS)
-        self._served.call_soon_threadsafe(self._served.stop)
-        self._thread.join(_SECONDS)
-        self._served.close()
-
-
 class Document:
     """What the examples of one document share."""
 
@@ -80,7 +62,7 @@ class Document:
         folder = Path(enter(tempfile.TemporaryDirectory()))
         (folder / "docs").symlink_to(ROOT / "docs")
         enter(contextlib.chdir(folder))
-        emulator = enter(ServedEmulator())
+        emulator = enter(Emulator())
         for row in Emulator.demo().functions(DEMO_ENV):
             fields = {"runtime": row.runtime, "status": row.status}
             emulator.deploy(ENV, row.name, **fields, add_time=row.add_time, mod_time=row.mod_time)

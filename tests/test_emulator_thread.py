@@ -1,0 +1,290 @@
+"""An emulator in a ``with`` block runs on a thread of its own, for code of any kind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from asking import LIST
+from leaks import no_leaks
+
+from tcb_async import RetryPolicy, TcbClient, TransportError
+from tcb_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tcb_async.emulator import RecordedRequest
+
+ENV = "test-777bb9"
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    before = threading.enumerate()
+    yield
+    assert threading.enumerate() == before
+
+
+def blocking_list(emulator: Emulator, *, limit: int = 100) -> dict[str, Any]:
+    reply = requests.post(
+        emulator.url + LIST,
+        params={"access_token": emulator.token},
+        json={"env": ENV, "limit": limit, "offset": 0},
+        timeout=10,
+    )
+    return reply.json()
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_blocking_code_can_talk_to_it() -> None:
+    with Emulator() as emulator:
+        emulator.deploy(ENV, count=57)
+        assert blocking_list(emulator)["total_count"] == 57
+
+
+async def test_blocking_code_in_an_async_function_can_talk_to_it() -> None:
+    with Emulator() as emulator:
+        emulator.deploy(ENV, count=57)
+        assert blocking_list(emulator)["total_count"] == 57
+
+
+def test_several_event_loops_can_talk_to_it() -> None:
+    async def count() -> int:
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            return await client.count_functions(ENV)
+
+    with Emulator() as emulator:
+        emulator.deploy(ENV, count=57)
+        assert [asyncio.run(count()) for _ in range(2)] == [57, 57]
+
+
+def test_changes_show_at_once_and_so_do_the_requests() -> None:
+    with Emulator() as emulator:
+        for count in range(1, 20):
+            emulator.deploy(ENV)
+            assert blocking_list(emulator)["total_count"] == count
+            assert len(emulator.requests) == emulator.counts[LIST] == count
+            assert emulator.requests[-1].status == 200
+
+
+def test_the_thread_ends_with_an_exception_in_the_block() -> None:
+    with pytest.raises(LookupError), Emulator():
+        raise LookupError
+
+
+def test_the_thread_ends_while_requests_are_in_flight() -> None:
+    with ThreadPoolExecutor() as pool:
+        with Emulator() as emulator:
+            emulator.script([Fault.hang(), Fault.endless(), Fault.drip()])
+            arrived = threading.Semaphore(0)
+            emulator.on_request(lambda _: arrived.release())
+            listing = [pool.submit(blocking_list, emulator) for _ in range(3)]
+            assert all(arrived.acquire(timeout=10) for _ in listing)
+        for cut_off in listing:
+            assert isinstance(cut_off.exception(), requests.RequestException)
+
+
+def test_a_port_that_is_taken_is_an_error_that_leaves_no_thread() -> None:
+    with Emulator() as first:
+        second = Emulator(port=int(first.url.rpartition(":")[2]))
+        with pytest.raises(OSError, match="address already in use"), second:
+            pass
+
+
+def test_it_comes_back_on_its_port() -> None:
+    emulator = Emulator()
+    urls: list[str] = []
+    for _ in range(2):
+        with emulator:
+            urls.append(emulator.url)
+            emulator.deploy(ENV)
+            assert "errcode" in blocking_list(emulator)
+        with pytest.raises(requests.ConnectionError):
+            blocking_list(emulator)
+    assert urls[0] == urls[1]
+
+
+async def test_it_goes_down_and_comes_back_in_the_middle_of_an_async_test() -> None:
+    retry = RetryPolicy.none()
+    with Emulator() as emulator:
+        emulator.deploy(ENV)
+        async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
+            await emulator.stop()
+            await emulator.stop()
+            with pytest.raises(TransportError):
+                await client.count_functions(ENV)
+            await emulator.start()
+            assert await client.count_functions(ENV) == 1
+
+
+async def test_an_emulator_that_runs_cannot_be_started_again() -> None:
+    with Emulator() as emulator:
+        with pytest.raises(RuntimeError, match="is running already"):
+            await emulator.start()
+        with pytest.raises(RuntimeError, match="is running already"), emulator:
+            pass
+        with pytest.raises(RuntimeError, match="is running already"):
+            async with emulator:
+                pass
+
+
+async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_one() -> None:
+    called_on: list[threading.Thread] = []
+
+    def note(_: RecordedRequest) -> None:
+        called_on.append(threading.current_thread())
+
+    emulator = Emulator()
+    emulator.on_request(note)
+    with emulator:
+        blocking_list(emulator)
+    async with emulator, TcbClient(emulator.token, base_url=emulator.url) as client:
+        emulator.deploy(ENV)
+        await client.count_functions(ENV)
+    assert [thread.name for thread in called_on] == ["tcb-emulator", "MainThread"]
+
+
+def test_a_callback_may_change_what_is_listed() -> None:
+    with Emulator() as emulator:
+        emulator.on_request(lambda _: emulator.deploy(ENV) and None)
+        assert [blocking_list(emulator)["total_count"] for _ in range(3)] == [1, 2, 3]
+
+
+class SlowlyCompared(str):
+    """A name whose every comparison lets another thread run."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        time.sleep(0)
+        return str.__eq__(self, other)
+
+
+def test_threads_may_change_it_at_the_same_time() -> None:
+    def keep_changing(name: str) -> None:
+        for _ in range(30):
+            emulator.deploy(ENV, name, index=0)
+            emulator.update(ENV, SlowlyCompared(name), status="Updating")
+            emulator.delete(ENV, SlowlyCompared(name))
+
+    with Emulator() as emulator, ThreadPoolExecutor() as pool:
+        before = emulator.deploy(ENV, count=50)
+        changing = [pool.submit(keep_changing, name) for name in ("a", "b", "c")]
+        while not all(change.done() for change in changing):
+            page = blocking_list(emulator)
+            assert len(page["functions"]) == page["total_count"]
+        assert [change.exception() for change in changing] == [None] * 3
+        assert emulator.functions(ENV) == before
+
+
+def test_it_leaves_nothing_behind_in_development_mode() -> None:
+    done = run_python("""
+import asyncio, threading
+from tcb_async import TcbClient
+from tcb_async.emulator import Emulator, Fault
+
+async def count():
+    async with TcbClient(emulator.token, base_url=emulator.url) as client:
+        return await client.count_functions("env")
+
+with Emulator() as emulator:
+    emulator.deploy("env", count=57)
+    emulator.script([Fault.reset()])
+    assert asyncio.run(count()) == 57
+assert threading.enumerate() == [threading.main_thread()]
+""")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_block_that_is_never_left_does_not_keep_the_program_from_ending() -> None:
+    done = run_python("""
+from tcb_async.emulator import Emulator
+
+emulator = Emulator()
+emulator.__enter__()
+""")
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "block", ["with Emulator() as emulator", "async with Emulator() as emulator"]
+)
+def test_a_forked_process_can_send_requests_and_nothing_else(block: str) -> None:
+    done = run_python(f"""
+import asyncio, os, sys, urllib.request, warnings
+from tcb_async.emulator import Emulator
+
+warnings.simplefilter("ignore", DeprecationWarning)  # fork and threads, from Python 3.12 on
+
+def ask(emulator):
+    url = emulator.url + "/tcb/listfunctions?access_token=" + token
+    return urllib.request.urlopen(url, b"{{}}", timeout=10).read()
+
+async def main():
+    global token
+    {block}:
+        token = emulator.token
+        if (child := os.fork()) == 0:
+            for control in (
+                lambda: emulator.deploy("env"),
+                lambda: emulator.token,
+                lambda: emulator.requests,
+                emulator.fail_next,
+            ):
+                try:
+                    control()
+                except RuntimeError as error:
+                    print(error, flush=True)
+        else:
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+            assert status == 0, status
+            assert b"errcode" in await asyncio.to_thread(ask, emulator)
+            print(len(emulator.requests), "requests")
+    if child == 0:
+        os._exit(0)
+
+asyncio.run(main())
+""")
+    assert done.returncode == 0, done.stderr
+    *refused, last = done.stdout.splitlines()
+    assert len(refused) == 4
+    assert all("a forked process can only send requests to its url" in line for line in refused)
+    assert last == "1 requests"
+
+
+async def test_nothing_is_left_open() -> None:
+    async with no_leaks():
+        with Emulator() as emulator:
+            await asyncio.to_thread(blocking_list, emulator)
+
+
+async def test_a_forked_process_that_leaves_the_block_ends_nothing_of_its_parents(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Emulator() as emulator:
+        with monkeypatch.context() as forked:
+            forked.setattr(os, "getpid", lambda: -1)
+            emulator.__exit__(None, None, None)
+            await emulator.stop()
+            with pytest.raises(RuntimeError, match="a forked process can only send requests"):
+                emulator.deploy(ENV)
+        assert blocking_list(emulator)["errcode"] != 0
