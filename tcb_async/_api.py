@@ -4,7 +4,7 @@ Rule: what stands here is public; `tcb_async` hands it out when it is first aske
 """
 
 from tcb_async._version import __version__
-from tcb_async.client import FunctionPager, TcbClient, WalkOptions
+from tcb_async.client import ClientOptions, FunctionPager, TcbClient, WalkOptions
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import (
     ApiError,
@@ -32,6 +32,7 @@ from tcb_async.watch import FunctionChange
 __all__ = [
     "ApiError",
     "ClientClosedError",
+    "ClientOptions",
     "CloudFunction",
     "ConfigurationError",
     "Cursor",

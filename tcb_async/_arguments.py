@@ -1,20 +1,36 @@
-"""What a caller may hand in.
+"""What a caller may pass.
 
 Rule: refused before any I/O, in a sentence that names the argument, its value and what is right.
 """
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import math
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
 from urllib.parse import urlsplit
+
+from yarl import URL
 
 from tcb_async._redact import redact
 from tcb_async.exceptions import ConfigurationError
 
-__all__ = ["checked_base_url", "checked_count", "checked_env", "checked_seconds"]
+__all__ = [
+    "checked_base_url",
+    "checked_callback",
+    "checked_count",
+    "checked_env",
+    "checked_instance",
+    "checked_items",
+    "checked_methods",
+    "checked_seconds",
+]
 
 _SHOWN = 80
+T = TypeVar("T")
 
 
 def checked_env(env: object) -> str:
@@ -28,42 +44,81 @@ def checked_env(env: object) -> str:
 
 def checked_count(name: str, value: object, *, least: int, most: int | None = None) -> int:
     """Return a whole number if it is not below `least`, nor above `most`."""
-    number = isinstance(value, int) and not isinstance(value, bool)
-    if not number or value < least or (most is not None and value > most):  # type: ignore[operator]
-        bounds = f", {least} or more" if most is None else f" from {least} to {most}"
-        raise ConfigurationError(f"{name}={_shown(value)}: must be a whole number{bounds}")
-    return value  # type: ignore[return-value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        if least <= value <= (sys.maxsize if most is None else most):
+            return value
+        if value > sys.maxsize:
+            most = most or sys.maxsize
+    bounds = f", {least} or more" if most is None else f" from {least} to {most}"
+    raise ConfigurationError(f"{name}={_shown(value)}: must be a whole number{bounds}")
 
 
 def checked_seconds(name: str, value: object) -> float:
     """Return a number of seconds if it is finite and above 0."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:  # type: ignore[operator]
-        raise ConfigurationError(f"{name}={_shown(value)}: must be a number of seconds above 0")
-    return float(value)  # type: ignore[arg-type]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.inf
+        if 0 < seconds < math.inf:
+            return seconds
+    raise ConfigurationError(f"{name}={_shown(value)}: must be a number of seconds above 0")
 
 
-def checked_base_url(base_url: object, *, allow_http: bool) -> str:
+def checked_instance(name: str, value: object, kind: type, example: str) -> None:
+    """Refuse what is not of a kind."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise ConfigurationError(
+            f"{name}={_shown(value)}: must be {article} {kind.__name__}, {example}"
+        )
+
+
+def checked_methods(name: str, value: object, *methods: str) -> None:
+    """Refuse what does not have these methods, or is a class."""
+    if isinstance(value, type) or not all(callable(getattr(value, it, None)) for it in methods):
+        raise ConfigurationError(
+            f"{name}={_shown(value)}: must be an object with the methods {' and '.join(methods)}"
+        )
+
+
+def checked_callback(name: str, value: object) -> None:
+    """Refuse what is not a function, or has to be awaited."""
+    if not callable(value) or inspect.iscoroutinefunction(value):
+        raise ConfigurationError(f"{name}={_shown(value)}: must be a function that is not async")
+
+
+def checked_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
+    """Return the items of an iterable if each is of a kind."""
+    if isinstance(value, Iterable):
+        items = tuple(value)
+        if all(isinstance(item, kind) for item in items):
+            return items
+    raise ConfigurationError(f"{name}={_shown(value)}: must be a list of {kind.__name__}s")
+
+
+def checked_base_url(base_url: object, *, allow_http: bool, name: str = "base_url") -> str:
     """Return the base URL without its last slash if tokens may be sent there."""
     right = "such as 'https://api.weixin.qq.com'"
     if not isinstance(base_url, str):
-        raise ConfigurationError(f"base_url={_shown(base_url)}: must be a str, {right}")
+        raise ConfigurationError(f"{name}={_shown(base_url)}: must be a str, {right}")
     try:
         parts = urlsplit(base_url)
-        host, _ = parts.hostname, parts.port
+        host, _ = parts.hostname, URL(base_url).host  # it reads port and international names too
     except ValueError:
         parts, host = urlsplit(""), None
-    if host is None or parts.scheme not in {"http", "https"} or not base_url.isprintable():
+    unusable = not base_url.isprintable() or " " in base_url
+    if host is None or unusable or parts.scheme not in {"http", "https"}:
         shown = _shown(redact(base_url))  # a token may have been put in its place
-        raise ConfigurationError(f"base_url={shown}: must be an http(s) URL, {right}")
+        raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {right}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
-            f"base_url of {host}: must hold no user, password, query or fragment, {right}"
+            f"{name} of {host}: must hold no user, password, query or fragment, {right}"
         )
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
-            f"base_url={_shown(base_url)}: plain http would show the access token to everyone on "
-            "the way: use https, or say allow_http=True"
+            f"{name}={_shown(base_url)}: plain http would show the access token to everyone on "
+            "the way: use https, or pass allow_http=True"
         )
     return base_url.rstrip("/")
 
@@ -76,5 +131,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - the caller's own code, or a number of 5,000 digits
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -6,10 +6,25 @@ Rule: thin; a method checks its arguments, wires modules together, and decides n
 from __future__ import annotations
 
 import sys
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
-from tcb_async._arguments import checked_base_url, checked_count, checked_env, checked_seconds
+from tcb_async._arguments import (
+    checked_base_url,
+    checked_callback,
+    checked_count,
+    checked_env,
+    checked_instance,
+    checked_items,
+    checked_methods,
+    checked_seconds,
+)
 from tcb_async._authorized import AuthorizedTransport
+from tcb_async._environment import (
+    DEFAULT_BASE_URL,
+    base_url_from_environment,
+    token_from_environment,
+)
 from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import Secret
 from tcb_async._transport import Transport
@@ -25,7 +40,6 @@ from tcb_async.watch import wait_until_active, watch
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
-    from datetime import tzinfo
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -39,7 +53,7 @@ if TYPE_CHECKING:
     from tcb_async.tokens import TokenProvider
     from tcb_async.watch import FunctionChange
 
-__all__ = ["FunctionPager", "TcbClient", "WalkOptions"]
+__all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
 _DEFAULT_RETRY = RetryPolicy()
 PagerT = TypeVar("PagerT", bound=Pager[Any])
@@ -68,6 +82,22 @@ class WalkOptions(TypedDict, total=False):
 
     on_progress: Callable[[int, int], None] | None
     """Called with how many items were yielded and how many there are."""
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments of `TcbClient`, which has what they mean."""
+
+    base_url: str
+    session: aiohttp.ClientSession | None
+    concurrency: int
+    retry: RetryPolicy
+    timeout: float
+    allow_http: bool
+    max_reply_bytes: int
+    trust_env: bool
+    ssl_context: ssl.SSLContext | None
+    time_zone: tzinfo
+    observer: Observer | None
 
 
 class FunctionPager(Pager[CloudFunction]):
@@ -128,7 +158,7 @@ class TcbClient:
         self,
         token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
         *,
-        base_url: str = "https://api.weixin.qq.com",
+        base_url: str = DEFAULT_BASE_URL,
         session: aiohttp.ClientSession | None = None,
         concurrency: int = 8,
         retry: RetryPolicy = _DEFAULT_RETRY,
@@ -146,6 +176,10 @@ class TcbClient:
                 "session=…: trust_env and ssl_context are settings of the session that you made: "
                 "set them there"
             )
+        checked_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
+        checked_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
+        if observer is not None:
+            checked_methods("observer", observer, "attempting", "walk_started")
         transport = Transport(
             base_url=checked_base_url(base_url, allow_http=allow_http),
             window=Window(checked_count("concurrency", concurrency, least=1)),
@@ -160,6 +194,33 @@ class TcbClient:
         )
         self._authorized = AuthorizedTransport(as_provider(token), transport, time_zone)
         self._owns_transport = True
+
+    @classmethod
+    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
+        """Make a client of what the environment variables hold.
+
+        ====================  ====================================================================
+        variable              what it holds
+        ====================  ====================================================================
+        ``TCB_ACCESS_TOKEN``  an access token
+        ``TCB_APPID``         an appid, where there is no access token: a `StableToken` is made
+        ``TCB_SECRET``        its appsecret
+        ``TCB_BASE_URL``      where WeChat answers, if not at ``https://api.weixin.qq.com``
+        ====================  ====================================================================
+
+        The command ``tcb-async`` reads the same ones.
+
+        Args:
+            options: Any other keyword argument of `TcbClient`. A ``base_url`` that is given wins.
+
+        Raises:
+            ConfigurationError: A variable is missing (the error says which), or an argument is
+                unusable.
+        """
+        if "base_url" not in options:
+            allow_http = options.get("allow_http", False)
+            options["base_url"] = base_url_from_environment(allow_http=allow_http)
+        return cls(token_from_environment(), **options)
 
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
@@ -230,6 +291,8 @@ class TcbClient:
     ) -> PagerT:
         """Prepare a walk over any listing."""
         settings: dict[str, Any] = {**options}
+        if settings.get("on_progress") is not None:
+            checked_callback("on_progress", settings["on_progress"])
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         if listing.max_page is not None and "page_size" in settings:
@@ -306,7 +369,8 @@ class TcbClient:
         """
         checked_env(env)
         seconds = checked_seconds("interval", interval)
-        return watch(lambda: self.functions(env).collect(), interval=seconds, since=since)
+        known = None if since is None else checked_items("since", since, CloudFunction)
+        return watch(lambda: self.functions(env).collect(), interval=seconds, since=known)
 
     async def wait_until_active(
         self,

@@ -1,11 +1,14 @@
 """Bad input is refused before any I/O, in a sentence that says what is right."""
 
 import math
+from collections.abc import AsyncGenerator
 
+import aiohttp
 import pytest
 
-from tcb_async import TcbClient
+from tcb_async import CloudFunction, RetryPolicy, TcbClient
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.otel import Telemetry
 
 
 @pytest.mark.parametrize("env", ["", None, 7, b"test-1", " test-1", "test\n1", ["test-1"]])
@@ -96,6 +99,84 @@ def test_plain_http_is_refused_unless_loopback_or_insisted_on() -> None:
     for url in ("http://127.0.0.1:8", "http://localhost:8", "http://[::1]:8", "http://a.localhost"):
         assert url in repr(TcbClient("T", base_url=url))
     assert "http://x" in repr(TcbClient("T", base_url="http://x/", allow_http=True))
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://xn--.localhost", "https://a b", "https://xn--zzzzzz.com"]
+)
+def test_a_host_that_can_be_none_is_refused(base_url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"base_url=.*must be an http\(s\) URL"):
+        TcbClient("T", base_url=base_url)
+
+
+class HalfAnObserver:
+    def attempting(self, attempt: object) -> None: ...
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise LookupError
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "right"),
+    [
+        ("retry", 3, "RetryPolicy(attempts=3)"),
+        ("retry", None, "RetryPolicy"),
+        ("retry", RetryPolicy, "RetryPolicy"),
+        ("session", "session", "ClientSession"),
+        ("session", aiohttp.ClientSession, "ClientSession"),
+        ("ssl_context", True, "SSLContext"),
+        ("time_zone", 8, "timezone(timedelta(hours=8))"),
+        ("time_zone", "Asia/Shanghai", "tzinfo"),
+        ("observer", HalfAnObserver(), "attempting and walk_started"),
+        ("observer", Telemetry, "attempting and walk_started"),
+        ("observer", Unshowable(), "<Unshowable>"),
+        ("concurrency", 10**400, "from 1 to"),
+        pytest.param("concurrency", 10**5000, "from 1 to", id="5000-digits"),
+        ("max_reply_bytes", 1.5, "whole number"),
+        ("timeout", 10**400, "seconds above 0"),
+    ],
+)
+def test_a_client_refuses_what_is_of_the_wrong_type(
+    argument: str, value: object, right: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        TcbClient("T", **{argument: value})  # type: ignore[arg-type]
+
+    assert str(caught.value).startswith(f"{argument}=")
+    assert right in str(caught.value)
+
+
+async def listen(done: int, total: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("page_size", 10**400),
+        ("max_items", 10**400),
+        ("on_progress", 5),
+        ("on_progress", listen),
+    ],
+)
+async def test_a_walk_refuses_what_is_of_the_wrong_type(argument: str, value: object) -> None:
+    async with TcbClient("T") as client:
+        for call in (client.functions, client.iter_functions, client.iter_pages):
+            with pytest.raises(ConfigurationError, match=argument):
+                call("test-1", **{argument: value})  # type: ignore[arg-type]
+
+
+async def nothing() -> AsyncGenerator[CloudFunction, None]:
+    return
+    yield
+
+
+@pytest.mark.parametrize("since", [5, "login", [{"name": "login"}], ["login"], nothing()])
+async def test_a_watch_refuses_a_since_that_is_no_listing(since: object) -> None:
+    async with TcbClient("T") as client:
+        with pytest.raises(ConfigurationError, match=r"since=.* a list of CloudFunctions"):
+            client.watch_functions("test-1", since=since)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan, "30", None, True])

@@ -73,6 +73,59 @@ def test_what_is_left_would_be_seen(report: Report, ending: str) -> None:
     assert report.complaints[ending] != []
 
 
+FORGOTTEN = """
+import asyncio, gc, sys
+from tcb_async import TcbClient
+from tcb_async.emulator import Emulator
+
+kept = []
+
+async def main(how: str) -> None:
+    async with Emulator() as emulator:
+        emulator.deploy("test-777bb9", count=57)
+        client = TcbClient(emulator.token, base_url=emulator.url)
+        if how == "unused":
+            return
+        await client.count_functions("test-777bb9")
+        if how == "copied":
+            copy = client.with_token(emulator.token)
+            del client
+            gc.collect()
+            await copy.count_functions("test-777bb9")
+        if how == "kept":
+            kept.append(client)
+        if how == "walking":
+            kept.append(client.iter_functions("test-777bb9"))
+            await anext(kept[0])
+        if how == "closed":
+            await client.aclose()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "warnings"),
+    [("dropped", 1), ("copied", 1), ("kept", 1), ("walking", 1), ("unused", 0), ("closed", 0)],
+)
+def test_a_client_that_is_never_closed_is_told_in_its_own_name_and_once(
+    how: str, warnings: int
+) -> None:
+    done = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-X", "dev", "-c", FORGOTTEN, how],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    said = [line for line in done.stderr.splitlines() if "Warning: " in line]
+    said = [line for line in said if "Enable tracemalloc" not in line]
+    assert len(said) == warnings
+    assert all("ResourceWarning: unclosed TcbClient" in line for line in said)
+    assert "Unclosed" not in done.stderr
+
+
 def test_ctrl_c_ends_a_walk_and_says_nothing_else() -> None:
     with subprocess.Popen(  # noqa: S603 - our own words
         [*STRICT, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

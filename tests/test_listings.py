@@ -72,11 +72,12 @@ def test_run_time_is_read_as_runtime() -> None:
         {"name": "a", "status": "Active", "run_time": "Php7"},
         {"name": "b", "status": "Active", "runtime": None, "run_time": "Go1"},
         {"name": "c", "status": "Active", "runtime": None},
+        {"name": "d", "status": "Active", "runtime": "Go1", "run_time": "Php7"},
     ]
 
-    page = decode({"total_count": 3, "functions": rows})
+    page = decode({"total_count": 4, "functions": rows})
 
-    assert [f.runtime for f in page.functions] == ["Php7", "Go1", None]
+    assert [f.runtime for f in page.functions] == ["Php7", "Go1", None, "Go1"]
 
 
 def test_times_are_read_in_the_zone_of_the_client() -> None:

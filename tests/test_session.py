@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -140,6 +141,18 @@ async def test_a_session_of_another_loop_is_refused_before_it_can_hang() -> None
             await asyncio.to_thread(asyncio.run, client.count_functions(ENV))
 
     assert server.accepted == 0
+
+
+async def test_a_client_that_is_forgotten_says_so_and_closes_its_connections() -> None:
+    async with RawServer(http_reply(LISTING)) as server:
+        client = TcbClient("T", base_url=server.url)
+        await client.count_functions(ENV)
+        gc.collect()
+        with pytest.warns(ResourceWarning, match="unclosed TcbClient") as told:
+            del client
+        await eventually(lambda: server.open == 0)
+
+    assert len(told) == 1
 
 
 async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_loop_ended() -> (

@@ -7,18 +7,20 @@ is, and its owner closes it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import ssl
+import warnings
 from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
 
+from tcb_async._arguments import checked_instance
 from tcb_async._version import __version__
 from tcb_async.exceptions import ClientClosedError
 
 if TYPE_CHECKING:
-    import ssl
-
     from aiohttp.connector import Connection
 
 __all__ = ["HEADERS", "SessionKeeper"]
@@ -66,6 +68,10 @@ class SessionKeeper:
 
     def __attrs_post_init__(self) -> None:
         self.foreign = self._session is not None
+        if self._session is not None:
+            checked_instance("session", self._session, aiohttp.ClientSession, "of aiohttp")
+        if self.ssl_context is not None:
+            checked_instance("ssl_context", self.ssl_context, ssl.SSLContext, "of the module ssl")
 
     def session(self) -> aiohttp.ClientSession:
         """Return the session.
@@ -93,6 +99,23 @@ class SessionKeeper:
         if session is not None and not self.foreign and self._pid == os.getpid():
             await session.close()
 
+    def __del__(self) -> None:
+        session = None if self.closed or self.foreign else self._session
+        forked = self._pid != os.getpid()  # the connections are the parent's
+        if session is None or (connector := session.connector) is None or forked:
+            return
+        warnings.warn(
+            "unclosed TcbClient: enter it with `async with`, or await its aclose()",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+        session.detach()  # or aiohttp would warn too, of a session that nobody has heard of
+        closing = _close(connector)
+        with contextlib.suppress(StopIteration):
+            closing.send(None)  # it closes the connections now; nobody can wait for their end
+        closing.close()
+
     def _bind(self) -> None:
         if self._loop is not None:
             raise ClientClosedError(
@@ -112,6 +135,10 @@ class SessionKeeper:
             response_class=_AskedForResponse,
             trust_env=self.trust_env,
         )
+
+
+async def _close(connector: aiohttp.BaseConnector) -> None:
+    await connector.close()
 
 
 _OTHER_LOOP = "belongs to another event loop: make one client per loop (one asyncio.run)"

@@ -1,0 +1,98 @@
+"""A client made of environment variables, and what it says of those that are missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tcb_async import ConfigurationError, TcbClient
+
+if TYPE_CHECKING:
+    from tcb_async.emulator import Emulator
+
+APPID, SECRET = "wx0123456789abcdef", "0123456789abcdef0123456789abcdef"
+NAMES = ("TCB_ACCESS_TOKEN", "TCB_APPID", "TCB_SECRET", "TCB_BASE_URL")
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+async def test_an_access_token_is_enough(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.deploy("test-1", count=3)
+    monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
+    monkeypatch.setenv("TCB_BASE_URL", emulator.url)
+
+    async with TcbClient.from_env() as client:
+        assert await client.count_functions("test-1") == 3
+
+
+async def test_an_appid_and_its_secret_are_enough(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.add_app(APPID, SECRET)
+    emulator.deploy("test-1", count=3)
+    monkeypatch.setenv("TCB_APPID", APPID)
+    monkeypatch.setenv("TCB_SECRET", SECRET)
+    monkeypatch.setenv("TCB_BASE_URL", emulator.url)
+
+    async with TcbClient.from_env(concurrency=2) as client:
+        assert await client.count_functions("test-1") == 3
+        assert "of 2 in flight" in repr(client)
+    assert emulator.counts["/cgi-bin/stable_token"] == 1
+
+
+def test_an_access_token_goes_before_an_appid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
+    monkeypatch.setenv("TCB_APPID", APPID)
+
+    assert "StaticToken" in repr(TcbClient.from_env())
+
+
+def test_without_a_base_url_wechat_itself_is_asked_and_an_argument_goes_before_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
+    assert "https://api.weixin.qq.com" in repr(TcbClient.from_env())
+
+    monkeypatch.setenv("TCB_BASE_URL", "https://sh.api.weixin.qq.com/")
+    assert "https://sh.api.weixin.qq.com," in repr(TcbClient.from_env())
+    assert "https://x.test" in repr(TcbClient.from_env(base_url="https://x.test"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, r"^TCB_ACCESS_TOKEN is not set.*TCB_APPID and TCB_SECRET"),
+        ({"TCB_ACCESS_TOKEN": "", "TCB_SECRET": ""}, r"^TCB_ACCESS_TOKEN is not set"),
+        ({"TCB_APPID": APPID}, r"^TCB_SECRET is not set"),
+        ({"TCB_SECRET": SECRET}, r"^TCB_APPID is not set"),
+        ({"TCB_ACCESS_TOKEN": "a b"}, r"^TCB_ACCESS_TOKEN holds white space"),
+        ({"TCB_APPID": "wx/0", "TCB_SECRET": SECRET}, r"^TCB_APPID holds a character"),
+        ({"TCB_APPID": APPID, "TCB_SECRET": f"{SECRET} "}, r"^TCB_SECRET holds white space"),
+        ({"TCB_ACCESS_TOKEN": "T", "TCB_BASE_URL": "ftp://x"}, r"^TCB_BASE_URL='ftp://x'"),
+        ({"TCB_ACCESS_TOKEN": "T", "TCB_BASE_URL": "http://x.test"}, r"^TCB_BASE_URL=.*allow_http"),
+    ],
+)
+def test_what_is_missing_or_unusable_is_named_without_its_secret(
+    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        TcbClient.from_env()
+
+    assert SECRET not in str(caught.value)
+
+
+def test_plain_http_may_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
+    monkeypatch.setenv("TCB_BASE_URL", "http://x.test")
+
+    assert "http://x.test" in repr(TcbClient.from_env(allow_http=True))
