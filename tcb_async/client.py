@@ -5,7 +5,6 @@ Rule: thin; a method checks its arguments, wires modules together, and decides n
 
 from __future__ import annotations
 
-import sys
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
@@ -28,10 +27,9 @@ from tcb_async._environment import (
 from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import Secret
 from tcb_async._transport import Transport
-from tcb_async.exceptions import ConfigurationError
+from tcb_async.exceptions import ConfigurationError, TcbError
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
-from tcb_async.observer import WatchedFetch
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import StableToken, as_provider
@@ -114,12 +112,10 @@ class FunctionPager(Pager[CloudFunction]):
         """
         return cast("AsyncGenerator[FunctionPage, None]", super().by_page())
 
-    async def _leave(self) -> None:
-        await super()._leave()
-        fetch: object = self._fetch
-        if isinstance(fetch, WatchedFetch):
-            error = None if self._state == "done" else sys.exception()
-            fetch.ended(self.stats, error if isinstance(error, Exception) else None)
+    def _failed(self, error: BaseException, offset: int | None) -> BaseException:
+        if isinstance(error, TcbError):
+            error.env = error.env or self.cursor.scope
+        return super()._failed(error, offset)
 
 
 class TcbClient:
@@ -301,12 +297,13 @@ class TcbClient:
         def fetch(offset: int, limit: int) -> Coroutine[object, object, Page[Any]]:
             return self._authorized.fetch(listing, fields, offset, limit, pager.stats)
 
-        observer = self._transport.observer
         pager = pager_class(
-            fetch if observer is None else WatchedFetch(observer, scope, fetch),
+            fetch,
             identify=listing.identify,
             scope=scope,
             live=self._transport.live,
+            observer=self._transport.observer,
+            sleep=self._transport.retry.sleep,
             **settings,
         )
         return pager

@@ -5,20 +5,17 @@ Rule: no secret is told, and where nobody watches nothing is made.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from contextlib import AbstractContextManager
     from typing import Literal
 
     from tcb_async.pagination.page import WalkStats
 
-__all__ = ["Attempt", "Observer", "WalkObserver", "WatchedFetch"]
-
-Page = TypeVar("Page")
+__all__ = ["Attempt", "Observer", "WalkObserver"]
 
 
 @attrs.define
@@ -81,25 +78,3 @@ class Observer(Protocol):
             env: The environment's id.
         """
         ...
-
-
-@attrs.define(eq=False)
-class WatchedFetch(Generic[Page]):
-    """Fetches the pages of one walk, and tells an observer of it."""
-
-    _observer: Observer
-    _env: str
-    _fetch: Callable[[int, int], Coroutine[object, object, Page]]
-    _walk: WalkObserver | None = attrs.field(init=False, default=None)
-
-    async def __call__(self, offset: int, limit: int) -> Page:
-        """Fetch a page."""
-        if self._walk is None:
-            self._walk = self._observer.walk_started(self._env)
-        with self._walk.fetching():
-            return await self._fetch(offset, limit)
-
-    def ended(self, stats: WalkStats, error: BaseException | None) -> None:
-        """Tell of the end of the walk, if it ever made a request."""
-        if self._walk is not None:
-            self._walk.ended(stats, error)

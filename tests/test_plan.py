@@ -8,30 +8,36 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from every_case import Manner, Tally, every_walk, manners
 from hypothesis import event, given
 from hypothesis import strategies as st
-from model import NAME, Change, ChangingList, Outcome, Row, carry_out, walk
+from model import IDENTITY, Change, ChangingList, Outcome, Row, Runs, carry_out, walk
 from strategies import Server, changes, kinds, lies, servers
 
+from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.plan import Plan
+from tcb_async.pagination.plan import Mode, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from tcb_async.cursor import Cursor
-
-STILL = st.sampled_from(["insert", "delete", "replace", "update in place"])
+STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
+BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
 
 
 def plan(page_size: int = 20, **settings: object) -> Plan[Row]:
-    return Plan(NAME, page_size=page_size, **settings)  # type: ignore[arg-type]
+    return Plan(IDENTITY, page_size=page_size, **settings)  # type: ignore[arg-type]
 
 
 def needed(rows: int, shown: int) -> int:
     """How many pages of so many rows, each overlapping the one before it, hold so many rows."""
     return 1 if rows <= shown else 1 + -(-(rows - shown) // (shown - 1))
+
+
+def short(server: Server) -> int:
+    """How many requests a server costs that shows less than is asked for, until it is believed."""
+    return server.clamp < min(server.page_size, server.size)
 
 
 def walk_with(server: Server, schedule: Iterable[Change], **settings: object) -> Outcome:
@@ -46,21 +52,74 @@ def walk_with(server: Server, schedule: Iterable[Change], **settings: object) ->
 
 class TestLaws:
     @given(servers, changes(kinds))
-    def test_what_stays_is_handed_out_once_whatever_changes_or_the_walk_says_so(
+    def test_what_stays_is_yielded_once_whatever_changes_or_the_walk_says_so(
         self, server: Server, schedule: list[Change]
     ) -> None:
         outcome = walk_with(server, schedule)
 
         stats = outcome.plan.stats
         event(f"{'repaired' if stats.repairs else 'quiet'}, done: {outcome.plan.done}")
-        assert len(outcome.handed_out) == len(set(outcome.handed_out))
-        if outcome.plan.failure is not None:
-            assert isinstance(outcome.plan.failure, DriftError)
-            return
-        assert set(outcome.in_place) <= set(outcome.handed_out)
-        if stats.drift:
+        outcome.check()
+        assert isinstance(outcome.plan.failure, DriftError | None)
+        if outcome.plan.done and stats.drift:
             assert stats.head_checked
-            assert outcome.stayed <= set(outcome.handed_out)
+
+    @given(servers, st.lists(st.tuples(st.integers(0, 80), changes(kinds)), max_size=6))
+    def test_a_walk_in_several_runs_promises_what_an_unbroken_one_does(
+        self, server: Server, legs: list[tuple[int, list[Change]]]
+    ) -> None:
+        """The first changes of each run happen between two runs."""
+        runs = Runs(
+            ChangingList.of(server.size, server.clamp),
+            {"page_size": server.page_size, "concurrency": server.concurrency},
+        )
+
+        for most, schedule in legs:
+            if not runs.ended:
+                runs.run(most=most, changes=schedule, arrival=server.arrival)
+        if not runs.ended:
+            runs.run(most=None, arrival=server.arrival)
+
+        assert runs.ended
+
+    @given(servers, changes(BLURRED))
+    def test_an_update_that_leaves_no_trace_in_the_value_hides_nothing_that_stays(
+        self, server: Server, schedule: list[Change]
+    ) -> None:
+        """As two within one second do: the times of a function have no more than seconds."""
+        outcome = walk_with(server, schedule)
+
+        assert len(outcome.yielded) == len(set(outcome.yielded))
+        assert outcome.plan.failure or set(outcome.in_place) <= set(outcome.yielded)
+
+    @given(servers, st.integers(1, 20), changes(kinds), st.integers(0, 300), st.integers(0, 300))
+    def test_rows_that_change_places_without_a_write_hide_nothing_or_the_walk_says_so(
+        self, server: Server, after: int, schedule: list[Change], place: int, to: int
+    ) -> None:
+        swap = Change(after, "swap", place, to)
+        outcome = walk_with(server, [swap])
+
+        outcome.check()
+        assert len(set(walk_with(server, [*schedule, swap]).yielded)) == len(
+            walk_with(server, [*schedule, swap]).yielded
+        )
+
+    @given(servers, changes(kinds, max_size=8), st.integers(1, 12))
+    def test_two_replicas_of_which_one_lags_hide_nothing_or_the_walk_says_so(
+        self, server: Server, schedule: list[Change], lag: int
+    ) -> None:
+        outcome = walk(
+            plan(server.page_size),
+            ChangingList.of(server.size, server.clamp),
+            concurrency=server.concurrency,
+            changes=schedule,
+            arrival=server.arrival,
+            lag=lag,
+        )
+
+        event(f"done: {outcome.plan.done}")
+        assert len(outcome.yielded) == len(set(outcome.yielded))
+        assert outcome.plan.failure or set(outcome.in_place) <= set(outcome.yielded)
 
     @given(servers, changes(STILL))
     def test_where_nothing_moves_the_order_is_the_lists(
@@ -68,9 +127,54 @@ class TestLaws:
     ) -> None:
         outcome = walk_with(server, schedule)
 
-        handed_out = [name for name in outcome.handed_out if name in outcome.stayed]
-        assert handed_out == outcome.in_place[: len(handed_out)]
-        assert outcome.plan.failure or handed_out == outcome.in_place
+        kept = [name for name in outcome.yielded if name in outcome.in_place]
+        assert kept == outcome.in_place[: len(kept)]
+        assert outcome.plan.failure or kept == outcome.in_place
+
+    @given(servers, st.sampled_from(["delete", "update", "lift", "redeploy"]))
+    def test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end(
+        self, server: Server, kind: str
+    ) -> None:
+        listing = ChangingList.of(server.size, server.clamp)
+        outcome = Outcome(plan(server.page_size), at_start=listing.names)
+
+        carry_out(
+            outcome.plan,
+            listing.page,
+            outcome,
+            concurrency=server.concurrency,
+            arrival=server.arrival,
+            consume=lambda name: listing.change(name, kind, to=-1),  # type: ignore[arg-type]
+        )
+
+        assert outcome.plan.done
+        assert sorted(outcome.yielded) == outcome.at_start
+
+    @pytest.mark.parametrize("manner", manners((2, 3)), ids=str)
+    def test_every_walk_over_up_to_five_rows_under_every_two_changes_keeps_the_law(
+        self, manner: Manner
+    ) -> None:
+        tally = Tally()
+
+        for size in range(6):
+            every_walk(size, 2, manner, tally)
+
+        print(tally)
+        assert tally.walks > 7_000
+        assert tally.wrong == []
+        assert tally.gave_up == 0
+
+    def test_every_walk_over_up_to_three_rows_resumed_at_every_row_keeps_the_law(self) -> None:
+        tally = Tally()
+
+        for size in range(1, 4):
+            for manner in manners((2, 3), range(size + 1)):
+                every_walk(size, 2, manner, tally)
+
+        print(tally)
+        assert tally.walks > 30_000
+        assert tally.wrong == []
+        assert tally.gave_up == 0
 
     @given(servers)
     def test_at_rest_it_asks_for_exactly_what_it_needs_and_repairs_nothing(
@@ -78,7 +182,7 @@ class TestLaws:
     ) -> None:
         outcome = walk_with(server, ())
 
-        assert outcome.handed_out == outcome.at_start
+        assert outcome.yielded == outcome.at_start
         assert len(outcome.requests) == needed(server.size, server.shown)
         assert outcome.plan.stats.requests == outcome.replies == len(outcome.requests)
         assert outcome.plan.stats.repairs == 0
@@ -90,8 +194,8 @@ class TestLaws:
         outcome = walk_with(server, (), max_items=max_items)
 
         wanted = min(server.size, max_items)
-        assert outcome.handed_out == outcome.at_start[:wanted]
-        assert outcome.plan.ledger.handed_out == wanted
+        assert outcome.yielded == outcome.at_start[:wanted]
+        assert outcome.plan.record.count == wanted
         assert len(outcome.requests) == (needed(wanted, server.shown) if max_items else 0)
         if server.clamp >= server.page_size and max_items:
             rows = sum(request.limit for request in outcome.requests)
@@ -103,35 +207,9 @@ class TestLaws:
     ) -> None:
         outcome = walk_with(server, schedule, max_items=max_items)
 
-        assert len(outcome.handed_out) == len(set(outcome.handed_out)) <= max_items
-        if outcome.plan.done and len(outcome.handed_out) < max_items:
-            assert set(outcome.in_place) <= set(outcome.handed_out)
-
-    @given(servers, changes(STILL), changes(STILL), st.integers(0, 300))
-    def test_a_resumed_walk_goes_on_behind_the_last_item_although_rows_came_and_went(
-        self, server: Server, between: list[Change], during: list[Change], done: int
-    ) -> None:
-        listing = ChangingList.of(server.size, server.clamp)
-        before = listing.names
-        done = min(done, server.size)
-        cursor = cursor_behind(listing, done, server.page_size)
-        for change in between:
-            listing.apply(change)
-
-        outcome = walk(
-            plan(server.page_size, start=cursor),
-            listing,
-            concurrency=server.concurrency,
-            changes=during,
-            arrival=server.arrival,
-        )
-
-        handed_out = [name for name in before[:done] + outcome.handed_out if name in before]
-        assert len(handed_out) == len(set(handed_out))
-        assert isinstance(outcome.plan.failure, DriftError | None)
-        if outcome.plan.done:
-            stayed = [name for name in before if name in listing.names]
-            assert [name for name in handed_out if name in stayed] == stayed
+        assert len(outcome.yielded) == len(set(outcome.yielded)) <= max_items
+        if outcome.plan.done and len(outcome.yielded) < max_items:
+            assert set(outcome.in_place) <= set(outcome.yielded)
 
     @given(servers, st.integers(0, 300))
     def test_a_cursor_taken_behind_any_item_leads_to_the_next_with_no_request_to_spare(
@@ -143,7 +221,7 @@ class TestLaws:
 
         rest = walk(plan(server.page_size, start=cursor), listing)
 
-        assert rest.handed_out == listing.names[done:]
+        assert rest.yielded == listing.names[done:]
         assert len(rest.requests) == needed(server.size - max(done - 1, 0), server.shown)
 
     @given(
@@ -158,7 +236,7 @@ class TestLaws:
         outcome = carry_out_with(plan(page_size, on_drift=on_drift), replies, concurrency)
 
         assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
-        assert len(outcome.handed_out) == len(set(outcome.handed_out))
+        assert len(outcome.yielded) == len(set(outcome.yielded))
 
     @given(st.lists(lies, min_size=1, max_size=8), st.integers(1, 6), st.integers(1, 8))
     def test_a_walk_that_ignores_drift_ends_with_the_rows_that_the_server_counts(
@@ -173,7 +251,7 @@ class TestLaws:
         assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
 
     def test_many_walks_through_a_dozen_changes_lose_nothing_and_never_give_up(self) -> None:
-        every_kind = ["insert", "delete", "replace", "update"]
+        every_kind = ["insert", "delete", "redeploy", "update"]
         for seed in range(180):
             chance = random.Random(seed)
             schedule = [
@@ -185,9 +263,9 @@ class TestLaws:
             outcome = walk_with(server, schedule)
 
             assert outcome.plan.done
-            assert len(outcome.handed_out) == len(set(outcome.handed_out))
+            assert len(outcome.yielded) == len(set(outcome.yielded))
             assert (outcome.stayed if outcome.plan.stats.drift else set(outcome.in_place)) <= set(
-                outcome.handed_out
+                outcome.yielded
             )
 
 
@@ -207,61 +285,66 @@ def carry_out_with(plan: Plan[Row], replies: list[Page[Row]], concurrency: int) 
 def cursor_behind(listing: ChangingList, done: int, page_size: int = 20) -> Cursor:
     """Where a walk stands once so many items were handed on."""
     walked = plan(page_size)
-    while walked.ledger.handed_out < done:
+    while walked.record.count < done:
         request = walked.next_request()
         assert request is not None
         walked.receive(request, listing.page(request))
-    return walked.ledger.cursor(walked.ledger.handed_out - done)
+    return walked.cursor(walked.record.count - done)
 
 
-def at(reply: int, kind: str, place: int) -> Change:
-    return Change(reply, kind, place)  # type: ignore[arg-type]
+def at(reply: int, kind: str, place: int, times: int = 1) -> Change:
+    return Change(reply, kind, place, times=times)  # type: ignore[arg-type]
 
 
 class TestRepairs:
     def test_rows_inserted_before_are_found_in_the_very_page_that_arrived(self) -> None:
         outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "insert", 3)])
 
-        assert outcome.handed_out == [*outcome.at_start, "new001"]
+        assert outcome.yielded == [*outcome.at_start, "new001"]
         assert outcome.plan.stats.shifted_pages == 1
         assert outcome.replies == 3 + 1, "the fourth checks the head"
 
     def test_rows_deleted_before_are_made_up_for_by_looking_a_little_earlier(self) -> None:
         outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 3)])
 
-        assert outcome.handed_out == outcome.at_start
+        assert outcome.yielded == outcome.at_start
         assert outcome.plan.stats.reanchors == 1
         assert outcome.replies == 3 + 1 + 1, "one page was stale, one checks the head"
 
     def test_a_seam_that_is_gone_is_replaced_by_what_stood_before_it(self) -> None:
         outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 19)])
 
-        assert outcome.handed_out == outcome.at_start
+        assert outcome.yielded == outcome.at_start
         assert (outcome.plan.stats.reanchors, outcome.plan.stats.second_passes) == (1, 0)
 
-    def test_when_the_whole_page_before_is_gone_the_walk_begins_again_and_repeats_nothing(
+    def test_when_all_that_was_read_is_gone_the_walk_begins_again_and_repeats_nothing(
         self,
     ) -> None:
-        schedule = [at(2, "delete", 19), *[at(0, "delete", 19)] * 19]
+        schedule = [at(2, "delete", 0, times=39)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
-        assert outcome.handed_out == outcome.at_start
+        assert outcome.yielded == outcome.at_start
         assert outcome.plan.stats.second_passes == 1
 
-    def test_items_lifted_to_the_head_are_handed_out_last(self) -> None:
-        schedule = [at(1, "update", 50), at(0, "update", 45), at(0, "update", 5)]
+    def test_when_the_page_before_is_gone_a_row_further_above_will_do(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(2, "delete", 19, times=20)])
+
+        assert outcome.yielded == outcome.at_start
+        assert (outcome.plan.stats.reanchors, outcome.plan.stats.second_passes) == (1, 0)
+
+    def test_items_lifted_to_the_head_are_yielded_last(self) -> None:
+        schedule = [at(1, "lift", 50), at(0, "lift", 45), at(0, "lift", 5)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
-        assert outcome.handed_out[-2:] == ["f044", "f050"]
-        assert sorted(outcome.handed_out) == outcome.at_start
+        assert outcome.yielded[-2:] == ["f044", "f050"]
+        assert sorted(outcome.yielded) == outcome.at_start
         assert outcome.plan.stats.head_checks == 1
 
-    def test_a_head_check_that_takes_more_than_one_page_is_followed_by_another(self) -> None:
-        schedule = [at(1, "insert", 0), *[at(0, "insert", 0)] * 30]
-        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+    def test_a_head_check_that_takes_several_pages_at_rest_is_enough(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "insert", 0, times=31)])
 
-        assert set(outcome.at_start) < set(outcome.handed_out)
-        assert outcome.plan.stats.head_checks == 2
+        assert set(outcome.at_start) < set(outcome.yielded)
+        assert outcome.plan.stats.head_checks == 1
         assert outcome.plan.stats.head_checked
 
     def test_an_item_lifted_during_a_head_check_of_several_pages_is_found_by_the_next(self) -> None:
@@ -270,24 +353,24 @@ class TestRepairs:
 
         def answer(request: Request) -> Page[Row]:
             if request.offset and not outcome.plan.stats.drift:
-                listing.apply(at(0, "update", 50))
+                listing.apply(at(0, "lift", 50))
                 for _ in range(30):
                     listing.insert(0)
             if request.offset and outcome.plan.stats.head_checks == 1:
-                listing.apply(at(0, "update", listing.names.index("f050")))
+                listing.apply(at(0, "lift", listing.names.index("f050")))
             return listing.page(request)
 
         carry_out(outcome.plan, answer, outcome)
 
-        assert {f"f{number:03}" for number in range(57)} <= set(outcome.handed_out)
+        assert {f"f{number:03}" for number in range(57)} <= set(outcome.yielded)
         assert outcome.plan.stats.head_checks == 2
 
     def test_an_item_that_was_lifted_itself_does_not_end_the_head_check(self) -> None:
-        schedule = [at(1, "update", 50), *[at(0, "insert", 0)] * 25, at(0, "update", 26 + 3)]
+        schedule = [at(1, "lift", 50), *[at(0, "insert", 0)] * 25, at(0, "lift", 26 + 3)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
-        assert outcome.moved == {"f003", "f050"}
-        assert set(outcome.at_start) <= set(outcome.handed_out)
+        assert outcome.updated == {"f003", "f050"}
+        assert set(outcome.at_start) <= set(outcome.yielded)
 
     def test_a_seam_made_anew_under_its_name_elsewhere_is_no_seam(self) -> None:
         listing = ChangingList.of(25)
@@ -301,13 +384,13 @@ class TestRepairs:
 
         carry_out(outcome.plan, answer, outcome)
 
-        assert outcome.handed_out == [f"f{number:03}" for number in range(25)]
+        assert outcome.yielded == [f"f{number:03}" for number in range(25)]
 
     def test_many_rows_inserted_at_once_are_looked_for_further_down(self) -> None:
         schedule = [at(1, "insert", 0), *[at(0, "insert", 0)] * 70]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
-        assert outcome.handed_out[:57] == outcome.at_start
+        assert outcome.yielded[:57] == outcome.at_start
         assert outcome.plan.stats.second_passes == 0
 
     def test_a_list_that_vanishes_ends_the_walk(self) -> None:
@@ -319,12 +402,12 @@ class TestRepairs:
 
     def test_changes_that_cancel_out_exactly_hide_what_moved_and_nothing_else(self) -> None:
         """No walk at the price of one can notice: each of its replies is that of a list at rest."""
-        schedule = [at(1, "update", 50), at(0, "delete", 5), at(0, "insert", 56)]
+        schedule = [at(1, "lift", 50), at(0, "delete", 5), at(0, "insert", 56)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
         assert not outcome.plan.stats.drift
-        assert set(outcome.in_place) == set(outcome.handed_out) & outcome.stayed
-        assert outcome.moved == {"f050"}
+        assert set(outcome.in_place) == set(outcome.yielded) & outcome.stayed
+        assert outcome.updated == {"f050"}
 
     def test_what_is_read_behind_a_repair_in_the_page_is_not_asked_for_again(self) -> None:
         outcome = walk(plan(), ChangingList.of(300), concurrency=5, changes=[at(1, "insert", 0)])
@@ -332,18 +415,18 @@ class TestRepairs:
         assert outcome.plan.stats.requests == needed(301, 20) + 1
 
     def test_without_repairs_left_a_lost_place_is_an_error_that_says_so(self) -> None:
-        schedule = [at(2, "delete", 19), *[at(0, "delete", 19)] * 19]
+        schedule = [at(2, "delete", 0, times=39)]
         outcome = walk(plan(max_repairs=0), ChangingList.of(57), changes=schedule)
 
         assert isinstance(outcome.plan.failure, DriftError)
-        assert "1 passes did not join" in str(outcome.plan.failure)
-        assert outcome.handed_out == [f"f{number:03}" for number in range(39)]
+        assert "max_repairs=0" in str(outcome.plan.failure)
+        assert outcome.yielded == [f"f{number:03}" for number in range(39)]
 
     def test_without_repairs_left_the_head_is_not_checked_and_the_walk_says_so(self) -> None:
         outcome = walk(plan(max_repairs=0), ChangingList.of(57), changes=[at(1, "insert", 57)])
 
         assert isinstance(outcome.plan.failure, DriftError)
-        assert outcome.handed_out[:57] == outcome.at_start
+        assert outcome.yielded[:57] == outcome.at_start
 
     def test_passes_that_never_join_come_to_an_end(self) -> None:
         listing = ChangingList.of(60)
@@ -358,20 +441,20 @@ class TestRepairs:
         carry_out(outcome.plan, answer, outcome)
 
         assert isinstance(outcome.plan.failure, DriftError)
-        assert outcome.plan.stats.second_passes == 3
+        assert outcome.plan.stats.requests < 200
 
 
 class TestWhatServersDo:
     def test_a_page_shorter_than_asked_for_sets_the_page_size(self) -> None:
         outcome = walk(plan(page_size=50), ChangingList.of(57, clamp=10), concurrency=3)
 
-        assert outcome.handed_out == outcome.at_start
-        assert {request.limit for request in outcome.requests[1:]} == {10}
+        assert outcome.yielded == outcome.at_start
+        assert [request.limit for request in outcome.requests] == [50, 50, *[10] * 5]
 
     def test_a_clamp_of_one_row_leaves_no_room_for_a_seam(self) -> None:
         outcome = walk(plan(page_size=50), ChangingList.of(7, clamp=1), concurrency=3)
 
-        assert outcome.handed_out == outcome.at_start
+        assert outcome.yielded == outcome.at_start
         assert outcome.plan.stats.unchecked_joins == 6
 
     def test_a_page_longer_than_asked_for_is_taken_as_it_is(self) -> None:
@@ -383,7 +466,7 @@ class TestWhatServersDo:
 
         carry_out(outcome.plan, answer, outcome, concurrency=3)
 
-        assert outcome.handed_out == listing.names
+        assert outcome.yielded == listing.names
         assert len(outcome.requests) - 2 == needed(57, 25)
 
     def test_a_page_longer_than_asked_for_is_cut_where_max_items_says(self) -> None:
@@ -395,22 +478,22 @@ class TestWhatServersDo:
 
         carry_out(outcome.plan, answer, outcome)
 
-        assert outcome.handed_out == listing.names[:15]
-        assert outcome.plan.ledger.cursor(0).seam == "f014"
-        assert outcome.plan.ledger.cursor(1).seam == "f013"
+        assert outcome.yielded == listing.names[:15]
+        assert last_of(outcome.plan.cursor()) == Row("f014")
+        assert last_of(outcome.plan.cursor(1)) == Row("f013")
 
     def test_a_total_that_grows_is_followed(self) -> None:
         schedule = [at(2, "insert", 57), *[at(0, "insert", 57)] * 30]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
-        assert len(outcome.handed_out) == 57 + 31
+        assert len(outcome.yielded) == 57 + 31
         assert outcome.plan.total == 88
 
     def test_a_total_that_shrinks_leaves_no_request_behind_the_end(self) -> None:
         schedule = [at(1, "delete", 40), *[at(0, "delete", 40)] * 50]
         outcome = walk(plan(), ChangingList.of(100), concurrency=8, changes=schedule)
 
-        assert set(outcome.in_place) == set(outcome.handed_out)
+        assert set(outcome.in_place) == set(outcome.yielded)
         assert outcome.plan.stats.second_passes == 0
 
     def test_an_empty_page_before_the_end_is_asked_for_again_then_it_is_an_error(self) -> None:
@@ -418,13 +501,13 @@ class TestWhatServersDo:
 
         outcome = Outcome(plan())
         carry_out(outcome.plan, emptied(listing, times=3), outcome)
-        assert outcome.handed_out == listing.names
+        assert outcome.yielded == listing.names
 
         outcome = Outcome(plan())
         carry_out(outcome.plan, emptied(listing, times=4), outcome)
         assert isinstance(outcome.plan.failure, ResponseError)
         assert outcome.plan.failure.offset == 19
-        assert outcome.handed_out == listing.names[:20]
+        assert outcome.yielded == listing.names[:20]
 
     def test_a_total_that_never_comes_true_is_an_error_after_all_rows(self) -> None:
         listing = ChangingList.of(57)
@@ -437,14 +520,14 @@ class TestWhatServersDo:
 
         assert isinstance(outcome.plan.failure, ResponseError)
         assert "counts 1000 in all" in str(outcome.plan.failure)
-        assert outcome.handed_out == listing.names
+        assert outcome.yielded == listing.names
 
     def test_rows_beyond_the_total_are_an_error(self) -> None:
         outcome = Outcome(plan())
         carry_out(outcome.plan, lambda _request: Page((Row("f0"), Row("f1")), 1), outcome)
 
         assert isinstance(outcome.plan.failure, ResponseError)
-        assert outcome.handed_out == []
+        assert outcome.yielded == []
 
     def test_a_server_that_ignores_offsets_ends_in_an_error(self) -> None:
         listing = ChangingList.of(57)
@@ -456,7 +539,7 @@ class TestWhatServersDo:
         carry_out(outcome.plan, answer, outcome, concurrency=5)
 
         assert isinstance(outcome.plan.failure, DriftError)
-        assert outcome.handed_out == listing.names[:20]
+        assert outcome.yielded == listing.names[:20]
         assert outcome.replies == 0 or outcome.replies < 30
 
     def test_a_list_that_grows_faster_than_it_is_read_ends_in_an_error(self) -> None:
@@ -468,14 +551,14 @@ class TestWhatServersDo:
         carry_out(outcome.plan, answer, outcome)
 
         assert isinstance(outcome.plan.failure, DriftError)
-        assert len(outcome.handed_out) > 4 * 1000
+        assert len(outcome.yielded) > 4 * 1000
 
-    def test_an_item_that_is_twice_in_a_page_is_handed_out_once(self) -> None:
+    def test_an_item_that_is_twice_in_a_page_is_yielded_once(self) -> None:
         rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
         outcome = Outcome(plan())
         carry_out(outcome.plan, lambda _request: Page(rows, 4), outcome)
 
-        assert outcome.handed_out == ["f0", "f1", "f2"]
+        assert outcome.yielded == ["f0", "f1", "f2"]
         assert outcome.plan.stats.drift
 
 
@@ -484,29 +567,29 @@ class TestPolicies:
         outcome = walk(plan(on_drift="raise"), ChangingList.of(57), changes=[at(2, "insert", 0)])
 
         assert isinstance(outcome.plan.failure, DriftError)
-        assert "'f038' is no longer in row 38" in str(outcome.plan.failure)
-        assert outcome.handed_out == [f"f{number:03}" for number in range(39)]
+        assert "it had 57 rows and now has 58" in str(outcome.plan.failure)
+        assert outcome.yielded == [f"f{number:03}" for number in range(39)]
         assert outcome.plan.next_request() is None
 
     def test_ignore_asks_for_no_row_twice_and_looks_for_nothing(self) -> None:
         outcome = walk(plan(on_drift="ignore"), ChangingList.of(60), changes=[at(1, "delete", 0)])
 
         assert [request.offset for request in outcome.requests] == [0, 20, 40]
-        assert "f020" not in outcome.handed_out
+        assert "f020" not in outcome.yielded
         assert outcome.plan.done
         assert outcome.plan.stats.unchecked_joins == 2
 
     def test_pages_of_one_row_are_walked_without_seams(self) -> None:
         outcome = walk(plan(page_size=1), ChangingList.of(5), concurrency=2)
 
-        assert outcome.handed_out == outcome.at_start
+        assert outcome.yielded == outcome.at_start
         assert len(outcome.requests) == 5
         assert outcome.plan.stats.unchecked_joins == 4
 
     def test_pages_of_one_row_are_walked_again_if_the_total_changed(self) -> None:
         outcome = walk(plan(page_size=1), ChangingList.of(5), changes=[at(2, "delete", 0)])
 
-        assert outcome.handed_out == ["f000", "f001", "f003", "f004", "f002"]
+        assert outcome.yielded == ["f000", "f001", "f003", "f004", "f002"]
         assert outcome.plan.stats.second_passes == 1
 
     def test_replies_are_taken_in_the_order_of_the_requests(self) -> None:
@@ -524,16 +607,49 @@ class TestPolicies:
 
 
 class TestResume:
-    def test_it_makes_no_head_check_and_says_so(self) -> None:
+    """A resumed walk promises what an unbroken one does, or it raises."""
+
+    def test_it_checks_the_head_if_anything_was_noticed(self) -> None:
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
 
-        outcome = walk(plan(start=start), listing, changes=[at(1, "insert", 0)])
+        outcome = walk(plan(start=start), listing, changes=[at(1, "lift", 50)])
 
-        assert outcome.handed_out == listing.names[31:]
+        assert sorted(outcome.yielded) == [f"f{number:03}" for number in range(30, 57)]
         assert outcome.plan.stats.resumed
-        assert outcome.plan.stats.drift
-        assert not outcome.plan.stats.head_checked
+        assert outcome.plan.stats.head_checked
+
+    def test_it_owes_the_head_check_that_the_run_before_it_did_not_come_to(self) -> None:
+        listing = ChangingList.of(57)
+        first = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19:
+                listing.change("f050", "lift")
+            return listing.page(request)
+
+        unread = carry_out(first.plan, answer, first, most=30)
+        rest = walk(plan(start=first.plan.cursor(unread)), listing)
+
+        assert first.plan.cursor().drift
+        assert not rest.plan.stats.drift, "this run met a list at rest"
+        assert sorted(first.yielded + rest.yielded) == [f"f{number:03}" for number in range(57)]
+
+    def test_a_last_item_that_was_redeployed_in_its_row_is_not_taken_for_the_old_one(self) -> None:
+        """The first version lost all rows between, silently."""
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+        for _ in range(10):
+            listing.insert(0)
+        listing.change("f029", "redeploy", to=49)
+        for _ in range(10):
+            listing.apply(at(0, "delete", 0))
+        listing.change("f055", "delete")
+        listing.insert(-1)
+
+        outcome = walk(plan(start=start), listing)
+
+        assert {f"f{number:03}" for number in range(30, 55)} <= set(outcome.yielded)
 
     def test_a_last_item_that_is_gone_is_made_up_for_by_those_before_it(self) -> None:
         listing = ChangingList.of(57)
@@ -541,41 +657,30 @@ class TestResume:
         for place in (29, 28, 27):
             listing.apply(at(0, "delete", place))
 
-        assert walk(plan(start=start), listing).handed_out == listing.names[27:]
+        outcome = walk(plan(start=start), listing)
 
-    def test_rows_that_push_its_place_down_again_and_again_make_it_repeat_nothing(self) -> None:
-        listing = ChangingList.of(3)
-        start = cursor_behind(listing, 3, page_size=2)
-        schedule = [at(0, "insert", 0), at(0, "insert", 0)]
-        schedule += [at(1, "insert", 0), at(0, "insert", 0)] * 2
+        assert outcome.yielded == listing.names[27:]
+        assert outcome.plan.stats.second_passes == 0
 
-        outcome = walk(plan(2, start=start), listing, changes=schedule)
-
-        assert set(outcome.handed_out) & {"f000", "f001", "f002"} == set()
-
-    def test_a_place_that_is_gone_is_an_error_and_its_cursor_the_one_that_was_given(self) -> None:
+    def test_when_all_landmarks_are_gone_it_reads_the_list_again_and_repeats_nothing(self) -> None:
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
-        for _ in range(4):
-            listing.apply(at(0, "delete", 26))
+        listing.apply(at(0, "delete", 5, times=25))
 
         outcome = walk(plan(start=start), listing)
 
-        assert isinstance(outcome.plan.failure, DriftError)
-        assert outcome.handed_out == []
-        assert outcome.plan.ledger.cursor(0) == start
+        assert outcome.yielded == [f"f{number:03}" for number in range(30, 57)]
+        assert outcome.plan.stats.second_passes == 1
 
     def test_a_place_that_was_pushed_far_down_is_found(self) -> None:
         listing = ChangingList.of(200)
         start = cursor_behind(listing, 30)
-        for _ in range(100):
-            listing.apply(at(0, "insert", 0))
-        for _ in range(100):
-            listing.apply(at(0, "delete", -1))
+        listing.apply(at(0, "insert", 0, times=60))
 
         outcome = walk(plan(start=start), listing)
 
-        assert outcome.handed_out == listing.names[130:]
+        assert [name for name in outcome.yielded if name < "new"] == listing.names[90:]
+        assert outcome.plan.stats.second_passes == 0
 
     def test_with_ignore_it_goes_on_at_the_next_row(self) -> None:
         listing = ChangingList.of(57)
@@ -583,7 +688,7 @@ class TestResume:
 
         outcome = walk(plan(start=start, on_drift="ignore"), listing)
 
-        assert outcome.handed_out == listing.names[30:]
+        assert outcome.yielded == listing.names[30:]
         assert outcome.requests[0].offset == 30
 
     def test_with_max_items_its_one_request_is_cut_too(self) -> None:
@@ -592,24 +697,43 @@ class TestResume:
 
         outcome = walk(plan(start=start, max_items=5), listing)
 
-        assert outcome.handed_out == listing.names[30:35]
+        assert outcome.yielded == listing.names[30:35]
         assert [request.limit for request in outcome.requests] == [6]
 
     def test_behind_the_last_item_of_max_items_the_next_walk_goes_on(self) -> None:
         listing = ChangingList.of(57, clamp=20)
         first = walk(plan(max_items=25, page_size=30), listing)
-        start = first.plan.ledger.cursor(0)
+        start = first.plan.cursor()
 
-        assert start.seam == "f024"
-        assert walk(plan(start=start), listing).handed_out == listing.names[25:]
+        assert last_of(start) == Row("f024")
+        assert walk(plan(start=start), listing).yielded == listing.names[25:]
 
     def test_the_cursor_during_a_head_check_stands_behind_the_whole_list(self) -> None:
-        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "update", 50)])
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "lift", 50)])
 
-        assert outcome.handed_out[-1] == "f050"
-        assert outcome.plan.ledger.cursor(1).seam == outcome.plan.ledger.cursor(0).seam == "f056"
+        assert outcome.yielded[-1] == "f050"
+        assert last_of(outcome.plan.cursor(1)) == last_of(outcome.plan.cursor()) == Row("f056")
+        assert (outcome.plan.cursor(1).count, outcome.plan.cursor().count) == (56, 57)
 
-    def test_without_seams_the_cursor_before_a_page_is_that_behind_the_page_before(self) -> None:
+    def test_the_cursor_of_a_second_pass_is_the_start_of_the_list_and_knows_every_name(
+        self,
+    ) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan(max_repairs=0))
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19:
+                listing.apply(at(0, "delete", 0, times=20))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+        cursor = outcome.plan.cursor()
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert (cursor.offset, cursor.landmarks, cursor.count) == (0, b"", 20)
+        assert walk(plan(start=cursor), listing).yielded == listing.names
+
+    def test_without_overlap_the_cursor_before_a_page_is_that_behind_the_page_before(self) -> None:
         listing = ChangingList.of(5)
         walked = plan(page_size=2, on_drift="ignore")
         for _ in range(2):
@@ -617,11 +741,131 @@ class TestResume:
             assert request is not None
             walked.receive(request, listing.page(request))
 
-        assert [walked.ledger.cursor(unread).seam for unread in (2, 1, 0)] == [
-            "f001",
-            "f002",
-            "f003",
+        assert [last_of(walked.cursor(unread)) for unread in (2, 1, 0)] == [
+            Row("f001"),
+            Row("f002"),
+            Row("f003"),
         ]
+
+    def test_a_forged_cursor_costs_no_more_requests_than_any_other(self) -> None:
+        forged = Cursor("", 2**62, 2**62, bytes(16 * DIGEST), bytes(10_000 * DIGEST), drift=True)
+
+        outcome = walk(plan(start=forged), ChangingList.of(57), concurrency=8)
+
+        assert outcome.yielded == outcome.at_start
+        assert len(outcome.requests) <= 2 + 3 + needed(57, 20) + 1
+
+
+def last_of(cursor: Cursor) -> Row | None:
+    """Which row of the lists here a cursor stands behind."""
+    rows = (Row(f"f{number:03}") for number in range(300))
+    return next((row for row in rows if digest(repr(row)) == cursor.landmarks[-DIGEST:]), None)
+
+
+class TestContradictions:
+    def test_a_name_that_comes_twice_on_pages_that_join_makes_a_second_pass(self) -> None:
+        """Two rows changed places without a write: one of them was read twice, one not at all."""
+        outcome = walk(plan(), ChangingList.of(57), changes=[Change(1, "swap", 5, 30)])
+
+        assert sorted(outcome.yielded) == outcome.at_start
+        assert outcome.plan.stats.second_passes == 1
+
+    def test_hundreds_of_updates_between_two_replies_repeat_nothing(self) -> None:
+        """The first version checked the first 512 names on a quiet page, and no other."""
+        listing = ChangingList.of(2000)
+        outcome = Outcome(plan(page_size=100), at_start=listing.names)
+
+        def answer(request: Request) -> Page[Row]:
+            if len(outcome.requests) == 18:
+                for number in range(1000, 1400):
+                    listing.change(f"f{number:03}", "redeploy", to=-1)
+                listing.apply(Change(0, "insert", 0, times=400))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert len(outcome.yielded) == len(set(outcome.yielded))
+        assert set(outcome.at_start) <= set(outcome.yielded)
+
+    def test_a_seam_that_was_redeployed_in_its_row_is_no_seam(self) -> None:
+        """The first version joined by name, and lost every row between."""
+        listing = ChangingList.of(60)
+        outcome = Outcome(plan(), at_start=listing.names)
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19 and len(outcome.requests) == 2:
+                listing.change("f019", "redeploy", to=30)
+                listing.apply(at(0, "delete", 0, times=11))
+                listing.apply(at(0, "insert", -1, times=11))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert {f"f{number:03}" for number in range(20, 60)} <= set(outcome.yielded)
+
+    def test_deletions_at_the_head_do_not_make_the_head_check_read_the_list(self) -> None:
+        listing = ChangingList.of(400)
+        outcome = Outcome(plan(), at_start=listing.names)
+
+        def answer(request: Request) -> Page[Row]:
+            listing.apply(at(0, "delete", 0))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome, concurrency=2)
+
+        assert outcome.plan.done
+        assert len(outcome.requests) <= 4 * needed(400, 20)
+
+    def test_a_list_of_2000_that_is_deleted_as_it_is_read_comes_to_its_end(self) -> None:
+        listing = ChangingList.of(2000)
+        outcome = Outcome(plan(), at_start=listing.names)
+
+        carry_out(
+            outcome.plan,
+            listing.page,
+            outcome,
+            concurrency=8,
+            consume=lambda name: listing.change(name, "delete"),
+        )
+
+        assert outcome.plan.done
+        assert sorted(outcome.yielded) == sorted(outcome.at_start)
+        assert len(outcome.requests) <= 4 * needed(2000, 20)
+
+    def test_repairs_that_yield_nothing_wait_longer_and_longer_and_end(self) -> None:
+        """A replica that lags by a second or a few is waited for."""
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19:
+                listing.rows.reverse()
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        pauses = [request.pause for request in outcome.requests if request.pause]
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert pauses == sorted(pauses)
+        assert pauses[0] == 0.1
+        assert 6 < sum(pauses) < 10
+
+    def test_one_short_reply_does_not_end_the_overlap(self) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            return listing.page(Request(request.offset, 1 if not outcome.replies else 20))
+
+        def counted(request: Request) -> Page[Row]:
+            page = answer(request)
+            outcome.replies += 1
+            return page
+
+        carry_out(outcome.plan, counted, outcome, concurrency=3)
+
+        assert outcome.yielded == listing.names
+        assert outcome.plan.stats.unchecked_joins == 0
 
 
 def emptied(listing: ChangingList, *, times: int) -> Callable[[Request], Page[Row]]:

@@ -17,7 +17,7 @@ __all__ = ["OnDrift", "Page", "Request", "WalkStats"]
 OnDrift = Literal["repair", "raise", "ignore"]
 """What to do when the list changes under the walk."""
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @attrs.frozen(eq=False)
@@ -27,24 +27,26 @@ class Request:
     Attributes:
         offset: The first row, counted from 0.
         limit: How many rows, 1 or more.
+        pause: Seconds to wait before it is sent; 0 for nearly all.
     """
 
     offset: int
     limit: int
+    pause: float = 0.0
 
 
 @attrs.frozen
-class Page(Generic[T]):
-    """Some rows of a list, and how many rows it had at that moment.
+class Page(Generic[T_co]):
+    """One page of a list: one snapshot of some rows, and of how many rows there were then.
 
     Attributes:
-        items: The rows, in the list's order; fewer than asked for where the server gives fewer.
-        total: How many rows the whole list had.
+        items: The items, in the list's order; fewer than asked for where the server gives fewer.
+        total: How many rows the whole list had when the page was read.
         offset: The row of the first item, counted from 0.
         limit: How many rows were asked for.
     """
 
-    items: Sequence[T]
+    items: Sequence[T_co]
     total: int
     offset: int = 0
     limit: int = 0
@@ -57,15 +59,14 @@ class WalkStats:
     Attributes:
         requests: Pages asked for; retries are not counted.
         retries: Tries beyond the first, counted by whoever fetches.
-        shifted_pages: Broken seams that were found further down in the same page.
-        reanchors: Broken seams that were looked for in other rows.
-        second_passes: Times that the walk began again at row 0.
+        shifted_pages: Pages that joined the one before further down than expected.
+        reanchors: Pages that did not join, so that the place was searched for in other rows.
+        second_passes: Times that the list was read again from row 0.
         head_checks: Times that the head was read again for items that were lifted there.
         drift: Whether any change of the list was noticed.
-        head_checked: Whether the walk ended with a head check, or with one page that held the
-            whole list, so that items that moved to the head are all there.
-        resumed: Whether it went on from a cursor. It remembers nothing of the earlier sitting, so
-            it checks the head only for a walk of its own: never.
+        head_checked: Whether the walk ended with a head check that found nothing changing, so that
+            items that moved to the head are all there.
+        resumed: Whether it began from the cursor of an earlier run.
         unchecked_joins: Pages joined without an overlap, because of ``page_size`` 1 or
             ``on_drift="ignore"``: what came or went between two of them was not noticed.
     """

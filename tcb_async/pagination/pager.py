@@ -6,7 +6,9 @@ Rule: nothing is yielded inside a scope; `try/finally` alone guards the window (
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
+from enum import Enum
 from operator import length_hint
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -15,47 +17,70 @@ import attrs
 from tcb_async._arguments import checked_count
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
+from tcb_async.pagination.landmarks import Identity
+from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
-    from tcb_async.pagination.page import OnDrift, Page, Request, WalkStats
+    from tcb_async.observer import Observer, WalkObserver
+    from tcb_async.pagination.page import OnDrift, Request
 
-__all__ = ["Pager"]
+__all__ = ["Pager", "State"]
 
 T = TypeVar("T")
 
 
+class State(Enum):
+    """Where a walk is in its life."""
+
+    NEW = "new"
+    WALKING = "walking"
+    DONE = "done"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
 class Pager(Generic[T]):
-    """One walk over a list: iterate it once, over items or :meth:`by_page`.
+    """One walk over a list by offset and limit, WeChat's or any other: iterate it once.
 
     ::
 
-        async with Pager(fetch, identify=lambda item: item.name) as pager:
-            async for item in pager:
+        async def fetch(offset: int, limit: int) -> Page[Order]:
+            reply = await api.get("/orders", params={"offset": offset, "limit": limit})
+            return Page([Order(**row) for row in reply["rows"]], reply["total"])
+
+        async with Pager(fetch, identify=lambda order: order.number) as pager:
+            async for order in pager:
                 ...
 
-    Leaving the ``async with`` early, or closing the pager, cancels what is in flight and awaits it.
-    Without it, the event loop does so on its next turns after a ``break``.
+    At the end of the ``async with`` block nothing is left, a ``break`` inside it included: what is
+    in flight was cancelled and awaited. Without the block, the event loop does so on its next turns
+    after a ``break``.
 
     Args:
-        fetch: Called with ``(offset, limit)``; the coroutine returns a page.
-        identify: An item's id, unique in the list.
+        fetch: Called with ``(offset, limit)``; the coroutine returns a `Page`.
+        identify: An item's name, unique in the list. None is yielded twice.
+        value: A text that differs where the items differ, and is the same in every process: by it a
+            resumed walk recognises the last rows of the run before it.
         scope: What is listed; cursors of another scope are refused.
-        page_size: Rows per request, 1 or more. With 1 there is no room for a seam: see `Plan`.
-        max_items: The most items to hand out; None for all.
+        page_size: Rows per request, 1 or more. With 1 there is no room for an overlap: see `Plan`.
+        max_items: The most items to yield; None for all.
         concurrency: The most fetches in flight at once, 1 or more.
-        on_drift: ``"repair"`` what breaks when the list changes, ``"raise"`` at it, or
-            ``"ignore"`` it.
-        max_repairs: The most second passes before `DriftError`; four times as many head checks.
-        resume: Where an earlier walk stood, or the string of it.
-        on_progress: Called after each page with how many items were handed out, and how many there
-            are to hand out in all.
+        on_drift: ``"repair"`` what breaks when the list changes, ``"raise"`` at the first sign of a
+            change, or ``"ignore"`` it.
+        max_repairs: The most second passes and head checks in a row that yield nothing new, before
+            `DriftError`. The default gives a replica that lags about 7 seconds to catch up.
+        resume: The cursor of an earlier run, or the string of it.
+        on_progress: Called after each page with how many items were yielded, and how many there
+            are to yield in all.
         live: The fetches in flight, shared by all walks of an owner: when it cancels them, the
             walk ends with `ClientClosedError`.
+        observer: Told when the walk starts, of each page, and when the walk ends, however it ends.
+        sleep: How to wait between repairs; for tests.
 
     Raises:
         ConfigurationError: An argument is unusable, or the cursor is of another scope.
@@ -66,20 +91,25 @@ class Pager(Generic[T]):
         fetch: Callable[[int, int], Coroutine[object, object, Page[T]]],
         *,
         identify: Callable[[T], str],
+        value: Callable[[T], str] = repr,
         scope: str = "",
         page_size: int = 20,
         max_items: int | None = None,
         concurrency: int = 8,
         on_drift: OnDrift = "repair",
-        max_repairs: int = 3,
+        max_repairs: int = 8,
         resume: Cursor | str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         live: set[asyncio.Task[object]] | None = None,
+        observer: Observer | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         if max_items is not None:
             checked_count("max_items", max_items, least=0)
+        if on_progress is not None and not callable(on_progress):
+            raise ConfigurationError(f"on_progress={on_progress!r:.80}: must be callable")
         self._plan: Plan[T] = Plan(
-            identify,
+            Identity(identify, value),
             start=_start_of(scope, resume),
             page_size=checked_count("page_size", page_size, least=1),
             max_items=max_items,
@@ -90,9 +120,17 @@ class Pager(Generic[T]):
         self._concurrency = checked_count("concurrency", concurrency, least=1)
         self._on_progress = on_progress
         self._live: set[asyncio.Task[object]] = set() if live is None else live
+        self._observer = observer
+        self._walk: WalkObserver | None = None
+        self._sleep = sleep
         self._window: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
-        self._state = "new"
+        self._state = State.NEW
         self._is_claimed = False
+        # Inside ``async with`` the pager holds the generator of its one iteration, and closes it at
+        # the end of the block. Elsewhere it must not: one that nobody holds is cleaned up at once.
+        self._is_entered = False
+        self._generator: AsyncGenerator[object, None] | None = None
+        # What of the page in hand the consumer has not got yet.
         self._unread: Iterator[T] = iter(())
         self._reply: tuple[Request, Page[T]]
 
@@ -108,23 +146,24 @@ class Pager(Generic[T]):
 
     @property
     def cursor(self) -> Cursor:
-        """Where the walk stands: just behind the last item that was handed out.
+        """Where the walk stands: just behind the last item that was yielded.
 
-        Once a walk had to begin again, one that resumes from here can repeat items.
+        It holds a digest of every name that was yielded: see `Cursor`.
         """
-        return self._plan.ledger.cursor(length_hint(self._unread))
+        return self._plan.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:
-        plan, state = self._plan, self._state
+        plan, state = self._plan, self._state.value
         scope = f" {plan.start.scope!r}" if plan.start.scope else ""
-        if state != "new":
-            handed_out = plan.ledger.handed_out - length_hint(self._unread)
-            state += f" {handed_out} of {'?' if plan.total is None else plan.total}"
+        if self._state is not State.NEW:
+            yielded = plan.record.count - length_hint(self._unread)
+            state += f" {yielded} of {'?' if plan.total is None else plan.total}"
         if in_flight := sum(not task.done() for _, task in self._window):
             state += f", {in_flight} request{'s'[: in_flight > 1]} in flight"
         return f"<{type(self).__name__}{scope}: {state}>"
 
     async def __aenter__(self) -> Self:
+        self._is_entered = True
         return self
 
     async def __aexit__(
@@ -133,20 +172,24 @@ class Pager(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        generator, self._generator = self._generator, None
+        try:
+            await self.aclose()
+        finally:
+            if generator is not None and not generator.ag_running:
+                await generator.aclose()
 
     async def aclose(self) -> None:
         """End the walk, and await what it has in flight.
 
         A consumer in another task gets `ClientClosedError` once it has had the page in hand.
         """
-        if self._state in {"new", "walking"}:
-            self._state = "closed"
+        if self._state in {State.NEW, State.WALKING}:
+            self._state = State.CLOSED
         await self._cancel_fetches()
 
     def __aiter__(self) -> AsyncGenerator[T, None]:
-        self._claim()
-        return self._items()
+        return self._claim(self._items())
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
@@ -158,8 +201,7 @@ class Pager(Generic[T]):
         Raises:
             ConfigurationError: The pager was iterated before, or closed.
         """
-        self._claim()
-        return self._pages()
+        return self._claim(self._pages())
 
     async def collect(self) -> list[T]:
         """Walk to the end.
@@ -176,13 +218,16 @@ class Pager(Generic[T]):
                 items.extend(page.items)
         return items
 
-    def _claim(self) -> None:
-        if self._is_claimed or self._state == "closed":
+    def _claim(self, generator: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        if self._is_claimed or self._state is State.CLOSED:
             raise ConfigurationError(
                 f"{self!r} was iterated or closed before, and a pager walks once: make a new one, "
                 "with resume=… set to its cursor to go on from there"
             )
         self._is_claimed = True
+        if self._is_entered:
+            self._generator = generator
+        return generator
 
     async def _items(self) -> AsyncGenerator[T, None]:
         try:
@@ -197,8 +242,9 @@ class Pager(Generic[T]):
         try:
             while await self._advance():
                 batch, self._unread = tuple(self._unread), iter(())
-                page, row = self._reply[1], self._row_of(batch[0])
-                yield attrs.evolve(page, items=batch, offset=row)
+                request, page = self._reply
+                row = self._row_of(batch[0])
+                yield attrs.evolve(page, items=batch, offset=row, limit=request.limit)
                 self._report_progress()
         finally:
             await self._leave()
@@ -211,16 +257,18 @@ class Pager(Generic[T]):
 
     def _report_progress(self) -> None:
         if self._on_progress is not None:
-            done, total = self._plan.ledger.handed_out, self._plan.total or 0
+            done, total = self._plan.record.count, self._plan.total or 0
             if self._plan.max_items is not None:
                 total = min(total, self._plan.max_items)
             self._on_progress(done, max(total, done))
 
     async def _advance(self) -> bool:
-        """Get the next items that are to be handed out; False at the end."""
+        """Get the next items that are to be yielded; False at the end."""
         plan, window = self._plan, self._window
-        if self._state == "new":
-            self._state = "walking"
+        if self._state is State.NEW:
+            self._state = State.WALKING
+            if self._observer is not None:
+                self._walk = self._observer.walk_started(plan.start.scope)
             self._refill()
         while window:
             request, head = window[0]
@@ -241,7 +289,7 @@ class Pager(Generic[T]):
             raise self._failed(plan.failure, plan.failure.offset)
         if not plan.done:
             raise self._failed(_closed(), None)
-        self._state = "done"
+        self._state = State.DONE
         return False
 
     def _refill(self) -> None:
@@ -249,12 +297,23 @@ class Pager(Generic[T]):
         create_task = asyncio.get_running_loop().create_task
         while (
             len(window) < self._concurrency
-            and self._state == "walking"
+            and self._state is State.WALKING
             and (request := next_request()) is not None
         ):
-            task = create_task(self._fetch(request.offset, request.limit))
+            if self._walk is None and not request.pause:
+                task = create_task(self._fetch(request.offset, request.limit))
+            else:
+                task = create_task(self._fetch_watched(request))
             self._live.add(task)
             window.append((request, task))
+
+    async def _fetch_watched(self, request: Request) -> Page[T]:
+        if request.pause:
+            await self._sleep(request.pause)
+        if self._walk is None:
+            return await self._fetch(request.offset, request.limit)
+        with self._walk.fetching():
+            return await self._fetch(request.offset, request.limit)
 
     def _page_of(self, request: Request, head: asyncio.Task[Page[T]]) -> Page[T]:
         if head.cancelled():
@@ -267,18 +326,25 @@ class Pager(Generic[T]):
 
     def _failed(self, error: BaseException, offset: int | None) -> BaseException:
         """Write down in an error where the walk stood."""
-        if self._state == "walking":
-            self._state = "failed"
+        if self._state is State.WALKING:
+            self._state = State.FAILED
         if isinstance(error, TcbError):
             error.cursor = self.cursor
-            error.env = error.env or self._plan.start.scope or None
             error.offset = offset if error.offset is None else error.offset
         return error
 
     async def _leave(self) -> None:
-        if self._state == "walking":
-            self._state = "closed"
-        await self._release()
+        """End the walk. A second cancellation may cut the wait short, but not the news of the end."""
+        error = None if self._state is State.DONE else sys.exception()
+        if self._state is State.WALKING:
+            self._state = State.CLOSED
+        try:
+            await self._release()
+        finally:
+            self._generator = None
+            if self._walk is not None:
+                walk, self._walk = self._walk, None
+                walk.ended(self.stats, error if isinstance(error, Exception) else None)
 
     async def _release(self) -> None:
         """Cancel what is in flight and await it, so that whatever it holds is given back."""
@@ -298,8 +364,8 @@ class Pager(Generic[T]):
 
 def _closed() -> ClientClosedError:
     return ClientClosedError(
-        "this walk was closed while it was under way: to go on, walk again with an open client "
-        "and resume=… set to this error's cursor"
+        "this walk was closed before its end: to go on, walk again with an open client and resume=… "
+        "set to this error's cursor"
     )
 
 

@@ -1,35 +1,113 @@
-"""Which rows to ask for next, whether the pages join, and what to hand out.
+"""Which rows to ask for next, whether the pages join, and what to yield.
 
-Rule: a pure state machine; whatever the replies are, it ends: complete, or with a failure.
+Rule: a pure state machine. Whatever the replies are, it ends: complete, or with a failure.
+
+An offset/limit API promises nothing about a list that changes while it is read. Three things are
+assumed of it: (1) each reply is one snapshot; (2) rows that are not updated keep their order
+relative to each other; (3) an updated row stays where it is or moves to the head, and a new row is
+new in value, wherever it appears. What follows from them is proved in five steps, and each rule
+below names the step that it carries out.
+
+1. **Joining.** Two pages join only behind a row *y* that is unchanged, value for value, in both.
+   A row *x* that was there throughout and was not updated is then on the same side of *y* in both
+   snapshots: before it, it is in the earlier page or above it; behind it, in the later page or
+   below it. So if each page of a pass joined, the first began at row 0 and the last reached its own
+   total, *x* was read, whatever the order in which the pages were fetched.
+2. **Nothing twice.** Every name that was yielded is remembered, and none is yielded again.
+3. **Repair.** A row that is gone, changed or elsewhere proves nothing: any other unchanged row of
+   the page before will do, in the page that arrived or in one asked for a little earlier. If none
+   is found, step 1 begins again at row 0: a second pass, which yields only new names.
+4. **The head.** An updated row may have moved from rows not read yet to the head, over the seam.
+   From then on it is above every row that was read and is unchanged. So once any change was
+   noticed, the walk ends with a head check: it reads from row 0 to the first unchanged row of this
+   walk, and does so again if anything changed meanwhile. A check that takes one page is one
+   snapshot, so nothing can have.
+5. **Contradictions.** A name that comes twice although its page joined cleanly, rows beyond the
+   total, no rows before it, other rows that hold the same page: no list that keeps (1) to (3) gives
+   these replies. They are never explained away: they cost a second pass or another request, and
+   end in an error if they last.
+
+What remains are changes that cancel out so exactly that every reply is that of a list at rest.
+They can hide an item that moves, never one that stays.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
+from enum import Enum
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.ledger import Ledger
+from tcb_async.pagination.landmarks import Identity, ReadRows, rows_around
 from tcb_async.pagination.page import Request, WalkStats
-from tcb_async.pagination.seams import Descent, find_landmark, find_name, rows_around
+from tcb_async.pagination.record import Place, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tcb_async.exceptions import TcbError
     from tcb_async.pagination.page import OnDrift, Page
 
-__all__ = ["Plan"]
+__all__ = ["Mode", "Plan"]
 
 T = TypeVar("T")
 
-_PATIENCE = 3  # times that rows are asked for again when a reply contradicts itself
-_LOOKS = 3  # pages read in search of a lost seam before the walk begins again
-_CHECKS_PER_REPAIR = 4
+_CONTRADICTIONS = 3  # times that rows are asked for again when a reply contradicts itself
+_STEADY = 2  # pages that join as they should before it reads ahead again
+_LOOKS = 4  # pages read in search of a lost landmark before the list is read again from row 0
+_SPARE_REQUESTS = 128  # what any walk may cost, and beyond it:
+_REQUESTS_PER_PAGE = 16  # for each page of rows that the server counts and that were read
+_KEPT = 1000  # rows that a walk keeps by value, beside the last of each page
+_OUT_OF_ORDER = -1
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
+
+
+class Mode(Enum):
+    """What the requests of a plan are for."""
+
+    READING = "reading"
+    """Pages ahead, from row 0 or the cursor to the end; each joins the page before it."""
+    CHECKING = "checking the head"
+    """One page at a time from row 0 to the first row that is unchanged since it was read."""
+    SEARCHING = "searching for its place"
+    """One page at a time, around the rows where the last landmarks were."""
+    ENDED = "ended"
+    """Nothing more is asked for."""
+
+
+@attrs.define(eq=False)
+class Pass(Generic[T]):
+    """One way down the list, page behind page.
+
+    Attributes:
+        mode: READING or CHECKING; what a search returns to.
+        place: Where it stands: behind the last page that joined.
+        names: The names that it read; None in the first pass, where the record holds just these.
+        again: Names that may come again: of rows behind the landmark, pushed down after being read.
+        planned: The row that the requests made so far reach.
+        pages: How many pages joined.
+        steady: How many of them, the last ones, joined where they were expected to.
+        lost: Whether its place, or that of the pass before it, was lost.
+        total: How many rows there were by its last reply; None before the first.
+        last: The rows of the page that joined last, landmark or not.
+        drift: Whether a change was noticed on the way.
+    """
+
+    mode: Mode
+    place: Place[T]
+    names: set[str] | None = None
+    again: set[str] = attrs.field(factory=set[str])
+    planned: int = 0
+    pages: int = 0
+    steady: int = 0
+    lost: bool = False
+    total: int | None = None
+    last: Sequence[T] = ()
+    drift: bool = False
 
 
 @attrs.define(eq=False)
@@ -37,68 +115,90 @@ class Plan(Generic[T]):
     """Walk a list by offset and limit without losing an item that stays.
 
     Ask :meth:`next_request` until it returns None, carry the requests out in any order or all at
-    once, and hand the replies to :meth:`receive` in the order of the requests. Once nothing is
+    once, and give the replies to :meth:`receive` in the order of the requests. Once nothing is
     outstanding and nothing more is asked for, the walk is `done` or there is a `failure`.
 
-    What is promised: if ids are unique and each reply is one snapshot, every item that stays where
-    it is comes exactly once, none twice, or there is a failure. Once any change was noticed, that
-    holds for items too that an update lifts to the head, if it changes their value. Changes that
-    cancel out exactly, so that every reply is that of a list at rest, cannot be noticed: they can
-    hide an item that moves, never one that stays.
-
     Args:
-        identify: An item's id, unique in the list.
-        start: Where an earlier walk stood, or the beginning.
-        page_size: Rows per request. With 1 there is no room for a seam: rows that come and go
-            between two requests can hide an item unnoticed; a total that changed is answered by a
-            second pass.
-        max_items: The most items to hand out, or None.
-        on_drift: Repair a broken seam, fail at it, or do not look (no overlap).
-        max_repairs: The most second passes; four times as many head checks.
+        identity: The two keys of an item: its name, unique in the list, and its value.
+        start: The cursor of an earlier run, or the beginning. There is no case for it anywhere
+            below: its landmarks are the page that joined last, and its names are in the record.
+        page_size: Rows per request. With 1 there is no room for an overlap, so that rows which
+            come and go between two requests can hide an item; a total that changed is answered by
+            a second pass.
+        max_items: The most items to yield, or None.
+        on_drift: Repair what a change breaks, fail at its first sign, or do not look (no overlap).
+        max_repairs: The most second passes and head checks in a row that yield nothing new.
 
     Attributes:
         stats: What the walk costs, at any time.
         total: How many rows the list has by the newest reply; None before the first.
-        done: Whether it ended well.
-        failure: Why it ended otherwise.
+        mode: What it is doing.
+        failure: Why it ended before the end of the list; None if it did not.
     """
 
-    identify: Callable[[T], str]
+    identity: Identity[T]
     start: Cursor = attrs.field(kw_only=True, default=Cursor(""))
     page_size: int = attrs.field(kw_only=True, default=20)
     max_items: int | None = attrs.field(kw_only=True, default=None)
     on_drift: OnDrift = attrs.field(kw_only=True, default="repair")
-    max_repairs: int = attrs.field(kw_only=True, default=3)
+    max_repairs: int = attrs.field(kw_only=True, default=8)
     stats: WalkStats = attrs.field(init=False, factory=WalkStats)
     total: int | None = attrs.field(init=False, default=None)
-    done: bool = attrs.field(init=False, default=False)
+    mode: Mode = attrs.field(init=False, default=Mode.READING)
     failure: TcbError | None = attrs.field(init=False, default=None)
-    ledger: Ledger[T] = attrs.field(init=False)
-    _descent: Descent[T] = attrs.field(init=False)
+    record: Record[T] = attrs.field(init=False)
+    _pass: Pass[T] = attrs.field(init=False)
+    # The requests whose replies are still to come, oldest first; stale ones are not in it.
     _ahead: deque[Request] = attrs.field(init=False, factory=deque[Request])
-    _alone: int | None = attrs.field(init=False, default=0)
-    _search: Iterator[int] | None = attrs.field(init=False, default=None)
-    _contradictions: int = attrs.field(init=False, default=0)
+    # The rows by which a page overlaps the one before it: 1, or 0 where nothing is checked.
     _overlap: int = attrs.field(init=False)
+    # SEARCHING: the row to look from, and those to look from after it.
+    _look: int = attrs.field(init=False, default=0)
+    _looks: Iterator[int] = attrs.field(init=False, default=iter(()))
+    # Steps 4 and 5: rows of this pass by name, in their order: the first thousand, then the last of
+    # each page. A head check ends at any of them, so that few are enough and a long walk is light.
+    _read: dict[str, T] = attrs.field(init=False, factory=dict[str, "T"])
+    # Step 4: whether the head is still to be checked: a change was noticed, in this run or before.
+    _owes_check: bool = attrs.field(init=False)
+    # Step 5: replies in a row that contradicted themselves, and that were shorter than asked for.
+    _contradictions: int = attrs.field(init=False, default=0)
+    _short_replies: int = attrs.field(init=False, default=0)
+    # Second passes and head checks begun since anything new was yielded.
+    _repairs_in_vain: int = attrs.field(init=False, default=0)
+    # Seconds that the next request waits, so that a replica that lags can catch up.
+    _pause: float = attrs.field(init=False, default=0.0)
+    # What bounds the walk in requests: the rows that the first reply counted, and the most read.
+    _first_total: int | None = attrs.field(init=False, default=None)
+    _furthest: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
-        start = self.start
-        self.done = self.max_items == 0
-        self.ledger = Ledger(self.identify, start, self.max_items, self.on_drift != "ignore")
-        self._descent = Descent()
+        start, checks = self.start, self.on_drift != "ignore"
+        self.record = Record(self.identity, start, self.max_items, checks)
+        self.stats.resumed = start != Cursor(start.scope)
+        self._owes_check = start.drift
         self._set_page_size(self.page_size)
-        if start.seam is not None:
-            self.stats.resumed = True
-            self._alone = start.offset
-            if self.on_drift == "ignore":
-                self._alone += 1
-            else:
-                self._search = self._rows_around(start.offset, start.total)
+        self._pass = Pass(Mode.READING, Place.of(start, self.identity))
+        self._pass.planned = self._pass.place.end
+        if self._pass.place.landmarks is not None:
+            self._pass.total = start.total
+        elif start.names:
+            self._pass.names = set()
+        if self.max_items == 0:
+            self._finish()
 
     @property
     def outstanding(self) -> int:
         """How many requests wait for their reply; those that became stale do not."""
         return len(self._ahead)
+
+    @property
+    def done(self) -> bool:
+        """Whether it ended well."""
+        return self.mode is Mode.ENDED and self.failure is None
+
+    def cursor(self, unread: int = 0) -> Cursor:
+        """Tell where the walk stands, if the last `unread` items have not reached the consumer."""
+        return self.record.cursor(unread, drift=self._owes_check)
 
     def _set_page_size(self, rows: int) -> None:
         self.page_size = rows
@@ -108,35 +208,56 @@ class Plan(Generic[T]):
 
     def next_request(self) -> Request | None:
         """Plan one more request; None while there is nothing more to ask for."""
-        if self.done or self.failure is not None:
-            return None
         limit = self._limit()
         if limit <= 0:
             return None
-        descent = self._descent
-        if descent.is_overspent(self.ledger.handed_out, self.page_size):
+        if self._is_overspent():
             if not self._ahead:
-                self._give_up(f"{descent.replies} replies did not reach the end of the list")
+                self._give_up(f"{self.stats.requests} requests did not reach the end of the list")
             return None
-        offset = descent.planned - self._overlap if self._alone is None else self._alone
-        request = Request(offset, limit)
-        descent.planned = offset + limit
+        current = self._pass
+        if self.mode is Mode.SEARCHING:
+            offset = self._look
+        else:
+            offset = current.planned
+            if current.place.landmarks is not None:
+                offset -= self._overlap
+        request = Request(offset, limit, self._pause)
+        current.planned = offset + limit
+        self._pause = 0.0
         self.stats.requests += 1
         self._ahead.append(request)
         return request
 
     def _limit(self) -> int:
-        descent = self._descent
-        one_at_a_time = self._alone is not None or descent.anchors is not None
-        if self._ahead if one_at_a_time else descent.planned >= (self.total or 0):
+        """How many rows to ask for next; 0 for none."""
+        current = self._pass
+        if self.mode is Mode.ENDED:
             return 0
-        left = self.ledger.left
-        if left is None or descent.again or (self._search and descent.replies):
+        if self._ahead and (self._goes_one_by_one() or current.planned >= (self.total or 0)):
+            return 0
+        left = self.record.left
+        if left is None or current.names is not None or self.mode is not Mode.READING:
             return self.page_size
-        if self._alone is not None:
-            return min(self.page_size, left + bool(self._search))
-        left -= descent.planned - descent.end
-        return min(self.page_size, left + self._overlap) if left > 0 else 0
+        left -= current.planned - current.place.end
+        overlap = self._overlap if current.place.landmarks is not None else 0
+        return min(self.page_size, left + overlap) if left > 0 else 0
+
+    def _goes_one_by_one(self) -> bool:
+        """Whether the next request depends on the reply to this one.
+
+        Where a place was lost, nothing is read ahead until two pages have joined as they should:
+        if the consumer deletes or updates what it gets, all of it would be read in vain.
+        """
+        current = self._pass
+        if self.mode is not Mode.READING or self._short_replies:
+            return True
+        return current.steady < _STEADY if current.lost else current.pages == 0
+
+    def _is_overspent(self) -> bool:
+        rows = min(self._first_total or 0, max(self._furthest, self.record.count))
+        pages = rows // max(1, self.page_size - 1)
+        return self.stats.requests >= _SPARE_REQUESTS + _REQUESTS_PER_PAGE * pages
 
     # Receiving
 
@@ -148,7 +269,7 @@ class Plan(Generic[T]):
             page: What came.
 
         Returns:
-            The items to hand out, in order.
+            The items to yield, in order.
 
         Raises:
             ValueError: The request is not the oldest outstanding one.
@@ -156,164 +277,303 @@ class Plan(Generic[T]):
         if not self._ahead or request is not self._ahead[0]:
             raise ValueError(f"{request} is not the oldest outstanding request")
         self._ahead.popleft()
-        self._descent.replies += 1
         items, end = page.items, request.offset + len(page.items)
         if end > page.total if items else end < page.total:
             return self._ask_again(request, page)
-        self._read_total(page.total)
-        if self._alone is not None:
-            return self._receive_alone(request, page)
+        if self._read_total(page.total):
+            return ()
+        landmarks = self._pass.place.landmarks
+        if self.mode is Mode.SEARCHING:
+            return self._receive_look(request, page)
+        if landmarks is None:
+            return self._join(request, page)
         if not self._overlap:
             self.stats.unchecked_joins += 1
-            return self._join(request, page, 0)
-        if not items or self.identify(items[0]) != self._descent.seam:
-            return self._receive_broken(request, page)
-        if len(items) == 1 and end < page.total:
-            return self._ask_again(request, page)
-        return self._join(request, page, 1)
+            return self._join(request, page)
+        if landmarks.is_first(items):
+            return self._join(request, page, 0, clean=True)
+        return self._receive_broken(request, page)
 
-    def _receive_alone(self, request: Request, page: Page[T]) -> Sequence[T]:
-        if self._search is not None:
-            place = self._find_place(request, page)
-            if place is not None:
-                self._alone = self._search = None
-                return self._join(request, page, place + 1)
-            if request.offset > 0 or self.stats.resumed:
-                return self._look_further(self._search)
-            self._begin_again()
-            if self.failure is not None:
-                return ()
-            self._read_total(page.total)
-        self._alone = None
-        self._descent.first = page.items
-        return self._join(request, page, 0)
+    def _read_total(self, total: int) -> bool:
+        """Note how many rows there are; True if that ends the walk."""
+        current, before = self._pass, self._pass.total
+        self.total = current.total = total
+        if self._first_total is None:
+            self._first_total = total
+        if before is None or before == total:
+            return False
+        return self._notice(f"it had {before} rows and now has {total}")
+
+    def _notice(self, change: str) -> bool:
+        """Note that the list changed; True if that ends the walk."""
+        self.stats.drift = self._pass.drift = self._owes_check = True
+        if self.on_drift == "raise":
+            self._give_up(change)
+        return self.failure is not None
 
     def _receive_broken(self, request: Request, page: Page[T]) -> Sequence[T]:
-        descent = self._descent
-        self._notice_drift()
-        if self.on_drift == "raise":
-            return self._give_up(f"{descent.seam!r} is no longer in row {request.offset}")
-        place = self._find_place(request, page)
+        """Step 3: find another unchanged row of the page before, here or a little earlier."""
+        if self._notice(
+            f"the last row that was read is no longer unchanged in row {request.offset}"
+        ):
+            return ()
+        place = self._find_landmark(request, page)
         if place is not None:
             self.stats.shifted_pages += 1
-            return self._join(request, page, place + 1)
+            return self._join_at(request, page, place)
         self.stats.reanchors += 1
-        total = descent.tail.total if descent.tail else page.total
-        return self._look_further(islice(self._rows_around(descent.end - 1, total), _LOOKS))
+        current = self._pass
+        shift = page.total - current.place.total
+        around = rows_around(
+            current.place.end - 1 + shift,
+            max(1, self.page_size - 1),
+            page.total,
+            is_exact=shift != 0 and not current.lost,
+        )
+        current.lost = True
+        self.mode, self._looks = Mode.SEARCHING, islice(around, _LOOKS)
+        return self._look_further()
 
-    def _read_total(self, total: int) -> None:
-        descent, before = self._descent, self.total
-        self.total = total
-        if descent.first_total is None:
-            descent.first_total = total
-        elif total != before:
-            self._notice_drift()
+    def _receive_look(self, request: Request, page: Page[T]) -> Sequence[T]:
+        place = self._find_landmark(request, page)
+        if place is not None:
+            self.mode = self._pass.mode
+            return self._join_at(request, page, place)
+        if request.offset == 0:
+            # Step 3: this is the first page that the next pass would ask for.
+            self._begin(self._pass.mode)
+            if self.mode is Mode.ENDED or self._pause:
+                return ()
+            self._read_total(page.total)
+            return self._join(request, page)
+        return self._look_further()
 
-    def _notice_drift(self) -> None:
-        self.stats.drift = self._descent.drift = True
+    def _find_landmark(self, request: Request, page: Page[T]) -> int | None:
+        """Step 1, unless other rows hold the very page that joined last (step 5)."""
+        current, end = self._pass, request.offset + len(page.items)
+        landmarks = current.place.landmarks
+        if landmarks is None or (end != current.place.end and page.items == current.last):
+            return None
+        places = landmarks.places(page.items)
+        if current.mode is Mode.CHECKING:
+            return places[0] if places else None
+        # Step 5: unchanged rows in another order, among each other or relative to rows above.
+        in_order = all(later > earlier for later, earlier in pairwise(places))
+        known = self._known_rows(page.items[places[0] + 1 :] if places else page.items)
+        if places:
+            return places[0] if in_order and not known else _OUT_OF_ORDER
+        if not known:
+            return None
+        # Step 3: none of the page before, but one further above that this pass has read.
+        read = list(self._read)
+        current.again.update(read[read.index(known[-1]) + 1 :])
+        names = list(map(self.identity.name, page.items))
+        return names.index(known[-1]) if self._are_in_order(known) else _OUT_OF_ORDER
+
+    def _join_at(self, request: Request, page: Page[T], landmark: int) -> Sequence[T]:
+        if landmark == _OUT_OF_ORDER:
+            self._begin(Mode.READING)
+            return ()
+        return self._join(request, page, landmark)
+
+    def _look_further(self) -> Sequence[T]:
+        self._make_stale()
+        look = next(self._looks, None)
+        if look is None:
+            self._begin(self._pass.mode)
+        else:
+            self._look = look
+        return ()
 
     def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
-        """Answer a reply that no list gives: rows beyond its end, or none before it."""
+        """Step 5: a reply that no list gives, with rows beyond its end or none before it."""
+        self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1
         self._make_stale()
-        if self._contradictions > _PATIENCE:
-            self.failure = ResponseError(
-                f"asked for {request.limit} rows from row {request.offset} on, the server answered "
-                f"{len(page.items)} and counts {page.total} in all, {self._contradictions} times: "
-                "one of the two is wrong, so what was handed out may not be all",
-                offset=request.offset,
+        if self._contradictions > _CONTRADICTIONS:
+            self._end(
+                ResponseError(
+                    f"asked for {request.limit} rows from row {request.offset} on, the server "
+                    f"answered {len(page.items)} and counts {page.total} in all, "
+                    f"{self._contradictions} times: one of the two is wrong, so what was yielded "
+                    "may not be all",
+                    offset=request.offset,
+                )
             )
         return ()
 
     def _make_stale(self) -> None:
         self._ahead.clear()
-        self._descent.planned = self._descent.end
+        self._pass.planned = self._pass.place.end
 
     # Joining
 
-    def _join(self, request: Request, page: Page[T], start: int) -> Sequence[T]:
-        """Let the rows of a page from `start` on follow what joined before."""
-        descent, items = self._descent, page.items
-        fresh = self.ledger.enter(request, page, start, descent)
-        descent.join(request, page, self.identify(items[-1]) if items else "")
-        if descent.drift:
-            self.stats.drift = True
+    def _join(
+        self, request: Request, page: Page[T], landmark: int | None = None, *, clean: bool = False
+    ) -> Sequence[T]:
+        """Let a page follow the one before it.
+
+        Args:
+            request: What was asked.
+            page: What came.
+            landmark: The place in the page of the row behind which it joins; None where the page is
+                the first of its pass, or nothing is checked.
+            clean: Whether that row is where it was expected to be: the first of the page.
+        """
+        current, record, items = self._pass, self.record, page.items
+        rows = items[1:] if clean else items
+        names = list(map(self.identity.name, rows))
+        # Step 2. Rows before a landmark were read before, or are new: if new, they are yielded too.
+        fresh = record.unknown(names, rows) if record.remembers else rows
+        behind = names if clean or landmark is None else names[landmark + 1 :]
+        if landmark is not None and not clean:
+            current.again.update(map(self.identity.name, current.last))
+            current.steady = -1
+        twice = len(fresh) < len(rows) and self._come_twice(behind)
+        if twice:
+            self._notice("a name came twice, although its page joined the one before it")
+            if self.failure is not None:
+                return ()
+        if current.names is not None:
+            current.names.update(names)
+        wanted = record.add(fresh)
+        if len(wanted) < len(fresh):
+            items = _up_to(wanted, items)
+        end = request.offset + len(items)
+        self._note_joined(items[landmark:] if landmark else items, items, end, page.total)
         self._contradictions = 0
-        if self.ledger.left == 0:
+        if wanted:
+            self._repairs_in_vain = 0
+        if record.left == 0:
             self._finish()
-        elif descent.meets_anchor(self.identify, items):
-            self._end_check()
-        elif descent.end >= page.total:
-            self._end_list()
+        elif twice:
+            self._begin(Mode.READING)
+        elif self.mode is Mode.CHECKING and (known := self._known_rows(items[landmark:])):
+            self._end_check(known)
+        elif end >= page.total:
+            self._end_pass()
         elif len(items) != request.limit:
-            self._set_page_size(min(self.page_size, len(items)))
-            self._make_stale()
-        return fresh
-
-    def _end_list(self) -> None:
-        changed = self.stats.drift if self._overlap else self._descent.drift
-        if not changed or self.on_drift == "ignore" or self.stats.resumed:
-            self._finish()
-        elif self._overlap:
-            self._end_check()
+            self._adopt_length(len(items), request.limit)
         else:
-            self._begin_again()
+            self._short_replies = 0
+        return wanted
 
-    def _end_check(self) -> None:
-        """Finish if one page, one snapshot, held all that moved; check (again) if it took more."""
-        if self._descent.pages == 1:
+    def _come_twice(self, names: Sequence[str]) -> bool:
+        """Step 5: whether rows behind a landmark were read before, in the same pass."""
+        if self.mode is Mode.CHECKING or not self.record.remembers:
+            return False
+        if len(set(names)) < len(names):
+            return True
+        read, knows = self._pass.names, self.record.knows
+        known = (name for name in names if (knows(name) if read is None else name in read))
+        return not self._pass.again.issuperset(known)
+
+    def _note_joined(self, joined: Sequence[T], items: Sequence[T], end: int, total: int) -> None:
+        current = self._pass
+        current.pages += 1
+        current.steady += 1
+        current.planned = max(current.planned, end)
+        self._furthest = max(self._furthest, end)
+        current.last = items
+        if joined:
+            current.place = Place(end, total, ReadRows(self.identity, joined))
+        if self.mode is Mode.READING:
+            self.record.move(current.place, joined)
+            if self._overlap:
+                kept = joined if len(self._read) < _KEPT else joined[-1:]
+                self._read.update(zip(map(self.identity.name, kept), kept, strict=True))
+
+    def _adopt_length(self, rows: int, limit: int) -> None:
+        """Go on from what came. Two replies in a row that are shorter set the page size."""
+        self._make_stale()
+        self._short_replies = self._short_replies + 1 if rows < limit else 0
+        if self._short_replies > 1 and rows < self.page_size:
+            self._short_replies = 0
+            self._set_page_size(rows)
+
+    # Ending, and beginning again
+
+    def _end_pass(self) -> None:
+        """Steps 1 and 4: every page joined up to the end of the list."""
+        current = self._pass
+        is_snapshot = current.pages == 1 and len(current.last) == current.place.end
+        if self.on_drift == "ignore" or is_snapshot or not self._owes_check:
+            self.stats.head_checked = is_snapshot
+            self._finish()
+        elif self.mode is Mode.CHECKING:
+            self._end_check()
+        elif self._overlap:
+            self._begin(Mode.CHECKING)
+        elif current.drift or current.names is None:
+            self._begin(Mode.READING)
+        else:
+            self._finish()
+
+    def _known_rows(self, rows: Sequence[T]) -> list[str]:
+        """The names of those rows that this pass has read and that are unchanged."""
+        name, read = self.identity.name, self._read
+        return [name(row) for row in rows if read.get(name(row)) == row]
+
+    def _are_in_order(self, known: Sequence[str]) -> bool:
+        """Step 5: whether rows that this pass has read follow each other as they did then."""
+        order = {name: place for place, name in enumerate(self._read)} if len(known) > 1 else {}
+        return all(order[before] < order[after] for before, after in pairwise(known))
+
+    def _end_check(self, known: Sequence[str] = ()) -> None:
+        """Step 4: finish if nothing changed while the head was read, or nothing can have."""
+        if not self._are_in_order(known):
+            self._begin(Mode.READING)
+        elif self._pass.pages == 1 or not self._pass.drift:
             self.stats.head_checked = True
             self._finish()
-        elif self.stats.head_checks < self.max_repairs * _CHECKS_PER_REPAIR:
-            self.stats.head_checks += 1
-            self._descend({self.identify(item): item for item in self._descent.first})
         else:
-            self._give_up(f"{self.stats.head_checks} checks of its head found it changed again")
+            self._begin(Mode.CHECKING)
+
+    def _begin(self, mode: Mode) -> None:
+        """Begin another pass or head check at row 0, if the repairs are not used up."""
+        if mode is Mode.READING:
+            self.record.go_back()  # whoever resumes owes the second pass too
+        if self._repairs_in_vain >= self.max_repairs:
+            self._give_up(
+                f"{self._repairs_in_vain} times it was read again and yielded nothing new"
+                if self._repairs_in_vain
+                else "its rows would have to be read again, and max_repairs=0 forbids it"
+            )
+            return
+        if self._repairs_in_vain:
+            self._pause = _growing_pause(self._repairs_in_vain - 1)
+        self._repairs_in_vain += 1
+        self._ahead.clear()
+        self._pass = Pass(mode, Place(), set(), lost=True)
+        self.mode = mode
+        if mode is Mode.READING:
+            self.stats.second_passes += 1
+            self._read.clear()
+        else:
+            self.stats.head_checks += 1
 
     def _finish(self) -> None:
         self._ahead.clear()
-        self.done = True
+        self.mode = Mode.ENDED
 
-    # Repairing
+    def _end(self, failure: TcbError) -> None:
+        self._finish()
+        self.failure = failure
 
-    def _find_place(self, request: Request, page: Page[T]) -> int | None:
-        tail = self._descent.tail
-        if tail is None:
-            return find_name(self.identify, (self.start.seam, *self.start.trail), page.items)
-        if self._descent.repeats(request, page):
-            return None
-        return find_landmark(self.identify, tail.items, page.items)
-
-    def _rows_around(self, row: int, total: int) -> Iterator[int]:
-        yield from rows_around(
-            row, (self.total or 0) - total, max(1, self.page_size - 1), lambda: self.total or 0
+    def _give_up(self, why: str) -> None:
+        self._end(
+            DriftError(
+                f"the list changed during the walk: {why}. What was yielded is right but may not "
+                "be all: resume from this error's cursor, or walk again when less is changing"
+            )
         )
 
-    def _look_further(self, search: Iterator[int]) -> Sequence[T]:
-        self._make_stale()
-        self._search, self._alone = search, next(search, None)
-        if self._alone is None and self.stats.resumed:
-            self._give_up("what stood where the walk resumes is gone, and the rest was not kept")
-        elif self._alone is None:
-            self._begin_again()
-        return ()
 
-    def _begin_again(self) -> None:
-        if self.stats.second_passes < self.max_repairs:
-            self.stats.second_passes += 1
-            self._descend(None)
-        else:
-            self._give_up(f"{self.stats.second_passes + 1} passes did not join")
+def _up_to(wanted: Sequence[T], items: Sequence[T]) -> Sequence[T]:
+    """The items up to the last one that is wanted."""
+    last = wanted[-1]
+    return items[: 1 + next(place for place, item in enumerate(items) if item is last)]
 
-    def _descend(self, anchors: dict[str, T] | None) -> None:
-        self._ahead.clear()
-        self._descent = Descent(anchors, again=True)
-        self._alone, self._search = 0, None
 
-    def _give_up(self, why: str) -> Sequence[T]:
-        self._ahead.clear()
-        self.failure = DriftError(
-            f"the list changed under the walk: {why}. What was handed out is right but may not be "
-            "all: go on from this error's cursor, or walk again when less is changing"
-        )
-        return ()
+def _growing_pause(times: int) -> float:
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**times)

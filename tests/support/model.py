@@ -1,43 +1,48 @@
-"""A list that changes while it is walked, and a walk over it without any I/O.
+"""A list that changes in every way while it is walked, and walks over it without any I/O.
 
-Rule: each reply is one snapshot; an update gives its row a new value, and lifts it to the head
-unless it is one in place.
+Rule: the list can do whatever a list in the world can; the law is checked from what it did.
 """
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import count, cycle
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import attrs
 
+from tcb_async.cursor import Cursor
+from tcb_async.pagination.landmarks import Identity
 from tcb_async.pagination.page import Page
+from tcb_async.pagination.plan import Mode, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tcb_async.pagination.page import Request
-    from tcb_async.pagination.plan import Plan
 
-Kind = Literal["insert", "delete", "replace", "update", "update in place"]
+Kind = Literal["insert", "delete", "redeploy", "lift", "update", "touch", "swap"]
+"""A redeployed row is deleted and created again under its name, anywhere. An updated row stays
+where it is, or is lifted to the head; a touched one is lifted too, but its value is as before, for
+it was updated twice within one second. Two rows that are swapped change places without a write."""
 
 NAME: Callable[[Row], str] = attrgetter("name")
+IDENTITY = Identity(NAME)
 
 
-@attrs.frozen
-class Row:
+class Row(NamedTuple):
     name: str
     version: int = 0
 
 
-@attrs.frozen
-class Change:
-    """A change, so many replies after the change before it."""
+class Change(NamedTuple):
+    """A change, so many replies after the change before it, so many times in a row."""
 
     after: int
     kind: Kind
     place: int
+    to: int = 0
+    times: int = 1
 
 
 @attrs.define
@@ -46,9 +51,10 @@ class ChangingList:
 
     rows: list[Row]
     clamp: int = 1000
-    moved: set[str] = attrs.field(factory=set)
+    # Since the walk began: who was updated or moved, and who is not the row that it was.
+    updated: set[str] = attrs.field(factory=set)
     gone: set[str] = attrs.field(factory=set)
-    _born: int = 0
+    _versions: Iterator[int] = attrs.field(factory=lambda: count(1))
 
     @classmethod
     def of(cls, size: int, clamp: int = 1000) -> ChangingList:
@@ -58,53 +64,83 @@ class ChangingList:
     def names(self) -> list[str]:
         return [row.name for row in self.rows]
 
+    def begin(self) -> None:
+        self.updated.clear()
+        self.gone.clear()
+
     def page(self, request: Request) -> Page[Row]:
         size = min(request.limit, self.clamp)
         rows = self.rows[request.offset : request.offset + size]
-        return Page(tuple(rows), len(self.rows), request.offset)
+        return Page(rows, len(self.rows), request.offset)
 
     def apply(self, change: Change) -> None:
-        if change.kind == "insert":
-            self.insert(change.place)
-        elif self.rows:
-            self._change_row(change.kind, change.place % len(self.rows))
+        for _ in range(change.times):
+            if change.kind == "insert":
+                self.insert(change.place)
+            elif self.rows:
+                self._change_row(change.kind, change.place % len(self.rows), change.to)
 
-    def insert(self, place: int) -> None:
-        self._born += 1
-        self.rows.insert(place % (len(self.rows) + 1), Row(f"new{self._born:03}"))
+    def insert(self, place: int, name: str | None = None) -> None:
+        version = next(self._versions)
+        row = Row(name or f"new{version:03}", version)
+        self.rows.insert(place % (len(self.rows) + 1), row)
 
-    def _change_row(self, kind: Kind, place: int) -> None:
-        row = self.rows[place]
-        changed = attrs.evolve(row, version=row.version + 1)
-        if kind == "update in place":
-            self.rows[place] = changed
+    def change(self, name: str, kind: Kind, to: int = 0) -> None:
+        """Change the row of this name."""
+        self._change_row(kind, self.names.index(name), to)
+
+    def _change_row(self, kind: Kind, place: int, to: int) -> None:
+        rows = self.rows
+        row = rows[place]
+        if kind == "swap":
+            other = to % len(rows)
+            rows[place], rows[other] = rows[other], rows[place]
             return
-        del self.rows[place]
+        if kind == "delete" or kind == "redeploy":  # noqa: PLR1714 - a set is slower, a million times
+            self.gone.add(row.name)
+            del rows[place]
+            if kind == "redeploy":
+                self.insert(to, row.name)
+            return
+        self.updated.add(row.name)
+        changed = row if kind == "touch" else Row(row.name, next(self._versions))
         if kind == "update":
-            self.moved.add(row.name)
-            self.rows.insert(0, changed)
-            return
-        self.gone.add(row.name)
-        if kind == "replace":
-            self.insert(place * 7)
+            rows[place] = changed
+        else:
+            del rows[place]
+            rows.insert(0, changed)
 
 
 @attrs.define
 class Outcome:
-    """What a walk handed out, and what was there to be handed out."""
+    """What a walk yielded, and what was there to be yielded."""
 
     plan: Plan[Row]
     at_start: list[str] = attrs.field(factory=list)
-    handed_out: list[str] = attrs.field(factory=list)
+    yielded: list[str] = attrs.field(factory=list)
     requests: list[Request] = attrs.field(factory=list)
     replies: int = 0
     stayed: set[str] = attrs.field(factory=set)
-    moved: set[str] = attrs.field(factory=set)
+    updated: set[str] = attrs.field(factory=set)
 
     @property
     def in_place(self) -> list[str]:
-        """What was there throughout and never moved, in the list's order."""
-        return [name for name in self.at_start if name in self.stayed - self.moved]
+        """What was there throughout and was not updated, in the list's order."""
+        return [name for name in self.at_start if name in self.stayed - self.updated]
+
+    def check(self, *, drift: bool | None = None) -> None:
+        """The law of a walk: none twice; none lost that stayed, or the walk says so.
+
+        Args:
+            drift: Whether a change was noticed; None for what the plan says.
+        """
+        yielded = set(self.yielded)
+        assert len(self.yielded) == len(yielded), "nothing is yielded twice"
+        if self.plan.failure is not None:
+            return
+        assert yielded.issuperset(self.in_place), "nothing that stays is lost"
+        if self.plan.stats.drift if drift is None else drift:
+            assert self.stayed <= yielded, "what is updated comes too, once a change was noticed"
 
 
 def walk(
@@ -114,6 +150,7 @@ def walk(
     concurrency: int = 1,
     changes: Iterable[Change] = (),
     arrival: Sequence[int] = (0,),
+    lag: int = 0,
 ) -> Outcome:
     """Walk with requests that are answered in any order while the list changes.
 
@@ -123,23 +160,28 @@ def walk(
         concurrency: How many requests are in flight at once.
         changes: What happens between the replies.
         arrival: Which of the requests in flight is answered next, over and over.
+        lag: By how many replies the second of two replicas, which answer in turn, is behind.
     """
     outcome = Outcome(plan)
-    script = _by_reply(changes)
+    script = by_reply(changes)
+    past: list[list[Row]] = []
 
     def answer(request: Request) -> Page[Row]:
         for change in script.pop(outcome.replies, ()):
             listing.apply(change)
         if outcome.replies == 0:
             outcome.at_start = listing.names
-            listing.moved.clear()
-            listing.gone.clear()
+            listing.begin()
         outcome.replies += 1
-        return listing.page(request)
+        if not lag:
+            return listing.page(request)
+        past.append(list(listing.rows))
+        behind = past[max(0, len(past) - 1 - lag)] if outcome.replies % 2 else past[-1]
+        return ChangingList(behind, listing.clamp).page(request)
 
     carry_out(plan, answer, outcome, concurrency=concurrency, arrival=arrival)
     outcome.stayed = set(outcome.at_start) - listing.gone
-    outcome.moved = set(listing.moved)
+    outcome.updated = set(listing.updated)
     return outcome
 
 
@@ -150,8 +192,23 @@ def carry_out(
     *,
     concurrency: int = 1,
     arrival: Sequence[int] = (0,),
-) -> None:
-    """Carry a plan out, as the pager does, until it asks for nothing more."""
+    most: int | None = None,
+    consume: Callable[[str], object] | None = None,
+) -> int:
+    """Carry a plan out, as the pager does, until it asks for nothing more.
+
+    Args:
+        plan: What to carry out.
+        answer: Answers a request.
+        outcome: Told of each request, and of what was yielded.
+        concurrency: How many requests are in flight at once.
+        arrival: Which of the requests in flight is answered next, over and over.
+        most: How many items the consumer takes before it leaves; None for all.
+        consume: What the consumer does with each item.
+
+    Returns:
+        How many items of the last page the consumer has not taken.
+    """
     flying: list[Request] = []
     replies: dict[Request, Page[Row]] = {}
     turns = cycle(arrival)
@@ -166,14 +223,23 @@ def carry_out(
             request = waiting[next(turns) % len(waiting)]
             replies[request] = answer(request)
         head = flying.pop(0)
-        outcome.handed_out += map(NAME, plan.receive(head, replies.pop(head)))
+        names = [row.name for row in plan.receive(head, replies.pop(head))]
         if plan.outstanding != len(flying):
             assert plan.outstanding == 0
             flying.clear()
+        for taken, name in enumerate(names):
+            if most is not None and len(outcome.yielded) >= most:
+                return len(names) - taken
+            outcome.yielded.append(name)
+            if consume is not None:
+                consume(name)
+        if most is not None and len(outcome.yielded) >= most:
+            return 0
     assert plan.done != (plan.failure is not None)
+    return 0
 
 
-def _by_reply(changes: Iterable[Change]) -> dict[int, list[Change]]:
+def by_reply(changes: Iterable[Change]) -> dict[int, list[Change]]:
     """Before which reply which changes happen; those before the first make the list."""
     reply = 0
     script: dict[int, list[Change]] = {}
@@ -181,3 +247,63 @@ def _by_reply(changes: Iterable[Change]) -> dict[int, list[Change]]:
         reply += change.after
         script.setdefault(reply, []).append(change)
     return script
+
+
+@attrs.define
+class Runs:
+    """A walk in several runs, each of which resumes where the one before it left.
+
+    Whatever happens to the list between two runs happens during the walk.
+    """
+
+    listing: ChangingList
+    settings: dict[str, int]
+    outcome: Outcome = attrs.field(init=False)
+    drift: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.listing.begin()
+        self.outcome = Outcome(self._plan(None), at_start=self.listing.names)
+
+    def _plan(self, cursor: str | None) -> Plan[Row]:
+        start = Cursor("") if cursor is None else Cursor.parse(cursor)
+        return Plan(IDENTITY, start=start, page_size=self.settings["page_size"])
+
+    def run(
+        self,
+        *,
+        most: int | None,
+        changes: Iterable[Change] = (),
+        arrival: Sequence[int] = (0,),
+    ) -> None:
+        """Run until so many items more were taken, and leave with a cursor."""
+        outcome, script, replies = self.outcome, by_reply(changes), 0
+
+        def answer(request: Request) -> Page[Row]:
+            nonlocal replies
+            for change in script.pop(replies, ()):
+                self.listing.apply(change)
+            replies += 1
+            return self.listing.page(request)
+
+        target = None if most is None else len(outcome.yielded) + most
+        unread = carry_out(
+            outcome.plan,
+            answer,
+            outcome,
+            concurrency=self.settings["concurrency"],
+            arrival=arrival,
+            most=target,
+        )
+        self.drift = self.drift or outcome.plan.stats.drift
+        outcome.stayed = set(outcome.at_start) - self.listing.gone
+        outcome.updated = set(self.listing.updated)
+        assert len(outcome.yielded) == len(set(outcome.yielded)), "nothing is yielded twice"
+        if unread or outcome.plan.mode is not Mode.ENDED:
+            outcome.plan = self._plan(str(outcome.plan.cursor(unread)))
+        else:
+            outcome.check(drift=self.drift)
+
+    @property
+    def ended(self) -> bool:
+        return self.outcome.plan.mode is Mode.ENDED

@@ -20,15 +20,18 @@ concurrencies = st.integers(1, 8)
 arrivals = st.lists(st.integers(0, 7), min_size=1, max_size=12)
 
 places = st.one_of(st.just(0), st.integers(0, 10), st.integers(0, 400))
-kinds = st.sampled_from(["insert", "delete", "replace", "update", "update in place"])
+kinds = st.sampled_from(["insert", "delete", "redeploy", "lift", "update"])
+"""Whatever keeps the three assumptions of `plan`."""
 _gaps = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 12))
+_bursts = st.one_of(st.just(1), st.just(1), st.integers(1, 40), st.integers(1, 300))
 
 
 def changes(
     kinds: SearchStrategy[str] = kinds, *, max_size: int = 25
 ) -> SearchStrategy[list[Change]]:
-    """A schedule of changes of some kinds."""
-    return st.lists(st.builds(Change, after=_gaps, kind=kinds, place=places), max_size=max_size)
+    """A schedule of changes of some kinds, single ones and bursts of hundreds."""
+    change = st.builds(Change, _gaps, kinds, places, places, _bursts)
+    return st.lists(change, max_size=max_size)
 
 
 @attrs.frozen

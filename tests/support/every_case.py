@@ -1,0 +1,162 @@
+"""Every small walk there is: all lists, all schedules of a few changes, all orders of arrival.
+
+Rule: nothing is sampled. A change is tried before each reply that the walk waits for, until it
+comes too late to matter.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+
+import attrs
+from model import IDENTITY, Change, ChangingList, Row
+
+from tcb_async.pagination.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tcb_async.pagination.page import Page, Request
+
+__all__ = ["Manner", "Tally", "every_walk", "manners"]
+
+
+class Manner(NamedTuple):
+    """How a list is walked.
+
+    Attributes:
+        page_size: Rows a page.
+        ahead: How many requests are in flight at once, 1 or 2.
+        last_first: Whether of two requests in flight the later one is answered first.
+        most: After how many items the walk is left, and resumed from its cursor; None for never.
+    """
+
+    page_size: int
+    ahead: int = 1
+    last_first: bool = False
+    most: int | None = None
+
+
+def manners(page_sizes: Sequence[int], most: Sequence[int | None] = (None,)) -> list[Manner]:
+    """One ahead, and two ahead in both orders of arrival."""
+    return [
+        Manner(page_size, ahead, last_first, left)
+        for page_size in page_sizes
+        for ahead, last_first in ((1, False), (2, False), (2, True))
+        for left in most
+    ]
+
+
+@attrs.define
+class Tally:
+    """How many walks there were, and how they ended."""
+
+    walks: int = 0
+    gave_up: int = 0
+    wrong: list[str] = attrs.field(factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.walks:,} walks, {len(self.wrong)} wrong, {self.gave_up} gave up"
+
+
+def every_walk(size: int, changes: int, manner: Manner, tally: Tally) -> None:
+    """Walk a list of so many rows under every schedule of so many changes."""
+    _extend(size, manner, (), changes, tally)
+
+
+def _extend(
+    size: int, manner: Manner, schedule: tuple[tuple[int, Change], ...], left: int, tally: Tally
+) -> None:
+    start = schedule[-1][0] if schedule else 1  # changes before the first reply make another list
+    rows = size + sum(_grows(change) for _, change in schedule)
+    for change in _every_change(rows):
+        for reply in count(start):
+            longer = (*schedule, (reply, change))
+            if left > 1:
+                _extend(size, manner, longer, left - 1, tally)
+            if not _walk(size, manner, longer, tally):
+                break  # it came after the last reply, and so would all later ones
+
+
+def _grows(change: Change) -> int:
+    return {"insert": 1, "delete": -1}.get(change.kind, 0)
+
+
+def _every_change(rows: int) -> Iterator[Change]:
+    for place in range(rows + 1):
+        yield Change(0, "insert", place)
+    for place in range(rows):
+        yield Change(0, "delete", place)
+        yield Change(0, "update", place)
+        if place:
+            yield Change(0, "lift", place)
+        for to in range(rows):
+            yield Change(0, "redeploy", place, to)
+
+
+def _walk(size: int, manner: Manner, schedule: Sequence[tuple[int, Change]], tally: Tally) -> bool:
+    """Walk, and check the law; False if the last change came too late to matter."""
+    listing = ChangingList([Row(f"f{number}") for number in range(size)])
+    pending = list(reversed(schedule))
+    yielded: list[str] = []
+    replies = 0
+
+    def answer(request: Request) -> Page[Row]:
+        nonlocal replies
+        while pending and pending[-1][0] == replies:
+            listing.apply(pending.pop()[1])
+        replies += 1
+        return listing.page(request)
+
+    def carry_out(plan: Plan[Row], most: int | None) -> int:
+        flying: list[Request] = []
+        replied: dict[Request, Page[Row]] = {}
+        while True:
+            while len(flying) < manner.ahead and (request := plan.next_request()) is not None:
+                flying.append(request)
+            if not flying:
+                return 0
+            if manner.last_first and flying[-1] not in replied:
+                replied[flying[-1]] = answer(flying[-1])
+            head = flying.pop(0)
+            page = replied.pop(head, None) or answer(head)
+            names = [row.name for row in plan.receive(head, page)]
+            if plan.outstanding != len(flying):
+                flying.clear()
+            if most is not None and len(yielded) + len(names) >= most:
+                unread = len(yielded) + len(names) - most
+                yielded.extend(names[: len(names) - unread])
+                return unread
+            yielded.extend(names)
+
+    plan = Plan(IDENTITY, page_size=manner.page_size)
+    drift = False
+    if manner.most is not None:
+        unread = carry_out(plan, manner.most)
+        drift = plan.stats.drift
+        if plan.mode.name != "ENDED" or unread:
+            plan = Plan(IDENTITY, start=plan.cursor(unread), page_size=manner.page_size)
+    if plan.mode.name != "ENDED":
+        carry_out(plan, None)
+    if pending:
+        return False
+    tally.walks += 1
+    tally.gave_up += plan.failure is not None
+    if (wrong := _fault(size, listing, yielded, plan, drift=drift or plan.stats.drift)) is not None:
+        tally.wrong.append(f"{manner}, {size} rows, {schedule}: {wrong}")
+    return True
+
+
+def _fault(
+    size: int, listing: ChangingList, yielded: list[str], plan: Plan[Row], *, drift: bool
+) -> str | None:
+    """The law, in its strongest form; changes before the first reply made the list."""
+    came = set(yielded)
+    if len(came) < len(yielded):
+        return "an item came twice"
+    if plan.failure is not None:
+        return None
+    owed = {f"f{number}" for number in range(size)} - listing.gone
+    lost = (owed if drift else owed - listing.updated) - came
+    return f"lost {sorted(lost)}" if lost else None
