@@ -135,19 +135,20 @@ class Cursor:
             raise ConfigurationError(
                 _REFUSED.format(f"it is of version {text[:1]!r}, not {_VERSION!r}")
             )
-        fields = _unpack(text[1:])
-        if fields is None:
+        read = _unpack(text[1:])
+        if read is None:
             raise ConfigurationError(_REFUSED.format("its checksum does not fit"))
-        scope = fields.scope.decode("utf-8", "surrogatepass")
+        scope, fields = read
         landmarks, names = fields.landmarks, fields.names
         return cls(scope, fields.offset, fields.total, landmarks, names, fields.drift)
 
 
-def _unpack(text: str) -> _Fields | None:
+def _unpack(text: str) -> tuple[str, _Fields] | None:
     try:
         checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         if zlib.crc32(checked[4:]).to_bytes(4, "big") == checked[:4]:
-            return _decode(checked[4:])
+            fields = _decode(checked[4:])
+            return fields.scope.decode("utf-8", "surrogatepass"), fields
     except (ValueError, msgspec.MsgspecError):
         pass
     return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import random
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from inspect import isawaitable
 from itertools import count, repeat
 from typing import TYPE_CHECKING
@@ -26,6 +27,10 @@ from tcb_async.pagination.pager import Pager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from tcb_async.observer import Attempt
+    from tcb_async.pagination.page import WalkStats
 
 pytestmark = pytest.mark.looptime
 
@@ -185,14 +190,14 @@ class TestTime:
 
             stayed = {name for name in before if name in server.names}
             if not pager.stats.drift:
-                stayed -= server.listing.moved
+                stayed -= server.listing.updated
             assert len(items) == len(set(items))
             assert stayed <= set(items)
 
 
 async def change(listing: ChangingList, chance: random.Random) -> None:
     while True:
-        kind = chance.choice(["insert", "delete", "replace", "update"])
+        kind = chance.choice(["insert", "delete", "redeploy", "lift"])
         listing.apply(Change(0, kind, chance.randrange(150)))  # type: ignore[arg-type]
         await asyncio.sleep(chance.random())
 
@@ -210,7 +215,7 @@ class TestErrors:
 
         assert caught.value is busy
         assert names == server.names[:39]
-        assert (busy.env, busy.offset) == ("env", 38)
+        assert busy.offset == 38
         assert repr(pager) == "<Pager 'env': failed 39 of 300>"
 
     async def test_its_cursor_leads_to_the_rest(self) -> None:
@@ -242,9 +247,8 @@ class TestErrors:
         with pytest.raises(DriftError) as caught:
             await note(pager, names, {"f030": lambda: server.listing.insert(0)})
 
-        assert caught.value.env == "env"
         assert caught.value.cursor == pager.cursor
-        assert pager.cursor.seam == names[-1]
+        assert pager.cursor.count == len(names)
 
     async def test_an_error_of_another_kind_passes_as_it_is(self) -> None:
         server = Server.of(57)
@@ -278,6 +282,33 @@ class TestLeavingEarly:
 
         assert server.flying == 0
 
+    async def test_a_break_inside_async_with_leaves_no_task_not_even_that_of_the_generator(
+        self,
+    ) -> None:
+        server = Server.of(300)
+        before = asyncio.all_tasks()
+
+        async with server.pager() as pager:
+            async for _ in pager:
+                break
+        assert asyncio.all_tasks() == before
+
+        async with server.pager() as pager:
+            async for _ in pager.by_page():
+                break
+        assert asyncio.all_tasks() == before
+
+    async def test_a_block_that_is_left_while_another_task_reads_ends_that_reader(self) -> None:
+        pager = Server.of(300).pager()
+        names: list[str] = []
+        async with pager:
+            reader = asyncio.create_task(note(pager, names))
+            await asyncio.sleep(1.5)
+
+        with pytest.raises(ClientClosedError):
+            await reader
+        assert len(names) == 20
+
     async def test_a_generator_that_is_closed_leaves_nothing_at_once(self) -> None:
         server = Server.of(300)
 
@@ -296,9 +327,9 @@ class TestLeavingEarly:
 
         assert server.flying == 0
 
-    @pytest.mark.parametrize(("after", "handed_out"), [(0.5, 0), (1.5, 20), (2.5, 58)])
+    @pytest.mark.parametrize(("after", "yielded"), [(0.5, 0), (1.5, 20), (2.5, 58)])
     async def test_a_timeout_leaves_nothing_and_stays_a_timeout(
-        self, after: float, handed_out: int
+        self, after: float, yielded: int
     ) -> None:
         server = Server.of(300)
         pager = server.pager(concurrency=2)
@@ -309,7 +340,7 @@ class TestLeavingEarly:
                 await note(pager, names)
 
         assert server.flying == 0
-        assert names == server.names[:handed_out]
+        assert names == server.names[:yielded]
         rest = await server.pager(resume=pager.cursor).collect()
         assert names + [row.name for row in rest] == server.names
 
@@ -323,6 +354,45 @@ class TestLeavingEarly:
 
         assert consumer.cancelled()
         assert server.flying == 0
+
+    @pytest.mark.parametrize("times", [1, 2, 3])
+    async def test_an_observer_hears_of_the_end_however_often_the_consumer_is_cancelled(
+        self, times: int
+    ) -> None:
+        """As anyio does: a cancelled scope cancels again and again until it is left."""
+        server = Server.of(300)
+        server.farewell = 3
+        watching = Watching()
+        consumer = asyncio.create_task(server.pager(observer=watching).collect())
+        await asyncio.sleep(1.5)
+
+        for _ in range(times):
+            consumer.cancel()
+            await turns()
+        await asyncio.wait([consumer])
+
+        assert consumer.cancelled()
+        assert watching.told == ["started 'env'", "ended after 9 requests: None"]
+        await asyncio.sleep(3)
+
+    async def test_an_observer_hears_of_each_end_once(self) -> None:
+        server = Server.of(57)
+        watching = Watching()
+        await server.pager(observer=watching).collect()
+        server.broken = {19: SystemBusyError("busy", errcode=-1)}
+        with pytest.raises(SystemBusyError):
+            await server.pager(observer=watching).collect()
+
+        async with server.pager(observer=watching) as pager:
+            async for _ in pager:
+                break
+
+        assert watching.told[1::2] == [
+            "ended after 3 requests: None",
+            "ended after 3 requests: SystemBusyError",
+            "ended after 3 requests: None",
+        ]
+        assert watching.pages == 3 + 3 + 1
 
     async def test_a_consumer_that_is_cancelled_twice_leaves_nothing_to_its_owner(self) -> None:
         server = Server.of(300)
@@ -355,7 +425,7 @@ class TestLeavingEarly:
             error = consumer.exception()
             assert isinstance(error, ClientClosedError)
             assert error.cursor == pager.cursor
-            assert error.cursor.seam == "f019"
+            assert (error.cursor.offset, error.cursor.count) == (19, 20)
         assert live == set()
 
     async def test_a_pager_closed_under_its_consumer_is_no_end_of_the_list(self) -> None:
@@ -419,6 +489,83 @@ class TestLeavingEarly:
             await consumer
 
 
+class TestRepairs:
+    async def test_a_replica_that_lags_for_seconds_is_waited_for(self) -> None:
+        """Every other reply is that of a replica whose rows are in another order."""
+        replicas = Replicas(57, agree_after=3)
+        names: list[str] = []
+
+        await note(Pager(replicas.fetch, identify=NAME), names)
+
+        assert sorted(names) == replicas.listing.names
+        assert 3 < now() < 8
+        assert replicas.replies < 60
+
+    async def test_replicas_that_never_agree_end_the_walk_in_time_and_few_requests(self) -> None:
+        replicas = Replicas(57)
+
+        with pytest.raises(DriftError):
+            await Pager(replicas.fetch, identify=NAME).collect()
+
+        assert 5 < now() < 10
+        assert replicas.replies < 100
+
+    async def test_how_it_waits_is_the_callers_choice(self) -> None:
+        waited: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waited.append(seconds)
+
+        with pytest.raises(DriftError):
+            await Pager(Replicas(57).fetch, identify=NAME, sleep=sleep).collect()
+
+        assert waited == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
+@attrs.define
+class Replicas:
+    """Two servers that answer in turn; until they agree, the rows of one are in another order."""
+
+    size: int
+    agree_after: float = math.inf
+    replies: int = 0
+    listing: ChangingList = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.listing = ChangingList.of(self.size)
+
+    async def fetch(self, offset: int, limit: int) -> Page[Row]:
+        self.replies += 1
+        rows = self.listing.rows
+        if self.replies % 2 == 0 and now() < self.agree_after:
+            rows = rows[::-1]
+        return ChangingList(rows).page(Request(offset, limit))
+
+
+class Watching:
+    """An observer that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.pages = 0
+
+    def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
+        raise AssertionError(attempt)
+
+    def walk_started(self, env: str) -> Watching:
+        self.told.append(f"started {env!r}")
+        return self
+
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        self.pages += 1
+        yield
+
+    def ended(self, stats: WalkStats, error: BaseException | None) -> None:
+        kind = None if error is None else type(error).__name__
+        self.told.append(f"ended after {stats.requests} requests: {kind}")
+
+
 class TestUse:
     async def test_an_empty_list_has_no_items_and_no_pages(self) -> None:
         assert await Server.of(0).pager().collect() == []
@@ -461,8 +608,8 @@ class TestUse:
         async with server.pager() as pager:
             assert pager.cursor == Cursor("env")
             async for row in pager:
-                assert pager.cursor.seam == row.name
                 assert server.names[pager.cursor.offset] == row.name
+                assert pager.cursor.count == pager.cursor.offset + 1
 
     async def test_a_walk_resumes_from_the_string_of_a_cursor(self) -> None:
         server = Server.of(57)
@@ -536,10 +683,11 @@ class TestUse:
             ({"max_items": -1}, "max_items=-1: must be a whole number, 0 or more"),
             ({"max_repairs": -1}, "max_repairs=-1: must be a whole number, 0 or more"),
             ({"page_size": True}, "page_size=True: must be"),
+            ({"on_progress": 7}, "on_progress=7: must be callable"),
             ({"on_drift": "hope"}, "on_drift='hope': must be 'repair', 'raise' or 'ignore'"),
             ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
             ({"resume": "nonsense"}, "resume=…: this is not a cursor"),
-            ({"resume": Cursor("other", 1, 2, "f")}, "a cursor of 'other', not of 'env'"),
+            ({"resume": Cursor("other", 1, 2)}, "a cursor of 'other', not of 'env'"),
         ],
     )
     def test_bad_settings_are_refused_by_name_and_value(

@@ -17,7 +17,7 @@ from strategies import Server, changes, kinds, lies, servers
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -159,7 +159,7 @@ class TestLaws:
         for size in range(6):
             every_walk(size, 2, manner, tally)
 
-        print(tally)
+        print(tally)  # noqa: T201 - the figure
         assert tally.walks > 7_000
         assert tally.wrong == []
         assert tally.gave_up == 0
@@ -171,7 +171,7 @@ class TestLaws:
             for manner in manners((2, 3), range(size + 1)):
                 every_walk(size, 2, manner, tally)
 
-        print(tally)
+        print(tally)  # noqa: T201 - the figure
         assert tally.walks > 30_000
         assert tally.wrong == []
         assert tally.gave_up == 0

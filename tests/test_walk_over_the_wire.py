@@ -16,9 +16,9 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 from model import Change
-from strategies import Server, changes, clamps, concurrencies, kinds, page_sizes
+from strategies import Server, changes, clamps, concurrencies, page_sizes
 
-from tcb_async import CloudFunction, Cursor, DriftError, RetryPolicy, TcbClient, TcbError
+from tcb_async import CloudFunction, DriftError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Listing:
     order: Order
     at_start: list[str] = attrs.field(factory=list)
     moved: set[str] = attrs.field(factory=set)
+    gone: set[str] = attrs.field(factory=set)
 
     @property
     def names(self) -> list[str]:
@@ -66,30 +67,33 @@ class Listing:
 
     @property
     def stayed(self) -> set[str]:
-        return {*self.at_start} & {*self.names}
+        return {*self.at_start} - self.gone
 
     @property
     def in_place(self) -> list[str]:
         """What stayed and never moved, in the order of the list."""
-        return [name for name in self.at_start if name in self.stayed - self.moved]
+        stayed = self.stayed - self.moved
+        return [name for name in self.at_start if name in stayed]
 
     def begin(self) -> None:
         self.at_start = self.names
         self.moved.clear()
+        self.gone.clear()
 
     def apply(self, change: Change) -> None:
         names = self.names
         name = names[change.place % len(names)] if names else None
         if change.kind == "insert":
             self.emulator.deploy(ENV, index=change.place % (len(names) + 1))
-        elif name is not None and change.kind.startswith("update"):
+        elif name is not None and change.kind == "update":
             self.emulator.update(ENV, name)
             if self.order == "newest_first":
                 self.moved.add(name)
         elif name is not None:
             self.emulator.delete(ENV, name)
-            if change.kind == "replace":
-                self.emulator.deploy(ENV, index=change.place * 7 % len(names))
+            self.gone.add(name)
+            if change.kind == "redeploy":
+                self.emulator.deploy(ENV, name, index=change.to % len(names))
 
     def change_while_walked(self, schedule: Sequence[Change]) -> None:
         """Apply changes before requests are answered; a walk begins with the first of these."""
@@ -107,12 +111,14 @@ class Listing:
             if number == 0:
                 self.begin()
 
-    def check_sittings(self, listed: list[str]) -> None:
-        """Check the law for a walk in several sittings, in which nothing was moved."""
+    def check_runs(self, listed: list[str]) -> None:
+        """Check the law for a walk in several runs."""
         began_with = [name for name in listed if name in self.at_start]
         assert len(began_with) == len({*began_with}), "none twice"
-        kept = [name for name in began_with if name in self.stayed]
-        assert kept == self.in_place, "none lost, in the order of the list"
+        kept = [name for name in began_with if name in self.in_place]
+        assert {*kept} == {*self.in_place}, "none lost"
+        if self.order == "added":
+            assert kept == self.in_place, "in the order of the list"
 
     async def walk(self, client: TcbClient, **settings: object) -> bool:
         """Walk and check the law; tell whether the walk came to its end."""
@@ -126,7 +132,7 @@ class Listing:
         if pager.stats.drift:
             assert self.stayed <= {*listed}, "none lost that was lifted to the head"
         if self.order == "added":
-            kept = [name for name in listed if name in self.stayed]
+            kept = [name for name in listed if name in self.in_place]
             assert kept == self.in_place, "in the order of the list"
         return True
 
@@ -156,6 +162,7 @@ def client_of(listing: Listing) -> TcbClient:
     return TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING)
 
 
+WIRE_KINDS = st.sampled_from(["insert", "delete", "redeploy", "update"])
 servers = st.builds(
     Server,
     size=sizes,
@@ -167,7 +174,7 @@ servers = st.builds(
 """Whose answers come so many milliseconds late, over and over."""
 
 
-@given(orders, servers, changes(kinds))
+@given(orders, servers, changes(WIRE_KINDS))
 async def test_what_stays_is_yielded_once_whatever_changes_and_in_whatever_order_pages_arrive(
     order: Order, server: Server, schedule: list[Change]
 ) -> None:
@@ -186,7 +193,7 @@ async def test_what_stays_is_yielded_once_whatever_changes_and_in_whatever_order
 
 
 def drawn(chance: random.Random, size: int) -> list[Change]:
-    every_kind = ("insert", "delete", "replace", "update")
+    every_kind = ("insert", "delete", "redeploy", "update")
     return [
         Change(chance.randrange(5), chance.choice(every_kind), chance.randrange(size))
         for _ in range(chance.randrange(13))
@@ -221,7 +228,7 @@ async def test_sixty_walks_through_changes_jitter_and_faults_lose_nothing(order:
     size=sizes,
     page_size=page_sizes,
     done=st.integers(0, 60),
-    between=changes(st.sampled_from(["insert", "delete", "replace"])),
+    between=changes(st.sampled_from(["insert", "delete", "redeploy", "update"])),
 )
 async def test_a_walk_resumed_from_a_string_goes_on_behind_the_last_although_rows_came_and_went(
     order: Order, size: int, page_size: int, done: int, between: list[Change]
@@ -240,12 +247,9 @@ async def test_a_walk_resumed_from_a_string_goes_on_behind_the_last_although_row
         async with client_of(listing) as client:
             rest, error = await names_of(client.iter_functions(ENV, resume=place))
 
-        if error is not None:
-            assert isinstance(error, DriftError)
-            landmarks = Cursor.parse(place)
-            assert not {landmarks.seam, *landmarks.trail} & {*listing.names}
-        else:
-            listing.check_sittings(first + rest)
+        assert error is None or isinstance(error, DriftError)
+        if error is None:
+            listing.check_runs(first + rest)
 
 
 async def test_a_walk_that_fails_again_and_again_is_one_walk_if_each_goes_on_from_the_error() -> (
@@ -266,7 +270,7 @@ async def test_a_walk_that_fails_again_and_again_is_one_walk_if_each_goes_on_fro
                     more, error = await names_of(walk)
                     listed += more
         if error is None:
-            listing.check_sittings(listed)
+            listing.check_runs(listed)
             complete += 1
 
-    assert complete >= 57, "a place is lost only with all of its landmarks"
+    assert complete >= 57, "it does not give up for a dozen changes"

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from enum import Enum
 from operator import length_hint
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
@@ -18,20 +19,20 @@ from tcb_async._arguments import checked_count
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.pagination.landmarks import Identity
-from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Self
 
     from tcb_async.observer import Observer, WalkObserver
-    from tcb_async.pagination.page import OnDrift, Request
+    from tcb_async.pagination.page import OnDrift, Page, Request, WalkStats
 
 __all__ = ["Pager", "State"]
 
 T = TypeVar("T")
+Yield = TypeVar("Yield")
 
 
 class State(Enum):
@@ -176,7 +177,8 @@ class Pager(Generic[T]):
         try:
             await self.aclose()
         finally:
-            if generator is not None and not generator.ag_running:
+            # Running, it is another task's, which has just been told that the walk was closed.
+            if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
                 await generator.aclose()
 
     async def aclose(self) -> None:
@@ -189,7 +191,8 @@ class Pager(Generic[T]):
         await self._cancel_fetches()
 
     def __aiter__(self) -> AsyncGenerator[T, None]:
-        return self._claim(self._items())
+        self._claim()
+        return self._hold(self._items())
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
@@ -201,7 +204,8 @@ class Pager(Generic[T]):
         Raises:
             ConfigurationError: The pager was iterated before, or closed.
         """
-        return self._claim(self._pages())
+        self._claim()
+        return self._hold(self._pages())
 
     async def collect(self) -> list[T]:
         """Walk to the end.
@@ -218,13 +222,15 @@ class Pager(Generic[T]):
                 items.extend(page.items)
         return items
 
-    def _claim(self, generator: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    def _claim(self) -> None:
         if self._is_claimed or self._state is State.CLOSED:
             raise ConfigurationError(
                 f"{self!r} was iterated or closed before, and a pager walks once: make a new one, "
                 "with resume=… set to its cursor to go on from there"
             )
         self._is_claimed = True
+
+    def _hold(self, generator: AsyncGenerator[Yield, None]) -> AsyncGenerator[Yield, None]:
         if self._is_entered:
             self._generator = generator
         return generator
@@ -334,7 +340,7 @@ class Pager(Generic[T]):
         return error
 
     async def _leave(self) -> None:
-        """End the walk. A second cancellation may cut the wait short, but not the news of the end."""
+        """End the walk. Another cancellation cuts the wait short, but the observer is told."""
         error = None if self._state is State.DONE else sys.exception()
         if self._state is State.WALKING:
             self._state = State.CLOSED
@@ -364,8 +370,8 @@ class Pager(Generic[T]):
 
 def _closed() -> ClientClosedError:
     return ClientClosedError(
-        "this walk was closed before its end: to go on, walk again with an open client and resume=… "
-        "set to this error's cursor"
+        "this walk was closed before its end: to go on, walk again with an open client and "
+        "resume=… set to this error's cursor"
     )
 
 

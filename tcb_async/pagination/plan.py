@@ -282,17 +282,28 @@ class Plan(Generic[T]):
             return self._ask_again(request, page)
         if self._read_total(page.total):
             return ()
-        landmarks = self._pass.place.landmarks
         if self.mode is Mode.SEARCHING:
             return self._receive_look(request, page)
+        return self._receive_next(request, page)
+
+    def _receive_next(self, request: Request, page: Page[T]) -> Sequence[T]:
+        """Steps 1 and 3: join the page behind the last row of the one before, or repair."""
+        landmarks = self._pass.place.landmarks
         if landmarks is None:
             return self._join(request, page)
         if not self._overlap:
             self.stats.unchecked_joins += 1
             return self._join(request, page)
-        if landmarks.is_first(items):
+        if landmarks.is_first(page.items):
             return self._join(request, page, 0, clean=True)
-        return self._receive_broken(request, page)
+        if self._notice(f"row {request.offset} is not the row that was read there"):
+            return ()
+        place = self._find_landmark(request, page)
+        if place is not None:
+            self.stats.shifted_pages += 1
+            return self._join_at(request, page, place)
+        self._search(page.total)
+        return ()
 
     def _read_total(self, total: int) -> bool:
         """Note how many rows there are; True if that ends the walk."""
@@ -311,28 +322,20 @@ class Plan(Generic[T]):
             self._give_up(change)
         return self.failure is not None
 
-    def _receive_broken(self, request: Request, page: Page[T]) -> Sequence[T]:
-        """Step 3: find another unchanged row of the page before, here or a little earlier."""
-        if self._notice(
-            f"the last row that was read is no longer unchanged in row {request.offset}"
-        ):
-            return ()
-        place = self._find_landmark(request, page)
-        if place is not None:
-            self.stats.shifted_pages += 1
-            return self._join_at(request, page, place)
-        self.stats.reanchors += 1
+    def _search(self, total: int) -> None:
+        """Step 3: look for an unchanged row around where the last one should be now."""
         current = self._pass
-        shift = page.total - current.place.total
+        self.stats.reanchors += 1
+        shift = total - current.place.total
         around = rows_around(
             current.place.end - 1 + shift,
             max(1, self.page_size - 1),
-            page.total,
+            total,
             is_exact=shift != 0 and not current.lost,
         )
         current.lost = True
         self.mode, self._looks = Mode.SEARCHING, islice(around, _LOOKS)
-        return self._look_further()
+        self._look_further()
 
     def _receive_look(self, request: Request, page: Page[T]) -> Sequence[T]:
         place = self._find_landmark(request, page)
@@ -346,7 +349,8 @@ class Plan(Generic[T]):
                 return ()
             self._read_total(page.total)
             return self._join(request, page)
-        return self._look_further()
+        self._look_further()
+        return ()
 
     def _find_landmark(self, request: Request, page: Page[T]) -> int | None:
         """Step 1, unless other rows hold the very page that joined last (step 5)."""
@@ -376,14 +380,13 @@ class Plan(Generic[T]):
             return ()
         return self._join(request, page, landmark)
 
-    def _look_further(self) -> Sequence[T]:
+    def _look_further(self) -> None:
         self._make_stale()
         look = next(self._looks, None)
         if look is None:
             self._begin(self._pass.mode)
         else:
             self._look = look
-        return ()
 
     def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Step 5: a reply that no list gives, with rows beyond its end or none before it."""
@@ -420,47 +423,48 @@ class Plan(Generic[T]):
                 the first of its pass, or nothing is checked.
             clean: Whether that row is where it was expected to be: the first of the page.
         """
-        current, record, items = self._pass, self.record, page.items
-        rows = items[1:] if clean else items
-        names = list(map(self.identity.name, rows))
-        # Step 2. Rows before a landmark were read before, or are new: if new, they are yielded too.
-        fresh = record.unknown(names, rows) if record.remembers else rows
-        behind = names if clean or landmark is None else names[landmark + 1 :]
+        current, items = self._pass, page.items
+        current.steady = current.steady + 1 if clean or landmark is None else 0
         if landmark is not None and not clean:
             current.again.update(map(self.identity.name, current.last))
-            current.steady = -1
-        twice = len(fresh) < len(rows) and self._come_twice(behind)
-        if twice:
-            self._notice("a name came twice, although its page joined the one before it")
-            if self.failure is not None:
-                return ()
-        if current.names is not None:
-            current.names.update(names)
-        wanted = record.add(fresh)
-        if len(wanted) < len(fresh):
-            items = _up_to(wanted, items)
-        end = request.offset + len(items)
-        self._note_joined(items[landmark:] if landmark else items, items, end, page.total)
-        self._contradictions = 0
-        if wanted:
+        fresh, twice = self._new_rows(items, landmark, clean=clean)
+        if twice and self._notice("a name came twice, although its page joined the one before it"):
+            return ()
+        yielded = self.record.add(fresh)
+        if len(yielded) < len(fresh):
+            items = _up_to(yielded[-1], items)
+        joined = items[landmark:] if landmark else items
+        self._note_joined(joined, items, request.offset + len(items), page.total)
+        if yielded:
             self._repairs_in_vain = 0
-        if record.left == 0:
+        if self.record.left == 0:
             self._finish()
         elif twice:
             self._begin(Mode.READING)
-        elif self.mode is Mode.CHECKING and (known := self._known_rows(items[landmark:])):
-            self._end_check(known)
-        elif end >= page.total:
-            self._end_pass()
-        elif len(items) != request.limit:
-            self._adopt_length(len(items), request.limit)
         else:
-            self._short_replies = 0
-        return wanted
+            self._go_on(joined, len(items), request.limit, page.total)
+        return yielded
+
+    def _new_rows(
+        self, items: Sequence[T], landmark: int | None, *, clean: bool
+    ) -> tuple[Sequence[T], bool]:
+        """Which rows of a page to yield, and whether a row behind its landmark came before."""
+        record, read = self.record, self._pass.names
+        rows = items[1:] if clean else items
+        if not record.remembers:
+            return rows, False
+        names = list(map(self.identity.name, rows))
+        # Step 2. Rows before a landmark were read before, or are new: if new, they are yielded too.
+        fresh = record.unknown(names, rows)
+        behind = names if clean or landmark is None else names[landmark + 1 :]
+        twice = len(fresh) < len(rows) and self._come_twice(behind)
+        if read is not None:
+            read.update(names)
+        return fresh, twice
 
     def _come_twice(self, names: Sequence[str]) -> bool:
         """Step 5: whether rows behind a landmark were read before, in the same pass."""
-        if self.mode is Mode.CHECKING or not self.record.remembers:
+        if self.mode is Mode.CHECKING:
             return False
         if len(set(names)) < len(names):
             return True
@@ -471,10 +475,10 @@ class Plan(Generic[T]):
     def _note_joined(self, joined: Sequence[T], items: Sequence[T], end: int, total: int) -> None:
         current = self._pass
         current.pages += 1
-        current.steady += 1
         current.planned = max(current.planned, end)
-        self._furthest = max(self._furthest, end)
         current.last = items
+        self._furthest = max(self._furthest, end)
+        self._contradictions = 0
         if joined:
             current.place = Place(end, total, ReadRows(self.identity, joined))
         if self.mode is Mode.READING:
@@ -482,6 +486,18 @@ class Plan(Generic[T]):
             if self._overlap:
                 kept = joined if len(self._read) < _KEPT else joined[-1:]
                 self._read.update(zip(map(self.identity.name, kept), kept, strict=True))
+
+    def _go_on(self, joined: Sequence[T], rows: int, limit: int, total: int) -> None:
+        """Decide what follows a page that joined."""
+        checking = self.mode is Mode.CHECKING
+        if checking and (known := self._known_rows(joined)):
+            self._end_check(known)
+        elif self._pass.place.end >= total:
+            self._end_pass()
+        elif rows != limit:
+            self._adopt_length(rows, limit)
+        else:
+            self._short_replies = 0
 
     def _adopt_length(self, rows: int, limit: int) -> None:
         """Go on from what came. Two replies in a row that are shorter set the page size."""
@@ -569,9 +585,7 @@ class Plan(Generic[T]):
         )
 
 
-def _up_to(wanted: Sequence[T], items: Sequence[T]) -> Sequence[T]:
-    """The items up to the last one that is wanted."""
-    last = wanted[-1]
+def _up_to(last: T, items: Sequence[T]) -> Sequence[T]:
     return items[: 1 + next(place for place, item in enumerate(items) if item is last)]
 
 

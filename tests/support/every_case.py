@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 from model import IDENTITY, Change, ChangingList, Row
 
-from tcb_async.pagination.plan import Plan
+from tcb_async.pagination.plan import Mode, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -98,54 +98,64 @@ def _every_change(rows: int) -> Iterator[Change]:
 def _walk(size: int, manner: Manner, schedule: Sequence[tuple[int, Change]], tally: Tally) -> bool:
     """Walk, and check the law; False if the last change came too late to matter."""
     listing = ChangingList([Row(f"f{number}") for number in range(size)])
-    pending = list(reversed(schedule))
+    server = _Server(listing, list(reversed(schedule)))
     yielded: list[str] = []
-    replies = 0
-
-    def answer(request: Request) -> Page[Row]:
-        nonlocal replies
-        while pending and pending[-1][0] == replies:
-            listing.apply(pending.pop()[1])
-        replies += 1
-        return listing.page(request)
-
-    def carry_out(plan: Plan[Row], most: int | None) -> int:
-        flying: list[Request] = []
-        replied: dict[Request, Page[Row]] = {}
-        while True:
-            while len(flying) < manner.ahead and (request := plan.next_request()) is not None:
-                flying.append(request)
-            if not flying:
-                return 0
-            if manner.last_first and flying[-1] not in replied:
-                replied[flying[-1]] = answer(flying[-1])
-            head = flying.pop(0)
-            page = replied.pop(head, None) or answer(head)
-            names = [row.name for row in plan.receive(head, page)]
-            if plan.outstanding != len(flying):
-                flying.clear()
-            if most is not None and len(yielded) + len(names) >= most:
-                unread = len(yielded) + len(names) - most
-                yielded.extend(names[: len(names) - unread])
-                return unread
-            yielded.extend(names)
-
     plan = Plan(IDENTITY, page_size=manner.page_size)
     drift = False
     if manner.most is not None:
-        unread = carry_out(plan, manner.most)
+        unread = _carry_out(plan, manner, server, yielded, manner.most)
         drift = plan.stats.drift
-        if plan.mode.name != "ENDED" or unread:
+        if unread or plan.mode is not Mode.ENDED:
             plan = Plan(IDENTITY, start=plan.cursor(unread), page_size=manner.page_size)
-    if plan.mode.name != "ENDED":
-        carry_out(plan, None)
-    if pending:
+    if plan.mode is not Mode.ENDED:
+        _carry_out(plan, manner, server, yielded, None)
+    if server.pending:
         return False
     tally.walks += 1
     tally.gave_up += plan.failure is not None
     if (wrong := _fault(size, listing, yielded, plan, drift=drift or plan.stats.drift)) is not None:
         tally.wrong.append(f"{manner}, {size} rows, {schedule}: {wrong}")
     return True
+
+
+@attrs.define
+class _Server:
+    """Answers, and applies the changes that are pending, the next one last."""
+
+    listing: ChangingList
+    pending: list[tuple[int, Change]]
+    replies: int = 0
+
+    def answer(self, request: Request) -> Page[Row]:
+        while self.pending and self.pending[-1][0] == self.replies:
+            self.listing.apply(self.pending.pop()[1])
+        self.replies += 1
+        return self.listing.page(request)
+
+
+def _carry_out(
+    plan: Plan[Row], manner: Manner, server: _Server, yielded: list[str], most: int | None
+) -> int:
+    """Carry a plan out until so many items were taken; tell how many of the page are left."""
+    flying: list[Request] = []
+    replied: dict[Request, Page[Row]] = {}
+    while True:
+        while len(flying) < manner.ahead and (request := plan.next_request()) is not None:
+            flying.append(request)
+        if not flying:
+            return 0
+        if manner.last_first and flying[-1] not in replied:
+            replied[flying[-1]] = server.answer(flying[-1])
+        head = flying.pop(0)
+        page = replied.pop(head, None) or server.answer(head)
+        names = [row.name for row in plan.receive(head, page)]
+        if plan.outstanding != len(flying):
+            flying.clear()
+        yielded.extend(names)
+        if most is not None and len(yielded) >= most:
+            unread = len(yielded) - most
+            del yielded[most:]
+            return unread
 
 
 def _fault(
