@@ -239,8 +239,12 @@ async def test_a_list_that_keeps_changing_under_a_first_sitting_is_5(
     emulator: Emulator, names: list[str], tmp_path: Path
 ) -> None:
     file, cursor = tmp_path / "all.csv", tmp_path / "cursor"
-    gone = iter(names)
-    emulator.on_request(lambda _: [emulator.delete(ENV, next(gone)) for _ in range(2)])
+
+    @emulator.on_request
+    def replace_all(_request: RecordedRequest) -> None:
+        for function in emulator.functions(ENV):
+            emulator.delete(ENV, function.name)
+        emulator.deploy(ENV, count=len(names))
 
     ended = await run(
         *("list", ENV, "-o", str(file), "--resume", str(cursor)),
@@ -405,7 +409,7 @@ async def test_a_part_that_is_not_what_its_cursor_counts_is_3(
         case "other":
             part.write_bytes(b'"' * len(content))
         case _:
-            cursor.write_bytes(cursor.read_bytes().replace(b'"cursor":"1', b'"cursor":"2'))
+            cursor.write_bytes(cursor.read_bytes().replace(b'"cursor":"2', b'"cursor":"3'))
 
     ended = await run(*words, env=asks(emulator))
 

@@ -273,8 +273,6 @@ class Pager(Generic[T]):
         plan, window = self._plan, self._window
         if self._state is State.NEW:
             self._state = State.WALKING
-            if self._observer is not None:
-                self._walk = self._observer.walk_started(plan.start.scope)
             self._refill()
         while window:
             request, head = window[0]
@@ -306,6 +304,8 @@ class Pager(Generic[T]):
             and self._state is State.WALKING
             and (request := next_request()) is not None
         ):
+            if self._observer is not None and self._walk is None:
+                self._walk = self._observer.walk_started(self._plan.start.scope)
             if self._walk is None and not request.pause:
                 task = create_task(self._fetch(request.offset, request.limit))
             else:

@@ -44,7 +44,7 @@ from tcb_async.cursor import Cursor
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.landmarks import Identity, ReadRows, rows_around
 from tcb_async.pagination.page import Request, WalkStats
-from tcb_async.pagination.record import Place, Record
+from tcb_async.pagination.record import Place, Record, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -177,7 +177,7 @@ class Plan(Generic[T]):
         self.stats.resumed = start != Cursor(start.scope)
         self._owes_check = start.drift
         self._set_page_size(self.page_size)
-        self._pass = Pass(Mode.READING, Place.of(start, self.identity))
+        self._pass = Pass(Mode.READING, place_of(start, self.identity))
         self._pass.planned = self._pass.place.end
         if self._pass.place.landmarks is not None:
             self._pass.total = start.total

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tcb_async.pagination.landmarks import Landmarks
 
-__all__ = ["Place", "Record"]
+__all__ = ["Place", "Record", "place_of"]
 
 T = TypeVar("T")
 
@@ -37,13 +37,13 @@ class Place(Generic[T]):
     total: int = 0
     landmarks: Landmarks[T] | None = None
 
-    @classmethod
-    def of(cls, cursor: Cursor, identity: Identity[T]) -> Place[T]:
-        """Read the place that a cursor holds."""
-        if not cursor.landmarks:
-            return cls()
-        landmarks = RememberedRows(identity, tuple(digests(cursor.landmarks)))
-        return cls(cursor.offset + 1, cursor.total, landmarks)
+
+def place_of(cursor: Cursor, identity: Identity[T]) -> Place[T]:
+    """Read the place that a cursor holds."""
+    if not cursor.landmarks:
+        return Place()
+    landmarks = RememberedRows(identity, tuple(digests(cursor.landmarks)))
+    return Place(cursor.offset + 1, cursor.total, landmarks)
 
 
 @attrs.define(eq=False)
@@ -81,7 +81,7 @@ class Record(Generic[T]):
     def __attrs_post_init__(self) -> None:
         self._earlier = frozenset(digests(self.start.names))
         self._digests = bytearray(self.start.names)
-        self._place = self._place_before = Place.of(self.start, self.identity)
+        self._place = self._place_before = place_of(self.start, self.identity)
 
     @property
     def left(self) -> int | None:
