@@ -1,12 +1,14 @@
 """The measurements: CPU per page, round trips, memory per function, and where the time goes.
 
-Rule: a ratio of two things measured in one run, turn by turn; no absolute figure is a promise.
+Rule: a ratio of two things measured in one run, turn by turn; nothing is shown that the run cannot
+stand behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import gc
 import math
 import multiprocessing
@@ -14,10 +16,10 @@ import resource
 import signal
 import statistics
 import time
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import attrs
-import psutil
 import uvloop
 from server import ENV, server
 from walks import WALKS
@@ -31,26 +33,28 @@ if TYPE_CHECKING:
     from server import Served
 
 CONCURRENCY = 8
-BASE = "gather + json"
-WARM_UP = 20_000
+RAW = "gather, raw dicts"
+TYPED = "gather, typed by hand"
 
 
 @attrs.frozen
 class Cost:
-    """What one way of walking costs, beside the hand-written one (a).
+    """What one way of walking costs, beside both that are written by hand.
 
     Attributes:
         name: Which way.
-        microseconds: CPU of the client for each page that it asked for.
-        per_page: The same as a ratio.
-        whole: CPU for the whole listing as a ratio; ours asks for one page in 20 (or 100) more,
-            for its pages overlap.
+        per_page: CPU of the client for a page that was asked for, × that of raw dicts.
+        whole: CPU for the whole listing, × that of raw dicts. Ours asks for one page in 20 (or
+            100) more, for its pages overlap.
+        beside_typed: CPU for a page that was asked for, × that of the same values made by hand.
+        spread: The middle half of the rounds' `per_page`, from and to.
     """
 
     name: str
-    microseconds: float
     per_page: float
     whole: float
+    beside_typed: float
+    spread: tuple[float, float]
 
 
 def cpu_seconds() -> float:
@@ -73,30 +77,55 @@ async def consume(name: str, served: Served, page_size: int) -> None:
             pass
 
 
-def cpu_per_page(page_size: int, *, pages: int, rounds: int) -> list[Cost]:
-    """CPU of the client by page of `page_size` functions, all ways in turn, round by round."""
+@attrs.frozen
+class Costs:
+    """All ways, and what the figures are a multiple of.
+
+    Attributes:
+        page_size: Functions per page.
+        base: Microseconds of CPU for a page of raw dicts, in this run.
+        ways: A row for each way.
+    """
+
+    page_size: int
+    base: float
+    ways: list[Cost]
+
+    def of(self, name: str) -> Cost:
+        """The row of one way."""
+        return next(cost for cost in self.ways if cost.name == name)
+
+
+def cpu_per_page(page_size: int, *, pages: int, rounds: int) -> Costs:
+    """CPU of the client by page of `page_size` functions, all ways in turn, round by round.
+
+    The first round warms up, and is not counted.
+    """
     spent: dict[str, list[float]] = {name: [] for name in WALKS}
     asked: dict[str, int] = {}
     with server(page_size * pages) as served:
-        for name in WALKS:
-            before = served.requests()
-            walk_once(name, served, page_size)
-            asked[name] = served.requests() - before
-        for _ in range(rounds):
+        for counted in range(rounds + 1):
             for name in WALKS:
                 gc.collect()
-                started = cpu_seconds()
+                before, started = served.requests(), cpu_seconds()
                 walk_once(name, served, page_size)
-                spent[name].append(cpu_seconds() - started)
-    return [_cost(name, spent, asked) for name in WALKS]
+                seconds = cpu_seconds() - started
+                if counted:
+                    spent[name].append(seconds)
+                asked[name] = served.requests() - before
+    base = statistics.median(spent[RAW]) / asked[RAW] * 1e6
+    return Costs(page_size, base, [_cost(name, spent, asked) for name in WALKS])
 
 
 def _cost(name: str, spent: dict[str, list[float]], asked: dict[str, int]) -> Cost:
-    whole = statistics.median(
-        ours / theirs for ours, theirs in zip(spent[name], spent[BASE], strict=True)
-    )
-    microseconds = statistics.median(spent[name]) / asked[name] * 1e6
-    return Cost(name, microseconds, whole * asked[BASE] / asked[name], whole)
+    def ratios(other: str) -> list[float]:
+        return [ours / theirs for ours, theirs in zip(spent[name], spent[other], strict=True)]
+
+    whole = ratios(RAW)
+    pages = asked[RAW] / asked[name]
+    first, median, third = (ratio * pages for ratio in statistics.quantiles(whole, n=4))
+    typed = statistics.median(ratios(TYPED)) * asked[TYPED] / asked[name]
+    return Cost(name, median, statistics.median(whole), typed, (first, third))
 
 
 @attrs.frozen
@@ -140,57 +169,81 @@ def round_trips(functions: int, page_size: int, *, latency: float, rounds: int) 
 
 
 def _walk_and_weigh(pipe: Connection, url: str, token: str) -> None:
+    async def walk(client: TcbClient, functions: int) -> int:
+        gc.collect()
+        tracemalloc.reset_peak()
+        async for _ in client.iter_functions(ENV, page_size=100, max_items=functions):
+            pass
+        return tracemalloc.get_traced_memory()[1]
+
     async def main() -> None:
-        process, count = psutil.Process(), 0
-        warm = 0
         async with TcbClient(token, base_url=url, concurrency=CONCURRENCY) as client:
-            async for _ in client.iter_functions(ENV, page_size=100):
-                count += 1
-                if count == WARM_UP:
-                    gc.collect()
-                    warm = process.memory_info().rss
-            gc.collect()
-            pipe.send((process.memory_info().rss - warm) / (count - WARM_UP))
+            await walk(client, 1000)
+            tracemalloc.start()
+            while True:
+                pipe.send(await walk(client, pipe.recv()))
 
-    asyncio.run(main())
+    with contextlib.suppress(EOFError):
+        asyncio.run(main())
 
 
-def bytes_per_function(functions: int) -> float:
-    """Growth of the resident memory of a walk, a function, in a process of its own."""
+def bytes_per_function(short: int, long: int) -> float:
+    """How much more memory a long walk needs at its peak than a short one, for each function more.
+
+    It is what Python allocates, counted by tracemalloc, in a process of its own.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    with server(functions) as served:
+    with server(long) as served:
         args = (theirs, served.url, served.token)
-        process = context.Process(target=_walk_and_weigh, args=args)
+        process = context.Process(target=_walk_and_weigh, args=args, daemon=True)
         process.start()
-        grown: float = ours.recv()
+        peaks = []
+        for functions in (short, long):
+            ours.send(functions)
+            peaks.append(ours.recv())
+        process.kill()
         process.join()
-    return grown
+    return (peaks[1] - peaks[0]) / (long - short)
 
 
 def where_time_goes(page_size: int, *, pages: int) -> dict[str, float]:
-    """Microseconds of CPU a page by room, from samples of the running frame."""
+    """The share of CPU that each part takes, from samples of the running frame."""
     samples: collections.Counter[str] = collections.Counter()
 
     def sample(_signal: int, frame: FrameType | None) -> None:
-        samples[_room(frame)] += 1
+        samples[_part(frame)] += 1
 
     with server(page_size * pages) as served:
         walk_once("tcb_async", served, page_size)
-        asked = served.requests()
         signal.signal(signal.SIGPROF, sample)
-        started = cpu_seconds()
         signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
         walk_once("tcb_async", served, page_size)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        spent = (cpu_seconds() - started) / asked * 1e6
-    return {room: spent * n / samples.total() for room, n in samples.most_common()}
+    return {part: n / samples.total() for part, n in samples.most_common()}
 
 
-def _room(frame: FrameType | None) -> str:
-    if frame is None:
-        return "elsewhere"
-    parts = frame.f_globals.get("__name__", "elsewhere").split(".")
-    if parts[0] == "tcb_async":
-        return ".".join(parts[:3])
-    return str(parts[0])
+_PARTS = {
+    "tcb_async.pagination": "tcb_async: the walk (pagination)",
+    "tcb_async._listings": "tcb_async: decoding (_listings, msgspec)",
+    "tcb_async.models": "tcb_async: decoding (_listings, msgspec)",
+    "tcb_async._codec": "tcb_async: decoding (_listings, msgspec)",
+    "tcb_async": "tcb_async: requests (tokens, retries, limits, transport)",
+    "aiohttp": "aiohttp",
+    "yarl": "aiohttp",
+    "multidict": "aiohttp",
+    "asyncio": "asyncio and sockets",
+    "selectors": "asyncio and sockets",
+    "socket": "asyncio and sockets",
+    "measure": "the program that iterates",
+}
+"""By the longest module name that fits; anything else is the rest of the standard library."""
+
+
+def _part(frame: FrameType | None) -> str:
+    name: str = "" if frame is None else frame.f_globals.get("__name__", "")
+    while name:
+        if name in _PARTS:
+            return _PARTS[name]
+        name = name.rpartition(".")[0]
+    return "the rest of the standard library"
