@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 from tcb_async._arguments import (
     checked_base_url,
-    checked_callback,
     checked_count,
     checked_env,
     checked_instance,
@@ -54,7 +53,8 @@ if TYPE_CHECKING:
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
 _DEFAULT_RETRY = RetryPolicy()
-PagerT = TypeVar("PagerT", bound=Pager[Any])
+Item = TypeVar("Item")
+PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
 Token = TypeVar("Token")
 
 
@@ -98,7 +98,18 @@ class ClientOptions(TypedDict, total=False):
     observer: Observer | None
 
 
-class FunctionPager(Pager[CloudFunction]):
+class ListingPager(Pager[Item]):
+    """One walk over a listing of WeChat's."""
+
+    env: str | None = None
+
+    def _failed(self, error: BaseException, offset: int | None) -> BaseException:
+        if isinstance(error, TcbError):
+            error.env = error.env or self.env
+        return super()._failed(error, offset)
+
+
+class FunctionPager(ListingPager[CloudFunction]):
     """One walk over the functions of an environment: see `TcbClient.functions`."""
 
     def by_page(self) -> AsyncGenerator[FunctionPage, None]:
@@ -111,11 +122,6 @@ class FunctionPager(Pager[CloudFunction]):
             ConfigurationError: The pager was iterated before, or closed.
         """
         return cast("AsyncGenerator[FunctionPage, None]", super().by_page())
-
-    def _failed(self, error: BaseException, offset: int | None) -> BaseException:
-        if isinstance(error, TcbError):
-            error.env = error.env or self.cursor.scope
-        return super()._failed(error, offset)
 
 
 class TcbClient:
@@ -287,15 +293,13 @@ class TcbClient:
     ) -> PagerT:
         """Prepare a walk over any listing."""
         settings: dict[str, Any] = {**options}
-        if settings.get("on_progress") is not None:
-            checked_callback("on_progress", settings["on_progress"])
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         if listing.max_page is not None and "page_size" in settings:
             checked_count("page_size", settings["page_size"], least=1, most=listing.max_page)
 
         def fetch(offset: int, limit: int) -> Coroutine[object, object, Page[Any]]:
-            return self._authorized.fetch(listing, fields, offset, limit, pager.stats)
+            return self._authorized.fetch(listing, fields, offset, limit, stats)
 
         pager = pager_class(
             fetch,
@@ -306,6 +310,7 @@ class TcbClient:
             sleep=self._transport.retry.sleep,
             **settings,
         )
+        pager.env, stats = fields.get("env"), pager.stats
         return pager
 
     async def list_functions(self, env: str, *, limit: int = 20, offset: int = 0) -> FunctionPage:

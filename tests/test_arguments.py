@@ -156,6 +156,8 @@ async def listen(done: int, total: int) -> None: ...
     [
         ("page_size", 10**400),
         ("max_items", 10**400),
+        ("on_drift", []),
+        ("on_drift", None),
         ("on_progress", 5),
         ("on_progress", listen),
     ],

@@ -13,12 +13,12 @@ import attrs
 import pytest
 from raw_server import RawServer, http_reply
 
-from tcb_async import TcbClient
+from tcb_async import RetryPolicy, TcbClient
 from tcb_async._listings import FUNCTIONS, Listing
+from tcb_async.client import ListingPager
 from tcb_async.exceptions import ResponseError
 from tcb_async.models import CloudFunction, FunctionPage, StatusReason, Value
 from tcb_async.pagination.page import Page
-from tcb_async.pagination.pager import Pager
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -145,8 +145,8 @@ COLLECTIONS = Listing(
 
 
 class Client(TcbClient):
-    def collections(self, env: str, **options: Unpack[WalkOptions]) -> Pager[Collection]:
-        return self._walk(Pager[Collection], COLLECTIONS, env, {"env": env}, options)
+    def collections(self, env: str, **options: Unpack[WalkOptions]) -> ListingPager[Collection]:
+        return self._walk(ListingPager[Collection], COLLECTIONS, env, {"env": env}, options)
 
 
 def answer_with_collections(request: bytes, _: int) -> bytes:
@@ -172,6 +172,21 @@ async def test_a_new_endpoint_costs_one_model_one_row_and_one_method() -> None:
         "/tcb/databasecollectionget?access_token=TOKEN"
     }
     assert server.requests[0].body == b'{"env":"test-777bb9","limit":10,"offset":0}'
+
+
+async def test_whatever_ends_a_walk_says_which_environment_it_was() -> None:
+    beyond = http_reply({"pager": {"Total": 1}, "collections": [{"name": "a"}, {"name": "b"}]})
+    async with (
+        RawServer(beyond) as server,
+        Client("TOKEN", base_url=server.url, retry=RetryPolicy(sleep=no_time)) as client,
+    ):
+        with pytest.raises(ResponseError, match="asked for 20 rows") as caught:
+            await client.collections("test-777bb9").collect()
+
+    assert (caught.value.env, caught.value.offset) == ("test-777bb9", 0)
+
+
+async def no_time(_seconds: float) -> None: ...
 
 
 @pytest.mark.parametrize("pager", [None, {}, {"Total": None}, {"Total": -1}, {"Total": "many"}, 5])
@@ -208,10 +223,12 @@ async def test_a_row_names_its_keys_its_kind_of_token_and_its_largest_page() -> 
         TcbClient("TOKEN", base_url=server.url) as client,
     ):
         options: WalkOptions = {"page_size": 500}
-        pager = client._walk(Pager[Merchant], MERCHANTS, "wx0", {"component_appid": "wx0"}, options)
+        pager = client._walk(
+            ListingPager[Merchant], MERCHANTS, "wx0", {"component_appid": "wx0"}, options
+        )
         (merchant,) = await pager.collect()
         with pytest.raises(ValueError, match=r"page_size=501: .* from 1 to 500"):
-            client._walk(Pager[Merchant], MERCHANTS, "wx0", {}, {"page_size": 501})
+            client._walk(ListingPager[Merchant], MERCHANTS, "wx0", {}, {"page_size": 501})
 
     assert merchant == Merchant("wx1", datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
     (request,) = server.requests

@@ -683,7 +683,7 @@ class TestUse:
             ({"max_items": -1}, "max_items=-1: must be a whole number, 0 or more"),
             ({"max_repairs": -1}, "max_repairs=-1: must be a whole number, 0 or more"),
             ({"page_size": True}, "page_size=True: must be"),
-            ({"on_progress": 7}, "on_progress=7: must be callable"),
+            ({"on_progress": 7}, "on_progress=7: must be a function that is not async"),
             ({"on_drift": "hope"}, "on_drift='hope': must be 'repair', 'raise' or 'ignore'"),
             ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
             ({"resume": "nonsense"}, "resume=…: this is not a cursor"),

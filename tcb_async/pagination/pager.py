@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from tcb_async._arguments import checked_count
+from tcb_async._arguments import checked_callback, checked_count
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.pagination.landmarks import Identity
@@ -107,8 +107,8 @@ class Pager(Generic[T]):
     ) -> None:
         if max_items is not None:
             checked_count("max_items", max_items, least=0)
-        if on_progress is not None and not callable(on_progress):
-            raise ConfigurationError(f"on_progress={on_progress!r:.80}: must be callable")
+        if on_progress is not None:
+            checked_callback("on_progress", on_progress)
         self._plan: Plan[T] = Plan(
             Identity(identify, value),
             start=_start_of(scope, resume),
@@ -376,7 +376,7 @@ def _closed() -> ClientClosedError:
 
 
 def _policy(on_drift: OnDrift) -> OnDrift:
-    if on_drift not in {"repair", "raise", "ignore"}:
+    if on_drift not in ("repair", "raise", "ignore"):
         raise ConfigurationError(f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'")
     return on_drift
 
