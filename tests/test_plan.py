@@ -127,9 +127,11 @@ class TestLaws:
     ) -> None:
         outcome = walk_with(server, schedule)
 
-        kept = [name for name in outcome.yielded if name in outcome.in_place]
-        assert kept == outcome.in_place[: len(kept)]
-        assert outcome.plan.failure or kept == outcome.in_place
+        in_place = outcome.in_place
+        stayed = set(in_place)
+        kept = [name for name in outcome.yielded if name in stayed]
+        assert kept == in_place[: len(kept)]
+        assert outcome.plan.failure or kept == in_place
 
     @given(servers, st.sampled_from(["delete", "update", "lift", "redeploy"]))
     def test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end(
@@ -148,7 +150,7 @@ class TestLaws:
         )
 
         assert outcome.plan.done
-        assert sorted(outcome.yielded) == outcome.at_start
+        assert sorted(outcome.yielded) == sorted(outcome.at_start)
 
     @pytest.mark.parametrize("manner", manners((2, 3)), ids=str)
     def test_every_walk_over_up_to_five_rows_under_every_two_changes_keeps_the_law(

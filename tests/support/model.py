@@ -87,7 +87,8 @@ class ChangingList:
 
     def change(self, name: str, kind: Kind, to: int = 0) -> None:
         """Change the row of this name."""
-        self._change_row(kind, self.names.index(name), to)
+        place = next(place for place, row in enumerate(self.rows) if row.name == name)
+        self._change_row(kind, place, to)
 
     def _change_row(self, kind: Kind, place: int, to: int) -> None:
         rows = self.rows
@@ -126,7 +127,8 @@ class Outcome:
     @property
     def in_place(self) -> list[str]:
         """What was there throughout and was not updated, in the list's order."""
-        return [name for name in self.at_start if name in self.stayed - self.updated]
+        stayed = self.stayed - self.updated
+        return [name for name in self.at_start if name in stayed]
 
     def check(self, *, drift: bool | None = None) -> None:
         """The law of a walk: none twice; none lost that stayed, or the walk says so.

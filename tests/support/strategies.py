@@ -19,7 +19,7 @@ clamps = st.one_of(st.just(1000), st.integers(2, 25))
 concurrencies = st.integers(1, 8)
 arrivals = st.lists(st.integers(0, 7), min_size=1, max_size=12)
 
-places = st.one_of(st.just(0), st.integers(0, 10), st.integers(0, 400))
+places = st.one_of(st.just(0), st.integers(0, 10), st.integers(0, 400), st.integers(0, 2000))
 kinds = st.sampled_from(["insert", "delete", "redeploy", "lift", "update"])
 """Whatever keeps the three assumptions of `plan`."""
 _gaps = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 12))
@@ -30,8 +30,21 @@ def changes(
     kinds: SearchStrategy[str] = kinds, *, max_size: int = 25
 ) -> SearchStrategy[list[Change]]:
     """A schedule of changes of some kinds, single ones and bursts of hundreds."""
-    change = st.builds(Change, _gaps, kinds, places, places, _bursts)
-    return st.lists(change, max_size=max_size)
+    single = st.builds(Change, _gaps, kinds, places, places, _bursts).map(lambda change: [change])
+    return st.lists(st.one_of(single, single, _near_misses()), max_size=max_size).map(
+        lambda schedule: [change for changes in schedule for change in changes]
+    )
+
+
+@st.composite
+def _near_misses(draw: st.DrawFn) -> list[Change]:
+    """Changes after which a redeployed row is in its old place, and those behind it are not."""
+    place, shift = draw(st.integers(0, 30)), draw(st.integers(1, 3))
+    return [
+        Change(draw(_gaps), "redeploy", place, place + shift),
+        Change(0, "delete", draw(st.integers(0, place)), times=shift),
+        Change(0, "insert", 2000, times=shift),
+    ]
 
 
 @attrs.frozen
@@ -50,7 +63,7 @@ class Server:
         return min(self.page_size, self.clamp)
 
 
-servers = st.builds(
+_small = st.builds(
     Server,
     size=sizes,
     page_size=page_sizes,
@@ -58,6 +71,15 @@ servers = st.builds(
     concurrency=concurrencies,
     arrival=arrivals,
 )
+_large = st.builds(
+    Server,
+    size=st.integers(300, 2000),
+    page_size=st.integers(20, 120),
+    clamp=st.one_of(st.just(1000), st.integers(20, 120)),
+    concurrency=concurrencies,
+    arrival=arrivals,
+)
+servers = st.one_of(_small, _small, _small, _large)
 
 _rows = st.builds(Row, name=st.sampled_from([f"f{number}" for number in range(30)]))
 lies = st.builds(

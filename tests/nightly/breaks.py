@@ -1,0 +1,107 @@
+"""The rules of the walk, each broken on purpose, and the laws that must notice.
+
+Rule: a break is the smallest change that a hurried hand might make.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from test_plan import TestLaws
+
+from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tcb_async.pagination.landmarks import ReadRows
+
+__all__ = ["BREAKS", "LAWS", "TestLaws"]
+
+_PLAN = "tcb_async.pagination.plan.Plan"
+_RECORD = "tcb_async.pagination.record.Record"
+_ROWS = "tcb_async.pagination.landmarks"
+
+
+def _joins_by_name(self: ReadRows[Any], items: Sequence[Any]) -> bool:
+    return len(items) > 0 and items[0].name == self.rows[-1].name
+
+
+def _landmarks_by_name(self: ReadRows[Any], items: Sequence[Any]) -> list[int]:
+    places = {row.name: place for place, row in enumerate(items)}
+    return [places[row.name] for row in reversed(self.rows) if row.name in places]
+
+
+def _digests_by_name(_self: object, item: Any) -> bytes:
+    from tcb_async.cursor import digest  # noqa: PLC0415 - beside its only use
+
+    return digest(item.name)
+
+
+_knows, _unknown, _digests = Record.knows, Record.unknown, Record._digests_of
+
+
+def _knows_512(self: Record[Any], name: str) -> bool:
+    return name in list(self._names)[:512] or (bool(self._earlier) and _knows(self, name))
+
+
+def _unknown_512(self: Record[Any], names: Sequence[str], rows: Sequence[Any]) -> Sequence[Any]:
+    return [row for name, row in zip(names, rows, strict=True) if not _knows_512(self, name)]
+
+
+def _forgetful_cursor(self: Record[Any], unread: int) -> bytes:
+    return _digests(self, unread)[-24:]
+
+
+def _no_check(self: Plan[Any]) -> None:
+    self._finish()
+
+
+_begin = Plan._begin
+
+
+def _no_second_pass(self: Plan[Any], mode: Mode) -> None:
+    if mode is Mode.READING:
+        self._finish()
+    else:
+        _begin(self, mode)
+
+
+def _never_twice(_self: Plan[Any], _names: Sequence[str]) -> bool:
+    return False
+
+
+_join = Plan._join
+
+
+def _no_progress(self: Plan[Any], *arguments: Any, **named: Any) -> Sequence[Any]:
+    before = self._repairs_in_vain
+    rows = _join(self, *arguments, **named)
+    self._repairs_in_vain = max(self._repairs_in_vain, before)
+    return rows
+
+
+BREAKS: dict[str, dict[str, object]] = {
+    "join by name": {f"{_ROWS}.ReadRows.is_first": _joins_by_name},
+    "landmark by name": {
+        f"{_ROWS}.ReadRows.places": _landmarks_by_name,
+        f"{_ROWS}.Identity.digest": _digests_by_name,
+    },
+    "memory of 512": {
+        f"{_RECORD}.knows": _knows_512,
+        f"{_RECORD}.unknown": _unknown_512,
+    },
+    "cursor forgets names": {f"{_RECORD}._digests_of": _forgetful_cursor},
+    "no head check": {f"{_PLAN}._end_pass": _no_check},
+    "no second pass": {f"{_PLAN}._begin": _no_second_pass},
+    "a name may come twice": {f"{_PLAN}._come_twice": _never_twice},
+    "budget without progress": {f"{_PLAN}._join": _no_progress},
+}
+
+LAWS: tuple[Any, ...] = (
+    TestLaws.test_what_stays_is_yielded_once_whatever_changes_or_the_walk_says_so,
+    TestLaws.test_a_walk_in_several_runs_promises_what_an_unbroken_one_does,
+    TestLaws.test_rows_that_change_places_without_a_write_hide_nothing_or_the_walk_says_so,
+    TestLaws.test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end,
+)

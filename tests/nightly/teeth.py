@@ -1,0 +1,78 @@
+"""How soon the laws of the walk notice that a rule of it is broken.
+
+Each rule is broken on purpose, and each law is run until it fails. Rule: a law that notices no
+break has no teeth; the figure is the number of random examples that it took, three times over.
+
+    python tests/nightly/teeth.py --examples 20000
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, Phase, seed, settings
+
+HERE = Path(__file__).parent
+sys.path += [str(HERE.parent), str(HERE.parent / "support")]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=20_000)
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    settings.register_profile(
+        "teeth",
+        max_examples=arguments.examples,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    settings.load_profile("teeth")
+
+    import breaks  # noqa: PLC0415 - after the profile, which decorators read
+
+    missed = 0
+    for name, broken in breaks.BREAKS.items():
+        noticed = False
+        for law in breaks.LAWS:
+            figures = [_examples_until(law, broken, number) for number in range(arguments.seeds)]
+            noticed = noticed or all(figures)
+            shown = ", ".join(f"{figure:,}" if figure else "never" for figure in figures)
+            print(f"{name:24} {law.__name__[5:]:75.75} {shown}", flush=True)  # noqa: T201
+        missed += not noticed
+    return missed
+
+
+def _examples_until(law: Any, broken: dict[str, object], number: int) -> int | None:
+    """The number of examples until a law fails; None if it never does."""
+    import breaks  # noqa: PLC0415 - likewise
+
+    drawn = 0
+    inner = law.hypothesis.inner_test
+
+    def counted(*arguments: object, **named: object) -> None:
+        nonlocal drawn
+        drawn += 1
+        inner(*arguments, **named)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(law.hypothesis, "inner_test", counted))
+        for target, replacement in broken.items():
+            stack.enter_context(patch(target, replacement))
+        try:
+            seed(number)(law)(breaks.TestLaws())
+        except AssertionError:
+            return drawn
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
