@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import zlib
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["DIGEST", "Cursor", "digest", "digests"]
 
@@ -37,26 +37,22 @@ def digests(packed: bytes) -> Iterable[bytes]:
     return (packed[start : start + DIGEST] for start in range(0, len(packed), DIGEST))
 
 
-def _row(_: Cursor, field: attrs.Attribute[int], value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise ConfigurationError(
-            f"Cursor({field.name}={value!r:.80}): must be a whole number from 0"
-        )
+def _is(
+    allowed: Callable[[Any], bool], what: str
+) -> Callable[[Cursor, attrs.Attribute[Any], object], None]:
+    def check(_: Cursor, field: attrs.Attribute[Any], value: object) -> None:
+        if not allowed(value):
+            raise ConfigurationError(f"Cursor({field.name}={value!r:.80}): must be {what}")
+
+    return check
 
 
-def _packed(_: Cursor, field: attrs.Attribute[bytes], value: object) -> None:
-    if not isinstance(value, bytes) or len(value) % DIGEST:
-        raise ConfigurationError(f"Cursor({field.name}=…): must be bytes, {DIGEST} a digest")
-
-
-def _text(_: Cursor, field: attrs.Attribute[str], value: object) -> None:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"Cursor({field.name}={value!r:.80}): must be a str")
-
-
-def _flag(_: Cursor, field: attrs.Attribute[bool], value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"Cursor({field.name}={value!r:.80}): must be True or False")
+_text = _is(lambda value: isinstance(value, str), "a str")
+_flag = _is(lambda value: isinstance(value, bool), "True or False")
+_row = _is(lambda value: type(value) is int and 0 <= value < 2**63, "a whole number, 0 or more")
+_packed = _is(
+    lambda value: isinstance(value, bytes) and len(value) % DIGEST == 0, f"{DIGEST} bytes a digest"
+)
 
 
 class _Fields(msgspec.Struct, array_like=True, forbid_unknown_fields=True):

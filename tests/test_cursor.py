@@ -116,8 +116,8 @@ def test_a_string_of_another_version_says_which_version_it_is() -> None:
         ({"offset": "x"}, r"Cursor\(offset='x'\): must be a whole number"),
         ({"offset": -1}, r"Cursor\(offset=-1\)"),
         ({"total": True}, r"Cursor\(total=True\)"),
-        ({"landmarks": "x" * 8}, r"Cursor\(landmarks=…\): must be bytes"),
-        ({"names": b"123"}, r"Cursor\(names=…\): must be bytes, 8 a digest"),
+        ({"landmarks": "x" * 8}, r"Cursor\(landmarks='xxxxxxxx'\): must be 8 bytes a digest"),
+        ({"names": b"123"}, r"Cursor\(names=b'123'\): must be 8 bytes a digest"),
         ({"drift": 1}, r"Cursor\(drift=1\): must be True or False"),
     ],
 )

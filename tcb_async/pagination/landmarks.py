@@ -6,7 +6,7 @@ function that was deleted and deployed again under its name is another row.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
@@ -15,10 +15,9 @@ from tcb_async.cursor import digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Identity", "Landmarks", "ReadRows", "RememberedRows", "rows_around"]
+__all__ = ["Identity", "Landmarks", "rows_around"]
 
 T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
 
 _REMEMBERED = 16  # landmarks that a cursor carries: 8 bytes each
 
@@ -40,64 +39,39 @@ class Identity(Generic[T]):
         return digest(self.value(item))
 
 
-class Landmarks(Protocol[T_contra]):
-    """Some rows that joined, in order: behind any of them that is unchanged a page may join."""
-
-    def is_first(self, items: Sequence[T_contra]) -> bool:
-        """Whether the last of these rows is the first of `items`, unchanged."""
-        ...
-
-    def places(self, items: Sequence[T_contra]) -> list[int]:
-        """Where in `items` these rows are unchanged: that of the last row first."""
-        ...
-
-    def digests(self) -> bytes:
-        """The last of these rows, as a cursor carries them."""
-        ...
-
-
 @attrs.frozen(eq=False)
-class ReadRows(Generic[T]):
-    """Landmarks that this run has read: compared by value."""
+class Landmarks(Generic[T]):
+    """Some rows that joined, in order: behind any of them that is unchanged a page may join.
+
+    Args:
+        identity: The two keys of an item.
+        rows: Those that this run has read.
+        earlier: The digests of those that an earlier run has read, instead.
+    """
 
     identity: Identity[T]
-    rows: Sequence[T]
+    rows: Sequence[T] = ()
+    earlier: Sequence[bytes] = ()
 
     def is_first(self, items: Sequence[T]) -> bool:
         """Whether the last of these rows is the first of `items`, unchanged."""
-        return len(items) > 0 and items[0] == self.rows[-1]
+        if not items:
+            return False
+        if self.rows:
+            return items[0] == self.rows[-1]
+        return self.identity.digest(items[0]) == self.earlier[-1]
 
     def places(self, items: Sequence[T]) -> list[int]:
         """Where in `items` these rows are unchanged: that of the last row first."""
-        name = self.identity.name
-        by_name = {name(item): place for place, item in enumerate(items)}
-        found = ((row, by_name.get(name(row))) for row in reversed(self.rows))
-        return [place for row, place in found if place is not None and items[place] == row]
+        places = {self.identity.digest(item): place for place, item in enumerate(items)}
+        return [places[row] for row in reversed(self._digests()) if row in places]
 
-    def digests(self) -> bytes:
+    def packed(self) -> bytes:
         """The last of these rows, as a cursor carries them."""
-        return b"".join(map(self.identity.digest, self.rows[-_REMEMBERED:]))
+        return b"".join(self._digests()[-_REMEMBERED:])
 
-
-@attrs.frozen(eq=False)
-class RememberedRows(Generic[T]):
-    """Landmarks that an earlier run has read: compared by the digest of their value."""
-
-    identity: Identity[T]
-    rows: Sequence[bytes]
-
-    def is_first(self, items: Sequence[T]) -> bool:
-        """Whether the last of these rows is the first of `items`, unchanged."""
-        return len(items) > 0 and self.identity.digest(items[0]) == self.rows[-1]
-
-    def places(self, items: Sequence[T]) -> list[int]:
-        """Where in `items` these rows are unchanged: that of the last row first."""
-        by_value = {self.identity.digest(item): place for place, item in enumerate(items)}
-        return [by_value[row] for row in reversed(self.rows) if row in by_value]
-
-    def digests(self) -> bytes:
-        """The last of these rows, as a cursor carries them."""
-        return b"".join(self.rows)
+    def _digests(self) -> Sequence[bytes]:
+        return list(map(self.identity.digest, self.rows)) or self.earlier
 
 
 def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> Iterator[int]:

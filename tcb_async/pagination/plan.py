@@ -34,7 +34,6 @@ They can hide an item that moves, never one that stays.
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -42,8 +41,9 @@ import attrs
 
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.landmarks import Identity, ReadRows, rows_around
+from tcb_async.pagination.landmarks import Identity, rows_around
 from tcb_async.pagination.page import Request, WalkStats
+from tcb_async.pagination.passes import KnownRows, Mode, Pass
 from tcb_async.pagination.record import Place, Record, place_of
 
 if TYPE_CHECKING:
@@ -57,57 +57,11 @@ __all__ = ["Mode", "Plan"]
 T = TypeVar("T")
 
 _CONTRADICTIONS = 3  # times that rows are asked for again when a reply contradicts itself
-_STEADY = 2  # pages that join as they should before it reads ahead again
 _LOOKS = 4  # pages read in search of a lost landmark before the list is read again from row 0
 _SPARE_REQUESTS = 128  # what any walk may cost, and beyond it:
 _REQUESTS_PER_PAGE = 16  # for each page of rows that the server counts and that were read
-_KEPT = 1000  # rows that a walk keeps by value, beside the last of each page
 _OUT_OF_ORDER = -1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
-
-
-class Mode(Enum):
-    """What the requests of a plan are for."""
-
-    READING = "reading"
-    """Pages ahead, from row 0 or the cursor to the end; each joins the page before it."""
-    CHECKING = "checking the head"
-    """One page at a time from row 0 to the first row that is unchanged since it was read."""
-    SEARCHING = "searching for its place"
-    """One page at a time, around the rows where the last landmarks were."""
-    ENDED = "ended"
-    """Nothing more is asked for."""
-
-
-@attrs.define(eq=False)
-class Pass(Generic[T]):
-    """One way down the list, page behind page.
-
-    Attributes:
-        mode: READING or CHECKING; what a search returns to.
-        place: Where it stands: behind the last page that joined.
-        names: The names that it read; None in the first pass, where the record holds just these.
-        again: Names that may come again: of rows behind the landmark, pushed down after being read.
-        planned: The row that the requests made so far reach.
-        pages: How many pages joined.
-        steady: How many of them, the last ones, joined where they were expected to.
-        lost: Whether its place, or that of the pass before it, was lost.
-        total: How many rows there were by its last reply; None before the first.
-        last: The rows of the page that joined last, landmark or not.
-        drift: Whether a change was noticed on the way.
-    """
-
-    mode: Mode
-    place: Place[T]
-    names: set[str] | None = None
-    again: set[str] = attrs.field(factory=set[str])
-    planned: int = 0
-    pages: int = 0
-    steady: int = 0
-    lost: bool = False
-    total: int | None = None
-    last: Sequence[T] = ()
-    drift: bool = False
 
 
 @attrs.define(eq=False)
@@ -155,9 +109,8 @@ class Plan(Generic[T]):
     # SEARCHING: the row to look from, and those to look from after it.
     _look: int = attrs.field(init=False, default=0)
     _looks: Iterator[int] = attrs.field(init=False, default=iter(()))
-    # Steps 4 and 5: rows of this pass by name, in their order: the first thousand, then the last of
-    # each page. A head check ends at any of them, so that few are enough and a long walk is light.
-    _read: dict[str, T] = attrs.field(init=False, factory=dict[str, "T"])
+    # Steps 4 and 5: what the last pass has read, by value.
+    _known: KnownRows[T] = attrs.field(init=False)
     # Step 4: whether the head is still to be checked: a change was noticed, in this run or before.
     _owes_check: bool = attrs.field(init=False)
     # Step 5: replies in a row that contradicted themselves, and that were shorter than asked for.
@@ -176,6 +129,7 @@ class Plan(Generic[T]):
         self.record = Record(self.identity, start, self.max_items, checks)
         self.stats.resumed = start != Cursor(start.scope)
         self._owes_check = start.drift
+        self._known = KnownRows(self.identity)
         self._set_page_size(self.page_size)
         self._pass = Pass(Mode.READING, place_of(start, self.identity))
         self._pass.planned = self._pass.place.end
@@ -234,7 +188,8 @@ class Plan(Generic[T]):
         current = self._pass
         if self.mode is Mode.ENDED:
             return 0
-        if self._ahead and (self._goes_one_by_one() or current.planned >= (self.total or 0)):
+        is_steady = self.mode is Mode.READING and current.reads_ahead and not self._short_replies
+        if self._ahead and (not is_steady or current.planned >= (self.total or 0)):
             return 0
         left = self.record.left
         if left is None or current.names is not None or self.mode is not Mode.READING:
@@ -242,17 +197,6 @@ class Plan(Generic[T]):
         left -= current.planned - current.place.end
         overlap = self._overlap if current.place.landmarks is not None else 0
         return min(self.page_size, left + overlap) if left > 0 else 0
-
-    def _goes_one_by_one(self) -> bool:
-        """Whether the next request depends on the reply to this one.
-
-        Where a place was lost, nothing is read ahead until two pages have joined as they should:
-        if the consumer deletes or updates what it gets, all of it would be read in vain.
-        """
-        current = self._pass
-        if self.mode is not Mode.READING or self._short_replies:
-            return True
-        return current.steady < _STEADY if current.lost else current.pages == 0
 
     def _is_overspent(self) -> bool:
         rows = min(self._first_total or 0, max(self._furthest, self.record.count))
@@ -356,23 +300,22 @@ class Plan(Generic[T]):
         """Step 1, unless other rows hold the very page that joined last (step 5)."""
         current, end = self._pass, request.offset + len(page.items)
         landmarks = current.place.landmarks
-        if landmarks is None or (end != current.place.end and page.items == current.last):
+        if landmarks is None or current.is_last_page(page.items, end):
             return None
         places = landmarks.places(page.items)
         if current.mode is Mode.CHECKING:
             return places[0] if places else None
         # Step 5: unchanged rows in another order, among each other or relative to rows above.
         in_order = all(later > earlier for later, earlier in pairwise(places))
-        known = self._known_rows(page.items[places[0] + 1 :] if places else page.items)
+        known = self._known.among(page.items[places[0] + 1 :] if places else page.items)
         if places:
             return places[0] if in_order and not known else _OUT_OF_ORDER
         if not known:
             return None
         # Step 3: none of the page before, but one further above that this pass has read.
-        read = list(self._read)
-        current.again.update(read[read.index(known[-1]) + 1 :])
+        current.again.update(self._known.behind(known[-1]))
         names = list(map(self.identity.name, page.items))
-        return names.index(known[-1]) if self._are_in_order(known) else _OUT_OF_ORDER
+        return names.index(known[-1]) if self._known.are_in_order(known) else _OUT_OF_ORDER
 
     def _join_at(self, request: Request, page: Page[T], landmark: int) -> Sequence[T]:
         if landmark == _OUT_OF_ORDER:
@@ -434,7 +377,14 @@ class Plan(Generic[T]):
         if len(yielded) < len(fresh):
             items = _up_to(yielded[-1], items)
         joined = items[landmark:] if landmark else items
-        self._note_joined(joined, items, request.offset + len(items), page.total)
+        end = request.offset + len(items)
+        current.join(self.identity, joined, items, end, page.total)
+        if self.mode is Mode.READING:
+            self.record.move(current.place, joined)
+            if self._overlap:
+                self._known.add(joined)
+        self._furthest = max(self._furthest, end)
+        self._contradictions = 0
         if yielded:
             self._repairs_in_vain = 0
         if self.record.left == 0:
@@ -457,40 +407,15 @@ class Plan(Generic[T]):
         # Step 2. Rows before a landmark were read before, or are new: if new, they are yielded too.
         fresh = record.unknown(names, rows)
         behind = names if clean or landmark is None else names[landmark + 1 :]
-        twice = len(fresh) < len(rows) and self._come_twice(behind)
+        twice = len(fresh) < len(rows) and self._pass.comes_twice(behind, record)
         if read is not None:
             read.update(names)
         return fresh, twice
 
-    def _come_twice(self, names: Sequence[str]) -> bool:
-        """Step 5: whether rows behind a landmark were read before, in the same pass."""
-        if self.mode is Mode.CHECKING:
-            return False
-        if len(set(names)) < len(names):
-            return True
-        read, knows = self._pass.names, self.record.knows
-        known = (name for name in names if (knows(name) if read is None else name in read))
-        return not self._pass.again.issuperset(known)
-
-    def _note_joined(self, joined: Sequence[T], items: Sequence[T], end: int, total: int) -> None:
-        current = self._pass
-        current.pages += 1
-        current.planned = max(current.planned, end)
-        current.last = items
-        self._furthest = max(self._furthest, end)
-        self._contradictions = 0
-        if joined:
-            current.place = Place(end, total, ReadRows(self.identity, joined))
-        if self.mode is Mode.READING:
-            self.record.move(current.place, joined)
-            if self._overlap:
-                kept = joined if len(self._read) < _KEPT else joined[-1:]
-                self._read.update(zip(map(self.identity.name, kept), kept, strict=True))
-
     def _go_on(self, joined: Sequence[T], rows: int, limit: int, total: int) -> None:
         """Decide what follows a page that joined."""
         checking = self.mode is Mode.CHECKING
-        if checking and (known := self._known_rows(joined)):
+        if checking and (known := self._known.among(joined)):
             self._end_check(known)
         elif self._pass.place.end >= total:
             self._end_pass()
@@ -512,9 +437,8 @@ class Plan(Generic[T]):
     def _end_pass(self) -> None:
         """Steps 1 and 4: every page joined up to the end of the list."""
         current = self._pass
-        is_snapshot = current.pages == 1 and len(current.last) == current.place.end
-        if self.on_drift == "ignore" or is_snapshot or not self._owes_check:
-            self.stats.head_checked = is_snapshot
+        if self.on_drift == "ignore" or current.is_snapshot or not self._owes_check:
+            self.stats.head_checked = current.is_snapshot
             self._finish()
         elif self.mode is Mode.CHECKING:
             self._end_check()
@@ -525,19 +449,9 @@ class Plan(Generic[T]):
         else:
             self._finish()
 
-    def _known_rows(self, rows: Sequence[T]) -> list[str]:
-        """The names of those rows that this pass has read and that are unchanged."""
-        name, read = self.identity.name, self._read
-        return [name(row) for row in rows if read.get(name(row)) == row]
-
-    def _are_in_order(self, known: Sequence[str]) -> bool:
-        """Step 5: whether rows that this pass has read follow each other as they did then."""
-        order = {name: place for place, name in enumerate(self._read)} if len(known) > 1 else {}
-        return all(order[before] < order[after] for before, after in pairwise(known))
-
     def _end_check(self, known: Sequence[str] = ()) -> None:
         """Step 4: finish if nothing changed while the head was read, or nothing can have."""
-        if not self._are_in_order(known):
+        if not self._known.are_in_order(known):  # step 5
             self._begin(Mode.READING)
         elif self._pass.pages == 1 or not self._pass.drift:
             self.stats.head_checked = True
@@ -564,7 +478,7 @@ class Plan(Generic[T]):
         self.mode = mode
         if mode is Mode.READING:
             self.stats.second_passes += 1
-            self._read.clear()
+            self._known = KnownRows(self.identity)
         else:
             self.stats.head_checks += 1
 

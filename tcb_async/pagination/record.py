@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import attrs
 
 from tcb_async.cursor import DIGEST, Cursor, digest, digests
-from tcb_async.pagination.landmarks import Identity, ReadRows, RememberedRows
+from tcb_async.pagination.landmarks import Landmarks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tcb_async.pagination.landmarks import Landmarks
+    from tcb_async.pagination.landmarks import Identity
 
 __all__ = ["Place", "Record", "place_of"]
 
@@ -42,7 +42,7 @@ def place_of(cursor: Cursor, identity: Identity[T]) -> Place[T]:
     """Read the place that a cursor holds."""
     if not cursor.landmarks:
         return Place()
-    landmarks = RememberedRows(identity, tuple(digests(cursor.landmarks)))
+    landmarks = Landmarks(identity, earlier=tuple(digests(cursor.landmarks)))
     return Place(cursor.offset + 1, cursor.total, landmarks)
 
 
@@ -129,7 +129,7 @@ class Record(Generic[T]):
         A head check does not move the place: its items are above what was read already.
         """
         place = self._place_before_unread(unread) if unread and self._rows else self._place
-        landmarks = b"" if place.landmarks is None else place.landmarks.digests()
+        landmarks = b"" if place.landmarks is None else place.landmarks.packed()
         return Cursor(
             self.start.scope,
             max(0, place.end - 1),
@@ -145,7 +145,7 @@ class Record(Generic[T]):
         if not read:
             return self._place_before
         end = self._place.end - len(rows) + read
-        return Place(end, self._place.total, ReadRows(self.identity, rows[:read]))
+        return Place(end, self._place.total, Landmarks(self.identity, rows[:read]))
 
     def _digests_of(self, unread: int) -> bytes:
         if not self.remembers:

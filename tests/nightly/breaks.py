@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from test_plan import TestLaws
 
-from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.passes import Mode, Pass
+from tcb_async.pagination.plan import Plan
 from tcb_async.pagination.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tcb_async.pagination.landmarks import ReadRows
+from tcb_async.cursor import digest
+from tcb_async.pagination.landmarks import Landmarks
 
 __all__ = ["BREAKS", "LAWS", "TestLaws"]
 
@@ -24,18 +26,21 @@ _RECORD = "tcb_async.pagination.record.Record"
 _ROWS = "tcb_async.pagination.landmarks"
 
 
-def _joins_by_name(self: ReadRows[Any], items: Sequence[Any]) -> bool:
+_is_first = Landmarks.is_first
+
+
+def _joins_by_name(self: Landmarks[Any], items: Sequence[Any]) -> bool:
+    if not self.rows:
+        return _is_first(self, items)
     return len(items) > 0 and items[0].name == self.rows[-1].name
 
 
-def _landmarks_by_name(self: ReadRows[Any], items: Sequence[Any]) -> list[int]:
-    places = {row.name: place for place, row in enumerate(items)}
-    return [places[row.name] for row in reversed(self.rows) if row.name in places]
+def _landmarks_by_name(self: Landmarks[Any], items: Sequence[Any]) -> list[int]:
+    places = {digest(row.name): place for place, row in enumerate(items)}
+    return [places[row] for row in reversed(self._digests()) if row in places]
 
 
 def _digests_by_name(_self: object, item: Any) -> bytes:
-    from tcb_async.cursor import digest  # noqa: PLC0415 - beside its only use
-
     return digest(item.name)
 
 
@@ -68,7 +73,7 @@ def _no_second_pass(self: Plan[Any], mode: Mode) -> None:
         _begin(self, mode)
 
 
-def _never_twice(_self: Plan[Any], _names: Sequence[str]) -> bool:
+def _never_twice(_self: Pass[Any], _names: Sequence[str], _record: Record[Any]) -> bool:
     return False
 
 
@@ -83,9 +88,9 @@ def _no_progress(self: Plan[Any], *arguments: Any, **named: Any) -> Sequence[Any
 
 
 BREAKS: dict[str, dict[str, object]] = {
-    "join by name": {f"{_ROWS}.ReadRows.is_first": _joins_by_name},
+    "join by name": {f"{_ROWS}.Landmarks.is_first": _joins_by_name},
     "landmark by name": {
-        f"{_ROWS}.ReadRows.places": _landmarks_by_name,
+        f"{_ROWS}.Landmarks.places": _landmarks_by_name,
         f"{_ROWS}.Identity.digest": _digests_by_name,
     },
     "memory of 512": {
@@ -95,7 +100,7 @@ BREAKS: dict[str, dict[str, object]] = {
     "cursor forgets names": {f"{_RECORD}._digests_of": _forgetful_cursor},
     "no head check": {f"{_PLAN}._end_pass": _no_check},
     "no second pass": {f"{_PLAN}._begin": _no_second_pass},
-    "a name may come twice": {f"{_PLAN}._come_twice": _never_twice},
+    "a name may come twice": {"tcb_async.pagination.passes.Pass.comes_twice": _never_twice},
     "budget without progress": {f"{_PLAN}._join": _no_progress},
 }
 

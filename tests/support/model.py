@@ -14,7 +14,8 @@ import attrs
 from tcb_async.cursor import Cursor
 from tcb_async.pagination.landmarks import Identity
 from tcb_async.pagination.page import Page
-from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.passes import Mode
+from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
