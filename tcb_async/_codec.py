@@ -65,10 +65,10 @@ def encode_object(body: Mapping[str, object]) -> bytes:
 def decode_token_reply(
     body: bytes, endpoint: str, *, secrets: Iterable[Secret] = ()
 ) -> Mapping[str, object]:
-    """Read the reply of an endpoint that hands out tokens.
+    """Read the reply of a token endpoint.
 
     Raises:
-        ApiError: The reply holds an errcode: at such an endpoint, mostly `TokenError`.
+        ApiError: The reply holds an errcode; mostly it becomes a `TokenError`.
         ResponseError: The reply is not a JSON object.
     """
     raise_for_errcode(body, endpoint, secrets=secrets, at_token_endpoint=True)
@@ -131,7 +131,7 @@ def api_error(
 
 
 def _split_rid(errmsg: str, secrets: Iterable[Secret]) -> tuple[str, str | None]:
-    """Part WeChat's text from its request id. It stands at the end, and only there is looked."""
+    """Split WeChat's text from its request id, which is looked for at the end only."""
     start = max(0, len(errmsg) - _RID_LENGTH)
     found = _RID.search(errmsg[start:])
     if found is None:

@@ -139,7 +139,7 @@ class TcbClient:
         token: An access token (or an ``authorizer_access_token``, to call for a merchant), an
             async callable that returns one, or a `TokenProvider`.
         base_url: Where WeChat answers. Plain http is refused unless the host is loopback.
-        session: A session of your own, used as it is and never closed.
+        session: A session of your own, used as it is. You close it.
         concurrency: The most requests in flight at once, over all walks of this client.
         retry: How often and how patiently a request is tried.
         timeout: Seconds for one try, from its start to the last byte of the answer.
@@ -323,7 +323,7 @@ class TcbClient:
 
         Raises:
             ConfigurationError: An argument is unusable.
-            TcbError: The page could not be had.
+            TcbError: The page could not be fetched.
 
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
         """
@@ -340,7 +340,7 @@ class TcbClient:
 
         Raises:
             ConfigurationError: The environment's id is unusable.
-            TcbError: The count could not be had.
+            TcbError: The count could not be fetched.
         """
         return (await self.list_functions(env, limit=1)).total_count
 
@@ -358,8 +358,8 @@ class TcbClient:
         Args:
             env: The environment's id.
             interval: Seconds from the end of a walk to the start of the next.
-            since: The functions to compare the first walk with, such as those of an earlier
-                sitting; None to begin with the first walk.
+            since: The functions to compare the first walk with, such as those of an earlier run;
+                None to begin with the first walk.
 
         Yields:
             One `FunctionChange` after the other, without end.
@@ -387,8 +387,8 @@ class TcbClient:
         Args:
             env: The environment's id.
             name: The function's name.
-            timeout: Seconds after which it is given up.
-            interval: Seconds from the end of a look to the next.
+            timeout: Seconds to wait at most.
+            interval: Seconds from the end of a poll to the next.
 
         Returns:
             The function, ``Active``.
@@ -401,7 +401,7 @@ class TcbClient:
         """
         checked_env(env)
 
-        async def look() -> CloudFunction | None:
+        async def poll() -> CloudFunction | None:
             async with self.functions(env) as pager:
                 async for function in pager:
                     if function.name == name:
@@ -409,7 +409,7 @@ class TcbClient:
             return None
 
         return await wait_until_active(
-            look,
+            poll,
             env,
             name,
             timeout=checked_seconds("timeout", timeout),
@@ -442,7 +442,7 @@ class TcbClient:
     async def force_refresh_token(self) -> None:
         """Have WeChat replace the access token now, which ends the old one for everybody.
 
-        For a token that has leaked. It is never done unasked.
+        For a token that has leaked. It is never done unless you ask for it.
 
         Raises:
             ConfigurationError: The client's token is no `StableToken`, and cannot be forced.
@@ -456,7 +456,7 @@ class TcbClient:
         if not isinstance(provider, StableToken):
             raise ConfigurationError(
                 f"token={provider!r}: only a StableToken can be refreshed by force; "
-                "have whoever hands out this token replace it"
+                "ask whoever provides this token to replace it"
             )
         await provider.force_refresh(self._transport)
 
@@ -492,7 +492,7 @@ class TcbClient:
     async def aclose(self) -> None:
         """End the walks under way with `ClientClosedError`, then close the session.
 
-        A session that was handed in stays open. Closing twice does nothing.
+        A session that was passed in stays open. Closing twice does nothing.
         """
         self._authorized.closed = True
         if self._owns_transport:

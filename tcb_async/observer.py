@@ -1,6 +1,6 @@
-"""What whoever watches a client is told: each try of a request, and each walk.
+"""What an observer of a client is told: each try of a request, and each walk.
 
-Rule: no secret is told, and where nobody watches nothing is made.
+Rule: no secret is told, and without an observer nothing is made.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Attempt:
     """One try of one request.
 
     Attributes:
-        method: Of HTTP.
-        base_url: Where it goes, such as ``https://api.weixin.qq.com``.
-        path: The endpoint, such as ``/tcb/listfunctions``; the query holds secrets and is not told.
+        method: The HTTP method.
+        base_url: Where it is sent, such as ``https://api.weixin.qq.com``.
+        path: The endpoint, such as ``/tcb/listfunctions``; never the query, which holds secrets.
         number: Which try of the request it is, counted from 1.
-        window: How many requests the client allows itself at once, at this moment.
-        env: The environment that is asked about; None for a token.
-        offset: The row that is asked for, counted from 0; None for a token.
-        status: The HTTP status, from when an answer has come; None before.
+        window: How many requests the client may have in flight at this moment.
+        env: The environment that is asked about; None outside a listing.
+        offset: The row that is asked for, counted from 0; None outside a listing.
+        status: The HTTP status; None until there is an answer.
     """
 
     method: Literal["GET", "POST"]
@@ -44,37 +44,37 @@ class Attempt:
 
 
 class WalkObserver(Protocol):
-    """Told of one walk, from its first request on."""
+    """Observes one walk, from its first request on."""
 
     def fetching(self) -> AbstractContextManager[object]:
         """Entered around each page's requests, in a task of the page's own."""
         ...
 
     def ended(self, stats: WalkStats, error: BaseException | None) -> None:
-        """Take note that the walk ended.
+        """Called once, when the walk has ended.
 
         Args:
-            stats: What it cost, and what it met.
-            error: What was raised to the consumer; None at the end of the list, and where the
-                consumer left early.
+            stats: What it cost, and what changes it met.
+            error: What was raised to the consumer; None at the end of the list, or if the consumer
+                left early.
         """
         ...
 
 
 class Observer(Protocol):
-    """Watches a client: ``TcbClient(..., observer=...)``. What it raises ends the call."""
+    """Observes a client: ``TcbClient(..., observer=...)``. What it raises ends the call."""
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
-        """Entered around one try: after the wait for its turn, until its reply is decoded.
+        """Entered around one try, from when it may be sent until its reply is decoded.
 
         The try's error passes through it: a `TcbError`, or `asyncio.CancelledError`.
         """
         ...
 
     def walk_started(self, env: str) -> WalkObserver:
-        """Take note that a walk is about to make its first request.
+        """Called when a walk is about to make its first request.
 
         Args:
-            env: The environment's id.
+            env: The environment's id, or what else is listed.
         """
         ...

@@ -240,7 +240,8 @@ class Pager(Generic[T]):
             while await self._advance():
                 for item in self._unread:
                     yield item
-                self._report_progress()
+                if self._on_progress is not None:
+                    self._report_progress(self._on_progress)
         finally:
             await self._leave()
 
@@ -251,7 +252,8 @@ class Pager(Generic[T]):
                 request, page = self._reply
                 row = self._row_of(batch[0])
                 yield attrs.evolve(page, items=batch, offset=row, limit=request.limit)
-                self._report_progress()
+                if self._on_progress is not None:
+                    self._report_progress(self._on_progress)
         finally:
             await self._leave()
 
@@ -261,12 +263,11 @@ class Pager(Generic[T]):
             place for place, other in enumerate(page.items) if other is item
         )
 
-    def _report_progress(self) -> None:
-        if self._on_progress is not None:
-            done, total = self._plan.record.count, self._plan.total or 0
-            if self._plan.max_items is not None:
-                total = min(total, self._plan.max_items)
-            self._on_progress(done, max(total, done))
+    def _report_progress(self, on_progress: Callable[[int, int], None]) -> None:
+        done, total = self._plan.record.count, self._plan.total or 0
+        if self._plan.max_items is not None:
+            total = min(total, self._plan.max_items)
+        on_progress(done, max(total, done))
 
     async def _advance(self) -> bool:
         """Get the next items that are to be yielded; False at the end."""
