@@ -1,6 +1,6 @@
-"""A list call with a token: authorise, send, and replay once with a fresh token.
+"""A list call with a token: authorise, send, and replay with a newer token if it is refused.
 
-Rule: a token that was refused is told to its provider, and no call is replayed twice.
+Rule: how often a call is replayed is decided in `tcb_async.tokens.replay`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tcb_async._redact import Hidden, Secret
 from tcb_async._transport import ApiRequest
-from tcb_async.exceptions import ClientClosedError, TokenError
-from tcb_async.tokens.arguments import checked_secret
+from tcb_async.exceptions import ClientClosedError
+from tcb_async.tokens.arguments import check_kind, checked_secret
+from tcb_async.tokens.replay import call_with_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,31 +63,27 @@ class AuthorizedTransport:
         body = Hidden(listing.encode(fields, offset, limit))
         env = fields.get("env")
 
-        async def send(target: Target) -> PageT:
+        async def send(token: Secret) -> PageT:
+            target = self._target_of(listing, token)
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self.zone, secrets=target.secrets
             )
             return await self.transport.call(ApiRequest(target, body, env, offset, count), decode)
 
-        token, target = await self._authorise(listing)
-        try:
-            return await send(target)
-        except TokenError as error:
-            refused = error
-        await self.provider.invalidate(token.reveal())
-        fresh, target = await self._authorise(listing)
-        if fresh == token:
-            raise refused
-        return await send(target)
+        self._refuse_if_closed()
+        check_kind(self.provider, listing.kinds, listing.path)
+        return await call_with_token(self.provider, self.transport, send)
 
-    async def _authorise(self, listing: Listing[Any, Any]) -> tuple[Secret, Target]:
-        """The current token, and the URL that carries it, checked and built once per token."""
+    def _refuse_if_closed(self) -> None:
         if self.closed:
             raise ClientClosedError("this client was closed: make a new one")
-        token = Secret(await self.provider.get_token(self.transport))
+
+    def _target_of(self, listing: Listing[Any, Any], token: Secret) -> Target:
+        """The URL that carries the token, checked and built once per token."""
+        self._refuse_if_closed()  # it may have been closed while the token was fetched
         held = self._target
         if held is None or held[0] != token or held[1].path != listing.path:
             checked_secret("the token that the provider returned", token)
             target = self.transport.target(listing.path, {listing.token: token})
             held = self._target = token, target
-        return held
+        return held[1]

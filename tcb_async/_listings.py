@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tcb_async._redact import Secret
     from tcb_async.pagination.page import Page
+    from tcb_async.tokens import TokenKind
 
 __all__ = ["FUNCTIONS", "Listing"]
 
@@ -44,7 +45,8 @@ class Listing(Generic[Item, PageT]):
         limit: The request's key for how many rows are asked for.
         other_names: Keys under which WeChat sometimes writes a field, and the name of the field,
             which is None where it is missing.
-        token: The kind of token that it is called with, which is the key in the query too.
+        token: The token's key in the query.
+        kinds: The kinds of token that it may be called with.
         max_page: The most rows that may be asked for at once; None where WeChat names no limit.
     """
 
@@ -57,6 +59,7 @@ class Listing(Generic[Item, PageT]):
     limit: str = "limit"
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
     token: Literal["access_token", "component_access_token"] = "access_token"  # noqa: S105 - a kind
+    kinds: tuple[TokenKind, ...] = ("access", "authorizer")
     max_page: int | None = None
     _reader: _Reader[Item] = attrs.field(
         init=False,

@@ -465,9 +465,11 @@ class TcbClient:
             return f"<{type(self).__name__}, not made>"
         window = self._transport.window
         state = "closed" if self.closed else f"{window.in_flight} of {window.size} in flight"
-        return (
-            f"<TcbClient {self._transport.base_url}, token {self._authorized.provider!r}, {state}>"
-        )
+        try:
+            token = repr(self._authorized.provider)
+        except Exception:  # noqa: BLE001 - the caller's own code
+            token = f"<{type(self._authorized.provider).__name__}, whose repr fails>"
+        return f"<TcbClient {self._transport.base_url}, token {token}, {state}>"
 
     @property
     def _transport(self) -> Transport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +20,11 @@ from token_kit import (
     APPID,
     APPSECRET,
     CLASSIC,
+    MERCHANT,
+    PLATFORM,
     STABLE,
+    Merchant,
+    in_redis,
     open_api,
     stable,
     wechat,
@@ -35,8 +40,6 @@ if TYPE_CHECKING:
     from tcb_async.emulator.faults import Exchange
 
 LIFE = 7200
-KEY = f"stable:{APPID}"
-VALUE, LEASE, VERSION = (f"tcb-async:{{{KEY}}}{end}" for end in ("", ":lease", ":version"))
 WORKER = Path(__file__).parent / "support" / "token_worker.py"
 
 
@@ -87,13 +90,19 @@ class Worker:
 
 @asynccontextmanager
 async def worker(
-    kind: str, emulator: Emulator, server: RedisServer, lease_seconds: float = 15.0
+    kind: str,
+    emulator: Emulator,
+    server: RedisServer,
+    lease_seconds: float = 15.0,
+    *of_merchant: str,
 ) -> AsyncIterator[Worker]:
-    words = (kind, APPID, APPSECRET, emulator.url, str(server.port), str(lease_seconds))
+    appid = PLATFORM if of_merchant else APPID
+    words = (kind, appid, APPSECRET, emulator.url, server.url, str(lease_seconds))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(WORKER),
         *words,
+        *of_merchant,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -104,6 +113,13 @@ async def worker(
             assert process.stdin is not None
             process.stdin.close()
         await process.wait()
+
+
+async def stored(server: RedisServer, key: str) -> None:
+    """Wait until something is stored."""
+    async with asyncio.timeout(10), Redis.from_url(server.url) as redis:
+        while not await redis.exists(key):  # noqa: ASYNC110 - Redis has no event for us
+            await asyncio.sleep(0.01)
 
 
 class TestProcesses:
@@ -144,14 +160,14 @@ class TestProcesses:
             assert await doomed.hears() == await heir.hears() == "ready"
             doomed.tell("get")
             await eventually(lambda: emulator.counts[STABLE] == 1, seconds=10)
-            assert await redis.exists(LEASE)
+            assert await redis.exists(in_redis(emulator) + ":lease")
             doomed.process.kill()
             started = time.monotonic()
 
             token = await heir.ask("get")
 
         assert time.monotonic() - started < 1.0 + 2.0
-        assert token == token_id(json.loads(await redis.get(VALUE))["token"])
+        assert token == token_id(json.loads(await redis.get(in_redis(emulator)))["token"])
         assert emulator.counts[STABLE] == 2
 
     async def test_one_that_is_too_slow_does_not_overwrite_the_newer_token(
@@ -177,9 +193,73 @@ class TestProcesses:
 
             assert await slow.hears() == newer
 
-        value = json.loads(await redis.get(f"tcb-async:{{classic:{APPID}}}"))
+        value = json.loads(await redis.get(in_redis(emulator, "classic")))
         assert token_id(value["token"]) == newer
         assert emulator.counts[CLASSIC] == 2
+
+
+class TestMerchants:
+    """The processes of a platform, and the file in which they save the refresh tokens."""
+
+    @pytest.fixture
+    def server(self) -> Iterator[RedisServer]:
+        with running_redis() as server:
+            yield server
+
+    @pytest.fixture
+    async def emulator(self) -> AsyncIterator[Emulator]:
+        async with Emulator() as emulator:
+            yield emulator
+
+    async def test_a_refresh_token_that_came_while_redis_was_stopped_reaches_all_six(
+        self, emulator: Emulator, server: RedisServer, tmp_path: Path
+    ) -> None:
+        merchant, file = Merchant(emulator), tmp_path / "saved"
+        words = (merchant.ticket, MERCHANT, merchant.first, str(file))
+        async with AsyncExitStack() as stack:
+            workers = [
+                await stack.enter_async_context(worker("merchant", emulator, server, 1.0, *words))
+                for _ in range(6)
+            ]
+
+            async def all_ask() -> list[str]:
+                emulator.expire_tokens()
+                await asyncio.gather(*(each.ask("refused") for each in workers))
+                return await asyncio.gather(*(each.ask("get") for each in workers))
+
+            assert [await each.hears() for each in workers] == ["ready"] * 6
+            assert len(set(await all_ask())) == 1
+            server.stop()
+            merchant.rotate()
+            assert (await all_ask()).count("TokenError") == 5
+            server.start()
+            await stored(server, in_redis(emulator, "refresh", f"{PLATFORM}:{MERCHANT}"))
+            await asyncio.sleep(0.6)  # the others ask Redis again half a second after they failed
+            answers = await all_ask()
+
+        assert len(set(answers)) == 1
+        assert answers[0] != "TokenError"
+        assert set(file.read_text().split()) == {merchant.accepted}
+
+    async def test_a_process_that_dies_while_it_saves_leaves_the_saving_to_the_next(
+        self, emulator: Emulator, server: RedisServer, tmp_path: Path
+    ) -> None:
+        merchant, file = Merchant(emulator), tmp_path / "saved"
+        merchant.rotate()
+        words = (merchant.ticket, MERCHANT, merchant.first, str(file))
+        async with (
+            worker("merchant", emulator, server, 0.5, *words) as doomed,
+            worker("merchant", emulator, server, 0.5, *words) as heir,
+        ):
+            assert await doomed.hears() == await heir.hears() == "ready"
+            assert await doomed.ask("die-saving") == "noted"
+            doomed.tell("get")
+            assert await doomed.process.wait() == -signal.SIGKILL
+            assert not file.exists()
+
+            assert await heir.ask("get") != "TokenError"
+
+        assert file.read_text().split() == [merchant.accepted]
 
 
 class TestOutage:
@@ -231,13 +311,13 @@ class TestOutage:
     ) -> None:
         provider = stable(emulator, store=RedisStore(redis))
         token = await provider.get_token(api)
-        before = json.loads(await redis.get(VALUE))["version"]
+        before = json.loads(await redis.get(in_redis(emulator)))["version"]
         await redis.flushall()
         assert await provider.get_token(api) == token
         emulator.clock.advance(LIFE)
 
         token = await provider.get_token(api)
 
-        after = json.loads(await redis.get(VALUE))
+        after = json.loads(await redis.get(in_redis(emulator)))
         assert (after["token"], after["version"] > before) == (token, True)
         assert caplog.records == []

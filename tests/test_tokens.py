@@ -5,12 +5,24 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, cast
 
+import attrs
 import pytest
-from token_kit import ENV, LIST, wechat
+from token_kit import APPID, APPSECRET, ENV, LIST, Merchant, wechat
 
 from tcb_async import ConfigurationError, TcbClient, TokenError
 from tcb_async.emulator import Emulator, token_id
-from tcb_async.tokens import CallableToken, Secret, StaticToken, TokenProvider, as_provider
+from tcb_async.tokens import (
+    AuthorizerToken,
+    CallableToken,
+    ClassicToken,
+    ComponentToken,
+    RedisStore,
+    Secret,
+    StableToken,
+    StaticToken,
+    TokenProvider,
+    as_provider,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -172,3 +184,91 @@ async def test_a_given_token_survives_being_told_that_it_failed() -> None:
     await token.invalidate("given")
 
     assert await token.get_token(NOT_ASKED) == "given"
+
+
+class OddlyShown:
+    """A provider whose repr is broken."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("planted-token")
+
+    async def get_token(self, api: TokenApi) -> str:
+        raise NotImplementedError
+
+    async def invalidate(self, token: str) -> None: ...
+
+
+class TestReprs:
+    """They are printed when something is wrong, so they work when something is."""
+
+    @pytest.mark.parametrize("now", [1e300, -1e300, float("inf"), float("nan"), 1.7e12])
+    async def test_a_clock_that_says_nonsense_breaks_none(
+        self, emulator: Emulator, now: float
+    ) -> None:
+        provider = StableToken(APPID, APPSECRET, clock=emulator.clock)
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            await client.count_functions(ENV)
+            held = provider._at(client._transport)
+            assert held.held is not None
+            held.held = attrs.evolve(held.held, expires_at=now)
+
+            assert APPID in repr(provider)
+            assert repr(provider) in repr(client)
+
+    def test_a_provider_that_cannot_be_shown_breaks_no_client(self) -> None:
+        assert "token <OddlyShown, whose repr fails>" in repr(TcbClient(OddlyShown()))
+
+    @pytest.mark.parametrize(
+        "kind", [StableToken, ClassicToken, ComponentToken, AuthorizerToken, RedisStore]
+    )
+    def test_what_was_refused_while_it_was_made_can_be_shown(self, kind: type) -> None:
+        assert repr(kind.__new__(kind)) == f"<{kind.__name__}, not made>"
+
+
+class TestKinds:
+    async def test_a_token_of_the_wrong_kind_is_refused_by_name_of_both_before_any_request(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Merchant(emulator).component
+        async with TcbClient(platform, base_url=emulator.url) as client:
+            with pytest.raises(ConfigurationError) as caught:
+                await client.count_functions(ENV)
+
+        assert str(caught.value).startswith(
+            "/tcb/listfunctions is called with an app's access token (StableToken, ClassicToken) "
+            "or a merchant's access token (AuthorizerToken), and ComponentToken provides a "
+            "platform's access token"
+        )
+        assert emulator.requests == ()
+
+    async def test_a_provider_of_ones_own_may_say_its_kind(self, emulator: Emulator) -> None:
+        class Ours(CallableToken):
+            def __init__(self, kind: object) -> None:
+                super().__init__(self.ask)
+                self.kind = kind
+
+            async def ask(self) -> str:
+                return emulator.token
+
+        for kind in ("access", "authorizer", "unheard of", None, []):
+            async with TcbClient(Ours(kind), base_url=emulator.url) as client:
+                assert await client.count_functions(ENV) == 57
+        async with TcbClient(Ours("component"), base_url=emulator.url) as client:
+            with pytest.raises(ConfigurationError, match="Ours provides a platform's"):
+                await client.count_functions(ENV)
+
+    def test_each_provider_says_which_kind_it_is(self, emulator: Emulator) -> None:
+        merchant = Merchant(emulator)
+        providers = [
+            StableToken(APPID, APPSECRET),
+            ClassicToken(APPID, APPSECRET),
+            merchant.component,
+            merchant.token(),
+        ]
+
+        assert [provider.kind for provider in providers] == [
+            "access",
+            "access",
+            "component",
+            "authorizer",
+        ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tcb_async._transport import Transport
 
 LIFE = 7200
-KEY = f"stable:{APPID}"
+KEY = f"stable:api.weixin.qq.com:{APPID}"
 
 
 @pytest.fixture

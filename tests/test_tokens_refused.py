@@ -11,14 +11,19 @@ from leaks import eventually
 from token_kit import (
     APPID,
     APPSECRET,
+    AUTHORIZER,
     CLASSIC,
+    COMPONENT,
     ENV,
     LIST,
+    PLATFORM,
     STABLE,
+    Merchant,
     PlainStore,
     a_turn,
     open_api,
     stable,
+    stored_key,
     walk,
     wechat,
 )
@@ -29,8 +34,9 @@ from tcb_async import (
     TcbClient,
     TokenError,
 )
-from tcb_async.emulator import Emulator, EmulatorClock, Fault, token_id
-from tcb_async.tokens import ClassicToken, MemoryStore
+from tcb_async._redact import Secret
+from tcb_async.emulator import Emulator, EmulatorClock, Fault, RecordedRequest, token_id
+from tcb_async.tokens import ClassicToken, MemoryStore, StableToken, StoredToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -163,6 +169,131 @@ class TestRefused:
         assert newer != token
         assert emulator.counts[STABLE] == 3
 
+    async def test_an_insisted_token_and_a_clock_that_is_set_back_a_day_heal(
+        self, emulator: Emulator
+    ) -> None:
+        moved = [0.0]
+        provider = StableToken(APPID, APPSECRET, clock=lambda: emulator.clock() + moved[0])
+        async with open_api(emulator) as api:
+            emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            with pytest.raises(TokenError):
+                await client.count_functions(ENV)
+            emulator.expire_tokens()
+            moved[0] = -86_400.0
+
+            assert await client.count_functions(ENV) == 57
+
+
+class TestRefusedAgain:
+    """The store's newer token may be dead too: WeChat is asked before anybody gets an error."""
+
+    async def test_the_stores_newer_token_is_refused_too_and_wechat_is_asked(
+        self, emulator: Emulator
+    ) -> None:
+        store = MemoryStore()
+        async with TcbClient(stable(emulator, store=store), base_url=emulator.url) as client:
+            await client.count_functions(ENV)
+            emulator.expire_tokens()
+            await leave_a_dead_one(store, stored_key(emulator), emulator)
+
+            assert await client.count_functions(ENV) == 57
+
+        assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, 1 + 3)
+
+    async def test_another_process_may_have_asked_wechat_meanwhile(
+        self, emulator: Emulator
+    ) -> None:
+        store = MemoryStore()
+        key = stored_key(emulator)
+        provider = stable(emulator, store=store)
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            await client.count_functions(ENV)
+            emulator.expire_tokens()
+            await leave_a_dead_one(store, key, emulator)
+            alive = emulator.issue_token()
+            replacing: list[asyncio.Task[bool]] = []
+
+            @emulator.on_request
+            def replace(seen: RecordedRequest) -> None:
+                if seen.token_id == token_id(DEAD):
+                    newest = StoredToken(Secret(alive), emulator.clock() + LIFE, 3 * 10**15)
+                    replacing.append(
+                        asyncio.ensure_future(store.compare_and_set(key, newest, ttl=LIFE))
+                    )
+
+            assert await client.count_functions(ENV) == 57
+
+        assert (emulator.counts[STABLE], emulator.counts[LIST]) == (1, 1 + 3)
+
+    @pytest.mark.parametrize("walks", [1, 200])
+    async def test_if_wechats_is_refused_as_well_it_ends_after_three(
+        self, emulator: Emulator, walks: int
+    ) -> None:
+        store = MemoryStore()
+        provider = ClassicToken(APPID, APPSECRET, store=store, clock=emulator.clock)
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            await client.count_functions(ENV)
+            emulator.script(iter(lambda: Fault.errcode(40001), None), path=LIST)
+            await leave_a_dead_one(store, stored_key(emulator, "classic"), emulator)
+
+            errors = await asyncio.gather(
+                *(client.count_functions(ENV) for _ in range(walks)), return_exceptions=True
+            )
+
+        assert {type(error) for error in errors} == {TokenError}
+        assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (2, 1 + 3 * walks)
+
+    async def test_a_store_that_has_a_dead_one_each_time_ends_it_after_three(
+        self, emulator: Emulator
+    ) -> None:
+        class Graveyard(PlainStore):
+            dead = 0
+
+            async def get(self, key: str) -> StoredToken | None:  # noqa: ARG002 - whatever it is
+                self.dead += 1
+                return StoredToken(Secret(f"dead-{self.dead}"), emulator.clock() + LIFE, self.dead)
+
+        provider = stable(emulator, store=Graveyard())
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            with pytest.raises(TokenError):
+                await client.count_functions(ENV)
+
+        assert (emulator.counts[STABLE], emulator.counts[LIST]) == (0, 3)
+
+    async def test_the_platforms_newer_token_is_refused_too_and_wechat_is_asked(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        merchant, store = Merchant(emulator), MemoryStore()
+        component = merchant.new_component(store)
+        await component.get_token(api)
+        emulator.expire_tokens()
+        await leave_a_dead_one(store, stored_key(emulator, "component", PLATFORM), emulator)
+
+        assert await merchant.token(component).get_token(api)
+
+        assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (2, 3)
+
+    async def test_a_callable_is_not_asked_a_third_time(self, emulator: Emulator) -> None:
+        given = [f"dead-{number}" for number in range(9)]
+
+        async def next_token() -> str:
+            return given.pop(0)
+
+        async with TcbClient(next_token, base_url=emulator.url) as client:
+            with pytest.raises(TokenError):
+                await client.count_functions(ENV)
+
+        assert given[0] == "dead-2"
+
+
+DEAD = "a-token-that-nobody-issued"
+
+
+async def leave_a_dead_one(store: MemoryStore, key: str, emulator: Emulator) -> None:
+    dead = StoredToken(Secret(DEAD), emulator.clock() + LIFE, 2 * 10**15)
+    assert await store.compare_and_set(key, dead, ttl=LIFE)
+
 
 class TestForced:
     async def test_it_ends_the_old_token_for_everybody(
@@ -239,7 +370,7 @@ class TestForced:
 
         await stable(emulator, store=store).force_refresh(api)
 
-        stored = await store.get(f"stable:{APPID}")
+        stored = await store.get(stored_key(emulator))
         assert stored is not None
         assert stored.token != leaked
 

@@ -18,6 +18,7 @@ from token_kit import (
     Merchant,
     a_turn,
     open_api,
+    stored_key,
     wechat,
 )
 
@@ -167,7 +168,7 @@ class TestRotation:
 
 
 class TestSharedRotation:
-    async def test_what_one_process_was_given_the_other_uses(
+    async def test_what_one_process_was_given_the_other_uses_and_saves_too(
         self, emulator: Emulator, merchant: Merchant, api: Transport
     ) -> None:
         store = MemoryStore()
@@ -179,8 +180,87 @@ class TestSharedRotation:
 
         assert await other.get_token(api) != token
 
-        assert merchant.saved == [merchant.accepted]
+        assert merchant.saved == [merchant.accepted] * 2
         assert emulator.counts[AUTHORIZER] == 2
+
+    async def test_one_whose_saving_failed_does_not_come_back_after_a_newer_one(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
+        merchant.rotate()
+        merchant.failures = 1
+        with pytest.raises(TokenError, match="on_rotate failed"):
+            await one.get_token(api)
+        merchant.rotate()
+        await other.get_token(api)
+        emulator.clock.advance(LIFE)
+
+        await one.get_token(api)
+
+        assert set(merchant.saved) == {merchant.accepted}
+
+    async def test_a_dead_one_in_the_store_is_saved_by_nobody_and_replaced(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store, key = MemoryStore(), stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
+        older = StoredToken(Secret("refreshtoken@@@older"), math.inf, 1)
+        await store.compare_and_set(key, older, ttl=None)
+
+        await merchant.token(merchant.new_component(store)).get_token(api)
+
+        assert merchant.saved == []
+        stored = await store.get(key)
+        assert stored is not None
+        assert stored.token == merchant.accepted
+
+    async def test_one_that_never_rotated_is_not_stored(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store = MemoryStore()
+
+        await merchant.token(merchant.new_component(store)).get_token(api)
+
+        assert await store.get(stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")) is None
+
+    async def test_one_that_the_store_forgot_is_stored_again_by_who_knows_it(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
+        merchant.rotate()
+        await one.get_token(api)
+        store._slots.clear()
+        emulator.clock.advance(LIFE)
+        await one.get_token(api)
+        emulator.clock.advance(LIFE)
+
+        assert await other.get_token(api)
+
+        assert emulator.counts[AUTHORIZER] == 3
+
+    async def test_while_the_store_is_unreachable_the_newest_is_used_at_once(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        class Away(MemoryStore):
+            away = False
+
+            async def compare_and_set(
+                self, key: str, value: StoredToken, *, ttl: float | None
+            ) -> bool:
+                if self.away:
+                    raise ConnectionError(key)
+                return await super().compare_and_set(key, value, ttl=ttl)
+
+        store = Away(clock=emulator.clock)
+        provider = merchant.token(merchant.new_component(store))
+        for store.away in (False, True, True, False):
+            merchant.rotate()
+            await provider.get_token(api)
+            emulator.clock.advance(LIFE)
+
+        assert emulator.counts[AUTHORIZER] == 4
+        assert len(merchant.saved) == 4
 
     async def test_a_merchant_that_authorised_again_is_not_held_to_the_old_one(
         self, emulator: Emulator, merchant: Merchant, api: Transport
@@ -204,13 +284,14 @@ class TestSharedRotation:
         self, emulator: Emulator, merchant: Merchant, api: Transport
     ) -> None:
         store, newer = MemoryStore(), "refreshtoken@@@newer"
+        next_year = int((emulator.clock() + 365 * 86_400) * 1e6)
         overtaking: list[asyncio.Task[bool]] = []
 
         @emulator.on_request
         def overtake(seen: RecordedRequest) -> None:
             if seen.path == AUTHORIZER and not overtaking:
-                record = StoredToken(Secret(newer), math.inf, version=1)
-                key = f"refresh:{PLATFORM}:{MERCHANT}"
+                record = StoredToken(Secret(newer), math.inf, version=next_year)
+                key = stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
                 write = store.compare_and_set(key, record, ttl=None)
                 overtaking.append(asyncio.ensure_future(write))
 

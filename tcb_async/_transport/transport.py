@@ -124,6 +124,8 @@ class Transport:
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
         """Run something in the background that ends, at the latest, when the client is closed."""
         task = asyncio.ensure_future(work)
+        if self.closed:
+            task.cancel()
         self.live.add(task)
         task.add_done_callback(self.live.discard)
         return task
@@ -137,10 +139,12 @@ class Transport:
             await self._keeper.aclose()
 
     async def _end_live_tasks(self) -> None:
-        tasks = self.live - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Until there is none: one that ends may have begun another."""
+        current = asyncio.current_task()
+        while tasks := [task for task in self.live if task is not current and not task.done()]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def as_seen(self, request: ApiRequest, number: int) -> Attempt:
         return Attempt(

@@ -139,12 +139,20 @@ def _ask(what: str, otherwise: str) -> Secret:
 async def _shared(redis_url: Secret) -> AsyncGenerator[TokenStore]:
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
+        from redis.asyncio.retry import Retry  # noqa: PLC0415 - likewise
+        from redis.backoff import ExponentialBackoff  # noqa: PLC0415 - likewise
     except ModuleNotFoundError:
         raise ConfigurationError(
             "--redis needs the package redis: pip install 'tcb-async[cli,redis]'"
         ) from None
     try:
-        redis = Redis.from_url(redis_url.reveal())  # pyright: ignore[reportUnknownMemberType] - half typed
+        redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - half typed
+            redis_url.reveal(),
+            retry=Retry(ExponentialBackoff(base=0.05, cap=0.5), 3),
+            socket_timeout=1,
+            socket_connect_timeout=1,
+            socket_keepalive=True,
+        )
     except ValueError:
         redis = None
     if redis is None:

@@ -20,6 +20,7 @@ from tcb_async.tokens.protocols import (
     LeasingStore,
     StoredToken,
     TokenApi,
+    TokenKind,
     TokenProvider,
     TokenStore,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "StaticToken",
     "StoredToken",
     "TokenApi",
+    "TokenKind",
     "TokenProvider",
     "TokenStore",
     "as_provider",

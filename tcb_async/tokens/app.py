@@ -16,13 +16,14 @@ import attrs
 from tcb_async._redact import Secret
 from tcb_async.exceptions import DailyQuotaError, RateLimitError
 from tcb_async.tokens.arguments import checked_appid, checked_secret
-from tcb_async.tokens.managed import ManagedToken, Setting
+from tcb_async.tokens.kept import Setting
+from tcb_async.tokens.managed import ManagedToken
 from tcb_async.tokens.replies import Grant, read_grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tcb_async.tokens.protocols import TokenApi, TokenStore
+    from tcb_async.tokens.protocols import TokenApi, TokenKind, TokenStore
 
 __all__ = ["ClassicToken", "StableToken"]
 
@@ -58,7 +59,8 @@ class StableToken(ManagedToken):
 
     __slots__ = ("_forced", "_secret")
 
-    kind: ClassVar[str] = "stable"
+    kind: ClassVar[TokenKind] = "access"
+    _name: ClassVar[str] = "stable"
 
     def __init__(
         self,
@@ -88,9 +90,9 @@ class StableToken(ManagedToken):
             DailyQuotaError: It did so 20 times today, by China's calendar; nothing was sent.
             TcbError: WeChat refused, or could not be asked.
         """
-        self._forced.count(self._clock())
+        self._forced.count(self._setting.clock())
         ask = partial(self._request, force_refresh=True)
-        await self._flight.run_alone(api, partial(self._refresh, ask=ask, early=False, forced=True))
+        await self._at(api).force(api, ask)
 
     async def _ask(self, api: TokenApi) -> Grant:
         return await self._request(api, force_refresh=False)
@@ -131,7 +133,8 @@ class ClassicToken(ManagedToken):
 
     __slots__ = ("_secret",)
 
-    kind: ClassVar[str] = "classic"
+    kind: ClassVar[TokenKind] = "access"
+    _name: ClassVar[str] = "classic"
 
     def __init__(
         self,

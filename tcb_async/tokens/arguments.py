@@ -13,9 +13,12 @@ from tcb_async._redact import MASK, Hidden, Secret, redact
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from tcb_async.tokens.protocols import TokenKind
 
 __all__ = [
+    "check_kind",
     "checked_appid",
     "checked_async",
     "checked_instance",
@@ -24,6 +27,11 @@ __all__ = [
     "fault_of",
 ]
 
+_KINDS: dict[str, str] = {
+    "access": "an app's access token (StableToken, ClassicToken)",
+    "authorizer": "a merchant's access token (AuthorizerToken)",
+    "component": "a platform's access token (ComponentToken)",
+}
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
@@ -74,6 +82,26 @@ def checked_appid(what: str, value: Secret) -> str:
     if fault is not None:
         raise ConfigurationError(f"{what} {fault}: it must be a str such as wx0123456789abcdef")
     return value.reveal()
+
+
+def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
+    """Refuse a token of a kind that an endpoint does not take, before anything is sent.
+
+    Args:
+        provider: Whoever provides the token. Its attribute ``kind`` says the kind; a plain token,
+            and a provider without the attribute, may be of any.
+        kinds: What the endpoint takes.
+        path: The endpoint.
+
+    Raises:
+        ConfigurationError: It is of another kind.
+    """
+    kind: object = getattr(provider, "kind", None)
+    if isinstance(kind, str) and kind in _KINDS and kind not in kinds:
+        raise ConfigurationError(
+            f"{path} is called with {' or '.join(map(_KINDS.__getitem__, kinds))}, and "
+            f"{type(provider).__name__} provides {_KINDS[kind]}"
+        )
 
 
 def checked_async(what: str, value: AsyncCallable) -> AsyncCallable:

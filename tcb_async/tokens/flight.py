@@ -81,9 +81,15 @@ class SingleFlight:
         return task
 
     def _launch(self, api: TokenApi, work: Work) -> asyncio.Task[TcbError | None]:
-        self._api = api
-        self._task = api.spawn(work(api))
-        return self._task
+        task = api.spawn(work(api))
+        self._task, self._api = task, api
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[TcbError | None]) -> None:
+        """Keep no client alive: a provider may outlive many."""
+        if self._task is task:
+            self._task = self._api = None
 
 
 def _closed() -> ClientClosedError:

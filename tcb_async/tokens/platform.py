@@ -5,10 +5,9 @@ Rule: how WeChat is asked, and that a refresh token which rotates is saved befor
 
 from __future__ import annotations
 
-import asyncio
-import math
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from tcb_async._redact import Secret
@@ -22,21 +21,22 @@ from tcb_async.tokens.arguments import (
     describe,
     fault_of,
 )
-from tcb_async.tokens.managed import ManagedToken, Setting
-from tcb_async.tokens.protocols import StoredToken
+from tcb_async.tokens.hosts import host_of
+from tcb_async.tokens.kept import KeptToken, Setting
+from tcb_async.tokens.managed import ManagedToken
+from tcb_async.tokens.replay import call_with_token
 from tcb_async.tokens.replies import Grant, read_grant
+from tcb_async.tokens.rotation import AUTHORIZER, RefreshToken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tcb_async.tokens.protocols import TokenApi, TokenStore
+    from tcb_async.tokens.protocols import TokenApi, TokenKind, TokenStore
 
 __all__ = ["AuthorizerToken", "ComponentToken"]
 
 _COMPONENT = "/cgi-bin/component/api_component_token"
-_AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
 _BAD_REFRESH_TOKEN = 61023
-_SAVING_SECONDS = 10.0
 
 
 class ComponentToken(ManagedToken):
@@ -60,7 +60,8 @@ class ComponentToken(ManagedToken):
 
     __slots__ = ("_secret", "_ticket")
 
-    kind: ClassVar[str] = "component"
+    kind: ClassVar[TokenKind] = "component"
+    _name: ClassVar[str] = "component"
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -120,6 +121,8 @@ class AuthorizerToken(ManagedToken):
         on_rotate: Async callable that is given a new refresh token and saves it. It is awaited
             before the call that brought the new one is answered. If it fails, that call fails,
             the new refresh token is kept, and it is given to `on_rotate` again before the next.
+            One that came through the store is given to it too: the process that stored it may
+            have died before it was saved.
         store: Where the token and a refresh token that rotated are shared; None for the platform's.
 
     Raises:
@@ -128,9 +131,10 @@ class AuthorizerToken(ManagedToken):
     Source: WeChat's page *getAuthorizerAccessToken*.
     """
 
-    __slots__ = ("_component", "_on_rotate", "_refresh_key", "_refresh_token", "_unsaved")
+    __slots__ = ("_component", "_given", "_on_rotate", "_refresh")
 
-    kind: ClassVar[str] = "authorizer"
+    kind: ClassVar[TokenKind] = "authorizer"
+    _name: ClassVar[str] = "authorizer"
 
     def __init__(
         self,
@@ -143,110 +147,64 @@ class AuthorizerToken(ManagedToken):
     ) -> None:
         refresh_token, given = Secret(refresh_token), Secret(authorizer_appid)
         del authorizer_appid
-        self._refresh_token = checked_secret("refresh_token", refresh_token)
+        self._given = checked_secret("refresh_token", refresh_token)
         checked_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = checked_async("on_rotate", on_rotate)
-        self._unsaved: StoredToken | None = None
-        account = f"{component.appid}:{checked_appid('authorizer_appid', given)}"
-        self._refresh_key = f"refresh:{account}"
+        self._refresh: dict[str, RefreshToken] = {}  # by host
         setting = component._setting  # noqa: SLF001 - of the same family
         if store is not None:
             setting = Setting.of(store, setting.clock, setting.random)
+        account = f"{component.appid}:{checked_appid('authorizer_appid', given)}"
         super().__init__(account, setting)
 
-    async def _renew(
-        self, ask: Callable[[], Awaitable[Grant]], *, early: bool, forced: bool
-    ) -> None:
-        if self._unsaved is not None:
-            await self._save(self._unsaved)
-        await super()._renew(ask, early=early, forced=forced)
-
     async def _ask(self, api: TokenApi) -> Grant:
-        shared = await self._sharing.get(self._refresh_key)
-        used = self._refresh_token if shared is None else shared.token
-        grant = await self._ask_with(api, used)
-        if isinstance(grant, TokenError) and used != self._refresh_token:
-            used = self._refresh_token
-            grant = await self._ask_with(api, used)
-        if isinstance(grant, TokenError):
-            raise grant
-        self._refresh_token = newest = grant.refresh_token or used
-        version = 1 if shared is None else shared.version + 1
-        record = StoredToken(newest, math.inf, version)
-        if newest != used:
-            await self._save(record)
-        elif shared is not None and newest != shared.token:
-            await self._sharing.put(self._refresh_key, record, ttl=None)
-        return grant
+        return await self._refresh_at(api).use(api, partial(self._ask_with, api))
+
+    def _keep(self, key: str) -> KeptToken:
+        return KeptToken(key, self._setting, self._ask, self._settle)
+
+    async def _settle(self, api: TokenApi) -> None:
+        await self._refresh_at(api).save_unsaved(api)
+
+    def _refresh_at(self, api: TokenApi) -> RefreshToken:
+        host = host_of(api.base_url)
+        if host not in self._refresh:
+            self._refresh[host] = RefreshToken(
+                self.appid,
+                f"refresh:{host}:{self._account}",
+                self._setting,
+                self._on_rotate,
+                self._given,
+            )
+        return self._refresh[host]
 
     async def _ask_with(self, api: TokenApi, refresh_token: Secret) -> Grant | TokenError:
         """Ask for a token; the error is returned if another refresh token may cure it."""
-        token = await self._component.get_token(api)
-        grant = await self._request(api, token, refresh_token)
-        if isinstance(grant, TokenError) and grant.errcode in STALE_TOKEN:
-            await self._component.invalidate(token)
-            fresh = await self._component.get_token(api)
-            if fresh != token:
-                grant = await self._request(api, fresh, refresh_token)
-        if isinstance(grant, TokenError) and grant.errcode in STALE_TOKEN:
-            raise _component_refused(grant)
-        return grant
-
-    async def _request(
-        self, api: TokenApi, token: Secret, refresh_token: Secret
-    ) -> Grant | TokenError:
-        """Ask once; the error is returned if another token of either kind may cure it."""
+        request = partial(self._request, api, refresh_token)
         try:
-            return read_grant(
-                await api.call_token_endpoint(
-                    _AUTHORIZER,
-                    query={"component_access_token": token},
-                    body={
-                        "component_appid": self._component.appid,
-                        "authorizer_appid": self.appid,
-                        "authorizer_refresh_token": refresh_token,
-                    },
-                ),
-                _AUTHORIZER,
-                prefix="authorizer_",
-            )
+            return await call_with_token(self._component, api, request)
         except TokenError as error:
-            if error.errcode == _BAD_REFRESH_TOKEN or error.errcode in STALE_TOKEN:
-                return error
-            raise
+            if error.endpoint != AUTHORIZER:
+                raise
+            failure = error
+        if failure.errcode == _BAD_REFRESH_TOKEN:
+            return failure
+        raise _component_refused(failure) if failure.errcode in STALE_TOKEN else failure
 
-    async def _save(self, new: StoredToken) -> None:
-        """Save a refresh token; a client that is closed meanwhile waits for it."""
-        self._unsaved = new
-        saving = asyncio.ensure_future(self._store_and_hand_over(new))
-        try:
-            await asyncio.wait((saving,))
-        except asyncio.CancelledError:
-            await asyncio.wait((saving,), timeout=_SAVING_SECONDS)
-            saving.cancel()
-            raise
-        if (error := saving.result()) is not None:
-            raise error
-
-    async def _store_and_hand_over(self, new: StoredToken) -> TokenError | None:
-        if not await self._sharing.put(self._refresh_key, new, ttl=None):
-            stored = await self._sharing.get(self._refresh_key)
-            if stored is not None and stored.token != new.token:
-                self._refresh_token, self._unsaved = stored.token, None
-                return None
-        try:
-            await self._on_rotate(new.token.reveal())
-        except Exception as error:  # noqa: BLE001 - the caller's own code
-            problem = describe(error, new.token)
-        else:
-            self._unsaved = None
-            return None
-        return TokenError(
-            f"on_rotate failed ({problem}): the new refresh token of {self.appid} is kept, and is "
-            "given to on_rotate again before the next call; save it, or the merchant has to "
-            "authorise again",
-            endpoint=_AUTHORIZER,
+    async def _request(self, api: TokenApi, refresh_token: Secret, token: Secret) -> Grant:
+        return read_grant(
+            await api.call_token_endpoint(
+                AUTHORIZER,
+                query={"component_access_token": token},
+                body={
+                    "component_appid": self._component.appid,
+                    "authorizer_appid": self.appid,
+                    "authorizer_refresh_token": refresh_token,
+                },
+            ),
+            AUTHORIZER,
+            prefix="authorizer_",
         )
 
 

@@ -5,7 +5,7 @@ Rule: a user can satisfy each of these in ten lines; nothing here does anything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine, Mapping
 
-__all__ = ["LeasingStore", "StoredToken", "TokenApi", "TokenProvider", "TokenStore"]
+__all__ = [
+    "LeasingStore",
+    "StoredToken",
+    "TokenApi",
+    "TokenKind",
+    "TokenProvider",
+    "TokenStore",
+]
+
+TokenKind = Literal["access", "component", "authorizer"]
 
 Result = TypeVar("Result")
 
@@ -25,6 +34,11 @@ class TokenApi(Protocol):
 
     Its time-outs, size limits, retries and redaction hold for token requests too.
     """
+
+    @property
+    def base_url(self) -> str:
+        """Where the client calls. What came from there is sent nowhere else."""
+        ...
 
     async def call_token_endpoint(
         self,

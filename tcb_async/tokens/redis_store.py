@@ -3,37 +3,34 @@
 Rule: one token is one value under one key, and each step that reads before it writes is one Lua
 script: Redis runs it whole, whoever else writes.
 
-Every key stands in the name space ``tcb-async:`` and names the kind of token and the appid, never
-a secret. The braces are part of the key: they keep the three keys of an account on one node of a
-Redis Cluster.
+Every key begins with ``tcb-async:`` and names the kind of token, the host that it belongs to and
+the appid, never a secret. The braces are part of the key: they keep the three keys of an account
+on one node of a Redis Cluster.
 
-=============================================  ===========================  ======================
-key                                            what it holds                lives
-=============================================  ===========================  ======================
-``tcb-async:{stable:APPID}``                   the token of `StableToken`   as long as the token
-``tcb-async:{classic:APPID}``                  of `ClassicToken`            as long as the token
-``tcb-async:{component:APPID}``                of `ComponentToken`          as long as the token
-``tcb-async:{authorizer:PLATFORM:MERCHANT}``   of `AuthorizerToken`         as long as the token
-``tcb-async:{refresh:PLATFORM:MERCHANT}``      a refresh token that rotated  for ever
-``….:lease``                                   who asks WeChat just now     `lease_seconds`
-``….:version``                                 the highest version given    a day
-=============================================  ===========================  ======================
+=================================================  ============================  ===================
+key                                                what it holds                 how long
+=================================================  ============================  ===================
+``tcb-async:{stable:HOST:APPID}``                  the token of `StableToken`    as long as it lives
+``tcb-async:{classic:HOST:APPID}``                 of `ClassicToken`             as long as it lives
+``tcb-async:{component:HOST:APPID}``               of `ComponentToken`           as long as it lives
+``tcb-async:{authorizer:HOST:PLATFORM:MERCHANT}``  of `AuthorizerToken`          as long as it lives
+``tcb-async:{refresh:HOST:PLATFORM:MERCHANT}``     a refresh token that rotated  for ever
+``….:lease``                                       who is asking WeChat now      `lease_seconds`
+``….:version``                                     the highest version given     a day
+=================================================  ============================  ===================
 
 A token is stored as JSON, ``{"token": …, "expires_at": …, "version": …}``, in the clear: whoever
 can read this Redis can call WeChat for the account.
 
-**When Redis is flushed**, nobody notices until a token has to be refreshed: every process holds
-its own, and the first that refreshes shares again. A merchant's rotated refresh token is lost here,
-which is why ``on_rotate`` saves it elsewhere. Versions go on from Redis's own clock, so that a
-holder from before the flush is still refused.
-
-**When Redis is away**, the local token serves, and each process that has to refresh asks WeChat for
-itself. One warning is logged. Redis is asked again after 5 seconds.
+What is under a key is checked before it is used, by the script that reads it. Whatever is no token
+counts as nothing there, and the next token is written over it: one that went by its version would
+otherwise keep every later token out.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +39,7 @@ import msgspec
 from tcb_async._arguments import checked_seconds
 from tcb_async._redact import Hidden, Secret
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.tokens.arguments import fault_of
 from tcb_async.tokens.protocols import StoredToken
 
 if TYPE_CHECKING:
@@ -51,11 +49,43 @@ __all__ = ["AsyncRedis", "RedisStore"]
 
 _A_DAY_MS = 86_400_000
 
+# Lua's numbers are doubles: versions, which are microseconds since 1970, stay exact up to 2**53.
+# `read` returns what `_write` wrote, and nothing for whatever else is there: another type of value,
+# a text too long to be a token's, no JSON, a number that is none or out of all range.
+_READ = r"""
+local function text_of(key)
+  local text = redis.pcall('GET', key)
+  if type(text) == 'string' then return #text <= 8192 and text or nil end
+  if type(text) == 'table' and not string.find(text.err, 'WRONGTYPE', 1, true) then
+    error(text.err)
+  end
+end
+local function version_of(value)
+  local number = tonumber(value)
+  return number and number >= 1 and number <= 9e15 and number == math.floor(number) and number or 0
+end
+local function read(key)
+  local text = text_of(key)
+  if not text or string.find(text, '[^ -~]') then return end
+  local _, value = pcall(cjson.decode, text)
+  if type(value) ~= 'table' or type(value.version) ~= 'number' then return end
+  if type(value.token) ~= 'string' or not string.find(value.token, '^[^%c ]+$') then return end
+  local expires_at = value.expires_at
+  local never = expires_at == cjson.null
+  local some_time = type(expires_at) == 'number' and expires_at >= 0 and expires_at < 1e11
+  if (never or some_time) and version_of(value.version) > 0 then return value, text end
+end
+"""
+
+_GET = """
+local _, text = read(KEYS[1])
+return text
+"""
+
 _COMPARE_AND_SET = """
-local version = tonumber(ARGV[1])
-local _, stored = pcall(cjson.decode, redis.call('GET', KEYS[1]) or '{}')
-if type(stored) == 'table' and (tonumber(stored.version) or 0) >= version then return 0 end
-if tonumber(redis.call('GET', KEYS[2]) or 0) > version then return 0 end
+local version, stored = tonumber(ARGV[1]), read(KEYS[1])
+if stored and stored.version >= version then return 0 end
+if version_of(text_of(KEYS[2])) > version then return 0 end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[4])
 if ARGV[3] == '' then
   redis.call('SET', KEYS[1], ARGV[2])
@@ -66,14 +96,14 @@ return 1
 """
 
 _DELETE_IF = """
-local _, stored = pcall(cjson.decode, redis.call('GET', KEYS[1]) or '{}')
-if type(stored) == 'table' and stored.token == ARGV[1] then redis.call('DEL', KEYS[1]) end
+local stored = read(KEYS[1])
+if stored and stored.token == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 
 _ACQUIRE_LEASE = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-local time = redis.call('TIME')
-local last = tonumber(redis.call('GET', KEYS[2]) or 0)
+if version_of(text_of(KEYS[1])) > 0 then return 0 end
+local time, stored = redis.call('TIME'), read(KEYS[3])
+local last = math.max(version_of(text_of(KEYS[2])), stored and stored.version or 0)
 local version = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
 redis.call('SET', KEYS[2], version, 'PX', ARGV[2])
 redis.call('SET', KEYS[1], version, 'PX', ARGV[1])
@@ -81,7 +111,7 @@ return version
 """
 
 _RELEASE_LEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+if text_of(KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 
 
@@ -126,6 +156,8 @@ class RedisStore:
         self._redis = redis
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_redis"):  # as in the traceback of an argument that was refused
+            return "<RedisStore, not made>"
         return f"<RedisStore, lease of {self.lease_seconds:g} s>"
 
     @property
@@ -135,7 +167,7 @@ class RedisStore:
 
     async def get(self, key: str) -> StoredToken | None:
         """Return what is stored; None for nothing, and for what is no token."""
-        return _read(await self._redis.execute_command("GET", _value_key(key)))
+        return _read(Hidden(await self._run(_GET, (_value_key(key),), ())))
 
     async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
         """Write a value, unless a newer one, or the lease of a newer one, is there."""
@@ -154,9 +186,8 @@ class RedisStore:
 
     async def acquire_lease(self, key: str) -> int | None:
         """Take the lease of a key; None if another holds it."""
-        version = await self._run(
-            _ACQUIRE_LEASE, (_lease_key(key), _version_key(key)), (self._lease_ms, _A_DAY_MS)
-        )
+        keys = (_lease_key(key), _version_key(key), _value_key(key))
+        version = await self._run(_ACQUIRE_LEASE, keys, (self._lease_ms, _A_DAY_MS))
         return int(str(version, "ascii") if isinstance(version, bytes) else str(version)) or None
 
     async def release_lease(self, key: str, version: int) -> None:
@@ -170,7 +201,7 @@ class RedisStore:
         arguments: tuple[str | int | Hidden[str] | Hidden[bytes], ...],
     ) -> object:
         return await self._redis.execute_command(
-            "EVAL", script, len(keys), *keys, *map(_revealed, arguments)
+            "EVAL", _READ + script, len(keys), *keys, *map(_revealed, arguments)
         )
 
 
@@ -191,16 +222,19 @@ def _revealed(argument: str | int | Hidden[str] | Hidden[bytes]) -> str | bytes 
 
 
 def _write(value: StoredToken) -> bytes:
+    """In ASCII: a client that decodes replies, as whatever it does, must not stumble over it."""
     expires_at = None if value.expires_at == math.inf else value.expires_at
-    return msgspec.json.encode(_Value(value.token.reveal(), expires_at, value.version))
+    fields = {"token": value.token.reveal(), "expires_at": expires_at, "version": value.version}
+    return json.dumps(fields).encode()
 
 
-def _read(stored: object) -> StoredToken | None:
-    if not isinstance(stored, (bytes, str)):
-        return None
+def _read(stored: Hidden[object]) -> StoredToken | None:
+    text = stored.reveal()
     try:
-        value = _decode(stored)
-    except (msgspec.MsgspecError, ValueError):
+        value = _decode(text) if isinstance(text, (bytes, str)) else None
+    except msgspec.MsgspecError:
+        return None
+    if value is None or fault_of(Secret(value.token)) is not None:
         return None
     expires_at = math.inf if value.expires_at is None else value.expires_at
     return StoredToken(Secret(value.token), expires_at, value.version)

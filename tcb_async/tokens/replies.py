@@ -16,9 +16,9 @@ from tcb_async.tokens.arguments import fault_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Grant", "read_grant"]
+__all__ = ["LONGEST_LIFE", "Grant", "read_grant"]
 
-_LONGEST_LIFE = 30 * 86_400.0
+LONGEST_LIFE = 30 * 86_400.0
 
 
 @attrs.frozen
@@ -63,7 +63,7 @@ def _read(reply: Mapping[str, object], endpoint: str, prefix: str) -> Grant | Tc
         return _unusable(endpoint, f"its {prefix}access_token {fault}")
     if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
         return _unusable(endpoint, "its expires_in is missing, or is no number of seconds")
-    if not expires_in <= _LONGEST_LIFE:
+    if not expires_in <= LONGEST_LIFE:
         return _unusable(endpoint, "its expires_in makes no sense: it is more than 30 days")
     if expires_in <= 0:
         return TokenError(

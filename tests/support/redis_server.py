@@ -45,6 +45,11 @@ class RedisServer:
         self._process = subprocess.Popen(self._command)  # noqa: S603 - our own words
         self._until("PING", b"+PONG")
 
+    @property
+    def url(self) -> str:
+        """Where it listens, as `Redis.from_url` takes it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
     def form_cluster(self) -> None:
         """Make a cluster of it alone; it has to run with ``--cluster-enabled yes``."""
         self._ask("CLUSTER ADDSLOTSRANGE 0 16383")

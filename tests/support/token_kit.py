@@ -38,9 +38,11 @@ __all__ = [
     "PlainStore",
     "a_turn",
     "example",
+    "in_redis",
     "open_api",
     "provider_on",
     "stable",
+    "stored_key",
     "walk",
     "wechat",
 ]
@@ -87,6 +89,16 @@ def stable(
     emulator: Emulator, *, secret: str = APPSECRET, store: TokenStore | None = None
 ) -> StableToken:
     return StableToken(APPID, secret, store=store, clock=emulator.clock, random=half)
+
+
+def stored_key(emulator: Emulator, kind: str = "stable", account: str = APPID) -> str:
+    """The key of a token that came from an emulator."""
+    return f"{kind}:{emulator.url.removeprefix('http://')}:{account}"
+
+
+def in_redis(emulator: Emulator, kind: str = "stable", account: str = APPID) -> str:
+    """The same, as it is in Redis."""
+    return f"tcb-async:{{{stored_key(emulator, kind, account)}}}"
 
 
 async def a_turn() -> None:
@@ -178,6 +190,8 @@ async def walk(client: TcbClient) -> int:
 
 class PacedApi:
     """An API that takes its time over each token: virtual time and sockets do not go together."""
+
+    base_url: str = "https://api.weixin.qq.com"
 
     def __init__(self, *seconds: float) -> None:
         self.seconds = iter([*seconds, *itertools.repeat(0.0, 99)])

@@ -1,14 +1,22 @@
 """A process that shares tokens through Redis and does what it is told on its standard input.
 
-``python token_worker.py KIND APPID SECRET WECHAT_URL REDIS_PORT LEASE_SECONDS``; then, a line each:
-``get`` answers with the fingerprint of the token, ``refused`` says that the last token failed.
+``python token_worker.py KIND APPID SECRET WECHAT_URL REDIS_URL LEASE_SECONDS``, where the kind is
+stable, classic or merchant. A merchant's words go on with ``TICKET MERCHANT REFRESH_TOKEN FILE``:
+refresh tokens are saved to the file, one a line.
+
+Then, a line each: ``get`` answers with the fingerprint of the token, ``refused`` says that the last
+token failed, ``die-saving`` has the process kill itself within the next ``on_rotate``. A store that
+failed is asked again after half a second, so that a test is quick.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import signal
 import sys
+from pathlib import Path
 
 from redis.asyncio import Redis
 
@@ -17,26 +25,65 @@ from tcb_async._transport import Transport
 from tcb_async.exceptions import TcbError
 from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import ClassicToken, RedisStore, StableToken
+from tcb_async.tokens import (
+    AuthorizerToken,
+    ClassicToken,
+    ComponentToken,
+    RedisStore,
+    StableToken,
+    TokenProvider,
+    sharing,
+)
 
+sharing._PAUSE = 0.5
 KINDS = {"stable": StableToken, "classic": ClassicToken}
 
 
+class Merchant:
+    """The storage of a platform, in a file."""
+
+    def __init__(self, ticket: str, file: str) -> None:
+        self.ticket = ticket
+        self.file = Path(file)
+        self.dies_saving = False
+
+    async def newest(self) -> str:
+        return self.ticket
+
+    async def save(self, refresh_token: str) -> None:
+        if self.dies_saving:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with self.file.open("a") as file:
+            file.write(f"{refresh_token}\n")
+
+
 async def work(*words: str) -> None:
-    kind, appid, secret, url, port, lease_seconds = words
-    redis = Redis(port=int(port))
+    kind, appid, secret, url, redis_url, lease_seconds, *of_merchant = words
+    redis = Redis.from_url(redis_url)
     store = RedisStore(redis, lease_seconds=float(lease_seconds))
-    provider = KINDS[kind](appid, secret, store=store)
+    merchant = None
+    provider: TokenProvider
+    if kind == "merchant":
+        ticket, merchant_appid, refresh_token, file = of_merchant
+        merchant = Merchant(ticket, file)
+        platform = ComponentToken(appid, secret, ticket=merchant.newest, store=store)
+        provider = AuthorizerToken(platform, merchant_appid, refresh_token, on_rotate=merchant.save)
+    else:
+        provider = KINDS[kind](appid, secret, store=store)
     api = Transport(url, Window(8), RetryPolicy.none(), RetryQuota())
     token = Secret("")
     say("ready")
     while order := (await asyncio.to_thread(sys.stdin.readline)).strip():
         if order == "refused":
-            await provider.invalidate(token)
+            await provider.invalidate(token.reveal())
+            say("noted")
+        elif order == "die-saving":
+            assert merchant is not None
+            merchant.dies_saving = True
             say("noted")
         else:
             try:
-                token = await provider.get_token(api)
+                token = Secret(await provider.get_token(api))
             except TcbError as error:
                 say(type(error).__name__)
             else:

@@ -1,0 +1,207 @@
+"""What a store missed while it was unreachable: stored when it answers again, unless it is old."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from token_kit import APPID, PacedApi, a_turn, provider_on
+
+from tcb_async.tokens import MemoryStore, StoredToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tcb_async._redact import Secret
+
+LIFE = 7200
+KEY = f"stable:api.weixin.qq.com:{APPID}"
+
+pytestmark = pytest.mark.looptime
+
+
+class OftenAway(MemoryStore):
+    """A store that is unreachable, as a whole or for some keys, when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=asyncio.get_running_loop().time)
+        self.away = True
+        self.away_for: set[str] = set()
+
+    async def get(self, key: str) -> StoredToken | None:
+        return await super().get(self._reached(key))
+
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        return await super().compare_and_set(self._reached(key), value, ttl=ttl)
+
+    async def delete_if(self, key: str, token: str | Secret) -> None:
+        await super().delete_if(self._reached(key), token)
+
+    async def acquire_lease(self, key: str) -> int | None:
+        return await super().acquire_lease(self._reached(key))
+
+    def _reached(self, key: str) -> str:
+        if self.away or key in self.away_for:
+            raise ConnectionError("away")
+        return key
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[PacedApi]:
+    api = PacedApi()
+    yield api
+    api.close()
+
+
+async def stored(store: MemoryStore) -> Secret | None:
+    value = await MemoryStore.get(store, KEY)
+    return value and value.token
+
+
+async def test_a_token_is_stored_within_five_seconds_of_the_stores_return(api: PacedApi) -> None:
+    store = OftenAway()
+    provider = provider_on(store)
+    await provider.get_token(api)
+    await asyncio.sleep(100)
+    assert await stored(store) is None
+
+    store.away = False
+    await asyncio.sleep(5)
+
+    assert await stored(store) == "token-1"
+    assert await provider_on(store).get_token(api) == "token-1"
+    await asyncio.sleep(10)
+    assert all(task.done() for task in api.spawned)
+
+
+async def test_it_is_stored_for_as_long_as_it_still_lives(api: PacedApi) -> None:
+    lives: list[float | None] = []
+
+    class Asked(OftenAway):
+        async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+            written = await super().compare_and_set(key, value, ttl=ttl)
+            lives.append(ttl)
+            return written
+
+    store = Asked()
+    await provider_on(store).get_token(api)
+    await asyncio.sleep(101)
+    store.away = False
+    await asyncio.sleep(5)
+
+    assert lives == [LIFE - 105]
+
+
+async def test_a_token_that_expired_meanwhile_is_not_stored(api: PacedApi) -> None:
+    store = OftenAway()
+    await provider_on(store).get_token(api)
+    await asyncio.sleep(LIFE)
+
+    store.away = False
+    await asyncio.sleep(5)
+
+    assert await stored(store) is None
+    assert all(task.done() for task in api.spawned)
+
+
+async def test_a_token_that_was_refused_meanwhile_is_not_stored(api: PacedApi) -> None:
+    store = OftenAway()
+    provider = provider_on(store)
+    await provider.invalidate(await provider.get_token(api))
+
+    store.away = False
+    await asyncio.sleep(10)
+
+    assert await stored(store) is None
+
+
+async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api: PacedApi) -> None:
+    store = OftenAway()
+    provider = provider_on(store)
+    await provider.invalidate(await provider.get_token(api))
+    await provider.get_token(api)
+
+    await provider.invalidate("token-1")
+    store.away = False
+    await asyncio.sleep(10)
+
+    assert await stored(store) == "token-2"
+
+
+async def test_a_newer_one_in_the_store_is_not_replaced(api: PacedApi) -> None:
+    store = OftenAway()
+    await provider_on(store).get_token(api)
+    await asyncio.sleep(1)
+    store.away = False
+
+    newer = provider_on(store)
+    await newer.get_token(api)
+    later = StoredToken("later", LIFE, int(asyncio.get_running_loop().time() * 1e6))  # type: ignore[arg-type]
+    await store.compare_and_set(KEY, later, ttl=LIFE)
+    await asyncio.sleep(10)
+
+    assert await stored(store) == "later"
+
+
+async def test_an_older_one_in_the_store_is_replaced(api: PacedApi) -> None:
+    store = OftenAway()
+    store.away = False
+    provider = provider_on(store)
+    await provider.get_token(api)
+    await asyncio.sleep(LIFE)
+    store.away = True
+    await provider.get_token(api)
+
+    store.away = False
+    await asyncio.sleep(5)
+
+    assert await stored(store) == "token-2"
+
+
+async def test_a_client_that_is_closed_leaves_it_to_the_next_one(api: PacedApi) -> None:
+    store, first = OftenAway(), PacedApi()
+    provider = provider_on(store)
+    await provider.get_token(first)
+    first.close()
+    store.away = False
+    await asyncio.sleep(100)
+    assert await stored(store) is None
+
+    assert await provider.get_token(api) == "token-1"
+    await a_turn()
+
+    assert await stored(store) == "token-1"
+
+
+async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(
+    api: PacedApi,
+) -> None:
+    store = OftenAway()
+    provider = provider_on(store)
+    sharing = provider._setting.sharing
+    keys = [f"key-{number}" for number in range(100)]
+    for key in keys:
+        await sharing.put(api, key, StoredToken("token", LIFE, 1))  # type: ignore[arg-type]
+    assert len(api.spawned) == 1
+
+    store.away, store.away_for = False, {"key-0"}
+    await asyncio.sleep(11)
+
+    assert [key for key in keys if await MemoryStore.get(store, key) is None] == ["key-0"]
+    assert list(sharing.unsent) == ["key-0"]
+
+
+async def test_after_another_event_loop_it_waits_five_seconds_at_most(api: PacedApi) -> None:
+    store = OftenAway()
+    provider = provider_on(store)
+    await provider.get_token(api)
+    provider._setting.sharing._send_at = 1e9  # the time of a loop before this one
+    api.close()
+    await a_turn()
+    store.away = False
+
+    await provider.get_token(api)
+    await asyncio.sleep(5.1)
+
+    assert await stored(store) == "token-1"
