@@ -110,7 +110,7 @@ class TestListing:
             ("POST", b'{"env":"e","limit":20,"offset":0.5}', 47001),
             ("POST", b'{"env":"e","limit":-1,"offset":0}', 40097),
             ("POST", b'{"env":"e","limit":20,"offset":-1}', 40097),
-            ("POST", b'{"env":"nobody","limit":20,"offset":0}', -501007),
+            ("POST", b'{"env":"nobody","limit":20,"offset":0}', -501000),
         ],
     )
     async def test_each_mistake_has_its_documented_errcode(
@@ -178,6 +178,19 @@ class TestListing:
             assert (reply["errcode"], reply["errmsg"][:11]) == (40066, "invalid url")
         assert wechat.emulator.requests[0].errcode == 40066
         assert (await wechat.list())["errcode"] == -1, "it must not have used the script up"
+
+    @pytest.mark.parametrize(
+        ("expected", "answers"),
+        [(b"100-continue", [b"100", b"200"]), (b"a miracle", [b"417"]), (b"\xc7", [b"417"])],
+    )
+    async def test_client_that_waits_for_a_100_gets_one(
+        self, wechat: Asker, expected: bytes, answers: list[bytes]
+    ) -> None:
+        head = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n"
+        said = await talk(
+            wechat.emulator, head % LIST.encode() + b"Expect: %b\r\n\r\n{}" % expected
+        )
+        assert re.findall(rb"HTTP/1.1 (\d+)", said) == answers
 
 
 class TestEnvironments:

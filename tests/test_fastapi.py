@@ -421,7 +421,7 @@ async def test_a_listing_that_fails_at_once_is_a_status_and_not_a_stream(
         status, problem, _ = await asked_for_a_problem(f"{url}/functions?env=nowhere")
 
     assert status == 422
-    assert problem["errcode"] == -501007
+    assert problem["errcode"] == -501000
 
 
 async def test_a_listing_that_breaks_off_says_so_and_goes_on_where_it_broke(

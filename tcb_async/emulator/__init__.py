@@ -9,7 +9,7 @@ from tcb_async.emulator.catalogue import FAULTS
 from tcb_async.emulator.clock import EmulatorClock
 from tcb_async.emulator.demo import DEMO_ENV
 from tcb_async.emulator.emulator import Emulator
-from tcb_async.emulator.environments import DeployedFunction
+from tcb_async.emulator.environments import DeployedFunction, EnvironmentInfo
 from tcb_async.emulator.faults import Exchange, Fault
 from tcb_async.emulator.journal import RecordedRequest, token_id
 
@@ -19,6 +19,7 @@ __all__ = [
     "DeployedFunction",
     "Emulator",
     "EmulatorClock",
+    "EnvironmentInfo",
     "Exchange",
     "Fault",
     "RecordedRequest",

@@ -1,14 +1,16 @@
-"""The four token endpoints. Rule: a dead token is issued only where a test asked for that."""
+"""Apps and their two token endpoints.
+
+Rule: a dead token is issued only where a test asked for that.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING
 
 from tcb_async.emulator import errcodes
-from tcb_async.emulator.calls import text_in
-from tcb_async.emulator.credentials import App, Authorizer, Component, new_secret
+from tcb_async.emulator.calls import encode_reply, text_in
+from tcb_async.emulator.credentials import App
 from tcb_async.emulator.errcodes import Refused
 from tcb_async.emulator.quotas import Quotas
 from tcb_async.emulator.server import EmulatorServer
@@ -21,16 +23,14 @@ if TYPE_CHECKING:
     from tcb_async.emulator.clock import EmulatorClock
 
 _OWN_APPID = "wx0000000000000000"
-_OVERLAP = 300.0
+OVERLAP = 300.0
+"""Seconds that a token still lives after another has replaced it."""
+
 _TOKEN_REFUSED = {errcodes.BAD_CREDENTIAL, errcodes.BAD_TOKEN, errcodes.TOKEN_EXPIRED}
 
 
-def _issued(**fields: object) -> bytes:
-    return json.dumps(fields, separators=(",", ":")).encode()
-
-
 class EmulatorAccounts(EmulatorServer):
-    """What ``Emulator`` knows of apps, platforms, merchants and their tokens.
+    """What ``Emulator`` knows of apps, tokens and quotas.
 
     Attributes:
         token_life: Seconds that a new token lives.
@@ -52,12 +52,11 @@ class EmulatorAccounts(EmulatorServer):
         self._quotas = Quotas(clock)
         self._tokens = AccessTokens(clock)
         self._apps: dict[str, App] = {}
-        self._components: dict[str, Component] = {}
+        self._secrets: dict[str, App] = {}
+        self._without_cloud: set[str] = set()
         self._token = self.issue_token()
         self._endpoints["/cgi-bin/stable_token"] = self._stable_token
         self._endpoints["/cgi-bin/token"] = self._classic_token
-        self._endpoints["/cgi-bin/component/api_component_token"] = self._component_token
-        self._endpoints["/cgi-bin/component/api_authorizer_token"] = self._authorizer_token
 
     @property
     def token(self) -> str:
@@ -114,71 +113,36 @@ class EmulatorAccounts(EmulatorServer):
     def add_app(self, appid: str, secret: str) -> None:
         """Add a mini program or official account that requests tokens of its own."""
         with self._lock:
-            self._apps[appid] = App(secret)
+            self._apps[appid] = self._secrets[appid] = App(secret)
 
     def freeze_secret(self, appid: str, *, frozen: bool = True) -> None:
         """Refuse an app's or a platform's secret with 40243, or accept it again."""
         with self._lock:
-            app = self._apps[appid] if appid in self._apps else self._components[appid].app
-            app.frozen = frozen
+            self._secrets[appid].frozen = frozen
 
-    def add_component(self, appid: str, secret: str, ticket: str | None = None) -> str:
-        """Add a third-party platform, and push it a first ticket.
-
-        Args:
-            appid: Its ``component_appid``.
-            secret: Its appsecret.
-            ticket: The ticket; None for a random one.
-
-        Returns:
-            The ticket.
-        """
-        with self._lock:
-            self._components[appid] = Component(App(secret))
-            return self.push_ticket(appid, ticket)
-
-    def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
-        """Push a ``component_verify_ticket``, which lives 12 hours.
+    def set_cloud_development(self, appid: str, *, enabled: bool) -> None:
+        """Let an account have cloud development (云开发), or be answered 85088.
 
         Args:
-            component_appid: The platform.
-            ticket: The ticket; None for a random one.
-
-        Returns:
-            The ticket.
+            appid: An app, a merchant or a platform. Each has it unless told otherwise.
+            enabled: Whether it has.
         """
-        ticket = ticket or new_secret("ticket@@@")
         with self._lock:
-            self._components[component_appid].tickets[ticket] = self.clock()
-        return ticket
-
-    def add_authorizer(
-        self, component_appid: str, authorizer_appid: str, refresh_token: str | None = None
-    ) -> str:
-        """Let a merchant authorise a platform.
-
-        Returns:
-            The merchant's refresh token, which is ``refresh_token`` if that was given.
-        """
-        refresh_token = refresh_token or new_secret("refreshtoken@@@")
-        with self._lock:
-            authorizers = self._components[component_appid].authorizers
-            authorizers[authorizer_appid] = Authorizer(refresh_token)
-        return refresh_token
-
-    def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
-        """Let the merchant's next token come with a new refresh token, which ends the old one."""
-        with self._lock:
-            self._components[component_appid].authorizers[authorizer_appid].rotating = True
-
-    def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
-        """The merchant's refresh token that is accepted now."""
-        with self._lock:
-            return self._components[component_appid].authorizers[authorizer_appid].refresh_token
+            if enabled:
+                self._without_cloud.discard(appid)
+            else:
+                self._without_cloud.add(appid)
 
     def _note_scripted(self, call: Call, errcode: int) -> None:
         if errcode in _TOKEN_REFUSED and call.token is not None:
             self._tokens.end(call.token, errcode)
+
+    def _account_of(self, call: Call) -> str | None:
+        fields = {**call.query, **(call.body or {})}
+        for key in ("authorizer_appid", "component_appid", "appid"):
+            if isinstance(appid := fields.get(key), str):
+                return appid
+        return self._tokens.issued_for(call.token)
 
     def _stable_token(self, call: Call) -> bytes:
         body = call.posted()
@@ -190,19 +154,19 @@ class EmulatorAccounts(EmulatorServer):
         if forced:
             self._quotas.spend_forced(appid)
             self._replace(app.stable, grace=0.0)
-        if forced or app.stable is None or self._tokens.remaining(app.stable) <= _OVERLAP:
+        if forced or app.stable is None or self._tokens.remaining(app.stable) <= OVERLAP:
             app.stable = self._tokens.issue(appid, self.token_life)
         left = int(self._tokens.remaining(app.stable))
-        return _issued(access_token=app.stable, expires_in=left)
+        return encode_reply(access_token=app.stable, expires_in=left)
 
     def _classic_token(self, call: Call) -> bytes:
         if call.method != "GET":
             raise Refused(errcodes.NEEDS_GET)
         appid, app = self._authenticated(call.query, call.ip)
         self._spend("/cgi-bin/token", appid)
-        self._replace(app.classic, grace=_OVERLAP)
+        self._replace(app.classic, grace=OVERLAP)
         app.classic = self._tokens.issue(appid, self.token_life)
-        return _issued(access_token=app.classic, expires_in=int(self.token_life))
+        return encode_reply(access_token=app.classic, expires_in=int(self.token_life))
 
     def _authenticated(self, fields: Mapping[str, object], ip: str) -> tuple[str, App]:
         if fields.get("grant_type") != "client_credential":
@@ -217,45 +181,9 @@ class EmulatorAccounts(EmulatorServer):
             raise Refused(errcodes.IP_NOT_LISTED, errmsg)
         return appid, app
 
-    def _component_token(self, call: Call) -> bytes:
-        body = call.posted()
-        appid = text_in(body, "component_appid", errcodes.COMPONENT_APPID_MISSING)
-        secret = text_in(body, "component_appsecret", errcodes.SECRET_MISSING)
-        component = self._component(appid, call.ip)
-        component.app.authenticate(secret)
-        component.accept_ticket(body.get("component_verify_ticket"), self.clock())
-        self._spend("/cgi-bin/component/api_component_token", appid)
-        self._replace(component.token, grace=_OVERLAP)
-        component.token = self._tokens.issue(appid, self.token_life, component=True)
-        return _issued(component_access_token=component.token, expires_in=int(self.token_life))
-
-    def _authorizer_token(self, call: Call) -> bytes:
-        body = call.posted()
-        owner = self._tokens.owner(call.query.get("component_access_token"), component=True)
-        component_appid = text_in(body, "component_appid", errcodes.COMPONENT_APPID_MISSING)
-        appid = text_in(body, "authorizer_appid", errcodes.APPID_MISSING)
-        if component_appid != owner:
-            raise Refused(errcodes.BAD_APPID)
-        authorizer = self._component(owner, call.ip).authorizer(appid)
-        authorizer.authenticate(body.get("authorizer_refresh_token"))
-        self._spend("/cgi-bin/component/api_authorizer_token", appid)
-        self._replace(authorizer.token, grace=_OVERLAP)
-        authorizer.token = self._tokens.issue(appid, self.token_life)
-        return _issued(
-            authorizer_access_token=authorizer.token,
-            expires_in=int(self.token_life),
-            authorizer_refresh_token=authorizer.refresh_token,
-        )
-
-    def _component(self, appid: str, ip: str) -> Component:
-        if (component := self._components.get(appid)) is None:
-            raise Refused(errcodes.BAD_APPID)
-        if not self._listed(ip):
-            raise Refused(
-                errcodes.COMPONENT_IP_NOT_LISTED,
-                f"access clientip is not registered requestIP: {ip}",
-            )
-        return component
+    def _check_cloud_development(self, appid: str) -> None:
+        if appid in self._without_cloud:
+            raise Refused(errcodes.NO_CLOUD_DEVELOPMENT)
 
     def _spend(self, path: str, appid: str) -> None:
         self._quotas.spend(

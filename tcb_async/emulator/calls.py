@@ -32,6 +32,11 @@ def decode_object(raw: bytes) -> dict[str, object] | None:
     return cast("dict[str, object]", value) if isinstance(value, dict) else None
 
 
+def encode_reply(**fields: object) -> bytes:
+    """Encode a reply."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 @attrs.frozen
 class Call:
     """A complete request.
@@ -84,13 +89,14 @@ def text_in(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMET
     return value
 
 
-def integer_in(body: Mapping[str, object], key: str) -> int:
-    """Get an integer that must be there.
+def integer_in(body: Mapping[str, object], key: str, default: int | None = None) -> int:
+    """Get an integer, which must be there unless there is a default.
 
     Raises:
         Refused: 40101 if it is absent or null; 47001 if it is not an integer.
     """
     value = body.get(key)
+    value = default if value is None else value
     if value is None:
         raise Refused(MISSING_PARAMETER)
     if not isinstance(value, int) or isinstance(value, bool):

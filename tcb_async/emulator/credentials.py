@@ -1,4 +1,4 @@
-"""Who may ask for tokens, and with what. Rule: secrets are compared in constant time."""
+"""Accounts and their credentials. Rule: secrets are compared in constant time."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from tcb_async.emulator.errcodes import (
     Refused,
 )
 
+CLOUD_DEVELOPMENT = 49
+"""The permission set of cloud development (云开发)."""
+
 _TICKET_LIFE = 12 * 3600.0
 
 
 def same(given: str, known: str) -> bool:
-    """Whether two secrets are one, in a time that does not tell how much of it was right."""
+    """Compare two secrets in constant time."""
     return hmac.compare_digest(
         given.encode("utf-8", "surrogatepass"), known.encode("utf-8", "surrogatepass")
     )
 
 
 def new_secret(prefix: str) -> str:
-    """A secret that nobody can guess, in WeChat's manner."""
+    """Make a random secret that looks like WeChat's."""
     return f"{prefix}{secrets.token_urlsafe(32)}"
 
 
@@ -40,8 +43,8 @@ class App:
     Attributes:
         secret: Its appsecret.
         frozen: Whether the secret is frozen, so that it is refused.
-        stable: The token that ``stable_token`` hands out now.
-        classic: The token that ``token`` handed out last.
+        stable: The current token of ``stable_token``.
+        classic: The last token of ``token``.
     """
 
     secret: str = attrs.field(repr=False)
@@ -50,10 +53,10 @@ class App:
     classic: str | None = attrs.field(default=None, repr=False)
 
     def authenticate(self, secret: str) -> None:
-        """Let those pass who know the secret.
+        """Check the secret.
 
         Raises:
-            Refused: 40243 if the secret is frozen, 40125 if it is another.
+            Refused: 40243 if the secret is frozen, 40125 if it is wrong.
         """
         if self.frozen:
             raise Refused(SECRET_FROZEN)
@@ -67,19 +70,26 @@ class Authorizer:
 
     Attributes:
         refresh_token: The one that is accepted now.
-        rotating: Whether the next call brings another.
-        token: The access token that was handed out last.
+        auth_time: When it authorised the platform, in seconds since 1970.
+        exchanged: Whether its authorisation code was exchanged. If not, the list of merchants
+            shows no refresh token.
+        permission_sets: The ids of the permission sets (权限集) that it granted.
+        rotating: Whether the next call returns a new refresh token.
+        token: The access token that was issued last.
     """
 
     refresh_token: str = attrs.field(repr=False)
+    auth_time: int
+    exchanged: bool = True
+    permission_sets: frozenset[int] = frozenset({CLOUD_DEVELOPMENT})
     rotating: bool = False
     token: str | None = attrs.field(default=None, repr=False)
 
     def authenticate(self, refresh_token: object) -> None:
-        """Let those pass who hold the refresh token; it rotates if that is due.
+        """Check the refresh token, and rotate it if that is due.
 
         Raises:
-            Refused: 61023 if it is another.
+            Refused: 61023 if it is wrong.
         """
         if not isinstance(refresh_token, str) or not same(refresh_token, self.refresh_token):
             raise Refused(BAD_REFRESH_TOKEN)
@@ -95,8 +105,8 @@ class Component:
     Attributes:
         app: Its secret.
         tickets: When each ticket was pushed, by ticket.
-        token: The component token that was handed out last.
-        authorizers: The merchants, by appid.
+        token: The component token that was issued last.
+        authorizers: The merchants by appid, in the order in which they authorised it.
     """
 
     app: App
@@ -105,10 +115,10 @@ class Component:
     authorizers: dict[str, Authorizer] = attrs.field(factory=dict[str, Authorizer])
 
     def accept_ticket(self, ticket: object, now: float) -> None:
-        """Let those pass who hold a ticket of the last 12 hours.
+        """Check a ticket.
 
         Raises:
-            Refused: 61006 if it was never pushed, 61005 if it is too old.
+            Refused: 61006 if it was never pushed, 61005 if it is older than 12 hours.
         """
         pushed_at = -math.inf
         for known, when in self.tickets.items():

@@ -15,6 +15,7 @@ BAD_ARGUMENT = 40097
 MISSING_PARAMETER = 40101
 BAD_SECRET = 40125
 IP_NOT_LISTED = 40164
+TOO_MANY_ROWS = 40170
 SECRET_FROZEN = 40243
 TOKEN_MISSING = 41001
 APPID_MISSING = 41002
@@ -31,9 +32,11 @@ NOT_AUTHORIZED = 61003
 COMPONENT_IP_NOT_LISTED = 61004
 TICKET_EXPIRED = 61005
 BAD_TICKET = 61006
+NO_PERMISSION = 61007
 BAD_REFRESH_TOKEN = 61023
-UNKNOWN_ENV = -501007
-"""What an environment that nobody deployed to is answered with: the cloud's "invalid parameter"."""
+NO_CLOUD_DEVELOPMENT = 85088
+UNKNOWN_ENV = -501000
+ABNORMAL_ENV = -501005
 
 ERRMSG = {
     BUSY: "system error",
@@ -47,6 +50,7 @@ ERRMSG = {
     MISSING_PARAMETER: "missing parameter",
     BAD_SECRET: "invalid appsecret",
     IP_NOT_LISTED: "invalid ip, not in whitelist",
+    TOO_MANY_ROWS: "args count exceed count limit",
     SECRET_FROZEN: "appsecret is frozen",
     TOKEN_MISSING: "access_token missing",
     APPID_MISSING: "appid missing",
@@ -66,12 +70,12 @@ ERRMSG = {
     COMPONENT_IP_NOT_LISTED: "access clientip is not registered",
     TICKET_EXPIRED: "component ticket is expired",
     BAD_TICKET: "component ticket is invalid",
-    61007: "api is unauthorized to component",
+    NO_PERMISSION: "api is unauthorized to component",
     BAD_REFRESH_TOKEN: "refresh_token is invalid",
-    85088: "no third party auth for cloud base",
-    -501000: "env not found",
-    -501005: "env is abnormal",
-    UNKNOWN_ENV: "invalid env",
+    NO_CLOUD_DEVELOPMENT: "no qbase privilege",
+    UNKNOWN_ENV: "env not found",
+    ABNORMAL_ENV: "env is abnormal",
+    -501007: "invalid env",
 }
 
 

@@ -11,7 +11,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SHOWN = ("env", "limit", "offset")
+_SHOWN = ("env", "limit", "offset", "count", "searchkey")
 
 
 def token_id(token: str) -> str:
@@ -41,6 +41,8 @@ class RecordedRequest:
         method: Such as ``POST``.
         path: Without the query.
         token_id: The fingerprint of its access token, see ``token_id()``; None without one.
+        account: The appid that it concerns: of the merchant, app or platform whose token it carries
+            or requests. None if that is unknown.
         body: The decoded JSON object, or None if the body was not one.
         raw: The body's bytes.
         headers: Its headers.
@@ -56,6 +58,7 @@ class RecordedRequest:
     method: str
     path: str
     token_id: str | None
+    account: str | None
     body: Mapping[str, object] | None = attrs.field(repr=_without_secrets)
     raw: bytes = attrs.field(repr=False)
     headers: Mapping[str, str] = attrs.field(repr=False)

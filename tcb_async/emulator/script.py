@@ -44,14 +44,20 @@ class FaultScripts:
     def __init__(self, chance: random.Random) -> None:
         self.busy_rate = 0.0
         self._chance = chance
-        self._scripts: list[_Script] = []
+        self._scripts: dict[str | None, list[_Script]] = {}
 
-    def add(self, faults: Iterable[Fault], path: str | None, when: When | None) -> None:
+    def add(
+        self,
+        faults: Iterable[Fault],
+        path: str | None,
+        account: str | None,
+        when: When | None,
+    ) -> None:
         """See ``Emulator.script``."""
         if isinstance(faults, Sequence):
             for fault in faults:
                 _checked(fault)
-        self._scripts.append(_Script(iter(faults), path, when))
+        self._scripts.setdefault(account, []).append(_Script(iter(faults), path, when))
 
     def clear(self) -> None:
         """Drop all scripts."""
@@ -59,11 +65,13 @@ class FaultScripts:
 
     def next_for(self, asked: RecordedRequest) -> Fault:
         """Choose the fault for a request; ``Fault.ok()`` if no script matches."""
-        for script in list(self._scripts):
-            if script.matches(asked):
-                if (fault := next(script.faults, None)) is not None:
-                    return _checked(fault)
-                self._scripts.remove(script)
+        for account in dict.fromkeys((asked.account, None)):
+            scripts = self._scripts.get(account, [])
+            for script in list(scripts):
+                if script.matches(asked):
+                    if (fault := next(script.faults, None)) is not None:
+                        return _checked(fault)
+                    scripts.remove(script)
         if self.busy_rate and self._chance.random() < self.busy_rate:
             return _BUSY
         return _OK

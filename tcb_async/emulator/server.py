@@ -7,6 +7,7 @@ lock, which is never held while something is awaited.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import random
@@ -248,31 +249,52 @@ class EmulatorServer:
         return callback
 
     def script(
-        self, faults: Iterable[Fault], *, path: str | None = None, when: When | None = None
+        self,
+        faults: Iterable[Fault],
+        *,
+        path: str | None = None,
+        account: str | None = None,
+        when: When | None = None,
     ) -> None:
         """Let each of the next requests meet one of these faults.
 
-        Scripts are used up in the order in which they were added; a request that one does not
-        match is offered to the next.
+        Scripts are used up in the order in which they were added, those for an account first; a
+        request that one does not match is offered to the next.
 
         Args:
             faults: One for each request, ``Fault.ok()`` for an honest answer. It may be endless.
             path: Only requests to this path.
+            account: Only requests that concern this appid, such as those for one merchant.
             when: Only requests for which ``when(request)`` is true.
 
         Raises:
             TypeError: One of them is not a ``Fault``.
         """
         with self._lock:
-            self._scripts.add(faults, path, when)
+            self._scripts.add(faults, path, account, when)
 
-    def fail_next(self, errcode: int = BUSY, times: int = 1, *, path: str | None = None) -> None:
-        """Answer the next ``times`` requests with an errcode.
+    def fail_next(
+        self,
+        errcode: int = BUSY,
+        times: int | None = 1,
+        *,
+        path: str | None = None,
+        account: str | None = None,
+    ) -> None:
+        """Answer the next requests with an errcode.
 
         40001, 40014 and 42001 also end the token that the request came with, so that a client
         heals when it fetches another.
+
+        Args:
+            errcode: WeChat's code.
+            times: How many requests; None for all until ``clear_faults``.
+            path: Only requests to this path.
+            account: Only requests that concern this appid, such as those for one merchant.
         """
-        self.script([Fault.errcode(errcode)] * times, path=path)
+        fault = Fault.errcode(errcode)
+        faults = itertools.repeat(fault) if times is None else [fault] * times
+        self.script(faults, path=path, account=account)
 
     def clear_faults(self) -> None:
         """Drop what is left of every script, and set ``busy_rate`` to 0."""
@@ -347,6 +369,9 @@ class EmulatorServer:
             self._note_scripted(call, errcode)
             return self._refuse(errcode, errmsg)
 
+    def _account_of(self, call: Call) -> str | None:
+        """The appid that a request concerns."""
+
     def _note_scripted(self, call: Call, errcode: int) -> None:
         """Called with an errcode that a script answers, whose consequences become real."""
 
@@ -364,6 +389,7 @@ class EmulatorServer:
                 method=call.method,
                 path=request.path,
                 token_id=None if call.token is None else token_id(call.token),
+                account=self._account_of(call),
                 body=call.body,
                 raw=call.raw,
                 headers=request.headers,

@@ -27,6 +27,7 @@ class _Issued:
     owner: str
     component: bool
     expires_at: float
+    platform: str | None
     replaced_at: float = math.inf
     stuck: bool = False
 
@@ -48,21 +49,25 @@ class AccessTokens:
         self.length = 157
         self.issued_to: Counter[str] = Counter()
 
-    def issue(self, owner: str, life: float, *, component: bool = False) -> str:
-        """A new token.
+    def issue(
+        self, owner: str, life: float, *, component: bool = False, platform: str | None = None
+    ) -> str:
+        """Issue a new token.
 
         Args:
             owner: The appid that it belongs to.
             life: Seconds until it expires.
             component: Whether it is a platform's own, for the platform's endpoints only.
+            platform: The platform that calls for its owner, if one does.
         """
         token = secrets.token_urlsafe(self.length)[: self.length]
         self.issued_to[owner] += 1
-        self._issued[_digest(token)] = _Issued(owner, component, self._clock() + life)
+        expires_at = self._clock() + life
+        self._issued[_digest(token)] = _Issued(owner, component, expires_at, platform)
         return token
 
     def owner(self, token: str | None, *, component: bool = False) -> str:
-        """The appid that a token belongs to.
+        """Check a token, and return the appid that it belongs to.
 
         Raises:
             Refused: 41001 without a token, 40014 for an unknown one, 40001 for one that was
@@ -78,6 +83,15 @@ class AccessTokens:
         if issued.expires_at <= now:
             raise Refused(TOKEN_EXPIRED)
         return issued.owner
+
+    def issued_for(self, token: str | None) -> str | None:
+        """The appid that a token was issued for, alive or not; None for an unknown token."""
+        issued = self._issued.get(_digest(token or ""))
+        return None if issued is None else issued.owner
+
+    def platform_of(self, token: str) -> str | None:
+        """The platform that a token was issued to, to call for its owner; None without one."""
+        return self._issued[_digest(token)].platform
 
     def remaining(self, token: str) -> float:
         """Seconds until a token ends, as the token endpoints see it; 0 if it has ended."""
