@@ -395,25 +395,24 @@ def test_the_readmes_test_runs_when_it_is_alone_in_an_empty_folder(
 
 
 def test_the_readmes_service_runs_when_it_is_alone_in_an_empty_folder(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester,
 ) -> None:
     pytester.makepyfile(main=readme_block("In a FastAPI service"))
     pytester.makepyfile(
         test_main="""
 import main
 from fastapi.testclient import TestClient
-from tcb_async import TcbClient
 
 def test(tcb_emulator, monkeypatch):
     tcb_emulator.deploy("test-777bb9", count=57)
     tcb_emulator.add_app("wx0123456789abcdef", "appsecret")
-    monkeypatch.setitem(TcbClient.__init__.__kwdefaults__, "base_url", tcb_emulator.url)
+    monkeypatch.setenv("TCB_BASE_URL", tcb_emulator.url)
+    monkeypatch.setenv("TCB_APPID", "wx0123456789abcdef")
+    monkeypatch.setenv("TCB_SECRET", "appsecret")
     with TestClient(main.app) as service:
         assert service.get("/count", params={"env": "test-777bb9"}).json() == 57
 """
     )
-    monkeypatch.setenv("TCB_APPID", "wx0123456789abcdef")
-    monkeypatch.setenv("TCB_SECRET", "appsecret")
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
