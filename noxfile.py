@@ -79,11 +79,18 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def nightly(session: nox.Session) -> None:
-    """The laws of the walk and of the tokens on 20,000 examples each."""
+    """The laws of the walk and of the tokens on 20,000 examples each, and three changes."""
     install(session)
     env = {"HYPOTHESIS_PROFILE": "nightly"}
     laws = session.posargs or ["tests/test_plan.py", "tests/test_tokens_machine.py"]
     session.run("python", "-m", "pytest", "-x", "--timeout=0", *laws, env=env)
+
+
+@nox.session(python=OLDEST)
+def teeth(session: nox.Session) -> None:
+    """Break each rule of the walk on purpose, and count the examples until a law notices."""
+    install(session)
+    session.run("python", "tests/nightly/teeth.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)

@@ -449,7 +449,7 @@ class TestLeavingEarly:
         with pytest.raises(ClientClosedError):
             await note(pager, names, {"f005": pager.aclose})
 
-        assert names == server.names[:20], "the page in hand is still handed out"
+        assert names == server.names[:20], "the page in hand is still yielded"
 
     async def test_a_pager_closed_before_its_first_item_asks_for_nothing(self) -> None:
         server = Server.of(300)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from itertools import count, cycle
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from tcb_async.pagination.plan import Plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+CHANGES = 3 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 2
 STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
 
@@ -159,7 +161,7 @@ class TestLaws:
         tally = Tally()
 
         for size in range(6):
-            every_walk(size, 2, manner, tally)
+            every_walk(size, CHANGES, manner, tally)
 
         print(tally)  # noqa: T201 - the figure
         assert tally.walks > 7_000
@@ -171,7 +173,7 @@ class TestLaws:
 
         for size in range(1, 4):
             for manner in manners((2, 3), range(size + 1)):
-                every_walk(size, 2, manner, tally)
+                every_walk(size, CHANGES, manner, tally)
 
         print(tally)  # noqa: T201 - the figure
         assert tally.walks > 30_000
