@@ -76,7 +76,7 @@ class WalkOptions(TypedDict, total=False):
     `DriftError`; or ``"ignore"`` it, which asks for one row a page less."""
 
     resume: Cursor | str | None
-    """The `cursor` of an earlier walk over the same list, or its string."""
+    """The cursor of an earlier walk over the same list, or its string."""
 
     on_progress: Callable[[int, int], None] | None
     """Called with how many items were yielded and how many there are."""
@@ -267,7 +267,7 @@ class TcbClient:
             ConfigurationError: An argument is unusable; raised at once.
             DriftError: The list kept changing, so that it could not be read completely.
             TcbError: A page could not be fetched; raised after the functions before it, with the
-                `cursor` from which a later walk continues.
+                cursor from which a later walk continues.
         """
         return aiter(self.functions(env, **options))
 

@@ -17,7 +17,7 @@ __all__ = ["OnDrift", "Page", "Request", "WalkStats"]
 OnDrift = Literal["repair", "raise", "ignore"]
 """What to do when the list changes under the walk."""
 
-T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
 
 @attrs.frozen(eq=False)
@@ -36,7 +36,7 @@ class Request:
 
 
 @attrs.frozen
-class Page(Generic[T_co]):
+class Page(Generic[T]):
     """One page of a list: one snapshot of some rows, and of how many rows there were then.
 
     Attributes:
@@ -46,7 +46,7 @@ class Page(Generic[T_co]):
         limit: How many rows were asked for.
     """
 
-    items: Sequence[T_co]
+    items: Sequence[T]
     total: int
     offset: int = 0
     limit: int = 0
