@@ -68,7 +68,8 @@ class Pager(Generic[T]):
         value: A text that differs where the items differ, and is the same in every process: by it a
             resumed walk recognises the last rows of the run before it.
         scope: What is listed; cursors of another scope are refused.
-        page_size: Rows per request, 1 or more. With 1 there is no room for an overlap by which changes are noticed.
+        page_size: Rows per request, 1 or more. With 1 there is no room for the overlap by which
+            changes are noticed.
         max_items: The most items to yield; None for all.
         concurrency: The most fetches in flight at once, 1 or more.
         on_drift: ``"repair"`` what breaks when the list changes, ``"raise"`` at the first sign of a
