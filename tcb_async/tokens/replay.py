@@ -34,7 +34,7 @@ async def call_with_token(
     have died like the one before, and only then is WeChat asked.
 
     Args:
-        provider: Who knows the token; it is told of each that is refused.
+        provider: Provides the token, and is told of each that is refused.
         api: What it asks WeChat with.
         call: Makes the call with the token that it is given.
 
