@@ -42,7 +42,7 @@ async def call_with_token(
         TokenError: WeChat refused the newest token too.
         TcbError: Whatever the provider or the call raised.
     """
-    token = Secret(await provider.get_token(api))
+    token = Secret.of(await provider.get_token(api))
     refused: list[Secret] = []
     while True:
         try:
@@ -55,7 +55,7 @@ async def call_with_token(
             raise failure
         await provider.invalidate(token.reveal())
         refused.append(token)
-        token = Secret(await provider.get_token(api))
+        token = Secret.of(await provider.get_token(api))
         if token in refused:
             raise failure
 
