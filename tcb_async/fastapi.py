@@ -20,10 +20,15 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from fastapi import Depends
-from fastapi.encoders import encoders_by_class_tuples
-from fastapi.requests import HTTPConnection  # noqa: TC002 - FastAPI reads it at run time
-from fastapi.responses import JSONResponse
+try:
+    from fastapi import Depends
+    from fastapi.encoders import encoders_by_class_tuples
+    from fastapi.requests import HTTPConnection  # noqa: TC002 - FastAPI reads it at run time
+    from fastapi.responses import JSONResponse
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"tcb_async.fastapi needs {error.name}: pip install 'tcb-async[fastapi]'", name=error.name
+    ) from error
 
 from tcb_async.client import TcbClient
 from tcb_async.exceptions import (

@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import attrs
-from opentelemetry import context, metrics, trace
-from opentelemetry.context import (
-    # Private, and yet the key that all instrumentations of HTTP libraries look for.
-    _SUPPRESS_HTTP_INSTRUMENTATION_KEY as _NO_OTHER_HTTP_SPANS,  # pyright: ignore[reportPrivateUsage]
-)
+
+try:
+    from opentelemetry import context, metrics, trace
+    from opentelemetry.context import (
+        # Private, and yet the key that all instrumentations of HTTP libraries look for.
+        _SUPPRESS_HTTP_INSTRUMENTATION_KEY as _NO_OTHER_HTTP_SPANS,  # pyright: ignore[reportPrivateUsage]
+    )
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"tcb_async.otel needs {error.name}: pip install 'tcb-async[otel]'", name=error.name
+    ) from error
 
 from tcb_async._version import __version__
 from tcb_async.exceptions import ApiError, TcbError

@@ -1,0 +1,25 @@
+"""What an import says when the extra that it needs is not installed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [("tcb_async.fastapi", "fastapi", "fastapi"), ("tcb_async.otel", "opentelemetry", "otel")],
+)
+def test_without_its_extra_an_integration_says_which_extra_to_install(
+    monkeypatch: pytest.MonkeyPatch, module: str, package: str, extra: str
+) -> None:
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+
+    with pytest.raises(ModuleNotFoundError) as caught:
+        importlib.import_module(module)
+
+    assert str(caught.value) == f"{module} needs {package}: pip install 'tcb-async[{extra}]'"
+    assert caught.value.name == package
