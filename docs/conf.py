@@ -39,8 +39,10 @@ nitpick_ignore_regex = [
     (r"py:class", r"Abstract(Async)?ContextManager|JSONResponse|Path|Request|Self|type|tzinfo"),
     (r"py:(class|obj)", r"None|str|int|float|bool|bytes|dict|list|set|tuple|object|ValueError"),
     # Ours, but no part of what a user writes.
-    (r"py:class", r"(tcb_async\..*)?(AsyncRedis|MakeClient|OnDrift|Page|Reply|Result)"),
-    (r"py:class", r"(tcb_async\..*)?(T|T_co|Value_co)"),
+    (
+        r"py:class",
+        r"(tcb_async\..*)?(AsyncRedis|MakeClient|OnDrift|Page|Reply|T(_co)?|Result|Value_co)",
+    ),
     (r"py:class", r"tcb_async\.fastapi\.clients?"),
     (r"py:obj", r"on_rotate"),
 ]

@@ -25,6 +25,7 @@ import tcb_async.emulator
 import tcb_async.fastapi
 import tcb_async.otel
 import tcb_async.tokens
+from tcb_async.errcodes import ERRCODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,11 +198,30 @@ def is_too_wide(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
 
 
-def test_the_search_finds_iter_functions(address: str, browser: Browser) -> None:
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("iter_functions", "reference/client.html"),
+        ("40001", "reference/errcodes.html#errcode-40001"),
+        ("40001", "how-to/troubleshooting.html"),
+        ("45009", "reference/errcodes.html#errcode-45009"),
+        ("-501007", "reference/errcodes.html#errcode--501007"),
+        ("40164", "how-to/troubleshooting.html"),
+        ("unclosed TcbClient", "how-to/troubleshooting.html"),
+    ],
+)
+def test_the_search_finds(address: str, browser: Browser, words: str, place: str) -> None:
     page = browser.new_page()
-    page.goto(f"{address}/search.html?q=iter_functions")
+    page.goto(f"{address}/search.html?q={words}")
     found = page.locator("#search-results li a")
     found.first.wait_for(timeout=10_000)
     targets = [link.get_attribute("href") or "" for link in found.all()]
     page.close()
-    assert any(target.startswith("reference/client.html") for target in targets), targets
+    assert any(target.startswith(place) for target in targets), targets
+
+
+def test_each_errcode_has_a_place_of_its_own(site: Path) -> None:
+    page = Html(site / "reference" / "errcodes.html")
+    wanted = {f"errcode-{code}" for code in ERRCODES}
+    assert wanted <= page.anchors
+    assert "token-errcode-40001" in page.anchors

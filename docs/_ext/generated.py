@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import chinese
+from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx.addnodes import index
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 from typer.main import get_command
 
@@ -19,32 +23,76 @@ if TYPE_CHECKING:
 
     from tcb_async.errcodes import Errcode
 
+_HEAD = ("errcode, raised as", "what it means", "whose fault", "what to do", "the client")
+
 
 class ErrcodeTable(SphinxDirective):
-    """Every errcode that the package knows of."""
+    """Every errcode that the package knows of, each with an anchor and an entry in the index."""
 
-    option_spec = {"token-endpoints": directives.flag}  # noqa: RUF012 - docutils' way
+    option_spec = {  # noqa: RUF012 - docutils' way
+        "token-endpoints": directives.flag,
+        "chinese": directives.flag,
+    }
 
     def run(self) -> list[Node]:
         """Build the table, WeChat's own codes before those of the cloud."""
+        at_tokens = "token-endpoints" in self.options
         known = dict(ERRCODES)
-        if "token-endpoints" in self.options:
+        if at_tokens:
             rows = TOKEN_ENDPOINT_ERRCODES.items()
             known = {code: row for code, row in rows if ERRCODES.get(code) is not row}
         codes = sorted(known, key=lambda code: (code < 0, abs(code)))
-        head = ("errcode, raised as", "what it means", "whose fault", "what to do", "the client")
-        return self.parse_text_to_nodes(_table(head, *(_told(known[code]) for code in codes)))
+        if "chinese" in self.options:
+            words = chinese.AT_TOKEN_ENDPOINTS if at_tokens else chinese.AT_LISTINGS
+            told = [_told_in_chinese(known[code], words) for code in codes]
+            head = chinese.HEAD
+        else:
+            told = [_told(known[code]) for code in codes]
+            head = (
+                "errcode, raised as",
+                "what it means",
+                "whose fault",
+                "what to do",
+                "the client",
+            )
+        table = self.parse_text_to_nodes(_table(head, *told))
+        prefix = "token-errcode" if at_tokens else "errcode"
+        (body,) = table[0].findall(nodes.tbody)
+        for code, row in zip(codes, body.children, strict=True):
+            anchor = f"{prefix}-{code}"
+            # The search does not index numbers, but it does look into the index.
+            entry = index(entries=[("single", str(code), anchor, "", None)])
+            next(iter(row.findall(nodes.paragraph)))[:0] = [entry, nodes.target(ids=[anchor])]
+        return table
 
 
 def _told(row: Errcode) -> tuple[str, ...]:
+    handled = {
+        "retries": "retries",
+        "replays": "one fresh token, one replay",
+        "raises": "raises at once",
+    }
+    return _raised(row), row.meaning, str(row.whose), row.advice, handled[_handling(row)]
+
+
+def _told_in_chinese(row: Errcode, words: dict[int, tuple[str, str]]) -> tuple[str, ...]:
+    if row.code not in words:
+        raise ExtensionError(f"docs/_ext/chinese.py says nothing of errcode {row.code}")
+    meaning, advice = words[row.code]
+    handled = chinese.HANDLED[_handling(row)]
+    return _raised(row), meaning, chinese.WHOSE[str(row.whose)], advice, handled
+
+
+def _raised(row: Errcode) -> str:
+    return f"`{row.code}` {{py:exc}}`~tcb_async.{row.error.__name__}`"
+
+
+def _handling(row: Errcode) -> str:
     if is_retryable(row.error("")):
-        done = "tries again"
-    elif row.code in STALE_TOKEN and row is ERRCODES.get(row.code):
-        done = "one fresh token, one replay"
-    else:
-        done = "raises at once"
-    raised = f"`{row.code}` {{py:exc}}`~tcb_async.{row.error.__name__}`"
-    return raised, row.meaning, str(row.whose), row.advice, done
+        return "retries"
+    if row.code in STALE_TOKEN and row is ERRCODES.get(row.code):
+        return "replays"
+    return "raises"
 
 
 class CommandLine(SphinxDirective):
@@ -64,7 +112,7 @@ class CommandLine(SphinxDirective):
 
 
 def _spelling(parameter: Any) -> str:  # noqa: ANN401 - typer's own, which it does not export
-    value = parameter.metavar
+    value = parameter.metavar or ("FORMAT" if "--format" in parameter.opts else "N")
     if parameter.param_type_name == "argument":
         return f"`{value}`"
     value = "" if parameter.is_flag else f" {value}"
