@@ -1,12 +1,7 @@
-"""Every example in the README and the documentation is a test; under CI, none may be skipped.
-
-All tests pass in the background, too: a shell starts ``&`` jobs with SIGINT ignored, and what is
-ignored stays so in child processes. Tests that send a SIGINT want it to arrive.
-"""
+"""Every example in the README and the documentation is a test; under CI, none may be skipped."""
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,13 +15,10 @@ if TYPE_CHECKING:
 pytest_collect_file = Sybil(
     parsers=PARSERS,
     patterns=["README.md", "README.zh-CN.md", "docs/*.md", "docs/*/*.md"],
+    excludes=["docs/tutorial.md", "docs/zh/tutorial.md"],  # tests/test_tutorial.py follows these
     setup=setup,
     teardown=teardown,
 ).pytest()
-
-
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

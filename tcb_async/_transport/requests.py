@@ -27,17 +27,10 @@ class RetryCount(Protocol):
 
 @attrs.frozen
 class Target:
-    """Where a request goes.
-
-    Attributes:
-        path: What is shown of it.
-        bare_url: The URL without its query.
-        url: The URL with its query, which may hold a secret.
-        secrets: What is secret in the request, to be hidden in whatever is said about it.
-    """
+    """Where a request goes: the path to show, and the URL with its secrets, which never shows."""
 
     path: str
-    bare_url: URL
+    host: str
     url: Hidden[URL]
     secrets: tuple[Secret, ...]
 

@@ -1,13 +1,13 @@
-"""The two streams of a command: data on stdout, everything else on stderr.
+"""Where the command speaks: data on stdout, all else on stderr.
 
 Rule: nothing writes to either stream but through here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 import attrs
@@ -40,7 +40,7 @@ class Screen:
 
     @classmethod
     def open(cls) -> Screen:
-        """Look at the streams as they are now: whether they are terminals, how wide, in colour."""
+        """Look at the streams as they are now: a terminal or not, how wide, in colour or not."""
         reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
@@ -58,7 +58,7 @@ class Screen:
 
     @property
     def is_watched(self) -> bool:
-        """Whether stderr is a terminal."""
+        """Whether somebody looks at stderr."""
         return self.err.is_terminal
 
     def write(self, data: bytes) -> None:
@@ -74,19 +74,18 @@ class Screen:
         stdout.buffer.flush()
 
     def say(self, sentence: str) -> None:
-        """Write a sentence to stderr: by `sys.stderr`, so that it appears above an animation."""
+        """Write a sentence to stderr: by `sys.stderr`, so that it goes above an animation."""
         if sys.stderr is not None:
             lines = [printable(line) for line in sentence.split("\n")]
             if self.is_watched:
                 lines = [part for line in lines for part in self._wrapped(line)]
-            with contextlib.suppress(BrokenPipeError):  # nobody reads it any more
-                sys.stderr.write("\n".join(lines) + "\n")
-                sys.stderr.flush()
+            sys.stderr.write("\n".join(lines) + "\n")
+            sys.stderr.flush()
 
     def _wrapped(self, line: str) -> list[str]:
         return [part.plain.rstrip() for part in Text(line).wrap(self.err, self.err.width)]
 
-    @contextlib.contextmanager
+    @contextmanager
     def showing_log(self, level: int) -> Generator[None]:
         """Show what the package logs, from a level on, on stderr."""
         logger, handler = logging.getLogger("tcb_async"), _LogOnScreen(self)
@@ -101,7 +100,7 @@ class Screen:
 
 
 class _LogOnScreen(logging.Handler):
-    """Writes what is logged to stderr."""
+    """Says what is logged."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__()
@@ -114,12 +113,12 @@ class _LogOnScreen(logging.Handler):
 
 def _stdout() -> TextIO:
     if sys.stdout is None:
-        raise ConfigurationError("stdout is closed: there is nowhere to write")
+        raise ConfigurationError("stdout is closed: there is nowhere to write to")
     return sys.stdout
 
 
 def printable(text: str) -> str:
-    """Escape what cannot be printed, so that what a server sent cannot steer the terminal."""
+    """Keep what a server sent from moving the cursor: what cannot be printed is escaped."""
     if text.isprintable():
         return text
     return "".join(

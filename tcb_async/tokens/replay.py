@@ -34,7 +34,7 @@ async def call_with_token(
     have died like the one before, and only then is WeChat asked.
 
     Args:
-        provider: Provides the token, and is told of each that is refused.
+        provider: Who knows the token; it is told of each that is refused.
         api: What it asks WeChat with.
         call: Makes the call with the token that it is given.
 
@@ -42,7 +42,7 @@ async def call_with_token(
         TokenError: WeChat refused the newest token too.
         TcbError: Whatever the provider or the call raised.
     """
-    token = Secret.of(await provider.get_token(api))
+    token = Secret(await provider.get_token(api))
     refused: list[Secret] = []
     while True:
         try:
@@ -55,7 +55,7 @@ async def call_with_token(
             raise failure
         await provider.invalidate(token.reveal())
         refused.append(token)
-        token = Secret.of(await provider.get_token(api))
+        token = Secret(await provider.get_token(api))
         if token in refused:
             raise failure
 
