@@ -66,6 +66,17 @@ class TestWhatArrives:
         assert "planted" not in str(caught.value)
         assert caught.value.endpoint == STABLE
 
+    @pytest.mark.parametrize("expires_in", [1, 0.5, 7200.0, 30 * 86_400])
+    async def test_a_life_of_up_to_30_days_is_believed(
+        self, emulator: Emulator, api: Transport, expires_in: float
+    ) -> None:
+        reply = {"access_token": "token", "expires_in": expires_in}
+        emulator.script([Fault.body(json.dumps(reply).encode())], path=STABLE)
+        provider = stable(emulator)
+
+        assert await provider.get_token(api) == "token"
+        assert provider.expires_at == emulator.clock() + expires_in
+
     @pytest.mark.parametrize("token", [None, "", "two words", 5, {}])
     async def test_a_reply_without_a_usable_token_is_refused(
         self, emulator: Emulator, api: Transport, token: object

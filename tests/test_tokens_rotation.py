@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from token_kit import (
 
 from tcb_async import TcbClient, TokenError
 from tcb_async._redact import Secret
+from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, MemoryStore, StoredToken
 
 if TYPE_CHECKING:
@@ -165,6 +167,21 @@ class TestRotation:
 
         assert await provider.get_token(api)
         assert emulator.counts[AUTHORIZER] == 2
+
+    @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line end\n"])
+    async def test_nonsense_in_its_place_is_neither_saved_nor_used(
+        self, emulator: Emulator, merchant: Merchant, api: Transport, nonsense: object
+    ) -> None:
+        reply = {"authorizer_access_token": "token", "expires_in": LIFE}
+        reply["authorizer_refresh_token"] = nonsense
+        emulator.script([Fault.body(json.dumps(reply).encode())], path=AUTHORIZER)
+        provider = merchant.token()
+
+        assert await provider.get_token(api) == "token"
+        emulator.clock.advance(LIFE)
+        assert await provider.get_token(api)
+
+        assert merchant.saved == []
 
 
 class TestSharedRotation:

@@ -241,8 +241,9 @@ class KeptToken:
         new = StoredToken(grant.token, asked_at + grant.expires_in, version)
         if new.expires_at <= clock():
             raise TokenError(
-                f"{grant.endpoint} sent a token that has already expired (it was to live for "
-                f"{grant.expires_in:g} s): check this machine's clock and its connection",
+                f"{grant.endpoint} sent a token that has already expired (expires_in "
+                f"{grant.expires_in:g}): try again; if it lasts, check this machine's clock, "
+                "base_url and any proxy between",
                 endpoint=grant.endpoint,
             )
         self._asked_for = new.token

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tcb_async._redact import Hidden, Secret
-from tcb_async.exceptions import ResponseError, TcbError, TokenError
+from tcb_async.exceptions import ResponseError, TcbError
 from tcb_async.tokens.arguments import fault_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") 
 
     Raises:
         ResponseError: There is no usable token in it, or no sensible ``expires_in``.
-        TokenError: The token has expired already.
     """
     grant = _read(reply, endpoint, prefix)
     del reply
@@ -65,18 +64,12 @@ def _read(reply: Mapping[str, object], endpoint: str, prefix: str) -> Grant | Tc
         return _unusable(endpoint, "its expires_in is missing, or is no number of seconds")
     if not expires_in <= LONGEST_LIFE:
         return _unusable(endpoint, "its expires_in makes no sense: it is more than 30 days")
-    if expires_in <= 0:
-        return TokenError(
-            f"{endpoint} sent a token that has already expired (expires_in {expires_in:g}): try "
-            "again; if it lasts, check base_url and any proxy between",
-            endpoint=endpoint,
-        )
-    refresh = reply.get(f"{prefix}refresh_token")
+    refresh = Hidden(reply.get(f"{prefix}refresh_token"))
     return Grant(
         endpoint,
         Secret(str(token.reveal())),
         float(expires_in),
-        Secret(refresh) if isinstance(refresh, str) and refresh else None,
+        None if fault_of(refresh) else Secret(str(refresh.reveal())),
     )
 
 
