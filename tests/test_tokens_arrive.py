@@ -64,7 +64,7 @@ class TestWhatArrives:
             await stable(emulator).get_token(api)
 
         assert "planted" not in str(caught.value)
-        assert caught.value.endpoint == STABLE
+        assert (caught.value.endpoint, caught.value.status) == (STABLE, 200)
 
     @pytest.mark.parametrize("expires_in", [1, 0.5, 7200.0, 30 * 86_400])
     async def test_a_life_of_up_to_30_days_is_believed(
