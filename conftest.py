@@ -1,7 +1,12 @@
-"""Every example in the README and the documentation is a test; under CI, none may be skipped."""
+"""Every example in the README and the documentation is a test; under CI, none may be skipped.
+
+All tests pass in the background, too: a shell starts ``&`` jobs with SIGINT ignored, and what is
+ignored stays so in child processes. Tests that send a SIGINT want it to arrive.
+"""
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +24,10 @@ pytest_collect_file = Sybil(
     setup=setup,
     teardown=teardown,
 ).pytest()
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,7 +24,7 @@ from tcb_async.exceptions import (
     TransportError,
     WaitTimeoutError,
 )
-from tcb_async.models import CloudFunction, FunctionPage, StatusReason
+from tcb_async.models import CloudFunction, Environment, FunctionPage, StatusReason
 from tcb_async.pagination.page import WalkStats
 from tcb_async.retry import RetryPolicy
 from tcb_async.watch import FunctionChange
@@ -38,6 +38,7 @@ __all__ = [
     "Cursor",
     "DailyQuotaError",
     "DriftError",
+    "Environment",
     "FunctionChange",
     "FunctionFailedError",
     "FunctionPage",

@@ -13,17 +13,17 @@ import attrs
 import msgspec
 
 from tcb_async._codec import UNREADABLE, encode_object, raise_for_errcode, unreadable
-from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
+from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, Environment, FunctionPage
+from tcb_async.pagination.page import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import tzinfo
 
     from tcb_async._redact import Secret
-    from tcb_async.pagination.page import Page
     from tcb_async.tokens import TokenKind
 
-__all__ = ["FUNCTIONS", "Listing"]
+__all__ = ["ENVIRONMENTS", "FUNCTIONS", "Listing"]
 
 Item = TypeVar("Item")
 PageT = TypeVar("PageT", bound="Page[Any]")
@@ -204,4 +204,13 @@ FUNCTIONS = Listing(
     CloudFunction,
     identify=attrgetter("name"),
     other_names={"run_time": "runtime"},
+)
+
+ENVIRONMENTS = Listing(
+    "/tcb/getenvinfo",
+    Page[Environment],
+    Environment,
+    identify=attrgetter("env"),
+    rows="info_list",
+    total=None,
 )

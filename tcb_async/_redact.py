@@ -9,14 +9,16 @@ import base64
 import hmac
 import html
 import re
+import sys
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from types import TracebackType
     from typing import NoReturn, Self, SupportsIndex
 
-__all__ = ["MASK", "Hidden", "Secret", "hide", "redact"]
+__all__ = ["MASK", "Hidden", "Secret", "forgetting_frames", "hide", "redact"]
 
 MASK = "[hidden]"
 
@@ -82,20 +84,53 @@ class Secret(Hidden[str]):
     __slots__ = ()
 
     def __init__(self, text: str | Secret) -> None:
-        super().__init__(text.reveal() if isinstance(text, Secret) else text)
+        self._value = text.reveal() if isinstance(text, Secret) else text
+
+    @classmethod
+    def of(cls, text: str | Secret) -> Secret:
+        """Return the secret itself, or make one of a str."""
+        return text if isinstance(text, Secret) else cls(text)
 
     def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
         if isinstance(other, str):
             other = Secret(other)
         if not isinstance(other, Secret):
             return NotImplemented
-        return self is other or hmac.compare_digest(self._encoded(), other._encoded())
+        return hmac.compare_digest(self._encoded(), other._encoded())
 
     def __hash__(self) -> int:
         return hash(self._value)
 
     def _encoded(self) -> bytes:
         return self._value.encode("utf-8", "surrogatepass")
+
+
+class forgetting_frames:  # noqa: N801 - a context manager, read as a verb
+    """Lets an error out of a block without the frames and errors that it came from in there.
+
+    The frame that holds the block is forgotten too.
+
+    Frames of a library that was given a secret hold it in the clear, and the `CancelledError` of a
+    caller's own ``asyncio.timeout()`` or cancellation comes through them like any other error.
+    """
+
+    __slots__ = ("_handled",)
+
+    def __enter__(self) -> None:
+        self._handled = sys.exception()  # what the caller's own traceback goes on with
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            error.__traceback__ = error.__cause__ = None
+            error.__context__ = None if error is self._handled else self._handled
+            error.__suppress_context__ = False
 
 
 def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = None) -> str:

@@ -23,7 +23,7 @@ from tcb_async._environment import (
     base_url_from_environment,
     token_from_environment,
 )
-from tcb_async._listings import FUNCTIONS
+from tcb_async._listings import ENVIRONMENTS, FUNCTIONS
 from tcb_async._redact import Secret
 from tcb_async._transport import Transport
 from tcb_async.exceptions import ConfigurationError, TcbError
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from tcb_async._listings import Listing
     from tcb_async.cursor import Cursor
-    from tcb_async.models import FunctionPage
+    from tcb_async.models import Environment, FunctionPage
     from tcb_async.observer import Observer
     from tcb_async.pagination.page import OnDrift, Page
     from tcb_async.tokens import TokenProvider
@@ -331,6 +331,21 @@ class TcbClient:
         checked_count("limit", limit, least=1)
         checked_count("offset", offset, least=0)
         return await self._authorized.fetch(FUNCTIONS, {"env": env}, offset, limit)
+
+    async def list_environments(self) -> tuple[Environment, ...]:
+        """List the environments of the account, in the server's order, with one request.
+
+        Returns:
+            All of them, those that are halted too.
+
+        Raises:
+            ConfigurationError: The client's token is one of a platform itself.
+            TcbError: They could not be fetched. `PermissionDeniedError` with errcode 85088 means
+                that the account has no cloud development (云开发).
+
+        Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
+        """
+        return tuple((await self._authorized.fetch(ENVIRONMENTS, {})).items)
 
     async def count_functions(self, env: str) -> int:
         """Ask how many functions an environment holds, with one small request.

@@ -96,7 +96,7 @@ class TcbError(Exception):
         where = f"env {self.env!r}" if self.env is not None else ""
         if self.offset is not None:
             where += f", offset {self.offset}"
-        tries = f"after {self.attempts} tries" if self.attempts > 1 else ""
+        tries = f"after {self.attempts} attempts" if self.attempts > 1 else ""
         facts = ", ".join(filter(None, (where, tries, self.gave_up)))
         return f"{self.message} ({facts})" if facts else self.message
 

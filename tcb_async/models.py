@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ["CHINA_STANDARD_TIME", "CloudFunction", "FunctionPage", "StatusReason", "Value"]
+__all__ = [
+    "CHINA_STANDARD_TIME",
+    "CloudFunction",
+    "Environment",
+    "FunctionPage",
+    "StatusReason",
+    "Value",
+]
 
 CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
 """UTC+08:00, in which WeChat's times are read unless the client is told otherwise."""
@@ -117,6 +124,32 @@ class CloudFunction(Value):
     runtime: str | None = None
     add_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
     mod_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
+
+
+@attrs.frozen
+class Environment(Value):
+    """One environment of an account.
+
+    Attributes:
+        env: Its id.
+        alias: Its name.
+        status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
+        create_time: When it was created: aware, UTC+08:00 unless the client was told otherwise.
+            None where WeChat gives no time.
+        update_time: When it was last changed; likewise.
+        package_id: Its plan (套餐), such as ``basic``.
+        package_name: The plan's name.
+
+    Source: the WeChat page *getEnvInfo*, ``info_list[]``.
+    """
+
+    env: str
+    alias: str = ""
+    status: str = ""
+    create_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
+    update_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
+    package_id: str = ""
+    package_name: str = ""
 
 
 @attrs.frozen

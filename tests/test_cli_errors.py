@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
+import re
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -13,7 +13,9 @@ from redis_server import running_redis
 from terminal import ENV, asks, retry_at_once, run
 
 from tcb_async.__main__ import main
-from tcb_async.cli import credentials, errors, listing
+from tcb_async.cli import credentials, errors, output
+from tcb_async.cli.commands import list as list_command
+from tcb_async.cli.wording import in_terminal_words
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -26,7 +28,6 @@ from tcb_async.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tcb_async.emulator import Emulator
@@ -108,24 +109,34 @@ def test_each_error_has_the_code_of_whose_fault_it_is(error: TcbError, code: int
         (["list"], "--demo"),
         (["count"], "--demo"),
         (["list", ENV, "--nonsense"], "--nonsense"),
-        (["list", ENV, "--format", "xml"], "xml"),
+        (["list", ENV, "--nam", "x"], "did you mean --name?"),
+        (["list", ENV, "--limit", "5"], "--max-items N"),
+        (["list", ENV, "--token", "secret"], "TCB_ACCESS_TOKEN"),
+        (["list", ENV, "--json"], "--format json"),
+        (["list", ENV, "-f", "yaml"], "none of table, json, ndjson, csv"),
         (["list", ENV, "--sort", "size"], "size"),
+        (["list", ENV, "--columns", "name,size"], "'size' is none of name, status"),
+        (["list", ENV, "other"], "unexpected extra argument"),
         (["list", ENV, "--page-size", "0"], "--page-size"),
         (["list", ENV, "--concurrency", "0"], "--concurrency"),
-        (["list", ENV, "--max-items", "0"], "--max-items"),
+        (["list", ENV, "--max-items", "0"], "--max-items: '0' is not a whole number, 1 or more"),
+        (["list", ENV, "--max-items"], "--max-items"),
         (["list", ENV, "--token-file", "x", "--appid", "y"], "not both"),
-        (["list", ENV, "-o", "/nowhere/x.csv"], "there is no folder"),
-        (["list", ENV, "-o", "/dev/null", "-f", "csv"], "not a regular file"),
         (["list", ENV, "-o", "x.parquet"], ".parquet"),
         (["list", ENV, "--resume", "c"], "needs --output"),
+        (["list", ENV, "--resume", "c", "-o", "-"], "needs --output"),
+        (["list", ENV, "--resume", "c", "-o", "/dev/null", "-f", "csv"], "a regular file"),
         (["list", ENV, "--resume", "c", "-o", "x.txt"], "a table is written"),
         (["list", ENV, "--resume", "c", "-o", "x.csv", "--sort", "name"], "without --sort"),
-        (["list", ENV, "--resume", "x.csv", "-o", "x.csv"], "another file"),
         (["watch", ENV, "--interval", "0"], "--interval"),
+        (["watch", ENV, "--interval", "soon"], "not a number of seconds"),
+        (["watch"], "--demo"),
         (["wait", ENV], "NAME"),
-        (["token"], "--check"),
+        (["wait"], "ENV and NAME"),
         (["emulator", "--port", "-1"], "--port"),
+        (["emulator", "--port", "65536"], "from 0 to 65535"),
         (["nonsense"], "nonsense"),
+        (["cuont"], "Did you mean 'count'?"),
     ],
 )
 async def test_wrong_usage_is_2_and_nothing_is_asked(
@@ -136,20 +147,55 @@ async def test_wrong_usage_is_2_and_nothing_is_asked(
     ended = await run(*words, env=asks(emulator, COLUMNS="200"))
 
     assert (ended.code, ended.out) == (2, "")
+    assert is_one_sentence(ended.err)
     assert hint in ended.err
+    assert "secret" not in ended.err
+    assert "--help`)" in ended.err
     assert emulator.requests == ()
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - ruff knows that iterdir blocks
 
 
-async def test_an_output_folder_that_may_not_be_written_to_is_2(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+UNUSABLE = {
+    "nowhere/x.csv": "there is no folder",
+    "folder.csv": "is a folder",
+    "locked.csv": "is read-only",
+    "closed/x.csv": "you may not write to the folder",
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "file", "wrong"),
+    [
+        *(("--output", file, wrong) for file, wrong in UNUSABLE.items()),
+        *(("--resume", file, wrong) for file, wrong in UNUSABLE.items()),
+        ("--resume", "pipe.csv", "is not a regular file"),
+    ],
+)
+async def test_a_file_that_cannot_be_written_is_3_whichever_option_names_it(
+    emulator: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    option: str,
+    file: str,
+    wrong: str,
 ) -> None:
-    monkeypatch.setattr(listing.os, "access", lambda *_: False)  # root may write anywhere
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "locked.csv").touch()
+    os.mkfifo(tmp_path / "pipe.csv")
+    forbidden = {str(tmp_path / "closed"), str(tmp_path / "locked.csv")}
+    monkeypatch.setattr(output.os, "access", lambda path, _: str(path) not in forbidden)  # for root
+    words = ["--output", str(tmp_path / "all.csv"), "--resume", str(tmp_path / "all.cursor")]
+    words[words.index(option) + 1] = str(tmp_path / file)
 
-    ended = await run("list", ENV, "-o", str(tmp_path / "x.csv"), env=asks(emulator))
+    ended = await run("list", ENV, *words, env=asks(emulator))
 
-    assert ended.code == 2
-    assert "written to" in ended.err
+    assert (ended.code, ended.out) == (3, "")
+    assert is_one_sentence(ended.err)
+    assert wrong in ended.err
+    assert option in ended.err
+    assert emulator.requests == ()
 
 
 @pytest.mark.parametrize("env", ["", " x", "a\nb"])
@@ -159,7 +205,7 @@ async def test_a_name_that_no_environment_has_is_3_before_anything_is_asked(
     ended = await run("list", env, env=asks(emulator))
 
     assert ended.code == 3
-    assert "env=" in ended.err
+    assert ended.err.startswith("tcb-async: ENV ")
     assert emulator.requests == ()
 
 
@@ -169,7 +215,10 @@ async def test_plain_http_to_a_foreign_host_is_3_unless_it_is_insisted_on(
     retry_at_once(monkeypatch)
     words = ("count", ENV, "--base-url", "http://wechat.invalid")
 
-    assert (await run(*words, env={"TCB_ACCESS_TOKEN": "token"})).code == 3
+    refused = await run(*words, env={"TCB_ACCESS_TOKEN": "token"})
+    assert refused.code == 3
+    assert "--allow-http" in refused.err
+    assert "--base-url='http://wechat.invalid'" in refused.err
     insisting = await run(*words, "--allow-http", env={"TCB_ACCESS_TOKEN": "token"})
     assert insisting.code == 5
 
@@ -251,6 +300,35 @@ async def test_an_app_without_a_secret_is_3_and_says_where_it_goes(emulator: Emu
 
     assert ended.code == 3
     assert "TCB_SECRET" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"TCB_ACCESS_TOKEN": "a b"}, "TCB_ACCESS_TOKEN holds white space"),
+        ({"TCB_APPID": "a b", "TCB_SECRET": "s"}, "TCB_APPID holds white space"),
+        ({"TCB_APPID": APPID, "TCB_SECRET": "a b"}, "TCB_SECRET holds white space"),
+        ({"TCB_SECRET": "s"}, "TCB_SECRET is set, but TCB_APPID is not"),
+        ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "wechat"}, "TCB_BASE_URL='wechat': must be"),
+        ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "http://x"}, "TCB_BASE_URL='http://x': plain"),
+    ],
+)
+async def test_a_variable_that_cannot_be_used_is_3_and_named(
+    variables: dict[str, str], said: str
+) -> None:
+    ended = await run("count", ENV, env=variables)
+
+    assert ended.code == 3
+    assert is_one_sentence(ended.err)
+    assert said in ended.err
+
+
+async def test_an_empty_variable_counts_as_not_set(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=2)
+    emulator.add_app(APPID, SECRET)
+    env = asks(emulator, TCB_ACCESS_TOKEN="", TCB_APPID=APPID, TCB_SECRET=SECRET, TCB_REDIS_URL="")
+
+    assert (await run("count", ENV, env=env)).out == "2\n"
 
 
 async def test_a_wrong_appsecret_is_3(emulator: Emulator) -> None:
@@ -367,7 +445,7 @@ async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(
 async def test_a_bug_is_1_and_shows_a_traceback_only_when_asked(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "Selection", lambda *_: 1 / 0)
+    monkeypatch.setattr(list_command, "Selection", lambda *_: 1 / 0)
 
     quiet = await run("list", ENV, env=asks(emulator))
     verbose = await run("list", ENV, "--verbose", env=asks(emulator))
@@ -378,15 +456,6 @@ async def test_a_bug_is_1_and_shows_a_traceback_only_when_asked(
     assert "Traceback" in verbose.err
 
 
-@pytest.fixture
-def same_signals() -> Iterator[None]:
-    """``main`` minds SIGTERM for its process, which here is that of the tests."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.mark.usefixtures("same_signals")
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_without_the_extra_the_command_says_what_to_install(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -405,9 +474,80 @@ def test_without_the_extra_the_command_says_what_to_install(
     assert "pip install 'tcb-async[cli]'" in err
 
 
-@pytest.mark.usefixtures("same_signals")
 def test_no_other_missing_module_is_blamed_on_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tcb_async.cli.app", None)
 
     with pytest.raises(ModuleNotFoundError):
         main()
+
+
+PROXY = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "hint"),
+    [
+        ({"HTTPS_PROXY": PROXY}, [], "HTTPS_PROXY is set, but not used: pass --trust-env"),
+        ({"https_proxy": PROXY}, [], "https_proxy is set, but not used: pass --trust-env"),
+        ({"HTTP_PROXY": PROXY}, [], ""),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "wechat.invalid"}, [], ""),
+        ({"HTTPS_PROXY": PROXY}, ["--trust-env"], ""),
+        ({}, [], ""),
+    ],
+)
+async def test_whoever_is_behind_a_proxy_is_told_how_to_use_it(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: list[str], hint: str
+) -> None:
+    retry_at_once(monkeypatch)
+    env = {"TCB_BASE_URL": "https://wechat.invalid", "TCB_ACCESS_TOKEN": "token", **variables}
+
+    ended = await run("count", ENV, *words, env=env)
+
+    assert ended.code == 5
+    assert is_one_sentence(ended.err)
+    assert ("pass --trust-env" in ended.err) == bool(hint)
+    assert hint in ended.err
+
+
+async def test_with_trust_env_the_proxy_is_used(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=2)
+    env = {
+        "TCB_BASE_URL": "http://wechat.invalid",
+        "TCB_ACCESS_TOKEN": emulator.token,
+        "HTTP_PROXY": emulator.url,
+    }
+
+    ended = await run("count", ENV, "--trust-env", "--allow-http", env=env)
+
+    assert (ended.code, ended.out) == (0, "2\n")
+
+
+async def test_how_often_it_was_tried_is_said_once(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retry_at_once(monkeypatch)
+    emulator.fail_next(-1, times=99)
+
+    ended = await run("count", ENV, env=asks(emulator))
+
+    assert re.findall(r"\w+ \w+ (?:attempts|tries)", ended.err) == ["after 5 attempts"]
+
+
+@pytest.mark.parametrize(
+    ("library", "command_line"),
+    [
+        (
+            "base_url='x': use https, or pass allow_http=True",
+            "--base-url 'x': use https, or pass --allow-http",
+        ),
+        ("check base_url and the network", "check --base-url and the network"),
+        ("check base_url's scheme", "check --base-url's scheme"),
+        ("env='': must be the id", "ENV '': must be the id"),
+        ("set trust_env=True", "set --trust-env"),
+        ("--base_url stays, and so does my_env=1", "--base_url stays, and so does my_env=1"),
+    ],
+)
+def test_what_the_library_calls_an_argument_is_an_option_here(
+    library: str, command_line: str
+) -> None:
+    assert in_terminal_words(library) == command_line

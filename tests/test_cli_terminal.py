@@ -32,10 +32,11 @@ from terminal import (
 import tcb_async.__main__
 from tcb_async import __version__
 from tcb_async.__main__ import main
+from tcb_async.cli import signals
 from tcb_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PLAIN = {"NO_COLOR": "1"}
 LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
@@ -188,6 +189,34 @@ async def test_a_table_fits_the_terminal_and_shows_every_name_whole(
     assert len(starts) == 1
 
 
+async def test_a_column_that_does_not_fit_is_left_out_and_that_is_said(emulator: Emulator) -> None:
+    emulator.deploy(ENV, "a-name-of-20-letters", status="PublishFailed")
+
+    narrow = await run("list", ENV, env=asks(emulator, COLUMNS="60", **LOCAL, **PLAIN))
+    wide = await run("list", ENV, env=asks(emulator, COLUMNS="80", **LOCAL, **PLAIN))
+
+    assert "added" not in narrow.out
+    assert "modified" in narrow.out
+    said = "added left out, to fit 60 columns: use a wider terminal, or choose with --columns"
+    assert said in " ".join(plain(narrow.err).split())
+    assert "added" in wide.out
+    assert "left out" not in wide.err
+
+
+async def test_columns_that_were_asked_for_are_all_there_however_narrow_the_terminal(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, "a-name-of-20-letters", add_time="2024-01-01 00:00:00")
+    env = asks(emulator, COLUMNS="24", **LOCAL, **PLAIN)
+
+    ended = await run("list", ENV, "--columns", "add_time,name", env=env)
+
+    shown = plain(ended.out)
+    assert "2024-01-01" in shown
+    assert "".join(line[11:].strip() for line in shown.splitlines()[3:]) == "a-name-of-20-letters"
+    assert "left out" not in ended.err
+
+
 async def test_a_name_too_long_for_the_terminal_goes_on_in_the_next_line(
     emulator: Emulator,
 ) -> None:
@@ -239,27 +268,33 @@ async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(
 async def test_help_teaches_by_example_and_fits(command: str) -> None:
     words = [command, "--help"] if command else ["--help"]
 
+    shown: set[str] = set()
     for columns in (60, 80, 200):
-        ended = await run(*words, env={"COLUMNS": str(columns), "TERMINAL_WIDTH": str(columns)})
+        ended = await run(*words, env={"COLUMNS": str(columns)})
 
         assert ended.code == 0
         assert "Example" in ended.out
         assert f"tcb-async {command}".strip() in ended.out
         assert max(map(cell_len, ended.out.splitlines())) <= columns
+        assert not re.search("<(bool|str|int|float)>", ended.out)
+        shown.add(re.sub(" +\n", "\n", ended.out[ended.out.index("Example") :]))
+
+    assert len(shown) == 1, "an example wraps on a narrow terminal"
 
 
 async def test_the_exit_codes_are_in_the_help() -> None:
     for words in (["--help"], ["list", "--help"]):
         out = (await run(*words, env={"COLUMNS": "120"})).out
         listed = out[out.index("Exit codes") :]
-        for code in ("0", "1", "2", "3", "4", "5", "130"):
+        for code in ("0", "1", "2", "3", "4", "5", "130", "143"):
             assert f" {code}  " in listed
 
 
 async def test_without_words_it_shows_its_help() -> None:
     ended = await run()
 
-    assert "Usage: tcb-async" in ended.out + ended.err
+    assert "Usage: tcb-async" in ended.out
+    assert (ended.code, ended.err) == (2, "")
 
 
 async def test_python_m_is_the_same_command() -> None:
@@ -282,6 +317,7 @@ async def test_python_m_is_the_same_command() -> None:
         ("tcb-async list --format ", "3", {"table", "json", "ndjson", "csv"}),
         ("tcb-async list --status Cr", "3", {"Creating", "CreateFailed"}),
         ("tcb-async list --sort mod", "3", {"mod_time"}),
+        ("tcb-async list --columns na", "3", {"name"}),
         ("tcb-async list --res", "2", {"--resume"}),
     ],
 )
@@ -302,11 +338,9 @@ class TestMain:
     """``main`` itself, in this process: the edge of the interpreter."""
 
     @pytest.fixture(autouse=True)
-    def same_signals(self) -> Iterator[None]:
-        """``main`` minds SIGTERM for its process, which here is that of the tests."""
-        before = signal.getsignal(signal.SIGTERM)
-        yield
-        signal.signal(signal.SIGTERM, before)
+    def lives_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """``main`` would end its process by force, which here is that of the tests."""
+        monkeypatch.setattr(signals, "end_process", lambda _: None)
 
     @pytest.fixture
     def main(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
@@ -363,24 +397,30 @@ class TestMain:
 
         assert main("count", "--demo") == 3
 
-    def test_sigterm_ends_it_as_ctrl_c_does(self, main: Callable[..., object]) -> None:
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+    def test_the_emulator_ends_at_a_signal(
+        self, main: Callable[..., object], number: int, code: int
+    ) -> None:
         port = free_port()
 
-        with signalled_once_it_serves(port, signal.SIGTERM):
-            assert main("emulator", "--port", str(port)) == 0
+        with signalled_once_it_serves(port, number):
+            assert main("emulator", "--port", str(port)) == code
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    def test_ctrl_c_while_it_starts_is_130(
-        self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+    def test_a_signal_while_it_starts_ends_it(
+        self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch, number: int, code: int
     ) -> None:
         class Impatient:
             def find_spec(self, name: str, *_: object) -> None:
                 if name == "tcb_async.cli.app":
-                    raise KeyboardInterrupt
+                    signal.raise_signal(number)
 
         monkeypatch.delitem(sys.modules, "tcb_async.cli.app")
         monkeypatch.setattr(sys, "meta_path", [Impatient(), *sys.meta_path])
 
-        assert main("--version") == 130
+        assert main("--version") == code
 
 
 class _BrokenPipe(io.BytesIO):

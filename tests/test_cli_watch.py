@@ -1,4 +1,4 @@
-"""``watch``, ``wait``, ``token`` and ``emulator``: what each shows, and how it ends."""
+"""``watch``, ``wait`` and ``token``: what each shows, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 from leaks import eventually
 from terminal import (
     ENV,
     Ended,
     asks,
-    free_port,
     plain,
     retry_at_once,
     run,
-    signalled_once_it_serves,
     start,
 )
-from typer.testing import CliRunner
 
 from tcb_async import CloudFunction, FunctionChange
-from tcb_async.cli.app import app
-from tcb_async.cli.watching import describe
-from tcb_async.emulator import DEMO_ENV, Emulator, Fault
+from tcb_async.cli.commands.watch import describe
+from tcb_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -165,39 +160,88 @@ async def test_wait_shows_on_a_terminal_that_it_waits(emulator: Emulator) -> Non
     assert f"waiting for login in {ENV}" in plain(ended.err)
 
 
-async def test_token_check_says_whose_it_is_how_long_it_lives_and_that_it_is_accepted(
+async def test_wait_and_watch_have_a_demonstration_in_which_something_happens() -> None:
+    async with start("watch", "--demo") as command:
+        first = await command.line()
+        ended = await command.end(signal.SIGINT)
+
+    assert first.split()[1] in {"added", "updated", "removed"}
+    assert ended.code == 130
+    waited = await run("wait", "--demo", "--interval", "0.1")
+    assert waited.code == 0
+    assert re.findall("webhookRelay is .*", waited.err) == [
+        "webhookRelay is Creating",
+        "webhookRelay is Active",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["login"], 0, "login is Active"),
+        (["my-env", "login"], 0, "login is Active"),
+        (["syncErp"], 4, "CreateFailed"),
+    ],
+)
+async def test_the_demonstration_waits_for_any_function_of_its_own(
+    words: list[str], code: int, said: str
+) -> None:
+    ended = await run("wait", "--demo", *words)
+
+    assert ended.code == code
+    assert said in ended.err
+
+
+async def test_token_says_whose_it_is_how_long_it_lives_and_that_it_is_accepted(
     emulator: Emulator,
 ) -> None:
     emulator.deploy(ENV, count=3)
     emulator.add_app(APPID, SECRET)
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
 
-    ended = await run("token", "--check", ENV, "--appid", APPID, env=env)
+    ended = await run("token", ENV, "--appid", APPID, env=env)
 
     assert (ended.code, ended.err) == (0, "")
-    whose, lives, accepted = ended.out.splitlines()
-    assert whose == f"whose     app {APPID}"
-    assert re.match(r"lives     another 1(19|20) min, until \d{4}-", lives)
+    account, lifetime, accepted = ended.out.splitlines()
+    assert account == f"account   app {APPID}"
+    assert re.match(r"lifetime  another 1(19|20) min, until \d{4}-", lifetime)
     assert accepted == f"accepted  yes, for {ENV}, by {emulator.url}"
 
 
-async def test_token_check_needs_no_environment(emulator: Emulator) -> None:
-    ended = await run("token", "--check", env=asks(emulator))
+@pytest.mark.parametrize("words", [["token"], ["token", "--check"]])
+async def test_token_needs_no_environment_and_no_option(
+    emulator: Emulator, words: list[str]
+) -> None:
+    ended = await run(*words, env=asks(emulator))
 
     assert ended.code == 0
     assert ended.out.splitlines() == [
-        "whose     the token in TCB_ACCESS_TOKEN",
-        "lives     not known: WeChat tells it only to who asks for the token",
+        "account   the token in TCB_ACCESS_TOKEN",
+        "lifetime  unknown: WeChat tells it only to whoever fetches the token",
         f"accepted  yes, by {emulator.url}",
     ]
 
 
-async def test_token_check_says_through_what_it_is_shared(emulator: Emulator) -> None:
+@pytest.mark.parametrize("errcode", [40001, -1, 45009])
+async def test_token_speaks_of_no_environment_that_nobody_named(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, errcode: int
+) -> None:
+    retry_at_once(monkeypatch)
+    emulator.fail_next(errcode, times=99)
+
+    ended = await run("token", env=asks(emulator))
+
+    assert str(errcode) in ended.err
+    assert "env" not in ended.err.replace("environ", "")
+    assert "offset" not in ended.err
+
+
+async def test_token_says_through_what_it_is_shared(emulator: Emulator) -> None:
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET, "TCB_REDIS_URL": "nonsense"}
 
-    ended = await run("token", "--check", "--appid", APPID, env=env)
+    ended = await run("token", "--appid", APPID, env=env)
 
-    assert ended.out == f"whose     app {APPID}, shared through Redis\n"
+    assert ended.out == f"account   app {APPID}, shared through Redis\n"
     assert ended.code == 3
 
 
@@ -214,71 +258,14 @@ async def test_token_check_says_through_what_it_is_shared(emulator: Emulator) ->
         (Fault.status(403), None, 5),
     ],
 )
-async def test_token_check_tells_a_refused_token_from_other_refusals(
+async def test_token_tells_a_refused_token_from_other_refusals(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: Fault, env: str | None, code: int
 ) -> None:
     retry_at_once(monkeypatch)
     emulator.script([fault] * 99)
 
-    ended = await run("token", "--check", *([env] if env else []), env=asks(emulator))
+    ended = await run("token", *([env] if env else []), env=asks(emulator))
 
     assert ended.code == code
     assert ("accepted" in ended.out) == (code == 0)
     assert emulator.token not in ended.out + ended.err
-
-
-async def test_the_emulator_serves_any_client_and_its_log_shows_no_token() -> None:
-    async with start(
-        *("emulator", "--env", "my-env", "--count", "5", "--latency", "0.01")
-    ) as command:
-        lines = [await command.line(), await command.line()]
-        found = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
-        url, token = found["TCB_BASE_URL"], found["TCB_ACCESS_TOKEN"]
-        async with aiohttp.ClientSession() as session:
-            reply = await session.post(
-                f"{url}/tcb/listfunctions",
-                params={"access_token": token},
-                json={"env": "my-env", "limit": 20, "offset": 0},
-            )
-            answer = await reply.json(content_type=None)
-        listed = await run("count", "my-env", env=found)
-        ended = await command.end(signal.SIGINT)
-
-    assert answer["total_count"] == 5
-    assert listed.out == "5\n"
-    assert ended.code == 0
-    assert "POST /tcb/listfunctions" in ended.err
-    assert ended.err.endswith("ended\n")
-    assert token not in ended.err
-    assert "Traceback" not in ended.err
-
-
-@pytest.mark.parametrize(
-    ("words", "env", "count"),
-    [
-        ([], ENV, 57),
-        (["--demo"], DEMO_ENV, 48),
-        (["--demo", "--env", "my-env", "--count", "3", "--latency", "0"], "my-env", 3),
-    ],
-)
-def test_the_emulator_ends_with_0_at_ctrl_c_wherever_it_is(
-    words: list[str], env: str, count: int
-) -> None:
-    """In this process, whose main thread gets the signal."""
-    port = free_port()
-
-    with signalled_once_it_serves(port, signal.SIGINT):
-        ended = CliRunner().invoke(app, ["emulator", "--port", str(port), *words])
-
-    assert ended.exit_code == 0
-    assert f"Serving {env}" in ended.stderr
-    assert f"TCB_BASE_URL=http://127.0.0.1:{port}\n" in ended.stdout
-
-
-async def test_a_port_that_is_taken_is_3_and_named(emulator: Emulator) -> None:
-    port = emulator.url.rpartition(":")[2]
-
-    ended = await run("emulator", "--port", port)
-
-    assert (ended.code, ended.out) == (3, "")
-    assert f"--port {port}: Address already in use" in ended.err

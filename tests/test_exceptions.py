@@ -45,7 +45,7 @@ FACTS = {
     "offset": 40,
     "cursor": Cursor("test-1", offset=39),
     "attempts": 3,
-    "gave_up": "all 3 attempts are used up",
+    "gave_up": "no more are allowed",
     "errcode": 40014,
     "errmsg": "invalid access_token",
     "rid": "a-b-c",
@@ -104,10 +104,10 @@ def test_a_misspelt_fact_is_a_type_error(kind: type[TcbError]) -> None:
 def test_the_message_names_env_offset_tries_and_why_it_gave_up() -> None:
     error = TransportError("no answer", env="test-1", offset=40, attempts=3, gave_up="deadline")
 
-    assert str(error) == "no answer (env 'test-1', offset 40, after 3 tries, deadline)"
+    assert str(error) == "no answer (env 'test-1', offset 40, after 3 attempts, deadline)"
     assert error.message == "no answer"
     assert repr(error) == (
-        """TransportError("no answer (env 'test-1', offset 40, after 3 tries, deadline)")"""
+        """TransportError("no answer (env 'test-1', offset 40, after 3 attempts, deadline)")"""
     )
 
 

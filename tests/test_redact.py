@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secret_leaks import encodings, leaks_of
 
-from tcb_async._redact import MASK, Secret, hide, redact
+from tcb_async._redact import MASK, Secret, forgetting_frames, hide, redact
 
 SECRET = "pl@nt?>/+s3cr~t="
 
@@ -147,3 +148,51 @@ def test_a_text_of_megabytes_is_redacted_in_no_time(text: str) -> None:
     redact(text, [Secret(SECRET)], length=500)
 
     assert time.perf_counter() - started < 0.5
+
+
+def below(secret: str) -> None:
+    """Fail as a library does that was given a secret."""
+    try:
+        {}[secret]
+    except KeyError:
+        raise ValueError(secret) from None
+
+
+def above() -> None:
+    with forgetting_frames():
+        below(SECRET)
+
+
+def caller() -> None:
+    above()
+
+
+def test_an_error_leaves_the_frames_of_a_block_behind_and_what_it_came_from_there() -> None:
+    with pytest.raises(ValueError, match=re.escape(SECRET)) as caught:
+        caller()
+
+    error = caught.value
+    assert [frame.name for frame in caught.traceback][1:] == ["caller"]
+    assert (error.__cause__, error.__context__, error.__suppress_context__) == (None, None, False)
+
+
+def test_an_error_keeps_what_its_caller_was_handling() -> None:
+    handled = LookupError("the caller's own")
+    try:
+        raise handled
+    except LookupError as own:
+        with pytest.raises(ValueError, match=re.escape(SECRET)) as caught:
+            above()
+        with pytest.raises(LookupError) as again, forgetting_frames():
+            raise own from None
+
+    assert caught.value.__context__ is handled
+    assert again.value is handled
+    assert again.value.__context__ is None
+
+
+def test_a_block_without_an_error_is_left_alone() -> None:
+    with forgetting_frames():
+        done = True
+
+    assert done

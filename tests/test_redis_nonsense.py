@@ -70,6 +70,7 @@ NONSENSE = {
     "a version beyond all": value(version=10**300),
     "a version below all": value(version=-1),
     "half a version": value(version=1.5),
+    "a version in hexadecimal": value().replace(b'"version": 1', b'"version": 0x1'),
     "nonsense with the newest version": value(token="left\n", version=NEWEST - 1),
 }
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import itertools
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 from leaks import eventually, no_leaks
 from raw_server import RawServer, http_reply
-from server_faults import LATE, LISTING, OK, listing
+from secret_leaks import leaks_of, shown_by
+from server_faults import FAULTS, LATE, LISTING, OK, listing, once
 
-from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
+from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError, TransportError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from raw_server import Exchange
+    from yarl import URL
 
     from tcb_async.emulator import Emulator
 
@@ -62,6 +66,94 @@ async def test_a_session_that_was_handed_in_is_used_as_it_is() -> None:
     assert [request.headers["x-trace"] for request in server.requests] == ["abc"] * 3
     assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
     assert [request.headers.get("cookie") for request in server.requests][2] == "kept=yes"
+
+
+async def test_our_own_session_tells_nothing_to_who_adds_trace_hooks_to_every_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Sentry and OpenTelemetry do: what they are told has the token in its URL."""
+    told: list[object] = []
+
+    async def note(*facts: object) -> None:
+        told.append(facts)
+
+    def init(session: aiohttp.ClientSession, **settings: Any) -> None:
+        tracing = aiohttp.TraceConfig()
+        for signal in (tracing.on_request_start, tracing.on_request_end):
+            signal.append(note)
+        own(session, **settings, trace_configs=[tracing])
+
+    own = aiohttp.ClientSession.__init__
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", init)
+    async with RawServer(OK) as server:
+        async with TcbClient("T", base_url=server.url) as client:
+            assert await client.count_functions(ENV) == 1
+        assert told == []
+
+        async with aiohttp.ClientSession() as session, session.get(server.url):
+            assert len(told) == 2
+
+
+@pytest.mark.parametrize("fault", ["reset", "reset_in_headers", "two_lengths", "redirect_307"])
+async def test_who_wraps_our_own_session_sees_no_token_in_urls_replies_or_errors(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the agents of Elastic, Datadog and New Relic do."""
+    seen: list[str] = []
+
+    async def request(
+        session: aiohttp.ClientSession, method: str, url: URL, **settings: Any
+    ) -> aiohttp.ClientResponse:
+        seen.append(str(url))
+        try:
+            reply = await own(session, method, url, **settings)
+        except Exception as error:
+            seen.extend(shown_by(error))
+            raise
+        seen.append(f"{reply!r} {reply.url} {reply.real_url}")
+        return reply
+
+    own = aiohttp.ClientSession._request
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)
+    secret, replies = "s3cr3t-t0ken-of-some-length", once(FAULTS[fault])
+    retry = RetryPolicy(base=0.0)
+    async with (
+        RawServer(replies) as server,
+        TcbClient(secret, base_url=server.url, retry=retry) as client,
+    ):
+        with contextlib.suppress(TcbError):
+            await client.count_functions(ENV)
+
+        assert seen[0] == f"{server.url}/tcb/listfunctions"
+        assert server.requests[0].target == f"/tcb/listfunctions?access_token={secret}"
+    assert leaks_of([secret], seen) == []
+
+
+async def test_headers_that_a_wrapper_adds_to_a_request_are_on_that_request_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Elastic's agent writes into the headers that it finds."""
+    numbers = itertools.count()
+
+    async def request(
+        session: aiohttp.ClientSession, *args: Any, **settings: Any
+    ) -> aiohttp.ClientResponse:
+        if settings["headers"] is not None:
+            settings["headers"][f"X-Trace-{next(numbers)}"] = "yes"
+        return await own(session, *args, **settings)
+
+    own = aiohttp.ClientSession._request
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)
+    async with RawServer(OK) as server, aiohttp.ClientSession() as session:
+        async with TcbClient("T", base_url=server.url, session=session) as client:
+            await client.count_functions(ENV)
+            await client.count_functions(ENV)
+        monkeypatch.undo()
+        async with TcbClient("T", base_url=server.url) as client:
+            await client.count_functions(ENV)
+
+        traced = [[name for name in asked.headers if "trace" in name] for asked in server.requests]
+    assert traced == [["x-trace-0"], ["x-trace-1"], []]
 
 
 async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_do_so() -> None:

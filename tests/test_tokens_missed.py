@@ -116,6 +116,31 @@ async def test_a_token_that_was_refused_meanwhile_is_not_stored(api: PacedApi) -
     assert await stored(store) is None
 
 
+async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(
+    api: PacedApi,
+) -> None:
+    storing, may_end = asyncio.Event(), asyncio.Event()
+
+    class Slow(OftenAway):
+        async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+            if not self.away:
+                storing.set()
+                await may_end.wait()
+            return await super().compare_and_set(key, value, ttl=ttl)
+
+    store = Slow()
+    provider = provider_on(store)
+    await provider.get_token(api)
+    store.away = False
+    await storing.wait()
+    await provider.invalidate("token-1")
+    may_end.set()
+    await asyncio.sleep(10)
+
+    assert provider._setting.sharing.unsent == {}
+    assert all(task.done() for task in api.spawned)
+
+
 async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api: PacedApi) -> None:
     store = OftenAway()
     provider = provider_on(store)

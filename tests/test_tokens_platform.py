@@ -164,6 +164,17 @@ class TestMerchant:
                 token(**changed)
             assert "planted" not in str(caught.value)
 
+    async def test_a_platform_that_gets_no_token_of_its_own_is_what_the_merchants_error_says(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        emulator.fail_next(40001, path=COMPONENT)
+
+        with pytest.raises(TokenError, match="the appsecret is wrong") as caught:
+            await merchant.token().get_token(api)
+
+        assert caught.value.endpoint == COMPONENT
+        assert emulator.counts[AUTHORIZER] == 0
+
 
 class TestTicket:
     async def test_the_newest_ticket_is_asked_for_each_time(

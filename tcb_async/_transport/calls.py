@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
+from tcb_async._redact import forgetting_frames
 from tcb_async.exceptions import ApiError, TcbError, TransportError
 from tcb_async.retry import OutOfTimeError, is_overload
 
@@ -56,20 +57,22 @@ class Call(Generic[Result]):
             if epoch is None or left <= 0:
                 raise OutOfTimeError(self._nothing_was_sent())
             session = transport.session()  # it may have been closed since
+            # The frames below hold the URL, the body that is sent, and the reply.
             if transport.observer is None:
-                result = self.decode(await transport.send(session, request, left, self.alone))
+                with forgetting_frames():
+                    result = self.decode(await transport.send(session, request, left, self.alone))
             else:
                 seen = transport.as_seen(request, number)
-                with transport.observer.attempting(seen):
-                    body = await transport.send(session, request, left, self.alone, seen)
-                    result = self.decode(body)
+                with transport.observer.attempting(seen), forgetting_frames():
+                    result = self.decode(
+                        await transport.send(session, request, left, self.alone, seen)
+                    )
             clean = True
         except TcbError as error:
             overload = is_overload(error)
             self.alone = number == 1 and isinstance(error, TransportError) and error.dropped
             error.env, error.offset = request.env, request.offset
             _log.debug("%s try=%d: %s", request, number, _outcome(error))
-            error.__traceback__ = None  # its frames hold the reply, which may tell the secret
             raise
         finally:
             if epoch is not None:

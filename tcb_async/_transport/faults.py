@@ -171,7 +171,7 @@ def refusal(reply: Reply, request: ApiRequest) -> TcbError:
 
 def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, request: ApiRequest) -> TcbError:
     path = request.target.path
-    who = f"{path}: the proxy on the way to {request.target.host}"
+    who = f"{path}: the proxy on the way to {request.target.bare_url.host}"
     later = read_retry_after(None if error.headers is None else error.headers.get("Retry-After"))
     return _refused(who, path, error.status, later) or ResponseError(
         f"{who} answered {_refusal(error.status)}; check the proxy and what it allows",
@@ -228,7 +228,7 @@ def translate(
     row = next(row for row in _TABLE if isinstance(error, row.errors))
     reason, advice = _reason(error, request)
     what = row.text.format(
-        host=request.target.host,
+        host=request.target.bare_url.host,
         seconds=seconds,
         reason=reason,
         advice=advice,

@@ -27,10 +27,17 @@ class RetryCount(Protocol):
 
 @attrs.frozen
 class Target:
-    """Where a request goes: the path to show, and the URL with its secrets, which never shows."""
+    """Where a request goes.
+
+    Attributes:
+        path: What is shown of it.
+        bare_url: The URL without its query.
+        url: The URL with its query, which may hold a secret.
+        secrets: What is secret in the request, to be hidden in whatever is said about it.
+    """
 
     path: str
-    host: str
+    bare_url: URL
     url: Hidden[URL]
     secrets: tuple[Secret, ...]
 

@@ -17,13 +17,15 @@ import aiohttp
 import attrs
 
 from tcb_async._arguments import checked_instance
+from tcb_async._redact import Hidden
 from tcb_async._version import __version__
 from tcb_async.exceptions import ClientClosedError
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
+    from yarl import URL
 
-__all__ = ["HEADERS", "SessionKeeper"]
+__all__ = ["HEADERS", "AddQuery", "QueryError", "SessionKeeper", "cause_of"]
 
 HEADERS = {
     "Accept-Encoding": "identity",
@@ -44,6 +46,43 @@ class _AskedForResponse(aiohttp.ClientResponse):
         if protocol is not None and protocol.should_close:
             raise aiohttp.ServerDisconnectedError
         return await super().start(connection)
+
+
+class QueryError(Exception):
+    """An error of aiohttp's, whose text may hold the URL: whoever wraps a session logs texts."""
+
+    def __init__(self, error: Hidden[Exception]) -> None:
+        super().__init__("the request failed")
+        self.error = error
+
+
+def cause_of(error: Exception) -> Exception:
+    """Return aiohttp's own error."""
+    return error.error.reveal() if isinstance(error, QueryError) else error
+
+
+class AddQuery:
+    """Adds the query to a request below whatever wraps the session or hooks into it.
+
+    This is a middleware of aiohttp's. The session itself is told the bare URL only: Elastic's
+    agent, Datadog's and New Relic's wrap its ``_request``, and record what it is called with.
+    """
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: Hidden[URL]) -> None:
+        self._url = url
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send the request with its query."""
+        request.url = self._url.reveal()
+        try:
+            return await handler(request)
+        except Exception as error:  # noqa: BLE001 - whatever aiohttp raises
+            hidden = Hidden(error)
+        raise QueryError(hidden)
 
 
 @attrs.define(eq=False)
@@ -128,13 +167,15 @@ class SessionKeeper:
 
     def _new_session(self) -> aiohttp.ClientSession:
         tls = True if self.ssl_context is None else self.ssl_context
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=max(100, self.limit), ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
             response_class=_AskedForResponse,
             trust_env=self.trust_env,
         )
+        session.trace_configs.clear()  # Sentry and OpenTelemetry add theirs to every session
+        return session
 
 
 async def _close(connector: aiohttp.BaseConnector) -> None:

@@ -19,7 +19,7 @@ from tcb_async._redact import Hidden, Secret
 from tcb_async._transport.calls import Call
 from tcb_async._transport.faults import Reply, read_retry_after, refusal, translate
 from tcb_async._transport.requests import ApiRequest, Target
-from tcb_async._transport.session import HEADERS, SessionKeeper
+from tcb_async._transport.session import HEADERS, AddQuery, SessionKeeper, cause_of
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
 from tcb_async.observer import Attempt
 
@@ -59,14 +59,12 @@ class Transport:
     )
     _keeper: SessionKeeper = attrs.field(init=False, repr=False)
     _whole: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    _headers: dict[str, str] | None = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._keeper = SessionKeeper(
             self.window.ceiling, self.trust_env, self.ssl_context, self._session
         )
         self._whole = _within(self.timeout)
-        self._headers = HEADERS if self._keeper.foreign else None
 
     @property
     def closed(self) -> bool:
@@ -78,7 +76,7 @@ class Transport:
         url = URL(self.base_url + path)
         secrets = tuple(value for value in query.values() if isinstance(value, Secret))
         full = Hidden(url.with_query({key: _revealed(value) for key, value in query.items()}))
-        return Target(path, url.raw_host or "", full, secrets)
+        return Target(path, url, full, secrets)
 
     def session(self) -> aiohttp.ClientSession:
         """Return the session; see `SessionKeeper.session`."""
@@ -116,10 +114,10 @@ class Transport:
         target = attrs.evolve(target, secrets=(*target.secrets, *sent))
         request = ApiRequest(target, None if body is None else Hidden(encode_object(body)))
 
-        def decode(reply: bytes) -> Mapping[str, object]:
-            return decode_token_reply(reply, path, secrets=target.secrets)
+        def decode(reply: bytes) -> Hidden[Mapping[str, object]]:
+            return Hidden(decode_token_reply(reply, path, secrets=target.secrets))
 
-        return await self.call(request, decode)
+        return (await self.call(request, decode)).reveal()
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
         """Run something in the background that ends, at the latest, when the client is closed."""
@@ -182,29 +180,31 @@ class Transport:
     async def _exchange(
         self, session: aiohttp.ClientSession, request: ApiRequest, left: float, alone: bool
     ) -> Reply | TcbError:
-        """Return the failure, so that no frame which holds a URL is in its traceback.
+        """Return what came back, or the failure.
 
         Asked to go `alone`, a request has a new connection, which the server is asked to close
         after it: a pool knows its connections by `server_hostname` too.
         """
         seconds = min(self.timeout, left)
-        response = None
+        target, response = request.target, None
+        foreign = self._keeper.foreign
         try:
             response = await session.request(
                 request.method,
-                request.target.url.reveal(),
+                target.url.reveal() if foreign else target.bare_url,
+                middlewares=None if foreign else (AddQuery(target.url),),
                 data=None if request.body is None else request.body.reveal(),
-                headers=_ALONE if alone else self._headers,
+                headers=dict(_ALONE if alone else HEADERS) if alone or foreign else None,
                 timeout=self._whole if left >= self.timeout else _within(seconds),
                 allow_redirects=False,
                 raise_for_status=False,
-                server_hostname=request.target.host if alone else None,
+                server_hostname=target.bare_url.raw_host if alone else None,
             )
             return await self._read(response, request)
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
             if session.closed:
                 return ClientClosedError("the session of this client was closed: make a new client")
-            answered = response is not None
+            error, answered = cause_of(error), response is not None
             return translate(error, request, seconds, answered=answered, fresh=alone)
         finally:
             if response is not None:

@@ -1,4 +1,4 @@
-"""Who calls: an access token, or an app that gets its own.
+"""The account: an access token, or an app that fetches its own.
 
 Rule: no secret comes from an argument, which every process list shows, and none is ever printed.
 """
@@ -9,14 +9,16 @@ import os
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 import typer
 
+from tcb_async._environment import ACCESS_TOKEN, APPID, SECRET
 from tcb_async._redact import Secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens import RedisStore, StableToken, StaticToken
+from tcb_async.tokens.arguments import checked_appid, checked_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -27,22 +29,25 @@ __all__ = ["App", "Credentials", "GivenToken", "find_credentials"]
 
 _LONGEST = 4096
 _NONE = (
-    "no access token: set TCB_ACCESS_TOKEN, or name a file with --token-file, or set TCB_APPID and "
-    "TCB_SECRET; `tcb-async list --demo` needs none"
+    f"no access token: set {ACCESS_TOKEN}, or {APPID} and {SECRET}, or pass --token-file FILE; "
+    "`tcb-async list --demo` needs none"
 )
-_NO_SECRET = "no appsecret: set TCB_SECRET"  # noqa: S105 - advice
+_NO_APPID = f"{SECRET} is set, but {APPID} is not: set it, or pass --appid APPID"
+_NO_SECRET = f"{SECRET} is not set: set it to the appsecret of {{appid}}"
 
 
 @attrs.frozen
 class GivenToken:
-    """A token that somebody else looks after.
+    """A token that somebody else refreshes.
 
     Attributes:
         owner: Where it came from.
+        account: Empty: a token does not say whose it is.
     """
 
     owner: str
     _token: Secret
+    account: ClassVar[str] = ""
 
     @asynccontextmanager
     async def provider(self) -> AsyncGenerator[TokenProvider]:
@@ -52,7 +57,7 @@ class GivenToken:
 
 @attrs.frozen
 class App:
-    """An app, whose token is asked for when it is needed.
+    """An app, whose token is fetched when it is needed.
 
     Attributes:
         appid: Its id.
@@ -61,6 +66,11 @@ class App:
     appid: str
     _secret: Secret
     _redis_url: Secret | None
+
+    @property
+    def account(self) -> str:
+        """Whose functions are listed."""
+        return self.appid
 
     @property
     def owner(self) -> str:
@@ -92,37 +102,41 @@ def find_credentials(
         redis_url: Where an app's token is shared.
 
     Returns:
-        The first of: the file, the app, ``TCB_ACCESS_TOKEN``, the app ``TCB_APPID``, what is typed
-        at a prompt.
+        The first of these that is there: the file, the app, ``TCB_ACCESS_TOKEN``, the app in
+        ``TCB_APPID``, what is typed at a prompt.
 
     Raises:
         ConfigurationError: There are none, or they cannot be read.
     """
     if token_file is not None:
         return GivenToken(f"the token in {token_file}", _read_token(token_file))
-    if not appid and (token := os.environ.get("TCB_ACCESS_TOKEN")):
-        return GivenToken("the token in TCB_ACCESS_TOKEN", Secret(token))
-    if appid := appid or os.environ.get("TCB_APPID"):
-        secret = os.environ.get("TCB_SECRET")
-        return App(
-            appid,
-            Secret(secret) if secret else _ask(f"Appsecret of {appid}", _NO_SECRET),
-            Secret(redis_url) if redis_url else None,
-        )
-    return GivenToken("the token that was typed", _ask("Access token", _NONE))
+    token, appsecret = _variable(ACCESS_TOKEN), _variable(SECRET)
+    if not appid and token.reveal():
+        return GivenToken(f"the token in {ACCESS_TOKEN}", checked_secret(ACCESS_TOKEN, token))
+    if named := appid or os.environ.get(APPID):
+        app = checked_appid("--appid" if appid else APPID, Secret(named))
+        if appsecret.reveal():
+            checked_secret(SECRET, appsecret)
+        else:
+            appsecret = _ask(f"Appsecret of {app}", _NO_SECRET.format(appid=app))
+        return App(app, appsecret, Secret(redis_url) if redis_url else None)
+    otherwise = _NO_APPID if appsecret.reveal() else _NONE
+    return GivenToken("the token that was typed", _ask("Access token", otherwise))
+
+
+def _variable(name: str) -> Secret:
+    return Secret(os.environ.get(name, ""))
 
 
 def _read_token(path: str) -> Secret:
-    if path == "-":
-        if _may_ask():
-            return _ask("Access token", _NONE)
-        text = sys.stdin.read(_LONGEST) if sys.stdin is not None else ""
-    else:
+    if path != "-":
         with Path(path).open(encoding="utf-8", errors="replace") as file:
-            text = file.read(_LONGEST)
-    if not text.strip():
-        raise ConfigurationError(f"--token-file {path}: it is empty; write the token into it")
-    return Secret(text.strip())
+            token = Secret(file.read(_LONGEST).strip())
+    elif _may_ask():
+        return _ask("Access token", _NONE)
+    else:
+        token = Secret(sys.stdin.read(_LONGEST).strip() if sys.stdin is not None else "")
+    return checked_secret(f"--token-file {path}: the token", token)
 
 
 def _may_ask() -> bool:
@@ -132,7 +146,8 @@ def _may_ask() -> bool:
 def _ask(what: str, otherwise: str) -> Secret:
     if not _may_ask():
         raise ConfigurationError(otherwise)
-    return Secret(typer.prompt(f"{what} (not shown)", hide_input=True, err=True).strip())
+    typed = Secret(typer.prompt(f"{what} (not shown)", hide_input=True, err=True).strip())
+    return checked_secret("what was typed", typed)
 
 
 @asynccontextmanager

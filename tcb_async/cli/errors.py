@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from tcb_async.cli.screen import Screen
+from tcb_async.cli.signals import INTERRUPTED, TERMINATED, Terminated
+from tcb_async.cli.wording import in_terminal_words
 from tcb_async.exceptions import (
     ApiError,
     ConfigurationError,
@@ -29,23 +31,26 @@ if TYPE_CHECKING:
 
 __all__ = ["EXIT_CODES", "at_terminal", "exit_code"]
 
-DONE, BUG, CONFIGURATION, REFUSED, FAILED, INTERRUPTED = 0, 1, 3, 4, 5, 130
+DONE, BUG, CONFIGURATION, REFUSED, FAILED = 0, 1, 3, 4, 5
 
 EXIT_CODES = """\
 [bold]Exit codes[/bold]
-    0  done; also when the reader of stdout has had enough (| head -1)
+    0  done; also if the reader of stdout ended first
     1  a bug in tcb-async
     2  usage: an unknown option, a missing argument
-    3  configuration or credentials: no token, a refused one, an unusable file
-    4  the service refused: unknown environment, no permission, over quota
-    5  the service or the network failed, retries included
-  130  interrupted (Ctrl-C)"""
+    3  configuration: no token or a refused one, a file
+       that cannot be used
+    4  the service refused: an unknown environment, no
+       permission, over quota
+    5  the service or the network failed, after retries
+  130  interrupted (Ctrl-C)
+  143  terminated (SIGTERM)"""
 
 _log = logging.getLogger("tcb_async")
 
 
 def exit_code(error: TcbError) -> int:
-    """Whose fault an error is, as an exit code."""
+    """Say whose fault an error is, as an exit code."""
     match error:
         case ConfigurationError() | TokenError():
             return CONFIGURATION
@@ -59,11 +64,11 @@ def exit_code(error: TcbError) -> int:
 
 @contextlib.contextmanager
 def at_terminal(*, verbose: bool, level: int = logging.ERROR) -> Generator[Screen]:
-    """Run a command: open the streams, show the log, and end as everything here ends.
+    """Run a command: open the streams, show the log, and end as every command ends.
 
     Args:
         verbose: Whether to show all that is logged.
-        level: From which level on it is shown otherwise.
+        level: The level from which on it is shown otherwise.
 
     Raises:
         typer.Exit: With the exit code, if the command failed.
@@ -89,8 +94,11 @@ def _reporting(screen: Screen) -> Generator[None]:
         code = DONE
     except (KeyboardInterrupt, typer.Abort):
         code = _ended(screen, "interrupted", INTERRUPTED)
+    except Terminated:
+        code = _ended(screen, "terminated", TERMINATED)
     except TcbError as error:
-        code = _ended(screen, str(error), exit_code(error))
+        sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
+        code = _ended(screen, in_terminal_words(sentence), exit_code(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         code = _ended(screen, f"{where}{error.strerror or type(error).__name__}", CONFIGURATION)

@@ -1,19 +1,21 @@
 """Functions as bytes for programs: JSON, NDJSON, CSV.
 
-Rule: pure, and always UTF-8. A document is `head`, then rows page by page, then `tail`; it can be
-read back, so that an export that goes on knows what it holds.
+Rule: pure, and always UTF-8. A document is `head`, then rows page by page, then `tail`. In a file
+it says exactly what the server said; on a terminal, what could steer the terminal is escaped.
+
+CSV has one exception, for it is what spreadsheets open: a value that a spreadsheet would take for a
+formula gets a ``'`` in front. WeChat's own names never begin like that.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
-import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
 
     from tcb_async.models import CloudFunction
 
-__all__ = ["FIELDS", "FORMATS", "DocumentFormat", "Format"]
+__all__ = ["FIELDS", "DocumentFormat", "Format", "document_format"]
 
 FIELDS = ("name", "status", "runtime", "add_time", "mod_time")
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 class Format(StrEnum):
@@ -35,12 +38,8 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-class _Named(msgspec.Struct):
-    name: str
-
-
 class DocumentFormat(Protocol):
-    """How a document is written and read back."""
+    """How a document is written."""
 
     @property
     def head(self) -> bytes:
@@ -61,40 +60,49 @@ class DocumentFormat(Protocol):
         """Write some rows, given how many the document holds already."""
         ...
 
-    def names(self, document: bytes) -> set[str]:
-        """Read back the names in a document that may lack its tail.
 
-        Raises:
-            ValueError: It is no such document.
-        """
-        ...
+def document_format(
+    form: Format, columns: Sequence[str] = FIELDS, *, escaped: bool = False
+) -> DocumentFormat:
+    """Make a format.
+
+    Args:
+        form: Which; not a table.
+        columns: Which fields, in this order.
+        escaped: Whether it is for a terminal, so that what cannot be printed is escaped.
+    """
+    match form:
+        case Format.CSV:
+            return _Csv(tuple(columns), escaped)
+        case Format.NDJSON:
+            return _Ndjson(tuple(columns), escaped)
+        case _:
+            return _Json(tuple(columns), escaped)
 
 
 @attrs.frozen
 class _Json:
+    columns: tuple[str, ...]
+    escaped: bool
     head: bytes = b"["
     tail: bytes = b"\n]\n"
     streams: bool = False
 
     def rows(self, functions: Sequence[CloudFunction], written: int) -> bytes:
-        row = b"".join(b",\n" + _as_json(function) for function in functions)
-        return row if written else row[1:]
-
-    def names(self, document: bytes) -> set[str]:
-        return _json_names(document.removesuffix(self.tail)[1:].split(b",\n"))
+        rows = b"".join(b",\n" + _as_json(one, self.columns, self.escaped) for one in functions)
+        return rows if written else rows[1:]
 
 
 @attrs.frozen
 class _Ndjson:
+    columns: tuple[str, ...]
+    escaped: bool
     head: bytes = b""
     tail: bytes = b""
     streams: bool = True
 
     def rows(self, functions: Sequence[CloudFunction], written: int) -> bytes:  # noqa: ARG002
-        return b"".join(_as_json(function) + b"\n" for function in functions)
-
-    def names(self, document: bytes) -> set[str]:
-        return _json_names(document.splitlines())
+        return b"".join(_as_json(one, self.columns, self.escaped) + b"\n" for one in functions)
 
 
 class _Lines(list[str]):
@@ -106,46 +114,54 @@ class _Lines(list[str]):
 
 @attrs.frozen
 class _Csv:
-    head: bytes = (",".join(FIELDS) + "\n").encode()
+    columns: tuple[str, ...]
+    escaped: bool
     tail: bytes = b""
     streams: bool = True
 
+    @property
+    def head(self) -> bytes:
+        return (",".join(self.columns) + "\n").encode()
+
     def rows(self, functions: Sequence[CloudFunction], written: int) -> bytes:  # noqa: ARG002
         lines = _Lines()
-        csv.writer(lines).writerows(_as_row(function).values() for function in functions)
+        csv.writer(lines).writerows(
+            [self._cell(value) for value in _values(function, self.columns).values()]
+            for function in functions
+        )
         return "".join(line.removesuffix("\r\n") + "\n" for line in lines).encode()
 
-    def names(self, document: bytes) -> set[str]:
-        text = io.StringIO(document.removeprefix(self.head).decode(), newline="")
-        try:
-            return {name for name, *_ in csv.reader(text, strict=True)}
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
+    def _cell(self, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if _FORMULA.match(value):
+            value = "'" + value
+        return _escape_unprintable(value) if self.escaped else value
 
 
-FORMATS: dict[Format, DocumentFormat] = {
-    Format.JSON: _Json(),
-    Format.NDJSON: _Ndjson(),
-    Format.CSV: _Csv(),
-}
+def _as_json(function: CloudFunction, columns: Sequence[str], escaped: bool) -> bytes:
+    text = json.dumps(_values(function, columns), ensure_ascii=False)
+    return (_escape_unprintable(text) if escaped else text).encode()
 
 
-def _as_row(function: CloudFunction) -> dict[str, str | None]:
-    return {
+def _escape_unprintable(text: str) -> str:
+    r"""Escape what cannot be printed, as JSON does: ``\u001b``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
+    )
+
+
+def _values(function: CloudFunction, columns: Sequence[str]) -> dict[str, str | None]:
+    values = {
         "name": function.name,
         "status": function.status,
         "runtime": function.runtime,
         "add_time": _iso(function.add_time),
         "mod_time": _iso(function.mod_time),
     }
-
-
-def _as_json(function: CloudFunction) -> bytes:
-    return json.dumps(_as_row(function), ensure_ascii=False).encode()
-
-
-def _json_names(lines: Sequence[bytes]) -> set[str]:
-    return {msgspec.json.decode(line, type=_Named).name for line in lines if line.strip()}
+    return {column: values[column] for column in columns}
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -1,280 +1,226 @@
-"""``tcb-async list`` and ``tcb-async count``: their options, and what is wrong with them.
+"""One listing, from the first request to the last byte.
 
-Rule: options that contradict each other are refused before anything is asked.
+Rule: what is of use in pieces is written piece by piece; everything else when it is complete.
 """
 
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
+from __future__ import annotations
 
-import asyncio
-import os
-from pathlib import Path
-from typing import Annotated
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import typer
+import attrs
 
-from tcb_async.cli.errors import at_terminal
-from tcb_async.cli.formats import Format
-from tcb_async.cli.job import Listing
-from tcb_async.cli.options import (
-    BASE_URL,
-    AllowHttp,
-    AppId,
-    BaseUrl,
-    Demo,
-    RedisUrl,
-    TokenFile,
-    Verbose,
-    asking,
-    find_service,
-)
-from tcb_async.cli.selection import SORTS, Selection
-from tcb_async.emulator import DEMO_ENV
+from tcb_async.cli.formats import FIELDS, Format, document_format
+from tcb_async.cli.output import Position, ToFile, ToStdout
+from tcb_async.cli.progress import Meter, counted
+from tcb_async.cli.resume import ResumableFile
+from tcb_async.cli.table import print_table, table_as_text
 
-__all__ = ["count", "list_functions"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
 
-_BY_SUFFIX = {
-    ".csv": Format.CSV,
-    ".json": Format.JSON,
-    ".jsonl": Format.NDJSON,
-    ".ndjson": Format.NDJSON,
-    ".txt": Format.TABLE,
-}
-_STATUSES = (
-    "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
-    "PublishFailed", "Deleting", "DeleteFailed",
-)  # fmt: skip
-_WHICH, _HOW, _WHERE = "Which functions", "How they are asked for", "Where they go"
+    from tcb_async.cli.formats import DocumentFormat
+    from tcb_async.cli.output import Sink
+    from tcb_async.cli.resume import Asked
+    from tcb_async.cli.screen import Screen
+    from tcb_async.cli.selection import Selection
+    from tcb_async.client import FunctionPager, TcbClient
+    from tcb_async.cursor import Cursor
+    from tcb_async.models import CloudFunction
 
-OptionalEnv = Annotated[
-    str | None,
-    typer.Argument(metavar="ENV", help="The environment's id, such as test-777bb9."),
-]
-Formats = Annotated[
-    Format | None,
-    typer.Option(
-        "--format",
-        "-f",
-        help="ndjson and csv are written page by page as they arrive; table and json at the end.",
-        show_default="by the suffix of --output, else table",
-        rich_help_panel=_WHERE,
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        dir_okay=False,
-        resolve_path=True,
-        help="Write a file, which appears when it is complete.",
-        rich_help_panel=_WHERE,
-    ),
-]
-Resume = Annotated[
-    Path | None,
-    typer.Option(
-        "--resume",
-        metavar="FILE",
-        dir_okay=False,
-        resolve_path=True,
-        help="Keep the cursor of --output in this file, so that the same command, after an "
-        "interruption, goes on without loss or repeat. It is deleted at the end.",
-        rich_help_panel=_WHERE,
-    ),
-]
-Statuses = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--status",
-        metavar="PATTERN",
-        autocompletion=lambda: list(_STATUSES),
-        help="Only this status, such as Active or '*Failed'. May be given more than once.",
-        rich_help_panel=_WHICH,
-    ),
-]
-Runtimes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--runtime",
-        metavar="PATTERN",
-        help="Only this runtime, such as Python3.10 or 'Nodejs*'. May be given more than once.",
-        rich_help_panel=_WHICH,
-    ),
-]
-Names = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--name",
-        metavar="PATTERN",
-        help="Only these names, such as 'get*'. May be given more than once.",
-        rich_help_panel=_WHICH,
-    ),
-]
-Sort = Annotated[
-    str | None,
-    typer.Option(
-        "--sort",
-        metavar="FIELD",
-        autocompletion=lambda: SORTS,
-        help="Sort by name, status, runtime, add_time or mod_time; -mod_time begins with the "
-        "newest.",
-        show_default="the server's order",
-        rich_help_panel=_WHICH,
-    ),
-]
-MaxItems = Annotated[
-    int | None,
-    typer.Option(
-        "--max-items",
-        "-n",
-        metavar="N",
-        min=1,
-        help="At most so many functions, after filters and --sort.",
-        rich_help_panel=_WHICH,
-    ),
-]
-PageSize = Annotated[
-    int,
-    typer.Option(
-        "--page-size", metavar="N", min=1, help="Functions per request.", rich_help_panel=_HOW
-    ),
-]
-Concurrency = Annotated[
-    int,
-    typer.Option(
-        "--concurrency", metavar="N", min=1, help="Requests at once, at most.", rich_help_panel=_HOW
-    ),
-]
+    Take = Callable[[Sequence[CloudFunction], Callable[[], Cursor]], bool]
+
+__all__ = ["Listing"]
 
 
-def list_functions(  # noqa: PLR0913 - each is an option
-    env: OptionalEnv = None,
-    *,
-    status: Statuses = None,
-    runtime: Runtimes = None,
-    name: Names = None,
-    sort: Sort = None,
-    max_items: MaxItems = None,
-    output_format: Formats = None,
-    output: Output = None,
-    resume: Resume = None,
-    page_size: PageSize = 20,
-    concurrency: Concurrency = 8,
-    token_file: TokenFile = None,
-    appid: AppId = None,
-    redis: RedisUrl = None,
-    base_url: BaseUrl = BASE_URL,
-    allow_http: AllowHttp = False,
-    demo: Demo = False,
-    verbose: Verbose = False,
-) -> None:
-    """List the functions of an environment."""
-    with at_terminal(verbose=verbose) as screen:
-        selection = Selection(
-            status or (), runtime or (), name or (), _checked_sort(sort), max_items
-        )
-        listing = Listing(
-            _checked_env(env, demo=demo),
-            output_format or _format_of(output),
-            selection,
-            page_size,
-            _checked_target(output),
-            resume,
-        )
-        _check_resume(listing)
-        access = (
-            None
-            if demo
-            else find_service(token_file, appid, redis, base_url, allow_http=allow_http)
-        )
+@attrs.frozen
+class Listing:
+    """What a user wants listed, how, and where to.
 
-        async def work() -> None:
-            async with asking(access, concurrency=concurrency) as client:
-                await listing.write(client, screen)
+    Attributes:
+        env: The environment's id.
+        format: How.
+        columns: Which fields, in this order; None for all.
+        selection: Which functions.
+        page_size: Functions per request.
+        output: A file, a device or a pipe; None for stdout.
+        resume: The resume file; None if the listing cannot be continued.
+        source: The service and the account: an export of another one is not continued.
+    """
 
-        asyncio.run(work())
+    env: str
+    format: Format
+    selection: Selection
+    columns: Sequence[str] | None = None
+    page_size: int = 20
+    output: Path | None = None
+    resume: Path | None = None
+    source: Asked = attrs.field(factory=dict[str, "str | int | list[str] | None"])
 
+    async def write(self, client: TcbClient, screen: Screen) -> None:
+        """Walk, and write.
 
-def count(  # noqa: PLR0913 - each is an option
-    env: OptionalEnv = None,
-    *,
-    token_file: TokenFile = None,
-    appid: AppId = None,
-    redis: RedisUrl = None,
-    base_url: BaseUrl = BASE_URL,
-    allow_http: AllowHttp = False,
-    demo: Demo = False,
-    verbose: Verbose = False,
-) -> None:
-    """Count the functions of an environment."""
-    with at_terminal(verbose=verbose) as screen:
-        asked = _checked_env(env, demo=demo)
-        access = (
-            None
-            if demo
-            else find_service(token_file, appid, redis, base_url, allow_http=allow_http)
-        )
+        Raises:
+            TcbError: The walk failed.
+            OSError: The file or stdout cannot be written.
+        """
+        with self._sink(screen) as sink:
+            if sink is None:
+                return
+            work = _Work(self, client, screen, sink)
+            await (work.stream() if self.in_pieces else work.gather())
+        work.report()
 
-        async def work() -> None:
-            async with asking(access) as client:
-                screen.write(b"%d\n" % await client.count_functions(asked))
+    @property
+    def in_pieces(self) -> bool:
+        """Whether each page is written as it arrives."""
+        if self.format is Format.TABLE or self.selection.sort:
+            return False
+        return self.resume is not None or document_format(self.format).streams
 
-        asyncio.run(work())
+    @property
+    def _asked(self) -> Asked:
+        return {
+            **self.source,
+            "env": self.env,
+            "--format": self.format.value,
+            "--columns": list(self.columns or ()),
+            "--output": str(self.output),
+            "--status": list(self.selection.statuses),
+            "--runtime": list(self.selection.runtimes),
+            "--name": list(self.selection.names),
+            "--max-items": self.selection.at_most,
+        }
 
-
-def _checked_env(env: str | None, *, demo: bool) -> str:
-    if demo:
-        return env or DEMO_ENV
-    if env is None:
-        raise typer.BadParameter("name an environment, or say --demo", param_hint="ENV")
-    return env
+    @contextmanager
+    def _sink(self, screen: Screen) -> Generator[Sink | None]:
+        if self.output is None:
+            yield ToStdout(screen)
+        elif self.resume is None:
+            with ToFile.at(self.output) as file:
+                yield file
+        else:
+            part: ResumableFile | None = None
+            try:
+                with ResumableFile.at(self.output, self.resume, self._asked) as part:
+                    yield part
+            except BaseException:
+                if part is not None and part.is_kept:
+                    screen.say("what has arrived is kept: run the same command again to continue")
+                raise
 
 
-def _checked_sort(sort: str | None) -> str | None:
-    if sort is not None and sort not in SORTS:
-        raise typer.BadParameter(f"{sort!r} is none of {', '.join(SORTS)}", param_hint="--sort")
-    return sort
+@attrs.define
+class _Work:
+    listing: Listing
+    client: TcbClient
+    screen: Screen
+    sink: Sink
+    listed: int = 0
+    seconds: float = 0.0
+    pager: FunctionPager | None = None
+
+    @property
+    def document(self) -> DocumentFormat:
+        columns = self.listing.columns or FIELDS
+        return document_format(self.listing.format, columns, escaped=self.sink.is_terminal)
+
+    async def stream(self) -> None:
+        """Write each page as it arrives."""
+        selection, begun, document = self.listing.selection, self.sink.begun, self.document
+        written, seen = begun.written, begun.seen
+        head = b"" if begun.cursor else document.head
+
+        def take(functions: Sequence[CloudFunction], cursor: Callable[[], Cursor]) -> bool:
+            nonlocal written, seen, head
+            rows = selection.keep(functions)[: selection.left(written)]
+            data = head + document.rows(rows, written)
+            head = b""
+            written += len(rows)
+            seen += len(functions)
+            self.sink.write(data, Position(written, seen, cursor))
+            return selection.is_enough(written)
+
+        if not selection.is_enough(written):
+            await self._walk(take, selection.rows_needed(written))
+        self.sink.write(head + document.tail)
+        self.listed = written
+
+    async def gather(self) -> None:
+        """Write everything, when everything has arrived."""
+        listing, selection = self.listing, self.listing.selection
+        functions: list[CloudFunction] = []
+
+        def take(more: Sequence[CloudFunction], _cursor: object) -> bool:
+            functions.extend(selection.keep(more))
+            return selection.is_enough(len(functions))
+
+        await self._walk(take, selection.rows_needed(0))
+        arranged = selection.arrange(functions)
+        self.listed = len(arranged)
+        if listing.format is not Format.TABLE:
+            document = self.document
+            self.sink.write(document.head + document.rows(arranged, 0) + document.tail)
+        elif listing.output is None:
+            self._print_table(arranged)
+        else:
+            self.sink.write(table_as_text(arranged, listing.columns).encode())
+
+    def report(self) -> None:
+        """Say on stderr if nothing matched and, on a terminal, what the listing cost."""
+        filters = self.listing.selection.filters
+        if filters and not self.listed:
+            of = "" if self.pager is None else f" of {counted(self.pager.total or 0, *_FUNCTIONS)}"
+            case = "; the case of a name counts" if "--name" in filters else ""
+            self.screen.say(f"none{of} in {self.listing.env} match {filters}{case}")
+        if self.screen.is_watched:
+            self.screen.say(self._summary())
+
+    def _summary(self) -> str:
+        facts: list[str] = []
+        total = self.listed
+        if self.pager is not None:
+            stats, total = self.pager.stats, max(total, self.pager.total or 0)
+            facts.append(counted(stats.requests, "request", "requests"))
+            if stats.retries:
+                facts.append(counted(stats.retries, "retry", "retries"))
+            if stats.repairs:
+                facts.append(counted(stats.repairs, "repair", "repairs") + ": the list changed")
+        facts.append(f"{self.seconds:.1f} s")
+        number = f"{self.listed:,} of " if self.listed != total else ""
+        return f"{number}{counted(total, *_FUNCTIONS)} in {self.listing.env} ({', '.join(facts)})"
+
+    def _print_table(self, functions: Sequence[CloudFunction]) -> None:
+        left_out = print_table(self.screen.out, functions, self.listing.columns)
+        if left_out:
+            self.screen.say(
+                f"{' and '.join(left_out)} left out, to fit {self.screen.out.width} "
+                "columns: use a wider terminal, or choose with --columns"
+            )
+
+    async def _walk(self, take: Take, at_most: int | None) -> None:
+        listing, begun, started = self.listing, self.sink.begun, time.monotonic()
+        meter = Meter(self.screen, listing.env, begun.seen, shown=self._is_meter_shown)
+        async with self.client.functions(
+            listing.env,
+            page_size=listing.page_size,
+            max_items=at_most,
+            resume=begun.cursor or None,
+            on_progress=meter.moved,
+        ) as pager:
+            self.pager = pager
+            with meter.showing(pager.stats):
+                async for page in pager.by_page():
+                    if take(page.items, lambda: pager.cursor):
+                        break
+        self.seconds = time.monotonic() - started
+
+    @property
+    def _is_meter_shown(self) -> bool:
+        rows_scroll_by = self.screen.out.is_terminal and self.listing.output is None
+        return self.screen.is_watched and not (rows_scroll_by and self.listing.in_pieces)
 
 
-def _format_of(output: Path | None) -> Format:
-    if output is None:
-        return Format.TABLE
-    found = _BY_SUFFIX.get(output.suffix.lower())
-    if found is None:
-        raise typer.BadParameter(
-            f"say it, for the suffix {output.suffix!r} is none of {', '.join(_BY_SUFFIX)}",
-            param_hint="--format",
-        )
-    return found
-
-
-def _checked_target(output: Path | None) -> Path | None:
-    if output is None:
-        return None
-    wrong = ""
-    if output.exists() and not output.is_file():
-        wrong = "is not a regular file; redirect stdout instead"
-    elif not output.parent.is_dir():
-        wrong = f"cannot be made: there is no folder {output.parent}"
-    elif not os.access(output.parent, os.W_OK):
-        wrong = f"cannot be made: the folder {output.parent} may not be written to"
-    if wrong:
-        raise typer.BadParameter(f"{output} {wrong}", param_hint="--output")
-    return output
-
-
-def _check_resume(listing: Listing) -> None:
-    if listing.resume is None:
-        return
-    wrong = ""
-    if listing.output is None:
-        wrong = "needs --output, for only a file can be cut back to where its cursor stands"
-    elif listing.resume == listing.output:
-        wrong = "must be another file than --output: it holds the cursor"
-    elif listing.format is Format.TABLE:
-        wrong = "goes with --format json, ndjson or csv: a table is written at the end"
-    elif listing.selection.sort:
-        wrong = "goes without --sort: what is sorted is written at the end"
-    if wrong:
-        raise typer.BadParameter(wrong, param_hint="--resume")
+_FUNCTIONS = ("function", "functions")

@@ -1,43 +1,88 @@
-"""The options that commands share, and the client that they add up to.
+"""The options that commands share.
 
 Rule: no option holds a secret.
 """
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Annotated
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import attrs
 import typer
 
-from tcb_async._redact import Secret
-from tcb_async.cli.credentials import Credentials, GivenToken, find_credentials
-from tcb_async.client import TcbClient
-from tcb_async.emulator import Emulator
-from tcb_async.tokens import TokenProvider
+from tcb_async._arguments import checked_base_url
+from tcb_async._environment import BASE_URL, DEFAULT_BASE_URL
+from tcb_async.cli.credentials import find_credentials
+from tcb_async.cli.service import WeChat
+from tcb_async.emulator import DEMO_ENV
 
 __all__ = [
-    "BASE_URL",
-    "AllowHttp",
-    "AppId",
-    "BaseUrl",
+    "Access",
     "Demo",
     "Env",
-    "RedisUrl",
-    "Service",
-    "TokenFile",
+    "OptionalEnv",
     "Verbose",
-    "asking",
-    "find_service",
+    "checked_env",
+    "choice",
+    "seconds",
+    "whole_number",
+    "with_access",
 ]
 
-BASE_URL = "https://api.weixin.qq.com"
-_ACCESS = "Access"
+_ACCESS = "Account and service"
 
-Env = Annotated[
-    str, typer.Argument(metavar="ENV", help="The environment's id, such as test-777bb9.")
+
+# A parser is also given the default, which is of the right type already.
+
+
+def choice(choices: Sequence[str], hint: str = "") -> Callable[[str], str]:
+    """Make a parser that takes one of these words, whatever its case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise typer.BadParameter(f"{text!r} is none of {', '.join(choices)}{hint}")
+        return text.lower()
+
+    return parse
+
+
+def whole_number(*, least: int, most: float = math.inf) -> Callable[[str | int], int]:
+    """Make a parser of whole numbers within bounds."""
+
+    def parse(value: str | int) -> int:
+        text = str(value)
+        number = int(text) if text.isascii() and text.isdecimal() else -1
+        if not least <= number <= most:
+            bounds = f"{least} or more" if most == math.inf else f"from {least} to {most}"
+            raise typer.BadParameter(f"{text!r} is not a whole number, {bounds}")
+        return number
+
+    return parse
+
+
+def seconds(*, least: float) -> Callable[[str | float], float]:
+    """Make a parser of seconds."""
+
+    def parse(value: str | float) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not least <= number < math.inf:
+            raise typer.BadParameter(f"{value!r} is not a number of seconds, {least:g} or more")
+        return number
+
+    return parse
+
+
+Env = Annotated[str, typer.Argument(metavar="ENV", help="The environment, such as test-777bb9.")]
+OptionalEnv = Annotated[
+    str | None, typer.Argument(metavar="ENV", help="The environment, such as test-777bb9.")
 ]
 TokenFile = Annotated[
     str | None,
@@ -45,7 +90,7 @@ TokenFile = Annotated[
         "--token-file",
         metavar="FILE",
         help="Read the access token from a file; - is stdin. "
-        r"\[env var for the token itself: TCB_ACCESS_TOKEN]",
+        r"\[env var for the token: TCB_ACCESS_TOKEN]",
         rich_help_panel=_ACCESS,
     ),
 ]
@@ -54,7 +99,7 @@ AppId = Annotated[
     typer.Option(
         "--appid",
         metavar="APPID",
-        help="Get the token for this app, with the appsecret in TCB_SECRET or from a prompt. "
+        help="Fetch the token for this app, with the appsecret in TCB_SECRET or from a prompt. "
         r"\[env var: TCB_APPID]",
         rich_help_panel=_ACCESS,
     ),
@@ -65,7 +110,7 @@ RedisUrl = Annotated[
         "--redis",
         metavar="URL",
         envvar="TCB_REDIS_URL",
-        help="Share the app's token with other processes; keep a password in the variable.",
+        help="Share the app's token with other processes. Keep a password in the variable.",
         rich_help_panel=_ACCESS,
     ),
 ]
@@ -74,8 +119,8 @@ BaseUrl = Annotated[
     typer.Option(
         "--base-url",
         metavar="URL",
-        envvar="TCB_BASE_URL",
-        help="Where WeChat answers.",
+        envvar=BASE_URL,
+        help="The address of WeChat's API.",
         rich_help_panel=_ACCESS,
     ),
 ]
@@ -83,80 +128,83 @@ AllowHttp = Annotated[
     bool,
     typer.Option(
         "--allow-http",
-        help="Allow plain http to any host: everyone on the way can read the token.",
+        help="Allow plain http to any host. Everyone on the way can then read the token.",
+        rich_help_panel=_ACCESS,
+    ),
+]
+TrustEnv = Annotated[
+    bool,
+    typer.Option(
+        "--trust-env",
+        help="Use the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and .netrc.",
         rich_help_panel=_ACCESS,
     ),
 ]
 Demo = Annotated[
     bool,
-    typer.Option(
-        "--demo",
-        help="Ask a make-believe WeChat in this very process; needs no token and no ENV.",
-    ),
+    typer.Option("--demo", help="Try it without an account, against an emulator in this process."),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log on stderr.")]
 
 
-@attrs.frozen
-class Service:
-    """Whom to ask, and as whom.
-
-    Attributes:
-        credentials: As whom.
-        base_url: Whom.
-        allow_http: Whether the token may travel in the clear.
-    """
-
-    credentials: Credentials
-    base_url: str
-    allow_http: bool = False
-
-    @asynccontextmanager
-    async def open(self, *, concurrency: int = 8) -> AsyncGenerator[TcbClient]:
-        """Open a client, and whatever its token needs."""
-        async with (
-            self.credentials.provider() as provider,
-            self.client(provider, concurrency=concurrency) as client,
-        ):
-            yield client
-
-    def client(self, provider: TokenProvider, *, concurrency: int = 8) -> TcbClient:
-        """Make a client with a token provider that is open already."""
-        return TcbClient(
-            provider,
-            base_url=self.base_url,
-            allow_http=self.allow_http,
-            concurrency=concurrency,
-        )
-
-
-def find_service(
-    token_file: str | None,
-    appid: str | None,
-    redis_url: str | None,
-    base_url: str,
-    *,
-    allow_http: bool,
-) -> Service:
-    """Find the credentials that the options name.
+def checked_env(env: str | None, *, demo: bool) -> str:
+    """Return the environment that is asked for.
 
     Raises:
-        typer.BadParameter: The options contradict each other.
-        ConfigurationError: There are no credentials.
+        typer.BadParameter: None is named, and it is not the demonstration.
     """
-    if token_file is not None and appid is not None:
-        raise typer.BadParameter("name a token or an app, not both", param_hint="--token-file")
-    return Service(find_credentials(token_file, appid, redis_url), base_url, allow_http)
+    if env is None and not demo:
+        raise typer.BadParameter("name an environment, or pass --demo", param_hint="ENV")
+    return DEMO_ENV if env is None else env
 
 
-@asynccontextmanager
-async def asking(service: Service | None, *, concurrency: int = 8) -> AsyncGenerator[TcbClient]:
-    """Open a client of a service; None is the demonstration."""
-    if service is not None:
-        async with service.open(concurrency=concurrency) as client:
-            yield client
-        return
-    async with Emulator.demo() as emulator:
-        demo = Service(GivenToken("the demonstration", Secret(emulator.token)), emulator.url)
-        async with demo.open(concurrency=concurrency) as client:
-            yield client
+@attrs.frozen(kw_only=True)
+class Access:
+    """The options that name an account and a service, as they were given.
+
+    Attributes:
+        token_file: A file with an access token.
+        appid: An app.
+        redis: Where the app's token is shared.
+        base_url: The service.
+        allow_http: Whether the token may travel in the clear.
+        trust_env: Whether to use the environment's proxy.
+    """
+
+    token_file: TokenFile = None
+    appid: AppId = None
+    redis: RedisUrl = attrs.field(default=None, repr=False)
+    base_url: BaseUrl = DEFAULT_BASE_URL
+    allow_http: AllowHttp = False
+    trust_env: TrustEnv = False
+
+    def service(self) -> WeChat:
+        """Find the service, and the credentials for it.
+
+        Raises:
+            typer.BadParameter: The options contradict each other.
+            ConfigurationError: There are no credentials, or no token may be sent there.
+        """
+        if self.token_file is not None and self.appid is not None:
+            raise typer.BadParameter("name a token or an app, not both", param_hint="--token-file")
+        given_by = BASE_URL if self.base_url == os.environ.get(BASE_URL) else "--base-url"
+        base_url = checked_base_url(self.base_url, allow_http=self.allow_http, name=given_by)
+        credentials = find_credentials(self.token_file, self.appid, self.redis)
+        return WeChat(credentials, base_url, self.allow_http, self.trust_env)
+
+
+def with_access(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Access`; it gets them together, as ``access``."""
+    ours = inspect.signature(Access).parameters
+    theirs = dict(inspect.signature(command).parameters)
+    del theirs["access"]
+
+    @functools.wraps(command)
+    def with_one_argument(**options: Any) -> None:  # noqa: ANN401 - of every type
+        access = Access(**{name: options.pop(name) for name in ours})
+        command(access=access, **options)
+
+    verbose = theirs.pop("verbose")
+    both = [*theirs.values(), *ours.values(), verbose]
+    with_one_argument.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    return with_one_argument

@@ -1,4 +1,4 @@
-"""How far a walk is, on stderr, for as long as somebody looks.
+"""A progress bar on stderr, if that is a terminal.
 
 Rule: it only reads; a walk goes the same way without it.
 """
@@ -34,11 +34,11 @@ class Meter:
     Args:
         screen: Where to show it.
         env: What is listed.
-        behind: How many rows an earlier sitting has seen.
+        seen: How many functions earlier runs have fetched.
         shown: Whether to show it at all.
     """
 
-    def __init__(self, screen: Screen, env: str, behind: int, *, shown: bool) -> None:
+    def __init__(self, screen: Screen, env: str, seen: int, *, shown: bool) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
@@ -52,12 +52,12 @@ class Meter:
             disable=not shown,
             expand=True,
         )
-        self._behind = behind
-        self._task = self._progress.add_task(env, total=None, completed=behind)
+        self._seen = seen
+        self._task = self._progress.add_task(env, total=None, completed=seen)
 
     def moved(self, done: int, total: int) -> None:
-        """Take note that so many functions of so many have arrived."""
-        done += self._behind
+        """Show that so many functions of so many have arrived in this run."""
+        done += self._seen
         self._progress.update(self._task, completed=done, total=max(done, total))
 
     @contextmanager
@@ -65,7 +65,7 @@ class Meter:
         """Show the bar meanwhile.
 
         Args:
-            stats: Those of the walk, for its retries.
+            stats: Of the walk, for its retries.
         """
         self._progress.update(self._task, stats=stats)
         with self._progress:
@@ -85,5 +85,5 @@ class _Retries(ProgressColumn):
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """Say how many there are."""
+    """Say how many there are, in the singular or the plural."""
     return f"{number:,} {one if number == 1 else many}"

@@ -1,13 +1,13 @@
-"""Where the command speaks: data on stdout, all else on stderr.
+"""The two streams of a command: data on stdout, everything else on stderr.
 
 Rule: nothing writes to either stream but through here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 import attrs
@@ -40,7 +40,7 @@ class Screen:
 
     @classmethod
     def open(cls) -> Screen:
-        """Look at the streams as they are now: a terminal or not, how wide, in colour or not."""
+        """Look at the streams as they are now: whether they are terminals, how wide, in colour."""
         reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
@@ -58,7 +58,7 @@ class Screen:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody looks at stderr."""
+        """Whether stderr is a terminal."""
         return self.err.is_terminal
 
     def write(self, data: bytes) -> None:
@@ -74,18 +74,19 @@ class Screen:
         stdout.buffer.flush()
 
     def say(self, sentence: str) -> None:
-        """Write a sentence to stderr: by `sys.stderr`, so that it goes above an animation."""
+        """Write a sentence to stderr: by `sys.stderr`, so that it appears above an animation."""
         if sys.stderr is not None:
             lines = [printable(line) for line in sentence.split("\n")]
             if self.is_watched:
                 lines = [part for line in lines for part in self._wrapped(line)]
-            sys.stderr.write("\n".join(lines) + "\n")
-            sys.stderr.flush()
+            with contextlib.suppress(BrokenPipeError):  # nobody reads it any more
+                sys.stderr.write("\n".join(lines) + "\n")
+                sys.stderr.flush()
 
     def _wrapped(self, line: str) -> list[str]:
         return [part.plain.rstrip() for part in Text(line).wrap(self.err, self.err.width)]
 
-    @contextmanager
+    @contextlib.contextmanager
     def showing_log(self, level: int) -> Generator[None]:
         """Show what the package logs, from a level on, on stderr."""
         logger, handler = logging.getLogger("tcb_async"), _LogOnScreen(self)
@@ -100,7 +101,7 @@ class Screen:
 
 
 class _LogOnScreen(logging.Handler):
-    """Says what is logged."""
+    """Writes what is logged to stderr."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__()
@@ -113,12 +114,12 @@ class _LogOnScreen(logging.Handler):
 
 def _stdout() -> TextIO:
     if sys.stdout is None:
-        raise ConfigurationError("stdout is closed: there is nowhere to write to")
+        raise ConfigurationError("stdout is closed: there is nowhere to write")
     return sys.stdout
 
 
 def printable(text: str) -> str:
-    """Keep what a server sent from moving the cursor: what cannot be printed is escaped."""
+    """Escape what cannot be printed, so that what a server sent cannot steer the terminal."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,10 +1,11 @@
 """Which functions are listed, and in which order.
 
-Rule: pure; first the filters, then the order, then the number.
+Rule: pure. First the filters, then the order, then the number.
 """
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -29,9 +30,9 @@ class Selection:
     """What a user asked for.
 
     Attributes:
-        statuses: Patterns, one of which the status has to match, whatever its case; none for any.
-        runtimes: Likewise for the runtime.
-        names: Likewise for the name, but its case counts.
+        statuses: Patterns; the status has to match one of them, whatever the case; none for any.
+        runtimes: The same for the runtime.
+        names: The same for the name, but here the case counts.
         sort: One of `SORTS`; None for the server's order.
         at_most: How many functions at most; None for all.
     """
@@ -42,25 +43,31 @@ class Selection:
     sort: str | None = None
     at_most: int | None = None
 
-    def left(self, had: int) -> int | None:
+    @property
+    def filters(self) -> str:
+        """The filters as they are typed; empty if there are none."""
+        given = (("--status", self.statuses), ("--runtime", self.runtimes), ("--name", self.names))
+        words = [f"{option} {shlex.quote(one)}" for option, all_ in given for one in all_]
+        return " ".join(words)
+
+    def left(self, written: int) -> int | None:
         """How many more functions are wanted after so many; None for all that there are."""
-        return None if self.at_most is None else max(0, self.at_most - had)
+        return None if self.at_most is None else max(0, self.at_most - written)
 
-    def rows_needed(self, had: int) -> int | None:
+    def rows_needed(self, written: int) -> int | None:
         """How many more rows of the list are enough; None if all have to be seen."""
-        seen_in_full = self.statuses or self.runtimes or self.names or self.sort
-        return None if seen_in_full else self.left(had)
+        return None if self.filters or self.sort else self.left(written)
 
-    def is_enough(self, had: int) -> bool:
+    def is_enough(self, written: int) -> bool:
         """Whether so many functions, in the server's order, are all that is wanted."""
-        return not self.sort and self.left(had) == 0
+        return not self.sort and self.left(written) == 0
 
     def keep(self, functions: Iterable[CloudFunction]) -> list[CloudFunction]:
         """The functions that match."""
         return [function for function in functions if self._matches(function)]
 
     def arrange(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
-        """The functions in the order that was asked for, and no more than that."""
+        """The functions in the order that was asked for, and no more than were asked for."""
         arranged = list(functions)
         if self.sort:
             field = self.sort.removeprefix("-")

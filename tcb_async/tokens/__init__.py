@@ -1,14 +1,13 @@
-"""Who may call: access tokens that look after themselves.
+"""Access tokens: fetched when they are needed, refreshed before they expire, shared if you like.
 
-Hand over an appid and a secret once, and never think about access tokens again::
+Pass an appid and a secret once::
 
     TcbClient(StableToken("wx0123456789abcdef", appsecret))
     TcbClient(StableToken("wx0123456789abcdef", appsecret, store=RedisStore(redis)))
 
 A provider of your own is two methods; see `TokenProvider`.
 
-Rule: everybody who hands out tokens is a `TokenProvider`, and asks WeChat with the client's own
-transport.
+Rule: all that provide tokens are `TokenProvider`s, and ask WeChat with the client's own transport.
 """
 
 from tcb_async._redact import Secret

@@ -1,6 +1,6 @@
-"""Tokens of an app of one's own: a mini program or an official account.
+"""The token of an app: a mini program or an official account.
 
-Rule: how WeChat is asked, and nothing of how a token is kept.
+Rule: only how WeChat is asked; how a token is kept is in `tcb_async.tokens.kept`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _DAY, _CHINA = 86_400, 8 * 3600
 class StableToken(ManagedToken):
     """The token of an app from ``POST /cgi-bin/stable_token``: the one to use.
 
-    It is asked for in normal mode, which ends nobody else's token. One provider may serve any
-    number of clients, one event loop at a time.
+    It is asked for in normal mode, which leaves the tokens of other processes valid. One provider
+    may serve any number of clients, one event loop at a time.
 
     ::
 
@@ -78,9 +78,9 @@ class StableToken(ManagedToken):
         self._forced = _ForcedRefreshes()
 
     async def force_refresh(self, api: TokenApi) -> None:
-        """Replace the token, which ends the old one for everybody at once.
+        """Replace the token, which ends the old one in all processes at once.
 
-        For a token that has leaked. It is never done unasked.
+        For a token that has leaked. It is done only when this method is called.
 
         Args:
             api: What to ask WeChat with.
@@ -113,10 +113,10 @@ class StableToken(ManagedToken):
 
 
 class ClassicToken(ManagedToken):
-    """The token of an app from ``GET /cgi-bin/token``, for those who must.
+    """The token of an app from ``GET /cgi-bin/token``, for those who cannot use `StableToken`.
 
-    Each call ends the token before it, for everybody, five minutes later. So every process that
-    uses the app has to share one store; `StableToken` has no such trouble.
+    Each call ends the token before it, in all processes, five minutes later. So all processes that
+    use the app have to share one store.
 
     Args:
         appid: The app's id.

@@ -1,4 +1,4 @@
-"""What a caller or WeChat hands over: appids, secrets, callables, and errors of the caller's code.
+"""Checks of what a caller passes: appids, secrets, callables, providers; and errors of their code.
 
 Rule: a secret is wrapped before anything is said about it, and what is said does not show it.
 """

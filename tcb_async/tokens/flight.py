@@ -1,6 +1,6 @@
-"""One refresh at a time, whoever waits for it.
+"""One refresh at a time, however many callers wait for it.
 
-Rule: the refresh is a task of its own; who waits may be cancelled, and the refresh goes on.
+Rule: the refresh is a task of its own; a caller that waits may be cancelled, and it continues.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ __all__ = ["SingleFlight"]
 
 @attrs.define(eq=False)
 class SingleFlight:
-    """A refresh that is under way, or none.
+    """A refresh that is running, or none.
 
-    The work returns its error instead of raising it, so that nobody has to be there to see it.
+    The work returns its error instead of raising it: all who waited may have been cancelled, and
+    an exception that nobody retrieves would be logged by asyncio.
     """
 
     _task: asyncio.Task[TcbError | None] | None = None
@@ -35,22 +36,22 @@ class SingleFlight:
 
     @property
     def under_way(self) -> bool:
-        """Whether a refresh is running, on whatever event loop."""
+        """Whether a refresh is running, on any event loop."""
         return self._task is not None and not self._task.done()
 
     def start(self, api: TokenApi, work: Work) -> None:
-        """Start a refresh in the background, unless one is under way."""
+        """Start a refresh in the background, unless one is running."""
         if self._current() is None:
             self._launch(api, work)
 
     async def join(self, api: TokenApi, work: Work) -> None:
-        """Wait for the refresh that is under way, or for one that is started now.
+        """Wait for the refresh that is running, or for one that is started now.
 
         A refresh ends with the client that started it. If that is another client than the
         caller's, a new one is started with the caller's own.
 
         Raises:
-            TcbError: What the refresh ended with: a copy for each who waits.
+            TcbError: What the refresh ended with; a copy for each caller.
         """
         while True:
             task = self._current() or self._launch(api, work)
@@ -64,7 +65,7 @@ class SingleFlight:
             raise copy.copy(error)
 
     async def run_alone(self, api: TokenApi, work: Work) -> None:
-        """Wait until no refresh is under way, then run this one.
+        """Wait until no refresh is running, then run this one.
 
         Raises:
             TcbError: What the refresh ended with.

@@ -1,4 +1,4 @@
-"""Tokens that somebody else looks after: a string, or an async callable.
+"""Tokens from elsewhere: a string, or an async callable.
 
 Rule: what cannot be a token is refused before any I/O, without being shown.
 """
@@ -52,10 +52,10 @@ class StaticToken:
 class CallableToken:
     """A token from an async callable, which is asked before every request.
 
-    What the callable raises is raised to whoever made the request.
+    What the callable raises is raised to the caller of the client.
 
     Args:
-        ask: Takes nothing and returns a token that works now. It should keep it at hand.
+        ask: Takes nothing and returns a token that works now; it should cache it.
     """
 
     _ask: Callable[[], Awaitable[str | Secret]] = attrs.field(repr=False)

@@ -1,7 +1,7 @@
 """How a token is kept fresh: the one mechanism under every provider that asks WeChat.
 
-Rule: at most one refresh at a time, ahead of time where that can be; a token whose failure was
-told is not handed out again, unless WeChat itself insists on it.
+Rule: at most one refresh at a time, before the token expires where possible; a token that was
+reported as refused is not returned again, unless WeChat returns it again itself ("insists").
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KeptToken", "Setting", "next_version"]
 
-# Never 300: a stable token may have only 300 s left, and WeChat would hand out the same again.
+# Never 300: a stable token may have only 300 s left, and WeChat would return the same again.
 _EARLIEST, _LATEST = 200.0, 60.0
 _PAUSE = 10.0
 _INSISTENCE = 30.0
@@ -51,7 +51,7 @@ class Held:
         token: The token.
         expires_at: When it expires, in seconds since 1970.
         refresh_at: From when on it is refreshed in the background.
-        insisted_at: When WeChat handed it out although it had been told that it failed.
+        insisted_at: When WeChat returned it again although it had refused it.
     """
 
     token: Secret
@@ -138,7 +138,7 @@ class KeptToken:
 
     @property
     def refreshing(self) -> bool:
-        """Whether a refresh is under way."""
+        """Whether a refresh is running."""
         return self._flight.under_way
 
     def came_from_wechat(self, token: Secret) -> bool:
@@ -146,10 +146,10 @@ class KeptToken:
         return token == self._asked_for
 
     async def get(self, api: TokenApi) -> Secret:
-        """Return a token that lives; ask the store or WeChat for one only if there is none.
+        """Return a valid token; ask the store or WeChat for one only if none is held.
 
         Raises:
-            TcbError: There is none to be had.
+            TcbError: WeChat refused, or could not be asked.
         """
         if self._setting.sharing.unsent:
             self._setting.sharing.send(api)
@@ -221,7 +221,7 @@ class KeptToken:
             await sharing.release(self._key, lease)
 
     async def _my_turn(self, *, early: bool, forced: bool) -> int | None:
-        """Take the lease, or see another's token arrive, or lose patience: then go without."""
+        """Take the lease; None if another process's token arrived, `NO_LEASE` after a long wait."""
         sharing, loop = self._setting.sharing, asyncio.get_running_loop()
         patience = loop.time() + 2 * sharing.lease_seconds
         while True:
@@ -256,7 +256,7 @@ class KeptToken:
             self._hold(new, insisted_at=clock())
 
     def _adopt(self, stored: StoredToken | None) -> bool:
-        """Hold a token of the store's, if it is of more use than the one that is held."""
+        """Hold the store's token if it lives longer than the one that is held."""
         if stored is None or stored.token in self._failed:
             return False
         now = self._setting.clock()

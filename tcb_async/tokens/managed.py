@@ -1,6 +1,6 @@
-"""Providers that ask WeChat for their tokens: one token for each host that they are used at.
+"""Providers that ask WeChat for their tokens, with one token for each host.
 
-Rule: what came from a host is kept apart from what came from another, in memory as in the store.
+Rule: what came from one host is kept apart from what came from another, in memory and in the store.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["ManagedToken"]
 
 
 class ManagedToken(ABC):
-    """A token that is asked of WeChat, shared through a store and refreshed ahead of expiry.
+    """A token that comes from WeChat, is shared through a store and refreshed before it expires.
 
     Args:
         account: Whose token it is, as its keys in the store say it.
@@ -69,28 +69,28 @@ class ManagedToken(ABC):
         return f"<{type(self).__name__} {self.appid}, {state}{refreshing}>"
 
     async def get_token(self, api: TokenApi) -> Secret:
-        """Return a token that lives; ask the store or WeChat for one only if there is none.
+        """Return a valid token; ask the store or WeChat for one only if none is held.
 
-        Within 60 to 200 s of its expiry the token is refreshed in the background, and serves
-        meanwhile.
+        From 60 to 200 s before its expiry the token is refreshed in the background, and the old
+        one is returned meanwhile.
 
         Args:
             api: What to ask WeChat with. It says which host that is: each has a token of its own.
 
         Raises:
-            TokenError: WeChat refused the credentials, or sent a token that is no use.
+            TokenError: WeChat refused the credentials, or sent an unusable token.
             TcbError: WeChat could not be asked.
         """
         return await self._at(api).get(api)
 
     async def invalidate(self, token: str | Secret) -> None:
-        """Take note that WeChat refused this very token: it is forgotten here and in the store.
+        """Drop a token that WeChat refused, here and in the store.
 
-        A token that WeChat hands out again although it was told to have failed is kept for 30 s,
-        so that a refusal that lasts does not become a storm of token calls.
+        A token that WeChat returns again although it refused it is kept for 30 s, so that a
+        refusal that lasts does not become a storm of token calls.
 
         Args:
-            token: The token that failed. A newer one is not touched.
+            token: The token that was refused. A newer one is not touched.
         """
         token = Secret(token)
         for kept in set(self._kept.values()):

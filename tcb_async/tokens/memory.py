@@ -1,6 +1,6 @@
 """Tokens shared within one process.
 
-Rule: each step is done between two awaits, so that nobody sees half of it.
+Rule: each step is done between two awaits, so that no other task sees half of it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class MemoryStore:
             slot.value = None
 
     async def acquire_lease(self, key: str) -> int | None:
-        """Take the lease of a key; None if another holds it."""
+        """Take the lease of a key; None if another provider holds it."""
         slot = self._slot(key)
         now = self._clock()
         if now < slot.leased_until:

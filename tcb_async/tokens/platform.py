@@ -1,6 +1,6 @@
 """Tokens of a third-party platform, and of the merchants that authorised it.
 
-Rule: how WeChat is asked, and that a refresh token which rotates is saved before anything else.
+Rule: only how WeChat is asked; what becomes of a refresh token is in `tcb_async.tokens.rotation`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class ComponentToken(ManagedToken):
                 return ticket
             problem = f"what ticket() returned {fault}"
         raise TokenError(
-            f"{problem}; WeChat pushes a component_verify_ticket every 10 minutes: hand over the "
+            f"{problem}; WeChat pushes a component_verify_ticket every 10 minutes: return the "
             "newest",
             endpoint=_COMPONENT,
         )

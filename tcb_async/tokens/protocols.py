@@ -1,6 +1,6 @@
-"""What the rest of the package expects of whoever hands out tokens, and what they may expect.
+"""Interfaces of token providers and stores, and of the client's side that they may use.
 
-Rule: a user can satisfy each of these in ten lines; nothing here does anything.
+Rule: a user can implement each of these in ten lines; there is no code here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TokenApi(Protocol):
         query: Mapping[str, str | Secret] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Mapping[str, object]:
-        """Call an endpoint that hands out tokens: POST with a body, GET without one.
+        """Call an endpoint that returns tokens: POST with a body, GET without one.
 
         Args:
             path: Such as ``/cgi-bin/stable_token``.
@@ -69,7 +69,11 @@ class TokenApi(Protocol):
 
 @runtime_checkable
 class TokenProvider(Protocol):
-    """Whoever can hand out an access token, and be told that one failed."""
+    """Provides access tokens, and is told when WeChat refuses one.
+
+    It may have an attribute ``kind``, a `TokenKind`: a token of a kind that an endpoint does not
+    take is then refused before anything is sent.
+    """
 
     async def get_token(self, api: TokenApi) -> str | Secret:
         """Return a token that should work now. It is called before every request: be quick.
@@ -78,18 +82,18 @@ class TokenProvider(Protocol):
             api: What to ask WeChat with, if WeChat has to be asked.
 
         Raises:
-            TcbError: No token is to be had.
+            TcbError: There is no token.
         """
         ...
 
     async def invalidate(self, token: str) -> None:
-        """Take note that WeChat refused this very token; a newer one is not meant.
+        """Drop a token that WeChat refused.
 
         Afterwards `get_token` is called once more. If it returns the same token again, the
         refusal is raised.
 
         Args:
-            token: The token that failed.
+            token: The token that was refused. If the current one is newer, keep it.
         """
         ...
 
@@ -101,7 +105,8 @@ class StoredToken:
     Attributes:
         token: The token, which nothing shows; ``token.reveal()`` is the str to store.
         expires_at: Seconds since 1970; ``math.inf`` for one that does not expire.
-        version: Grows with each token that is written under a key.
+        version: Grows with each token that is written under a key: a lease's, or without a lease
+            the time in microseconds. It has up to 53 bits.
     """
 
     token: Secret = attrs.field(converter=Secret)
@@ -113,8 +118,9 @@ class StoredToken:
 class TokenStore(Protocol):
     """Where tokens are shared, between providers or between processes.
 
-    Whatever it raises, or not to answer within 2 seconds, counts as an outage: the local token
-    serves, a warning is logged once, and the store is asked again 5 seconds later.
+    If it raises, or does not answer within a second, it is asked once more, at once. If that fails
+    too, it counts as unreachable: the local token serves, a warning is logged once, and the store
+    is asked again 5 seconds later. What it missed is then written.
     """
 
     async def get(self, key: str) -> StoredToken | None:
@@ -124,10 +130,10 @@ class TokenStore(Protocol):
     async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
         """Write a value, unless what is stored has the same version or a higher one.
 
-        Both must happen in one step, whoever else writes.
+        Both must happen in one step, atomically.
 
         Args:
-            key: Such as ``stable:wx0123456789abcdef``. It holds no secret.
+            key: Such as ``stable:api.weixin.qq.com:wx0123456789abcdef``. It holds no secret.
             value: What to write.
             ttl: Seconds after which it may be forgotten; None for never.
 

@@ -1,7 +1,7 @@
 """Tokens shared between processes, in Redis.
 
 Rule: one token is one value under one key, and each step that reads before it writes is one Lua
-script: Redis runs it whole, whoever else writes.
+script, which Redis runs atomically.
 
 Every key begins with ``tcb-async:`` and names the kind of token, the host that it belongs to and
 the appid, never a secret. The braces are part of the key: they keep the three keys of an account

@@ -34,7 +34,7 @@ async def call_with_token(
     have died like the one before, and only then is WeChat asked.
 
     Args:
-        provider: Who knows the token; it is told of each that is refused.
+        provider: Provides the token, and is told of each that is refused.
         api: What it asks WeChat with.
         call: Makes the call with the token that it is given.
 
@@ -42,7 +42,7 @@ async def call_with_token(
         TokenError: WeChat refused the newest token too.
         TcbError: Whatever the provider or the call raised.
     """
-    token = _as_secret(await provider.get_token(api))
+    token = Secret.of(await provider.get_token(api))
     refused: list[Secret] = []
     while True:
         try:
@@ -55,14 +55,9 @@ async def call_with_token(
             raise failure
         await provider.invalidate(token.reveal())
         refused.append(token)
-        token = _as_secret(await provider.get_token(api))
+        token = Secret.of(await provider.get_token(api))
         if token in refused:
             raise failure
-
-
-def _as_secret(token: str | Secret) -> Secret:
-    """The very same, if it is one: it is compared with the last one for each request."""
-    return token if isinstance(token, Secret) else Secret(token)
 
 
 def _came_from_wechat(provider: TokenProvider, token: Secret) -> bool:

@@ -1,4 +1,4 @@
-"""What an endpoint that hands out tokens answers with.
+"""Replies of the endpoints that return tokens.
 
 Rule: the frame that raises has let go of the reply, which holds the token in the clear.
 """
@@ -23,7 +23,7 @@ LONGEST_LIFE = 30 * 86_400.0
 
 @attrs.frozen
 class Grant:
-    """A token that WeChat handed out.
+    """A token from WeChat.
 
     Attributes:
         endpoint: Which path it came from.
@@ -44,7 +44,7 @@ def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") 
     Args:
         reply: The JSON object.
         endpoint: The path that answered.
-        prefix: What stands before ``access_token`` and ``refresh_token``, such as ``component_``.
+        prefix: What comes before ``access_token`` and ``refresh_token``, such as ``component_``.
 
     Raises:
         ResponseError: There is no usable token in it, or no sensible ``expires_in``.

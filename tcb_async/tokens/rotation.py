@@ -1,7 +1,7 @@
 """The refresh token of a merchant, which rotates.
 
-Rule: a new one is stored and saved by the caller before the call that brought it is answered, and
-what WeChat accepted is never replaced by what it has not.
+Rule: a new one is stored, and saved by the caller, before the call that brought it returns; the
+caller never saves one that WeChat has not accepted or sent.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class RefreshToken:
     """The refresh token of one merchant at one host.
 
     Three may differ: the newest that WeChat is known to accept, the one in the store, and the one
-    that the caller has saved. Each refresh ends with all three the same, or with an error; while
-    the store is unreachable, it is told later.
+    that the caller has saved. Each refresh ends with all three the same, or with an error. While
+    the store is unreachable, it gets its own later.
 
     Args:
         appid: The merchant's.
@@ -98,7 +98,7 @@ class RefreshToken:
         else:
             version = next_version(shared, self._setting.clock())
             record = StoredToken(newest, math.inf, version)
-        # One that never rotated is not stored: the caller has it, and who made the others too.
+        # One that never rotated is not stored: each process was given it.
         if newest != self._saved or newest != (self._given if shared is None else shared.token):
             await self._keep(api, record)
         return grant
@@ -117,7 +117,7 @@ class RefreshToken:
             raise error
 
     async def _store_and_save(self, api: TokenApi, new: StoredToken) -> TokenError | None:
-        """Store it first: who dies while saving leaves it to whoever looks into the store next."""
+        """Store it first: if this process dies while saving, the next one finds it in the store."""
         sharing = self._setting.sharing
         if not await sharing.put(api, self._key, new):
             stored = await sharing.get(self._key)

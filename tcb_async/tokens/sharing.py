@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from tcb_async._redact import forgetting_frames
 from tcb_async.tokens.arguments import describe
 from tcb_async.tokens.flight import SingleFlight
 from tcb_async.tokens.protocols import LeasingStore
@@ -148,7 +149,8 @@ class Sharing:
         secret: Secret | None = None,
     ) -> Answer | Otherwise:
         try:
-            answer = await _ask_twice(question)
+            with forgetting_frames():  # a store's frames hold the token
+                answer = await _ask_twice(question)
         except Exception as error:  # noqa: BLE001 - a store is the user's: whatever it raises is an outage
             self._note_outage(describe(error, *(() if secret is None else (secret,))))
             return otherwise

@@ -15,8 +15,6 @@ from urllib.parse import quote
 
 from yarl import URL
 
-import tcb_async
-
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Iterator
@@ -24,18 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["encodings", "leaks_of", "logged", "shown_by"]
 
 PART = 8  # characters
-OURS = str(Path(tcb_async.__file__).parent)
+TESTS = str(Path(__file__).parents[1])
 
 
 def shown_by(error: BaseException) -> Iterator[str]:
-    """What an error tells: its words, its attributes, its frames of ours with their locals."""
+    """What an error tells: its words, its attributes, its frames but for the tests' own."""
     yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
     yield repr(pickle.dumps(error))
     yield from traceback.format_exception(error)
     frames = (
         (frame, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_code.co_filename.startswith(OURS)
+        if not frame.f_code.co_filename.startswith(TESTS)
     )
     for frame in traceback.StackSummary.extract(frames, capture_locals=True):
         for name, value in (frame.locals or {}).items():

@@ -50,7 +50,8 @@ ENV = "test-777bb9"
 _SECONDS = 20
 _FOREIGN = (
     "TCB_ACCESS_TOKEN", "TCB_APPID", "TCB_SECRET", "TCB_REDIS_URL", "TCB_BASE_URL", "COLUMNS",
-    "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "PY_COLORS",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "NO_COLOR",
+    "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "PY_COLORS",
 )  # fmt: skip
 
 
@@ -150,13 +151,13 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def signalled_once_it_serves(port: int, number: int) -> Iterator[None]:
-    """Send this very process a signal as soon as somebody answers at a port."""
+    """Send this very process a signal as soon as somebody has answered at a port."""
 
     def wait_and_send() -> None:
         for _ in range(1000):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+            with contextlib.suppress(ConnectionRefusedError):
+                _ask_to_the_end(port)
+                break
             time.sleep(0.01)
         os.kill(os.getpid(), number)
 
@@ -164,6 +165,14 @@ def signalled_once_it_serves(port: int, number: int) -> Iterator[None]:
     thread.start()
     yield
     thread.join()
+
+
+def _ask_to_the_end(port: int) -> None:
+    """Send a request, and read until the server has closed the connection."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        while client.recv(65536):
+            pass
 
 
 @attrs.define

@@ -1,14 +1,13 @@
-"""``tcb-async watch`` and ``tcb-async wait``.
+"""``tcb-async watch``.
 
-Rule: a terminal gets a table that grows, everybody else one line a change.
+Rule: a terminal gets a table that grows, everybody else one line per change.
 """
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
-import asyncio
 import logging
 from collections import deque
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, NoReturn
 
@@ -20,100 +19,85 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from tcb_async.cli import signals
 from tcb_async.cli.errors import at_terminal
 from tcb_async.cli.options import (
-    BASE_URL,
-    AllowHttp,
-    AppId,
-    BaseUrl,
-    Env,
-    RedisUrl,
-    TokenFile,
+    Access,
+    Demo,
+    OptionalEnv,
     Verbose,
-    find_service,
+    checked_env,
+    seconds,
+    with_access,
 )
 from tcb_async.cli.progress import counted
 from tcb_async.cli.screen import Screen, printable
+from tcb_async.cli.service import Demonstration
 from tcb_async.cli.table import cell
 from tcb_async.client import TcbClient
 from tcb_async.watch import FunctionChange
 
-__all__ = ["describe", "wait", "watch"]
+__all__ = ["EPILOG", "describe", "watch"]
 
+EPILOG = """\
+[bold]Examples[/bold]
+  tcb-async watch --demo
+  tcb-async watch test-777bb9 --interval 5
+  tcb-async watch test-777bb9 >> changes.log
+
+The exit codes are in tcb-async --help."""
+
+_INTERVAL, _DEMO_INTERVAL = 10.0, 0.5
 _STYLES = {"added": "green", "removed": "red", "updated": "yellow"}
-_LINES_AROUND = 6
+_OTHER_LINES = 6
 
 Interval = Annotated[
-    float,
-    typer.Option("--interval", metavar="SECONDS", min=0.1, help="Seconds between two looks."),
+    float | None,
+    typer.Option(
+        "--interval",
+        metavar="SECONDS",
+        parser=seconds(least=0.1),
+        help="Seconds from one listing to the next. "
+        f"Default: {_INTERVAL:g}; {_DEMO_INTERVAL:g} with --demo.",
+    ),
 ]
-Timeout = Annotated[
-    float,
-    typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Seconds to wait at most."),
-]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The function's name, such as login.")]
 
 
-def watch(  # noqa: PLR0913 - each is an option
-    env: Env,
+@with_access
+def watch(
+    env: OptionalEnv = None,
     *,
-    interval: Interval = 10.0,
-    token_file: TokenFile = None,
-    appid: AppId = None,
-    redis: RedisUrl = None,
-    base_url: BaseUrl = BASE_URL,
-    allow_http: AllowHttp = False,
+    demo: Demo = False,
+    interval: Interval = None,
+    access: Access,
     verbose: Verbose = False,
 ) -> None:
-    """Watch the functions of an environment, until Ctrl-C."""
+    """Show what is added, updated and removed, until Ctrl-C."""
     with at_terminal(verbose=verbose, level=logging.WARNING) as screen:
-        service = find_service(token_file, appid, redis, base_url, allow_http=allow_http)
+        asked = checked_env(env, demo=demo)
+        service = Demonstration(asked, is_changing=True) if demo else access.service()
+        apart = interval or (_DEMO_INTERVAL if demo else _INTERVAL)
 
         async def work() -> None:
             async with service.open() as client:
-                await _show_changes(client, screen, env, interval)
+                await _show_changes(client, screen, asked, apart)
 
-        asyncio.run(work())
-
-
-def wait(  # noqa: PLR0913 - each is an option
-    env: Env,
-    name: Name,
-    *,
-    timeout: Timeout = 300.0,
-    token_file: TokenFile = None,
-    appid: AppId = None,
-    redis: RedisUrl = None,
-    base_url: BaseUrl = BASE_URL,
-    allow_http: AllowHttp = False,
-    verbose: Verbose = False,
-) -> None:
-    """Wait until a function is Active, as after a deployment."""
-    with at_terminal(verbose=verbose, level=logging.INFO) as screen:
-        service = find_service(token_file, appid, redis, base_url, allow_http=allow_http)
-
-        async def work() -> None:
-            async with service.open() as client:
-                await client.wait_until_active(env, name, timeout=timeout)
-
-        waiting = Text(printable(f"waiting for {name} in {env}"))
-        with screen.err.status(waiting) if screen.is_watched else nullcontext():
-            asyncio.run(work())
+        signals.run(work)
 
 
 async def _show_changes(client: TcbClient, screen: Screen, env: str, interval: float) -> NoReturn:
     functions = await client.functions(env).collect()
-    board = _Board(env, len(functions), max(1, screen.out.height - _LINES_AROUND))
-    found = client.watch_functions(env, interval=interval, since=functions)
+    board = _Board(env, len(functions), max(1, screen.out.height - _OTHER_LINES))
+    changes = client.watch_functions(env, interval=interval, since=functions)
     if not screen.out.is_terminal:
-        screen.say(f"{board.headline}, looked at every {interval:g} s; Ctrl-C ends it")
-        async with aclosing(found):
+        screen.say(f"{board.headline}; polling every {interval:g} s, Ctrl-C ends it")
+        async with aclosing(changes):
             while True:
-                screen.write(_line(await anext(found)).encode())
+                screen.write(_line(await anext(changes)).encode())
     with Live(board, console=screen.out, redirect_stderr=screen.is_watched) as live:
-        async with aclosing(found):
+        async with aclosing(changes):
             while True:
-                board.add(await anext(found))
+                board.add(await anext(changes))
                 live.refresh()
 
 

@@ -1,0 +1,141 @@
+"""Secrets as long as WeChat's, a server that answers with them, and clients that are given them.
+
+Rule: no repr of anything here shows a secret, so that a test's own frames are clean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import string
+from typing import TYPE_CHECKING
+
+from raw_server import http_reply
+from server_faults import LISTING
+
+from tcb_async import RetryPolicy, TcbClient
+from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from raw_server import Exchange, Handler, Reply
+
+    from tcb_async.tokens import TokenStore
+
+__all__ = ["ENV", "KINDS", "LIST", "PLANTED", "Planted", "client_of", "right_replies", "wechat"]
+
+ENV, APPID, PLATFORM = "test-777bb9", "wx0123456789abcdef", "wxplatform000000001"
+LIST = "/tcb/listfunctions"
+STABLE = "/cgi-bin/stable_token"
+CLASSIC = "/cgi-bin/token"
+COMPONENT = "/cgi-bin/component/api_component_token"
+AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
+PIECE = 10  # characters: whoever tells 20 in a row tells one of these whole
+
+
+class Planted:
+    """Secrets as long as WeChat's, which no repr of this object shows."""
+
+    def __init__(self) -> None:
+        chance = random.Random(20)
+        letters = f"{string.ascii_letters}{string.digits}_-"
+        lengths = {
+            "token of 136": 136,
+            "token of 512": 512,
+            "ticket": 88,
+            "refresh token": 64,
+            "rotated refresh token": 64,
+        }
+        self.texts = {
+            name: "".join(chance.choices(letters, k=length)) for name, length in lengths.items()
+        }
+        self.texts["appsecret"] = "".join(chance.choices("0123456789abcdef", k=32))
+
+    def told_in(self, words: str) -> Iterator[tuple[str, str]]:
+        """The names of the secrets of which something is told, and what stands around it."""
+        for name, text in self.texts.items():
+            for start in range(0, len(text) - PIECE + 1, PIECE):
+                at = words.find(text[start : start + PIECE])
+                if at >= 0:
+                    yield name, words[max(0, at - 200) : at + 60]
+                    break
+
+
+PLANTED = Planted()
+
+
+def right_replies() -> dict[str, bytes]:
+    token = PLANTED.texts["token of 512"]
+    refresh = PLANTED.texts["rotated refresh token"]
+    return {
+        LIST: http_reply(LISTING),
+        STABLE: http_reply({"access_token": token, "expires_in": 7200}),
+        CLASSIC: http_reply({"access_token": token, "expires_in": 7200}),
+        COMPONENT: http_reply({"component_access_token": token, "expires_in": 7200}),
+        AUTHORIZER: http_reply(
+            {
+                "authorizer_access_token": token,
+                "expires_in": 7200,
+                "authorizer_refresh_token": refresh,
+            }
+        ),
+    }
+
+
+def wechat(path: str = "", fault: Reply = b"") -> Handler:
+    """All is well, but for one endpoint."""
+
+    async def handle(exchange: Exchange) -> None:
+        asked = exchange.request.target.partition("?")[0]
+        await exchange.answer(fault if asked == path else right_replies()[asked])
+
+    return handle
+
+
+async def hand_out() -> str:
+    return PLANTED.texts["token of 136"]
+
+
+async def newest_ticket() -> str:
+    return PLANTED.texts["ticket"]
+
+
+async def save(_refresh_token: str) -> None:
+    await asyncio.sleep(0)
+
+
+def platform(store: TokenStore | None) -> ComponentToken:
+    return ComponentToken(PLATFORM, PLANTED.texts["appsecret"], ticket=newest_ticket, store=store)
+
+
+def merchant(store: TokenStore | None) -> AuthorizerToken:
+    refresh_token = PLANTED.texts["refresh token"]
+    return AuthorizerToken(platform(store), APPID, refresh_token, on_rotate=save, store=store)
+
+
+KINDS: dict[str, tuple[str, Callable[[TokenStore | None], object]]] = {
+    "token of 136": (LIST, lambda _: PLANTED.texts["token of 136"]),
+    "token of 512": (LIST, lambda _: PLANTED.texts["token of 512"]),
+    "callable": (LIST, lambda _: hand_out),
+    "stable": (STABLE, lambda store: StableToken(APPID, PLANTED.texts["appsecret"], store=store)),
+    "classic": (
+        CLASSIC,
+        lambda store: ClassicToken(APPID, PLANTED.texts["appsecret"], store=store),
+    ),
+    "component": (COMPONENT, platform),
+    "authorizer": (AUTHORIZER, merchant),
+}
+"""What the credentials are handed in as, and the endpoint that they are sent to first."""
+
+
+def client_of(
+    kind: str, url: str, *, patience: float = 10.0, store: TokenStore | None = None
+) -> TcbClient:
+    return TcbClient(
+        KINDS[kind][1](store),  # type: ignore[arg-type]
+        base_url=url,
+        retry=RetryPolicy(attempts=2, base=0.0, deadline=3 * patience),
+        timeout=patience,
+        max_reply_bytes=2**16,
+    )

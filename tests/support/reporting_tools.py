@@ -1,0 +1,162 @@
+"""What tools that report errors tell of one: tracebacks with locals, events, spans, breadcrumbs.
+
+Rule: each is set up as its own documentation says, with its defaults; what it would send is kept.
+Importing this hooks Sentry, Elastic's agent and OpenTelemetry into aiohttp for good, so it is
+imported in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import elasticapm
+import loguru
+import rich.console
+import rich.traceback
+import sentry_sdk
+import sentry_sdk.transport
+import structlog
+from elasticapm.transport.base import Transport as ElasticTransport
+from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["AGENTS", "RENDERERS", "report", "watching"]
+
+
+def _message(error: BaseException) -> str:
+    return "\n".join(_words(error))
+
+
+def _words(error: BaseException | None) -> Iterator[str]:
+    while error is not None:
+        yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
+        yield repr(pickle.dumps(error))
+        yield from traceback.format_exception(error)
+        error = error.__cause__ or error.__context__
+
+
+def _stdlib(error: BaseException) -> str:
+    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+
+
+def _rich(error: BaseException) -> str:
+    console = rich.console.Console(file=io.StringIO(), width=1000, color_system=None)
+    shown = rich.traceback.Traceback.from_exception(
+        type(error), error, error.__traceback__, width=1000, code_width=1000, show_locals=True
+    )
+    console.print(shown)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def _structlog(error: BaseException) -> str:
+    event = {"event": "it failed", "exc_info": error}
+    return json.dumps(structlog.processors.dict_tracebacks(None, "error", event))
+
+
+def _loguru(error: BaseException) -> str:
+    said = io.StringIO()
+    number = loguru.logger.add(said, diagnose=True, backtrace=True)
+    loguru.logger.opt(exception=error).error("it failed")
+    loguru.logger.remove(number)
+    return said.getvalue()
+
+
+RENDERERS: dict[str, Callable[[BaseException], str]] = {
+    "message and pickle": _message,
+    "traceback, capture_locals": _stdlib,
+    "rich, show_locals": _rich,
+    "structlog, dict_tracebacks": _structlog,
+    "loguru, diagnose": _loguru,
+}
+"""What writes an error down where it is caught."""
+
+
+class _SentryTransport(sentry_sdk.transport.Transport):
+    def capture_envelope(self, envelope: Any) -> None:
+        _sentry.extend(str(item.get_bytes()) for item in envelope.items)
+
+
+class CollectingElasticTransport(ElasticTransport):
+    def queue(self, event_type: str, data: object, flush: bool = False) -> None:  # noqa: ARG002, FBT002
+        _elastic.append(f"{event_type}: {data!r}")
+
+    def start_thread(self, pid: int | None = None) -> None:
+        """Start none: nothing is sent."""
+
+
+class _Records(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _log.append(f"{record.getMessage()} {vars(record)!r}")
+        if record.exc_info and record.exc_info[1] is not None:
+            _log.append(_stdlib(record.exc_info[1]))
+
+
+_sentry: list[str] = []
+_elastic: list[str] = []
+_log: list[str] = []
+_spans = InMemorySpanExporter()
+_provider = TracerProvider()
+_provider.add_span_processor(SimpleSpanProcessor(_spans))
+_tracer = _provider.get_tracer("test")
+
+logging.basicConfig(level=logging.DEBUG, handlers=[_Records()])
+loguru.logger.remove()
+sentry_sdk.init(dsn="https://key@localhost/1", transport=_SentryTransport, traces_sample_rate=1.0)
+elasticapm.instrument()
+_client = elasticapm.Client(
+    service_name="test",
+    transport_class=f"{__name__}.{CollectingElasticTransport.__name__}",
+    cloud_provider="none",
+    central_config=False,
+    metrics_interval="0s",
+    disable_log_record_factory=True,
+)
+AioHttpClientInstrumentor().instrument(tracer_provider=_provider)
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[dict[str, str]]:
+    """Open a transaction of each agent, and report what is raised in the block to it.
+
+    Yields:
+        What each agent told, by its name; there when the block has ended.
+    """
+    for told in (_sentry, _elastic, _log):
+        told.clear()
+    _spans.clear()
+    told_by: dict[str, str] = {}
+    _client.begin_transaction("test")
+    with (
+        sentry_sdk.isolation_scope(),
+        sentry_sdk.start_transaction(name="test"),
+        _tracer.start_as_current_span("test"),
+    ):
+        yield told_by
+    _client.end_transaction("test")
+    told_by["sentry-sdk"] = "\n".join(_sentry)
+    told_by["elastic-apm"] = "\n".join(_elastic)
+    told_by["opentelemetry, aiohttp"] = "\n".join(
+        span.to_json() for span in _spans.get_finished_spans()
+    )
+    told_by["log, DEBUG"] = "\n".join(_log)
+
+
+def report(error: BaseException) -> None:
+    """Have every agent capture an error."""
+    sentry_sdk.capture_exception(error)
+    _client.capture_exception(exc_info=(type(error), error, error.__traceback__))
+
+
+AGENTS = ("sentry-sdk", "elastic-apm", "opentelemetry, aiohttp", "log, DEBUG")
+"""What watches a process, and what it says."""

@@ -1,0 +1,266 @@
+"""Plant secrets, end calls in every way, and count by tool where any part of a secret is told.
+
+Rule: run as ``python secrets_matrix.py PORT_OF_REDIS``, it prints JSON: how many errors were looked
+at by ending, and each leak as tool, credential, ending and the words around it. No frame of this
+file that a traceback can show holds a secret: a caller's own variables are the caller's to keep
+clean. With the word ``careless`` instead of a port it does as a careless caller does, so that a
+test can see that every tool is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import re
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import aiohttp
+import attrs
+from fault_proxy import FaultProxy
+from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
+from planted_secrets import ENV, KINDS, LIST, PLANTED, client_of, right_replies, wechat
+from raw_server import RawServer, http_reply
+from redis.asyncio import Redis
+from reporting_tools import AGENTS, RENDERERS, report, watching
+from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
+from stepping import Caller, Interruption, run, watched
+
+from tcb_async.tokens import RedisStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from network_faults import Fault
+    from raw_server import Exchange
+
+    from tcb_async import TcbClient
+    from tcb_async.tokens import TokenStore
+
+    Call = Callable[[TcbClient], Awaitable[object]]
+
+
+async def one_page(client: TcbClient) -> object:
+    return await client.list_functions(ENV)
+
+
+async def count(client: TcbClient) -> object:
+    return await client.count_functions(ENV)
+
+
+async def a_walk(client: TcbClient) -> object:
+    return [function async for function in client.iter_functions(ENV, page_size=5)]
+
+
+async def waiting(client: TcbClient) -> object:
+    return await client.wait_until_active(ENV, "login", interval=0.001)
+
+
+async def forced(client: TcbClient) -> object:
+    await client.force_refresh_token()
+    return None
+
+
+QUICK = ("message and pickle", "traceback, capture_locals")
+
+
+@attrs.define
+class Findings:
+    """What was looked at, and what was found."""
+
+    errors: Counter[str] = attrs.field(factory=Counter[str])
+    leaks: list[tuple[str, str, str, str]] = attrs.field(factory=list[tuple[str, str, str, str]])
+    _seen: set[str] = attrs.field(factory=set[str])
+
+    def note(self, tool: str, ending: str, words: str) -> None:
+        self.leaks += [(tool, name, ending, around) for name, around in PLANTED.told_in(words)]
+
+    def look_at(self, error: BaseException, ending: str) -> None:
+        """Look at its text and its frames; with the slow renderers, if the frames are new."""
+        self.errors[ending] += 1
+        told = {tool: RENDERERS[tool](error) for tool in QUICK}
+        frames = told["traceback, capture_locals"].replace(str(error) or "?", "")
+        shape = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", frames)
+        if shape not in self._seen:
+            self._seen.add(shape)
+            told = {tool: render(error) for tool, render in RENDERERS.items()}
+        for tool, words in told.items():
+            self.note(tool, ending, words)
+
+
+FOUND = Findings()
+
+
+@contextlib.asynccontextmanager
+async def looked_at(ending: str) -> AsyncIterator[list[BaseException]]:
+    """Look at the errors that are put into a list, and at all that was told meanwhile."""
+    errors: list[BaseException] = []
+    with watching() as told:
+        yield errors
+        for error in errors:
+            report(error)
+    for error in errors:
+        FOUND.look_at(error, ending)
+    for tool in AGENTS:
+        FOUND.note(tool, ending, told[tool])
+
+
+async def fail(call: Call, client: TcbClient, errors: list[BaseException], times: int = 1) -> None:
+    for _ in range(times):
+        try:
+            await call(client)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            errors.append(error)
+
+
+async def faults_of_a_server(kind: str) -> None:
+    path = KINDS[kind][0]
+    for name, fault in FAULTS.items():
+        patience = 0.05 if name in ONLY_TIME_ENDS else 10.0
+        async with (
+            RawServer(wechat(path, fault)) as server,
+            looked_at("server's faults") as errors,
+            client_of(kind, server.url, patience=patience) as client,
+        ):
+            await fail(one_page, client, errors, times=2 if name in ON_REUSE else 1)
+
+
+ERRCODES = (-1, 40001, 40013, 40125, 42001, 45009, 48001, 61023, 61024)
+
+
+async def refusals(kind: str) -> None:
+    for path in {LIST, KINDS[kind][0]}:
+        for errcode in ERRCODES:
+            reply = http_reply({"errcode": errcode, "errmsg": f"{PLANTED.texts['token of 512']}"})
+            async with (
+                RawServer(wechat(path, reply)) as server,
+                looked_at("refusals") as errors,
+                client_of(kind, server.url) as client,
+            ):
+                await fail(one_page, client, errors)
+
+
+NETWORK: tuple[Fault, ...] = (
+    CutAfter(40, direction="up"),
+    CutAfter(40),
+    CutAfter(200),
+    ResetAfter(40),
+    BlackHole(200),
+    HalfOpen(),
+)
+
+
+async def faults_of_the_network(kind: str) -> None:
+    for fault in NETWORK:
+        async with (
+            RawServer(wechat()) as server,
+            FaultProxy("127.0.0.1", server.port, default=fault) as proxy,
+            looked_at("network's faults") as errors,
+            client_of(kind, proxy.url, patience=0.05) as client,
+        ):
+            await fail(one_page, client, errors)
+            await proxy.refuse()
+            await fail(one_page, client, errors)
+
+
+STALE = http_reply({"errcode": 42001, "errmsg": "access_token expired"})
+
+
+async def refused_once(exchange: Exchange) -> None:
+    """Refuse the first token, so that it is given up and asked for again."""
+    asked = exchange.request.target.partition("?")[0]
+    stale = asked == LIST and exchange.request.n < 3
+    await exchange.answer(STALE if stale else right_replies()[asked])
+
+
+async def step_by_step(kind: str, call: Call, ending: str, store: TokenStore | None = None) -> None:
+    """Interrupt a call at its first step, at its second, …, until it gets through."""
+    async with RawServer(refused_once) as server:
+        for at in itertools.count(1):
+            server.requests.clear()
+            interruption = Interruption(at, "after")
+            async with (
+                looked_at(ending) as errors,
+                client_of(kind, server.url, store=store) as client,
+            ):
+                await interrupt(call, client, ending, interruption, errors)
+            if interruption.steps < at:
+                return
+
+
+async def interrupt(
+    call: Call,
+    client: TcbClient,
+    ending: str,
+    interruption: Interruption,
+    errors: list[BaseException],
+) -> None:
+    caller = Caller(timed=ending == "caller's timeout")
+    closing: list[asyncio.Task[None]] = []
+    if ending == "client closed":
+        interruption.act = lambda: closing.append(asyncio.ensure_future(client.aclose()))
+    else:
+        interruption.act = caller.interrupt
+
+    async def called() -> None:
+        try:
+            await caller.wait_for(lambda: call(client))
+        except BaseException as error:
+            errors.append(error)
+            raise
+
+    caller.task = watched(called(), interruption)
+    await asyncio.wait((caller.task,))
+    if not caller.task.cancelled():
+        caller.task.exception()
+    if closing:
+        await closing[0]
+
+
+ENDINGS = ("caller's timeout", "caller's cancellation", "client closed")
+
+
+async def everything(redis_port: int) -> int:
+    for kind in ("token of 512", "classic", "authorizer"):
+        await faults_of_a_server(kind)
+    for kind in KINDS:
+        await refusals(kind)
+        await faults_of_the_network(kind)
+    for ending in ENDINGS:
+        for kind in KINDS:
+            await step_by_step(kind, one_page, ending)
+        for call in (count, a_walk, waiting):
+            await step_by_step("token of 512", call, ending)
+        await step_by_step("stable", forced, ending)
+        async with Redis(port=redis_port) as redis:
+            for kind in ("stable", "authorizer"):
+                await redis.flushall()
+                await step_by_step(kind, one_page, ending, RedisStore(redis, lease_seconds=0.02))
+    return 0
+
+
+async def careless() -> int:
+    """Do what a client does that takes no care: every tool tells every secret."""
+    async with RawServer(http_reply({})) as server, aiohttp.ClientSession() as session:
+        for secret in PLANTED.texts.values():
+            async with looked_at("carelessness") as errors:
+                await session.post(server.url, params={"access_token": secret})
+                logging.getLogger("careless").debug("%s", secret)
+                try:
+                    int(secret)
+                except ValueError as error:
+                    errors.append(error)
+    return 0
+
+
+def main(word: str) -> None:
+    run(careless() if word == "careless" else everything(int(word)))
+    sys.stdout.write(json.dumps({"errors": FOUND.errors, "leaks": FOUND.leaks}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

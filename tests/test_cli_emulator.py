@@ -1,0 +1,185 @@
+"""``tcb-async emulator``: a WeChat to try everything with, the programs in docs/examples too."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from leaks import eventually
+from terminal import ENV, free_port, run, signalled_once_it_serves, start
+from typer.testing import CliRunner
+
+from tcb_async import RetryPolicy, TcbClient
+from tcb_async.cli.app import app
+from tcb_async.cli.demo import changing
+from tcb_async.emulator import DEMO_ENV, Emulator
+from tcb_async.tokens import AuthorizerToken, ComponentToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from terminal import Running
+
+
+@asynccontextmanager
+async def serving(*words: str) -> AsyncIterator[tuple[Running, dict[str, str]]]:
+    """The command, and the variables that it tells its user to export."""
+    async with start("emulator", *words) as command:
+        settings: dict[str, str] = {}
+        wanted = 9 if "--platform" in words else 4
+        while len(settings) < wanted:
+            export, setting = shlex.split(await command.line())
+            name, _, value = setting.partition("=")
+            assert export == "export"
+            settings[name] = value
+        yield command, settings
+
+
+async def test_any_client_may_ask_it_and_its_log_shows_no_secret() -> None:
+    words = ("--env", "my-env", "--count", "5", "--latency", "0.01")
+    async with serving(*words) as (command, settings):
+        async with aiohttp.ClientSession() as session:
+            reply = await session.post(
+                f"{settings['TCB_BASE_URL']}/tcb/listfunctions",
+                params={"access_token": settings["TCB_ACCESS_TOKEN"]},
+                json={"env": "my-env", "limit": 20, "offset": 0},
+            )
+            answer = await reply.json(content_type=None)
+        by_token = await run("count", "my-env", env=settings)
+        by_app = await run("token", "my-env", env=settings | {"TCB_ACCESS_TOKEN": ""})
+        ended = await command.end(signal.SIGINT)
+
+    assert answer["total_count"] == 5
+    assert by_token.out == "5\n"
+    assert (by_app.code, by_app.out.count("yes, for my-env")) == (0, 1)
+    assert ended.code == 0
+    assert "POST /tcb/listfunctions" in ended.err
+    assert ended.err.endswith("ended\n")
+    assert not any(settings[name] in ended.err for name in ("TCB_ACCESS_TOKEN", "TCB_SECRET"))
+    assert "Traceback" not in ended.err
+
+
+async def test_it_serves_several_environments_and_the_demonstration() -> None:
+    words = ("--demo", "--env", "one", "--env", "two", "--env", "one", "--count", "3")
+    async with serving(*words) as (command, settings):
+        counts = [(await run("count", env, env=settings)).out for env in ("one", "two", DEMO_ENV)]
+        ended = await command.end(signal.SIGINT)
+
+    assert counts == ["3\n", "3\n", "48\n"]
+    assert f"Serving {DEMO_ENV}, one, two." in ended.err
+
+
+async def test_it_is_a_platform_with_a_merchant() -> None:
+    async with serving("--platform") as (command, settings):
+
+        async def ticket() -> str:
+            return settings["TCB_COMPONENT_TICKET"]
+
+        async def on_rotate(_: str) -> None:
+            raise AssertionError
+
+        platform = ComponentToken(
+            settings["TCB_COMPONENT_APPID"], settings["TCB_COMPONENT_SECRET"], ticket=ticket
+        )
+        merchant = AuthorizerToken(
+            platform,
+            settings["TCB_AUTHORIZER_APPID"],
+            settings["TCB_AUTHORIZER_REFRESH_TOKEN"],
+            on_rotate=on_rotate,
+        )
+        async with TcbClient(merchant, base_url=settings["TCB_BASE_URL"]) as client:
+            assert await client.count_functions(ENV) == 57
+        ended = await command.end(signal.SIGINT)
+
+    for name in ("TCB_COMPONENT_SECRET", "TCB_COMPONENT_TICKET", "TCB_AUTHORIZER_REFRESH_TOKEN"):
+        assert settings[name] not in ended.err
+
+
+async def test_while_it_is_busy_clients_are_seen_to_retry() -> None:
+    async with serving("--busy") as (command, settings):
+        async with TcbClient(
+            settings["TCB_ACCESS_TOKEN"],
+            base_url=settings["TCB_BASE_URL"],
+            retry=RetryPolicy(base=0.01),
+        ) as client:
+            pager = client.functions(ENV, page_size=2)
+            functions = await pager.collect()
+        ended = await command.end(signal.SIGINT)
+
+    assert len(functions) == 57
+    assert pager.stats.retries > 0
+    assert ended.err.count("fault errcode -1") == pager.stats.retries
+
+
+async def test_while_it_changes_watch_has_something_to_show() -> None:
+    async with (
+        serving("--changing") as (_, settings),
+        start("watch", ENV, "--interval", "0.1", env=settings) as watching,
+    ):
+        lines = [await watching.line() for _ in range(2)]
+
+    assert {line.split()[2] for line in lines} == {"preview1"}
+    assert {line.split()[1] for line in lines} <= {"added", "updated", "removed"}
+
+
+async def test_changes_go_round_and_leave_whatever_others_do_alone() -> None:
+    emulator = Emulator()
+    emulator.deploy(ENV, "login", status="Updating")
+    emulator.deploy(ENV, "preview2")
+    seen: list[tuple[str, ...]] = []
+
+    async def look(_: float) -> None:
+        seen.append(tuple(f"{row.name} {row.status}" for row in emulator.functions(ENV)))
+        await asyncio.sleep(0)
+
+    async with changing(emulator, [ENV], sleep=look):
+        await eventually(lambda: len(seen) > 12)
+
+    others = ("login Active", "preview2 Active")
+    assert seen[:8] == [
+        ("login Updating", "preview2 Active"),
+        others,
+        (*others, "preview1 Creating"),
+        (*others, "preview1 Active"),
+        (*others, "preview1 Updating"),
+        (*others, "preview1 Active"),
+        others,
+        others,
+    ]
+    assert seen[8] == (*others, "preview3 Creating")
+
+
+@pytest.mark.parametrize(
+    ("words", "envs"),
+    [
+        ([], ENV),
+        (["--demo"], DEMO_ENV),
+        (["--demo", "--env", "my-env", "--latency", "0"], f"{DEMO_ENV}, my-env"),
+        (["--demo", "--env", DEMO_ENV], DEMO_ENV),
+        (["--busy", "--changing", "--platform"], ENV),
+    ],
+)
+def test_it_ends_with_0_at_ctrl_c_wherever_it_is(words: list[str], envs: str) -> None:
+    """In this process, whose main thread gets the signal."""
+    port = free_port()
+
+    with signalled_once_it_serves(port, signal.SIGINT):
+        ended = CliRunner().invoke(app, ["emulator", "--port", str(port), *words])
+
+    assert ended.exit_code == 0
+    assert f"Serving {envs}." in ended.stderr
+    assert f"TCB_BASE_URL=http://127.0.0.1:{port}\n" in ended.stdout
+
+
+async def test_a_port_that_is_taken_is_3_and_named(emulator: Emulator) -> None:
+    port = emulator.url.rpartition(":")[2]
+
+    ended = await run("emulator", "--port", port)
+
+    assert (ended.code, ended.out) == (3, "")
+    assert f"--port {port}: Address already in use" in ended.err

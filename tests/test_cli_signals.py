@@ -1,0 +1,253 @@
+"""SIGTERM and Ctrl-C end every command, soon, wherever it is and whoever started it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from leaks import eventually
+from terminal import ENV, Screen, asks, start
+
+from tcb_async.cli import signals
+from tcb_async.cli.signals import Ending, Terminated, end_process, handled
+from tcb_async.emulator import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from terminal import Ended, Running
+
+    from tcb_async.emulator import Emulator
+
+SOON = 2.0
+"""Seconds: one is promised, and a busy machine may need another."""
+
+SH = shutil.which("sh") or "sh"
+HANGING_DNS = """
+import socket, time
+
+def getaddrinfo(*_, **__):
+    print("asked", flush=True)
+    time.sleep(60)
+
+socket.getaddrinfo = getaddrinfo
+from tcb_async.__main__ import main
+main()
+"""
+
+
+@asynccontextmanager
+async def in_the_background(*words: str, env: dict[str, str]) -> AsyncIterator[Running]:
+    """Start a command with SIGINT ignored, as a shell starts a job with ``&``."""
+    line = 'trap "" INT; exec "$0" -m tcb_async "$@"'
+    async with start(*words, program=(SH, "-c", line, sys.executable), env=env) as command:
+        yield command
+
+
+async def ended_soon(command: Running, *numbers: int) -> Ended:
+    """Send it signals; it has to end within a second."""
+    for number in numbers[:-1]:
+        command.process.send_signal(number)
+        await asyncio.sleep(0.05)
+    started = time.monotonic()
+    ended = await command.end(numbers[-1])
+    assert time.monotonic() - started < SOON
+    return ended
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", ENV],
+        ["list", ENV, "-f", "ndjson"],
+        ["count", ENV],
+        ["watch", ENV],
+        ["wait", ENV, "login"],
+        ["token"],
+    ],
+    ids=" ".join,
+)
+async def test_sigterm_ends_a_command_whose_sigint_is_ignored(
+    emulator: Emulator, words: list[str]
+) -> None:
+    emulator.deploy(ENV, count=60)
+    emulator.script([Fault.hang()] * 99)
+
+    async with in_the_background(*words, env=asks(emulator)) as command:
+        await eventually(lambda: emulator.in_flight > 0, seconds=20)
+        command.process.send_signal(signal.SIGINT)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(command.process.wait(), 0.1)
+        ended = await ended_soon(command, signal.SIGTERM)
+
+    assert ended.code == 143
+    assert ended.err.endswith("tcb-async: terminated\n")
+    assert "Traceback" not in ended.err
+
+
+async def test_sigterm_ends_the_emulator_in_the_background() -> None:
+    line = '"$0" -m tcb_async emulator & echo $!; wait $!; echo "exit code $?"'
+
+    async with start(program=(SH, "-c", line, sys.executable)) as shell:
+        process = int(await shell.line())
+        assert (await shell.line()).startswith("export TCB_BASE_URL=")
+        for _ in range(3):
+            await shell.line()
+        started = time.monotonic()
+        os.kill(process, signal.SIGTERM)
+        ended = await shell.end()
+
+    assert time.monotonic() - started < SOON
+    assert ended.out == "exit code 143\n"
+    assert ended.err.endswith("tcb-async: terminated\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+async def test_a_signal_ends_a_write_to_a_pipe_that_nobody_reads(
+    emulator: Emulator, number: int, code: int, said: str
+) -> None:
+    emulator.deploy(ENV, count=3000)
+    reading, writing = os.pipe()
+    words = ("list", ENV, "-f", "ndjson", "--page-size", "3000")
+
+    async with start(*words, env=asks(emulator), stdout=writing) as command:
+        os.close(writing)
+        await asyncio.to_thread(os.read, reading, 10)
+        ended = await ended_soon(command, number)
+        os.close(reading)
+
+    assert (ended.code, ended.err) == (code, f"tcb-async: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [
+        ([signal.SIGTERM], 143),
+        ([signal.SIGINT], 130),
+        ([signal.SIGINT, signal.SIGINT], 130),
+        ([signal.SIGINT, signal.SIGTERM], 143),
+    ],
+)
+async def test_a_signal_ends_the_search_for_a_host_that_nobody_knows(
+    numbers: list[int], code: int
+) -> None:
+    """Python resolves names in a thread, which cannot be cancelled."""
+    program = (sys.executable, "-c", HANGING_DNS)
+    words = ("count", ENV, "--base-url", "https://wechat.invalid", "--verbose")
+
+    async with start(*words, program=program, env={"TCB_ACCESS_TOKEN": "token"}) as command:
+        assert await command.line() == "asked\n"
+        ended = await ended_soon(command, *numbers)
+
+    assert ended.code == code
+
+
+async def test_sigterm_at_a_prompt_leaves_the_terminal_as_it_was() -> None:
+    async with (
+        Screen.of(80) as screen,
+        start("count", ENV, stdin=screen.tty, stdout=screen.tty, stderr=screen.tty) as command,
+    ):
+        await screen.shows("Access token")
+        await eventually(lambda: not screen.is_echoing, seconds=20)
+        ended = await ended_soon(command, signal.SIGTERM)
+
+        assert ended.code == 143
+        assert screen.is_echoing
+
+
+class TestEnding:
+    """The handler itself, in this process."""
+
+    @pytest.fixture(autouse=True)
+    def hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(signals, "_GRACE", 0.01)
+
+    def test_what_has_not_ended_a_moment_later_is_ended_by_force(self) -> None:
+        forced, was_forced = [], threading.Event()
+
+        def force(code: int) -> None:
+            forced.append(code)
+            was_forced.set()
+
+        with handled(Ending(force)):
+            with pytest.raises(Terminated):
+                signal.raise_signal(signal.SIGTERM)
+            assert was_forced.wait(20)
+
+        assert forced == [143]
+
+    def test_a_second_signal_ends_it_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(signals, "_GRACE", 100.0)
+        forced: list[int] = []
+        with handled(Ending(forced.append)):
+            for _ in range(2):
+                with pytest.raises(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+
+        assert forced == [130]
+
+    def test_what_has_ended_is_not_ended_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(signals, "_GRACE", 0.05)
+        forced: list[int] = []
+        with pytest.raises(Terminated), handled(Ending(forced.append)):
+            signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)
+
+        assert forced == []
+
+    def test_the_end_is_said_and_has_the_code(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        codes: list[int] = []
+        monkeypatch.setattr(os, "_exit", codes.append)
+
+        end_process(143)
+        end_process(130)
+
+        assert codes == [143, 130]
+        assert capfd.readouterr().err == "tcb-async: terminated\ntcb-async: interrupted\n"
+
+    @pytest.mark.parametrize("theirs", [signal.SIG_IGN, lambda *_: None])
+    def test_whoever_handles_or_ignores_a_signal_keeps_it(
+        self, theirs: Callable[..., object]
+    ) -> None:
+        before = signal.signal(signal.SIGTERM, theirs)
+        try:
+            with handled(Ending()):
+                assert signal.getsignal(signal.SIGTERM) == theirs
+            assert signal.getsignal(signal.SIGTERM) == theirs
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def test_work_is_cancelled_at_an_await(self) -> None:
+        steps: list[str] = []
+
+        async def work() -> None:
+            signal.raise_signal(signal.SIGTERM)
+            steps.append("written")
+            try:
+                await asyncio.sleep(100)
+            finally:
+                steps.append("cleaned up")
+
+        with pytest.raises(Terminated):
+            signals.run(work)
+
+        assert steps == ["written", "cleaned up"]
+
+    def test_work_that_was_complete_is(self) -> None:
+        async def work() -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+        signals.run(work)
