@@ -24,12 +24,15 @@ from tcb_async.exceptions import (
     TransportError,
     WaitTimeoutError,
 )
+from tcb_async.inventory.account import Account, AccountListing
 from tcb_async.models import CloudFunction, Environment, FunctionPage, StatusReason
 from tcb_async.pagination.page import WalkStats
 from tcb_async.retry import RetryPolicy
 from tcb_async.watch import FunctionChange
 
 __all__ = [
+    "Account",
+    "AccountListing",
     "ApiError",
     "ClientClosedError",
     "ClientOptions",

@@ -5,6 +5,7 @@ Rule: thin; a method checks its arguments, wires modules together, and decides n
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Iterable
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
@@ -27,8 +28,12 @@ from tcb_async._listings import ENVIRONMENTS, FUNCTIONS
 from tcb_async._redact import Secret
 from tcb_async._transport import Transport
 from tcb_async.exceptions import ConfigurationError, TcbError
+from tcb_async.inventory.account import Account
+from tcb_async.inventory.inventory import Inventory
+from tcb_async.inventory.visit import CarefulToken, visit
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
+from tcb_async.observer import ObservesInventories
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import StableToken, as_provider
@@ -36,7 +41,7 @@ from tcb_async.watch import wait_until_active, watch
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
 
     from tcb_async._listings import Listing
     from tcb_async.cursor import Cursor
+    from tcb_async.inventory.account import AccountListing
     from tcb_async.models import Environment, FunctionPage
     from tcb_async.observer import Observer
     from tcb_async.pagination.page import OnDrift, Page
@@ -453,6 +459,73 @@ class TcbClient:
         copy._authorized.closed = self._authorized.closed
         copy._owns_transport = False
         return copy
+
+    async def list_account(self, account: Account) -> AccountListing:
+        """List every function of one account, with one request in flight at a time.
+
+        It is idempotent: what a queue on several machines calls for each account.
+
+        Args:
+            account: The account. This client's own token is not used for it, except to ask for
+                the account's token.
+
+        Returns:
+            Everything that the account has, or the `TcbError` that it failed with, as a value.
+
+        Raises:
+            TcbError: The platform itself is refused (a wrong secret, an old ticket, an IP address
+                that is not on the whitelist, its quota), or the client was closed: every other
+                account would meet the same.
+        """
+        checked_instance("account", account, Account, "such as Account(appid, token)")
+        return await visit(self.with_token(CarefulToken(account)), account)
+
+    def inventory(self, accounts: Iterable[Account] | AsyncIterable[Account]) -> Inventory:
+        """Prepare to list every function of many accounts.
+
+        As many accounts are listed at once as this client has requests in flight
+        (``concurrency``). What was found in an account is yielded when it is finished, whole or
+        failed: a failure is a value, and stops no other account.
+
+        ::
+
+            async with client.inventory(accounts) as inventory:
+                async for found in inventory:
+                    print(found.account.appid, found.status, found.functions)
+            print(inventory.summary)
+
+        Args:
+            accounts: The accounts, such as `platform_accounts`. An asynchronous iterable is asked
+                for the next account when there is a place for it, so that memory does not grow
+                with their number.
+
+        Returns:
+            An `Inventory`, to be iterated once. Iterating raises a `TcbError` only where the
+            platform itself is refused: see `list_account`.
+
+        Raises:
+            ConfigurationError: `accounts` cannot be iterated.
+        """
+        if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
+            raise ConfigurationError(
+                f"accounts is of type {type(accounts).__name__}: it must be an iterable, or an "
+                "asynchronous iterable, of Account"
+            )
+        transport, observer = self._transport, self._transport.observer
+
+        async def visit_one(account: Account, share: Callable[[], int]) -> AccountListing:
+            return await visit(self.with_token(CarefulToken(account)), account, share=share)
+
+        return Inventory(
+            accounts,
+            visit=visit_one,
+            window=transport.window.ceiling,
+            sent=lambda: (transport.sent, transport.retried),
+            live=transport.live,
+            observer=(
+                observer.inventory_started if isinstance(observer, ObservesInventories) else None
+            ),
+        )
 
     async def force_refresh_token(self) -> None:
         """Have WeChat replace the access token now, which ends the old one for everybody.

@@ -5,7 +5,7 @@ Rule: no secret is told, and without an observer nothing is made.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import attrs
 
@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Literal
 
+    from tcb_async.inventory.summary import InventorySummary
     from tcb_async.pagination.page import WalkStats
 
-__all__ = ["Attempt", "Observer", "WalkObserver"]
+__all__ = [
+    "Attempt",
+    "InventoryObserver",
+    "Observer",
+    "ObservesInventories",
+    "VisitObserver",
+    "WalkObserver",
+]
 
 
 @attrs.define
@@ -58,6 +66,54 @@ class WalkObserver(Protocol):
             error: What was raised to the consumer; None at the end of the list, or if the consumer
                 left early.
         """
+        ...
+
+
+class VisitObserver(Protocol):
+    """Told of the visit to one account of an inventory."""
+
+    def visiting(self) -> AbstractContextManager[object]:
+        """Entered around the visit, in a task of its own."""
+        ...
+
+    def ended(self, status: str, error: BaseException | None) -> None:
+        """Take note that the visit ended.
+
+        Args:
+            status: ``complete``, ``failed`` or ``denied``.
+            error: Why the account is not complete; None if it is.
+        """
+        ...
+
+
+class InventoryObserver(Protocol):
+    """Told of one inventory, from its start on."""
+
+    def visit_started(self, appid: str) -> VisitObserver:
+        """Take note that an account is about to be listed.
+
+        Args:
+            appid: The account's appid.
+        """
+        ...
+
+    def ended(self, summary: InventorySummary, error: BaseException | None) -> None:
+        """Take note that the inventory ended.
+
+        Args:
+            summary: What it cost, and what it found.
+            error: What was raised to the consumer; None at the end of the accounts, and where the
+                consumer left early.
+        """
+        ...
+
+
+@runtime_checkable
+class ObservesInventories(Protocol):
+    """An `Observer` that is told of inventories too; one that is not need not have this."""
+
+    def inventory_started(self) -> InventoryObserver:
+        """Take note that an inventory is about to begin."""
         ...
 
 

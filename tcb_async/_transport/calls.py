@@ -57,6 +57,8 @@ class Call(Generic[Result]):
             if epoch is None or left <= 0:
                 raise OutOfTimeError(self._nothing_was_sent())
             session = transport.session()  # it may have been closed since
+            transport.sent += 1
+            transport.retried += number > 1
             # The frames below hold the URL, the body that is sent, and the reply.
             if transport.observer is None:
                 with forgetting_frames():

@@ -54,6 +54,10 @@ class Transport:
     ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
+    sent: int = attrs.field(init=False, default=0)
+    """How many requests were sent, retries included."""
+    retried: int = attrs.field(init=False, default=0)
+    """How many of them were retries."""
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )

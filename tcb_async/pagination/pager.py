@@ -119,7 +119,8 @@ class Pager(Generic[T]):
             max_repairs=checked_count("max_repairs", max_repairs, least=0),
         )
         self._fetch = fetch
-        self._concurrency = checked_count("concurrency", concurrency, least=1)
+        self.concurrency = checked_count("concurrency", concurrency, least=1)
+        """The most fetches in flight at once. Changed, it holds from the next page on."""
         self._on_progress = on_progress
         self._live: set[asyncio.Task[object]] = set() if live is None else live
         self._observer = observer
@@ -302,7 +303,7 @@ class Pager(Generic[T]):
         window, next_request = self._window, self._plan.next_request
         create_task = asyncio.get_running_loop().create_task
         while (
-            len(window) < self._concurrency
+            len(window) < self.concurrency
             and self._state is State.WALKING
             and (request := next_request()) is not None
         ):

@@ -1,0 +1,220 @@
+"""Many accounts: as many at once as the client has requests in flight, and each whole or failed.
+
+Rule: an account's place is free again when the consumer has taken what was found in it. So whatever
+is in memory is bounded by the client's window: accounts are not asked for ahead of time, and what
+was found waits for a slow consumer.
+
+Each account has one request in flight, until no account waits for a place: then those that are
+left share the window. So a large account delays no other, and the last ones are quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from types import AsyncGeneratorType
+from typing import TYPE_CHECKING
+
+from tcb_async.exceptions import ClientClosedError, ConfigurationError
+from tcb_async.inventory.account import Account, AccountListing, each
+from tcb_async.inventory.summary import InventorySummary
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterable,
+    )
+    from types import TracebackType
+    from typing import Self
+
+    from tcb_async.observer import InventoryObserver
+
+    Visit = Callable[[Account, Callable[[], int]], Awaitable[AccountListing]]
+    Outcome = AccountListing | BaseException | None
+
+__all__ = ["Inventory"]
+
+
+class Inventory:
+    """Lists many accounts: see `TcbClient.inventory`.
+
+    Args:
+        accounts: The accounts, which are asked for when there is a place for them.
+        visit: Lists one account, given how to ask for its share of the window.
+        window: How many accounts at once: as many as the client has requests in flight.
+        sent: Returns how many requests and retries the client has sent so far.
+        live: The tasks that end with the client.
+        observer: Told when the inventory starts; what it returns, of each account and of the end.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword-only, made by the client
+        self,
+        accounts: Iterable[Account] | AsyncIterable[Account],
+        *,
+        visit: Visit,
+        window: int,
+        sent: Callable[[], tuple[int, int]],
+        live: set[asyncio.Task[object]],
+        observer: Callable[[], InventoryObserver] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._accounts = accounts
+        self._visit = visit
+        self._window = window
+        self._sent = sent
+        self._live = live
+        self._observer = observer
+        self._clock = clock
+        self._summary = InventorySummary()
+        self._begun: tuple[float, int, int] | None = None
+        self._is_claimed = self._is_entered = self._is_closed = False
+        self._generator: AsyncGenerator[AccountListing, None] | None = None
+        self._watched: InventoryObserver | None = None
+        self._tasks: set[asyncio.Task[object]] = set()
+        # Places that are taken: by a visit under way, or by what was found until it is consumed.
+        self._taken = 0
+        self._all_begun = False
+        self._place = asyncio.Event()
+        self._ended: asyncio.Queue[Outcome] = asyncio.Queue()
+
+    @property
+    def summary(self) -> InventorySummary:
+        """What the inventory has cost so far, and what it found."""
+        summary = self._summary
+        if self._begun is not None and not self._is_closed:
+            begun, requests, retries = self._begun
+            sent, retried = self._sent()
+            summary.seconds = self._clock() - begun
+            summary.requests, summary.retries = sent - requests, retried - retries
+        return summary
+
+    def __repr__(self) -> str:
+        summary = self.summary
+        counts = f"{summary.accounts} accounts, {summary.failed + summary.denied} without a listing"
+        state = "closed" if self._is_closed else f"{self._taken} of {self._window} places taken"
+        return f"<Inventory: {counts}, {state}>"
+
+    async def __aenter__(self) -> Self:
+        self._is_entered = True
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        generator, self._generator = self._generator, None
+        self._is_claimed = True
+        if isinstance(generator, AsyncGeneratorType):
+            await generator.aclose()
+
+    def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
+        """Visit the accounts, and yield what was found in each, as finished.
+
+        Yields:
+            An `AccountListing` for each account.
+
+        Raises:
+            ConfigurationError: It was iterated before, or an account is none.
+            TcbError: The platform itself is refused; the visits under way are given up.
+        """
+        if self._is_claimed:
+            raise ConfigurationError("an inventory is iterated once: make a new one")
+        self._is_claimed = True
+        generator = self._listings()
+        if self._is_entered:
+            self._generator = generator
+        return generator
+
+    async def _listings(self) -> AsyncGenerator[AccountListing, None]:
+        self._begun = (self._clock(), *self._sent())
+        if self._observer is not None:
+            self._watched = self._observer()
+        try:
+            self._spawn(self._begin_visits())
+            while not (self._all_begun and self._taken == 0):
+                ended = await self._ended.get()
+                if isinstance(ended, BaseException):
+                    raise ended
+                if ended is not None:
+                    self._summary.count(ended)
+                    yield ended
+                    self._taken -= 1
+                    self._place.set()
+        finally:
+            await self._leave(sys.exception())
+
+    async def _leave(self, error: BaseException | None) -> None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            summary, self._is_closed = self.summary, True
+            self._generator = None
+            if self._watched is not None:
+                self._watched.ended(summary, error if isinstance(error, Exception) else None)
+
+    async def _begin_visits(self) -> None:
+        """Begin a visit whenever there is a place."""
+        accounts = each(self._accounts)
+        try:
+            while True:
+                while self._taken >= self._window:
+                    self._place.clear()
+                    await self._place.wait()
+                account = await anext(accounts, None)
+                if account is None:
+                    break
+                self._taken += 1
+                self._spawn(self._visit_one(account))
+        finally:
+            await accounts.aclose()
+        self._all_begun = True
+        self._ended.put_nowait(None)
+
+    async def _visit_one(self, account: Account) -> None:
+        if self._watched is None:
+            found = await self._visit(account, self._share)
+        else:
+            watched = self._watched.visit_started(account.appid)
+            error: BaseException | None = ClientClosedError("the inventory was ended")
+            status = "failed"
+            try:
+                with watched.visiting():
+                    found = await self._visit(account, self._share)
+                error, status = found.error, found.status
+            except Exception as raised:
+                error = raised
+                raise
+            finally:
+                watched.ended(status, error)
+        self._ended.put_nowait(found)
+
+    def _share(self) -> int:
+        """How many requests a visit may have in flight."""
+        return max(1, self._window // max(1, self._taken)) if self._all_begun else 1
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task: asyncio.Task[object] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        self._live.add(task)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        self._live.discard(task)
+        if task.cancelled():
+            self._ended.put_nowait(
+                ClientClosedError("the client was closed under an inventory: make a new one")
+            )
+        elif (error := task.exception()) is not None:
+            self._ended.put_nowait(error)

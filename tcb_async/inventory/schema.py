@@ -1,0 +1,132 @@
+"""The tables and views of an inventory's SQLite file.
+
+Rule: what a table holds was seen; what can be concluded from it is a view.
+
+========================  ===================================================================
+table                     what a row is
+========================  ===================================================================
+``runs``                  one inventory: ``finished_at`` is null until every account was visited
+``accounts``              one account in one run: ``complete``, ``failed`` or ``denied``, and why
+``functions``             one function as it was from ``first_seen_run`` to ``last_seen_run``; one
+                          that changed, or came back, has a row for each time
+========================  ===================================================================
+
+========================  ===================================================================
+view                      what it shows
+========================  ===================================================================
+``current``               every function of every account, from the last run that listed the
+                          account completely; ``stale`` is 1 if a newer run did not. An account
+                          that a newer, finished run did not meet has left, and is not shown
+``changes``               what was ``added``, ``removed`` and ``updated`` between the last two
+                          finished runs, of accounts that did not fail in either
+``missing``               accounts that the newest run has not completely, and why
+========================  ===================================================================
+"""
+
+from __future__ import annotations
+
+__all__ = ["APPLICATION", "SCHEMA", "VERSION"]
+
+APPLICATION = 0x74636269
+"""How we know our file: "tcbi"."""
+
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE runs (
+    run TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    finished_at TEXT
+) WITHOUT ROWID;
+
+CREATE TABLE accounts (
+    run TEXT NOT NULL,
+    appid TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('complete', 'failed', 'denied')),
+    errcode INTEGER,
+    rid TEXT,
+    message TEXT,
+    environments INTEGER NOT NULL,
+    functions INTEGER NOT NULL,
+    finished_at TEXT NOT NULL,
+    PRIMARY KEY (run, appid)
+) WITHOUT ROWID;
+
+CREATE INDEX accounts_by_appid ON accounts (appid, status, run);
+
+CREATE TABLE functions (
+    appid TEXT NOT NULL,
+    env TEXT NOT NULL,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    runtime TEXT,
+    add_time TEXT,
+    mod_time TEXT,
+    first_seen_run TEXT NOT NULL,
+    last_seen_run TEXT NOT NULL,
+    PRIMARY KEY (appid, env, name, first_seen_run)
+) WITHOUT ROWID;
+
+CREATE VIEW current AS
+WITH latest AS (
+    SELECT
+        appid,
+        max(run) AS visited,
+        max(CASE WHEN status = 'complete' THEN run END) AS complete
+    FROM accounts
+    GROUP BY appid
+)
+SELECT
+    appid, env, name, status, runtime, add_time, mod_time, first_seen_run, last_seen_run,
+    visited > complete AS stale
+FROM functions JOIN latest USING (appid)
+WHERE last_seen_run = complete
+    AND NOT EXISTS (SELECT 1 FROM runs WHERE run > visited AND finished_at IS NOT NULL);
+
+CREATE VIEW changes AS
+WITH pair AS (
+    SELECT max(run) AS new, (
+        SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 1 OFFSET 1
+    ) AS old
+    FROM runs
+    WHERE finished_at IS NOT NULL
+),
+comparable AS (
+    SELECT appid FROM accounts, pair
+    WHERE run IN (new, old) AND old IS NOT NULL
+    GROUP BY appid
+    HAVING sum(status != 'complete') = 0
+),
+versions AS (
+    SELECT functions.*, old IS NOT NULL AND first_seen_run <= old AND last_seen_run >= old
+        AND EXISTS (SELECT 1 FROM accounts AS a WHERE a.run = old AND a.appid = functions.appid)
+        AS was,
+        first_seen_run <= new AND last_seen_run >= new
+        AND EXISTS (SELECT 1 FROM accounts AS a WHERE a.run = new AND a.appid = functions.appid)
+        AS is_now
+    FROM functions JOIN comparable USING (appid), pair
+)
+SELECT
+    appid, env, name,
+    CASE
+        WHEN max(was) AND NOT max(is_now) THEN 'removed'
+        WHEN NOT max(was) THEN 'added'
+        ELSE 'updated'
+    END AS change,
+    max(CASE WHEN was THEN status END) AS old_status,
+    max(CASE WHEN is_now THEN status END) AS new_status,
+    max(CASE WHEN was THEN runtime END) AS old_runtime,
+    max(CASE WHEN is_now THEN runtime END) AS new_runtime,
+    max(CASE WHEN was THEN mod_time END) AS old_mod_time,
+    max(CASE WHEN is_now THEN mod_time END) AS new_mod_time
+FROM versions
+WHERE was OR is_now
+GROUP BY appid, env, name
+HAVING sum(was AND is_now) = 0;
+
+CREATE VIEW missing AS
+SELECT run, appid, status, errcode, rid, message, finished_at FROM accounts
+WHERE run = (SELECT max(run) FROM runs) AND status != 'complete';
+
+"""
