@@ -77,9 +77,12 @@ class Account:
                 f"appid is of type {type(given).__name__}: it must be a str such as "
                 "wx0123456789abcdef"
             )
-        self.__attrs_init__(
-            checked_appid("appid", given), as_provider(wrapped), _checked_envs(envs)
-        )
+        for name, value in (
+            ("appid", checked_appid("appid", given)),
+            ("token", as_provider(wrapped)),
+            ("envs", _checked_envs(envs)),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @attrs.frozen
