@@ -92,38 +92,38 @@ WITH pair AS (
     FROM runs
     WHERE finished_at IS NOT NULL
 ),
-comparable AS (
-    SELECT appid FROM accounts, pair
-    WHERE run IN (new, old) AND old IS NOT NULL
-    GROUP BY appid
-    HAVING sum(status != 'complete') = 0
+incomparable AS (
+    SELECT appid FROM accounts, pair WHERE run IN (old, new) AND status != 'complete'
 ),
-versions AS (
-    SELECT functions.*, old IS NOT NULL AND first_seen_run <= old AND last_seen_run >= old
-        AND EXISTS (SELECT 1 FROM accounts AS a WHERE a.run = old AND a.appid = functions.appid)
-        AS was,
-        first_seen_run <= new AND last_seen_run >= new
-        AND EXISTS (SELECT 1 FROM accounts AS a WHERE a.run = new AND a.appid = functions.appid)
-        AS is_now
-    FROM functions JOIN comparable USING (appid), pair
+was AS (
+    SELECT functions.* FROM pair
+    JOIN accounts ON run = old
+    JOIN functions USING (appid)
+    WHERE first_seen_run <= old AND last_seen_run >= old
+        AND appid NOT IN (SELECT appid FROM incomparable)
+),
+now AS (
+    SELECT functions.* FROM pair
+    JOIN accounts ON run = new
+    JOIN functions USING (appid)
+    WHERE first_seen_run <= new AND last_seen_run >= new AND old IS NOT NULL
+        AND appid NOT IN (SELECT appid FROM incomparable)
 )
 SELECT
-    appid, env, name,
-    CASE
-        WHEN max(was) AND NOT max(is_now) THEN 'removed'
-        WHEN NOT max(was) THEN 'added'
-        ELSE 'updated'
-    END AS change,
-    max(CASE WHEN was THEN status END) AS old_status,
-    max(CASE WHEN is_now THEN status END) AS new_status,
-    max(CASE WHEN was THEN runtime END) AS old_runtime,
-    max(CASE WHEN is_now THEN runtime END) AS new_runtime,
-    max(CASE WHEN was THEN mod_time END) AS old_mod_time,
-    max(CASE WHEN is_now THEN mod_time END) AS new_mod_time
-FROM versions
-WHERE was OR is_now
-GROUP BY appid, env, name
-HAVING sum(was AND is_now) = 0;
+    appid, env, name, CASE WHEN now.name IS NULL THEN 'removed' ELSE 'updated' END AS change,
+    was.status AS old_status, now.status AS new_status,
+    was.runtime AS old_runtime, now.runtime AS new_runtime,
+    was.mod_time AS old_mod_time, now.mod_time AS new_mod_time
+FROM was LEFT JOIN now USING (appid, env, name)
+WHERE now.name IS NULL
+    OR (was.status, was.runtime, was.add_time, was.mod_time)
+    IS NOT (now.status, now.runtime, now.add_time, now.mod_time)
+UNION ALL
+SELECT
+    appid, env, name, 'added',
+    NULL, now.status, NULL, now.runtime, NULL, now.mod_time
+FROM now LEFT JOIN was USING (appid, env, name)
+WHERE was.name IS NULL;
 
 CREATE VIEW missing AS
 SELECT run, appid, status, errcode, rid, message, finished_at FROM accounts

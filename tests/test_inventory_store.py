@@ -1,0 +1,412 @@
+"""What inventories found is kept: whole accounts, run after run, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from merchants import LIST, Platform
+
+from tcb_async import Account, AccountListing, ApiError, CloudFunction, ConfigurationError
+from tcb_async.inventory import InventoryStore
+from tcb_async.models import CHINA_STANDARD_TIME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tcb_async.emulator import Emulator
+    from tcb_async.inventory import InventoryRun
+
+DAYS = [f"2026-01-0{day}" for day in range(1, 6)]
+TOKEN = "planted-token-of-a-merchant-0123456789"
+
+
+def noon(day: str) -> Callable[[], datetime]:
+    return lambda: datetime.fromisoformat(f"{day}T12:00:00+08:00")
+
+
+def opened(path: Path, day: str = DAYS[-1]) -> InventoryStore:
+    return InventoryStore(path / "inventory.sqlite", clock=noon(day))
+
+
+def account(appid: str = "wxshop") -> Account:
+    return Account(appid, TOKEN)
+
+
+def listing(appid: str = "wxshop", **functions: str) -> AccountListing:
+    """A listing of one environment; each function's runtime is given."""
+    rows = tuple(CloudFunction(name, "Active", runtime) for name, runtime in functions.items())
+    return AccountListing(account(appid), {"test-1": rows})
+
+
+def failure(appid: str = "wxshop", errcode: int = -501000) -> AccountListing:
+    return AccountListing(
+        account(appid), error=ApiError("it failed", errcode=errcode, rid="61249f85-43a93e56")
+    )
+
+
+def select(store: InventoryStore, question: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(store.path)) as database:
+        return database.execute(question).fetchall()
+
+
+CURRENT = "SELECT appid, name, runtime, stale FROM current ORDER BY appid, name"
+CHANGES = "SELECT appid, name, change FROM changes ORDER BY appid, name"
+
+
+class TestRuns:
+    def test_a_run_is_a_day_in_china(self, tmp_path: Path) -> None:
+        def late_in_london() -> datetime:
+            return datetime(2026, 1, 1, 20, 0, tzinfo=UTC).astimezone(CHINA_STANDARD_TIME)
+
+        with InventoryStore(tmp_path / "i.sqlite", clock=late_in_london) as store:
+            assert store.begin().run == "2026-01-02"
+
+    def test_what_is_complete_is_left_out_and_what_failed_is_tried_again(
+        self, tmp_path: Path
+    ) -> None:
+        accounts = [account(appid) for appid in ("wxa", "wxb", "wxc")]
+
+        async def rest(run: InventoryRun) -> list[str]:
+            return [one.appid async for one in run.unfinished(accounts)]
+
+        with opened(tmp_path, DAYS[0]) as store:
+            run = store.begin()
+            run.save(listing("wxa"))
+            run.save(failure("wxb"))
+        with opened(tmp_path, DAYS[0]) as store:
+            run = store.begin()
+            assert asyncio.run(rest(run)) == ["wxb", "wxc"]
+            assert run.skipped == 1
+        with opened(tmp_path, DAYS[1]) as store:
+            assert asyncio.run(rest(store.begin())) == ["wxa", "wxb", "wxc"]
+
+    def test_progress(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store:
+            assert store.progress() is None
+            run = store.begin()
+            run.save(listing("wxa", get="Go1", put="Go1"))
+            run.save(failure("wxb"))
+            run.save(failure("wxc", 61003))
+            progress = store.progress()
+            assert progress is not None
+            assert progress.to_dict() == {
+                "run": DAYS[-1], "is_finished": False, "accounts": 3, "complete": 1, "failed": 1,
+                "denied": 1, "environments": 1, "functions": 2,
+            }  # fmt: skip
+            run.finish()
+            finished = store.progress(DAYS[-1])
+            assert finished is not None
+            assert finished.is_finished
+            assert store.progress(DAYS[0]) is None
+
+    def test_missing_accounts_are_named_with_errcode_and_rid(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing("wxa"))
+            run.save(failure("wxb"))
+            (missing,) = store.missing()
+        assert (missing.appid, missing.status, missing.errcode, missing.rid, missing.message) == (
+            "wxb", "failed", -501000, "61249f85-43a93e56", "it failed",
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("run", ["2026-13-01", "20260101", "tomorrow", "", "2026-1-1"])
+    def test_a_run_that_is_no_date(self, tmp_path: Path, run: str) -> None:
+        with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="must be a date"):
+            store.begin(run)
+
+    def test_a_run_of_the_future(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="later than today"):
+            store.begin("2027-01-01")
+
+    def test_a_run_before_another(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store:
+            store.begin()
+            with pytest.raises(ConfigurationError, match="holds a later run"):
+                store.begin(DAYS[0])
+
+    def test_yesterday_s_run_goes_on_today_if_it_is_the_last(self, tmp_path: Path) -> None:
+        with opened(tmp_path, DAYS[0]) as store:
+            store.begin().save(listing("wxa", get="Go1"))
+        with opened(tmp_path, DAYS[1]) as store:
+            run = store.begin(DAYS[0])
+            run.save(listing("wxb", get="Go1"))
+            run.finish()
+            assert select(store, CURRENT) == [("wxa", "get", "Go1", 0), ("wxb", "get", "Go1", 0)]
+
+    def test_accounts_of_another_source_are_not_mixed_in(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store:
+            store.begin(source="platform wxa")
+            with pytest.raises(ConfigurationError, match="holds the accounts of platform wxa"):
+                store.begin(source="platform wxb")
+
+
+class TestCurrent:
+    def test_an_account_that_fails_keeps_what_it_had_and_is_stale(self, tmp_path: Path) -> None:
+        with opened(tmp_path, DAYS[0]) as store:
+            run = store.begin()
+            run.save(listing("wxa", get="Go1"))
+            run.save(listing("wxb", put="Go1"))
+            run.finish()
+        with opened(tmp_path, DAYS[1]) as store:
+            run = store.begin()
+            run.save(failure("wxa"))
+            run.save(listing("wxb", put="Go1"))
+            run.finish()
+            assert select(store, CURRENT) == [("wxa", "get", "Go1", 1), ("wxb", "put", "Go1", 0)]
+            assert [row["name"] for row in store.functions()] == ["get", "put"]
+
+    def test_a_merchant_that_left_is_not_shown_once_a_run_is_finished(self, tmp_path: Path) -> None:
+        with opened(tmp_path, DAYS[0]) as store:
+            run = store.begin()
+            run.save(listing("wxa", get="Go1"))
+            run.save(listing("wxb", put="Go1"))
+            run.finish()
+        with opened(tmp_path, DAYS[1]) as store:
+            run = store.begin()
+            run.save(listing("wxb", put="Go1"))
+            assert [row[0] for row in select(store, CURRENT)] == ["wxa", "wxb"]
+            run.finish()
+            assert [row[0] for row in select(store, CURRENT)] == ["wxb"]
+
+    def test_changes_are_between_the_last_two_finished_runs(self, tmp_path: Path) -> None:
+        with opened(tmp_path, DAYS[0]) as store:
+            run = store.begin()
+            run.save(listing("wxa", same="Go1", updated="Go1", removed="Go1"))
+            run.save(listing("wxleft", get="Go1"))
+            run.save(listing("wxbroken", get="Go1"))
+            run.finish()
+            assert select(store, CHANGES) == []
+        with opened(tmp_path, DAYS[1]) as store:
+            run = store.begin()
+            run.save(listing("wxa", same="Go1", updated="Java8", added="Go1"))
+            run.save(listing("wxjoined", get="Go1"))
+            run.save(failure("wxbroken"))
+            assert select(store, CHANGES) == []
+            run.finish()
+            assert select(store, CHANGES) == [
+                ("wxa", "added", "added"),
+                ("wxa", "removed", "removed"),
+                ("wxa", "updated", "updated"),
+                ("wxjoined", "get", "added"),
+                ("wxleft", "get", "removed"),
+            ]
+            assert select(
+                store, "SELECT old_runtime, new_runtime FROM changes WHERE name = 'updated'"
+            ) == [("Go1", "Java8")]
+
+
+APPIDS = ("wxa", "wxb", "wxc")
+FUNCTIONS = st.dictionaries(
+    st.sampled_from(["get", "put", "pay"]), st.sampled_from(["Go1", "Java8"]), max_size=3
+)
+VISITS = st.lists(st.tuples(st.sampled_from(APPIDS), st.none() | FUNCTIONS), max_size=5)
+HISTORY = st.lists(st.tuples(VISITS, st.booleans()), min_size=1, max_size=len(DAYS))
+
+
+@attrs.define
+class Model:
+    """What a store has to show, by the history alone."""
+
+    runs: list[tuple[dict[str, dict[str, str] | None], bool]]
+
+    def current(self) -> list[tuple[object, ...]]:
+        rows: list[tuple[object, ...]] = []
+        for appid in APPIDS:
+            visited = [day for day, (met, _) in enumerate(self.runs) if appid in met]
+            complete = [day for day in visited if self.runs[day][0][appid] is not None]
+            if complete and not any(done for _, done in self.runs[visited[-1] + 1 :]):
+                found = self.runs[complete[-1]][0][appid] or {}
+                stale = int(visited[-1] > complete[-1])
+                rows += [(appid, name, found[name], stale) for name in sorted(found)]
+        return rows
+
+    def changes(self) -> list[tuple[object, ...]]:
+        finished = [met for met, done in self.runs if done]
+        if len(finished) < 2:
+            return []
+        old, new = finished[-2:]
+        rows: list[tuple[object, ...]] = []
+        for appid in APPIDS:
+            was, now = old.get(appid, {}), new.get(appid, {})
+            if was is None or now is None:
+                continue
+            for name in sorted(was.keys() | now.keys()):
+                if name not in was:
+                    rows.append((appid, name, "added"))
+                elif name not in now:
+                    rows.append((appid, name, "removed"))
+                elif was[name] != now[name]:
+                    rows.append((appid, name, "updated"))
+        return rows
+
+
+class TestLaws:
+    @given(HISTORY)
+    def test_it_shows_what_happened_whatever_that_was(
+        self,
+        tmp_path_factory: pytest.TempPathFactory,
+        history: list[tuple[list[tuple[str, dict[str, str] | None]], bool]],
+    ) -> None:
+        path = tmp_path_factory.mktemp("store") / "inventory.sqlite"
+        model = Model([])
+        today = noon(DAYS[0])
+        with InventoryStore(path, clock=lambda: today()) as store:  # noqa: PLW0108 - it changes
+            for day, (visits, finishes) in zip(DAYS, history, strict=False):
+                met: dict[str, dict[str, str] | None] = {}
+                today = noon(day)
+                run = store.begin()
+                for appid, functions in visits:
+                    if functions is None:
+                        run.save(failure(appid))
+                        met.setdefault(appid, None)
+                    else:
+                        run.save(listing(appid, **functions))
+                        met[appid] = functions
+                if finishes:
+                    run.finish()
+                model.runs.append((met, finishes))
+                assert select(store, CURRENT) == model.current()
+                assert select(store, CHANGES) == model.changes()
+                assert {one.appid for one in store.missing()} == {
+                    appid for appid, found in met.items() if found is None
+                }
+
+    def test_saved_twice_is_saved_once(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store:
+            run = store.begin()
+            for _ in range(2):
+                run.save(listing("wxa", get="Go1", put="Go1"))
+            run.save(failure("wxa"))
+            assert select(store, "SELECT count(*) FROM functions") == [(2,)]
+            assert select(store, "SELECT status FROM accounts") == [("complete",)]
+
+    def test_what_is_unchanged_takes_no_more_room(self, tmp_path: Path) -> None:
+        for day in DAYS:
+            with opened(tmp_path, day) as store:
+                run = store.begin()
+                run.save(listing("wxa", get="Go1", put="Go1"))
+                run.finish()
+                assert select(store, "SELECT count(*) FROM functions") == [(2,)]
+                assert select(store, "SELECT min(first_seen_run) FROM current") == [(DAYS[0],)]
+
+    async def test_no_token_is_in_it(self, emulator: Emulator, tmp_path: Path) -> None:
+        platform = Platform(emulator, 12)
+        emulator.fail_next(40001, times=4, path=LIST)
+        async with platform.client() as client:
+            with opened(tmp_path) as store:
+                run = store.begin()
+                async with client.inventory(platform.accounts()) as inventory:
+                    async for found in inventory:
+                        run.save(found)
+        written = b"".join(file.read_bytes() for file in tmp_path.iterdir())  # noqa: ASYNC240 - small files
+        secrets = [emulator.refresh_token("wxplatform000000001", one) for one in platform.appids]
+        for secret in (*secrets, platform.ticket):
+            assert secret.encode()[:20] not in written
+        assert platform.appids[0].encode() in written
+
+
+BEGIN = """
+import sys
+from tcb_async.inventory import InventoryStore
+store = InventoryStore(sys.argv[1])
+run = store.begin()
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
+class TestOneWriter:
+    def test_another_process_is_told_and_reads_meanwhile(self, tmp_path: Path) -> None:
+        path = tmp_path / "inventory.sqlite"
+        with subprocess.Popen(  # noqa: S603 - ours
+            [sys.executable, "-c", BEGIN, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "begun\n"
+            with InventoryStore(path) as store:
+                with pytest.raises(ConfigurationError, match="being written by another"):
+                    store.begin()
+                assert store.progress() is not None
+            other.kill()
+            other.wait()
+            with InventoryStore(path) as store:
+                store.begin()
+
+    def test_another_store_in_this_process_is_told(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store, opened(tmp_path) as other:
+            store.begin()
+            store.begin()
+            with pytest.raises(ConfigurationError, match="being written by another"):
+                other.begin()
+            store.close()
+            store.close()
+            other.begin()
+
+
+class TestBadFiles:
+    def test_no_database_at_all(self, tmp_path: Path) -> None:
+        path = tmp_path / "inventory.sqlite"
+        path.write_text("appid,env,name\n" * 100)
+        with pytest.raises(ConfigurationError, match="is no SQLite database"):
+            InventoryStore(path)
+        assert path.read_text() == "appid,env,name\n" * 100
+
+    def test_a_database_of_something_else(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.sqlite"
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("CREATE TABLE customers (name)")
+        with pytest.raises(ConfigurationError, match="a database of something else"):
+            InventoryStore(path)
+
+    def test_another_schema(self, tmp_path: Path) -> None:
+        opened(tmp_path).close()
+        with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as database:
+            database.execute("PRAGMA user_version = 7")
+        with pytest.raises(ConfigurationError, match="has schema 7"):
+            opened(tmp_path)
+
+    def test_no_such_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="cannot be opened"):
+            InventoryStore(tmp_path / "nowhere" / "inventory.sqlite")
+
+    def test_a_full_disk_loses_nothing_that_was_saved(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing("wxa", get="Go1"))
+            (pages,) = store._database.execute("PRAGMA page_count").fetchone()
+            store._database.execute(f"PRAGMA max_page_count = {pages + 1}")
+            large = {f"function{number}": "Go1" for number in range(2000)}
+            with pytest.raises(OSError, match="the disk is full"):
+                run.save(listing("wxlarge", **large))
+            assert select(store, CURRENT) == [("wxa", "get", "Go1", 0)]
+        with opened(tmp_path) as store:
+            store.begin().save(listing("wxlarge", **large))
+            assert len(select(store, CURRENT)) == 2001
+
+    def test_a_lock_file_that_cannot_be_made(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store:
+            (tmp_path / ".inventory.sqlite.lock").mkdir()
+            with pytest.raises(OSError, match="cannot be opened"):
+                store.begin()
+
+    def test_what_is_no_listing(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store:
+            run = store.begin()
+            with pytest.raises(ConfigurationError, match="must be an AccountListing"):
+                run.save({"wxa": []})  # type: ignore[arg-type]
+            assert "2026-01-05" in repr(run)
+            assert "inventory.sqlite" in repr(store)
