@@ -1,0 +1,142 @@
+"""An inventory of every merchant of a platform, by several machines that may die at any moment.
+
+    pgq install              once: the tables of pgqueuer, https://pgqueuer.readthedocs.io
+    python fleet.py plan     every night: a job for each merchant that today's run has not yet
+    python fleet.py work     on every machine, always, under a supervisor that starts it again
+
+Postgres holds the queue, your merchants and the result. Redis shares the platform's token between
+the machines, and holds the ticket that WeChat pushes (see ``ticket_callback.py``). Each is found by
+the environment: ``PGHOST``, ``PGUSER`` …, ``REDIS_URL``, ``TCB_COMPONENT_APPID``, ``TCB_SECRET``.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from datetime import datetime, timedelta
+
+import asyncpg
+from pgqueuer import PgQueuer
+from pgqueuer.errors import RetryRequested
+from pgqueuer.models import Job
+from redis.asyncio import Redis
+
+from tcb_async import Account, AccountListing, TcbClient, TcbError
+from tcb_async.models import CHINA_STANDARD_TIME
+from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore
+
+ACCOUNTS_AT_ONCE = 8  # on all machines together: each has one request in flight
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS merchants (appid text PRIMARY KEY, refresh_token text NOT NULL);
+CREATE TABLE IF NOT EXISTS accounts (
+    run date, appid text, status text NOT NULL, errcode int, rid text, message text,
+    PRIMARY KEY (run, appid));
+CREATE TABLE IF NOT EXISTS functions (
+    run date, appid text, env text, name text, status text NOT NULL, runtime text,
+    add_time timestamptz, mod_time timestamptz, PRIMARY KEY (run, appid, env, name));
+"""
+
+
+async def plan(pool: asyncpg.Pool) -> None:
+    """Queue each merchant that today's run has not. To do so twice does no harm."""
+    await pool.execute(SCHEMA)
+    run = datetime.now(CHINA_STANDARD_TIME).date()
+    missing = await pool.fetch(
+        "SELECT appid FROM merchants WHERE appid NOT IN "
+        "(SELECT appid FROM accounts WHERE run = $1 AND status = 'complete')",
+        run,
+    )
+    jobs = [json.dumps({"run": str(run), "appid": appid}) for (appid,) in missing]
+    await PgQueuer.from_asyncpg_pool(pool).queries.enqueue(
+        ["account"] * len(jobs),
+        [job.encode() for job in jobs],
+        [0] * len(jobs),
+        dedupe_key=jobs,
+        on_conflict="skip",
+    )
+    print(f"{len(jobs)} merchants of the run of {run} are queued")
+
+
+async def work(pool: asyncpg.Pool) -> int:
+    """List one merchant after the other, until told to stop; returns the exit status."""
+    queuer = PgQueuer.from_asyncpg_pool(pool)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, queuer.shutdown.set)
+    refused: list[TcbError] = []
+    async with Redis.from_url(os.environ["REDIS_URL"]) as redis:
+
+        async def ticket() -> str:
+            return (await redis.get(f"tickets:{platform.appid}")).decode()
+
+        platform = ComponentToken(
+            os.environ["TCB_COMPONENT_APPID"],
+            os.environ["TCB_SECRET"],
+            ticket=ticket,
+            store=RedisStore(redis),
+        )
+        base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
+        async with TcbClient(platform, base_url=base_url, concurrency=ACCOUNTS_AT_ONCE) as client:
+
+            @queuer.entrypoint("account", concurrency_limit=ACCOUNTS_AT_ONCE, on_failure="hold")
+            async def list_one(job: Job) -> None:
+                asked = json.loads(job.payload)
+                account = await account_of(pool, platform, asked["appid"])
+                try:
+                    found = await client.list_account(account)
+                except TcbError as error:  # not the merchant's fault: nobody's job would succeed
+                    refused.append(error)
+                    queuer.shutdown.set()
+                    raise RetryRequested(delay=timedelta(minutes=1), reason=str(error)) from None
+                await save(pool, datetime.fromisoformat(asked["run"]), found)
+
+            await queuer.run(
+                dequeue_timeout=timedelta(seconds=2), heartbeat_timeout=timedelta(seconds=5)
+            )
+    for error in refused[:1]:
+        print(f"the platform itself is refused: {error}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+async def account_of(pool: asyncpg.Pool, platform: ComponentToken, appid: str) -> Account:
+    async def save_refresh_token(new: str) -> None:
+        await pool.execute("UPDATE merchants SET refresh_token = $2 WHERE appid = $1", appid, new)
+
+    saved = await pool.fetchval("SELECT refresh_token FROM merchants WHERE appid = $1", appid)
+    return Account(appid, AuthorizerToken(platform, appid, saved, on_rotate=save_refresh_token))
+
+
+async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None:
+    """Save an account, whole and once, whoever else was given the same job."""
+    appid, error = found.account.appid, found.error
+    facts = (error.errcode, error.rid, str(error)) if error else (None, None, None)
+    async with pool.acquire() as connection, connection.transaction():
+        is_new = await connection.fetchval(
+            "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run, appid) "
+            "DO UPDATE SET (status, errcode, rid, message) = ROW (excluded.status, "
+            "excluded.errcode, excluded.rid, excluded.message) "
+            "WHERE accounts.status <> 'complete' RETURNING true",
+            run, appid, found.status, *facts,
+        )  # fmt: skip
+        if is_new:
+            await connection.copy_records_to_table(
+                "functions",
+                records=[
+                    (run, appid, env, one.name, one.status, one.runtime, one.add_time, one.mod_time)
+                    for env, functions in found.functions.items()
+                    for one in functions
+                ],
+            )
+
+
+async def main(command: str) -> int:
+    async with asyncpg.create_pool() as pool:
+        if command == "work":
+            return await work(pool)
+        await plan(pool)
+        return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in (["plan"], ["work"]):
+        sys.exit("usage: fleet.py plan | work")
+    sys.exit(asyncio.run(main(sys.argv[1])))

@@ -1,0 +1,64 @@
+"""A Postgres of its own, in a folder of its own.
+
+Rule: it keeps nothing, listens on a Unix socket alone, and never outlives the test. Postgres
+refuses to run as root: then it runs as the user of the same name that its package makes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from programs import needs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["running_postgres"]
+
+_QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=")
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[dict[str, str]]:
+    """Run one while the block lasts; skip the test where there is none.
+
+    Yields:
+        The environment variables by which its clients find it.
+    """
+    binaries = Path(needs("postgresql")).parent
+    user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: the path of a socket has 107 characters
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(  # noqa: S603 - our own words
+            [binaries / program, *arguments],
+            check=True,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            user=None if user is None else user.pw_uid,
+            group=None if user is None else user.pw_gid,
+            extra_groups=None if user is None else [],
+            env={**os.environ, "LC_ALL": "C"},
+        )
+
+    try:
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        data = str(folder / "data")
+        settings = [f"-c {setting}" for setting in (*_QUICK, f"unix_socket_directories={folder}")]
+        run("initdb", "-D", data, "-U", "test", "-A", "trust", "--no-sync")
+        log = str(folder / "log")
+        run("pg_ctl", "-D", data, "-w", "-l", log, "-o", " ".join(settings), "start")
+        try:
+            yield {"PGHOST": str(folder), "PGUSER": "test", "PGDATABASE": "postgres"}
+        finally:
+            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

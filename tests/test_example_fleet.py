@@ -1,0 +1,169 @@
+"""docs/examples/fleet.py: several machines, one of which dies, and each account is there once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process, create_subprocess_exec
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import attrs
+import pytest
+from merchants import MERCHANT_TOKEN, PLATFORM, PLATFORM_SECRET, PLATFORM_TOKEN, Platform
+from pgqueuer import PgQueuer
+from postgres_server import running_postgres
+from redis.asyncio import Redis
+from redis_server import running_redis
+from token_kit import EXAMPLES
+
+from tcb_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MERCHANTS = 150
+AT_ONCE = 8
+
+
+@attrs.frozen
+class Fleet:
+    """Machines that share a Postgres and a Redis."""
+
+    emulator: Emulator
+    pool: asyncpg.Pool
+    environment: dict[str, str]
+
+    async def start(self, command: str) -> Process:
+        return await create_subprocess_exec(
+            sys.executable,
+            str(EXAMPLES / "fleet.py"),
+            command,
+            env={**os.environ, **self.environment},
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+
+    async def run(self, command: str) -> tuple[int | None, str, str]:
+        return await ended(await self.start(command))
+
+    async def done(self) -> int:
+        return int(await self.pool.fetchval("SELECT count(*) FROM accounts"))
+
+    async def until_done(self, number: int) -> None:
+        async with asyncio.timeout(60):
+            while await self.done() < number:  # noqa: ASYNC110 - another process has no event
+                await asyncio.sleep(0.02)
+
+    async def found(self) -> dict[str, dict[str, set[tuple[str, str, str | None]]]]:
+        accounts: dict[str, dict[str, set[tuple[str, str, str | None]]]] = {}
+        for row in await self.pool.fetch("SELECT * FROM functions"):
+            envs = accounts.setdefault(row["appid"], {})
+            envs.setdefault(row["env"], set()).add((row["name"], row["status"], row["runtime"]))
+        return accounts
+
+
+async def ended(program: Process) -> tuple[int | None, str, str]:
+    async with asyncio.timeout(60):
+        out, err = await program.communicate()
+    assert PLATFORM_SECRET.encode() not in out + err
+    return program.returncode, out.decode(), err.decode()
+
+
+@asynccontextmanager
+async def running_fleet(emulator: Emulator, platform: Platform) -> AsyncIterator[Fleet]:
+    with running_postgres() as postgres, running_redis() as redis_server:
+        environment = {
+            **postgres,
+            "REDIS_URL": redis_server.url,
+            "TCB_COMPONENT_APPID": PLATFORM,
+            "TCB_SECRET": PLATFORM_SECRET,
+            "TCB_BASE_URL": emulator.url,
+        }
+        async with (
+            Redis.from_url(redis_server.url) as redis,
+            asyncpg.create_pool(
+                host=postgres["PGHOST"], user=postgres["PGUSER"], database=postgres["PGDATABASE"]
+            ) as pool,
+        ):
+            await redis.set(f"tickets:{PLATFORM}", platform.ticket)
+            await PgQueuer.from_asyncpg_pool(pool).queries.install()
+            fleet = Fleet(emulator, pool, environment)
+            assert (await fleet.run("plan"))[0] == 0  # the tables are there
+            await pool.executemany(
+                "INSERT INTO merchants VALUES ($1, $2)",
+                [(appid, emulator.refresh_token(PLATFORM, appid)) for appid in platform.appids],
+            )
+            yield fleet
+
+
+async def test_each_account_once_and_whole_although_a_machine_is_killed(
+    emulator: Emulator,
+) -> None:
+    platform = Platform(emulator, MERCHANTS, functions=30)
+    broken = platform.appids[70]
+    emulator.script(itertools.repeat(Fault.delay(0.02)))
+    async with running_fleet(emulator, platform) as fleet:
+        emulator.remove_authorizer(PLATFORM, broken)
+        for appid in platform.appids[:3]:
+            emulator.rotate_refresh_token(PLATFORM, appid)
+        assert f"{MERCHANTS} merchants" in (await fleet.run("plan"))[1]
+        workers = [await fleet.start("work") for _ in range(2)]
+        try:
+            await fleet.until_done(20)
+            workers[0].send_signal(signal.SIGKILL)
+            await workers[0].wait()
+            assert await fleet.done() < MERCHANTS
+            await fleet.until_done(MERCHANTS)
+            workers[1].send_signal(signal.SIGTERM)
+            status, _, err = await ended(workers[1])
+        finally:
+            for worker in workers:
+                if worker.returncode is None:
+                    worker.kill()
+                await worker.communicate()
+
+        assert status == 0, err
+        expected = {one: platform.deployed(one) for one in platform.appids if one != broken}
+        assert await fleet.found() == expected
+        assert emulator.peak_in_flight <= AT_ONCE
+        assert emulator.counts[PLATFORM_TOKEN] == 1
+        assert sum(emulator.counts.values()) <= 1 + 5 * (MERCHANTS + AT_ONCE)
+        failures = await fleet.pool.fetch("SELECT * FROM accounts WHERE status <> 'complete'")
+        assert [(row["appid"], row["status"], row["errcode"]) for row in failures] == [
+            (broken, "denied", 61003)
+        ]
+        saved = dict(await fleet.pool.fetch("SELECT appid, refresh_token FROM merchants"))
+        for appid in platform.appids[:3]:
+            assert saved[appid] == emulator.refresh_token(PLATFORM, appid)
+        assert "1 merchants" in (await fleet.run("plan"))[1]
+
+
+async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(
+    emulator: Emulator,
+) -> None:
+    platform = Platform(emulator, 30, functions=5)
+    emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
+    async with running_fleet(emulator, platform) as fleet:
+        await fleet.run("plan")
+        status, _, err = await fleet.run("work")
+        assert status == 1
+        assert "the platform itself is refused" in err
+        assert "61004" in err
+        assert emulator.counts[MERCHANT_TOKEN] <= 2 * AT_ONCE
+        assert await fleet.done() == 0
+        assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 30
+
+
+@pytest.mark.parametrize("arguments", [[], ["sleep"], ["plan", "work"]])
+async def test_anything_else_is_told_how_it_is_used(arguments: list[str]) -> None:
+    program = await create_subprocess_exec(
+        sys.executable, str(EXAMPLES / "fleet.py"), *arguments, stdout=PIPE, stderr=PIPE
+    )
+    _, err = await program.communicate()
+    assert program.returncode == 1
+    assert err == b"usage: fleet.py plan | work\n"
