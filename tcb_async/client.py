@@ -504,7 +504,7 @@ class TcbClient:
             platform itself is refused: see `list_account`.
 
         Raises:
-            ConfigurationError: `accounts` cannot be iterated.
+            ConfigurationError: They cannot be iterated.
         """
         if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
             raise ConfigurationError(

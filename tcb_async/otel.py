@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
+    from tcb_async.inventory.summary import InventorySummary
     from tcb_async.observer import Attempt
     from tcb_async.pagination.page import WalkStats
 
@@ -53,6 +54,11 @@ class Telemetry:
     ================================  ==========================================================
     span                              one for each
     ================================  ==========================================================
+    ``tcb.inventory``                 inventory: at its end ``tcb.inventory.accounts``,
+                                      ``.complete``, ``.failed``, ``.denied``, ``.functions`` and
+                                      ``.requests``
+    ``tcb.account``                   account of an inventory: ``tcb.appid``, ``tcb.account.status``
+                                      and, if it failed, ``tcb.errcode`` and ``tcb.rid``
     ``tcb.walk``                      walk, from its first request on: ``tcb.env``, and at its end
                                       ``tcb.walk.requests``, ``.retries`` and ``.repairs``
     ``POST /tcb/listfunctions``, …    try of a request, with the attributes of HTTP client spans,
@@ -68,6 +74,9 @@ class Telemetry:
     ``tcb.client.retries``            tries of requests beyond the first
     ``tcb.walk.duration``             seconds of each walk, the consumer's own time included
     ``tcb.walk.repairs``              repairs of drift, by ``tcb.walk.repair``
+    ``tcb.inventory.accounts``        accounts visited, by ``tcb.account.status``
+    ``tcb.account.duration``          seconds of each account
+    ``tcb.inventory.duration``        seconds of each inventory
     ================================  ==========================================================
 
     An errcode is an error, although it comes with HTTP 200: ``error.type`` names the exception.
@@ -95,6 +104,10 @@ class Telemetry:
         """Report one try, as a child of the current span."""
         return _Try(self._tracer, self._meters, attempt)
 
+    def inventory_started(self) -> _Inventory:
+        """Report one inventory, as a child of the span that is current where it is consumed."""
+        return _Inventory(self._tracer, self._meters)
+
     def walk_started(self, env: str) -> _Walk:
         """Report one walk, as a child of the span that is current where it is consumed."""
         return _Walk(self._tracer.start_span("tcb.walk", attributes={"tcb.env": env}), self._meters)
@@ -108,6 +121,9 @@ class _Meters:
     retries: metrics.Counter
     walks: metrics.Histogram
     repairs: metrics.Counter
+    accounts: metrics.Counter
+    visits: metrics.Histogram
+    inventories: metrics.Histogram
 
     @classmethod
     def of(cls, meter: metrics.Meter) -> _Meters:
@@ -132,6 +148,17 @@ class _Meters:
             ),
             repairs=meter.create_counter(
                 "tcb.walk.repairs", "{repair}", "Repairs of walks whose list changed under them."
+            ),
+            accounts=meter.create_counter(
+                "tcb.inventory.accounts", "{account}", "Accounts that inventories visited."
+            ),
+            visits=meter.create_histogram(
+                "tcb.account.duration", "s", "Duration of the visits to accounts."
+            ),
+            inventories=meter.create_histogram(
+                "tcb.inventory.duration",
+                "s",
+                "Duration of inventories, the consumer's time included.",
             ),
         )
 
@@ -191,11 +218,7 @@ class _Try:
         outcome = self._outcome(error)
         self._meters.active.add(-1, self._common)
         self._meters.duration.record(seconds, self._common | outcome)
-        self._span.set_attributes(outcome)
-        if isinstance(error, ApiError) and error.errcode:
-            self._span.set_attribute("tcb.errcode", error.errcode)
-            if error.rid is not None:
-                self._span.set_attribute("tcb.rid", error.rid)
+        self._span.set_attributes(outcome | _codes(error))
         self._span.end()
 
     def _outcome(self, error: BaseException | None) -> Attributes:
@@ -220,6 +243,15 @@ def _facts(attempt: Attempt) -> Attributes:
     return facts
 
 
+def _codes(error: BaseException | None) -> Attributes:
+    if not isinstance(error, ApiError) or not error.errcode:
+        return {}
+    codes: Attributes = {"tcb.errcode": error.errcode}
+    if error.rid is not None:
+        codes["tcb.rid"] = error.rid
+    return codes
+
+
 def _description(error: BaseException) -> str | None:
     """The text of our own errors, which hold no secret; not that of anybody else's."""
     return error.message if isinstance(error, TcbError) else None
@@ -241,10 +273,7 @@ class _Walk:
 
     def ended(self, stats: WalkStats, error: BaseException | None) -> None:
         """Report the end."""
-        outcome: Attributes = {}
-        if error is not None:
-            outcome["error.type"] = _error_type(error)
-            self._span.set_status(trace.StatusCode.ERROR, _description(error))
+        outcome = _failed(self._span, error)
         self._meters.walks.record(perf_counter() - self._started, outcome)
         for kind in _REPAIRS:
             if times := getattr(stats, kind):
@@ -258,3 +287,69 @@ class _Walk:
             }
         )
         self._span.end()
+
+
+class _Inventory:
+    """The span of one inventory: the parent of its visits, never the consumer's current one."""
+
+    __slots__ = ("_inside", "_meters", "_span", "_started", "_tracer")
+
+    def __init__(self, tracer: trace.Tracer, meters: _Meters) -> None:
+        self._tracer = tracer
+        self._meters = meters
+        self._span = tracer.start_span("tcb.inventory")
+        self._inside = trace.set_span_in_context(self._span)
+        self._started = perf_counter()
+
+    def visit_started(self, appid: str) -> _Visit:
+        """Report one account."""
+        attributes: Attributes = {"tcb.appid": appid}
+        span = self._tracer.start_span("tcb.account", self._inside, attributes=attributes)
+        return _Visit(span, self._meters)
+
+    def ended(self, summary: InventorySummary, error: BaseException | None) -> None:
+        """Report the end."""
+        outcome = _failed(self._span, error)
+        self._meters.inventories.record(perf_counter() - self._started, outcome)
+        self._span.set_attributes(
+            {
+                "tcb.inventory.accounts": summary.accounts,
+                "tcb.inventory.complete": summary.complete,
+                "tcb.inventory.failed": summary.failed,
+                "tcb.inventory.denied": summary.denied,
+                "tcb.inventory.functions": summary.functions,
+                "tcb.inventory.requests": summary.requests,
+                **outcome,
+            }
+        )
+        self._span.end()
+
+
+class _Visit:
+    """The span of one account, current while it is listed."""
+
+    __slots__ = ("_meters", "_span", "_started")
+
+    def __init__(self, span: trace.Span, meters: _Meters) -> None:
+        self._span = span
+        self._meters = meters
+        self._started = perf_counter()
+
+    def visiting(self) -> AbstractContextManager[object]:
+        """Make the walks of the account its children."""
+        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
+
+    def ended(self, status: str, error: BaseException | None) -> None:
+        """Report the end."""
+        outcome: Attributes = {"tcb.account.status": status} | _failed(self._span, error)
+        self._meters.accounts.add(1, outcome)
+        self._meters.visits.record(perf_counter() - self._started, outcome)
+        self._span.set_attributes(outcome | _codes(error))
+        self._span.end()
+
+
+def _failed(span: trace.Span, error: BaseException | None) -> Attributes:
+    if error is None:
+        return {}
+    span.set_status(trace.StatusCode.ERROR, _description(error))
+    return {"error.type": _error_type(error)}

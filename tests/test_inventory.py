@@ -141,6 +141,15 @@ class TestWholeAccounts:
             assert [found async for found in inventory] == []
         assert inventory.summary.accounts == 0
 
+    async def test_a_token_of_another_kind_fails_its_account_before_anything_is_sent(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator)
+        async with platform.client() as client:
+            found = await client.list_account(Account(PLATFORM, platform.token()))
+        assert isinstance(found.error, ConfigurationError)
+        assert sum(emulator.counts.values()) == 0
+
     async def test_listed_twice_it_is_the_same(self, emulator: Emulator) -> None:
         platform = Platform(emulator, 1)
         async with platform.client() as client:

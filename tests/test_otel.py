@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -12,6 +12,7 @@ import attrs
 import pytest
 from asking import CLASSIC, STABLE
 from asking import LIST as LIST_PATH
+from merchants import MERCHANT_TOKEN, PLATFORM, Platform
 from opentelemetry import context
 from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY
 from opentelemetry.sdk.metrics import MeterProvider
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 ENV = "test-777bb9"
 LIST = "POST /tcb/listfunctions"
+ACCOUNT = "tcb.account"
 AT_ONCE = RetryPolicy(base=0.0)
 
 
@@ -499,3 +501,88 @@ def test_without_the_observer_nothing_of_opentelemetry_is_imported(
     modules = run.stdout.str().split()
     assert "tcb_async.client" in modules
     assert not any(module.startswith("opentelemetry") for module in modules)
+
+
+async def test_an_inventory_is_a_span_and_each_account_one_within_it(
+    emulator: Emulator, watched: Watched
+) -> None:
+    platform = Platform(emulator, 6, functions=5)
+    broken = platform.appids[2]
+    with watched.tracer.start_as_current_span("nightly"):
+        async with platform.client(observer=watched.observer) as client:
+            accounts = list(platform.accounts())
+            emulator.remove_authorizer(PLATFORM, broken)
+            async with client.inventory(accounts) as inventory:
+                async for _ in inventory:
+                    assert get_current_span().name == "nightly"
+
+    span = watched.span("tcb.inventory")
+    assert is_child(span, watched.span("nightly"))
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.attributes == {
+        "tcb.inventory.accounts": 6, "tcb.inventory.complete": 5, "tcb.inventory.failed": 0,
+        "tcb.inventory.denied": 1, "tcb.inventory.functions": 25,
+        "tcb.inventory.requests": sum(emulator.counts.values()),
+    }  # fmt: skip
+    visits = {str(one.attributes["tcb.appid"]): one for one in watched.spans(ACCOUNT)}
+    assert set(visits) == set(platform.appids)
+    assert all(is_child(visit, span) for visit in visits.values())
+    assert len(watched.spans("tcb.walk")) == 5
+    parents = {visit.context.span_id for visit in visits.values()}
+    assert all(walk.parent.span_id in parents for walk in watched.spans("tcb.walk"))
+    failed = visits[broken]
+    assert failed.status.status_code is StatusCode.ERROR
+    assert failed.attributes is not None
+    assert failed.attributes["tcb.account.status"] == "denied"
+    assert failed.attributes["tcb.errcode"] == 61003
+    assert failed.attributes["error.type"] == "tcb_async.exceptions.PermissionDeniedError"
+    assert watched.total("tcb.inventory.accounts", status="complete") == 5
+    assert watched.total("tcb.inventory.accounts", status="denied") == 1
+    assert sum(one.count for one in watched.points("tcb.account.duration")) == 6
+    assert sum(one.count for one in watched.points("tcb.inventory.duration")) == 1
+
+
+async def test_an_inventory_that_ends_early_says_why_and_ends_every_span(
+    emulator: Emulator, watched: Watched
+) -> None:
+    platform = Platform(emulator, 20, functions=5)
+    emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
+    async with platform.client(observer=watched.observer) as client:
+        inventory = client.inventory(platform.accounts())
+        with pytest.raises(TcbError):
+            async with inventory:
+                await anext(aiter(inventory))
+
+    span = watched.span("tcb.inventory")
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes is not None
+    assert span.attributes["error.type"] == "tcb_async.exceptions.TokenError"
+    assert {one.status.status_code for one in watched.spans(ACCOUNT)} == {StatusCode.ERROR}
+
+
+async def test_an_observer_that_knows_no_inventories_is_told_of_walks(emulator: Emulator) -> None:
+    class Walks:
+        def __init__(self) -> None:
+            self.envs: list[str] = []
+
+        def attempting(self, _: object) -> nullcontext[None]:
+            return nullcontext()
+
+        def walk_started(self, env: str) -> Walks:
+            self.envs.append(env)
+            return self
+
+        def fetching(self) -> nullcontext[None]:
+            return nullcontext()
+
+        def ended(self, *_: object) -> None:
+            pass
+
+    observer = Walks()
+    platform = Platform(emulator, 2, functions=5)
+    async with (
+        platform.client(observer=observer) as client,
+        client.inventory(platform.accounts()) as inventory,
+    ):
+        assert [found.status async for found in inventory] == ["complete", "complete"]
+    assert sorted(observer.envs) == ["shop1-1", "shop2-1"]

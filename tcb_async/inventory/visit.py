@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tcb_async.inventory.account import Account
     from tcb_async.models import CloudFunction, Environment
     from tcb_async.pagination.pager import Pager
-    from tcb_async.tokens import TokenApi, TokenProvider
+    from tcb_async.tokens import TokenApi, TokenKind, TokenProvider
 
 __all__ = ["AccountClient", "CarefulToken", "visit"]
 
@@ -65,6 +65,11 @@ class CarefulToken:
     async def invalidate(self, token: str) -> None:
         """Tell the account's own provider."""
         await self._provider.invalidate(token)
+
+    @property
+    def kind(self) -> TokenKind | None:
+        """The kind of the account's own token, if it says so."""
+        return getattr(self._provider, "kind", None)
 
     def __repr__(self) -> str:
         return repr(self._provider)
