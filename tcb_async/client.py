@@ -495,7 +495,7 @@ class TcbClient:
             print(inventory.summary)
 
         Args:
-            accounts: The accounts, such as `platform_accounts`. An asynchronous iterable is asked
+            accounts: The accounts, such as the merchants of a platform. An asynchronous iterable is asked
                 for the next account when there is a place for it, so that memory does not grow
                 with their number.
 
