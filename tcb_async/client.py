@@ -495,9 +495,8 @@ class TcbClient:
             print(inventory.summary)
 
         Args:
-            accounts: The accounts, such as the merchants of a platform. An asynchronous iterable is asked
-                for the next account when there is a place for it, so that memory does not grow
-                with their number.
+            accounts: The accounts, such as the merchants of a platform. They are asked for when
+                there is a place, so that memory does not grow with their number.
 
         Returns:
             An `Inventory`, to be iterated once. Iterating raises a `TcbError` only where the
