@@ -1,4 +1,4 @@
-"""Draw ``_static/demo.svg``: what ``tcb-async list --demo`` shows on a terminal.
+"""Draw ``_static/demo.svg``: what ``tcb-async list --demo`` shows of ten functions on a terminal.
 
 Run it again whenever the table changes: ``python docs/capture.py``.
 """
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-WORDS = ("list", "--demo")
+WORDS = ("list", "--demo", "--max-items", "10")
 COLUMNS = 84
 PICTURE = Path(__file__).parent / "_static" / "demo.svg"
 
