@@ -15,7 +15,7 @@ from tcb_async.tokens.arguments import check_kind, checked_secret
 from tcb_async.tokens.replay import call_with_token
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
     from datetime import tzinfo
 
     from tcb_async._listings import Listing
@@ -63,27 +63,29 @@ class AuthorizedTransport:
         body = Hidden(listing.encode(fields, offset, limit))
         env = fields.get("env")
 
-        async def send(token: Secret) -> PageT:
+        def send(token: Secret) -> Awaitable[PageT]:
             target = self._target_of(listing, token)
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self.zone, secrets=target.secrets
             )
-            return await self.transport.call(ApiRequest(target, body, env, offset, count), decode)
+            return self.transport.call(ApiRequest(target, body, env, offset, count), decode)
 
-        self._refuse_if_closed()
+        if self.closed:
+            raise _closed()
         check_kind(self.provider, listing.kinds, listing.path)
         return await call_with_token(self.provider, self.transport, send)
 
-    def _refuse_if_closed(self) -> None:
-        if self.closed:
-            raise ClientClosedError("this client was closed: make a new one")
-
     def _target_of(self, listing: Listing[Any, Any], token: Secret) -> Target:
         """The URL that carries the token, checked and built once per token."""
-        self._refuse_if_closed()  # it may have been closed while the token was fetched
+        if self.closed:  # while the token was fetched
+            raise _closed()
         held = self._target
         if held is None or held[0] != token or held[1].path != listing.path:
             checked_secret("the token that the provider returned", token)
             target = self.transport.target(listing.path, {listing.token: token})
             held = self._target = token, target
         return held[1]
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("this client was closed: make a new one")

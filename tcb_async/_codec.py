@@ -15,7 +15,7 @@ from tcb_async.errcodes import look_up
 from tcb_async.exceptions import ApiError, ResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "UNREADABLE",
@@ -51,15 +51,15 @@ def _revealed(value: object) -> str:
     raise TypeError(f"JSON has no {type(value).__name__}")
 
 
-_encode = msgspec.json.Encoder(enc_hook=_revealed).encode
 _decode_status = msgspec.json.Decoder(_Status).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _SUCCESS = (0, "0")
 
 
-def encode_object(body: Mapping[str, object]) -> bytes:
-    """Encode any JSON object in UTF-8, its text unescaped."""
-    return _encode(body)
+encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
+    enc_hook=_revealed
+).encode
+"""Encodes any JSON object in UTF-8, its text unescaped."""
 
 
 def decode_token_reply(

@@ -131,9 +131,13 @@ class _Reader(Generic[Item]):
             reply = self.decode(body)
         except UNREADABLE:
             reply = None
-        if reply is None or reply.errcode != 0 or self._uses_other_names(reply, body):
+        if reply is None or reply.errcode != 0:
             reply = self._decode_tolerantly(body, zone, secrets)
         rows: list[Item] = self.rows_of(reply) or []
+        for value_of, other_name in self.other_names:
+            if None in map(value_of, rows) and other_name in body:
+                reply = self._decode_tolerantly(body, zone, secrets)
+                rows = self.rows_of(reply)
         total: int | None = self.total_of(reply) if self.listing.total else len(rows)
         if total is None or total < 0:
             raise unreadable(body, f"it has no {self.listing.total}", self.listing.path, secrets)
@@ -144,11 +148,6 @@ class _Reader(Generic[Item]):
                 if time is not None and time.tzinfo is None:
                     set_time(row, combine(time, time.time(), zone))
         return tuple(rows), total
-
-    def _uses_other_names(self, reply: object, body: bytes) -> bool:
-        """Whether a field is missing whose other name is in the reply."""
-        rows = self.rows_of(reply) or ()
-        return any(None in map(of, rows) and name in body for of, name in self.other_names)
 
     def _decode_tolerantly(self, body: bytes, zone: tzinfo, secrets: Iterable[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
         path = self.listing.path

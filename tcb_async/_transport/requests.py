@@ -12,6 +12,7 @@ import attrs
 if TYPE_CHECKING:
     from typing import Literal
 
+    from aiohttp import ClientMiddlewareType
     from yarl import URL
 
     from tcb_async._redact import Hidden, Secret
@@ -34,12 +35,14 @@ class Target:
         bare_url: The URL without its query.
         url: The URL with its query, which may hold a secret.
         secrets: What is secret in the request, to be hidden in whatever is said about it.
+        middlewares: What adds the query to a request of a session that we made.
     """
 
     path: str
     bare_url: URL
     url: Hidden[URL]
     secrets: tuple[Secret, ...]
+    middlewares: tuple[ClientMiddlewareType, ...]
 
 
 @attrs.frozen

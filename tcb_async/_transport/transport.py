@@ -61,6 +61,8 @@ class Transport:
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )
+    session: Callable[[], aiohttp.ClientSession] = attrs.field(init=False, repr=False)
+    """Returns the session; see `SessionKeeper.session`."""
     _keeper: SessionKeeper = attrs.field(init=False, repr=False)
     _whole: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
 
@@ -68,6 +70,7 @@ class Transport:
         self._keeper = SessionKeeper(
             self.window.ceiling, self.trust_env, self.ssl_context, self._session
         )
+        self.session = self._keeper.session
         self._whole = _within(self.timeout)
 
     @property
@@ -80,13 +83,11 @@ class Transport:
         url = URL(self.base_url + path)
         secrets = tuple(value for value in query.values() if isinstance(value, Secret))
         full = Hidden(url.with_query({key: _revealed(value) for key, value in query.items()}))
-        return Target(path, url, full, secrets)
+        return Target(path, url, full, secrets, (AddQuery(full),))
 
-    def session(self) -> aiohttp.ClientSession:
-        """Return the session; see `SessionKeeper.session`."""
-        return self._keeper.session()
-
-    async def call(self, request: ApiRequest, decode: Callable[[bytes], Result]) -> Result:
+    def call(
+        self, request: ApiRequest, decode: Callable[[bytes], Result]
+    ) -> Coroutine[object, object, Result]:
         """Send a request, again where that may help, and decode the reply.
 
         Args:
@@ -98,7 +99,7 @@ class Transport:
         """
         self.session()  # fail before waiting for a permit
         call = Call(self, request, decode)
-        return await self.retry.run(call.attempt, self.quota, call.note_retry)
+        return self.retry.run(call.attempt, self.quota, call.note_retry)
 
     async def call_token_endpoint(
         self,
@@ -169,34 +170,22 @@ class Transport:
     ) -> bytes:
         """Make one try; returns the body of a reply that is HTTP 200.
 
+        Asked to go `alone`, a request has a new connection, which the server is asked to close
+        after it: a pool knows its connections by `server_hostname` too.
+
         Raises:
             TcbError: Anything else came, or nothing.
         """
-        reply = await self._exchange(session, request, left, alone)
-        if seen is not None:
-            seen.status = getattr(reply, "status", None)
-        if isinstance(reply, TcbError):
-            raise reply
-        if reply.status != 200:  # noqa: PLR2004 - HTTP's own word for OK
-            raise refusal(reply, request)
-        return reply.body
-
-    async def _exchange(
-        self, session: aiohttp.ClientSession, request: ApiRequest, left: float, alone: bool
-    ) -> Reply | TcbError:
-        """Return what came back, or the failure.
-
-        Asked to go `alone`, a request has a new connection, which the server is asked to close
-        after it: a pool knows its connections by `server_hostname` too.
-        """
         seconds = min(self.timeout, left)
-        target, response = request.target, None
-        foreign = self._keeper.foreign
+        target, foreign = request.target, self._keeper.foreign
+        response: aiohttp.ClientResponse | None = None
+        failure: TcbError | None = None
+        body = b""
         try:
             response = await session.request(
                 request.method,
                 target.url.reveal() if foreign else target.bare_url,
-                middlewares=None if foreign else (AddQuery(target.url),),
+                middlewares=None if foreign else target.middlewares,
                 data=None if request.body is None else request.body.reveal(),
                 headers=dict(_ALONE if alone else HEADERS) if alone or foreign else None,
                 timeout=self._whole if left >= self.timeout else _within(seconds),
@@ -204,20 +193,29 @@ class Transport:
                 raise_for_status=False,
                 server_hostname=target.bare_url.raw_host if alone else None,
             )
-            return await self._read(response, request)
+            body = await self._read(response, request)
+        except TcbError as error:
+            failure = error
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
             if session.closed:
-                return ClientClosedError("the session of this client was closed: make a new client")
-            error, answered = cause_of(error), response is not None
-            return translate(error, request, seconds, answered=answered, fresh=alone)
+                failure = _closed()
+            else:
+                error, answered = cause_of(error), response is not None
+                failure = translate(error, request, seconds, answered=answered, fresh=alone)
+        else:
+            if response.status != 200:  # noqa: PLR2004 - HTTP's own word for OK
+                failure = _refused(response, body, request)
         finally:
             if response is not None:
                 response.close()
+        if seen is not None:
+            seen.status = getattr(failure or response, "status", None)
+        if failure is not None:
+            raise failure
+        return body
 
-    async def _read(
-        self, response: aiohttp.ClientResponse, request: ApiRequest
-    ) -> Reply | ResponseError:
-        """Read a reply whose body, counted after decompression, is not larger than allowed."""
+    async def _read(self, response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
+        """Read a body that, counted after decompression, is not larger than allowed."""
         content = response.content
         chunks: list[bytes] = []
         left = self.max_reply_bytes
@@ -226,14 +224,22 @@ class Transport:
             left -= len(chunk)
             if left < 0:
                 path = request.target.path
-                return ResponseError(
+                raise ResponseError(
                     f"{path} sent more than max_reply_bytes ({self.max_reply_bytes})",
                     endpoint=path,
                     status=response.status,
                 )
             chunks.append(chunk)
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return Reply(response.status, read_retry_after(response.headers.get("Retry-After")), body)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the session of this client was closed: make a new client")
+
+
+def _refused(response: aiohttp.ClientResponse, body: bytes, request: ApiRequest) -> TcbError:
+    later = read_retry_after(response.headers.get("Retry-After"))
+    return refusal(Reply(response.status, later, body), request)
 
 
 def _within(seconds: float) -> aiohttp.ClientTimeout:
