@@ -191,10 +191,9 @@ class Plan(Generic[T]):
         is_steady = self.mode is Mode.READING and current.reads_ahead and not self._short_replies
         if self._ahead and (not is_steady or current.planned >= (self.total or 0)):
             return 0
-        left = self.record.left
-        if left is None or current.names is not None or self.mode is not Mode.READING:
+        if self.max_items is None or current.names is not None or self.mode is not Mode.READING:
             return self.page_size
-        left -= current.planned - current.place.end
+        left = self.max_items - self.record.count - (current.planned - current.place.end)
         overlap = self._overlap if current.place.landmarks is not None else 0
         return min(self.page_size, left + overlap) if left > 0 else 0
 
@@ -370,10 +369,10 @@ class Plan(Generic[T]):
         current.steady = current.steady + 1 if clean or landmark is None else 0
         if landmark is not None and not clean:
             current.again.update(map(self.identity.name, current.last))
-        fresh, twice = self._new_rows(items, landmark, clean=clean)
+        names, fresh, twice = self._new_rows(items, landmark, clean=clean)
         if twice and self._notice("a name came twice, although its page joined the one before it"):
             return ()
-        yielded = self.record.add(fresh)
+        yielded = self.record.add(names, fresh)
         if len(yielded) < len(fresh):
             items = _up_to(yielded[-1], items)
         joined = items[landmark:] if landmark else items
@@ -387,7 +386,7 @@ class Plan(Generic[T]):
         self._contradictions = 0
         if yielded:
             self._repairs_in_vain = 0
-        if self.record.left == 0:
+        if self.record.count == self.max_items:
             self._finish()
         elif twice:
             self._begin(Mode.READING)
@@ -397,20 +396,20 @@ class Plan(Generic[T]):
 
     def _new_rows(
         self, items: Sequence[T], landmark: int | None, *, clean: bool
-    ) -> tuple[Sequence[T], bool]:
-        """Which rows of a page to yield, and whether a row behind its landmark came before."""
+    ) -> tuple[dict[str, None], Sequence[T], bool]:
+        """Which rows to yield, by name; and whether a row behind its landmark came before."""
         record, read = self.record, self._pass.names
         rows = items[1:] if clean else items
         if not record.remembers:
-            return rows, False
+            return {}, rows, False
         names = list(map(self.identity.name, rows))
         # Step 2. Rows before a landmark were read before, or are new: if new, they are yielded too.
-        fresh = record.unknown(names, rows)
+        new, fresh = record.unknown(names, rows)
         behind = names if clean or landmark is None else names[landmark + 1 :]
         twice = len(fresh) < len(rows) and self._pass.comes_twice(behind, record)
         if read is not None:
             read.update(names)
-        return fresh, twice
+        return new, fresh, twice
 
     def _go_on(self, joined: Sequence[T], rows: int, limit: int, total: int) -> None:
         """Decide what follows a page that joined."""

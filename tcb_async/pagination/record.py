@@ -83,33 +83,36 @@ class Record(Generic[T]):
         self._digests = bytearray(self.start.names)
         self._place = self._place_before = place_of(self.start, self.identity)
 
-    @property
-    def left(self) -> int | None:
-        """How many more items are wanted; None for all."""
-        return None if self.max_items is None else self.max_items - self.count
-
     def knows(self, name: str) -> bool:
         """Whether an item of this name was yielded, in this run or before it."""
         return name in self._names or (bool(self._earlier) and digest(name) in self._earlier)
 
-    def unknown(self, names: Sequence[str], rows: Sequence[T]) -> Sequence[T]:
-        """Which of these rows were never yielded: of each name the first."""
-        known = self._names.keys()
-        if not self._earlier and known.isdisjoint(names) and len(set(names)) == len(names):
-            return rows
+    def unknown(
+        self, names: Sequence[str], rows: Sequence[T]
+    ) -> tuple[dict[str, None], Sequence[T]]:
+        """Which of these rows were never yielded, and their names: of each name the first."""
+        unique = dict.fromkeys(names)
+        is_new = self._names.keys().isdisjoint(unique)
+        if is_new and not self._earlier and len(unique) == len(names):
+            return unique, rows
         new: dict[str, T] = {}
         for name, row in zip(names, rows, strict=True):
             if not self.knows(name):
                 new.setdefault(name, row)
-        return list(new.values())
+        return dict.fromkeys(new), list(new.values())
 
-    def add(self, rows: Sequence[T]) -> Sequence[T]:
-        """Take rows that are unknown as yielded, no more than are wanted, and return those."""
-        if self.max_items is not None:
+    def add(self, names: dict[str, None], rows: Sequence[T]) -> Sequence[T]:
+        """Take rows that are unknown as yielded, no more than are wanted, and return those.
+
+        Args:
+            names: Their names; empty where none are kept.
+            rows: The rows.
+        """
+        if self.max_items is not None and len(rows) > self.max_items - self.count:
             rows = rows[: self.max_items - self.count]
+            names = dict.fromkeys(islice(names, len(rows)))
         self.count += len(rows)
-        if self.remembers:
-            self._names.update(dict.fromkeys(map(self.identity.name, rows)))
+        self._names.update(names)
         self._last, self._rows = rows, ()
         return rows
 
