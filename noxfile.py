@@ -30,7 +30,7 @@ def install(session: nox.Session, *, wheel: bool = False) -> None:
 
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
-    """Ruff's opinion of style, and import-linter's of the floors."""
+    """Ruff's opinion of style, and import-linter's of the layers."""
     install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -111,7 +111,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def pin(session: nox.Session) -> None:
-    """Write constraints.txt anew: versions and hashes, no addresses."""
+    """Write constraints.txt again: versions and hashes, no addresses."""
     session.install("uv")
     session.run(
         *("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras", "--group", "dev"),
