@@ -141,6 +141,22 @@ async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(
     assert all(task.done() for task in api.spawned)
 
 
+async def test_until_then_it_is_what_the_store_would_hold(api: PacedApi) -> None:
+    store = OftenAway()
+    sharing = provider_on(store)._setting.sharing
+    missed = StoredToken("missed", LIFE, 5)  # type: ignore[arg-type]
+    await sharing.put(api, KEY, missed)
+    assert await sharing.get(KEY) == missed
+
+    store.away = False
+    await asyncio.sleep(1)
+    for version, newest in ((4, missed), (5, None), (6, None)):
+        await store.delete_if(KEY, "theirs")
+        theirs = StoredToken("theirs", LIFE, version)  # type: ignore[arg-type]
+        assert await store.compare_and_set(KEY, theirs, ttl=LIFE)
+        assert await sharing.get(KEY) == (newest or theirs)
+
+
 async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api: PacedApi) -> None:
     store = OftenAway()
     provider = provider_on(store)

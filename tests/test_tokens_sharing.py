@@ -191,6 +191,31 @@ class TestAnyStore:
         assert (emulator.counts[STABLE], emulator.counts[CLASSIC]) == (2, 1)
 
 
+async def test_a_refresh_costs_the_store_five_questions(emulator: Emulator, api: Transport) -> None:
+    asked: list[str] = []
+
+    class Asked(MemoryStore):
+        async def get(self, key: str) -> StoredToken | None:
+            asked.append("get")
+            return await super().get(key)
+
+        async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+            asked.append("compare_and_set")
+            return await super().compare_and_set(key, value, ttl=ttl)
+
+        async def acquire_lease(self, key: str) -> int | None:
+            asked.append("acquire_lease")
+            return await super().acquire_lease(key)
+
+        async def release_lease(self, key: str, version: int) -> None:
+            asked.append("release_lease")
+            await super().release_lease(key, version)
+
+    await stable(emulator, store=Asked()).get_token(api)
+
+    assert asked == ["get", "acquire_lease", "get", "compare_and_set", "release_lease"]
+
+
 class TestOutage:
     async def test_the_local_token_serves_with_one_warning_and_then_sharing_goes_on(
         self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
