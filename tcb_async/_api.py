@@ -25,7 +25,15 @@ from tcb_async.exceptions import (
     WaitTimeoutError,
 )
 from tcb_async.inventory.account import Account, AccountListing
-from tcb_async.models import CloudFunction, Environment, FunctionPage, StatusReason
+from tcb_async.models import (
+    Authorizer,
+    BatchEnvironment,
+    BatchFunction,
+    CloudFunction,
+    Environment,
+    FunctionPage,
+    StatusReason,
+)
 from tcb_async.pagination.page import WalkStats
 from tcb_async.retry import RetryPolicy
 from tcb_async.watch import FunctionChange
@@ -34,6 +42,9 @@ __all__ = [
     "Account",
     "AccountListing",
     "ApiError",
+    "Authorizer",
+    "BatchEnvironment",
+    "BatchFunction",
     "ClientClosedError",
     "ClientOptions",
     "CloudFunction",

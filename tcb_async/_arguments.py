@@ -27,6 +27,7 @@ __all__ = [
     "checked_items",
     "checked_methods",
     "checked_seconds",
+    "checked_text",
 ]
 
 _SHOWN = 80
@@ -40,6 +41,13 @@ def checked_env(env: object) -> str:
             f"env={_shown(env)}: must be the id of an environment, such as 'test-777bb9'"
         )
     return env
+
+
+def checked_text(name: str, value: object) -> str:
+    """Return a text if it is one, and not empty."""
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{name}={_shown(value)}: must be a text, and not empty")
+    return value
 
 
 def checked_count(name: str, value: object, *, least: int, most: int | None = None) -> int:

@@ -61,14 +61,14 @@ class AuthorizedTransport:
             TcbError: The page could not be fetched.
         """
         body = Hidden(listing.encode(fields, offset, limit))
-        env = fields.get("env")
+        env, row = fields.get("env"), None if listing.total is None else offset
 
         def send(token: Secret) -> Awaitable[PageT]:
             target = self._target_of(listing, token)
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self.zone, secrets=target.secrets
             )
-            return self.transport.call(ApiRequest(target, body, env, offset, count), decode)
+            return self.transport.call(ApiRequest(target, body, env, row, count), decode)
 
         if self.closed:
             raise _closed()

@@ -13,17 +13,33 @@ import attrs
 import msgspec
 
 from tcb_async._codec import UNREADABLE, encode_object, raise_for_errcode, unreadable
-from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, Environment, FunctionPage
+from tcb_async._redact import Secret
+from tcb_async.models import (
+    CHINA_STANDARD_TIME,
+    Authorizer,
+    BatchEnvironment,
+    BatchFunction,
+    CloudFunction,
+    Environment,
+    FunctionPage,
+)
 from tcb_async.pagination.page import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import tzinfo
 
-    from tcb_async._redact import Secret
+    from tcb_async.exceptions import ResponseError
     from tcb_async.tokens import TokenKind
 
-__all__ = ["ENVIRONMENTS", "FUNCTIONS", "Listing"]
+__all__ = [
+    "AUTHORIZERS",
+    "BATCH_ENVIRONMENTS",
+    "BATCH_FUNCTIONS",
+    "ENVIRONMENTS",
+    "FUNCTIONS",
+    "Listing",
+]
 
 Item = TypeVar("Item")
 PageT = TypeVar("PageT", bound="Page[Any]")
@@ -118,6 +134,7 @@ class _Reader(Generic[Item]):
             (attrgetter(name), other.encode()) for other, name in listing.other_names.items()
         ]
         self.times = [name for name in hints if datetime in (hints[name], *get_args(hints[name]))]
+        self.holds_secrets = any(Secret in get_args(hint) for hint in hints.values())
         # Rows are frozen: a time is set through its slot, before anybody has seen the row.
         self.slots = [
             (attrgetter(time), getattr(listing.item, time).__set__) for time in self.times
@@ -140,7 +157,7 @@ class _Reader(Generic[Item]):
                 rows = self.rows_of(reply)
         total: int | None = self.total_of(reply) if self.listing.total else len(rows)
         if total is None or total < 0:
-            raise unreadable(body, f"it has no {self.listing.total}", self.listing.path, secrets)
+            raise self._unreadable(body, f"it has no {self.listing.total}", secrets)
         combine = datetime.combine  # replace() takes four times as long
         for time_of, set_time in self.slots:
             for row in rows:
@@ -150,8 +167,7 @@ class _Reader(Generic[Item]):
         return tuple(rows), total
 
     def _decode_tolerantly(self, body: bytes, zone: tzinfo, secrets: Iterable[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
-        path = self.listing.path
-        raise_for_errcode(body, path, secrets=secrets)
+        raise_for_errcode(body, self.listing.path, secrets=secrets)
         try:
             reply = self.decode_any_rows(body)
             rows = [self._item(row, zone) for row in self.rows_of(reply) or ()]
@@ -160,7 +176,12 @@ class _Reader(Generic[Item]):
         else:
             setattr(reply, self.listing.rows, rows)
             return reply
-        raise unreadable(body, reason, path, secrets)
+        raise self._unreadable(body, reason, secrets)
+
+    def _unreadable(self, body: bytes, reason: str, secrets: Iterable[Secret]) -> ResponseError:
+        if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML holds none of them
+            body = b"(what is not shown, since it may hold secrets)"
+        return unreadable(body, reason, self.listing.path, secrets)
 
     def _item(self, row: dict[str, object], zone: tzinfo) -> Item:
         for other, name in self.listing.other_names.items():
@@ -169,7 +190,7 @@ class _Reader(Generic[Item]):
         for name in self.times:
             row[name] = _time(row.get(name), zone)
         given = {name: value for name, value in row.items() if value is not None}
-        return msgspec.convert(given, self.listing.item)
+        return msgspec.convert(given, self.listing.item, dec_hook=_wrapped)
 
 
 def _decoder(listing: Listing[Any, Any], row: type) -> Callable[[bytes], Any]:
@@ -182,7 +203,16 @@ def _decoder(listing: Listing[Any, Any], row: type) -> Callable[[bytes], Any]:
         key, _, inner = listing.total.partition(".")
         nested = msgspec.defstruct("Totals", [(inner or key, int | None, None)], frozen=True)
         fields.append((key, nested, nested()) if inner else (key, int | None, None))
-    return msgspec.json.Decoder(msgspec.defstruct("Reply", fields)).decode
+    return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=_wrapped).decode
+
+
+def _wrapped(kind: type, value: object) -> object:
+    """Wrap the secrets of a row; msgspec calls this for whatever type it does not know itself."""
+    if kind is not Secret:
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} where text should be")
+    return Secret(value)
 
 
 def _time(value: object, zone: tzinfo) -> object:
@@ -212,4 +242,35 @@ ENVIRONMENTS = Listing(
     identify=attrgetter("env"),
     rows="info_list",
     total=None,
+)
+
+AUTHORIZERS = Listing(
+    "/cgi-bin/component/api_get_authorizer_list",
+    Page[Authorizer],
+    Authorizer,
+    identify=attrgetter("authorizer_appid"),
+    rows="list",
+    limit="count",
+    token="component_access_token",  # noqa: S106 - a key
+    kinds=("component",),
+    max_page=500,
+)
+
+BATCH_FUNCTIONS = Listing(
+    "/componenttcb/getscflist",
+    Page[BatchFunction],
+    BatchFunction,
+    identify=attrgetter("name"),
+    kinds=("component",),
+)
+
+BATCH_ENVIRONMENTS = Listing(
+    "/componenttcb/describeenvs",
+    Page[BatchEnvironment],
+    BatchEnvironment,
+    identify=attrgetter("env"),
+    rows="info_list",
+    total=None,
+    other_names={"update_ime": "update_time"},
+    kinds=("component",),
 )

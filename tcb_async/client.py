@@ -17,6 +17,7 @@ from tcb_async._arguments import (
     checked_items,
     checked_methods,
     checked_seconds,
+    checked_text,
 )
 from tcb_async._authorized import AuthorizedTransport
 from tcb_async._environment import (
@@ -24,7 +25,13 @@ from tcb_async._environment import (
     base_url_from_environment,
     token_from_environment,
 )
-from tcb_async._listings import ENVIRONMENTS, FUNCTIONS
+from tcb_async._listings import (
+    AUTHORIZERS,
+    BATCH_ENVIRONMENTS,
+    BATCH_FUNCTIONS,
+    ENVIRONMENTS,
+    FUNCTIONS,
+)
 from tcb_async._redact import Secret
 from tcb_async._transport import Transport
 from tcb_async.exceptions import ConfigurationError, TcbError
@@ -32,11 +39,12 @@ from tcb_async.inventory.account import Account
 from tcb_async.inventory.inventory import Inventory
 from tcb_async.inventory.visit import CarefulToken, visit
 from tcb_async.limits import Window
-from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
+from tcb_async.models import CHINA_STANDARD_TIME, Authorizer, BatchFunction, CloudFunction
 from tcb_async.observer import ObservesInventories
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import StableToken, as_provider
+from tcb_async.tokens import ComponentToken, StableToken, as_provider
+from tcb_async.tokens.arguments import check_kind, checked_appid
 from tcb_async.watch import wait_until_active, watch
 
 if TYPE_CHECKING:
@@ -50,7 +58,7 @@ if TYPE_CHECKING:
     from tcb_async._listings import Listing
     from tcb_async.cursor import Cursor
     from tcb_async.inventory.account import AccountListing
-    from tcb_async.models import Environment, FunctionPage
+    from tcb_async.models import BatchEnvironment, Environment, FunctionPage
     from tcb_async.observer import Observer
     from tcb_async.pagination.page import OnDrift, Page
     from tcb_async.tokens import TokenProvider
@@ -68,8 +76,8 @@ class WalkOptions(TypedDict, total=False):
     """The keyword arguments of every walk."""
 
     page_size: int
-    """Rows per request, 1 or more; 20 if not given. With 1 there is no room for the overlap by
-    which changes are noticed."""
+    """Rows per request, 1 or more; 20 if not given, 500 for merchants. With 1 there is no room
+    for the overlap by which changes are noticed."""
 
     max_items: int | None
     """The most items in all; None for every one."""
@@ -301,8 +309,10 @@ class TcbClient:
         settings: dict[str, Any] = {**options}
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
-        if listing.max_page is not None and "page_size" in settings:
-            checked_count("page_size", settings["page_size"], least=1, most=listing.max_page)
+        check_kind(self._authorized.provider, listing.kinds, listing.path)
+        if listing.max_page is not None:
+            size = settings.setdefault("page_size", listing.max_page)
+            checked_count("page_size", size, least=1, most=listing.max_page)
 
         def fetch(offset: int, limit: int) -> Coroutine[object, object, Page[Any]]:
             return self._authorized.fetch(listing, fields, offset, limit, stats)
@@ -352,6 +362,109 @@ class TcbClient:
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
         return tuple((await self._authorized.fetch(ENVIRONMENTS, {})).items)
+
+    def authorizers(
+        self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
+    ) -> ListingPager[Authorizer]:
+        """Prepare a walk over the merchants that authorised a third-party platform (第三方平台).
+
+        ::
+
+            async with TcbClient(ComponentToken(appid, secret, ticket=latest)) as client:
+                merchants = await client.authorizers().collect()
+
+        Args:
+            component_appid: The platform's appid; None for that of the client's `ComponentToken`.
+            options: As for `functions`; ``page_size`` is 500 at most, and if not given.
+
+        Returns:
+            A pager that makes its first request when it is iterated.
+
+        Raises:
+            ConfigurationError: An argument is unusable, or the client's token is none of a
+                platform itself.
+
+        Source: the WeChat page *getAuthorizerList*,
+        ``POST /cgi-bin/component/api_get_authorizer_list``.
+        """
+        check_kind(self._authorized.provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
+        appid = self._platform(component_appid)
+        fields = {"component_appid": appid}
+        return self._walk(ListingPager[Authorizer], AUTHORIZERS, appid, fields, options)
+
+    def iter_authorizers(
+        self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
+    ) -> AsyncGenerator[Authorizer, None]:
+        """Walk over the merchants of a platform, in the server's order.
+
+        Arguments and errors are those of `authorizers`. A merchant that stays authorised during
+        the walk is yielded exactly once, whoever joins or leaves in the meantime.
+
+        Yields:
+            One `Authorizer` after the other.
+        """
+        return aiter(self.authorizers(component_appid=component_appid, **options))
+
+    def batch_functions(
+        self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
+    ) -> ListingPager[BatchFunction]:
+        """Prepare a walk over the functions of a platform's own environment (批量云开发).
+
+        Args:
+            env: The environment's id.
+            searchkey: List only functions whose names WeChat finds to match; None for all.
+            options: As for `functions`.
+
+        Returns:
+            A pager that makes its first request when it is iterated.
+
+        Raises:
+            ConfigurationError: An argument is unusable, or the client's token is none of a
+                platform itself.
+
+        Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
+        """
+        fields = {"env": checked_env(env)}
+        scope = env
+        if searchkey is not None:
+            fields["searchkey"] = checked_text("searchkey", searchkey)
+            scope = f"{env}?searchkey={searchkey}"
+        return self._walk(ListingPager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
+
+    def iter_batch_functions(
+        self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
+    ) -> AsyncGenerator[BatchFunction, None]:
+        """Walk over the functions of a platform's own environment, in the server's order.
+
+        Arguments and errors are those of `batch_functions`.
+
+        Yields:
+            One `BatchFunction` after the other.
+        """
+        return aiter(self.batch_functions(env, searchkey=searchkey, **options))
+
+    async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
+        """List a platform's own environments (批量云开发), in the server's order.
+
+        Raises:
+            ConfigurationError: The client's token is none of a platform itself.
+            TcbError: They could not be fetched.
+
+        Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
+        """
+        return tuple((await self._authorized.fetch(BATCH_ENVIRONMENTS, {})).items)
+
+    def _platform(self, component_appid: str | None) -> str:
+        """The appid of the platform that this client calls as."""
+        provider = self._authorized.provider
+        if component_appid is None and isinstance(provider, ComponentToken):
+            return provider.appid
+        if component_appid is None:
+            raise ConfigurationError(
+                "component_appid is missing: give the platform's appid, or make the client with a "
+                "ComponentToken, which knows it"
+            )
+        return checked_appid("component_appid", Secret(component_appid))
 
     async def count_functions(self, env: str) -> int:
         """Ask how many functions an environment holds, with one small request.

@@ -93,11 +93,10 @@ class TcbError(Exception):
         return str(self.args[0])
 
     def __str__(self) -> str:
-        where = f"env {self.env!r}" if self.env is not None else ""
-        if self.offset is not None:
-            where += f", offset {self.offset}"
+        env = f"env {self.env!r}" if self.env is not None else ""
+        offset = f"offset {self.offset}" if self.offset is not None else ""
         tries = f"after {self.attempts} attempts" if self.attempts > 1 else ""
-        facts = ", ".join(filter(None, (where, tries, self.gave_up)))
+        facts = ", ".join(filter(None, (env, offset, tries, self.gave_up)))
         return f"{self.message} ({facts})" if facts else self.message
 
     def __repr__(self) -> str:

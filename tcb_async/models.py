@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, get_type_hints
 import attrs
 import msgspec
 
+from tcb_async._redact import Secret
 from tcb_async.pagination.page import Page
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHINA_STANDARD_TIME",
+    "Authorizer",
+    "BatchEnvironment",
+    "BatchFunction",
     "CloudFunction",
     "Environment",
     "FunctionPage",
@@ -36,12 +40,12 @@ class Value:
     """What the classes below have in common: they become JSON, in FastAPI's hands too."""
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields as JSON has them, with times as ISO 8601 text.
+        """Return the fields as JSON has them, with times as ISO 8601 text and without secrets.
 
-        ``type(value)(**value.to_dict()) == value`` for a value without values in it.
+        ``type(value)(**value.to_dict()) == value`` for a value without values or secrets in it.
         """
-        fields = attrs.fields(type(self))
-        return {field.name: msgspec.to_builtins(getattr(self, field.name)) for field in fields}
+        names = _names_in_json(type(self))
+        return {name: msgspec.to_builtins(getattr(self, name)) for name in names}
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -51,16 +55,17 @@ class Value:
         from pydantic_core import core_schema as schemas  # noqa: PLC0415 - pydantic is there
 
         hints = get_type_hints(cls)
+        defaults = {field.name: field.default for field in attrs.fields(cls)}
         about = (cls.__doc__ or "").partition("\n")[0]
 
         def fields(*, all_required: bool) -> CoreSchema:
             return schemas.typed_dict_schema(
                 {
-                    field.name: schemas.typed_dict_field(
-                        handler.generate_schema(hints[field.name]),
-                        required=all_required or field.default is attrs.NOTHING,
+                    name: schemas.typed_dict_field(
+                        handler.generate_schema(hints[name]),
+                        required=all_required or defaults[name] is attrs.NOTHING,
                     )
-                    for field in attrs.fields(cls)
+                    for name in _names_in_json(cls)
                 },
                 cls_name=cls.__name__,
                 metadata={"pydantic_js_updates": {"title": cls.__name__, "description": about}},
@@ -70,11 +75,16 @@ class Value:
             lambda given, check: given if isinstance(given, cls) else cls(**check(given)),
             fields(all_required=False),
             serialization=schemas.plain_serializer_function_ser_schema(
-                lambda value: attrs.asdict(value, recurse=False),
+                lambda value: {name: getattr(value, name) for name in _names_in_json(cls)},
                 return_schema=fields(all_required=True),
             ),
             ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
         )
+
+
+def _names_in_json(cls: type[Value]) -> list[str]:
+    """The fields that may be shown: a secret is in no repr, and in no JSON either."""
+    return [field.name for field in attrs.fields(cls) if field.repr is not False]
 
 
 def _aware(time: datetime | str | None) -> datetime | None:
@@ -150,6 +160,55 @@ class Environment(Value):
     update_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
     package_id: str = ""
     package_name: str = ""
+
+
+@attrs.frozen
+class BatchEnvironment(Environment):
+    """One environment of a platform's own (批量云开发): an `Environment`, and two ids more.
+
+    Attributes:
+        dbinstance_id: The id of its database.
+        bucket_id: The id of its storage.
+
+    Source: the WeChat page *getTcbEnvList*, ``info_list[]``.
+    """
+
+    dbinstance_id: str = ""
+    bucket_id: str = ""
+
+
+@attrs.frozen
+class BatchFunction(CloudFunction):
+    """One cloud function of a platform's own environment (批量云开发): it says why it failed.
+
+    Attributes:
+        status_reason: Why it is in its state, such as ``CreateFailed``; empty where all is well.
+
+    Source: the WeChat page *getCloudFunctionList*, ``functions[]``.
+    """
+
+    status_reason: tuple[StatusReason, ...] = ()
+
+
+@attrs.frozen
+class Authorizer(Value):
+    """A merchant that authorised a third-party platform (第三方平台).
+
+    Attributes:
+        authorizer_appid: The merchant's appid.
+        refresh_token: Its ``authorizer_refresh_token``, in no repr and in no JSON; call
+            ``.reveal()`` to store it. None where WeChat shows none, as for a merchant whose
+            authorisation code was never exchanged.
+        auth_time: When it authorised the platform; aware. None where WeChat gives no time.
+
+    Source: the WeChat page *getAuthorizerList*, ``list[]``.
+    """
+
+    authorizer_appid: str
+    refresh_token: Secret | None = attrs.field(
+        default=None, repr=False, converter=attrs.converters.optional(Secret)
+    )
+    auth_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
 
 
 @attrs.frozen

@@ -101,6 +101,10 @@ def test_a_misspelt_fact_is_a_type_error(kind: type[TcbError]) -> None:
         kind("what happened", "test-1")  # type: ignore[misc]
 
 
+def test_the_message_of_a_list_without_an_environment_names_the_row_alone() -> None:
+    assert str(TransportError("no answer", offset=40)) == "no answer (offset 40)"
+
+
 def test_the_message_names_env_offset_tries_and_why_it_gave_up() -> None:
     error = TransportError("no answer", env="test-1", offset=40, attempts=3, gave_up="deadline")
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tcb_async._redact import Secret
 from tcb_async.errcodes import STALE_TOKEN
-from tcb_async.exceptions import TokenError
+from tcb_async.exceptions import ConfigurationError, TokenError
+from tcb_async.models import Authorizer
 from tcb_async.tokens.arguments import (
     checked_appid,
     checked_async,
@@ -30,6 +31,7 @@ from tcb_async.tokens.rotation import AUTHORIZER, RefreshToken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import Self
 
     from tcb_async.tokens.protocols import TokenApi, TokenKind, TokenStore
 
@@ -157,6 +159,36 @@ class AuthorizerToken(ManagedToken):
             setting = Setting.of(store, setting.clock, setting.random)
         account = f"{component.appid}:{checked_appid('authorizer_appid', given)}"
         super().__init__(account, setting)
+
+    @classmethod
+    def from_authorizer(
+        cls,
+        component: ComponentToken,
+        authorizer: Authorizer,
+        *,
+        on_rotate: Callable[[str], Awaitable[object]],
+        store: TokenStore | None = None,
+    ) -> Self:
+        """Make the token of a merchant from the platform's list of merchants.
+
+        Args:
+            component: The platform.
+            authorizer: The merchant, as `TcbClient.iter_authorizers` yields it.
+            on_rotate: As for the class itself, and so is ``store``.
+            store: Likewise.
+
+        Raises:
+            ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
+                unusable.
+        """
+        checked_instance("authorizer", authorizer, Authorizer, "from client.iter_authorizers()")
+        appid, refresh_token = authorizer.authorizer_appid, authorizer.refresh_token
+        if refresh_token is None:
+            raise ConfigurationError(
+                f"WeChat shows no refresh token for {appid}: use the one that you saved, or have "
+                "the merchant authorise the platform again, and exchange the code"
+            )
+        return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
     async def _ask(self, api: TokenApi) -> Grant:
         return await self._refresh_at(api).use(api, partial(self._ask_with, api))

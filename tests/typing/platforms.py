@@ -1,0 +1,46 @@
+"""What people write who are service providers. Checked by mypy and pyright, never run."""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import assert_type
+
+from tcb_async import (
+    Authorizer,
+    BatchEnvironment,
+    BatchFunction,
+    Environment,
+    StatusReason,
+    TcbClient,
+)
+from tcb_async.client import ListingPager
+from tcb_async.tokens import AuthorizerToken, ComponentToken
+
+
+async def save(refresh_token: str) -> None: ...
+
+
+async def list_merchants(client: TcbClient, component: ComponentToken) -> None:
+    assert_type(client.authorizers(page_size=100), ListingPager[Authorizer])
+    assert_type(client.iter_authorizers(), AsyncGenerator[Authorizer, None])
+    assert_type(await client.authorizers().collect(), list[Authorizer])
+    async for merchant in client.iter_authorizers(component_appid="wxplatform"):
+        assert_type(merchant.authorizer_appid, str)
+        assert_type(merchant.auth_time, datetime | None)
+        if merchant.refresh_token is not None:
+            assert_type(merchant.refresh_token.reveal(), str)
+        token = AuthorizerToken.from_authorizer(component, merchant, on_rotate=save)
+        assert_type(token, AuthorizerToken)
+        assert_type(client.with_token(token), TcbClient)
+
+
+async def list_environments(client: TcbClient) -> None:
+    assert_type(await client.list_environments(), tuple[Environment, ...])
+    assert_type(await client.list_batch_environments(), tuple[BatchEnvironment, ...])
+
+
+async def list_batch_functions(client: TcbClient) -> None:
+    walk = client.iter_batch_functions("own-1", searchkey="pay", max_items=9)
+    assert_type(walk, AsyncGenerator[BatchFunction, None])
+    async for function in client.batch_functions("own-1"):
+        assert_type(function.name, str)
+        assert_type(function.status_reason, tuple[StatusReason, ...])
