@@ -1,6 +1,6 @@
 """Replies of the endpoints that return tokens.
 
-Rule: the frame that raises has let go of the reply, which holds the token in the clear.
+Rule: no error keeps a frame that holds the reply, which has the token in the clear.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tcb_async._redact import Hidden, Secret
-from tcb_async.exceptions import ResponseError, TcbError
+from tcb_async._redact import Hidden, Secret, forgetting_frames
+from tcb_async.exceptions import ResponseError
 from tcb_async.tokens.arguments import fault_of
 
 if TYPE_CHECKING:
@@ -49,28 +49,21 @@ def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") 
     Raises:
         ResponseError: There is no usable token in it, or no sensible ``expires_in``.
     """
-    grant = _read(reply, endpoint, prefix)
-    del reply
-    if isinstance(grant, TcbError):
-        raise grant
-    return grant
-
-
-def _read(reply: Mapping[str, object], endpoint: str, prefix: str) -> Grant | TcbError:
-    token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
-    if (fault := fault_of(token)) is not None:
-        return _unusable(endpoint, f"its {prefix}access_token {fault}")
-    if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
-        return _unusable(endpoint, "its expires_in is missing, or is no number of seconds")
-    if not expires_in <= LONGEST_LIFE:
-        return _unusable(endpoint, "its expires_in makes no sense: it is more than 30 days")
-    refresh = Hidden(reply.get(f"{prefix}refresh_token"))
-    return Grant(
-        endpoint,
-        Secret(str(token.reveal())),
-        float(expires_in),
-        None if fault_of(refresh) else Secret(str(refresh.reveal())),
-    )
+    with forgetting_frames():  # this one holds the reply
+        token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
+        if (fault := fault_of(token)) is not None:
+            raise _unusable(endpoint, f"its {prefix}access_token {fault}")
+        if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
+            raise _unusable(endpoint, "its expires_in is missing, or is no number of seconds")
+        if not expires_in <= LONGEST_LIFE:
+            raise _unusable(endpoint, "its expires_in makes no sense: it is more than 30 days")
+        refresh = Hidden(reply.get(f"{prefix}refresh_token"))
+        return Grant(
+            endpoint,
+            Secret(str(token.reveal())),
+            float(expires_in),
+            None if fault_of(refresh) else Secret(str(refresh.reveal())),
+        )
 
 
 def _unusable(endpoint: str, why: str) -> ResponseError:
