@@ -155,7 +155,7 @@ def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = No
 
 def hide(text: str, secrets: Iterable[Secret]) -> str:
     """Hide the given secrets alone: as they are, in base64, and escaped in whatever layers."""
-    forms = [form for secret in secrets for form in _forms(secret.reveal())]
+    forms = [form for secret in secrets for form in _forms(secret)]
     for form in forms:
         text = text.replace(form, MASK)
     plain = _unescaped(text)
@@ -166,12 +166,12 @@ def hide(text: str, secrets: Iterable[Secret]) -> str:
     return plain
 
 
-def _forms(secret: str) -> Iterator[str]:
+def _forms(secret: Secret) -> Iterator[str]:
     """The secret, and what it is in base64, wherever it is in a longer text."""
-    if not secret:
+    raw = secret.reveal().encode("utf-8", "surrogatepass")
+    if not raw:
         return
-    yield secret
-    raw = secret.encode("utf-8", "surrogatepass")
+    yield secret.reveal()
     for before, unsure in (0, 0), (1, 2), (2, 3):
         encoded = base64.b64encode(bytes(before) + raw)
         sure = (len(raw) + before) * 8 // 6

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tcb_async._redact import Secret
 from tcb_async.exceptions import TcbError, TokenError
 from tcb_async.inventory.account import AccountListing, ends_inventory, has_no_cloud
 from tcb_async.tokens.arguments import describe
@@ -14,7 +15,6 @@ from tcb_async.tokens.arguments import describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from tcb_async._redact import Secret
     from tcb_async.inventory.account import Account
     from tcb_async.models import CloudFunction, Environment
     from tcb_async.pagination.pager import Pager
@@ -62,9 +62,10 @@ class CarefulToken:
             "that fetches it"
         )
 
-    async def invalidate(self, token: str) -> None:
+    async def invalidate(self, token: str | Secret) -> None:
         """Tell the account's own provider."""
-        await self._provider.invalidate(token)
+        token = Secret(token)
+        await self._provider.invalidate(token.reveal())
 
     @property
     def kind(self) -> TokenKind | None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tcb_async._redact import Secret
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tcb_async._redact import Secret
     from tcb_async.tokens.protocols import StoredToken
 
 __all__ = ["MemoryStore"]
@@ -63,6 +64,7 @@ class MemoryStore:
 
     async def delete_if(self, key: str, token: str | Secret) -> None:
         """Forget what is stored, if it is this very token."""
+        token = Secret(token)
         slot = self._slot(key)
         if slot.value is not None and slot.value.token == token:
             slot.value = None
