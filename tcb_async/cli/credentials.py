@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from tcb_async.tokens import TokenProvider, TokenStore
 
-__all__ = ["App", "Credentials", "GivenToken", "find_credentials"]
+__all__ = [
+    "App",
+    "Credentials",
+    "GivenToken",
+    "ask_secret",
+    "find_credentials",
+    "shared_store",
+]
 
 _LONGEST = 4096
 _NONE = (
@@ -84,7 +91,7 @@ class App:
         if self._redis_url is None:
             yield StableToken(self.appid, self._secret)
             return
-        async with _shared(self._redis_url) as store:
+        async with shared_store(self._redis_url) as store:
             yield StableToken(self.appid, self._secret, store=store)
 
 
@@ -118,10 +125,10 @@ def find_credentials(
         if appsecret.reveal():
             checked_secret(SECRET, appsecret)
         else:
-            appsecret = _ask(f"Appsecret of {app}", _NO_SECRET.format(appid=app))
+            appsecret = ask_secret(f"Appsecret of {app}", _NO_SECRET.format(appid=app))
         return App(app, appsecret, Secret(redis_url) if redis_url else None)
     otherwise = _NO_APPID if appsecret.reveal() else _NONE
-    return GivenToken("the token that was typed", _ask("Access token", otherwise))
+    return GivenToken("the token that was typed", ask_secret("Access token", otherwise))
 
 
 def _variable(name: str) -> Secret:
@@ -133,7 +140,7 @@ def _read_token(path: str) -> Secret:
         with Path(path).open(encoding="utf-8", errors="replace") as file:
             token = Secret(file.read(_LONGEST).strip())
     elif _may_ask():
-        return _ask("Access token", _NONE)
+        return ask_secret("Access token", _NONE)
     else:
         token = Secret(sys.stdin.read(_LONGEST).strip() if sys.stdin is not None else "")
     return checked_secret(f"--token-file {path}: the token", token)
@@ -143,7 +150,16 @@ def _may_ask() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _ask(what: str, otherwise: str) -> Secret:
+def ask_secret(what: str, otherwise: str) -> Secret:
+    """Ask at a prompt that does not echo.
+
+    Args:
+        what: What is asked for.
+        otherwise: What to say where nobody can be asked.
+
+    Raises:
+        ConfigurationError: Nobody can be asked.
+    """
     if not _may_ask():
         raise ConfigurationError(otherwise)
     typed = Secret(typer.prompt(f"{what} (not shown)", hide_input=True, err=True).strip())
@@ -151,7 +167,12 @@ def _ask(what: str, otherwise: str) -> Secret:
 
 
 @asynccontextmanager
-async def _shared(redis_url: Secret) -> AsyncGenerator[TokenStore]:
+async def shared_store(redis_url: Secret) -> AsyncGenerator[TokenStore]:
+    """Open the store of this Redis.
+
+    Raises:
+        ConfigurationError: The package redis is missing, or the URL is unusable.
+    """
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
         from redis.asyncio.retry import Retry  # noqa: PLC0415 - likewise

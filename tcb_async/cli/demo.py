@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tcb_async.emulator import DEMO_ENV, Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 
-__all__ = ["BUSY_RATE", "DEPLOYED_LAST", "changing", "demo_emulator"]
+__all__ = ["BUSY_RATE", "DEPLOYED_LAST", "changing", "demo_emulator", "demo_merchants"]
 
 BUSY_RATE = 0.2
 DEPLOYED_LAST = "webhookRelay"
@@ -44,14 +45,42 @@ async def demo_emulator(env: str, *, is_changing: bool = False) -> AsyncGenerato
                     add_time=row.add_time,
                     mod_time=row.mod_time,
                 )
-        log = logging.getLogger("tcb_async.emulator")
-        before = log.level
-        log.setLevel(logging.WARNING)  # what is asked, whoever is interested hears from the client
-        try:
+        with _quiet():
             async with changing(emulator, [env] if is_changing else []):
                 yield emulator
-        finally:
-            log.setLevel(before)
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    """Let the emulator log no requests: whoever is interested hears of them from the client."""
+    log = logging.getLogger("tcb_async.emulator")
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+@asynccontextmanager
+async def demo_merchants() -> AsyncGenerator[tuple[Emulator, str, str, str]]:
+    """Serve a platform of 60 merchants, four of which are broken.
+
+    Yields:
+        The emulator, and the platform's appid, appsecret and ticket.
+    """
+    appid, secret = "wx00112233445566aa", secrets.token_hex(16)
+    async with Emulator(latency=0.02) as emulator:
+        ticket = emulator.add_component(appid, secret)
+        merchants = emulator.add_merchants(appid, 60, environments=2, functions=50)
+        emulator.update_environment("shop9-1", status="HALTED")
+        emulator.set_cloud_development(merchants[20], enabled=False)
+        token = emulator.refresh_token(appid, merchants[30])
+        emulator.add_authorizer(appid, merchants[30], token, permission_sets=[18])
+        emulator.fail_next(45009, times=None, path="/tcb/listfunctions", account=merchants[40])
+        emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
+        with _quiet():
+            yield emulator, appid, secret, ticket
 
 
 @asynccontextmanager

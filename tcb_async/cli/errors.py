@@ -29,9 +29,9 @@ from tcb_async.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["EXIT_CODES", "at_terminal", "exit_code"]
+__all__ = ["EXIT_CODES", "MISSING", "at_terminal", "exit_code"]
 
-DONE, BUG, CONFIGURATION, REFUSED, FAILED = 0, 1, 3, 4, 5
+DONE, BUG, CONFIGURATION, REFUSED, FAILED, MISSING = 0, 1, 3, 4, 5, 6
 
 EXIT_CODES = """\
 [bold]Exit codes[/bold]
@@ -43,6 +43,7 @@ EXIT_CODES = """\
     4  the service refused: an unknown environment, no
        permission, over quota
     5  the service or the network failed, after retries
+    6  an inventory is finished, but accounts are missing
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)"""
 

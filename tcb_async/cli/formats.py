@@ -18,12 +18,19 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from tcb_async.models import CloudFunction
 
-__all__ = ["FIELDS", "DocumentFormat", "Format", "document_format"]
+__all__ = [
+    "FIELDS",
+    "DocumentFormat",
+    "Format",
+    "csv_lines",
+    "document_format",
+    "spreadsheet_cell",
+]
 
 FIELDS = ("name", "status", "runtime", "add_time", "mod_time")
 _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -124,19 +131,28 @@ class _Csv:
         return (",".join(self.columns) + "\n").encode()
 
     def rows(self, functions: Sequence[CloudFunction], written: int) -> bytes:  # noqa: ARG002
-        lines = _Lines()
-        csv.writer(lines).writerows(
+        return csv_lines(
             [self._cell(value) for value in _values(function, self.columns).values()]
             for function in functions
         )
-        return "".join(line.removesuffix("\r\n") + "\n" for line in lines).encode()
 
     def _cell(self, value: str | None) -> str | None:
         if value is None:
             return None
-        if _FORMULA.match(value):
-            value = "'" + value
+        value = spreadsheet_cell(value)
         return _escape_unprintable(value) if self.escaped else value
+
+
+def csv_lines(rows: Iterable[Iterable[str | int | None]]) -> bytes:
+    """Write rows of cells, a line each."""
+    lines = _Lines()
+    csv.writer(lines).writerows(rows)
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines).encode()
+
+
+def spreadsheet_cell(value: str) -> str:
+    """Return a text that no spreadsheet takes for a formula."""
+    return "'" + value if _FORMULA.match(value) else value
 
 
 def _as_json(function: CloudFunction, columns: Sequence[str], escaped: bool) -> bytes:

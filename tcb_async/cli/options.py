@@ -22,10 +22,16 @@ from tcb_async.cli.service import WeChat
 from tcb_async.emulator import DEMO_ENV
 
 __all__ = [
+    "BASE_URL",
     "Access",
+    "AllowHttp",
+    "AppId",
+    "BaseUrl",
     "Demo",
     "Env",
     "OptionalEnv",
+    "RedisUrl",
+    "TrustEnv",
     "Verbose",
     "checked_env",
     "choice",

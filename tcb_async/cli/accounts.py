@@ -1,0 +1,236 @@
+"""Where an inventory's accounts come from: a platform, a file, or an app of one's own.
+
+Rule: every line of a file is checked before anything is asked, and no secret is shown.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import msgspec
+
+from tcb_async._redact import Secret
+from tcb_async.exceptions import ConfigurationError
+from tcb_async.inventory import Account
+from tcb_async.inventory.merchants import merchant_account
+from tcb_async.tokens import AuthorizerToken, ComponentToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+
+    from tcb_async.client import TcbClient
+    from tcb_async.tokens import TokenProvider, TokenStore
+
+__all__ = ["AccountsFile", "OwnApp", "Platform", "Source", "platform_token"]
+
+_LONGEST = 4096
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    appid: str
+    refresh_token: str | None = None
+    access_token: str | None = None
+    envs: list[str] | None = None
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def platform_token(
+    component_appid: str, secret: Secret, ticket_file: str | None, store: TokenStore | None
+) -> ComponentToken:
+    """Make the token of a platform, whose ticket is read from a file each time it is needed.
+
+    Args:
+        component_appid: The platform's appid.
+        secret: Its appsecret.
+        ticket_file: A file that holds the newest ``component_verify_ticket``; None for the one in
+            ``TCB_COMPONENT_TICKET``.
+        store: Where the token is shared.
+
+    Raises:
+        ConfigurationError: An argument is unusable, or there is no ticket.
+    """
+
+    def read() -> str:
+        if ticket_file is None:
+            return os.environ.get("TCB_COMPONENT_TICKET", "").strip()
+        with Path(ticket_file).open(encoding="utf-8", errors="replace") as file:
+            return file.read(_LONGEST).strip()
+
+    if not read():
+        where = f"--ticket-file {ticket_file}" if ticket_file else "TCB_COMPONENT_TICKET"
+        raise ConfigurationError(
+            f"{where}: there is no component_verify_ticket in it; write the one there that WeChat "
+            "pushed last"
+        )
+
+    async def ticket() -> str:
+        return read()
+
+    return ComponentToken(component_appid, secret, ticket=ticket, store=store)
+
+
+@attrs.define
+class Platform:
+    """Every merchant of a platform, as WeChat lists them.
+
+    A refresh token that rotates is in the list the next time; that is where it is kept.
+    """
+
+    token: ComponentToken
+    total: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What a store knows it by."""
+        return f"platform {self.token.appid}"
+
+    async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:
+        """Walk over the merchants."""
+        async with client.authorizers(concurrency=1) as pager:
+            async for page in pager.by_page():
+                self.total = pager.total
+                for authorizer in page.items:
+                    yield merchant_account(self.token, authorizer, _kept_by_wechat)
+
+
+async def _kept_by_wechat(appid: str, refresh_token: str) -> None:
+    """Do nothing: the list of merchants has it."""
+
+
+@attrs.define
+class OwnApp:
+    """One account: the app that the client itself is made for."""
+
+    appid: str
+    token: TokenProvider = attrs.field(repr=False)
+    total: int | None = 1
+
+    @property
+    def name(self) -> str:
+        """What a store knows it by."""
+        return f"app {self.appid}"
+
+    async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:  # noqa: ARG002
+        """Yield it."""
+        yield Account(self.appid, self.token)
+
+
+@attrs.define
+class AccountsFile:
+    """The accounts of a file, one JSON object a line.
+
+    A refresh token that rotates is appended to a file beside it, named like it with ``.rotated``,
+    which is read with it from then on: without the newest one, a merchant has to authorise again.
+    """
+
+    path: Path
+    platform: ComponentToken | None
+    total: int | None = None
+    token: TokenProvider | None = None
+    _rotated: dict[str, Secret] = attrs.field(factory=dict[str, Secret], repr=False)
+
+    @property
+    def name(self) -> str:
+        """What a store knows it by."""
+        return "a file of accounts"
+
+    @property
+    def rotated_path(self) -> Path:
+        """Where refresh tokens that rotated are kept."""
+        return self.path.with_name(f"{self.path.name}.rotated")
+
+    def check(self) -> None:
+        """Read every line.
+
+        Raises:
+            ConfigurationError: One of them is no account; which one, and why.
+            OSError: The file cannot be read.
+        """
+        if self.rotated_path.exists():
+            for _, line in _lines(self.rotated_path):
+                if line.refresh_token is not None:
+                    self._rotated[line.appid] = Secret(line.refresh_token)
+        seen: dict[str, int] = {}
+        for number, line in _lines(self.path):
+            if (before := seen.setdefault(line.appid, number)) != number:
+                raise _bad_line(self.path, number, f"{line.appid} is in line {before} already")
+            self._account(number, line)
+        if not seen:
+            raise ConfigurationError(f"--accounts {self.path}: there is no account in it")
+        self.total = len(seen)
+
+    async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:  # noqa: ARG002
+        """Read the accounts, as they are asked for."""
+        for number, line in _lines(self.path):
+            yield self._account(number, line)
+
+    def _account(self, number: int, line: _Line) -> Account:
+        problem = ""
+        if (line.refresh_token is None) == (line.access_token is None):
+            problem = "it needs a refresh_token or an access_token, and not both"
+        elif line.refresh_token is not None and self.platform is None:
+            problem = "a refresh_token is of use to a platform only: pass --component-appid"
+        else:
+            try:
+                return Account(line.appid, self._token(line), line.envs)
+            except ConfigurationError as error:
+                problem = error.message
+        raise _bad_line(self.path, number, problem)
+
+    def _token(self, line: _Line) -> Secret | AuthorizerToken:
+        if line.refresh_token is None or self.platform is None:
+            return Secret(line.access_token or "")
+        newest = self._rotated.get(line.appid, Secret(line.refresh_token))
+        save = partial(self._save, line.appid)
+        return AuthorizerToken(self.platform, line.appid, newest, on_rotate=_as_async(save))
+
+    def _save(self, appid: str, refresh_token: str) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        descriptor = os.open(self.rotated_path, flags, 0o600)
+        try:
+            line = msgspec.json.encode({"appid": appid, "refresh_token": refresh_token})
+            os.write(descriptor, line + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._rotated[appid] = Secret(refresh_token)
+
+
+Source = Platform | OwnApp | AccountsFile
+
+
+def _as_async(save: Callable[[str], None]) -> Callable[[str], Awaitable[None]]:
+    async def saved(refresh_token: str) -> None:
+        save(refresh_token)
+
+    return saved
+
+
+def _lines(path: Path) -> Iterator[tuple[int, _Line]]:
+    with path.open("rb") as file:
+        for number, text in enumerate(file, start=1):
+            if text.strip():
+                yield number, _read(path, number, text)
+
+
+def _read(path: Path, number: int, text: bytes) -> _Line:
+    try:
+        return _decode(text)
+    except msgspec.ValidationError as error:  # it names types and fields, no values
+        reason = str(error)
+    except (msgspec.DecodeError, ValueError):
+        reason = "it is no JSON object"
+    raise _bad_line(path, number, reason)
+
+
+def _bad_line(path: Path, number: int, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path}, line {number}: {reason}; a line is such as "
+        '{"appid": "wx0123456789abcdef", "refresh_token": "…"}; nothing was asked'
+    )

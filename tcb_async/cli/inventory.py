@@ -1,0 +1,191 @@
+"""One inventory at the terminal, from the first account to the last byte.
+
+Rule: what arrived is in the store at once, so that the same command goes on where this one ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import attrs
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tcb_async.cli.formats import Format, csv_lines, spreadsheet_cell
+from tcb_async.cli.output import replaced
+from tcb_async.cli.progress import counted
+from tcb_async.exceptions import DailyQuotaError, TcbError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from tcb_async.cli.accounts import Source
+    from tcb_async.cli.screen import Screen
+    from tcb_async.client import TcbClient
+    from tcb_async.inventory import Inventory, InventoryRun, InventoryStore, RunProgress
+
+__all__ = ["InventoryJob"]
+
+_NAMED = 20
+
+
+@attrs.frozen
+class InventoryJob:
+    """What a user wants to have, and where.
+
+    Attributes:
+        store: The store, open.
+        run: The run that is begun or continued.
+        source: Where the accounts come from.
+        export: A file to write from the store at the end, and its format; None for none.
+        summary: A file to write the numbers to, as JSON; None for none.
+    """
+
+    store: InventoryStore
+    run: InventoryRun
+    source: Source
+    export: tuple[Path, Format] | None = None
+    summary: Path | None = None
+
+    async def work(self, client: TcbClient, screen: Screen) -> int:
+        """List every account that is not complete yet.
+
+        Returns:
+            How many accounts are missing.
+
+        Raises:
+            TcbError: The platform itself is refused.
+            OSError: A file cannot be written.
+        """
+        unfinished = self.run.unfinished(self.source.accounts(client))
+        inventory = client.inventory(unfinished)
+        try:
+            async with contextlib.aclosing(unfinished), inventory:
+                with self._meter(screen, inventory) as moved:
+                    async for found in inventory:
+                        self.run.save(found)
+                        moved()
+        except TcbError as error:
+            screen.say(self._how_to_go_on(error))
+            raise
+        self.run.finish()
+        progress = self.store.progress(self.run.run)
+        assert progress is not None  # noqa: S101 - the run was begun
+        self._write(progress, inventory)
+        return self._report(progress, inventory, screen)
+
+    def _how_to_go_on(self, error: TcbError) -> str:
+        if isinstance(error, DailyQuotaError):
+            return f"what has arrived is kept: go on tomorrow, with --run {self.run.run}"
+        return "what has arrived is kept: run the same command again to go on"
+
+    def _write(self, progress: RunProgress, inventory: Inventory) -> None:
+        if self.export is not None:
+            path, form = self.export
+            with replaced(path) as file:
+                for part in _document(form, self.store.functions()):
+                    file.write(part)
+        if self.summary is not None:
+            cost = inventory.summary
+            facts = {
+                **progress.to_dict(),
+                "skipped": self.run.skipped,
+                "requests": cost.requests,
+                "retries": cost.retries,
+                "seconds": round(cost.seconds, 3),
+            }
+            with replaced(self.summary) as file:
+                file.write(json.dumps(facts, indent=1).encode() + b"\n")
+
+    def _report(self, progress: RunProgress, inventory: Inventory, screen: Screen) -> int:
+        missing = list(self.store.missing())
+        for account in missing[:_NAMED]:
+            screen.say(f"{account.appid} is missing ({account.status}): {account.message}")
+        if len(missing) > _NAMED:
+            screen.say(f"… and {len(missing) - _NAMED} more in the table accounts")
+        if screen.is_watched:
+            cost = inventory.summary
+            environments = counted(progress.environments, "environment", "environments")
+            screen.say(
+                f"{progress.complete:,} of {counted(progress.accounts, 'account', 'accounts')}, "
+                f"{counted(progress.functions, 'function', 'functions')} in {environments} "
+                f"({counted(cost.requests, 'request', 'requests')}, {cost.seconds:.1f} s)"
+            )
+        return len(missing)
+
+    @contextlib.contextmanager
+    def _meter(self, screen: Screen, inventory: Inventory) -> Generator[Moved]:
+        meter = Progress(
+            TextColumn("accounts"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=screen.err,
+            transient=True,
+            redirect_stdout=False,
+            disable=not screen.is_watched,
+            expand=True,
+        )
+        moved = Moved(self, inventory, meter)
+        with meter:
+            yield moved
+
+
+class Moved:
+    """Shows how far an inventory is, whenever it is called."""
+
+    def __init__(self, job: InventoryJob, inventory: Inventory, meter: Progress) -> None:
+        self._job = job
+        self._inventory = inventory
+        self._meter = meter
+        self._task = meter.add_task("", total=job.source.total, facts="")
+
+    def __call__(self) -> None:
+        if self._meter.disable:
+            return
+        summary = self._inventory.summary
+        failed = summary.failed + summary.denied
+        facts = [f"{failed:,} failed"] if failed else []
+        facts += [
+            counted(summary.functions, "function", "functions"),
+            f"{summary.requests / max(summary.seconds, 0.001):,.0f} requests/s",
+        ]
+        self._meter.update(
+            self._task,
+            completed=summary.accounts + self._job.run.skipped,
+            total=self._job.source.total,
+            facts=", ".join(facts),
+        )
+
+
+def _document(form: Format, rows: Iterator[dict[str, str | int | None]]) -> Iterator[bytes]:
+    """Write the view ``current`` in a format, a row at a time."""
+    if form is Format.CSV:
+        yield from _csv(rows)
+        return
+    lines = (json.dumps(row, ensure_ascii=False).encode() for row in rows)
+    if form is Format.NDJSON:
+        yield from (line + b"\n" for line in lines)
+        return
+    yield b"["
+    for number, line in enumerate(lines):
+        yield (b",\n" if number else b"\n") + line
+    yield b"\n]\n"
+
+
+COLUMNS = (
+    "appid", "env", "name", "status", "runtime", "add_time", "mod_time", "first_seen_run",
+    "last_seen_run", "stale",
+)  # fmt: skip
+
+
+def _csv(rows: Iterator[dict[str, str | int | None]]) -> Iterator[bytes]:
+    yield csv_lines([COLUMNS])
+    for row in rows:
+        values = (row[column] for column in COLUMNS)
+        yield csv_lines(
+            [[spreadsheet_cell(value) if isinstance(value, str) else value for value in values]]
+        )

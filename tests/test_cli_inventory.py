@@ -1,0 +1,432 @@
+"""``tcb-async inventory``: whatever ends it, nothing is lost, and nothing is there in part."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import itertools
+import json
+import random
+import re
+import resource
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE, create_subprocess_exec
+from contextlib import closing
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from merchants import (
+    LIST,
+    MERCHANT_TOKEN,
+    PLATFORM,
+    PLATFORM_SECRET,
+    PLATFORM_TOKEN,
+    Platform,
+)
+from terminal import Ended, asks, retry_at_once, run
+
+from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.models import CHINA_STANDARD_TIME
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tcb_async.emulator import RecordedRequest
+
+WINDOW = 8
+APPSECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
+
+
+def today() -> str:
+    return datetime.now(CHINA_STANDARD_TIME).date().isoformat()
+
+
+@attrs.frozen
+class Shop:
+    """A platform, and a folder for what the command writes."""
+
+    platform: Platform
+    folder: Path
+
+    @property
+    def emulator(self) -> Emulator:
+        return self.platform.emulator
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "inventory.sqlite"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "TCB_BASE_URL": self.emulator.url,
+            "TCB_COMPONENT_APPID": PLATFORM,
+            "TCB_COMPONENT_SECRET": PLATFORM_SECRET,
+            "TCB_COMPONENT_TICKET": self.platform.ticket,
+        }
+
+    def write_accounts(self) -> Path:
+        path = self.folder / "merchants.ndjson"
+        lines = (
+            {"appid": one, "refresh_token": self.emulator.refresh_token(PLATFORM, one)}
+            for one in self.platform.appids
+        )
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return path
+
+    async def run(self, *words: str, **env: str) -> Ended:
+        words = words or ("-o", str(self.store))
+        ended = await run("inventory", *words, env=self.env | env)
+        assert PLATFORM_SECRET not in ended.out + ended.err
+        assert self.platform.ticket not in ended.out + ended.err
+        return ended
+
+    async def start(self, *words: str, preexec: Callable[[], None] | None = None) -> Process:
+        return await create_subprocess_exec(
+            sys.executable, "-m", "tcb_async", "inventory", "-o", str(self.store), *words,
+            env={**self.env, "PATH": "/usr/bin:/bin"}, stdout=PIPE, stderr=PIPE, preexec_fn=preexec,
+        )  # fmt: skip
+
+    def select(self, question: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self.store)) as database:
+            return database.execute(question).fetchall()
+
+    def listed(self) -> dict[str, set[tuple[str, str]]]:
+        found: dict[str, set[tuple[str, str]]] = {}
+        for appid, env, name in self.select("SELECT appid, env, name FROM current"):
+            found.setdefault(str(appid), set()).add((str(env), str(name)))
+        return found
+
+    def deployed(self) -> dict[str, set[tuple[str, str]]]:
+        return {
+            appid: {
+                (env, row[0]) for env, rows in self.platform.deployed(appid).items() for row in rows
+            }
+            for appid in self.platform.appids
+        }
+
+
+@pytest.fixture
+def shop(emulator: Emulator, tmp_path: Path) -> Shop:
+    return Shop(Platform(emulator, 40, functions=25), tmp_path)
+
+
+class TestWhatIsListed:
+    async def test_every_function_of_every_merchant(self, shop: Shop) -> None:
+        ended = await shop.run()
+        assert ended == Ended(0, "", "")
+        assert shop.listed() == shop.deployed()
+        assert shop.select("SELECT run, finished_at IS NULL FROM runs") == [(today(), 0)]
+
+    async def test_again_on_the_same_day_asks_for_nothing_but_the_list(self, shop: Shop) -> None:
+        await shop.run()
+        shop.emulator.forget_requests()
+        ended = await shop.run()
+        assert ended.code == 0
+        assert dict(shop.emulator.counts) == {
+            PLATFORM_TOKEN: 1, "/cgi-bin/component/api_get_authorizer_list": 1,
+        }  # fmt: skip
+
+    async def test_merchants_of_a_file(self, shop: Shop) -> None:
+        path = shop.write_accounts()
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended == Ended(0, "", "")
+        assert shop.listed() == shop.deployed()
+
+    async def test_a_refresh_token_that_rotates_is_kept_beside_the_file_and_used(
+        self, shop: Shop
+    ) -> None:
+        path, (first, *_) = shop.write_accounts(), shop.platform.appids
+        shop.emulator.rotate_refresh_token(PLATFORM, first)
+        words = ("--accounts", str(path), "-o", str(shop.store))
+        assert (await shop.run(*words)).code == 0
+        kept = shop.folder / "merchants.ndjson.rotated"
+        assert json.loads(kept.read_text()) == {
+            "appid": first, "refresh_token": shop.emulator.refresh_token(PLATFORM, first),
+        }  # fmt: skip
+        assert kept.stat().st_mode & 0o777 == 0o600
+        shop.store.unlink()
+        assert (await shop.run(*words)).code == 0
+
+    async def test_accounts_with_tokens_and_environments_of_their_own(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        emulator.deploy("test-1", count=3)
+        line = {"appid": "wxown", "access_token": emulator.token, "envs": ["test-1"]}
+        path = tmp_path / "accounts.ndjson"
+        path.write_text(json.dumps(line) + "\n\n", encoding="utf-8")
+        output = tmp_path / "all.ndjson"
+        ended = await run(
+            "inventory", "--accounts", str(path), "-o", str(output), env=asks(emulator)
+        )
+        assert ended == Ended(0, "", "")
+        assert len(output.read_text(encoding="utf-8").splitlines()) == 3
+
+    async def test_an_app_of_one_s_own(self, emulator: Emulator, tmp_path: Path) -> None:
+        emulator.add_app("wx0123456789abcdef", APPSECRET)
+        emulator.deploy("test-1", count=3)
+        output = tmp_path / "all.json"
+        ended = await run(
+            "inventory", "--appid", "wx0123456789abcdef", "-o", str(output),
+            env=asks(emulator, TCB_SECRET=APPSECRET),
+        )  # fmt: skip
+        assert ended == Ended(0, "", "")
+        rows = json.loads(output.read_text(encoding="utf-8"))
+        assert [(row["appid"], row["env"], row["stale"]) for row in rows] == [
+            ("wx0123456789abcdef", "test-1", 0)
+        ] * 3
+
+    async def test_csv_is_written_from_the_store(self, shop: Shop) -> None:
+        output = shop.folder / "inventory.csv"
+        ended = await shop.run("-o", str(output))
+        assert ended.code == 0
+        with output.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 40 * 25
+        assert list(rows[0])[:3] == ["appid", "env", "name"]
+        assert shop.store.exists()
+
+    async def test_the_summary(self, shop: Shop) -> None:
+        summary = shop.folder / "summary.json"
+        shop.emulator.remove_authorizer(PLATFORM, shop.platform.appids[3])
+        await shop.run("-o", str(shop.store), "--summary", str(summary))
+        facts = json.loads(summary.read_text())
+        assert facts.pop("seconds") > 0
+        assert facts == {
+            "run": today(), "is_finished": True, "accounts": 39, "complete": 39, "failed": 0,
+            "denied": 0, "environments": 39, "functions": 39 * 25, "skipped": 0,
+            "requests": sum(shop.emulator.counts.values()), "retries": 0,
+        }  # fmt: skip
+
+    async def test_the_demonstration(self) -> None:
+        ended = await run("inventory", "--demo")
+        assert ended.code == 6
+        assert ended.err.count(" is missing ") == 3
+
+
+class TestMissingAccounts:
+    async def test_they_are_named_with_errcode_and_rid_and_the_code_is_6(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        retry_at_once(monkeypatch)
+        quota, busy = shop.platform.appids[4:6]
+        shop.emulator.fail_next(45009, times=None, path=LIST, account=quota)
+        shop.emulator.fail_next(-1, times=None, path=LIST, account=busy)
+        ended = await shop.run()
+        assert (ended.code, ended.out) == (6, "")
+        lines = ended.err.splitlines()
+        assert [line.split()[0] for line in lines] == [quota, busy]
+        assert "45009" in lines[0]
+        assert len(shop.listed()) == 38
+        rows = shop.select("SELECT appid, errcode, rid FROM missing ORDER BY appid")
+        assert [row[:2] for row in rows] == [(quota, 45009), (busy, -1)]
+        for line, row in zip(lines, rows, strict=True):
+            assert str(row[2]) in line
+
+    async def test_at_most_twenty_are_named(self, shop: Shop) -> None:
+        shop.emulator.fail_next(48001, times=None, path=LIST)
+        ended = await shop.run()
+        assert ended.code == 6
+        *named, more = ended.err.splitlines()
+        assert len(named) == 20
+        assert more == "… and 20 more in the table accounts"
+
+    async def test_run_again_they_are_tried_again_and_the_code_is_0(self, shop: Shop) -> None:
+        shop.emulator.fail_next(45009, times=3, path=LIST)
+        assert (await shop.run()).code == 6
+        shop.emulator.forget_requests()
+        assert (await shop.run()).code == 0
+        assert shop.emulator.counts[MERCHANT_TOKEN] == 3
+        assert shop.listed() == shop.deployed()
+
+    async def test_merchants_join_and_leave_during_the_list_and_none_that_stayed_is_missing(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        shop = Shop(Platform(emulator, 1200, functions=1), tmp_path)
+        stayed = set(shop.platform.appids) - set(shop.platform.appids[::40])
+        leaving = iter(shop.platform.appids[::40])
+
+        @emulator.on_request
+        def churn(request: RecordedRequest) -> None:
+            if request.path.endswith("api_get_authorizer_list"):
+                for appid in itertools.islice(leaving, 10):
+                    emulator.remove_authorizer(PLATFORM, appid)
+                emulator.add_merchants(PLATFORM, 5, functions=1)
+
+        ended = await shop.run()
+        assert ended.code in {0, 6}  # one that left after it was listed is denied
+        assert stayed <= set(shop.listed())
+
+
+class TestKilled:
+    async def test_20_times_at_random_moments_every_account_is_whole_and_there_once(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        shop = Shop(Platform(emulator, 60, functions=50), tmp_path)
+        emulator.script(itertools.repeat(Fault.delay(0.005)))
+        chance, kills = random.Random(14), 0
+        async with asyncio.timeout(200):
+            while True:
+                program = await shop.start()
+                target = sum(emulator.counts.values()) + chance.randint(5, 25)
+                while kills < 20 and program.returncode is None:
+                    if sum(emulator.counts.values()) >= target:
+                        program.kill()
+                        kills += 1
+                        break
+                    await asyncio.sleep(0.002)
+                out, err = await program.communicate()
+                if program.returncode == 0:
+                    break
+                assert program.returncode == -9, err
+        assert kills >= 5
+        assert (out, err) == (b"", b"")
+        assert shop.listed() == shop.deployed()
+        assert shop.select("SELECT count(*) FROM functions") == [(60 * 50,)]
+        ideal = 2 + 60 * 5
+        restarts = kills * 2  # each asks for the platform's token and its list again
+        assert sum(emulator.counts.values()) <= ideal + restarts + kills * WINDOW * 4
+
+    async def test_two_at_once_one_says_so_and_ends(self, shop: Shop) -> None:
+        shop.emulator.script(itertools.repeat(Fault.delay(0.02)))
+        both = [await shop.start() for _ in range(2)]
+        async with asyncio.timeout(60):
+            ends = [await program.communicate() for program in both]
+        codes = [program.returncode for program in both]
+        assert sorted(map(str, codes)) == ["0", "3"]
+        _, err = ends[codes.index(3)]
+        assert b"is being written by another process" in err
+        assert shop.listed() == shop.deployed()
+        assert shop.emulator.counts[MERCHANT_TOKEN] == 40
+
+
+class TestThePlatformIsRefused:
+    async def test_it_ends_within_a_window_of_requests_with_code_3(self, shop: Shop) -> None:
+        shop.emulator.script([Fault.ok()] * 10, path=MERCHANT_TOKEN)
+        shop.emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
+        ended = await shop.run()
+        assert ended.code == 3
+        assert "run the same command again" in ended.err
+        assert "61004" in ended.err
+        assert shop.emulator.counts[MERCHANT_TOKEN] <= 10 + WINDOW + 1
+        shop.emulator.clear_faults()
+        assert (await shop.run()).code == 0
+        assert shop.listed() == shop.deployed()
+
+    async def test_over_its_quota_it_goes_on_tomorrow(self, shop: Shop) -> None:
+        shop.emulator.daily_quota[MERCHANT_TOKEN] = 0
+        ended = await shop.run()
+        assert ended.code == 4
+        assert f"go on tomorrow, with --run {today()}" in ended.err
+        del shop.emulator.daily_quota[MERCHANT_TOKEN]
+        assert (await shop.run("-o", str(shop.store), "--run", today())).code == 0
+
+    async def test_an_empty_ticket(self, shop: Shop) -> None:
+        ticket = shop.folder / "ticket.txt"
+        ticket.write_text("\n")
+        ended = await shop.run("-o", str(shop.store), "--ticket-file", str(ticket))
+        assert ended.code == 3
+        assert "there is no component_verify_ticket in it" in ended.err
+        assert sum(shop.emulator.counts.values()) == 0
+
+    async def test_an_old_ticket(self, tmp_path: Path) -> None:
+        async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
+            shop = Shop(Platform(emulator, 3), tmp_path)
+            emulator.clock.advance(13 * 3600)
+            ended = await shop.run()
+        assert ended.code == 3
+        assert "the component_verify_ticket has expired" in ended.err
+
+
+BAD_LINES = {
+    "{": "it is no JSON object",
+    "[]": "Expected `object`, got `array`",
+    '{"access_token": "t"}': "missing required field `appid`",
+    '{"appid": "wxa"}': "it needs a refresh_token or an access_token",
+    '{"appid": "wxa", "access_token": "t", "refresh_token": "t"}': "and not both",
+    '{"appid": "wxa", "access_token": ""}': "token is empty",
+    '{"appid": "wx a", "access_token": "t"}': "appid holds white space",
+    '{"appid": "wxa", "access_token": "t", "env": "x"}': "unknown field `env`",
+    '{"appid": "wxa", "access_token": "t", "envs": [" "]}': "must be the id of an environment",
+    '{"appid": "wxgood", "access_token": "t"}': "wxgood is in line 1 already",
+    '{"appid": "wxa", "refresh_token": "t"}': "pass --component-appid",
+}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("line", BAD_LINES)
+    async def test_a_bad_line_is_named_and_nothing_is_asked(
+        self, emulator: Emulator, tmp_path: Path, line: str
+    ) -> None:
+        path = tmp_path / "accounts.ndjson"
+        path.write_text(f'{{"appid": "wxgood", "access_token": "planted-token"}}\n{line}\n')
+        ended = await run(
+            "inventory", "--accounts", str(path), "-o", str(tmp_path / "i.sqlite"),
+            env={"TCB_BASE_URL": emulator.url},
+        )  # fmt: skip
+        assert (ended.code, ended.out) == (3, "")
+        assert f"{path}, line 2: " in ended.err
+        assert BAD_LINES[line] in ended.err
+        assert "planted-token" not in ended.err
+        assert len(ended.err.splitlines()) == 1
+        assert sum(emulator.counts.values()) == 0
+
+    @pytest.mark.parametrize(
+        ("words", "code", "said"),
+        [
+            (["--run", "2999-01-01"], 3, "later than today"),
+            (["--run", "yesterday"], 3, "must be a date"),
+            (["-o", "inventory.xlsx"], 2, "the suffix '.xlsx' is none of"),
+            (["-o", "/nowhere/i.sqlite"], 3, "cannot be opened"),
+            (["--ticket-file", "/nowhere"], 3, "/nowhere: No such file"),
+            (["--accounts", "/nowhere"], 3, "/nowhere: No such file"),
+            (["--appid", "wx0123456789abcdef"], 2, "--appid: name an app of your own"),
+            (["--secret-file", "/dev/null"], 3, "--secret-file /dev/null: the file is empty"),
+        ],
+    )
+    async def test_one_sentence_and_an_exit_code(
+        self, shop: Shop, words: list[str], code: int, said: str
+    ) -> None:
+        ended = await shop.run("-o", str(shop.store), *words)
+        assert (ended.code, ended.out) == (code, "")
+        assert said in ended.err
+        assert len(ended.err.splitlines()) == 1
+        assert sum(shop.emulator.counts.values()) == 0
+
+    async def test_nothing_to_list_and_nowhere_to_write(self, emulator: Emulator) -> None:
+        ended = await run("inventory", env={"TCB_BASE_URL": emulator.url})
+        assert (ended.code, "--output: name a file" in ended.err) == (2, True)
+        ended = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
+        assert (ended.code, "--accounts: name the accounts" in ended.err) == (2, True)
+
+    async def test_no_database_at_all(self, shop: Shop) -> None:
+        shop.store.write_text("appid,env,name\n" * 100)
+        ended = await shop.run()
+        assert ended.code == 3
+        assert "is no SQLite database" in ended.err
+
+    async def test_a_store_of_another_platform(self, shop: Shop) -> None:
+        await shop.run()
+        path = shop.write_accounts()
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended.code == 3
+        assert f"holds the accounts of platform {PLATFORM}" in ended.err
+
+    async def test_a_disk_that_fills_up_loses_nothing_that_was_saved(self, shop: Shop) -> None:
+        def small_disk() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
+
+        program = await shop.start(preexec=small_disk)
+        _, err = await program.communicate()
+        assert program.returncode == 3, err
+        assert re.fullmatch(rb"tcb-async: .*inventory.sqlite: .*\n", err)
+        found = shop.listed()
+        assert 0 < len(found) < 40
+        assert found.items() <= shop.deployed().items()
+        assert (await shop.run()).code == 0
+        assert shop.listed() == shop.deployed()
