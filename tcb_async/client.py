@@ -37,6 +37,7 @@ from tcb_async._transport import Transport
 from tcb_async.exceptions import ConfigurationError, TcbError
 from tcb_async.inventory.account import Account
 from tcb_async.inventory.inventory import Inventory
+from tcb_async.inventory.merchants import merchant_account
 from tcb_async.inventory.visit import CarefulToken, visit
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME, Authorizer, BatchFunction, CloudFunction
@@ -44,7 +45,7 @@ from tcb_async.observer import ObservesInventories
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, as_provider
-from tcb_async.tokens.arguments import check_kind, checked_appid
+from tcb_async.tokens.arguments import check_kind, checked_appid, checked_async
 from tcb_async.watch import wait_until_active, watch
 
 if TYPE_CHECKING:
@@ -608,8 +609,8 @@ class TcbClient:
             print(inventory.summary)
 
         Args:
-            accounts: The accounts, such as the merchants of a platform. They are asked for when
-                there is a place, so that memory does not grow with their number.
+            accounts: The accounts, such as `platform_accounts`. They are asked for when there is a
+                place, so that memory does not grow with their number.
 
         Returns:
             An `Inventory`, to be iterated once. Iterating raises a `TcbError` only where the
@@ -638,6 +639,41 @@ class TcbClient:
                 observer.inventory_started if isinstance(observer, ObservesInventories) else None
             ),
         )
+
+    async def platform_accounts(
+        self, *, on_rotate: Callable[[str, str], Awaitable[object]]
+    ) -> AsyncGenerator[Account, None]:
+        """Iterate over the merchants of a platform, as accounts for `inventory`.
+
+        ::
+
+            async with TcbClient(platform) as client:
+                accounts = client.platform_accounts(on_rotate=save)
+                async with client.inventory(accounts) as inventory:
+                    ...
+
+        Args:
+            on_rotate: Async callable that is given a merchant's appid and its new refresh token,
+                and saves it. It is awaited before the call that brought the new one is answered.
+
+        Yields:
+            An account for each merchant. One whose refresh token WeChat does not show is an
+            account that fails.
+
+        Raises:
+            ConfigurationError: The client's token is no `ComponentToken`.
+            TcbError: The merchants could not be fetched.
+        """
+        provider = self._authorized.provider
+        if not isinstance(provider, ComponentToken):
+            raise ConfigurationError(
+                f"token={provider!r}: only a ComponentToken has merchants; make the client with one"
+            )
+        checked_async("on_rotate", on_rotate)
+        async with self.authorizers(concurrency=1) as pager:
+            async for page in pager.by_page():
+                for authorizer in page.items:
+                    yield merchant_account(provider, authorizer, on_rotate)
 
     async def force_refresh_token(self) -> None:
         """Have WeChat replace the access token now, which ends the old one for everybody.

@@ -358,6 +358,36 @@ class TestThePlatformItself:
         assert found["wxgood"].status == "complete"
 
 
+class TestMerchantsOfAPlatform:
+    async def test_every_merchant_is_listed_and_what_rotates_is_saved(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 12, functions=5)
+        rotated, hidden = platform.appids[3], platform.appids[5]
+        emulator.rotate_refresh_token(PLATFORM, rotated)
+        emulator.add_authorizer(PLATFORM, hidden, exchanged=False)
+        saved: dict[str, str] = {}
+
+        async def save(appid: str, refresh_token: str) -> None:
+            saved[appid] = refresh_token
+
+        async with platform.client() as client:
+            found = await found_in(client, client.platform_accounts(on_rotate=save))
+
+        assert set(found) == set(platform.appids)
+        assert saved == {rotated: emulator.refresh_token(PLATFORM, rotated)}
+        assert [one for one in found if found[one].status != "complete"] == [hidden]
+        assert "shows no refresh token" in str(found[hidden].error)
+
+    async def test_an_app_has_none(self, emulator: Emulator) -> None:
+        async def save(appid: str, refresh_token: str) -> None:
+            raise AssertionError
+
+        async with TcbClient("a-token", base_url=emulator.url) as client:
+            with pytest.raises(ConfigurationError, match="only a ComponentToken has merchants"):
+                await anext(client.platform_accounts(on_rotate=save))
+
+
 class TestPace:
     async def test_as_many_accounts_at_once_as_requests_in_flight(self, emulator: Emulator) -> None:
         platform = Platform(emulator, 40, functions=5)
