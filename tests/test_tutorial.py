@@ -126,7 +126,7 @@ class Reader:
         for line in text.splitlines():
             if line == "tcb-async emulator --demo":
                 terminal.start(line)
-                for _ in range(2):
+                for _ in range(4):
                     self._terminal.enter(terminal.shown_until("export ")[-1])
                 return
             if line.startswith("python -m uvicorn "):
