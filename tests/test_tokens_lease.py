@@ -123,7 +123,9 @@ class TestLease:
         assert await provider_on(BeatenStore()).get_token(api) == "theirs"
         assert api.asked == 0
 
-    async def test_an_early_refresh_leaves_it_to_whoever_is_at_it(self) -> None:
+    async def test_an_early_refresh_leaves_it_to_whoever_is_at_it_without_a_warning(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         loop = asyncio.get_running_loop()
         store = MemoryStore(clock=loop.time)
         provider, api = provider_on(store), PacedApi()
@@ -137,6 +139,7 @@ class TestLease:
 
         assert api.asked == 1
         assert all(task.done() for task in api.spawned)
+        assert caplog.records == []
         await store.release_lease(KEY, version)
 
     async def test_a_token_that_expires_during_an_idle_early_refresh_is_asked_for(self) -> None:

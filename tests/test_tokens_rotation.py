@@ -17,16 +17,17 @@ from token_kit import (
     MERCHANT,
     PLATFORM,
     Merchant,
+    PacedApi,
     a_turn,
     open_api,
     stored_key,
     wechat,
 )
 
-from tcb_async import TcbClient, TokenError
+from tcb_async import ClientClosedError, TcbClient, TokenError
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
-from tcb_async.tokens import AuthorizerToken, MemoryStore, StoredToken
+from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StoredToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,20 +100,22 @@ class TestRotation:
         assert merchant.saved == [merchant.accepted]
 
     async def test_when_saving_fails_the_call_fails_and_the_new_one_is_kept_and_saved_next_time(
-        self, merchant: Merchant, api: Transport
+        self, emulator: Emulator, merchant: Merchant, api: Transport
     ) -> None:
         provider = merchant.token()
         merchant.rotate()
-        merchant.failures = 2
+        merchant.failures = 5
 
-        for _ in range(2):
+        for _ in range(5):
             with pytest.raises(TokenError, match=r"on_rotate failed.*OSError") as caught:
                 await provider.get_token(api)
             assert merchant.accepted not in str(caught.value)
         assert merchant.saved == []
+        assert emulator.counts[AUTHORIZER] == 1
 
         assert await provider.get_token(api)
         assert merchant.saved == [merchant.accepted]
+        assert emulator.counts[AUTHORIZER] == 2
 
     async def test_a_client_that_is_closed_lets_the_saving_end(
         self, emulator: Emulator, merchant: Merchant
@@ -136,9 +139,42 @@ class TestRotation:
         assert not closing.done()
         may_end.set()
         await closing
-        await asyncio.gather(caller, return_exceptions=True)
+        with pytest.raises(ClientClosedError):
+            await caller
 
         assert merchant.saved == [merchant.accepted]
+        assert provider.expires_at is None
+
+    @pytest.mark.looptime
+    async def test_a_saving_that_hangs_holds_a_client_up_for_ten_seconds(self) -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        async def hang(_: str) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        class RotatingApi(PacedApi):
+            async def call_token_endpoint(self, path: str, **_: object) -> dict[str, object]:
+                kind = "component" if path == COMPONENT else "authorizer"
+                names = (f"{kind}_access_token", f"{kind}_refresh_token")
+                return {**dict.fromkeys(names, "new"), "expires_in": LIFE}
+
+        async def ticket() -> str:
+            return "ticket"
+
+        api = RotatingApi()
+        platform = ComponentToken(PLATFORM, "appsecret", ticket=ticket)
+        provider = AuthorizerToken(platform, MERCHANT, "old", on_rotate=hang)
+        caller = asyncio.create_task(provider.get_token(api))
+        await asyncio.sleep(1)
+        api.close()
+        with pytest.raises(ClientClosedError):
+            await caller
+        await ended.wait()
+
+        assert loop.time() == 1 + 10
 
     async def test_an_early_refresh_saves_it_too(
         self, emulator: Emulator, merchant: Merchant, api: Transport
@@ -322,6 +358,38 @@ class TestSharedRotation:
         emulator.clock.advance(LIFE)
         assert await provider.get_token(api)
         assert emulator.counts[AUTHORIZER] == 2
+
+    async def test_what_overtook_it_is_used_even_if_the_store_is_then_unreachable(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        class Overtaken(MemoryStore):
+            away = False
+
+            async def get(self, key: str) -> StoredToken | None:
+                if self.away:
+                    raise ConnectionError(key)
+                return await super().get(key)
+
+            async def compare_and_set(
+                self, key: str, value: StoredToken, *, ttl: float | None
+            ) -> bool:
+                if key.startswith("refresh:"):
+                    newer = StoredToken(Secret("refreshtoken@@@newer"), math.inf, value.version + 1)
+                    await super().compare_and_set(key, newer, ttl=None)
+                return await super().compare_and_set(key, value, ttl=ttl)
+
+        store = Overtaken(clock=emulator.clock)
+        provider = merchant.token(merchant.new_component(store))
+        merchant.rotate()
+        await provider.get_token(api)
+        emulator.add_authorizer(PLATFORM, MERCHANT, "refreshtoken@@@newer")
+        emulator.clock.advance(LIFE)
+        store.away = True
+
+        assert await provider.get_token(api)
+
+        assert emulator.counts[AUTHORIZER] == 2
+        assert merchant.saved == ["refreshtoken@@@newer"]
 
     async def test_merchants_may_be_shared_elsewhere_than_their_platform(
         self, emulator: Emulator, merchant: Merchant, api: Transport

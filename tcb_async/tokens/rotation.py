@@ -64,7 +64,7 @@ class RefreshToken:
         self._newest = self._saved = self._given
 
     async def save_unsaved(self, api: TokenApi) -> None:
-        """Hand over what `on_rotate` failed to save the last time.
+        """Hand over what `on_rotate` failed to save the last time, before WeChat is asked again.
 
         Raises:
             TokenError: It failed again.
@@ -93,14 +93,10 @@ class RefreshToken:
         if isinstance(grant, TokenError):
             raise grant
         self._newest = newest = grant.refresh_token or used
-        if shared is not None and shared.token == newest:
-            record = shared
-        else:
-            version = next_version(shared, self._setting.clock())
-            record = StoredToken(newest, math.inf, version)
         # One that never rotated is not stored: each process was given it.
         if newest != self._saved or newest != (self._given if shared is None else shared.token):
-            await self._keep(api, record)
+            version = next_version(shared, self._setting.clock())
+            await self._keep(api, StoredToken(newest, math.inf, version))
         return grant
 
     async def _keep(self, api: TokenApi, new: StoredToken) -> None:
