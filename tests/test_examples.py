@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import csv
+import json
 import os
 import re
 import signal
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import aiohttp
 import attrs
 import pytest
-from asking import LIST, until
+from asking import LIST
 
-from tcb_async.emulator import Fault
+from tcb_async.inventory import InventoryStore
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
-    from tcb_async.emulator import Emulator, RecordedRequest
+    from tcb_async.emulator import Emulator
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 APPID, SECRET = "wx0123456789abcdef", "s3cr3t-of-the-app"
@@ -69,14 +69,11 @@ class Runner:
         return Ended(program.returncode, out.decode().splitlines(), err.decode().splitlines())
 
     async def inventory(self) -> Ended:
-        return await self.run("inventory.py", "environments.txt", "inventory.csv")
+        return await self.run("inventory.py", "inventory.sqlite")
 
-    def inventoried(self) -> list[dict[str, str]]:
-        with (self.folder / "inventory.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-
-    def files(self) -> set[str]:
-        return {path.name for path in self.folder.iterdir()}
+    def inventoried(self) -> list[tuple[str, str]]:
+        with InventoryStore(self.folder / "inventory.sqlite") as store:
+            return sorted((str(row["env"]), str(row["name"])) for row in store.functions())
 
 
 @pytest.fixture
@@ -85,15 +82,10 @@ def runner(emulator: Emulator, tmp_path: Path) -> Runner:
     return Runner(emulator, tmp_path)
 
 
-def env_of(asked: RecordedRequest) -> object:
-    return asked.body.get("env") if isinstance(asked.body, dict) else None
-
-
 def deploy(runner: Runner, environments: int, functions: int) -> list[str]:
     envs = [f"env-{number:02}" for number in range(environments)]
     for env in envs:
         runner.emulator.deploy(env, count=functions)
-    (runner.folder / "environments.txt").write_text("\n".join(envs), encoding="utf-8")
     return envs
 
 
@@ -101,92 +93,35 @@ def expected(runner: Runner, envs: list[str]) -> list[tuple[str, str]]:
     return [(env, row.name) for env in envs for row in runner.emulator.functions(env)]
 
 
-def names(rows: list[dict[str, str]]) -> list[tuple[str, str]]:
-    return [(row["env"], row["name"]) for row in rows]
-
-
-async def test_the_inventory_holds_every_function_of_every_environment_in_order(
-    runner: Runner,
-) -> None:
+async def test_the_inventory_holds_every_function_of_every_environment(runner: Runner) -> None:
     envs = deploy(runner, environments=12, functions=45)
     ended = await runner.inventory()
 
     assert ended == Ended(0, [], [])
-    rows = runner.inventoried()
-    assert names(rows) == expected(runner, envs)
-    assert list(rows[0]) == ["env", "name", "status", "runtime", "add_time", "mod_time"]
-    assert rows[0]["add_time"].endswith("+08:00")
-    assert runner.files() == {"environments.txt", "inventory.csv"}
+    assert runner.inventoried() == sorted(expected(runner, envs))
     assert runner.emulator.peak_in_flight <= 8
 
 
-async def test_an_environment_that_fails_does_not_stop_the_others(runner: Runner) -> None:
-    envs = deploy(runner, environments=6, functions=45)
-    fails = Fault.errcode(48001)
-    runner.emulator.script([fails] * 9, path=LIST, when=lambda asked: env_of(asked) == "env-02")
-    ended = await runner.inventory()
-
-    assert ended.status == 1
-    (line,) = ended.err
-    assert line.startswith("env-02 is missing: ")
-    envs.remove("env-02")
-    assert names(runner.inventoried()) == expected(runner, envs)
-
-
-async def test_an_inventory_that_is_killed_goes_on_and_asks_for_the_rest_only(
+async def test_an_inventory_that_failed_says_so_and_is_made_whole_by_the_next(
     runner: Runner,
 ) -> None:
-    envs = deploy(runner, environments=30, functions=45)
-    runner.emulator.latency = 0.02
-    inventory = str(EXAMPLES / "inventory.py")
-    program = await runner.start(inventory, "environments.txt", "inventory.csv")
-    await until(lambda: runner.emulator.counts[LIST] > 40)
-    program.send_signal(signal.SIGKILL)
-    await program.communicate()
-    assert runner.files() >= {"environments.txt", "inventory.csv.partial"}
-    assert "inventory.csv" not in runner.files()
-
-    runner.emulator.latency = 0.0
-    runner.emulator.forget_requests()
-    ended = await runner.inventory()
-
-    assert ended == Ended(0, [], [])
-    assert names(runner.inventoried()) == expected(runner, envs)
-    asked = {env_of(request) for request in runner.emulator.requests}
-    assert len(asked & set(envs)) < 30 - 5
-    assert runner.files() == {"environments.txt", "inventory.csv"}
-
-
-async def test_an_inventory_without_quota_keeps_what_it_has_for_tomorrow(runner: Runner) -> None:
-    envs = deploy(runner, environments=12, functions=45)
-    runner.emulator.daily_quota[LIST] = 20
-    ended = await runner.inventory()
-    assert ended.status == 2
-    assert ended.err[-1] == "what is finished is kept: run again tomorrow"
-    assert "inventory.csv" not in runner.files()
-
-    runner.emulator.daily_quota[LIST] = 1000
-    assert await runner.inventory() == Ended(0, [], [])
-    assert names(runner.inventoried()) == expected(runner, envs)
-
-
-async def test_yesterdays_inventory_stays_until_todays_is_whole(runner: Runner) -> None:
     envs = deploy(runner, environments=2, functions=3)
     await runner.inventory()
-    yesterday = expected(runner, envs)
-    runner.emulator.deploy("env-01", "new")
-    runner.emulator.daily_quota[LIST] = 1
-    assert (await runner.inventory()).status == 2
-    assert names(runner.inventoried()) == yesterday
+    before = runner.inventoried()
+    (runner.folder / "inventory.sqlite").rename(runner.folder / "before.sqlite")
+    runner.emulator.fail_next(45009, times=1, path=LIST)
+    ended = await runner.inventory()
+    assert ended.status == 1
+    (line,) = ended.err
+    assert line.startswith(f"{APPID} is missing: ")
 
-    runner.emulator.daily_quota[LIST] = 1000
-    await runner.inventory()
-    assert names(runner.inventoried()) == [*yesterday, ("env-01", "new")]
+    assert await runner.inventory() == Ended(0, [], [])
+    assert runner.inventoried() == before == sorted(expected(runner, envs))
 
 
 async def test_the_inventory_says_how_it_is_used(runner: Runner) -> None:
     ended = await runner.run("inventory.py")
-    assert (ended.status, ended.err) == (1, ["usage: inventory.py ENVIRONMENTS.txt OUTPUT.csv"])
+    assert (ended.status, ended.err) == (1, ["usage: inventory.py INVENTORY.sqlite"])
 
 
 async def test_the_guard_reports_functions_past_their_runtimes_end(runner: Runner) -> None:
@@ -249,4 +184,36 @@ async def test_the_service_starts_and_stops_as_its_first_lines_say(runner: Runne
         program.send_signal(signal.SIGINT)
         _, err = await program.communicate()
     assert "Application shutdown complete." in err.decode()
+    assert "Traceback" not in err.decode()
+
+
+async def test_the_inventory_service_works_in_the_background_and_serves_its_store(
+    runner: Runner,
+) -> None:
+    envs = deploy(runner, environments=3, functions=45)
+    runner.emulator.latency = 0.02
+    command = ("-W", "error", "-m", "uvicorn", "--app-dir", str(EXAMPLES))
+    program = await runner.start(*command, "inventory_service:app", "--port", "0")
+    assert program.stderr is not None
+    async with asyncio.timeout(40), aiohttp.ClientSession() as session:
+        said = (await program.stderr.readuntil(b"Press CTRL+C to quit)\n")).decode()
+        (url,) = re.findall(r"running on (\S+)", said)
+
+        async def ask(method: str, path: str) -> tuple[int, str]:
+            async with session.request(method, url + path) as reply:
+                return reply.status, await reply.text()
+
+        assert (await ask("GET", "/inventory"))[0] == 404
+        assert await ask("POST", "/inventory") == (202, '{"state":"started"}')
+        assert await ask("POST", "/inventory") == (202, '{"state":"under way"}')
+        progress = {"is_finished": False}
+        while not progress["is_finished"]:  # noqa: ASYNC110 - another process has no event
+            await asyncio.sleep(0.02)
+            progress = json.loads((await ask("GET", "/inventory"))[1])
+        assert (progress["complete"], progress["functions"], progress["missing"]) == (1, 135, [])
+        _, lines = await ask("GET", "/functions")
+        rows = [json.loads(line) for line in lines.splitlines()]
+        assert sorted((row["env"], row["name"]) for row in rows) == sorted(expected(runner, envs))
+        program.send_signal(signal.SIGINT)
+        _, err = await program.communicate()
     assert "Traceback" not in err.decode()

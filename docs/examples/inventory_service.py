@@ -1,0 +1,96 @@
+"""A web service that makes inventories in the background, and serves what they found.
+
+    TCB_APPID=wx0123456789abcdef TCB_SECRET=… uvicorn inventory_service:app
+
+``POST /inventory`` starts one, or says that one is under way; a cron job may call it every night.
+``GET /inventory`` tells how far it is and which accounts are missing; ``GET /functions`` streams
+the result, a JSON object a line. Both read the store, whichever process writes it. Started again
+after the service was killed, an inventory goes on where it was.
+"""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import attrs
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import StreamingResponse
+
+from tcb_async import Account, ConfigurationError, TcbClient, TcbError
+from tcb_async.inventory import InventoryStore
+from tcb_async.tokens import StableToken
+
+STORE = os.environ.get("INVENTORY", "inventory.sqlite")
+log = logging.getLogger("inventory_service")
+
+
+async def make_inventory(store: InventoryStore) -> None:
+    """List every account that is not complete today; a failure is logged."""
+    token = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
+    base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
+    try:
+        with store:
+            run = store.begin()
+            accounts = run.unfinished([Account(token.appid, token)])
+            async with (
+                TcbClient(token, base_url=base_url) as client,
+                client.inventory(accounts) as inventory,
+            ):
+                async for found in inventory:
+                    run.save(found)
+            run.finish()
+    except (TcbError, OSError) as error:
+        log.error("the inventory ended: %s", error)  # noqa: TRY400 - the sentence says it all
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.task = None
+    yield
+    if app.state.task is not None:
+        app.state.task.cancel()
+        await asyncio.wait([app.state.task])
+
+
+app = FastAPI(title="Inventory", lifespan=lifespan)
+
+
+@app.post("/inventory", status_code=202)
+async def start() -> dict[str, str]:
+    task = app.state.task
+    if task is not None and not task.done():
+        return {"state": "under way"}
+    store = InventoryStore(STORE)
+    try:
+        store.begin()
+    except ConfigurationError as error:  # another process writes it
+        store.close()
+        raise HTTPException(409, error.message) from error
+    app.state.task = asyncio.create_task(make_inventory(store))
+    return {"state": "started"}
+
+
+@app.get("/inventory")
+def progress() -> dict[str, object]:
+    with InventoryStore(STORE) as store:
+        found = store.progress()
+        if found is None:
+            raise HTTPException(404, "there was no inventory yet")
+        return {**found.to_dict(), "missing": [attrs.asdict(one) for one in store.missing()]}
+
+
+@app.get("/functions")
+def functions() -> StreamingResponse:
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+async def lines() -> AsyncIterator[str]:
+    with InventoryStore(STORE) as store:
+        rows: Iterator[dict[str, str | int | None]] = store.functions()
+        for number, row in enumerate(rows):
+            yield json.dumps(row, ensure_ascii=False) + "\n"
+            if number % 100 == 0:
+                await asyncio.sleep(0)
