@@ -207,7 +207,7 @@ async def test_the_inventory_service_works_in_the_background_and_serves_its_stor
         assert await ask("POST", "/inventory") == (202, '{"state":"started"}')
         assert await ask("POST", "/inventory") == (202, '{"state":"under way"}')
         progress = {"is_finished": False}
-        while not progress["is_finished"]:  # noqa: ASYNC110 - another process has no event
+        while not progress["is_finished"]:
             await asyncio.sleep(0.02)
             progress = json.loads((await ask("GET", "/inventory"))[1])
         assert (progress["complete"], progress["functions"], progress["missing"]) == (1, 135, [])
