@@ -1,6 +1,6 @@
 """The public API, by name.
 
-Rule: what stands here is public; `tcb_async` hands it out when it is first asked for.
+Rule: what is listed here is public; `tcb_async` imports it when it is first used.
 """
 
 from tcb_async._version import __version__

@@ -214,7 +214,7 @@ ERRCODES: Mapping[int, Errcode] = MappingProxyType({row.code: row for row in _SH
 TOKEN_ENDPOINT_ERRCODES: Mapping[int, Errcode] = MappingProxyType(
     {row.code: row for row in _SHARED + _CREDENTIAL}
 )
-"""Every code that this library knows of at an endpoint that hands out tokens."""
+"""Every code that this library knows of at an endpoint that issues tokens."""
 
 
 def look_up(errcode: int, *, at_token_endpoint: bool = False) -> Errcode:

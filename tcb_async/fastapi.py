@@ -1,6 +1,7 @@
-"""For people in a FastAPI service: clients that live as long as the application.
+"""FastAPI: clients that live as long as the application.
 
-Rule: the lifespan opens and closes, a dependency hands out, and an error blames who is to blame.
+Rule: the lifespan opens and closes, a dependency provides, and an error's status says whose fault
+it is.
 
 ::
 

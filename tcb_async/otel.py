@@ -1,4 +1,4 @@
-"""For people who watch with OpenTelemetry: spans of walks and tries, and metrics.
+"""OpenTelemetry: spans of walks and tries, and metrics.
 
 Rule: names are those of the semantic conventions where they have one, and nothing is reported that
 has seen a query, a header or a body.

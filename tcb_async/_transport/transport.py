@@ -108,7 +108,7 @@ class Transport:
         query: Mapping[str, str | Secret] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Mapping[str, object]:
-        """Call an endpoint that hands out tokens: POST with a body, GET without one.
+        """Call an endpoint that issues tokens: POST with a body, GET without one.
 
         Raises:
             TcbError: The endpoint refused, or gave no usable answer.

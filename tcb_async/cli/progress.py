@@ -56,7 +56,7 @@ class Meter:
         self._task = self._progress.add_task(env, total=None, completed=seen)
 
     def moved(self, done: int, total: int) -> None:
-        """Show that so many functions of so many have arrived in this run."""
+        """Show how many functions of how many have arrived in this run."""
         done += self._seen
         self._progress.update(self._task, completed=done, total=max(done, total))
 

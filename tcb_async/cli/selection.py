@@ -59,7 +59,7 @@ class Selection:
         return None if self.filters or self.sort else self.left(written)
 
     def is_enough(self, written: int) -> bool:
-        """Whether so many functions, in the server's order, are all that is wanted."""
+        """Whether this many functions, in the server's order, are all that is wanted."""
         return not self.sort and self.left(written) == 0
 
     def keep(self, functions: Iterable[CloudFunction]) -> list[CloudFunction]:

@@ -1,6 +1,6 @@
 """A TCP proxy that misbehaves on purpose, for a test to put between a client and a real server.
 
-Rule: each connection bears the faults that were its own when it was made; closing the proxy ends
+Rule: each connection has the faults that were its own when it was made; closing the proxy ends
 every connection and leaves nothing behind.
 
 ::

@@ -179,7 +179,7 @@ class HalfOpen(Fault):
 
 
 Faults = Fault | Sequence[Fault]
-"""What one connection bears: a fault, or several in the order in which bytes meet them."""
+"""What happens to one connection: a fault, or several in the order in which bytes meet them."""
 
 
 def as_tuple(faults: Faults) -> tuple[Fault, ...]:
