@@ -133,7 +133,7 @@ def lifespan(
 
 
 async def clients(connection: HTTPConnection) -> Mapping[str, TcbClient]:
-    """Hand out the application's clients by name: a dependency of requests and web sockets.
+    """Return the application's clients by name: a dependency of requests and web sockets.
 
     Raises:
         ConfigurationError: The application has no `lifespan` of ours, or it was not run.
@@ -161,7 +161,7 @@ One that is always meant is a dependency of its own::
 
 
 async def client(clients: DepClients) -> TcbClient:
-    """Hand out the client that `lifespan` was given without a name.
+    """Return the client that `lifespan` was given without a name.
 
     Raises:
         ConfigurationError: All clients have names.
