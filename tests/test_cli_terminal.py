@@ -264,7 +264,12 @@ async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(
     assert r"\u83b7\u53d6" in ended.out
 
 
-@pytest.mark.parametrize("command", ["", "list", "count", "watch", "wait", "token", "emulator"])
+COMMANDS = (
+    "list", "count", "watch", "wait", "environments", "merchants", "inventory", "token", "emulator",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 async def test_help_teaches_by_example_and_fits(command: str) -> None:
     words = [command, "--help"] if command else ["--help"]
 
@@ -312,7 +317,7 @@ async def test_python_m_is_the_same_command() -> None:
 @pytest.mark.parametrize(
     ("typed", "words", "offered"),
     [
-        ("tcb-async ", "1", {"list", "count", "watch", "wait", "token", "emulator"}),
+        ("tcb-async ", "1", {*COMMANDS}),
         ("tcb-async li", "1", {"list"}),
         ("tcb-async list --format ", "3", {"table", "json", "ndjson", "csv"}),
         ("tcb-async list --status Cr", "3", {"Creating", "CreateFailed"}),

@@ -291,6 +291,7 @@ class TestEnvironments:
         first, second = Emulator.demo(), Emulator.demo()
         functions = first.functions(DEMO_ENV)
         assert functions == second.functions(DEMO_ENV)
+        assert first.environments() == second.environments()
         assert len(functions) == 48
         assert len({function.runtime for function in functions}) >= 5
         assert len({function.status for function in functions}) >= 5

@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 
 from tcb_async._version import __version__
-from tcb_async.cli.commands import count, emulator, inventory, token, wait, watch
+from tcb_async.cli.commands import (
+    count,
+    emulator,
+    environments,
+    inventory,
+    merchants,
+    token,
+    wait,
+    watch,
+)
 from tcb_async.cli.commands import list as list_
 from tcb_async.cli.errors import EXIT_CODES
 from tcb_async.cli.usage import Command, CommandGroup
@@ -39,6 +48,8 @@ for _name, _command, _epilog in (
     ("count", count.count, count.EPILOG),
     ("watch", watch.watch, watch.EPILOG),
     ("wait", wait.wait, wait.EPILOG),
+    ("environments", environments.environments, environments.EPILOG),
+    ("merchants", merchants.merchants, merchants.EPILOG),
     ("inventory", inventory.inventory, inventory.EPILOG),
     ("token", token.token, token.EPILOG),
     ("emulator", emulator.emulator, emulator.EPILOG),

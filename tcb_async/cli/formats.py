@@ -1,4 +1,4 @@
-"""Functions as bytes for programs: JSON, NDJSON, CSV.
+"""Rows as bytes for programs: JSON, NDJSON, CSV.
 
 Rule: pure, and always UTF-8. A document is `head`, then rows page by page, then `tail`. In a file
 it says exactly what the server said; on a terminal, what could steer the terminal is escaped.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,9 +20,6 @@ import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
-
-    from tcb_async.models import CloudFunction
 
 __all__ = [
     "FIELDS",
@@ -37,7 +35,7 @@ _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 class Format(StrEnum):
-    """What ``list`` can write."""
+    """What can be written."""
 
     TABLE = "table"
     JSON = "json"
@@ -63,7 +61,7 @@ class DocumentFormat(Protocol):
         """Whether a document without its tail is of use already."""
         ...
 
-    def rows(self, functions: Sequence[CloudFunction], written: int) -> bytes:
+    def rows(self, rows: Sequence[object], written: int, /) -> bytes:
         """Write some rows, given how many the document holds already."""
         ...
 
@@ -95,7 +93,7 @@ class _Json:
     tail: bytes = b"\n]\n"
     streams: bool = False
 
-    def rows(self, functions: Sequence[CloudFunction], written: int) -> bytes:
+    def rows(self, functions: Sequence[object], written: int) -> bytes:
         rows = b"".join(b",\n" + _as_json(one, self.columns, self.escaped) for one in functions)
         return rows if written else rows[1:]
 
@@ -108,7 +106,7 @@ class _Ndjson:
     tail: bytes = b""
     streams: bool = True
 
-    def rows(self, functions: Sequence[CloudFunction], written: int) -> bytes:  # noqa: ARG002
+    def rows(self, functions: Sequence[object], written: int) -> bytes:  # noqa: ARG002
         return b"".join(_as_json(one, self.columns, self.escaped) + b"\n" for one in functions)
 
 
@@ -130,7 +128,7 @@ class _Csv:
     def head(self) -> bytes:
         return (",".join(self.columns) + "\n").encode()
 
-    def rows(self, functions: Sequence[CloudFunction], written: int) -> bytes:  # noqa: ARG002
+    def rows(self, functions: Sequence[object], written: int) -> bytes:  # noqa: ARG002
         return csv_lines(
             [self._cell(value) for value in _values(function, self.columns).values()]
             for function in functions
@@ -155,8 +153,8 @@ def spreadsheet_cell(value: str) -> str:
     return "'" + value if _FORMULA.match(value) else value
 
 
-def _as_json(function: CloudFunction, columns: Sequence[str], escaped: bool) -> bytes:
-    text = json.dumps(_values(function, columns), ensure_ascii=False)
+def _as_json(row: object, columns: Sequence[str], escaped: bool) -> bytes:
+    text = json.dumps(_values(row, columns), ensure_ascii=False)
     return (_escape_unprintable(text) if escaped else text).encode()
 
 
@@ -169,16 +167,9 @@ def _escape_unprintable(text: str) -> str:
     )
 
 
-def _values(function: CloudFunction, columns: Sequence[str]) -> dict[str, str | None]:
-    values = {
-        "name": function.name,
-        "status": function.status,
-        "runtime": function.runtime,
-        "add_time": _iso(function.add_time),
-        "mod_time": _iso(function.mod_time),
-    }
-    return {column: values[column] for column in columns}
+def _values(row: object, columns: Sequence[str]) -> dict[str, str | None]:
+    return {column: _as_text(getattr(row, column)) for column in columns}
 
 
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
+def _as_text(value: datetime | str | None) -> str | None:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -22,7 +22,6 @@ from tcb_async.cli.service import WeChat
 from tcb_async.emulator import DEMO_ENV
 
 __all__ = [
-    "BASE_URL",
     "Access",
     "AllowHttp",
     "AppId",
@@ -34,6 +33,7 @@ __all__ = [
     "TrustEnv",
     "Verbose",
     "checked_env",
+    "checked_service_url",
     "choice",
     "seconds",
     "whole_number",
@@ -164,6 +164,12 @@ def checked_env(env: str | None, *, demo: bool) -> str:
     return DEMO_ENV if env is None else env
 
 
+def checked_service_url(base_url: str, *, allow_http: bool) -> str:
+    """Return the address of the service; an error says where it was given."""
+    given_by = BASE_URL if base_url == os.environ.get(BASE_URL) else "--base-url"
+    return checked_base_url(base_url, allow_http=allow_http, name=given_by)
+
+
 @attrs.frozen(kw_only=True)
 class Access:
     """The options that name an account and a service, as they were given.
@@ -193,8 +199,7 @@ class Access:
         """
         if self.token_file is not None and self.appid is not None:
             raise typer.BadParameter("name a token or an app, not both", param_hint="--token-file")
-        given_by = BASE_URL if self.base_url == os.environ.get(BASE_URL) else "--base-url"
-        base_url = checked_base_url(self.base_url, allow_http=self.allow_http, name=given_by)
+        base_url = checked_service_url(self.base_url, allow_http=self.allow_http)
         credentials = find_credentials(self.token_file, self.appid, self.redis)
         return WeChat(credentials, base_url, self.allow_http, self.trust_env)
 

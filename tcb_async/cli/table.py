@@ -1,4 +1,4 @@
-"""Functions as a table for people.
+"""Rows as a table for people.
 
 Rule: a name is never cut; what gives way on a narrow terminal is how exactly a time is shown, and
 then a column that nobody has asked for.
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from tcb_async.models import CloudFunction
-
 __all__ = ["cell", "print_table", "table_as_text"]
 
 _SECONDS, _MINUTES, _DAYS = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"
-_TIMES = {"add_time": "added", "mod_time": "modified"}
+_TIMES = {
+    "add_time": "added",
+    "mod_time": "modified",
+    "create_time": "created",
+    "update_time": "updated",
+    "auth_time": "authorised",
+}
+_EARLY = {"add_time", "create_time"}
 _LAYOUTS = ((_SECONDS, _SECONDS), (_DAYS, _MINUTES), (_DAYS, _DAYS))
 _NOTHING = "–"
 _GAP = 2
@@ -46,9 +51,9 @@ class _Layout:
 
     @classmethod
     def of(
-        cls, functions: Sequence[CloudFunction], fields: Sequence[str], added: str, modified: str
+        cls, functions: Sequence[object], fields: Sequence[str], added: str, modified: str
     ) -> _Layout:
-        formats = {"add_time": added, "mod_time": modified}
+        formats = {field: added if field in _EARLY else modified for field in _TIMES}
         columns = [_column(functions, field, formats.get(field)) for field in fields]
         return cls(fields, columns, [max(map(cell_len, column)) for column in columns])
 
@@ -58,7 +63,7 @@ class _Layout:
 
 
 def print_table(
-    console: Console, functions: Sequence[CloudFunction], columns: Sequence[str] | None
+    console: Console, functions: Sequence[object], columns: Sequence[str] | None
 ) -> list[str]:
     """Print a table that fits: to the terminal, to ``COLUMNS``, or else one line a function.
 
@@ -86,7 +91,7 @@ def print_table(
     return [_TIMES.get(field, field) for field in fields if field not in layout.fields]
 
 
-def table_as_text(functions: Sequence[CloudFunction], columns: Sequence[str] | None) -> str:
+def table_as_text(functions: Sequence[object], columns: Sequence[str] | None) -> str:
     """Write the table as plain text, one line a function."""
     layout = _Layout.of(functions, columns or FIELDS, *_LAYOUTS[0])
     gap = " " * _GAP
@@ -123,7 +128,7 @@ def _table(layout: _Layout, width: int, *, boxed: bool) -> Table:
     return table
 
 
-def _column(functions: Sequence[CloudFunction], field: str, time_format: str | None) -> list[str]:
+def _column(functions: Sequence[object], field: str, time_format: str | None) -> list[str]:
     if field in _TIMES and time_format is not None:
         heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
         times: list[datetime | None] = [getattr(function, field) for function in functions]
@@ -133,4 +138,6 @@ def _column(functions: Sequence[CloudFunction], field: str, time_format: str | N
 
 
 def _style(status: str) -> str:
-    return "red" if status.endswith("Failed") else "green" if status == "Active" else "yellow"
+    if status.endswith("Failed") or status == "HALTED":
+        return "red"
+    return "green" if status in {"Active", "NORMAL"} else "yellow"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 DEMO_ENV = "demo-3f6b2a"
+DEMO_CREATED = "2023-03-06 09:30:00"
 _NAMES = [
     "login",
     "getOpenId",
@@ -73,7 +74,7 @@ _UNUSUAL = {
     "syncErp": "CreateFailed",
     "weeklyDigest": "PublishFailed",
 }
-_FIRST_DAY = datetime(2023, 3, 6, 9, 30)  # noqa: DTZ001 - as WeChat writes it, without a zone
+_FIRST_DAY = datetime.fromisoformat(DEMO_CREATED)
 _MINUTES_A_STEP = 60 * 24 * 21
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from tcb_async.emulator.calls import encode_reply, integer_in, text_in
 from tcb_async.emulator.clock import EmulatorClock
-from tcb_async.emulator.demo import deploy_demo
+from tcb_async.emulator.demo import DEMO_CREATED, DEMO_ENV, deploy_demo
 from tcb_async.emulator.environments import (
     DeployedFunction,
     EnvironmentInfo,
@@ -115,6 +115,7 @@ class Emulator(EmulatorPlatforms):
         """
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
+        emulator.add_environment(DEMO_ENV, create_time=DEMO_CREATED)
         deploy_demo(emulator.deploy)
         return emulator
 

@@ -15,6 +15,7 @@ from typing import Annotated
 import attrs
 import typer
 
+from tcb_async._environment import DEFAULT_BASE_URL
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.accounts import AccountsFile, OwnApp, Platform, Source, platform_token
@@ -24,7 +25,6 @@ from tcb_async.cli.errors import MISSING, at_terminal
 from tcb_async.cli.formats import Format
 from tcb_async.cli.inventory import InventoryJob
 from tcb_async.cli.options import (
-    BASE_URL,
     AllowHttp,
     AppId,
     BaseUrl,
@@ -44,8 +44,9 @@ __all__ = ["EPILOG", "inventory"]
 EPILOG = """\
 [bold]Examples[/bold]
   tcb-async inventory --demo
-  tcb-async inventory --component-appid wx00112233445566aa \\
-    --ticket-file ticket.txt -o inventory.sqlite
+  tcb-async inventory -o inventory.sqlite \\
+    --component-appid wx00112233445566aa \\
+    --ticket-file ticket.txt
   tcb-async inventory --accounts merchants.ndjson \\
     -o all.csv --summary summary.json
   sqlite3 inventory.sqlite 'select * from missing'
@@ -226,7 +227,7 @@ def inventory(  # noqa: PLR0913 - each is an option
     concurrency: Concurrency = 8,
     appid: AppId = None,
     redis: RedisUrl = None,
-    base_url: BaseUrl = BASE_URL,
+    base_url: BaseUrl = DEFAULT_BASE_URL,
     allow_http: AllowHttp = False,
     trust_env: TrustEnv = False,
     verbose: Verbose = False,

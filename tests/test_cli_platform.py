@@ -1,0 +1,170 @@
+"""``tcb-async environments`` and ``merchants``: what a service provider sees at the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from secret_leaks import leaks_of
+from terminal import asks, plain, retry_at_once, run
+
+from tcb_async.emulator import Emulator, EmulatorClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PLATFORM, SECRET = "wxplatform", "0123456789abcdef0123456789abcdef"
+REFRESH = "refreshtoken@@@" + "r3fr3sh-s3cr3t-" * 4
+AUTHORISED = 1_558_000_607  # 2019-05-16 17:56:47 in China
+
+
+@pytest.fixture
+async def wechat() -> AsyncIterator[Emulator]:
+    async with Emulator(clock=EmulatorClock(AUTHORISED)) as emulator:
+        yield emulator
+
+
+def platform(emulator: Emulator) -> dict[str, str]:
+    return asks(
+        emulator,
+        TCB_COMPONENT_APPID=PLATFORM,
+        TCB_COMPONENT_SECRET=SECRET,
+        TCB_COMPONENT_TICKET=emulator.add_component(PLATFORM, SECRET),
+    )
+
+
+async def test_environments_are_a_table(wechat: Emulator) -> None:
+    wechat.add_environment("test2-4a89da")
+    wechat.add_environment("shop-1", status="HALTED", update_time="2020-01-01 00:00:00")
+
+    ended = await run("environments", env=asks(wechat))
+
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == (
+        "env           alias  status  package_name  created (UTC+8)      updated (UTC+8)\n"
+        "test2-4a89da  test2  NORMAL  基础版 1      2019-05-16 17:56:47  2019-05-16 17:56:47\n"
+        "shop-1        shop   HALTED  基础版 1      2019-05-16 17:56:47  2020-01-01 00:00:00\n"
+    )
+
+
+async def test_environments_are_json_csv_and_lines_of_json(wechat: Emulator) -> None:
+    for env in ("a-1", "b-2"):
+        wechat.add_environment(env)
+
+    as_json = await run("environments", "-f", "json", env=asks(wechat))
+    as_csv = await run("environments", "-f", "CSV", env=asks(wechat))
+    as_lines = await run("environments", "-f", "ndjson", env=asks(wechat))
+
+    rows = json.loads(as_json.out)
+    assert rows == [json.loads(line) for line in as_lines.out.splitlines()]
+    assert rows == [*csv.DictReader(io.StringIO(as_csv.out))]
+    assert [row["env"] for row in rows] == ["a-1", "b-2"]
+    assert rows[0]["create_time"] == "2019-05-16T17:56:47+08:00"
+
+
+async def test_an_account_without_environments_has_a_table_of_its_headings(
+    wechat: Emulator,
+) -> None:
+    ended = await run("environments", env=asks(wechat))
+    assert (ended.code, len(ended.out.splitlines())) == (0, 1)
+
+
+async def test_the_demonstration_has_one_environment() -> None:
+    ended = await run("environments", "--demo", "-f", "json")
+    assert [row["env"] for row in json.loads(ended.out)] == ["demo-3f6b2a"]
+
+
+async def test_an_account_without_cloud_development_ends_with_4(wechat: Emulator) -> None:
+    wechat.fail_next(85088)
+    ended = await run("environments", env=asks(wechat))
+    assert (ended.code, ended.out) == (4, "")
+    assert "no cloud development" in ended.err
+
+
+async def test_merchants_are_appids_and_times_and_never_a_refresh_token(
+    wechat: Emulator,
+) -> None:
+    env = platform(wechat)
+    wechat.add_authorizer(PLATFORM, "wxshop", REFRESH)
+    wechat.add_authorizer(PLATFORM, "wxbakery", exchanged=False)
+
+    ended = await run("merchants", "--verbose", env=env)
+
+    assert ended.code == 0
+    assert ended.out == (
+        "authorizer_appid  authorised (UTC+8)\n"
+        "wxshop            2019-05-16 17:56:47\n"
+        "wxbakery          2019-05-16 17:56:47\n"
+    )
+    shown = [ended.out, ended.err]
+    for form in ("json", "ndjson", "csv"):
+        ended = await run("merchants", "--verbose", "-f", form, env=env)
+        assert "wxshop" in ended.out
+        shown += [ended.out, ended.err]
+    assert leaks_of([REFRESH, SECRET, env["TCB_COMPONENT_TICKET"]], shown) == []
+
+
+async def test_all_merchants_are_listed(wechat: Emulator) -> None:
+    env = platform(wechat)
+    appids = wechat.add_merchants(PLATFORM, 1_100)
+    ended = await run("merchants", "-f", "ndjson", env=env)
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    assert [row["authorizer_appid"] for row in rows] == [*appids]
+
+
+@pytest.mark.parametrize(
+    ("missing", "code"),
+    [
+        ("TCB_COMPONENT_APPID", 2),
+        ("TCB_COMPONENT_SECRET", 3),
+        ("TCB_COMPONENT_TICKET", 3),
+    ],
+)
+async def test_a_variable_that_is_missing_is_named(
+    wechat: Emulator, missing: str, code: int
+) -> None:
+    env = platform(wechat) | {missing: ""}
+    ended = await run("merchants", env=env)
+    assert (ended.code, ended.out) == (code, "")
+    assert missing in plain(ended.err)
+    assert wechat.requests == ()
+
+
+async def test_the_ticket_may_be_in_a_file(wechat: Emulator, tmp_path: Path) -> None:
+    env = platform(wechat)
+    wechat.add_authorizer(PLATFORM, "wxshop")
+    file = tmp_path / "ticket.txt"
+    file.write_text(env.pop("TCB_COMPONENT_TICKET") + "\n")
+    ended = await run("merchants", "--ticket-file", str(file), "-f", "json", env=env)
+    assert [row["authorizer_appid"] for row in json.loads(ended.out)] == ["wxshop"]
+
+
+async def test_a_wrong_ticket_ends_with_3_and_says_what_to_do(wechat: Emulator) -> None:
+    env = platform(wechat) | {"TCB_COMPONENT_TICKET": "ticket@@@made-up"}
+    ended = await run("merchants", env=env)
+    assert (ended.code, ended.out) == (3, "")
+    assert "61006" in ended.err
+    assert "made-up" not in ended.err
+
+
+async def test_a_service_that_fails_ends_with_5(
+    wechat: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = platform(wechat)
+    retry_at_once(monkeypatch)
+    wechat.fail_next(-1, times=None)
+    assert (await run("merchants", env=env)).code == 5
+
+
+async def test_a_service_without_tls_is_refused_by_the_name_that_it_was_given() -> None:
+    address = "http://wechat.example"
+    env = {"TCB_COMPONENT_APPID": PLATFORM, "TCB_COMPONENT_SECRET": SECRET}
+    by_option = await run("merchants", "--base-url", address, env=env)
+    by_variable = await run("merchants", env=env | {"TCB_BASE_URL": address})
+    assert (by_option.code, by_variable.code) == (3, 3)
+    assert "--base-url" in by_option.err
+    assert "TCB_BASE_URL" in by_variable.err
