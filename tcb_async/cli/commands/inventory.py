@@ -54,12 +54,13 @@ EPILOG = """\
 A run is a day in China: the same command on the same day
 goes on where it ended, and tries what failed again.
 
-A line of --accounts is {"appid": "wx…", "access_token": "…"},
-or with "refresh_token" for the merchant of a platform, and
-with "envs": ["…"] if they are not to be asked for.
+A line of --accounts is
+{"appid": "wx…", "access_token": "…"}, or has a
+"refresh_token" for the merchant of a platform, and
+"envs": ["…"] if they are not to be asked for.
 
-Exit code 6: finished, but accounts are missing; stderr names
-them. The others are in tcb-async --help."""
+Exit code 6: finished, but accounts are missing; stderr
+names them. The others are in tcb-async --help."""
 
 _WHICH, _HOW, _ACCESS = "Which accounts", "Output", "Account and service"
 _FORMATS = {
