@@ -110,6 +110,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def exports(session: nox.Session) -> None:
+    """Exports that are started twice at once, 50 times, and killed with -9, 200 times."""
+    install(session)
+    session.run("python", "tests/nightly/interrupted_exports.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
 def pin(session: nox.Session) -> None:
     """Write constraints.txt again: versions and hashes, no addresses."""
     session.install("uv")

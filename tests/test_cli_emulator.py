@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 import signal
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from leaks import eventually
+from redis_server import running_redis
 from terminal import ENV, free_port, run, signalled_once_it_serves, start
 from typer.testing import CliRunner
 
@@ -23,7 +27,10 @@ from tcb_async.tokens import AuthorizerToken, ComponentToken
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from terminal import Running
+    from terminal import Ended, Running
+
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
 
 @asynccontextmanager
@@ -183,3 +190,90 @@ async def test_a_port_that_is_taken_is_3_and_named(emulator: Emulator) -> None:
 
     assert (ended.code, ended.out) == (3, "")
     assert f"--port {port}: Address already in use" in ended.err
+
+
+class TestTheProgramsInDocsExamples:
+    """Each is tried as its first lines say: with what the emulator prints, pasted."""
+
+    def test_there_are_no_others(self) -> None:
+        tried = {name for name in dir(self) if name.startswith("test_try_")}
+        assert tried == {f"test_try_{path.stem}" for path in EXAMPLES.glob("*.py")}
+
+    async def test_try_inventory(self, tmp_path: Path) -> None:
+        (tmp_path / "environments.txt").write_text("one\ntwo\n", encoding="utf-8")
+        async with serving("--env", "one", "--env", "two", "--count", "30") as (_, settings):
+            words = (str(tmp_path / "environments.txt"), str(tmp_path / "inventory.csv"))
+            ended = await self.run("inventory", *words, settings=settings)
+
+        assert (ended.code, ended.err) == (0, "")
+        assert (tmp_path / "inventory.csv").read_text(encoding="utf-8").count("\n") == 61
+
+    async def test_try_runtime_guard(self) -> None:
+        async with serving("--demo") as (_, settings):
+            ended = await self.run(
+                "runtime_guard", DEMO_ENV, "--on", "2021-01-01", settings=settings
+            )
+
+        assert ended.code == 1
+        assert f"{DEMO_ENV} " in ended.out
+        assert "Nodejs8.9 came to its end" in ended.out
+
+    async def test_try_central_tokens(self, tmp_path: Path) -> None:
+        async with serving() as (_, settings):
+            (tmp_path / "token").write_text(settings["TCB_ACCESS_TOKEN"] + "\n", encoding="utf-8")
+            words = ("-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "-d", str(tmp_path))
+            async with start(program=(sys.executable, *words)) as server:
+                url = await url_in(server)
+                ended = await self.run("central_tokens", f"{url}/token", ENV, settings=settings)
+            usage = await self.run("central_tokens", settings=settings)
+
+        assert (ended.code, ended.out) == (0, "57 functions\n")
+        assert (usage.code, usage.err) == (1, "usage: central_tokens.py URL ENV\n")
+
+    async def test_try_service(self) -> None:
+        async with (
+            serving() as (_, settings),
+            self.uvicorn("service:app", settings=settings) as url,
+            aiohttp.ClientSession(url) as session,
+            session.get("/functions", params={"env": ENV}) as reply,
+        ):
+            assert (await reply.text()).count("\n") == 57
+
+    async def test_try_ticket_callback(self) -> None:
+        with running_redis() as redis:
+            async with serving("--platform") as (_, settings):
+                settings |= {"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}"}
+                factory = ("--factory", "ticket_callback:app_to_try")
+                async with (
+                    self.uvicorn(*factory, settings=settings) as url,
+                    aiohttp.ClientSession(url) as session,
+                ):
+                    push = (
+                        f"<xml><AppId>{settings['TCB_COMPONENT_APPID']}</AppId>"
+                        "<InfoType>component_verify_ticket</InfoType><ComponentVerifyTicket>"
+                        f"{settings['TCB_COMPONENT_TICKET']}</ComponentVerifyTicket></xml>"
+                    )
+                    pushed = await session.post("/wechat/authorisation", data=push)
+                    counted = await session.get("/count", params={"env": ENV})
+                    assert (await pushed.text(), await counted.text()) == ("success", "57")
+
+    async def run(self, name: str, *words: str, settings: dict[str, str]) -> Ended:
+        program = (sys.executable, str(EXAMPLES / f"{name}.py"))
+        async with start(*words, program=program, env=settings) as running:
+            return await running.end()
+
+    @asynccontextmanager
+    async def uvicorn(self, *words: str, settings: dict[str, str]) -> AsyncIterator[str]:
+        program = (sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0")
+        log = asyncio.subprocess.STDOUT
+        async with start(*words, program=program, env=settings, stderr=log) as server:
+            yield await url_in(server)
+
+
+async def url_in(server: Running) -> str:
+    """Where a server says that it listens."""
+    while True:
+        line = await server.line()
+        assert line, "it ended"
+        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            return found[0]

@@ -51,6 +51,7 @@ class Runner:
             cwd=folder or self.folder,
             env={
                 **os.environ,
+                "TCB_ACCESS_TOKEN": "",
                 "TCB_APPID": APPID,
                 "TCB_SECRET": SECRET,
                 "TCB_BASE_URL": self.emulator.url,

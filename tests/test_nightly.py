@@ -14,10 +14,12 @@ NIGHTLY = Path(__file__).parent / "nightly"
 sys.path.append(str(NIGHTLY))
 
 import fuzz_decoder  # noqa: E402 - they are scripts and lie in a folder of their own
+import interrupted_exports  # noqa: E402
 import soak  # noqa: E402
 from mutations import SECRET, spoilt  # noqa: E402
 
 from tcb_async import FunctionPage, TokenError  # noqa: E402
+from tcb_async.emulator import Emulator  # noqa: E402
 
 
 def run(script: str, *arguments: str) -> str:
@@ -25,7 +27,7 @@ def run(script: str, *arguments: str) -> str:
         [sys.executable, str(NIGHTLY / script), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
@@ -44,6 +46,26 @@ def test_the_soak_finds_nothing_in_a_second() -> None:
     told = run("soak.py", "--requests", "300", "--seed", "5")
 
     assert "wrong: nothing" in told
+
+
+def test_the_exports_are_right_for_a_few_seconds() -> None:
+    told = run("interrupted_exports.py", "--pairs", "1", "--kills", "1", "--seed", "5")
+
+    assert "wrong: nothing" in told
+    assert "two at once: 1 times" in told
+    assert "killed: 1 times" in told
+
+
+def test_an_export_that_lost_or_doubled_something_would_be_found() -> None:
+    emulator = Emulator()
+    emulator.deploy(interrupted_exports.ENV, count=3)
+    changes = interrupted_exports.Changes(emulator, random.Random(5))
+    found = interrupted_exports.Findings()
+
+    interrupted_exports._compare(found, ["fn-0001", "fn-0002", "fn-0003"], changes)
+    assert "wrong: nothing" in str(found)
+    interrupted_exports._compare(found, ["fn-0001", "fn-0001", "fn-9999"], changes)
+    assert "twice ['fn-0001'], lost ['fn-0002', 'fn-0003'], unknown ['fn-9999']" in str(found)
 
 
 def test_the_same_seed_makes_the_same_inputs() -> None:

@@ -1,10 +1,19 @@
-"""A provider of one's own: tokens come from a token service that the company runs.
+"""A provider of your own: tokens come from a token service that your company runs.
 
-``TcbClient(CentralTokens(session, "https://tokens.example.com/wx0123456789abcdef"))``
+    python central_tokens.py https://tokens.example.com/wx0123456789abcdef test-777bb9
+
+To try it without an account, paste what ``tcb-async emulator`` prints, and let a file be the token
+service: ``echo $TCB_ACCESS_TOKEN > token``, ``python -m http.server 8100``, and pass
+``http://127.0.0.1:8100/token``.
 """
+
+import asyncio
+import os
+import sys
 
 import aiohttp
 
+from tcb_async import TcbClient
 from tcb_async.tokens import TokenApi
 
 
@@ -18,9 +27,24 @@ class CentralTokens:
     async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - WeChat is not asked
         if self._token is None:
             async with self._session.get(self._url, raise_for_status=True) as reply:
-                self._token = await reply.text()
+                self._token = (await reply.text()).strip()
         return self._token
 
     async def invalidate(self, token: str) -> None:
         if token == self._token:
             self._token = None
+
+
+async def main(url: str, env: str) -> None:
+    base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
+    async with (
+        aiohttp.ClientSession() as session,
+        TcbClient(CentralTokens(session, url), base_url=base_url) as client,
+    ):
+        print(await client.count_functions(env), "functions")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:  # noqa: PLR2004 - the program and its two arguments
+        sys.exit("usage: central_tokens.py URL ENV")
+    asyncio.run(main(sys.argv[1], sys.argv[2]))

@@ -2,6 +2,9 @@
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… python runtime_guard.py test-777bb9 prod-1a2b3c
 
+To try it without an account, paste what ``tcb-async emulator --demo`` prints, and pass
+``demo-3f6b2a``.
+
 ``--on 2027-01-01`` judges as of another day. The exit status suits a pipeline: 0 if all is well, 1
 if a function was reported, 2 if an environment could not be looked at. Runtimes that the table does
 not know are named on stderr, for nobody should take silence for a clean bill of health.
@@ -11,12 +14,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from datetime import UTC, date, datetime
 
 from tcb_async import TcbClient, TcbError
-from tcb_async.tokens import StableToken
 
 NEVER = date.max
 END_OF_LIFE = {
@@ -71,9 +72,7 @@ async def guard(client: TcbClient, env: str, today: date) -> int:
 
 async def main(envs: list[str], today: date) -> int:
     reported, failed = 0, 0
-    token = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
-    base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
-    async with TcbClient(token, base_url=base_url) as client:
+    async with TcbClient.from_env() as client:
         for env in envs:
             try:
                 reported += await guard(client, env, today)

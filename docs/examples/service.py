@@ -2,6 +2,8 @@
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… uvicorn service:app
 
+To try it without an account, paste what ``tcb-async emulator`` prints.
+
 ``GET /functions?env=test-777bb9`` streams a JSON object a line, while the list is still being
 fetched. A slow reader slows the walk down, and a reader that goes away ends it. A list that broke
 off ends in a line with a ``problem``; ask again with ``&resume=`` its ``resume`` for what is
@@ -13,7 +15,6 @@ is restarted for WeChat's troubles only adds to them.
 
 import json
 import logging
-import os
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -22,17 +23,11 @@ from fastapi.responses import StreamingResponse
 
 from tcb_async import ConfigurationError, FunctionPager, TcbClient, TcbError
 from tcb_async.fastapi import DepClient, answer_error, lifespan, problem_of
-from tcb_async.tokens import StableToken
 
 log = logging.getLogger("service")
 
 
-def make_client() -> TcbClient:
-    token = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
-    return TcbClient(token, base_url=os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com"))
-
-
-app = FastAPI(title="Cloud functions", lifespan=lifespan(make_client))
+app = FastAPI(title="Cloud functions", lifespan=lifespan(TcbClient.from_env))
 app.add_exception_handler(TcbError, answer_error)
 
 

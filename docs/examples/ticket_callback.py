@@ -4,13 +4,26 @@ Every 10 minutes WeChat pushes encrypted XML with a ``component_verify_ticket`` 
 authorisation URL, and wants the word ``success`` back. Checking the signature and decrypting are
 WeChat's own recipe (``WXBizMsgCrypt``): hand it in as ``decrypt``. The ticket goes where all
 processes find it, here to Redis: the push reaches one of them, and each may be the next to ask.
+
+To try it without an account, paste what ``tcb-async emulator --platform`` prints, set
+``TCB_REDIS_URL``, and push the ticket yourself:
+
+    uvicorn --factory ticket_callback:app_to_try
+    curl http://127.0.0.1:8000/wechat/authorisation -d "<xml><AppId>$TCB_COMPONENT_APPID</AppId>
+    <InfoType>component_verify_ticket</InfoType>
+    <ComponentVerifyTicket>$TCB_COMPONENT_TICKET</ComponentVerifyTicket></xml>"
+    curl 'http://127.0.0.1:8000/count?env=test-777bb9'
 """
 
+import os
 from collections.abc import Awaitable, Callable
 from xml.etree import ElementTree as ET
 
 from fastapi import FastAPI, Request, Response
 from redis.asyncio import Redis
+
+from tcb_async import TcbClient
+from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 TICKET_LIVES = 12 * 3600
 
@@ -54,5 +67,30 @@ def callback_app(tickets: Tickets, decrypt: Callable[[bytes, dict[str, str]], by
             appid, ticket = xml.findtext("AppId", ""), xml.findtext("ComponentVerifyTicket", "")
             await tickets.keep(appid, ticket)
         return Response("success", media_type="text/plain")
+
+    return app
+
+
+def app_to_try() -> FastAPI:
+    """The callback, and one call for a merchant. It believes every push: for the emulator only."""
+    appid = os.environ["TCB_COMPONENT_APPID"]
+    tickets = Tickets(Redis.from_url(os.environ["TCB_REDIS_URL"]))
+    app = callback_app(tickets, decrypt=lambda body, _query: body)
+
+    async def save(refresh_token: str) -> None:
+        raise NotImplementedError("the emulator rotates a refresh token only if it is told to")
+
+    platform = ComponentToken(appid, os.environ["TCB_COMPONENT_SECRET"], ticket=tickets.of(appid))
+    merchant = AuthorizerToken(
+        platform,
+        os.environ["TCB_AUTHORIZER_APPID"],
+        os.environ["TCB_AUTHORIZER_REFRESH_TOKEN"],
+        on_rotate=save,
+    )
+
+    @app.get("/count")
+    async def count(env: str) -> int:
+        async with TcbClient(merchant, base_url=os.environ["TCB_BASE_URL"]) as client:
+            return await client.count_functions(env)
 
     return app

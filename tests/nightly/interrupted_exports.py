@@ -9,7 +9,7 @@ Rule: whatever dies first, a file that has its name is exact. The exit status te
 
 ::
 
-    python tests/nightly/exports.py --pairs 50 --kills 200
+    python tests/nightly/interrupted_exports.py --pairs 50 --kills 200
 """
 
 from __future__ import annotations
