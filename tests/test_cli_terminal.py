@@ -197,7 +197,7 @@ async def test_a_column_that_does_not_fit_is_left_out_and_that_is_said(emulator:
 
     assert "added" not in narrow.out
     assert "modified" in narrow.out
-    said = "added left out, to fit 60 columns: use a wider terminal, or choose with --columns"
+    said = "left out to fit 60 columns: added; use a wider terminal, or choose with --columns"
     assert said in " ".join(plain(narrow.err).split())
     assert "added" in wide.out
     assert "left out" not in wide.err
@@ -282,6 +282,7 @@ async def test_help_teaches_by_example_and_fits(command: str) -> None:
         assert f"tcb-async {command}".strip() in ended.out
         assert max(map(cell_len, ended.out.splitlines())) <= columns
         assert not re.search("<(bool|str|int|float)>", ended.out)
+        assert "…│" not in ended.out.replace(" ", ""), "something is cut"
         shown.add(re.sub(" +\n", "\n", ended.out[ended.out.index("Example") :]))
 
     assert len(shown) == 1, "an example wraps on a narrow terminal"

@@ -196,8 +196,8 @@ class _Work:
         left_out = print_table(self.screen.out, functions, self.listing.columns)
         if left_out:
             self.screen.say(
-                f"{' and '.join(left_out)} left out, to fit {self.screen.out.width} "
-                "columns: use a wider terminal, or choose with --columns"
+                f"left out to fit {self.screen.out.width} columns: {', '.join(left_out)}; use a "
+                "wider terminal, or choose with --columns"
             )
 
     async def _walk(self, take: Take, at_most: int | None) -> None:

@@ -74,7 +74,7 @@ Columns = Annotated[
         "--columns",
         metavar="FIELD,…",
         autocompletion=lambda: list(FIELDS),
-        help=f"Which columns, in which order: {','.join(FIELDS)}",
+        help=f"Which columns, in which order: {', '.join(FIELDS)}.",
         rich_help_panel=_HOW,
     ),
 ]
