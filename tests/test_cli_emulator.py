@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
+import asyncpg
 import pytest
 from leaks import eventually
+from pgqueuer import PgQueuer
+from postgres_server import running_postgres
+from redis.asyncio import Redis
 from redis_server import running_redis
 from terminal import ENV, free_port, run, signalled_once_it_serves, start
 from typer.testing import CliRunner
@@ -256,6 +260,41 @@ class TestTheProgramsInDocsExamples:
                     pushed = await session.post("/wechat/authorisation", data=push)
                     counted = await session.get("/count", params={"env": ENV})
                     assert (await pushed.text(), await counted.text()) == ("success", "57")
+
+    async def test_try_fleet(self) -> None:
+        with running_postgres() as postgres, running_redis() as redis_server:
+            async with (
+                serving("--platform") as (_, settings),
+                Redis.from_url(redis_server.url) as redis,
+                asyncpg.create_pool(
+                    host=postgres["PGHOST"],
+                    user=postgres["PGUSER"],
+                    database=postgres["PGDATABASE"],
+                ) as pool,
+            ):
+                settings |= {**postgres, "REDIS_URL": redis_server.url}
+                await PgQueuer.from_asyncpg_pool(pool).queries.install()
+                assert (await self.run("fleet", "plan", settings=settings)).code == 0
+                await redis.set(
+                    f"tickets:{settings['TCB_COMPONENT_APPID']}", settings["TCB_COMPONENT_TICKET"]
+                )
+                await pool.execute(
+                    "INSERT INTO merchants VALUES ($1, $2)",
+                    settings["TCB_AUTHORIZER_APPID"],
+                    settings["TCB_AUTHORIZER_REFRESH_TOKEN"],
+                )
+                planned = await self.run("fleet", "plan", settings=settings)
+                worker = (sys.executable, str(EXAMPLES / "fleet.py"))
+                async with start("work", program=worker, env=settings) as machine:
+                    async with asyncio.timeout(60):
+                        while not await pool.fetch("SELECT FROM accounts"):  # noqa: ASYNC110
+                            await asyncio.sleep(0.05)
+                    ended = await machine.end(signal.SIGTERM)
+                (account,) = await pool.fetch("SELECT * FROM accounts")
+                functions = await pool.fetch("SELECT FROM functions WHERE env = $1", ENV)
+
+        assert planned.out.startswith("1 merchants")
+        assert (ended.code, account["status"], len(functions)) == (0, "complete", 57)
 
     async def run(self, name: str, *words: str, settings: dict[str, str]) -> Ended:
         program = (sys.executable, str(EXAMPLES / f"{name}.py"))

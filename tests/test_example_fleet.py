@@ -81,7 +81,7 @@ async def running_fleet(emulator: Emulator, platform: Platform) -> AsyncIterator
             **postgres,
             "REDIS_URL": redis_server.url,
             "TCB_COMPONENT_APPID": PLATFORM,
-            "TCB_SECRET": PLATFORM_SECRET,
+            "TCB_COMPONENT_SECRET": PLATFORM_SECRET,
             "TCB_BASE_URL": emulator.url,
         }
         async with (

@@ -112,7 +112,7 @@ class CommandLine(SphinxDirective):
 
 
 def _spelling(parameter: Any) -> str:  # noqa: ANN401 - typer's own, which it does not export
-    value = parameter.metavar or ("FORMAT" if "--format" in parameter.opts else "N")
+    value = parameter.metavar
     if parameter.param_type_name == "argument":
         return f"`{value}`"
     value = "" if parameter.is_flag else f" {value}"

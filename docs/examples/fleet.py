@@ -6,7 +6,15 @@
 
 Postgres holds the queue, your merchants and the result. Redis shares the platform's token between
 the machines, and holds the ticket that WeChat pushes (see ``ticket_callback.py``). Each is found by
-the environment: ``PGHOST``, ``PGUSER`` …, ``REDIS_URL``, ``TCB_COMPONENT_APPID``, ``TCB_SECRET``.
+the environment: ``PGHOST``, ``PGUSER`` …, ``REDIS_URL``, ``TCB_COMPONENT_APPID``,
+``TCB_COMPONENT_SECRET``.
+
+To try it without an account, paste what ``tcb-async emulator --platform`` prints, run ``plan`` to
+create the tables, and then enter the ticket and the merchant:
+
+    redis-cli set tickets:$TCB_COMPONENT_APPID $TCB_COMPONENT_TICKET
+    psql -c "INSERT INTO merchants VALUES
+             ('$TCB_AUTHORIZER_APPID', '$TCB_AUTHORIZER_REFRESH_TOKEN')"
 """
 
 import asyncio
@@ -70,7 +78,7 @@ async def work(pool: asyncpg.Pool) -> int:
 
         platform = ComponentToken(
             os.environ["TCB_COMPONENT_APPID"],
-            os.environ["TCB_SECRET"],
+            os.environ["TCB_COMPONENT_SECRET"],
             ticket=ticket,
             store=RedisStore(redis),
         )

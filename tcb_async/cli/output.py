@@ -167,7 +167,8 @@ def created(path: Path, *, like: Path) -> IO[bytes]:
         OSError: It cannot be created, or exists.
     """
     mode = stat.S_IMODE(like.stat().st_mode) if like.exists() else 0o666
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, mode), "wb")
 
 
 def keep_mode(temporary: Path, path: Path) -> None:

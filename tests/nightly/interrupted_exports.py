@@ -215,7 +215,7 @@ async def kill_again_and_again(findings: Findings, chance: random.Random, most: 
                 seen = len(emulator.requests)
                 process = await export.start()
                 if most:
-                    await _begun(emulator, seen)
+                    await _begun(emulator, seen, process)
                     await asyncio.sleep(chance.uniform(0, 6 * latency))
                     with contextlib.suppress(ProcessLookupError):
                         process.kill()
@@ -242,10 +242,10 @@ async def kill_again_and_again(findings: Findings, chance: random.Random, most: 
     findings.exports += 1
 
 
-async def _begun(emulator: Emulator, seen: int) -> None:
-    """Wait until an export has asked for something."""
-    async with asyncio.timeout(60):
-        while len(emulator.requests) == seen:  # noqa: ASYNC110 - another process asks
+async def _begun(emulator: Emulator, seen: int, process: Process) -> None:
+    """Wait until an export has asked for something, or has had only its last steps to do."""
+    async with asyncio.timeout(300):
+        while len(emulator.requests) == seen and process.returncode is None:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
 
