@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import sys
+from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from tcb_async import RetryPolicy, TcbClient
 from tcb_async.cli.app import app
 from tcb_async.cli.demo import changing
 from tcb_async.emulator import DEMO_ENV, Emulator
+from tcb_async.inventory import InventoryStore
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 if TYPE_CHECKING:
@@ -204,13 +206,30 @@ class TestTheProgramsInDocsExamples:
         assert tried == {f"test_try_{path.stem}" for path in EXAMPLES.glob("*.py")}
 
     async def test_try_inventory(self, tmp_path: Path) -> None:
-        (tmp_path / "environments.txt").write_text("one\ntwo\n", encoding="utf-8")
+        path = tmp_path / "inventory.sqlite"
         async with serving("--env", "one", "--env", "two", "--count", "30") as (_, settings):
-            words = (str(tmp_path / "environments.txt"), str(tmp_path / "inventory.csv"))
-            ended = await self.run("inventory", *words, settings=settings)
+            ended = await self.run("inventory", str(path), settings=settings)
+        with InventoryStore(path) as store:
+            found = Counter(row["env"] for row in store.functions())
 
         assert (ended.code, ended.err) == (0, "")
-        assert (tmp_path / "inventory.csv").read_text(encoding="utf-8").count("\n") == 61
+        assert found == {"one": 30, "two": 30}
+
+    async def test_try_inventory_service(self, tmp_path: Path) -> None:
+        async with serving("--env", "one", "--count", "30") as (_, settings):
+            settings |= {"INVENTORY": str(tmp_path / "inventory.sqlite")}
+            async with (
+                self.uvicorn("inventory_service:app", settings=settings) as url,
+                aiohttp.ClientSession(url) as session,
+            ):
+                started = await session.post("/inventory")
+                async with asyncio.timeout(60):
+                    while not (await (await session.get("/inventory")).json())["finished_at"]:
+                        await asyncio.sleep(0.05)
+                found = await (await session.get("/functions")).text()
+
+        assert started.status == 202
+        assert found.count("\n") == 30
 
     async def test_try_runtime_guard(self) -> None:
         async with serving("--demo") as (_, settings):

@@ -2,6 +2,8 @@
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… python inventory.py inventory.sqlite
 
+To try it without an account, paste what ``tcb-async emulator --env one --env two`` prints.
+
 Run it again whenever it failed or was killed: it goes on where it was. For every merchant of a
 platform, pass ``client.platform_accounts(on_rotate=…)`` instead of the one account.
 """
