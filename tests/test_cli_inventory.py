@@ -26,7 +26,7 @@ from merchants import (
     PLATFORM_TOKEN,
     Platform,
 )
-from terminal import Ended, asks, retry_at_once, run
+from terminal import Ended, Screen, asks, retry_at_once, run, start
 
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
 from tcb_async.models import CHINA_STANDARD_TIME
@@ -207,6 +207,20 @@ class TestWhatIsListed:
         ended = await run("inventory", "--demo")
         assert ended.code == 6
         assert ended.err.count(" is missing ") == 3
+
+
+class TestAtATerminal:
+    async def test_it_shows_how_far_it_is_and_what_it_cost(self, shop: Shop) -> None:
+        shop.emulator.remove_authorizer(PLATFORM, shop.platform.appids[3])
+        shop.emulator.script(itertools.repeat(Fault.delay(0.03)))
+        async with (
+            Screen.of(110) as screen,
+            start("inventory", "-o", str(shop.store), env=shop.env, stderr=screen.tty) as command,
+        ):
+            ended = await command.end()
+            await screen.shows("39 of 39 accounts, 975 functions in 39 environments (")
+        assert (ended.code, ended.out) == (0, "")
+        assert re.search(r"accounts .* \d+/39 [\d,]+ functions?, \d+ requests/s", screen.text)
 
 
 class TestMissingAccounts:

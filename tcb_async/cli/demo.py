@@ -64,7 +64,7 @@ def _quiet() -> Generator[None]:
 
 @asynccontextmanager
 async def demo_merchants() -> AsyncGenerator[tuple[Emulator, str, str, str]]:
-    """Serve a platform of 60 merchants, four of which are broken.
+    """Serve a platform of 60 merchants: three are broken, one has no cloud development.
 
     Yields:
         The emulator, and the platform's appid, appsecret and ticket.
