@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Window"]
 
+_BEFORE_THE_LIMIT = 8
+"""Clean windows before it grows again to a size at which connections got no answer."""
+
 
 @attrs.define
 class Window:
@@ -38,26 +41,38 @@ class Window:
     """Counts the times that it shrank: what was sent before the last says nothing about it."""
     _clean: int = attrs.field(init=False, default=0)
     """Requests that were answered as they should be since it last changed."""
+    _limit: int = attrs.field(init=False)
+    """The size at which a connection got no answer when it was last tried."""
     _waiters: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.size = self.ceiling
+        self._limit = self.ceiling + 1
 
-    async def acquire(self, seconds: float = math.inf) -> int | None:
-        """Wait for a permit.
-
-        Args:
-            seconds: How long to wait at most.
+    def take(self) -> int | None:
+        """Take a permit if there is one, and nobody waits for it.
 
         Returns:
-            The epoch that `release` wants back; None if there was no permit in time.
+            The epoch that `release` wants back; None if there was none.
         """
-        if self.in_flight < self.size and not self._waiters:
-            self.in_flight += 1
-            return self._epoch
-        return await self._wait(seconds)
+        if self.in_flight >= self.size or self._waiters:
+            return None
+        self.in_flight += 1
+        return self._epoch
 
-    async def _wait(self, seconds: float) -> int | None:
+    async def acquire(self) -> int:
+        """Take a permit, however long it takes; returns the epoch that `release` wants back."""
+        epoch = self.take()
+        while epoch is None:
+            epoch = await self.wait(math.inf)
+        return epoch
+
+    async def wait(self, seconds: float) -> int | None:
+        """Wait for a permit, in the order of asking.
+
+        Returns:
+            The epoch that `release` wants back; None if there was no permit in so many seconds.
+        """
         loop = asyncio.get_running_loop()
         waiter: Waiter = loop.create_future()
         self._waiters.append(waiter)
@@ -90,10 +105,28 @@ class Window:
                 self._shrink_to(self.size // 2)
         elif clean:
             self._clean += 1
-            if self._clean >= self.size:
-                self._clean = 0
-                self.size = min(self.ceiling, self.size + 1)
+            if self._clean >= self._clean_enough():
+                self._grow()
         self._give_back()
+
+    def shrink_to(self, connections: int) -> None:
+        """Shrink to as many connections as get answers, for others get none.
+
+        What limits them will not change soon, so it takes longer than usual to grow beyond that.
+        """
+        if connections < self.size:
+            self._limit = connections + 1
+            self._shrink_to(connections)
+
+    def _clean_enough(self) -> int:
+        return self.size * (_BEFORE_THE_LIMIT if self.size + 1 == self._limit else 1)
+
+    def _grow(self) -> None:
+        self._clean = 0
+        if self.size < self.ceiling:
+            self.size += 1
+        if self.size == self._limit:
+            self._limit = self.ceiling + 1
 
     def _shrink_to(self, size: int) -> None:
         self._epoch += 1

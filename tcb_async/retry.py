@@ -95,20 +95,16 @@ class Deadline:
     """The moment at which a call has to be over.
 
     Args:
-        seconds: From now; may be infinite.
+        at: When, by the clock; may be infinite.
         clock: Monotonic seconds.
     """
 
-    seconds: float
+    at: float
     clock: Callable[[], float]
-    _end: float = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._end = self.clock() + self.seconds
 
     def left(self) -> float:
         """Seconds that are left; 0 or less when there are none."""
-        return self._end - self.clock()
+        return self.at - self.clock()
 
 
 class OutOfTimeError(Exception):
@@ -227,7 +223,7 @@ class RetryPolicy:
         Raises:
             TcbError: The last try's own error, with `attempts` and `gave_up` filled in.
         """
-        deadline = Deadline(self.deadline, self.clock)
+        deadline = Deadline(self.clock() + self.deadline, self.clock)
         try:
             result = await attempt(1, deadline)
         except OutOfTimeError as late:
@@ -241,9 +237,13 @@ class RetryPolicy:
         else:
             quota.put_back(1)
             return result
-        if not again:
-            raise first
-        return await _Retries(self, quota, on_retry, deadline, first).run(attempt)
+        try:
+            if not again:
+                raise first
+            retries = _Retries(self, quota, on_retry, deadline, first.with_traceback(None))
+        finally:
+            del first  # or it would hold this frame, which would hold it
+        return await retries.run(attempt)
 
     @property
     def too_late(self) -> str:
@@ -300,9 +300,14 @@ class _Retries:
         else:
             self.quota.put_back(self.spent)
             return result
+        finally:
+            del self.on_retry  # tenacity's object is part of a cycle, which holds this one
         self.last.attempts = self.number
         self.last.gave_up = self.gave_up if is_retryable(self.last) else ""
-        raise self.last.with_traceback(None)
+        try:
+            raise self.last.with_traceback(None)
+        finally:
+            del self.last  # likewise
 
     def _was_cut_short(self, error: TcbError) -> bool:
         silent = isinstance(error, TransportError) and error.status is None
@@ -326,7 +331,7 @@ class _Retries:
         return True
 
     def _before_sleep(self, state: RetryCallState) -> None:
-        self.last = _error(state)
+        self.last = _error(state).with_traceback(None)
         self.on_retry(self.last, state.attempt_number, state.upcoming_sleep)
 
 

@@ -81,6 +81,18 @@ async def test_a_refusal_that_may_pass_is_tried_again(
     assert [line.split()[0] for line in proxy.asked] == ["CONNECT"] * 2
 
 
+async def test_a_proxy_that_hangs_up_is_asked_again_after_a_wait(
+    emulator: Emulator, client: Ask, clock: PretendClock
+) -> None:
+    async with (
+        behind_a_proxy(emulator, "", "") as (proxy, url),
+        client(proxy.url, url, clock.policy()) as asking,
+    ):
+        assert await asking.count_functions(ENV) == 45
+
+    assert clock.waits == [1.0, 2.0]
+
+
 async def test_its_retry_after_is_honoured(
     emulator: Emulator, client: Ask, clock: PretendClock
 ) -> None:

@@ -117,12 +117,12 @@ async def test_a_waiter_gives_up_in_time_and_leaves_nothing_behind() -> None:
     loop = asyncio.get_running_loop()
     started = loop.time()
 
-    assert await window.acquire(2.5) is None
+    assert await window.wait(2.5) is None
 
     assert loop.time() - started == 2.5
     patient = asyncio.create_task(window.acquire())
     await asyncio.sleep(0)
-    window.release(epoch or 0)
+    window.release(epoch)
     assert await patient == 0
     assert window.in_flight == 1
 
@@ -131,13 +131,9 @@ async def test_a_waiter_gives_up_in_time_and_leaves_nothing_behind() -> None:
 async def test_one_that_is_cancelled_as_its_time_is_over_gives_back_nothing() -> None:
     window = Window(1)
     await window.acquire()
-    waiting = asyncio.create_task(window.acquire(1.0))
+    waiting = asyncio.create_task(window.wait(1.0))
     asyncio.get_running_loop().call_later(1.0, waiting.cancel)
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
     assert window.in_flight == 1
-
-
-async def test_a_permit_that_is_there_is_had_without_waiting() -> None:
-    assert await Window(1).acquire(0.0) == 0

@@ -171,14 +171,6 @@ async def test_each_try_is_told_what_is_left_of_the_deadline() -> None:
     assert story.left == [60.0, 54.0, 47.0]
 
 
-def test_the_deadline_begins_with_the_call() -> None:
-    now = 500.0
-    deadline = Deadline(10.0, lambda: now)
-    now = 504.0
-
-    assert deadline.left() == 6.0
-
-
 NOTHING_SENT = TransportError("nothing was sent")
 
 

@@ -54,7 +54,7 @@ async def test_a_try_is_cut_to_what_the_deadline_leaves() -> None:
         retry = RetryPolicy(deadline=0.2)
         async with TcbClient("T", base_url=server.url, retry=retry, timeout=30.0) as client:
             started = asyncio.get_running_loop().time()
-            with pytest.raises(NoAnswer, match=r"no complete answer in 0\.2 s"):
+            with pytest.raises(NoAnswer, match=r"no complete answer in 0\.\d+ s"):
                 await client.count_functions(ENV)
             took = asyncio.get_running_loop().time() - started
 

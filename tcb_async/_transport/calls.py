@@ -50,13 +50,18 @@ class Call(Generic[Result]):
             TcbError: The try failed.
         """
         transport, request, window = self.transport, self.request, self.transport.window
-        epoch = await window.acquire(deadline.left())
+        epoch = window.take()
+        if epoch is None:
+            transport.session()  # fail before waiting for a permit
+            epoch = await window.wait(deadline.left())
+        if epoch is None:
+            raise OutOfTimeError(self._nothing_was_sent())
         clean = overload = False
         try:
+            session = transport.session()
             left = deadline.left()
-            if epoch is None or left <= 0:
+            if left <= 0:
                 raise OutOfTimeError(self._nothing_was_sent())
-            session = transport.session()  # it may have been closed since
             transport.sent += 1
             transport.retried += number > 1
             # The frames below hold the URL, the body that is sent, and the reply.
@@ -77,8 +82,7 @@ class Call(Generic[Result]):
             _log.debug("%s try=%d: %s", request, number, _outcome(error))
             raise
         finally:
-            if epoch is not None:
-                window.release(epoch, clean=clean, overloaded=overload)
+            window.release(epoch, clean=clean, overloaded=overload)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s try=%d: errcode=0", request, number)
         return result

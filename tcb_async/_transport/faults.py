@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import raise_for_errcode, unreadable
 from tcb_async._redact import hide, redact
+from tcb_async._transport.connections import NewConnectionDroppedError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _refusal(status: int) -> str:
 
 
 def translate(
-    error: Exception, request: ApiRequest, seconds: float, *, answered: bool, fresh: bool
+    error: Exception, request: ApiRequest, seconds: float, *, answered: bool, alone: bool
 ) -> TcbError:
     """Turn any fault of the network or of aiohttp into ours, without its text: it holds the URL.
 
@@ -212,7 +213,7 @@ def translate(
         request: What was asked.
         seconds: How long the try had.
         answered: Whether an answer had begun.
-        fresh: Whether the connection was made for this try. One that was kept alive may be dropped
+        alone: Whether the try had a connection of its own. One that was kept alive may be dropped
             at any time, which says nothing about the load.
     """
     path = request.target.path
@@ -234,7 +235,8 @@ def translate(
         advice=advice,
         kind=type(error).__name__,
     )
-    kept_alive = row is _DROPPED and not fresh
+    new = alone or isinstance(error, NewConnectionDroppedError)
+    kept_alive = row is _DROPPED and not new
     return TransportError(
         f"{path}: {what}",
         endpoint=path,

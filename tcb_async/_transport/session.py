@@ -18,12 +18,14 @@ import attrs
 
 from tcb_async._arguments import checked_instance
 from tcb_async._redact import Hidden
+from tcb_async._transport.connections import Connector, Queue, Response
 from tcb_async._version import __version__
 from tcb_async.exceptions import ClientClosedError
 
 if TYPE_CHECKING:
-    from aiohttp.connector import Connection
     from yarl import URL
+
+    from tcb_async.limits import Window
 
 __all__ = ["HEADERS", "AddQuery", "QueryError", "SessionKeeper", "cause_of"]
 
@@ -32,20 +34,6 @@ HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": f"tcb-async/{__version__}",
 }
-
-
-class _AskedForResponse(aiohttp.ClientResponse):
-    """One that nobody sent before the question was asked.
-
-    aiohttp keeps what a server sends unasked by an idle connection, and takes it for the answer to
-    the next request there [aiohttp #13656].
-    """
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        protocol = connection.protocol
-        if protocol is not None and protocol.should_close:
-            raise aiohttp.ServerDisconnectedError
-        return await super().start(connection)
 
 
 class QueryError(Exception):
@@ -90,13 +78,13 @@ class SessionKeeper:
     """Holds a session, or makes one for the first call.
 
     Args:
-        limit: How many connections there may be at once, at least.
+        window: How many requests there may be at once. It is told if there are too many.
         trust_env: Whether to use the proxy that the environment names, and ``.netrc``.
         ssl_context: The caller's own TLS context; None for one that verifies as usual.
         session: The caller's own session; None to make one.
     """
 
-    limit: int
+    window: Window
     trust_env: bool
     ssl_context: ssl.SSLContext | None
     _session: aiohttp.ClientSession | None = attrs.field(repr=False)
@@ -167,11 +155,12 @@ class SessionKeeper:
 
     def _new_session(self) -> aiohttp.ClientSession:
         tls = True if self.ssl_context is None else self.ssl_context
+        limit = max(100, self.window.ceiling)
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max(100, self.limit), ssl=tls),
+            connector=Connector(Queue(self.window.shrink_to), limit=limit, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
-            response_class=_AskedForResponse,
+            response_class=Response,
             trust_env=self.trust_env,
         )
         session.trace_configs.clear()  # Sentry and OpenTelemetry add theirs to every session

@@ -67,9 +67,7 @@ class Transport:
     _whole: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._keeper = SessionKeeper(
-            self.window.ceiling, self.trust_env, self.ssl_context, self._session
-        )
+        self._keeper = SessionKeeper(self.window, self.trust_env, self.ssl_context, self._session)
         self.session = self._keeper.session
         self._whole = _within(self.timeout)
 
@@ -97,7 +95,6 @@ class Transport:
         Raises:
             TcbError: The last try's error, with the request's facts on it.
         """
-        self.session()  # fail before waiting for a permit
         call = Call(self, request, decode)
         return self.retry.run(call.attempt, self.quota, call.note_retry)
 
@@ -201,7 +198,7 @@ class Transport:
                 failure = _closed()
             else:
                 error, answered = cause_of(error), response is not None
-                failure = translate(error, request, seconds, answered=answered, fresh=alone)
+                failure = translate(error, request, seconds, answered=answered, alone=alone)
         else:
             if response.status != 200:  # noqa: PLR2004 - HTTP's own word for OK
                 failure = _refused(response, body, request)

@@ -24,7 +24,8 @@ class ConnectProxy:
 
     Args:
         upstream_port: The server's port on 127.0.0.1.
-        refusals: The heads of its first answers, such as ``"503 Busy\r\nRetry-After: 7"``.
+        refusals: The heads of its first answers, such as ``"503 Busy\r\nRetry-After: 7"``;
+            empty to hang up.
 
     Attributes:
         asked: The first line of each request.
@@ -58,8 +59,10 @@ class ConnectProxy:
                 self.asked.append(head.split(b"\r\n")[0].decode())
                 if self.refusals:
                     refusal = self.refusals.pop(0)  # type: ignore[attr-defined]
-                    writer.write(f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n".encode())
-                    await writer.drain()
+                    if refusal:
+                        head = f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n"
+                        writer.write(head.encode())
+                        await writer.drain()
                 else:
                     await self._tunnel(client)
         finally:

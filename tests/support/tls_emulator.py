@@ -24,7 +24,9 @@ async def over_tls(emulator: Emulator, certificate: str = "server") -> AsyncIter
     """Serve an emulator on a port of 127.0.0.1, with a certificate of the tests' own CA."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
-    runner = web.AppRunner(emulator.app, access_log=None, shutdown_timeout=0.01)
+    runner = web.AppRunner(
+        emulator.app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
