@@ -251,7 +251,7 @@ class RetryPolicy:
         return f"the deadline of {self.deadline:g} s passed"
 
 
-@attrs.define
+@attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class _Retries:
     """The tries after the first: tenacity decides, told of a first failure that has happened.
 

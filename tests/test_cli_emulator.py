@@ -223,9 +223,12 @@ class TestTheProgramsInDocsExamples:
                 aiohttp.ClientSession(url) as session,
             ):
                 started = await session.post("/inventory")
+                is_finished = False
                 async with asyncio.timeout(60):
-                    while not (await (await session.get("/inventory")).json())["finished_at"]:
+                    while not is_finished:
                         await asyncio.sleep(0.05)
+                        progress = await session.get("/inventory")
+                        is_finished = (await progress.json())["is_finished"]
                 found = await (await session.get("/functions")).text()
 
         assert started.status == 202
