@@ -26,7 +26,8 @@ from merchants import (
     PLATFORM_TOKEN,
     Platform,
 )
-from terminal import Ended, Screen, asks, retry_at_once, run, start
+from redis_server import running_redis
+from terminal import Ended, Screen, asks, plain, retry_at_once, run, start
 
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
 from tcb_async.models import CHINA_STANDARD_TIME
@@ -208,8 +209,31 @@ class TestWhatIsListed:
         assert ended.code == 6
         assert ended.err.count(" is missing ") == 3
 
+    async def test_the_secret_from_a_file_and_the_token_shared_through_redis(
+        self, shop: Shop
+    ) -> None:
+        secret = shop.folder / "secret.txt"
+        secret.write_text(f"{PLATFORM_SECRET}\n")
+        with running_redis() as redis:
+            for output in ("one.sqlite", "two.sqlite"):
+                ended = await shop.run(
+                    "-o", str(shop.folder / output),
+                    "--secret-file", str(secret), "--redis", redis.url,
+                    TCB_COMPONENT_SECRET="",
+                )  # fmt: skip
+                assert ended == Ended(0, "", "")
+        assert shop.emulator.counts[PLATFORM_TOKEN] == 1
+        assert shop.emulator.counts[MERCHANT_TOKEN] == 40
+
 
 class TestAtATerminal:
+    async def test_the_bar_in_this_process(self, shop: Shop) -> None:
+        shop.emulator.fail_next(48001, path=LIST)
+        ended = await shop.run("-o", str(shop.store), FORCE_COLOR="1", COLUMNS="120")
+        assert ended.code == 6
+        assert "1 failed, " in plain(ended.err)
+        assert "39 of 40 accounts, 975 functions in 39 environments (" in plain(ended.err)
+
     async def test_it_shows_how_far_it_is_and_what_it_cost(self, shop: Shop) -> None:
         shop.emulator.remove_authorizer(PLATFORM, shop.platform.appids[3])
         shop.emulator.script(itertools.repeat(Fault.delay(0.03)))
@@ -417,6 +441,13 @@ class TestBadInput:
         assert (ended.code, "--output: name a file" in ended.err) == (2, True)
         ended = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--accounts: name the accounts" in ended.err) == (2, True)
+
+    async def test_a_file_without_accounts(self, shop: Shop) -> None:
+        path = shop.folder / "empty.ndjson"
+        path.write_text("\n\n")
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended.code == 3
+        assert "there is no account in it" in ended.err
 
     async def test_no_database_at_all(self, shop: Shop) -> None:
         shop.store.write_text("appid,env,name\n" * 100)

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import itertools
 import pickle
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,7 @@ from tcb_async import (
     TransportError,
 )
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.inventory.visit import CarefulToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -528,6 +530,14 @@ class TestEnds:
             with pytest.raises(ConfigurationError, match="once"):
                 aiter(inventory)
 
+    async def test_without_async_with_it_ends_with_its_generator(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 20, functions=5)
+        async with no_leaks(), platform.client() as client:
+            async with aclosing(aiter(client.inventory(platform.accounts()))) as listings:
+                async for found in listings:
+                    assert found.status == "complete"
+                    break
+
 
 class TestArguments:
     @pytest.mark.parametrize("accounts", ["wx0123456789abcdef", 3, None])
@@ -566,3 +576,14 @@ class TestArguments:
             AccountListing(Account(APPID, secret))
         )
         assert APPID in repr(Account(APPID, secret))
+
+    async def test_what_is_shown_tells_the_state(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 2, functions=5)
+        good, bad = platform.appids
+        emulator.remove_authorizer(PLATFORM, bad)
+        async with platform.client() as client:
+            found = await found_in(client, platform.accounts())
+        assert repr(found[good]).endswith("complete: 5 functions in 1 environments>")
+        assert f"{bad}, denied: " in repr(found[bad])
+        token = platform.account(good).token
+        assert repr(CarefulToken(platform.account(good))) == repr(token)

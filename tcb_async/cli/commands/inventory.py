@@ -194,7 +194,8 @@ class _Asked:
                 file = AccountsFile(Path(self.accounts), platform)
                 file.check()
                 yield file, platform or CallableToken(_no_token)
-            elif platform is not None:
+            else:
+                assert platform is not None  # noqa: S101 - `check` saw to it
                 yield Platform(platform), platform
 
     def _platform(self, appid: str, store: TokenStore | None) -> ComponentToken:
