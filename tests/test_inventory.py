@@ -532,11 +532,12 @@ class TestEnds:
 
     async def test_without_async_with_it_ends_with_its_generator(self, emulator: Emulator) -> None:
         platform = Platform(emulator, 20, functions=5)
-        async with no_leaks(), platform.client() as client:
-            async with aclosing(aiter(client.inventory(platform.accounts()))) as listings:
-                async for found in listings:
-                    assert found.status == "complete"
-                    break
+        async with (
+            no_leaks(),
+            platform.client() as client,
+            aclosing(aiter(client.inventory(platform.accounts()))) as listings,
+        ):
+            assert (await anext(listings)).status == "complete"
 
 
 class TestArguments:
