@@ -206,7 +206,8 @@ class Transport:
             if response is not None:
                 response.close()
         if seen is not None:
-            seen.status = getattr(failure or response, "status", None)
+            # That of a proxy's answer to CONNECT is on the failure alone.
+            seen.status = getattr(response or failure, "status", None)
         if failure is not None:
             raise failure
         return body
