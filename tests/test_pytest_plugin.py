@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import sys
-from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
 
@@ -377,43 +376,6 @@ async def test(tcb_emulator, tcb_client):
         passed=0,
         failed=1,
     )
-
-
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-
-
-def readme_block(heading: str) -> str:
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return section.split("```python\n")[1].split("```")[0]
-
-
-def test_the_readmes_test_runs_when_it_is_alone_in_an_empty_folder(
-    pytester: pytest.Pytester,
-) -> None:
-    pytester.makepyfile(test_alone=readme_block("In your tests"))
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1, warnings=0)
-
-
-def test_the_readmes_service_runs_when_it_is_alone_in_an_empty_folder(
-    pytester: pytest.Pytester,
-) -> None:
-    pytester.makepyfile(main=readme_block("In a FastAPI service"))
-    pytester.makepyfile(
-        test_main="""
-import main
-from fastapi.testclient import TestClient
-
-def test(tcb_emulator, monkeypatch):
-    tcb_emulator.deploy("test-777bb9", count=57)
-    tcb_emulator.add_app("wx0123456789abcdef", "appsecret")
-    monkeypatch.setenv("TCB_BASE_URL", tcb_emulator.url)
-    monkeypatch.setenv("TCB_APPID", "wx0123456789abcdef")
-    monkeypatch.setenv("TCB_SECRET", "appsecret")
-    with TestClient(main.app) as service:
-        assert service.get("/count", params={"env": "test-777bb9"}).json() == 57
-"""
-    )
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_importing_the_plugin_imports_neither_client_nor_aiohttp(
