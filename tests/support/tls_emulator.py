@@ -20,7 +20,9 @@ CERTIFICATES = Path(__file__).parents[1] / "certificates"
 
 
 @asynccontextmanager
-async def over_tls(emulator: Emulator, certificate: str = "server") -> AsyncIterator[int]:
+async def over_tls(
+    emulator: Emulator, certificate: str = "server", *, port: int = 0
+) -> AsyncIterator[int]:
     """Serve an emulator on a port of 127.0.0.1, with a certificate of the tests' own CA."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
@@ -29,7 +31,7 @@ async def over_tls(emulator: Emulator, certificate: str = "server") -> AsyncIter
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

@@ -1,0 +1,279 @@
+"""nginx, haproxy and squid before WeChat: each walk is exact, or ends where it can be completed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from leaks import no_leaks
+from real_proxies import Proxy, haproxy, nginx, squid
+from tls_emulator import CERTIFICATES, knows_our_ca, over_tls
+
+from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TransportError
+from tcb_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+ENV = "test-777bb9"
+COUNT = 200
+PATIENT = RetryPolicy(attempts=12, base=0.02, cap=0.2)
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with no_leaks(), Emulator(latency=0.01) as emulator:
+        emulator.deploy(ENV, count=COUNT)
+        yield emulator
+
+
+@pytest.fixture
+async def tls_port(emulator: Emulator) -> AsyncIterator[int]:
+    """The port of the same emulator behind TLS."""
+    async with over_tls(emulator) as port:
+        yield port
+
+
+def port_of(emulator: Emulator) -> int:
+    return int(emulator.url.rpartition(":")[2])
+
+
+def names(emulator: Emulator) -> list[str]:
+    return [function.name for function in emulator.functions(ENV)]
+
+
+@asynccontextmanager
+async def asking(
+    emulator: Emulator, base_url: str, *, retry: RetryPolicy = PATIENT, concurrency: int = 8
+) -> AsyncIterator[TcbClient]:
+    tls = knows_our_ca() if base_url.startswith("https") else None
+    async with TcbClient(
+        emulator.token, base_url=base_url, retry=retry, concurrency=concurrency, ssl_context=tls
+    ) as client:
+        yield client
+
+
+def by_http(proxy: Proxy) -> str:
+    return f"http://127.0.0.1:{proxy.port}"
+
+
+async def walked(
+    emulator: Emulator, base_url: str, *, often: Callable[[], None] | None = None, pause: float = 0
+) -> list[str]:
+    """The names that a walk yields, with something done, and a pause, after every second page."""
+    seen: list[str] = []
+    async with asking(emulator, base_url) as client:
+        async for function in client.iter_functions(ENV):
+            seen.append(function.name)
+            if len(seen) % 40 == 0:
+                if often is not None:
+                    often()
+                await asyncio.sleep(pause)
+    return seen
+
+
+# Connections that are closed while they are idle, or in the middle of everything
+
+
+async def test_nginx_closes_connections_that_are_idle_or_have_served_three_requests(
+    emulator: Emulator,
+) -> None:
+    limits = "keepalive_requests 3; keepalive_timeout 30ms;"
+    with nginx(port_of(emulator), server=limits) as proxy:
+        for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
+            assert await walked(emulator, by_http(proxy), pause=pause) == names(emulator)
+
+
+async def test_haproxy_closes_connections_that_are_idle(emulator: Emulator) -> None:
+    limit = "timeout http-keep-alive 30ms"
+    with haproxy(port_of(emulator), defaults=limit) as proxy:
+        for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
+            assert await walked(emulator, by_http(proxy), pause=pause) == names(emulator)
+
+
+@pytest.mark.parametrize("program", [nginx, haproxy])
+async def test_a_walk_survives_reloads(
+    emulator: Emulator, program: Callable[[int], AsyncIterator[Proxy]]
+) -> None:
+    with program(port_of(emulator)) as proxy:  # type: ignore[attr-defined]
+        url = by_http(proxy)
+        assert await walked(emulator, url, often=proxy.reload, pause=0.05) == names(emulator)
+
+
+# Limits
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_limit_on_the_rate_is_kept_to(emulator: Emulator, status: int) -> None:
+    with nginx(
+        port_of(emulator),
+        http="limit_req_zone $binary_remote_addr zone=all:1m rate=40r/s;",
+        location=f"limit_req zone=all burst=2 nodelay; limit_req_status {status};",
+    ) as proxy:
+        async with asking(emulator, by_http(proxy)) as client:
+            pager = client.functions(ENV)
+            functions = await pager.collect()
+            size = client._authorized.transport.window.size
+
+    assert [function.name for function in functions] == names(emulator)
+    assert pager.stats.retries > 0
+    assert size < 8
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_limit_that_does_not_give_way_ends_in_an_error_that_is_completed_later(
+    emulator: Emulator, status: int
+) -> None:
+    seen: list[str] = []
+    kind = RateLimitError if status == 429 else TransportError
+    limits = {
+        "http": "limit_req_zone $binary_remote_addr zone=all:1m rate=1r/m;",
+        "location": f"limit_req zone=all burst=3 nodelay; limit_req_status {status};",
+    }
+    with nginx(port_of(emulator), **limits) as proxy:
+        async with asking(
+            emulator, by_http(proxy), retry=RetryPolicy.none(), concurrency=1
+        ) as client:
+            with pytest.raises(kind) as caught:  # noqa: PT012 - what came before it counts
+                async for function in client.iter_functions(ENV):
+                    seen.append(function.name)  # noqa: PERF401 - what came before an error counts
+
+    assert seen == names(emulator)[: len(seen)]
+    assert 0 < len(seen) < COUNT
+    async with asking(emulator, emulator.url) as client:
+        rest = client.iter_functions(ENV, resume=caught.value.cursor)
+        seen += [function.name async for function in rest]
+    assert seen == names(emulator)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_two_connections_of_haproxy_cost_at_most_three_times_what_they_cost_at_concurrency_2(
+    emulator: Emulator, scheme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tls = f"ssl crt {CERTIFICATES / 'server.pem'}" if scheme == "https" else ""
+    with haproxy(port_of(emulator), bind=tls, frontend="maxconn 2") as proxy:
+
+        async def seconds(concurrency: int) -> float:
+            url = f"{scheme}://127.0.0.1:{proxy.port}"
+            async with asking(emulator, url, concurrency=concurrency) as client:
+                started = asyncio.get_running_loop().time()
+                functions = await client.functions(ENV).collect()
+                took = asyncio.get_running_loop().time() - started
+            assert [function.name for function in functions] == names(emulator)
+            return took
+
+        turns = [(await seconds(2), await seconds(8)) for _ in range(4)]
+
+    right, wide = (min(times) for times in zip(*turns, strict=True))  # the machine may be busy
+    with capsys.disabled():
+        figures = f"{wide:.2f} s, at concurrency 2 {right:.2f} s: {wide / right:.2f} times"
+        sys.stdout.write(f"\n{scheme} through haproxy with maxconn 2: {figures} as long ")
+    assert wide <= 3 * right
+
+
+# A server that is not there
+
+
+@pytest.mark.parametrize(("program", "status"), [(nginx, 502), (haproxy, 503)])
+async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_back(
+    emulator: Emulator, program: Callable[[int], AsyncIterator[Proxy]], status: int
+) -> None:
+    seen: list[str] = []
+    with program(port_of(emulator)) as proxy:  # type: ignore[attr-defined]
+        async with asking(
+            emulator, by_http(proxy), retry=RetryPolicy.none(), concurrency=1
+        ) as client:
+            with pytest.raises(TransportError) as caught:  # noqa: PT012 - likewise
+                async for function in client.iter_functions(ENV):
+                    seen.append(function.name)
+                    if len(seen) == 40:
+                        await emulator.stop()
+
+            # A request that is on its way when the server goes is dropped, or refused by the proxy.
+            assert caught.value.status in {None, status}
+            assert seen == names(emulator)[: len(seen)]
+            assert len(seen) < COUNT
+
+        await emulator.start()
+        async with asking(emulator, by_http(proxy)) as client:
+            rest = client.iter_functions(ENV, resume=caught.value.cursor)
+            seen += [function.name async for function in rest]
+
+    assert seen == names(emulator)
+
+
+# A forward proxy
+
+
+@pytest.fixture
+def through(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Callable[..., TcbClient]:
+    """Makes a client that goes through a forward proxy."""
+
+    def make(proxy: Proxy, port: int, retry: RetryPolicy = PATIENT) -> TcbClient:
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, by_http(proxy))
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        url = f"https://127.0.0.1:{port}"
+        return TcbClient(
+            emulator.token, base_url=url, retry=retry, trust_env=True, ssl_context=knows_our_ca()
+        )
+
+    return make
+
+
+async def test_squid_tunnels_a_walk(
+    emulator: Emulator, tls_port: int, through: Callable[..., TcbClient]
+) -> None:
+    with squid() as proxy:
+        async with through(proxy, tls_port) as client:
+            functions = await client.functions(ENV).collect()
+
+    assert [function.name for function in functions] == names(emulator)
+
+
+async def test_squid_with_three_connections_a_client_tunnels_a_walk_too(
+    emulator: Emulator, tls_port: int, through: Callable[..., TcbClient]
+) -> None:
+    with squid(settings="client_ip_max_connections 3") as proxy:
+        for _ in range(4):
+            async with through(proxy, tls_port) as client:
+                functions = await client.functions(ENV).collect()
+            assert [function.name for function in functions] == names(emulator)
+
+
+async def test_squids_503_for_a_server_that_is_away_does_not_end_a_watch(
+    emulator: Emulator, through: Callable[..., TcbClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="tcb_async")
+    async with over_tls(emulator) as port:
+        pass
+    with squid() as proxy:
+        async with through(proxy, port, RetryPolicy.none()) as client:
+            with pytest.raises(TransportError) as caught:
+                await client.count_functions(ENV)
+            assert (caught.value.status, caught.value.retryable) == (503, True)
+
+            watching = client.watch_functions(ENV, interval=0.01, since=[])
+            async with aclosing(watching) as changes:
+                first = asyncio.ensure_future(anext(changes))
+                while "503" not in caplog.text:  # noqa: ASYNC110 - a log has no event
+                    await asyncio.sleep(0.01)
+                assert not first.done()
+                async with over_tls(emulator, port=port):
+                    assert (await asyncio.wait_for(first, 10)).kind == "added"
+
+
+async def test_a_host_that_squid_forbids_is_a_final_403(
+    tls_port: int, through: Callable[..., TcbClient]
+) -> None:
+    with squid(settings="http_access deny CONNECT") as proxy:
+        async with through(proxy, tls_port) as client:
+            with pytest.raises(ResponseError, match="HTTP 403") as caught:
+                await client.count_functions(ENV)
+
+    assert (caught.value.status, caught.value.attempts) == (403, 1)
