@@ -283,6 +283,21 @@ async def test_a_closed_client_says_so_before_any_request(
     assert "closed" in repr(client)
 
 
+async def test_a_client_that_is_closed_while_its_token_is_fetched_sends_nothing(
+    emulator: Emulator,
+) -> None:
+    async def closing() -> str:
+        await copy.aclose()
+        return emulator.token
+
+    async with TcbClient(emulator.token, base_url=emulator.url) as client:
+        copy = client.with_token(closing)
+        with pytest.raises(ClientClosedError):
+            await copy.list_functions(ENV)
+
+    assert emulator.requests == ()
+
+
 async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(
     emulator: Emulator, client: TcbClient
 ) -> None:

@@ -137,3 +137,22 @@ async def test_one_that_is_cancelled_as_its_time_is_over_gives_back_nothing() ->
         await waiting
 
     assert window.in_flight == 1
+
+
+async def test_beyond_what_a_proxy_lets_through_it_grows_eight_times_as_slowly_then_as_usual() -> (
+    None
+):
+    window = Window(8)
+    window.shrink_to(2)
+    window.shrink_to(5)
+    assert window.size == 2, "it only ever shrinks"
+
+    async def clean_answers_until(size: int) -> int:
+        answers = 0
+        while window.size < size:
+            window.release(await window.acquire())
+            answers += 1
+        return answers
+
+    assert await clean_answers_until(3) == 2 * 8
+    assert await clean_answers_until(4) == 3

@@ -17,6 +17,7 @@ from strategies import Server, changes, kinds, lies, servers
 
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
+from tcb_async.pagination.landmarks import rows_around
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.plan import Plan
 
@@ -764,6 +765,19 @@ def last_of(cursor: Cursor) -> Row | None:
     """Which row of the lists here a cursor stands behind."""
     rows = (Row(f"f{number:03}") for number in range(300))
     return next((row for row in rows if digest(repr(row)) == cursor.landmarks[-DIGEST:]), None)
+
+
+class TestRowsAround:
+    def test_a_place_is_looked_for_where_it_should_be_then_all_around_and_in_every_row(
+        self,
+    ) -> None:
+        assert list(rows_around(50, 19, 100, is_exact=True)) == [50, 40, 21, 59, 2, 78, 0, 97]
+        assert list(rows_around(50, 19, 57, is_exact=False)) == [40, 21, 2, 0]
+
+    def test_at_the_head_of_a_list_there_is_one_row_to_look_from(self) -> None:
+        assert list(rows_around(0, 19, 10, is_exact=True)) == [0]
+        assert list(rows_around(0, 19, 10, is_exact=False)) == [0]
+        assert list(rows_around(5, 19, 0, is_exact=True)) == [0]
 
 
 class TestContradictions:

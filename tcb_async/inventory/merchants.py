@@ -37,17 +37,11 @@ def merchant_account(
     appid = authorizer.authorizer_appid
     try:
         token: AuthorizerToken | _NoToken = AuthorizerToken.from_authorizer(
-            component, authorizer, on_rotate=partial(_save, on_rotate, appid)
+            component, authorizer, on_rotate=partial(on_rotate, appid)
         )
     except ConfigurationError as error:
         token = _NoToken(error.message)
     return Account(appid, token)
-
-
-async def _save(
-    on_rotate: Callable[[str, str], Awaitable[object]], appid: str, refresh_token: str
-) -> None:
-    await on_rotate(appid, refresh_token)
 
 
 class _NoToken:
