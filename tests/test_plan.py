@@ -773,6 +773,7 @@ class TestRowsAround:
     ) -> None:
         assert list(rows_around(50, 19, 100, is_exact=True)) == [50, 40, 21, 59, 2, 78, 0, 97]
         assert list(rows_around(50, 19, 57, is_exact=False)) == [40, 21, 2, 0]
+        assert list(rows_around(5, 19, 80, is_exact=True)) == [5, 0, 19, 38, 57, 76]
 
     def test_at_the_head_of_a_list_there_is_one_row_to_look_from(self) -> None:
         assert list(rows_around(0, 19, 10, is_exact=True)) == [0]
