@@ -51,8 +51,12 @@ def _knows_512(self: Record[Any], name: str) -> bool:
     return name in list(self._names)[:512] or (bool(self._earlier) and _knows(self, name))
 
 
-def _unknown_512(self: Record[Any], names: Sequence[str], rows: Sequence[Any]) -> Sequence[Any]:
-    return [row for name, row in zip(names, rows, strict=True) if not _knows_512(self, name)]
+def _unknown_512(
+    self: Record[Any], names: Sequence[str], rows: Sequence[Any]
+) -> tuple[dict[str, None], Sequence[Any]]:
+    pairs = list(zip(names, rows, strict=True))
+    new = [(name, row) for name, row in pairs if not _knows_512(self, name)]
+    return dict.fromkeys(name for name, _ in new), [row for _, row in new]
 
 
 def _forgetful_cursor(self: Record[Any], unread: int) -> bytes:
