@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 import pytest
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 from model import Change
 from strategies import Server, changes, clamps, concurrencies, page_sizes
 
 from tcb_async import CloudFunction, DriftError, RetryPolicy, TcbClient, TcbError
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Emulator, EmulatorClock, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -57,6 +57,7 @@ class Listing:
 
     emulator: Emulator
     order: Order
+    clock: EmulatorClock
     at_start: list[str] = attrs.field(factory=list)
     moved: set[str] = attrs.field(factory=set)
     gone: set[str] = attrs.field(factory=set)
@@ -81,6 +82,7 @@ class Listing:
         self.gone.clear()
 
     def apply(self, change: Change) -> None:
+        self.clock.advance(1)  # what is deployed again is new in value: times have whole seconds
         names = self.names
         name = names[change.place % len(names)] if names else None
         if change.kind == "insert":
@@ -152,9 +154,10 @@ async def names_of(
 
 @asynccontextmanager
 async def listing_of(size: int, order: Order, clamp: int = 1000) -> AsyncIterator[Listing]:
-    async with Emulator(order=order, max_limit=clamp) as emulator:
+    clock = EmulatorClock()
+    async with Emulator(order=order, max_limit=clamp, clock=clock) as emulator:
         emulator.deploy(ENV, count=size)
-        yield Listing(emulator, order)
+        yield Listing(emulator, order, clock)
 
 
 def client_of(listing: Listing) -> TcbClient:
@@ -174,7 +177,19 @@ servers = st.builds(
 """Whose answers come so many milliseconds late, over and over."""
 
 
+REDEPLOYED_TWICE = [
+    Change(0, "redeploy", 0, 1),
+    Change(0, "delete", 0),
+    Change(0, "insert", 2000),
+    Change(1, "redeploy", 1, 2),
+    Change(0, "delete", 0),
+    Change(0, "insert", 2000),
+]
+"""A function is redeployed before the walk and again during it, back into its old row."""
+
+
 @given(orders, servers, changes(WIRE_KINDS))
+@example("added", Server(3, 2, 1000, 1, [0]), REDEPLOYED_TWICE)
 async def test_what_stays_is_yielded_once_whatever_changes_and_in_whatever_order_pages_arrive(
     order: Order, server: Server, schedule: list[Change]
 ) -> None:
