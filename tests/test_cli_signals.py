@@ -246,8 +246,13 @@ class TestEnding:
 
         assert steps == ["written", "cleaned up"]
 
-    def test_work_that_was_complete_is(self) -> None:
+    def test_work_that_is_complete_when_the_signal_comes_ends_well(self) -> None:
+        steps = []
+
         async def work() -> None:
             signal.raise_signal(signal.SIGTERM)
+            steps.append("complete")
 
         signals.run(work)
+
+        assert steps == ["complete"]

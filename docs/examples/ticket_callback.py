@@ -74,16 +74,18 @@ def callback_app(tickets: Tickets, decrypt: Callable[[bytes, dict[str, str]], by
 def app_to_try() -> FastAPI:
     """The callback, and one call for a merchant. It believes every push: for the emulator only."""
     appid = os.environ["TCB_COMPONENT_APPID"]
-    tickets = Tickets(Redis.from_url(os.environ["TCB_REDIS_URL"]))
+    redis = Redis.from_url(os.environ["TCB_REDIS_URL"])
+    tickets = Tickets(redis)
+    merchant_appid = os.environ["TCB_AUTHORIZER_APPID"]
     app = callback_app(tickets, decrypt=lambda body, _query: body)
 
     async def save(refresh_token: str) -> None:
-        raise NotImplementedError("the emulator rotates a refresh token only if it is told to")
+        await redis.set(f"refresh_tokens:{appid}:{merchant_appid}", refresh_token)
 
     platform = ComponentToken(appid, os.environ["TCB_COMPONENT_SECRET"], ticket=tickets.of(appid))
     merchant = AuthorizerToken(
         platform,
-        os.environ["TCB_AUTHORIZER_APPID"],
+        merchant_appid,
         os.environ["TCB_AUTHORIZER_REFRESH_TOKEN"],
         on_rotate=save,
     )

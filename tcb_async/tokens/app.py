@@ -113,7 +113,7 @@ class StableToken(ManagedToken):
 
 
 class ClassicToken(ManagedToken):
-    """The token of an app from ``GET /cgi-bin/token``, for those who cannot use `StableToken`.
+    """The token of an app from ``GET /cgi-bin/token``, for apps that cannot use `StableToken`.
 
     Each call ends the token before it, in all processes, five minutes later. So all processes that
     use the app have to share one store.

@@ -25,7 +25,7 @@ class ManagedToken(ABC):
     """A token that comes from WeChat, is shared through a store and refreshed before it expires.
 
     Args:
-        account: Whose token it is, as its keys in the store say it.
+        account: Whose token it is, as in its keys in the store.
         setting: What it has in common with others.
 
     Attributes:
