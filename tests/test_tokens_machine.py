@@ -221,5 +221,8 @@ class TokensMachineWithOutages(TokensMachine):
 TestSharedTokens = TokensMachine.TestCase
 TestSharedTokensWithOutages = TokensMachineWithOutages.TestCase
 TestSharedTokens.settings = TestSharedTokensWithOutages.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None
+    # Each is a history of 30 steps: a twelfth as many as the laws of the walk have.
+    max_examples=max(10, settings.default.max_examples // 12),
+    stateful_step_count=30,
+    deadline=None,
 )
