@@ -25,9 +25,11 @@ ever holds a token, a secret or a URL with a query.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from tcb_async.cursor import Cursor
 
 __all__ = [
@@ -48,6 +50,16 @@ __all__ = [
     "TransportError",
     "WaitTimeoutError",
 ]
+
+
+class Facts(TypedDict, total=False):
+    """The keyword arguments of `TcbError`, which any error takes."""
+
+    env: str | None
+    offset: int | None
+    cursor: Cursor | None
+    attempts: int
+    gave_up: str
 
 
 class TcbError(Exception):
@@ -107,7 +119,7 @@ class ApiError(TcbError):
     """WeChat answered, and the answer was an errcode.
 
     Args:
-        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
+        message, facts: As for `TcbError`.
         errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
         rid: WeChat's request id, which its support asks for; None if the reply had none.
@@ -124,15 +136,9 @@ class ApiError(TcbError):
         rid: str | None = None,
         endpoint: str = "",
         retry_after: float | None = None,
-        env: str | None = None,
-        offset: int | None = None,
-        cursor: Cursor | None = None,
-        attempts: int = 0,
-        gave_up: str = "",
+        **facts: Unpack[Facts],
     ) -> None:
-        super().__init__(
-            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
-        )
+        super().__init__(message, **facts)
         self.errcode: int = errcode  # pyright: ignore[reportIncompatibleVariableOverride] - never None here
         self.errmsg = errmsg
         self.rid = rid
@@ -172,7 +178,7 @@ class TransportError(TcbError):
     """No usable answer came: refused, reset, timed out, cut short, or HTTP 5xx.
 
     Args:
-        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
+        message, facts: As for `TcbError`.
         endpoint: The path that was called.
         status: The HTTP status, or None if there was no answer at all.
         retry_after: Seconds the server asked to wait before another try, or None.
@@ -191,15 +197,9 @@ class TransportError(TcbError):
         dropped: bool = False,
         overload: bool = False,
         retryable: bool = True,
-        env: str | None = None,
-        offset: int | None = None,
-        cursor: Cursor | None = None,
-        attempts: int = 0,
-        gave_up: str = "",
+        **facts: Unpack[Facts],
     ) -> None:
-        super().__init__(
-            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
-        )
+        super().__init__(message, **facts)
         self.endpoint = endpoint
         self.status = status
         self.retry_after = retry_after
@@ -212,14 +212,14 @@ class ResponseError(TcbError):
     """An answer came that is not what the API promises.
 
     Args:
-        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
+        message, facts: As for `TcbError`.
         endpoint: The path that answered.
         status: The HTTP status.
         excerpt: The first characters of the answer, with anything that looks secret redacted.
         truncated: Whether the answer may merely have been cut short, so that asking again helps.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+    def __init__(
         self,
         message: str,
         *,
@@ -227,15 +227,9 @@ class ResponseError(TcbError):
         status: int | None = None,
         excerpt: str = "",
         truncated: bool = False,
-        env: str | None = None,
-        offset: int | None = None,
-        cursor: Cursor | None = None,
-        attempts: int = 0,
-        gave_up: str = "",
+        **facts: Unpack[Facts],
     ) -> None:
-        super().__init__(
-            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
-        )
+        super().__init__(message, **facts)
         self.endpoint = endpoint
         self.status = status
         self.excerpt = excerpt
@@ -253,26 +247,20 @@ class FunctionFailedError(TcbError):
     """A function that was waited for is in a failed state.
 
     Args:
-        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
+        message, facts: As for `TcbError`.
         name: The function's name.
         status: Its status: ``CreateFailed``, ``UpdateFailed``, …
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+    def __init__(
         self,
         message: str,
         *,
         name: str = "",
         status: str = "",
-        env: str | None = None,
-        offset: int | None = None,
-        cursor: Cursor | None = None,
-        attempts: int = 0,
-        gave_up: str = "",
+        **facts: Unpack[Facts],
     ) -> None:
-        super().__init__(
-            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
-        )
+        super().__init__(message, **facts)
         self.name = name
         self.status = status
 
@@ -281,26 +269,20 @@ class WaitTimeoutError(TcbError, TimeoutError):
     """A function that was waited for was not ``Active`` in time.
 
     Args:
-        message, env, offset, cursor, attempts, gave_up: As for `TcbError`.
+        message, facts: As for `TcbError`.
         name: The function's name.
         status: The last status that was seen; empty if no listing succeeded.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+    def __init__(
         self,
         message: str,
         *,
         name: str = "",
         status: str = "",
-        env: str | None = None,
-        offset: int | None = None,
-        cursor: Cursor | None = None,
-        attempts: int = 0,
-        gave_up: str = "",
+        **facts: Unpack[Facts],
     ) -> None:
-        super().__init__(
-            message, env=env, offset=offset, cursor=cursor, attempts=attempts, gave_up=gave_up
-        )
+        super().__init__(message, **facts)
         self.name = name
         self.status = status
 

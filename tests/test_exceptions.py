@@ -71,7 +71,8 @@ ALWAYS_THERE = {
 
 def facts_of(kind: type[TcbError]) -> dict[str, object]:
     """Every fact that a class takes, none of them a default."""
-    return {name: FACTS[name] for name in inspect.signature(kind).parameters if name != "message"}
+    taken = [*inspect.signature(kind).parameters, *inspect.signature(TcbError).parameters]
+    return {name: FACTS[name] for name in taken if name in FACTS}
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
