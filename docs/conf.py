@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
     # Ours, but no part of what a user writes.
     (
         r"py:class",
-        r"(tcb_async\..*)?(AsyncRedis|MakeClient|OnDrift|Page|Reply|T(_co)?|Result|Value_co)",
+        r"(tcb_async\..*)?(AsyncRedis|Facts|MakeClient|OnDrift|Page|Reply|T(_co)?|Result|Value_co)",
     ),
     (r"py:class", r"tcb_async\.fastapi\.clients?"),
     (r"py:obj", r"on_rotate"),

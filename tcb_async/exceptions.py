@@ -119,7 +119,7 @@ class ApiError(TcbError):
     """WeChat answered, and the answer was an errcode.
 
     Args:
-        message, facts: As for `TcbError`.
+        message, facts: As for `TcbError`; each is a keyword argument of its own.
         errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
         rid: WeChat's request id, which its support asks for; None if the reply had none.
@@ -178,7 +178,7 @@ class TransportError(TcbError):
     """No usable answer came: refused, reset, timed out, cut short, or HTTP 5xx.
 
     Args:
-        message, facts: As for `TcbError`.
+        message, facts: As for `TcbError`; each is a keyword argument of its own.
         endpoint: The path that was called.
         status: The HTTP status, or None if there was no answer at all.
         retry_after: Seconds the server asked to wait before another try, or None.
@@ -212,7 +212,7 @@ class ResponseError(TcbError):
     """An answer came that is not what the API promises.
 
     Args:
-        message, facts: As for `TcbError`.
+        message, facts: As for `TcbError`; each is a keyword argument of its own.
         endpoint: The path that answered.
         status: The HTTP status.
         excerpt: The first characters of the answer, with anything that looks secret redacted.
@@ -247,7 +247,7 @@ class FunctionFailedError(TcbError):
     """A function that was waited for is in a failed state.
 
     Args:
-        message, facts: As for `TcbError`.
+        message, facts: As for `TcbError`; each is a keyword argument of its own.
         name: The function's name.
         status: Its status: ``CreateFailed``, ``UpdateFailed``, …
     """
@@ -269,7 +269,7 @@ class WaitTimeoutError(TcbError, TimeoutError):
     """A function that was waited for was not ``Active`` in time.
 
     Args:
-        message, facts: As for `TcbError`.
+        message, facts: As for `TcbError`; each is a keyword argument of its own.
         name: The function's name.
         status: The last status that was seen; empty if no listing succeeded.
     """
