@@ -504,6 +504,23 @@ class TestEnds:
         with pytest.raises(ClientClosedError):
             await drain(inventory, lambda _: client.aclose())
 
+    async def test_the_end_of_the_block_ends_it_for_another_task_too(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 8)
+        emulator.script(itertools.repeat(Fault.hang()), path=LIST)
+
+        async def consume(inventory: Inventory) -> None:
+            async for _ in inventory:
+                pass
+
+        async with no_leaks(), platform.client() as client:
+            async with client.inventory(platform.accounts()) as inventory:
+                consumer = asyncio.create_task(consume(inventory))
+                await asyncio.sleep(0.2)
+            with pytest.raises(ClientClosedError):
+                await asyncio.wait_for(consumer, timeout=5)
+
     async def test_cancelled_it_leaves_nothing(self, emulator: Emulator) -> None:
         platform = Platform(emulator, 8)
         emulator.script(itertools.repeat(Fault.hang()), path=LIST)

@@ -112,8 +112,10 @@ class Inventory:
     ) -> None:
         generator, self._generator = self._generator, None
         self._is_claimed = True
-        if isinstance(generator, AsyncGeneratorType):
+        if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
             await generator.aclose()
+        else:  # running, it is another task's, which is told by what is cancelled here
+            await self._cancel_tasks()
 
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
         """Visit the accounts, and yield what was found in each, as finished.
@@ -152,16 +154,19 @@ class Inventory:
             await self._leave(sys.exception())
 
     async def _leave(self, error: BaseException | None) -> None:
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._cancel_tasks()
         finally:
             summary, self._is_closed = self.summary, True
             self._generator = None
             if self._watched is not None:
                 self._watched.ended(summary, error if isinstance(error, Exception) else None)
+
+    async def _cancel_tasks(self) -> None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _begin_visits(self) -> None:
         """Begin a visit whenever there is a place."""
@@ -214,7 +219,9 @@ class Inventory:
         self._live.discard(task)
         if task.cancelled():
             self._ended.put_nowait(
-                ClientClosedError("the client was closed under an inventory: make a new one")
+                ClientClosedError(
+                    "this inventory was ended, or its client was closed: make a new one"
+                )
             )
         elif (error := task.exception()) is not None:
             self._ended.put_nowait(error)
