@@ -46,7 +46,7 @@ def checked_env(env: object) -> str:
 def checked_text(name: str, value: object) -> str:
     """Return a text if it is one, and not empty."""
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{name}={_shown(value)}: must be a text, and not empty")
+        raise ConfigurationError(f"{name}={_shown(value)}: must be a str, and not empty")
     return value
 
 

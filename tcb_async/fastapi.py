@@ -113,8 +113,8 @@ def lifespan(
     if make_client is not None:
         if _DEFAULT in makers:
             raise ConfigurationError(
-                f"{_DEFAULT}=…: is the name of the client that is given without one: give one of "
-                "the two, or another name"
+                f"{_DEFAULT}=…: the first argument makes the client of this name: pass one of the "
+                "two, or use another name"
             )
         makers[_DEFAULT] = make_client
     if not makers:
@@ -141,8 +141,9 @@ async def clients(connection: HTTPConnection) -> Mapping[str, TcbClient]:
     opened: Mapping[str, TcbClient] | None = getattr(connection.state, _STATE, None)
     if opened is None:
         raise ConfigurationError(
-            "no TcbClient is open: say FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client)); "
-            "in a test, run the lifespan, as `with TestClient(app)` does"
+            "no TcbClient is open: make the application with "
+            "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client)); in a test, enter "
+            "`with TestClient(app)`, which runs the lifespan"
         )
     return opened
 
@@ -171,7 +172,7 @@ async def client(clients: DepClients) -> TcbClient:
     except KeyError:
         names = ", ".join(map(repr, clients))
     raise ConfigurationError(
-        f"lifespan() opened clients by name only ({names}): use DepClients, and take one of them"
+        f"every client of lifespan() has a name ({names}): use DepClients, and take one of them"
     )
 
 

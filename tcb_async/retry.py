@@ -318,7 +318,7 @@ class _Retries:
 
     def _stop(self, state: RetryCallState) -> bool:
         if state.attempt_number >= self.policy.attempts:
-            self.gave_up = "no more are allowed"
+            self.gave_up = "the retry policy allows no more"
         elif state.upcoming_sleep >= self.deadline.left():
             self.gave_up = f"another wait would cross the deadline of {self.policy.deadline:g} s"
         elif state.upcoming_sleep > max(_A_DAY, self.policy.cap):

@@ -88,9 +88,14 @@ class Shop:
         return ended
 
     async def start(self, *words: str, preexec: Callable[[], None] | None = None) -> Process:
+        settings = {
+            **self.env,
+            "PATH": "/usr/bin:/bin",
+            "PYTHONDONTWRITEBYTECODE": "1",  # a full disk would leave half of a .pyc file
+        }
         return await create_subprocess_exec(
             sys.executable, "-m", "tcb_async", "inventory", "-o", str(self.store), *words,
-            env={**self.env, "PATH": "/usr/bin:/bin"}, stdout=PIPE, stderr=PIPE, preexec_fn=preexec,
+            env=settings, stdout=PIPE, stderr=PIPE, preexec_fn=preexec,
         )  # fmt: skip
 
     def select(self, question: str) -> list[tuple[object, ...]]:
@@ -360,7 +365,7 @@ class TestThePlatformIsRefused:
         shop.emulator.daily_quota[MERCHANT_TOKEN] = 0
         ended = await shop.run()
         assert ended.code == 4
-        assert f"go on tomorrow, with --run {today()}" in ended.err
+        assert f"continue tomorrow, with --run {today()}" in ended.err
         del shop.emulator.daily_quota[MERCHANT_TOKEN]
         assert (await shop.run("-o", str(shop.store), "--run", today())).code == 0
 
@@ -369,7 +374,7 @@ class TestThePlatformIsRefused:
         ticket.write_text("\n")
         ended = await shop.run("-o", str(shop.store), "--ticket-file", str(ticket))
         assert ended.code == 3
-        assert "there is no component_verify_ticket in it" in ended.err
+        assert "it holds no component_verify_ticket" in ended.err
         assert sum(shop.emulator.counts.values()) == 0
 
     async def test_an_old_ticket(self, tmp_path: Path) -> None:
@@ -382,7 +387,7 @@ class TestThePlatformIsRefused:
 
 
 BAD_LINES = {
-    "{": "it is no JSON object",
+    "{": "it is not a JSON object",
     "[]": "Expected `object`, got `array`",
     '{"access_token": "t"}': "missing required field `appid`",
     '{"appid": "wxa"}': "it needs a refresh_token or an access_token",
@@ -447,7 +452,7 @@ class TestBadInput:
         path.write_text("\n\n")
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
         assert ended.code == 3
-        assert "there is no account in it" in ended.err
+        assert "the file holds no accounts" in ended.err
 
     async def test_no_database_at_all(self, shop: Shop) -> None:
         shop.store.write_text("appid,env,name\n" * 100)

@@ -500,7 +500,7 @@ async def test_a_resume_file_with_a_name_that_the_export_needs_is_3_and_left_alo
     ended = await run(*export, env=asks(emulator))
 
     assert ended.code == 3
-    assert "needs this name for itself; name another file, such as all.cursor" in ended.err
+    assert "the export itself uses this name; name another file, such as all.cursor" in ended.err
     assert contents(tmp_path) == before
 
 

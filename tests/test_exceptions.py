@@ -45,7 +45,7 @@ FACTS = {
     "offset": 40,
     "cursor": Cursor("test-1", offset=39),
     "attempts": 3,
-    "gave_up": "no more are allowed",
+    "gave_up": "the retry policy allows no more",
     "errcode": 40014,
     "errmsg": "invalid access_token",
     "rid": "a-b-c",

@@ -163,7 +163,7 @@ async def test_asking_for_the_client_without_a_name_where_all_have_names_is_expl
         status, problem, _ = await asked_for_a_problem(f"{url}/count")
 
     assert status == 500
-    assert "by name only ('shop'): use DepClients" in problem["detail"]
+    assert "has a name ('shop'): use DepClients" in problem["detail"]
 
 
 async def test_a_forgotten_lifespan_is_explained() -> None:

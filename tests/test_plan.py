@@ -524,7 +524,7 @@ class TestWhatServersDo:
         carry_out(outcome.plan, answer, outcome, concurrency=5)
 
         assert isinstance(outcome.plan.failure, ResponseError)
-        assert "counts 1000 in all" in str(outcome.plan.failure)
+        assert "a total of 1000" in str(outcome.plan.failure)
         assert outcome.yielded == listing.names
 
     def test_rows_beyond_the_total_are_an_error(self) -> None:

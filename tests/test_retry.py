@@ -140,7 +140,7 @@ async def test_it_stops_after_the_attempts_with_the_last_error() -> None:
 
     assert caught.value is errors[2]
     assert caught.value.attempts == 3
-    assert str(caught.value).endswith("(after 3 attempts, no more are allowed)")
+    assert str(caught.value).endswith("(after 3 attempts, the retry policy allows no more)")
 
 
 async def test_none_tries_once() -> None:

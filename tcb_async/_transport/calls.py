@@ -98,8 +98,8 @@ class Call(Generic[Result]):
     def _nothing_was_sent(self) -> TransportError:
         path, window = self.request.target.path, self.transport.window
         return TransportError(
-            f"{path}: nothing was sent, for {window.in_flight} other requests of this client were "
-            "waiting for their answers; make fewer calls at once, or allow a longer deadline",
+            f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
+            "were in flight until the deadline; make fewer calls at once, or allow more time",
             endpoint=path,
             env=self.request.env,
             offset=self.request.offset,

@@ -65,8 +65,8 @@ def platform_token(
     if not read():
         where = f"--ticket-file {ticket_file}" if ticket_file else "TCB_COMPONENT_TICKET"
         raise ConfigurationError(
-            f"{where}: there is no component_verify_ticket in it; write the one there that WeChat "
-            "pushed last"
+            f"{where}: it holds no component_verify_ticket; write the newest one that WeChat has "
+            "pushed into it"
         )
 
     async def ticket() -> str:
@@ -162,7 +162,7 @@ class AccountsFile:
                 raise _bad_line(self.path, number, f"{line.appid} is in line {before} already")
             self._account(number, line)
         if not seen:
-            raise ConfigurationError(f"--accounts {self.path}: there is no account in it")
+            raise ConfigurationError(f"--accounts {self.path}: the file holds no accounts")
         self.total = len(seen)
 
     async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:  # noqa: ARG002
@@ -175,7 +175,7 @@ class AccountsFile:
         if (line.refresh_token is None) == (line.access_token is None):
             problem = "it needs a refresh_token or an access_token, and not both"
         elif line.refresh_token is not None and self.platform is None:
-            problem = "a refresh_token is of use to a platform only: pass --component-appid"
+            problem = "a refresh_token works only with its platform: pass --component-appid"
         else:
             try:
                 return Account(line.appid, self._token(line), line.envs)
@@ -225,7 +225,7 @@ def _read(path: Path, number: int, text: bytes) -> _Line:
     except msgspec.ValidationError as error:  # it names types and fields, no values
         reason = str(error)
     except (msgspec.DecodeError, ValueError):
-        reason = "it is no JSON object"
+        reason = "it is not a JSON object"
     raise _bad_line(path, number, reason)
 
 

@@ -1,6 +1,6 @@
 """One inventory at the terminal, from the first account to the last byte.
 
-Rule: what arrived is in the store at once, so that the same command goes on where this one ended.
+Rule: what arrived is in the store at once, so that the same command continues where this one ended.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class InventoryJob:
 
     def _how_to_go_on(self, error: TcbError) -> str:
         if isinstance(error, DailyQuotaError):
-            return f"what has arrived is kept: go on tomorrow, with --run {self.run.run}"
-        return "what has arrived is kept: run the same command again to go on"
+            return f"what has arrived is kept: continue tomorrow, with --run {self.run.run}"
+        return "what has arrived is kept: run the same command again to continue"
 
     def _write(self, progress: RunProgress, inventory: Inventory) -> None:
         if self.export is not None:

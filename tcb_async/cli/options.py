@@ -116,7 +116,8 @@ RedisUrl = Annotated[
         "--redis",
         metavar="URL",
         envvar="TCB_REDIS_URL",
-        help="Share the app's token with other processes. Keep a password in the variable.",
+        help="Share the app's token with other processes. If the URL holds a password, use the "
+        "variable.",
         rich_help_panel=_ACCESS,
     ),
 ]

@@ -199,7 +199,7 @@ def check_resume_path(path: Path, place: Path) -> None:
     ours = {path, part_path(path), lock_path(path)}
     if not ours.isdisjoint({place, lock_path(place), _temporary(place)}):
         raise ConfigurationError(
-            f"--resume {place}: the export needs this name for itself; name another file, such as "
+            f"--resume {place}: the export itself uses this name; name another file, such as "
             f"{path.with_suffix('.cursor').name}"
         )
 

@@ -206,7 +206,9 @@ class EmulatorServer:
             RuntimeError: It was never started.
         """
         if self._port == 0:
-            raise RuntimeError("the emulator has no address yet: enter it with `with Emulator()`")
+            raise RuntimeError(
+                "the emulator has no url before it is started: use `with Emulator() as emulator:`"
+            )
         return f"http://{self._host}:{self._port}"
 
     @property

@@ -84,7 +84,7 @@ class Database:
             raise
 
     def lock(self) -> None:
-        """Be the one who writes, until it is closed.
+        """Become the file's only writer, until it is closed.
 
         The lock is that of a file beside this one, and the system holds it, so that it ends with
         its process, however that dies. Readers are not in the way.

@@ -191,7 +191,7 @@ class Inventory:
             found = await self._visit(account, self._share)
         else:
             watched = self._watched.visit_started(account.appid)
-            error: BaseException | None = ClientClosedError("the inventory was ended")
+            error: BaseException | None = ClientClosedError("the inventory was closed")
             status = "failed"
             try:
                 with watched.visiting():
@@ -219,9 +219,7 @@ class Inventory:
         self._live.discard(task)
         if task.cancelled():
             self._ended.put_nowait(
-                ClientClosedError(
-                    "this inventory was ended, or its client was closed: make a new one"
-                )
+                ClientClosedError("this inventory was closed, or its client was: make a new one")
             )
         elif (error := task.exception()) is not None:
             self._ended.put_nowait(error)

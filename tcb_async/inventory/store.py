@@ -136,7 +136,7 @@ class InventoryStore:
         self._database.close()
 
     def begin(self, run: str | None = None, *, source: str = "") -> InventoryRun:
-        """Begin a run, or go on with it.
+        """Begin a run, or continue it.
 
         Args:
             run: Its date, such as ``2026-01-31``; None for today in China.
@@ -166,8 +166,8 @@ class InventoryStore:
     def _check_follows(self, run: str, source: str, newest: str, its_source: str) -> None:
         if run < newest:
             raise ConfigurationError(
-                f"run {run}: {self.path} holds a later run, {newest}, and what is there now is no "
-                "part of an earlier one: go on with the later one"
+                f"run {run}: {self.path} holds a later run, {newest}, and an earlier one cannot be "
+                "continued after it: continue the later one"
             )
         if source != its_source:
             raise ConfigurationError(

@@ -339,9 +339,9 @@ class Plan(Generic[T]):
             self._end(
                 ResponseError(
                     f"asked for {request.limit} rows from row {request.offset} on, the server "
-                    f"answered {len(page.items)} and counts {page.total} in all, "
-                    f"{self._contradictions} times: one of the two is wrong, so what was yielded "
-                    "may not be all",
+                    f"sent {len(page.items)} rows and a total of {page.total}, "
+                    f"{self._contradictions} times in a row: one of the two is wrong, so what was "
+                    "yielded may not be all",
                     offset=request.offset,
                 )
             )

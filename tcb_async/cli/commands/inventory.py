@@ -52,12 +52,12 @@ EPILOG = """\
   sqlite3 inventory.sqlite 'select * from missing'
 
 A run is a day in China: the same command on the same day
-goes on where it ended, and tries what failed again.
+continues where it ended, and tries what failed again.
 
 A line of --accounts is
 {"appid": "wx…", "access_token": "…"}, or has a
 "refresh_token" for the merchant of a platform, and
-"envs": ["…"] if they are not to be asked for.
+"envs": ["…"] to list these environments alone.
 
 Exit code 6: finished, but accounts are missing; stderr
 names them. The others are in tcb-async --help."""
@@ -74,8 +74,8 @@ ComponentAppId = Annotated[
         "--component-appid",
         metavar="APPID",
         envvar="TCB_COMPONENT_APPID",
-        help="Every merchant of this third-party platform, with its appsecret in "
-        "TCB_COMPONENT_SECRET, --secret-file or from a prompt.",
+        help="Every merchant of this third-party platform. Its appsecret is read from "
+        "TCB_COMPONENT_SECRET or a prompt.",
         rich_help_panel=_WHICH,
     ),
 ]
@@ -94,7 +94,7 @@ SecretFile = Annotated[
     typer.Option(
         "--secret-file",
         metavar="FILE",
-        help="Read the platform's appsecret from a file.",
+        help="Read the platform's appsecret from a file instead.",
         rich_help_panel=_WHICH,
     ),
 ]
@@ -103,7 +103,7 @@ Accounts = Annotated[
     typer.Option(
         "--accounts",
         metavar="FILE",
-        help="The accounts of this file, a JSON object a line. A refresh token that rotates is "
+        help="The accounts in this file, one JSON object per line. A refresh token that rotates is "
         "kept in FILE.rotated.",
         rich_help_panel=_WHICH,
     ),
@@ -133,7 +133,7 @@ Run = Annotated[
     typer.Option(
         "--run",
         metavar="DATE",
-        help="The run to go on with, such as 2026-01-31. Default: today in China.",
+        help="The run to continue, such as 2026-01-31. Default: today in China.",
         rich_help_panel=_HOW,
     ),
 ]
@@ -143,7 +143,7 @@ Concurrency = Annotated[
         "--concurrency",
         metavar="N",
         parser=whole_number(least=1),
-        help="The most requests at once, and so accounts.",
+        help="The most requests, and so accounts, at once.",
         rich_help_panel=_HOW,
     ),
 ]

@@ -53,7 +53,7 @@ Interval = Annotated[
         "--interval",
         metavar="SECONDS",
         parser=seconds(least=0.1),
-        help="Seconds from one look to the next.",
+        help="Seconds between polls.",
     ),
 ]
 
