@@ -19,7 +19,7 @@ from tcb_async.emulator import Emulator
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "token_fixtures"]
 
 # looptime asks for a loop in tests without one too, and Python 3.11 makes one that nobody closes.
 asyncio.set_event_loop(None)

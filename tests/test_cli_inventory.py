@@ -419,6 +419,17 @@ class TestBadInput:
         assert len(ended.err.splitlines()) == 1
         assert sum(emulator.counts.values()) == 0
 
+    @pytest.mark.parametrize("line", ['{"appid": "wxa", "refre', '{"appid": "wxa"}'])
+    async def test_a_damaged_file_of_rotated_tokens_is_named_with_the_line(
+        self, shop: Shop, line: str
+    ) -> None:
+        path = shop.write_accounts()
+        path.with_name(f"{path.name}.rotated").write_text(f"{line}\n")
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended.code == 3
+        assert f"{path}.rotated, line 1: " in ended.err
+        assert sum(shop.emulator.counts.values()) == 0
+
     @pytest.mark.parametrize(
         ("words", "code", "said"),
         [

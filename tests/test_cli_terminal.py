@@ -22,7 +22,6 @@ from terminal import (
     ENV,
     Screen,
     asks,
-    free_port,
     plain,
     run,
     signalled_once_it_serves,
@@ -407,10 +406,8 @@ class TestMain:
     def test_the_emulator_ends_at_a_signal(
         self, main: Callable[..., object], number: int, code: int
     ) -> None:
-        port = free_port()
-
-        with signalled_once_it_serves(port, number):
-            assert main("emulator", "--port", str(port)) == code
+        with signalled_once_it_serves(number):
+            assert main("emulator") == code
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

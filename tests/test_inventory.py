@@ -475,6 +475,28 @@ class TestPace:
             found = await found_in(client, slowly())
         assert len(found) == 10
 
+    async def test_accounts_may_come_from_any_asynchronous_iterator(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 3, functions=5)
+
+        class Queue:
+            """It has no ``aclose``, as a generator would."""
+
+            def __init__(self) -> None:
+                self.left = list(platform.accounts())
+
+            def __aiter__(self) -> Queue:
+                return self
+
+            async def __anext__(self) -> Account:
+                if not self.left:
+                    raise StopAsyncIteration
+                return self.left.pop()
+
+        async with platform.client() as client:
+            assert len(await found_in(client, Queue())) == 3
+
 
 class TestEnds:
     async def test_a_break_leaves_nothing_in_flight(self, emulator: Emulator) -> None:
@@ -503,6 +525,14 @@ class TestEnds:
         inventory = client.inventory(platform.accounts())
         with pytest.raises(ClientClosedError):
             await drain(inventory, lambda _: client.aclose())
+
+    async def test_a_closed_client_is_no_failure_of_the_account(self, emulator: Emulator) -> None:
+        """`list_account` raises it: as a value, it would look like one account that failed."""
+        platform = Platform(emulator, 1)
+        client = platform.client()
+        await client.aclose()
+        with pytest.raises(ClientClosedError):
+            await client.list_account(next(iter(platform.accounts())))
 
     async def test_the_end_of_the_block_ends_it_for_another_task_too(
         self, emulator: Emulator

@@ -6,6 +6,8 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -357,6 +359,22 @@ class TestOneWriter:
             other.begin()
 
 
+@pytest.mark.parametrize("attempt", range(5))
+def test_programs_that_make_the_store_at_the_same_moment_all_use_it(
+    tmp_path: Path, attempt: int
+) -> None:
+    start = threading.Barrier(8)
+
+    def open_it() -> int:
+        start.wait()
+        with InventoryStore(tmp_path / f"{attempt}.sqlite") as store:
+            return len(list(store.functions()))
+
+    with ThreadPoolExecutor(8) as threads:
+        opened = [threads.submit(open_it) for _ in range(8)]
+    assert [each.result() for each in opened] == [0] * 8
+
+
 class TestBadFiles:
     def test_no_database_at_all(self, tmp_path: Path) -> None:
         path = tmp_path / "inventory.sqlite"
@@ -378,6 +396,17 @@ class TestBadFiles:
             database.execute("PRAGMA user_version = 7")
         with pytest.raises(ConfigurationError, match="has schema 7"):
             opened(tmp_path)
+
+    def test_a_store_whose_tables_were_dropped_is_an_error_that_names_the_file(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "inventory.sqlite"
+        InventoryStore(path).close()
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("DROP TABLE runs")
+        with InventoryStore(path) as store, pytest.raises(OSError, match="no such table") as caught:
+            store.begin()
+        assert str(path) in str(caught.value)
 
     def test_no_such_folder(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="cannot be opened"):

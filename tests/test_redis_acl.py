@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
-from redis_server import RedisServer, running_redis
 from token_kit import CLASSIC, STABLE, Merchant, open_api, stable, wechat
 
 from tcb_async.tokens import RedisStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+
+    from redis_server import RedisServer
 
     from tcb_async._transport import Transport
     from tcb_async.emulator import Emulator
@@ -35,29 +36,10 @@ RULES = documented()
 COMMANDS = [rule for rule in RULES if rule.startswith("+")]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
-@pytest.fixture
-async def admin(server: RedisServer) -> AsyncIterator[Redis]:
-    async with Redis(port=server.port) as admin:
-        await admin.flushall()
-        yield admin
-
-
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     async with wechat() as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
 
 
 async def use_all(emulator: Emulator, api: Transport, url: str) -> None:
@@ -86,30 +68,30 @@ async def test_the_documented_rules_are_enough(
     emulator: Emulator,
     api: Transport,
     server: RedisServer,
-    admin: Redis,
+    redis: Redis,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await admin.execute_command("ACL", "SETUSER", "tcb-async", "reset", *RULES)
+    await redis.execute_command("ACL", "SETUSER", "tcb-async", "reset", *RULES)
 
     await use_all(emulator, api, url_of(server))
 
     assert warnings(caplog) == []
-    async with Redis.from_url(url_of(server)) as redis:
+    async with Redis.from_url(url_of(server)) as user:
         for words in (["GET", "another:key"], ["KEYS", "*"], ["CONFIG", "GET", "*"]):
             with pytest.raises(NoPermissionError):
-                await redis.execute_command(*words)
+                await user.execute_command(*words)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_each_of_them_is_needed_and_without_it_the_warning_says_so(
     emulator: Emulator,
     server: RedisServer,
-    admin: Redis,
+    redis: Redis,
     caplog: pytest.LogCaptureFixture,
     command: str,
 ) -> None:
     rules = [rule for rule in RULES if rule != command]
-    await admin.execute_command("ACL", "SETUSER", "tcb-async", "reset", *rules)
+    await redis.execute_command("ACL", "SETUSER", "tcb-async", "reset", *rules)
 
     async with open_api(emulator) as api:
         await use_all(emulator, api, url_of(server))

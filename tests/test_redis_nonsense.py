@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.asyncio import Redis
-from redis_server import RedisServer, running_redis
 from token_kit import (
     AUTHORIZER,
     MERCHANT,
@@ -17,7 +16,6 @@ from token_kit import (
     STABLE,
     Merchant,
     in_redis,
-    open_api,
     stable,
     stored_key,
     wechat,
@@ -28,6 +26,8 @@ from tcb_async.tokens import RedisStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from redis_server import RedisServer
 
     from tcb_async._transport import Transport
     from tcb_async.emulator import Emulator
@@ -75,29 +75,10 @@ NONSENSE = {
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
-@pytest.fixture
-async def redis(server: RedisServer) -> AsyncIterator[Redis]:
-    async with Redis(port=server.port) as redis:
-        await redis.flushall()
-        yield redis
-
-
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     async with wechat() as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,6 @@ from token_kit import (
     STABLE,
     Merchant,
     in_redis,
-    open_api,
     stable,
     wechat,
 )
@@ -43,29 +42,10 @@ LIFE = 7200
 WORKER = Path(__file__).parent / "support" / "token_worker.py"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
-@pytest.fixture
-async def redis(server: RedisServer) -> AsyncIterator[Redis]:
-    async with Redis(port=server.port) as redis:
-        await redis.flushall()
-        yield redis
-
-
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     async with wechat() as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
 
 
 class Worker:

@@ -23,7 +23,6 @@ from token_kit import (
     STABLE,
     Merchant,
     in_redis,
-    open_api,
     stable,
     stored_key,
     wechat,
@@ -35,7 +34,7 @@ from tcb_async.emulator import Emulator, EmulatorClock
 from tcb_async.tokens import LeasingStore, MemoryStore, RedisStore, StoredToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tcb_async._transport import Transport
 
@@ -47,29 +46,10 @@ STEPS = st.tuples(
 )
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
-@pytest.fixture
-async def redis(server: RedisServer) -> AsyncIterator[Redis]:
-    async with Redis(port=server.port) as redis:
-        await redis.flushall()
-        yield redis
-
-
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     async with wechat() as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
 
 
 def stored(token: str, version: int, expires_at: float = 0.0) -> StoredToken:

@@ -41,12 +41,6 @@ async def emulator() -> AsyncIterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
-
-
 class TestWhatArrives:
     @pytest.mark.parametrize(
         "expires_in",

@@ -39,12 +39,6 @@ async def emulator() -> AsyncIterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
-
-
 class TestClientsAndLoops:
     async def test_the_client_that_asks_is_closed_and_the_others_ask_themselves(
         self, emulator: Emulator, api: Transport

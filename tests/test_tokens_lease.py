@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from token_kit import APPID, PacedApi, PlainStore, open_api, provider_on, wechat
+from token_kit import APPID, PacedApi, PlainStore, provider_on, wechat
 
 from tcb_async import ClientClosedError
 from tcb_async._redact import Secret
@@ -22,7 +22,6 @@ from tcb_async.tokens import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tcb_async._transport import Transport
 
 LIFE = 7200
 KEY = f"stable:api.weixin.qq.com:{APPID}"
@@ -32,12 +31,6 @@ KEY = f"stable:api.weixin.qq.com:{APPID}"
 async def emulator() -> AsyncIterator[Emulator]:
     async with wechat() as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
 
 
 @pytest.mark.looptime

@@ -15,7 +15,6 @@ from token_kit import (
     MERCHANT,
     PLATFORM,
     Merchant,
-    open_api,
     wechat,
 )
 
@@ -35,12 +34,6 @@ LIFE = 7200
 async def emulator() -> AsyncIterator[Emulator]:
     async with wechat() as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
 
 
 @pytest.fixture

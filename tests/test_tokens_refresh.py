@@ -44,12 +44,6 @@ async def emulator() -> AsyncIterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
-
-
 class TestOneRefresh:
     async def test_two_hundred_walks_with_an_expired_token_refresh_it_once(
         self, emulator: Emulator

@@ -52,12 +52,6 @@ async def emulator() -> AsyncIterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
-
-
 class TestRefused:
     @pytest.mark.parametrize("errcode", [40001, 40014, 41001, 42001])
     async def test_a_refused_token_costs_one_refresh_and_one_replay(

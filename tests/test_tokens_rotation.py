@@ -19,7 +19,6 @@ from token_kit import (
     Merchant,
     PacedApi,
     a_turn,
-    open_api,
     stored_key,
     wechat,
 )
@@ -42,12 +41,6 @@ LIFE = 7200
 async def emulator() -> AsyncIterator[Emulator]:
     async with wechat() as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
 
 
 @pytest.fixture

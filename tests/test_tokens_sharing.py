@@ -15,7 +15,6 @@ from token_kit import (
     STABLE,
     PacedApi,
     PlainStore,
-    open_api,
     provider_on,
     stable,
     stored_key,
@@ -44,12 +43,6 @@ LIFE = 7200
 async def emulator() -> AsyncIterator[Emulator]:
     async with wechat() as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def api(emulator: Emulator) -> AsyncIterator[Transport]:
-    async with open_api(emulator) as api:
-        yield api
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import msgspec
@@ -37,7 +37,12 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     envs: list[str] | None = None
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+class _Rotated(msgspec.Struct, forbid_unknown_fields=True):
+    appid: str
+    refresh_token: str
+
+
+_L = TypeVar("_L", _Line, _Rotated)
 
 
 def platform_token(
@@ -153,11 +158,10 @@ class AccountsFile:
             OSError: The file cannot be read.
         """
         if self.rotated_path.exists():
-            for _, line in _lines(self.rotated_path):
-                if line.refresh_token is not None:
-                    self._rotated[line.appid] = Secret(line.refresh_token)
+            for _, rotated in _lines(self.rotated_path, _Rotated):
+                self._rotated[rotated.appid] = Secret(rotated.refresh_token)
         seen: dict[str, int] = {}
-        for number, line in _lines(self.path):
+        for number, line in _lines(self.path, _Line):
             if (before := seen.setdefault(line.appid, number)) != number:
                 raise _bad_line(self.path, number, f"{line.appid} is in line {before} already")
             self._account(number, line)
@@ -167,7 +171,7 @@ class AccountsFile:
 
     async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:  # noqa: ARG002
         """Read the accounts, as they are asked for."""
-        for number, line in _lines(self.path):
+        for number, line in _lines(self.path, _Line):
             yield self._account(number, line)
 
     def _account(self, number: int, line: _Line) -> Account:
@@ -212,16 +216,16 @@ def _as_async(save: Callable[[str], None]) -> Callable[[str], Awaitable[None]]:
     return saved
 
 
-def _lines(path: Path) -> Iterator[tuple[int, _Line]]:
+def _lines(path: Path, kind: type[_L]) -> Iterator[tuple[int, _L]]:
     with path.open("rb") as file:
         for number, text in enumerate(file, start=1):
             if text.strip():
-                yield number, _read(path, number, text)
+                yield number, _read(path, number, text, kind)
 
 
-def _read(path: Path, number: int, text: bytes) -> _Line:
+def _read(path: Path, number: int, text: bytes, kind: type[_L]) -> _L:
     try:
-        return _decode(text)
+        return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:  # it names types and fields, no values
         reason = str(error)
     except (msgspec.DecodeError, ValueError):

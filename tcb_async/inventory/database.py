@@ -131,8 +131,7 @@ class Database:
                 self._make_tables()
 
     def _make_tables(self) -> None:
-        if self._connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
-            return  # another process was faster
+        """Make what another process, which opened the file at the same time, has not made."""
         for statement in SCHEMA.split(";\n"):
             self._connection.execute(statement)
         self._connection.execute(f"PRAGMA application_id = {APPLICATION}")

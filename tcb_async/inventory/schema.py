@@ -33,14 +33,14 @@ APPLICATION = 0x74636269
 VERSION = 1
 
 SCHEMA = """
-CREATE TABLE runs (
+CREATE TABLE IF NOT EXISTS runs (
     run TEXT PRIMARY KEY,
     source TEXT NOT NULL,
     started_at TEXT NOT NULL,
     finished_at TEXT
 ) WITHOUT ROWID;
 
-CREATE TABLE accounts (
+CREATE TABLE IF NOT EXISTS accounts (
     run TEXT NOT NULL,
     appid TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('complete', 'failed', 'denied')),
@@ -53,9 +53,9 @@ CREATE TABLE accounts (
     PRIMARY KEY (run, appid)
 ) WITHOUT ROWID;
 
-CREATE INDEX accounts_by_appid ON accounts (appid, status, run);
+CREATE INDEX IF NOT EXISTS accounts_by_appid ON accounts (appid, status, run);
 
-CREATE TABLE functions (
+CREATE TABLE IF NOT EXISTS functions (
     appid TEXT NOT NULL,
     env TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -68,7 +68,7 @@ CREATE TABLE functions (
     PRIMARY KEY (appid, env, name, first_seen_run)
 ) WITHOUT ROWID;
 
-CREATE VIEW current AS
+CREATE VIEW IF NOT EXISTS current AS
 WITH latest AS (
     SELECT
         appid,
@@ -84,7 +84,7 @@ FROM functions JOIN latest USING (appid)
 WHERE last_seen_run = complete
     AND NOT EXISTS (SELECT 1 FROM runs WHERE run > visited AND finished_at IS NOT NULL);
 
-CREATE VIEW changes AS
+CREATE VIEW IF NOT EXISTS changes AS
 WITH pair AS (
     SELECT max(run) AS new, (
         SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 1 OFFSET 1
@@ -125,7 +125,7 @@ SELECT
 FROM now LEFT JOIN was USING (appid, env, name)
 WHERE was.name IS NULL;
 
-CREATE VIEW missing AS
+CREATE VIEW IF NOT EXISTS missing AS
 SELECT run, appid, status, errcode, rid, message, finished_at FROM accounts
 WHERE run = (SELECT max(run) FROM runs) AND status != 'complete';
 

@@ -6,7 +6,6 @@ Rule: a test writes the lines of configuration that matter; none of them outlive
 from __future__ import annotations
 
 import contextlib
-import random
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
+from ports import unused_port
 from programs import needs
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def nginx(
         server: Likewise.
         location: Likewise.
     """
-    port = _free_port()
+    port = unused_port()
     with _folder() as folder:
         temporary = "".join(
             f"{name}_temp_path {folder}/{name};\n"
@@ -104,7 +104,7 @@ def haproxy(
         defaults: Likewise.
         server: More words for the line of this name.
     """
-    port = _free_port()
+    port = unused_port()
     with _folder() as folder:
         text = f"""
             global
@@ -134,7 +134,7 @@ def squid(*, settings: str = "") -> Iterator[Proxy]:
     Args:
         settings: Lines that come before the one that allows everything.
     """
-    port = _free_port()
+    port = unused_port()
     with _folder() as folder:
         text = f"""
 {settings}
@@ -195,12 +195,3 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             return
         assert time.monotonic() < deadline, f"{process.args!r} does not listen"
         time.sleep(0.01)
-
-
-def _free_port() -> int:
-    """Find a port that the system gives to no outgoing connection meanwhile."""
-    while True:
-        port = random.randrange(12_000, 22_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
+from ports import unused_port
 from programs import needs
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class RedisServer:
     """
 
     def __init__(self, folder: str, *settings: str) -> None:
-        self.port = _free_port()
+        self.port = unused_port()
         self._command = (
             needs("redis-server"),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder),
@@ -104,15 +104,3 @@ def running_redis(*settings: str) -> Iterator[RedisServer]:
             yield server
         finally:
             server.stop()
-
-
-def _free_port() -> int:
-    """Find a port that no outgoing connection is given, while Redis is stopped, by the system.
-
-    A cluster also listens 10000 ports further up.
-    """
-    while True:
-        port = random.randrange(12_000, 22_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

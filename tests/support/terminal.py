@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
+from ports import listening_ports
 from typer.testing import CliRunner
 
 from tcb_async import RetryPolicy, TcbClient
@@ -39,7 +40,6 @@ __all__ = [
     "Running",
     "Screen",
     "asks",
-    "free_port",
     "plain",
     "retry_at_once",
     "run",
@@ -143,21 +143,15 @@ async def start(
         await process.communicate()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
-def signalled_once_it_serves(port: int, number: int) -> Iterator[None]:
-    """Send this very process a signal as soon as somebody has answered at a port."""
+def signalled_once_it_serves(number: int) -> Iterator[None]:
+    """Send this very process a signal as soon as a server in it has answered."""
+    before = listening_ports()
 
     def wait_and_send() -> None:
         for _ in range(1000):
-            with contextlib.suppress(ConnectionRefusedError):
-                _ask_to_the_end(port)
+            if begun := listening_ports() - before:
+                _ask_to_the_end(begun.pop())
                 break
             time.sleep(0.01)
         os.kill(os.getpid(), number)

@@ -37,7 +37,7 @@ from tcb_async.cli.options import (
 from tcb_async.cli.service import WeChat
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import InventoryStore
-from tcb_async.tokens import CallableToken, ComponentToken, StableToken, TokenProvider, TokenStore
+from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore
 
 __all__ = ["EPILOG", "inventory"]
 
@@ -193,7 +193,7 @@ class _Asked:
             if self.accounts is not None:
                 file = AccountsFile(Path(self.accounts), platform)
                 file.check()
-                yield file, platform or CallableToken(_no_token)
+                yield file, platform or StaticToken(_UNUSED)
             else:
                 assert platform is not None  # noqa: S101 - `check` saw to it
                 yield Platform(platform), platform
@@ -210,10 +210,6 @@ class _Asked:
             return Secret(text)
         given = os.environ.get(variable) or os.environ.get("TCB_SECRET")
         return Secret(given) if given else ask_secret(what, f"no appsecret: set {variable}")
-
-
-async def _no_token() -> str:
-    raise ConfigurationError("each account has a token of its own")
 
 
 def inventory(  # noqa: PLR0913 - each is an option
@@ -258,7 +254,9 @@ def inventory(  # noqa: PLR0913 - each is an option
                     source, provider = await opened.enter_async_context(asked.source())
                 store = opened.enter_context(InventoryStore(path))
                 begun = store.begin(run, source=f"{source.name} at {address}")
-                service = WeChat(_UNUSED, address, allow_http, trust_env)
+                service = WeChat(
+                    GivenToken("each account", _UNUSED), address, allow_http, trust_env
+                )
                 client = await opened.enter_async_context(
                     service.client(provider, concurrency=concurrency)
                 )
@@ -270,7 +268,8 @@ def inventory(  # noqa: PLR0913 - each is an option
             raise typer.Exit(MISSING)
 
 
-_UNUSED = GivenToken("each account", Secret("unused"))
+_UNUSED = Secret("unused")
+"""Of the client itself: each account has a token of its own."""
 
 
 @contextlib.asynccontextmanager
