@@ -9,7 +9,7 @@ import nox
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "tests", "docs", "build"]
+nox.options.sessions = ["lint", "types", "tests", "lowest", "docs", "build"]
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.11", "3.13"]
@@ -54,6 +54,20 @@ def tests(session: nox.Session) -> None:
         session.run("python", "-m", "coverage", "report")
     else:
         session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def lowest(session: nox.Session) -> None:
+    """Every test, with the lowest versions of the dependencies that pyproject.toml allows."""
+    install(session, wheel=True)
+    versions = str(Path(session.virtualenv.location) / "lowest.txt")
+    session.run(
+        *("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras", "--no-deps"),
+        *("--resolution", "lowest-direct", "-o", versions),
+    )
+    # With the tools, so that those whose pinned version does not go with these are replaced.
+    session.install("-r", versions, "--group", "dev")
+    session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session(python=OLDEST)

@@ -242,7 +242,7 @@ def _load(place: Path, part: Path, asked: Asked) -> _Saved | None:
                 "one, or move that file away"
             ) from None
         return None
-    except ValueError:  # msgspec's errors are such
+    except (msgspec.MsgspecError, ValueError):
         saved = None
     if saved is None or saved.version != _VERSION:
         raise ConfigurationError(
