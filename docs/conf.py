@@ -21,6 +21,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "generated",
+    "languages",
     "reading",
 ]
 if os.environ.get("TCB_DOCS_INTERSPHINX"):  # the build needs no network unless it is asked to

@@ -124,6 +124,20 @@ def anchors_of(path: Path) -> set[str]:
     return slugs | set(re.findall(r"^\(([\w-]+)\)=$", text, flags=re.MULTILINE))
 
 
+def test_each_page_in_chinese_and_its_page_in_english_link_to_each_other(site: Path) -> None:
+    pages = sorted((site / "zh").rglob("*.html"))
+    assert pages
+    for page in pages:
+        (english,) = translations_of(page)
+        assert translations_of(english) == [page]
+
+
+def translations_of(page: Path) -> list[Path]:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r'class="translation"><a href="([^"]+)"', text)
+    return [(page.parent / link).resolve() for link in links]
+
+
 @pytest.mark.parametrize(
     "module",
     [tcb_async, tcb_async.emulator, tcb_async.fastapi, tcb_async.otel, tcb_async.tokens],
@@ -185,6 +199,7 @@ def test_every_page_loads_without_complaint_and_fits(
         assert answer.ok, name
         if is_too_wide(page):
             complaints.append(f"{name} is wider than the screen")
+        complaints += [f"{name}: the drawing cuts off {text!r}" for text in cut_off(page)]
     page.close()
     assert complaints == []
 
@@ -195,7 +210,27 @@ def note_stranger(url: str, address: str, complaints: list[str]) -> None:
 
 
 def is_too_wide(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+    """Whether the page scrolls sideways, or some of it is cut off and cannot be scrolled to."""
+    return bool(
+        page.evaluate(
+            """() => document.documentElement.scrollWidth > window.innerWidth
+            || [...document.querySelectorAll("article *")].some((element) =>
+                element.getBoundingClientRect().right > window.innerWidth + 1
+                && !element.closest("pre, .table-wrapper, svg"))"""
+        )
+    )
+
+
+def cut_off(page: Page) -> list[str]:
+    """Words of a drawing that do not fit into it."""
+    texts: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll("svg.drawing text")].filter((text) => {
+            const [inner, outer] = [text, text.closest("svg")].map(
+                (element) => element.getBoundingClientRect());
+            return inner.left < outer.left || inner.right > outer.right;
+        }).map((text) => text.textContent)"""
+    )
+    return texts
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sphinx.util.nodes import make_refnode
 
@@ -42,26 +42,9 @@ def name_the_default(*event: object) -> tuple[object, object] | None:
     return None
 
 
-def separate_languages(
-    app: Sphinx,  # noqa: ARG001 - Sphinx's
-    page: str,
-    template: str,  # noqa: ARG001 - Sphinx's
-    context: dict[str, Any],
-    *_: object,
-) -> None:
-    """Mark the pages in Chinese, so that browsers pick their glyphs; link none to the others."""
-    if page.startswith("zh/"):
-        context["language"] = "zh-CN"
-    if page == "zh/index":
-        context["prev"] = None
-    elif "zh/" in (context.get("next") or {}).get("link", ""):
-        context["next"] = None
-
-
 def setup(app: Sphinx) -> dict[str, object]:
     """Listen."""
     app.connect("missing-reference", resolve_bare_name)
     app.connect("autodoc-process-docstring", keep_first_line, priority=400)
     app.connect("autodoc-process-signature", name_the_default)
-    app.connect("html-page-context", separate_languages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

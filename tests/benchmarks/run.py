@@ -124,15 +124,16 @@ viewBox="0 0 480 {height}" xmlns="http://www.w3.org/2000/svg">
   </g>
 </svg>
 """
-_LEFT, _SCALE, _LINE = 180, 170, 26
+_LEFT, _WIDEST, _LINE = 190, 245, 26
 
 
 def drawing(costs: list[Costs]) -> str:
     """Draw CPU a page, each way beside the others, in the colours of the page's theme."""
     marks: list[str] = []
     top = 24
+    scale = _WIDEST / max(cost.per_page for sizes in costs for cost in sizes.ways)
     for sizes in costs:
-        marks += _bars(sizes, top)
+        marks += _bars(sizes, top, scale)
         top += _LINE * (len(sizes.ways) + 1) + 20
     description = "; ".join(
         f"pages of {sizes.page_size}: "
@@ -143,15 +144,15 @@ def drawing(costs: list[Costs]) -> str:
     return _SVG.format(height=top - 20, description=escape(description), marks=lines)
 
 
-def _bars(costs: Costs, top: int) -> Iterator[str]:
+def _bars(costs: Costs, top: int, scale: float) -> Iterator[str]:
     bottom = top + _LINE * len(costs.ways) + 8
-    one = _LEFT + _SCALE
+    one = round(_LEFT + scale)
     yield f'<text x="8" y="{top}" font-weight="600">pages of {costs.page_size}</text>'
     yield f'<path d="M{one} {top + 8}V{bottom}" stroke="var(--tcb-line, #c3c9d0)"/>'
     for place, cost in enumerate(costs.ways):
         y = top + 14 + _LINE * place
         kind = "good" if cost.name == "tcb_async" else "line"
-        width = round(cost.per_page * _SCALE)
+        width = round(cost.per_page * scale)
         yield f'<text x="{_LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(cost.name)}</text>'
         yield (
             f'<rect x="{_LEFT}" y="{y}" width="{width}" height="18" rx="3" '
