@@ -391,6 +391,18 @@ async def test_closing_the_proxy_ends_what_is_under_way(fault: Faults, reply: Re
         assert (await hear(sock)).end in {"FIN", "RST"}
 
 
+@pytest.mark.parametrize("turns", range(20))
+async def test_closing_the_proxy_ends_a_connection_that_is_being_cut(turns: int) -> None:
+    """However many turns of the loop lie between the request and the proxy's closing."""
+    async with proxied(CutAfter(1)) as (proxy, _), connected(proxy.port) as sock:
+        await say(sock)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE):
+            await proxy.refuse()
+        assert proxy.open == 0
+
+
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_connection_that_comes_while_the_proxy_closes_is_dropped(turns: int) -> None:
     """However many turns of the loop lie between its coming and the proxy's closing."""

@@ -133,7 +133,13 @@ class FaultProxy:
             return ClientLeft
         server = unbuffered(await asyncio.open_connection(self.upstream_host, self.upstream_port))
         writers.append(server[1])
-        end = await self._relay(client, server, faults)
+        relay = asyncio.ensure_future(self._relay(client, server, faults))
+        try:
+            await asyncio.wait([relay])  # not the relay itself: it may swallow a cancellation
+        finally:
+            relay.cancel()
+            await asyncio.gather(relay, return_exceptions=True)
+        end = relay.result()
         if end is Cut:
             for writer in writers:
                 writer.write_eof()
@@ -141,7 +147,10 @@ class FaultProxy:
         return end
 
     async def _relay(self, client: Stream, server: Stream, faults: tuple[Fault, ...]) -> type[End]:
-        """Carry bytes both ways until the connection ends; return how."""
+        """Carry bytes both ways until the connection ends; return how.
+
+        Before Python 3.13, a TaskGroup that ends by an error swallows a cancellation.
+        """
         ends: list[type[End]] = []
         try:
             async with asyncio.TaskGroup() as group:
