@@ -359,7 +359,7 @@ class TestOneWriter:
             other.begin()
 
 
-@pytest.mark.parametrize("attempt", range(5))
+@pytest.mark.parametrize("attempt", range(20))
 def test_programs_that_make_the_store_at_the_same_moment_all_use_it(
     tmp_path: Path, attempt: int
 ) -> None:

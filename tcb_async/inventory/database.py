@@ -107,14 +107,11 @@ class Database:
         self._lock = lock
 
     def _prepare(self) -> None:
-        application, version, tables = (
-            self._connection.execute(question).fetchone()[0]
-            for question in (
-                "PRAGMA application_id",
-                "PRAGMA user_version",
-                "SELECT count(*) FROM sqlite_master",
-            )
-        )
+        # One statement, so that another process makes its tables before it or after it.
+        application, version, tables = self._connection.execute(
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+            "FROM pragma_application_id, pragma_user_version"
+        ).fetchone()
         if tables and application != APPLICATION:
             raise ConfigurationError(
                 f"{self.path} is a database of something else: name another file"
@@ -124,7 +121,9 @@ class Database:
                 f"{self.path} has schema {version}, and this version of tcb-async knows schema "
                 f"{VERSION}: use the version that made it, or name another file"
             )
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        # SQLite does not wait here for another that does the same at this moment: it will be done.
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")  # all that kill -9 asks for
         if not tables:
             with self.transaction():
