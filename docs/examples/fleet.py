@@ -10,7 +10,7 @@ the environment: ``PGHOST``, ``PGUSER`` …, ``REDIS_URL``, ``TCB_COMPONENT_APPI
 ``TCB_COMPONENT_SECRET``.
 
 To try it without an account, paste what ``tcb-async emulator --platform`` prints, run ``plan`` to
-create the tables, and then enter the ticket and the merchant:
+create the tables, enter the ticket and the merchant, and run ``plan`` again:
 
     redis-cli set tickets:$TCB_COMPONENT_APPID $TCB_COMPONENT_TICKET
     psql -c "INSERT INTO merchants VALUES
