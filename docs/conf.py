@@ -72,5 +72,6 @@ html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["tcb.css"]
 html_copy_source = False
+html_domain_indices = False
 html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from docutils.nodes import Node
     from sphinx.application import Sphinx
 
+IN_THE_THEME = {
+    "Home": "首页",
+    "Next": "下一页",
+    "On this page": "本页内容",
+    "Previous": "上一页",
+    "Search": "搜索",
+}
 _ENGLISH = re.compile(r"(?<=>)(?=[^<]*[A-Za-z] )[^<\u3000-\uffff]+(?=</(?:text|title|desc)>)")
 
 
@@ -64,11 +71,16 @@ def separate_languages(
         _link(context, page, to_chinese[page], "zh-CN", "中文")
     elif page in to_english:
         context["language"] = "zh-CN"  # so that browsers pick its glyphs
+        context["_"] = _in_chinese
         _link(context, page, to_english[page], "en", "English")
     if page == "zh/index":
         context["prev"] = None
     elif not page.startswith("zh/") and "zh/" in (context.get("next") or {}).get("link", ""):
         context["next"] = None
+
+
+def _in_chinese(words: str) -> str:
+    return IN_THE_THEME.get(words, words)
 
 
 def _link(context: dict[str, Any], page: str, other: str, language: str, name: str) -> None:

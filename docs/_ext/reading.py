@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+import attrs
 from sphinx.util.nodes import make_refnode
 
 if TYPE_CHECKING:
@@ -35,11 +37,17 @@ def keep_first_line(app: Sphinx, what: str, *rest: object) -> None:  # noqa: ARG
 
 
 def name_the_default(*event: object) -> tuple[object, object] | None:
-    """Say what a private default is."""
-    signature, returns = event[-2:]
-    if isinstance(signature, str):
-        return signature.replace("_DEFAULT_RETRY", "RetryPolicy()"), returns
-    return None
+    """Say what a private default is, and what the default of an attribute is."""
+    described, _, signature, returns = event[-4:]
+    if not isinstance(signature, str):
+        return None
+
+    def default(attribute: re.Match[str]) -> str:
+        value = attrs.fields_dict(described)[attribute[1]].default
+        return f"{value.__module__}.{value.__name__}" if callable(value) else repr(value)
+
+    signature = signature.replace("_DEFAULT_RETRY", "RetryPolicy()")
+    return re.sub(r"attr_dict\['(\w+)'\]\.default", default, signature), returns
 
 
 def setup(app: Sphinx) -> dict[str, object]:
