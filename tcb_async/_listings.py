@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from tcb_async._codec import UNREADABLE, encode_object, raise_for_errcode, unreadable
-from tcb_async._redact import Secret
+from tcb_async._redact import Secret, wrapped
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
     Authorizer,
@@ -190,7 +190,7 @@ class _Reader(Generic[Item]):
         for name in self.times:
             row[name] = _time(row.get(name), zone)
         given = {name: value for name, value in row.items() if value is not None}
-        return msgspec.convert(given, self.listing.item, dec_hook=_wrapped)
+        return msgspec.convert(given, self.listing.item, dec_hook=wrapped)
 
 
 def _decoder(listing: Listing[Any, Any], row: type) -> Callable[[bytes], Any]:
@@ -203,16 +203,7 @@ def _decoder(listing: Listing[Any, Any], row: type) -> Callable[[bytes], Any]:
         key, _, inner = listing.total.partition(".")
         nested = msgspec.defstruct("Totals", [(inner or key, int | None, None)], frozen=True)
         fields.append((key, nested, nested()) if inner else (key, int | None, None))
-    return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=_wrapped).decode
-
-
-def _wrapped(kind: type, value: object) -> object:
-    """Wrap the secrets of a row; msgspec calls this for whatever type it does not know itself."""
-    if kind is not Secret:
-        return value
-    if not isinstance(value, str):
-        raise TypeError(f"a {type(value).__name__} where text should be")
-    return Secret(value)
+    return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=wrapped).decode
 
 
 def _time(value: object, zone: tzinfo) -> object:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Self, SupportsIndex
 
-__all__ = ["MASK", "Hidden", "Secret", "forgetting_frames", "hide", "redact"]
+__all__ = ["MASK", "Hidden", "Secret", "forgetting_frames", "hide", "redact", "wrapped"]
 
 MASK = "[hidden]"
 
@@ -131,6 +131,15 @@ class forgetting_frames:  # noqa: N801 - a context manager, read as a verb
             error.__traceback__ = error.__cause__ = None
             error.__context__ = None if error is self._handled else self._handled
             error.__suppress_context__ = False
+
+
+def wrapped(kind: type, value: object) -> object:
+    """Wrap what msgspec decodes as a `Secret`: its ``dec_hook``."""
+    if kind is not Secret:
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} where text should be")
+    return Secret(value)
 
 
 def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = None) -> str:

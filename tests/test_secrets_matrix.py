@@ -50,12 +50,12 @@ ENDINGS = (
     "client closed",
 )
 FEWEST = {
-    "server's faults": 200,
-    "refusals": 50,
-    "network's faults": 50,
-    "caller's timeout": 100,
-    "caller's cancellation": 100,
-    "client closed": 100,
+    "server's faults": 400,
+    "refusals": 100,
+    "network's faults": 80,
+    "caller's timeout": 300,
+    "caller's cancellation": 300,
+    "client closed": 300,
 }
 
 

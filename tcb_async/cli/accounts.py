@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import msgspec
 
-from tcb_async._redact import Secret
+from tcb_async._redact import Hidden, Secret, wrapped
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import Account
 from tcb_async.inventory.merchants import merchant_account
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from tcb_async.client import TcbClient
     from tcb_async.tokens import TokenProvider, TokenStore
@@ -32,14 +32,14 @@ _LONGEST = 4096
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
     appid: str
-    refresh_token: str | None = None
-    access_token: str | None = None
+    refresh_token: Secret | None = None
+    access_token: Secret | None = None
     envs: list[str] | None = None
 
 
 class _Rotated(msgspec.Struct, forbid_unknown_fields=True):
     appid: str
-    refresh_token: str
+    refresh_token: Secret
 
 
 _L = TypeVar("_L", _Line, _Rotated)
@@ -159,7 +159,7 @@ class AccountsFile:
         """
         if self.rotated_path.exists():
             for _, rotated in _lines(self.rotated_path, _Rotated):
-                self._rotated[rotated.appid] = Secret(rotated.refresh_token)
+                self._rotated[rotated.appid] = rotated.refresh_token
         seen: dict[str, int] = {}
         for number, line in _lines(self.path, _Line):
             if (before := seen.setdefault(line.appid, number)) != number:
@@ -189,43 +189,37 @@ class AccountsFile:
 
     def _token(self, line: _Line) -> Secret | AuthorizerToken:
         if line.refresh_token is None or self.platform is None:
-            return Secret(line.access_token or "")
-        newest = self._rotated.get(line.appid, Secret(line.refresh_token))
+            return line.access_token or Secret("")
+        newest = self._rotated.get(line.appid, line.refresh_token)
         save = partial(self._save, line.appid)
-        return AuthorizerToken(self.platform, line.appid, newest, on_rotate=_as_async(save))
+        return AuthorizerToken(self.platform, line.appid, newest, on_rotate=save)
 
-    def _save(self, appid: str, refresh_token: str) -> None:
+    async def _save(self, appid: str, refresh_token: str) -> None:
+        self._rotated[appid] = Secret(refresh_token)
+        del refresh_token
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         descriptor = os.open(self.rotated_path, flags, 0o600)
         try:
-            line = msgspec.json.encode({"appid": appid, "refresh_token": refresh_token})
-            os.write(descriptor, line + b"\n")
+            line = {"appid": appid, "refresh_token": self._rotated[appid]}
+            os.write(descriptor, msgspec.json.encode(line, enc_hook=Secret.reveal) + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        self._rotated[appid] = Secret(refresh_token)
 
 
 Source = Platform | OwnApp | AccountsFile
 
 
-def _as_async(save: Callable[[str], None]) -> Callable[[str], Awaitable[None]]:
-    async def saved(refresh_token: str) -> None:
-        save(refresh_token)
-
-    return saved
-
-
 def _lines(path: Path, kind: type[_L]) -> Iterator[tuple[int, _L]]:
     with path.open("rb") as file:
-        for number, text in enumerate(file, start=1):
-            if text.strip():
+        for number, text in enumerate(map(Hidden, file), start=1):
+            if text.reveal().strip():
                 yield number, _read(path, number, text, kind)
 
 
-def _read(path: Path, number: int, text: bytes, kind: type[_L]) -> _L:
+def _read(path: Path, number: int, text: Hidden[bytes], kind: type[_L]) -> _L:
     try:
-        return msgspec.json.decode(text, type=kind)
+        return msgspec.json.decode(text.reveal(), type=kind, dec_hook=wrapped)
     except msgspec.ValidationError as error:  # it names types and fields, no values
         reason = str(error)
     except (msgspec.DecodeError, ValueError):

@@ -31,6 +31,7 @@ __all__ = [
     "GivenToken",
     "ask_secret",
     "find_credentials",
+    "find_secret",
     "shared_store",
 ]
 
@@ -99,7 +100,7 @@ Credentials = GivenToken | App
 
 
 def find_credentials(
-    token_file: str | None, appid: str | None, redis_url: str | None
+    token_file: str | None, appid: str | None, redis_url: Secret | None
 ) -> Credentials:
     """Look for credentials where users may have put them.
 
@@ -117,22 +118,23 @@ def find_credentials(
     """
     if token_file is not None:
         return GivenToken(f"the token in {token_file}", _read_token(token_file))
-    token, appsecret = _variable(ACCESS_TOKEN), _variable(SECRET)
-    if not appid and token.reveal():
+    token, appsecret = find_secret(ACCESS_TOKEN), find_secret(SECRET)
+    if not appid and token is not None:
         return GivenToken(f"the token in {ACCESS_TOKEN}", checked_secret(ACCESS_TOKEN, token))
     if named := appid or os.environ.get(APPID):
         app = checked_appid("--appid" if appid else APPID, Secret(named))
-        if appsecret.reveal():
+        if appsecret is not None:
             checked_secret(SECRET, appsecret)
         else:
             appsecret = ask_secret(f"Appsecret of {app}", _NO_SECRET.format(appid=app))
-        return App(app, appsecret, Secret(redis_url) if redis_url else None)
-    otherwise = _NO_APPID if appsecret.reveal() else _NONE
+        return App(app, appsecret, redis_url)
+    otherwise = _NONE if appsecret is None else _NO_APPID
     return GivenToken("the token that was typed", ask_secret("Access token", otherwise))
 
 
-def _variable(name: str) -> Secret:
-    return Secret(os.environ.get(name, ""))
+def find_secret(*variables: str) -> Secret | None:
+    """Return what the first of these variables holds that is set; None if none is."""
+    return next((Secret(os.environ[name]) for name in variables if os.environ.get(name)), None)
 
 
 def _read_token(path: str) -> Secret:

@@ -1,6 +1,6 @@
 """The options that commands share.
 
-Rule: no option holds a secret.
+Rule: no option holds a secret, but for the address of a Redis, which may hold a password.
 """
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
@@ -17,6 +17,7 @@ import typer
 
 from tcb_async._arguments import checked_base_url
 from tcb_async._environment import BASE_URL, DEFAULT_BASE_URL
+from tcb_async._redact import Secret
 from tcb_async.cli.credentials import find_credentials
 from tcb_async.cli.service import WeChat
 from tcb_async.emulator import DEMO_ENV
@@ -111,10 +112,11 @@ AppId = Annotated[
     ),
 ]
 RedisUrl = Annotated[
-    str | None,
+    Secret | None,
     typer.Option(
         "--redis",
         metavar="URL",
+        parser=Secret,
         envvar="TCB_REDIS_URL",
         help="Share the app's token with other processes. If the URL holds a password, use the "
         "variable.",
@@ -186,7 +188,7 @@ class Access:
 
     token_file: TokenFile = None
     appid: AppId = None
-    redis: RedisUrl = attrs.field(default=None, repr=False)
+    redis: RedisUrl = None
     base_url: BaseUrl = DEFAULT_BASE_URL
     allow_http: AllowHttp = False
     trust_env: TrustEnv = False

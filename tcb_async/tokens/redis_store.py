@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from tcb_async._arguments import checked_seconds
-from tcb_async._redact import Hidden, Secret
+from tcb_async._redact import Hidden, Secret, wrapped
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.arguments import fault_of
 from tcb_async.tokens.protocols import StoredToken
@@ -116,12 +116,12 @@ if text_of(KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 
 
 class _Value(msgspec.Struct, frozen=True):
-    token: str
+    token: Secret
     expires_at: float | None
     version: int
 
 
-_decode = msgspec.json.Decoder(_Value).decode
+_decode = msgspec.json.Decoder(_Value, dec_hook=wrapped).decode
 
 
 class AsyncRedis(Protocol):
@@ -234,7 +234,7 @@ def _read(stored: Hidden[object]) -> StoredToken | None:
         value = _decode(text) if isinstance(text, (bytes, str)) else None
     except msgspec.MsgspecError:
         return None
-    if value is None or fault_of(Secret(value.token)) is not None:
+    if value is None or fault_of(value.token) is not None:
         return None
     expires_at = math.inf if value.expires_at is None else value.expires_at
-    return StoredToken(Secret(value.token), expires_at, value.version)
+    return StoredToken(value.token, expires_at, value.version)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from raw_server import http_reply
 from server_faults import LISTING
 
-from tcb_async import RetryPolicy, TcbClient
+from tcb_async import Account, RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
 if TYPE_CHECKING:
@@ -23,10 +23,22 @@ if TYPE_CHECKING:
 
     from tcb_async.tokens import TokenStore
 
-__all__ = ["ENV", "KINDS", "LIST", "PLANTED", "Planted", "client_of", "right_replies", "wechat"]
+__all__ = [
+    "ENV",
+    "ENVIRONMENTS",
+    "KINDS",
+    "LIST",
+    "PLANTED",
+    "Planted",
+    "account",
+    "client_of",
+    "right_replies",
+    "wechat",
+]
 
 ENV, APPID, PLATFORM = "test-777bb9", "wx0123456789abcdef", "wxplatform000000001"
 LIST = "/tcb/listfunctions"
+ENVIRONMENTS = "/tcb/getenvinfo"
 STABLE = "/cgi-bin/stable_token"
 CLASSIC = "/cgi-bin/token"
 COMPONENT = "/cgi-bin/component/api_component_token"
@@ -70,6 +82,7 @@ def right_replies() -> dict[str, bytes]:
     refresh = PLANTED.texts["rotated refresh token"]
     return {
         LIST: http_reply(LISTING),
+        ENVIRONMENTS: http_reply({"errcode": 0, "info_list": [{"env": ENV, "status": "NORMAL"}]}),
         STABLE: http_reply({"access_token": token, "expires_in": 7200}),
         CLASSIC: http_reply({"access_token": token, "expires_in": 7200}),
         COMPONENT: http_reply({"component_access_token": token, "expires_in": 7200}),
@@ -112,6 +125,10 @@ def platform(store: TokenStore | None) -> ComponentToken:
 def merchant(store: TokenStore | None) -> AuthorizerToken:
     refresh_token = PLANTED.texts["refresh token"]
     return AuthorizerToken(platform(store), APPID, refresh_token, on_rotate=save, store=store)
+
+
+def account() -> Account:
+    return Account(APPID, merchant(None))
 
 
 KINDS: dict[str, tuple[str, Callable[[TokenStore | None], object]]] = {

@@ -23,7 +23,17 @@ import aiohttp
 import attrs
 from fault_proxy import FaultProxy
 from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
-from planted_secrets import ENV, KINDS, LIST, PLANTED, client_of, right_replies, wechat
+from planted_secrets import (
+    ENV,
+    ENVIRONMENTS,
+    KINDS,
+    LIST,
+    PLANTED,
+    account,
+    client_of,
+    right_replies,
+    wechat,
+)
 from raw_server import RawServer, http_reply
 from redis.asyncio import Redis
 from reporting_tools import AGENTS, RENDERERS, report, watching
@@ -63,6 +73,15 @@ async def waiting(client: TcbClient) -> object:
 async def forced(client: TcbClient) -> object:
     await client.force_refresh_token()
     return None
+
+
+async def an_account(client: TcbClient) -> object:
+    return [await client.list_account(account())]
+
+
+async def an_inventory(client: TcbClient) -> object:
+    async with client.inventory([account(), account()]) as inventory:
+        return [found async for found in inventory]
 
 
 QUICK = ("message and pickle", "traceback, capture_locals")
@@ -115,12 +134,15 @@ async def looked_at(ending: str) -> AsyncIterator[list[BaseException]]:
 async def fail(call: Call, client: TcbClient, errors: list[BaseException], times: int = 1) -> None:
     for _ in range(times):
         try:
-            await call(client)
+            ended = await call(client)
         except Exception as error:  # noqa: BLE001 - whatever it is
             errors.append(error)
+        else:
+            if isinstance(ended, list):  # of an inventory, whose errors are values
+                errors += [found.error for found in ended if found.error is not None]
 
 
-async def faults_of_a_server(kind: str) -> None:
+async def faults_of_a_server(kind: str, call: Call = one_page) -> None:
     path = KINDS[kind][0]
     for name, fault in FAULTS.items():
         patience = 0.05 if name in ONLY_TIME_ENDS else 10.0
@@ -129,7 +151,7 @@ async def faults_of_a_server(kind: str) -> None:
             looked_at("server's faults") as errors,
             client_of(kind, server.url, patience=patience) as client,
         ):
-            await fail(one_page, client, errors, times=2 if name in ON_REUSE else 1)
+            await fail(call, client, errors, times=2 if name in ON_REUSE else 1)
 
 
 ERRCODES = (-1, 40001, 40013, 40125, 42001, 45009, 48001, 61023, 61024)
@@ -140,7 +162,7 @@ def echo(errcode: int) -> bytes:
     return http_reply({"errcode": errcode, "errmsg": " ".join(PLANTED.texts.values())})
 
 
-async def refusals(kind: str) -> None:
+async def refusals(kind: str, call: Call = one_page) -> None:
     for path in {LIST, KINDS[kind][0]}:
         for errcode in ERRCODES:
             async with (
@@ -148,7 +170,7 @@ async def refusals(kind: str) -> None:
                 looked_at("refusals") as errors,
                 client_of(kind, server.url) as client,
             ):
-                await fail(one_page, client, errors)
+                await fail(call, client, errors)
 
 
 NETWORK: tuple[Fault, ...] = (
@@ -161,7 +183,7 @@ NETWORK: tuple[Fault, ...] = (
 )
 
 
-async def faults_of_the_network(kind: str) -> None:
+async def faults_of_the_network(kind: str, call: Call = one_page) -> None:
     for fault in NETWORK:
         async with (
             RawServer(wechat()) as server,
@@ -169,9 +191,9 @@ async def faults_of_the_network(kind: str) -> None:
             looked_at("network's faults") as errors,
             client_of(kind, proxy.url, patience=0.05) as client,
         ):
-            await fail(one_page, client, errors)
+            await fail(call, client, errors)
             await proxy.refuse()
-            await fail(one_page, client, errors)
+            await fail(call, client, errors)
 
 
 STALE = http_reply({"errcode": 42001, "errmsg": "access_token expired"})
@@ -180,7 +202,7 @@ STALE = http_reply({"errcode": 42001, "errmsg": "access_token expired"})
 async def refused_once(exchange: Exchange) -> None:
     """Refuse the first token, so that it is given up and asked for again."""
     asked = exchange.request.target.partition("?")[0]
-    stale = asked == LIST and exchange.request.n < 3
+    stale = asked in {LIST, ENVIRONMENTS} and exchange.request.n < 3
     await exchange.answer(STALE if stale else right_replies()[asked])
 
 
@@ -237,11 +259,17 @@ async def everything(redis_port: int) -> int:
     for kind in KINDS:
         await refusals(kind)
         await faults_of_the_network(kind)
+    for kind, call in (("component", an_account), ("authorizer", an_inventory)):
+        await faults_of_a_server(kind, call)
+        await refusals(kind, call)
+        await faults_of_the_network(kind, call)
     for ending in ENDINGS:
         for kind in ("callable", "token of 512", "stable", "classic", "authorizer"):
             await step_by_step(kind, one_page, ending)
         for call in (count, a_walk, waiting):
             await step_by_step("token of 512", call, ending)
+        for call in (an_account, an_inventory):
+            await step_by_step("component", call, ending)
         await step_by_step("stable", forced, ending)
         async with Redis(port=redis_port) as redis:
             for kind in ("stable", "authorizer"):

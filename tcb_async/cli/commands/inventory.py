@@ -19,7 +19,7 @@ from tcb_async._environment import DEFAULT_BASE_URL
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.accounts import AccountsFile, OwnApp, Platform, Source, platform_token
-from tcb_async.cli.credentials import GivenToken, ask_secret, shared_store
+from tcb_async.cli.credentials import GivenToken, ask_secret, find_secret, shared_store
 from tcb_async.cli.demo import demo_merchants
 from tcb_async.cli.errors import MISSING, at_terminal
 from tcb_async.cli.formats import Format
@@ -158,7 +158,7 @@ class _Asked:
     secret_file: str | None
     accounts: str | None
     appid: str | None
-    redis: str | None = attrs.field(repr=False)
+    redis: Secret | None
 
     def check(self) -> None:
         """Refuse options that contradict each other.
@@ -181,8 +181,8 @@ class _Asked:
         """Open what the accounts and their tokens need."""
         async with contextlib.AsyncExitStack() as stack:
             store = None
-            if self.redis:
-                store = await stack.enter_async_context(shared_store(Secret(self.redis)))
+            if self.redis is not None:
+                store = await stack.enter_async_context(shared_store(self.redis))
             if self.appid is not None:
                 secret = self._secret(f"Appsecret of {self.appid}", "TCB_SECRET")
                 own = StableToken(self.appid, secret, store=store)
@@ -204,12 +204,13 @@ class _Asked:
 
     def _secret(self, what: str, variable: str) -> Secret:
         if self.secret_file is not None:
-            text = Path(self.secret_file).read_text(encoding="utf-8", errors="replace").strip()
-            if not text:
+            path = Path(self.secret_file)
+            secret = Secret(path.read_text(encoding="utf-8", errors="replace").strip())
+            if not secret.reveal():
                 raise ConfigurationError(f"--secret-file {self.secret_file}: the file is empty")
-            return Secret(text)
-        given = os.environ.get(variable) or os.environ.get("TCB_SECRET")
-        return Secret(given) if given else ask_secret(what, f"no appsecret: set {variable}")
+            return secret
+        otherwise = f"no appsecret: set {variable}"
+        return find_secret(variable, "TCB_SECRET") or ask_secret(what, otherwise)
 
 
 def inventory(  # noqa: PLR0913 - each is an option

@@ -5,8 +5,6 @@ Rule: it prints no refresh token.
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
-import os
-
 import typer
 
 from tcb_async._environment import DEFAULT_BASE_URL
@@ -14,7 +12,7 @@ from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.accounts import platform_token
 from tcb_async.cli.commands.inventory import ComponentAppId, TicketFile
-from tcb_async.cli.credentials import GivenToken, ask_secret
+from tcb_async.cli.credentials import GivenToken, ask_secret, find_secret
 from tcb_async.cli.errors import at_terminal
 from tcb_async.cli.options import AllowHttp, BaseUrl, TrustEnv, Verbose, checked_service_url
 from tcb_async.cli.rows import RowFormat, write_rows
@@ -67,7 +65,6 @@ def _provider(component_appid: str | None, ticket_file: str | None) -> Component
         raise typer.BadParameter(
             "name the platform, or set TCB_COMPONENT_APPID", param_hint="--component-appid"
         )
-    given = os.environ.get(_SECRET)
     question = f"Appsecret of {component_appid}"
-    secret = Secret(given) if given else ask_secret(question, f"no appsecret: set {_SECRET}")
+    secret = find_secret(_SECRET) or ask_secret(question, f"no appsecret: set {_SECRET}")
     return platform_token(component_appid, secret, ticket_file, None)

@@ -1,0 +1,44 @@
+"""Run a command, and write down what every local variable of its frames showed, at every line.
+
+Rule: run as ``python traced_command.py FILE WORDS…``: what was shown is in FILE in the end, and the
+exit code is the command's.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tcb_async.cli
+from tcb_async.__main__ import main
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+OURS = str(Path(tcb_async.cli.__file__).parent)
+shown: set[str] = set()
+
+
+def at_each_line(frame: FrameType, _event: str, _argument: object) -> object:
+    for name, value in frame.f_locals.items():
+        try:
+            text = repr(value)
+        except AttributeError:  # of an object half made
+            continue
+        shown.add(f"{frame.f_code.co_qualname}: {name}={text}")
+    return at_each_line
+
+
+def trace(frame: FrameType, _event: str, _argument: object) -> object:
+    return at_each_line if frame.f_code.co_filename.startswith(OURS) else None
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv.pop(1))
+    sys.settrace(trace)  # type: ignore[arg-type]
+    try:
+        main()
+    finally:
+        sys.settrace(None)
+        place.write_text("\n".join(shown), encoding="utf-8")
