@@ -4,7 +4,7 @@
 
 To try it without an account, paste what ``tcb-async emulator --env one --env two`` prints.
 
-Run it again whenever it failed or was killed: it goes on where it was. For every merchant of a
+Run it again whenever it failed or was killed: it resumes where it was. For every merchant of a
 platform, pass ``client.platform_accounts(on_rotate=…)`` instead of the one account.
 """
 

@@ -5,7 +5,7 @@
 ``POST /inventory`` starts one, or says that one is under way; a cron job may call it every night.
 ``GET /inventory`` tells how far it is and which accounts are missing; ``GET /functions`` streams
 the result, a JSON object a line. Both read the store, whichever process writes it. Started again
-after the service was killed, an inventory goes on where it was.
+after the service was killed, an inventory resumes where it was.
 """
 
 import asyncio
