@@ -5,7 +5,7 @@ Rule: a pure state machine. Whatever the replies are, it ends: complete, or with
 An offset/limit API promises nothing about a list that changes while it is read. Three things are
 assumed of it: (1) each reply is one snapshot; (2) rows that are not updated keep their order
 relative to each other; (3) an updated row stays where it is or moves to the head, and a new row is
-new in value, wherever it appears. What follows from them is proved in five steps, and each rule
+new in value, wherever it appears. What follows from them is proved in six steps, and each rule
 below names the step that it carries out.
 
 1. **Joining.** Two pages join only behind a row *y* that is unchanged, value for value, in both.
@@ -26,6 +26,10 @@ below names the step that it carries out.
    total, no rows before it, other rows that hold the same page: no list that keeps (1) to (3) gives
    these replies. They are never explained away: they cost a second pass or another request, and
    end in an error if they last.
+6. **The count.** Rows that change places without a write, as where a list's order is not stable,
+   break (2), and one may be passed over. But they do not change the total. So if the list has more
+   rows at the end than were yielded and than it grew by, there is a second pass: where rows only
+   change places, none is lost.
 
 What remains are changes that cancel out so exactly that every reply is that of a list at rest.
 They can hide an item that moves, never one that stays.
@@ -59,7 +63,7 @@ T = TypeVar("T")
 _CONTRADICTIONS = 3  # times that rows are asked for again when a reply contradicts itself
 _LOOKS = 4  # pages read in search of a lost landmark before the list is read again from row 0
 _SPARE_REQUESTS = 128  # what any walk may cost, and beyond it:
-_REQUESTS_PER_PAGE = 16  # for each page of rows that the server counts and that were read
+_REQUESTS_PER_PAGE = 16  # for each page of rows of different names, and that the server counts
 _OUT_OF_ORDER = -1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 
@@ -113,6 +117,9 @@ class Plan(Generic[T]):
     _known: KnownRows[T] = attrs.field(init=False)
     # Step 4: whether the head is still to be checked: a change was noticed, in this run or before.
     _owes_check: bool = attrs.field(init=False)
+    # Step 6: how many rows there may be that this run did not yield: an earlier run did, or they
+    # came where the pass was already.
+    _excused: int = attrs.field(init=False)
     # Step 5: replies in a row that contradicted themselves, and that were shorter than asked for.
     _contradictions: int = attrs.field(init=False, default=0)
     _short_replies: int = attrs.field(init=False, default=0)
@@ -120,9 +127,8 @@ class Plan(Generic[T]):
     _repairs_in_vain: int = attrs.field(init=False, default=0)
     # Seconds that the next request waits, so that a replica that lags can catch up.
     _pause: float = attrs.field(init=False, default=0.0)
-    # What bounds the walk in requests: the rows that the first reply counted, and the most read.
+    # What bounds the walk in requests, beside the names that are known: how many rows there were.
     _first_total: int | None = attrs.field(init=False, default=None)
-    _furthest: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
         start, checks = self.start, self.on_drift != "ignore"
@@ -133,6 +139,7 @@ class Plan(Generic[T]):
         self._set_page_size(self.page_size)
         self._pass = Pass(Mode.READING, place_of(start, self.identity))
         self._pass.planned = self._pass.place.end
+        self._excused = start.count or self._pass.place.end
         if self._pass.place.landmarks is not None:
             self._pass.total = start.total
         elif start.names:
@@ -198,7 +205,7 @@ class Plan(Generic[T]):
         return min(self.page_size, left + overlap) if left > 0 else 0
 
     def _is_overspent(self) -> bool:
-        rows = min(self._first_total or 0, max(self._furthest, self.record.count))
+        rows = min(self._first_total or 0, self.start.count + self.record.count)
         pages = rows // max(1, self.page_size - 1)
         return self.stats.requests >= _SPARE_REQUESTS + _REQUESTS_PER_PAGE * pages
 
@@ -251,6 +258,9 @@ class Plan(Generic[T]):
     def _read_total(self, total: int) -> bool:
         """Note how many rows there are; True if that ends the walk."""
         current, before = self._pass, self._pass.total
+        newest = before if self.total is None else self.total
+        if newest is not None:
+            self._excused += max(0, total - newest)
         self.total = current.total = total
         if self._first_total is None:
             self._first_total = total
@@ -382,7 +392,6 @@ class Plan(Generic[T]):
             self.record.move(current.place, joined)
             if self._overlap:
                 self._known.add(joined)
-        self._furthest = max(self._furthest, end)
         self._contradictions = 0
         if yielded:
             self._repairs_in_vain = 0
@@ -452,11 +461,17 @@ class Plan(Generic[T]):
         """Step 4: finish if nothing changed while the head was read, or nothing can have."""
         if not self._known.are_in_order(known):  # step 5
             self._begin(Mode.READING)
-        elif self._pass.pages == 1 or not self._pass.drift:
+        elif self._pass.pages > 1 and self._pass.drift:
+            self._begin(Mode.CHECKING)
+        elif self._passed_over_rows():
+            self._begin(Mode.READING)
+        else:
             self.stats.head_checked = True
             self._finish()
-        else:
-            self._begin(Mode.CHECKING)
+
+    def _passed_over_rows(self) -> bool:
+        """Step 6: whether the list counts rows that nothing explains."""
+        return self.record.count + self._excused < self._pass.place.total
 
     def _begin(self, mode: Mode) -> None:
         """Begin another pass or head check at row 0, if the repairs are not used up."""
@@ -477,6 +492,7 @@ class Plan(Generic[T]):
         self.mode = mode
         if mode is Mode.READING:
             self.stats.second_passes += 1
+            self._excused = self.start.count
             self._known = KnownRows(self.identity)
         else:
             self.stats.head_checks += 1

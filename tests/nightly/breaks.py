@@ -77,6 +77,10 @@ def _no_second_pass(self: Plan[Any], mode: Mode) -> None:
         _begin(self, mode)
 
 
+def _nothing_passed_over(_self: Plan[Any]) -> bool:
+    return False
+
+
 def _never_twice(_self: Pass[Any], _names: Sequence[str], _record: Record[Any]) -> bool:
     return False
 
@@ -105,12 +109,14 @@ BREAKS: dict[str, dict[str, object]] = {
     "no head check": {f"{_PLAN}._end_pass": _no_check},
     "no second pass": {f"{_PLAN}._begin": _no_second_pass},
     "a name may come twice": {"tcb_async.pagination.passes.Pass.comes_twice": _never_twice},
+    "no count": {f"{_PLAN}._passed_over_rows": _nothing_passed_over},
     "budget without progress": {f"{_PLAN}._join": _no_progress},
 }
 
 LAWS: tuple[Any, ...] = (
     TestLaws.test_what_stays_is_yielded_once_whatever_changes_or_the_walk_says_so,
     TestLaws.test_a_walk_in_several_runs_promises_what_an_unbroken_one_does,
-    TestLaws.test_rows_that_change_places_without_a_write_hide_nothing_or_the_walk_says_so,
+    TestLaws.test_rows_that_only_change_places_are_never_lost_or_the_walk_says_so,
+    TestLaws.test_rows_that_only_change_places_are_not_lost_between_runs_either,
     TestLaws.test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end,
 )

@@ -16,11 +16,11 @@ from tcb_async.pagination.passes import Mode
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tcb_async.pagination.page import Page, Request
 
-__all__ = ["Manner", "Tally", "every_walk", "manners"]
+__all__ = ["Manner", "Tally", "every_exchange", "every_walk", "manners"]
 
 
 class Manner(NamedTuple):
@@ -61,30 +61,8 @@ class Tally:
         return f"{self.walks:,} walks, {len(self.wrong)} wrong, {self.gave_up} gave up"
 
 
-def every_walk(size: int, changes: int, manner: Manner, tally: Tally) -> None:
-    """Walk a list of so many rows under every schedule of so many changes."""
-    _extend(size, manner, (), changes, tally)
-
-
-def _extend(
-    size: int, manner: Manner, schedule: tuple[tuple[int, Change], ...], left: int, tally: Tally
-) -> None:
-    start = schedule[-1][0] if schedule else 1  # changes before the first reply make another list
-    rows = size + sum(_grows(change) for _, change in schedule)
-    for change in _every_change(rows):
-        for reply in count(start):
-            longer = (*schedule, (reply, change))
-            if left > 1:
-                _extend(size, manner, longer, left - 1, tally)
-            if not _walk(size, manner, longer, tally):
-                break  # it came after the last reply, and so would all later ones
-
-
-def _grows(change: Change) -> int:
-    return {"insert": 1, "delete": -1}.get(change.kind, 0)
-
-
-def _every_change(rows: int) -> Iterator[Change]:
+def every_change(rows: int) -> Iterator[Change]:
+    """Everything that may happen to a list that keeps the assumptions of `plan`."""
     for place in range(rows + 1):
         yield Change(0, "insert", place)
     for place in range(rows):
@@ -94,6 +72,39 @@ def _every_change(rows: int) -> Iterator[Change]:
             yield Change(0, "lift", place)
         for to in range(rows):
             yield Change(0, "redeploy", place, to)
+
+
+def every_exchange(rows: int) -> Iterator[Change]:
+    """Every two rows that may change places, as where the order is not stable."""
+    return (Change(0, "swap", place, to) for place in range(rows) for to in range(place))
+
+
+def every_walk(
+    size: int,
+    changes: int,
+    manner: Manner,
+    tally: Tally,
+    *,
+    kinds: Callable[[int], Iterator[Change]] = every_change,
+) -> None:
+    """Walk a list of so many rows under every schedule of so many changes of some kinds."""
+
+    def extend(schedule: tuple[tuple[int, Change], ...], left: int) -> None:
+        start = schedule[-1][0] if schedule else 1  # before the first reply, it is another list
+        rows = size + sum(_grows(change) for _, change in schedule)
+        for change in kinds(rows):
+            for reply in count(start):
+                longer = (*schedule, (reply, change))
+                if left > 1:
+                    extend(longer, left - 1)
+                if not _walk(size, manner, longer, tally):
+                    break  # it came after the last reply, and so would all later ones
+
+    extend((), changes)
+
+
+def _grows(change: Change) -> int:
+    return {"insert": 1, "delete": -1}.get(change.kind, 0)
 
 
 def _walk(size: int, manner: Manner, schedule: Sequence[tuple[int, Change]], tally: Tally) -> bool:

@@ -36,6 +36,11 @@ def changes(
     )
 
 
+_exchange = st.builds(Change, _gaps, st.just("swap"), places, places, st.just(1))
+exchanges = st.lists(_exchange, max_size=25)
+"""Rows that change places without a write, as where the order of a list is not stable."""
+
+
 @st.composite
 def _near_misses(draw: st.DrawFn) -> list[Change]:
     """Changes after which a redeployed row is in its old place, and those behind it are not."""
