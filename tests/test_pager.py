@@ -687,6 +687,7 @@ class TestUse:
             ({"on_drift": "hope"}, "on_drift='hope': must be 'repair', 'raise' or 'ignore'"),
             ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
             ({"resume": "nonsense"}, "resume=…: this is not a cursor"),
+            ({"value": "number"}, "value='number': must be a function that is not async"),
             ({"resume": Cursor("other", 1, 2)}, "a cursor of 'other', not of 'env'"),
         ],
     )
@@ -697,3 +698,31 @@ class TestUse:
             Server.of(57).pager(**settings)
 
         assert message in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("returned", "message"),
+        [
+            (None, "fetch returned NoneType: must be a Page"),
+            ({"items": [], "total": 0}, "fetch returned dict: must be a Page"),
+            (Page((), "3"), "fetch returned total='3': must be a whole number, 0 or more"),  # type: ignore[arg-type]
+            (Page((), -1), "fetch returned total=-1: must be a whole number, 0 or more"),
+            (Page(None, 0), "fetch returned items of type NoneType: must be a list or tuple"),  # type: ignore[arg-type]
+            (Page([7], 1), "identify returned 7: must be a str, such as str(order.number)"),
+        ],
+    )
+    async def test_what_a_fetch_must_not_return_is_refused_in_a_sentence(
+        self, returned: Page[int], message: str
+    ) -> None:
+        async def fetch(offset: int, limit: int) -> Page[int]:
+            return returned
+
+        with pytest.raises(ConfigurationError) as caught:
+            await Pager(fetch, identify=lambda number: number).collect()  # type: ignore[arg-type, return-value]
+
+        assert message in str(caught.value)
+
+    async def test_a_value_that_no_cursor_could_carry_is_refused_at_the_first_page(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"value returned 0: must be a str") as caught:
+            await Server.of(57).pager(value=lambda row: row.version).collect()
+
+        assert caught.value.cursor == Cursor("env")

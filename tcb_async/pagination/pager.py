@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
+from collections.abc import Sequence
 from enum import Enum
 from operator import length_hint
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import attrs
 
@@ -19,6 +20,7 @@ from tcb_async._arguments import checked_callback, checked_count
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.pagination.landmarks import Identity
+from tcb_async.pagination.page import Page
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tcb_async.observer import Observer, WalkObserver
-    from tcb_async.pagination.page import OnDrift, Page, Request, WalkStats
+    from tcb_async.pagination.page import OnDrift, Request, WalkStats
 
 __all__ = ["Pager", "State"]
 
@@ -85,7 +87,8 @@ class Pager(Generic[T]):
         sleep: How to wait between repairs; for tests.
 
     Raises:
-        ConfigurationError: An argument is unusable, or the cursor is of another scope.
+        ConfigurationError: An argument is unusable, or the cursor is of another scope. While it is
+            iterated: the fetch returned no `Page`, or `identify` or `value` no str.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
@@ -108,6 +111,8 @@ class Pager(Generic[T]):
     ) -> None:
         if max_items is not None:
             checked_count("max_items", max_items, least=0)
+        checked_callback("identify", identify)
+        checked_callback("value", value)
         if on_progress is not None:
             checked_callback("on_progress", on_progress)
         self._plan: Plan[T] = Plan(
@@ -328,10 +333,34 @@ class Pager(Generic[T]):
         if head.cancelled():
             raise self._failed(_closed(), request.offset)
         try:
-            return head.result()
+            page = head.result()
+            self._check(page)
         except BaseException as error:
             self._failed(error, request.offset)
             raise
+        return page
+
+    def _check(self, returned: object) -> None:
+        """Refuse what no walk can go on from: the fetch of any caller may return anything."""
+        if not isinstance(returned, Page):
+            raise ConfigurationError(f"fetch returned {type(returned).__name__}: must be a Page")
+        page = cast("Page[T]", returned)
+        items: object = page.items
+        if type(page.total) is not int or page.total < 0:
+            raise ConfigurationError(
+                f"fetch returned total={page.total!r:.80}: must be a whole number, 0 or more"
+            )
+        if not isinstance(items, Sequence):
+            raise ConfigurationError(
+                f"fetch returned items of type {type(items).__name__}: must be a list or tuple"
+            )
+        if page.items and self.total is None:
+            identity, item = self._plan.identity, page.items[0]
+            for which, key in ("identify", identity.name(item)), ("value", identity.value(item)):
+                if not isinstance(key, str):
+                    raise ConfigurationError(
+                        f"{which} returned {key!r:.80}: must be a str, such as str(order.number)"
+                    )
 
     def _failed(self, error: BaseException, offset: int | None) -> BaseException:
         """Write down in an error where the walk stood."""
