@@ -48,7 +48,7 @@ nitpick_ignore_regex = [
         r"(tcb_async\..*)?(AsyncRedis|Facts|MakeClient|OnDrift|Page|Reply|T(_co)?|Result|Value_co)",
     ),
     (r"py:class", r"tcb_async\.fastapi\.clients?"),
-    (r"py:obj", r"identify|on_rotate|value"),
+    (r"py:obj", r"on_rotate"),
 ]
 default_role = "py:obj"
 smartquotes = False  # they would turn --output into –output

@@ -88,7 +88,7 @@ class Pager(Generic[T]):
 
     Raises:
         ConfigurationError: An argument is unusable, or the cursor is of another scope. While it is
-            iterated: the fetch returned no `Page`, or `identify` or `value` no str.
+            iterated: the fetch returned no `Page`, or ``identify`` or ``value`` no str.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
