@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 from merchants import (
+    BROKEN,
     LIST,
     MERCHANT_TOKEN,
     PLATFORM,
@@ -271,6 +272,27 @@ class TestMissingAccounts:
         for line, row in zip(lines, rows, strict=True):
             assert str(row[2]) in line
 
+    async def test_in_whichever_way_an_account_breaks_it_alone_is_missing_and_named(
+        self, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        retry_at_once(monkeypatch)
+        shop = Shop(Platform(emulator, 20 * len(BROKEN), functions=1), tmp_path)
+        accounts, broken = shop.write_accounts(), {}
+        for appid, way in zip(shop.platform.appids[::20], BROKEN, strict=True):
+            way.breaks(shop.platform, appid)
+            broken[appid] = (way.status, way.errcode)
+        ended = await shop.run("--accounts", str(accounts), "-o", str(shop.store))
+        assert (ended.code, ended.out) == (6, "")
+        rows = shop.select("SELECT appid, status, errcode, rid FROM missing ORDER BY appid")
+        assert {appid: (status, errcode) for appid, status, errcode, _ in rows} == broken
+        for (appid, status, errcode, rid), line in zip(rows, ended.err.splitlines(), strict=True):
+            assert line.startswith(f"{appid} is missing ({status}): ")
+            if errcode is not None:
+                assert f"errcode {errcode}: " in line
+                assert f"[rid {rid}]" in line
+        whole = set(shop.platform.appids) - broken.keys()
+        assert shop.listed() == {appid: shop.deployed()[appid] for appid in whole}
+
     async def test_at_most_twenty_are_named(self, shop: Shop) -> None:
         shop.emulator.fail_next(48001, times=None, path=LIST)
         ended = await shop.run()
@@ -331,9 +353,8 @@ class TestKilled:
         assert (out, err) == (b"", b"")
         assert shop.listed() == shop.deployed()
         assert shop.select("SELECT count(*) FROM functions") == [(100 * 50,)]
-        ideal = 2 + 100 * 5
-        restarts = kills * 2  # each asks for the platform's token and its list again
-        assert sum(emulator.counts.values()) <= ideal + restarts + kills * WINDOW * 4
+        ideal = 2 + 100 * 5  # the platform's token and its list, which each start asks for again
+        assert sum(emulator.counts.values()) <= ideal + kills * WINDOW * 4
 
     async def test_two_at_once_one_says_so_and_ends(self, shop: Shop) -> None:
         shop.emulator.script(itertools.repeat(Fault.delay(0.02)))

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 from leaks import no_leaks
 from merchants import (
+    BROKEN,
     ENVIRONMENTS,
     LIST,
     MERCHANT_TOKEN,
     PLATFORM,
     PLATFORM_TOKEN,
     Platform,
+    Way,
     as_deployed,
 )
 
@@ -27,14 +29,10 @@ from tcb_async import (
     ClientClosedError,
     ConfigurationError,
     DailyQuotaError,
-    ParameterError,
-    PermissionDeniedError,
-    ResponseError,
     RetryPolicy,
     TcbClient,
     TcbError,
     TokenError,
-    TransportError,
 )
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
 from tcb_async.inventory.visit import CarefulToken
@@ -160,67 +158,23 @@ class TestWholeAccounts:
         assert first.functions == second.functions
 
 
-def takes_back(platform: Platform, appid: str) -> None:
-    platform.emulator.remove_authorizer(PLATFORM, appid)
-
-
-def grants_too_little(platform: Platform, appid: str) -> None:
-    same = platform.emulator.refresh_token(PLATFORM, appid)
-    platform.emulator.add_authorizer(PLATFORM, appid, same, permission_sets=[18])
-
-
-def is_suspended(platform: Platform, appid: str) -> None:
-    (info,) = platform.emulator.environments(appid)
-    platform.emulator.update_environment(info.env, status="HALTED")
-
-
-def always(fault: Fault, path: str = LIST) -> Callable[[Platform, str], None]:
-    def breaks(platform: Platform, appid: str) -> None:
-        platform.emulator.script(itertools.repeat(fault), path=path, account=appid)
-
-    return breaks
-
-
-def forever(errcode: int, path: str = LIST) -> Callable[[Platform, str], None]:
-    return always(Fault.errcode(errcode), path)
-
-
-BROKEN: dict[str, tuple[Callable[[Platform, str], None], type[TcbError], int | None, str]] = {
-    "takes its authorisation back": (takes_back, PermissionDeniedError, 61003, "denied"),
-    "grants too few permissions": (grants_too_little, PermissionDeniedError, 61007, "denied"),
-    "may not call this": (forever(48001), PermissionDeniedError, 48001, "denied"),
-    "has another refresh token": (forever(61023, MERCHANT_TOKEN), TokenError, 61023, "failed"),
-    "has an appid that is none": (forever(40013, MERCHANT_TOKEN), TokenError, 40013, "failed"),
-    "is suspended": (is_suspended, PermissionDeniedError, -501005, "failed"),
-    "is over its quota": (forever(45009), DailyQuotaError, 45009, "failed"),
-    "has a token that is refused": (forever(40001), TokenError, 40001, "failed"),
-    "has an environment that is gone": (forever(-501000), ParameterError, -501000, "failed"),
-    "is busy": (forever(-1), TcbError, -1, "failed"),
-    "is answered by a page of HTML": (always(Fault.body(b"<html>")), ResponseError, None, "failed"),
-    "is reset": (always(Fault.reset()), TransportError, None, "failed"),
-    "is redirected": (always(Fault.redirect("https://x/")), ResponseError, None, "failed"),
-    "has no list of environments": (forever(-1, ENVIRONMENTS), TcbError, -1, "failed"),
-}
-
-
 class TestOneBrokenAccount:
-    @pytest.mark.parametrize("way", BROKEN)
-    async def test_99_of_100_are_complete_if_one(self, emulator: Emulator, way: str) -> None:
-        breaks, kind, errcode, status = BROKEN[way]
+    @pytest.mark.parametrize("way", BROKEN, ids=lambda way: way.name)
+    async def test_99_of_100_are_complete_if_one(self, emulator: Emulator, way: Way) -> None:
         platform = Platform(emulator, 100, functions=5)
         broken = platform.appids[31]
 
         async with platform.client(retry=QUICK) as client:
             accounts = list(platform.accounts())
-            breaks(platform, broken)
+            way.breaks(platform, broken)
             found = await found_in(client, iter(accounts))
 
         assert [appid for appid, one in found.items() if one.status != "complete"] == [broken]
         listing = found[broken]
-        assert (listing.status, dict(listing.functions)) == (status, {})
-        assert isinstance(listing.error, kind)
-        assert listing.error.errcode == errcode
-        assert (listing.error.rid is None) == (errcode is None)
+        assert (listing.status, dict(listing.functions)) == (way.status, {})
+        assert isinstance(listing.error, way.error)
+        assert listing.error.errcode == way.errcode
+        assert (listing.error.rid is None) == (way.errcode is None)
 
     async def test_all_of_them_at_once(self, emulator: Emulator) -> None:
         platform = Platform(emulator, 280, functions=5)
@@ -228,8 +182,8 @@ class TestOneBrokenAccount:
         async with platform.client(retry=QUICK) as client:
             accounts = list(platform.accounts())
             for appid, way in zip(platform.appids[::10], itertools.cycle(BROKEN), strict=False):
-                BROKEN[way][0](platform, appid)
-                broken[appid] = BROKEN[way][2]
+                way.breaks(platform, appid)
+                broken[appid] = way.errcode
             found = await found_in(client, iter(accounts))
 
         failed = {appid: one.error.errcode for appid, one in found.items() if one.error is not None}
