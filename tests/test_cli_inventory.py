@@ -210,6 +210,12 @@ class TestWhatIsListed:
             "requests": sum(shop.emulator.counts.values()), "retries": 0,
         }  # fmt: skip
 
+    @pytest.mark.parametrize("stdout", ["-", "/dev/stdout"])
+    async def test_the_summary_may_go_to_stdout(self, shop: Shop, stdout: str) -> None:
+        ended = await shop.run("-o", str(shop.store), "--summary", stdout)
+        assert ended.code == 0
+        assert json.loads(ended.out)["complete"] == 40
+
     async def test_the_demonstration(self) -> None:
         ended = await run("inventory", "--demo")
         assert ended.code == 6
@@ -458,6 +464,8 @@ class TestBadInput:
             (["--run", "yesterday"], 3, "must be a date"),
             (["-o", "inventory.xlsx"], 2, "the suffix '.xlsx' is none of"),
             (["-o", "/nowhere/i.sqlite"], 3, "cannot be opened"),
+            (["-o", "/nowhere/all.csv"], 3, "there is no folder /nowhere"),
+            (["--summary", "/nowhere/s.json"], 3, "there is no folder /nowhere"),
             (["--ticket-file", "/nowhere"], 3, "/nowhere: No such file"),
             (["--accounts", "/nowhere"], 3, "/nowhere: No such file"),
             (["--appid", "wx0123456789abcdef"], 2, "--appid: name an app of your own"),
@@ -472,6 +480,21 @@ class TestBadInput:
         assert said in ended.err
         assert len(ended.err.splitlines()) == 1
         assert sum(shop.emulator.counts.values()) == 0
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [("-o", "--accounts"), ("--summary", "--accounts"), ("--summary", "--ticket-file"),
+         ("--summary", "-o")],
+    )  # fmt: skip
+    async def test_no_file_is_written_over_another_that_is_named(
+        self, shop: Shop, one: str, other: str
+    ) -> None:
+        accounts = shop.write_accounts()
+        before = accounts.read_bytes()
+        ended = await shop.run("-o", str(shop.store), one, str(accounts), other, str(accounts))
+        assert (ended.code, ended.out) == (2, "")
+        assert f"{accounts} is the file of " in ended.err
+        assert accounts.read_bytes() == before
 
     async def test_nothing_to_list_and_nowhere_to_write(self, emulator: Emulator) -> None:
         ended = await run("inventory", env={"TCB_BASE_URL": emulator.url})

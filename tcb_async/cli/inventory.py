@@ -13,13 +13,12 @@ import attrs
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tcb_async.cli.formats import Format, csv_lines, spreadsheet_cell
-from tcb_async.cli.output import replaced
+from tcb_async.cli.output import opened, output_path
 from tcb_async.cli.progress import counted
 from tcb_async.exceptions import DailyQuotaError, TcbError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
 
     from tcb_async.cli.accounts import Source
     from tcb_async.cli.screen import Screen
@@ -39,15 +38,15 @@ class InventoryJob:
         store: The store, open.
         run: The run that is begun or continued.
         source: Where the accounts come from.
-        export: A file to write from the store at the end, and its format; None for none.
-        summary: A file to write the numbers to, as JSON; None for none.
+        export: A file to write from the store at the end, as it was named, and its format.
+        summary: A file to write the numbers to, as JSON, as it was named.
     """
 
     store: InventoryStore
     run: InventoryRun
     source: Source
-    export: tuple[Path, Format] | None = None
-    summary: Path | None = None
+    export: tuple[str, Format] | None = None
+    summary: str | None = None
 
     async def work(self, client: TcbClient, screen: Screen) -> int:
         """List every account that is not complete yet.
@@ -73,7 +72,7 @@ class InventoryJob:
         self.run.finish()
         progress = self.store.progress(self.run.run)
         assert progress is not None  # noqa: S101 - the run was begun
-        self._write(progress, inventory)
+        self._write(progress, inventory, screen)
         return self._report(progress, inventory, screen)
 
     def _how_to_go_on(self, error: TcbError) -> str:
@@ -81,10 +80,10 @@ class InventoryJob:
             return f"what has arrived is kept: continue tomorrow, with --run {self.run.run}"
         return "what has arrived is kept: run the same command again to continue"
 
-    def _write(self, progress: RunProgress, inventory: Inventory) -> None:
+    def _write(self, progress: RunProgress, inventory: Inventory, screen: Screen) -> None:
         if self.export is not None:
             path, form = self.export
-            with replaced(path) as file:
+            with opened(output_path(path), screen) as file:
                 for part in _document(form, self.store.functions()):
                     file.write(part)
         if self.summary is not None:
@@ -96,7 +95,7 @@ class InventoryJob:
                 "retries": cost.retries,
                 "seconds": round(cost.seconds, 3),
             }
-            with replaced(self.summary) as file:
+            with opened(output_path(self.summary, "--summary"), screen) as file:
                 file.write(json.dumps(facts, indent=1).encode() + b"\n")
 
     def _report(self, progress: RunProgress, inventory: Inventory, screen: Screen) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tcb_async.cli.formats import FIELDS, Format, document_format
-from tcb_async.cli.output import Position, ToFile, ToStdout
+from tcb_async.cli.output import Position, opened
 from tcb_async.cli.progress import Meter, counted
 from tcb_async.cli.resume import ResumableFile
 from tcb_async.cli.table import print_table, table_as_text
@@ -96,11 +96,9 @@ class Listing:
 
     @contextmanager
     def _sink(self, screen: Screen) -> Generator[Sink | None]:
-        if self.output is None:
-            yield ToStdout(screen)
-        elif self.resume is None:
-            with ToFile.at(self.output) as file:
-                yield file
+        if self.output is None or self.resume is None:
+            with opened(self.output, screen) as sink:
+                yield sink
         else:
             part: ResumableFile | None = None
             try:

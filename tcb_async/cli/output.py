@@ -31,6 +31,7 @@ __all__ = [
     "checked_file",
     "created",
     "keep_mode",
+    "opened",
     "output_path",
     "replaced",
     "sync",
@@ -141,6 +142,16 @@ class ToFile:
 
 
 @contextlib.contextmanager
+def opened(path: Path | None, screen: Screen) -> Generator[Sink]:
+    """Open what `output_path` found."""
+    if path is None:
+        yield ToStdout(screen)
+    else:
+        with ToFile.at(path) as file:
+            yield file
+
+
+@contextlib.contextmanager
 def replaced(path: Path, temporary: Path | None = None) -> Generator[IO[bytes]]:
     """Write a temporary file beside a path; it takes the path's place if the block succeeds.
 
@@ -195,8 +206,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def output_path(text: str | None) -> Path | None:
-    """Find out what ``--output`` names.
+def output_path(text: str | None, option: str = "--output") -> Path | None:
+    """Find out what ``--output``, or another option, names.
 
     Returns:
         A path; None for stdout.
@@ -209,7 +220,7 @@ def output_path(text: str | None) -> Path | None:
     path = Path(text)
     if path.exists() and not path.is_file() and not path.is_dir():
         return path  # a device or a pipe: its real name may be none that can be opened
-    return checked_file("--output", text)
+    return checked_file(option, text)
 
 
 def checked_file(option: str, text: str) -> Path:

@@ -34,6 +34,7 @@ from tcb_async.cli.options import (
     Verbose,
     whole_number,
 )
+from tcb_async.cli.output import output_path
 from tcb_async.cli.service import WeChat
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import InventoryStore
@@ -124,7 +125,7 @@ Summary = Annotated[
     typer.Option(
         "--summary",
         metavar="FILE",
-        help="Write the numbers to a file, as JSON, at the end.",
+        help="Write the numbers to a file, as JSON, at the end. - is stdout.",
         rich_help_panel=_HOW,
     ),
 ]
@@ -238,7 +239,18 @@ def inventory(  # noqa: PLR0913 - each is an option
         if output is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             output = os.path.join(folder, "inventory.sqlite")  # noqa: PTH118 - a str, as given
-        path, export = _paths(Path(output))
+        path, export = _paths(output)
+        exported = None if export is None else export[0]
+        output_path(exported)
+        output_path(summary, "--summary")
+        _check_distinct(
+            ("--accounts", accounts),
+            ("--ticket-file", ticket_file),
+            ("--secret-file", secret_file),
+            ("--output", str(path)),
+            ("--output", exported),
+            ("--summary", summary),
+        )
         missing = 0
 
         async def work() -> None:
@@ -261,8 +273,8 @@ def inventory(  # noqa: PLR0913 - each is an option
                 client = await opened.enter_async_context(
                     service.client(provider, concurrency=concurrency)
                 )
-                to = None if summary is None else Path(summary)
-                missing = await InventoryJob(store, begun, source, export, to).work(client, screen)
+                job = InventoryJob(store, begun, source, export, summary)
+                missing = await job.work(client, screen)
 
         signals.run(work)
         if missing:
@@ -284,14 +296,23 @@ async def _demonstration() -> AsyncGenerator[tuple[Source, TokenProvider, str]]:
         yield Platform(token), token, emulator.url
 
 
-def _paths(output: Path) -> tuple[Path, tuple[Path, Format] | None]:
+def _paths(output: str) -> tuple[Path, tuple[str, Format] | None]:
     """The SQLite file, and what else is to be written."""
-    suffix = output.suffix.lower()
+    path = Path(output)
+    suffix = path.suffix.lower()
     if suffix in _STORES:
-        return output, None
+        return path, None
     if (form := _FORMATS.get(suffix)) is None:
         raise typer.BadParameter(
-            f"the suffix {output.suffix!r} is none of {', '.join((*_STORES, *_FORMATS))}",
+            f"the suffix {path.suffix!r} is none of {', '.join((*_STORES, *_FORMATS))}",
             param_hint="--output",
         )
-    return output.with_suffix(".sqlite"), (output, form)
+    return path.with_suffix(".sqlite"), (output, form)
+
+
+def _check_distinct(*options: tuple[str, str | None]) -> None:
+    """Refuse a file that two options name: what one writes would replace the other's."""
+    named: dict[Path, str] = {}
+    for option, file in options:
+        if file is not None and (other := named.setdefault(Path(file).resolve(), option)) != option:
+            raise typer.BadParameter(f"{file} is the file of {other}", param_hint=option)
