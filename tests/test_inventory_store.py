@@ -23,7 +23,7 @@ from tcb_async.inventory import InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tcb_async.emulator import Emulator
@@ -408,6 +408,21 @@ class TestBadFiles:
             store.begin()
         assert str(path) in str(caught.value)
 
+    @pytest.mark.parametrize("ask", [InventoryStore.functions, InventoryStore.missing])
+    def test_a_text_that_was_damaged_on_the_disk(
+        self, tmp_path: Path, ask: Callable[[InventoryStore], Iterator[object]]
+    ) -> None:
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing("wxa", get="Go1"))
+            run.save(failure("wxb"))
+        with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as database:
+            database.execute("UPDATE functions SET status = CAST(x'ff' AS TEXT)")
+            database.execute("UPDATE accounts SET message = CAST(x'ff' AS TEXT)")
+            database.commit()
+        with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="is damaged"):
+            list(ask(store))
+
     def test_no_such_folder(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="cannot be opened"):
             InventoryStore(tmp_path / "nowhere" / "inventory.sqlite")
@@ -416,7 +431,7 @@ class TestBadFiles:
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
-            (pages,) = store._database.execute("PRAGMA page_count").fetchone()
+            ((pages,),) = store._database.execute("PRAGMA page_count")
             store._database.execute(f"PRAGMA max_page_count = {pages + 1}")
             large = {f"function{number}": "Go1" for number in range(2000)}
             with pytest.raises(OSError, match="the disk is full"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.schema import APPLICATION, SCHEMA, VERSION
@@ -53,10 +53,10 @@ class Database:
             self._lock.close()
             self._lock = None
 
-    def execute(self, statement: str, values: Values = ()) -> sqlite3.Cursor:
-        """Execute a statement."""
+    def execute(self, statement: str, values: Values = ()) -> list[Any]:
+        """Execute a statement; returns its rows, if it has some."""
         with self._in_our_words():
-            return self._connection.execute(statement, values)
+            return self._connection.execute(statement, values).fetchall()
 
     def execute_many(self, statement: str, rows: Iterable[Values]) -> None:
         """Execute a statement for each row."""
@@ -140,7 +140,7 @@ class Database:
     def _in_our_words(self, path: Path | None = None) -> Generator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             failure = _failure(error, self.path, path or self.path)
         else:
             return
@@ -156,9 +156,9 @@ _OS_ERRORS = {
 }
 
 
-def _failure(error: sqlite3.Error, store: Path, path: Path) -> Exception:
+def _failure(error: sqlite3.Error | UnicodeDecodeError, store: Path, path: Path) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more about the same
-    if code in _NO_DATABASE:
+    if code in _NO_DATABASE or "decode" in str(error):  # sqlite3 gives that one no code
         return ConfigurationError(f"{path} is no SQLite database, or is damaged: name another file")
     if code == sqlite3.SQLITE_BUSY:
         return ConfigurationError(

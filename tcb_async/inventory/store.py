@@ -153,8 +153,9 @@ class InventoryStore:
         database = self._database
         database.lock()
         with database.transaction():
-            newest = database.execute("SELECT run, source FROM runs ORDER BY run DESC").fetchone()
-            if newest is not None:
+            for newest in database.execute(
+                "SELECT run, source FROM runs ORDER BY run DESC LIMIT 1"
+            ):
                 self._check_follows(run, source, *newest)
             database.execute(
                 "INSERT INTO runs (run, source, started_at) VALUES (?, ?, ?) "
@@ -184,17 +185,17 @@ class InventoryStore:
         Returns:
             The numbers; None if there is no such run.
         """
-        row = self._database.execute(
+        rows = self._database.execute(
             "SELECT run, runs.finished_at IS NOT NULL, count(appid), "
             "total(status = 'complete'), total(status = 'failed'), total(status = 'denied'), "
             "total(environments), total(functions) "
             "FROM runs LEFT JOIN accounts USING (run) "
             "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) GROUP BY run",
             (run,),
-        ).fetchone()
-        if row is None:
+        )
+        if not rows:
             return None
-        name, is_finished, *counts = row
+        name, is_finished, *counts = rows[0]
         return RunProgress(name, bool(is_finished), *map(int, counts))
 
     def missing(self) -> Iterator[MissingAccount]:
@@ -280,7 +281,7 @@ class InventoryRun:
     def _last_complete(self, appid: str) -> str | None:
         """The last run in which an account is complete."""
         question = "SELECT max(run) FROM accounts WHERE appid = ? AND status = 'complete'"
-        last: str | None = self._database.execute(question, (appid,)).fetchone()[0]
+        last: str | None = self._database.execute(question, (appid,))[0][0]
         return last
 
     def _take_back(self, appid: str) -> str | None:
