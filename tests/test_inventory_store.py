@@ -358,6 +358,48 @@ class TestOneWriter:
             store.close()
             other.begin()
 
+    def test_another_is_told_whatever_name_it_has_for_the_file(self, tmp_path: Path) -> None:
+        link = tmp_path / "link.sqlite"
+        link.symlink_to(tmp_path / "inventory.sqlite")
+        with opened(tmp_path) as store, InventoryStore(link) as other:
+            store.begin()
+            with pytest.raises(ConfigurationError, match="being written by another"):
+                other.begin()
+
+
+class TestRemovedWhileItIsWritten:
+    """SQLite would write on, into a file that has no name any more."""
+
+    def test_what_comes_next_is_an_error_that_names_the_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "inventory.sqlite"
+        with opened(tmp_path) as store:
+            run = store.begin()
+            path.unlink()
+            with pytest.raises(FileNotFoundError, match="was removed") as caught:
+                run.save(listing("wxa", get="Go1"))
+            assert str(path) in str(caught.value)
+            with pytest.raises(FileNotFoundError, match="was removed"):
+                run.finish()
+
+    def test_so_it_is_if_another_has_its_name(self, tmp_path: Path) -> None:
+        path = tmp_path / "inventory.sqlite"
+        with opened(tmp_path) as store:
+            run = store.begin()
+            path.rename(tmp_path / "old.sqlite")
+            opened(tmp_path).close()
+            with pytest.raises(FileNotFoundError, match="was removed"):
+                run.save(listing("wxa", get="Go1"))
+
+    def test_a_program_may_change_its_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with InventoryStore("inventory.sqlite", clock=noon(DAYS[0])) as store:
+            (tmp_path / "elsewhere").mkdir()
+            monkeypatch.chdir("elsewhere")
+            store.begin().finish()
+        assert (tmp_path / ".inventory.sqlite.lock").exists()
+
 
 @pytest.mark.parametrize("attempt", range(20))
 def test_programs_that_make_the_store_at_the_same_moment_all_use_it(

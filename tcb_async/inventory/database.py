@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +37,12 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._place = path.resolve()  # by whatever name, and wherever the program goes
         self._lock: sqlite3.Connection | None = None
         with self._in_our_words():
             self._connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
         try:
+            self._file = self._place.stat()
             with self._in_our_words():
                 self._prepare()
         except BaseException:
@@ -73,7 +76,14 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
-        """Do all of it, or nothing."""
+        """Do all of it, or nothing.
+
+        Raises:
+            OSError: The file cannot be written, or has no name any more: SQLite would not notice.
+        """
+        if not self._place.exists() or not os.path.samestat(self._file, self._place.stat()):
+            why = "the file was removed, or replaced, while it was written"
+            raise FileNotFoundError(errno.ENOENT, why, str(self.path))
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -95,7 +105,7 @@ class Database:
         """
         if self._lock is not None:
             return
-        path = self.path.with_name(f".{self.path.name}.lock")
+        path = self._place.with_name(f".{self._place.name}.lock")
         with self._in_our_words(path):
             lock = sqlite3.connect(path, timeout=0, isolation_level=None)
         try:

@@ -276,7 +276,8 @@ class InventoryRun:
             OSError: The file cannot be written.
         """
         statement = "UPDATE runs SET finished_at = ? WHERE run = ?"
-        self._database.execute(statement, (self._clock().isoformat(), self.run))
+        with self._database.transaction():
+            self._database.execute(statement, (self._clock().isoformat(), self.run))
 
     def _last_complete(self, appid: str) -> str | None:
         """The last run in which an account is complete."""
