@@ -93,7 +93,7 @@ async def raised(mocked: aioresponses.aioresponses, error: Exception) -> TcbErro
 @pytest.mark.parametrize(
     "kind", sorted(errors_of_aiohttp(), key=lambda kind: kind.__name__), ids=lambda k: k.__name__
 )
-async def test_each_becomes_one_of_ours_without_its_text_or_itself_behind_it(
+async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cause(
     mocked_http: aioresponses.aioresponses, kind: type[Exception]
 ) -> None:
     error = await raised(mocked_http, made(kind))
@@ -121,7 +121,7 @@ async def test_each_becomes_one_of_ours_without_its_text_or_itself_behind_it(
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_so_does_whatever_else_may_come_out_of_it(
+async def test_any_other_exception_becomes_a_transport_error(
     mocked_http: aioresponses.aioresponses, error: Exception, words: str, *, retryable: bool
 ) -> None:
     ours = await raised(mocked_http, error)
@@ -132,7 +132,7 @@ async def test_so_does_whatever_else_may_come_out_of_it(
     assert leaks_of([SECRET], shown_by(ours)) == []
 
 
-def test_the_trees_are_walked_to_their_leaves() -> None:
+def test_every_subclass_of_aiohttps_errors_is_found() -> None:
     found = {kind.__name__ for kind in errors_of_aiohttp()}
 
     assert {

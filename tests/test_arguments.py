@@ -12,7 +12,7 @@ from tcb_async.otel import Telemetry
 
 
 @pytest.mark.parametrize("env", ["", None, 7, b"test-1", " test-1", "test\n1", ["test-1"]])
-async def test_an_env_that_can_be_none_is_refused_by_every_method(env: str) -> None:
+async def test_an_impossible_env_is_refused_by_every_method(env: str) -> None:
     async with TcbClient("T") as client:
         for call in (client.functions, client.iter_functions, client.iter_pages):
             with pytest.raises(ConfigurationError, match=r"env=.*test-777bb9"):
@@ -47,7 +47,7 @@ async def test_a_walk_refuses_a_bad_argument_by_name_and_value(
     assert repr(value) in str(caught.value)
 
 
-async def test_a_resume_that_is_no_cursor_or_another_envs_is_refused() -> None:
+async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused() -> None:
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"resume=.*not a cursor"):
             client.functions("test-1", resume="not a cursor")
@@ -92,7 +92,7 @@ def test_a_base_url_with_a_secret_in_it_is_refused_without_showing_it(base_url: 
     assert "pa55" not in str(caught.value)
 
 
-def test_plain_http_is_refused_unless_loopback_or_insisted_on() -> None:
+def test_plain_http_is_refused_unless_loopback_or_allowed() -> None:
     with pytest.raises(ConfigurationError, match="allow_http=True"):
         TcbClient("T", base_url="http://api.weixin.qq.com")
 
@@ -104,7 +104,7 @@ def test_plain_http_is_refused_unless_loopback_or_insisted_on() -> None:
 @pytest.mark.parametrize(
     "base_url", ["http://xn--.localhost", "https://a b", "https://xn--zzzzzz.com"]
 )
-def test_a_host_that_can_be_none_is_refused(base_url: str) -> None:
+def test_a_host_that_cannot_exist_is_refused(base_url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"base_url=.*must be an http\(s\) URL"):
         TcbClient("T", base_url=base_url)
 

@@ -286,7 +286,7 @@ class TestRefreshToken:
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(merchant)
 
-    def test_copies_still_hold_it(self) -> None:
+    def test_copies_of_a_merchant_keep_it(self) -> None:
         merchant = Authorizer(SHOP, REFRESH, "2019-05-16 17:56:47")  # type: ignore[arg-type]
         copies = [copy.copy(merchant), copy.deepcopy(merchant), attrs.evolve(merchant)]
         assert copies == [merchant] * 3

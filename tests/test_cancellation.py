@@ -59,7 +59,7 @@ async def interrupt_and_call_again(
 
 @both_moments
 @every_call
-def test_wherever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(
+def test_whenever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(
     call: Call, moment: Moment
 ) -> None:
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
@@ -69,7 +69,9 @@ def test_wherever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_wherever_its_time_is_over_a_call_ends_in_the_callers_own_timeout_error(name: str) -> None:
+def test_whenever_the_callers_timeout_expires_the_call_raises_the_callers_timeout_error(
+    name: str,
+) -> None:
     call = CALLS[name]
 
     async def timed_out(emulator: Emulator, interruption: Interruption) -> None:
@@ -97,7 +99,7 @@ def redis_port() -> Iterator[int]:
 
 
 @both_moments
-def test_wherever_a_call_is_cancelled_in_redis_the_next_one_works(
+def test_whenever_a_call_is_cancelled_in_redis_the_next_one_works(
     redis_port: int, moment: Moment
 ) -> None:
     call = Call(items, changes=expiry, tokens=of_redis(redis_port))
@@ -146,7 +148,7 @@ def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_clos
 
 
 @every_call
-def test_wherever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error(
+def test_whenever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error(
     call: Call,
 ) -> None:
     async def closed(emulator: Emulator, interruption: Interruption) -> None:
@@ -179,7 +181,7 @@ async def interrupt_closing(
 
 @both_moments
 @pytest.mark.parametrize("asked", [1, 3])
-def test_wherever_aclose_is_cancelled_the_client_is_closed_and_nothing_is_left(
+def test_whenever_aclose_is_cancelled_the_client_is_closed_and_nothing_is_left(
     redis_port: int, asked: int, moment: Moment
 ) -> None:
     call = Call(items, slowness, expiry, of_redis(redis_port))
@@ -281,9 +283,7 @@ async def test_a_try_is_cancelled_at_once_and_is_the_last(
 
 
 @both_kinds
-async def test_a_wait_for_a_permit_that_is_cancelled_never_reaches_the_server(
-    emulator: Emulator, ask: Ask
-) -> None:
+async def test_a_cancelled_wait_for_a_permit_sends_nothing(emulator: Emulator, ask: Ask) -> None:
     emulator.deploy(ENV, count=5)
     async with TcbClient(emulator.token, base_url=emulator.url, concurrency=1) as client:
         emulator.script([Fault.delay(0.05)])
@@ -299,7 +299,9 @@ async def test_a_wait_for_a_permit_that_is_cancelled_never_reaches_the_server(
 
 
 @both_kinds
-async def test_the_callers_time_and_ours_may_be_over_at_once(emulator: Emulator, ask: Ask) -> None:
+async def test_the_callers_timeout_and_ours_may_expire_at_once(
+    emulator: Emulator, ask: Ask
+) -> None:
     emulator.script(itertools.repeat(Fault.hang()))
     for seconds in (0.0, 0.001, 0.002, 0.003, 0.005, 0.008, 0.013):
         async with TcbClient(

@@ -140,7 +140,7 @@ async def test_while_it_changes_watch_has_something_to_show() -> None:
     assert {line.split()[1] for line in lines} <= {"added", "updated", "removed"}
 
 
-async def test_changes_go_round_and_leave_whatever_others_do_alone() -> None:
+async def test_changes_repeat_in_a_cycle_and_touch_no_other_function() -> None:
     emulator = Emulator()
     emulator.deploy(ENV, "login", status="Updating")
     emulator.deploy(ENV, "preview2")
@@ -187,7 +187,7 @@ def test_it_ends_with_0_at_ctrl_c_wherever_it_is(words: list[str], envs: str) ->
     assert "TCB_BASE_URL=http://127.0.0.1:" in ended.stdout
 
 
-async def test_a_port_that_is_taken_is_3_and_named(emulator: Emulator) -> None:
+async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator: Emulator) -> None:
     port = emulator.url.rpartition(":")[2]
 
     ended = await run("emulator", "--port", port)

@@ -40,7 +40,7 @@ def is_one_sentence(text: str) -> bool:
     return text.startswith("tcb-async: ") and text.count("\n") == 1 and "Traceback" not in text
 
 
-async def test_a_refused_token_is_3_and_says_what_to_do(emulator: Emulator) -> None:
+async def test_a_refused_token_exits_with_3_and_says_what_to_do(emulator: Emulator) -> None:
     ended = await run("list", ENV, env=asks(emulator, TCB_ACCESS_TOKEN=SECRET))
 
     assert (ended.code, ended.out) == (3, "")
@@ -49,7 +49,7 @@ async def test_a_refused_token_is_3_and_says_what_to_do(emulator: Emulator) -> N
     assert "fresh access token" in ended.err
 
 
-async def test_an_unknown_environment_is_4_and_names_it(emulator: Emulator) -> None:
+async def test_an_unknown_environment_exits_with_4_and_names_it(emulator: Emulator) -> None:
     ended = await run("list", "test-nobody", "-f", "csv", env=asks(emulator))
 
     assert (ended.code, ended.out) == (4, "")
@@ -57,7 +57,9 @@ async def test_an_unknown_environment_is_4_and_names_it(emulator: Emulator) -> N
     assert "test-nobody" in ended.err
 
 
-async def test_a_server_that_is_down_is_5_and_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_is_down_exits_with_5_and_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     retry_at_once(monkeypatch)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -70,7 +72,7 @@ async def test_a_server_that_is_down_is_5_and_names_it(monkeypatch: pytest.Monke
     assert "127.0.0.1" in ended.err
 
 
-async def test_a_service_that_stays_busy_is_5(
+async def test_a_service_that_stays_busy_exits_with_5(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retry_at_once(monkeypatch)
@@ -82,7 +84,7 @@ async def test_a_service_that_stays_busy_is_5(
     assert is_one_sentence(ended.err)
 
 
-async def test_a_proxy_that_answers_html_is_5(emulator: Emulator) -> None:
+async def test_a_proxy_that_answers_html_exits_with_5(emulator: Emulator) -> None:
     emulator.script([Fault.status(403, b"<html>blocked</html>")])
 
     assert (await run("count", ENV, env=asks(emulator))).code == 5
@@ -99,7 +101,7 @@ async def test_a_proxy_that_answers_html_is_5(emulator: Emulator) -> None:
         (ClientClosedError("closed"), 5),
     ],
 )
-def test_each_error_has_the_code_of_whose_fault_it_is(error: TcbError, code: int) -> None:
+def test_the_exit_code_says_whose_fault_an_error_is(error: TcbError, code: int) -> None:
     assert errors.exit_code(error) == code
 
 
@@ -139,7 +141,7 @@ def test_each_error_has_the_code_of_whose_fault_it_is(error: TcbError, code: int
         (["cuont"], "Did you mean 'count'?"),
     ],
 )
-async def test_wrong_usage_is_2_and_nothing_is_asked(
+async def test_wrong_usage_exits_with_2_and_nothing_is_asked(
     emulator: Emulator, words: list[str], hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -171,7 +173,7 @@ UNUSABLE = {
         ("--resume", "pipe.csv", "is not a regular file"),
     ],
 )
-async def test_a_file_that_cannot_be_written_is_3_whichever_option_names_it(
+async def test_a_file_that_cannot_be_written_exits_with_3_whichever_option_names_it(
     emulator: Emulator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -199,7 +201,7 @@ async def test_a_file_that_cannot_be_written_is_3_whichever_option_names_it(
 
 
 @pytest.mark.parametrize("env", ["", " x", "a\nb"])
-async def test_a_name_that_no_environment_has_is_3_before_anything_is_asked(
+async def test_a_name_that_no_environment_has_exits_with_3_before_anything_is_asked(
     emulator: Emulator, env: str
 ) -> None:
     ended = await run("list", env, env=asks(emulator))
@@ -209,7 +211,7 @@ async def test_a_name_that_no_environment_has_is_3_before_anything_is_asked(
     assert emulator.requests == ()
 
 
-async def test_plain_http_to_a_foreign_host_is_3_unless_it_is_insisted_on(
+async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     retry_at_once(monkeypatch)
@@ -223,7 +225,7 @@ async def test_plain_http_to_a_foreign_host_is_3_unless_it_is_insisted_on(
     assert insisting.code == 5
 
 
-async def test_without_credentials_it_is_3_and_every_way_to_give_them_is_named() -> None:
+async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is_named() -> None:
     ended = await run("list", ENV)
 
     assert ended.code == 3
@@ -253,7 +255,7 @@ async def test_a_token_may_come_by_stdin(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"\xff\xfe\x00"])
-async def test_a_file_that_holds_no_token_is_3_and_is_not_shown(
+async def test_a_file_that_holds_no_token_exits_with_3_and_is_not_shown(
     emulator: Emulator, tmp_path: Path, content: bytes
 ) -> None:
     file = tmp_path / "token"
@@ -267,7 +269,7 @@ async def test_a_file_that_holds_no_token_is_3_and_is_not_shown(
     assert emulator.requests == ()
 
 
-async def test_a_token_file_that_is_not_there_is_3_and_is_named(tmp_path: Path) -> None:
+async def test_a_token_file_that_is_not_there_exits_with_3_and_is_named(tmp_path: Path) -> None:
     ended = await run("count", ENV, "--token-file", str(tmp_path / "nothing"))
 
     assert ended.code == 3
@@ -295,7 +297,9 @@ async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
-async def test_an_app_without_a_secret_is_3_and_says_where_it_goes(emulator: Emulator) -> None:
+async def test_an_app_without_a_secret_exits_with_3_and_says_where_it_goes(
+    emulator: Emulator,
+) -> None:
     ended = await run("count", ENV, "--appid", APPID, env={"TCB_BASE_URL": emulator.url})
 
     assert ended.code == 3
@@ -313,7 +317,7 @@ async def test_an_app_without_a_secret_is_3_and_says_where_it_goes(emulator: Emu
         ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "http://x"}, "TCB_BASE_URL='http://x': plain"),
     ],
 )
-async def test_a_variable_that_cannot_be_used_is_3_and_named(
+async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(
     variables: dict[str, str], said: str
 ) -> None:
     ended = await run("count", ENV, env=variables)
@@ -331,7 +335,7 @@ async def test_an_empty_variable_counts_as_not_set(emulator: Emulator) -> None:
     assert (await run("count", ENV, env=env)).out == "2\n"
 
 
-async def test_a_wrong_appsecret_is_3(emulator: Emulator) -> None:
+async def test_a_wrong_appsecret_exits_with_3(emulator: Emulator) -> None:
     emulator.add_app(APPID, SECRET)
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": "another"}
 
@@ -354,7 +358,7 @@ async def test_a_secret_may_be_typed(emulator: Emulator, monkeypatch: pytest.Mon
     assert from_stdin.out.endswith("2\n")
 
 
-async def test_a_prompt_that_is_left_is_130(
+async def test_a_prompt_that_is_left_exits_with_130(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "_may_ask", lambda: True)
@@ -379,7 +383,7 @@ async def test_two_commands_share_an_apps_token_through_redis(emulator: Emulator
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
-async def test_a_redis_url_that_is_none_is_3_and_not_shown(emulator: Emulator) -> None:
+async def test_an_unusable_redis_url_exits_with_3_and_is_not_shown(emulator: Emulator) -> None:
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
 
     ended = await run("count", ENV, "--appid", APPID, "--redis", "nonsense:pass@host", env=env)
@@ -389,7 +393,7 @@ async def test_a_redis_url_that_is_none_is_3_and_not_shown(emulator: Emulator) -
     assert "pass" not in ended.err
 
 
-async def test_without_the_redis_package_it_is_3_and_says_what_to_install(
+async def test_without_the_redis_package_it_exits_with_3_and_says_what_to_install(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
@@ -442,7 +446,7 @@ async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(
     assert "try=2: errcode=0" in ended.err
 
 
-async def test_a_bug_is_1_and_shows_a_traceback_only_when_asked(
+async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(list_command, "Selection", lambda *_: 1 / 0)

@@ -139,7 +139,7 @@ class TestWhatIsListed:
             PLATFORM_TOKEN: 1, "/cgi-bin/component/api_get_authorizer_list": 1,
         }  # fmt: skip
 
-    async def test_merchants_of_a_file(self, shop: Shop) -> None:
+    async def test_merchants_of_a_file_are_listed(self, shop: Shop) -> None:
         path = shop.write_accounts()
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
         assert ended == Ended(0, "", "")
@@ -174,7 +174,7 @@ class TestWhatIsListed:
         assert ended == Ended(0, "", "")
         assert len(output.read_text(encoding="utf-8").splitlines()) == 3
 
-    async def test_an_app_of_one_s_own(self, emulator: Emulator, tmp_path: Path) -> None:
+    async def test_an_app_of_ones_own(self, emulator: Emulator, tmp_path: Path) -> None:
         emulator.add_app("wx0123456789abcdef", APPSECRET)
         emulator.deploy("test-1", count=3)
         output = tmp_path / "all.json"
@@ -239,7 +239,7 @@ class TestWhatIsListed:
 
 
 class TestAtATerminal:
-    async def test_the_bar_in_this_process(self, shop: Shop) -> None:
+    async def test_the_last_lines_say_what_is_missing_and_what_it_cost(self, shop: Shop) -> None:
         shop.emulator.fail_next(48001, path=LIST)
         ended = await shop.run("-o", str(shop.store), FORCE_COLOR="1", COLUMNS="120")
         assert ended.code == 6
@@ -307,7 +307,7 @@ class TestMissingAccounts:
         assert len(named) == 20
         assert more == "… and 20 more in the table accounts"
 
-    async def test_run_again_they_are_tried_again_and_the_code_is_0(self, shop: Shop) -> None:
+    async def test_the_next_run_tries_them_again_and_the_code_is_0(self, shop: Shop) -> None:
         shop.emulator.fail_next(45009, times=3, path=LIST)
         assert (await shop.run()).code == 6
         shop.emulator.forget_requests()
@@ -362,7 +362,7 @@ class TestKilled:
         ideal = 2 + 100 * 5  # the platform's token and its list, which each start asks for again
         assert sum(emulator.counts.values()) <= ideal + kills * WINDOW * 4
 
-    async def test_two_at_once_one_says_so_and_ends(self, shop: Shop) -> None:
+    async def test_of_two_at_once_the_second_says_so_and_ends(self, shop: Shop) -> None:
         shop.emulator.script(itertools.repeat(Fault.delay(0.02)))
         both = [await shop.start() for _ in range(2)]
         async with asyncio.timeout(60):
@@ -388,7 +388,7 @@ class TestThePlatformIsRefused:
         assert (await shop.run()).code == 0
         assert shop.listed() == shop.deployed()
 
-    async def test_over_its_quota_it_goes_on_tomorrow(self, shop: Shop) -> None:
+    async def test_over_its_quota_it_continues_tomorrow(self, shop: Shop) -> None:
         shop.emulator.daily_quota[MERCHANT_TOKEN] = 0
         ended = await shop.run()
         assert ended.code == 4
@@ -396,7 +396,7 @@ class TestThePlatformIsRefused:
         del shop.emulator.daily_quota[MERCHANT_TOKEN]
         assert (await shop.run("-o", str(shop.store), "--run", today())).code == 0
 
-    async def test_an_empty_ticket(self, shop: Shop) -> None:
+    async def test_an_empty_ticket_is_named(self, shop: Shop) -> None:
         ticket = shop.folder / "ticket.txt"
         ticket.write_text("\n")
         ended = await shop.run("-o", str(shop.store), "--ticket-file", str(ticket))
@@ -404,7 +404,7 @@ class TestThePlatformIsRefused:
         assert "it holds no component_verify_ticket" in ended.err
         assert sum(shop.emulator.counts.values()) == 0
 
-    async def test_an_old_ticket(self, tmp_path: Path) -> None:
+    async def test_an_old_ticket_is_named(self, tmp_path: Path) -> None:
         async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
             shop = Shop(Platform(emulator, 3), tmp_path)
             emulator.clock.advance(13 * 3600)
@@ -472,7 +472,7 @@ class TestBadInput:
             (["--secret-file", "/dev/null"], 3, "--secret-file /dev/null: the file is empty"),
         ],
     )
-    async def test_one_sentence_and_an_exit_code(
+    async def test_each_is_one_sentence_and_an_exit_code(
         self, shop: Shop, words: list[str], code: int, said: str
     ) -> None:
         ended = await shop.run("-o", str(shop.store), *words)
@@ -496,26 +496,28 @@ class TestBadInput:
         assert f"{accounts} is the file of " in ended.err
         assert accounts.read_bytes() == before
 
-    async def test_nothing_to_list_and_nowhere_to_write(self, emulator: Emulator) -> None:
+    async def test_without_accounts_or_an_output_it_says_what_to_pass(
+        self, emulator: Emulator
+    ) -> None:
         ended = await run("inventory", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--output: name a file" in ended.err) == (2, True)
         ended = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--accounts: name the accounts" in ended.err) == (2, True)
 
-    async def test_a_file_without_accounts(self, shop: Shop) -> None:
+    async def test_a_file_without_accounts_is_named(self, shop: Shop) -> None:
         path = shop.folder / "empty.ndjson"
         path.write_text("\n\n")
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
         assert ended.code == 3
         assert "the file holds no accounts" in ended.err
 
-    async def test_no_database_at_all(self, shop: Shop) -> None:
+    async def test_a_file_that_is_no_database_is_refused(self, shop: Shop) -> None:
         shop.store.write_text("appid,env,name\n" * 100)
         ended = await shop.run()
         assert ended.code == 3
         assert "is no SQLite database" in ended.err
 
-    async def test_a_store_of_another_platform(self, shop: Shop) -> None:
+    async def test_a_store_of_another_platform_is_refused(self, shop: Shop) -> None:
         await shop.run()
         path = shop.write_accounts()
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))

@@ -49,7 +49,7 @@ def shop(emulator: Emulator) -> Emulator:
     return emulator
 
 
-async def test_a_table_is_what_a_person_gets(documented: Emulator) -> None:
+async def test_the_default_format_is_a_table(documented: Emulator) -> None:
     ended = await run("list", ENV, env=asks(documented))
 
     assert (ended.code, ended.err) == (0, "")
@@ -220,7 +220,7 @@ async def test_a_busy_service_is_asked_again(
     assert (await run("count", ENV, env=asks(emulator))).out == "3\n"
 
 
-async def test_a_list_that_shrinks_is_never_told_to_be_shorter_than_what_was_listed(
+async def test_the_total_shown_is_never_less_than_what_was_listed(
     emulator: Emulator,
 ) -> None:
     names = [function.name for function in emulator.deploy(ENV, count=50)]
@@ -235,7 +235,7 @@ async def test_a_list_that_shrinks_is_never_told_to_be_shorter_than_what_was_lis
     assert rest.startswith("functions in")
 
 
-async def test_who_looks_is_told_what_it_cost(
+async def test_a_terminal_shows_how_many_requests_and_retries_it_took(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retry_at_once(monkeypatch)

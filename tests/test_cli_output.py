@@ -76,7 +76,7 @@ async def test_a_finished_export_takes_the_place_of_the_old_file(
     assert listing(file) == names
 
 
-async def test_an_export_by_way_of_a_link_writes_what_it_points_to(
+async def test_an_export_to_a_symbolic_link_writes_what_it_points_to(
     emulator: Emulator, names: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "today").mkdir()
@@ -143,7 +143,9 @@ async def test_a_new_file_has_the_usual_mode(emulator: Emulator, tmp_path: Path)
 
 
 @pytest.mark.parametrize("output", ["-", "/dev/stdout", "/dev/fd/1"])
-async def test_stdout_has_names_too(emulator: Emulator, names: list[str], output: str) -> None:
+async def test_stdout_may_be_named_as_a_file(
+    emulator: Emulator, names: list[str], output: str
+) -> None:
     named = await run("list", ENV, "-o", output, "-f", "csv", env=asks(emulator))
     unnamed = await run("list", ENV, "-f", "csv", env=asks(emulator))
 
@@ -185,7 +187,9 @@ async def test_a_pipe_is_written_page_by_page_and_left_where_it_is(
     assert pipe.is_fifo()
 
 
-async def test_a_pipe_takes_it_all(emulator: Emulator, names: list[str], tmp_path: Path) -> None:
+async def test_an_export_into_a_pipe_is_complete(
+    emulator: Emulator, names: list[str], tmp_path: Path
+) -> None:
     pipe = tmp_path / "pipe.ndjson"
     os.mkfifo(pipe)
 
@@ -197,7 +201,7 @@ async def test_a_pipe_takes_it_all(emulator: Emulator, names: list[str], tmp_pat
     assert [row["name"] for row in rows_in(text, Format.NDJSON)] == names
 
 
-async def test_a_device_takes_it_without_a_file_beside_it(emulator: Emulator) -> None:
+async def test_an_export_to_a_device_makes_no_temporary_file(emulator: Emulator) -> None:
     emulator.deploy(ENV, count=3)
 
     ended = await run("list", ENV, "-o", "/dev/null", "-f", "json", env=asks(emulator))

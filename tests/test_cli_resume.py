@@ -136,7 +136,7 @@ async def test_what_was_redeployed_or_updated_in_between_is_there_once(tmp_path:
     assert sorted(map(str, listing(tmp_path / "all.ndjson"))) == sorted(names)
 
 
-async def test_nor_is_what_this_run_wrote_before_the_list_changed_under_it(
+async def test_what_this_run_wrote_is_not_written_again_after_the_list_changed(
     emulator: Emulator, names: list[str], tmp_path: Path
 ) -> None:
     export = words(tmp_path, "ndjson", "--page-size", "5")
@@ -406,7 +406,7 @@ class Half:
         (["--columns", "name"], "--columns unset;"),
     ],
 )
-async def test_another_question_is_not_continued(
+async def test_an_export_with_other_options_is_not_continued(
     emulator: Emulator, names: list[str], tmp_path: Path, more: list[str], said: str
 ) -> None:
     export = words(tmp_path)
@@ -421,7 +421,7 @@ async def test_another_question_is_not_continued(
     assert emulator.requests == ()
 
 
-async def test_another_service_is_not_continued_with(
+async def test_an_export_from_another_service_is_not_continued(
     emulator: Emulator, names: list[str], tmp_path: Path
 ) -> None:
     await interrupt(emulator, words(tmp_path))
@@ -436,7 +436,7 @@ async def test_another_service_is_not_continued_with(
     assert contents(tmp_path) == before
 
 
-async def test_another_account_is_not_continued_with(
+async def test_an_export_of_another_account_is_not_continued(
     emulator: Emulator, names: list[str], tmp_path: Path
 ) -> None:
     for appid in (APPID, "wx9876543210fedcba"):
@@ -462,7 +462,7 @@ async def test_another_account_is_not_continued_with(
     "content",
     [b"", b"{}", b"\xff", b"[1]", b'{"version":1}', b'{"asked":{},"version":3}', b"x" * 99_999],
 )
-async def test_a_resume_file_that_is_none_is_3_and_left_alone(
+async def test_a_file_that_is_not_a_resume_file_exits_with_3_and_is_left_alone(
     emulator: Emulator, names: list[str], tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "cursor").write_bytes(content)
@@ -475,7 +475,7 @@ async def test_a_resume_file_that_is_none_is_3_and_left_alone(
     assert emulator.requests == ()
 
 
-async def test_a_foreign_part_is_3_and_left_alone(
+async def test_a_part_file_of_something_else_exits_with_3_and_is_left_alone(
     emulator: Emulator, names: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "all.csv.part").write_bytes(b"somebody else's")
@@ -489,7 +489,7 @@ async def test_a_foreign_part_is_3_and_left_alone(
 
 @pytest.mark.parametrize("place", ["all.csv", "all.csv.part", ".all.csv.lock"])
 @pytest.mark.parametrize("is_there", [False, True])
-async def test_a_resume_file_with_a_name_that_the_export_needs_is_3_and_left_alone(
+async def test_a_resume_file_with_a_name_that_an_export_needs_exits_with_3_and_is_left_alone(
     emulator: Emulator, names: list[str], tmp_path: Path, *, place: str, is_there: bool
 ) -> None:
     if is_there:
@@ -506,7 +506,7 @@ async def test_a_resume_file_with_a_name_that_the_export_needs_is_3_and_left_alo
 
 @pytest.mark.parametrize("form", DOCUMENTS)
 @pytest.mark.parametrize("damage", ["gone", "short", "other", "cursor", "counts"])
-async def test_a_part_that_is_not_what_its_resume_file_counts_is_3(
+async def test_a_part_that_is_not_what_its_resume_file_counts_exits_with_3(
     emulator: Emulator, names: list[str], tmp_path: Path, form: str, damage: str
 ) -> None:
     await interrupt(emulator, words(tmp_path, form))
@@ -532,7 +532,7 @@ async def test_a_part_that_is_not_what_its_resume_file_counts_is_3(
     assert contents(tmp_path) == before
 
 
-async def test_what_lies_behind_what_counts_is_cut_off(
+async def test_bytes_after_the_last_saved_position_are_cut_off(
     emulator: Emulator, names: list[str], tmp_path: Path
 ) -> None:
     await interrupt(emulator, words(tmp_path))
@@ -545,7 +545,7 @@ async def test_what_lies_behind_what_counts_is_cut_off(
 
 @pytest.mark.parametrize("where", ["all.csv.part", "all.csv", None])
 @pytest.mark.parametrize("more", [b"", b"more"])
-async def test_an_export_that_was_completed_is_only_finished(
+async def test_an_export_killed_after_its_last_byte_is_finished_without_a_request(
     emulator: Emulator, names: list[str], tmp_path: Path, where: str | None, more: bytes
 ) -> None:
     """Killed between the last byte and the end, with the document here or there, or nowhere."""
@@ -611,7 +611,7 @@ def test_a_lock_ends_with_its_block_and_leaves_nothing(tmp_path: Path) -> None:
         assert files(tmp_path) == set()
 
 
-def test_a_lock_whose_holder_has_just_removed_it_is_taken_anew(
+def test_a_lock_that_its_holder_has_just_removed_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, removed = tmp_path / "all.csv", []
@@ -632,7 +632,7 @@ def test_a_lock_whose_holder_has_just_removed_it_is_taken_anew(
         assert lock_path(path).read_text().startswith("process ")
 
 
-def test_a_holder_that_has_not_yet_said_who_it_is_holds_it_all_the_same(tmp_path: Path) -> None:
+def test_a_lock_holds_before_its_holder_has_written_who_it_is(tmp_path: Path) -> None:
     path = tmp_path / "all.csv"
     with locked(path):
         os.truncate(lock_path(path), 0)
@@ -640,7 +640,7 @@ def test_a_holder_that_has_not_yet_said_who_it_is_holds_it_all_the_same(tmp_path
             pytest.fail("two hold it")
 
 
-async def test_where_there_are_no_locks_it_is_3(
+async def test_a_file_system_without_locks_exits_with_3(
     emulator: Emulator, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_locks(*_: object) -> None:

@@ -139,9 +139,7 @@ async def test_a_signal_ends_a_write_to_a_pipe_that_nobody_reads(
         ([signal.SIGINT, signal.SIGTERM], 143),
     ],
 )
-async def test_a_signal_ends_the_search_for_a_host_that_nobody_knows(
-    numbers: list[int], code: int
-) -> None:
+async def test_a_signal_ends_a_dns_lookup(numbers: list[int], code: int) -> None:
     """Python resolves names in a thread, which cannot be cancelled."""
     program = (sys.executable, "-c", HANGING_DNS)
     words = ("count", ENV, "--base-url", "https://wechat.invalid", "--verbose")
@@ -197,7 +195,9 @@ class TestEnding:
 
         assert forced == [130]
 
-    def test_what_has_ended_is_not_ended_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_command_that_has_ended_is_not_ended_by_force(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(signals, "_GRACE", 0.05)
         forced: list[int] = []
         with pytest.raises(Terminated), handled(Ending(forced.append)):
@@ -206,7 +206,7 @@ class TestEnding:
 
         assert forced == []
 
-    def test_the_end_is_said_and_has_the_code(
+    def test_a_signal_is_reported_and_sets_the_exit_code(
         self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
         codes: list[int] = []

@@ -42,7 +42,7 @@ LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
 CSI = "\x1b["
 
 
-async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_is_130(
+async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_exits_with_130(
     emulator: Emulator,
 ) -> None:
     names = [function.name for function in emulator.deploy(ENV, count=60)]
@@ -57,7 +57,9 @@ async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_is_13
 
 
 @pytest.mark.parametrize("form", ["ndjson", "table"])
-async def test_a_reader_who_has_had_enough_is_no_error(emulator: Emulator, form: str) -> None:
+async def test_a_reader_that_closes_the_pipe_early_is_no_error(
+    emulator: Emulator, form: str
+) -> None:
     emulator.deploy(ENV, count=3000)
     reading, writing = os.pipe()
 
@@ -72,7 +74,7 @@ async def test_a_reader_who_has_had_enough_is_no_error(emulator: Emulator, form:
     assert (ended.code, ended.err) == (0, "")
 
 
-async def test_a_full_disk_behind_stdout_is_3(emulator: Emulator) -> None:
+async def test_a_full_disk_behind_stdout_exits_with_3(emulator: Emulator) -> None:
     emulator.deploy(ENV, count=3)
     full = os.open("/dev/full", os.O_WRONLY)
 
@@ -83,7 +85,9 @@ async def test_a_full_disk_behind_stdout_is_3(emulator: Emulator) -> None:
     assert (ended.code, ended.err) == (3, "tcb-async: No space left on device\n")
 
 
-async def test_a_closed_stdout_is_3_and_a_closed_stderr_is_no_matter(emulator: Emulator) -> None:
+async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_is_no_matter(
+    emulator: Emulator,
+) -> None:
     emulator.deploy(ENV, count=3)
     sh = shutil.which("sh") or "sh"
     inner = f'exec "$0" -m tcb_async list {ENV}'
@@ -148,7 +152,9 @@ async def test_a_bar_shows_how_far_it_is_how_fast_and_how_often_it_asked_again(
     assert re.search(r" 39/60 [\d,]+/s 1 retry ", screen.text)
 
 
-async def test_no_bar_where_lines_go_by_on_the_same_terminal(emulator: Emulator) -> None:
+async def test_no_progress_bar_while_rows_are_written_to_the_same_terminal(
+    emulator: Emulator,
+) -> None:
     emulator.deploy(ENV, count=3)
 
     async with (
@@ -216,7 +222,7 @@ async def test_columns_that_were_asked_for_are_all_there_however_narrow_the_term
     assert "left out" not in ended.err
 
 
-async def test_a_name_too_long_for_the_terminal_goes_on_in_the_next_line(
+async def test_a_name_too_long_for_the_terminal_is_wrapped(
     emulator: Emulator,
 ) -> None:
     name = "abcdefghij" * 6
@@ -295,7 +301,7 @@ async def test_the_exit_codes_are_in_the_help() -> None:
             assert f" {code}  " in listed
 
 
-async def test_without_words_it_shows_its_help() -> None:
+async def test_without_arguments_it_shows_its_help() -> None:
     ended = await run()
 
     assert "Usage: tcb-async" in ended.out
@@ -394,7 +400,7 @@ class TestMain:
         with contextlib.suppress(BrokenPipeError):
             stdout.close()  # or its end, at some later time, would complain
 
-    def test_no_stdout_is_3_and_no_stderr_is_no_matter(
+    def test_no_stdout_exits_with_3_and_no_stderr_is_no_matter(
         self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sys, "stderr", None)

@@ -138,7 +138,7 @@ def test_a_change_is_told_field_by_field(
         ("Creating", 5, "was Creating after 0.2 s"),
     ],
 )
-async def test_wait_is_0_when_active_4_when_failed_5_when_too_late(
+async def test_wait_exits_with_0_when_active_4_when_failed_5_when_too_late(
     emulator: Emulator, status: str, code: int, said: str
 ) -> None:
     emulator.deploy(ENV, "login", status=status)
@@ -223,7 +223,7 @@ async def test_token_needs_no_environment_and_no_option(
 
 
 @pytest.mark.parametrize("errcode", [40001, -1, 45009])
-async def test_token_speaks_of_no_environment_that_nobody_named(
+async def test_token_mentions_an_environment_only_if_one_is_given(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, errcode: int
 ) -> None:
     retry_at_once(monkeypatch)
@@ -236,7 +236,7 @@ async def test_token_speaks_of_no_environment_that_nobody_named(
     assert "offset" not in ended.err
 
 
-async def test_token_says_through_what_it_is_shared(emulator: Emulator) -> None:
+async def test_token_says_that_it_is_shared_through_redis(emulator: Emulator) -> None:
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET, "TCB_REDIS_URL": "nonsense"}
 
     ended = await run("token", "--appid", APPID, env=env)

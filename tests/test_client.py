@@ -95,7 +95,7 @@ async def test_iter_pages_is_the_same_walk_a_page_at_a_time(
     assert pages[0].limit == 20
 
 
-async def test_iter_pages_can_be_left_early_without_a_trace(client: TcbClient) -> None:
+async def test_iter_pages_can_be_left_early_and_leaves_nothing(client: TcbClient) -> None:
     async with aclosing(client.iter_pages(ENV, page_size=5)) as pages:
         async for page in pages:
             assert len(page.functions) == 5
@@ -240,7 +240,7 @@ async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(
     assert len({r.token_id for r in emulator.requests if r.path == "/tcb/listfunctions"}) == 2
 
 
-async def test_a_token_of_somebody_elses_cannot_be_forced(client: TcbClient) -> None:
+async def test_a_token_that_the_client_did_not_fetch_cannot_be_forced(client: TcbClient) -> None:
     with pytest.raises(ConfigurationError, match="only a StableToken"):
         await client.force_refresh_token()
 

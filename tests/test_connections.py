@@ -125,7 +125,7 @@ async def test_a_new_connection_whose_first_answer_takes_long_is_waited_for() ->
         assert (len(emulator.requests), pager.stats.retries) == (PAGES, 0)
 
 
-async def test_a_program_that_was_busy_itself_takes_nothing_for_a_queue() -> None:
+async def test_a_busy_event_loop_is_not_taken_for_a_proxys_queue() -> None:
     async with behind("queue", connections=8) as (emulator, proxy):
 
         @emulator.on_request
@@ -141,7 +141,7 @@ async def test_a_program_that_was_busy_itself_takes_nothing_for_a_queue() -> Non
             assert proxy.accepted == 2
 
 
-async def test_one_that_waits_for_a_connection_of_another_may_be_cancelled() -> None:
+async def test_a_call_that_waits_for_anothers_connection_may_be_cancelled() -> None:
     async with behind("queue", "https", connections=1) as (emulator, proxy):
 
         @emulator.on_request

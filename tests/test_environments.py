@@ -110,7 +110,7 @@ async def test_an_account_without_cloud_development_is_an_error_that_says_so(
     assert caught.value.errcode == 85088
 
 
-async def test_a_busy_server_and_an_expired_token_are_got_over(emulator: Emulator) -> None:
+async def test_a_busy_server_and_an_expired_token_are_retried(emulator: Emulator) -> None:
     emulator.deploy("test-777bb9")
 
     async def token() -> str:

@@ -142,7 +142,7 @@ async def test_the_guard_reports_functions_past_their_runtimes_end(runner: Runne
     )
 
 
-async def test_the_guard_is_content_where_all_is_well(runner: Runner) -> None:
+async def test_the_guard_reports_nothing_where_all_is_well(runner: Runner) -> None:
     runner.emulator.deploy("test-777bb9", runtime="Nodejs16.13", count=45)
     ended = await runner.run("runtime_guard.py", "--on", "2023-06-01", "test-777bb9")
     assert ended == Ended(0, [], [])

@@ -114,7 +114,7 @@ async def test_several_merchants_have_a_client_each_by_name(emulator: Emulator) 
             assert await ask(f"{url}/merchants/bakery/count") == 5
 
 
-async def test_the_client_without_a_name_stands_among_the_named_ones(emulator: Emulator) -> None:
+async def test_the_unnamed_client_is_named_default(emulator: Emulator) -> None:
     emulator.deploy(ENV, count=3)
     made = lifespan(lambda: client_of(emulator), shop=lambda: client_of(emulator))
     async with serving(counting(made)) as url:
@@ -155,7 +155,7 @@ async def test_a_lifespan_of_ones_own_may_enter_ours(emulator: Emulator) -> None
         assert await ask(f"{url}/count") == 3
 
 
-async def test_asking_for_the_client_without_a_name_where_all_have_names_is_explained(
+async def test_asking_for_an_unnamed_client_among_named_ones_is_explained(
     emulator: Emulator,
 ) -> None:
     app = counting(lifespan(shop=lambda: client_of(emulator)))
@@ -347,7 +347,7 @@ async def test_a_retry_after_of_wechats_is_handed_on(emulator: Emulator) -> None
         assert "Retry-After" not in headers
 
 
-async def test_an_error_that_is_not_ours_is_not_answered_for() -> None:
+async def test_other_exceptions_are_not_handled() -> None:
     with pytest.raises(ZeroDivisionError):
         await answer_error(None, ZeroDivisionError())  # type: ignore[arg-type]
 
@@ -440,7 +440,7 @@ async def test_a_listing_that_breaks_off_says_so_and_goes_on_where_it_broke(
     assert names == [row.name for row in emulator.functions(ENV)]
 
 
-async def test_a_cursor_that_is_none_is_the_callers_mistake(
+async def test_an_invalid_cursor_is_the_callers_mistake(
     emulator: Emulator, service: ModuleType
 ) -> None:
     async with serving(service.app) as url:

@@ -355,7 +355,7 @@ async def test_a_server_that_is_not_there_is_a_reset() -> None:
 
 
 @pytest.mark.parametrize("name", ["hang", "drip_in_body", "endless_body"])
-async def test_a_client_that_leaves_ends_the_server_s_side_too(name: str) -> None:
+async def test_a_client_that_leaves_ends_the_servers_side_too(name: str) -> None:
     async with proxied(reply=FAULTS[name]) as (proxy, server):
         async with connected(proxy.port) as sock:
             await say(sock)

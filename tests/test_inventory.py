@@ -235,7 +235,7 @@ class TestOneBrokenAccount:
 
 class TestThePlatformItself:
     @pytest.mark.parametrize("errcode", [40001, 40125, 40243, 61004, 61005, 89501, 45009])
-    async def test_refused_ends_the_inventory_within_a_window_of_requests(
+    async def test_a_refusal_ends_the_inventory_within_a_window_of_requests(
         self, emulator: Emulator, errcode: int
     ) -> None:
         platform = Platform(emulator, 60, functions=5)
@@ -264,7 +264,7 @@ class TestThePlatformItself:
         assert sum(emulator.counts.values()) - refused[0] <= 8 + 1
         assert inventory.summary.accounts == len(seen)
 
-    async def test_with_a_ticket_that_cannot_be_read_asks_nothing(self, emulator: Emulator) -> None:
+    async def test_without_a_ticket_nothing_is_asked(self, emulator: Emulator) -> None:
         platform = Platform(emulator, 20)
         platform.ticket = ""
         async with platform.client() as client:
@@ -272,7 +272,7 @@ class TestThePlatformItself:
                 await found_in(client, platform.accounts())
         assert sum(emulator.counts.values()) == 0
 
-    async def test_with_a_ticket_that_is_too_old_says_so(self) -> None:
+    async def test_an_expired_ticket_is_named(self) -> None:
         async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
             platform = Platform(emulator, 20)
             emulator.clock.advance(13 * 3600)
@@ -281,7 +281,7 @@ class TestThePlatformItself:
                     await found_in(client, platform.accounts())
         assert raised.value.errcode == 61005
 
-    async def test_over_the_day_s_quota_goes_on_tomorrow(self) -> None:
+    async def test_over_the_daily_quota_it_continues_tomorrow(self) -> None:
         async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
             platform = Platform(emulator, 40, functions=5)
             emulator.daily_quota[MERCHANT_TOKEN] = 25
@@ -299,7 +299,7 @@ class TestThePlatformItself:
         assert {one.status for one in found.values()} == {"complete"}
         assert len(found) == 40
 
-    async def test_an_own_app_that_is_refused_is_that_account_s_own_fault(
+    async def test_an_app_of_ones_own_that_is_refused_is_one_failed_account(
         self, emulator: Emulator
     ) -> None:
         from tcb_async.tokens import StableToken  # noqa: PLC0415
@@ -488,7 +488,7 @@ class TestEnds:
         with pytest.raises(ClientClosedError):
             await client.list_account(next(iter(platform.accounts())))
 
-    async def test_the_end_of_the_block_ends_it_for_another_task_too(
+    async def test_the_end_of_the_block_ends_it_in_another_task_too(
         self, emulator: Emulator
     ) -> None:
         platform = Platform(emulator, 8)
@@ -531,7 +531,9 @@ class TestEnds:
             with pytest.raises(ConfigurationError, match="once"):
                 aiter(inventory)
 
-    async def test_without_async_with_it_ends_with_its_generator(self, emulator: Emulator) -> None:
+    async def test_without_async_with_it_ends_when_its_generator_is_closed(
+        self, emulator: Emulator
+    ) -> None:
         platform = Platform(emulator, 20, functions=5)
         async with (
             no_leaks(),
@@ -543,12 +545,12 @@ class TestEnds:
 
 class TestArguments:
     @pytest.mark.parametrize("accounts", ["wx0123456789abcdef", 3, None])
-    def test_accounts_that_are_none(self, accounts: object) -> None:
+    def test_accounts_of_the_wrong_type_are_refused(self, accounts: object) -> None:
         client = TcbClient("unused-token")
         with pytest.raises(ConfigurationError, match="accounts is of type"):
             client.inventory(accounts)  # type: ignore[arg-type]
 
-    async def test_something_else_among_the_accounts(self) -> None:
+    async def test_something_else_among_the_accounts_is_refused(self) -> None:
         async with TcbClient("unused-token") as client:
             with pytest.raises(ConfigurationError, match="must be an Account"):
                 await found_in(client, iter(["wx0123456789abcdef"]))  # type: ignore[list-item]
@@ -579,7 +581,7 @@ class TestArguments:
         )
         assert APPID in repr(Account(APPID, secret))
 
-    async def test_what_is_shown_tells_the_state(self, emulator: Emulator) -> None:
+    async def test_the_reprs_tell_the_state(self, emulator: Emulator) -> None:
         platform = Platform(emulator, 2, functions=5)
         good, bad = platform.appids
         emulator.remove_authorizer(PLATFORM, bad)

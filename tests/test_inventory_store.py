@@ -123,21 +123,21 @@ class TestRuns:
         )  # fmt: skip
 
     @pytest.mark.parametrize("run", ["2026-13-01", "20260101", "tomorrow", "", "2026-1-1"])
-    def test_a_run_that_is_no_date(self, tmp_path: Path, run: str) -> None:
+    def test_a_run_that_is_no_date_is_refused(self, tmp_path: Path, run: str) -> None:
         with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="must be a date"):
             store.begin(run)
 
-    def test_a_run_of_the_future(self, tmp_path: Path) -> None:
+    def test_a_run_in_the_future_is_refused(self, tmp_path: Path) -> None:
         with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="later than today"):
             store.begin("2027-01-01")
 
-    def test_a_run_before_another(self, tmp_path: Path) -> None:
+    def test_a_run_before_the_newest_is_refused(self, tmp_path: Path) -> None:
         with opened(tmp_path) as store:
             store.begin()
             with pytest.raises(ConfigurationError, match="holds a later run"):
                 store.begin(DAYS[0])
 
-    def test_yesterday_s_run_goes_on_today_if_it_is_the_last(self, tmp_path: Path) -> None:
+    def test_yesterdays_run_continues_today_if_it_is_the_newest(self, tmp_path: Path) -> None:
         with opened(tmp_path, DAYS[0]) as store:
             store.begin().save(listing("wxa", get="Go1"))
         with opened(tmp_path, DAYS[1]) as store:
@@ -255,7 +255,7 @@ class Model:
 
 class TestLaws:
     @given(HISTORY)
-    def test_it_shows_what_happened_whatever_that_was(
+    def test_its_views_show_what_happened_in_any_history(
         self,
         tmp_path_factory: pytest.TempPathFactory,
         history: list[tuple[list[tuple[str, dict[str, str] | None]], bool]],
@@ -418,21 +418,21 @@ def test_programs_that_make_the_store_at_the_same_moment_all_use_it(
 
 
 class TestBadFiles:
-    def test_no_database_at_all(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "inventory.sqlite"
         path.write_text("appid,env,name\n" * 100)
         with pytest.raises(ConfigurationError, match="is no SQLite database"):
             InventoryStore(path)
         assert path.read_text() == "appid,env,name\n" * 100
 
-    def test_a_database_of_something_else(self, tmp_path: Path) -> None:
+    def test_a_database_of_something_else_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "other.sqlite"
         with closing(sqlite3.connect(path)) as database:
             database.execute("CREATE TABLE customers (name)")
         with pytest.raises(ConfigurationError, match="a database of something else"):
             InventoryStore(path)
 
-    def test_another_schema(self, tmp_path: Path) -> None:
+    def test_another_schema_is_refused(self, tmp_path: Path) -> None:
         opened(tmp_path).close()
         with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as database:
             database.execute("PRAGMA user_version = 7")
@@ -451,7 +451,7 @@ class TestBadFiles:
         assert str(path) in str(caught.value)
 
     @pytest.mark.parametrize("ask", [InventoryStore.functions, InventoryStore.missing])
-    def test_a_text_that_was_damaged_on_the_disk(
+    def test_text_that_was_damaged_on_the_disk_is_an_error(
         self, tmp_path: Path, ask: Callable[[InventoryStore], Iterator[object]]
     ) -> None:
         with opened(tmp_path) as store:
@@ -465,7 +465,7 @@ class TestBadFiles:
         with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="is damaged"):
             list(ask(store))
 
-    def test_no_such_folder(self, tmp_path: Path) -> None:
+    def test_a_folder_that_does_not_exist_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="cannot be opened"):
             InventoryStore(tmp_path / "nowhere" / "inventory.sqlite")
 
@@ -483,13 +483,13 @@ class TestBadFiles:
             store.begin().save(listing("wxlarge", **large))
             assert len(select(store, CURRENT)) == 2001
 
-    def test_a_lock_file_that_cannot_be_made(self, tmp_path: Path) -> None:
+    def test_a_lock_file_that_cannot_be_made_is_an_error(self, tmp_path: Path) -> None:
         with opened(tmp_path) as store:
             (tmp_path / ".inventory.sqlite.lock").mkdir()
             with pytest.raises(OSError, match="cannot be opened"):
                 store.begin()
 
-    def test_what_is_no_listing(self, tmp_path: Path) -> None:
+    def test_anything_but_a_listing_is_refused(self, tmp_path: Path) -> None:
         with opened(tmp_path) as store:
             run = store.begin()
             with pytest.raises(ConfigurationError, match="must be an AccountListing"):

@@ -62,13 +62,13 @@ def test_nothing_is_printed_to_stderr(report: Report) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_walk_that_ends(report: Report, ending: str) -> None:
+def test_a_walk_leaves_nothing_behind_however_it_ends(report: Report, ending: str) -> None:
     """A walk may end in any way: no task, connection or descriptor is left, nor a complaint."""
     assert report.complaints[ending] == []
 
 
 @pytest.mark.parametrize("ending", SLOPPY)
-def test_what_is_left_would_be_seen(report: Report, ending: str) -> None:
+def test_the_checks_notice_what_is_left_on_purpose(report: Report, ending: str) -> None:
     """The checks themselves work: whatever is left on purpose is complained of."""
     assert report.complaints[ending] != []
 
@@ -108,7 +108,7 @@ asyncio.run(main(sys.argv[1]))
     ("how", "warnings"),
     [("dropped", 1), ("copied", 1), ("kept", 1), ("walking", 1), ("unused", 0), ("closed", 0)],
 )
-def test_a_client_that_is_never_closed_is_told_in_its_own_name_and_once(
+def test_a_client_that_is_never_closed_warns_once_and_in_its_own_name(
     how: str, warnings: int
 ) -> None:
     done = subprocess.run(  # noqa: S603 - our own words

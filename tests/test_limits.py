@@ -7,7 +7,7 @@ import pytest
 from tcb_async.limits import Window
 
 
-async def test_no_more_permits_than_the_size_are_out_at_once() -> None:
+async def test_no_more_permits_than_the_size_are_held_at_once() -> None:
     window = Window(2)
     running = peak = 0
 
@@ -74,7 +74,7 @@ async def test_permits_are_given_in_the_order_they_were_asked_for() -> None:
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_a_cancelled_waiter_gives_back_what_it_had(granted: bool) -> None:
+async def test_a_cancelled_waiter_returns_its_permit(granted: bool) -> None:
     window = Window(1)
     epoch = await window.acquire()
     first = asyncio.create_task(window.acquire())
@@ -95,7 +95,7 @@ async def test_a_cancelled_waiter_gives_back_what_it_had(granted: bool) -> None:
     assert window.release(await window.acquire()) is None
 
 
-async def test_a_shrunken_window_lets_nobody_in_until_enough_came_back() -> None:
+async def test_a_shrunken_window_gives_no_permit_until_enough_were_returned() -> None:
     window = Window(4)
     epochs = [await window.acquire() for _ in range(4)]
     waiting = asyncio.create_task(window.acquire())
@@ -128,7 +128,7 @@ async def test_a_waiter_gives_up_in_time_and_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.looptime
-async def test_one_that_is_cancelled_as_its_time_is_over_gives_back_nothing() -> None:
+async def test_a_waiter_cancelled_as_its_timeout_expires_returns_no_permit() -> None:
     window = Window(1)
     await window.acquire()
     waiting = asyncio.create_task(window.wait(1.0))

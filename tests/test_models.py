@@ -139,7 +139,7 @@ def test_a_function_becomes_json_in_the_order_of_its_fields() -> None:
     )
 
 
-def test_a_page_is_a_value_too_and_speaks_wechats_words() -> None:
+def test_a_page_is_a_value_too_and_has_wechats_field_names() -> None:
     page = FunctionPage([LOGIN], 57, 20, 10)
 
     assert page.functions == (LOGIN,)

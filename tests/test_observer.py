@@ -86,7 +86,7 @@ async def test_each_try_is_told_with_all_that_is_no_secret(emulator: Emulator) -
     assert emulator.token not in repr(diary)
 
 
-async def test_a_walk_is_told_once_with_its_pages_and_its_stats(emulator: Emulator) -> None:
+async def test_a_walk_is_observed_once_with_its_pages_and_its_stats(emulator: Emulator) -> None:
     emulator.deploy(ENV, count=57)
     diary = Diary()
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
@@ -97,7 +97,7 @@ async def test_a_walk_is_told_once_with_its_pages_and_its_stats(emulator: Emulat
     assert walk.ends == [(pager.stats, None)]
 
 
-async def test_a_light_copy_is_watched_too(emulator: Emulator) -> None:
+async def test_a_copy_with_another_token_is_observed_too(emulator: Emulator) -> None:
     emulator.deploy(ENV, count=57)
     diary = Diary()
     async with watched(emulator, diary) as client:
@@ -107,7 +107,7 @@ async def test_a_light_copy_is_watched_too(emulator: Emulator) -> None:
     assert len(diary.walks) == 1
 
 
-async def test_the_error_that_the_consumer_gets_is_the_one_that_is_told(
+async def test_the_observer_gets_the_same_error_as_the_consumer(
     emulator: Emulator,
 ) -> None:
     emulator.deploy(ENV, count=57)
@@ -138,7 +138,7 @@ async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator: Emulat
     assert diary.walks[0].ends == [(pager.stats, None)]
 
 
-async def test_an_error_that_the_consumer_is_handling_is_none_of_the_walks(
+async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(
     emulator: Emulator,
 ) -> None:
     emulator.deploy(ENV, count=57)
@@ -153,7 +153,7 @@ async def test_an_error_that_the_consumer_is_handling_is_none_of_the_walks(
     assert error is None
 
 
-async def test_a_pager_closed_by_another_task_is_told_as_what_its_consumer_gets(
+async def test_the_observer_gets_the_same_end_as_the_consumer_of_a_pager_closed_by_another_task(
     emulator: Emulator,
 ) -> None:
     emulator.script([Fault.hang()])
@@ -185,7 +185,7 @@ async def test_leaving_early_ends_a_walk_without_an_error(emulator: Emulator) ->
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_a_walk_that_is_cancelled_at_any_moment_is_told_to_end_as_often_as_to_start(
+async def test_a_walk_cancelled_at_any_moment_is_observed_to_end_as_often_as_to_start(
     emulator: Emulator, turns: int
 ) -> None:
     emulator.deploy(ENV, count=57)

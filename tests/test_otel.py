@@ -181,7 +181,7 @@ async def test_an_errcode_is_an_error_with_its_code_and_rid(
     assert span.status.description == caught.value.message
 
 
-async def test_an_errcode_without_a_rid_has_none_to_tell(
+async def test_an_errcode_without_a_rid_has_no_rid_attribute(
     emulator: Emulator, watched: Watched
 ) -> None:
     emulator.script([Fault.body(b'{"errcode":48001,"errmsg":"api unauthorized"}')])
@@ -195,7 +195,7 @@ async def test_an_errcode_without_a_rid_has_none_to_tell(
 
 
 @pytest.mark.parametrize("fault", [Fault.status(503), Fault.status(429)])
-async def test_a_status_of_http_says_for_itself_what_went_wrong(
+async def test_an_http_status_is_the_error_type(
     emulator: Emulator, watched: Watched, fault: Fault
 ) -> None:
     emulator.script([fault])

@@ -406,7 +406,7 @@ class TestRepairs:
         assert outcome.updated == {"f003", "f050"}
         assert set(outcome.at_start) <= set(outcome.yielded)
 
-    def test_a_seam_made_anew_under_its_name_elsewhere_is_no_seam(self) -> None:
+    def test_a_seam_redeployed_elsewhere_under_its_name_is_no_seam(self) -> None:
         listing = ChangingList.of(25)
         outcome = Outcome(plan())
 

@@ -233,7 +233,7 @@ async def test_each_connection_counts_its_own_requests() -> None:
         await eventually(lambda: server.open == 0)
 
 
-async def test_a_function_answers_by_the_request_s_bytes_and_number() -> None:
+async def test_a_function_answers_by_the_requests_bytes_and_number() -> None:
     def reply(request: bytes, n: int) -> bytes:
         return http_reply(request[:4] + b"%d" % n)
 

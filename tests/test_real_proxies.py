@@ -246,7 +246,7 @@ async def test_squid_with_three_connections_a_client_tunnels_a_walk_too(
             assert [function.name for function in functions] == names(emulator)
 
 
-async def test_squids_503_for_a_server_that_is_away_does_not_end_a_watch(
+async def test_squids_503_for_an_unreachable_server_does_not_end_a_watch(
     emulator: Emulator, through: Callable[..., TcbClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="tcb_async")

@@ -122,7 +122,7 @@ async def test_a_key_that_is_no_text_is_replaced_too(
 
 
 @pytest.mark.parametrize("left", ["", "null", "soon", "-1", "1e300", "inf", "nan", "x" * 10_000])
-async def test_nonsense_for_a_lease_or_a_version_holds_nobody_up(
+async def test_nonsense_for_a_lease_or_a_version_delays_no_caller(
     emulator: Emulator, api: Transport, redis: Redis, left: str
 ) -> None:
     for end in (":lease", ":version"):

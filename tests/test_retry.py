@@ -248,7 +248,7 @@ async def test_a_dropped_connection_is_tried_again_at_once_the_first_time() -> N
 
 
 @given(asked=st.floats(0, 1e12), draw=st.floats(0, 1))
-def test_retry_after_is_waited_for_at_the_least(asked: float, draw: float) -> None:
+def test_retry_after_is_honoured_as_a_minimum(asked: float, draw: float) -> None:
     error = RateLimitError("slow down")
     error.retry_after = asked
 

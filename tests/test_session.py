@@ -68,7 +68,7 @@ async def test_a_session_that_was_handed_in_is_used_as_it_is() -> None:
     assert [request.headers.get("cookie") for request in server.requests][2] == "kept=yes"
 
 
-async def test_our_own_session_tells_nothing_to_who_adds_trace_hooks_to_every_session(
+async def test_our_own_session_tells_nothing_to_libraries_that_add_trace_hooks_to_every_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As Sentry and OpenTelemetry do: what they are told has the token in its URL."""
@@ -95,7 +95,7 @@ async def test_our_own_session_tells_nothing_to_who_adds_trace_hooks_to_every_se
 
 
 @pytest.mark.parametrize("fault", ["reset", "reset_in_headers", "two_lengths", "redirect_307"])
-async def test_who_wraps_our_own_session_sees_no_token_in_urls_replies_or_errors(
+async def test_a_library_that_wraps_our_own_session_sees_no_token_in_urls_replies_or_errors(
     fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the agents of Elastic, Datadog and New Relic do."""
@@ -165,7 +165,7 @@ async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_
         assert await client.count_functions(ENV) == 1
 
 
-async def test_what_the_code_of_a_session_raises_is_one_of_ours_too() -> None:
+async def test_an_exception_from_code_added_to_a_session_becomes_one_of_ours_too() -> None:
     async def fail(*_: object) -> None:
         raise LookupError("planted-token")
 

@@ -272,7 +272,7 @@ async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewher
         assert elsewhere.accepted == 0
 
 
-async def test_a_base_url_with_a_path_too_many_is_said_to_be_one(emulator: Emulator) -> None:
+async def test_a_base_url_that_ends_in_a_path_of_the_api_is_explained(emulator: Emulator) -> None:
     async with TcbClient(emulator.token, base_url=f"{emulator.url}/tcb") as client:
         with pytest.raises(ParameterError, match=r"no such endpoint.*check base_url") as caught:
             await client.count_functions(ENV)

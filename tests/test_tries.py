@@ -141,7 +141,7 @@ async def test_an_absurd_retry_after_never_hangs_a_call(
         ("nan", 1),
     ],
 )
-async def test_a_retry_after_is_waited_for_at_the_least_if_it_makes_sense(
+async def test_a_sensible_retry_after_is_honoured_as_a_minimum(
     clock: PretendClock, value: str, waited: float
 ) -> None:
     later = http_reply(b"", 503, {"Retry-After": value})

@@ -78,7 +78,7 @@ def names(emulator: Emulator) -> list[str]:
     return [function.name for function in emulator.functions(ENV)]
 
 
-async def test_a_server_that_bears_three_at_once_is_asked_at_most_twice_a_page(
+async def test_a_server_that_handles_three_at_once_is_asked_at_most_twice_a_page(
     emulator: Emulator, client: TcbClient, sizes: Sizes
 ) -> None:
     emulator.capacity = 3
@@ -150,7 +150,7 @@ async def test_what_too_many_requests_look_like_halves_it_once(
 
 
 @pytest.mark.parametrize("fault", NOT_TOO_MUCH, ids=str)
-async def test_any_other_failure_does_not_narrow_it(
+async def test_any_other_failure_does_not_shrink_it(
     emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
 ) -> None:
     emulator.script([Fault.ok()] + [fault] * CEILING)
@@ -161,7 +161,7 @@ async def test_any_other_failure_does_not_narrow_it(
 
 
 @pytest.mark.parametrize("fault", NOT_TOO_MUCH, ids=str)
-async def test_no_failure_widens_it(
+async def test_no_failure_grows_it(
     emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
 ) -> None:
     emulator.script([Fault.errcode(-1), Fault.ok(), *repeat(fault, 2 * CEILING)])
@@ -174,7 +174,7 @@ async def test_no_failure_widens_it(
     assert sizes.seen[2:] == [CEILING // 2] * 20
 
 
-async def test_calls_that_are_given_up_do_not_widen_it(
+async def test_cancelled_calls_do_not_grow_it(
     emulator: Emulator, client: TcbClient, sizes: Sizes
 ) -> None:
     emulator.script([Fault.errcode(-1), Fault.ok(), *[Fault.hang()] * CEILING])
