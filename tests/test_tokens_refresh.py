@@ -142,20 +142,19 @@ class TestAheadOfTime:
         assert emulator.counts[STABLE] == 2
 
     @settings(max_examples=20)
-    @given(chance=st.floats(0, 1), left=st.floats(1, 400))
-    def test_it_happens_60_to_200_seconds_ahead_by_chance(self, chance: float, left: float) -> None:
+    @given(chance=st.floats(0, 1), late=st.floats(-150, 50) | st.sampled_from([-0.01, 0.01]))
+    def test_it_happens_60_to_200_seconds_ahead_by_chance(self, chance: float, late: float) -> None:
         async def refreshes() -> bool:
             async with wechat() as emulator, open_api(emulator) as api:
                 clock = emulator.clock
                 provider = StableToken(APPID, APPSECRET, clock=clock, random=lambda: chance)
                 await provider.get_token(api)
-                clock.advance(LIFE - left)
+                clock.advance(LIFE - (60 + 140 * chance) + late)
                 await provider.get_token(api)
                 return bool(api.live)
 
-        ahead = 60 + 140 * chance
-        if abs(left - ahead) > 0.001:
-            assert asyncio.run(refreshes()) == (left < ahead)
+        if abs(late) > 0.001:
+            assert asyncio.run(refreshes()) == (late > 0)
 
     async def test_a_failed_one_warns_and_the_old_token_serves_until_it_expires(
         self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
@@ -174,6 +173,19 @@ class TestAheadOfTime:
         assert "the old token serves for another 100 s" in warning.getMessage()
         assert "errcode -1" in warning.getMessage()
         assert emulator.counts[STABLE] == 2
+
+    async def test_of_an_expired_token_nobody_says_that_it_serves_on(
+        self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        provider = stable(emulator)
+        await provider.get_token(api)
+        emulator.fail_next(-1, path=STABLE)
+        emulator.clock.advance(LIFE)
+
+        with pytest.raises(SystemBusyError):
+            await provider.get_token(api)
+
+        assert caplog.records == []
 
     async def test_a_failed_one_is_tried_again_ten_seconds_later(
         self, emulator: Emulator, api: Transport

@@ -81,6 +81,20 @@ class TestRefused:
         assert await provider.get_token(api) == new != old
         assert emulator.counts[STABLE] == 2
 
+    async def test_a_token_from_before_a_restart_is_forgotten_in_the_store(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        store = MemoryStore()
+        old = await stable(emulator, store=store).get_token(api)
+        emulator.expire_tokens()
+        restarted = stable(emulator, store=store)
+        await restarted.invalidate(await restarted.get_token(api))
+
+        await restarted.invalidate("another-that-is-refused-while-none-is-held")
+
+        assert await restarted.get_token(api) != old
+        assert emulator.counts[STABLE] == 2
+
     async def test_an_older_token_that_fails_late_is_noted_and_the_newer_one_kept(
         self, emulator: Emulator, api: Transport
     ) -> None:
@@ -325,6 +339,17 @@ class TestForced:
         assert emulator.counts[STABLE] == 1
         emulator.clock.advance(1)
         await provider.force_refresh(api)
+
+    async def test_a_second_at_the_very_same_time_is_refused_too(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        provider = stable(emulator)
+        await provider.force_refresh(api)
+
+        with pytest.raises(RateLimitError, match="wait another 30 s"):
+            await provider.force_refresh(api)
+
+        assert emulator.counts[STABLE] == 1
 
     async def test_a_21st_in_a_day_is_refused_until_midnight_in_China(  # noqa: N802
         self, emulator: Emulator, api: Transport

@@ -24,9 +24,15 @@ from token_kit import (
 )
 
 import tcb_async
-from tcb_async import RetryPolicy, TcbClient, TcbError
+from tcb_async import Account, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Emulator, Fault
-from tcb_async.tokens import ClassicToken, ComponentToken, StableToken, StaticToken
+from tcb_async.tokens import (
+    AuthorizerToken,
+    ClassicToken,
+    ComponentToken,
+    StableToken,
+    StaticToken,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -170,6 +176,35 @@ def test_a_secret_with_a_line_end_is_refused_without_being_shown(
         make(f"{TOKEN}\n")
 
     assert [words for words in told(caught.value) if TOKEN in words] == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda secret: StableToken(secret, APPID),
+        lambda secret: ClassicToken(secret, APPID),
+        lambda secret: ComponentToken(secret, PLATFORM, ticket=_no_ticket),
+        lambda secret: AuthorizerToken(_platform(), secret, APPID, on_rotate=_lost),
+        lambda secret: Account(secret, APPID),
+    ],
+)
+def test_a_secret_in_the_place_of_the_appid_is_refused_without_being_shown(
+    make: Callable[[str], object],
+) -> None:
+    secret = f"{TOKEN}@@@{TOKEN}"
+
+    with pytest.raises(tcb_async.ConfigurationError) as caught:
+        make(secret)
+
+    assert [words for words in told(caught.value) if TOKEN in words] == []
+
+
+def _platform() -> ComponentToken:
+    return ComponentToken(PLATFORM, APPSECRET, ticket=_no_ticket)
+
+
+async def _lost(_refresh_token: str) -> None:
+    raise AssertionError("nothing rotates")
 
 
 async def _no_ticket() -> str:

@@ -60,7 +60,7 @@ class Held:
     insisted_at: float
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class Setting:
     """What providers that belong together have in common.
 
