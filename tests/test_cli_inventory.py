@@ -493,7 +493,7 @@ class TestBadInput:
         before = accounts.read_bytes()
         ended = await shop.run("-o", str(shop.store), one, str(accounts), other, str(accounts))
         assert (ended.code, ended.out) == (2, "")
-        assert f"{accounts} is the file of " in ended.err
+        assert f"{accounts} is given as " in ended.err
         assert accounts.read_bytes() == before
 
     async def test_without_accounts_or_an_output_it_says_what_to_pass(

@@ -214,7 +214,7 @@ def _open_counted(part: Path, place: Path, saved: _Saved) -> tuple[IO[bytes], ha
             stack.pop_all()
             return file, digest
     raise ConfigurationError(
-        f"{part} is not what {place} counts: its first {saved.length:,} bytes are missing or "
+        f"{part} does not belong to {place}: its first {saved.length:,} bytes are missing or "
         "changed; delete both files to start again"
     )
 
@@ -238,8 +238,8 @@ def _load(place: Path, part: Path, asked: Asked) -> _Saved | None:
     except FileNotFoundError:
         if part.exists():
             raise ConfigurationError(
-                f"{part} is there, but not the resume file that counts it, {place}: name the right "
-                "one, or move that file away"
+                f"{part} is there, but {place}, its resume file, is not: pass the right one, or "
+                "move that file away to start again"
             ) from None
         return None
     except (msgspec.MsgspecError, ValueError):
@@ -273,8 +273,8 @@ def _check_complete(saved: _Saved, part: Path, path: Path, place: Path) -> None:
         if digest.hexdigest() == saved.digest and not file.read(1):
             return
     raise ConfigurationError(
-        f"--resume {place}: it says that the export was completed, but {there} is not what was "
-        "written; delete the resume file to start again"
+        f"--resume {place}: its export was complete, but {there} was changed or removed since; "
+        "delete the resume file to start again"
     )
 
 

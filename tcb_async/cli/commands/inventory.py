@@ -315,4 +315,6 @@ def _check_distinct(*options: tuple[str, str | None]) -> None:
     named: dict[Path, str] = {}
     for option, file in options:
         if file is not None and (other := named.setdefault(Path(file).resolve(), option)) != option:
-            raise typer.BadParameter(f"{file} is the file of {other}", param_hint=option)
+            raise typer.BadParameter(
+                f"{file} is given as {other} already: name another file", param_hint=option
+            )
