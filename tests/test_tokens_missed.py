@@ -29,6 +29,7 @@ class OftenAway(MemoryStore):
         super().__init__(clock=asyncio.get_running_loop().time)
         self.away = True
         self.away_for: set[str] = set()
+        self.asked = 0
 
     async def get(self, key: str) -> StoredToken | None:
         return await super().get(self._reached(key))
@@ -43,6 +44,7 @@ class OftenAway(MemoryStore):
         return await super().acquire_lease(self._reached(key))
 
     def _reached(self, key: str) -> str:
+        self.asked += 1
         if self.away or key in self.away_for:
             raise ConnectionError("away")
         return key
@@ -171,6 +173,43 @@ async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api: PacedApi
     assert await stored(store) == "token-2"
 
 
+async def test_a_newer_one_is_not_dropped_for_an_older_one_that_is_refused_late(
+    api: PacedApi,
+) -> None:
+    store = OftenAway()
+    store.away = False
+    provider = provider_on(store)
+    await provider.get_token(api)
+    store.away = True
+    await asyncio.sleep(LIFE - 1)
+    await provider.get_token(api)
+    await a_turn()
+    assert await provider.get_token(api) == "token-2"
+
+    await provider.invalidate("token-1")
+    store.away = False
+    await asyncio.sleep(10)
+
+    assert await stored(store) == "token-2"
+
+
+async def test_what_came_after_it_is_not_replaced_though_this_machines_clock_is_ahead(
+    api: PacedApi,
+) -> None:
+    store = OftenAway()
+    sharing = provider_on(store)._setting.sharing
+    await sharing.put(api, KEY, StoredToken("missed", LIFE, 9))  # type: ignore[arg-type]
+    store.away = False
+    sharing._failed_at = -math.inf  # it is asked again before what it missed is sent
+    later = StoredToken("later", LIFE, 5)  # type: ignore[arg-type]  # as the store's clock counts
+
+    assert await sharing.put(api, KEY, later)
+
+    assert await sharing.get(KEY) == later
+    await asyncio.sleep(10)
+    assert await stored(store) == "later"
+
+
 async def test_a_newer_one_in_the_store_is_not_replaced(api: PacedApi) -> None:
     store = OftenAway()
     await provider_on(store).get_token(api)
@@ -226,6 +265,10 @@ async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(
     for key in keys:
         await sharing.put(api, key, StoredToken("token", LIFE, 1))  # type: ignore[arg-type]
     assert len(api.spawned) == 1
+
+    before = store.asked
+    await asyncio.sleep(100)
+    assert store.asked - before <= 2 * 20  # for one key in five seconds, twice each time
 
     store.away, store.away_for = False, {"key-0"}
     await asyncio.sleep(11)

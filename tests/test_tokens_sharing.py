@@ -67,6 +67,38 @@ class FrailStore(MemoryStore):
         return await super().get(key)
 
 
+class Replica(MemoryStore):
+    """A store that can be read and not written from some time on, as a Redis after a failover."""
+
+    is_read_only = False
+
+    async def acquire_lease(self, key: str) -> int | None:
+        self._write()
+        return await super().acquire_lease(key)
+
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        self._write()
+        return await super().compare_and_set(key, value, ttl=ttl)
+
+    def _write(self) -> None:
+        if self.is_read_only:
+            raise ConnectionError("READONLY")
+
+
+@pytest.mark.looptime
+async def test_a_store_that_can_only_be_read_holds_up_no_refresh_ahead() -> None:
+    store = Replica(clock=asyncio.get_running_loop().time)
+    api, provider = PacedApi(), provider_on(store)
+    await provider.get_token(api)
+    store.is_read_only = True
+    await asyncio.sleep(LIFE - 1)
+    assert await provider.get_token(api) == "token-1"
+    await asyncio.sleep(0.5)
+
+    assert await provider.get_token(api) == "token-2"
+    api.close()
+
+
 @pytest.mark.parametrize("make_store", [MemoryStore, PlainStore])
 class TestAnyStore:
     async def test_a_second_provider_finds_the_token_of_the_first(

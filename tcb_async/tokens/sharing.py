@@ -100,9 +100,9 @@ class Sharing:
         return await self._ask(lambda: store.acquire_lease(key), NO_LEASE)
 
     async def release(self, key: str, version: int) -> None:
-        """Give a lease back."""
+        """Give a lease back; for `NO_LEASE`, there is none to find."""
         store = self.store
-        if version != NO_LEASE and isinstance(store, LeasingStore):
+        if isinstance(store, LeasingStore):
             await self._ask(lambda: store.release_lease(key, version), None)
 
     async def _write(self, key: str, value: StoredToken) -> bool:
