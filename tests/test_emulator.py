@@ -267,6 +267,9 @@ class TestEnvironments:
             (lambda e: e.update("other", "fn-0001"), "env is 'other'"),
             (lambda e: e.clock.advance(-1), "seconds is -1"),
             (lambda e: e.clock.advance(float("nan")), "seconds is nan"),
+            (lambda _: Emulator(order="newest"), "order is 'newest': it must be 'added' or"),
+            (lambda e: e.fail_next(-1, times=0), "times is 0: it must be 1 or more, or None"),
+            (lambda e: e.fail_next(path="tcb/listfunctions"), "it must begin with /"),
         ],
     )
     def test_misuse_is_said_and_changes_nothing(

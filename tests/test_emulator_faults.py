@@ -106,6 +106,10 @@ class TestScripts:
         with pytest.raises(TypeError, match="must hold Fault values, such as"):
             Emulator().script([Fault.ok(), wrong])  # type: ignore[list-item]
 
+    def test_an_errcode_that_is_no_int_is_refused_at_once(self) -> None:
+        with pytest.raises(TypeError, match="errcode is '45009': it must be an int"):
+            Emulator().fail_next("45009")  # type: ignore[arg-type]
+
     async def test_errmsg_may_be_chosen(self, wechat: Asker) -> None:
         wechat.emulator.script([Fault.errcode(61007, "merchant says no"), Fault.errcode(12345)])
         assert (await wechat.list())["errmsg"].startswith("merchant says no rid: ")

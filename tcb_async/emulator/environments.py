@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import attrs
 
@@ -159,6 +159,8 @@ class Environments:
 
     def __init__(self, clock: Callable[[], float], order: Order = "added") -> None:
         self._clock = clock
+        if order not in get_args(Order):
+            raise ValueError(f"order is {order!r}: it must be 'added' or 'newest_first'")
         self._order = order
         self._by_id: dict[str, _Environment] = {}
         self._of_owner: dict[str | None, list[str]] = {}

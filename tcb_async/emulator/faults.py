@@ -124,7 +124,12 @@ class Fault:
         Args:
             errcode: WeChat's code.
             errmsg: Its text; None for the default. A request id is added.
+
+        Raises:
+            TypeError: The errcode is not an int.
         """
+        if not isinstance(errcode, int):
+            raise TypeError(f"errcode is {errcode!r}: it must be an int, such as 45009")
         text = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
 
         async def act(exchange: Exchange) -> web.StreamResponse:

@@ -271,7 +271,10 @@ class EmulatorServer:
 
         Raises:
             TypeError: One of them is not a ``Fault``.
+            ValueError: No request has such a path.
         """
+        if path is not None and not path.startswith("/"):
+            raise ValueError(f"path is {path!r}: it must begin with /, as /tcb/listfunctions does")
         with self._lock:
             self._scripts.add(faults, path, account, when)
 
@@ -293,7 +296,13 @@ class EmulatorServer:
             times: How many requests; None for all until ``clear_faults``.
             path: Only requests to this path.
             account: Only requests that concern this appid, such as those for one merchant.
+
+        Raises:
+            TypeError: The errcode is not an int.
+            ValueError: No request would ever be answered with it.
         """
+        if times is not None and times < 1:
+            raise ValueError(f"times is {times!r}: it must be 1 or more, or None for all requests")
         fault = Fault.errcode(errcode)
         faults = itertools.repeat(fault) if times is None else [fault] * times
         self.script(faults, path=path, account=account)
