@@ -174,7 +174,7 @@ class TestAheadOfTime:
         assert "errcode -1" in warning.getMessage()
         assert emulator.counts[STABLE] == 2
 
-    async def test_of_an_expired_token_nobody_says_that_it_serves_on(
+    async def test_without_any_token_that_lives_a_failure_is_raised_and_nobody_says_it_serves_on(
         self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
     ) -> None:
         provider = stable(emulator)
@@ -205,17 +205,6 @@ class TestAheadOfTime:
         await eventually(lambda: not api.live)
 
         assert await provider.get_token(api) != old
-
-    async def test_without_any_token_that_lives_a_failure_is_raised(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
-        provider = stable(emulator)
-        await provider.get_token(api)
-        emulator.fail_next(-1, path=STABLE)
-        emulator.clock.advance(LIFE)
-
-        with pytest.raises(SystemBusyError):
-            await provider.get_token(api)
 
     async def test_a_token_of_which_WeChat_has_300_seconds_left_is_not_asked_for_in_a_loop(  # noqa: N802
         self, emulator: Emulator, api: Transport
