@@ -6,6 +6,7 @@ import asyncio
 import csv
 import itertools
 import json
+import os
 import random
 import re
 import resource
@@ -503,6 +504,35 @@ class TestBadInput:
         assert (ended.code, "--output: name a file" in ended.err) == (2, True)
         ended = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--accounts: name the accounts" in ended.err) == (2, True)
+
+    async def test_a_pipe_of_accounts_is_refused_because_it_cannot_be_read_twice(
+        self, shop: Shop
+    ) -> None:
+        pipe = shop.folder / "pipe"
+        os.mkfifo(pipe)
+        ended = await shop.run("--accounts", str(pipe), "-o", str(shop.store))
+        assert ended.code == 3
+        assert f"--accounts {pipe}: it is not a regular file" in ended.err
+
+    async def test_a_file_that_is_cut_short_while_it_is_read_does_not_finish_the_run(
+        self, shop: Shop
+    ) -> None:
+        path = shop.write_accounts()
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.write_text("".join(f"{line:8191}\n" for line in lines))  # each is a buffer of its own
+
+        @shop.emulator.on_request
+        def cut(request: RecordedRequest) -> None:
+            if request.number == 1:
+                path.write_text("")
+
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended.code == 3
+        assert "it changed while it was read" in ended.err
+        assert shop.select("SELECT finished_at FROM runs") == [(None,)]
+        shop.write_accounts()
+        assert (await shop.run("--accounts", str(path), "-o", str(shop.store))).code == 0
+        assert shop.listed() == shop.deployed()
 
     async def test_a_file_without_accounts_is_named(self, shop: Shop) -> None:
         path = shop.folder / "empty.ndjson"

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import attrs
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tcb_async.cli.accounts import AccountsFile
 from tcb_async.cli.formats import Format, csv_lines, spreadsheet_cell
 from tcb_async.cli.output import opened, output_path
 from tcb_async.cli.progress import counted
-from tcb_async.exceptions import DailyQuotaError, TcbError
+from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -66,6 +67,7 @@ class InventoryJob:
                     async for found in inventory:
                         self.run.save(found)
                         moved()
+            self._check_all_visited(inventory)
         except TcbError as error:
             screen.say(self._how_to_go_on(error))
             raise
@@ -74,6 +76,12 @@ class InventoryJob:
         assert progress is not None  # noqa: S101 - the run was begun
         self._write(progress, inventory, screen)
         return self._report(progress, inventory, screen)
+
+    def _check_all_visited(self, inventory: Inventory) -> None:
+        """Let no account that a file had when it was checked be taken for one that left."""
+        visited = inventory.summary.accounts + self.run.skipped
+        if isinstance(self.source, AccountsFile) and visited != self.source.total:
+            raise ConfigurationError(f"--accounts {self.source.path}: it changed while it was read")
 
     def _how_to_go_on(self, error: TcbError) -> str:
         if isinstance(error, DailyQuotaError):

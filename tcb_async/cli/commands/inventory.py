@@ -243,6 +243,11 @@ def inventory(  # noqa: PLR0913 - each is an option
         exported = None if export is None else export[0]
         output_path(exported)
         output_path(summary, "--summary")
+        if accounts is not None and Path(accounts).exists() and not Path(accounts).is_file():
+            raise ConfigurationError(
+                f"--accounts {accounts}: it is not a regular file, which can be read twice: to "
+                "check it, and to list its accounts"
+            )
         _check_distinct(
             ("--accounts", accounts),
             ("--ticket-file", ticket_file),
