@@ -213,6 +213,7 @@ class TestReprs:
             held.held = attrs.evolve(held.held, expires_at=now)
 
             assert APPID in repr(provider)
+            assert "None" not in repr(provider)
             assert repr(provider) in repr(client)
 
     def test_a_provider_that_cannot_be_shown_breaks_no_client(self) -> None:

@@ -384,6 +384,24 @@ class TestSharedRotation:
         assert emulator.counts[AUTHORIZER] == 2
         assert merchant.saved == ["refreshtoken@@@newer"]
 
+    async def test_what_overtook_it_cannot_be_read_and_its_own_is_saved(
+        self, emulator: Emulator, merchant: Merchant, api: Transport
+    ) -> None:
+        class Overtaken(MemoryStore):
+            async def compare_and_set(
+                self, key: str, value: StoredToken, *, ttl: float | None
+            ) -> bool:
+                if key.startswith("refresh:"):
+                    return False  # and the newer one is lost right then, as in a failover
+                return await super().compare_and_set(key, value, ttl=ttl)
+
+        provider = merchant.token(merchant.new_component(Overtaken(clock=emulator.clock)))
+        merchant.rotate()
+
+        assert await provider.get_token(api)
+
+        assert merchant.saved == [merchant.accepted]
+
     async def test_merchants_may_be_shared_elsewhere_than_their_platform(
         self, emulator: Emulator, merchant: Merchant, api: Transport
     ) -> None:
