@@ -222,6 +222,11 @@ class TestWhatIsListed:
         assert ended.code == 6
         assert ended.err.count(" is missing ") == 3
 
+    async def test_the_demonstration_can_be_continued_too(self, tmp_path: Path) -> None:
+        words = ("inventory", "--demo", "-o", str(tmp_path / "demo.sqlite"), "--summary", "-")
+        first, second = [json.loads((await run(*words)).out) for _ in range(2)]
+        assert (first["skipped"], second["skipped"]) == (0, 57)
+
     async def test_the_secret_from_a_file_and_the_token_shared_through_redis(
         self, shop: Shop
     ) -> None:

@@ -271,7 +271,8 @@ def inventory(  # noqa: PLR0913 - each is an option
                     asked.check()
                     source, provider = await opened.enter_async_context(asked.source())
                 store = opened.enter_context(InventoryStore(path))
-                begun = store.begin(run, source=f"{source.name} at {address}")
+                named = "the demonstration" if demo else f"{source.name} at {address}"
+                begun = store.begin(run, source=named)
                 service = WeChat(
                     GivenToken("each account", _UNUSED), address, allow_http, trust_env
                 )
