@@ -122,6 +122,15 @@ class TestRuns:
             "wxb", "failed", -501000, "61249f85-43a93e56", "it failed",
         )  # fmt: skip
 
+    @pytest.mark.parametrize("errcode", [2**63, -(2**63) - 1, 10**30])
+    def test_an_errcode_that_no_database_holds_fails_its_account_alone(
+        self, tmp_path: Path, errcode: int
+    ) -> None:
+        with opened(tmp_path) as store:
+            store.begin().save(failure("wxb", errcode))
+            (missing,) = store.missing()
+        assert (missing.errcode, missing.message) == (None, "it failed")
+
     @pytest.mark.parametrize("run", ["2026-13-01", "20260101", "tomorrow", "", "2026-1-1"])
     def test_a_run_that_is_no_date_is_refused(self, tmp_path: Path, run: str) -> None:
         with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="must be a date"):

@@ -337,7 +337,7 @@ class InventoryRun:
                 self.run,
                 found.account.appid,
                 found.status,
-                None if error is None else error.errcode,
+                None if error is None else _storable(error.errcode),
                 None if error is None else error.rid,
                 None if error is None else str(error),
                 len(found.functions),
@@ -345,6 +345,11 @@ class InventoryRun:
                 self._clock().isoformat(),
             ),
         )
+
+
+def _storable(errcode: int | None) -> int | None:
+    """Leave out what SQLite cannot hold: the message has it."""
+    return None if errcode is None or errcode.bit_length() > 63 else errcode  # noqa: PLR2004 - bits
 
 
 def _values(function: CloudFunction) -> tuple[str | None, ...]:
