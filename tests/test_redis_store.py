@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +33,7 @@ from tcb_async import ConfigurationError
 from tcb_async._redact import Secret
 from tcb_async.emulator import Emulator, EmulatorClock
 from tcb_async.tokens import LeasingStore, MemoryStore, RedisStore, StoredToken
+from tcb_async.tokens.kept import next_version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,6 +82,14 @@ class TestLayout:
         assert sorted(await redis.keys()) == [value.encode(), version.encode()]
         assert 86_400 - 10 < await redis.ttl(version) <= 86_400
         assert int(await redis.get(version)) == json.loads(await redis.get(value))["version"]
+
+    async def test_a_version_is_the_time_in_microseconds_with_a_lease_as_without(
+        self, redis: Redis
+    ) -> None:
+        leased = await RedisStore(redis).acquire_lease(KEY)
+
+        assert leased is not None
+        assert abs(leased - next_version(None, time.time())) < 60e6
 
     async def test_a_merchants_rotated_refresh_token_is_kept_for_ever(
         self, emulator: Emulator, api: Transport, redis: Redis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 from typing import TYPE_CHECKING
 
@@ -186,6 +187,20 @@ class TestAheadOfTime:
             await provider.get_token(api)
 
         assert caplog.records == []
+
+    async def test_of_a_token_that_soon_expires_it_is_done_every_ten_seconds_at_most(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        short = {"access_token": "of-a-minute", "expires_in": 60}
+        emulator.script([Fault.body(json.dumps(short).encode())] * 9, path=STABLE)
+        provider = stable(emulator)
+
+        for _ in range(19):
+            await provider.get_token(api)
+            await eventually(lambda: not api.live)
+            emulator.clock.advance(1)
+
+        assert emulator.counts[STABLE] == 2
 
     async def test_a_failed_one_is_tried_again_ten_seconds_later(
         self, emulator: Emulator, api: Transport
