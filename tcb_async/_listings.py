@@ -14,6 +14,7 @@ import msgspec
 
 from tcb_async._codec import UNREADABLE, encode_object, raise_for_errcode, unreadable
 from tcb_async._redact import Secret, wrapped
+from tcb_async.cursor import MOST_ROWS
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
     Authorizer,
@@ -156,8 +157,8 @@ class _Reader(Generic[Item]):
                 reply = self._decode_tolerantly(body, zone, secrets)
                 rows = self.rows_of(reply)
         total: int | None = self.total_of(reply) if self.listing.total else len(rows)
-        if total is None or total < 0:
-            raise self._unreadable(body, f"it has no {self.listing.total}", secrets)
+        if total is None or not 0 <= total <= MOST_ROWS:
+            raise self._unreadable(body, f"it has no usable {self.listing.total}", secrets)
         combine = datetime.combine  # replace() takes four times as long
         for time_of, set_time in self.slots:
             for row in rows:

@@ -18,10 +18,13 @@ from tcb_async.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["DIGEST", "Cursor", "digest", "digests"]
+__all__ = ["DIGEST", "MOST_ROWS", "Cursor", "digest", "digests"]
 
 DIGEST = 8
 """Bytes of a digest: two of a million different texts are alike once in 40 million cursors."""
+
+MOST_ROWS = 2**63 - 1
+"""What a list may count: a number of 8 bytes."""
 
 _VERSION = "2"
 _REFUSED = "this is not a cursor, or it was damaged on its way: {}"
@@ -49,7 +52,9 @@ def _is(
 
 _text = _is(lambda value: isinstance(value, str), "a str")
 _flag = _is(lambda value: isinstance(value, bool), "True or False")
-_row = _is(lambda value: type(value) is int and 0 <= value < 2**63, "a whole number, 0 or more")
+_row = _is(
+    lambda value: type(value) is int and 0 <= value <= MOST_ROWS, "a whole number, 0 or more"
+)
 _packed = _is(
     lambda value: isinstance(value, bytes) and len(value) % DIGEST == 0, f"{DIGEST} bytes a digest"
 )

@@ -108,6 +108,7 @@ def test_an_error_reply_is_understood_even_where_its_rows_are_not() -> None:
         b'{"errcode":NaN}',
         b'{"errcode":0,"total_count":1.5}',
         b'{"errcode":0,"total_count":-1,"functions":[]}',
+        b'{"errcode":0,"total_count":9223372036854775808,"functions":[]}',
         b'{"errcode":0,"errmsg":"ok"}',
         b'{"errcode":0,"total_count":1,"functions":[{"name":"a"}]}',
         b'{"errcode":0,"total_count":1,"functions":[{"name":null,"status":"Active"}]}',

@@ -706,6 +706,7 @@ class TestUse:
             ({"items": [], "total": 0}, "fetch returned dict: must be a Page"),
             (Page((), "3"), "fetch returned total='3': must be a whole number, 0 or more"),  # type: ignore[arg-type]
             (Page((), -1), "fetch returned total=-1: must be a whole number, 0 or more"),
+            (Page((), 2**63), f"fetch returned total={2**63}: must be a whole number, 0 or more"),
             (Page(None, 0), "fetch returned items of type NoneType: must be a list or tuple"),  # type: ignore[arg-type]
             (Page([7], 1), "identify returned 7: must be a str, such as str(order.number)"),
         ],

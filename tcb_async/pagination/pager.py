@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 import attrs
 
 from tcb_async._arguments import checked_callback, checked_count
-from tcb_async.cursor import Cursor
+from tcb_async.cursor import MOST_ROWS, Cursor
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.pagination.landmarks import Identity
 from tcb_async.pagination.page import Page
@@ -346,7 +346,7 @@ class Pager(Generic[T]):
             raise ConfigurationError(f"fetch returned {type(returned).__name__}: must be a Page")
         page = cast("Page[T]", returned)
         items: object = page.items
-        if type(page.total) is not int or page.total < 0:
+        if type(page.total) is not int or not 0 <= page.total <= MOST_ROWS:
             raise ConfigurationError(
                 f"fetch returned total={page.total!r:.80}: must be a whole number, 0 or more"
             )
