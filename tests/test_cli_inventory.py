@@ -161,13 +161,14 @@ class TestWhatIsListed:
         shop.store.unlink()
         assert (await shop.run(*words)).code == 0
 
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
     async def test_accounts_with_tokens_and_environments_of_their_own(
-        self, emulator: Emulator, tmp_path: Path
+        self, emulator: Emulator, tmp_path: Path, encoding: str
     ) -> None:
         emulator.deploy("test-1", count=3)
         line = {"appid": "wxown", "access_token": emulator.token, "envs": ["test-1"]}
         path = tmp_path / "accounts.ndjson"
-        path.write_text(json.dumps(line) + "\n\n", encoding="utf-8")
+        path.write_text(json.dumps(line) + "\n\n", encoding=encoding)
         output = tmp_path / "all.ndjson"
         ended = await run(
             "inventory", "--accounts", str(path), "-o", str(output), env=asks(emulator)
@@ -420,7 +421,7 @@ class TestThePlatformIsRefused:
 
 
 BAD_LINES = {
-    "{": "it is not a JSON object",
+    "{": "it is not a JSON object in UTF-8",
     "[]": "Expected `object`, got `array`",
     '{"access_token": "t"}': "missing required field `appid`",
     '{"appid": "wxa"}': "it needs a refresh_token or an access_token",

@@ -6,6 +6,7 @@ Rule: every line of a file is checked before anything is asked, and no secret is
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -212,6 +213,8 @@ Source = Platform | OwnApp | AccountsFile
 
 def _lines(path: Path, kind: type[_L]) -> Iterator[tuple[int, _L]]:
     with path.open("rb") as file:
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:  # as Notepad and PowerShell begin a file
+            file.seek(0)
         for number, text in enumerate(map(Hidden, file), start=1):
             if text.reveal().strip():
                 yield number, _read(path, number, text, kind)
@@ -223,12 +226,12 @@ def _read(path: Path, number: int, text: Hidden[bytes], kind: type[_L]) -> _L:
     except msgspec.ValidationError as error:  # it names types and fields, no values
         reason = str(error)
     except (msgspec.DecodeError, ValueError):
-        reason = "it is not a JSON object"
+        reason = "it is not a JSON object in UTF-8"
     raise _bad_line(path, number, reason)
 
 
 def _bad_line(path: Path, number: int, reason: str) -> ConfigurationError:
     return ConfigurationError(
         f"{path}, line {number}: {reason}; a line is such as "
-        '{"appid": "wx0123456789abcdef", "refresh_token": "…"}; nothing was asked'
+        '{"appid": "wx0123456789abcdef", "refresh_token": "…"}'
     )
