@@ -53,10 +53,11 @@ FEWEST = {
     "server's faults": 400,
     "refusals": 100,
     "network's faults": 80,
-    "caller's timeout": 300,
-    "caller's cancellation": 300,
-    "client closed": 300,
+    "caller's timeout": 200,
+    "caller's cancellation": 200,
+    "client closed": 200,
 }
+"""A call is ended at each turn of the loop, of which Python 3.13 takes fewer than 3.11."""
 
 
 @attrs.frozen
