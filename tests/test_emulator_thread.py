@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from asking import LIST
+from asking import LIST, until
 from leaks import no_leaks
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
@@ -100,6 +102,51 @@ def test_the_thread_ends_while_requests_are_in_flight() -> None:
             assert all(arrived.acquire(timeout=10) for _ in listing)
         for cut_off in listing:
             assert isinstance(cut_off.exception(), requests.RequestException)
+
+
+def small_socket(port: int) -> socket.socket:
+    """Connected; it takes little that was not read yet."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    sock.connect(("127.0.0.1", port))
+    sock.setblocking(False)  # noqa: FBT003 - its only argument
+    return sock
+
+
+def kernel_takes() -> int:
+    """How many bytes the kernel takes for a reader that reads nothing."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        small_socket(server.getsockname()[1]),
+        server.accept()[0] as sender,
+    ):
+        sender.setblocking(False)  # noqa: FBT003 - its only argument
+        return sender.send(b"x" * 100_000_000)
+
+
+async def slow_reader(emulator: Emulator) -> socket.socket:
+    """Ask for a list, and read nothing."""
+    sock = small_socket(int(emulator.url.rpartition(":")[2]))
+    body = b'{"env":"%b","limit":100,"offset":0}' % ENV.encode()
+    head = f"POST {LIST}?access_token={emulator.token} HTTP/1.1\r\nHost: x\r\n"
+    sock.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return sock
+
+
+async def test_it_stops_while_a_slow_reader_takes_the_rest_of_a_reply() -> None:
+    async with Emulator() as emulator:
+        emulator.deploy(ENV, count=100, runtime="z" * (kernel_takes() // 100 + 300))
+        with await slow_reader(emulator) as reader:
+            await until(lambda: [r.status for r in emulator.requests] == [200])
+            emulator.script([Fault.hang()])
+            with await slow_reader(emulator):  # its request keeps the emulator for a moment
+                await until(lambda: emulator.in_flight == 1)
+                stopping = asyncio.create_task(emulator.stop())
+                await asyncio.sleep(0.002)
+                with contextlib.suppress(ConnectionResetError):
+                    while await asyncio.get_running_loop().sock_recv(reader, 1_000_000):
+                        pass
+                await stopping
 
 
 def test_a_port_that_is_taken_is_an_error_that_leaves_no_thread() -> None:

@@ -181,11 +181,15 @@ class EmulatorServer:
     async def _close(self) -> None:
         if self._runner is not None:
             runner, self._runner = self._runner, None
-            connections = [] if runner.server is None else runner.server.connections
-            transports = [c.transport for c in connections if c.transport is not None]
+            for site in runner.sites:
+                await site.stop()
+            # Found and cut off without a pause between: asyncio fails at a transport that has
+            # closed by itself. First of all, for aiohttp waits for slow readers and then forgets
+            # their transports.
+            for connection in [] if runner.server is None else runner.server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
             await runner.cleanup()
-            for transport in transports:  # one that is closing still waits for a slow reader
-                transport.abort()
             await asyncio.sleep(0)
 
     @property
