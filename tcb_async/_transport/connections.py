@@ -244,7 +244,15 @@ class Connector(aiohttp.TCPConnector):
         use = Use(asyncio.get_running_loop().time(), asyncio.current_task())
         queue.asks(use)
         try:
-            connection = await self._connected(use, req, traces, timeout)
+            while True:
+                try:
+                    connection = await super().connect(req, traces, timeout)
+                except asyncio.CancelledError:
+                    if not use.gave_up():
+                        raise
+                else:
+                    break
+                await queue.wait(use)
         except BaseException as error:
             queue.ends(use)
             if isinstance(error, _DROPS) and not isinstance(error, aiohttp.ClientConnectorError):
@@ -254,21 +262,6 @@ class Connector(aiohttp.TCPConnector):
         queue.begins(use, connection.protocol)
         connection.add_callback(partial(queue.ends, use))
         return connection
-
-    async def _connected(
-        self,
-        use: Use,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - likewise
-    ) -> Connection:
-        while True:
-            try:
-                return await super().connect(req, traces, timeout)
-            except asyncio.CancelledError:
-                if not use.gave_up():
-                    raise
-            await self.queue.wait(use)
 
 
 class Response(aiohttp.ClientResponse):
