@@ -9,7 +9,7 @@ import random
 from contextlib import aclosing, contextmanager
 from inspect import isawaitable
 from itertools import count, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -21,6 +21,7 @@ from tcb_async.exceptions import (
     ConfigurationError,
     DriftError,
     SystemBusyError,
+    TransportError,
 )
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.pager import Pager
@@ -721,6 +722,39 @@ class TestUse:
             await Pager(fetch, identify=lambda number: number).collect()  # type: ignore[arg-type, return-value]
 
         assert message in str(caught.value)
+
+    @pytest.mark.parametrize("fetch", [7, None, "fetch"])
+    def test_a_fetch_that_cannot_be_called_is_refused_at_once(self, fetch: Any) -> None:
+        with pytest.raises(ConfigurationError, match=f"fetch={fetch!r}: must be async, called"):
+            Pager(fetch, identify=NAME)
+
+    async def test_a_fetch_that_is_not_async_is_refused_in_a_sentence(self) -> None:
+        def fetch(offset: int, limit: int) -> Any:
+            return Page([], 0)
+
+        with pytest.raises(ConfigurationError, match="returned Page: write it with async def"):
+            await Pager(fetch, identify=NAME).collect()
+
+    async def test_a_fetch_may_return_anything_that_can_be_awaited(self) -> None:
+        server = Server.of(57)
+
+        def fetch(offset: int, limit: int) -> asyncio.Future[Page[Row]]:
+            return asyncio.ensure_future(server.fetch(offset, limit))
+
+        assert [row.name for row in await Pager(fetch, identify=NAME).collect()] == server.names
+
+    async def test_what_a_fetch_raises_before_it_is_awaited_ends_the_walk_like_any_error(
+        self,
+    ) -> None:
+        def fetch(offset: int, limit: int) -> Any:
+            raise TransportError("the proxy is gone")
+
+        pager = Pager(fetch, identify=NAME, scope="env")
+        with pytest.raises(TransportError) as caught:
+            await pager.collect()
+
+        assert (caught.value.offset, caught.value.cursor) == (0, Cursor("env"))
+        assert repr(pager) == "<Pager 'env': failed 0 of ?>"
 
     async def test_a_value_that_no_cursor_could_carry_is_refused_at_the_first_page(self) -> None:
         with pytest.raises(ConfigurationError, match=r"value returned 0: must be a str") as caught:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from enum import Enum
 from operator import length_hint
 from types import AsyncGeneratorType
@@ -24,7 +25,7 @@ from tcb_async.pagination.page import Page
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -35,6 +36,8 @@ __all__ = ["Pager", "State"]
 
 T = TypeVar("T")
 Yield = TypeVar("Yield")
+
+_UNWATCHED = nullcontext()
 
 
 class State(Enum):
@@ -65,7 +68,7 @@ class Pager(Generic[T]):
     after a ``break``.
 
     Args:
-        fetch: Called with ``(offset, limit)``; the coroutine returns a `Page`.
+        fetch: Async callable, called with ``(offset, limit)``; it returns a `Page`.
         identify: An item's name, unique in the list. None is yielded twice.
         value: A text that differs where the items differ, and is the same in every process: by it a
             resumed walk recognises the last rows of the run before it.
@@ -93,7 +96,7 @@ class Pager(Generic[T]):
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
-        fetch: Callable[[int, int], Coroutine[object, object, Page[T]]],
+        fetch: Callable[[int, int], Awaitable[Page[T]]],
         *,
         identify: Callable[[T], str],
         value: Callable[[T], str] = repr,
@@ -109,6 +112,10 @@ class Pager(Generic[T]):
         observer: Observer | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        if not callable(fetch):
+            raise ConfigurationError(
+                f"fetch={fetch!r:.80}: must be async, called with (offset, limit)"
+            )
         if max_items is not None:
             checked_count("max_items", max_items, least=0)
         checked_callback("identify", identify)
@@ -314,20 +321,21 @@ class Pager(Generic[T]):
         ):
             if self._observer is not None and self._walk is None:
                 self._walk = self._observer.walk_started(self._plan.start.scope)
-            if self._walk is None and not request.pause:
-                task = create_task(self._fetch(request.offset, request.limit))
-            else:
-                task = create_task(self._fetch_watched(request))
+            task = create_task(self._fetch_page(request))
             self._live.add(task)
             window.append((request, task))
 
-    async def _fetch_watched(self, request: Request) -> Page[T]:
+    async def _fetch_page(self, request: Request) -> Page[T]:
         if request.pause:
             await self._sleep(request.pause)
-        if self._walk is None:
-            return await self._fetch(request.offset, request.limit)
-        with self._walk.fetching():
-            return await self._fetch(request.offset, request.limit)
+        with _UNWATCHED if self._walk is None else self._walk.fetching():
+            fetched: object = self._fetch(request.offset, request.limit)
+            if not isinstance(fetched, Awaitable):
+                raise ConfigurationError(
+                    f"fetch returned {type(fetched).__name__}: write it with async def"
+                )
+            page: Page[T] = await fetched
+            return page
 
     def _page_of(self, request: Request, head: asyncio.Task[Page[T]]) -> Page[T]:
         if head.cancelled():
