@@ -5,23 +5,32 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["listening_ports", "unused_port"]
 
 
-def unused_port() -> int:
-    """Find a port for a server that cannot choose one itself, or comes back on the same.
+@contextlib.contextmanager
+def unused_port() -> Iterator[int]:
+    """Hold a port for a server that cannot choose one itself, or comes back on the same.
 
     It is below those that the system gives to outgoing connections, so that none takes it while
     the server is stopped. A Redis cluster also listens 10000 ports further up.
+
+    While the block lasts, nobody else who looks for a port is given it, such as the same tests in
+    another process. A server with ``SO_REUSEADDR``, and so each of ours, may listen all the same.
     """
-    while True:
-        port = random.randrange(12_000, 22_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    with socket.socket() as holder:
+        while not holder.getsockname()[1]:
+            with contextlib.suppress(OSError):
+                holder.bind(("127.0.0.1", random.randrange(12_000, 22_000)))
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        yield holder.getsockname()[1]
 
 
 def listening_ports() -> set[int]:

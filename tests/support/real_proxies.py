@@ -56,8 +56,7 @@ def nginx(
         server: Likewise.
         location: Likewise.
     """
-    port = unused_port()
-    with _folder() as folder:
+    with unused_port() as port, _folder() as folder:
         temporary = "".join(
             f"{name}_temp_path {folder}/{name};\n"
             for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -104,8 +103,7 @@ def haproxy(
         defaults: Likewise.
         server: More words for the line of this name.
     """
-    port = unused_port()
-    with _folder() as folder:
+    with unused_port() as port, _folder() as folder:
         text = f"""
             global
                 hard-stop-after 1s
@@ -134,8 +132,7 @@ def squid(*, settings: str = "") -> Iterator[Proxy]:
     Args:
         settings: Lines that come before the one that allows everything.
     """
-    port = unused_port()
-    with _folder() as folder:
+    with unused_port() as port, _folder() as folder:
         text = f"""
 {settings}
 http_port 127.0.0.1:{port}

@@ -32,8 +32,8 @@ class RedisServer:
         port: Where it listens, on 127.0.0.1: the same after a restart.
     """
 
-    def __init__(self, folder: str, *settings: str) -> None:
-        self.port = unused_port()
+    def __init__(self, port: int, folder: str, *settings: str) -> None:
+        self.port = port
         self._command = (
             needs("redis-server"),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder),
@@ -97,8 +97,8 @@ def running_redis(*settings: str) -> Iterator[RedisServer]:
     Args:
         settings: More words for its command line.
     """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = RedisServer(folder, *settings)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, unused_port() as port:
+        server = RedisServer(port, folder, *settings)
         server.start()
         try:
             yield server
