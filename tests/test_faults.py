@@ -14,7 +14,7 @@ import attrs
 import pytest
 from leaks import no_leaks
 from raw_server import RawServer, http_reply
-from server_faults import FAULTS, LATE, LISTING, OK, ON_REUSE, forever, once, row, then_close
+from server_faults import FAULTS, LISTING, OK, ON_REUSE, forever, once, row, then_close, until_late
 
 from tcb_async import (
     PermissionDeniedError,
@@ -154,7 +154,7 @@ async def spoiled(client: TcbClient, fault: str) -> None:
     """Make a call that meets the fault."""
     if fault in ON_REUSE:
         await client.list_functions(ENV)
-        await asyncio.sleep(2 * LATE)
+        await until_late()
     await client.list_functions(ENV)
 
 

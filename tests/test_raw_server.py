@@ -15,7 +15,6 @@ from leaks import eventually, no_leaks
 from raw_server import Exchange, RawServer, Reply, http_reply
 from server_faults import (
     FAULTS,
-    LATE,
     LISTING,
     OK,
     ON_REUSE,
@@ -26,6 +25,7 @@ from server_faults import (
     once,
     redirect,
     row,
+    until_late,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def outcome(name: str) -> object:
         ):
             if name in ON_REUSE:
                 assert await ask(session, server.url) == (200, LISTING)
-                await asyncio.sleep(LATE * 2)
+                await until_late()
             status, body = await ask(session, server.url)
             reply = json.loads(body.decode())
     except Exception as error:  # noqa: BLE001  # whatever it is, it is what the fault does

@@ -14,7 +14,7 @@ import pytest
 from leaks import eventually, no_leaks
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, shown_by
-from server_faults import FAULTS, LATE, LISTING, OK, listing, once
+from server_faults import FAULTS, LATE, LISTING, OK, listing, once, until_late
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError, TransportError
 
@@ -211,7 +211,7 @@ async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer() -> Non
         TcbClient("T", base_url=server.url) as client,
     ):
         assert await client.count_functions(ENV) == 1
-        await asyncio.sleep(3 * LATE)
+        await until_late()
         assert [await client.count_functions(ENV) for _ in range(3)] == [1, 1, 1]
 
 

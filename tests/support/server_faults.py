@@ -36,11 +36,19 @@ __all__ = [
     "row",
     "then_close",
     "then_reset",
+    "until_late",
 ]
 
 MIB = 1024 * 1024
 LATE = 0.01
 """Seconds after which ``late_unasked_reply`` is sent, so that it meets an idle connection."""
+
+
+async def until_late() -> None:
+    """Let a client of this loop get what a server of this loop sends ``LATE``."""
+    await asyncio.sleep(2 * LATE)
+    # Both waits end in one turn of a loop that was held up; the socket is read in the next.
+    await asyncio.sleep(LATE)
 
 
 def row(**changes: object) -> dict[str, object]:
