@@ -198,11 +198,14 @@ class TestEnding:
     def test_a_command_that_has_ended_is_not_ended_by_force(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(signals, "_GRACE", 0.05)
+        monkeypatch.setattr(signals, "_GRACE", 100.0)
         forced: list[int] = []
+        others = set(threading.enumerate())
         with pytest.raises(Terminated), handled(Ending(forced.append)):
             signal.raise_signal(signal.SIGTERM)
-        time.sleep(0.1)
+        for timer in set(threading.enumerate()) - others:
+            timer.join(20)
+            assert not timer.is_alive(), "it was not cancelled"
 
         assert forced == []
 
