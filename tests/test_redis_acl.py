@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tcb_async._transport import Transport
     from tcb_async.emulator import Emulator
 
+pytestmark = pytest.mark.usefixtures("patient")
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "redis.md"
 LIFE = 7200
 

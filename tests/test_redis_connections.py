@@ -22,7 +22,7 @@ from token_kit import (
     wechat,
 )
 
-from tcb_async.tokens import RedisStore
+from tcb_async.tokens import RedisStore, sharing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -63,7 +63,7 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 
 @pytest.fixture(autouse=True)
-def no_outage(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def no_outage(patient: None, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """None of it is taken for an outage."""
     yield
     assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
@@ -129,7 +129,7 @@ class TestSixProcessesRefreshOnce:
         assert emulator.counts[STABLE] == 2
 
     async def test_after_a_firewall_dropped_their_idle_connections_without_a_word(
-        self, emulator: Emulator, server: RedisServer
+        self, emulator: Emulator, server: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         idle = asyncio.Event()
         async with (
@@ -140,6 +140,7 @@ class TestSixProcessesRefreshOnce:
             assert len(await tokens_of(emulator, providers)) == 1
             proxy.default = ()
             idle.set()
+            monkeypatch.setattr(sharing, "_PATIENCE", 3.0)  # it is waited for: a firewall is silent
 
             assert len(await tokens_of(emulator, providers)) == 1
 

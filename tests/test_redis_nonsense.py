@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tcb_async._transport import Transport
     from tcb_async.emulator import Emulator
 
+pytestmark = pytest.mark.usefixtures("patient")
 LIFE = 7200
 NEWEST = 9 * 10**15
 IN_AN_HOUR = 1_700_003_600.0
@@ -118,7 +119,7 @@ async def test_a_key_that_is_no_text_is_replaced_too(
     token = await stable(emulator, store=RedisStore(redis)).get_token(api)
 
     assert await stored_token(redis, in_redis(emulator)) == token.reveal()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("left", ["", "null", "soon", "-1", "1e300", "inf", "nan", "x" * 10_000])
@@ -132,7 +133,7 @@ async def test_nonsense_for_a_lease_or_a_version_delays_no_caller(
     token = await stable(emulator, store=RedisStore(redis)).get_token(api)
 
     assert await stored_token(redis, in_redis(emulator)) == token.reveal()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(

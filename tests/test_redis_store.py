@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from tcb_async._transport import Transport
 
+pytestmark = pytest.mark.usefixtures("patient")
 LIFE = 7200
 KEY = f"stable:{APPID}"
 VALUE, LEASE, VERSION = (f"tcb-async:{{{KEY}}}{end}" for end in ("", ":lease", ":version"))

@@ -9,6 +9,8 @@ from redis.asyncio import Redis
 from redis_server import RedisServer, running_redis
 from token_kit import open_api
 
+from tcb_async.tokens import sharing
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -21,6 +23,12 @@ async def api(emulator: Emulator) -> AsyncIterator[Transport]:
     """What a client of the emulator hands to its provider."""
     async with open_api(emulator) as api:
         yield api
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis may take its time, as on a busy machine: it is not taken for an outage so soon."""
+    monkeypatch.setattr(sharing, "_PATIENCE", 10.0)
 
 
 @pytest.fixture(scope="module")
