@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -83,9 +84,12 @@ async def test_a_walk_takes_at_most_three_times_as_long_as_at_the_right_concurre
         return took
 
     async with behind(beyond, scheme) as (emulator, proxy):
-        turns = [(await seconds(2), await seconds(8)) for _ in range(3)]
+        right = wide = math.inf
+        for _ in range(10):  # the machine may be busy: the best counts
+            right, wide = min(right, await seconds(2)), min(wide, await seconds(8))
+            if wide <= 3 * right:
+                break
 
-    right, wide = (min(times) for times in zip(*turns, strict=True))  # the machine may be busy
     with capsys.disabled():
         figures = f"{wide:.2f} s, at concurrency 2 {right:.2f} s: {wide / right:.2f} times"
         sys.stdout.write(f"\n{scheme} beyond 2 connections: {beyond}: {figures} as long ")
@@ -151,7 +155,7 @@ async def test_a_call_that_waits_for_anothers_connection_may_be_cancelled() -> N
         async with client(emulator, proxy, "https") as asking:
             calls = [asyncio.ensure_future(asking.count_functions(ENV)) for _ in range(4)]
             await eventually(
-                lambda: emulator.in_flight == 1 and len(queue_of(asking)._waiting) == 2
+                lambda: emulator.in_flight == 1 and len(queue_of(asking)._waiting) == 2, seconds=20
             )
             for call in calls[1:]:
                 call.cancel()
