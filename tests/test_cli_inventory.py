@@ -32,6 +32,7 @@ from redis_server import running_redis
 from terminal import Ended, Screen, asks, plain, retry_at_once, run, start
 
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.inventory import InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
@@ -45,8 +46,14 @@ WINDOW = 8
 APPSECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 
 
-def today() -> str:
-    return datetime.now(CHINA_STANDARD_TIME).date().isoformat()
+TODAY = "2026-01-31"
+
+
+@pytest.fixture(autouse=True)
+def no_midnight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No day ends in China while a test runs."""
+    noon = datetime.fromisoformat(TODAY).replace(hour=12, tzinfo=CHINA_STANDARD_TIME)
+    monkeypatch.setitem(InventoryStore.__init__.__kwdefaults__, "clock", lambda: noon)
 
 
 @attrs.frozen
@@ -96,8 +103,8 @@ class Shop:
             "PYTHONDONTWRITEBYTECODE": "1",  # a full disk would leave half of a .pyc file
         }
         return await create_subprocess_exec(
-            sys.executable, "-m", "tcb_async", "inventory", "-o", str(self.store), *words,
-            env=settings, stdout=PIPE, stderr=PIPE, preexec_fn=preexec,
+            sys.executable, "-m", "tcb_async", "inventory", "-o", str(self.store),
+            "--run", TODAY, *words, env=settings, stdout=PIPE, stderr=PIPE, preexec_fn=preexec,
         )  # fmt: skip
 
     def select(self, question: str) -> list[tuple[object, ...]]:
@@ -129,7 +136,7 @@ class TestWhatIsListed:
         ended = await shop.run()
         assert ended == Ended(0, "", "")
         assert shop.listed() == shop.deployed()
-        assert shop.select("SELECT run, finished_at IS NULL FROM runs") == [(today(), 0)]
+        assert shop.select("SELECT run, finished_at IS NULL FROM runs") == [(TODAY, 0)]
 
     async def test_again_on_the_same_day_asks_for_nothing_but_the_list(self, shop: Shop) -> None:
         await shop.run()
@@ -207,7 +214,7 @@ class TestWhatIsListed:
         facts = json.loads(summary.read_text())
         assert facts.pop("seconds") > 0
         assert facts == {
-            "run": today(), "is_finished": True, "accounts": 39, "complete": 39, "failed": 0,
+            "run": TODAY, "is_finished": True, "accounts": 39, "complete": 39, "failed": 0,
             "denied": 0, "environments": 39, "functions": 39 * 25, "skipped": 0,
             "requests": sum(shop.emulator.counts.values()), "retries": 0,
         }  # fmt: skip
@@ -399,9 +406,9 @@ class TestThePlatformIsRefused:
         shop.emulator.daily_quota[MERCHANT_TOKEN] = 0
         ended = await shop.run()
         assert ended.code == 4
-        assert f"continue tomorrow, with --run {today()}" in ended.err
+        assert f"continue tomorrow, with --run {TODAY}" in ended.err
         del shop.emulator.daily_quota[MERCHANT_TOKEN]
-        assert (await shop.run("-o", str(shop.store), "--run", today())).code == 0
+        assert (await shop.run("-o", str(shop.store), "--run", TODAY)).code == 0
 
     async def test_an_empty_ticket_is_named(self, shop: Shop) -> None:
         ticket = shop.folder / "ticket.txt"
