@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from tcb_async.emulator import Emulator
 
-SOON = 2.0
-"""Seconds: one is promised, and a busy machine may need another."""
+SOON = 5.0
+"""Seconds: one is promised, and a slow and busy machine may need some more."""
 
 SH = shutil.which("sh") or "sh"
 HANGING_DNS = """

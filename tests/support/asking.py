@@ -86,7 +86,7 @@ async def talk(emulator: Emulator, raw: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(emulator.url.split(":")[2]))
     writer.write(raw)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             return await reader.read()
     finally:
         writer.close()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SOON", "Caller", "Interruption", "Moment", "run", "watched"]
 
-SOON = 2.0  # seconds: to be interrupted takes turns of the loop and no time; this is a stall
+SOON = 10.0  # seconds: to be interrupted takes turns of the loop and no time; this is a stall
 
 Moment = Literal["before", "after"]
 
