@@ -61,8 +61,6 @@ class KnownRows(Generic[T]):
 
     def are_in_order(self, names: Sequence[str]) -> bool:
         """Whether known rows follow each other as they did when they were read."""
-        if len(names) < 2:  # noqa: PLR2004 - one is in order
-            return True
         order = {name: place for place, name in enumerate(self._rows)}
         return all(order[before] < order[after] for before, after in pairwise(names))
 
@@ -82,8 +80,7 @@ class Pass(Generic[T]):
         names: The names that it read; None in the first pass, where the record holds just these.
         again: Names that may come again: of rows that were pushed down after they were read.
         planned: The row that the requests made so far reach.
-        pages: How many pages joined.
-        steady: How many of them, the last ones, joined where they were expected to.
+        steady: How many pages, the last ones, joined where they were expected to.
         lost: Whether its place, or that of the pass before it, was lost.
         total: How many rows there were by its last reply; None before the first.
         last: The rows of the page that joined last, landmark or not.
@@ -95,7 +92,6 @@ class Pass(Generic[T]):
     names: set[str] | None = None
     again: set[str] = attrs.field(factory=set[str])
     planned: int = 0
-    pages: int = 0
     steady: int = 0
     lost: bool = False
     total: int | None = None
@@ -109,18 +105,17 @@ class Pass(Generic[T]):
         Where a place was lost, nothing is read ahead until two pages have joined as they should:
         if the consumer deletes or updates what it gets, all of it would be read in vain.
         """
-        return self.steady >= _STEADY if self.lost else self.pages > 0
+        return not self.lost or self.steady >= _STEADY
 
     @property
     def is_snapshot(self) -> bool:
         """Whether one reply held all that it read, from row 0 on."""
-        return self.pages == 1 and len(self.last) == self.place.end
+        return len(self.last) == self.place.end
 
     def join(
         self, identity: Identity[T], joined: Sequence[T], page: Sequence[T], end: int, total: int
     ) -> None:
         """Make a page the last one, of which the rows from its landmark on have joined."""
-        self.pages += 1
         self.planned = max(self.planned, end)
         self.last = page
         if joined:

@@ -139,7 +139,7 @@ class Plan(Generic[T]):
         self._set_page_size(self.page_size)
         self._pass = Pass(Mode.READING, place_of(start, self.identity))
         self._pass.planned = self._pass.place.end
-        self._excused = start.count or self._pass.place.end
+        self._excused = start.count
         if self._pass.place.landmarks is not None:
             self._pass.total = start.total
         elif start.names:
@@ -258,9 +258,8 @@ class Plan(Generic[T]):
     def _read_total(self, total: int) -> bool:
         """Note how many rows there are; True if that ends the walk."""
         current, before = self._pass, self._pass.total
-        newest = before if self.total is None else self.total
-        if newest is not None:
-            self._excused += max(0, total - newest)
+        if self.total is not None:
+            self._excused += max(0, total - self.total)
         self.total = current.total = total
         if self._first_total is None:
             self._first_total = total
@@ -282,7 +281,7 @@ class Plan(Generic[T]):
         shift = total - current.place.total
         around = rows_around(
             current.place.end - 1 + shift,
-            max(1, self.page_size - 1),
+            self.page_size - 1,
             total,
             is_exact=shift != 0 and not current.lost,
         )
@@ -436,7 +435,7 @@ class Plan(Generic[T]):
         """Go on from what came. Two replies in a row that are shorter set the page size."""
         self._make_stale()
         self._short_replies = self._short_replies + 1 if rows < limit else 0
-        if self._short_replies > 1 and rows < self.page_size:
+        if self._short_replies > 1:
             self._short_replies = 0
             self._set_page_size(rows)
 
@@ -461,7 +460,7 @@ class Plan(Generic[T]):
         """Step 4: finish if nothing changed while the head was read, or nothing can have."""
         if not self._known.are_in_order(known):  # step 5
             self._begin(Mode.READING)
-        elif self._pass.pages > 1 and self._pass.drift:
+        elif self._pass.drift and not self._pass.is_snapshot:
             self._begin(Mode.CHECKING)
         elif self._passed_over_rows():
             self._begin(Mode.READING)

@@ -108,7 +108,7 @@ class Record(Generic[T]):
             names: Their names; empty where none are kept.
             rows: The rows.
         """
-        if self.max_items is not None and len(rows) > self.max_items - self.count:
+        if self.max_items is not None:
             rows = rows[: self.max_items - self.count]
             names = dict.fromkeys(islice(names, len(rows)))
         self.count += len(rows)

@@ -70,6 +70,7 @@ class ChangingList:
         self.gone.clear()
 
     def page(self, request: Request) -> Page[Row]:
+        assert request.offset >= 0
         size = min(request.limit, self.clamp)
         rows = self.rows[request.offset : request.offset + size]
         return Page(rows, len(self.rows), request.offset)
