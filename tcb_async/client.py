@@ -458,14 +458,14 @@ class TcbClient:
     def _platform(self, component_appid: str | None) -> str:
         """The appid of the platform that this client calls as."""
         provider = self._authorized.provider
-        if component_appid is None and isinstance(provider, ComponentToken):
+        if component_appid is not None:
+            return checked_appid("component_appid", Secret(component_appid))
+        if isinstance(provider, ComponentToken):
             return provider.appid
-        if component_appid is None:
-            raise ConfigurationError(
-                "component_appid is missing: give the platform's appid, or make the client with a "
-                "ComponentToken, which knows it"
-            )
-        return checked_appid("component_appid", Secret(component_appid))
+        raise ConfigurationError(
+            "component_appid is missing: give the platform's appid, or make the client with a "
+            "ComponentToken, which knows it"
+        )
 
     async def count_functions(self, env: str) -> int:
         """Ask how many functions an environment holds, with one small request.

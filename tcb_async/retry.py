@@ -10,7 +10,7 @@ import asyncio
 import math
 import random
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
@@ -119,27 +119,20 @@ class OutOfTimeError(Exception):
         self.error = error
 
 
-def _seconds(_: RetryPolicy, field: attrs.Attribute[float], value: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value < math.inf:
-        raise ConfigurationError(
-            f"RetryPolicy({field.name}={value!r}): must be a number of seconds, 0 or more"
-        )
+def _is(
+    allowed: Callable[[float], bool], what: str, kind: type | tuple[type, ...] = (int, float)
+) -> Callable[[RetryPolicy, attrs.Attribute[Any], object], None]:
+    def check(_: RetryPolicy, field: attrs.Attribute[Any], value: object) -> None:
+        number = isinstance(value, kind) and not isinstance(value, bool)
+        if not number or not allowed(cast("float", value)):
+            raise ConfigurationError(f"RetryPolicy({field.name}={value!r}): must be {what}")
+
+    return check
 
 
-def _some_seconds(_: RetryPolicy, field: attrs.Attribute[float], value: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not value > 0:
-        raise ConfigurationError(
-            f"RetryPolicy({field.name}={value!r}): must be a number of seconds above 0, or math.inf"
-        )
-
-
-def _at_least_one(_: RetryPolicy, field: attrs.Attribute[int], value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(
-            f"RetryPolicy({field.name}={value!r}): must be a whole number, 1 or more"
-        )
+_at_least_one = _is(lambda value: value >= 1, "a whole number, 1 or more", int)
+_seconds = _is(lambda value: 0 <= value < math.inf, "a number of seconds, 0 or more")
+_some_seconds = _is(lambda value: value > 0, "a number of seconds above 0, or math.inf")
 
 
 @attrs.frozen(kw_only=True)

@@ -254,8 +254,7 @@ class Pager(Generic[T]):
             while await self._advance():
                 for item in self._unread:
                     yield item
-                if self._on_progress is not None:
-                    self._report_progress(self._on_progress)
+                self._report_progress()
         finally:
             await self._leave()
 
@@ -266,8 +265,7 @@ class Pager(Generic[T]):
                 request, page = self._reply
                 row = self._row_of(batch[0])
                 yield attrs.evolve(page, items=batch, offset=row, limit=request.limit)
-                if self._on_progress is not None:
-                    self._report_progress(self._on_progress)
+                self._report_progress()
         finally:
             await self._leave()
 
@@ -277,11 +275,13 @@ class Pager(Generic[T]):
             place for place, other in enumerate(page.items) if other is item
         )
 
-    def _report_progress(self, on_progress: Callable[[int, int], None]) -> None:
+    def _report_progress(self) -> None:
+        if self._on_progress is None:
+            return
         done, total = self._plan.record.count, self._plan.total or 0
         if self._plan.max_items is not None:
             total = min(total, self._plan.max_items)
-        on_progress(done, max(total, done))
+        self._on_progress(done, max(total, done))
 
     async def _advance(self) -> bool:
         """Get the next items that are to be yielded; False at the end."""
@@ -387,7 +387,6 @@ class Pager(Generic[T]):
         try:
             await self._release()
         finally:
-            self._generator = None
             if self._walk is not None:
                 walk, self._walk = self._walk, None
                 walk.ended(self.stats, error if isinstance(error, Exception) else None)
