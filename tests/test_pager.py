@@ -644,6 +644,22 @@ class TestUse:
 
         assert told == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
 
+    async def test_progress_never_promises_more_than_there_is_nor_less_than_was_yielded(
+        self,
+    ) -> None:
+        told: list[tuple[int, int]] = []
+        server = Server.of(57)
+
+        def on_progress(done: int, total: int) -> None:
+            told.append((done, total))
+            server.listing.apply(Change(0, "delete", 0, times=25))
+
+        await server.pager(on_progress=on_progress, max_items=100, concurrency=1).collect()
+
+        assert told[0] == (20, 57)
+        assert all(done <= total for done, total in told)
+        assert told[-1] == (47, 47), "though the list has 7 rows left"
+
     async def test_an_error_of_the_progress_callback_ends_the_walk(self) -> None:
         server = Server.of(300)
 
@@ -699,6 +715,10 @@ class TestUse:
             Server.of(57).pager(**settings)
 
         assert message in str(caught.value)
+
+    def test_what_cannot_identify_is_refused_before_the_first_request(self) -> None:
+        with pytest.raises(ConfigurationError, match="identify='name': must be a function"):
+            Pager(Server.of(57).fetch, identify="name")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         ("returned", "message"),
