@@ -410,6 +410,36 @@ class TestRemovedWhileItIsWritten:
         assert (tmp_path / ".inventory.sqlite.lock").exists()
 
 
+class TestDamagedWhileItIsWritten:
+    @pytest.mark.parametrize("name", ["inventory.sqlite", "inventory.sqlite-wal"])
+    def test_a_run_does_not_finish_in_a_file_that_another_program_cut_short(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        with opened(tmp_path, DAYS[0]) as store:
+            store.begin().save(listing(**{f"function{number}": "Go1" for number in range(5000)}))
+        with opened(tmp_path, DAYS[1]) as store:
+            run = store.begin()
+            run.save(listing("wxother", **{f"new{number}": "Go1" for number in range(5000)}))
+            with (tmp_path / name).open("r+b") as file:
+                file.truncate(20_000)
+            with pytest.raises(ConfigurationError, match="is damaged: put a backup in its place"):
+                run.finish()
+
+
+@pytest.mark.parametrize(
+    "name", ["file:i.sqlite", "file:i.sqlite?mode=memory", ":memory:", "a b?c#d%20盘点.sqlite"]
+)
+def test_a_file_has_exactly_the_name_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with InventoryStore(name) as store:
+        store.begin().save(listing("wxa", get="Go1"))
+    assert {file.name for file in tmp_path.iterdir()} == {name, f".{name}.lock"}
+    with InventoryStore(name) as store:
+        assert [row["name"] for row in store.functions()] == ["get"]
+
+
 @pytest.mark.parametrize("attempt", range(20))
 def test_programs_that_make_the_store_at_the_same_moment_all_use_it(
     tmp_path: Path, attempt: int

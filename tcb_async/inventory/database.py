@@ -40,7 +40,8 @@ class Database:
         self._place = path.resolve()  # by whatever name, and wherever the program goes
         self._lock: sqlite3.Connection | None = None
         with self._in_our_words():
-            self._connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+            # By its whole name: SQLite takes one that begins with "file:" for a URI.
+            self._connection = sqlite3.connect(self._place, timeout=_PATIENCE, isolation_level=None)
         try:
             self._file = self._place.stat()
             with self._in_our_words():
@@ -92,6 +93,20 @@ class Database:
             if self._connection.in_transaction:  # a full disk may have ended it already
                 self.execute("ROLLBACK")
             raise
+
+    def check(self) -> None:
+        """Read all of it: damage shows only where it is read.
+
+        Raises:
+            ConfigurationError: It is damaged.
+        """
+        with (
+            self._in_our_words(),  # by a connection of its own, as this one's has pages in memory
+            contextlib.closing(sqlite3.connect(self._place, timeout=_PATIENCE)) as reader,
+        ):
+            is_sound = reader.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+        if not is_sound:
+            raise _damaged(self.path)
 
     def lock(self) -> None:
         """Become the file's only writer, until it is closed.
@@ -169,7 +184,7 @@ _OS_ERRORS = {
 def _failure(error: sqlite3.Error | UnicodeDecodeError, store: Path, path: Path) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more about the same
     if code in _NO_DATABASE or "decode" in str(error):  # sqlite3 gives that one no code
-        return ConfigurationError(f"{path} is no SQLite database, or is damaged: name another file")
+        return _damaged(path)
     if code == sqlite3.SQLITE_BUSY:
         return ConfigurationError(
             f"{store} is being written by another process, such as another inventory: wait for it "
@@ -178,3 +193,10 @@ def _failure(error: sqlite3.Error | UnicodeDecodeError, store: Path, path: Path)
     if code in _OS_ERRORS:
         return OSError(*_OS_ERRORS[code], str(path))
     return OSError(errno.EIO, f"SQLite: {error}", str(path))
+
+
+def _damaged(path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} is no SQLite database, or is damaged: put a backup in its place, or name another "
+        "file"
+    )

@@ -272,11 +272,15 @@ class InventoryRun:
     def finish(self) -> None:
         """Take note that every account was visited: one that was not met has left.
 
+        The file is read once more for it, so that a damaged one is never a finished one.
+
         Raises:
+            ConfigurationError: The file was damaged meanwhile.
             OSError: The file cannot be written.
         """
         statement = "UPDATE runs SET finished_at = ? WHERE run = ?"
         with self._database.transaction():
+            self._database.check()
             self._database.execute(statement, (self._clock().isoformat(), self.run))
 
     def _last_complete(self, appid: str) -> str | None:
