@@ -104,7 +104,7 @@ class TestRuns:
             assert progress is not None
             assert progress.to_dict() == {
                 "run": DAYS[-1], "is_finished": False, "accounts": 3, "complete": 1, "failed": 1,
-                "denied": 1, "environments": 1, "functions": 2,
+                "denied": 1, "environments": 1, "functions": 2, "left": 0,
             }  # fmt: skip
             run.finish()
             finished = store.progress(DAYS[-1])
@@ -146,6 +146,15 @@ class TestRuns:
             with pytest.raises(ConfigurationError, match="holds a later run"):
                 store.begin(DAYS[0])
 
+    def test_after_a_clock_that_ran_ahead_it_says_what_can_be_done(self, tmp_path: Path) -> None:
+        with opened(tmp_path, DAYS[1]) as store:
+            store.begin()
+        for run in (None, DAYS[0]):
+            with opened(tmp_path, DAYS[0]) as store:
+                with pytest.raises(ConfigurationError, match="if the clock is right, name another"):
+                    store.begin(run)
+                assert len(select(store, "SELECT * FROM runs")) == 1
+
     def test_yesterdays_run_continues_today_if_it_is_the_newest(self, tmp_path: Path) -> None:
         with opened(tmp_path, DAYS[0]) as store:
             store.begin().save(listing("wxa", get="Go1"))
@@ -157,9 +166,46 @@ class TestRuns:
 
     def test_accounts_of_another_source_are_not_mixed_in(self, tmp_path: Path) -> None:
         with opened(tmp_path) as store:
-            store.begin(source="platform wxa")
+            store.begin(source="platform wxa").save(listing("wxshop"))
             with pytest.raises(ConfigurationError, match="holds the accounts of platform wxa"):
                 store.begin(source="platform wxb")
+
+    def test_a_store_without_accounts_is_of_no_source_yet(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as store:
+            store.begin(source="a typing error").finish()
+            store.begin(source="platform wxa", appids=["wxshop"]).save(listing("wxshop"))
+            store.begin(source="platform wxa")
+
+    def test_accounts_of_which_the_store_has_none_are_refused_if_it_has_others(
+        self, tmp_path: Path
+    ) -> None:
+        with opened(tmp_path, DAYS[0]) as store:
+            run = store.begin(appids=["wxa", "wxb"])
+            run.save(listing("wxa"))
+            run.save(failure("wxb"))
+            run.finish()
+        with opened(tmp_path, DAYS[1]) as store:
+            with pytest.raises(ConfigurationError, match="other accounts, and none of these 2:"):
+                store.begin(appids=["wxc", "wxd"])
+            assert [row[0] for row in select(store, "SELECT run FROM runs")] == [DAYS[0]]
+            store.begin(appids=["wxc", "wxb"])
+
+    def test_how_many_accounts_have_left_since_the_last_finished_run(self, tmp_path: Path) -> None:
+        def left(day: str, *appids: str, finishes: bool = True) -> int:
+            with opened(tmp_path, day) as store:
+                run = store.begin()
+                for appid in appids:
+                    run.save(listing(appid) if appid != "wxbroken" else failure(appid))
+                if finishes:
+                    run.finish()
+                progress = store.progress()
+                assert progress is not None
+                return progress.left
+
+        assert left(DAYS[0], "wxa", "wxb", "wxbroken") == 0
+        assert left(DAYS[1], finishes=False) == 3
+        assert left(DAYS[2], "wxbroken", "wxnew") == 2
+        assert left(DAYS[3], "wxbroken", "wxnew") == 0
 
 
 class TestCurrent:

@@ -21,7 +21,15 @@ from tcb_async.inventory.database import Database
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        Callable,
+        Collection,
+        Iterable,
+        Iterator,
+        Mapping,
+    )
     from os import PathLike
     from types import TracebackType
     from typing import Self
@@ -64,6 +72,7 @@ class RunProgress:
         denied: Accounts that may not be listed.
         environments: Environments of the complete ones.
         functions: Functions of the complete ones.
+        left: Accounts of the last finished run before it that this one has not met, or not yet.
     """
 
     run: str
@@ -74,6 +83,7 @@ class RunProgress:
     denied: int
     environments: int
     functions: int
+    left: int
 
     def to_dict(self) -> dict[str, str | int | bool]:
         """Return the fields as JSON has them."""
@@ -135,17 +145,22 @@ class InventoryStore:
         """Close the file, and let another process write it. Closing twice does nothing."""
         self._database.close()
 
-    def begin(self, run: str | None = None, *, source: str = "") -> InventoryRun:
+    def begin(
+        self, run: str | None = None, *, source: str = "", appids: Collection[str] = ()
+    ) -> InventoryRun:
         """Begin a run, or continue it.
 
         Args:
             run: Its date, such as ``2026-01-31``; None for today in China.
             source: Whose accounts they are, in any words: a store is of one source alone, so that
                 no account seems to have left because somebody asked another platform.
+            appids: The accounts, where they are known beforehand. A store that has others, and none
+                of these, is of another source.
 
         Raises:
             ConfigurationError: Another process writes the store; the run is no date, is in the
                 future, or is before another run of the store; or the store is of another source.
+                Where it has no accounts yet, it is of none.
             OSError: The file cannot be written.
         """
         today = self._clock().date().isoformat()
@@ -154,27 +169,47 @@ class InventoryStore:
         database.lock()
         with database.transaction():
             for newest in database.execute(
-                "SELECT run, source FROM runs ORDER BY run DESC LIMIT 1"
+                "SELECT run, source, EXISTS (SELECT * FROM accounts) FROM runs "
+                "ORDER BY run DESC LIMIT 1"
             ):
-                self._check_follows(run, source, *newest)
+                latest, its_source, has_accounts = newest
+                self._check_follows(run, latest, today)
+                if has_accounts:
+                    self._check_source(source, its_source, appids)
             database.execute(
                 "INSERT INTO runs (run, source, started_at) VALUES (?, ?, ?) "
-                "ON CONFLICT DO NOTHING",
+                "ON CONFLICT (run) DO UPDATE SET source = excluded.source",
                 (run, source, self._clock().isoformat()),
             )
         return InventoryRun(database, run, self._clock)
 
-    def _check_follows(self, run: str, source: str, newest: str, its_source: str) -> None:
+    def _check_follows(self, run: str, newest: str, today: str) -> None:
+        if newest > today:
+            raise ConfigurationError(
+                f"{self.path} holds run {newest}, which is later than today in China, {today}: if "
+                "the clock is right, name another file"
+            )
         if run < newest:
             raise ConfigurationError(
                 f"run {run}: {self.path} holds a later run, {newest}, and an earlier one cannot be "
                 "continued after it: continue the later one"
             )
+
+    def _check_source(self, source: str, its_source: str, appids: Collection[str]) -> None:
+        problem = ""
         if source != its_source:
-            raise ConfigurationError(
-                f"{self.path} holds the accounts of {its_source or 'an unnamed source'}, not of "
-                f"{source or 'an unnamed source'}: name another file"
+            problem = (
+                f"the accounts of {its_source or 'an unnamed source'}, not of "
+                f"{source or 'an unnamed source'}"
             )
+        elif appids and not any(map(self._has, appids)):
+            problem = f"other accounts, and none of these {len(appids)}"
+        if problem:
+            raise ConfigurationError(f"{self.path} holds {problem}: name another file")
+
+    def _has(self, appid: str) -> bool:
+        question = "SELECT EXISTS (SELECT * FROM accounts WHERE appid = ?)"
+        return bool(self._database.execute(question, (appid,))[0][0])
 
     def progress(self, run: str | None = None) -> RunProgress | None:
         """Say how far a run is.
@@ -196,7 +231,16 @@ class InventoryStore:
         if not rows:
             return None
         name, is_finished, *counts = rows[0]
-        return RunProgress(name, bool(is_finished), *map(int, counts))
+        return RunProgress(name, bool(is_finished), *map(int, counts), left=self._left(name))
+
+    def _left(self, run: str) -> int:
+        question = (
+            "SELECT count(*) FROM accounts AS before "
+            "WHERE run = (SELECT max(run) FROM runs WHERE run < ?1 AND finished_at IS NOT NULL) "
+            "AND NOT EXISTS (SELECT * FROM accounts WHERE run = ?1 AND appid = before.appid)"
+        )
+        left: int = self._database.execute(question, (run,))[0][0]
+        return left
 
     def missing(self) -> Iterator[MissingAccount]:
         """Say which accounts the newest run has not completely, and why."""
