@@ -21,14 +21,15 @@ from tcb_async.inventory.merchants import merchant_account
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Collection, Iterator
 
     from tcb_async.client import TcbClient
     from tcb_async.tokens import TokenProvider, TokenStore
 
-__all__ = ["AccountsFile", "OwnApp", "Platform", "Source", "platform_token"]
+__all__ = ["AccountsFile", "OwnApp", "Platform", "Source", "platform_token", "rotated_path"]
 
 _LONGEST = 4096
+_NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,6 +42,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
 class _Rotated(msgspec.Struct, forbid_unknown_fields=True):
     appid: str
     refresh_token: Secret
+    replaces: Secret
 
 
 _L = TypeVar("_L", _Line, _Rotated)
@@ -90,6 +92,7 @@ class Platform:
 
     token: ComponentToken
     total: int | None = None
+    appids: Collection[str] = ()  # nobody knows them beforehand
 
     @property
     def name(self) -> str:
@@ -118,6 +121,11 @@ class OwnApp:
     total: int | None = 1
 
     @property
+    def appids(self) -> Collection[str]:
+        """Its own."""
+        return (self.appid,)
+
+    @property
     def name(self) -> str:
         """What a store knows it by."""
         return f"app {self.appid}"
@@ -133,13 +141,20 @@ class AccountsFile:
 
     A refresh token that rotates is appended to a file beside it, named like it with ``.rotated``,
     which is read with it from then on: without the newest one, a merchant has to authorise again.
+    It is used instead of the one that it replaces, and of no other: a merchant who authorised again
+    has a newer one, in the file of accounts itself.
     """
 
     path: Path
     platform: ComponentToken | None
-    total: int | None = None
-    token: TokenProvider | None = None
-    _rotated: dict[str, Secret] = attrs.field(factory=dict[str, Secret], repr=False)
+    appids: Collection[str] = ()
+    # What replaced a refresh token. What nothing replaced is no key, so that every chain ends.
+    _rotated: dict[Secret, Secret] = attrs.field(factory=dict[Secret, Secret], repr=False)
+
+    @property
+    def total(self) -> int:
+        """How many accounts it holds, once it is checked."""
+        return len(self.appids)
 
     @property
     def name(self) -> str:
@@ -149,7 +164,7 @@ class AccountsFile:
     @property
     def rotated_path(self) -> Path:
         """Where refresh tokens that rotated are kept."""
-        return self.path.with_name(f"{self.path.name}.rotated")
+        return rotated_path(self.path)
 
     def check(self) -> None:
         """Read every line.
@@ -160,7 +175,7 @@ class AccountsFile:
         """
         if self.rotated_path.exists():
             for _, rotated in _lines(self.rotated_path, _Rotated):
-                self._rotated[rotated.appid] = rotated.refresh_token
+                self._replace(rotated.replaces, rotated.refresh_token)
         seen: dict[str, int] = {}
         for number, line in _lines(self.path, _Line):
             if (before := seen.setdefault(line.appid, number)) != number:
@@ -168,7 +183,7 @@ class AccountsFile:
             self._account(number, line)
         if not seen:
             raise ConfigurationError(f"--accounts {self.path}: the file holds no accounts")
-        self.total = len(seen)
+        self.appids = seen.keys()
 
     async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:  # noqa: ARG002
         """Read the accounts, as they are asked for."""
@@ -181,6 +196,8 @@ class AccountsFile:
             problem = "it needs a refresh_token or an access_token, and not both"
         elif line.refresh_token is not None and self.platform is None:
             problem = "a refresh_token works only with its platform: pass --component-appid"
+        elif line.envs == []:
+            problem = "envs is empty: name environments, or leave envs out to list all of them"
         else:
             try:
                 return Account(line.appid, self._token(line), line.envs)
@@ -191,21 +208,35 @@ class AccountsFile:
     def _token(self, line: _Line) -> Secret | AuthorizerToken:
         if line.refresh_token is None or self.platform is None:
             return line.access_token or Secret("")
-        newest = self._rotated.get(line.appid, line.refresh_token)
-        save = partial(self._save, line.appid)
+        save = partial(self._save, line.appid, line.refresh_token)
+        newest = self._newest(line.refresh_token)
         return AuthorizerToken(self.platform, line.appid, newest, on_rotate=save)
 
-    async def _save(self, appid: str, refresh_token: str) -> None:
-        self._rotated[appid] = Secret(refresh_token)
+    def _newest(self, token: Secret) -> Secret:
+        while (later := self._rotated.get(token)) is not None:
+            token = later
+        return token
+
+    def _replace(self, old: Secret, new: Secret) -> None:
+        self._rotated[old] = new
+        self._rotated.pop(new, None)
+
+    async def _save(self, appid: str, given: Secret, refresh_token: str) -> None:
+        line = _Rotated(appid, Secret(refresh_token), self._newest(given))
         del refresh_token
+        self._replace(line.replaces, line.refresh_token)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         descriptor = os.open(self.rotated_path, flags, 0o600)
         try:
-            line = {"appid": appid, "refresh_token": self._rotated[appid]}
             os.write(descriptor, msgspec.json.encode(line, enc_hook=Secret.reveal) + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def rotated_path(accounts: Path) -> Path:
+    """Where refresh tokens are kept that replace those of a file of accounts."""
+    return accounts.with_name(f"{accounts.name}.rotated")
 
 
 Source = Platform | OwnApp | AccountsFile
@@ -226,7 +257,8 @@ def _read(path: Path, number: int, text: Hidden[bytes], kind: type[_L]) -> _L:
     except msgspec.ValidationError as error:  # it names types and fields, no values
         reason = str(error)
     except (msgspec.DecodeError, ValueError):
-        reason = "it is not a JSON object in UTF-8"
+        is_text = text.reveal().decode(errors="ignore").encode() == text.reveal()
+        reason = "it is not one whole JSON object" if is_text else _NOT_UTF_8
     raise _bad_line(path, number, reason)
 
 
