@@ -208,7 +208,7 @@ async def test_an_export_to_a_device_makes_no_temporary_file(emulator: Emulator)
     full = await run("list", ENV, "-o", "/dev/full", "-f", "json", env=asks(emulator))
 
     assert (ended.code, ended.out) == (0, "")
-    assert (full.code, full.err) == (3, "tcb-async: No space left on device\n")
+    assert (full.code, full.err) == (3, "tcb-async: /dev/full: No space left on device\n")
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)

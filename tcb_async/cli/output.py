@@ -147,8 +147,12 @@ def opened(path: Path | None, screen: Screen) -> Generator[Sink]:
     if path is None:
         yield ToStdout(screen)
     else:
-        with ToFile.at(path) as file:
-            yield file
+        try:
+            with ToFile.at(path) as file:
+                yield file
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a full disk says only that it is full
+            raise
 
 
 @contextlib.contextmanager
