@@ -28,9 +28,11 @@ from merchants import (
     PLATFORM_TOKEN,
     Platform,
 )
+from ports import unused_port
 from redis_server import running_redis
 from terminal import Ended, Screen, asks, plain, retry_at_once, run, start
 
+from tcb_async import Account, AccountListing
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
 from tcb_async.inventory import InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
@@ -46,7 +48,7 @@ WINDOW = 8
 APPSECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 
 
-TODAY = "2026-01-31"
+YESTERDAY, TODAY = "2026-01-30", "2026-01-31"
 
 
 @pytest.fixture(autouse=True)
@@ -157,16 +159,42 @@ class TestWhatIsListed:
         self, shop: Shop
     ) -> None:
         path, (first, *_) = shop.write_accounts(), shop.platform.appids
-        shop.emulator.rotate_refresh_token(PLATFORM, first)
-        words = ("--accounts", str(path), "-o", str(shop.store))
-        assert (await shop.run(*words)).code == 0
         kept = shop.folder / "merchants.ndjson.rotated"
-        assert json.loads(kept.read_text()) == {
-            "appid": first, "refresh_token": shop.emulator.refresh_token(PLATFORM, first),
-        }  # fmt: skip
+        tokens = [shop.emulator.refresh_token(PLATFORM, first)]
+        for number in range(1, 4):
+            shop.emulator.rotate_refresh_token(PLATFORM, first)
+            ended = await shop.run("--accounts", str(path), "-o", str(shop.folder / f"{number}.db"))
+            assert ended == Ended(0, "", "")
+            tokens.append(shop.emulator.refresh_token(PLATFORM, first))
+            assert [json.loads(line) for line in kept.read_text().splitlines()] == [
+                {"appid": first, "refresh_token": new, "replaces": old}
+                for old, new in itertools.pairwise(tokens)
+            ]
         assert kept.stat().st_mode & 0o777 == 0o600
-        shop.store.unlink()
-        assert (await shop.run(*words)).code == 0
+
+    async def test_a_merchant_that_authorised_again_has_its_token_in_the_file_itself(
+        self, shop: Shop
+    ) -> None:
+        path, (first, *_) = shop.write_accounts(), shop.platform.appids
+        shop.emulator.rotate_refresh_token(PLATFORM, first)
+        await shop.run("--accounts", str(path), "-o", str(shop.store))
+        shop.emulator.remove_authorizer(PLATFORM, first)
+        shop.emulator.add_authorizer(PLATFORM, first, permission_sets=[49])
+        shop.write_accounts()
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.folder / "next.sqlite"))
+        assert ended == Ended(0, "", "")
+
+    async def test_a_refresh_token_that_comes_back_is_the_newest_again(self, shop: Shop) -> None:
+        path, (first, *_) = shop.write_accounts(), shop.platform.appids
+        token = shop.emulator.refresh_token(PLATFORM, first)
+        lines = [
+            {"appid": first, "refresh_token": new, "replaces": old}
+            for old, new in [(token, "other"), ("other", token), (token, token)]
+        ]
+        kept = shop.folder / "merchants.ndjson.rotated"
+        kept.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended == Ended(0, "", "")
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
     async def test_accounts_with_tokens_and_environments_of_their_own(
@@ -197,6 +225,16 @@ class TestWhatIsListed:
             ("wx0123456789abcdef", "test-1", 0)
         ] * 3
 
+    async def test_an_app_of_ones_own_may_be_named_by_its_variable(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        emulator.add_app("wx0123456789abcdef", APPSECRET)
+        ended = await run(
+            "inventory", "-o", str(tmp_path / "all.sqlite"), "--summary", "-",
+            env=asks(emulator, TCB_APPID="wx0123456789abcdef", TCB_SECRET=APPSECRET),
+        )  # fmt: skip
+        assert (ended.code, json.loads(ended.out)["complete"]) == (0, 1)
+
     async def test_csv_is_written_from_the_store(self, shop: Shop) -> None:
         output = shop.folder / "inventory.csv"
         ended = await shop.run("-o", str(output))
@@ -215,7 +253,7 @@ class TestWhatIsListed:
         assert facts.pop("seconds") > 0
         assert facts == {
             "run": TODAY, "is_finished": True, "accounts": 39, "complete": 39, "failed": 0,
-            "denied": 0, "environments": 39, "functions": 39 * 25, "skipped": 0,
+            "denied": 0, "environments": 39, "functions": 39 * 25, "left": 0, "skipped": 0,
             "requests": sum(shop.emulator.counts.values()), "retries": 0,
         }  # fmt: skip
 
@@ -319,7 +357,15 @@ class TestMissingAccounts:
         assert ended.code == 6
         *named, more = ended.err.splitlines()
         assert len(named) == 20
-        assert more == "… and 20 more in the table accounts"
+        assert more == "… and 20 more in the view missing"
+
+    async def test_why_they_are_missing_is_said_in_the_words_of_the_command(
+        self, shop: Shop
+    ) -> None:
+        shop.emulator.script([Fault.body(b"<html>")], path=LIST)
+        ended = await shop.run()
+        assert ended.code == 6
+        assert "check --base-url and any proxy" in ended.err
 
     async def test_the_next_run_tries_them_again_and_the_code_is_0(self, shop: Shop) -> None:
         shop.emulator.fail_next(45009, times=3, path=LIST)
@@ -346,6 +392,69 @@ class TestMissingAccounts:
         ended = await shop.run()
         assert ended.code in {0, 6}  # one that left after it was listed is denied
         assert stayed <= set(shop.listed())
+
+
+class TestWhoseAccountsAStoreHas:
+    """No account seems to have left because somebody asked for others."""
+
+    async def test_another_file_of_accounts_is_refused_before_anything_is_asked(
+        self, shop: Shop
+    ) -> None:
+        path = shop.write_accounts()
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(lines[:20]))
+        assert (await shop.run("--accounts", str(path), "-o", str(shop.store))).code == 0
+        shop.emulator.forget_requests()
+        other = shop.folder / "others.ndjson"
+        other.write_text("".join(lines[20:]))
+        ended = await shop.run("--accounts", str(other), "-o", str(shop.store))
+        assert ended.code == 3
+        assert "holds other accounts, and none of these 20: name another file" in ended.err
+        assert sum(shop.emulator.counts.values()) == 0
+        assert len(shop.listed()) == 20
+
+    async def test_accounts_that_left_are_counted_on_stderr_and_in_the_summary(
+        self, shop: Shop
+    ) -> None:
+        words = ("-o", str(shop.store), "--summary", "-")
+        ended = await shop.run(*words, "--run", YESTERDAY)
+        assert (ended.code, json.loads(ended.out)["left"], ended.err) == (0, 0, "")
+        for appid in shop.platform.appids[:3]:
+            shop.emulator.remove_authorizer(PLATFORM, appid)
+        ended = await shop.run(*words)
+        assert (ended.code, json.loads(ended.out)["left"]) == (0, 3)
+        assert ended.err == (
+            "3 accounts of the last run were not among these, and count as having left\n"
+        )
+
+    async def test_a_slash_more_in_the_address_is_the_same_service(self, shop: Shop) -> None:
+        await shop.run()
+        ended = await shop.run(TCB_BASE_URL=f"{shop.emulator.url}/")
+        assert ended == Ended(0, "", "")
+
+    async def test_another_address_of_wechats_own_is_the_same_service(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        retry_at_once(monkeypatch)
+        with InventoryStore(shop.store) as store:
+            run = store.begin(source=f"platform {PLATFORM} at https://api.weixin.qq.com")
+            run.save(AccountListing(Account("wxshop", "t")))
+        with unused_port() as nobody:
+            ended = await shop.run(
+                "-o", str(shop.store), "--trust-env",
+                TCB_BASE_URL="https://api2.weixin.qq.com",
+                HTTPS_PROXY=f"http://127.0.0.1:{nobody}",
+            )  # fmt: skip
+        assert ended.code == 5  # it was asked, and could not be reached
+
+    async def test_a_first_run_at_a_wrong_address_leaves_a_store_of_use(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        retry_at_once(monkeypatch)
+        with unused_port() as nobody:
+            ended = await shop.run(TCB_BASE_URL=f"http://127.0.0.1:{nobody}")
+        assert ended.code == 5
+        assert await shop.run() == Ended(0, "", "")
 
 
 class TestKilled:
@@ -428,7 +537,8 @@ class TestThePlatformIsRefused:
 
 
 BAD_LINES = {
-    "{": "it is not a JSON object in UTF-8",
+    "{": "it is not one whole JSON object",
+    '{"appid": "wxa", "access_token": "t", "envs": []}': "envs is empty: name environments",
     "[]": "Expected `object`, got `array`",
     '{"access_token": "t"}': "missing required field `appid`",
     '{"appid": "wxa"}': "it needs a refresh_token or an access_token",
@@ -477,7 +587,8 @@ class TestBadInput:
             (["--run", "2999-01-01"], 3, "later than today"),
             (["--run", "yesterday"], 3, "must be a date"),
             (["-o", "inventory.xlsx"], 2, "the suffix '.xlsx' is none of"),
-            (["-o", "/nowhere/i.sqlite"], 3, "cannot be opened"),
+            (["-o", "/nowhere/i.sqlite"], 3, "there is no folder /nowhere"),
+            (["--accounts", "-"], 3, "--accounts -: it is not a regular file"),
             (["-o", "/nowhere/all.csv"], 3, "there is no folder /nowhere"),
             (["--summary", "/nowhere/s.json"], 3, "there is no folder /nowhere"),
             (["--ticket-file", "/nowhere"], 3, "/nowhere: No such file"),
@@ -509,6 +620,60 @@ class TestBadInput:
         assert (ended.code, ended.out) == (2, "")
         assert f"{accounts} is given as " in ended.err
         assert accounts.read_bytes() == before
+
+    async def test_refresh_tokens_that_rotated_are_not_written_over(self, shop: Shop) -> None:
+        path = shop.write_accounts()
+        kept = path.with_name(f"{path.name}.rotated")
+        kept.write_text("")
+        ended = await shop.run(
+            "-o", str(shop.store), "--accounts", str(path), "--summary", str(kept)
+        )
+        assert ended.code == 2
+        assert f"{kept} is given as --accounts already" in ended.err
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "gbk"])
+    async def test_a_file_in_another_encoding_is_refused_with_the_right_one(
+        self, shop: Shop, encoding: str
+    ) -> None:
+        path = shop.folder / "merchants.ndjson"
+        path.write_text('{"appid": "wxa", "access_token": "令牌"}\n', encoding=encoding)
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended.code == 3
+        assert f"{path}, line 1: it is not in UTF-8: save the file as UTF-8" in ended.err
+
+    @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+    async def test_a_store_that_is_no_regular_file_is_refused(self, shop: Shop, kind: str) -> None:
+        match kind:
+            case "folder":
+                shop.store.mkdir()
+            case "pipe":
+                os.mkfifo(shop.store)
+            case _:
+                shop.store.symlink_to("/dev/null")
+        ended = await shop.run()
+        assert ended.code == 3
+        assert re.fullmatch(
+            r"tcb-async: --output .* is (not a regular file|a folder); .*\n", ended.err
+        )
+        assert sum(shop.emulator.counts.values()) == 0
+
+    async def test_a_disk_that_is_full_is_named_with_the_file(self, shop: Shop) -> None:
+        ended = await shop.run("-o", str(shop.store), "--summary", "/dev/full")
+        assert (ended.code, ended.err) == (3, "tcb-async: /dev/full: No space left on device\n")
+
+    async def test_a_store_that_is_cut_short_while_it_is_written_does_not_promise_to_continue(
+        self, shop: Shop
+    ) -> None:
+        await shop.run("-o", str(shop.store), "--run", YESTERDAY)
+
+        @shop.emulator.on_request
+        def cut(request: RecordedRequest) -> None:
+            if request.path == LIST:
+                os.truncate(shop.store, 8192)
+
+        ended = await shop.run()
+        assert ended.code == 3
+        assert re.fullmatch(r"tcb-async: .* is damaged: put a backup in its place.*\n", ended.err)
 
     async def test_without_accounts_or_an_output_it_says_what_to_pass(
         self, emulator: Emulator

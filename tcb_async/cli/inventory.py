@@ -16,12 +16,14 @@ from tcb_async.cli.accounts import AccountsFile
 from tcb_async.cli.formats import Format, csv_lines, spreadsheet_cell
 from tcb_async.cli.output import opened, output_path
 from tcb_async.cli.progress import counted
+from tcb_async.cli.wording import in_terminal_words
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from tcb_async.cli.accounts import Source
+    from tcb_async.cli.inventory_files import Export
     from tcb_async.cli.screen import Screen
     from tcb_async.client import TcbClient
     from tcb_async.inventory import Inventory, InventoryRun, InventoryStore, RunProgress
@@ -46,7 +48,7 @@ class InventoryJob:
     store: InventoryStore
     run: InventoryRun
     source: Source
-    export: tuple[str, Format] | None = None
+    export: Export | None = None
     summary: str | None = None
 
     async def work(self, client: TcbClient, screen: Screen) -> int:
@@ -68,6 +70,8 @@ class InventoryJob:
                         self.run.save(found)
                         moved()
             self._check_all_visited(inventory)
+        except ConfigurationError:  # it says itself what to change first
+            raise
         except TcbError as error:
             screen.say(self._how_to_go_on(error))
             raise
@@ -81,7 +85,10 @@ class InventoryJob:
         """Let no account that a file had when it was checked be taken for one that left."""
         visited = inventory.summary.accounts + self.run.skipped
         if isinstance(self.source, AccountsFile) and visited != self.source.total:
-            raise ConfigurationError(f"--accounts {self.source.path}: it changed while it was read")
+            raise ConfigurationError(
+                f"--accounts {self.source.path}: it changed while it was read; run the same "
+                "command again"
+            )
 
     def _how_to_go_on(self, error: TcbError) -> str:
         if isinstance(error, DailyQuotaError):
@@ -109,9 +116,13 @@ class InventoryJob:
     def _report(self, progress: RunProgress, inventory: Inventory, screen: Screen) -> int:
         missing = list(self.store.missing())
         for account in missing[:_NAMED]:
-            screen.say(f"{account.appid} is missing ({account.status}): {account.message}")
+            message = in_terminal_words(account.message)
+            screen.say(f"{account.appid} is missing ({account.status}): {message}")
         if len(missing) > _NAMED:
-            screen.say(f"… and {len(missing) - _NAMED} more in the table accounts")
+            screen.say(f"… and {len(missing) - _NAMED} more in the view missing")
+        if progress.left:
+            left = counted(progress.left, "account", "accounts")
+            screen.say(f"{left} of the last run were not among these, and count as having left")
         if screen.is_watched:
             cost = inventory.summary
             environments = counted(progress.environments, "environment", "environments")

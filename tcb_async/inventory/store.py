@@ -231,7 +231,7 @@ class InventoryStore:
         if not rows:
             return None
         name, is_finished, *counts = rows[0]
-        return RunProgress(name, bool(is_finished), *map(int, counts), left=self._left(name))
+        return RunProgress(name, bool(is_finished), *map(int, (*counts, self._left(name))))
 
     def _left(self, run: str) -> int:
         question = (

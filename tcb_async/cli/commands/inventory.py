@@ -11,19 +11,20 @@ import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import attrs
 import typer
 
-from tcb_async._environment import DEFAULT_BASE_URL
+from tcb_async._environment import APPID, DEFAULT_BASE_URL
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.accounts import AccountsFile, OwnApp, Platform, Source, platform_token
 from tcb_async.cli.credentials import GivenToken, ask_secret, find_secret, shared_store
 from tcb_async.cli.demo import demo_merchants
 from tcb_async.cli.errors import MISSING, at_terminal
-from tcb_async.cli.formats import Format
 from tcb_async.cli.inventory import InventoryJob
+from tcb_async.cli.inventory_files import Files, store_and_export
 from tcb_async.cli.options import (
     AllowHttp,
     AppId,
@@ -32,9 +33,9 @@ from tcb_async.cli.options import (
     RedisUrl,
     TrustEnv,
     Verbose,
+    checked_service_url,
     whole_number,
 )
-from tcb_async.cli.output import output_path
 from tcb_async.cli.service import WeChat
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import InventoryStore
@@ -64,10 +65,6 @@ Exit code 6: finished, but accounts are missing; stderr
 names them. The others are in tcb-async --help."""
 
 _WHICH, _HOW, _ACCESS = "Which accounts", "Output", "Account and service"
-_FORMATS = {
-    ".csv": Format.CSV, ".json": Format.JSON, ".jsonl": Format.NDJSON, ".ndjson": Format.NDJSON,
-}  # fmt: skip
-_STORES = (".sqlite", ".sqlite3", ".db")
 
 ComponentAppId = Annotated[
     str | None,
@@ -239,40 +236,36 @@ def inventory(  # noqa: PLR0913 - each is an option
         if output is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             output = os.path.join(folder, "inventory.sqlite")  # noqa: PTH118 - a str, as given
-        path, export = _paths(output)
-        exported = None if export is None else export[0]
-        output_path(exported)
-        output_path(summary, "--summary")
-        if accounts is not None and Path(accounts).exists() and not Path(accounts).is_file():
-            raise ConfigurationError(
-                f"--accounts {accounts}: it is not a regular file, which can be read twice: to "
-                "check it, and to list its accounts"
-            )
-        _check_distinct(
-            ("--accounts", accounts),
-            ("--ticket-file", ticket_file),
-            ("--secret-file", secret_file),
-            ("--output", str(path)),
-            ("--output", exported),
-            ("--summary", summary),
-        )
+        path, export = store_and_export(output)
+        Files(
+            store=path,
+            export=export,
+            summary=summary,
+            accounts=accounts,
+            ticket=ticket_file,
+            secret=secret_file,
+        ).check()
         missing = 0
 
         async def work() -> None:
             nonlocal missing
             async with contextlib.AsyncExitStack() as opened:
-                asked = _Asked(component_appid, ticket_file, secret_file, accounts, appid, redis)
-                address = base_url
                 source: Source
                 provider: TokenProvider
                 if demo:
                     source, provider, address = await opened.enter_async_context(_demonstration())
+                    named = "the demonstration"
                 else:
+                    address = checked_service_url(base_url, allow_http=allow_http)
+                    own = appid
+                    if not (appid or accounts or component_appid):
+                        own = os.environ.get(APPID) or None
+                    asked = _Asked(component_appid, ticket_file, secret_file, accounts, own, redis)
                     asked.check()
                     source, provider = await opened.enter_async_context(asked.source())
+                    named = f"{source.name} at {_service(address)}"
                 store = opened.enter_context(InventoryStore(path))
-                named = "the demonstration" if demo else f"{source.name} at {address}"
-                begun = store.begin(run, source=named)
+                begun = store.begin(run, source=named, appids=source.appids)
                 service = WeChat(
                     GivenToken("each account", _UNUSED), address, allow_http, trust_env
                 )
@@ -291,6 +284,12 @@ _UNUSED = Secret("unused")
 """Of the client itself: each account has a token of its own."""
 
 
+def _service(address: str) -> str:
+    """Name a service: all addresses of WeChat's own, such as api2.weixin.qq.com, are one."""
+    is_wechat = (urlsplit(address).hostname or "").endswith(".weixin.qq.com")
+    return DEFAULT_BASE_URL if is_wechat else address
+
+
 @contextlib.asynccontextmanager
 async def _demonstration() -> AsyncGenerator[tuple[Source, TokenProvider, str]]:
     async with demo_merchants() as (emulator, appid, secret, ticket):
@@ -300,27 +299,3 @@ async def _demonstration() -> AsyncGenerator[tuple[Source, TokenProvider, str]]:
 
         token = ComponentToken(appid, secret, ticket=latest)
         yield Platform(token), token, emulator.url
-
-
-def _paths(output: str) -> tuple[Path, tuple[str, Format] | None]:
-    """The SQLite file, and what else is to be written."""
-    path = Path(output)
-    suffix = path.suffix.lower()
-    if suffix in _STORES:
-        return path, None
-    if (form := _FORMATS.get(suffix)) is None:
-        raise typer.BadParameter(
-            f"the suffix {path.suffix!r} is none of {', '.join((*_STORES, *_FORMATS))}",
-            param_hint="--output",
-        )
-    return path.with_suffix(".sqlite"), (output, form)
-
-
-def _check_distinct(*options: tuple[str, str | None]) -> None:
-    """Refuse a file that two options name: what one writes would replace the other's."""
-    named: dict[Path, str] = {}
-    for option, file in options:
-        if file is not None and (other := named.setdefault(Path(file).resolve(), option)) != option:
-            raise typer.BadParameter(
-                f"{file} is given as {other} already: name another file", param_hint=option
-            )
