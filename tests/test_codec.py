@@ -80,11 +80,11 @@ def test_what_only_looks_like_a_request_id_is_not_taken_for_one(errmsg: str) -> 
 
 
 def test_a_hostile_errmsg_costs_no_time() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(TokenError):
         decode({"errcode": 40014, "errmsg": " " * 2**15 + "x"})
 
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 def test_an_error_reply_is_understood_even_where_its_rows_are_not() -> None:

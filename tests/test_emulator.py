@@ -428,7 +428,7 @@ class TestLife:
             asker.emulator.script([Fault.hang(), Fault.drip(), Fault.endless()])
             asking_three = [asyncio.create_task(asker.list()) for _ in range(3)]
             await until(lambda: asker.emulator.in_flight == 3)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(10):
                 await asker.emulator.stop()
             assert asker.emulator.in_flight == 0
             await asyncio.wait(asking_three)

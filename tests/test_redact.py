@@ -144,10 +144,10 @@ def test_what_comes_before_the_cut_is_shown() -> None:
 
 @pytest.mark.parametrize("text", [" " * 2**22, "secret " * 2**19, "%5" * 2**21, "\\" * 2**22])
 def test_a_text_of_megabytes_is_redacted_in_no_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     redact(text, [Secret(SECRET)], length=500)
 
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 def below(secret: str) -> None:
