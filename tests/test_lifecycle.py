@@ -51,7 +51,7 @@ def report() -> Report:
         [*STRICT, str(HERE / "support" / "endings.py")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     return Report(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
@@ -115,7 +115,7 @@ def test_a_client_that_is_never_closed_warns_once_and_in_its_own_name(
         [sys.executable, "-X", "dev", "-c", FORGOTTEN, how],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
 

@@ -325,10 +325,10 @@ import asyncio
 
 async def test(tcb_emulator, tcb_client):
     tcb_emulator.deploy("test-777bb9", count=57)
-    tcb_emulator.fail_next(-1, times=2)
-    async with asyncio.timeout(0.5), tcb_client.functions("test-777bb9") as pager:
+    tcb_emulator.fail_next(-1, times=4)
+    async with asyncio.timeout(2), tcb_client.functions("test-777bb9") as pager:
         assert len(await pager.collect()) == 57
-    assert pager.stats.retries == 2
+    assert pager.stats.retries == 4
 """,
         *AUTO,
     )
