@@ -131,19 +131,19 @@ def test_a_change_is_told_field_by_field(
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "said"),
+    ("status", "seconds", "code", "said"),
     [
-        ("Active", 0, "login is Active"),
-        ("CreateFailed", 4, "login is CreateFailed"),
-        ("Creating", 5, "was Creating after 0.2 s"),
+        ("Active", "60", 0, "login is Active"),
+        ("CreateFailed", "60", 4, "login is CreateFailed"),
+        ("Creating", "1.5", 5, "was Creating after 1.5 s"),
     ],
 )
 async def test_wait_exits_with_0_when_active_4_when_failed_5_when_too_late(
-    emulator: Emulator, status: str, code: int, said: str
+    emulator: Emulator, status: str, seconds: str, code: int, said: str
 ) -> None:
     emulator.deploy(ENV, "login", status=status)
 
-    ended = await run("wait", ENV, "login", "--timeout", "0.2", env=asks(emulator))
+    ended = await run("wait", ENV, "login", "--timeout", seconds, env=asks(emulator))
 
     assert (ended.code, ended.out) == (code, "")
     assert said in ended.err

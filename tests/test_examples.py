@@ -63,7 +63,7 @@ class Runner:
 
     async def run(self, name: str, *arguments: str) -> Ended:
         program = await self.start(str(EXAMPLES / name), *arguments)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             out, err = await program.communicate()
         assert program.returncode is not None
         assert SECRET.encode() not in out + err
@@ -177,7 +177,7 @@ async def test_the_service_starts_and_stops_as_its_first_lines_say(runner: Runne
     command = ("-W", "error", "-m", "uvicorn", "service:app", "--port", "0", "--no-access-log")
     program = await runner.start(*command, folder=EXAMPLES)
     assert program.stderr is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         said = (await program.stderr.readuntil(b"Press CTRL+C to quit)\n")).decode()
         (url,) = re.findall(r"running on (\S+)", said)
         async with aiohttp.request("GET", f"{url}/functions?env=test-777bb9") as reply:
@@ -196,7 +196,7 @@ async def test_the_inventory_service_works_in_the_background_and_serves_its_stor
     command = ("-W", "error", "-m", "uvicorn", "--app-dir", str(EXAMPLES))
     program = await runner.start(*command, "inventory_service:app", "--port", "0")
     assert program.stderr is not None
-    async with asyncio.timeout(40), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(120), aiohttp.ClientSession() as session:
         said = (await program.stderr.readuntil(b"Press CTRL+C to quit)\n")).decode()
         (url,) = re.findall(r"running on (\S+)", said)
 

@@ -57,7 +57,7 @@ class Worker:
 
     async def hears(self) -> str:
         assert self.process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return (await self.process.stdout.readline()).decode().strip()
 
     def tell(self, order: str) -> None:
@@ -199,7 +199,7 @@ class TestMerchants:
         words = (merchant.ticket, MERCHANT, merchant.first, str(file))
         async with AsyncExitStack() as stack:
             workers = [
-                await stack.enter_async_context(worker("merchant", emulator, server, 1.0, *words))
+                await stack.enter_async_context(worker("merchant", emulator, server, 15.0, *words))
                 for _ in range(6)
             ]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Proxy", "haproxy", "nginx", "squid"]
 
-_SECONDS = 10.0
+_SECONDS = 60.0
 
 
 @attrs.define(eq=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisServer", "running_redis"]
 
-_SECONDS = 10.0
+_SECONDS = 60.0
 
 
 class RedisServer:

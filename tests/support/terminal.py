@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 ENV = "test-777bb9"
-_SECONDS = 20
+_SECONDS = 60
 _FOREIGN = (
     "TCB_ACCESS_TOKEN", "TCB_APPID", "TCB_SECRET", "TCB_REDIS_URL", "TCB_BASE_URL", "COLUMNS",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "NO_COLOR",
