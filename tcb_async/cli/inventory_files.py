@@ -54,16 +54,16 @@ class Files:
         export: What else is written at the end.
         summary: Where the numbers are written.
         accounts: The accounts.
-        ticket: The ticket of a platform.
-        secret: Its appsecret.
+        ticket_file: The ticket of a platform.
+        secret_file: Its appsecret.
     """
 
     store: Path
     export: Export | None
     summary: str | None
     accounts: str | None
-    ticket: str | None
-    secret: str | None
+    ticket_file: str | None
+    secret_file: str | None
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -88,8 +88,8 @@ class Files:
         _check_distinct(
             ("--accounts", self.accounts),
             ("--accounts", rotated),
-            ("--ticket-file", self.ticket),
-            ("--secret-file", self.secret),
+            ("--ticket-file", self.ticket_file),
+            ("--secret-file", self.secret_file),
             ("--output", str(self.store)),
             ("--output", exported),
             ("--summary", self.summary),

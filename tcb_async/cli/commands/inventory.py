@@ -242,8 +242,8 @@ def inventory(  # noqa: PLR0913 - each is an option
             export=export,
             summary=summary,
             accounts=accounts,
-            ticket=ticket_file,
-            secret=secret_file,
+            ticket_file=ticket_file,
+            secret_file=secret_file,
         ).check()
         missing = 0
 
