@@ -236,10 +236,10 @@ class InventoryStore:
     def _left(self, run: str) -> int:
         question = (
             "SELECT count(*) FROM accounts AS before "
-            "WHERE run = (SELECT max(run) FROM runs WHERE run < ?1 AND finished_at IS NOT NULL) "
-            "AND NOT EXISTS (SELECT * FROM accounts WHERE run = ?1 AND appid = before.appid)"
+            "WHERE run = (SELECT max(run) FROM runs WHERE run < ? AND finished_at IS NOT NULL) "
+            "AND NOT EXISTS (SELECT * FROM accounts WHERE run = ? AND appid = before.appid)"
         )
-        left: int = self._database.execute(question, (run,))[0][0]
+        left: int = self._database.execute(question, (run, run))[0][0]
         return left
 
     def missing(self) -> Iterator[MissingAccount]:
