@@ -247,6 +247,33 @@ async def test_a_client_that_is_forgotten_says_so_and_closes_its_connections() -
     assert len(told) == 1
 
 
+async def test_a_client_that_is_forgotten_in_a_cycle_says_so_alone_too() -> None:
+    async with RawServer(http_reply(LISTING)) as server:
+        cycle: list[object] = [TcbClient("T", base_url=server.url)]
+        client = cycle[0]
+        assert isinstance(client, TcbClient)
+        await client.count_functions(ENV)
+        session = client._transport.session()
+        del client
+        gc.collect()  # what only other objects refer to goes to the end: so the session is first
+        cycle.append(cycle)
+        del cycle, session
+        with pytest.warns(ResourceWarning) as told:
+            gc.collect()
+        await eventually(lambda: server.open == 0)
+
+    assert ["unclosed TcbClient" in str(warning.message) for warning in told] == [True]
+
+
+async def test_a_client_whose_session_was_closed_by_somebody_else_may_be_forgotten() -> None:
+    async with RawServer(http_reply(LISTING)) as server:
+        client = TcbClient("T", base_url=server.url)
+        await client.count_functions(ENV)
+        await client._transport.session().close()
+        del client
+        gc.collect()
+
+
 async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_loop_ended() -> (
     None
 ):
@@ -268,7 +295,7 @@ async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_
 
 
 AFTER_A_FORK = """
-import asyncio, os
+import asyncio, atexit, os
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator
 
@@ -303,11 +330,16 @@ def refused_on_the_parents_loop(client):
             os._exit(0)
     return work
 
+def ends():
+    atexit._run_exitfuncs()
+    os._exit(0)
+
 async def main():
     async with Emulator() as emulator:
         emulator.deploy(ENV)
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
             await client.count_functions(ENV)
+            in_a_child(ends)
             in_a_child(refused(client))
             in_a_child(refused_on_the_parents_loop(client))
             assert await client.count_functions(ENV) == 1

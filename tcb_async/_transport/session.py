@@ -11,6 +11,7 @@ import contextlib
 import os
 import ssl
 import warnings
+import weakref
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -92,6 +93,7 @@ class SessionKeeper:
     closed: bool = attrs.field(init=False, default=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
     _pid: int = attrs.field(init=False, default=0)
+    _forgotten: weakref.finalize[..., SessionKeeper] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.foreign = self._session is not None
@@ -124,24 +126,8 @@ class SessionKeeper:
         self.closed = True
         session = self._session
         if session is not None and not self.foreign and self._pid == os.getpid():
+            self._forgotten.detach()
             await session.close()
-
-    def __del__(self) -> None:
-        session = None if self.closed or self.foreign else self._session
-        forked = self._pid != os.getpid()  # the connections are the parent's
-        if session is None or (connector := session.connector) is None or forked:
-            return
-        warnings.warn(
-            "unclosed TcbClient: enter it with `async with`, or await its aclose()",
-            ResourceWarning,
-            source=self,
-            stacklevel=1,
-        )
-        session.detach()  # or aiohttp would warn too, of a session that nobody has heard of
-        closing = _close(connector)
-        with contextlib.suppress(StopIteration):
-            closing.send(None)  # it closes the connections now; nobody can wait for their end
-        closing.close()
 
     def _bind(self) -> None:
         if self._loop is not None:
@@ -164,7 +150,27 @@ class SessionKeeper:
             trust_env=self.trust_env,
         )
         session.trace_configs.clear()  # Sentry and OpenTelemetry add theirs to every session
+        # It keeps the session alive: freed before this, as in a cycle, that would warn by itself.
+        self._forgotten = weakref.finalize(self, _close_forgotten, session, os.getpid())
         return session
+
+
+def _close_forgotten(session: aiohttp.ClientSession, pid: int) -> None:
+    """Warn of a client that nobody closed, and close its connections: unless a parent's, forked."""
+    connector = session.connector
+    if connector is None or pid != os.getpid():
+        return
+    warnings.warn(
+        "unclosed TcbClient: enter it with `async with`, or await its aclose()",
+        ResourceWarning,
+        source=session,
+        stacklevel=1,
+    )
+    session.detach()  # or aiohttp would warn too, of a session that nobody has heard of
+    closing = _close(connector)
+    with contextlib.suppress(StopIteration):
+        closing.send(None)  # it closes the connections now; nobody can wait for their end
+    closing.close()
 
 
 async def _close(connector: aiohttp.BaseConnector) -> None:
