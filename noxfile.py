@@ -12,7 +12,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "tests", "lowest", "docs", "build"]
 nox.options.error_on_missing_interpreters = False
 
-PYTHONS = ["3.11", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13"]
 OLDEST = PYTHONS[0]
 
 
