@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from types import TracebackType
     from typing import NoReturn, Self, SupportsIndex
 
@@ -27,10 +27,12 @@ _NAMED = re.compile(
     r"((?:access_token|refresh_token|secret|ticket)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+",
     re.IGNORECASE,
 )
+_USER = re.compile(r"(?<=//)[^/\s]+@")
 _JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _ESCAPED_CHARACTER = 8  # characters, such as %25252F
 _LAYERS = 3
 _SHORTEST_BASE64 = 8
+_PIECE = 8  # characters of a secret in a row that are hidden without the others too
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -143,7 +145,7 @@ def wrapped(kind: type, value: object) -> object:
 
 
 def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = None) -> str:
-    """Hide the given secrets, named credentials and anything that looks like a token.
+    """Hide the given secrets, named credentials, URLs' users, and what looks like a token.
 
     Args:
         text: What is to be shown. However long it is, only what can be needed is looked at.
@@ -155,7 +157,8 @@ def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = No
     longest = max((len(secret.reveal()) for secret in known), default=len(MASK))
     margin = _ESCAPED_CHARACTER * longest
     window = len(text) if length is None else 4 * length + margin
-    shown = _TOKEN_LIKE.sub(MASK, _NAMED.sub(rf"\1{MASK}", hide(text[:window], known)))
+    shown = _NAMED.sub(rf"\1{MASK}", hide(text[:window], known))
+    shown = _TOKEN_LIKE.sub(MASK, _USER.sub(f"{MASK}@", shown))
     if window < len(text):
         masked = shown.rfind(MASK) + len(MASK) if MASK in shown else 0
         shown = shown[: max(masked, len(shown) - margin)]
@@ -163,16 +166,34 @@ def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = No
 
 
 def hide(text: str, secrets: Iterable[Secret]) -> str:
-    """Hide the given secrets alone: as they are, in base64, and escaped in whatever layers."""
-    forms = [form for secret in secrets for form in _forms(secret)]
+    """Hide the given secrets alone: as they are, in base64, and escaped in whatever layers.
+
+    A piece of one is hidden too: it may have been broken into lines, or cut off with the reply.
+    """
+    known = tuple(secrets)
+    forms = [form for secret in known for form in _forms(secret)]
+    pieces = {piece for secret in known for piece in _pieces(secret.reveal())}
+    text = _without(text, forms, pieces)
+    plain = _unescaped(text)
+    if plain == text:
+        return text
+    shown = _without(plain, forms, pieces)
+    return text if shown == plain else shown
+
+
+def _pieces(text: str) -> Iterator[str]:
+    return (text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1))
+
+
+def _without(text: str, forms: Iterable[str], pieces: Container[str]) -> str:
     for form in forms:
         text = text.replace(form, MASK)
-    plain = _unescaped(text)
-    if plain == text or not any(form in plain for form in forms):
-        return text
-    for form in forms:
-        plain = plain.replace(form, MASK)
-    return plain
+    shown, end = "", 0
+    for at, piece in enumerate(_pieces(text)):
+        if piece in pieces:
+            shown += text[end:at] + MASK if at >= end else ""
+            end = at + _PIECE
+    return shown + text[end:]
 
 
 def _forms(secret: Secret) -> Iterator[str]:

@@ -83,10 +83,18 @@ def test_an_unusable_base_url_is_refused(base_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "base_url", ["https://user:pa55@host", "https://host?access_token=pa55", "https://host#pa55"]
+    "base_url",
+    [
+        "https://user:pa55@host",
+        "https://host?access_token=pa55",
+        "https://host#pa55",
+        "https://user:pa55@host:99999",
+        "https://user:pa55@host /path",
+        "ftp://user:pa55@host?access_token=pa55",
+    ],
 )
 def test_a_base_url_with_a_secret_in_it_is_refused_without_showing_it(base_url: str) -> None:
-    with pytest.raises(ConfigurationError, match="base_url of host") as caught:
+    with pytest.raises(ConfigurationError, match=r"base_url(=| of host)") as caught:
         TcbClient("T", base_url=base_url)
 
     assert "pa55" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Secrets stay out of what is printed."""
 
 import copy
+import itertools
 import json
 import pickle
 import re
@@ -80,10 +81,36 @@ def test_given_named_and_token_like_secrets_are_hidden(text: str) -> None:
     assert MASK in shown
 
 
+def test_the_user_and_the_password_of_a_url_are_hidden() -> None:
+    text = "postgres://wx:hun@ter2@db/tokens is down, ask admin@example.org"
+
+    assert redact(text) == text.replace("wx:hun@ter2", MASK)
+
+
 def test_ordinary_text_is_left_alone() -> None:
     text = "invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist"
 
     assert redact(text, [Secret(""), Secret("other")]) == text
+
+
+APPSECRET = "8f14e45fceea167a5a36dedd4bea2543"
+
+
+@pytest.mark.parametrize("size", range(8, 24))
+@pytest.mark.parametrize("between", [" ", "\n", "<wbr>", "\\u0020", "&#32;", "-" * 24])
+def test_a_given_secret_is_hidden_in_pieces_too(size: int, between: str) -> None:
+    pieces = [APPSECRET[at : at + size] for at in range(0, len(APPSECRET), size)]
+
+    shown = redact(f"no {between.join(pieces)}", [Secret(APPSECRET)])
+
+    assert [piece for piece in pieces if len(piece) >= 8 and piece in shown] == []
+
+
+def test_a_given_secret_is_hidden_where_it_is_cut_off() -> None:
+    for start, end in itertools.combinations(range(len(APPSECRET) + 1), 2):
+        shown = redact(f"no {APPSECRET[start:end]}", [Secret(APPSECRET)])
+
+        assert (APPSECRET[start:end] in shown) == (end - start < 8)
 
 
 @pytest.mark.parametrize("encoding", encodings(""))
