@@ -113,7 +113,11 @@ def test_the_exit_code_says_whose_fault_an_error_is(error: TcbError, code: int) 
         (["list", ENV, "--nonsense"], "--nonsense"),
         (["list", ENV, "--nam", "x"], "did you mean --name?"),
         (["list", ENV, "--limit", "5"], "--max-items N"),
-        (["list", ENV, "--token", "secret"], "TCB_ACCESS_TOKEN"),
+        (["list", ENV, "--token", "typed"], "TCB_ACCESS_TOKEN"),
+        (["list", ENV, "--access-token", "typed"], "set TCB_ACCESS_TOKEN"),
+        (["list", ENV, "--appsecret", "typed"], "set TCB_SECRET"),
+        (["--demo"], "there is no option --demo: try `tcb-async list --demo`"),
+        (["token", "--demo"], "there is no option --demo: try `tcb-async list --demo`"),
         (["list", ENV, "--json"], "--format json"),
         (["list", ENV, "-f", "yaml"], "none of table, json, ndjson, csv"),
         (["list", ENV, "--sort", "size"], "size"),
@@ -122,7 +126,8 @@ def test_the_exit_code_says_whose_fault_an_error_is(error: TcbError, code: int) 
         (["list", ENV, "--page-size", "0"], "--page-size"),
         (["list", ENV, "--concurrency", "0"], "--concurrency"),
         (["list", ENV, "--max-items", "0"], "--max-items: '0' is not a whole number, 1 or more"),
-        (["list", ENV, "--max-items"], "--max-items"),
+        (["list", ENV, "--max-items"], "requires an argument (see `tcb-async list --help`)"),
+        (["list", ENV, "--demo=yes"], "does not take a value (see `tcb-async list --help`)"),
         (["list", ENV, "--token-file", "x", "--appid", "y"], "not both"),
         (["list", ENV, "-o", "x.parquet"], ".parquet"),
         (["list", ENV, "--resume", "c"], "needs --output"),
@@ -136,6 +141,8 @@ def test_the_exit_code_says_whose_fault_an_error_is(error: TcbError, code: int) 
         (["wait", ENV], "NAME"),
         (["wait"], "ENV and NAME"),
         (["emulator", "--port", "-1"], "--port"),
+        (["emulator", "--count"], "option '--count' requires an argument"),
+        (["emulator", "--env"], "option '--env' requires an argument"),
         (["emulator", "--port", "65536"], "from 0 to 65535"),
         (["nonsense"], "nonsense"),
         (["cuont"], "Did you mean 'count'?"),
@@ -151,7 +158,7 @@ async def test_wrong_usage_exits_with_2_and_nothing_is_asked(
     assert (ended.code, ended.out) == (2, "")
     assert is_one_sentence(ended.err)
     assert hint in ended.err
-    assert "secret" not in ended.err
+    assert "typed" not in ended.err
     assert "--help`)" in ended.err
     assert emulator.requests == ()
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - ruff knows that iterdir blocks
@@ -544,7 +551,7 @@ async def test_how_often_it_was_tried_is_said_once(
             "base_url='x': use https, or pass allow_http=True",
             "--base-url 'x': use https, or pass --allow-http",
         ),
-        ("check base_url and the network", "check --base-url and the network"),
+        ("check base_url or TCB_BASE_URL", "check --base-url or TCB_BASE_URL"),
         ("check base_url's scheme", "check --base-url's scheme"),
         ("env='': must be the id", "ENV '': must be the id"),
         ("set trust_env=True", "set --trust-env"),

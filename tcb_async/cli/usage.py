@@ -33,8 +33,11 @@ _MEANT = {
     "--file": "pass --output FILE",
     "--env": "ENV is an argument: `tcb-async list ENV`",
     "--proxy": "set HTTPS_PROXY, and pass --trust-env",
+    "--demo": "try `tcb-async list --demo`",
     "--token": "others could read it in the list of processes: set TCB_ACCESS_TOKEN",
+    "--access-token": "others could read it in the list of processes: set TCB_ACCESS_TOKEN",
     "--secret": "others could read it in the list of processes: set TCB_SECRET",
+    "--appsecret": "others could read it in the list of processes: set TCB_SECRET",
 }
 """What people type who come from other programs."""
 
@@ -56,6 +59,15 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401, D102 - typer's own method
         return _without_types(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401, D102 - likewise
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            # Of an option without its value, the parser does not say of which command it is.
+            usage: Any = error
+            usage.ctx = getattr(usage, "ctx", None) or ctx
+            raise
 
 
 class CommandGroup(TyperGroup):
@@ -93,7 +105,8 @@ def _sentence(error: Any) -> str:  # noqa: ANN401 - typer does not export its ki
     context = getattr(error, "ctx", None)
     program = "tcb-async" if context is None else context.command_path
     option, similar = getattr(error, "option_name", None), getattr(error, "possibilities", None)
-    if hint := _MEANT.get(str(option)):
+    is_unknown = hasattr(error, "possibilities")  # and not an option without its value
+    if is_unknown and (hint := _MEANT.get(str(option))):
         said = f"there is no option {option}: {hint}"
     elif similar:
         said = f"there is no option {option}: did you mean {' or '.join(sorted(similar))}?"
