@@ -196,6 +196,15 @@ async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator: Emulator
     assert f"--port {port}: Address already in use" in ended.err
 
 
+async def test_an_environment_that_no_client_could_name_exits_with_3() -> None:
+    async with start("emulator", "--env", "") as command:
+        assert await command.line() == ""
+        ended = await command.end()
+
+    assert ended.code == 3
+    assert "ENV '': must be the id of an environment" in ended.err
+
+
 class TestTheProgramsInDocsExamples:
     """Each is tried as its first lines say: with what the emulator prints, pasted."""
 

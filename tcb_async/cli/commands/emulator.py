@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from tcb_async._arguments import checked_env
 from tcb_async.cli import signals
 from tcb_async.cli.demo import BUSY_RATE, changing
 from tcb_async.cli.errors import at_terminal
@@ -128,7 +129,7 @@ def emulator(  # noqa: PLR0913 - each is an option
             server.busy_rate = BUSY_RATE
         envs = [DEMO_ENV] if demo else []
         for one in dict.fromkeys(env or ([] if demo else [_ENV])):
-            if one not in envs:
+            if checked_env(one) not in envs:
                 server.deploy(one, count=count)
                 envs.append(one)
         settings = _accounts(server, with_platform=platform)
