@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tcb_async import ConfigurationError, TcbClient
+from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TransportError
 
 if TYPE_CHECKING:
     from tcb_async.emulator import Emulator
@@ -89,6 +89,19 @@ def test_what_is_missing_or_unusable_is_named_without_its_secret(
         TcbClient.from_env()
 
     assert SECRET not in str(caught.value)
+
+
+async def test_where_nobody_answers_any_more_the_variable_is_named(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an emulator has ended whose export lines were pasted."""
+    monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
+    monkeypatch.setenv("TCB_BASE_URL", emulator.url)
+    await emulator.stop()
+
+    async with TcbClient.from_env(retry=RetryPolicy.none()) as client:
+        with pytest.raises(TransportError, match=r"check base_url or TCB_BASE_URL"):
+            await client.count_functions("test-1")
 
 
 def test_plain_http_may_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,8 @@ _TABLE = (
         again=True,
         overload=False,
         errors=(aiohttp.ClientConnectorDNSError,),
-        text="the host name {host} could not be resolved; check base_url and the network",
+        text="the host name {host} could not be resolved; "
+        "check base_url or TCB_BASE_URL, and the network",
     ),
     _Row(
         again=True,
@@ -116,7 +117,8 @@ _TABLE = (
         again=True,
         overload=True,
         errors=(aiohttp.ClientConnectorError,),
-        text="could not connect to {host} ({reason}); check base_url and the network",
+        text="could not connect to {host} ({reason}); "
+        "check base_url or TCB_BASE_URL, and the network",
     ),
     _Row(
         again=True,
