@@ -23,6 +23,7 @@ extensions = [
     "generated",
     "languages",
     "reading",
+    "searching",
 ]
 if os.environ.get("TCB_DOCS_INTERSPHINX"):  # the build needs no network unless it is asked to
     extensions.append("sphinx.ext.intersphinx")
@@ -72,6 +73,7 @@ html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["tcb.css"]
 html_copy_source = False
+html_search_language = "en-zh"
 html_domain_indices = False
 html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}

@@ -243,6 +243,10 @@ def cut_off(page: Page) -> list[str]:
         ("-501007", "reference/errcodes.html#errcode--501007"),
         ("40164", "how-to/troubleshooting.html"),
         ("unclosed TcbClient", "how-to/troubleshooting.html"),
+        ("分页", "zh/pagination.html"),
+        ("等待部署", "zh/watch.html"),
+        ("IP白名单", "zh/tokens.html"),
+        ("断点续传", "zh/pagination.html"),
     ],
 )
 def test_the_search_finds(address: str, browser: Browser, words: str, place: str) -> None:
