@@ -204,6 +204,23 @@ def test_every_page_loads_without_complaint_and_fits(
     assert complaints == []
 
 
+def test_no_column_of_a_table_in_chinese_is_one_character_wide(
+    site: Path, address: str, browser: Browser
+) -> None:
+    page = browser.new_page(viewport={"width": WIDTHS["desktop"], "height": 900})
+    broken: list[str] = []
+    for name in pages_of(site):
+        if name.startswith("zh/"):
+            page.goto(f"{address}/{name}")
+            broken += page.evaluate(
+                """() => [...document.querySelectorAll("th p")].filter((head) =>
+                    head.offsetHeight > 1.5 * parseFloat(getComputedStyle(head).lineHeight)
+                ).map((head) => `${location.pathname}: ${head.textContent}`)"""
+            )
+    page.close()
+    assert broken == []
+
+
 def note_stranger(url: str, address: str, complaints: list[str]) -> None:
     if not url.startswith((address, "data:", "blob:")):
         complaints.append(f"{url} is asked for")
