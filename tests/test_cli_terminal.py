@@ -256,6 +256,16 @@ async def test_what_a_server_sends_cannot_steer_the_terminal(emulator: Emulator)
     assert r"a\x1b[2Jb\nc\u202e  [red]Active[/red]\x07" in ended.out
 
 
+@pytest.mark.parametrize("words", [["--help"], ["list", "--help"]])
+async def test_a_stream_that_knows_no_chinese_gets_the_help_all_the_same(words: list[str]) -> None:
+    """As on Windows, where `tcb-async --help | more` writes cp1252."""
+    async with start(*words, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}) as command:
+        ended = await command.end()
+
+    assert (ended.code, ended.err) == (0, "")
+    assert "Exit codes" in ended.out
+
+
 async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(
     emulator: Emulator,
 ) -> None:

@@ -86,6 +86,7 @@ class CommandGroup(TyperGroup):
         **extra: Any,  # noqa: ANN401 - typer's own method
     ) -> NoReturn:
         """Run a command, and end the process with its exit code."""
+        screen = Screen.open()  # before help is written: stdout may not know its characters
         try:
             code = super().main(
                 args,
@@ -96,7 +97,7 @@ class CommandGroup(TyperGroup):
                 **extra,
             )
         except typer.TyperException as error:
-            Screen.open().say(f"tcb-async: {_sentence(error)}")
+            screen.say(f"tcb-async: {_sentence(error)}")
             code = error.exit_code
         sys.exit(code or DONE)
 
