@@ -241,12 +241,13 @@ async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is
         assert way in ended.err
 
 
-async def test_a_token_file_is_read_whatever_white_space_ends_it(
-    emulator: Emulator, tmp_path: Path
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+async def test_a_token_file_is_read_however_an_editor_begins_and_ends_it(
+    emulator: Emulator, tmp_path: Path, encoding: str
 ) -> None:
     emulator.deploy(ENV, count=2)
     file = tmp_path / "token"
-    file.write_text(f"{emulator.token}\r\n")
+    file.write_text(f"{emulator.token}\r\n", encoding=encoding)
     wrong = {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": "another"}
 
     assert (await run("count", ENV, "--token-file", str(file), env=wrong)).out == "2\n"

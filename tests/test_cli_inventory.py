@@ -33,9 +33,11 @@ from redis_server import running_redis
 from terminal import Ended, Screen, asks, plain, retry_at_once, run, start
 
 from tcb_async import Account, AccountListing
+from tcb_async.cli.accounts import AccountsFile
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
 from tcb_async.inventory import InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
+from tcb_async.tokens import Secret
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -172,6 +174,50 @@ class TestWhatIsListed:
             ]
         assert kept.stat().st_mode & 0o777 == 0o600
 
+    async def test_a_full_disk_leaves_no_half_of_a_refresh_token_that_rotated(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        shop = Shop(Platform(emulator, 2, functions=1), tmp_path)
+        path, (first, second) = shop.write_accounts(), shop.platform.appids
+        emulator.rotate_refresh_token(PLATFORM, first)
+        kept, size = shop.folder / "merchants.ndjson.rotated", 1 << 20
+        kept.write_bytes(b" " * (size - 51) + b"\n")
+        before = kept.read_bytes()
+
+        def small_disk() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+        program = await shop.start("--accounts", str(path), preexec=small_disk)
+        _, err = await program.communicate()
+        assert program.returncode == 6, err
+        assert err.startswith(f"{first} is missing (failed): on_rotate failed".encode())
+        assert kept.read_bytes() == before
+        assert set(shop.listed()) == {second}
+
+    async def test_a_refresh_token_that_was_not_kept_is_kept_the_next_time(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "merchants.ndjson"
+        path.write_text('{"appid": "wxa", "refresh_token": "old"}\n')
+        file = AccountsFile(path, Platform(Emulator()).token())
+        file.check()
+        file.rotated_path.mkdir()
+        with pytest.raises(IsADirectoryError):
+            await file._save("wxa", Secret("old"), "new")
+        file.rotated_path.rmdir()
+        await file._save("wxa", Secret("old"), "new")
+        line = {"appid": "wxa", "refresh_token": "new", "replaces": "old"}
+        assert json.loads(file.rotated_path.read_text()) == line
+
+    async def test_where_none_can_be_kept_nothing_is_asked(self, shop: Shop) -> None:
+        path = shop.write_accounts()
+        kept = shop.folder / "merchants.ndjson.rotated"
+        kept.mkdir()
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended.code == 3
+        assert f"--accounts {kept} is a folder" in ended.err
+        assert sum(shop.emulator.counts.values()) == 0
+
     async def test_a_merchant_that_authorised_again_has_its_token_in_the_file_itself(
         self, shop: Shop
     ) -> None:
@@ -277,7 +323,7 @@ class TestWhatIsListed:
         self, shop: Shop
     ) -> None:
         secret = shop.folder / "secret.txt"
-        secret.write_text(f"{PLATFORM_SECRET}\n")
+        secret.write_text(f"{PLATFORM_SECRET}\n", encoding="utf-8-sig")
         with running_redis() as redis:
             for output in ("one.sqlite", "two.sqlite"):
                 ended = await shop.run(
@@ -527,6 +573,35 @@ class TestThePlatformIsRefused:
         assert "it holds no component_verify_ticket" in ended.err
         assert sum(shop.emulator.counts.values()) == 0
 
+    async def test_a_ticket_file_may_begin_with_a_byte_order_mark(self, shop: Shop) -> None:
+        ticket = shop.folder / "ticket.txt"
+        ticket.write_text(f"{shop.platform.ticket}\r\n", encoding="utf-8-sig")
+        assert await shop.run("-o", str(shop.store), "--ticket-file", str(ticket)) == Ended(
+            0, "", ""
+        )
+
+    @pytest.mark.parametrize(
+        ("option", "what"), [("--ticket-file", "the ticket"), ("--secret-file", "the appsecret")]
+    )
+    async def test_a_file_that_holds_no_secret_is_named_before_anything_is_asked(
+        self, shop: Shop, option: str, what: str
+    ) -> None:
+        file = shop.folder / "utf-16.txt"
+        file.write_text(shop.platform.ticket, encoding="utf-16")
+        ended = await shop.run("-o", str(shop.store), option, str(file))
+        assert ended.code == 3
+        assert f"{option} {file}: {what} holds a control character" in ended.err
+        assert sum(shop.emulator.counts.values()) == 0
+
+    async def test_a_pipe_of_tickets_is_refused_because_it_is_read_again_and_again(
+        self, shop: Shop
+    ) -> None:
+        pipe = shop.folder / "pipe"
+        os.mkfifo(pipe)
+        ended = await shop.run("-o", str(shop.store), "--ticket-file", str(pipe))
+        assert ended.code == 3
+        assert f"--ticket-file {pipe}: it is not a regular file" in ended.err
+
     async def test_an_old_ticket_is_named(self, tmp_path: Path) -> None:
         async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
             shop = Shop(Platform(emulator, 3), tmp_path)
@@ -594,7 +669,8 @@ class TestBadInput:
             (["--ticket-file", "/nowhere"], 3, "/nowhere: No such file"),
             (["--accounts", "/nowhere"], 3, "/nowhere: No such file"),
             (["--appid", "wx0123456789abcdef"], 2, "--appid: name an app of your own"),
-            (["--secret-file", "/dev/null"], 3, "--secret-file /dev/null: the file is empty"),
+            (["--secret-file", "/dev/null"], 3, "--secret-file /dev/null: the appsecret is empty"),
+            (["--ticket-file", "/dev/null"], 3, "/dev/null: it is not a regular file, which can"),
         ],
     )
     async def test_each_is_one_sentence_and_an_exit_code(

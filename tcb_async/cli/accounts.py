@@ -15,10 +15,13 @@ import attrs
 import msgspec
 
 from tcb_async._redact import Hidden, Secret, wrapped
+from tcb_async.cli.credentials import read_secret
+from tcb_async.cli.output import checked_file, sync
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import Account
 from tcb_async.inventory.merchants import merchant_account
 from tcb_async.tokens import AuthorizerToken, ComponentToken
+from tcb_async.tokens.arguments import checked_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterator
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AccountsFile", "OwnApp", "Platform", "Source", "platform_token", "rotated_path"]
 
-_LONGEST = 4096
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 
 
@@ -64,20 +66,24 @@ def platform_token(
         ConfigurationError: An argument is unusable, or there is no ticket.
     """
 
-    def read() -> str:
+    def read() -> Secret:
         if ticket_file is None:
-            return os.environ.get("TCB_COMPONENT_TICKET", "").strip()
-        with Path(ticket_file).open(encoding="utf-8", errors="replace") as file:
-            return file.read(_LONGEST).strip()
+            return Secret(os.environ.get("TCB_COMPONENT_TICKET", "").strip())
+        return read_secret(ticket_file)
 
-    if not read():
-        where = f"--ticket-file {ticket_file}" if ticket_file else "TCB_COMPONENT_TICKET"
+    where = f"--ticket-file {ticket_file}" if ticket_file else "TCB_COMPONENT_TICKET"
+    if ticket_file is not None and (path := Path(ticket_file)).exists() and not path.is_file():
+        raise ConfigurationError(
+            f"{where}: it is not a regular file, which can be read whenever the ticket is needed"
+        )
+    if not (given := read()).reveal():
         raise ConfigurationError(
             f"{where}: it holds no component_verify_ticket; write the newest one that WeChat has "
             "pushed into it"
         )
+    checked_secret(f"{where}: the ticket", given)
 
-    async def ticket() -> str:
+    async def ticket() -> Secret:
         return read()
 
     return ComponentToken(component_appid, secret, ticket=ticket, store=store)
@@ -170,19 +176,24 @@ class AccountsFile:
         """Read every line.
 
         Raises:
-            ConfigurationError: One of them is no account; which one, and why.
+            ConfigurationError: One of them is no account; which one, and why. Or a refresh token
+                that rotates could not be kept.
             OSError: The file cannot be read.
         """
-        if self.rotated_path.exists():
+        if self.rotated_path.is_file():
             for _, rotated in _lines(self.rotated_path, _Rotated):
                 self._replace(rotated.replaces, rotated.refresh_token)
         seen: dict[str, int] = {}
+        may_rotate = False
         for number, line in _lines(self.path, _Line):
             if (before := seen.setdefault(line.appid, number)) != number:
                 raise _bad_line(self.path, number, f"{line.appid} is in line {before} already")
             self._account(number, line)
+            may_rotate = may_rotate or line.refresh_token is not None
         if not seen:
             raise ConfigurationError(f"--accounts {self.path}: the file holds no accounts")
+        if may_rotate:
+            checked_file("--accounts", str(self.rotated_path))
         self.appids = seen.keys()
 
     async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:  # noqa: ARG002
@@ -224,14 +235,17 @@ class AccountsFile:
     async def _save(self, appid: str, given: Secret, refresh_token: str) -> None:
         line = _Rotated(appid, Secret(refresh_token), self._newest(given))
         del refresh_token
-        self._replace(line.replaces, line.refresh_token)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         descriptor = os.open(self.rotated_path, flags, 0o600)
+        before = os.fstat(descriptor).st_size
         try:
-            os.write(descriptor, msgspec.json.encode(line, enc_hook=Secret.reveal) + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(line, enc_hook=Secret.reveal) + b"\n")
+                sync(file)
+        except OSError:  # a disk that fills up takes a part of it: half a line would spoil the file
+            os.truncate(self.rotated_path, before)
+            raise
+        self._replace(line.replaces, line.refresh_token)
 
 
 def rotated_path(accounts: Path) -> Path:

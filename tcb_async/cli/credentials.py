@@ -32,6 +32,7 @@ __all__ = [
     "ask_secret",
     "find_credentials",
     "find_secret",
+    "read_secret",
     "shared_store",
 ]
 
@@ -139,13 +140,22 @@ def find_secret(*variables: str) -> Secret | None:
 
 def _read_token(path: str) -> Secret:
     if path != "-":
-        with Path(path).open(encoding="utf-8", errors="replace") as file:
-            token = Secret(file.read(_LONGEST).strip())
+        token = read_secret(path)
     elif _may_ask():
         return ask_secret("Access token", _NONE)
     else:
         token = Secret(sys.stdin.read(_LONGEST).strip() if sys.stdin is not None else "")
     return checked_secret(f"--token-file {path}: the token", token)
+
+
+def read_secret(path: str) -> Secret:
+    """Read a file that holds one secret, however an editor begins and ends it.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
+        return Secret(file.read(_LONGEST).strip())
 
 
 def _may_ask() -> bool:

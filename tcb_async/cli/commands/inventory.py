@@ -20,7 +20,7 @@ from tcb_async._environment import APPID, DEFAULT_BASE_URL
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.accounts import AccountsFile, OwnApp, Platform, Source, platform_token
-from tcb_async.cli.credentials import GivenToken, ask_secret, find_secret, shared_store
+from tcb_async.cli.credentials import GivenToken, ask_secret, find_secret, read_secret, shared_store
 from tcb_async.cli.demo import demo_merchants
 from tcb_async.cli.errors import MISSING, at_terminal
 from tcb_async.cli.inventory import InventoryJob
@@ -37,9 +37,9 @@ from tcb_async.cli.options import (
     whole_number,
 )
 from tcb_async.cli.service import WeChat
-from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import InventoryStore
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore
+from tcb_async.tokens.arguments import checked_secret
 
 __all__ = ["EPILOG", "inventory"]
 
@@ -202,11 +202,8 @@ class _Asked:
 
     def _secret(self, what: str, variable: str) -> Secret:
         if self.secret_file is not None:
-            path = Path(self.secret_file)
-            secret = Secret(path.read_text(encoding="utf-8", errors="replace").strip())
-            if not secret.reveal():
-                raise ConfigurationError(f"--secret-file {self.secret_file}: the file is empty")
-            return secret
+            what = f"--secret-file {self.secret_file}: the appsecret"
+            return checked_secret(what, read_secret(self.secret_file))
         otherwise = f"no appsecret: set {variable}"
         return find_secret(variable, "TCB_SECRET") or ask_secret(what, otherwise)
 
