@@ -15,7 +15,7 @@ from exports import fail_from, files, listing, rows_in
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import eventually
-from terminal import ENV, Screen, asks, run, start
+from terminal import ENV, Ended, Screen, asks, run, start
 
 from tcb_async import CloudFunction
 from tcb_async.cli.formats import FIELDS, Format, document_format
@@ -167,6 +167,28 @@ async def test_dev_stdout_works_in_a_pipe_whose_reader_ends_first(emulator: Emul
 
     assert ended.out == ",".join(FIELDS) + "\n0\n"
     assert ended.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "reader"), [("--help", "head -1"), ("list --help", "head -1"), ("--version", "true")]
+)
+async def test_help_works_in_a_pipe_whose_reader_ends_first(words: str, reader: str) -> None:
+    line = f'"$0" -m tcb_async {words} | {reader} >&2; echo ${{PIPESTATUS[0]}}'
+
+    async with start(program=("bash", "-c", line, sys.executable)) as command:
+        ended = await command.end()
+
+    assert (ended.out, ended.err.strip()) == ("0\n", "")
+
+
+@pytest.mark.parametrize("words", ["--help", "list --help", "--version"])
+async def test_help_that_cannot_be_written_ends_in_a_sentence(words: str) -> None:
+    line = f'"$0" -m tcb_async {words} > /dev/full'
+
+    async with start(program=("bash", "-c", line, sys.executable)) as command:
+        ended = await command.end()
+
+    assert ended == Ended(3, "", "tcb-async: No space left on device\n")
 
 
 async def test_a_pipe_is_written_page_by_page_and_left_where_it_is(

@@ -29,7 +29,7 @@ from tcb_async.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["EXIT_CODES", "MISSING", "at_terminal", "exit_code"]
+__all__ = ["EXIT_CODES", "MISSING", "at_terminal", "exit_code", "reporting"]
 
 DONE, BUG, CONFIGURATION, REFUSED, FAILED, MISSING = 0, 1, 3, 4, 5, 6
 
@@ -75,12 +75,12 @@ def at_terminal(*, verbose: bool, level: int = logging.ERROR) -> Generator[Scree
         typer.Exit: With the exit code, if the command failed.
     """
     screen = Screen.open()
-    with screen.showing_log(logging.DEBUG if verbose else level), _reporting(screen):
+    with screen.showing_log(logging.DEBUG if verbose else level), reporting(screen):
         yield screen
 
 
 @contextlib.contextmanager
-def _reporting(screen: Screen) -> Generator[None]:
+def reporting(screen: Screen) -> Generator[None]:
     """Turn whatever ends a command into a sentence on stderr and an exit code.
 
     Raises:
@@ -88,9 +88,9 @@ def _reporting(screen: Screen) -> Generator[None]:
     """
     try:
         yield
-    except (typer.Exit, typer.BadParameter):
+    except (typer.Exit, typer.TyperException):
         raise
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # SystemExit is rich's, whose help nobody reads on
         _leave_stdout()
         code = DONE
     except (KeyboardInterrupt, typer.Abort):

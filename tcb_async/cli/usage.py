@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tcb_async.cli.errors import DONE
+from tcb_async.cli.errors import DONE, reporting
 from tcb_async.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -88,14 +88,17 @@ class CommandGroup(TyperGroup):
         """Run a command, and end the process with its exit code."""
         screen = Screen.open()  # before help is written: stdout may not know its characters
         try:
-            code = super().main(
-                args,
-                prog_name,
-                complete_var,
-                standalone_mode=False,
-                windows_expand_args=windows_expand_args,
-                **extra,
-            )
+            with reporting(screen):
+                code = super().main(
+                    args,
+                    prog_name,
+                    complete_var,
+                    standalone_mode=False,
+                    windows_expand_args=windows_expand_args,
+                    **extra,
+                )
+        except typer.Exit as ended:
+            code = ended.exit_code
         except typer.TyperException as error:
             screen.say(f"tcb-async: {_sentence(error)}")
             code = error.exit_code
