@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from interrupted_calls import CALLS, ENV, Call, expiry, items, of_redis, slowness
+from interrupted_calls import (
+    CALLS,
+    ENV,
+    Call,
+    expiry,
+    expiry_at_once,
+    items,
+    of_redis,
+    one_page,
+    slowness,
+)
 from leaks import eventually, no_leaks
 from redis_server import running_redis
 from stepping import SOON, Caller, run, watched
@@ -103,6 +113,19 @@ def test_whenever_a_call_is_cancelled_in_redis_the_next_one_works(
     redis_port: int, moment: Moment
 ) -> None:
     call = Call(items, changes=expiry, tokens=of_redis(redis_port))
+
+    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+        await interrupt_and_call_again(call, emulator, Caller(), interruption)
+
+    assert run(call.step_by_step(cancelled, moment)) > 40
+
+
+@both_moments
+def test_a_cancellation_while_a_refused_token_is_forgotten_in_redis_is_not_swallowed(
+    redis_port: int, moment: Moment
+) -> None:
+    """In Python 3.11 ``asyncio.wait_for`` swallows some, and redis-py waits with it."""
+    call = Call(one_page, changes=expiry_at_once, tokens=of_redis(redis_port))
 
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
         await interrupt_and_call_again(call, emulator, Caller(), interruption)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +31,7 @@ from tcb_async.tokens import (
     StableToken,
     StoredToken,
 )
+from tcb_async.tokens.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -300,6 +303,35 @@ class TestOutage:
 
         assert loop.time() == 2.0
         assert "(TimeoutError)" in warnings(caplog)[0]
+
+
+async def test_a_cancellation_comes_out_of_the_store_with_its_message() -> None:
+    """By it, anyio tells its own from others."""
+    store = FrailStore()
+    store.hanging = True
+    task = asyncio.create_task(Sharing(store, time.time).get("stable:a"))
+    await asyncio.sleep(0)
+    task.cancel("by a scope")
+
+    with pytest.raises(asyncio.CancelledError, match="by a scope"):
+        await task
+
+
+async def test_a_cancellation_that_the_store_swallows_is_raised_all_the_same() -> None:
+    class Swallowing(FrailStore):
+        async def get(self, key: str) -> StoredToken | None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await super().get(key)
+            return None
+
+    store = Swallowing()
+    store.hanging = True
+    task = asyncio.create_task(Sharing(store, time.time).get("stable:a"))
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def test_a_stored_token_does_not_show_it() -> None:

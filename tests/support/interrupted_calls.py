@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-__all__ = ["CALLS", "ENV", "Call", "expiry", "items", "of_redis", "slowness"]
+__all__ = [
+    "CALLS",
+    "ENV",
+    "Call",
+    "expiry",
+    "expiry_at_once",
+    "items",
+    "of_redis",
+    "one_page",
+    "slowness",
+]
 
 ENV, LIST = "test-777bb9", "/tcb/listfunctions"
 APPID, APPSECRET = "wx1234567890abcdef", "0123456789abcdef0123456789abcdef"
@@ -110,6 +120,11 @@ def slowness(emulator: Emulator) -> None:
 def expiry(emulator: Emulator) -> None:
     """Let the token expire under the walk."""
     _once_asked(emulator, {3: emulator.expire_tokens})
+
+
+def expiry_at_once(emulator: Emulator) -> None:
+    """Let the token expire under the first page."""
+    _once_asked(emulator, {1: emulator.expire_tokens})
 
 
 def shifts(emulator: Emulator) -> None:
