@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import attrs
 import pytest
-from merchants import MERCHANT_TOKEN, PLATFORM, PLATFORM_SECRET, PLATFORM_TOKEN, Platform
+from merchants import LIST, MERCHANT_TOKEN, PLATFORM, PLATFORM_SECRET, PLATFORM_TOKEN, Platform
 from pgqueuer import PgQueuer
 from postgres_server import running_postgres
 from redis.asyncio import Redis
@@ -157,6 +157,36 @@ async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(
         assert emulator.counts[MERCHANT_TOKEN] <= 2 * AT_ONCE
         assert await fleet.done() == 0
         assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 30
+
+
+async def test_an_account_of_which_nothing_can_be_saved_is_named_as_one_that_failed(
+    emulator: Emulator,
+) -> None:
+    platform = Platform(emulator, 10, functions=5)
+    nothing, gone, zero_byte, too_large, *others = platform.appids
+    listing = b'{"errcode":0,"functions":[{"name":"a\\u0000b","status":"Active"}],"total_count":1}'
+    emulator.script([Fault.body(listing)], path=LIST, account=zero_byte)
+    emulator.script([Fault.errcode(10**12)], path=LIST, account=too_large)
+    async with running_fleet(emulator, platform) as fleet:
+        await fleet.pool.execute(
+            "UPDATE merchants SET refresh_token = '' WHERE appid = $1", nothing
+        )
+        await fleet.run("plan")
+        await fleet.pool.execute("DELETE FROM merchants WHERE appid = $1", gone)
+        worker = await fleet.start("work")
+        try:
+            await fleet.until_done(10)
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            status, _, err = await ended(worker)
+        assert status == 0, err
+        assert await fleet.found() == {one: platform.deployed(one) for one in others}
+        failures = await fleet.pool.fetch(
+            "SELECT appid, message FROM accounts WHERE status = 'failed' ORDER BY appid"
+        )
+        assert [row["appid"] for row in failures] == [nothing, gone, zero_byte, too_large]
+        assert failures[0]["message"].startswith("ConfigurationError: refresh_token is empty")
+        assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["sleep"], ["plan", "work"]])

@@ -30,7 +30,7 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job
 from redis.asyncio import Redis
 
-from tcb_async import Account, AccountListing, TcbClient, TcbError
+from tcb_async import Account, AccountListing, ApiError, ClientClosedError, TcbClient, TcbError
 from tcb_async.models import CHINA_STANDARD_TIME
 from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore
 
@@ -88,14 +88,17 @@ async def work(pool: asyncpg.Pool) -> int:
             @queuer.entrypoint("account", concurrency_limit=ACCOUNTS_AT_ONCE, on_failure="hold")
             async def list_one(job: Job) -> None:
                 asked = json.loads(job.payload)
-                account = await account_of(pool, platform, asked["appid"])
+                run, appid = datetime.fromisoformat(asked["run"]), asked["appid"]
                 try:
-                    found = await client.list_account(account)
-                except TcbError as error:  # not the merchant's fault: nobody's job would succeed
+                    account = await account_of(pool, platform, appid)
+                    await save(pool, run, await client.list_account(account))
+                except (ApiError, ClientClosedError) as error:  # nobody's job would succeed
                     refused.append(error)
                     queuer.shutdown.set()
                     raise RetryRequested(delay=timedelta(minutes=1), reason=str(error)) from None
-                await save(pool, datetime.fromisoformat(asked["run"]), found)
+                except Exception as error:  # noqa: BLE001 - it fails alone, and is named
+                    why = f"{type(error).__name__}: {error}"
+                    await note(pool, run, appid, "failed", None, None, why)
 
             await queuer.run(
                 dequeue_timeout=timedelta(seconds=2), heartbeat_timeout=timedelta(seconds=5)
@@ -118,14 +121,7 @@ async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None
     appid, error = found.account.appid, found.error
     facts = (error.errcode, error.rid, str(error)) if error else (None, None, None)
     async with pool.acquire() as connection, connection.transaction():
-        is_new = await connection.fetchval(
-            "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run, appid) "
-            "DO UPDATE SET (status, errcode, rid, message) = ROW (excluded.status, "
-            "excluded.errcode, excluded.rid, excluded.message) "
-            "WHERE accounts.status <> 'complete' RETURNING true",
-            run, appid, found.status, *facts,
-        )  # fmt: skip
-        if is_new:
+        if await note(connection, run, appid, found.status, *facts):
             await connection.copy_records_to_table(
                 "functions",
                 records=[
@@ -134,6 +130,17 @@ async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None
                     for one in functions
                 ],
             )
+
+
+async def note(executor: asyncpg.Pool | asyncpg.Connection, *row: object) -> bool:
+    """Note how an account's visit ended, unless it is complete already."""
+    return await executor.fetchval(
+        "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run, appid) "
+        "DO UPDATE SET (status, errcode, rid, message) = ROW (excluded.status, "
+        "excluded.errcode, excluded.rid, excluded.message) "
+        "WHERE accounts.status <> 'complete' RETURNING true",
+        *row,
+    )
 
 
 async def main(command: str) -> int:
