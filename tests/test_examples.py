@@ -188,6 +188,23 @@ async def test_the_service_starts_and_stops_as_its_first_lines_say(runner: Runne
     assert "Traceback" not in err.decode()
 
 
+async def test_the_inventory_service_does_not_start_without_a_secret(runner: Runner) -> None:
+    """It said that an inventory was started, and held the store for ever."""
+    command = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "inventory_service:app", "--port", "0")
+    environment = {name: value for name, value in os.environ.items() if name != "TCB_SECRET"}
+    program = await create_subprocess_exec(
+        sys.executable,
+        *command,
+        cwd=runner.folder,
+        env={**environment, "TCB_APPID": APPID},
+        stderr=PIPE,
+    )
+    async with asyncio.timeout(60):
+        _, err = await program.communicate()
+    assert program.returncode != 0
+    assert "KeyError: 'TCB_SECRET'" in err.decode()
+
+
 async def test_the_inventory_service_works_in_the_background_and_serves_its_store(
     runner: Runner,
 ) -> None:

@@ -27,9 +27,8 @@ STORE = os.environ.get("INVENTORY", "inventory.sqlite")
 log = logging.getLogger("inventory_service")
 
 
-async def make_inventory(store: InventoryStore) -> None:
+async def make_inventory(store: InventoryStore, token: StableToken) -> None:
     """List every account that is not complete today; a failure is logged."""
-    token = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
     base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
     try:
         with store:
@@ -48,6 +47,7 @@ async def make_inventory(store: InventoryStore) -> None:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.token = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
     app.state.task = None
     yield
     if app.state.task is not None:
@@ -69,7 +69,7 @@ async def start() -> dict[str, str]:
     except ConfigurationError as error:  # another process writes it
         store.close()
         raise HTTPException(409, error.message) from error
-    app.state.task = asyncio.create_task(make_inventory(store))
+    app.state.task = asyncio.create_task(make_inventory(store, app.state.token))
     return {"state": "started"}
 
 
