@@ -74,15 +74,38 @@ async def test_a_reader_that_closes_the_pipe_early_is_no_error(
     assert (ended.code, ended.err) == (0, "")
 
 
-async def test_a_full_disk_behind_stdout_exits_with_3(emulator: Emulator) -> None:
+@pytest.mark.parametrize(
+    "words", [("list", ENV), ("count", ENV), ("inventory", "--demo", "--summary", "-")]
+)
+async def test_a_full_disk_behind_stdout_exits_with_3(
+    emulator: Emulator, words: tuple[str, ...]
+) -> None:
     emulator.deploy(ENV, count=3)
     full = os.open("/dev/full", os.O_WRONLY)
 
-    async with start("list", ENV, env=asks(emulator), stdout=full) as command:
+    async with start(*words, env=asks(emulator, PYTHONUNBUFFERED=""), stdout=full) as command:
         os.close(full)
         ended = await command.end()
 
     assert (ended.code, ended.err) == (3, "tcb-async: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("count", ENV), 0), (("count",), 2), (("count", " "), 3), (("inventory", "--demo"), 6)],
+)
+async def test_a_full_disk_behind_stderr_changes_no_exit_code(
+    emulator: Emulator, words: tuple[str, ...], code: int
+) -> None:
+    """As where a cron job's log is on the disk that is full."""
+    emulator.deploy(ENV, count=3)
+    full = os.open("/dev/full", os.O_WRONLY)
+
+    async with start(*words, env=asks(emulator), stderr=full) as command:
+        os.close(full)
+        ended = await command.end()
+
+    assert ended.code == code
 
 
 async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_is_no_matter(

@@ -6,10 +6,7 @@ Rule: no traceback, unless ``--verbose`` asks for one after a bug.
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
-import os
-import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -91,7 +88,6 @@ def reporting(screen: Screen) -> Generator[None]:
     except (typer.Exit, typer.TyperException):
         raise
     except (BrokenPipeError, SystemExit):  # SystemExit is rich's, whose help nobody reads on
-        _leave_stdout()
         code = DONE
     except (KeyboardInterrupt, typer.Abort):
         code = _ended(screen, "interrupted", INTERRUPTED)
@@ -115,11 +111,3 @@ def reporting(screen: Screen) -> Generator[None]:
 def _ended(screen: Screen, sentence: str, code: int) -> int:
     screen.say(f"tcb-async: {sentence}")
     return code
-
-
-def _leave_stdout() -> None:
-    """Let the interpreter flush what is left into nothing."""
-    with contextlib.suppress(io.UnsupportedOperation):
-        stdout, nothing = sys.stdout.fileno(), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, stdout)
-        os.close(nothing)

@@ -6,7 +6,9 @@ Rule: nothing writes to either stream but through here.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,7 +21,7 @@ from tcb_async.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["Screen", "printable"]
+__all__ = ["Screen", "flush", "printable"]
 
 
 class _Out(Console):
@@ -79,7 +81,7 @@ class Screen:
             lines = [printable(line) for line in sentence.split("\n")]
             if self.is_watched:
                 lines = [part for line in lines for part in self._wrapped(line)]
-            with contextlib.suppress(BrokenPipeError):  # nobody reads it any more
+            with contextlib.suppress(OSError):  # nobody reads it any more, or its disk is full
                 sys.stderr.write("\n".join(lines) + "\n")
                 sys.stderr.flush()
 
@@ -110,6 +112,24 @@ class _LogOnScreen(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._screen.say(self.format(record))
+
+
+def flush() -> None:
+    """Flush both streams for the last time.
+
+    What cannot be written goes into nothing: the interpreter would try again, and end with an exit
+    code of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(io.UnsupportedOperation):
+                number, nothing = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nothing, number)
+                os.close(nothing)
 
 
 def _stdout() -> TextIO:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tcb_async.cli.errors import DONE, reporting
-from tcb_async.cli.screen import Screen
+from tcb_async.cli.screen import Screen, flush
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +102,7 @@ class CommandGroup(TyperGroup):
         except typer.TyperException as error:
             screen.say(f"tcb-async: {_sentence(error)}")
             code = error.exit_code
+        flush()
         sys.exit(code or DONE)
 
 
