@@ -215,6 +215,20 @@ class TestTicket:
         with pytest.raises(TokenError, match=r"ticket\(\) failed \(LookupError: WeChat has"):
             await component.get_token(api)
 
+    async def test_a_ticket_whose_fetch_was_cancelled_elsewhere_is_no_closed_client(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        fetch = asyncio.get_running_loop().create_future()
+        fetch.cancel()
+
+        async def ticket() -> str:
+            return await fetch
+
+        component = ComponentToken(PLATFORM, APPSECRET, ticket=ticket, clock=emulator.clock)
+
+        with pytest.raises(TokenError, match=r"ticket\(\) failed .* waited for was cancelled"):
+            await component.get_token(api)
+
     async def test_arguments_are_checked(self, merchant: Merchant) -> None:
         for appid, secret, ticket, why in [
             ("", APPSECRET, merchant.newest, "component_appid is empty"),

@@ -110,6 +110,27 @@ class TestRotation:
         assert merchant.saved == [merchant.accepted]
         assert emulator.counts[AUTHORIZER] == 2
 
+    async def test_so_it_is_where_what_saving_waited_for_was_cancelled_elsewhere(
+        self, merchant: Merchant, api: Transport
+    ) -> None:
+        saving = asyncio.get_running_loop().create_future()
+        saving.cancel()
+
+        async def save(refresh_token: str) -> None:
+            if not merchant.saved:
+                merchant.saved.append("")
+                await saving
+            merchant.saved.append(refresh_token)
+
+        provider = AuthorizerToken(merchant.component, MERCHANT, merchant.first, on_rotate=save)
+        merchant.rotate()
+
+        with pytest.raises(TokenError, match=r"on_rotate failed.* waited for was cancelled"):
+            await provider.get_token(api)
+        await provider.get_token(api)
+
+        assert merchant.saved == ["", merchant.accepted]
+
     async def test_a_client_that_is_closed_lets_the_saving_end(
         self, emulator: Emulator, merchant: Merchant
     ) -> None:

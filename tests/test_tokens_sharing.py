@@ -275,6 +275,18 @@ class TestOutage:
         await provider.get_token(api)
         assert len(warnings(caplog)) == 2
 
+    async def test_a_store_that_waited_for_what_was_cancelled_elsewhere_fails_no_call(
+        self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Pooled(MemoryStore):
+            async def get(self, key: str) -> StoredToken | None:
+                raise asyncio.CancelledError(key)
+
+        assert await stable(emulator, store=Pooled()).get_token(api)
+
+        (warning,) = warnings(caplog)
+        assert "something that it waited for was cancelled" in warning
+
     async def test_a_store_that_is_away_is_asked_every_5_seconds_at_most(
         self, emulator: Emulator, api: Transport
     ) -> None:

@@ -1,11 +1,13 @@
-"""Checks of what a caller passes: appids, secrets, callables, providers; and errors of their code.
+"""Checks of what a caller passes: appids, secrets, callables, providers; and calls of their code.
 
 Rule: a secret is wrapped before anything is said about it, and what is said does not show it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import math
 import re
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tcb_async.tokens.protocols import TokenKind
 
 __all__ = [
+    "answer_of",
     "check_kind",
     "checked_appid",
     "checked_async",
@@ -33,6 +36,7 @@ _KINDS: dict[str, str] = {
     "component": "a platform's access token (ComponentToken)",
 }
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+Answer = TypeVar("Answer")
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
@@ -140,6 +144,34 @@ def checked_instance(what: str, value: object, kind: type, example: str) -> None
         raise ConfigurationError(
             f"{what} is of type {type(value).__name__}: it must be a {kind.__name__}, {example}"
         )
+
+
+async def answer_of(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Await somebody else's code: it neither swallows a cancellation nor makes one up.
+
+    redis-py waits with `asyncio.wait_for`, which swallows some in Python 3.11. And whoever awaits a
+    task that has been cancelled gets a `CancelledError` without having been cancelled.
+
+    Args:
+        call: What is called and awaited.
+
+    Raises:
+        asyncio.CancelledError: The task that runs this was cancelled.
+        RuntimeError: Something that it waited for was cancelled.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    before: float = task.cancelling()
+    try:
+        return await call()
+    except asyncio.CancelledError:
+        if task.cancelling() > before:
+            before = math.inf  # it is raised as it came: anyio reads its text
+            raise
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
+    raise RuntimeError("something that it waited for was cancelled")
 
 
 def describe(error: Exception, *secrets: Secret) -> str:

@@ -15,6 +15,7 @@ from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, TokenError
 from tcb_async.models import Authorizer
 from tcb_async.tokens.arguments import (
+    answer_of,
     checked_appid,
     checked_async,
     checked_instance,
@@ -99,7 +100,7 @@ class ComponentToken(ManagedToken):
 
     async def _newest_ticket(self) -> Secret:
         try:
-            ticket = Secret(await self._ticket())
+            ticket = Secret(await answer_of(self._ticket))
         except Exception as error:  # noqa: BLE001 - the caller's own code
             problem = f"ticket() failed ({describe(error)})"
         else:

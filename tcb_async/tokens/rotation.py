@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tcb_async.exceptions import TokenError
-from tcb_async.tokens.arguments import describe
+from tcb_async.tokens.arguments import answer_of, describe
 from tcb_async.tokens.kept import next_version
 from tcb_async.tokens.protocols import StoredToken
 
@@ -123,7 +123,7 @@ class RefreshToken:
                 return None
         if new.token != self._saved:
             try:
-                await self._on_rotate(new.token.reveal())
+                await answer_of(lambda: self._on_rotate(new.token.reveal()))
             except Exception as error:  # noqa: BLE001 - the caller's own code
                 return TokenError(
                     f"on_rotate failed ({describe(error, new.token)}): the new refresh token of "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from tcb_async._redact import forgetting_frames
-from tcb_async.tokens.arguments import describe
+from tcb_async.tokens.arguments import answer_of, describe
 from tcb_async.tokens.flight import SingleFlight
 from tcb_async.tokens.protocols import LeasingStore
 
@@ -174,26 +174,12 @@ class Sharing:
 async def _ask_twice(question: Callable[[], Awaitable[Answer]]) -> Answer:
     """Ask, and once more at once: what failed may be a connection that was closed while idle."""
     try:
-        return await _ask_once(question)
+        return await answer_of(partial(_ask_once, question))
     except Exception:  # noqa: BLE001, S110 - the second try's error is the one that counts
         pass
-    return await _ask_once(question)
+    return await answer_of(partial(_ask_once, question))
 
 
 async def _ask_once(question: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Ask; a cancellation that the store swallows is raised all the same.
-
-    redis-py waits with `asyncio.wait_for`, which swallows some in Python 3.11.
-    """
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine runs in one
-    before: float = task.cancelling()
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            return await question()
-    except asyncio.CancelledError:
-        before = math.inf  # it is raised as it came: anyio reads its text
-        raise
-    finally:
-        if task.cancelling() > before:
-            raise asyncio.CancelledError
+    async with asyncio.timeout(_PATIENCE):
+        return await question()
