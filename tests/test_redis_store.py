@@ -159,6 +159,17 @@ def test_tokens_are_of_use_without_redis_installed() -> None:
     assert subprocess.run([sys.executable, "-c", without], check=True).returncode == 0  # noqa: S603
 
 
+async def test_however_many_ask_at_once_no_pool_of_redis_py_runs_out_of_connections(
+    redis: Redis,
+) -> None:
+    """That of redis-py 8 has a hundred, and refuses the next: it would be taken for an outage."""
+    port = redis.connection_pool.connection_kwargs["port"]
+    async with Redis(port=port, max_connections=50) as client:
+        store = RedisStore(client)
+
+        assert await asyncio.gather(*(store.get(f"stable:{n}") for n in range(500))) == [None] * 500
+
+
 class TestLeases:
     async def test_a_lease_ends_by_itself(self, redis: Redis) -> None:
         first = await RedisStore(redis, lease_seconds=0.05).acquire_lease(KEY)

@@ -39,6 +39,7 @@ import msgspec
 from tcb_async._arguments import checked_seconds
 from tcb_async._redact import Hidden, Secret, wrapped
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.limits import Window
 from tcb_async.tokens.arguments import fault_of
 from tcb_async.tokens.protocols import StoredToken
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncRedis", "RedisStore"]
 
 _A_DAY_MS = 86_400_000
+_AT_ONCE = 50  # commands: each takes a connection, and the pool of redis-py 8 refuses the 101st
 
 # Lua's numbers are doubles: versions, which are microseconds since 1970, stay exact up to 2**53.
 # `read` returns what `_write` wrote, and nothing for whatever else is there: another type of value,
@@ -144,7 +146,7 @@ class RedisStore:
         ConfigurationError: An argument is unusable.
     """
 
-    __slots__ = ("_lease_ms", "_redis")
+    __slots__ = ("_lease_ms", "_redis", "_window")
 
     def __init__(self, redis: AsyncRedis, *, lease_seconds: float = 15.0) -> None:
         if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
@@ -154,6 +156,7 @@ class RedisStore:
             )
         self._lease_ms = max(1, int(checked_seconds("lease_seconds", lease_seconds) * 1000))
         self._redis = redis
+        self._window = Window(_AT_ONCE)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_redis"):  # as in the traceback of an argument that was refused
@@ -200,9 +203,13 @@ class RedisStore:
         keys: tuple[str, ...],
         arguments: tuple[str | int | Hidden[str] | Hidden[bytes], ...],
     ) -> object:
-        return await self._redis.execute_command(
-            "EVAL", _READ + script, len(keys), *keys, *map(_revealed, arguments)
-        )
+        epoch = await self._window.acquire()
+        try:
+            return await self._redis.execute_command(
+                "EVAL", _READ + script, len(keys), *keys, *map(_revealed, arguments)
+            )
+        finally:
+            self._window.release(epoch)
 
 
 def _value_key(key: str) -> str:
