@@ -730,6 +730,8 @@ class TcbClient:
     async def aclose(self) -> None:
         """End the walks under way with `ClientClosedError`, then close the session.
 
+        What waits between two tries, or between two polls of a watch, ends likewise after its wait.
+
         A session that was passed in stays open. Closing twice does nothing.
         """
         self._authorized.closed = True
