@@ -130,7 +130,7 @@ def test_a_cancellation_while_a_refused_token_is_forgotten_in_redis_is_not_swall
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
         await interrupt_and_call_again(call, emulator, Caller(), interruption)
 
-    assert run(call.step_by_step(cancelled, moment)) > 40
+    assert run(call.step_by_step(cancelled, moment)) > 20
 
 
 async def close_under(
