@@ -201,10 +201,14 @@ class TestWhatIsListed:
         path.write_text('{"appid": "wxa", "refresh_token": "old"}\n')
         file = AccountsFile(path, Platform(Emulator()).token())
         file.check()
-        file.rotated_path.mkdir()
-        with pytest.raises(IsADirectoryError):
-            await file._save("wxa", Secret("old"), "new")
-        file.rotated_path.rmdir()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                await file._save("wxa", Secret("old"), "new")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert file.rotated_path.read_bytes() == b""
         await file._save("wxa", Secret("old"), "new")
         line = {"appid": "wxa", "refresh_token": "new", "replaces": "old"}
         assert json.loads(file.rotated_path.read_text()) == line
