@@ -14,7 +14,7 @@ from leaks import eventually, no_leaks
 from narrow_proxy import NarrowProxy
 from tls_emulator import knows_our_ca, over_tls
 
-from tcb_async import RetryPolicy, TcbClient
+from tcb_async import ClientClosedError, RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -166,6 +166,25 @@ async def test_a_call_that_waits_for_anothers_connection_may_be_cancelled() -> N
             assert await asking.count_functions(ENV) == COUNT
 
 
+async def test_a_client_that_is_closed_ends_those_who_wait_for_anothers_connection() -> None:
+    async with behind("queue", "https", connections=1) as (emulator, proxy):
+
+        @emulator.on_request
+        def hold_the_second(request: RecordedRequest) -> None:
+            emulator.latency = 30.0 if request.number == 2 else LATENCY
+
+        async with client(emulator, proxy, "https") as asking:
+            calls = [asyncio.ensure_future(asking.count_functions(ENV)) for _ in range(4)]
+            await eventually(
+                lambda: emulator.in_flight == 1 and len(queue_of(asking)._waiting) == 2, seconds=20
+            )
+            queue_of(asking).close()  # twice before they notice, as if two tasks closed the client
+            await asking.aclose()
+            ended = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 20)
+
+        assert [type(end) for end in ended].count(ClientClosedError) == 3
+
+
 async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -180,3 +199,31 @@ async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(
 
         assert [type(end) for end in ended] == [int, asyncio.CancelledError]
         assert calls[1].cancelled()
+
+
+@pytest.mark.parametrize("closings", [1, 2])
+async def test_a_client_closed_while_a_connection_is_made_ends_the_call_at_once(
+    closings: int,
+) -> None:
+    """The server accepts, and never answers the TLS handshake."""
+    greeted = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        greeted.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, no_leaks():
+        patience = RetryPolicy(deadline=3600)
+        url = f"https://127.0.0.1:{port}"
+        client = TcbClient("T", base_url=url, timeout=3600, retry=patience)
+        call = asyncio.create_task(client.count_functions("test-777bb9"))
+        await greeted.wait()
+
+        await asyncio.gather(*(client.aclose() for _ in range(closings)))
+
+        with pytest.raises(ClientClosedError):
+            await asyncio.wait_for(call, 60)

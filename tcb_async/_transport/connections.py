@@ -78,8 +78,9 @@ class Use:
     def give_up(self) -> None:
         """Have it give up making a connection."""
         assert self.task is not None  # noqa: S101 - it is still making one
-        self._cut_off = True
-        self.task.cancel()
+        if not self._cut_off:
+            self._cut_off = True
+            self.task.cancel()
 
     def gave_up(self) -> bool:
         """Whether it was cancelled for that and for nothing else, as `asyncio.timeout` does it."""
@@ -117,15 +118,19 @@ class Queue:
     _last_progress: float = -math.inf
     """When a new connection was last answered; or when this program had been busy itself."""
     _timer: asyncio.TimerHandle | None = None
+    _closed: bool = False
 
     async def wait(self, use: Use) -> None:
         """Wait until there is a connection for a request which gave up making one."""
         loop = asyncio.get_running_loop()
-        use.place = loop.create_future()
-        self._waiting.append(use)
-        self._admit()
-        await use.place
-        use.place = None
+        if not self._closed:
+            use.place = loop.create_future()
+            self._waiting.append(use)
+            self._admit()
+            await use.place
+            use.place = None
+        if self._closed:
+            raise aiohttp.ClientConnectionError
         use.since = loop.time()
         self._new[use] = self._new.pop(use)
 
@@ -170,6 +175,16 @@ class Queue:
                 use.connection.force_close()
             self._admit()
             self._look_later()
+
+    def close(self) -> None:
+        """Let none go on making a connection, or waiting for one."""
+        self._closed = True
+        for use in self._new:
+            if use.place is None:
+                if use.connection is None:
+                    use.give_up()
+            elif not use.place.done():
+                use.place.set_result(None)
 
     def _sent_in_vain(self) -> bool:
         """Whether a request that was sent by a new connection waits since it was seen."""

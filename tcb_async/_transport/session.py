@@ -127,6 +127,8 @@ class SessionKeeper:
         session = self._session
         if session is not None and not self.foreign and self._pid == os.getpid():
             self._forgotten.detach()
+            if isinstance(session.connector, Connector):
+                session.connector.queue.close()
             await session.close()
 
     def _bind(self) -> None:
