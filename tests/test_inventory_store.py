@@ -175,6 +175,7 @@ class TestRuns:
             store.begin(source="a typing error").finish()
             store.begin(source="platform wxa", appids=["wxshop"]).save(listing("wxshop"))
             store.begin(source="platform wxa")
+            assert select(store, "SELECT source FROM runs") == [("platform wxa",)]
 
     def test_accounts_of_which_the_store_has_none_are_refused_if_it_has_others(
         self, tmp_path: Path

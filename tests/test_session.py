@@ -7,6 +7,7 @@ import contextlib
 import gc
 import itertools
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -270,8 +271,12 @@ async def test_a_client_whose_session_was_closed_by_somebody_else_may_be_forgott
         client = TcbClient("T", base_url=server.url)
         await client.count_functions(ENV)
         await client._transport.session().close()
-        del client
-        gc.collect()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            del client
+            gc.collect()
+
+    assert told == []
 
 
 async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_loop_ended() -> (
