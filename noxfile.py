@@ -96,7 +96,7 @@ def nightly(session: nox.Session) -> None:
     """The laws of the walk on 20,000 examples each, those of the tokens on 1,666, three changes."""
     install(session)
     env = {"HYPOTHESIS_PROFILE": "nightly"}
-    laws = session.posargs or ["tests/test_plan.py", "tests/test_tokens_machine.py"]
+    laws = session.posargs or ["tests/pagination/test_plan.py", "tests/tokens/test_machine.py"]
     session.run("python", "-m", "pytest", "-x", "--timeout=0", *laws, env=env)
 
 

@@ -24,7 +24,7 @@ from tcb_async.exceptions import (
     TransportError,
     WaitTimeoutError,
 )
-from tcb_async.inventory.account import Account, AccountListing
+from tcb_async.inventory.accounts import Account, AccountListing
 from tcb_async.models import (
     Authorizer,
     BatchEnvironment,

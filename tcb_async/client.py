@@ -1,15 +1,32 @@
-"""The client: what can be asked of WeChat.
+"""Settings that users keep in environment variables, the same for the client and the command.
+
+Rule: what is missing is named, and no secret is shown. An empty variable counts as not set.
+
+----
+
+A list call with a token: authorise, send, and replay with a newer token if it is refused.
+
+Rule: how often a call is replayed is decided in `tcb_async.tokens.refresh`, and nowhere else.
+
+----
+
+The client: what can be asked of WeChat.
 
 Rule: thin; a method checks its arguments, wires modules together, and decides nothing else.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterable, Iterable
 from datetime import tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 from tcb_async._arguments import (
+    check_kind,
+    checked_appid,
+    checked_async,
     checked_base_url,
     checked_count,
     checked_env,
@@ -17,13 +34,8 @@ from tcb_async._arguments import (
     checked_items,
     checked_methods,
     checked_seconds,
+    checked_secret,
     checked_text,
-)
-from tcb_async._authorized import AuthorizedTransport
-from tcb_async._environment import (
-    DEFAULT_BASE_URL,
-    base_url_from_environment,
-    token_from_environment,
 )
 from tcb_async._listings import (
     AUTHORIZERS,
@@ -32,20 +44,18 @@ from tcb_async._listings import (
     ENVIRONMENTS,
     FUNCTIONS,
 )
-from tcb_async._redact import Secret
-from tcb_async._transport import Transport
-from tcb_async.exceptions import ConfigurationError, TcbError
-from tcb_async.inventory.account import Account
-from tcb_async.inventory.inventory import Inventory
-from tcb_async.inventory.merchants import merchant_account
-from tcb_async.inventory.visit import CarefulToken, visit
+from tcb_async._redact import Hidden, Secret
+from tcb_async._transport import ApiRequest, Transport
+from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
+from tcb_async.inventory.accounts import Account, merchant_account
+from tcb_async.inventory.inventory import CarefulToken, Inventory, visit
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME, Authorizer, BatchFunction, CloudFunction
 from tcb_async.observer import ObservesInventories
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import ComponentToken, StableToken, as_provider
-from tcb_async.tokens.arguments import check_kind, checked_appid, checked_async
+from tcb_async.tokens import ComponentToken, StableToken, StaticToken, as_provider
+from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import wait_until_active, watch
 
 if TYPE_CHECKING:
@@ -57,8 +67,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from tcb_async._listings import Listing
+    from tcb_async._transport import RetryCount, Target
     from tcb_async.cursor import Cursor
-    from tcb_async.inventory.account import AccountListing
+    from tcb_async.inventory.accounts import AccountListing
     from tcb_async.models import BatchEnvironment, Environment, FunctionPage
     from tcb_async.observer import Observer
     from tcb_async.pagination.page import OnDrift, Page
@@ -66,6 +77,112 @@ if TYPE_CHECKING:
     from tcb_async.watch import FunctionChange
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
+
+
+DEFAULT_BASE_URL = "https://api.weixin.qq.com"
+
+BASE_URL = "TCB_BASE_URL"
+ACCESS_TOKEN = "TCB_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
+APPID = "TCB_APPID"
+SECRET = "TCB_SECRET"  # noqa: S105 - the name of a variable
+
+
+def base_url_from_environment(*, allow_http: bool) -> str:
+    """Return ``TCB_BASE_URL``, or where WeChat answers.
+
+    Raises:
+        ConfigurationError: No token may be sent there.
+    """
+    base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
+    return checked_base_url(base_url, allow_http=allow_http, name=BASE_URL)
+
+
+def token_from_environment() -> StaticToken | StableToken:
+    """Make a provider of the first of ``TCB_ACCESS_TOKEN``, and ``TCB_APPID`` with ``TCB_SECRET``.
+
+    Raises:
+        ConfigurationError: A variable is missing, or holds what it cannot hold.
+    """
+    token = Secret(os.environ.get(ACCESS_TOKEN, ""))
+    if token.reveal():
+        return StaticToken(checked_secret(ACCESS_TOKEN, token))
+    appid = Secret(os.environ.get(APPID, ""))
+    secret = Secret(os.environ.get(SECRET, ""))
+    missing = [name for name, value in ((APPID, appid), (SECRET, secret)) if not value.reveal()]
+    if len(missing) == 1:
+        raise ConfigurationError(f"{missing[0]} is not set: set it, or {ACCESS_TOKEN}")
+    if missing:
+        raise ConfigurationError(
+            f"{ACCESS_TOKEN} is not set: set it, or {APPID} and {SECRET}, which are not set either"
+        )
+    return StableToken(checked_appid(APPID, appid), checked_secret(SECRET, secret))
+
+
+PageT = TypeVar("PageT", bound="Page[Any]")
+
+
+class AuthorizedTransport:
+    """Calls WeChat for one account, over a transport that others may use too."""
+
+    __slots__ = ("_target", "closed", "provider", "transport", "zone")
+
+    def __init__(self, provider: TokenProvider, transport: Transport, zone: tzinfo) -> None:
+        self.provider = provider
+        self.transport = transport
+        self.zone = zone
+        self.closed = False
+        self._target: tuple[Secret, Target] | None = None
+
+    async def fetch(
+        self,
+        listing: Listing[Any, PageT],
+        fields: Mapping[str, str],
+        offset: int = 0,
+        limit: int = 0,
+        count: RetryCount | None = None,
+    ) -> PageT:
+        """Fetch one page.
+
+        Args:
+            listing: What is listed.
+            fields: What is sent beside offset and limit, such as the environment's id.
+            offset: The first row, counted from 0.
+            limit: How many rows.
+            count: Where retries are counted, such as the stats of a walk.
+
+        Raises:
+            TcbError: The page could not be fetched.
+        """
+        body = Hidden(listing.encode(fields, offset, limit))
+        env, row = fields.get("env"), None if listing.total is None else offset
+
+        def send(token: Secret) -> Awaitable[PageT]:
+            target = self._target_of(listing, token)
+            decode = partial(
+                listing.decode, offset=offset, limit=limit, zone=self.zone, secrets=target.secrets
+            )
+            return self.transport.call(ApiRequest(target, body, env, row, count), decode)
+
+        if self.closed:
+            raise _closed()
+        check_kind(self.provider, listing.kinds, listing.path)
+        return await call_with_token(self.provider, self.transport, send)
+
+    def _target_of(self, listing: Listing[Any, Any], token: Secret) -> Target:
+        """The URL that carries the token, checked and built once per token."""
+        if self.closed:  # while the token was fetched
+            raise _closed()
+        held = self._target
+        if held is None or held[0] != token or held[1].path != listing.path:
+            checked_secret("the token that the provider returned", token)
+            target = self.transport.target(listing.path, {listing.token: token})
+            held = self._target = token, target
+        return held[1]
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("this client was closed: make a new one")
+
 
 _DEFAULT_RETRY = RetryPolicy()
 Item = TypeVar("Item")

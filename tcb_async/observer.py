@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Literal
 
-    from tcb_async.inventory.summary import InventorySummary
+    from tcb_async.inventory.inventory import InventorySummary
     from tcb_async.pagination.page import WalkStats
 
 __all__ = [

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
-    from tcb_async.inventory.summary import InventorySummary
+    from tcb_async.inventory.inventory import InventorySummary
     from tcb_async.observer import Attempt
     from tcb_async.pagination.page import WalkStats
 

@@ -3,7 +3,6 @@
 Rule: everything above speaks of requests and results; nothing above knows aiohttp.
 """
 
-from tcb_async._transport.requests import ApiRequest, RetryCount, Target
-from tcb_async._transport.transport import Transport
+from tcb_async._transport.transport import ApiRequest, RetryCount, Target, Transport
 
 __all__ = ["ApiRequest", "RetryCount", "Target", "Transport"]

@@ -17,13 +17,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import raise_for_errcode, unreadable
 from tcb_async._redact import hide, redact
-from tcb_async._transport.connections import NewConnectionDroppedError
+from tcb_async._transport.session import NewConnectionDroppedError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from tcb_async._transport.requests import ApiRequest
+    from tcb_async._transport.transport import ApiRequest
 
 __all__ = ["Reply", "read_retry_after", "refusal", "translate"]
 

@@ -1,4 +1,16 @@
-"""One try over the wire, and what all calls of a client share.
+"""What is sent: a target that keeps its URL to itself, and a request to it.
+
+Rule: whatever holds a secret is `Hidden`, so that nothing here shows one, however it is printed.
+
+----
+
+The tries that make up a call: each with a permit of the window, watched and logged.
+
+Rule: a successful first try makes nothing that it does not need.
+
+----
+
+One try over the wire, and what all calls of a client share.
 
 Rule: limits on time and size, no redirects, and a fault is raised as ours only after the
 ``except`` block has ended, so that no URL is left in it.
@@ -7,33 +19,173 @@ Rule: limits on time and size, no redirects, and a fault is raised as ours only 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import aiohttp
 import attrs
 from yarl import URL
 
 from tcb_async._codec import decode_token_reply, encode_object
-from tcb_async._redact import Hidden, Secret
-from tcb_async._transport.calls import Call
+from tcb_async._redact import Hidden, Secret, forgetting_frames
 from tcb_async._transport.faults import Reply, read_retry_after, refusal, translate
-from tcb_async._transport.requests import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, AddQuery, SessionKeeper, cause_of
-from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
+from tcb_async.exceptions import (
+    ApiError,
+    ClientClosedError,
+    ResponseError,
+    TcbError,
+    TransportError,
+)
 from tcb_async.observer import Attempt
+from tcb_async.retry import OutOfTimeError, is_overload
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine, Mapping
+    from typing import Literal
+
+    from aiohttp import ClientMiddlewareType
 
     from tcb_async.limits import Window
     from tcb_async.observer import Observer
-    from tcb_async.retry import RetryPolicy, RetryQuota
+    from tcb_async.retry import Deadline, RetryPolicy, RetryQuota
 
-__all__ = ["Transport"]
+
+class RetryCount(Protocol):
+    """Where the tries beyond the first are counted, as they happen."""
+
+    retries: int
+
+
+@attrs.frozen
+class Target:
+    """Where a request goes.
+
+    Attributes:
+        path: What is shown of it.
+        bare_url: The URL without its query.
+        url: The URL with its query, which may hold a secret.
+        secrets: What is secret in the request, to be hidden in whatever is said about it.
+        middlewares: What adds the query to a request of a session that we made.
+    """
+
+    path: str
+    bare_url: URL
+    url: Hidden[URL]
+    secrets: tuple[Secret, ...]
+    middlewares: tuple[ClientMiddlewareType, ...]
+
+
+@attrs.frozen
+class ApiRequest:
+    """One request, as often as it may be tried."""
+
+    target: Target
+    body: Hidden[bytes] | None
+    env: str | None = None
+    offset: int | None = None
+    count: RetryCount | None = None
+
+    @property
+    def method(self) -> Literal["GET", "POST"]:
+        """GET without a body, POST with one."""
+        return "GET" if self.body is None else "POST"
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target.path} env={self.env} offset={self.offset}"
+
 
 Result = TypeVar("Result")
+
+_log = logging.getLogger("tcb_async")
+_log.addHandler(logging.NullHandler())
+
+
+@attrs.define
+class Call(Generic[Result]):
+    """The tries of one call.
+
+    Attributes:
+        alone: Whether the next try is to have a new connection, for the last was dropped.
+    """
+
+    transport: Transport
+    request: ApiRequest
+    decode: Callable[[bytes], Result]
+    alone: bool = False
+
+    async def attempt(self, number: int, deadline: Deadline) -> Result:
+        """Make one try, with a permit of the window.
+
+        Raises:
+            OutOfTimeError: There was no permit before the deadline.
+            TcbError: The try failed.
+        """
+        transport, request, window = self.transport, self.request, self.transport.window
+        epoch = window.take()
+        if epoch is None:
+            transport.session()  # fail before waiting for a permit
+            epoch = await window.wait(deadline.left())
+        if epoch is None:
+            raise OutOfTimeError(self._nothing_was_sent())
+        clean = overload = False
+        try:
+            session = transport.session()
+            left = deadline.left()
+            if left <= 0:
+                raise OutOfTimeError(self._nothing_was_sent())
+            transport.sent += 1
+            transport.retried += number > 1
+            # The frames below hold the URL, the body that is sent, and the reply.
+            if transport.observer is None:
+                with forgetting_frames():
+                    result = self.decode(await transport.send(session, request, left, self.alone))
+            else:
+                seen = transport.as_seen(request, number)
+                with transport.observer.attempting(seen), forgetting_frames():
+                    result = self.decode(
+                        await transport.send(session, request, left, self.alone, seen)
+                    )
+            clean = True
+        except TcbError as error:
+            overload = is_overload(error)
+            self.alone = number == 1 and isinstance(error, TransportError) and error.dropped
+            error.env, error.offset = request.env, request.offset
+            _log.debug("%s try=%d: %s", request, number, _outcome(error))
+            raise
+        finally:
+            window.release(epoch, clean=clean, overloaded=overload)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s try=%d: errcode=0", request, number)
+        return result
+
+    def note_retry(self, error: TcbError, number: int, seconds: float) -> None:
+        """Count a retry, and log it."""
+        level = logging.INFO if number == 1 else logging.WARNING
+        text = "%s try=%d failed (%s), trying again in %.2f s"
+        _log.log(level, text, self.request, number, _outcome(error), seconds)
+        if self.request.count is not None:
+            self.request.count.retries += 1
+
+    def _nothing_was_sent(self) -> TransportError:
+        path, window = self.request.target.path, self.transport.window
+        return TransportError(
+            f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
+            "were in flight until the deadline; make fewer calls at once, or allow more time",
+            endpoint=path,
+            env=self.request.env,
+            offset=self.request.offset,
+        )
+
+
+def _outcome(error: TcbError) -> str:
+    if isinstance(error, ApiError):
+        return f"errcode={error.errcode} rid={error.rid}"
+    return type(error).__name__
+
+
 Value = TypeVar("Value")
 
 _ALONE = HEADERS | {"Connection": "close"}

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import msgspec
 
+from tcb_async._arguments import checked_secret
 from tcb_async._redact import Hidden, Secret, wrapped
-from tcb_async.cli.credentials import read_secret
+from tcb_async.cli.access import read_secret
 from tcb_async.cli.output import checked_file, sync
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import Account
-from tcb_async.inventory.merchants import merchant_account
+from tcb_async.inventory.accounts import merchant_account
 from tcb_async.tokens import AuthorizerToken, ComponentToken
-from tcb_async.tokens.arguments import checked_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterator
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tcb_async.client import TcbClient
     from tcb_async.tokens import TokenProvider, TokenStore
 
-__all__ = ["AccountsFile", "OwnApp", "Platform", "Source", "platform_token", "rotated_path"]
 
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 

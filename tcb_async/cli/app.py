@@ -3,28 +3,16 @@
 Rule: no command is written here, only named.
 """
 
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
-
 from typing import Annotated
 
 import typer
 
 from tcb_async._version import __version__
-from tcb_async.cli.commands import (
-    count,
-    emulator,
-    environments,
-    inventory,
-    merchants,
-    token,
-    wait,
-    watch,
-)
-from tcb_async.cli.commands import list as list_
-from tcb_async.cli.errors import EXIT_CODES
-from tcb_async.cli.usage import Command, CommandGroup
+from tcb_async.cli import emulator, inventory, listing, platform, watch
+from tcb_async.cli.errors import EXIT_CODES, Command, CommandGroup
 
-__all__ = ["app"]
+# No `from __future__ import annotations`: typer reads what stands here when the program runs.
+
 
 _EPILOG = f"""\
 [bold]Examples[/bold]
@@ -44,15 +32,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _command, _epilog in (
-    ("list", list_.list_functions, list_.EPILOG),
-    ("count", count.count, count.EPILOG),
-    ("watch", watch.watch, watch.EPILOG),
-    ("wait", wait.wait, wait.EPILOG),
-    ("environments", environments.environments, environments.EPILOG),
-    ("merchants", merchants.merchants, merchants.EPILOG),
-    ("inventory", inventory.inventory, inventory.EPILOG),
-    ("token", token.token, token.EPILOG),
-    ("emulator", emulator.emulator, emulator.EPILOG),
+    ("list", listing.list_functions, listing.LIST_EPILOG),
+    ("count", listing.count, listing.COUNT_EPILOG),
+    ("watch", watch.watch, watch.WATCH_EPILOG),
+    ("wait", watch.wait, watch.WAIT_EPILOG),
+    ("environments", platform.environments, platform.ENVIRONMENTS_EPILOG),
+    ("merchants", platform.merchants, platform.MERCHANTS_EPILOG),
+    ("inventory", inventory.inventory, inventory.INVENTORY_EPILOG),
+    ("token", platform.token, platform.TOKEN_EPILOG),
+    ("emulator", emulator.emulator, emulator.EMULATOR_EPILOG),
 ):
     app.command(_name, cls=Command, epilog=_epilog)(_command)
 

@@ -21,14 +21,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = [
-    "FIELDS",
-    "DocumentFormat",
-    "Format",
-    "csv_lines",
-    "document_format",
-    "spreadsheet_cell",
-]
 
 FIELDS = ("name", "status", "runtime", "add_time", "mod_time")
 _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")

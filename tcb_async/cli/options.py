@@ -3,8 +3,6 @@
 Rule: no option holds a secret, but for the address of a Redis, which may hold a password.
 """
 
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
-
 import functools
 import inspect
 import math
@@ -16,30 +14,13 @@ import attrs
 import typer
 
 from tcb_async._arguments import checked_base_url
-from tcb_async._environment import BASE_URL, DEFAULT_BASE_URL
 from tcb_async._redact import Secret
-from tcb_async.cli.credentials import find_credentials
-from tcb_async.cli.service import WeChat
+from tcb_async.cli.access import WeChat, find_credentials
+from tcb_async.client import BASE_URL, DEFAULT_BASE_URL
 from tcb_async.emulator import DEMO_ENV
 
-__all__ = [
-    "Access",
-    "AllowHttp",
-    "AppId",
-    "BaseUrl",
-    "Demo",
-    "Env",
-    "OptionalEnv",
-    "RedisUrl",
-    "TrustEnv",
-    "Verbose",
-    "checked_env",
-    "checked_service_url",
-    "choice",
-    "seconds",
-    "whole_number",
-    "with_access",
-]
+# No `from __future__ import annotations`: typer reads what stands here when the program runs.
+
 
 _ACCESS = "Account and service"
 
@@ -210,7 +191,7 @@ class Access:
 def with_access(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of `Access`; it gets them together, as ``access``."""
     ours = inspect.signature(Access).parameters
-    theirs = dict(inspect.signature(command).parameters)
+    theirs = dict(inspect.signature(command, eval_str=True).parameters)
     del theirs["access"]
 
     @functools.wraps(command)
@@ -221,4 +202,5 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
     verbose = theirs.pop("verbose")
     both = [*theirs.values(), *ours.values(), verbose]
     with_one_argument.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    with_one_argument.__annotations__ = {it.name: it.annotation for it in both}
     return with_one_argument

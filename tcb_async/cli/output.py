@@ -22,21 +22,6 @@ if TYPE_CHECKING:
     from tcb_async.cli.screen import Screen
     from tcb_async.cursor import Cursor
 
-__all__ = [
-    "Begun",
-    "Position",
-    "Sink",
-    "ToFile",
-    "ToStdout",
-    "checked_file",
-    "created",
-    "keep_mode",
-    "opened",
-    "output_path",
-    "replaced",
-    "sync",
-    "sync_folder",
-]
 
 _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 

@@ -5,13 +5,11 @@ Rule: it shares no code with the client, so that a misread field cannot be wrong
 The API is provisional: it may change in a minor release.
 """
 
-from tcb_async.emulator.catalogue import FAULTS
-from tcb_async.emulator.clock import EmulatorClock
 from tcb_async.emulator.demo import DEMO_ENV
 from tcb_async.emulator.emulator import Emulator
-from tcb_async.emulator.environments import DeployedFunction, EnvironmentInfo
 from tcb_async.emulator.faults import Exchange, Fault
-from tcb_async.emulator.journal import RecordedRequest, token_id
+from tcb_async.emulator.state import FAULTS, DeployedFunction, EnvironmentInfo
+from tcb_async.emulator.wire import EmulatorClock, RecordedRequest, token_id
 
 __all__ = [
     "DEMO_ENV",

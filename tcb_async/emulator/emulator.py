@@ -1,27 +1,43 @@
-"""``Emulator``, the class that users see. Rule: it wires the modules below it."""
+"""The lock of an emulator. Rule: only the process that made it may take it.
+
+----
+
+An event loop on a thread of its own. Rule: when ``stop`` returns, nothing of it is left.
+
+----
+
+``Emulator``, the class that users see. Rule: it wires the modules below it.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from tcb_async.emulator.calls import encode_reply, integer_in, text_in
-from tcb_async.emulator.clock import EmulatorClock
 from tcb_async.emulator.demo import DEMO_CREATED, DEMO_ENV, deploy_demo
-from tcb_async.emulator.environments import (
+from tcb_async.emulator.state import (
+    MOST,
     DeployedFunction,
+    EmulatorPlatforms,
     EnvironmentInfo,
     Environments,
     EnvironmentStatus,
+    GeneratedFunctions,
     Order,
 )
-from tcb_async.emulator.errcodes import BAD_ARGUMENT, Refused
-from tcb_async.emulator.generated import MOST, GeneratedFunctions
-from tcb_async.emulator.platforms import EmulatorPlatforms
+from tcb_async.emulator.wire import (
+    BAD_ARGUMENT,
+    EmulatorClock,
+    Refused,
+    encode_reply,
+    integer_in,
+    text_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tcb_async.emulator.calls import Call
+    from tcb_async.emulator.wire import Call
+
 
 _LIST_FUNCTIONS = "/tcb/listfunctions"
 _GET_ENV_INFO = "/tcb/getenvinfo"

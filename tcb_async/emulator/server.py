@@ -10,28 +10,36 @@ import asyncio
 import itertools
 import json
 import logging
+import os
 import random
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import attrs
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from tcb_async.emulator.calls import Call, decode_object
-from tcb_async.emulator.errcodes import BAD_URL, BUSY, ERRMSG, Refused
-from tcb_async.emulator.faults import Exchange, Fault, Reply
-from tcb_async.emulator.journal import Journal, RecordedRequest, token_id
-from tcb_async.emulator.lock import ProcessLock
-from tcb_async.emulator.script import FaultScripts, When
-from tcb_async.emulator.thread import LoopThread
+from tcb_async.emulator.faults import Exchange, Fault, FaultScripts, Reply, When
+from tcb_async.emulator.wire import (
+    BAD_URL,
+    BUSY,
+    ERRMSG,
+    Call,
+    Journal,
+    RecordedRequest,
+    Refused,
+    decode_object,
+    token_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from concurrent.futures import Future
     from types import TracebackType
 
-    from tcb_async.emulator.clock import EmulatorClock
+    from tcb_async.emulator.wire import EmulatorClock
 
 Endpoint = Callable[[Call], bytes]
 OnRequest = Callable[[RecordedRequest], None]
@@ -67,6 +75,72 @@ async def _expect(request: web.BaseRequest) -> None:
     with suppress(ConnectionError):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
+
+
+class ProcessLock:
+    """A re-entrant lock that refuses, rather than blocks, in a forked process.
+
+    A fork copies the emulator's data but not its thread: in the child, a change would reach
+    nobody, and a lock that was taken at the moment of the fork would never be released.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this process is a fork of the one that made the lock."""
+        return os.getpid() != self._process
+
+    def __enter__(self) -> None:
+        if self.is_foreign:
+            raise RuntimeError(
+                f"this emulator lives in process {self._process}: a forked process can only send "
+                "requests to its url"
+            )
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+
+Result = TypeVar("Result")
+
+
+class LoopThread:
+    """A thread that runs an event loop until it is stopped.
+
+    Args:
+        name: The thread's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._stopping = asyncio.Event()
+        # The factory keeps the runner from making its loop the current one of this thread.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
+        # A daemon: a `with` block that is never left must not keep the interpreter from exiting.
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[object, object, Result]) -> Future[Result]:
+        """Run a coroutine on the loop. May be called on any other thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def stop(self) -> None:
+        """Cancel what is left on the loop, close it, and wait for the thread to end."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def _work(self) -> None:
+        with self._runner:
+            self._runner.run(self._stopping.wait())
 
 
 class EmulatorServer:

@@ -3,10 +3,9 @@
 Rule: an account is whole or it failed, never half; and one that fails stops no other.
 """
 
-from tcb_async.inventory.account import Account, AccountListing, AccountStatus
-from tcb_async.inventory.inventory import Inventory
+from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus
+from tcb_async.inventory.inventory import Inventory, InventorySummary
 from tcb_async.inventory.store import InventoryRun, InventoryStore, MissingAccount, RunProgress
-from tcb_async.inventory.summary import InventorySummary
 
 __all__ = [
     "Account",

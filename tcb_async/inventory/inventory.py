@@ -1,4 +1,14 @@
-"""Many accounts: as many at once as the client has requests in flight, and each whole or failed.
+"""What an inventory has cost so far, and what it found. Rule: counted, never guessed.
+
+----
+
+A visit to one account: its environments, and every function of each.
+
+Rule: idempotent; whatever the account does wrong is a value in the end.
+
+----
+
+Many accounts: as many at once as the client has requests in flight, and each whole or failed.
 
 Rule: an account's place is free again when the consumer has taken what was found in it. So whatever
 is in memory is bounded by the client's window: accounts are not asked for ahead of time, and what
@@ -14,11 +24,14 @@ import asyncio
 import sys
 import time
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tcb_async.exceptions import ClientClosedError, ConfigurationError
-from tcb_async.inventory.account import Account, AccountListing, each
-from tcb_async.inventory.summary import InventorySummary
+import attrs
+
+from tcb_async._arguments import describe
+from tcb_async._redact import Secret
+from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
+from tcb_async.inventory.accounts import Account, AccountListing, each, ends_inventory, has_no_cloud
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -28,16 +41,171 @@ if TYPE_CHECKING:
         Callable,
         Coroutine,
         Iterable,
+        Sequence,
     )
     from types import TracebackType
     from typing import Self
 
+    from tcb_async.models import CloudFunction, Environment
     from tcb_async.observer import InventoryObserver
+    from tcb_async.pagination.pager import Pager
+    from tcb_async.tokens import TokenApi, TokenKind, TokenProvider
 
     Visit = Callable[[Account, Callable[[], int]], Awaitable[AccountListing]]
     Outcome = AccountListing | BaseException | None
 
-__all__ = ["Inventory"]
+
+@attrs.define
+class InventorySummary:
+    """What an inventory has cost so far, and what it found.
+
+    Attributes:
+        accounts: Accounts visited: those that are complete, failed and denied.
+        complete: Accounts of which everything was listed.
+        failed: Accounts that failed, for whatever reason but the next.
+        denied: Accounts that may not be listed: their merchant has not authorised the platform, or
+            not for cloud development.
+        environments: Environments of the complete ones.
+        functions: Functions of the complete ones.
+        requests: Requests that the client sent meanwhile, to token endpoints and retries included.
+        retries: Those of them that were retries.
+        seconds: How long it has taken.
+    """
+
+    accounts: int = 0
+    complete: int = 0
+    failed: int = 0
+    denied: int = 0
+    environments: int = 0
+    functions: int = 0
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+
+    def count(self, found: AccountListing) -> None:
+        """Count one more account."""
+        self.accounts += 1
+        match found.status:
+            case "complete":
+                self.complete += 1
+            case "denied":
+                self.denied += 1
+            case _:
+                self.failed += 1
+        self.environments += len(found.functions)
+        self.functions += sum(map(len, found.functions.values()))
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Return the numbers as JSON has them."""
+        return attrs.asdict(self)
+
+
+class AccountClient(Protocol):
+    """What is needed of the client of one account."""
+
+    @property
+    def list_environments(self) -> Callable[[], Coroutine[Any, Any, Sequence[Environment]]]:
+        """Ask for the account's environments."""
+        ...
+
+    @property
+    def functions(self) -> Callable[..., Pager[CloudFunction]]:
+        """Prepare a walk over the functions of an environment."""
+        ...
+
+
+class CarefulToken:
+    """An account's token; whatever the provider raises, that account alone fails with it."""
+
+    __slots__ = ("_account",)
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    async def get_token(self, api: TokenApi) -> str | Secret:
+        """Ask the account's own provider.
+
+        Raises:
+            TcbError: It has none.
+        """
+        try:
+            return await self._provider.get_token(api)
+        except TcbError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller's own code
+            problem = describe(error)
+        raise TokenError(
+            f"the token of {self._account.appid} could not be fetched ({problem}): see the code "
+            "that fetches it"
+        )
+
+    async def invalidate(self, token: str | Secret) -> None:
+        """Tell the account's own provider."""
+        token = Secret(token)
+        await self._provider.invalidate(token.reveal())
+
+    @property
+    def kind(self) -> TokenKind | None:
+        """The kind of the account's own token, if it says so."""
+        return getattr(self._provider, "kind", None)
+
+    def __repr__(self) -> str:
+        return repr(self._provider)
+
+    @property
+    def _provider(self) -> TokenProvider:
+        return self._account.token
+
+
+def _one() -> int:
+    return 1
+
+
+async def visit(
+    client: AccountClient, account: Account, *, share: Callable[[], int] = _one
+) -> AccountListing:
+    """List every function of an account.
+
+    Args:
+        client: A client that has the account's token.
+        account: The account.
+        share: How many requests the visit may have in flight now.
+
+    Returns:
+        Everything that the account has, or the error that it failed with.
+
+    Raises:
+        TcbError: The platform itself is refused, or the client was closed: every other account
+            would meet the same.
+    """
+    try:
+        return AccountListing(account, await _functions(client, account, share))
+    except TcbError as error:
+        if ends_inventory(error):
+            raise
+        if account.envs is None and has_no_cloud(error):
+            return AccountListing(account)
+        failure = error
+    # A listing may be kept for long, and the frames of a traceback hold whole pages.
+    failure.__traceback__ = failure.__context__ = failure.__cause__ = None
+    return AccountListing(account, error=failure)
+
+
+async def _functions(
+    client: AccountClient, account: Account, share: Callable[[], int]
+) -> dict[str, tuple[CloudFunction, ...]]:
+    envs = account.envs
+    if envs is None:
+        envs = tuple(environment.env for environment in await client.list_environments())
+    found: dict[str, tuple[CloudFunction, ...]] = {}
+    for env in envs:
+        functions: list[CloudFunction] = []
+        async with client.functions(env, concurrency=share()) as pager:
+            async for page in pager.by_page():
+                functions.extend(page.items)
+                pager.concurrency = share()
+        found[env] = tuple(functions)
+    return found
 
 
 class Inventory:

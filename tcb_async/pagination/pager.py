@@ -20,7 +20,7 @@ import attrs
 from tcb_async._arguments import checked_callback, checked_count
 from tcb_async.cursor import MOST_ROWS, Cursor
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
-from tcb_async.pagination.landmarks import Identity
+from tcb_async.pagination.memory import Identity
 from tcb_async.pagination.page import Page
 from tcb_async.pagination.plan import Plan
 

@@ -45,10 +45,17 @@ import attrs
 
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.landmarks import Identity, rows_around
+from tcb_async.pagination.memory import (
+    Identity,
+    KnownRows,
+    Mode,
+    Pass,
+    Place,
+    Record,
+    place_of,
+    rows_around,
+)
 from tcb_async.pagination.page import Request, WalkStats
-from tcb_async.pagination.passes import KnownRows, Mode, Pass
-from tcb_async.pagination.record import Place, Record, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

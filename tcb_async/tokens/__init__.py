@@ -11,10 +11,6 @@ Rule: all that provide tokens are `TokenProvider`s, and ask WeChat with the clie
 """
 
 from tcb_async._redact import Secret
-from tcb_async.tokens.app import ClassicToken, StableToken
-from tcb_async.tokens.given import CallableToken, StaticToken, as_provider
-from tcb_async.tokens.memory import MemoryStore
-from tcb_async.tokens.platform import AuthorizerToken, ComponentToken
 from tcb_async.tokens.protocols import (
     LeasingStore,
     StoredToken,
@@ -23,7 +19,16 @@ from tcb_async.tokens.protocols import (
     TokenProvider,
     TokenStore,
 )
-from tcb_async.tokens.redis_store import RedisStore
+from tcb_async.tokens.providers import (
+    AuthorizerToken,
+    CallableToken,
+    ClassicToken,
+    ComponentToken,
+    StableToken,
+    StaticToken,
+    as_provider,
+)
+from tcb_async.tokens.stores import MemoryStore, RedisStore
 
 __all__ = [
     "AuthorizerToken",

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from test_plan import TestLaws
 
-from tcb_async.pagination.passes import Mode, Pass
+from tcb_async.pagination.memory import Mode, Pass, Record
 from tcb_async.pagination.plan import Plan
-from tcb_async.pagination.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 from tcb_async.cursor import digest
-from tcb_async.pagination.landmarks import Landmarks
+from tcb_async.pagination.memory import Landmarks
 
 __all__ = ["BREAKS", "LAWS", "TestLaws"]
 
 _PLAN = "tcb_async.pagination.plan.Plan"
-_RECORD = "tcb_async.pagination.record.Record"
-_ROWS = "tcb_async.pagination.landmarks"
+_RECORD = "tcb_async.pagination.memory.Record"
+_ROWS = "tcb_async.pagination.memory"
 
 
 _is_first = Landmarks.is_first
@@ -108,7 +107,7 @@ BREAKS: dict[str, dict[str, object]] = {
     "cursor forgets names": {f"{_RECORD}._digests_of": _forgetful_cursor},
     "no head check": {f"{_PLAN}._end_pass": _no_check},
     "no second pass": {f"{_PLAN}._begin": _no_second_pass},
-    "a name may come twice": {"tcb_async.pagination.passes.Pass.comes_twice": _never_twice},
+    "a name may come twice": {"tcb_async.pagination.memory.Pass.comes_twice": _never_twice},
     "no count": {f"{_PLAN}._passed_over_rows": _nothing_passed_over},
     "budget without progress": {f"{_PLAN}._join": _no_progress},
 }

@@ -18,7 +18,7 @@ from tcb_async import FunctionPage, TcbError
 from tcb_async._codec import decode_token_reply
 from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import Secret
-from tcb_async.tokens.replies import read_grant
+from tcb_async.tokens.refresh import read_grant
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -22,7 +22,7 @@ from processes import in_a_process
 from report import Report
 
 from tcb_async.emulator import Emulator
-from tcb_async.emulator.errcodes import ERRMSG
+from tcb_async.emulator.wire import ERRMSG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

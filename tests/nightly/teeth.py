@@ -18,7 +18,7 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, Phase, seed, settings
 
 HERE = Path(__file__).parent
-sys.path += [str(HERE.parent), str(HERE.parent / "support")]
+sys.path += [str(HERE.parent / "pagination"), str(HERE.parent / "support")]
 
 
 def main() -> int:

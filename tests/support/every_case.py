@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 from model import IDENTITY, Change, ChangingList, Row
 
-from tcb_async.pagination.passes import Mode
+from tcb_async.pagination.memory import Mode
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import attrs
 
 from tcb_async.cursor import Cursor
-from tcb_async.pagination.landmarks import Identity
+from tcb_async.pagination.memory import Identity, Mode
 from tcb_async.pagination.page import Page
-from tcb_async.pagination.passes import Mode
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:

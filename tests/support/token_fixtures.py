@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis_server import RedisServer, running_redis
 from token_kit import open_api
 
-from tcb_async.tokens import sharing
+from tcb_async.tokens import refresh
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -28,7 +28,7 @@ async def api(emulator: Emulator) -> AsyncIterator[Transport]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis may take its time, as on a busy machine: it is not taken for an outage so soon."""
-    monkeypatch.setattr(sharing, "_PATIENCE", 10.0)
+    monkeypatch.setattr(refresh, "_PATIENCE", 10.0)
 
 
 @pytest.fixture(scope="module")

@@ -32,10 +32,10 @@ from tcb_async.tokens import (
     RedisStore,
     StableToken,
     TokenProvider,
-    sharing,
+    refresh,
 )
 
-sharing._PAUSE = 0.5
+refresh._STORE_PAUSE = 0.5
 KINDS = {"stable": StableToken, "classic": ClassicToken}
 
 

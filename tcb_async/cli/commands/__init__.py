@@ -1,1 +1,0 @@
-"""One module per command: its options, its examples, and what is wrong with the options."""

@@ -1,0 +1,184 @@
+"""``tcb-async emulator``: WeChat's side, for clients in any language.
+
+Rule: stdout says what a client needs, stderr what it did; the log shows no token.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import shlex
+from typing import Annotated
+
+import typer
+
+from tcb_async._arguments import checked_env
+from tcb_async.cli import signals
+from tcb_async.cli.access import BUSY_RATE, changing
+from tcb_async.cli.errors import at_terminal
+from tcb_async.cli.options import Verbose, seconds, whole_number
+from tcb_async.cli.screen import Screen
+from tcb_async.emulator import DEMO_ENV, Emulator
+from tcb_async.exceptions import ConfigurationError
+
+# No `from __future__ import annotations`: typer reads what stands here when the program runs.
+
+
+EMULATOR_EPILOG = """\
+[bold]Examples[/bold]
+  tcb-async emulator --demo
+  tcb-async emulator --demo --busy --changing
+  tcb-async emulator --env test-777bb9 --env prod-1a2b3c
+
+It prints export lines on stdout: paste them into another
+terminal. Everything there then asks the emulator:
+tcb-async, TcbClient.from_env(), the programs in
+docs/examples, and clients in any other language that use
+TCB_BASE_URL and TCB_ACCESS_TOKEN.
+
+Ctrl-C ends it, with exit code 0."""
+
+_ENV, _COUNT = "test-777bb9", 57
+_APPID, _MERCHANT, _PLATFORM = "wx0123456789abcdef", "wxfedcba9876543210", "wx00112233445566aa"
+_TOP_PORT = 65535
+
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port",
+        metavar="PORT",
+        parser=whole_number(least=0, most=_TOP_PORT),
+        help="The port; 0 for any that is free.",
+    ),
+]
+Envs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        metavar="ENV",
+        help=f"An environment to serve. May be repeated. Default: {_ENV}, unless --demo.",
+    ),
+]
+Count = Annotated[
+    int,
+    typer.Option(
+        "--count",
+        metavar="N",
+        parser=whole_number(least=0),
+        help="How many functions each --env holds.",
+    ),
+]
+Latency = Annotated[
+    float | None,
+    typer.Option(
+        "--latency",
+        metavar="SECONDS",
+        parser=seconds(least=0.0),
+        help="Seconds before each reply. Default: 0; about 0.04 with --demo.",
+    ),
+]
+EmulatedDemo = Annotated[
+    bool,
+    typer.Option(
+        "--demo", help=f"Serve {DEMO_ENV}, the environment of list --demo, with some latency."
+    ),
+]
+Platform = Annotated[
+    bool,
+    typer.Option(
+        "--platform",
+        help="Serve a third-party platform, too: print its credentials, its ticket, and a "
+        "merchant that has authorised it.",
+    ),
+]
+Busy = Annotated[
+    bool,
+    typer.Option(
+        "--busy",
+        help=f"Answer {BUSY_RATE:.0%} of the requests with -1, system busy: see clients retry.",
+    ),
+]
+Changing = Annotated[
+    bool,
+    typer.Option(
+        "--changing",
+        help="Deploy, update and delete functions all the time: see `tcb-async watch` at work.",
+    ),
+]
+
+
+def emulator(  # noqa: PLR0913 - each is an option
+    *,
+    env: Envs = None,
+    count: Count = _COUNT,
+    demo: EmulatedDemo = False,
+    platform: Platform = False,
+    busy: Busy = False,
+    is_changing: Changing = False,
+    latency: Latency = None,
+    port: Port = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Serve a WeChat emulator, until Ctrl-C."""
+    with at_terminal(verbose=verbose, level=logging.INFO) as screen:
+        server = Emulator.demo(port=port) if demo else Emulator(port=port)
+        if latency is not None:
+            server.latency, server.jitter = latency, 0.0
+        if busy:
+            server.busy_rate = BUSY_RATE
+        envs = [DEMO_ENV] if demo else []
+        for one in dict.fromkeys(env or ([] if demo else [_ENV])):
+            if checked_env(one) not in envs:
+                server.deploy(one, count=count)
+                envs.append(one)
+        settings = _accounts(server, with_platform=platform)
+        try:
+            signals.run(lambda: _serve(server, port, screen, envs, settings, is_changing))
+        except KeyboardInterrupt:
+            screen.say("ended")
+
+
+def _accounts(server: Emulator, *, with_platform: bool) -> dict[str, str]:
+    secret = secrets.token_hex(16)
+    server.add_app(_APPID, secret)
+    settings = {"TCB_APPID": _APPID, "TCB_SECRET": secret}
+    if with_platform:
+        secret = secrets.token_hex(16)
+        ticket = server.add_component(_PLATFORM, secret)
+        settings |= {
+            "TCB_COMPONENT_APPID": _PLATFORM,
+            "TCB_COMPONENT_SECRET": secret,
+            "TCB_COMPONENT_TICKET": ticket,
+            "TCB_AUTHORIZER_APPID": _MERCHANT,
+            "TCB_AUTHORIZER_REFRESH_TOKEN": server.add_authorizer(_PLATFORM, _MERCHANT),
+        }
+    return settings
+
+
+async def _serve(  # noqa: PLR0913, PLR0917 - what `emulator` has prepared
+    server: Emulator,
+    port: int,
+    screen: Screen,
+    envs: list[str],
+    settings: dict[str, str],
+    is_changing: bool,
+) -> None:
+    try:
+        await server.start()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise ConfigurationError(
+            f"--port {port}: {reason}; name another, or 0 for any that is free"
+        ) from None
+    try:
+        settings = {"TCB_BASE_URL": server.url, "TCB_ACCESS_TOKEN": server.token, **settings}
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+        screen.write("".join(lines).encode())
+        screen.say(
+            f"Serving {', '.join(envs)}. Paste these lines into another terminal, then try "
+            f"`tcb-async list {envs[0]}`. Ctrl-C ends it."
+        )
+        async with changing(server, envs if is_changing else []):
+            await asyncio.Event().wait()
+    finally:
+        await server.stop()

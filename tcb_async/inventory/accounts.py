@@ -1,0 +1,207 @@
+"""One account: what to visit, and what was found.
+
+Rule: a token is in no repr, and what was found is all of it or an error.
+
+----
+
+The merchants of a platform, as accounts.
+
+Rule: a merchant whose refresh token WeChat does not show is an account that fails, and is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from tcb_async._arguments import checked_appid, checked_env, checked_instance
+from tcb_async._redact import Secret
+from tcb_async.errcodes import look_up
+from tcb_async.exceptions import ApiError, ClientClosedError, ConfigurationError, TokenError
+from tcb_async.tokens import AuthorizerToken, as_provider
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from typing import ClassVar, NoReturn
+
+    from tcb_async.exceptions import TcbError
+    from tcb_async.models import Authorizer, CloudFunction
+    from tcb_async.tokens import ComponentToken, TokenApi, TokenKind, TokenProvider
+
+
+AccountStatus = Literal["complete", "failed", "denied"]
+"""How a visit ended. ``denied``: the merchant, or WeChat, does not let the caller list it."""
+
+_DENIED = frozenset({48001, 61003, 61007})
+_NO_CLOUD_DEVELOPMENT = 85088
+_PLATFORM = "/cgi-bin/component/"
+_COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"  # noqa: S105 - a path
+_AUTHORIZER_TOKEN = "/cgi-bin/component/api_authorizer_token"  # noqa: S105 - a path
+_BAD_APPID = 40013
+
+
+def _checked_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
+    if envs is None:
+        return None
+    if isinstance(envs, str):
+        raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
+    return tuple(dict.fromkeys(checked_env(env) for env in envs))
+
+
+@attrs.frozen(init=False, eq=False)
+class Account:
+    """One account of an inventory: a merchant of a platform, or an app of one's own.
+
+    Args:
+        appid: Its appid.
+        token: An access token of it, an async callable that returns one, or a `TokenProvider`,
+            such as an `AuthorizerToken`: whatever `TcbClient` accepts.
+        envs: The ids of its environments; None to ask WeChat for them.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+    """
+
+    appid: str
+    token: TokenProvider = attrs.field(repr=False)
+    envs: tuple[str, ...] | None
+
+    def __init__(
+        self,
+        appid: str,
+        token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
+        envs: Iterable[str] | None = None,
+    ) -> None:
+        given = Secret(appid) if isinstance(appid, str) else appid
+        wrapped = Secret(token) if isinstance(token, str) else token
+        del appid, token
+        if not isinstance(given, Secret):
+            raise ConfigurationError(
+                f"appid is of type {type(given).__name__}: it must be a str such as "
+                "wx0123456789abcdef"
+            )
+        for name, value in (
+            ("appid", checked_appid("appid", given)),
+            ("token", as_provider(wrapped)),
+            ("envs", _checked_envs(envs)),
+        ):
+            object.__setattr__(self, name, value)
+
+
+@attrs.frozen
+class AccountListing:
+    """What a visit to an account found: everything, or why not.
+
+    Attributes:
+        account: The account.
+        functions: Its functions by environment, an environment without any included; empty if the
+            visit failed.
+        error: Why it failed; None if it did not.
+    """
+
+    account: Account
+    functions: Mapping[str, tuple[CloudFunction, ...]] = attrs.field(
+        factory=dict[str, "tuple[CloudFunction, ...]"]
+    )
+    error: TcbError | None = None
+
+    @property
+    def status(self) -> AccountStatus:
+        """How the visit ended: ``complete``, ``failed`` or ``denied``."""
+        if self.error is None:
+            return "complete"
+        return "denied" if self.error.errcode in _DENIED else "failed"
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"<AccountListing of {self.account.appid}, {self.status}: {self.error}>"
+        functions = sum(map(len, self.functions.values()))
+        return (
+            f"<AccountListing of {self.account.appid}, complete: {functions} functions in "
+            f"{len(self.functions)} environments>"
+        )
+
+
+def has_no_cloud(error: TcbError) -> bool:
+    """Whether the account has no cloud development, and so no environments."""
+    return error.errcode == _NO_CLOUD_DEVELOPMENT
+
+
+def ends_inventory(error: TcbError) -> bool:
+    """Whether every other account would meet the same error, so that it ends the inventory.
+
+    That is so where the platform itself is refused. What WeChat refuses for one merchant, or of a
+    merchant's quota, is that merchant's alone.
+    """
+    if isinstance(error, ClientClosedError):
+        return True
+    if not isinstance(error, ApiError) or not error.endpoint.startswith(_PLATFORM):
+        return False
+    if error.endpoint == _COMPONENT_TOKEN and isinstance(error, TokenError):
+        return True  # the ticket could not be read, too
+    if error.endpoint == _AUTHORIZER_TOKEN and error.errcode == _BAD_APPID:
+        return False  # the platform's own appid was right: it has a token
+    return look_up(error.errcode, at_token_endpoint=True).whose == "platform"
+
+
+async def each(
+    accounts: Iterable[Account] | AsyncIterable[Account],
+) -> AsyncGenerator[Account, None]:
+    """Iterate over accounts of either kind, and close what can be closed."""
+    if isinstance(accounts, AsyncIterable):
+        iterator = aiter(accounts)
+        try:
+            async for account in iterator:
+                yield _checked(account)
+        finally:
+            if (close := getattr(iterator, "aclose", None)) is not None:
+                await close()
+    else:
+        for account in accounts:
+            yield _checked(account)
+
+
+def _checked(account: Account) -> Account:
+    checked_instance("accounts", account, Account, "such as Account(appid, token)")
+    return account
+
+
+def merchant_account(
+    component: ComponentToken,
+    authorizer: Authorizer,
+    on_rotate: Callable[[str, str], Awaitable[object]],
+) -> Account:
+    """Make an account of a merchant.
+
+    Args:
+        component: The platform.
+        authorizer: The merchant, as the platform's list has it.
+        on_rotate: Async callable that is given an appid and its new refresh token, and saves it.
+    """
+    appid = authorizer.authorizer_appid
+    try:
+        token: AuthorizerToken | _NoToken = AuthorizerToken.from_authorizer(
+            component, authorizer, on_rotate=partial(on_rotate, appid)
+        )
+    except ConfigurationError as error:
+        token = _NoToken(error.message)
+    return Account(appid, token)
+
+
+class _NoToken:
+    """Stands for the token of a merchant that has none."""
+
+    kind: ClassVar[TokenKind] = "authorizer"
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    async def get_token(self, api: TokenApi) -> NoReturn:  # noqa: ARG002 - the protocol's
+        """Say why there is none."""
+        raise ConfigurationError(self._why)
+
+    async def invalidate(self, token: str) -> None:
+        """Do nothing: there is no token."""

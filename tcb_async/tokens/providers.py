@@ -1,0 +1,519 @@
+"""Tokens from elsewhere: a string, or an async callable.
+
+Rule: what cannot be a token is refused before any I/O, without being shown.
+
+----
+
+The token of an app: a mini program or an official account.
+
+Rule: only how WeChat is asked; how a token is kept is in `tcb_async.tokens.refresh`.
+
+----
+
+Tokens of a third-party platform, and of the merchants that authorised it.
+
+Rule: only how WeChat is asked; what becomes of a refresh token is in `tcb_async.tokens.refresh`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from tcb_async._arguments import (
+    answer_of,
+    checked_appid,
+    checked_async,
+    checked_secret,
+    checked_type,
+    describe,
+    fault_of,
+)
+from tcb_async._redact import Hidden, Secret
+from tcb_async.errcodes import STALE_TOKEN
+from tcb_async.exceptions import ConfigurationError, DailyQuotaError, RateLimitError, TokenError
+from tcb_async.models import Authorizer
+from tcb_async.tokens.protocols import TokenProvider, host_of
+from tcb_async.tokens.refresh import (
+    AUTHORIZER,
+    Grant,
+    KeptToken,
+    ManagedToken,
+    RefreshToken,
+    Setting,
+    call_with_token,
+    read_grant,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Self
+
+    from tcb_async.tokens.protocols import TokenApi, TokenKind, TokenStore
+
+
+@attrs.define(eq=False, init=False)
+class StaticToken:
+    """One token, for as long as it lives. When WeChat refuses it, there is no other.
+
+    Args:
+        token: An ``access_token``, or an ``authorizer_access_token``.
+
+    Raises:
+        ConfigurationError: It cannot be a token.
+    """
+
+    _token: Secret = attrs.field(repr=False)
+
+    def __init__(self, token: str | Secret) -> None:
+        token = Secret(token)
+        self._token = checked_secret("token", token)
+
+    async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - the protocol's
+        """Return the token."""
+        return self._token
+
+    async def invalidate(self, token: str | Secret) -> None:
+        """Do nothing: there is no other token."""
+
+
+@attrs.define(eq=False)
+class CallableToken:
+    """A token from an async callable, which is asked before every request.
+
+    What the callable raises is raised to the caller of the client.
+
+    Args:
+        ask: Takes nothing and returns a token that works now; it should cache it.
+    """
+
+    _ask: Callable[[], Awaitable[str | Secret]] = attrs.field(repr=False)
+
+    async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - the protocol's
+        """Ask the callable.
+
+        Raises:
+            ConfigurationError: It is not async, or what it returned cannot be a token.
+        """
+        answer = Hidden(self._ask())
+        if not inspect.isawaitable(answer.reveal()):
+            raise ConfigurationError(
+                "token is a callable that is not async: write it with async def"
+            )
+        return checked_secret("token: what the callable returned", Secret(await answer.reveal()))
+
+    async def invalidate(self, token: str | Secret) -> None:
+        """Do nothing: the callable is asked again anyway."""
+
+
+def as_provider(
+    token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
+) -> TokenProvider:
+    """Make a provider of whatever `TcbClient` accepts as a token.
+
+    Args:
+        token: A token, an async callable that returns one, or a provider, which is returned as it
+            is.
+
+    Raises:
+        ConfigurationError: It is none of these, or cannot be a token.
+    """
+    if isinstance(token, str | Secret):
+        token = Secret(token)
+        return StaticToken(token)
+    is_class = inspect.isclass(token)
+    if isinstance(token, TokenProvider) and not is_class:
+        return token
+    if is_class or not callable(token):
+        kind = "a class" if is_class else f"of type {type(token).__name__}"
+        raise ConfigurationError(
+            f"token is {kind}: it must be a str, an async callable that returns one, or a "
+            "TokenProvider, such as StableToken(appid, secret)"
+        )
+    return CallableToken(checked_async("token", token))
+
+
+_STABLE = "/cgi-bin/stable_token"
+_CLASSIC = "/cgi-bin/token"
+_FORCED_APART = 30.0
+_FORCED_A_DAY = 20
+_DAY, _CHINA = 86_400, 8 * 3600
+
+
+class StableToken(ManagedToken):
+    """The token of an app from ``POST /cgi-bin/stable_token``: the one to use.
+
+    It is asked for in normal mode, which leaves the tokens of other processes valid. One provider
+    may serve any number of clients, one event loop at a time.
+
+    ::
+
+        TcbClient(StableToken("wx0123456789abcdef", appsecret))
+
+    Args:
+        appid: The app's id.
+        secret: Its appsecret.
+        store: Where the token is shared, such as a `RedisStore`; None keeps it in this provider.
+        clock: Seconds since 1970; for tests.
+        random: A number from 0 to 1; for tests.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+
+    Source: WeChat's page *getStableAccessToken*.
+    """
+
+    __slots__ = ("_forced", "_secret")
+
+    kind: ClassVar[TokenKind] = "access"
+    _name: ClassVar[str] = "stable"
+
+    def __init__(
+        self,
+        appid: str,
+        secret: str | Secret,
+        *,
+        store: TokenStore | None = None,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        secret, given = Secret(secret), Secret(appid)
+        del appid
+        self._secret = checked_secret("secret", secret)
+        super().__init__(checked_appid("appid", given), Setting.of(store, clock, random))
+        self._forced = _ForcedRefreshes()
+
+    async def force_refresh(self, api: TokenApi) -> None:
+        """Replace the token, which ends the old one in all processes at once.
+
+        For a token that has leaked. It is done only when this method is called.
+
+        Args:
+            api: What to ask WeChat with.
+
+        Raises:
+            RateLimitError: This provider forced a refresh less than 30 s ago; nothing was sent.
+            DailyQuotaError: It did so 20 times today, by China's calendar; nothing was sent.
+            TcbError: WeChat refused, or could not be asked.
+        """
+        self._forced.count(self._setting.clock())
+        ask = partial(self._request, force_refresh=True)
+        await self._at(api).force(api, ask)
+
+    async def _ask(self, api: TokenApi) -> Grant:
+        return await self._request(api, force_refresh=False)
+
+    async def _request(self, api: TokenApi, *, force_refresh: bool) -> Grant:
+        return read_grant(
+            await api.call_token_endpoint(
+                _STABLE,
+                body={
+                    "grant_type": "client_credential",
+                    "appid": self.appid,
+                    "secret": self._secret,
+                    "force_refresh": force_refresh,
+                },
+            ),
+            _STABLE,
+        )
+
+
+class ClassicToken(ManagedToken):
+    """The token of an app from ``GET /cgi-bin/token``, for apps that cannot use `StableToken`.
+
+    Each call ends the token before it, in all processes, five minutes later. So all processes that
+    use the app have to share one store.
+
+    Args:
+        appid: The app's id.
+        secret: Its appsecret.
+        store: Where the token is shared, such as a `RedisStore`; None keeps it in this provider.
+        clock: Seconds since 1970; for tests.
+        random: A number from 0 to 1; for tests.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+
+    Source: WeChat's page *getAccessToken*.
+    """
+
+    __slots__ = ("_secret",)
+
+    kind: ClassVar[TokenKind] = "access"
+    _name: ClassVar[str] = "classic"
+
+    def __init__(
+        self,
+        appid: str,
+        secret: str | Secret,
+        *,
+        store: TokenStore | None = None,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        secret, given = Secret(secret), Secret(appid)
+        del appid
+        self._secret = checked_secret("secret", secret)
+        super().__init__(checked_appid("appid", given), Setting.of(store, clock, random))
+
+    async def _ask(self, api: TokenApi) -> Grant:
+        return read_grant(
+            await api.call_token_endpoint(
+                _CLASSIC,
+                query={
+                    "grant_type": "client_credential",
+                    "appid": self.appid,
+                    "secret": self._secret,
+                },
+            ),
+            _CLASSIC,
+        )
+
+
+@attrs.define
+class _ForcedRefreshes:
+    """How often one provider forced a refresh: WeChat allows 20 a day, 30 seconds apart."""
+
+    _last: float = -math.inf
+    _day: int = 0
+    _made: int = 0
+
+    def count(self, now: float) -> None:
+        wait = _FORCED_APART - (now - self._last)
+        if 0 < wait <= _FORCED_APART:
+            raise RateLimitError(
+                f"force_refresh: WeChat allows one in {_FORCED_APART:g} s, so nothing was sent; "
+                f"wait another {wait:.0f} s",
+                endpoint=_STABLE,
+                retry_after=wait,
+            )
+        day = int(now + _CHINA) // _DAY
+        made = self._made if day == self._day else 0
+        if made >= _FORCED_A_DAY:
+            raise DailyQuotaError(
+                f"force_refresh: WeChat allows {_FORCED_A_DAY} a day, so nothing was sent; wait "
+                "until midnight in China, and find out why the token keeps failing",
+                endpoint=_STABLE,
+            )
+        self._last, self._day, self._made = now, day, made + 1
+
+
+_COMPONENT = "/cgi-bin/component/api_component_token"
+_BAD_REFRESH_TOKEN = 61023
+
+
+class ComponentToken(ManagedToken):
+    """The token of a third-party platform itself, with which it asks for its merchants' tokens.
+
+    Args:
+        component_appid: The platform's id.
+        secret: Its appsecret.
+        ticket: Async callable that returns the newest ``component_verify_ticket``. WeChat pushes
+            one every 10 minutes; each lives 12 hours.
+        store: Where the token is shared, such as a `RedisStore`; None keeps it in this provider
+            and the `AuthorizerToken` made from it.
+        clock: Seconds since 1970; for tests.
+        random: A number from 0 to 1; for tests.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+
+    Source: WeChat's page *getComponentAccessToken*.
+    """
+
+    __slots__ = ("_secret", "_ticket")
+
+    kind: ClassVar[TokenKind] = "component"
+    _name: ClassVar[str] = "component"
+
+    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
+        self,
+        component_appid: str,
+        secret: str | Secret,
+        *,
+        ticket: Callable[[], Awaitable[str | Secret]],
+        store: TokenStore | None = None,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        secret, given = Secret(secret), Secret(component_appid)
+        del component_appid
+        self._secret = checked_secret("secret", secret)
+        self._ticket = checked_async("ticket", ticket)
+        appid = checked_appid("component_appid", given)
+        super().__init__(appid, Setting.of(store, clock, random))
+
+    async def _ask(self, api: TokenApi) -> Grant:
+        ticket = await self._newest_ticket()
+        return read_grant(
+            await api.call_token_endpoint(
+                _COMPONENT,
+                body={
+                    "component_appid": self.appid,
+                    "component_appsecret": self._secret,
+                    "component_verify_ticket": ticket,
+                },
+            ),
+            _COMPONENT,
+            prefix="component_",
+        )
+
+    async def _newest_ticket(self) -> Secret:
+        try:
+            ticket = Secret(await answer_of(self._ticket))
+        except Exception as error:  # noqa: BLE001 - the caller's own code
+            problem = f"ticket() failed ({describe(error)})"
+        else:
+            if (fault := fault_of(ticket)) is None:
+                return ticket
+            problem = f"what ticket() returned {fault}"
+        raise TokenError(
+            f"{problem}; WeChat pushes a component_verify_ticket every 10 minutes: return the "
+            "newest",
+            endpoint=_COMPONENT,
+        )
+
+
+class AuthorizerToken(ManagedToken):
+    """The token of a merchant that authorised a platform, to call in its name.
+
+    Args:
+        component: The platform. Ten thousand merchants may share one.
+        authorizer_appid: The merchant's appid.
+        refresh_token: The merchant's ``authorizer_refresh_token``, as it was saved last.
+        on_rotate: Async callable that is given a new refresh token and saves it. It is awaited
+            before the call that brought the new one is answered. If it fails, that call fails,
+            the new refresh token is kept, and it is given to `on_rotate` again before the next.
+            One that came through the store is given to it too: the process that stored it may
+            have died before it was saved.
+        store: Where the token and a refresh token that rotated are shared; None for the platform's.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+
+    Source: WeChat's page *getAuthorizerAccessToken*.
+    """
+
+    __slots__ = ("_component", "_given", "_on_rotate", "_refresh")
+
+    kind: ClassVar[TokenKind] = "authorizer"
+    _name: ClassVar[str] = "authorizer"
+
+    def __init__(
+        self,
+        component: ComponentToken,
+        authorizer_appid: str,
+        refresh_token: str | Secret,
+        *,
+        on_rotate: Callable[[str], Awaitable[object]],
+        store: TokenStore | None = None,
+    ) -> None:
+        refresh_token, given = Secret(refresh_token), Secret(authorizer_appid)
+        del authorizer_appid
+        self._given = checked_secret("refresh_token", refresh_token)
+        checked_type("component", component, ComponentToken, "one for all its merchants")
+        self._component = component
+        self._on_rotate = checked_async("on_rotate", on_rotate)
+        self._refresh: dict[str, RefreshToken] = {}  # by host
+        setting = component._setting  # noqa: SLF001 - of the same family
+        if store is not None:
+            setting = Setting.of(store, setting.clock, setting.random)
+        account = f"{component.appid}:{checked_appid('authorizer_appid', given)}"
+        super().__init__(account, setting)
+
+    @classmethod
+    def from_authorizer(
+        cls,
+        component: ComponentToken,
+        authorizer: Authorizer,
+        *,
+        on_rotate: Callable[[str], Awaitable[object]],
+        store: TokenStore | None = None,
+    ) -> Self:
+        """Make the token of a merchant from the platform's list of merchants.
+
+        Args:
+            component: The platform.
+            authorizer: The merchant, as `TcbClient.iter_authorizers` yields it.
+            on_rotate: As for the class itself, and so is ``store``.
+            store: Likewise.
+
+        Raises:
+            ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
+                unusable.
+        """
+        checked_type("authorizer", authorizer, Authorizer, "from client.iter_authorizers()")
+        appid, refresh_token = authorizer.authorizer_appid, authorizer.refresh_token
+        if refresh_token is None:
+            raise ConfigurationError(
+                f"WeChat shows no refresh token for {appid}: use the one that you saved, or have "
+                "the merchant authorise the platform again, and exchange the code"
+            )
+        return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
+
+    async def _ask(self, api: TokenApi) -> Grant:
+        return await self._refresh_at(api).use(api, partial(self._ask_with, api))
+
+    def _keep(self, key: str) -> KeptToken:
+        return KeptToken(key, self._setting, self._ask, self._settle)
+
+    async def _settle(self, api: TokenApi) -> None:
+        await self._refresh_at(api).save_unsaved(api)
+
+    def _refresh_at(self, api: TokenApi) -> RefreshToken:
+        host = host_of(api.base_url)
+        if host not in self._refresh:
+            self._refresh[host] = RefreshToken(
+                self.appid,
+                f"refresh:{host}:{self._account}",
+                self._setting,
+                self._on_rotate,
+                self._given,
+            )
+        return self._refresh[host]
+
+    async def _ask_with(self, api: TokenApi, refresh_token: Secret) -> Grant | TokenError:
+        """Ask for a token; the error is returned if another refresh token may cure it."""
+        request = partial(self._request, api, refresh_token)
+        try:
+            return await call_with_token(self._component, api, request)
+        except TokenError as error:
+            if error.endpoint != AUTHORIZER:
+                raise
+            failure = error
+        if failure.errcode == _BAD_REFRESH_TOKEN:
+            return failure
+        raise _component_refused(failure) if failure.errcode in STALE_TOKEN else failure
+
+    async def _request(self, api: TokenApi, refresh_token: Secret, token: Secret) -> Grant:
+        return read_grant(
+            await api.call_token_endpoint(
+                AUTHORIZER,
+                query={"component_access_token": token},
+                body={
+                    "component_appid": self._component.appid,
+                    "authorizer_appid": self.appid,
+                    "authorizer_refresh_token": refresh_token,
+                },
+            ),
+            AUTHORIZER,
+            prefix="authorizer_",
+        )
+
+
+def _component_refused(error: TokenError) -> TokenError:
+    return TokenError(
+        f"{error.endpoint} answered errcode {error.errcode} to the component access token, and a "
+        f"fresh one did not help ({error.errmsg}): see whether another system asks for tokens of "
+        "this platform, and let both share one store",
+        errcode=error.errcode,
+        errmsg=error.errmsg,
+        rid=error.rid,
+        endpoint=error.endpoint,
+    )

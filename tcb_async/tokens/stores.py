@@ -1,0 +1,321 @@
+"""Tokens shared within one process.
+
+Rule: each step is done between two awaits, so that no other task sees half of it.
+
+----
+
+Tokens shared between processes, in Redis.
+
+Rule: one token is one value under one key, and each step that reads before it writes is one Lua
+script, which Redis runs atomically.
+
+Every key begins with ``tcb-async:`` and names the kind of token, the host that it belongs to and
+the appid, never a secret. The braces are part of the key: they keep the three keys of an account
+on one node of a Redis Cluster.
+
+=================================================  ============================  ===================
+key                                                what it holds                 how long
+=================================================  ============================  ===================
+``tcb-async:{stable:HOST:APPID}``                  the token of `StableToken`    as long as it lives
+``tcb-async:{classic:HOST:APPID}``                 of `ClassicToken`             as long as it lives
+``tcb-async:{component:HOST:APPID}``               of `ComponentToken`           as long as it lives
+``tcb-async:{authorizer:HOST:PLATFORM:MERCHANT}``  of `AuthorizerToken`          as long as it lives
+``tcb-async:{refresh:HOST:PLATFORM:MERCHANT}``     a refresh token that rotated  for ever
+``….:lease``                                       who is asking WeChat now      `lease_seconds`
+``….:version``                                     the highest version given     a day
+=================================================  ============================  ===================
+
+A token is stored as JSON, ``{"token": …, "expires_at": …, "version": …}``, in the clear: whoever
+can read this Redis can call WeChat for the account.
+
+What is under a key is checked before it is used, by the script that reads it. Whatever is no token
+counts as nothing there, and the next token is written over it: one that went by its version would
+otherwise keep every later token out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
+import msgspec
+
+from tcb_async._arguments import checked_seconds, fault_of
+from tcb_async._redact import Hidden, Secret, wrapped
+from tcb_async.exceptions import ConfigurationError
+from tcb_async.limits import Window
+from tcb_async.tokens.protocols import StoredToken
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+@attrs.define
+class _Slot:
+    value: StoredToken | None = None
+    newest: int = 0
+    leased_until: float = -math.inf
+
+
+@attrs.define(eq=False)
+class MemoryStore:
+    """Shares tokens between the providers of one process, for as long as it lives.
+
+    Providers of the same account that are given the same store ask WeChat once. It belongs to no
+    event loop; it is not made for several threads.
+
+    Args:
+        clock: Monotonic seconds; for tests.
+
+    Attributes:
+        lease_seconds: How long one provider may take before another asks WeChat instead.
+    """
+
+    lease_seconds: Final = 15.0
+    _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
+    _slots: dict[str, _Slot] = attrs.field(init=False, factory=dict[str, _Slot])
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore, {len(self._slots)} keys>"
+
+    async def get(self, key: str) -> StoredToken | None:
+        """Return what is stored, expired or not; None for nothing."""
+        return self._slot(key).value
+
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:  # noqa: ARG002 - memory forgets with the process
+        """Write a value, unless a newer one, or the lease of a newer one, is there."""
+        slot = self._slot(key)
+        stored = 0 if slot.value is None else slot.value.version
+        if stored >= value.version or slot.newest > value.version:
+            return False
+        slot.value, slot.newest = value, value.version
+        return True
+
+    async def delete_if(self, key: str, token: str | Secret) -> None:
+        """Forget what is stored, if it is this very token."""
+        token = Secret(token)
+        slot = self._slot(key)
+        if slot.value is not None and slot.value.token == token:
+            slot.value = None
+
+    async def acquire_lease(self, key: str) -> int | None:
+        """Take the lease of a key; None if another provider holds it."""
+        slot = self._slot(key)
+        now = self._clock()
+        if now < slot.leased_until:
+            return None
+        slot.leased_until = now + self.lease_seconds
+        slot.newest += 1
+        return slot.newest
+
+    async def release_lease(self, key: str, version: int) -> None:
+        """Give a lease back, if it is still this one."""
+        slot = self._slot(key)
+        if slot.newest == version:
+            slot.leased_until = -math.inf
+
+    def _slot(self, key: str) -> _Slot:
+        return self._slots.setdefault(key, _Slot())
+
+
+_A_DAY_MS = 86_400_000
+_AT_ONCE = 50  # commands: each takes a connection, and the pool of redis-py 8 refuses the 101st
+
+# Lua's numbers are doubles: versions, which are microseconds since 1970, stay exact up to 2**53.
+# `read` returns what `_write` wrote, and nothing for whatever else is there: another type of value,
+# a text too long to be a token's, no JSON, a number that is none or out of all range.
+_READ = r"""
+local function text_of(key)
+  local text = redis.pcall('GET', key)
+  if type(text) == 'string' then return #text <= 8192 and text or nil end
+  if type(text) == 'table' and not string.find(text.err, 'WRONGTYPE', 1, true) then
+    error(text.err)
+  end
+end
+local function version_of(value)
+  local number = tonumber(value)
+  return number and number >= 1 and number <= 9e15 and number == math.floor(number) and number or 0
+end
+local function read(key)
+  local text = text_of(key)
+  if not text or string.find(text, '[^ -~]') then return end
+  local _, value = pcall(cjson.decode, text)
+  if type(value) ~= 'table' or type(value.version) ~= 'number' then return end
+  if type(value.token) ~= 'string' or not string.find(value.token, '^[^%c ]+$') then return end
+  local expires_at = value.expires_at
+  local never = expires_at == cjson.null
+  local some_time = type(expires_at) == 'number' and expires_at >= 0 and expires_at < 1e11
+  if (never or some_time) and version_of(value.version) > 0 then return value, text end
+end
+"""
+
+_GET = """
+local _, text = read(KEYS[1])
+return text
+"""
+
+_COMPARE_AND_SET = """
+local version, stored = tonumber(ARGV[1]), read(KEYS[1])
+if stored and stored.version >= version then return 0 end
+if version_of(text_of(KEYS[2])) > version then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[4])
+if ARGV[3] == '' then
+  redis.call('SET', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return 1
+"""
+
+_DELETE_IF = """
+local stored = read(KEYS[1])
+if stored and stored.token == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+
+_ACQUIRE_LEASE = """
+if version_of(text_of(KEYS[1])) > 0 then return 0 end
+local time, stored = redis.call('TIME'), read(KEYS[3])
+local last = math.max(version_of(text_of(KEYS[2])), stored and stored.version or 0)
+local version = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
+redis.call('SET', KEYS[2], version, 'PX', ARGV[2])
+redis.call('SET', KEYS[1], version, 'PX', ARGV[1])
+return version
+"""
+
+_RELEASE_LEASE = """
+if text_of(KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+
+
+class _Value(msgspec.Struct, frozen=True):
+    token: Secret
+    expires_at: float | None
+    version: int
+
+
+_decode = msgspec.json.Decoder(_Value, dec_hook=wrapped).decode
+
+
+class AsyncRedis(Protocol):
+    """What is used of a client of ``redis.asyncio``: `Redis` and `RedisCluster` have it."""
+
+    def execute_command(self, *args: str | bytes | int) -> Awaitable[object]:
+        """Send a command and return its reply."""
+        ...
+
+
+class RedisStore:
+    """Shares tokens between processes, so that one of them asks WeChat for all.
+
+    Args:
+        redis: A client of ``redis.asyncio``, version 6 or later; yours to close. It may decode
+            replies or not. It works on one event loop only.
+        lease_seconds: How long a process may take over a refresh before another does it instead.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+    """
+
+    __slots__ = ("_lease_ms", "_redis", "_window")
+
+    def __init__(self, redis: AsyncRedis, *, lease_seconds: float = 15.0) -> None:
+        if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
+            raise ConfigurationError(
+                f"redis is of type {type(redis).__name__}: it must be a client of redis.asyncio, "
+                "such as redis.asyncio.Redis.from_url(url)"
+            )
+        self._lease_ms = max(1, int(checked_seconds("lease_seconds", lease_seconds) * 1000))
+        self._redis = redis
+        self._window = Window(_AT_ONCE)
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_redis"):  # as in the traceback of an argument that was refused
+            return "<RedisStore, not made>"
+        return f"<RedisStore, lease of {self.lease_seconds:g} s>"
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a lease lasts, should its holder never give it back."""
+        return self._lease_ms / 1000
+
+    async def get(self, key: str) -> StoredToken | None:
+        """Return what is stored; None for nothing, and for what is no token."""
+        return _read(Hidden(await self._run(_GET, (_value_key(key),), ())))
+
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        """Write a value, unless a newer one, or the lease of a newer one, is there."""
+        milliseconds = "" if ttl is None else max(1, int(ttl * 1000))
+        written = await self._run(
+            _COMPARE_AND_SET,
+            (_value_key(key), _version_key(key)),
+            (value.version, Hidden(_write(value)), milliseconds, _A_DAY_MS),
+        )
+        return bool(written)
+
+    async def delete_if(self, key: str, token: str | Secret) -> None:
+        """Forget what is stored, if it is this very token."""
+        token = Secret(token)
+        await self._run(_DELETE_IF, (_value_key(key),), (token,))
+
+    async def acquire_lease(self, key: str) -> int | None:
+        """Take the lease of a key; None if another holds it."""
+        keys = (_lease_key(key), _version_key(key), _value_key(key))
+        version = await self._run(_ACQUIRE_LEASE, keys, (self._lease_ms, _A_DAY_MS))
+        return int(str(version, "ascii") if isinstance(version, bytes) else str(version)) or None
+
+    async def release_lease(self, key: str, version: int) -> None:
+        """Give a lease back, if it is still this one."""
+        await self._run(_RELEASE_LEASE, (_lease_key(key),), (version,))
+
+    async def _run(
+        self,
+        script: str,
+        keys: tuple[str, ...],
+        arguments: tuple[str | int | Hidden[str] | Hidden[bytes], ...],
+    ) -> object:
+        epoch = await self._window.acquire()
+        try:
+            return await self._redis.execute_command(
+                "EVAL", _READ + script, len(keys), *keys, *map(_revealed, arguments)
+            )
+        finally:
+            self._window.release(epoch)
+
+
+def _value_key(key: str) -> str:
+    return f"tcb-async:{{{key}}}"
+
+
+def _lease_key(key: str) -> str:
+    return f"tcb-async:{{{key}}}:lease"
+
+
+def _version_key(key: str) -> str:
+    return f"tcb-async:{{{key}}}:version"
+
+
+def _revealed(argument: str | int | Hidden[str] | Hidden[bytes]) -> str | bytes | int:
+    return argument.reveal() if isinstance(argument, Hidden) else argument
+
+
+def _write(value: StoredToken) -> bytes:
+    """In ASCII: a client that decodes replies, as whatever it does, must not stumble over it."""
+    expires_at = None if value.expires_at == math.inf else value.expires_at
+    fields = {"token": value.token.reveal(), "expires_at": expires_at, "version": value.version}
+    return json.dumps(fields).encode()
+
+
+def _read(stored: Hidden[object]) -> StoredToken | None:
+    text = stored.reveal()
+    try:
+        value = _decode(text) if isinstance(text, (bytes, str)) else None
+    except msgspec.MsgspecError:
+        return None
+    if value is None or fault_of(value.token) is not None:
+        return None
+    expires_at = math.inf if value.expires_at is None else value.expires_at
+    return StoredToken(value.token, expires_at, value.version)

@@ -1,0 +1,347 @@
+"""``tcb-async emulator``: a WeChat to try everything with, the programs in docs/examples too."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import signal
+import sys
+from collections import Counter
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import asyncpg
+import pytest
+from leaks import eventually
+from pgqueuer import PgQueuer
+from postgres_server import running_postgres
+from redis.asyncio import Redis
+from redis_server import running_redis
+from terminal import ENV, run, signalled_once_it_serves, start
+from typer.testing import CliRunner
+
+from tcb_async import RetryPolicy, TcbClient
+from tcb_async.cli.access import changing
+from tcb_async.cli.app import app
+from tcb_async.emulator import DEMO_ENV, Emulator
+from tcb_async.inventory import InventoryStore
+from tcb_async.tokens import AuthorizerToken, ComponentToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from terminal import Ended, Running
+
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+@asynccontextmanager
+async def serving(*words: str) -> AsyncIterator[tuple[Running, dict[str, str]]]:
+    """The command, and the variables that it tells its user to export."""
+    async with start("emulator", *words) as command:
+        settings: dict[str, str] = {}
+        wanted = 9 if "--platform" in words else 4
+        while len(settings) < wanted:
+            export, setting = shlex.split(await command.line())
+            name, _, value = setting.partition("=")
+            assert export == "export"
+            settings[name] = value
+        yield command, settings
+
+
+async def test_any_client_may_ask_it_and_its_log_shows_no_secret() -> None:
+    words = ("--env", "my-env", "--count", "5", "--latency", "0.01")
+    async with serving(*words) as (command, settings):
+        async with aiohttp.ClientSession() as session:
+            reply = await session.post(
+                f"{settings['TCB_BASE_URL']}/tcb/listfunctions",
+                params={"access_token": settings["TCB_ACCESS_TOKEN"]},
+                json={"env": "my-env", "limit": 20, "offset": 0},
+            )
+            answer = await reply.json(content_type=None)
+        by_token = await run("count", "my-env", env=settings)
+        by_app = await run("token", "my-env", env=settings | {"TCB_ACCESS_TOKEN": ""})
+        ended = await command.end(signal.SIGINT)
+
+    assert answer["total_count"] == 5
+    assert by_token.out == "5\n"
+    assert (by_app.code, by_app.out.count("yes, for my-env")) == (0, 1)
+    assert ended.code == 0
+    assert "POST /tcb/listfunctions" in ended.err
+    assert ended.err.endswith("ended\n")
+    assert not any(settings[name] in ended.err for name in ("TCB_ACCESS_TOKEN", "TCB_SECRET"))
+    assert "Traceback" not in ended.err
+
+
+async def test_it_serves_several_environments_and_the_demonstration() -> None:
+    words = ("--demo", "--env", "one", "--env", "two", "--env", "one", "--count", "3")
+    async with serving(*words) as (command, settings):
+        counts = [(await run("count", env, env=settings)).out for env in ("one", "two", DEMO_ENV)]
+        ended = await command.end(signal.SIGINT)
+
+    assert counts == ["3\n", "3\n", "48\n"]
+    assert f"Serving {DEMO_ENV}, one, two." in ended.err
+
+
+async def test_it_is_a_platform_with_a_merchant() -> None:
+    async with serving("--platform") as (command, settings):
+
+        async def ticket() -> str:
+            return settings["TCB_COMPONENT_TICKET"]
+
+        async def on_rotate(_: str) -> None:
+            raise AssertionError
+
+        platform = ComponentToken(
+            settings["TCB_COMPONENT_APPID"], settings["TCB_COMPONENT_SECRET"], ticket=ticket
+        )
+        merchant = AuthorizerToken(
+            platform,
+            settings["TCB_AUTHORIZER_APPID"],
+            settings["TCB_AUTHORIZER_REFRESH_TOKEN"],
+            on_rotate=on_rotate,
+        )
+        async with TcbClient(merchant, base_url=settings["TCB_BASE_URL"]) as client:
+            assert await client.count_functions(ENV) == 57
+        ended = await command.end(signal.SIGINT)
+
+    for name in ("TCB_COMPONENT_SECRET", "TCB_COMPONENT_TICKET", "TCB_AUTHORIZER_REFRESH_TOKEN"):
+        assert settings[name] not in ended.err
+
+
+async def test_while_it_is_busy_clients_are_seen_to_retry() -> None:
+    async with serving("--busy") as (command, settings):
+        async with TcbClient(
+            settings["TCB_ACCESS_TOKEN"],
+            base_url=settings["TCB_BASE_URL"],
+            retry=RetryPolicy(base=0.01),
+        ) as client:
+            pager = client.functions(ENV, page_size=2)
+            functions = await pager.collect()
+        ended = await command.end(signal.SIGINT)
+
+    assert len(functions) == 57
+    assert pager.stats.retries > 0
+    assert ended.err.count("fault errcode -1") == pager.stats.retries
+
+
+async def test_while_it_changes_watch_has_something_to_show() -> None:
+    async with (
+        serving("--changing") as (_, settings),
+        start("watch", ENV, "--interval", "0.1", env=settings) as watching,
+    ):
+        lines = [await watching.line() for _ in range(2)]
+
+    assert all(line.split()[2].startswith("preview") for line in lines)
+    assert {line.split()[1] for line in lines} <= {"added", "updated", "removed"}
+
+
+async def test_changes_repeat_in_a_cycle_and_touch_no_other_function() -> None:
+    emulator = Emulator()
+    emulator.deploy(ENV, "login", status="Updating")
+    emulator.deploy(ENV, "preview2")
+    seen: list[tuple[str, ...]] = []
+
+    async def look(_: float) -> None:
+        seen.append(tuple(f"{row.name} {row.status}" for row in emulator.functions(ENV)))
+        await asyncio.sleep(0)
+
+    async with changing(emulator, [ENV], sleep=look):
+        await eventually(lambda: len(seen) > 12)
+
+    others = ("login Active", "preview2 Active")
+    assert seen[:8] == [
+        ("login Updating", "preview2 Active"),
+        others,
+        (*others, "preview1 Creating"),
+        (*others, "preview1 Active"),
+        (*others, "preview1 Updating"),
+        (*others, "preview1 Active"),
+        others,
+        others,
+    ]
+    assert seen[8] == (*others, "preview3 Creating")
+
+
+@pytest.mark.parametrize(
+    ("words", "envs"),
+    [
+        ([], ENV),
+        (["--demo"], DEMO_ENV),
+        (["--demo", "--env", "my-env", "--latency", "0"], f"{DEMO_ENV}, my-env"),
+        (["--demo", "--env", DEMO_ENV], DEMO_ENV),
+        (["--busy", "--changing", "--platform"], ENV),
+    ],
+)
+def test_it_ends_with_0_at_ctrl_c_wherever_it_is(words: list[str], envs: str) -> None:
+    """In this process, whose main thread gets the signal."""
+    with signalled_once_it_serves(signal.SIGINT):
+        ended = CliRunner().invoke(app, ["emulator", *words])
+
+    assert ended.exit_code == 0
+    assert f"Serving {envs}." in ended.stderr
+    assert "TCB_BASE_URL=http://127.0.0.1:" in ended.stdout
+
+
+async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator: Emulator) -> None:
+    port = emulator.url.rpartition(":")[2]
+
+    ended = await run("emulator", "--port", port)
+
+    assert (ended.code, ended.out) == (3, "")
+    assert f"--port {port}: Address already in use" in ended.err
+
+
+async def test_an_environment_that_no_client_could_name_exits_with_3() -> None:
+    async with start("emulator", "--env", "") as command:
+        assert await command.line() == ""
+        ended = await command.end()
+
+    assert ended.code == 3
+    assert "ENV '': must be the id of an environment" in ended.err
+
+
+class TestTheProgramsInDocsExamples:
+    """Each is tried as its first lines say: with what the emulator prints, pasted."""
+
+    def test_there_are_no_others(self) -> None:
+        tried = {name for name in dir(self) if name.startswith("test_try_")}
+        assert tried == {f"test_try_{path.stem}" for path in EXAMPLES.glob("*.py")}
+
+    async def test_try_inventory(self, tmp_path: Path) -> None:
+        path = tmp_path / "inventory.sqlite"
+        async with serving("--env", "one", "--env", "two", "--count", "30") as (_, settings):
+            ended = await self.run("inventory", str(path), settings=settings)
+        with InventoryStore(path) as store:
+            found = Counter(row["env"] for row in store.functions())
+
+        assert (ended.code, ended.err) == (0, "")
+        assert found == {"one": 30, "two": 30}
+
+    async def test_try_inventory_service(self, tmp_path: Path) -> None:
+        async with serving("--env", "one", "--count", "30") as (_, settings):
+            settings |= {"INVENTORY": str(tmp_path / "inventory.sqlite")}
+            async with (
+                self.uvicorn("inventory_service:app", settings=settings) as url,
+                aiohttp.ClientSession(url) as session,
+            ):
+                started = await session.post("/inventory")
+                is_finished = False
+                async with asyncio.timeout(60):
+                    while not is_finished:
+                        await asyncio.sleep(0.05)
+                        progress = await session.get("/inventory")
+                        is_finished = (await progress.json())["is_finished"]
+                found = await (await session.get("/functions")).text()
+
+        assert started.status == 202
+        assert found.count("\n") == 30
+
+    async def test_try_runtime_guard(self) -> None:
+        async with serving("--demo") as (_, settings):
+            ended = await self.run(
+                "runtime_guard", DEMO_ENV, "--on", "2021-01-01", settings=settings
+            )
+
+        assert ended.code == 1
+        assert f"{DEMO_ENV} " in ended.out
+        assert "Nodejs8.9 came to its end" in ended.out
+
+    async def test_try_central_tokens(self, tmp_path: Path) -> None:
+        async with serving() as (_, settings):
+            (tmp_path / "token").write_text(settings["TCB_ACCESS_TOKEN"] + "\n", encoding="utf-8")
+            words = ("-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "-d", str(tmp_path))
+            async with start(program=(sys.executable, *words)) as server:
+                url = await url_in(server)
+                ended = await self.run("central_tokens", f"{url}/token", ENV, settings=settings)
+            usage = await self.run("central_tokens", settings=settings)
+
+        assert (ended.code, ended.out) == (0, "57 functions\n")
+        assert (usage.code, usage.err) == (1, "usage: central_tokens.py URL ENV\n")
+
+    async def test_try_service(self) -> None:
+        async with (
+            serving() as (_, settings),
+            self.uvicorn("service:app", settings=settings) as url,
+            aiohttp.ClientSession(url) as session,
+            session.get("/functions", params={"env": ENV}) as reply,
+        ):
+            assert (await reply.text()).count("\n") == 57
+
+    async def test_try_ticket_callback(self) -> None:
+        with running_redis() as redis:
+            async with serving("--platform") as (_, settings):
+                settings |= {"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}"}
+                factory = ("--factory", "ticket_callback:app_to_try")
+                async with (
+                    self.uvicorn(*factory, settings=settings) as url,
+                    aiohttp.ClientSession(url) as session,
+                ):
+                    push = (
+                        f"<xml><AppId>{settings['TCB_COMPONENT_APPID']}</AppId>"
+                        "<InfoType>component_verify_ticket</InfoType><ComponentVerifyTicket>"
+                        f"{settings['TCB_COMPONENT_TICKET']}</ComponentVerifyTicket></xml>"
+                    )
+                    pushed = await session.post("/wechat/authorisation", data=push)
+                    counted = await session.get("/count", params={"env": ENV})
+                    assert (await pushed.text(), await counted.text()) == ("success", "57")
+
+    async def test_try_fleet(self) -> None:
+        with running_postgres() as postgres, running_redis() as redis_server:
+            async with (
+                serving("--platform") as (_, settings),
+                Redis.from_url(redis_server.url) as redis,
+                asyncpg.create_pool(
+                    host=postgres["PGHOST"],
+                    user=postgres["PGUSER"],
+                    database=postgres["PGDATABASE"],
+                ) as pool,
+            ):
+                settings |= {**postgres, "REDIS_URL": redis_server.url}
+                await PgQueuer.from_asyncpg_pool(pool).queries.install()
+                assert (await self.run("fleet", "plan", settings=settings)).code == 0
+                await redis.set(
+                    f"tickets:{settings['TCB_COMPONENT_APPID']}", settings["TCB_COMPONENT_TICKET"]
+                )
+                await pool.execute(
+                    "INSERT INTO merchants VALUES ($1, $2)",
+                    settings["TCB_AUTHORIZER_APPID"],
+                    settings["TCB_AUTHORIZER_REFRESH_TOKEN"],
+                )
+                planned = await self.run("fleet", "plan", settings=settings)
+                worker = (sys.executable, str(EXAMPLES / "fleet.py"))
+                async with start("work", program=worker, env=settings) as machine:
+                    async with asyncio.timeout(60):
+                        while not await pool.fetch("SELECT FROM accounts"):  # noqa: ASYNC110
+                            await asyncio.sleep(0.05)
+                    ended = await machine.end(signal.SIGTERM)
+                (account,) = await pool.fetch("SELECT * FROM accounts")
+                functions = await pool.fetch("SELECT FROM functions WHERE env = $1", ENV)
+
+        assert planned.out.startswith("1 merchants")
+        assert (ended.code, account["status"], len(functions)) == (0, "complete", 57)
+
+    async def run(self, name: str, *words: str, settings: dict[str, str]) -> Ended:
+        program = (sys.executable, str(EXAMPLES / f"{name}.py"))
+        async with start(*words, program=program, env=settings) as running:
+            return await running.end()
+
+    @asynccontextmanager
+    async def uvicorn(self, *words: str, settings: dict[str, str]) -> AsyncIterator[str]:
+        program = (sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0")
+        log = asyncio.subprocess.STDOUT
+        async with start(*words, program=program, env=settings, stderr=log) as server:
+            yield await url_in(server)
+
+
+async def url_in(server: Running) -> str:
+    """Where a server says that it listens."""
+    while True:
+        line = await server.line()
+        assert line, "it ended"
+        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            return found[0]

@@ -1,0 +1,564 @@
+"""However a command ends, it says so in one sentence on stderr and in its exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from redis_server import running_redis
+from terminal import ENV, asks, retry_at_once, run
+
+from tcb_async.__main__ import main
+from tcb_async.cli import access, errors, listing, output
+from tcb_async.cli.errors import in_terminal_words
+from tcb_async.emulator import Fault
+from tcb_async.exceptions import (
+    ClientClosedError,
+    DailyQuotaError,
+    DriftError,
+    FunctionFailedError,
+    RateLimitError,
+    TcbError,
+    WaitTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tcb_async.emulator import Emulator
+
+SECRET = "s3cr3t-" * 5
+APPID = "wx0123456789abcdef"
+
+
+def is_one_sentence(text: str) -> bool:
+    return text.startswith("tcb-async: ") and text.count("\n") == 1 and "Traceback" not in text
+
+
+async def test_a_refused_token_exits_with_3_and_says_what_to_do(emulator: Emulator) -> None:
+    ended = await run("list", ENV, env=asks(emulator, TCB_ACCESS_TOKEN=SECRET))
+
+    assert (ended.code, ended.out) == (3, "")
+    assert is_one_sentence(ended.err)
+    assert "40014" in ended.err
+    assert "fresh access token" in ended.err
+
+
+async def test_an_unknown_environment_exits_with_4_and_names_it(emulator: Emulator) -> None:
+    ended = await run("list", "test-nobody", "-f", "csv", env=asks(emulator))
+
+    assert (ended.code, ended.out) == (4, "")
+    assert is_one_sentence(ended.err)
+    assert "test-nobody" in ended.err
+
+
+async def test_a_server_that_is_down_exits_with_5_and_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    retry_at_once(monkeypatch)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+        ended = await run("list", ENV, env={"TCB_BASE_URL": url, "TCB_ACCESS_TOKEN": "token"})
+
+    assert (ended.code, ended.out) == (5, "")
+    assert is_one_sentence(ended.err)
+    assert "127.0.0.1" in ended.err
+
+
+async def test_a_service_that_stays_busy_exits_with_5(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retry_at_once(monkeypatch)
+    emulator.fail_next(-1, times=99)
+
+    ended = await run("count", ENV, env=asks(emulator))
+
+    assert (ended.code, ended.out) == (5, "")
+    assert is_one_sentence(ended.err)
+
+
+async def test_a_proxy_that_answers_html_exits_with_5(emulator: Emulator) -> None:
+    emulator.script([Fault.status(403, b"<html>blocked</html>")])
+
+    assert (await run("count", ENV, env=asks(emulator))).code == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DailyQuotaError("no more today", errcode=45009), 4),
+        (RateLimitError("slower"), 4),
+        (FunctionFailedError("failed"), 4),
+        (WaitTimeoutError("too slow"), 5),
+        (DriftError("it kept changing"), 5),
+        (ClientClosedError("closed"), 5),
+    ],
+)
+def test_the_exit_code_says_whose_fault_an_error_is(error: TcbError, code: int) -> None:
+    assert errors.exit_code(error) == code
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["list"], "--demo"),
+        (["count"], "--demo"),
+        (["list", ENV, "--nonsense"], "--nonsense"),
+        (["list", ENV, "--nam", "x"], "did you mean --name?"),
+        (["list", ENV, "--limit", "5"], "--max-items N"),
+        (["list", ENV, "--token", "typed"], "TCB_ACCESS_TOKEN"),
+        (["list", ENV, "--access-token", "typed"], "set TCB_ACCESS_TOKEN"),
+        (["list", ENV, "--appsecret", "typed"], "set TCB_SECRET"),
+        (["--demo"], "there is no option --demo: try `tcb-async list --demo`"),
+        (["token", "--demo"], "there is no option --demo: try `tcb-async list --demo`"),
+        (["list", ENV, "--json"], "--format json"),
+        (["list", ENV, "-f", "yaml"], "none of table, json, ndjson, csv"),
+        (["list", ENV, "--sort", "size"], "size"),
+        (["list", ENV, "--columns", "name,size"], "'size' is none of name, status"),
+        (["list", ENV, "other"], "unexpected extra argument"),
+        (["list", ENV, "--page-size", "0"], "--page-size"),
+        (["list", ENV, "--concurrency", "0"], "--concurrency"),
+        (["list", ENV, "--max-items", "0"], "--max-items: '0' is not a whole number, 1 or more"),
+        (["list", ENV, "--max-items"], "requires an argument (see `tcb-async list --help`)"),
+        (["list", ENV, "--demo=yes"], "does not take a value (see `tcb-async list --help`)"),
+        (["list", ENV, "--token-file", "x", "--appid", "y"], "not both"),
+        (["list", ENV, "-o", "x.parquet"], ".parquet"),
+        (["list", ENV, "--resume", "c"], "needs --output"),
+        (["list", ENV, "--resume", "c", "-o", "-"], "needs --output"),
+        (["list", ENV, "--resume", "c", "-o", "/dev/null", "-f", "csv"], "a regular file"),
+        (["list", ENV, "--resume", "c", "-o", "x.txt"], "a table is written"),
+        (["list", ENV, "--resume", "c", "-o", "x.csv", "--sort", "name"], "without --sort"),
+        (["watch", ENV, "--interval", "0"], "--interval"),
+        (["watch", ENV, "--interval", "soon"], "not a number of seconds"),
+        (["watch"], "--demo"),
+        (["wait", ENV], "NAME"),
+        (["wait"], "ENV and NAME"),
+        (["emulator", "--port", "-1"], "--port"),
+        (["emulator", "--count"], "option '--count' requires an argument"),
+        (["emulator", "--env"], "option '--env' requires an argument"),
+        (["emulator", "--port", "65536"], "from 0 to 65535"),
+        (["nonsense"], "nonsense"),
+        (["cuont"], "Did you mean 'count'?"),
+    ],
+)
+async def test_wrong_usage_exits_with_2_and_nothing_is_asked(
+    emulator: Emulator, words: list[str], hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    ended = await run(*words, env=asks(emulator, COLUMNS="200"))
+
+    assert (ended.code, ended.out) == (2, "")
+    assert is_one_sentence(ended.err)
+    assert hint in ended.err
+    assert "typed" not in ended.err
+    assert "--help`)" in ended.err
+    assert emulator.requests == ()
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - ruff knows that iterdir blocks
+
+
+UNUSABLE = {
+    "nowhere/x.csv": "there is no folder",
+    "folder.csv": "is a folder",
+    "locked.csv": "is read-only",
+    "closed/x.csv": "you may not write to the folder",
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "file", "wrong"),
+    [
+        *(("--output", file, wrong) for file, wrong in UNUSABLE.items()),
+        *(("--resume", file, wrong) for file, wrong in UNUSABLE.items()),
+        ("--resume", "pipe.csv", "is not a regular file"),
+    ],
+)
+async def test_a_file_that_cannot_be_written_exits_with_3_whichever_option_names_it(
+    emulator: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    option: str,
+    file: str,
+    wrong: str,
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "locked.csv").touch()
+    os.mkfifo(tmp_path / "pipe.csv")
+    forbidden = {str(tmp_path / "closed"), str(tmp_path / "locked.csv")}
+    monkeypatch.setattr(output.os, "access", lambda path, _: str(path) not in forbidden)  # for root
+    words = ["--output", str(tmp_path / "all.csv"), "--resume", str(tmp_path / "all.cursor")]
+    words[words.index(option) + 1] = str(tmp_path / file)
+
+    ended = await run("list", ENV, *words, env=asks(emulator))
+
+    assert (ended.code, ended.out) == (3, "")
+    assert is_one_sentence(ended.err)
+    assert wrong in ended.err
+    assert option in ended.err
+    assert emulator.requests == ()
+
+
+@pytest.mark.parametrize("env", ["", " x", "a\nb"])
+async def test_a_name_that_no_environment_has_exits_with_3_before_anything_is_asked(
+    emulator: Emulator, env: str
+) -> None:
+    ended = await run("list", env, env=asks(emulator))
+
+    assert ended.code == 3
+    assert ended.err.startswith("tcb-async: ENV ")
+    assert emulator.requests == ()
+
+
+async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    retry_at_once(monkeypatch)
+    words = ("count", ENV, "--base-url", "http://wechat.invalid")
+
+    refused = await run(*words, env={"TCB_ACCESS_TOKEN": "token"})
+    assert refused.code == 3
+    assert "--allow-http" in refused.err
+    assert "--base-url='http://wechat.invalid'" in refused.err
+    insisting = await run(*words, "--allow-http", env={"TCB_ACCESS_TOKEN": "token"})
+    assert insisting.code == 5
+
+
+async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is_named() -> None:
+    ended = await run("list", ENV)
+
+    assert ended.code == 3
+    assert is_one_sentence(ended.err)
+    for way in ("TCB_ACCESS_TOKEN", "--token-file", "TCB_APPID", "TCB_SECRET", "--demo"):
+        assert way in ended.err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+async def test_a_token_file_is_read_however_an_editor_begins_and_ends_it(
+    emulator: Emulator, tmp_path: Path, encoding: str
+) -> None:
+    emulator.deploy(ENV, count=2)
+    file = tmp_path / "token"
+    file.write_text(f"{emulator.token}\r\n", encoding=encoding)
+    wrong = {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": "another"}
+
+    assert (await run("count", ENV, "--token-file", str(file), env=wrong)).out == "2\n"
+
+
+async def test_a_token_may_come_by_stdin(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=2)
+    env = {"TCB_BASE_URL": emulator.url}
+
+    ended = await run("count", ENV, "--token-file", "-", env=env, stdin=f"{emulator.token}\n")
+
+    assert ended.out == "2\n"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"\xff\xfe\x00"])
+async def test_a_file_that_holds_no_token_exits_with_3_and_is_not_shown(
+    emulator: Emulator, tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+
+    ended = await run("count", ENV, "--token-file", str(file), env=asks(emulator))
+
+    assert ended.code == 3
+    assert is_one_sentence(ended.err)
+    assert "two words" not in ended.err
+    assert emulator.requests == ()
+
+
+async def test_a_token_file_that_is_not_there_exits_with_3_and_is_named(tmp_path: Path) -> None:
+    ended = await run("count", ENV, "--token-file", str(tmp_path / "nothing"))
+
+    assert ended.code == 3
+    assert "nothing: No such file or directory" in ended.err
+
+
+async def test_an_app_gets_its_own_token(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=2)
+    emulator.add_app(APPID, SECRET)
+    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
+
+    assert (await run("count", ENV, "--appid", APPID, env=env)).out == "2\n"
+    assert (await run("count", ENV, env=env | {"TCB_APPID": APPID})).out == "2\n"
+
+
+async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=2)
+    emulator.add_app(APPID, SECRET)
+
+    await run("count", ENV, "--appid", APPID, env=asks(emulator, TCB_SECRET=SECRET))
+    await run("count", ENV, env=asks(emulator, TCB_SECRET=SECRET, TCB_APPID=APPID))
+
+    assert emulator.counts["/cgi-bin/stable_token"] == 1
+
+
+async def test_an_app_without_a_secret_exits_with_3_and_says_where_it_goes(
+    emulator: Emulator,
+) -> None:
+    ended = await run("count", ENV, "--appid", APPID, env={"TCB_BASE_URL": emulator.url})
+
+    assert ended.code == 3
+    assert "TCB_SECRET" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"TCB_ACCESS_TOKEN": "a b"}, "TCB_ACCESS_TOKEN holds white space"),
+        ({"TCB_APPID": "a b", "TCB_SECRET": "s"}, "TCB_APPID holds white space"),
+        ({"TCB_APPID": APPID, "TCB_SECRET": "a b"}, "TCB_SECRET holds white space"),
+        ({"TCB_SECRET": "s"}, "TCB_SECRET is set, but TCB_APPID is not"),
+        ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "wechat"}, "TCB_BASE_URL='wechat': must be"),
+        ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "http://x"}, "TCB_BASE_URL='http://x': plain"),
+    ],
+)
+async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(
+    variables: dict[str, str], said: str
+) -> None:
+    ended = await run("count", ENV, env=variables)
+
+    assert ended.code == 3
+    assert is_one_sentence(ended.err)
+    assert said in ended.err
+
+
+async def test_an_empty_variable_counts_as_not_set(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=2)
+    emulator.add_app(APPID, SECRET)
+    env = asks(emulator, TCB_ACCESS_TOKEN="", TCB_APPID=APPID, TCB_SECRET=SECRET, TCB_REDIS_URL="")
+
+    assert (await run("count", ENV, env=env)).out == "2\n"
+
+
+async def test_a_wrong_appsecret_exits_with_3(emulator: Emulator) -> None:
+    emulator.add_app(APPID, SECRET)
+    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": "another"}
+
+    ended = await run("count", ENV, "--appid", APPID, env=env)
+
+    assert ended.code == 3
+    assert "appsecret" in ended.err
+
+
+async def test_a_secret_may_be_typed(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator.deploy(ENV, count=2)
+    emulator.add_app(APPID, SECRET)
+    monkeypatch.setattr(access, "_may_ask", lambda: True)
+    env = {"TCB_BASE_URL": emulator.url}
+
+    typed = await run("count", ENV, "--appid", APPID, env=env, stdin=f"{SECRET}\n")
+    from_stdin = await run("count", ENV, "--token-file", "-", env=env, stdin=f"{emulator.token}\n")
+
+    assert typed.out.endswith("2\n")
+    assert from_stdin.out.endswith("2\n")
+
+
+async def test_a_prompt_that_is_left_exits_with_130(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "_may_ask", lambda: True)
+
+    ended = await run("count", ENV, env={"TCB_BASE_URL": emulator.url}, stdin="")
+
+    assert ended.code == 130
+
+
+async def test_two_commands_share_an_apps_token_through_redis(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=2)
+    emulator.add_app(APPID, SECRET)
+    with running_redis() as redis:
+        env = {
+            "TCB_BASE_URL": emulator.url,
+            "TCB_SECRET": SECRET,
+            "TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0",
+        }
+        for _ in range(2):
+            assert (await run("count", ENV, "--appid", APPID, env=env)).out == "2\n"
+
+    assert emulator.counts["/cgi-bin/stable_token"] == 1
+
+
+async def test_an_unusable_redis_url_exits_with_3_and_is_not_shown(emulator: Emulator) -> None:
+    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
+
+    ended = await run("count", ENV, "--appid", APPID, "--redis", "nonsense:pass@host", env=env)
+
+    assert ended.code == 3
+    assert "redis://localhost" in ended.err
+    assert "pass" not in ended.err
+
+
+async def test_without_the_redis_package_it_exits_with_3_and_says_what_to_install(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
+
+    ended = await run("count", ENV, "--appid", APPID, "--redis", "redis://localhost", env=env)
+
+    assert ended.code == 3
+    assert "pip install 'tcb-async[cli,redis]'" in ended.err
+
+
+@pytest.mark.parametrize("fault", ["errcode", "redirect", "truncated", "body", "disconnect"])
+async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    retry_at_once(monkeypatch)
+    emulator.deploy(ENV, count=3)
+    emulator.add_app(APPID, SECRET)
+    made = {
+        "errcode": Fault.errcode(48001),
+        "redirect": Fault.redirect(f"{emulator.url}/?access_token={emulator.token}"),
+        "truncated": Fault.truncated(),
+        "body": Fault.body(f"access_token={emulator.token}&secret={SECRET}".encode()),
+        "disconnect": Fault.disconnect(),
+    }[fault]
+    emulator.script([made] * 99)
+
+    by_token = await run("list", ENV, "--verbose", env=asks(emulator))
+    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
+    by_app = await run("list", ENV, "--verbose", "--appid", APPID, env=env)
+
+    for ended in (by_token, by_app):
+        assert ended.code in {3, 4, 5}
+        assert "Traceback" not in ended.err
+        for secret in (emulator.token, SECRET):
+            assert secret not in ended.out + ended.err
+
+
+async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retry_at_once(monkeypatch)
+    emulator.deploy(ENV, count=3)
+    emulator.fail_next(-1)
+
+    ended = await run("count", ENV, "--verbose", env=asks(emulator))
+
+    assert ended.out == "3\n"
+    assert "try=1: errcode=-1" in ended.err
+    assert "try=2: errcode=0" in ended.err
+
+
+async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "Selection", lambda *_: 1 / 0)
+
+    quiet = await run("list", ENV, env=asks(emulator))
+    verbose = await run("list", ENV, "--verbose", env=asks(emulator))
+
+    assert (quiet.code, verbose.code) == (1, 1)
+    assert is_one_sentence(quiet.err)
+    assert "ZeroDivisionError" in quiet.err
+    assert "Traceback" in verbose.err
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_the_command_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("tcb_async.cli", missing))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 3
+    err = capsys.readouterr().err
+    assert is_one_sentence(err)
+    assert f"needs {missing}" in err
+    assert "pip install 'tcb-async[cli]'" in err
+
+
+def test_no_other_missing_module_is_blamed_on_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tcb_async.cli.app", None)
+
+    with pytest.raises(ModuleNotFoundError):
+        main()
+
+
+PROXY = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "hint"),
+    [
+        ({"HTTPS_PROXY": PROXY}, [], "HTTPS_PROXY is set, but not used: pass --trust-env"),
+        ({"https_proxy": PROXY}, [], "https_proxy is set, but not used: pass --trust-env"),
+        ({"HTTP_PROXY": PROXY}, [], ""),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "wechat.invalid"}, [], ""),
+        ({"HTTPS_PROXY": PROXY}, ["--trust-env"], ""),
+        ({}, [], ""),
+    ],
+)
+async def test_whoever_is_behind_a_proxy_is_told_how_to_use_it(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: list[str], hint: str
+) -> None:
+    retry_at_once(monkeypatch)
+    env = {"TCB_BASE_URL": "https://wechat.invalid", "TCB_ACCESS_TOKEN": "token", **variables}
+
+    ended = await run("count", ENV, *words, env=env)
+
+    assert ended.code == 5
+    assert is_one_sentence(ended.err)
+    assert ("pass --trust-env" in ended.err) == bool(hint)
+    assert hint in ended.err
+
+
+async def test_with_trust_env_the_proxy_is_used(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=2)
+    env = {
+        "TCB_BASE_URL": "http://wechat.invalid",
+        "TCB_ACCESS_TOKEN": emulator.token,
+        "HTTP_PROXY": emulator.url,
+    }
+
+    ended = await run("count", ENV, "--trust-env", "--allow-http", env=env)
+
+    assert (ended.code, ended.out) == (0, "2\n")
+
+
+async def test_how_often_it_was_tried_is_said_once(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retry_at_once(monkeypatch)
+    emulator.fail_next(-1, times=99)
+
+    ended = await run("count", ENV, env=asks(emulator))
+
+    assert re.findall(r"\w+ \w+ (?:attempts|tries)", ended.err) == ["after 5 attempts"]
+
+
+@pytest.mark.parametrize(
+    ("library", "command_line"),
+    [
+        (
+            "base_url='x': use https, or pass allow_http=True",
+            "--base-url 'x': use https, or pass --allow-http",
+        ),
+        ("check base_url or TCB_BASE_URL", "check --base-url or TCB_BASE_URL"),
+        ("check base_url's scheme", "check --base-url's scheme"),
+        ("env='': must be the id", "ENV '': must be the id"),
+        ("set trust_env=True", "set --trust-env"),
+        ("--base_url stays, and so does my_env=1", "--base_url stays, and so does my_env=1"),
+    ],
+)
+def test_what_the_library_calls_an_argument_is_an_option_here(
+    library: str, command_line: str
+) -> None:
+    assert in_terminal_words(library) == command_line

@@ -1,0 +1,271 @@
+"""``watch``, ``wait`` and ``token``: what each shows, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from leaks import eventually
+from terminal import (
+    ENV,
+    Ended,
+    asks,
+    plain,
+    retry_at_once,
+    run,
+    start,
+)
+
+from tcb_async import CloudFunction, FunctionChange
+from tcb_async.cli.watch import describe
+from tcb_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tcb_async.emulator import RecordedRequest
+
+APPID, SECRET = "wx0123456789abcdef", "s3cr3t-" * 5
+
+
+async def watched(emulator: Emulator, command: Awaitable[Ended]) -> Ended:
+    """Let a watcher see three changes; it ends as its token is refused."""
+    emulator.deploy(ENV, count=30)
+    running = asyncio.ensure_future(command)
+    for change in (
+        lambda: emulator.deploy(ENV, "login", status="Creating"),
+        lambda: emulator.update(ENV, "login", status="Active"),
+        lambda: emulator.delete(ENV, "login"),
+        emulator.expire_tokens,
+    ):
+        walks = emulator.counts["/tcb/listfunctions"] + 5
+        await eventually(
+            lambda walks=walks: emulator.counts["/tcb/listfunctions"] >= walks, seconds=20
+        )
+        change()
+    return await running
+
+
+async def test_watch_writes_one_line_a_change(emulator: Emulator) -> None:
+    ended = await watched(emulator, run("watch", ENV, "--interval", "0.1", env=asks(emulator)))
+
+    lines = [line.split(" ", 3) for line in ended.out.splitlines()]
+    assert [line[1:3] for line in lines] == [
+        ["added", "login"],
+        ["updated", "login"],
+        ["removed", "login"],
+    ]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+[+-]\d\d:\d\d", line[0]) for line in lines)
+    assert lines[0][3] == "Creating Nodejs16.13"
+    assert lines[1][3].startswith("status Creating → Active, modified ")
+    assert ended.code == 3
+    assert f"{ENV}: 30 functions, 0 changes" in ended.err
+
+
+async def test_watch_misses_nothing_after_its_first_look(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=30)
+
+    @emulator.on_request
+    def change(request: RecordedRequest) -> None:
+        if request.number == 3:
+            emulator.deploy(ENV, "login")
+        if request.number == 6:
+            emulator.expire_tokens()
+
+    ended = await run("watch", ENV, "--interval", "0.1", env=asks(emulator))
+
+    assert [line.split()[1:3] for line in ended.out.splitlines()] == [["added", "login"]]
+
+
+async def test_watch_draws_a_table_on_a_terminal(emulator: Emulator) -> None:
+    env = asks(emulator, FORCE_COLOR="1", COLUMNS="80", LINES="8")
+
+    ended = await watched(emulator, run("watch", ENV, "--interval", "0.1", env=env))
+
+    last = plain(ended.out).splitlines()[-3:]
+    assert any("removed" in line and "login" in line for line in last)
+    assert f"{ENV}: 30 functions, 3 changes" in last[-1]
+
+
+async def test_watch_ends_with_130_at_ctrl_c(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+
+    async with start("watch", ENV, env=asks(emulator)) as command:
+        await eventually(lambda: len(emulator.requests) >= 1, seconds=20)
+        ended = await command.end(signal.SIGINT)
+
+    assert ended.code == 130
+    assert ended.err.endswith("tcb-async: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (None, CloudFunction("a", "Active", "Go1"), "Active Go1"),
+        (CloudFunction("a", "Active"), None, "Active"),
+        (
+            CloudFunction("a", "Active", "Go1"),
+            CloudFunction("a", "Active", "Php8.0"),
+            "runtime Go1 → Php8.0",
+        ),
+        (
+            CloudFunction("a", "Active", None, "2024-01-01 00:00:00"),
+            CloudFunction("a", "Active", None, "2024-01-02 00:00:00", "2024-01-02 00:00:01"),
+            "added 2024-01-02 00:00:00, modified 2024-01-02 00:00:01",
+        ),
+        (
+            CloudFunction("a", "Active", None, None, "2024-01-01 00:00:00"),
+            CloudFunction("a", "Active"),
+            "modified None",
+        ),
+        (None, None, ""),
+    ],
+)
+def test_a_change_is_told_field_by_field(
+    before: CloudFunction | None, after: CloudFunction | None, said: str
+) -> None:
+    assert describe(FunctionChange("updated", before, after)) == said
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "code", "said"),
+    [
+        ("Active", "60", 0, "login is Active"),
+        ("CreateFailed", "60", 4, "login is CreateFailed"),
+        ("Creating", "1.5", 5, "was Creating after 1.5 s"),
+    ],
+)
+async def test_wait_exits_with_0_when_active_4_when_failed_5_when_too_late(
+    emulator: Emulator, status: str, seconds: str, code: int, said: str
+) -> None:
+    emulator.deploy(ENV, "login", status=status)
+
+    ended = await run("wait", ENV, "login", "--timeout", seconds, env=asks(emulator))
+
+    assert (ended.code, ended.out) == (code, "")
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_wait_shows_on_a_terminal_that_it_waits(emulator: Emulator) -> None:
+    emulator.deploy(ENV, "login")
+    emulator.latency = 0.2
+
+    ended = await run("wait", ENV, "login", env=asks(emulator, FORCE_COLOR="1"))
+
+    assert ended.code == 0
+    assert f"waiting for login in {ENV}" in plain(ended.err)
+
+
+async def test_wait_and_watch_have_a_demonstration_in_which_something_happens() -> None:
+    async with start("watch", "--demo") as command:
+        first = await command.line()
+        ended = await command.end(signal.SIGINT)
+
+    assert first.split()[1] in {"added", "updated", "removed"}
+    assert ended.code == 130
+    waited = await run("wait", "--demo", "--interval", "0.1")
+    assert waited.code == 0
+    assert re.findall("webhookRelay is .*", waited.err) == [
+        "webhookRelay is Creating",
+        "webhookRelay is Active",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["login"], 0, "login is Active"),
+        (["my-env", "login"], 0, "login is Active"),
+        (["syncErp"], 4, "CreateFailed"),
+    ],
+)
+async def test_the_demonstration_waits_for_any_function_of_its_own(
+    words: list[str], code: int, said: str
+) -> None:
+    ended = await run("wait", "--demo", *words)
+
+    assert ended.code == code
+    assert said in ended.err
+
+
+async def test_token_says_whose_it_is_how_long_it_lives_and_that_it_is_accepted(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.add_app(APPID, SECRET)
+    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
+
+    ended = await run("token", ENV, "--appid", APPID, env=env)
+
+    assert (ended.code, ended.err) == (0, "")
+    account, lifetime, accepted = ended.out.splitlines()
+    assert account == f"account   app {APPID}"
+    assert re.match(r"lifetime  another 1(19|20) min, until \d{4}-", lifetime)
+    assert accepted == f"accepted  yes, for {ENV}, by {emulator.url}"
+
+
+@pytest.mark.parametrize("words", [["token"], ["token", "--check"]])
+async def test_token_needs_no_environment_and_no_option(
+    emulator: Emulator, words: list[str]
+) -> None:
+    ended = await run(*words, env=asks(emulator))
+
+    assert ended.code == 0
+    assert ended.out.splitlines() == [
+        "account   the token in TCB_ACCESS_TOKEN",
+        "lifetime  unknown: WeChat tells it only to whoever fetches the token",
+        f"accepted  yes, by {emulator.url}",
+    ]
+
+
+@pytest.mark.parametrize("errcode", [40001, -1, 45009])
+async def test_token_mentions_an_environment_only_if_one_is_given(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, errcode: int
+) -> None:
+    retry_at_once(monkeypatch)
+    emulator.fail_next(errcode, times=99)
+
+    ended = await run("token", env=asks(emulator))
+
+    assert str(errcode) in ended.err
+    assert "env" not in ended.err.replace("environ", "")
+    assert "offset" not in ended.err
+
+
+async def test_token_says_that_it_is_shared_through_redis(emulator: Emulator) -> None:
+    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET, "TCB_REDIS_URL": "nonsense"}
+
+    ended = await run("token", "--appid", APPID, env=env)
+
+    assert ended.out == f"account   app {APPID}, shared through Redis\n"
+    assert ended.code == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "env", "code"),
+    [
+        (Fault.errcode(42001), None, 3),
+        (Fault.errcode(40001), None, 3),
+        (Fault.errcode(-1), None, 5),
+        (Fault.errcode(45009), None, 4),
+        (Fault.errcode(48001), None, 0),
+        (Fault.errcode(48001), ENV, 4),
+        (Fault.errcode(-501007), ENV, 4),
+        (Fault.status(403), None, 5),
+    ],
+)
+async def test_token_tells_a_refused_token_from_other_refusals(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: Fault, env: str | None, code: int
+) -> None:
+    retry_at_once(monkeypatch)
+    emulator.script([fault] * 99)
+
+    ended = await run("token", *([env] if env else []), env=asks(emulator))
+
+    assert ended.code == code
+    assert ("accepted" in ended.out) == (code == 0)
+    assert emulator.token not in ended.out + ended.err

@@ -1,0 +1,418 @@
+"""TcbClient over a real socket: what a user writes, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import pickle
+import tracemalloc
+from contextlib import aclosing
+from datetime import timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from tcb_async import (
+    ClientClosedError,
+    CloudFunction,
+    ConfigurationError,
+    FunctionPage,
+    ParameterError,
+    RateLimitError,
+    RetryPolicy,
+    SystemBusyError,
+    TcbClient,
+    TokenError,
+)
+from tcb_async.emulator import Emulator, Fault, RecordedRequest
+from tcb_async.tokens import StableToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+ENV = "test-777bb9"
+AT_ONCE = RetryPolicy(base=0.0)
+
+
+@pytest.fixture
+async def client(emulator: Emulator) -> AsyncIterator[TcbClient]:
+    emulator.deploy(ENV, count=57)
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=AT_ONCE) as client:
+        yield client
+
+
+def names(emulator: Emulator) -> list[str]:
+    return [function.name for function in emulator.functions(ENV)]
+
+
+async def test_the_documented_sample_comes_out_of_iter_functions(emulator: Emulator) -> None:
+    sample = json.loads((SAMPLES / "listfunctions_reply.json").read_bytes())["functions"][0]
+    emulator.deploy(ENV, **sample)
+
+    async with TcbClient(emulator.token, base_url=emulator.url) as client:
+        functions = [function async for function in client.iter_functions(ENV)]
+
+    assert functions == [
+        CloudFunction("login", "Active", "Nodejs8.9", "2019-02-27 15:34:59", "2019-06-21 15:23:54")
+    ]
+    assert functions[0].add_time is not None
+    assert functions[0].add_time.isoformat() == "2019-02-27T15:34:59+08:00"
+
+
+async def test_what_goes_over_the_wire_is_the_documented_request(emulator: Emulator) -> None:
+    emulator.deploy(ENV)
+    async with TcbClient(emulator.token, base_url=emulator.url) as client:
+        await client.list_functions(ENV)
+
+    asked = emulator.requests[-1]
+    assert (asked.method, asked.path) == ("POST", "/tcb/listfunctions")
+    assert asked.body == json.loads((SAMPLES / "listfunctions_request.json").read_bytes())
+    assert asked.headers["Accept-Encoding"] == "identity"
+    assert asked.headers["User-Agent"].startswith("tcb-async/")
+
+
+async def test_iter_functions_is_an_async_generator_in_the_servers_order(
+    emulator: Emulator, client: TcbClient
+) -> None:
+    walk = client.iter_functions(ENV)
+
+    assert inspect.isasyncgen(walk)
+    assert [function.name async for function in walk] == names(emulator)
+
+
+async def test_iter_pages_is_the_same_walk_a_page_at_a_time(
+    emulator: Emulator, client: TcbClient
+) -> None:
+    pages = [page async for page in client.iter_pages(ENV)]
+
+    assert all(isinstance(page, FunctionPage) and page.total_count == 57 for page in pages)
+    assert [f.name for page in pages for f in page.functions] == names(emulator)
+    assert pages[0].limit == 20
+
+
+async def test_iter_pages_can_be_left_early_and_leaves_nothing(client: TcbClient) -> None:
+    async with aclosing(client.iter_pages(ENV, page_size=5)) as pages:
+        async for page in pages:
+            assert len(page.functions) == 5
+            break
+
+    assert "0 of 8 in flight" in repr(client)
+
+
+async def test_functions_gives_a_pager_with_total_cursor_and_stats(client: TcbClient) -> None:
+    async with client.functions(ENV) as pager:
+        functions = await pager.collect()
+
+    assert len(functions) == pager.total == 57
+    assert pager.stats.requests == 3
+    assert "done 57 of 57" in repr(pager)
+    assert pager.cursor.scope == ENV
+
+
+async def test_list_functions_is_exactly_one_page(emulator: Emulator, client: TcbClient) -> None:
+    page = await client.list_functions(ENV, limit=10, offset=50)
+
+    assert [f.name for f in page.functions] == names(emulator)[50:]
+    assert (page.total_count, page.offset, page.limit) == (57, 50, 10)
+    assert len(emulator.requests) == 1
+
+
+async def test_count_functions_asks_for_one_row(emulator: Emulator, client: TcbClient) -> None:
+    assert await client.count_functions(ENV) == 57
+    assert emulator.requests[-1].body == {"env": ENV, "limit": 1, "offset": 0}
+
+
+async def test_times_are_read_in_the_zone_that_the_client_is_told(emulator: Emulator) -> None:
+    emulator.deploy(ENV, add_time="2019-02-27 15:34:59")
+    zone = timezone(timedelta(hours=-5))
+    async with TcbClient(emulator.token, base_url=emulator.url, time_zone=zone) as client:
+        (function,) = (await client.list_functions(ENV)).functions
+
+    assert function.add_time is not None
+    assert function.add_time.isoformat() == "2019-02-27T15:34:59-05:00"
+
+
+async def test_every_page_is_retried_on_its_own(emulator: Emulator, client: TcbClient) -> None:
+    emulator.script([Fault.ok(), Fault.errcode(-1), Fault.errcode(-1000), Fault.ok()])
+
+    async with client.functions(ENV) as pager:
+        functions = [function.name async for function in pager]
+
+    assert functions == names(emulator)
+    assert pager.stats.retries == 2
+    offsets = [request.body["offset"] for request in emulator.requests]
+    assert sorted(set(offsets)) == [0, 19, 38]
+    assert len(offsets) == 5
+
+
+async def test_an_error_comes_at_its_own_page_with_a_cursor_that_goes_on(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=57)
+    seen: list[str] = []
+
+    async def walk(resume: str | None = None) -> None:
+        async for function in client.iter_functions(ENV, concurrency=1, resume=resume):
+            seen.append(function.name)  # noqa: PERF401 - what was seen before the error counts
+
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=RetryPolicy.none()) as client:
+        emulator.script([Fault.ok(), Fault.ok(), Fault.errcode(-1)])
+        with pytest.raises(SystemBusyError) as caught:
+            await walk()
+        before = len(seen)
+        error = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
+        await walk(resume=str(error.cursor))
+
+    assert (error.env, error.offset) == (ENV, 38)
+    assert before == 39
+    assert seen == names(emulator)
+
+
+async def test_an_unknown_env_is_one_clear_sentence(client: TcbClient) -> None:
+    with pytest.raises(ParameterError, match="check the environment id") as caught:
+        await client.count_functions("nobody-1")
+
+    assert caught.value.rid
+    assert "env 'nobody-1'" in str(caught.value)
+
+
+async def test_a_wrong_token_says_what_to_pass_instead(emulator: Emulator) -> None:
+    async with TcbClient("not-a-token", base_url=emulator.url) as client:
+        with pytest.raises(TokenError, match="pass a fresh access token") as caught:
+            await client.count_functions(ENV)
+
+    assert caught.value.errcode == 40014
+    assert len(emulator.requests) == 1
+
+
+async def test_a_callable_is_asked_again_when_its_token_was_refused(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    stale = emulator.issue_token()
+    emulator.revoke(stale)
+    handed_out: list[str] = []
+
+    async def token() -> str:
+        handed_out.append(emulator.token if handed_out else stale)
+        return handed_out[-1]
+
+    async with TcbClient(token, base_url=emulator.url) as client:
+        assert await client.count_functions(ENV) == 3
+
+    assert handed_out == [stale, emulator.token]
+
+
+async def test_a_token_that_is_refused_twice_is_an_error_and_no_loop(emulator: Emulator) -> None:
+    stale = [emulator.issue_token() for _ in range(9)]
+    for one in stale:
+        emulator.revoke(one)
+
+    async def token() -> str:
+        return stale.pop()
+
+    async with TcbClient(token, base_url=emulator.url) as client:
+        with pytest.raises(TokenError):
+            await client.count_functions(ENV)
+
+    assert len(emulator.requests) == 2
+
+
+async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.add_app("wx-own", "the-secret")
+    async with TcbClient(StableToken("wx-own", "the-secret"), base_url=emulator.url) as client:
+        await client.count_functions(ENV)
+        leaked = emulator.tokens_issued("wx-own")
+
+        await client.force_refresh_token()
+
+        assert await client.count_functions(ENV) == 3
+        assert emulator.requests[-1].errcode == 0
+        with pytest.raises(RateLimitError, match="30 s"):
+            await client.force_refresh_token()
+    assert emulator.tokens_issued("wx-own") == leaked + 1
+    assert len({r.token_id for r in emulator.requests if r.path == "/tcb/listfunctions"}) == 2
+
+
+async def test_a_token_that_the_client_did_not_fetch_cannot_be_forced(client: TcbClient) -> None:
+    with pytest.raises(ConfigurationError, match="only a StableToken"):
+        await client.force_refresh_token()
+
+
+async def test_a_session_that_was_handed_in_is_used_and_never_closed(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        async with TcbClient(emulator.token, base_url=emulator.url, session=session) as client:
+            assert await client.count_functions(ENV) == 3
+        assert not session.closed
+
+    assert emulator.requests[-1].headers["Accept-Encoding"] == "identity"
+
+
+async def test_settings_of_a_session_are_refused_beside_one_that_was_handed_in() -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(ConfigurationError, match="session"):
+            TcbClient("T", session=session, trust_env=True)
+
+
+async def test_a_session_closed_by_its_owner_is_a_clear_error(emulator: Emulator) -> None:
+    session = aiohttp.ClientSession()
+    client = TcbClient(emulator.token, base_url=emulator.url, session=session)
+    await session.close()
+
+    with pytest.raises(ClientClosedError, match="session"):
+        await client.count_functions(ENV)
+
+
+async def test_a_closed_client_says_so_before_any_request(
+    emulator: Emulator, client: TcbClient
+) -> None:
+    await client.aclose()
+    await client.aclose()
+
+    with pytest.raises(ClientClosedError, match="closed"):
+        await client.count_functions(ENV)
+    assert emulator.requests == ()
+    assert client.closed
+    assert "closed" in repr(client)
+
+
+async def test_a_client_that_is_closed_while_its_token_is_fetched_sends_nothing(
+    emulator: Emulator,
+) -> None:
+    async def closing() -> str:
+        await copy.aclose()
+        return emulator.token
+
+    async with TcbClient(emulator.token, base_url=emulator.url) as client:
+        copy = client.with_token(closing)
+        with pytest.raises(ClientClosedError):
+            await copy.list_functions(ENV)
+
+    assert emulator.requests == ()
+
+
+async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(
+    emulator: Emulator, client: TcbClient
+) -> None:
+    emulator.latency = 30.0
+    asked = asyncio.Event()
+    emulator.on_request(lambda _: asked.set())
+    walk = asyncio.ensure_future(anext(client.iter_functions(ENV)))
+    await asked.wait()
+
+    await client.aclose()
+
+    with pytest.raises(ClientClosedError) as caught:
+        await walk
+    assert caught.value.cursor is not None
+
+
+def test_a_client_on_a_second_loop_says_what_is_wrong() -> None:
+    emulator = Emulator()
+    clients: list[TcbClient] = []
+
+    async def use_it_once_and_keep_it() -> None:
+        async with emulator, aiohttp.ClientSession() as session:
+            emulator.deploy(ENV)
+            client = TcbClient(emulator.token, base_url=emulator.url, session=session)
+            await client.count_functions(ENV)
+            clients.append(client)
+
+    asyncio.run(use_it_once_and_keep_it())
+
+    with pytest.raises(ClientClosedError, match="another event loop"):
+        asyncio.run(clients[0].count_functions(ENV))
+
+
+async def test_a_client_that_was_used_before_a_fork_is_refused_after_it(
+    client: TcbClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.count_functions(ENV)
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(ClientClosedError, match="after the fork"):
+            await client.count_functions(ENV)
+
+    assert await client.count_functions(ENV) == 57
+
+
+async def test_a_function_that_is_not_there_yet_is_waited_for(
+    emulator: Emulator, client: TcbClient
+) -> None:
+    @emulator.on_request
+    def deploy_at_the_second_look(asked: RecordedRequest) -> None:
+        if asked.number == 4:
+            emulator.deploy(ENV, "late")
+
+    function = await client.wait_until_active(ENV, "late", interval=0.001)
+
+    assert (function.name, function.status) == ("late", "Active")
+    assert len(emulator.requests) > 3
+
+
+async def test_two_walks_at_once_share_the_client_and_its_window(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=100)
+    emulator.latency = 0.002
+    async with TcbClient(emulator.token, base_url=emulator.url, concurrency=3) as client:
+
+        async def walk() -> list[str]:
+            return [f.name async for f in client.iter_functions(ENV, page_size=5)]
+
+        results = await asyncio.gather(*(walk() for _ in range(4)))
+
+    assert results == [names(emulator)] * 4
+    assert emulator.peak_in_flight <= 3
+
+
+async def test_a_copy_for_another_token_shares_everything_and_closes_nothing(
+    emulator: Emulator, client: TcbClient
+) -> None:
+    merchant = emulator.issue_token()
+    async with client.with_token(merchant) as copy:
+        assert await copy.count_functions(ENV) == 57
+        assert emulator.requests[-1].token_id != ""
+    with pytest.raises(ClientClosedError):
+        await copy.count_functions(ENV)
+
+    assert await client.count_functions(ENV) == 57
+    ids = {request.token_id for request in emulator.requests}
+    assert len(ids) == 2
+
+
+async def test_closing_a_client_ends_its_copies(client: TcbClient) -> None:
+    copy = client.with_token("other")
+
+    await client.aclose()
+
+    assert copy.closed
+    with pytest.raises(ClientClosedError):
+        await copy.count_functions(ENV)
+
+
+def test_ten_thousand_copies_cost_memory_only_for_their_tokens() -> None:
+    client = TcbClient("T")
+    tokens = [f"{number:0>120}" for number in range(10_000)]
+    tracemalloc.start()
+    copies = [client.with_token(token) for token in tokens]
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    token_size = 49 + 120
+    assert size / len(copies) < token_size + 250
+
+
+def test_a_repr_tells_the_state_and_no_token() -> None:
+    client = TcbClient("s3cr3t-t0ken-of-the-merchant")
+
+    assert "s3cr3t" not in repr(client)
+    assert (
+        repr(client)
+        == "<TcbClient https://api.weixin.qq.com, token StaticToken(), 0 of 8 in flight>"
+    )

@@ -1,0 +1,534 @@
+"""What a FastAPI service is promised, over a real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import socket
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import aiohttp
+import pytest
+from asking import LIST, until_idle
+from fastapi import Body, Depends, FastAPI, WebSocket
+from fastapi.testclient import TestClient
+from leaks import no_leaks
+from web_service import SMALL, serving
+
+import tcb_async
+from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError
+from tcb_async.emulator import Emulator, Fault
+from tcb_async.fastapi import (
+    DepClient,
+    DepClients,
+    answer_error,
+    client,
+    lifespan,
+    problem_of,
+    status_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import ModuleType
+
+    from tcb_async.emulator import RecordedRequest
+
+ENV = "test-777bb9"
+SERVICE = Path(__file__).parents[2] / "docs" / "examples" / "service.py"
+
+
+async def shop(clients: DepClients) -> TcbClient:
+    return clients["shop"]
+
+
+DepShop = Annotated[TcbClient, Depends(shop)]
+
+
+def client_of(emulator: Emulator) -> TcbClient:
+    return TcbClient(emulator.token, base_url=emulator.url, retry=RetryPolicy.none())
+
+
+def counting(lifespan: Any) -> FastAPI:
+    """The smallest service there is."""
+    app = FastAPI(lifespan=lifespan)
+    app.add_exception_handler(TcbError, answer_error)
+
+    @app.get("/count")
+    async def count(client: DepClient, env: str = ENV) -> int:
+        return await client.count_functions(env)
+
+    @app.get("/merchants/{merchant}/count")
+    async def count_of(clients: DepClients, merchant: str) -> int:
+        return await clients[merchant].count_functions(ENV)
+
+    return app
+
+
+async def ask(url: str) -> Any:
+    status, answer = await answer_of(url)
+    assert status == 200
+    return answer
+
+
+async def answer_of(url: str) -> tuple[int, Any]:
+    async with aiohttp.request("GET", url) as response:
+        return response.status, await response.json()
+
+
+async def asked_for_a_problem(url: str) -> tuple[int, dict[str, Any], Mapping[str, str]]:
+    async with aiohttp.request("GET", url) as response:
+        assert response.content_type == "application/problem+json"
+        return response.status, await response.json(content_type=None), response.headers
+
+
+async def test_one_client_serves_every_request_and_is_closed_with_the_application(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=3)
+    made: list[TcbClient] = []
+
+    def make_client() -> TcbClient:
+        made.append(client_of(emulator))
+        return made[-1]
+
+    async with no_leaks(), serving(counting(lifespan(make_client))) as url:
+        assert await ask(f"{url}/count") == 3
+        assert await ask(f"{url}/count") == 3
+        assert not made[0].closed
+
+    assert len(made) == 1
+    assert made[0].closed
+
+
+async def test_several_merchants_have_a_client_each_by_name(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    async with Emulator() as other:
+        other.deploy(ENV, count=5)
+        made = lifespan(shop=lambda: client_of(emulator), bakery=lambda: client_of(other))
+        async with serving(counting(made)) as url:
+            assert await ask(f"{url}/merchants/shop/count") == 3
+            assert await ask(f"{url}/merchants/bakery/count") == 5
+
+
+async def test_the_unnamed_client_is_named_default(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    made = lifespan(lambda: client_of(emulator), shop=lambda: client_of(emulator))
+    async with serving(counting(made)) as url:
+        assert await ask(f"{url}/count") == 3
+        assert await ask(f"{url}/merchants/default/count") == 3
+        assert await ask(f"{url}/merchants/shop/count") == 3
+
+
+async def test_what_a_client_needs_is_opened_before_it_and_closed_after_it(
+    emulator: Emulator,
+) -> None:
+    emulator.deploy(ENV, count=3)
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def make_client() -> AsyncIterator[TcbClient]:
+        events.append("opened")
+        async with client_of(emulator) as client:
+            yield client
+        events.append(f"closed, client.closed={client.closed}")
+
+    async with serving(counting(lifespan(make_client))) as url:
+        assert await ask(f"{url}/count") == 3
+        assert events == ["opened"]
+
+    assert events == ["opened", "closed, client.closed=True"]
+
+
+async def test_a_lifespan_of_ones_own_may_enter_ours(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+
+    @asynccontextmanager
+    async def own(app: FastAPI) -> AsyncIterator[dict[str, object]]:
+        async with lifespan(lambda: client_of(emulator))(app) as state:
+            yield {**state, "mine": 1}
+
+    async with serving(counting(own)) as url:
+        assert await ask(f"{url}/count") == 3
+
+
+async def test_asking_for_an_unnamed_client_among_named_ones_is_explained(
+    emulator: Emulator,
+) -> None:
+    app = counting(lifespan(shop=lambda: client_of(emulator)))
+    async with serving(app) as url:
+        status, problem, _ = await asked_for_a_problem(f"{url}/count")
+
+    assert status == 500
+    assert "has a name ('shop'): use DepClients" in problem["detail"]
+
+
+async def test_a_forgotten_lifespan_is_explained() -> None:
+    async with serving(counting(None)) as url:
+        status, problem, _ = await asked_for_a_problem(f"{url}/count")
+
+    assert status == 500
+    assert "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client))" in problem["detail"]
+
+
+def test_a_lifespan_with_nothing_to_open_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="must be given a function that makes a TcbClient"):
+        lifespan()
+
+
+def test_two_clients_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^default=…"):
+        lifespan(lambda: TcbClient("t"), default=lambda: TcbClient("t"))
+
+
+def test_a_web_socket_and_a_restarted_application_have_a_client_too() -> None:
+    app = FastAPI(lifespan=lifespan(lambda: TcbClient("t")))
+
+    @app.websocket("/open")
+    async def is_open(socket: WebSocket, client: DepClient) -> None:
+        await socket.accept()
+        await socket.send_json(not client.closed)
+        await socket.close()
+
+    for _ in range(2):
+        with TestClient(app) as test_client, test_client.websocket_connect("/open") as socket:
+            assert socket.receive_json() is True
+
+
+async def test_a_test_may_put_another_client_in_place(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    app = counting(lifespan(lambda: TcbClient("nobody-accepts-it")))
+    async with client_of(emulator) as other:
+        app.dependency_overrides[client] = lambda: other
+        async with serving(app) as url:
+            assert await ask(f"{url}/count") == 3
+        assert not other.closed
+
+
+async def test_one_merchant_may_be_a_dependency_of_its_own(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    app = FastAPI(lifespan=lifespan(shop=lambda: client_of(emulator)))
+
+    @app.get("/count")
+    async def count(client: DepShop) -> int:
+        return await client.count_functions(ENV)
+
+    async with serving(app) as url:
+        assert await ask(f"{url}/count") == 3
+
+
+def subclasses(kind: type[TcbError]) -> list[type[TcbError]]:
+    return [kind, *(deeper for below in kind.__subclasses__() for deeper in subclasses(below))]
+
+
+@pytest.mark.parametrize("kind", subclasses(TcbError))
+def test_no_error_blames_the_caller_for_credentials_or_quotas(kind: type[TcbError]) -> None:
+    assert status_of(kind("it failed")) not in {401, 429}
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "title"),
+    [
+        (Fault.errcode(-501007), 422, "ParameterError"),
+        (Fault.errcode(48001), 403, "PermissionDeniedError"),
+        (Fault.errcode(40014), 502, "TokenError"),
+        (Fault.errcode(99999), 502, "ApiError"),
+        (Fault.errcode(-1), 503, "SystemBusyError"),
+        (Fault.errcode(45009), 503, "DailyQuotaError"),
+        (Fault.errcode(45011), 503, "RateLimitError"),
+        (Fault.status(429), 503, "RateLimitError"),
+        (Fault.status(500), 502, "TransportError"),
+        (Fault.body(b"<html>"), 502, "ResponseError"),
+        (Fault.reset(), 504, "TransportError"),
+    ],
+)
+async def test_what_wechat_does_becomes_a_status_that_blames_whom_it_should(
+    emulator: Emulator, fault: Fault, status: int, title: str
+) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.script([fault] * 2)
+    async with serving(counting(lifespan(lambda: client_of(emulator)))) as url:
+        answered, problem, _ = await asked_for_a_problem(f"{url}/count")
+
+    assert (answered, problem["status"], problem["title"]) == (status, status, title)
+
+
+def test_the_other_errors_have_statuses_too() -> None:
+    assert status_of(tcb_async.DriftError("it kept changing")) == 503
+    assert status_of(tcb_async.ClientClosedError("it was closed")) == 503
+    assert status_of(tcb_async.WaitTimeoutError("not in time")) == 504
+    assert status_of(tcb_async.FunctionFailedError("it failed")) == 409
+    assert status_of(ConfigurationError("a mistake")) == 500
+
+
+async def test_a_problem_names_errcode_and_rid_and_never_the_token(emulator: Emulator) -> None:
+    emulator.deploy(ENV, count=3)
+    emulator.fail_next(48001)
+    async with serving(counting(lifespan(lambda: client_of(emulator)))) as url:
+        _, problem, _ = await asked_for_a_problem(f"{url}/count")
+
+    assert problem["errcode"] == 48001
+    assert len(problem["rid"].split("-")) == 3
+    assert problem["detail"].endswith(f"(env '{ENV}', offset 0)")
+    assert emulator.token not in json.dumps(problem)
+
+
+LOGIN = {
+    "name": "login",
+    "status": "Active",
+    "runtime": "Nodejs8.9",
+    "add_time": "2019-02-27T15:34:59+08:00",
+    "mod_time": None,
+}
+
+
+@pytest.mark.parametrize("response_model", [list[CloudFunction], None], ids=["typed", "untyped"])
+def test_a_route_may_return_functions_as_they_are(response_model: object) -> None:
+    app = FastAPI()
+
+    @app.get("/functions", response_model=response_model)
+    async def functions() -> object:
+        return [CloudFunction(**LOGIN)]  # type: ignore[arg-type]
+
+    with TestClient(app) as service:
+        assert service.get("/functions").json() == [LOGIN]
+
+
+def test_a_route_may_take_a_function_and_refuses_what_is_none() -> None:
+    app = FastAPI()
+
+    @app.post("/year")
+    async def year(function: Annotated[CloudFunction, Body()]) -> int | None:
+        return function.add_time and function.add_time.year
+
+    with TestClient(app) as service:
+        assert service.post("/year", json=LOGIN).json() == 2019
+        assert service.post("/year", json={"name": "a", "status": "Active"}).json() is None
+        refused = service.post("/year", json=LOGIN | {"add_time": "yesterday"})
+        assert refused.status_code == 422
+        assert refused.json()["detail"][0]["loc"] == ["body", "add_time"]
+
+
+def test_the_open_api_schema_of_a_function_is_right() -> None:
+    app = FastAPI()
+
+    @app.get("/functions")
+    async def functions() -> list[CloudFunction]:
+        return []
+
+    time = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
+    schema = app.openapi()
+    (reply,) = schema["paths"]["/functions"]["get"]["responses"]["200"]["content"].values()
+    assert reply["schema"]["items"] == {"$ref": "#/components/schemas/CloudFunction"}
+    assert schema["components"]["schemas"]["CloudFunction"] == {
+        "title": "CloudFunction",
+        "description": (CloudFunction.__doc__ or "").partition("\n")[0],
+        "type": "object",
+        "required": ["name", "status", "runtime", "add_time", "mod_time"],
+        "properties": {
+            "name": {"title": "Name", "type": "string"},
+            "status": {"title": "Status", "type": "string"},
+            "runtime": {"title": "Runtime", "anyOf": [{"type": "string"}, {"type": "null"}]},
+            "add_time": {"title": "Add Time", **time},
+            "mod_time": {"title": "Mod Time", **time},
+        },
+    }
+
+
+async def test_a_retry_after_of_wechats_is_handed_on(emulator: Emulator) -> None:
+    emulator.script([Fault.status(429, headers={"Retry-After": "2.5"}), Fault.status(503)])
+    async with serving(counting(lifespan(lambda: client_of(emulator)))) as url:
+        _, _, headers = await asked_for_a_problem(f"{url}/count")
+        assert headers["Retry-After"] == "3"
+        _, _, headers = await asked_for_a_problem(f"{url}/count")
+        assert "Retry-After" not in headers
+
+
+async def test_other_exceptions_are_not_handled() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await answer_error(None, ZeroDivisionError())  # type: ignore[arg-type]
+
+
+def test_a_problem_without_facts_holds_none() -> None:
+    problem = problem_of(tcb_async.ResponseError("nonsense"))
+    assert problem == {"title": "ResponseError", "status": 502, "detail": "nonsense"}
+
+
+# The example service.
+
+
+@pytest.fixture
+def service(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The example, told to ask the emulator."""
+    emulator.add_app("wx0123456789abcdef", "appsecret")
+    monkeypatch.setenv("TCB_APPID", "wx0123456789abcdef")
+    monkeypatch.setenv("TCB_SECRET", "appsecret")
+    monkeypatch.setenv("TCB_BASE_URL", emulator.url)
+    spec = importlib.util.spec_from_file_location("service", SERVICE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def offset_of(asked: RecordedRequest) -> int:
+    assert isinstance(asked.body, dict)
+    return asked.body["offset"]
+
+
+async def lines_of(url: str) -> list[dict[str, Any]]:
+    async with aiohttp.request("GET", url) as response:
+        assert response.status == 200
+        assert response.content_type == "application/x-ndjson"
+        return [json.loads(line) async for line in response.content]
+
+
+async def test_the_service_streams_every_function_in_order(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    emulator.deploy(ENV, "login", runtime="Nodejs8.9", add_time="2019-02-27 15:34:59")
+    emulator.deploy(ENV, count=100)
+    async with no_leaks(), serving(service.app) as url:
+        lines = await lines_of(f"{url}/functions?env={ENV}")
+
+    assert lines[0] == {
+        "name": "login",
+        "status": "Active",
+        "runtime": "Nodejs8.9",
+        "add_time": "2019-02-27T15:34:59+08:00",
+        "mod_time": "2019-02-27T15:34:59+08:00",
+    }
+    assert [line["name"] for line in lines] == [row.name for row in emulator.functions(ENV)]
+
+
+async def test_an_environment_without_functions_is_an_empty_stream(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    emulator.deploy(ENV, count=0)
+    async with serving(service.app) as url:
+        assert await lines_of(f"{url}/functions?env={ENV}") == []
+
+
+async def test_a_listing_that_fails_at_once_is_a_status_and_not_a_stream(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    emulator.deploy(ENV, count=100)
+    async with serving(service.app) as url:
+        status, problem, _ = await asked_for_a_problem(f"{url}/functions?env=nowhere")
+
+    assert status == 422
+    assert problem["errcode"] == -501000
+
+
+async def test_a_listing_that_breaks_off_says_so_and_goes_on_where_it_broke(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    emulator.deploy(ENV, count=100)
+    emulator.script([Fault.errcode(48001)], path=LIST, when=lambda asked: offset_of(asked) > 50)
+    async with serving(service.app) as url:
+        *first, last = await lines_of(f"{url}/functions?env={ENV}")
+        resume = last["problem"]["resume"]
+        rest = await lines_of(f"{url}/functions?env={ENV}&resume={resume}")
+
+    assert last["problem"]["status"] == 403
+    assert 0 < len(first) < 100
+    names = [line["name"] for line in first + rest]
+    assert names == [row.name for row in emulator.functions(ENV)]
+
+
+async def test_an_invalid_cursor_is_the_callers_mistake(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    async with serving(service.app) as url:
+        status, body = await answer_of(f"{url}/functions?env={ENV}&resume=x")
+
+    assert status == 422
+    assert "resume=…" in body["detail"]
+    assert emulator.requests == ()
+
+
+async def slow_reader(url: str, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask, and read nothing; its buffers are small."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+    sock.setblocking(False)  # noqa: FBT003 - its only argument
+    host, port = url.removeprefix("http://").split(":")
+    await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=SMALL)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    return reader, writer
+
+
+async def requests_at_rest(emulator: Emulator) -> int:
+    """How many requests there were, once no more come for a while."""
+    count = -1
+    while count != len(emulator.requests):
+        count = len(emulator.requests)
+        await asyncio.sleep(0.3)
+    return count
+
+
+async def test_a_slow_reader_slows_the_walk_and_loses_nothing(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    emulator.deploy(ENV, count=4000)
+    async with no_leaks(), serving(service.app) as url:
+        reader, writer = await slow_reader(url, f"/functions?env={ENV}")
+        stalled = await requests_at_rest(emulator)
+        text = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    assert stalled < 100
+    assert len(emulator.requests) > 200
+    assert text.count(b'"name"') == 4000
+
+
+async def test_a_reader_that_goes_away_ends_the_walk(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    emulator.deploy(ENV, count=4000)
+    async with no_leaks(), serving(service.app) as url:
+        reader, writer = await slow_reader(url, f"/functions?env={ENV}")
+        await reader.readuntil(b"\n{")
+        writer.transport.abort()
+        await requests_at_rest(emulator)
+        await until_idle(emulator)
+        asked = len(emulator.requests)
+        assert asked < 100
+        assert await ask(f"{url}/healthz") == {"status": "ok"}
+        assert len(await lines_of(f"{url}/functions?env={ENV}")) == 4000
+
+
+async def test_a_reader_that_goes_away_while_wechat_is_silent_ends_the_request(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    emulator.deploy(ENV, count=4000)
+    emulator.script([Fault.hang()] * 9, path=LIST, when=lambda asked: offset_of(asked) > 0)
+    async with no_leaks(), serving(service.app) as url:
+        reader, writer = await slow_reader(url, f"/functions?env={ENV}")
+        await reader.readuntil(b"\n{")
+        writer.transport.abort()
+        await until_idle(emulator)
+
+
+async def test_health_is_said_without_asking_wechat(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    async with serving(service.app) as url:
+        assert await ask(f"{url}/healthz") == {"status": "ok"}
+    assert emulator.requests == ()
+
+
+async def test_a_service_whose_client_is_closed_is_not_healthy(
+    emulator: Emulator, service: ModuleType
+) -> None:
+    closed = client_of(emulator)
+    await closed.aclose()
+    service.app.dependency_overrides[client] = lambda: closed
+    async with serving(service.app) as url:
+        assert await answer_of(f"{url}/healthz") == (503, {"detail": "shutting down"})

@@ -1,0 +1,32 @@
+"""A notebook, run by a real Jupyter kernel, as the documentation shows it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+from nbclient import NotebookClient
+
+from tcb_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "sync.md"
+
+
+def test_the_cell_of_the_documentation_runs_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    cell = re.search(r"## Notebooks.*?```python\n(.*?)```", text, flags=re.DOTALL)
+    assert cell is not None
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell[1])])
+
+    with Emulator() as wechat:
+        wechat.deploy("test-777bb9", count=48)
+        monkeypatch.setenv("TCB_BASE_URL", wechat.url)
+        monkeypatch.setenv("TCB_ACCESS_TOKEN", wechat.token)
+        NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+
+    assert notebook.cells[0].outputs[-1].data["text/plain"] == "48"

@@ -1,0 +1,72 @@
+"""Each program of the README, pasted alone into an empty file in an empty folder."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from doc_examples import APPID, ENV, SECRET
+
+from tcb_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+ASK_THE_SERVICE = f"""
+from fastapi.testclient import TestClient
+from service import app
+with TestClient(app) as service:
+    print(service.get("/count", params={{"env": "{ENV}"}}).text)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An account, at an emulator that answers for WeChat."""
+    with Emulator() as wechat:
+        wechat.add_app(APPID, SECRET)
+        wechat.deploy(ENV, count=48)
+        settings = {"TCB_APPID": APPID, "TCB_SECRET": SECRET, "TCB_BASE_URL": wechat.url}
+        for name, setting in settings.items():
+            monkeypatch.setenv(name, setting)
+        monkeypatch.chdir(tmp_path)
+        yield
+
+
+def ran(*command: str) -> str:
+    done = subprocess.run(  # noqa: S603 - our own programs
+        [sys.executable, *command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def the_program_with(text: str) -> str:
+    (program,) = (program for program in PROGRAMS if text in program)
+    return program
+
+
+def test_the_first_program_needs_no_account() -> None:
+    Path("first.py").write_text(the_program_with("Emulator.demo()"), encoding="utf-8")
+    assert ran("first.py").count("\n") == 48
+
+
+def test_the_program_with_an_account_lists_its_functions() -> None:
+    Path("listing.py").write_text(the_program_with("from_env()"), encoding="utf-8")
+    assert ran("listing.py").count("\n") == 48
+
+
+def test_the_service_counts() -> None:
+    Path("service.py").write_text(the_program_with("FastAPI("), encoding="utf-8")
+    assert ran("-c", ASK_THE_SERVICE) == "48\n"
+
+
+def test_the_test_passes_without_any_settings() -> None:
+    Path("test_count.py").write_text(the_program_with("def test_"), encoding="utf-8")
+    assert "1 passed" in ran("-m", "pytest", "-p", "no:cacheprovider", "test_count.py")

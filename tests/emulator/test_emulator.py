@@ -1,0 +1,450 @@
+"""The emulator's listing answers as WeChat's does, and fails the way it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestServer
+from asking import CLASSIC, LIST, STABLE, Asker, asking, talk, until, until_idle
+
+from tcb_async.emulator import (
+    DEMO_ENV,
+    Emulator,
+    EmulatorClock,
+    Fault,
+    RecordedRequest,
+    token_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+ENV = "test-777bb9"
+RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
+
+
+@pytest.fixture
+async def wechat() -> AsyncIterator[Asker]:
+    async with asking(Emulator()) as asker:
+        asker.emulator.deploy(ENV, count=57)
+        yield asker
+
+
+class TestListing:
+    async def test_documented_request_gets_the_documented_reply_value_for_value(self) -> None:
+        async with asking(Emulator()) as asker:
+            asker.emulator.deploy(
+                ENV,
+                "login",
+                runtime="Nodejs8.9",
+                add_time="2019-02-27 15:34:59",
+                mod_time="2019-06-21 15:23:54",
+            )
+            request = (SAMPLES / "listfunctions_request.json").read_bytes()
+            status, reply = await asker.send(
+                "POST", LIST, data=request, access_token=asker.emulator.token
+            )
+        documented = (SAMPLES / "listfunctions_reply.json").read_bytes()
+        assert status == 200
+        assert json.loads(reply, object_pairs_hook=list) == json.loads(
+            documented, object_pairs_hook=list
+        )
+
+    @pytest.mark.parametrize(
+        ("limit", "offset", "rows"),
+        [(20, 0, range(20)), (20, 40, range(40, 57)), (1, 56, [56]), (20, 57, []), (0, 0, [])],
+    )
+    async def test_page_is_the_rows_asked_for_and_the_total(
+        self, wechat: Asker, limit: int, offset: int, rows: range | list[int]
+    ) -> None:
+        reply = await wechat.list(limit=limit, offset=offset)
+        assert [function["name"] for function in reply["functions"]] == [
+            f"fn-{row + 1:04d}" for row in rows
+        ]
+        assert reply["total_count"] == 57
+
+    async def test_numbers_too_large_for_anything_are_an_empty_page(self, wechat: Asker) -> None:
+        reply = await wechat.list(limit=10**30, offset=10**30)
+        assert (reply["errcode"], reply["functions"]) == (0, [])
+
+    async def test_null_runtime_and_chinese_text_arrive_as_they_are(self, wechat: Asker) -> None:
+        wechat.emulator.deploy("env", "登录", runtime=None)
+        status, reply = await wechat.send(
+            "POST",
+            LIST,
+            data=b'{"env":"env","limit":1,"offset":0}',
+            access_token=wechat.emulator.token,
+        )
+        assert status == 200
+        assert '"runtime":null,"name":"登录"'.encode() in reply
+
+    @pytest.mark.parametrize(
+        ("method", "body", "errcode"),
+        [
+            ("GET", None, 43002),
+            ("PUT", b"{}", 43002),
+            ("POST", None, 44002),
+            ("POST", b"{}", 40101),
+            ("POST", b'{"limit":20,"offset":0}', 40101),
+            ("POST", b'{"env":"","limit":20,"offset":0}', 40101),
+            ("POST", b'{"env":"e","offset":0}', 40101),
+            ("POST", b'{"env":"e","limit":20}', 40101),
+            ("POST", b'{"env":"e","limit":null,"offset":0}', 40101),
+            ("POST", b'{"env":', 47001),
+            ("POST", b"[]", 47001),
+            ("POST", b"\xff\xfe", 47001),
+            ("POST", b"[" * 100_000, 47001),
+            ("POST", b'{"env":' + b"9" * 5000 + b"}", 47001),
+            ("POST", b" " * 2_000_000, 47001),
+            ("POST", b'{"env":1,"limit":20,"offset":0}', 47001),
+            ("POST", b'{"env":"e","limit":"20","offset":0}', 47001),
+            ("POST", b'{"env":"e","limit":true,"offset":0}', 47001),
+            ("POST", b'{"env":"e","limit":20,"offset":0.5}', 47001),
+            ("POST", b'{"env":"e","limit":-1,"offset":0}', 40097),
+            ("POST", b'{"env":"e","limit":20,"offset":-1}', 40097),
+            ("POST", b'{"env":"nobody","limit":20,"offset":0}', -501000),
+        ],
+    )
+    async def test_each_mistake_has_its_documented_errcode(
+        self, wechat: Asker, method: str, body: bytes | None, errcode: int
+    ) -> None:
+        status, reply = await wechat.send(
+            method, LIST, data=body, access_token=wechat.emulator.token
+        )
+        decoded = json.loads(reply)
+        assert (status, decoded["errcode"]) == (200, errcode)
+        assert RID.search(decoded["errmsg"])
+
+    async def test_body_that_cannot_be_inflated_is_a_broken_body(self, wechat: Asker) -> None:
+        async with wechat.session.post(
+            wechat.emulator.url + LIST,
+            params={"access_token": wechat.emulator.token},
+            data=b"no gzip at all",
+            headers={"Content-Encoding": "gzip"},
+        ) as reply:
+            assert (await reply.json())["errcode"] == 47001
+
+    async def test_each_state_of_a_token_has_its_errcode(self, wechat: Asker) -> None:
+        emulator = wechat.emulator
+        good, old, dead = emulator.token, emulator.issue_token(life=60), emulator.issue_token()
+        emulator.revoke(dead)
+        emulator.clock.advance(60)
+        _, missing = await wechat.send("POST", LIST, data=b"{}")
+        assert json.loads(missing)["errcode"] == 41001
+        answers = {
+            token: (await wechat.list(token=token))["errcode"]
+            for token in (good, "a-stranger's", "\N{SNOWMAN}", old, dead)
+        }
+        assert list(answers.values()) == [0, 40014, 40014, 42001, 40001]
+
+    async def test_token_is_always_a_good_one(self, wechat: Asker) -> None:
+        before = wechat.emulator.token
+        wechat.emulator.expire_tokens()
+        assert (await wechat.list(token=before))["errcode"] == 42001
+        assert (await wechat.list(token=wechat.emulator.token))["errcode"] == 0
+        assert wechat.emulator.token == wechat.emulator.token
+
+    async def test_limit_beyond_the_largest_is_clamped(self, wechat: Asker) -> None:
+        wechat.emulator.max_limit = 10
+        assert len((await wechat.list(limit=20))["functions"]) == 10
+        assert len((await wechat.list(limit=10))["functions"]) == 10
+
+    async def test_limit_beyond_the_largest_may_be_refused_instead(self) -> None:
+        async with asking(Emulator(max_limit=10, reject_over_limit=True)) as asker:
+            asker.emulator.deploy(ENV, count=57)
+            assert (await asker.list(limit=11))["errcode"] == 40097
+            assert (await asker.list(limit=10))["errcode"] == 0
+
+    async def test_content_type_may_be_plain_text(self) -> None:
+        async with asking(Emulator(content_type="text/plain")) as asker:
+            url = asker.emulator.url + LIST
+            async with asker.session.post(url) as reply:
+                assert reply.content_type == "text/plain"
+
+    async def test_unknown_path_is_an_invalid_url_by_http_200_as_wechat_has_it(
+        self, wechat: Asker
+    ) -> None:
+        wechat.emulator.fail_next()
+        for path in ("/tcb/nothing", "/", "/tcb/listfunctions/"):
+            reply = await wechat.ask(path, {})
+            assert (reply["errcode"], reply["errmsg"][:11]) == (40066, "invalid url")
+        assert wechat.emulator.requests[0].errcode == 40066
+        assert (await wechat.list())["errcode"] == -1, "it must not have used the script up"
+
+    @pytest.mark.parametrize(
+        ("expected", "answers"),
+        [(b"100-continue", [b"100", b"200"]), (b"a miracle", [b"417"]), (b"\xc7", [b"417"])],
+    )
+    async def test_client_that_waits_for_a_100_gets_one(
+        self, wechat: Asker, expected: bytes, answers: list[bytes]
+    ) -> None:
+        head = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n"
+        said = await talk(
+            wechat.emulator, head % LIST.encode() + b"Expect: %b\r\n\r\n{}" % expected
+        )
+        assert re.findall(rb"HTTP/1.1 (\d+)", said) == answers
+
+
+class TestEnvironments:
+    def test_deploy_puts_functions_where_it_is_told(self) -> None:
+        emulator = Emulator()
+        emulator.deploy(ENV, count=2)
+        emulator.deploy(ENV, "head", index=0)
+        emulator.deploy(ENV, "tail", status="Creating", runtime="Go1")
+        assert [function.name for function in emulator.functions(ENV)] == [
+            "head",
+            "fn-0001",
+            "fn-0002",
+            "tail",
+        ]
+        assert emulator.functions(ENV)[-1].status == "Creating"
+
+    def test_names_made_up_are_never_used_twice(self) -> None:
+        emulator = Emulator()
+        emulator.deploy(ENV, "fn-0002")
+        emulator.deploy(ENV, count=2)
+        emulator.delete(ENV, "fn-0003")
+        emulator.deploy(ENV)
+        assert [function.name for function in emulator.functions(ENV)] == [
+            "fn-0002",
+            "fn-0001",
+            "fn-0004",
+        ]
+
+    def test_deleted_function_may_come_back_under_its_name(self) -> None:
+        emulator = Emulator()
+        emulator.deploy(ENV, count=2)
+        emulator.delete(ENV, "fn-0001")
+        emulator.deploy(ENV, "fn-0001")
+        assert [function.name for function in emulator.functions(ENV)] == ["fn-0002", "fn-0001"]
+
+    def test_times_are_written_at_utc_plus_eight(self) -> None:
+        emulator = Emulator(clock=EmulatorClock(1_551_252_899.0))
+        (function,) = emulator.deploy(ENV, "login")
+        assert function.add_time == function.mod_time == "2019-02-27 15:34:59"
+
+    def test_update_in_place_shows_in_its_mod_time_even_within_a_second(self) -> None:
+        emulator = Emulator(clock=EmulatorClock(1_551_252_899.0))
+        emulator.deploy(ENV, count=3)
+        emulator.update(ENV, "fn-0002", status="Updating")
+        updated = emulator.update(ENV, "fn-0002", runtime="Python3.10")
+        assert emulator.functions(ENV)[1] == updated
+        assert (updated.status, updated.runtime) == ("Updating", "Python3.10")
+        assert (updated.add_time, updated.mod_time) == (
+            "2019-02-27 15:34:59",
+            "2019-02-27 15:35:01",
+        )
+        emulator.clock.advance(3600)
+        assert emulator.update(ENV, "fn-0002").mod_time == "2019-02-27 16:34:59"
+
+    def test_newest_first_deploys_and_lifts_to_the_head(self) -> None:
+        emulator = Emulator(order="newest_first")
+        for name in ("a", "b", "c"):
+            emulator.deploy(ENV, name)
+        emulator.update(ENV, "a", status="Updating")
+        assert [function.name for function in emulator.functions(ENV)] == ["a", "c", "b"]
+
+    async def test_environment_may_be_empty(self, wechat: Asker) -> None:
+        wechat.emulator.deploy("empty", count=0)
+        assert (await wechat.list("empty"))["total_count"] == 0
+
+    @pytest.mark.parametrize(
+        ("misuse", "said"),
+        [
+            (lambda e: e.deploy(ENV, "fn-0001"), "'fn-0001', which is deployed"),
+            (lambda e: e.deploy(ENV, "x", count=2), "count is 2"),
+            (lambda e: e.deploy(ENV, count=-1), "count is -1"),
+            (lambda e: e.deploy(ENV, add_time="yesterday"), "yesterday"),
+            (lambda e: e.delete(ENV, "gone"), "name is 'gone'"),
+            (lambda e: e.update("other", "fn-0001"), "env is 'other'"),
+            (lambda e: e.clock.advance(-1), "seconds is -1"),
+            (lambda e: e.clock.advance(float("nan")), "seconds is nan"),
+            (lambda _: Emulator(order="newest"), "order is 'newest': it must be 'added' or"),
+            (lambda e: e.fail_next(-1, times=0), "times is 0: it must be 1 or more, or None"),
+            (lambda e: e.fail_next(path="tcb/listfunctions"), "it must begin with /"),
+        ],
+    )
+    def test_misuse_is_said_and_changes_nothing(
+        self, misuse: Callable[[Emulator], object], said: str
+    ) -> None:
+        emulator = Emulator()
+        before = emulator.deploy(ENV, count=2)
+        with pytest.raises(ValueError, match=re.escape(said)):
+            misuse(emulator)
+        assert emulator.functions(ENV) == before
+
+    async def test_change_from_on_request_shows_in_the_very_page(self, wechat: Asker) -> None:
+        @wechat.emulator.on_request
+        def delete_a_row(asked: RecordedRequest) -> None:
+            if asked.offset == 20:
+                wechat.emulator.delete(ENV, "fn-0001")
+
+        assert (await wechat.names(limit=20, offset=0))[-1] == "fn-0020"
+        assert (await wechat.names(limit=20, offset=20))[0] == "fn-0022"
+
+    async def test_demo_is_believable_and_the_same_every_time(self) -> None:
+        first, second = Emulator.demo(), Emulator.demo()
+        functions = first.functions(DEMO_ENV)
+        assert functions == second.functions(DEMO_ENV)
+        assert first.environments() == second.environments()
+        assert len(functions) == 48
+        assert len({function.runtime for function in functions}) >= 5
+        assert len({function.status for function in functions}) >= 5
+        assert all(function.add_time <= function.mod_time for function in functions)
+        assert first.busy_rate > 0
+        assert first.latency > 0
+
+    def test_clock_follows_the_machine_unless_it_was_given_a_start(self) -> None:
+        running, standing = EmulatorClock(), EmulatorClock(1_551_252_899.0)
+        assert running() <= running()
+        assert running() > standing() == 1_551_252_899.0
+        assert repr(standing) == "<EmulatorClock 2019-02-27 15:34:59>"
+
+
+class TestRecord:
+    async def test_request_is_recorded_with_its_answer(self, wechat: Asker) -> None:
+        await wechat.list(limit=5, offset=10)
+        (asked,) = wechat.emulator.requests
+        assert (asked.number, asked.method, asked.path) == (1, "POST", LIST)
+        assert asked.body == json.loads(asked.raw) == {"env": ENV, "limit": 5, "offset": 10}
+        assert asked.offset == 10
+        assert asked.token_id == token_id(wechat.emulator.token)
+        assert (asked.status, asked.errcode, asked.fault) == (200, 0, None)
+        assert asked.finished is not None
+        assert asked.started <= asked.finished
+        assert asked.headers["Content-Type"] == "application/octet-stream"
+        assert asked.peer_port > 0
+
+    async def test_same_connection_shows_as_the_same_port(self, wechat: Asker) -> None:
+        await wechat.list()
+        await wechat.list()
+        assert len({asked.peer_port for asked in wechat.emulator.requests}) == 1
+
+    async def test_body_without_an_offset_has_none(self, wechat: Asker) -> None:
+        await wechat.send("GET", LIST)
+        await wechat.ask(LIST, {"offset": "ten"})
+        assert [asked.offset for asked in wechat.emulator.requests] == [None, None]
+        assert [asked.token_id for asked in wechat.emulator.requests] == [None, None]
+
+    async def test_request_in_flight_is_seen_before_it_is_answered(self, wechat: Asker) -> None:
+        wechat.emulator.script([Fault.hang()])
+        hanging = asyncio.create_task(wechat.list())
+        await until(lambda: wechat.emulator.in_flight > 0)
+        assert wechat.emulator.in_flight == 1
+        assert wechat.emulator.requests[0].finished is None
+        wechat.emulator.forget_requests()
+        assert len(wechat.emulator.requests) == 1
+        hanging.cancel()
+        await asyncio.wait({hanging})
+        await until_idle(wechat.emulator)
+        assert wechat.emulator.requests[0].status is None
+        wechat.emulator.forget_requests()
+        assert wechat.emulator.requests == ()
+
+    async def test_reset_has_no_status(self, wechat: Asker) -> None:
+        wechat.emulator.script([Fault.reset()])
+        with pytest.raises(aiohttp.ClientError):
+            await wechat.list()
+        assert wechat.emulator.requests[0].status is None
+
+    async def test_only_the_newest_are_kept_but_all_are_counted(self) -> None:
+        async with asking(Emulator(keep_requests=3)) as asker:
+            asker.emulator.script([Fault.hang()])
+            hanging = asyncio.create_task(asker.list())
+            await until(lambda: asker.emulator.in_flight > 0)
+            for _ in range(5):
+                await asker.send("GET", CLASSIC)
+            hanging.cancel()
+            await asyncio.wait({hanging})
+            await until_idle(asker.emulator)
+            assert [asked.number for asked in asker.emulator.requests] == [4, 5, 6]
+            assert asker.emulator.counts == {LIST: 1, CLASSIC: 5}
+            assert asker.emulator.counts[STABLE] == 0
+
+    async def test_no_secret_shows_in_record_repr_or_log(
+        self, wechat: Asker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        token = wechat.emulator.token
+        await wechat.list()
+        await wechat.ask(STABLE, {"appid": "wx1", "secret": "hush-hush"}, access_token=token)
+        raw = f"POST {LIST}?access_token={token} HTTP/1.1 nonsense\r\n\r\n".encode()
+        assert b" 400 " in await talk(wechat.emulator, raw)
+        shown = caplog.text + repr(wechat.emulator.requests) + repr(wechat.emulator)
+        assert f"POST {LIST} -> status 200, errcode 0" in shown
+        assert "Error handling request" in shown
+        assert token not in shown
+        assert "hush-hush" not in shown
+
+    async def test_error_in_a_callback_is_logged_with_its_traceback(
+        self, wechat: Asker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        @wechat.emulator.on_request
+        def mistaken(_: RecordedRequest) -> None:
+            raise LookupError("a test's own mistake")
+
+        assert (await wechat.send("POST", LIST))[0] == 500
+        assert "a test's own mistake" in caplog.text
+        assert wechat.emulator.in_flight == 0
+
+
+class TestLife:
+    def test_address_is_known_only_after_the_start(self) -> None:
+        with pytest.raises(RuntimeError, match="with Emulator"):
+            _ = Emulator().url
+
+    async def test_stopped_emulator_comes_back_on_its_port(self) -> None:
+        async with asking(Emulator()) as asker:
+            asker.emulator.deploy(ENV)
+            url = asker.emulator.url
+            assert url.startswith("http://127.0.0.1:")
+            assert "closed" not in repr(asker.emulator)
+            await asker.emulator.stop()
+            await asker.emulator.stop()
+            assert "closed" in repr(asker.emulator)
+            with pytest.raises(aiohttp.ClientError):
+                await asker.list()
+            await asker.emulator.start()
+            assert asker.emulator.url == url
+            assert (await asker.list())["errcode"] == 0
+
+    async def test_taken_port_is_an_error_that_leaves_nothing_open(self) -> None:
+        async with Emulator() as first:
+            second = Emulator(port=int(first.url.rpartition(":")[2]))
+            with pytest.raises(OSError, match="address already in use"):
+                await second.start()
+
+    async def test_stop_ends_what_is_under_way_and_leaves_no_task(self) -> None:
+        before = asyncio.all_tasks()
+        async with asking(Emulator()) as asker:
+            asker.emulator.script([Fault.hang(), Fault.drip(), Fault.endless()])
+            asking_three = [asyncio.create_task(asker.list()) for _ in range(3)]
+            await until(lambda: asker.emulator.in_flight == 3)
+            async with asyncio.timeout(10):
+                await asker.emulator.stop()
+            assert asker.emulator.in_flight == 0
+            await asyncio.wait(asking_three)
+            assert all(task.exception() for task in asking_three)
+        assert asyncio.all_tasks() == before
+
+    async def test_app_runs_in_a_server_of_ones_own(self) -> None:
+        emulator = Emulator()
+        emulator.deploy(ENV, count=3)
+        async with (
+            TestServer(emulator.app) as server,
+            aiohttp.ClientSession() as session,
+            session.post(
+                server.make_url(LIST),
+                params={"access_token": emulator.token},
+                json={"env": ENV, "limit": 20, "offset": 0},
+            ) as reply,
+        ):
+            assert (await reply.json())["total_count"] == 3

@@ -1,0 +1,503 @@
+"""The emulator's platforms, merchants and environments answer as WeChat's do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asking import AUTHORIZER, COMPONENT, LIST, Asker, asking
+
+from tcb_async.emulator import Emulator, EmulatorClock, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tcb_async.emulator import RecordedRequest
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+MERCHANTS = "/cgi-bin/component/api_get_authorizer_list"
+ENVIRONMENTS = "/tcb/getenvinfo"
+BATCH_ENVIRONMENTS = "/componenttcb/describeenvs"
+BATCH_FUNCTIONS = "/componenttcb/getscflist"
+PLATFORM, SECRET, TICKET = "wxplatform", "0123456789abcdef0123456789abcdef", "ticket-1"
+SHOP, BAKERY = "wxshop", "wxbakery"
+APRIL_2019 = 1_554_358_228.0  # 2019-04-04 14:10:28 in China
+
+
+def in_order(text: bytes) -> object:
+    """Decode JSON so that the order of keys counts."""
+    return json.loads(text, object_pairs_hook=list)
+
+
+@pytest.fixture
+async def wechat() -> AsyncIterator[Asker]:
+    async with asking(Emulator(clock=EmulatorClock(APRIL_2019))) as asker:
+        asker.emulator.add_component(PLATFORM, SECRET, TICKET)
+        yield asker
+
+
+async def platform_token(asker: Asker) -> str:
+    body = {
+        "component_appid": PLATFORM,
+        "component_appsecret": SECRET,
+        "component_verify_ticket": TICKET,
+    }
+    return (await asker.ask(COMPONENT, body))["component_access_token"]
+
+
+async def merchant_reply(asker: Asker, appid: str) -> dict[str, Any]:
+    emulator = asker.emulator
+    known = appid in emulator.authorizers(PLATFORM)
+    body = {
+        "component_appid": PLATFORM,
+        "authorizer_appid": appid,
+        "authorizer_refresh_token": emulator.refresh_token(PLATFORM, appid) if known else "gone",
+    }
+    token = await platform_token(asker)
+    return await asker.ask(AUTHORIZER, body, component_access_token=token)
+
+
+async def merchant_token(asker: Asker, appid: str) -> str:
+    return (await merchant_reply(asker, appid))["authorizer_access_token"]
+
+
+async def merchants(asker: Asker, offset: int = 0, count: int = 500) -> dict[str, Any]:
+    body = {"component_appid": PLATFORM, "offset": offset, "count": count}
+    return await asker.ask(MERCHANTS, body, component_access_token=await platform_token(asker))
+
+
+class TestMerchants:
+    @pytest.mark.parametrize("name", ["access_token", "component_access_token"])
+    async def test_documented_request_gets_the_documented_reply(
+        self, wechat: Asker, name: str
+    ) -> None:
+        emulator = wechat.emulator
+        emulator.add_component("appid_value", SECRET, TICKET)
+        for number in range(1, 34):
+            emulator.add_authorizer(
+                "appid_value",
+                f"authorizer_appid_{number}",
+                f"refresh_token_{number}",
+                auth_time=1558000607,
+            )
+        body = {
+            "component_appid": "appid_value",
+            "component_appsecret": SECRET,
+            "component_verify_ticket": TICKET,
+        }
+        token = (await wechat.ask(COMPONENT, body))["component_access_token"]
+        request = json.loads((SAMPLES / "getauthorizerlist_request.json").read_bytes())
+        request["count"] = 2  # the documentation shows two of the 33
+        data = json.dumps(request).encode()
+
+        _, reply = await wechat.send("POST", MERCHANTS, data=data, **{name: token})
+
+        documented = (SAMPLES / "getauthorizerlist_reply.json").read_bytes()
+        assert in_order(reply) == in_order(documented)
+
+    async def test_row_without_an_exchanged_code_has_no_refresh_token(self, wechat: Asker) -> None:
+        wechat.emulator.add_authorizer(PLATFORM, SHOP, "refresh-1")
+        wechat.emulator.add_authorizer(PLATFORM, BAKERY, exchanged=False)
+        shop, bakery = (await merchants(wechat))["list"]
+        assert shop == {
+            "authorizer_appid": SHOP,
+            "refresh_token": "refresh-1",
+            "auth_time": int(APRIL_2019),
+        }
+        assert bakery == {"authorizer_appid": BAKERY, "auth_time": int(APRIL_2019)}
+
+    async def test_refresh_token_in_the_list_is_the_current_one(self, wechat: Asker) -> None:
+        wechat.emulator.add_authorizer(PLATFORM, SHOP, "refresh-1")
+        wechat.emulator.rotate_refresh_token(PLATFORM, SHOP)
+        rotated = (await merchant_reply(wechat, SHOP))["authorizer_refresh_token"]
+        assert rotated != "refresh-1"
+        assert (await merchants(wechat))["list"][0]["refresh_token"] == rotated
+
+    async def test_page_is_the_rows_asked_for_and_the_total(self, wechat: Asker) -> None:
+        appids = wechat.emulator.add_merchants(PLATFORM, 12)
+        page = await merchants(wechat, 5, 4)
+        assert page["total_count"] == 12
+        assert [row["authorizer_appid"] for row in page["list"]] == [*appids[5:9]]
+        assert (await merchants(wechat, 12, 4))["list"] == []
+
+    async def test_merchants_join_and_leave_while_the_list_is_read(self, wechat: Asker) -> None:
+        emulator = wechat.emulator
+        appids = emulator.add_merchants(PLATFORM, 3)
+
+        @emulator.on_request
+        def change(request: RecordedRequest) -> None:
+            if request.path == MERCHANTS and request.offset == 1:
+                emulator.remove_authorizer(PLATFORM, appids[0])
+                emulator.add_authorizer(PLATFORM, SHOP)
+
+        page = await merchants(wechat, 1, 500)
+        assert [row["authorizer_appid"] for row in page["list"]] == [appids[2], SHOP]
+        assert emulator.authorizers(PLATFORM) == (*appids[1:], SHOP)
+
+    async def test_newest_merchant_may_come_first(self) -> None:
+        async with asking(Emulator(order="newest_first")) as asker:
+            asker.emulator.add_component(PLATFORM, SECRET, TICKET)
+            for appid in (SHOP, BAKERY):
+                asker.emulator.add_authorizer(PLATFORM, appid)
+            rows = (await merchants(asker))["list"]
+            assert [row["authorizer_appid"] for row in rows] == [BAKERY, SHOP]
+            assert asker.emulator.authorizers(PLATFORM) == (BAKERY, SHOP)
+
+    @pytest.mark.parametrize(
+        ("changed", "errcode"),
+        [
+            ({"count": 501}, 40170),
+            ({"count": 500}, None),
+            ({"count": 0}, None),
+            ({"count": -1}, 40097),
+            ({"offset": -1}, 40097),
+            ({"offset": None}, 40101),
+            ({"count": None}, 40101),
+            ({"count": "100"}, 47001),
+            ({"component_appid": None}, 41018),
+            ({"component_appid": "wx-another"}, 40013),
+        ],
+    )
+    async def test_each_mistake_has_its_errcode(
+        self, wechat: Asker, changed: dict[str, object], errcode: int | None
+    ) -> None:
+        body = {"component_appid": PLATFORM, "offset": 0, "count": 100, **changed}
+        token = await platform_token(wechat)
+        reply = await wechat.ask(MERCHANTS, body, component_access_token=token)
+        assert reply.get("errcode") == errcode
+
+    async def test_quota_of_a_platforms_endpoint_is_the_platforms(self, wechat: Asker) -> None:
+        wechat.emulator.daily_quota = {AUTHORIZER: 2, MERCHANTS: 1}
+        appids = wechat.emulator.add_merchants(PLATFORM, 3)
+        replies = [await merchant_reply(wechat, appid) for appid in appids]
+        assert [reply.get("errcode") for reply in replies] == [None, None, 45009]
+        assert "list" in await merchants(wechat)
+        assert (await merchants(wechat))["errcode"] == 45009
+
+
+class TestOrdinaryEnvironments:
+    async def environments(
+        self, asker: Asker, token: str, body: dict[str, object] | None = None
+    ) -> dict[str, Any]:
+        return await asker.ask(ENVIRONMENTS, body or {}, access_token=token)
+
+    async def test_documented_request_gets_the_documented_reply(self, wechat: Asker) -> None:
+        wechat.emulator.add_environment("test2-4a89da", update_time="2019-04-04 14:10:36")
+        request = (SAMPLES / "getenvinfo_request.json").read_bytes()
+        _, reply = await wechat.send(
+            "POST", ENVIRONMENTS, data=request, access_token=wechat.emulator.token
+        )
+        assert in_order(reply) == in_order((SAMPLES / "getenvinfo_reply.json").read_bytes())
+
+    async def test_merchant_sees_its_own_environments_and_those_of_everybody(
+        self, wechat: Asker
+    ) -> None:
+        emulator = wechat.emulator
+        for appid in (SHOP, BAKERY):
+            emulator.add_authorizer(PLATFORM, appid)
+            emulator.add_environment(f"{appid}-1", owner=appid)
+            emulator.deploy(f"{appid}-1", count=3)
+        emulator.deploy("shared-1")
+        shop = await merchant_token(wechat, SHOP)
+        seen = (await self.environments(wechat, shop))["info_list"]
+        assert [row["env"] for row in seen] == ["wxshop-1", "shared-1"]
+        assert (await wechat.list("wxshop-1", token=shop))["total_count"] == 3
+        assert (await wechat.list("shared-1", token=shop))["total_count"] == 1
+        assert (await wechat.list("wxbakery-1", token=shop))["errcode"] == -501000
+        assert [info.env for info in emulator.environments(SHOP)] == ["wxshop-1"]
+        assert [info.env for info in emulator.environments()] == ["shared-1"]
+
+    async def test_one_environment_may_be_asked_for(self, wechat: Asker) -> None:
+        for env in ("first-1", "second-2"):
+            wechat.emulator.add_environment(env, alias="named")
+        token = wechat.emulator.token
+        seen = (await self.environments(wechat, token, {"env": "second-2"}))["info_list"]
+        assert [(row["env"], row["alias"]) for row in seen] == [("second-2", "named")]
+        assert (await self.environments(wechat, token, {"env": "other"}))["info_list"] == []
+
+    @pytest.mark.parametrize("status", ["HALTED", "UNAVAILABLE"])
+    async def test_environment_that_is_not_normal_lists_no_functions(
+        self, wechat: Asker, status: Any
+    ) -> None:
+        wechat.emulator.deploy("test-1", count=3)
+        wechat.emulator.clock.advance(60)
+        changed = wechat.emulator.update_environment("test-1", status=status)
+        (row,) = (await self.environments(wechat, wechat.emulator.token))["info_list"]
+        assert (row["status"], row["update_time"]) == (status, "2019-04-04 14:11:28")
+        assert (changed.status, changed.create_time) == (status, "2019-04-04 14:10:28")
+        assert (await wechat.list("test-1"))["errcode"] == -501005
+
+    async def test_environment_that_is_deleted_is_gone(self, wechat: Asker) -> None:
+        wechat.emulator.deploy("test-1", count=3)
+        wechat.emulator.delete_environment("test-1")
+        assert (await self.environments(wechat, wechat.emulator.token))["info_list"] == []
+        assert (await wechat.list("test-1"))["errcode"] == -501000
+        wechat.emulator.add_environment("test-1")
+        assert (await wechat.list("test-1"))["total_count"] == 0
+
+    async def test_merchant_that_did_not_grant_the_permission_set_is_refused(
+        self, wechat: Asker
+    ) -> None:
+        wechat.emulator.add_authorizer(PLATFORM, SHOP, permission_sets=[17, 18])
+        token = await merchant_token(wechat, SHOP)
+        assert (await self.environments(wechat, token))["errcode"] == 61007
+        assert (await wechat.list(token=token))["errcode"] == 61007
+        wechat.emulator.add_authorizer(PLATFORM, SHOP, permission_sets=[49])
+        assert (await self.environments(wechat, token))["errcode"] == 0
+
+    async def test_account_without_cloud_development_is_refused(self, wechat: Asker) -> None:
+        emulator = wechat.emulator
+        emulator.add_authorizer(PLATFORM, SHOP)
+        token = await merchant_token(wechat, SHOP)
+        emulator.set_cloud_development(SHOP, enabled=False)
+        reply = await self.environments(wechat, token)
+        assert reply["errcode"] == 85088
+        assert reply["errmsg"].startswith("no qbase privilege rid: ")
+        assert (await self.environments(wechat, emulator.token))["errcode"] == 0
+        emulator.set_cloud_development(SHOP, enabled=True)
+        assert (await self.environments(wechat, token))["errcode"] == 0
+
+    async def test_merchant_that_left_is_refused_everywhere(self, wechat: Asker) -> None:
+        wechat.emulator.add_authorizer(PLATFORM, SHOP)
+        token = await merchant_token(wechat, SHOP)
+        wechat.emulator.remove_authorizer(PLATFORM, SHOP)
+        assert (await self.environments(wechat, token))["errcode"] == 61003
+        assert (await wechat.list(token=token))["errcode"] == 61003
+        assert (await merchant_reply(wechat, SHOP))["errcode"] == 61003
+        assert (await merchants(wechat))["total_count"] == 0
+
+    @pytest.mark.parametrize(
+        ("method", "body", "errcode"),
+        [("GET", None, 43002), ("POST", None, 44002), ("POST", b"[]", 47001)],
+    )
+    async def test_each_mistake_has_its_errcode(
+        self, wechat: Asker, method: str, body: bytes | None, errcode: int
+    ) -> None:
+        token = wechat.emulator.token
+        _, reply = await wechat.send(method, ENVIRONMENTS, data=body, access_token=token)
+        assert json.loads(reply)["errcode"] == errcode
+
+    @pytest.mark.parametrize(
+        ("misuse", "said"),
+        [
+            (lambda e: e.add_environment("test-1"), "there is such an environment already"),
+            (lambda e: e.add_environment("test-2", create_time="now"), "now"),
+            (lambda e: e.update_environment("other", status="HALTED"), "no such environment"),
+            (lambda e: e.delete_environment("other"), "no such environment"),
+            (lambda e: e.add_merchants("wxplatform", 1, functions=401), "from 0 to 400"),
+        ],
+    )
+    def test_misuse_is_said(self, misuse: Any, said: str) -> None:
+        emulator = Emulator()
+        emulator.add_component(PLATFORM, SECRET)
+        emulator.add_environment("test-1")
+        with pytest.raises(ValueError, match=said):
+            misuse(emulator)
+        assert len(emulator.environments()) == 1
+
+
+class TestPlatformsOwnEnvironments:
+    async def test_documented_environments(self, wechat: Asker) -> None:
+        wechat.emulator.add_environment(
+            "test2-4a89da",
+            owner=PLATFORM,
+            create_time="2020-04-04 14:10:28",
+            update_time="2020-04-04 14:10:36",
+            dbinstance_id="tnt-fpbvu9gpc",
+            bucket_id="6d79-myttest3-9gyi5pwab13c4d59-1304480914",
+        )
+        token = await platform_token(wechat)
+        _, reply = await wechat.send("POST", BATCH_ENVIRONMENTS, access_token=token)
+        assert in_order(reply) == in_order((SAMPLES / "describeenvs_reply.json").read_bytes())
+
+    async def test_documented_functions(self, wechat: Asker) -> None:
+        env = "myttest-8gu57so0bd9f9e8a"
+        wechat.emulator.add_environment(env, owner=PLATFORM)
+        documented = (SAMPLES / "getscflist_reply.json").read_bytes()
+        failed, active = json.loads(documented)["functions"]
+        for row in (failed, active):
+            wechat.emulator.deploy(
+                env,
+                row["name"],
+                runtime=row["runtime"],
+                status=row["status"],
+                status_reason=[(why["errcode"], why["errmsg"]) for why in row["status_reason"]],
+                add_time=row["add_time"],
+                mod_time=row["mod_time"],
+            )
+        request = (SAMPLES / "getscflist_request.json").read_bytes()
+        token = await platform_token(wechat)
+        _, reply = await wechat.send("POST", BATCH_FUNCTIONS, data=request, access_token=token)
+        assert in_order(reply) == in_order(documented)
+
+    async def functions(self, asker: Asker, **body: object) -> dict[str, Any]:
+        token = await platform_token(asker)
+        return await asker.ask(BATCH_FUNCTIONS, {"env": "own-1", **body}, access_token=token)
+
+    async def test_functions_are_paged_and_searched(self, wechat: Asker) -> None:
+        wechat.emulator.add_environment("own-1", owner=PLATFORM)
+        wechat.emulator.deploy("own-1", count=45)
+        page = await self.functions(wechat)
+        assert (len(page["functions"]), page["total_count"]) == (20, 45)
+        page = await self.functions(wechat, offset=40, limit=20)
+        assert (len(page["functions"]), page["total_count"]) == (5, 45)
+        page = await self.functions(wechat, searchkey="fn-001", limit=3)
+        assert [row["name"] for row in page["functions"]] == ["fn-0010", "fn-0011", "fn-0012"]
+        assert page["total_count"] == 10
+        wechat.emulator.max_limit = 10
+        assert len((await self.functions(wechat))["functions"]) == 10
+
+    async def test_the_two_worlds_do_not_see_each_other(self, wechat: Asker) -> None:
+        emulator = wechat.emulator
+        emulator.add_authorizer(PLATFORM, SHOP)
+        emulator.add_environment("own-1", owner=PLATFORM)
+        emulator.add_environment("shop-1", owner=SHOP)
+        emulator.deploy("shared-1")
+        merchants_token = await merchant_token(wechat, SHOP)
+        token = await platform_token(wechat)
+        _, reply = await wechat.send("POST", BATCH_ENVIRONMENTS, access_token=token)
+        assert [row["env"] for row in json.loads(reply)["info_list"]] == ["own-1"]
+        for env in ("shop-1", "shared-1"):
+            assert (await self.functions(wechat, env=env))["errcode"] == -501000
+        assert (await wechat.list("own-1", token=merchants_token))["errcode"] == -501000
+
+    async def test_token_of_the_other_kind_is_refused(self, wechat: Asker) -> None:
+        wechat.emulator.add_authorizer(PLATFORM, SHOP)
+        merchants_token = await merchant_token(wechat, SHOP)
+        token = await platform_token(wechat)
+        for path in (BATCH_ENVIRONMENTS, BATCH_FUNCTIONS, MERCHANTS):
+            body = {"env": "own-1", "component_appid": PLATFORM, "offset": 0, "count": 1}
+            for wrong in (merchants_token, wechat.emulator.token):
+                assert (await wechat.ask(path, body, access_token=wrong))["errcode"] == 40001
+        for path in (ENVIRONMENTS, LIST):
+            assert (await wechat.ask(path, {}, access_token=token))["errcode"] == 40001
+
+    async def test_platform_is_refused_from_an_address_that_is_not_listed(
+        self, wechat: Asker
+    ) -> None:
+        token = await platform_token(wechat)
+        wechat.emulator.whitelist = set()
+        body = {"env": "own-1", "component_appid": PLATFORM, "offset": 0, "count": 1}
+        for path in (BATCH_ENVIRONMENTS, BATCH_FUNCTIONS, MERCHANTS):
+            assert (await wechat.ask(path, body, access_token=token))["errcode"] == 61004
+
+    async def test_platform_without_cloud_development_is_refused(self, wechat: Asker) -> None:
+        wechat.emulator.set_cloud_development(PLATFORM, enabled=False)
+        assert (await self.functions(wechat))["errcode"] == 85088
+
+    async def test_it_is_a_post(self, wechat: Asker) -> None:
+        token = await platform_token(wechat)
+        _, reply = await wechat.send("GET", BATCH_ENVIRONMENTS, access_token=token)
+        assert json.loads(reply)["errcode"] == 43002
+
+    @pytest.mark.parametrize(
+        ("body", "errcode"),
+        [
+            ({"env": None}, 40101),
+            ({"limit": -1}, 40097),
+            ({"offset": -1}, 40097),
+            ({"searchkey": 7}, 47001),
+            ({"limit": "20"}, 47001),
+        ],
+    )
+    async def test_each_mistake_has_its_errcode(
+        self, wechat: Asker, body: dict[str, object], errcode: int
+    ) -> None:
+        wechat.emulator.add_environment("own-1", owner=PLATFORM)
+        assert (await self.functions(wechat, **body))["errcode"] == errcode
+
+
+class TestManyMerchants:
+    async def test_thousands_are_made_quickly_and_listed_in_pages(self, wechat: Asker) -> None:
+        appids = wechat.emulator.add_merchants(PLATFORM, 10_000, environments=2, functions=50)
+        assert len(set(appids)) == 10_000
+        page = await merchants(wechat, 9_800, 500)
+        assert page["total_count"] == 10_000
+        assert [row["authorizer_appid"] for row in page["list"]] == [*appids[9_800:]]
+
+    async def test_each_merchant_has_environments_and_functions_of_its_own(
+        self, wechat: Asker
+    ) -> None:
+        emulator = wechat.emulator
+        lists: set[tuple[str, ...]] = set()
+        for appid in emulator.add_merchants(PLATFORM, 10, environments=2, functions=50):
+            token = await merchant_token(wechat, appid)
+            seen = (await wechat.ask(ENVIRONMENTS, {}, access_token=token))["info_list"]
+            assert [row["env"] for row in seen] == [i.env for i in emulator.environments(appid)]
+            for row in seen:
+                functions = await wechat.list(row["env"], limit=60, token=token)
+                names = tuple(function["name"] for function in functions["functions"])
+                assert len(set(names)) == functions["total_count"] == 50
+                lists.add(names)
+        assert len(lists) == 20
+
+    async def test_their_environments_change_like_any_other(self, wechat: Asker) -> None:
+        emulator = wechat.emulator
+        first, second = emulator.add_merchants(PLATFORM, 2, functions=400)
+        (env,), (other,) = emulator.environments(first), emulator.environments(second)
+        untouched = emulator.functions(other.env)
+        row = emulator.functions(env.env)[7]
+        emulator.update(env.env, row.name, status="Updating")
+        emulator.delete(env.env, emulator.functions(env.env)[0].name)
+        emulator.deploy(env.env, "mine")
+        with pytest.raises(ValueError, match="deployed to"):
+            emulator.deploy(env.env, row.name)
+        assert emulator.functions(env.env)[6].status == "Updating"
+        assert emulator.functions(env.env)[-1].name == "mine"
+        assert emulator.functions(other.env) == untouched
+
+    async def test_fault_may_concern_one_merchant(self, wechat: Asker) -> None:
+        emulator = wechat.emulator
+        emulator.deploy("shared-1")
+        tokens: dict[str, str] = {}
+        for appid in (SHOP, BAKERY):
+            emulator.add_authorizer(PLATFORM, appid)
+            tokens[appid] = await merchant_token(wechat, appid)
+        emulator.fail_next(45009, times=None, account=SHOP, path=LIST)
+        emulator.fail_next(-1, account=BAKERY)
+        emulator.fail_next(61023, account=BAKERY, path=AUTHORIZER)
+
+        async def codes(appid: str) -> list[int]:
+            lists = [await wechat.list("shared-1", token=tokens[appid]) for _ in range(3)]
+            return [reply["errcode"] for reply in lists]
+
+        assert await codes(SHOP) == [45009] * 3
+        assert await codes(BAKERY) == [-1, 0, 0]
+        assert (await merchant_reply(wechat, BAKERY))["errcode"] == 61023
+        assert "errcode" not in await merchant_reply(wechat, SHOP)
+        emulator.clear_faults()
+        assert await codes(SHOP) == [0] * 3
+
+    async def test_fault_for_one_account_comes_before_those_for_all(self, wechat: Asker) -> None:
+        emulator = wechat.emulator
+        emulator.script([Fault.errcode(48001)] * 2)
+        emulator.script([Fault.errcode(50002)], account=PLATFORM)
+        body = {
+            "component_appid": PLATFORM,
+            "component_appsecret": SECRET,
+            "component_verify_ticket": TICKET,
+        }
+        replies = [await wechat.ask(COMPONENT, body) for _ in range(3)]
+        assert [reply.get("errcode") for reply in replies] == [50002, 48001, 48001]
+
+    async def test_record_says_whom_a_request_concerns(self, wechat: Asker) -> None:
+        emulator = wechat.emulator
+        emulator.add_authorizer(PLATFORM, SHOP)
+        emulator.add_app("wxapp", SECRET)
+        token = await merchant_token(wechat, SHOP)
+        await wechat.list(token=token)
+        await wechat.list(token="a-stranger's")
+        await merchants(wechat)
+        own = {"grant_type": "client_credential", "appid": "wxapp", "secret": SECRET}
+        await wechat.send("GET", "/cgi-bin/token", **own)
+        assert [request.account for request in emulator.requests] == [
+            PLATFORM,  # its token
+            SHOP,  # its token
+            SHOP,
+            None,
+            PLATFORM,  # its token
+            PLATFORM,
+            "wxapp",
+        ]

@@ -1,0 +1,593 @@
+"""Many accounts: each whole or failed, whatever the others do."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import itertools
+import pickle
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import pytest
+from leaks import no_leaks
+from merchants import (
+    BROKEN,
+    ENVIRONMENTS,
+    LIST,
+    MERCHANT_TOKEN,
+    PLATFORM,
+    PLATFORM_TOKEN,
+    Platform,
+    Way,
+    as_deployed,
+)
+
+from tcb_async import (
+    Account,
+    AccountListing,
+    ClientClosedError,
+    ConfigurationError,
+    DailyQuotaError,
+    RetryPolicy,
+    TcbClient,
+    TcbError,
+    TokenError,
+)
+from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.inventory.inventory import CarefulToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from aiohttp import web
+
+    from tcb_async.emulator import Exchange, RecordedRequest
+    from tcb_async.inventory import Inventory
+
+APPID = "wx0123456789abcdef"
+QUICK = RetryPolicy(attempts=2, base=0.0)
+
+
+async def found_in(
+    client: TcbClient, accounts: Iterator[Account] | AsyncIterator[Account]
+) -> dict[str, AccountListing]:
+    async with client.inventory(accounts) as inventory:
+        return {found.account.appid: found async for found in inventory}
+
+
+async def drain(
+    inventory: Inventory, take: Callable[[AccountListing], Awaitable[object] | None]
+) -> None:
+    async with inventory:
+        async for found in inventory:
+            if (taking := take(found)) is not None:
+                await taking
+
+
+class TestWholeAccounts:
+    async def test_every_function_of_every_environment_of_every_account(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 30, environments=2, functions=45)
+
+        async with platform.client() as client:
+            found = await found_in(client, platform.accounts())
+
+        assert set(found) == set(platform.appids)
+        for appid, listing in found.items():
+            assert listing.status == "complete"
+            assert as_deployed(listing.functions) == platform.deployed(appid)
+
+    async def test_what_it_costs_and_found_is_counted(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 20, environments=2, functions=30)
+        emulator.fail_next(-1, account=platform.appids[4], path=LIST)
+        emulator.remove_authorizer(PLATFORM, platform.appids[5])
+        emulator.update_environment("shop7-1", status="HALTED")
+
+        async with (
+            platform.client(retry=QUICK) as client,
+            client.inventory(platform.accounts()) as inventory,
+        ):
+            async for _ in inventory:
+                pass
+
+        summary = inventory.summary
+        assert (summary.accounts, summary.complete) == (20, 18)
+        assert (summary.failed, summary.denied) == (1, 1)
+        assert (summary.environments, summary.functions) == (36, 36 * 30)
+        assert (summary.requests, summary.retries) == (sum(emulator.counts.values()), 1)
+        assert summary.seconds > 0
+        assert summary.to_dict()["complete"] == 18
+
+    async def test_named_environments_are_not_asked_for(self, emulator: Emulator) -> None:
+        emulator.deploy("test-1", count=3)
+        emulator.deploy("test-2", count=0)
+        account = Account(APPID, emulator.token, ["test-1", "test-2", "test-1"])
+
+        async with TcbClient("unused-token", base_url=emulator.url) as client:
+            found = await client.list_account(account)
+
+        assert {env: len(rows) for env, rows in found.functions.items()} == {
+            "test-1": 3, "test-2": 0,
+        }  # fmt: skip
+        assert emulator.counts[ENVIRONMENTS] == 0
+
+    async def test_an_account_without_cloud_development_is_complete_and_empty(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 1)
+        emulator.set_cloud_development(platform.appids[0], enabled=False)
+
+        async with platform.client() as client:
+            found = await client.list_account(platform.account(platform.appids[0]))
+
+        assert (found.status, dict(found.functions), found.error) == ("complete", {}, None)
+
+    async def test_an_account_whose_environments_were_named_but_has_no_cloud_has_failed(
+        self, emulator: Emulator
+    ) -> None:
+        emulator.fail_next(85088)
+        async with TcbClient("unused-token", base_url=emulator.url) as client:
+            found = await client.list_account(Account(APPID, emulator.token, ["test-1"]))
+
+        assert (found.status, found.error and found.error.errcode) == ("failed", 85088)
+
+    async def test_no_accounts_are_an_inventory_too(self, emulator: Emulator) -> None:
+        async with (
+            TcbClient("unused-token", base_url=emulator.url) as client,
+            client.inventory([]) as inventory,
+        ):
+            assert [found async for found in inventory] == []
+        assert inventory.summary.accounts == 0
+
+    async def test_a_token_of_another_kind_fails_its_account_before_anything_is_sent(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator)
+        async with platform.client() as client:
+            found = await client.list_account(Account(PLATFORM, platform.token()))
+        assert isinstance(found.error, ConfigurationError)
+        assert sum(emulator.counts.values()) == 0
+
+    async def test_listed_twice_it_is_the_same(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 1)
+        async with platform.client() as client:
+            account = platform.account(platform.appids[0])
+            first, second = [await client.list_account(account) for _ in range(2)]
+        assert first.functions == second.functions
+
+
+class TestOneBrokenAccount:
+    @pytest.mark.parametrize("way", BROKEN, ids=lambda way: way.name)
+    async def test_99_of_100_are_complete_if_one(self, emulator: Emulator, way: Way) -> None:
+        platform = Platform(emulator, 100, functions=5)
+        broken = platform.appids[31]
+
+        async with platform.client(retry=QUICK) as client:
+            accounts = list(platform.accounts())
+            way.breaks(platform, broken)
+            found = await found_in(client, iter(accounts))
+
+        assert [appid for appid, one in found.items() if one.status != "complete"] == [broken]
+        listing = found[broken]
+        assert (listing.status, dict(listing.functions)) == (way.status, {})
+        assert isinstance(listing.error, way.error)
+        assert listing.error.errcode == way.errcode
+        assert (listing.error.rid is None) == (way.errcode is None)
+
+    async def test_all_of_them_at_once(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 280, functions=5)
+        broken = {}
+        async with platform.client(retry=QUICK) as client:
+            accounts = list(platform.accounts())
+            for appid, way in zip(platform.appids[::10], itertools.cycle(BROKEN), strict=False):
+                way.breaks(platform, appid)
+                broken[appid] = way.errcode
+            found = await found_in(client, iter(accounts))
+
+        failed = {appid: one.error.errcode for appid, one in found.items() if one.error is not None}
+        assert failed == broken
+        assert len(found) == 280
+
+    async def test_a_large_one_that_fails_at_its_end_is_not_there_in_part(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 1, functions=300)
+
+        def is_the_last_page(request: RecordedRequest) -> bool:
+            return request.body is not None and int(str(request.body["offset"])) > 280
+
+        emulator.script(itertools.repeat(Fault.errcode(45009)), path=LIST, when=is_the_last_page)
+        async with platform.client() as client:
+            found = await client.list_account(platform.account(platform.appids[0]))
+
+        assert (found.status, dict(found.functions)) == ("failed", {})
+
+    async def test_a_token_callable_that_raises_fails_its_account_alone(
+        self, emulator: Emulator
+    ) -> None:
+        async def broken() -> str:
+            raise LookupError(f"no row for {emulator.token}")
+
+        emulator.deploy("test-1", count=3)
+        good = Account("wxgood", emulator.token, ["test-1"])
+        async with TcbClient("unused-token", base_url=emulator.url) as client:
+            found = await found_in(client, iter([Account("wxbad", broken, ["test-1"]), good]))
+
+        assert found["wxgood"].status == "complete"
+        error = found["wxbad"].error
+        assert isinstance(error, TokenError)
+        assert "wxbad" in str(error)
+        assert "LookupError" in str(error)
+        assert emulator.token not in str(error)
+
+    async def test_a_failure_holds_no_frames_and_pickles(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 1)
+        emulator.fail_next(45009, path=LIST)
+        async with platform.client() as client:
+            found = await client.list_account(platform.account(platform.appids[0]))
+        error = found.error
+        assert error is not None
+        assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own
+
+
+class TestThePlatformItself:
+    @pytest.mark.parametrize("errcode", [40001, 40125, 40243, 61004, 61005, 89501, 45009])
+    async def test_a_refusal_ends_the_inventory_within_a_window_of_requests(
+        self, emulator: Emulator, errcode: int
+    ) -> None:
+        platform = Platform(emulator, 60, functions=5)
+        refused: list[int] = []
+
+        def after_some(request: RecordedRequest) -> bool:
+            if request.path == MERCHANT_TOKEN and emulator.counts[MERCHANT_TOKEN] > 20:
+                refused.append(sum(emulator.counts.values()))
+            return bool(refused) and request.path == MERCHANT_TOKEN
+
+        emulator.script(itertools.repeat(Fault.errcode(errcode)), when=after_some)
+        emulator.script(
+            itertools.repeat(Fault.errcode(errcode)),
+            path=PLATFORM_TOKEN,
+            when=lambda _: bool(refused),
+        )
+        seen: list[AccountListing] = []
+        async with platform.client(retry=QUICK) as client:
+            inventory = client.inventory(platform.accounts())
+            with pytest.raises(TcbError) as raised:
+                await drain(inventory, seen.append)
+            await asyncio.sleep(0.05)
+
+        assert raised.value.errcode == errcode
+        assert all(found.status == "complete" for found in seen)
+        assert sum(emulator.counts.values()) - refused[0] <= 8 + 1
+        assert inventory.summary.accounts == len(seen)
+
+    async def test_without_a_ticket_nothing_is_asked(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 20)
+        platform.ticket = ""
+        async with platform.client() as client:
+            with pytest.raises(TokenError, match="component_verify_ticket"):
+                await found_in(client, platform.accounts())
+        assert sum(emulator.counts.values()) == 0
+
+    async def test_an_expired_ticket_is_named(self) -> None:
+        async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
+            platform = Platform(emulator, 20)
+            emulator.clock.advance(13 * 3600)
+            async with platform.client() as client:
+                with pytest.raises(TokenError) as raised:
+                    await found_in(client, platform.accounts())
+        assert raised.value.errcode == 61005
+
+    async def test_over_the_daily_quota_it_continues_tomorrow(self) -> None:
+        async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
+            platform = Platform(emulator, 40, functions=5)
+            emulator.daily_quota[MERCHANT_TOKEN] = 25
+            found: dict[str, AccountListing] = {}
+            async with platform.client() as client:
+                with pytest.raises(DailyQuotaError):
+                    await drain(
+                        client.inventory(platform.accounts()),
+                        lambda one: found.update({one.account.appid: one}),
+                    )
+                emulator.clock.advance(86_400)
+                platform.ticket = emulator.push_ticket(PLATFORM)
+                rest = (platform.account(one) for one in platform.appids if one not in found)
+                found |= await found_in(client, rest)
+        assert {one.status for one in found.values()} == {"complete"}
+        assert len(found) == 40
+
+    async def test_an_app_of_ones_own_that_is_refused_is_one_failed_account(
+        self, emulator: Emulator
+    ) -> None:
+        from tcb_async.tokens import StableToken  # noqa: PLC0415
+
+        emulator.add_app(APPID, "b" * 32)
+        emulator.deploy("test-1", count=3)
+        bad = Account("wxbad", StableToken(APPID, "a" * 32), ["test-1"])
+        good = Account("wxgood", StableToken(APPID, "b" * 32), ["test-1"])
+        async with TcbClient("unused-token", base_url=emulator.url) as client:
+            found = await found_in(client, iter([bad, good]))
+        assert (found["wxbad"].error and found["wxbad"].error.errcode) == 40125
+        assert found["wxgood"].status == "complete"
+
+
+class TestMerchantsOfAPlatform:
+    async def test_every_merchant_is_listed_and_what_rotates_is_saved(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 12, functions=5)
+        rotated, hidden = platform.appids[3], platform.appids[5]
+        emulator.rotate_refresh_token(PLATFORM, rotated)
+        emulator.add_authorizer(PLATFORM, hidden, exchanged=False)
+        saved: dict[str, str] = {}
+
+        async def save(appid: str, refresh_token: str) -> None:
+            saved[appid] = refresh_token
+
+        async with platform.client() as client:
+            found = await found_in(client, client.platform_accounts(on_rotate=save))
+
+        assert set(found) == set(platform.appids)
+        assert saved == {rotated: emulator.refresh_token(PLATFORM, rotated)}
+        assert [one for one in found if found[one].status != "complete"] == [hidden]
+        assert "shows no refresh token" in str(found[hidden].error)
+
+    async def test_an_app_has_none(self, emulator: Emulator) -> None:
+        async def save(appid: str, refresh_token: str) -> None:
+            raise AssertionError
+
+        async with TcbClient("a-token", base_url=emulator.url) as client:
+            with pytest.raises(ConfigurationError, match="only a ComponentToken has merchants"):
+                await anext(client.platform_accounts(on_rotate=save))
+
+
+class TestPace:
+    async def test_as_many_accounts_at_once_as_requests_in_flight(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 40, functions=5)
+        emulator.script(itertools.repeat(Fault.delay(0.01)))
+        async with platform.client(concurrency=6) as client:
+            await found_in(client, platform.accounts())
+        assert emulator.peak_in_flight == 6
+
+    async def test_one_account_has_one_request_in_flight_while_others_wait(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 40, functions=50)
+        in_flight: collections.Counter[str] = collections.Counter()
+        most: list[int] = []
+        platform.appids.insert(0, emulator.add_merchants(PLATFORM, 1, functions=400)[0])
+
+        async def slowly(exchange: Exchange) -> web.StreamResponse:
+            token = exchange.request.query["access_token"]
+            in_flight[token] += 1
+            if platform.asked_for < len(platform.appids):
+                most.append(in_flight[token])
+            await asyncio.sleep(0.01)
+            in_flight[token] -= 1
+            return exchange.send(exchange.answer())
+
+        emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
+        async with platform.client() as client:
+            await found_in(client, platform.accounts())
+        assert max(most) == 1
+
+    async def test_a_large_account_among_small_ones_costs_its_own_pages_alone(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 30, functions=50)
+        env = "shop-large"
+        large = "wxlarge"
+        emulator.add_authorizer(PLATFORM, large)
+        emulator.add_environment(env, owner=large)
+        emulator.deploy(env, count=2000)
+
+        async with platform.client() as client:
+            await found_in(client, platform.accounts())
+            alone = emulator.counts[LIST]
+            emulator.forget_requests()
+            await client.list_account(platform.account(large))
+            pages = emulator.counts[LIST]
+            emulator.forget_requests()
+            platform.appids.insert(0, large)
+            found = await found_in(client, platform.accounts())
+
+        assert len(found[large].functions[env]) == 2000
+        assert emulator.counts[LIST] == alone + pages
+        assert pages <= 106
+
+    async def test_the_last_accounts_share_the_window(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 1, functions=400)
+        emulator.script(itertools.repeat(Fault.delay(0.01)))
+        async with platform.client() as client:
+            await found_in(client, platform.accounts())
+        assert emulator.peak_in_flight > 4
+
+    async def test_accounts_are_asked_for_when_there_is_a_place(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 40, functions=5)
+        async with (
+            platform.client(concurrency=4) as client,
+            client.inventory(platform.accounts()) as inventory,
+        ):
+            taken = 0
+            async for _ in inventory:
+                taken += 1
+                await asyncio.sleep(0.005)  # a slow consumer
+                assert platform.asked_for <= taken + 4
+
+    async def test_accounts_may_come_slowly(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 10, functions=5)
+
+        async def slowly() -> AsyncIterator[Account]:
+            for account in platform.accounts():
+                await asyncio.sleep(0.01)
+                yield account
+
+        async with platform.client() as client:
+            found = await found_in(client, slowly())
+        assert len(found) == 10
+
+    async def test_accounts_may_come_from_any_asynchronous_iterator(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 3, functions=5)
+
+        class Queue:
+            """It has no ``aclose``, as a generator would."""
+
+            def __init__(self) -> None:
+                self.left = list(platform.accounts())
+
+            def __aiter__(self) -> Queue:
+                return self
+
+            async def __anext__(self) -> Account:
+                if not self.left:
+                    raise StopAsyncIteration
+                return self.left.pop()
+
+        async with platform.client() as client:
+            assert len(await found_in(client, Queue())) == 3
+
+
+class TestEnds:
+    async def test_a_break_leaves_nothing_in_flight(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 40, functions=50)
+        emulator.script(itertools.repeat(Fault.delay(0.01)))
+        closed = asyncio.Event()
+
+        async def accounts() -> AsyncIterator[Account]:
+            try:
+                for account in platform.accounts():
+                    yield account
+            finally:
+                closed.set()
+
+        async with no_leaks(), platform.client() as client:
+            async with client.inventory(accounts()) as inventory:
+                async for _ in inventory:
+                    break
+            assert closed.is_set()
+        assert "closed" in repr(inventory)
+
+    async def test_a_closed_client_ends_it(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 40, functions=50)
+        emulator.script(itertools.repeat(Fault.delay(0.01)))
+        client = platform.client()
+        inventory = client.inventory(platform.accounts())
+        with pytest.raises(ClientClosedError):
+            await drain(inventory, lambda _: client.aclose())
+
+    async def test_a_closed_client_is_no_failure_of_the_account(self, emulator: Emulator) -> None:
+        """`list_account` raises it: as a value, it would look like one account that failed."""
+        platform = Platform(emulator, 1)
+        client = platform.client()
+        await client.aclose()
+        with pytest.raises(ClientClosedError):
+            await client.list_account(next(iter(platform.accounts())))
+
+    async def test_the_end_of_the_block_ends_it_in_another_task_too(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 8)
+        emulator.script(itertools.repeat(Fault.hang()), path=LIST)
+
+        async def consume(inventory: Inventory) -> None:
+            async for _ in inventory:
+                pass
+
+        async with no_leaks(), platform.client() as client:
+            async with client.inventory(platform.accounts()) as inventory:
+                consumer = asyncio.create_task(consume(inventory))
+                await asyncio.sleep(0.2)
+            with pytest.raises(ClientClosedError):
+                await asyncio.wait_for(consumer, timeout=5)
+
+    async def test_cancelled_it_leaves_nothing(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 8)
+        emulator.script(itertools.repeat(Fault.hang()), path=LIST)
+        async with no_leaks(), platform.client() as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await found_in(client, platform.accounts())
+
+    async def test_what_the_accounts_raise_is_raised(self, emulator: Emulator) -> None:
+        def accounts() -> Iterator[Account]:
+            yield Account(APPID, emulator.token, [])
+            raise OSError("the file is gone")
+
+        async with TcbClient("unused-token", base_url=emulator.url) as client:
+            with pytest.raises(OSError, match="the file is gone"):
+                await found_in(client, accounts())
+
+    async def test_it_is_iterated_once(self, emulator: Emulator) -> None:
+        async with (
+            TcbClient("unused-token", base_url=emulator.url) as client,
+            client.inventory([]) as inventory,
+        ):
+            assert [found async for found in inventory] == []
+            with pytest.raises(ConfigurationError, match="once"):
+                aiter(inventory)
+
+    async def test_without_async_with_it_ends_when_its_generator_is_closed(
+        self, emulator: Emulator
+    ) -> None:
+        platform = Platform(emulator, 20, functions=5)
+        async with (
+            no_leaks(),
+            platform.client() as client,
+            aclosing(aiter(client.inventory(platform.accounts()))) as listings,
+        ):
+            assert (await anext(listings)).status == "complete"
+
+
+class TestArguments:
+    @pytest.mark.parametrize("accounts", ["wx0123456789abcdef", 3, None])
+    def test_accounts_of_the_wrong_type_are_refused(self, accounts: object) -> None:
+        client = TcbClient("unused-token")
+        with pytest.raises(ConfigurationError, match="accounts is of type"):
+            client.inventory(accounts)  # type: ignore[arg-type]
+
+    async def test_something_else_among_the_accounts_is_refused(self) -> None:
+        async with TcbClient("unused-token") as client:
+            with pytest.raises(ConfigurationError, match="must be an Account"):
+                await found_in(client, iter(["wx0123456789abcdef"]))  # type: ignore[list-item]
+            with pytest.raises(ConfigurationError, match="must be an Account"):
+                await client.list_account("wx0123456789abcdef")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("appid", "token", "envs", "wrong"),
+        [
+            ("", "a-token", None, "appid is empty"),
+            (7, "a-token", None, "appid is of type int"),
+            (APPID, "", None, "token is empty"),
+            (APPID, 7, None, "token is of type int"),
+            (APPID, "a-token", "test-1", "envs='test-1'"),
+            (APPID, "a-token", [" "], "env=' '"),
+        ],
+    )
+    def test_an_account_says_what_is_wrong(
+        self, appid: object, token: object, envs: object, wrong: str
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=wrong):
+            Account(appid, token, envs)  # type: ignore[arg-type]
+
+    def test_an_account_shows_no_token(self) -> None:
+        secret = "planted-token-of-a-merchant-0123456789"
+        assert secret not in repr(Account(APPID, secret)) + repr(
+            AccountListing(Account(APPID, secret))
+        )
+        assert APPID in repr(Account(APPID, secret))
+
+    async def test_the_reprs_tell_the_state(self, emulator: Emulator) -> None:
+        platform = Platform(emulator, 2, functions=5)
+        good, bad = platform.appids
+        emulator.remove_authorizer(PLATFORM, bad)
+        async with platform.client() as client:
+            found = await found_in(client, platform.accounts())
+        assert repr(found[good]).endswith("complete: 5 functions in 1 environments>")
+        assert f"{bad}, denied: " in repr(found[bad])
+        token = platform.account(good).token
+        assert repr(CarefulToken(platform.account(good))) == repr(token)

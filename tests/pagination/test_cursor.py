@@ -1,0 +1,175 @@
+"""A cursor is a value that outlives the process, and garbage is refused in a sentence."""
+
+import base64
+import pickle
+import re
+import subprocess
+import sys
+import tracemalloc
+import zlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from model import IDENTITY, ChangingList, Outcome, Row, carry_out
+
+from tcb_async import ConfigurationError
+from tcb_async.cursor import DIGEST, Cursor, digest
+from tcb_async.pagination.memory import Identity
+from tcb_async.pagination.page import Page
+from tcb_async.pagination.plan import Plan
+
+texts = st.text(st.characters(), max_size=60)  # lone surrogates too
+rows = st.integers(0, 2**63 - 1)
+packed = st.lists(st.binary(min_size=DIGEST, max_size=DIGEST), max_size=40).map(b"".join)
+cursors = st.builds(
+    Cursor,
+    scope=texts,
+    offset=rows,
+    total=rows,
+    landmarks=packed,
+    names=packed,
+    drift=st.booleans(),
+)
+
+
+def checked(body: bytes) -> str:
+    text = zlib.crc32(body).to_bytes(4, "big") + body
+    return "2" + base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def reads_as(text: str) -> Cursor | None:
+    try:
+        return Cursor.parse(text)
+    except ConfigurationError:
+        return None
+
+
+@given(cursors)
+def test_its_string_reads_back_to_the_same_cursor(cursor: Cursor) -> None:
+    assert Cursor.parse(str(cursor)) == cursor
+
+
+@given(cursors)
+def test_it_pickles(cursor: Cursor) -> None:
+    assert pickle.loads(pickle.dumps(cursor)) == cursor  # noqa: S301 - our own bytes
+
+
+@given(cursors)
+def test_its_string_goes_into_a_url_as_it_is(cursor: Cursor) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", str(cursor))
+
+
+@given(cursors, st.data())
+def test_a_damaged_string_is_refused(cursor: Cursor, data: st.DataObject) -> None:
+    text = str(cursor)
+    place = data.draw(st.integers(0, len(text) - 1))
+    other = data.draw(st.sampled_from("AQgw_-!é ").filter(lambda letter: letter != text[place]))
+    damaged = text[:place] + other + text[place + 1 :]
+
+    assert reads_as(damaged) in {None, cursor}, "only bits that mean nothing may differ"
+
+
+@given(st.text(max_size=200))
+def test_garbage_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a cursor"):
+        Cursor.parse(text)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "nonsense",
+        {},
+        [],
+        [b"env", 0, 0, b"", b""],
+        [b"env", 0, 0, b"", b"", False, 7],
+        ["env", 0, 0, b"", b"", False],
+        [b"env", -1, 0, b"", b"", False],
+        [b"env", 0, 2**63, b"", b"", False],
+        [b"env", 0, 0, b"7 bytes", b"", False],
+        [b"env", 0, 0, b"", b"9 bytes..", False],
+        [b"env", 0, 0, b"", b"", 1],
+        [b"\xff", 0, 0, b"", b"", False],
+    ],
+)
+def test_a_string_with_a_right_checksum_and_other_fields_is_refused(fields: object) -> None:
+    with pytest.raises(ConfigurationError):
+        Cursor.parse(checked(msgspec.msgpack.encode(fields)))
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="not a cursor"):
+        Cursor.parse(checked(b"\x91" * 100_000))
+
+
+def test_a_string_of_another_version_says_which_version_it_is() -> None:
+    with pytest.raises(ConfigurationError, match="version '1', not '2'"):
+        Cursor.parse("1" + str(Cursor("env"))[1:])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"scope": b"env"}, r"Cursor\(scope=b'env'\): must be a str"),
+        ({"offset": "x"}, r"Cursor\(offset='x'\): must be a whole number"),
+        ({"offset": -1}, r"Cursor\(offset=-1\)"),
+        ({"total": True}, r"Cursor\(total=True\)"),
+        ({"landmarks": "x" * 8}, r"Cursor\(landmarks='xxxxxxxx'\): must be 8 bytes a digest"),
+        ({"names": b"123"}, r"Cursor\(names=b'123'\): must be 8 bytes a digest"),
+        ({"drift": 1}, r"Cursor\(drift=1\): must be True or False"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Cursor(**{"scope": "env", **fields})  # type: ignore[arg-type]
+
+
+def test_a_digest_is_the_same_in_every_process() -> None:
+    program = "from tcb_async.cursor import digest; print(digest('登录').hex())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)  # noqa: S603, PLW1510
+
+    assert done.stdout.strip() == digest("登录").hex() == "e66b131edfece303"
+
+
+def test_its_length_is_11_characters_an_item_and_200_at_the_start() -> None:
+    few = Cursor("test-777bb9", 39, 57, bytes(16 * DIGEST), bytes(40 * DIGEST))
+    many = Cursor("test-777bb9", 39, 57, bytes(16 * DIGEST), bytes(100_040 * DIGEST))
+
+    assert len(str(few)) < 200 + 11 * 40
+    assert len(str(many)) - len(str(few)) < 11 * 100_000
+
+
+def test_names_of_50_000_characters_and_100_000_items_make_no_cursor_that_is_refused() -> None:
+    long = Identity[Row](lambda row: row.name.ljust(50_000, "x"))
+    first = Plan(long, page_size=20)
+    outcome = Outcome(first)
+    carry_out(first, ChangingList.of(60).page, outcome, most=30)
+    assert Cursor.parse(str(first.cursor(9))).count == 30
+
+    walked = Plan(IDENTITY, page_size=50_000)
+    for _ in range(2):
+        request = walked.next_request()
+        assert request is not None
+        rows = [Row(f"f{row}") for row in range(request.offset, request.offset + request.limit)]
+        walked.receive(request, Page(rows, 200_000))
+    assert Cursor.parse(str(walked.cursor())).count == 99_999
+
+
+def test_a_forged_string_costs_memory_in_proportion_to_its_length_and_no_more() -> None:
+    text = str(Cursor("env", 0, 0, b"", bytes(range(256)) * 4000))
+    tracemalloc.start()
+    try:
+        plan = Plan(IDENTITY, start=Cursor.parse(text))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert plan.cursor().count == 128_000
+    assert peak < 20 * len(text)
+
+
+def test_a_cursor_without_landmarks_is_the_beginning() -> None:
+    assert Cursor("env") == Cursor("env", 0, 0, b"", b"", drift=False)
+    assert repr(Cursor("env", 39, 57)) == ("Cursor(scope='env', offset=39, total=57, drift=False)")

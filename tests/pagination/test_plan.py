@@ -1,0 +1,1248 @@
+"""The plan's laws, against a list that changes in every way while it is walked."""
+
+from __future__ import annotations
+
+import os
+import random
+from itertools import count, cycle, pairwise
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import attrs
+import pytest
+from every_case import Manner, Tally, every_exchange, every_walk, manners
+from hypothesis import event, given
+from hypothesis import strategies as st
+from model import IDENTITY, Change, ChangingList, Outcome, Row, Runs, carry_out, walk
+from strategies import Server, changes, exchanges, kinds, lies, servers
+
+from tcb_async.cursor import DIGEST, Cursor, digest
+from tcb_async.exceptions import DriftError, ResponseError
+from tcb_async.pagination.memory import Identity, rows_around
+from tcb_async.pagination.page import Page, Request, WalkStats
+from tcb_async.pagination.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+CHANGES = 3 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 2
+STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
+BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
+
+
+def plan(page_size: int = 20, **settings: object) -> Plan[Row]:
+    return Plan(IDENTITY, page_size=page_size, **settings)  # type: ignore[arg-type]
+
+
+def needed(rows: int, shown: int) -> int:
+    """How many pages of so many rows, each overlapping the one before it, hold so many rows."""
+    return 1 if rows <= shown else 1 + -(-(rows - shown) // (shown - 1))
+
+
+def short(server: Server) -> int:
+    """How many requests a server costs that shows less than is asked for, until it is believed."""
+    return server.clamp < min(server.page_size, server.size)
+
+
+def walk_with(server: Server, schedule: Iterable[Change], **settings: object) -> Outcome:
+    return walk(
+        plan(server.page_size, **settings),
+        ChangingList.of(server.size, server.clamp),
+        concurrency=server.concurrency,
+        changes=schedule,
+        arrival=server.arrival,
+    )
+
+
+def run_in_legs(server: Server, legs: Iterable[tuple[int, list[Change]]]) -> None:
+    """Walk in runs that end after so many items; the first changes of each happen before it."""
+    runs = Runs(
+        ChangingList.of(server.size, server.clamp),
+        {"page_size": server.page_size, "concurrency": server.concurrency},
+    )
+
+    for most, schedule in legs:
+        if not runs.ended:
+            runs.run(most=most, changes=schedule, arrival=server.arrival)
+    if not runs.ended:
+        runs.run(most=None, arrival=server.arrival)
+
+    assert runs.ended
+
+
+class TestLaws:
+    @given(servers, changes(kinds))
+    def test_what_stays_is_yielded_once_whatever_changes_or_the_walk_says_so(
+        self, server: Server, schedule: list[Change]
+    ) -> None:
+        outcome = walk_with(server, schedule)
+
+        stats = outcome.plan.stats
+        event(f"{'repaired' if stats.repairs else 'quiet'}, done: {outcome.plan.done}")
+        outcome.check()
+        assert isinstance(outcome.plan.failure, DriftError | None)
+        if outcome.plan.done and stats.drift:
+            assert stats.head_checked
+
+    @given(servers, st.lists(st.tuples(st.integers(0, 80), changes(kinds)), max_size=6))
+    def test_a_walk_in_several_runs_promises_what_an_unbroken_one_does(
+        self, server: Server, legs: list[tuple[int, list[Change]]]
+    ) -> None:
+        run_in_legs(server, legs)
+
+    @given(servers, changes(BLURRED))
+    def test_an_update_that_leaves_no_trace_in_the_value_hides_nothing_that_stays(
+        self, server: Server, schedule: list[Change]
+    ) -> None:
+        """As two within one second do: the times of a function have no more than seconds."""
+        outcome = walk_with(server, schedule)
+
+        assert len(outcome.yielded) == len(set(outcome.yielded))
+        assert outcome.plan.failure or set(outcome.in_place) <= set(outcome.yielded)
+
+    @given(servers, exchanges)
+    def test_rows_that_only_change_places_are_never_lost_or_the_walk_says_so(
+        self, server: Server, schedule: list[Change]
+    ) -> None:
+        outcome = walk_with(server, schedule)
+
+        event(f"done: {outcome.plan.done}")
+        outcome.check()
+
+    @given(servers, st.lists(st.tuples(st.integers(0, 80), exchanges), max_size=6))
+    def test_rows_that_only_change_places_are_not_lost_between_runs_either(
+        self, server: Server, legs: list[tuple[int, list[Change]]]
+    ) -> None:
+        run_in_legs(server, legs)
+
+    @given(servers, changes(kinds), exchanges)
+    def test_rows_that_change_places_while_others_change_repeat_nothing(
+        self, server: Server, schedule: list[Change], swaps: list[Change]
+    ) -> None:
+        mixed = [change for both in zip(schedule, swaps, strict=False) for change in both]
+
+        outcome = walk_with(server, mixed)
+
+        assert len(outcome.yielded) == len(set(outcome.yielded))
+
+    @given(servers, changes(kinds, max_size=8), st.integers(1, 12))
+    def test_two_replicas_of_which_one_lags_hide_nothing_or_the_walk_says_so(
+        self, server: Server, schedule: list[Change], lag: int
+    ) -> None:
+        outcome = walk(
+            plan(server.page_size),
+            ChangingList.of(server.size, server.clamp),
+            concurrency=server.concurrency,
+            changes=schedule,
+            arrival=server.arrival,
+            lag=lag,
+        )
+
+        event(f"done: {outcome.plan.done}")
+        assert len(outcome.yielded) == len(set(outcome.yielded))
+        assert outcome.plan.failure or set(outcome.in_place) <= set(outcome.yielded)
+
+    @given(servers, changes(STILL))
+    def test_where_nothing_moves_the_order_is_the_lists(
+        self, server: Server, schedule: list[Change]
+    ) -> None:
+        outcome = walk_with(server, schedule)
+
+        in_place = outcome.in_place
+        stayed = set(in_place)
+        kept = [name for name in outcome.yielded if name in stayed]
+        assert kept == in_place[: len(kept)]
+        assert outcome.plan.failure or kept == in_place
+
+    @given(servers, st.sampled_from(["delete", "update", "lift", "redeploy"]))
+    def test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end(
+        self, server: Server, kind: str
+    ) -> None:
+        listing = ChangingList.of(server.size, server.clamp)
+        outcome = Outcome(plan(server.page_size), at_start=listing.names)
+
+        carry_out(
+            outcome.plan,
+            listing.page,
+            outcome,
+            concurrency=server.concurrency,
+            arrival=server.arrival,
+            consume=lambda name: listing.change(name, kind, to=-1),  # type: ignore[arg-type]
+        )
+
+        assert outcome.plan.done
+        assert sorted(outcome.yielded) == sorted(outcome.at_start)
+
+    @pytest.mark.parametrize("manner", manners((2, 3)), ids=str)
+    def test_every_walk_over_up_to_five_rows_under_every_two_changes_keeps_the_law(
+        self, manner: Manner
+    ) -> None:
+        tally = Tally()
+
+        for size in range(6):
+            every_walk(size, CHANGES, manner, tally)
+
+        print(tally)  # noqa: T201 - the figure
+        assert tally.walks > 7_000
+        assert tally.wrong == []
+        assert tally.gave_up == 0
+
+    def test_every_walk_over_up_to_five_rows_that_only_change_places_keeps_the_law(self) -> None:
+        tally = Tally()
+
+        for size in range(6):
+            for manner in manners((2, 3), (None, *range(1, size + 1)) if size < 5 else (None,)):
+                every_walk(size, CHANGES, manner, tally, kinds=every_exchange)
+
+        print(tally)  # noqa: T201 - the figure
+        assert tally.walks > 10_000
+        assert tally.wrong == []
+        assert tally.gave_up == 0
+
+    def test_every_walk_over_up_to_three_rows_resumed_at_every_row_keeps_the_law(self) -> None:
+        tally = Tally()
+
+        for size in range(1, 4):
+            for manner in manners((2, 3), range(size + 1)):
+                every_walk(size, CHANGES, manner, tally)
+
+        print(tally)  # noqa: T201 - the figure
+        assert tally.walks > 30_000
+        assert tally.wrong == []
+        assert tally.gave_up == 0
+
+    @given(servers)
+    def test_at_rest_it_asks_for_exactly_what_it_needs_and_repairs_nothing(
+        self, server: Server
+    ) -> None:
+        outcome = walk_with(server, ())
+
+        assert outcome.yielded == outcome.at_start
+        assert len(outcome.requests) == needed(server.size, server.shown)
+        assert outcome.plan.stats.requests == outcome.replies == len(outcome.requests)
+        assert outcome.plan.stats.repairs == 0
+
+    @given(servers, st.integers(0, 320))
+    def test_max_items_costs_not_one_request_and_not_one_row_more_than_it_needs(
+        self, server: Server, max_items: int
+    ) -> None:
+        outcome = walk_with(server, (), max_items=max_items)
+
+        wanted = min(server.size, max_items)
+        assert outcome.yielded == outcome.at_start[:wanted]
+        assert outcome.plan.record.count == wanted
+        assert len(outcome.requests) == (needed(wanted, server.shown) if max_items else 0)
+        if server.clamp >= server.page_size and max_items:
+            rows = sum(request.limit for request in outcome.requests)
+            assert rows - len(outcome.requests) + 1 <= max(max_items, 1)
+
+    @given(servers, changes(kinds), st.integers(0, 320))
+    def test_max_items_holds_while_the_list_changes(
+        self, server: Server, schedule: list[Change], max_items: int
+    ) -> None:
+        outcome = walk_with(server, schedule, max_items=max_items)
+
+        assert len(outcome.yielded) == len(set(outcome.yielded)) <= max_items
+        if outcome.plan.done and len(outcome.yielded) < max_items:
+            assert set(outcome.in_place) <= set(outcome.yielded)
+
+    @given(servers, st.integers(0, 300))
+    def test_a_cursor_taken_behind_any_item_leads_to_the_next_with_no_request_to_spare(
+        self, server: Server, done: int
+    ) -> None:
+        listing = ChangingList.of(server.size, server.clamp)
+        done = min(done, server.size)
+        cursor = cursor_behind(listing, done, server.page_size)
+
+        rest = walk(plan(server.page_size, start=cursor), listing)
+
+        assert rest.yielded == listing.names[done:]
+        assert len(rest.requests) == needed(server.size - max(done - 1, 0), server.shown)
+
+    @given(
+        st.lists(lies, min_size=1, max_size=8),
+        st.integers(1, 6),
+        st.integers(1, 8),
+        st.sampled_from(["repair", "raise"]),
+    )
+    def test_whatever_a_server_answers_the_walk_ends_and_repeats_nothing(
+        self, replies: list[Page[Row]], page_size: int, concurrency: int, on_drift: str
+    ) -> None:
+        outcome = carry_out_with(plan(page_size, on_drift=on_drift), replies, concurrency)
+
+        assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
+        assert len(outcome.yielded) == len(set(outcome.yielded))
+
+    @given(st.lists(lies, min_size=1, max_size=8), st.integers(1, 6), st.integers(1, 8))
+    def test_a_walk_that_ignores_drift_ends_with_the_rows_that_the_server_counts(
+        self, replies: list[Page[Row]], page_size: int, concurrency: int
+    ) -> None:
+        most = 500
+        counted = [attrs.evolve(page, total=page.total % most) for page in replies]
+
+        outcome = carry_out_with(
+            plan(page_size, on_drift="ignore"), counted, concurrency, most=4 * most
+        )
+
+        assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
+
+    def test_many_walks_through_a_dozen_changes_lose_nothing_and_never_give_up(self) -> None:
+        every_kind = ["insert", "delete", "redeploy", "update"]
+        for seed in range(180):
+            chance = random.Random(seed)
+            schedule = [
+                Change(chance.randrange(4), chance.choice(every_kind), chance.randrange(180))  # type: ignore[arg-type]
+                for _ in range(chance.randrange(13))
+            ]
+            server = Server(180, 12, 1000, 5, [chance.randrange(5) for _ in range(9)])
+
+            outcome = walk_with(server, schedule)
+
+            assert outcome.plan.done
+            assert len(outcome.yielded) == len(set(outcome.yielded))
+            assert (outcome.stayed if outcome.plan.stats.drift else set(outcome.in_place)) <= set(
+                outcome.yielded
+            )
+
+
+def carry_out_with(
+    plan: Plan[Row], replies: list[Page[Row]], concurrency: int, *, most: int = 1000
+) -> Outcome:
+    """Give the same replies over and over; the walk must end before there were so many."""
+    outcome = Outcome(plan)
+    answers = cycle(replies)
+
+    def answer(_request: Request) -> Page[Row]:
+        outcome.replies += 1
+        assert outcome.replies < most
+        return next(answers)
+
+    carry_out(plan, answer, outcome, concurrency=concurrency)
+    return outcome
+
+
+def cursor_behind(listing: ChangingList, done: int, page_size: int = 20) -> Cursor:
+    """Where a walk stands once so many items were handed on."""
+    walked = plan(page_size)
+    while walked.record.count < done:
+        request = walked.next_request()
+        assert request is not None
+        walked.receive(request, listing.page(request))
+    return walked.cursor(walked.record.count - done)
+
+
+def at(reply: int, kind: str, place: int, times: int = 1) -> Change:
+    return Change(reply, kind, place, times=times)  # type: ignore[arg-type]
+
+
+class TestRepairs:
+    def test_rows_inserted_before_are_found_in_the_very_page_that_arrived(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "insert", 3)])
+
+        assert outcome.yielded == [*outcome.at_start, "new001"]
+        assert outcome.plan.stats.shifted_pages == 1
+        assert outcome.replies == 3 + 1, "the fourth checks the head"
+
+    def test_rows_deleted_before_are_made_up_for_by_looking_a_little_earlier(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 3)])
+
+        assert outcome.yielded == outcome.at_start
+        assert outcome.plan.stats.reanchors == 1
+        assert outcome.replies == 3 + 1 + 1, "one page was stale, one checks the head"
+
+    def test_a_seam_that_is_gone_is_replaced_by_what_stood_before_it(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 19)])
+
+        assert outcome.yielded == outcome.at_start
+        assert (outcome.plan.stats.reanchors, outcome.plan.stats.second_passes) == (1, 0)
+
+    def test_when_all_that_was_read_is_gone_the_walk_begins_again_and_repeats_nothing(
+        self,
+    ) -> None:
+        schedule = [at(2, "delete", 0, times=39)]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert outcome.yielded == outcome.at_start
+        assert outcome.plan.stats.second_passes == 1
+
+    def test_when_the_page_before_is_gone_a_row_further_above_will_do(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(2, "delete", 19, times=20)])
+
+        assert outcome.yielded == outcome.at_start
+        assert (outcome.plan.stats.reanchors, outcome.plan.stats.second_passes) == (1, 0)
+
+    def test_items_lifted_to_the_head_are_yielded_last(self) -> None:
+        schedule = [at(1, "lift", 50), at(0, "lift", 45), at(0, "lift", 5)]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert outcome.yielded[-2:] == ["f044", "f050"]
+        assert sorted(outcome.yielded) == outcome.at_start
+        assert outcome.plan.stats.head_checks == 1
+
+    def test_a_head_check_that_takes_several_pages_at_rest_is_enough(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "insert", 0, times=31)])
+
+        assert set(outcome.at_start) < set(outcome.yielded)
+        assert outcome.plan.stats.head_checks == 1
+        assert outcome.plan.stats.head_checked
+
+    def test_an_item_lifted_during_a_head_check_of_several_pages_is_found_by_the_next(self) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset and not outcome.plan.stats.drift:
+                listing.apply(at(0, "lift", 50))
+                for _ in range(30):
+                    listing.insert(0)
+            if request.offset and outcome.plan.stats.head_checks == 1:
+                listing.apply(at(0, "lift", listing.names.index("f050")))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert {f"f{number:03}" for number in range(57)} <= set(outcome.yielded)
+        assert outcome.plan.stats.head_checks == 2
+
+    def test_an_item_that_was_lifted_itself_does_not_end_the_head_check(self) -> None:
+        schedule = [at(1, "lift", 50), *[at(0, "insert", 0)] * 25, at(0, "lift", 26 + 3)]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert outcome.updated == {"f003", "f050"}
+        assert set(outcome.at_start) <= set(outcome.yielded)
+
+    def test_a_seam_redeployed_elsewhere_under_its_name_is_no_seam(self) -> None:
+        listing = ChangingList.of(25)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19:
+                listing.rows = [row for row in listing.rows if row.name != "f019"]
+                listing.rows.append(Row("f019", version=1))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert outcome.yielded == [f"f{number:03}" for number in range(25)]
+
+    @pytest.mark.parametrize("ahead", [1, 4])
+    def test_a_place_that_moved_further_than_a_page_is_found_one_request_at_a_time(
+        self, ahead: int
+    ) -> None:
+        """As many rows came as went, so that the total does not tell how far it moved."""
+        schedule = [at(4, "delete", 0, times=25), at(0, "insert", -1, times=25)]
+        outcome = walk(plan(), ChangingList.of(200), concurrency=ahead, changes=schedule)
+
+        assert set(outcome.in_place) <= set(outcome.yielded)
+        assert outcome.plan.stats.second_passes == 0
+        offsets = [request.offset for request in outcome.requests]
+        assert all(offset != following for offset, following in pairwise(offsets))
+
+    def test_max_items_does_not_narrow_the_search_for_a_lost_place(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+        listing.apply(at(0, "delete", 0, times=15))
+        listing.apply(at(0, "insert", -1, times=15))
+
+        outcome = walk(plan(start=start, max_items=5), listing)
+
+        assert outcome.yielded == [f"f{number:03}" for number in range(30, 35)]
+        assert [request.limit for request in outcome.requests] == [6, 20, 20]
+
+    def test_a_second_pass_reads_whole_pages_however_few_items_are_wanted(self) -> None:
+        schedule = [at(2, "delete", 0, times=39)]
+        outcome = walk(plan(max_items=45), ChangingList.of(100), changes=schedule)
+
+        assert outcome.yielded == outcome.at_start[:45]
+        assert outcome.plan.stats.second_passes == 1
+        assert outcome.requests[-1].limit == 20
+
+    def test_a_second_pass_reads_ahead_once_two_of_its_pages_joined(self) -> None:
+        outcome, in_flight = Outcome(plan()), list[int]()
+        listing = ChangingList.of(200)
+
+        def answer(request: Request) -> Page[Row]:
+            if outcome.plan.stats.second_passes:
+                in_flight.append(outcome.plan.outstanding)
+            elif request.offset == 38:
+                listing.apply(at(0, "delete", 0, times=39))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome, concurrency=4)
+
+        assert outcome.plan.stats.second_passes == 1
+        assert in_flight[:3] == [1, 4, 4], "its first page was that of the search"
+
+    def test_one_reply_that_belongs_nowhere_costs_no_second_pass(self) -> None:
+        listing = ChangingList.of(9)
+        outcome = Outcome(plan(2))
+
+        def answer(request: Request) -> Page[Row]:
+            if len(outcome.requests) == 2:
+                return Page((Row("x0"), Row("x1")), 9)
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert outcome.yielded == listing.names
+        assert outcome.plan.stats.second_passes == 0
+
+    def test_a_head_check_that_is_pushed_down_goes_on_where_it_was(self) -> None:
+        listing = ChangingList.of(100)
+        outcome = Outcome(plan(), at_start=listing.names)
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 38:
+                listing.apply(at(0, "lift", 99, times=30))
+            if outcome.plan.stats.head_checks == 1 and request.offset == 19:
+                listing.apply(at(0, "insert", 0, times=5))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        stats = outcome.plan.stats
+        assert set(listing.names) == set(outcome.yielded)
+        assert (stats.reanchors, stats.second_passes, stats.head_checks) == (0, 0, 2)
+
+    def test_a_head_check_that_takes_one_page_is_not_repeated(self) -> None:
+        changes = [at(1, "insert", 57), at(2, "insert", 58)]
+        outcome = walk(plan(), ChangingList.of(57), changes=changes)
+
+        assert outcome.plan.done
+        assert outcome.plan.total == 59
+        assert outcome.plan.stats.head_checks == 1
+
+    def test_when_every_row_was_updated_the_head_check_reads_to_the_end_and_no_further(
+        self,
+    ) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if len(outcome.requests) == 2:
+                listing.insert(-1)
+            page = listing.page(request)
+            if len(outcome.requests) == 3:
+                for name in listing.names:
+                    listing.change(name, "update")
+            return page
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert outcome.plan.done
+        assert outcome.plan.stats.head_checked
+        assert len(outcome.requests) == 3 + 3
+
+    def test_a_row_that_comes_before_the_head_check_is_not_missed(self) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if len(outcome.requests) == 2:
+                listing.insert(-1)
+            elif outcome.plan.stats.head_checks:
+                listing.insert(30)
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert outcome.plan.done
+        assert outcome.plan.stats.second_passes == 0
+
+    def test_a_list_of_one_page_is_one_snapshot_and_owes_no_head_check(self) -> None:
+        outcome = walk(plan(start=Cursor("", drift=True)), ChangingList.of(10))
+
+        assert outcome.yielded == outcome.at_start
+        assert outcome.plan.stats.head_checked
+        assert len(outcome.requests) == 1
+
+    def test_repairs_of_every_kind_are_counted(self) -> None:
+        stats = WalkStats(shifted_pages=1, reanchors=2, second_passes=4, head_checks=8)
+
+        assert stats.repairs == 15
+
+    def test_a_long_walk_keeps_the_names_of_its_rows_and_few_of_the_rows(self) -> None:
+        rows: WeakSet[HeavyRow] = WeakSet()
+
+        def answer(request: Request) -> Page[HeavyRow]:
+            page = [
+                HeavyRow(f"f{row}") for row in range(request.offset, request.offset + request.limit)
+            ]
+            rows.update(page)
+            return Page(page, 9_901)
+
+        walked = Plan[HeavyRow](Identity(lambda row: row.name), page_size=100)
+        while (request := walked.next_request()) is not None:
+            walked.receive(request, answer(request))
+
+        assert walked.record.count == 9_901
+        assert len(rows) < 1_500
+
+    def test_many_rows_inserted_at_once_are_looked_for_further_down(self) -> None:
+        schedule = [at(1, "insert", 0), *[at(0, "insert", 0)] * 70]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert outcome.yielded[:57] == outcome.at_start
+        assert outcome.plan.stats.second_passes == 0
+
+    def test_a_list_that_vanishes_ends_the_walk(self) -> None:
+        schedule = [at(2, "delete", 0), *[at(0, "delete", 0)] * 56]
+        outcome = walk(plan(), ChangingList.of(57), concurrency=4, changes=schedule)
+
+        assert outcome.plan.done
+        assert outcome.plan.total == 0
+
+    def test_changes_that_cancel_out_exactly_hide_what_moved_and_nothing_else(self) -> None:
+        """No walk at the price of one can notice: each of its replies is that of a list at rest."""
+        schedule = [at(1, "lift", 50), at(0, "delete", 5), at(0, "insert", 56)]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert not outcome.plan.stats.drift
+        assert set(outcome.in_place) == set(outcome.yielded) & outcome.stayed
+        assert outcome.updated == {"f050"}
+
+    def test_what_is_read_behind_a_repair_in_the_page_is_not_asked_for_again(self) -> None:
+        outcome = walk(plan(), ChangingList.of(300), concurrency=5, changes=[at(1, "insert", 0)])
+
+        assert outcome.plan.stats.requests == needed(301, 20) + 1
+
+    def test_without_repairs_left_a_lost_place_is_an_error_that_says_so(self) -> None:
+        schedule = [at(2, "delete", 0, times=39)]
+        outcome = walk(plan(max_repairs=0), ChangingList.of(57), changes=schedule)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert "max_repairs=0" in str(outcome.plan.failure)
+        assert outcome.yielded == [f"f{number:03}" for number in range(39)]
+
+    def test_without_repairs_left_the_head_is_not_checked_and_the_walk_says_so(self) -> None:
+        outcome = walk(plan(max_repairs=0), ChangingList.of(57), changes=[at(1, "insert", 57)])
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert outcome.yielded[:57] == outcome.at_start
+
+    def test_passes_that_never_join_come_to_an_end(self) -> None:
+        listing = ChangingList.of(60)
+        strangers = count_up()
+
+        def answer(request: Request) -> Page[Row]:
+            del listing.rows[:]
+            listing.rows += [Row(next(strangers)) for _ in range(60)]
+            return listing.page(request)
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, answer, outcome)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert outcome.plan.stats.requests < 200
+
+
+@attrs.frozen
+class HeavyRow:
+    name: str
+
+
+class TestWhatServersDo:
+    def test_a_page_shorter_than_asked_for_sets_the_page_size(self) -> None:
+        outcome = walk(plan(page_size=50), ChangingList.of(57, clamp=10), concurrency=3)
+
+        assert outcome.yielded == outcome.at_start
+        assert [request.limit for request in outcome.requests] == [50, 50, *[10] * 5]
+
+    def test_once_it_is_set_pages_are_read_ahead_at_once(self) -> None:
+        outcome, in_flight = Outcome(plan(page_size=50)), list[int]()
+        listing = ChangingList.of(57, clamp=10)
+
+        def answer(request: Request) -> Page[Row]:
+            in_flight.append(outcome.plan.outstanding)
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome, concurrency=3)
+
+        assert in_flight[:4] == [1, 1, 3, 3]
+
+    def test_a_page_that_is_shorter_now_and_then_sets_nothing(self) -> None:
+        outcome = Outcome(plan())
+        listing = ChangingList.of(200)
+
+        def answer(request: Request) -> Page[Row]:
+            rows = 5 if len(outcome.requests) % 2 else 20
+            return listing.page(Request(request.offset, rows))
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert outcome.yielded == listing.names
+        assert {request.limit for request in outcome.requests} == {20}
+
+    def test_a_clamp_of_one_row_leaves_no_room_for_a_seam(self) -> None:
+        outcome = walk(plan(page_size=50), ChangingList.of(7, clamp=1), concurrency=3)
+
+        assert outcome.yielded == outcome.at_start
+        assert outcome.plan.stats.unchecked_joins == 6
+
+    def test_a_page_longer_than_asked_for_is_taken_as_it_is(self) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan(page_size=10))
+
+        def answer(request: Request) -> Page[Row]:
+            return listing.page(Request(request.offset, 25))
+
+        carry_out(outcome.plan, answer, outcome, concurrency=3)
+
+        assert outcome.yielded == listing.names
+        assert len(outcome.requests) - 2 == needed(57, 25)
+
+    def test_a_page_longer_than_asked_for_is_cut_where_max_items_says(self) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan(page_size=10, max_items=15))
+
+        def answer(request: Request) -> Page[Row]:
+            return listing.page(Request(request.offset, 25))
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert outcome.yielded == listing.names[:15]
+        assert last_of(outcome.plan.cursor()) == Row("f014")
+        assert last_of(outcome.plan.cursor(1)) == Row("f013")
+
+    def test_a_total_that_grows_is_followed(self) -> None:
+        schedule = [at(2, "insert", 57), *[at(0, "insert", 57)] * 30]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+
+        assert len(outcome.yielded) == 57 + 31
+        assert outcome.plan.total == 88
+
+    def test_a_total_that_shrinks_leaves_no_request_behind_the_end(self) -> None:
+        schedule = [at(1, "delete", 40), *[at(0, "delete", 40)] * 50]
+        outcome = walk(plan(), ChangingList.of(100), concurrency=8, changes=schedule)
+
+        assert set(outcome.in_place) == set(outcome.yielded)
+        assert outcome.plan.stats.second_passes == 0
+
+    def test_an_empty_page_before_the_end_is_asked_for_again_then_it_is_an_error(self) -> None:
+        listing = ChangingList.of(57)
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, emptied(listing, times=3), outcome)
+        assert outcome.yielded == listing.names
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, emptied(listing, times=4), outcome)
+        assert isinstance(outcome.plan.failure, ResponseError)
+        assert outcome.plan.failure.offset == 19
+        assert outcome.yielded == listing.names[:20]
+
+    @pytest.mark.parametrize("ahead", [1, 4])
+    def test_an_empty_page_before_the_end_breaks_no_seam_and_is_waited_for_longer_and_longer(
+        self, ahead: int
+    ) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan())
+
+        carry_out(outcome.plan, emptied(listing, times=3), outcome, concurrency=ahead)
+
+        assert outcome.yielded == listing.names
+        assert outcome.plan.stats.repairs == 0
+        assert [request.pause for request in outcome.requests if request.pause] == [0.1, 0.2, 0.4]
+
+    def test_only_empty_pages_in_a_row_add_up_to_an_error(self) -> None:
+        listing = ChangingList.of(57)
+        second, third = emptied(listing, times=3), emptied(listing, times=3, offset=38)
+        outcome = Outcome(plan())
+
+        carry_out(
+            outcome.plan,
+            lambda request: (third if request.offset == 38 else second)(request),
+            outcome,
+        )
+
+        assert outcome.yielded == listing.names
+
+    def test_a_total_that_never_comes_true_is_an_error_after_all_rows(self) -> None:
+        listing = ChangingList.of(57)
+
+        def answer(request: Request) -> Page[Row]:
+            return Page(listing.page(request).items, 1000)
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, answer, outcome, concurrency=5)
+
+        assert isinstance(outcome.plan.failure, ResponseError)
+        assert "a total of 1000" in str(outcome.plan.failure)
+        assert outcome.yielded == listing.names
+
+    def test_rows_beyond_the_total_are_an_error(self) -> None:
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, lambda _request: Page((Row("f0"), Row("f1")), 1), outcome)
+
+        assert isinstance(outcome.plan.failure, ResponseError)
+        assert outcome.yielded == []
+
+    def test_a_server_that_ignores_offsets_ends_in_an_error(self) -> None:
+        listing = ChangingList.of(57)
+
+        def answer(request: Request) -> Page[Row]:
+            return listing.page(Request(0, request.limit))
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, answer, outcome, concurrency=5)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert outcome.yielded == listing.names[:20]
+        assert outcome.replies == 0 or outcome.replies < 30
+
+    def test_a_list_that_grows_faster_than_it_is_read_ends_in_an_error(self) -> None:
+        def answer(request: Request) -> Page[Row]:
+            rows = range(request.offset, request.offset + request.limit)
+            return Page([Row(f"f{row}") for row in rows], request.offset + 1000)
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, answer, outcome)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert len(outcome.yielded) > 4 * 1000
+
+    def test_an_item_that_is_twice_in_a_page_is_yielded_once(self) -> None:
+        rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, lambda _request: Page(rows, 4), outcome)
+
+        assert outcome.yielded == ["f0", "f1", "f2"]
+        assert outcome.plan.stats.drift
+
+
+class TestPolicies:
+    @pytest.mark.parametrize("ahead", [1, 4])
+    def test_raise_fails_at_the_first_broken_seam_behind_what_is_sure(self, ahead: int) -> None:
+        outcome = walk(
+            plan(on_drift="raise"),
+            ChangingList.of(57),
+            concurrency=ahead,
+            changes=[at(2, "insert", 0)],
+        )
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert "it had 57 rows and now has 58" in str(outcome.plan.failure)
+        assert outcome.yielded == [f"f{number:03}" for number in range(39)]
+        assert outcome.replies == 3, "what was in flight is not waited for"
+        assert outcome.plan.next_request() is None
+
+    def test_ignore_asks_for_no_row_twice_and_looks_for_nothing(self) -> None:
+        outcome = walk(plan(on_drift="ignore"), ChangingList.of(60), changes=[at(1, "delete", 0)])
+
+        assert [request.offset for request in outcome.requests] == [0, 20, 40]
+        assert "f020" not in outcome.yielded
+        assert outcome.plan.done
+        assert outcome.plan.stats.unchecked_joins == 2
+
+    def test_ignore_reads_nothing_again_though_a_name_comes_twice(self) -> None:
+        outcome = walk(plan(on_drift="ignore"), ChangingList.of(60), changes=[at(1, "insert", 0)])
+
+        assert [request.offset for request in outcome.requests] == [0, 20, 40, 60]
+        assert outcome.yielded == outcome.at_start[:20] + outcome.at_start[19:]
+
+    def test_ignore_hands_the_names_of_an_earlier_run_on_whatever_is_unread(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+        walked = plan(start=start, on_drift="ignore")
+        request = walked.next_request()
+        assert request is not None
+        walked.receive(request, listing.page(request))
+
+        assert [walked.cursor(unread).names for unread in (0, 5)] == [start.names, start.names]
+
+    def test_pages_of_one_row_are_walked_without_seams(self) -> None:
+        outcome = walk(plan(page_size=1), ChangingList.of(5), concurrency=2)
+
+        assert outcome.yielded == outcome.at_start
+        assert len(outcome.requests) == 5
+        assert outcome.plan.stats.unchecked_joins == 4
+
+    def test_pages_of_one_row_are_walked_again_if_the_total_changed(self) -> None:
+        outcome = walk(plan(page_size=1), ChangingList.of(5), changes=[at(2, "delete", 0)])
+
+        assert outcome.plan.done
+        assert outcome.yielded == ["f000", "f001", "f003", "f004", "f002"]
+        assert outcome.plan.stats.second_passes == 1
+
+    def test_pages_of_one_row_are_walked_again_if_a_name_comes_twice(self) -> None:
+        schedule = [at(2, "insert", 0), at(0, "delete", -1)]
+        outcome = walk(plan(page_size=1), ChangingList.of(5), changes=schedule)
+
+        assert outcome.plan.done
+        assert sorted(outcome.yielded) == ["f000", "f001", "f002", "f003", "new001"]
+
+    def test_pages_of_one_row_are_walked_again_if_an_earlier_run_noticed_a_change(self) -> None:
+        listing = ChangingList.of(5)
+        start = attrs.evolve(cursor_behind(listing, 3), drift=True)
+        outcome = walk(plan(page_size=1, start=start), listing)
+
+        assert outcome.yielded == ["f003", "f004"]
+        assert outcome.plan.stats.second_passes == 1
+
+    def test_replies_are_taken_in_the_order_of_the_requests(self) -> None:
+        listing = ChangingList.of(57)
+        walked = plan()
+        first = walked.next_request()
+        assert first is not None
+        walked.receive(first, listing.page(first))
+        ahead = [walked.next_request(), walked.next_request()]
+
+        with pytest.raises(ValueError, match="oldest outstanding"):
+            walked.receive(ahead[1], listing.page(first))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="oldest outstanding"):
+            walked.receive(first, listing.page(first))
+        with pytest.raises(ValueError, match="oldest outstanding"):
+            plan().receive(first, listing.page(first))
+
+
+class TestResume:
+    """A resumed walk promises what an unbroken one does, or it raises."""
+
+    def test_it_checks_the_head_if_anything_was_noticed(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+
+        outcome = walk(plan(start=start), listing, changes=[at(1, "lift", 50)])
+
+        assert sorted(outcome.yielded) == [f"f{number:03}" for number in range(30, 57)]
+        assert outcome.plan.stats.resumed
+        assert outcome.plan.stats.head_checked
+
+    def test_it_notices_a_total_that_changed_since_the_run_before_it(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+        listing.change("f050", "lift")
+        listing.change("f005", "delete")
+
+        outcome = walk(plan(start=start), listing)
+
+        assert listing.rows[start.offset] == last_of(start), "its last item is in its row"
+        assert sorted(outcome.yielded) == [f"f{number:03}" for number in range(30, 57)]
+
+    def test_it_owes_the_head_check_that_the_run_before_it_did_not_come_to(self) -> None:
+        listing = ChangingList.of(57)
+        first = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19:
+                listing.change("f050", "lift")
+            return listing.page(request)
+
+        unread = carry_out(first.plan, answer, first, most=30)
+        rest = walk(plan(start=first.plan.cursor(unread)), listing)
+
+        assert first.plan.cursor().drift
+        assert not rest.plan.stats.drift, "this run met a list at rest"
+        assert sorted(first.yielded + rest.yielded) == [f"f{number:03}" for number in range(57)]
+
+    def test_a_last_item_that_was_redeployed_in_its_row_is_not_taken_for_the_old_one(self) -> None:
+        """The first version lost all rows between, silently."""
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+        for _ in range(10):
+            listing.insert(0)
+        listing.change("f029", "redeploy", to=49)
+        for _ in range(10):
+            listing.apply(at(0, "delete", 0))
+        listing.change("f055", "delete")
+        listing.insert(-1)
+
+        outcome = walk(plan(start=start), listing)
+
+        assert {f"f{number:03}" for number in range(30, 55)} <= set(outcome.yielded)
+
+    def test_a_last_item_that_is_gone_is_made_up_for_by_those_before_it(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+        for place in (29, 28, 27):
+            listing.apply(at(0, "delete", place))
+
+        outcome = walk(plan(start=start), listing)
+
+        assert outcome.yielded == listing.names[27:]
+        assert outcome.plan.stats.second_passes == 0
+
+    def test_when_all_landmarks_are_gone_it_reads_the_list_again_and_repeats_nothing(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+        listing.apply(at(0, "delete", 5, times=25))
+
+        outcome = walk(plan(start=start), listing)
+
+        assert outcome.yielded == [f"f{number:03}" for number in range(30, 57)]
+        assert outcome.plan.stats.second_passes == 1
+
+    def test_a_place_that_was_pushed_far_down_is_found(self) -> None:
+        listing = ChangingList.of(200)
+        start = cursor_behind(listing, 30)
+        listing.apply(at(0, "insert", 0, times=60))
+
+        outcome = walk(plan(start=start), listing)
+
+        assert [name for name in outcome.yielded if name < "new"] == listing.names[90:]
+        assert outcome.plan.stats.second_passes == 0
+
+    def test_with_ignore_it_goes_on_at_the_next_row(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+
+        outcome = walk(plan(start=start, on_drift="ignore"), listing)
+
+        assert outcome.yielded == listing.names[30:]
+        assert outcome.requests[0].offset == 30
+
+    def test_with_max_items_its_one_request_is_cut_too(self) -> None:
+        listing = ChangingList.of(57)
+        start = cursor_behind(listing, 30)
+
+        outcome = walk(plan(start=start, max_items=5), listing)
+
+        assert outcome.yielded == listing.names[30:35]
+        assert [request.limit for request in outcome.requests] == [6]
+
+    def test_behind_the_last_item_of_max_items_the_next_walk_goes_on(self) -> None:
+        listing = ChangingList.of(57, clamp=20)
+        first = walk(plan(max_items=25, page_size=30), listing)
+        start = first.plan.cursor()
+
+        assert last_of(start) == Row("f024")
+        assert walk(plan(start=start), listing).yielded == listing.names[25:]
+
+    def test_the_cursor_during_a_head_check_stands_behind_the_whole_list(self) -> None:
+        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "lift", 50)])
+
+        assert outcome.yielded[-1] == "f050"
+        assert last_of(outcome.plan.cursor(1)) == last_of(outcome.plan.cursor()) == Row("f056")
+        assert (outcome.plan.cursor(1).count, outcome.plan.cursor().count) == (56, 57)
+
+    def test_the_cursor_of_a_second_pass_is_the_start_of_the_list_and_knows_every_name(
+        self,
+    ) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan(max_repairs=0))
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19:
+                listing.apply(at(0, "delete", 0, times=20))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+        cursor = outcome.plan.cursor()
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert (cursor.offset, cursor.landmarks, cursor.count) == (0, b"", 20)
+        rest = walk(plan(start=attrs.evolve(cursor, drift=False), on_drift="raise"), listing)
+        assert rest.yielded == listing.names, "a name of the run before is no sign of a change"
+
+    def test_a_cursor_taken_behind_every_page_is_that_of_a_walk_which_was_asked_once(self) -> None:
+        listing = ChangingList.of(57)
+        often, once = plan(), plan()
+        for walked in (often, once):
+            while (request := walked.next_request()) is not None:
+                walked.receive(request, listing.page(request))
+                if walked is often:
+                    walked.cursor()
+
+        assert often.cursor() == once.cursor()
+
+    def test_a_cursor_holds_16_rows_however_long_the_pages_are(self) -> None:
+        cursor = cursor_behind(ChangingList.of(200), 150, page_size=100)
+
+        assert len(cursor.landmarks) == 16 * DIGEST
+
+    def test_without_overlap_the_cursor_before_a_page_is_that_behind_the_page_before(self) -> None:
+        listing = ChangingList.of(5)
+        walked = plan(page_size=2, on_drift="ignore")
+        for _ in range(2):
+            request = walked.next_request()
+            assert request is not None
+            walked.receive(request, listing.page(request))
+
+        assert [last_of(walked.cursor(unread)) for unread in (2, 1, 0)] == [
+            Row("f001"),
+            Row("f002"),
+            Row("f003"),
+        ]
+
+    def test_a_forged_cursor_costs_no_more_requests_than_any_other(self) -> None:
+        forged = Cursor("", 2**62, 2**62, bytes(16 * DIGEST), bytes(10_000 * DIGEST), drift=True)
+
+        outcome = walk(plan(start=forged), ChangingList.of(57), concurrency=8)
+
+        assert outcome.yielded == outcome.at_start
+        assert len(outcome.requests) <= 2 + 3 + needed(57, 20) + 1
+
+
+def last_of(cursor: Cursor) -> Row | None:
+    """Which row of the lists here a cursor stands behind."""
+    rows = (Row(f"f{number:03}") for number in range(300))
+    return next((row for row in rows if digest(repr(row)) == cursor.landmarks[-DIGEST:]), None)
+
+
+class TestRowsAround:
+    def test_a_place_is_looked_for_where_it_should_be_then_all_around_and_in_every_row(
+        self,
+    ) -> None:
+        assert list(rows_around(50, 19, 100, is_exact=True)) == [50, 40, 21, 59, 2, 78, 0, 97]
+        assert list(rows_around(50, 19, 57, is_exact=False)) == [40, 21, 2, 0]
+        assert list(rows_around(5, 19, 80, is_exact=True)) == [5, 0, 19, 38, 57, 76]
+        assert list(rows_around(5, 19, 76, is_exact=True)) == [5, 0, 19, 38, 57]
+        assert list(rows_around(11, 19, 12, is_exact=True)) == [11, 1, 0]
+
+    def test_at_the_head_of_a_list_there_is_one_row_to_look_from(self) -> None:
+        assert list(rows_around(0, 19, 10, is_exact=True)) == [0]
+        assert list(rows_around(0, 19, 10, is_exact=False)) == [0]
+        assert list(rows_around(5, 19, 0, is_exact=True)) == [0]
+
+
+class TestContradictions:
+    def test_a_name_that_comes_twice_on_pages_that_join_makes_a_second_pass(self) -> None:
+        """Two rows changed places without a write: one of them was read twice, one not at all."""
+        outcome = walk(plan(), ChangingList.of(57), changes=[Change(1, "swap", 5, 30)])
+
+        assert sorted(outcome.yielded) == outcome.at_start
+        assert outcome.plan.stats.second_passes == 1
+
+    def test_rows_that_change_places_twice_so_that_no_name_comes_twice_are_missed_by_the_count(
+        self,
+    ) -> None:
+        swaps = [Change(1, "swap", 2, 1), Change(2, "swap", 4, 2)]
+
+        outcome = walk(plan(2), ChangingList.of(5), changes=swaps)
+
+        assert sorted(outcome.yielded) == outcome.at_start
+        assert outcome.plan.stats.second_passes == 1
+
+    def test_rows_that_came_where_the_walk_was_already_are_not_missed(self) -> None:
+        listing = ChangingList.of(80)
+
+        outcome = walk(plan(), listing, changes=[Change(3, "insert", 30), Change(1, "delete", 78)])
+
+        assert outcome.plan.stats.second_passes == 0
+        assert set(listing.names) - set(outcome.yielded) == {"new001"}
+
+    def test_a_server_that_counts_up_and_repeats_its_rows_is_not_followed(self) -> None:
+        """Each page joins the one before it, and none has a new name."""
+        first, second = Row("f0"), Row("f1")
+        replies = [Page((first,), 10**9), Page((first, second), 10**9 + 1)]
+
+        outcome = carry_out_with(plan(2), replies, 1)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert outcome.yielded == ["f0", "f1"]
+        assert outcome.replies < 200
+
+    def test_hundreds_of_updates_between_two_replies_repeat_nothing(self) -> None:
+        """The first version checked the first 512 names on a quiet page, and no other."""
+        listing = ChangingList.of(2000)
+        outcome = Outcome(plan(page_size=100), at_start=listing.names)
+
+        def answer(request: Request) -> Page[Row]:
+            if len(outcome.requests) == 18:
+                for number in range(1000, 1400):
+                    listing.change(f"f{number:03}", "redeploy", to=-1)
+                listing.apply(Change(0, "insert", 0, times=400))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert len(outcome.yielded) == len(set(outcome.yielded))
+        assert set(outcome.at_start) <= set(outcome.yielded)
+
+    def test_a_seam_that_was_redeployed_in_its_row_is_no_seam(self) -> None:
+        """The first version joined by name, and lost every row between."""
+        listing = ChangingList.of(60)
+        outcome = Outcome(plan(), at_start=listing.names)
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19 and len(outcome.requests) == 2:
+                listing.change("f019", "redeploy", to=30)
+                listing.apply(at(0, "delete", 0, times=11))
+                listing.apply(at(0, "insert", -1, times=11))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert {f"f{number:03}" for number in range(20, 60)} <= set(outcome.yielded)
+
+    def test_deletions_at_the_head_do_not_make_the_head_check_read_the_list(self) -> None:
+        listing = ChangingList.of(400)
+        outcome = Outcome(plan(), at_start=listing.names)
+
+        def answer(request: Request) -> Page[Row]:
+            listing.apply(at(0, "delete", 0))
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome, concurrency=2)
+
+        assert outcome.plan.done
+        assert len(outcome.requests) <= 4 * needed(400, 20)
+
+    def test_a_list_of_2000_that_is_deleted_as_it_is_read_comes_to_its_end(self) -> None:
+        listing = ChangingList.of(2000)
+        outcome = Outcome(plan(), at_start=listing.names)
+
+        carry_out(
+            outcome.plan,
+            listing.page,
+            outcome,
+            concurrency=8,
+            consume=lambda name: listing.change(name, "delete"),
+        )
+
+        assert outcome.plan.done
+        assert sorted(outcome.yielded) == sorted(outcome.at_start)
+        assert len(outcome.requests) <= 4 * needed(2000, 20)
+
+    def test_repairs_that_yield_nothing_wait_longer_and_longer_and_end(self) -> None:
+        """A replica that lags by a second or a few is waited for."""
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            if request.offset == 19:
+                listing.rows.reverse()
+            return listing.page(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        pauses = [request.pause for request in outcome.requests if request.pause]
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+    def test_one_short_reply_does_not_end_the_overlap(self) -> None:
+        listing = ChangingList.of(57)
+        outcome = Outcome(plan())
+
+        def answer(request: Request) -> Page[Row]:
+            return listing.page(Request(request.offset, 1 if not outcome.replies else 20))
+
+        def counted(request: Request) -> Page[Row]:
+            page = answer(request)
+            outcome.replies += 1
+            return page
+
+        carry_out(outcome.plan, counted, outcome, concurrency=3)
+
+        assert outcome.yielded == listing.names
+        assert outcome.plan.stats.unchecked_joins == 0
+
+
+def emptied(
+    listing: ChangingList, *, times: int, offset: int = 19
+) -> Callable[[Request], Page[Row]]:
+    """A server that answers one page with nothing, so many times."""
+    left = times
+
+    def answer(request: Request) -> Page[Row]:
+        nonlocal left
+        if request.offset == offset and left > 0:
+            left -= 1
+            return Page((), 57)
+        return listing.page(request)
+
+    return answer
+
+
+def count_up() -> Iterator[str]:
+    return (f"stranger{number}" for number in count())

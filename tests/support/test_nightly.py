@@ -1,0 +1,106 @@
+"""What runs at night runs here for a second, so that it does not rot; and it can fail."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+NIGHTLY = Path(__file__).parents[1] / "nightly"
+sys.path.append(str(NIGHTLY))
+
+import fuzz_decoder  # noqa: E402 - they are scripts and lie in a folder of their own
+import interrupted_exports  # noqa: E402
+import soak  # noqa: E402
+from mutations import SECRET, spoilt  # noqa: E402
+
+from tcb_async import FunctionPage, TokenError  # noqa: E402
+from tcb_async.emulator import Emulator  # noqa: E402
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, str(NIGHTLY / script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return done.stdout
+
+
+def test_the_fuzz_finds_nothing_in_a_second() -> None:
+    told = run("fuzz.py", "--inputs", "2000", "--requests", "500", "--seed", "5")
+
+    assert told.count("found: nothing") == 2
+    assert "decoder: 2,000 inputs" in told
+    assert "emulator: 500 inputs" in told
+
+
+def test_the_soak_finds_nothing_in_a_second() -> None:
+    told = run("soak.py", "--requests", "300", "--seed", "5")
+
+    assert "wrong: nothing" in told
+
+
+def test_the_exports_are_right_for_a_few_seconds() -> None:
+    told = run("interrupted_exports.py", "--pairs", "1", "--kills", "1", "--seed", "5")
+
+    assert "wrong: nothing" in told
+    assert "two at once: 1 times" in told
+    assert "killed: 1 times" in told
+
+
+def test_an_export_that_lost_or_doubled_something_would_be_found() -> None:
+    emulator = Emulator()
+    emulator.deploy(interrupted_exports.ENV, count=3)
+    changes = interrupted_exports.Changes(emulator, random.Random(5))
+    found = interrupted_exports.Findings()
+
+    interrupted_exports._compare(found, ["fn-0001", "fn-0002", "fn-0003"], changes)
+    assert "wrong: nothing" in str(found)
+    interrupted_exports._compare(found, ["fn-0001", "fn-0001", "fn-9999"], changes)
+    assert "twice ['fn-0001'], lost ['fn-0002', 'fn-0003'], unknown ['fn-9999']" in str(found)
+
+
+def test_the_same_seed_makes_the_same_inputs() -> None:
+    one, other = ([spoilt(random.Random(7), {"errcode": 0})] for _ in range(2))
+
+    assert one == other
+
+
+def found(decode: object) -> list[str]:
+    return list(fuzz_decoder.problems(decode, b'{"total_count":1}', Counter()))  # type: ignore[arg-type]
+
+
+def test_the_fuzz_tells_of_a_foreign_error_a_shown_secret_and_a_wrong_page() -> None:
+    def fails(_: bytes) -> object:
+        raise KeyError
+
+    def tells(_: bytes) -> object:
+        raise TokenError(f"refused {SECRET}")
+
+    assert "KeyError came out" in found(fails)[0]
+    assert "the secret shows" in found(tells)[0]
+    assert "came out for" in found(lambda _: FunctionPage((), 2, 0, 20))[0]
+    assert found(lambda _: FunctionPage((), 1, 0, 20)) == []
+
+
+@pytest.mark.parametrize(
+    ("rss", "flat"),
+    [
+        ([50, 80, 90, 99, *[100] * 16], True),
+        ([50, 80, 90, 99, *[97, 100, 103] * 5, 100], True),
+        ([50, 80, 90, 99, *range(100, 116)], False),
+        ([50, 80, 90, 99, *[100] * 15, 107], False),
+    ],
+)
+def test_the_soak_tells_memory_that_grows_from_memory_that_is_flat(
+    rss: list[int], flat: bool
+) -> None:
+    assert soak.is_flat(rss) is flat

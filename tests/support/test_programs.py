@@ -1,0 +1,44 @@
+"""What a machine lacks: its tests are skipped there, saying what to install, and fail in CI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NEEDS_REDIS = "tests/docs/test_example_ticket.py"
+DOCUMENT_THAT_NEEDS_REDIS = "docs/how-to/tokens.md"
+
+
+def run_without_programs(what: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run some of this suite where no program is on the path."""
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    return subprocess.run(  # noqa: S603 - our own tests
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", what],
+        cwd=ROOT,
+        env=environment | {"PATH": "/nowhere", "COLUMNS": "200"} | settings,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("what", [NEEDS_REDIS, DOCUMENT_THAT_NEEDS_REDIS])
+def test_without_a_program_its_tests_are_skipped_saying_what_to_install(what: str) -> None:
+    done = run_without_programs(what)
+
+    assert done.returncode == 0, done.stdout
+    assert "redis-server is not installed: apt install redis-server" in done.stdout
+
+
+def test_in_ci_whatever_is_skipped_has_failed() -> None:
+    done = run_without_programs(NEEDS_REDIS, CI="true")
+
+    assert done.returncode == 1
+    assert "apt install redis-server" in done.stdout
+    assert "skipped" not in done.stdout.splitlines()[-1]

@@ -1,0 +1,231 @@
+"""A token belongs to the host that it came from, and is sent to no other."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from token_kit import (
+    APPSECRET,
+    AUTHORIZER,
+    COMPONENT,
+    ENV,
+    LIST,
+    MERCHANT,
+    PLATFORM,
+    STABLE,
+    Merchant,
+    PacedApi,
+    open_api,
+    provider_on,
+    stable,
+    stored_key,
+    walk,
+    wechat,
+)
+
+from tcb_async import TcbClient, TokenError
+from tcb_async.emulator import token_id
+from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StaticToken
+from tcb_async.tokens.protocols import host_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tcb_async.emulator import Emulator
+
+LIFE = 7200
+
+
+async def latest_ticket() -> str:
+    return "ticket"
+
+
+async def never(_: str) -> None:
+    raise AssertionError("nothing rotated")
+
+
+@pytest.fixture
+async def here_and_there() -> AsyncIterator[tuple[Emulator, Emulator]]:
+    """Two hosts that both know the app and the platform; no token of one is good at the other."""
+    async with AsyncExitStack() as stack:
+        here, there = [await stack.enter_async_context(wechat()) for _ in range(2)]
+        yield here, there
+
+
+def was_sent(token: str, emulator: Emulator) -> bool:
+    return token_id(token) in {seen.token_id for seen in emulator.requests}
+
+
+async def test_clients_of_two_hosts_may_share_a_provider(
+    here_and_there: tuple[Emulator, Emulator],
+) -> None:
+    here, there = here_and_there
+    provider = stable(here)
+    async with (
+        TcbClient(provider, base_url=here.url) as one,
+        TcbClient(provider, base_url=there.url) as other,
+    ):
+        for _ in range(3):
+            walked = await asyncio.gather(*(walk(client) for client in (one, other, one, other)))
+            assert walked == [57] * 4
+            here.expire_tokens()
+
+    assert (here.counts[STABLE], there.counts[STABLE]) == (3, 1)
+    assert {seen.errcode for seen in there.requests} == {0}
+
+
+async def test_clients_of_two_hosts_may_share_a_store(
+    here_and_there: tuple[Emulator, Emulator],
+) -> None:
+    here, there = here_and_there
+    store = MemoryStore()
+    tokens: list[str] = []
+    for emulator in (here, there, here, there):
+        async with open_api(emulator) as api:
+            tokens.append((await stable(here, store=store).get_token(api)).reveal())
+
+    assert tokens[:2] == tokens[2:]
+    assert tokens[0] != tokens[1]
+    assert (here.counts[STABLE], there.counts[STABLE]) == (1, 1)
+    for emulator, token in zip(here_and_there, tokens, strict=False):
+        value = await store.get(stored_key(emulator))
+        assert value is not None
+        assert value.token == token
+
+
+async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(
+    here_and_there: tuple[Emulator, Emulator],
+) -> None:
+    here, there = here_and_there
+    provider = stable(here)
+    async with TcbClient(provider, base_url=here.url) as client:
+        await walk(client)
+        async with open_api(here) as api:
+            token = (await provider.get_token(api)).reveal()
+        async with TcbClient(provider, base_url=there.url) as pointed_elsewhere:
+            there.fail_next(40001, times=9, path=LIST)
+            with pytest.raises(TokenError, match="40001"):
+                await pointed_elsewhere.count_functions(ENV)
+            there.clear_faults()
+            assert await walk(pointed_elsewhere) == 57
+        assert await walk(client) == 57
+
+    assert here.counts[STABLE] == 1
+    assert not was_sent(token, there)
+    assert was_sent(token, here)
+
+
+async def test_a_copy_for_another_token_calls_the_same_host(
+    here_and_there: tuple[Emulator, Emulator],
+) -> None:
+    here, there = here_and_there
+    provider = stable(here)
+    async with TcbClient(StaticToken(there.token), base_url=there.url) as client:
+        assert await walk(client.with_token(provider)) == 57
+    async with TcbClient(provider, base_url=here.url) as client:
+        assert await walk(client) == 57
+
+    assert (here.counts[STABLE], there.counts[STABLE]) == (1, 1)
+
+
+async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(
+    here_and_there: tuple[Emulator, Emulator],
+) -> None:
+    here, there = here_and_there
+    merchant, store = Merchant(here), MemoryStore()
+    there.add_component(PLATFORM, APPSECRET, ticket=merchant.ticket)
+    there.add_authorizer(PLATFORM, MERCHANT, merchant.first)
+    merchant.rotate()
+    async with open_api(here) as api, open_api(there) as elsewhere:
+        shared = merchant.token(merchant.new_component(store))
+        await shared.get_token(api)
+        await shared.get_token(elsewhere)
+        await merchant.token(merchant.new_component(store)).get_token(elsewhere)
+
+    asked_with = [
+        seen.body["authorizer_refresh_token"]
+        for seen in there.requests
+        if seen.path == AUTHORIZER and seen.body is not None
+    ]
+    assert asked_with == [merchant.first]
+    assert merchant.saved == [merchant.accepted]
+
+
+async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last() -> None:
+    here, there = PacedApi(), PacedApi()
+    there.base_url = "https://elsewhere.example"
+    provider = provider_on(MemoryStore())
+    said: list[tuple[float | None, str]] = []
+    for api in (here, there, here):
+        await provider.get_token(api)
+        said.append((provider.expires_at, repr(provider)))
+        await asyncio.sleep(0.01)
+
+    assert said[0] == said[2]
+    assert said[0][0] != said[1][0]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "host"),
+    [
+        ("https://api.weixin.qq.com", "api.weixin.qq.com"),
+        ("https://API.weixin.qq.com:443", "api.weixin.qq.com"),
+        ("https://api2.weixin.qq.com", "api.weixin.qq.com"),
+        ("https://sh.api.weixin.qq.com", "api.weixin.qq.com"),
+        ("https://sz.api.weixin.qq.com", "api.weixin.qq.com"),
+        ("https://hk.api.weixin.qq.com", "api.weixin.qq.com"),
+        ("http://api.weixin.qq.com", "api.weixin.qq.com:80"),
+        ("http://sh.api.weixin.qq.com", "sh.api.weixin.qq.com:80"),
+        ("https://sh.api.weixin.qq.com:8443", "sh.api.weixin.qq.com:8443"),
+        ("https://evil.api.weixin.qq.com", "evil.api.weixin.qq.com"),
+        ("https://api.weixin.qq.com.evil.example", "api.weixin.qq.com.evil.example"),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("http://[::1]:8000", "::1:8000"),
+        ("https://gateway.example/wechat-a", "gateway.example/wechat-a"),
+        ("https://gateway.example/{odd}", "gateway.example/%7Bodd%7D"),
+    ],
+)
+def test_whatever_may_be_another_service_has_another_key(base_url: str, host: str) -> None:
+    assert host_of(base_url) == host
+
+
+async def test_wechats_own_hosts_are_one_and_share_a_token() -> None:
+    at_api, at_sh = PacedApi(), PacedApi()
+    at_sh.base_url = "https://sh.api.weixin.qq.com"
+    provider = provider_on(MemoryStore())
+
+    assert await provider.get_token(at_api) == await provider.get_token(at_sh)
+    assert (at_api.asked, at_sh.asked) == (1, 0)
+
+
+async def test_ten_thousand_merchants_of_one_platform_cost_little_more_than_their_tokens() -> None:
+    class MerchantsApi(PacedApi):
+        async def call_token_endpoint(self, path: str, **_: object) -> dict[str, object]:
+            self.asked += 1
+            kind = "component" if path == COMPONENT else "authorizer"
+            return {f"{kind}_access_token": f"{self.asked:0136}", "expires_in": LIFE}
+
+    api, store = MerchantsApi(), MemoryStore()
+    platform = ComponentToken(PLATFORM, APPSECRET, ticket=latest_ticket, store=store)
+    await platform.get_token(api)
+    api.spawned.clear()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        merchants = [
+            AuthorizerToken(platform, f"wx{number:016}", f"refresh-{number:0130}", on_rotate=never)
+            for number in range(500)
+        ]
+        for merchant in merchants:
+            await merchant.get_token(api)
+        api.spawned.clear()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert api.asked == 1 + 500
+    assert (after - before) / 500 < 2500  # bytes, of which the two tokens are 400

@@ -1,0 +1,228 @@
+"""Processes, their clock, their store and WeChat, driven against a model.
+
+Never more refreshes than token generations; never a dead token served twice after its failure was
+told; and a token that WeChat was just asked for always lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from token_kit import APPID, APPSECRET, STABLE, a_turn, open_api, wechat
+
+from tcb_async import SystemBusyError
+from tcb_async.emulator.wire import Refused
+from tcb_async.tokens import MemoryStore, StableToken, StoredToken
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from contextlib import AbstractAsyncContextManager
+
+    from tcb_async._transport import Transport
+
+LIFE = 7200
+PROCESSES = st.integers(0, 2)
+Result = TypeVar("Result")
+
+
+class FailingStore(MemoryStore):
+    """A store that can be away, and can forget everything."""
+
+    away = False
+
+    async def get(self, key: str) -> StoredToken | None:
+        return await super().get(self._reached(key))
+
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        return await super().compare_and_set(self._reached(key), value, ttl=ttl)
+
+    async def delete_if(self, key: str, token: str) -> None:
+        await super().delete_if(self._reached(key), token)
+
+    async def acquire_lease(self, key: str) -> int | None:
+        return await super().acquire_lease(self._reached(key))
+
+    def _reached(self, key: str) -> str:
+        if self.away:
+            raise ConnectionError("away")
+        return key
+
+    def flush(self) -> None:
+        self._slots.clear()
+
+
+class Process:
+    """One process, and what its provider was told."""
+
+    def __init__(self, machine: TokensMachine) -> None:
+        self.machine = machine
+        self.told: set[str] = set()
+        self.provider = StableToken(
+            APPID,
+            APPSECRET,
+            store=machine.store,
+            clock=machine.wechat.clock,
+            random=lambda: machine.chance,
+        )
+        self.opened: AbstractAsyncContextManager[Transport] = open_api(machine.wechat)
+        self.api: Transport
+
+    async def start(self) -> None:
+        self.api = await self.opened.__aenter__()
+
+    async def end(self) -> None:
+        await self.opened.__aexit__(None, None, None)
+
+    async def call(self) -> None:
+        """What a client does: ask, call, and, if the call is refused, say so and ask once more.
+
+        The second token may be one of the store's, of whose death nobody knows yet. After that
+        one, WeChat is asked.
+        """
+        for _ in range(2):
+            token = await self.get_token()
+            if not self.machine.is_dead(token):
+                return
+            await self.provider.invalidate(token)
+            self.told.add(token)
+        assert not self.machine.is_dead(await self.get_token())
+
+    async def get_token(self) -> str:
+        token = (await self.provider.get_token(self.api)).reveal()
+        assert token not in self.told
+        return token
+
+
+class TokensMachine(RuleBasedStateMachine):
+    """Three processes that share one account; every step is taken to its end."""
+
+    @initialize(chance=st.floats(0, 1))
+    def begin(self, chance: float) -> None:
+        self.chance = chance
+        self.restarts = 0
+        self.loop = asyncio.new_event_loop()
+        self.serving = wechat()
+        self.wechat = self.run(self.serving.__aenter__())
+        self.store = FailingStore()
+        self.processes = [Process(self) for _ in range(3)]
+        for process in self.processes:
+            self.run(process.start())
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return self.loop.run_until_complete(work)
+
+    def is_dead(self, token: str) -> bool:
+        try:
+            self.wechat._tokens.owner(token)
+        except Refused:
+            return True
+        return False
+
+    async def settle(self) -> None:
+        """Let every refresh end; what the store has missed goes on waiting for it."""
+        while any("refreshing" in repr(each.provider) for each in self.processes):  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+
+    @rule(which=PROCESSES)
+    def a_process_calls(self, which: int) -> None:
+        self.run(self.processes[which].call())
+        self.run(self.settle())
+
+    @rule(callers=st.lists(PROCESSES, min_size=2, max_size=12), cancelled=st.integers(0, 5))
+    def many_call_at_once_and_some_are_cancelled(self, callers: list[int], cancelled: int) -> None:
+        async def burst() -> None:
+            tasks = [asyncio.create_task(self.processes[which].call()) for which in callers]
+            await a_turn()
+            for task in tasks[:cancelled]:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [error for error in results[cancelled:] if error is not None] == []
+            await self.settle()
+
+        self.run(burst())
+
+    @rule(which=PROCESSES)
+    def a_process_is_restarted(self, which: int) -> None:
+        self.restarts += 1
+        self.run(self.processes[which].end())
+        self.processes[which] = Process(self)
+        self.run(self.processes[which].start())
+
+    @rule(which=PROCESSES)
+    def a_client_is_closed_and_another_opened(self, which: int) -> None:
+        process = self.processes[which]
+        self.run(process.end())
+        process.opened = open_api(self.wechat)
+        self.run(process.start())
+
+    @rule(seconds=st.one_of(st.floats(0, 400), st.floats(LIFE - 400, LIFE + 400)))
+    def time_passes(self, seconds: float) -> None:
+        self.wechat.clock.advance(seconds)
+
+    @rule()
+    def the_token_dies_before_its_time(self) -> None:
+        self.wechat.expire_tokens()
+
+    @rule(which=PROCESSES)
+    def wechat_is_busy(self, which: int) -> None:
+        self.wechat.fail_next(-1, path=STABLE)
+        try:
+            self.run(self.processes[which].call())
+        except SystemBusyError:
+            assert self.processes[which].provider.expires_at is None or self.is_expired(which)
+        self.run(self.settle())
+        self.wechat.clear_faults()
+
+    def is_expired(self, which: int) -> bool:
+        expires_at = self.processes[which].provider.expires_at
+        return expires_at is not None and expires_at <= self.wechat.clock()
+
+    @invariant()
+    def there_are_never_more_refreshes_than_generations(self) -> None:
+        assert self.refreshes() <= self.wechat._tokens.issued_to[APPID]
+
+    def refreshes(self) -> int:
+        return sum(seen.path == STABLE and seen.errcode == 0 for seen in self.wechat.requests)
+
+    def teardown(self) -> None:
+        if hasattr(self, "processes"):
+            for process in self.processes:
+                self.run(process.end())
+            self.run(self.serving.__aexit__(None, None, None))
+            self.run(self.loop.shutdown_default_executor())
+            self.loop.close()
+
+
+class TokensMachineWithOutages(TokensMachine):
+    """The same with a store that fails: then each process may refresh for itself."""
+
+    @rule()
+    def the_store_goes_away(self) -> None:
+        self.store.away = True
+
+    @rule()
+    def the_store_comes_back(self) -> None:
+        self.store.away = False
+
+    @rule()
+    def the_store_is_flushed(self) -> None:
+        self.store.flush()
+
+    @invariant()
+    def there_are_never_more_refreshes_than_generations(self) -> None:
+        each = len(self.processes)
+        assert self.refreshes() <= each * self.wechat._tokens.issued_to[APPID] + self.restarts
+
+
+TestSharedTokens = TokensMachine.TestCase
+TestSharedTokensWithOutages = TokensMachineWithOutages.TestCase
+TestSharedTokens.settings = TestSharedTokensWithOutages.settings = settings(
+    # Each is a history of 30 steps: a twelfth as many as the laws of the walk have.
+    max_examples=max(10, settings.default.max_examples // 12),
+    stateful_step_count=30,
+    deadline=None,
+)

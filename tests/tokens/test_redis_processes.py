@@ -1,0 +1,310 @@
+"""One token for all processes, in a real Redis: asked for once, whoever dies on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
+
+import pytest
+from leaks import eventually
+from redis.asyncio import Redis
+from redis_server import RedisServer, running_redis
+from token_kit import (
+    APPID,
+    APPSECRET,
+    CLASSIC,
+    MERCHANT,
+    PLATFORM,
+    STABLE,
+    Merchant,
+    in_redis,
+    stable,
+    wechat,
+)
+
+from tcb_async.emulator import Emulator, Fault, token_id
+from tcb_async.tokens import RedisStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tcb_async._transport import Transport
+    from tcb_async.emulator.faults import Exchange
+
+LIFE = 7200
+WORKER = Path(__file__).parents[1] / "support" / "token_worker.py"
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with wechat() as emulator:
+        yield emulator
+
+
+class Worker:
+    """A process of its own that shares the token; see ``token_worker.py``."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def hears(self) -> str:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(60):
+            return (await self.process.stdout.readline()).decode().strip()
+
+    def tell(self, order: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{order}\n".encode())
+
+    async def ask(self, order: str) -> str:
+        self.tell(order)
+        return await self.hears()
+
+
+@asynccontextmanager
+async def worker(
+    kind: str,
+    emulator: Emulator,
+    server: RedisServer,
+    lease_seconds: float = 15.0,
+    *of_merchant: str,
+) -> AsyncIterator[Worker]:
+    appid = PLATFORM if of_merchant else APPID
+    words = (kind, appid, APPSECRET, emulator.url, server.url, str(lease_seconds))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(WORKER),
+        *words,
+        *of_merchant,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Worker(process)
+    finally:
+        if process.returncode is None:
+            assert process.stdin is not None
+            process.stdin.close()
+        await process.wait()
+
+
+async def stored(server: RedisServer, key: str) -> None:
+    """Wait until something is stored."""
+    async with asyncio.timeout(10), Redis.from_url(server.url) as redis:
+        while not await redis.exists(key):  # noqa: ASYNC110 - Redis has no event for us
+            await asyncio.sleep(0.01)
+
+
+class TestProcesses:
+    @pytest.fixture
+    async def emulator(self) -> AsyncIterator[Emulator]:
+        async with Emulator() as emulator:
+            emulator.add_app(APPID, APPSECRET)
+            yield emulator
+
+    @pytest.mark.usefixtures("redis")
+    async def test_one_of_them_asks_for_all(self, emulator: Emulator, server: RedisServer) -> None:
+        emulator.latency = 0.2
+        async with AsyncExitStack() as stack:
+            workers = [
+                await stack.enter_async_context(worker("stable", emulator, server))
+                for _ in range(4)
+            ]
+            for each in workers:
+                assert await each.hears() == "ready"
+
+            first = await asyncio.gather(*(each.ask("get") for each in workers))
+            emulator.expire_tokens()
+            noted = await asyncio.gather(*(each.ask("refused") for each in workers))
+            second = await asyncio.gather(*(each.ask("get") for each in workers))
+
+        assert len(set(first)) == len(set(second)) == len(set(noted)) == 1
+        assert first[0] != second[0]
+        assert emulator.counts[STABLE] == 2
+
+    async def test_the_one_that_asks_is_killed_and_another_takes_over_within_the_lease(
+        self, emulator: Emulator, server: RedisServer, redis: Redis
+    ) -> None:
+        emulator.script([Fault.hang()], path=STABLE)
+        async with (
+            worker("stable", emulator, server, 4.0) as doomed,
+            worker("stable", emulator, server, 4.0) as heir,
+        ):
+            assert await doomed.hears() == await heir.hears() == "ready"
+            doomed.tell("get")
+            await eventually(lambda: emulator.counts[STABLE] == 1, seconds=10)
+            assert await redis.exists(in_redis(emulator) + ":lease")
+            doomed.process.kill()
+            started = time.monotonic()
+
+            token = await heir.ask("get")
+
+        assert time.monotonic() - started < 2 * 4.0, "later, it would have asked without a lease"
+        assert token == token_id(json.loads(await redis.get(in_redis(emulator)))["token"])
+        assert emulator.counts[STABLE] == 2
+
+    async def test_one_that_is_too_slow_does_not_overwrite_the_newer_token(
+        self, emulator: Emulator, server: RedisServer, redis: Redis
+    ) -> None:
+        may_arrive = asyncio.Event()
+
+        async def late(exchange: Exchange) -> Any:
+            reply = exchange.answer()
+            await may_arrive.wait()
+            return exchange.send(reply)
+
+        emulator.script([Fault("late", late)], path=CLASSIC)
+        async with (
+            worker("classic", emulator, server, 0.5) as slow,
+            worker("classic", emulator, server, 0.5) as quick,
+        ):
+            assert await slow.hears() == await quick.hears() == "ready"
+            slow.tell("get")
+            await eventually(lambda: emulator.counts[CLASSIC] == 1, seconds=10)
+            newer = await quick.ask("get")
+            may_arrive.set()
+
+            assert await slow.hears() == newer
+
+        value = json.loads(await redis.get(in_redis(emulator, "classic")))
+        assert token_id(value["token"]) == newer
+        assert emulator.counts[CLASSIC] == 2
+
+
+class TestMerchants:
+    """The processes of a platform, and the file in which they save the refresh tokens."""
+
+    @pytest.fixture
+    def server(self) -> Iterator[RedisServer]:
+        with running_redis() as server:
+            yield server
+
+    @pytest.fixture
+    async def emulator(self) -> AsyncIterator[Emulator]:
+        async with Emulator() as emulator:
+            yield emulator
+
+    async def test_a_refresh_token_that_came_while_redis_was_stopped_reaches_all_six(
+        self, emulator: Emulator, server: RedisServer, tmp_path: Path
+    ) -> None:
+        merchant, file = Merchant(emulator), tmp_path / "saved"
+        words = (merchant.ticket, MERCHANT, merchant.first, str(file))
+        async with AsyncExitStack() as stack:
+            workers = [
+                await stack.enter_async_context(worker("merchant", emulator, server, 15.0, *words))
+                for _ in range(6)
+            ]
+
+            async def all_ask() -> list[str]:
+                emulator.expire_tokens()
+                await asyncio.gather(*(each.ask("refused") for each in workers))
+                return await asyncio.gather(*(each.ask("get") for each in workers))
+
+            assert [await each.hears() for each in workers] == ["ready"] * 6
+            assert len(set(await all_ask())) == 1
+            server.stop()
+            merchant.rotate()
+            assert (await all_ask()).count("TokenError") == 5
+            server.start()
+            await stored(server, in_redis(emulator, "refresh", f"{PLATFORM}:{MERCHANT}"))
+            await asyncio.sleep(0.6)  # the others ask Redis again half a second after they failed
+            answers = await all_ask()
+
+        assert len(set(answers)) == 1
+        assert answers[0] != "TokenError"
+        assert set(file.read_text().split()) == {merchant.accepted}
+
+    async def test_a_process_that_dies_while_it_saves_leaves_the_saving_to_the_next(
+        self, emulator: Emulator, server: RedisServer, tmp_path: Path
+    ) -> None:
+        merchant, file = Merchant(emulator), tmp_path / "saved"
+        merchant.rotate()
+        words = (merchant.ticket, MERCHANT, merchant.first, str(file))
+        async with (
+            worker("merchant", emulator, server, 0.5, *words) as doomed,
+            worker("merchant", emulator, server, 0.5, *words) as heir,
+        ):
+            assert await doomed.hears() == await heir.hears() == "ready"
+            assert await doomed.ask("die-saving") == "noted"
+            doomed.tell("get")
+            assert await doomed.process.wait() == -signal.SIGKILL
+            assert not file.exists()
+
+            assert await heir.ask("get") != "TokenError"
+
+        assert file.read_text().split() == [merchant.accepted]
+
+
+class TestOutage:
+    @pytest.fixture
+    def server(self) -> Iterator[RedisServer]:
+        with running_redis() as server:
+            yield server
+
+    async def test_redis_stops_and_comes_back(
+        self,
+        emulator: Emulator,
+        api: Transport,
+        server: RedisServer,
+        redis: Redis,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        caplog.set_level(logging.INFO, "tcb_async")
+        provider = stable(emulator, store=RedisStore(redis))
+        token = await provider.get_token(api)
+        server.stop()
+        assert await provider.get_token(api) == token
+        for _ in range(2):
+            emulator.clock.advance(LIFE)
+            await provider.get_token(api)
+        server.start()
+        emulator.clock.advance(LIFE)
+
+        token = await provider.get_token(api)
+
+        said = [line.getMessage() for line in caplog.records if "store" in line.getMessage()]
+        assert [words.partition(" (")[0] for words in said] == [
+            "the token store does not answer",
+            "the token store answers again: tokens are shared again",
+        ]
+        assert await stable(emulator, store=RedisStore(redis)).get_token(api) == token
+        assert emulator.counts[STABLE] == 4
+
+    async def test_a_redis_that_hangs_delays_no_caller(
+        self,
+        emulator: Emulator,
+        api: Transport,
+        server: RedisServer,
+        redis: Redis,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        asked = AsyncMock(wraps=redis.execute_command)
+        monkeypatch.setattr(redis, "execute_command", asked)
+        with server.frozen():
+            assert await stable(emulator, store=RedisStore(redis)).get_token(api)
+
+        assert asked.call_count == 2, "for a second each"
+
+    async def test_a_flush_causes_no_error_and_sharing_continues(
+        self, emulator: Emulator, api: Transport, redis: Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        provider = stable(emulator, store=RedisStore(redis))
+        token = await provider.get_token(api)
+        before = json.loads(await redis.get(in_redis(emulator)))["version"]
+        await redis.flushall()
+        assert await provider.get_token(api) == token
+        emulator.clock.advance(LIFE)
+
+        token = await provider.get_token(api)
+
+        after = json.loads(await redis.get(in_redis(emulator)))
+        assert (after["token"], after["version"] > before) == (token, True)
+        assert caplog.records == []

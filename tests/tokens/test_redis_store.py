@@ -1,0 +1,284 @@
+"""What stands in Redis, for how long, and whose turn it is: against a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis as sync_redis
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis, RedisCluster
+from redis_server import RedisServer, running_redis
+from token_kit import (
+    APPID,
+    APPSECRET,
+    MERCHANT,
+    PLATFORM,
+    STABLE,
+    Merchant,
+    in_redis,
+    stable,
+    stored_key,
+    wechat,
+)
+
+from tcb_async import ConfigurationError
+from tcb_async._redact import Secret
+from tcb_async.emulator import Emulator, EmulatorClock
+from tcb_async.tokens import LeasingStore, MemoryStore, RedisStore, StoredToken
+from tcb_async.tokens.refresh import next_version
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tcb_async._transport import Transport
+
+pytestmark = pytest.mark.usefixtures("patient")
+LIFE = 7200
+KEY = f"stable:{APPID}"
+VALUE, LEASE, VERSION = (f"tcb-async:{{{KEY}}}{end}" for end in ("", ":lease", ":version"))
+STEPS = st.tuples(
+    st.sampled_from(["acquire", "release", "lose", "write", "forget"]), st.integers(0, 3)
+)
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with wechat() as emulator:
+        yield emulator
+
+
+def stored(token: str, version: int, expires_at: float = 0.0) -> StoredToken:
+    return StoredToken(Secret(token), expires_at, version)
+
+
+class TestLayout:
+    async def test_a_token_is_one_value_that_lives_as_long_as_the_token(
+        self, emulator: Emulator, api: Transport, redis: Redis
+    ) -> None:
+        token = await stable(emulator, store=RedisStore(redis)).get_token(api)
+
+        value = json.loads(await redis.get(in_redis(emulator)))
+        assert value == {
+            "token": token,
+            "expires_at": emulator.clock() + LIFE,
+            "version": value["version"],
+        }
+        assert LIFE - 10 < await redis.ttl(in_redis(emulator)) <= LIFE
+
+    async def test_the_lease_is_given_back_and_the_version_is_kept_for_a_day(
+        self, emulator: Emulator, api: Transport, redis: Redis
+    ) -> None:
+        await stable(emulator, store=RedisStore(redis)).get_token(api)
+
+        value = in_redis(emulator)
+        version = f"{value}:version"
+        assert sorted(await redis.keys()) == [value.encode(), version.encode()]
+        assert 86_400 - 10 < await redis.ttl(version) <= 86_400
+        assert int(await redis.get(version)) == json.loads(await redis.get(value))["version"]
+
+    async def test_a_version_is_the_time_in_microseconds_with_a_lease_as_without(
+        self, redis: Redis
+    ) -> None:
+        leased = await RedisStore(redis).acquire_lease(KEY)
+
+        assert leased is not None
+        assert abs(leased - next_version(None, time.time())) < 60e6
+
+    async def test_a_merchants_rotated_refresh_token_is_kept_for_ever(
+        self, emulator: Emulator, api: Transport, redis: Redis
+    ) -> None:
+        merchant = Merchant(emulator)
+        merchant.rotate()
+        token = merchant.token(merchant.new_component(RedisStore(redis)))
+        await token.get_token(api)
+
+        whose = ("refresh", f"{PLATFORM}:{MERCHANT}")
+        key, version = in_redis(emulator, *whose), int(emulator.clock() * 1e6)
+        assert json.loads(await redis.get(key)) == {
+            "token": merchant.accepted,
+            "expires_at": None,
+            "version": version,
+        }
+        assert await redis.ttl(key) == -1
+        kept = await RedisStore(redis).get(stored_key(emulator, *whose))
+        assert kept == StoredToken(Secret(merchant.accepted), math.inf, version)
+
+    async def test_no_key_holds_a_secret_and_each_stands_in_our_name_space(
+        self, emulator: Emulator, api: Transport, redis: Redis
+    ) -> None:
+        merchant = Merchant(emulator)
+        merchant.rotate()
+        store = RedisStore(redis)
+        tokens = [
+            (await stable(emulator, store=store).get_token(api)).reveal(),
+            (await merchant.token(merchant.new_component(store)).get_token(api)).reveal(),
+        ]
+
+        keys = [key.decode() for key in await redis.keys()]
+        secrets = [*tokens, APPSECRET, merchant.ticket, merchant.first, *merchant.saved]
+        assert len(keys) == 8
+        assert all(key.startswith("tcb-async:{") for key in keys)
+        assert not any(secret in key for key in keys for secret in secrets)
+
+    async def test_a_client_that_decodes_replies_does_as_well(
+        self, emulator: Emulator, api: Transport, server: RedisServer, redis: Redis
+    ) -> None:
+        token = await stable(emulator, store=RedisStore(redis)).get_token(api)
+
+        async with Redis(port=server.port, decode_responses=True) as decoding:
+            store = RedisStore(decoding)
+            assert await stable(emulator, store=store).get_token(api) == token
+            assert isinstance(await store.acquire_lease(KEY), int)
+            assert await store.acquire_lease(KEY) is None
+
+    async def test_on_a_cluster_the_keys_of_an_account_are_on_one_node(
+        self, emulator: Emulator, api: Transport
+    ) -> None:
+        with running_redis("--cluster-enabled", "yes") as server:
+            server.form_cluster()
+            async with RedisCluster(host="127.0.0.1", port=server.port) as cluster:
+                tokens = [
+                    await stable(emulator, store=RedisStore(cluster)).get_token(api)
+                    for _ in range(2)
+                ]
+
+        assert len(set(tokens)) == emulator.counts[STABLE] == 1
+
+
+def test_tokens_are_of_use_without_redis_installed() -> None:
+    without = "import sys; sys.modules['redis'] = None; from tcb_async.tokens import RedisStore"
+
+    assert subprocess.run([sys.executable, "-c", without], check=True).returncode == 0  # noqa: S603
+
+
+async def test_however_many_ask_at_once_no_pool_of_redis_py_runs_out_of_connections(
+    redis: Redis,
+) -> None:
+    """That of redis-py 8 has a hundred, and refuses the next: it would be taken for an outage."""
+    port = redis.connection_pool.connection_kwargs["port"]
+    async with Redis(port=port, max_connections=50) as client:
+        store = RedisStore(client)
+
+        assert await asyncio.gather(*(store.get(f"stable:{n}") for n in range(500))) == [None] * 500
+
+
+class TestLeases:
+    async def test_a_lease_ends_by_itself(self, redis: Redis) -> None:
+        first = await RedisStore(redis, lease_seconds=0.05).acquire_lease(KEY)
+        await asyncio.sleep(0.06)
+        store = RedisStore(redis)
+
+        second = await store.acquire_lease(KEY)
+
+        assert first is not None
+        assert second is not None
+        assert second > first
+        assert await store.acquire_lease(KEY) is None
+
+    async def test_versions_go_on_growing_whatever_is_lost(self, redis: Redis) -> None:
+        store = RedisStore(redis)
+        versions: list[int] = []
+        for lost in ([LEASE], [LEASE, VERSION], None, [LEASE, VALUE]):
+            version = await store.acquire_lease(KEY)
+            assert version is not None
+            versions.append(version)
+            await (redis.flushall() if lost is None else redis.delete(*lost))
+
+        assert versions == sorted(set(versions))
+
+    async def test_a_clock_of_redis_that_is_set_back_does_not_set_versions_back(
+        self, redis: Redis
+    ) -> None:
+        ahead = 8 * 10**15
+        await redis.set(VERSION, ahead)
+
+        assert await RedisStore(redis).acquire_lease(KEY) == ahead + 1
+
+    def test_it_is_a_store_with_leases(self) -> None:
+        store = RedisStore(Redis())
+
+        assert isinstance(store, LeasingStore)
+        assert repr(store) == "<RedisStore, lease of 15 s>"
+
+    @pytest.mark.parametrize(
+        ("redis", "lease_seconds", "why"),
+        [
+            (sync_redis.Redis(), 15.0, "redis is of type Redis: it must be a client of redis.asy"),
+            ("redis://localhost", 15.0, "redis is of type str"),
+            (Redis(), 0, "lease_seconds=0"),
+            (Redis(), "15", "lease_seconds='15'"),
+        ],
+    )
+    def test_arguments_are_checked(self, redis: Any, lease_seconds: Any, why: str) -> None:
+        with pytest.raises(ConfigurationError, match=why):
+            RedisStore(redis, lease_seconds=lease_seconds)
+
+
+class Both:
+    """The same steps on a MemoryStore and on a RedisStore, which must agree on every answer."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.clock = EmulatorClock(0.0)
+        self.stores = (MemoryStore(clock=self.clock), RedisStore(redis))
+        self.leases: list[tuple[int, int]] = []
+        self.tokens = 0
+
+    async def acquire(self, _: int) -> None:
+        one, other = [await store.acquire_lease(KEY) for store in self.stores]
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            self.leases.append((one, other))
+
+    async def release(self, which: int) -> None:
+        for store, version in zip(self.stores, self._lease(which), strict=True):
+            await store.release_lease(KEY, version)
+
+    async def lose(self, _: int) -> None:
+        """The lease ends by itself."""
+        self.clock.advance(15)
+        await self.redis.delete(LEASE)
+
+    async def write(self, which: int) -> None:
+        self.tokens += 1
+        one, other = [
+            await store.compare_and_set(KEY, stored(f"token-{self.tokens}", version), ttl=60)
+            for store, version in zip(self.stores, self._lease(which), strict=True)
+        ]
+        assert one == other
+
+    async def forget(self, which: int) -> None:
+        for store in self.stores:
+            await store.delete_if(KEY, f"token-{self.tokens - which}")
+
+    async def compare(self) -> None:
+        one, other = [await store.get(KEY) for store in self.stores]
+        assert (one and one.token) == (other and other.token)
+
+    def _lease(self, which: int) -> tuple[int, int]:
+        return self.leases[-1 - which % len(self.leases)] if self.leases else (1, 1)
+
+
+@settings(max_examples=50)
+@example(steps=[("acquire", 0), ("lose", 0), ("acquire", 0), ("write", 1), ("write", 0)])
+@given(steps=st.lists(STEPS, min_size=5, max_size=30))
+def test_redis_and_memory_agree_on_every_step(
+    server: RedisServer, steps: list[tuple[str, int]]
+) -> None:
+    async def take_them() -> None:
+        async with Redis(port=server.port) as redis:
+            await redis.flushall()
+            both = Both(redis)
+            for step, which in steps:
+                await getattr(both, step)(which)
+                await both.compare()
+
+    asyncio.run(take_them())

@@ -1,0 +1,140 @@
+"""However a walk ends, nothing is left of it and nobody complains, with all of Python's checks on.
+
+Rule: the endings are in ``endings.py``; a process of its own runs them with ``-X dev -W error``.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+from endings import ENDINGS, SLOPPY
+
+HERE = Path(__file__).parents[1]
+COMPLAINTS = ("never", "Unclosed", "unclosed", "destroyed", "Warning", "ignored", "Fatal")
+STRICT = (sys.executable, "-X", "dev", "-W", "error")
+
+INTERRUPTED = """
+import asyncio
+from tcb_async import TcbClient
+from tcb_async.emulator import Emulator, Fault
+
+async def main() -> None:
+    asyncio.get_running_loop().slow_callback_duration = 10.0
+    async with Emulator() as emulator:
+        emulator.deploy("test-777bb9", count=57)
+        emulator.script([Fault.ok(), Fault.hang(), Fault.hang()])
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            async for function in client.iter_functions("test-777bb9"):
+                print(function.name, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@attrs.frozen
+class Report:
+    returncode: int
+    complaints: dict[str, list[str]]
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """What a run of all the endings told."""
+    done = subprocess.run(  # noqa: S603 - our own words
+        [*STRICT, str(HERE / "support" / "endings.py")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    return Report(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
+
+
+def test_nothing_is_printed_to_stderr(report: Report) -> None:
+    assert (report.stderr, report.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_walk_leaves_nothing_behind_however_it_ends(report: Report, ending: str) -> None:
+    """A walk may end in any way: no task, connection or descriptor is left, nor a complaint."""
+    assert report.complaints[ending] == []
+
+
+@pytest.mark.parametrize("ending", SLOPPY)
+def test_the_checks_notice_what_is_left_on_purpose(report: Report, ending: str) -> None:
+    """The checks themselves work: whatever is left on purpose is complained of."""
+    assert report.complaints[ending] != []
+
+
+FORGOTTEN = """
+import asyncio, gc, sys
+from tcb_async import TcbClient
+from tcb_async.emulator import Emulator
+
+kept = []
+
+async def main(how: str) -> None:
+    async with Emulator() as emulator:
+        emulator.deploy("test-777bb9", count=57)
+        client = TcbClient(emulator.token, base_url=emulator.url)
+        if how == "unused":
+            return
+        await client.count_functions("test-777bb9")
+        if how == "copied":
+            copy = client.with_token(emulator.token)
+            del client
+            gc.collect()
+            await copy.count_functions("test-777bb9")
+        if how == "kept":
+            kept.append(client)
+        if how == "walking":
+            kept.append(client.iter_functions("test-777bb9"))
+            await anext(kept[0])
+        if how == "closed":
+            await client.aclose()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "warnings"),
+    [("dropped", 1), ("copied", 1), ("kept", 1), ("walking", 1), ("unused", 0), ("closed", 0)],
+)
+def test_a_client_that_is_never_closed_warns_once_and_in_its_own_name(
+    how: str, warnings: int
+) -> None:
+    done = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-X", "dev", "-c", FORGOTTEN, how],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+
+    said = [line for line in done.stderr.splitlines() if "Warning: " in line]
+    said = [line for line in said if "Enable tracemalloc" not in line]
+    assert len(said) == warnings
+    assert all("ResourceWarning: unclosed TcbClient" in line for line in said)
+    assert "Unclosed" not in done.stderr
+
+
+def test_ctrl_c_ends_a_walk_and_says_nothing_else() -> None:
+    with subprocess.Popen(  # noqa: S603 - our own words
+        [*STRICT, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "fn-0001\n"
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+
+    assert process.returncode == -signal.SIGINT
+    assert stderr.endswith("\nKeyboardInterrupt\n")
+    assert not {word for word in COMPLAINTS if word in stderr}

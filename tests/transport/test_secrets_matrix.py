@@ -1,0 +1,191 @@
+"""No tool that reports errors tells a secret, however a call ends: tool × credential × ending.
+
+The tools run with their defaults, in a process of their own, for they hook into aiohttp for good:
+see ``support/reporting_tools.py``. Secrets are as long as WeChat's, so that a tool which cuts what
+is long would show a part; what is searched for is any 20 characters in a row.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from planted_secrets import PLANTED
+from redis_server import running_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCRIPT = Path(__file__).parents[1] / "support" / "secrets_matrix.py"
+TOOLS = (
+    "message and pickle",
+    "traceback, capture_locals",
+    "rich, show_locals",
+    "structlog, dict_tracebacks",
+    "loguru, diagnose",
+    "sentry-sdk",
+    "elastic-apm",
+    "opentelemetry, aiohttp",
+    "log, DEBUG",
+)
+CREDENTIALS = (
+    "token of 136",
+    "token of 512",
+    "appsecret",
+    "ticket",
+    "refresh token",
+    "rotated refresh token",
+)
+ENDINGS = (
+    "server's faults",
+    "refusals",
+    "network's faults",
+    "caller's timeout",
+    "caller's cancellation",
+    "client closed",
+)
+FEWEST = {
+    "server's faults": 400,
+    "refusals": 100,
+    "network's faults": 80,
+    "caller's timeout": 200,
+    "caller's cancellation": 200,
+    "client closed": 200,
+}
+"""A call is ended at each turn of the loop, of which Python 3.13 takes fewer than 3.11."""
+
+
+@attrs.frozen
+class Matrix:
+    """How many errors were looked at, and what was told of a secret."""
+
+    errors: dict[str, int]
+    leaks: list[tuple[str, str, str, str]]
+
+    @classmethod
+    def of(cls, word: str) -> Matrix:
+        done = subprocess.run(  # noqa: S603 - our own words
+            [sys.executable, str(SCRIPT), word],
+            capture_output=True,
+            text=True,
+            timeout=800,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        return cls(found["errors"], [tuple(leak) for leak in found["leaks"]])
+
+    def count(self, tool: str, credential: str, ending: str) -> int:
+        return sum(leak[:3] == (tool, credential, ending) for leak in self.leaks)
+
+    def lines(self) -> Iterator[str]:
+        """The matrix, as text."""
+        yield f"{'leaks, of errors looked at:':50}" + "".join(f"{name:>23}" for name in ENDINGS)
+        yield " " * 50 + "".join(f"{self.errors[name]:>23}" for name in ENDINGS)
+        for tool in TOOLS:
+            for credential in CREDENTIALS:
+                counts = (self.count(tool, credential, ending) for ending in ENDINGS)
+                cells = "".join(f"{count:>23}" for count in counts)
+                yield f"{tool:27}{credential:23}{cells}"
+
+
+@pytest.fixture(scope="module")
+def redis_port() -> Iterator[int]:
+    with running_redis() as server:
+        yield server.port
+
+
+@pytest.mark.timeout(900)
+def test_no_tool_tells_a_secret_however_a_call_ends(redis_port: int) -> None:
+    matrix = Matrix.of(str(redis_port))
+
+    print(*matrix.lines(), sep="\n")  # noqa: T201 - shown by pytest -s, and where it fails
+    assert matrix.leaks == []
+    assert {
+        name: matrix.errors[name] >= fewest for name, fewest in FEWEST.items()
+    } == dict.fromkeys(ENDINGS, True)
+
+
+def test_every_tool_tells_every_secret_of_a_careless_caller() -> None:
+    matrix = Matrix.of("careless")
+
+    cells = [(tool, name) for tool in TOOLS for name in CREDENTIALS]
+    assert [cell for cell in cells if not matrix.count(*cell, "carelessness")] == []
+
+
+CAREFUL = """
+import asyncio
+
+import pytest
+from planted_secrets import KINDS, LIST, client_of, wechat
+from raw_server import RawServer, http_reply
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+async def client(kind, reply):
+    async with RawServer(wechat(LIST, reply)) as server:
+        async with client_of(kind, server.url, patience=5) as client:
+            yield client
+
+
+@pytest.mark.parametrize("reply", [b""], ids=["hang"])
+async def test_of_a_caller_with_a_timeout(client):
+    async with asyncio.timeout(0.05):
+        await client.count_functions("test-777bb9")
+
+
+@pytest.mark.parametrize("reply", [b""], ids=["hang"])
+async def test_of_a_caller_that_is_cancelled(client):
+    task = asyncio.ensure_future(client.count_functions("test-777bb9"))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [http_reply(b"<html>"), http_reply(b"", 502), http_reply({"errcode": 40001})],
+    ids=["no JSON", "bad gateway", "refused"],
+)
+async def test_of_a_caller_that_gets_an_error(client):
+    async for function in client.iter_functions("test-777bb9"):
+        pass
+"""
+
+
+CARELESS = """
+from planted_secrets import PLANTED
+
+
+def test_it():
+    token = PLANTED.texts["token of 136"]
+    assert not token
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "tests", "told"),
+    [(CAREFUL, 35, []), (CARELESS, 1, ["token of 136"])],
+)
+def test_pytest_with_locals_tells_a_secret_of_a_careless_caller_only(
+    pytester: pytest.Pytester, file: str, tests: int, told: list[str]
+) -> None:
+    pytester.makepyfile(file)
+    pytester.makeini(
+        f"[pytest]\npythonpath = {SCRIPT.parent}\nasyncio_mode = auto\n"
+        "asyncio_default_fixture_loop_scope = function"
+    )
+
+    run = pytester.runpytest_subprocess("-l", "-vv", "--tb=long", "-p", "no:cacheprovider")
+
+    run.assert_outcomes(failed=tests)
+    assert [name for name, _ in PLANTED.told_in(run.stdout.str())] == told
