@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 pytest_collect_file = Sybil(
     parsers=PARSERS,
     patterns=["README.md", "README.zh-CN.md", "docs/*.md", "docs/*/*.md", "docs/zh/*/*.md"],
-    excludes=["docs/tutorial.md", "docs/zh/tutorial.md"],  # tests/docs/test_tutorial.py follows these
+    # tests/docs/test_tutorial.py follows these.
+    excludes=["docs/tutorial.md", "docs/zh/tutorial.md"],
     setup=setup,
     teardown=teardown,
 ).pytest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import aiohttp
@@ -15,9 +14,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tcb_async.emulator import Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 pytest_plugins = ["pytester", "token_fixtures"]
 
@@ -38,7 +34,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     """A WeChat server on a socket of its own."""
     async with Emulator() as emulator:
         yield emulator
@@ -47,13 +43,13 @@ async def emulator() -> AsyncIterator[Emulator]:
 class _MockableResponse(aiohttp.ClientResponse):
     """aioresponses 0.7.9 does not know the argument that aiohttp 3.14 asks for."""
 
-    def __init__(self, *args: Any, stream_writer: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *args, stream_writer=None, **kwargs):
         writer = stream_writer or Mock(output_size=0)
         super().__init__(*args, stream_writer=writer, **kwargs)
 
 
 @pytest.fixture
-def mocked_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses.aioresponses]:
+def mocked_http(monkeypatch):
     """aiohttp without a network, for unit tests of the transport alone."""
     if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
         monkeypatch.setattr(aioresponses.core, "ClientResponse", _MockableResponse)

@@ -291,6 +291,7 @@ class Moved:
         self._task = meter.add_task("", total=job.source.total, facts="")
 
     def __call__(self) -> None:
+        """Show it."""
         if self._meter.disable:
             return
         summary = self._inventory.summary
@@ -336,8 +337,6 @@ def _csv(rows: Iterator[dict[str, str | int | None]]) -> Iterator[bytes]:
         yield csv_lines(
             [[spreadsheet_cell(value) if isinstance(value, str) else value for value in values]]
         )
-
-
 
 
 INVENTORY_EPILOG = """\

@@ -327,8 +327,6 @@ class _Work:
 _FUNCTIONS = ("function", "functions")
 
 
-
-
 LIST_EPILOG = f"""\
 [bold]Examples[/bold]
   tcb-async list --demo
@@ -554,8 +552,6 @@ def _resume_path(
     place = checked_file("--resume", resume)
     check_resume_path(target, place)
     return place
-
-
 
 
 COUNT_EPILOG = """\

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import multiprocessing
 import time
-from typing import TYPE_CHECKING
 
 import psutil
 
@@ -23,18 +22,12 @@ from tcb_async import Account, TcbClient
 from tcb_async.emulator import Emulator
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from multiprocessing.connection import Connection
-
-    from tcb_async.inventory import InventorySummary
-
 PLATFORM, SECRET = "wx00112233445566aa", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 WINDOW, LATENCY = 8, 0.05
 LARGE = "wxlarge"
 
 
-def _serve(pipe: Connection, merchants: int, latency: float) -> None:
+def _serve(pipe, merchants, latency):
     async def main() -> None:
         async with Emulator(latency=latency, keep_requests=1) as emulator:
             ticket = emulator.add_component(PLATFORM, SECRET)
@@ -50,9 +43,7 @@ def _serve(pipe: Connection, merchants: int, latency: float) -> None:
         asyncio.run(main())
 
 
-async def _list(
-    url: str, ticket: str, tokens: dict[str, str], appids: Iterator[str]
-) -> tuple[InventorySummary, float, float]:
+async def _list(url, ticket, tokens, appids):
     async def newest() -> str:
         return ticket
 
@@ -76,7 +67,7 @@ async def _list(
     return inventory.summary, cpu, (before + after) / 2
 
 
-async def _round_trip(client: TcbClient) -> float:
+async def _round_trip(client):
     """Seconds of a round trip, while the window is full all the time."""
     await client.list_functions("large-1")
 
@@ -91,13 +82,13 @@ async def _round_trip(client: TcbClient) -> float:
     return (time.perf_counter() - started) / 50
 
 
-def _measure(pipe: Connection, *arguments: object) -> None:
+def _measure(pipe, *arguments):
     """List in a process of its own, so that its memory is that of this listing alone."""
     summary, cpu, trip = asyncio.run(_list(*arguments))  # type: ignore[arg-type]
     pipe.send((summary.to_dict(), cpu, trip, psutil.Process().memory_info().rss))
 
 
-def listed(merchants: int, *, latency: float, with_large: bool = False) -> dict[str, float]:
+def listed(merchants, *, latency, with_large=False):
     """List so many merchants; returns what it cost."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -120,7 +111,7 @@ def listed(merchants: int, *, latency: float, with_large: bool = False) -> dict[
     return {**summary, "cpu": cpu, "trip": trip, "memory": memory}
 
 
-def _time(cost: dict[str, float]) -> str:
+def _time(cost):
     ideal = cost["requests"] * LATENCY / WINDOW
     same_run = cost["requests"] * cost["trip"] / WINDOW
     return (
@@ -129,7 +120,7 @@ def _time(cost: dict[str, float]) -> str:
     )
 
 
-def main() -> None:
+def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="fewer accounts")
     share = 10 if parser.parse_args().quick else 1

@@ -27,7 +27,6 @@ from walks import WALKS
 from tcb_async import TcbClient
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
     from types import FrameType
 
     from server import Served
@@ -58,20 +57,20 @@ class Cost:
     spread: tuple[float, float]
 
 
-def cpu_seconds() -> float:
+def cpu_seconds():
     """CPU of this process: user and system."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
-def walk_once(name: str, served: Served, page_size: int) -> None:
+def walk_once(name, served, page_size):
     """Walk to the end on a loop of its own."""
     factory = uvloop.new_event_loop if name.endswith("uvloop") else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(consume(name, served, page_size))
 
 
-async def consume(name: str, served: Served, page_size: int) -> None:
+async def consume(name, served, page_size):
     """Walk to the end and look at every item once."""
     async with WALKS[name](served.url, served.token, ENV, page_size, CONCURRENCY) as walk:
         async for _ in walk:
@@ -92,12 +91,12 @@ class Costs:
     base: float
     ways: list[Cost]
 
-    def of(self, name: str) -> Cost:
+    def of(self, name):
         """The row of one way."""
         return next(cost for cost in self.ways if cost.name == name)
 
 
-def cpu_per_page(page_size: int, *, pages: int, rounds: int) -> Costs:
+def cpu_per_page(page_size, *, pages, rounds):
     """CPU of the client by page of `page_size` functions, all ways in turn, round by round.
 
     The first round warms up, and is not counted.
@@ -118,7 +117,7 @@ def cpu_per_page(page_size: int, *, pages: int, rounds: int) -> Costs:
     return Costs(page_size, base, [_cost(name, spent, asked) for name in WALKS])
 
 
-def _cost(name: str, spent: dict[str, list[float]], asked: dict[str, int]) -> Cost:
+def _cost(name, spent, asked):
     def ratios(other: str) -> list[float]:
         return [ours / theirs for ours, theirs in zip(spent[name], spent[other], strict=True)]
 
@@ -140,12 +139,12 @@ class RoundTrips:
     measured: float
 
     @property
-    def ratio(self) -> float:
+    def ratio(self):
         """1.0 is ideal."""
         return self.measured / self.ideal
 
 
-def round_trips(functions: int, page_size: int, *, latency: float, rounds: int) -> RoundTrips:
+def round_trips(functions, page_size, *, latency, rounds):
     """Time of a walk, measured in the time of one request to the same server."""
 
     async def main(served: Served) -> RoundTrips:
@@ -169,7 +168,7 @@ def round_trips(functions: int, page_size: int, *, latency: float, rounds: int) 
         return asyncio.run(main(served))
 
 
-def _walk_and_weigh(pipe: Connection, url: str, token: str) -> None:
+def _walk_and_weigh(pipe, url, token):
     async def walk(client: TcbClient, functions: int) -> int:
         gc.collect()
         tracemalloc.reset_peak()
@@ -188,7 +187,7 @@ def _walk_and_weigh(pipe: Connection, url: str, token: str) -> None:
         asyncio.run(main())
 
 
-def bytes_per_function(short: int, long: int) -> float:
+def bytes_per_function(short, long):
     """How much more memory a long walk needs at its peak than a short one, for each function more.
 
     It is what Python allocates, counted by tracemalloc, in a process of its own.
@@ -208,7 +207,7 @@ def bytes_per_function(short: int, long: int) -> float:
     return (peaks[1] - peaks[0]) / (long - short)
 
 
-def where_time_goes(page_size: int, *, pages: int) -> dict[str, float]:
+def where_time_goes(page_size, *, pages):
     """The share of CPU that each part takes, from at least `SAMPLES` samples of what runs."""
     samples: collections.Counter[str] = collections.Counter()
 
@@ -242,7 +241,7 @@ _PARTS = {
 """By the longest module name that fits; anything else is the rest of the standard library."""
 
 
-def _part(frame: FrameType | None) -> str:
+def _part(frame):
     name: str = "" if frame is None else frame.f_globals.get("__name__", "")
     while name:
         if name in _PARTS:

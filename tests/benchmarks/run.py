@@ -19,8 +19,6 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from measure import Costs, RoundTrips
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -38,7 +36,7 @@ class Results:
     parts: dict[int, dict[str, float]]
 
 
-def measure(*, quick: bool) -> Results:
+def measure(*, quick):
     """Measure everything, in one run."""
     pages, rounds = (100, 5) if quick else (200, 40)
     short, long = (5_000, 20_000) if quick else (20_000, 100_000)
@@ -53,7 +51,7 @@ def measure(*, quick: bool) -> Results:
     )
 
 
-def tables(results: Results) -> str:
+def tables(results):
     """Write all tables in Markdown."""
     return "\n\n".join(
         [
@@ -71,7 +69,7 @@ def tables(results: Results) -> str:
     )
 
 
-def _costs_table(costs: Costs) -> str:
+def _costs_table(costs):
     rows = (
         (
             cost.name,
@@ -86,7 +84,7 @@ def _costs_table(costs: Costs) -> str:
     return f"{about}\n\n{_table(heads, rows)}"
 
 
-def _parts_table(parts: dict[int, dict[str, float]]) -> str:
+def _parts_table(parts):
     small, large = parts.values()
     shares = ((part, small.get(part, 0), large.get(part, 0)) for part in {**small, **large})
     rows = (
@@ -97,12 +95,12 @@ def _parts_table(parts: dict[int, dict[str, float]]) -> str:
     return _table(("part", *(f"of the CPU, pages of {size}" for size in parts)), rows)
 
 
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+def _table(heads, rows):
     lines = [heads, ("---",) * len(heads), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def keep(results: Results) -> None:
+def keep(results):
     """Write what the documentation shows."""
     about = {
         "python": platform.python_version(),
@@ -127,7 +125,7 @@ viewBox="0 0 480 {height}" xmlns="http://www.w3.org/2000/svg">
 _LEFT, _WIDEST, _LINE = 190, 245, 26
 
 
-def drawing(costs: list[Costs]) -> str:
+def drawing(costs):
     """Draw CPU a page, each way beside the others, in the colours of the page's theme."""
     marks: list[str] = []
     top = 24
@@ -144,7 +142,7 @@ def drawing(costs: list[Costs]) -> str:
     return _SVG.format(height=top - 20, description=escape(description), marks=lines)
 
 
-def _bars(costs: Costs, top: int, scale: float) -> Iterator[str]:
+def _bars(costs, top, scale):
     bottom = top + _LINE * len(costs.ways) + 8
     one = round(_LEFT + scale)
     yield f'<text x="8" y="{top}" font-weight="600">pages of {costs.page_size}</text>'
@@ -165,7 +163,7 @@ TARGETS = {20: (1.05, 0.75), 100: (1.2, 0.55)}
 """By page size: the most CPU a page that ours may take, × raw dicts and × typed by hand."""
 
 
-def misses(results: Results) -> Iterator[str]:
+def misses(results):
     """Say which targets were not met."""
     for costs in results.costs:
         ours = costs.of("tcb_async")
@@ -180,7 +178,7 @@ def misses(results: Results) -> Iterator[str]:
         yield f"{results.bytes_per_function:.0f} bytes for each function, above 200"
 
 
-def main() -> None:
+def main():
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a rough look; nothing is kept")

@@ -12,13 +12,12 @@ import attrs
 from tcb_async.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
 ENV = "bench-1"
 
 
-def _serve(pipe: Connection, functions: int, latency: float) -> None:
+def _serve(pipe, functions, latency):
     async def main() -> None:
         async with Emulator(latency=latency, keep_requests=1) as emulator:
             emulator.deploy(ENV, count=functions)
@@ -39,7 +38,7 @@ class Served:
     token: str
     _pipe: Connection
 
-    def requests(self) -> int:
+    def requests(self):
         """How many pages were asked for so far."""
         self._pipe.send("count")
         count: int = self._pipe.recv()
@@ -47,7 +46,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def server(functions: int, *, latency: float = 0.0) -> Iterator[Served]:
+def server(functions, *, latency=0.0):
     """Serve an environment of so many functions."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

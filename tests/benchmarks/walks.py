@@ -25,7 +25,7 @@ Walk = Callable[
 ]
 
 
-def _given_plainly(walk: Callable[[str, str, str, int, int], AsyncIterator[object]]) -> Walk:
+def _given_plainly(walk):
     """Make a context manager of a walk that needs none, at no cost for its items."""
 
     @contextlib.asynccontextmanager
@@ -38,15 +38,13 @@ def _given_plainly(walk: Callable[[str, str, str, int, int], AsyncIterator[objec
 
 
 @contextlib.asynccontextmanager
-async def tcb_async_typed(
-    url: str, token: str, env: str, page_size: int, concurrency: int
-) -> AsyncIterator[AsyncIterator[object]]:
+async def tcb_async_typed(url, token, env, page_size, concurrency):
     """This library: typed, checked, in order, complete."""
     async with TcbClient(token, base_url=url, concurrency=concurrency) as client:
         yield client.iter_functions(env, page_size=page_size)
 
 
-def _gathered(read: Callable[[dict[str, Any]], list[Any]]) -> Walk:
+def _gathered(read):
     """Written by hand: `asyncio.gather` and `reply.json()`, and no checks at all."""
 
     @_given_plainly
@@ -76,11 +74,11 @@ def _gathered(read: Callable[[dict[str, Any]], list[Any]]) -> Walk:
     return walk
 
 
-def _as_dicts(reply: dict[str, Any]) -> list[Any]:
+def _as_dicts(reply):
     return reply["functions"]
 
 
-def _as_functions(reply: dict[str, Any]) -> list[Any]:
+def _as_functions(reply):
     """The same class as ours, with the same aware times."""
     return [
         CloudFunction(
@@ -94,14 +92,12 @@ def _as_functions(reply: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _in_china(text: str) -> datetime:
+def _in_china(text):
     return datetime.fromisoformat(text).replace(tzinfo=CHINA)
 
 
 @_given_plainly
-async def bare_bytes(
-    url: str, token: str, env: str, page_size: int, concurrency: int
-) -> AsyncIterator[object]:
+async def bare_bytes(url, token, env, page_size, concurrency):
     """Bare aiohttp reading bytes: nothing is decoded but the first total."""
     async with aiohttp.ClientSession() as session:
 
@@ -125,12 +121,12 @@ async def bare_bytes(
 
 @contextlib.asynccontextmanager
 async def azure_core(
-    url: str,
-    token: str,
-    env: str,
-    page_size: int,
-    concurrency: int,
-) -> AsyncIterator[AsyncIterator[object]]:
+    url,
+    token,
+    env,
+    page_size,
+    concurrency,
+):
     """azure-core's `AsyncItemPaged`, which knows one page at a time."""
     async with aiohttp.ClientSession() as session:
 
@@ -151,12 +147,12 @@ async def azure_core(
 
 @_given_plainly
 async def sequential(
-    url: str,
-    token: str,
-    env: str,
-    page_size: int,
-    concurrency: int,
-) -> AsyncIterator[object]:
+    url,
+    token,
+    env,
+    page_size,
+    concurrency,
+):
     """A plain loop, one page after the other."""
     async with aiohttp.ClientSession() as session:
         offset, total = 0, 1

@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import asyncpg
@@ -30,17 +29,11 @@ from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.inventory import InventoryStore
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from terminal import Ended, Running
-
-
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 @asynccontextmanager
-async def serving(*words: str) -> AsyncIterator[tuple[Running, dict[str, str]]]:
+async def serving(*words):
     """The command, and the variables that it tells its user to export."""
     async with start("emulator", *words) as command:
         settings: dict[str, str] = {}
@@ -53,7 +46,7 @@ async def serving(*words: str) -> AsyncIterator[tuple[Running, dict[str, str]]]:
         yield command, settings
 
 
-async def test_any_client_may_ask_it_and_its_log_shows_no_secret() -> None:
+async def test_any_client_may_ask_it_and_its_log_shows_no_secret():
     words = ("--env", "my-env", "--count", "5", "--latency", "0.01")
     async with serving(*words) as (command, settings):
         async with aiohttp.ClientSession() as session:
@@ -77,7 +70,7 @@ async def test_any_client_may_ask_it_and_its_log_shows_no_secret() -> None:
     assert "Traceback" not in ended.err
 
 
-async def test_it_serves_several_environments_and_the_demonstration() -> None:
+async def test_it_serves_several_environments_and_the_demonstration():
     words = ("--demo", "--env", "one", "--env", "two", "--env", "one", "--count", "3")
     async with serving(*words) as (command, settings):
         counts = [(await run("count", env, env=settings)).out for env in ("one", "two", DEMO_ENV)]
@@ -87,7 +80,7 @@ async def test_it_serves_several_environments_and_the_demonstration() -> None:
     assert f"Serving {DEMO_ENV}, one, two." in ended.err
 
 
-async def test_it_is_a_platform_with_a_merchant() -> None:
+async def test_it_is_a_platform_with_a_merchant():
     async with serving("--platform") as (command, settings):
 
         async def ticket() -> str:
@@ -113,7 +106,7 @@ async def test_it_is_a_platform_with_a_merchant() -> None:
         assert settings[name] not in ended.err
 
 
-async def test_while_it_is_busy_clients_are_seen_to_retry() -> None:
+async def test_while_it_is_busy_clients_are_seen_to_retry():
     async with serving("--busy") as (command, settings):
         async with TcbClient(
             settings["TCB_ACCESS_TOKEN"],
@@ -129,7 +122,7 @@ async def test_while_it_is_busy_clients_are_seen_to_retry() -> None:
     assert ended.err.count("fault errcode -1") == pager.stats.retries
 
 
-async def test_while_it_changes_watch_has_something_to_show() -> None:
+async def test_while_it_changes_watch_has_something_to_show():
     async with (
         serving("--changing") as (_, settings),
         start("watch", ENV, "--interval", "0.1", env=settings) as watching,
@@ -140,7 +133,7 @@ async def test_while_it_changes_watch_has_something_to_show() -> None:
     assert {line.split()[1] for line in lines} <= {"added", "updated", "removed"}
 
 
-async def test_changes_repeat_in_a_cycle_and_touch_no_other_function() -> None:
+async def test_changes_repeat_in_a_cycle_and_touch_no_other_function():
     emulator = Emulator()
     emulator.deploy(ENV, "login", status="Updating")
     emulator.deploy(ENV, "preview2")
@@ -177,7 +170,7 @@ async def test_changes_repeat_in_a_cycle_and_touch_no_other_function() -> None:
         (["--busy", "--changing", "--platform"], ENV),
     ],
 )
-def test_it_ends_with_0_at_ctrl_c_wherever_it_is(words: list[str], envs: str) -> None:
+def test_it_ends_with_0_at_ctrl_c_wherever_it_is(words, envs):
     """In this process, whose main thread gets the signal."""
     with signalled_once_it_serves(signal.SIGINT):
         ended = CliRunner().invoke(app, ["emulator", *words])
@@ -187,7 +180,7 @@ def test_it_ends_with_0_at_ctrl_c_wherever_it_is(words: list[str], envs: str) ->
     assert "TCB_BASE_URL=http://127.0.0.1:" in ended.stdout
 
 
-async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator: Emulator) -> None:
+async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator):
     port = emulator.url.rpartition(":")[2]
 
     ended = await run("emulator", "--port", port)
@@ -196,7 +189,7 @@ async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator: Emulator
     assert f"--port {port}: Address already in use" in ended.err
 
 
-async def test_an_environment_that_no_client_could_name_exits_with_3() -> None:
+async def test_an_environment_that_no_client_could_name_exits_with_3():
     async with start("emulator", "--env", "") as command:
         assert await command.line() == ""
         ended = await command.end()
@@ -208,11 +201,11 @@ async def test_an_environment_that_no_client_could_name_exits_with_3() -> None:
 class TestTheProgramsInDocsExamples:
     """Each is tried as its first lines say: with what the emulator prints, pasted."""
 
-    def test_there_are_no_others(self) -> None:
+    def test_there_are_no_others(self):
         tried = {name for name in dir(self) if name.startswith("test_try_")}
         assert tried == {f"test_try_{path.stem}" for path in EXAMPLES.glob("*.py")}
 
-    async def test_try_inventory(self, tmp_path: Path) -> None:
+    async def test_try_inventory(self, tmp_path):
         path = tmp_path / "inventory.sqlite"
         async with serving("--env", "one", "--env", "two", "--count", "30") as (_, settings):
             ended = await self.run("inventory", str(path), settings=settings)
@@ -222,7 +215,7 @@ class TestTheProgramsInDocsExamples:
         assert (ended.code, ended.err) == (0, "")
         assert found == {"one": 30, "two": 30}
 
-    async def test_try_inventory_service(self, tmp_path: Path) -> None:
+    async def test_try_inventory_service(self, tmp_path):
         async with serving("--env", "one", "--count", "30") as (_, settings):
             settings |= {"INVENTORY": str(tmp_path / "inventory.sqlite")}
             async with (
@@ -241,7 +234,7 @@ class TestTheProgramsInDocsExamples:
         assert started.status == 202
         assert found.count("\n") == 30
 
-    async def test_try_runtime_guard(self) -> None:
+    async def test_try_runtime_guard(self):
         async with serving("--demo") as (_, settings):
             ended = await self.run(
                 "runtime_guard", DEMO_ENV, "--on", "2021-01-01", settings=settings
@@ -251,7 +244,7 @@ class TestTheProgramsInDocsExamples:
         assert f"{DEMO_ENV} " in ended.out
         assert "Nodejs8.9 came to its end" in ended.out
 
-    async def test_try_central_tokens(self, tmp_path: Path) -> None:
+    async def test_try_central_tokens(self, tmp_path):
         async with serving() as (_, settings):
             (tmp_path / "token").write_text(settings["TCB_ACCESS_TOKEN"] + "\n", encoding="utf-8")
             words = ("-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "-d", str(tmp_path))
@@ -263,7 +256,7 @@ class TestTheProgramsInDocsExamples:
         assert (ended.code, ended.out) == (0, "57 functions\n")
         assert (usage.code, usage.err) == (1, "usage: central_tokens.py URL ENV\n")
 
-    async def test_try_service(self) -> None:
+    async def test_try_service(self):
         async with (
             serving() as (_, settings),
             self.uvicorn("service:app", settings=settings) as url,
@@ -272,7 +265,7 @@ class TestTheProgramsInDocsExamples:
         ):
             assert (await reply.text()).count("\n") == 57
 
-    async def test_try_ticket_callback(self) -> None:
+    async def test_try_ticket_callback(self):
         with running_redis() as redis:
             async with serving("--platform") as (_, settings):
                 settings |= {"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}"}
@@ -290,7 +283,7 @@ class TestTheProgramsInDocsExamples:
                     counted = await session.get("/count", params={"env": ENV})
                     assert (await pushed.text(), await counted.text()) == ("success", "57")
 
-    async def test_try_fleet(self) -> None:
+    async def test_try_fleet(self):
         with running_postgres() as postgres, running_redis() as redis_server:
             async with (
                 serving("--platform") as (_, settings),
@@ -325,20 +318,20 @@ class TestTheProgramsInDocsExamples:
         assert planned.out.startswith("1 merchants")
         assert (ended.code, account["status"], len(functions)) == (0, "complete", 57)
 
-    async def run(self, name: str, *words: str, settings: dict[str, str]) -> Ended:
+    async def run(self, name, *words, settings):
         program = (sys.executable, str(EXAMPLES / f"{name}.py"))
         async with start(*words, program=program, env=settings) as running:
             return await running.end()
 
     @asynccontextmanager
-    async def uvicorn(self, *words: str, settings: dict[str, str]) -> AsyncIterator[str]:
+    async def uvicorn(self, *words, settings):
         program = (sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0")
         log = asyncio.subprocess.STDOUT
         async with start(*words, program=program, env=settings, stderr=log) as server:
             yield await url_in(server)
 
 
-async def url_in(server: Running) -> str:
+async def url_in(server):
     """Where a server says that it listens."""
     while True:
         line = await server.line()

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 from redis_server import running_redis
@@ -22,24 +21,18 @@ from tcb_async.exceptions import (
     DriftError,
     FunctionFailedError,
     RateLimitError,
-    TcbError,
     WaitTimeoutError,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tcb_async.emulator import Emulator
 
 SECRET = "s3cr3t-" * 5
 APPID = "wx0123456789abcdef"
 
 
-def is_one_sentence(text: str) -> bool:
+def is_one_sentence(text):
     return text.startswith("tcb-async: ") and text.count("\n") == 1 and "Traceback" not in text
 
 
-async def test_a_refused_token_exits_with_3_and_says_what_to_do(emulator: Emulator) -> None:
+async def test_a_refused_token_exits_with_3_and_says_what_to_do(emulator):
     ended = await run("list", ENV, env=asks(emulator, TCB_ACCESS_TOKEN=SECRET))
 
     assert (ended.code, ended.out) == (3, "")
@@ -48,7 +41,7 @@ async def test_a_refused_token_exits_with_3_and_says_what_to_do(emulator: Emulat
     assert "fresh access token" in ended.err
 
 
-async def test_an_unknown_environment_exits_with_4_and_names_it(emulator: Emulator) -> None:
+async def test_an_unknown_environment_exits_with_4_and_names_it(emulator):
     ended = await run("list", "test-nobody", "-f", "csv", env=asks(emulator))
 
     assert (ended.code, ended.out) == (4, "")
@@ -57,8 +50,8 @@ async def test_an_unknown_environment_exits_with_4_and_names_it(emulator: Emulat
 
 
 async def test_a_server_that_is_down_exits_with_5_and_names_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     retry_at_once(monkeypatch)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -71,9 +64,7 @@ async def test_a_server_that_is_down_exits_with_5_and_names_it(
     assert "127.0.0.1" in ended.err
 
 
-async def test_a_service_that_stays_busy_exits_with_5(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_service_that_stays_busy_exits_with_5(emulator, monkeypatch):
     retry_at_once(monkeypatch)
     emulator.fail_next(-1, times=99)
 
@@ -83,7 +74,7 @@ async def test_a_service_that_stays_busy_exits_with_5(
     assert is_one_sentence(ended.err)
 
 
-async def test_a_proxy_that_answers_html_exits_with_5(emulator: Emulator) -> None:
+async def test_a_proxy_that_answers_html_exits_with_5(emulator):
     emulator.script([Fault.status(403, b"<html>blocked</html>")])
 
     assert (await run("count", ENV, env=asks(emulator))).code == 5
@@ -100,7 +91,7 @@ async def test_a_proxy_that_answers_html_exits_with_5(emulator: Emulator) -> Non
         (ClientClosedError("closed"), 5),
     ],
 )
-def test_the_exit_code_says_whose_fault_an_error_is(error: TcbError, code: int) -> None:
+def test_the_exit_code_says_whose_fault_an_error_is(error, code):
     assert errors.exit_code(error) == code
 
 
@@ -148,8 +139,8 @@ def test_the_exit_code_says_whose_fault_an_error_is(error: TcbError, code: int) 
     ],
 )
 async def test_wrong_usage_exits_with_2_and_nothing_is_asked(
-    emulator: Emulator, words: list[str], hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    emulator, words, hint, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
 
     ended = await run(*words, env=asks(emulator, COLUMNS="200"))
@@ -180,14 +171,14 @@ UNUSABLE = {
     ],
 )
 async def test_a_file_that_cannot_be_written_exits_with_3_whichever_option_names_it(
-    emulator: Emulator,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    emulator,
+    tmp_path,
+    monkeypatch,
     *,
-    option: str,
-    file: str,
-    wrong: str,
-) -> None:
+    option,
+    file,
+    wrong,
+):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "closed").mkdir()
     (tmp_path / "locked.csv").touch()
@@ -207,9 +198,7 @@ async def test_a_file_that_cannot_be_written_exits_with_3_whichever_option_names
 
 
 @pytest.mark.parametrize("env", ["", " x", "a\nb"])
-async def test_a_name_that_no_environment_has_exits_with_3_before_anything_is_asked(
-    emulator: Emulator, env: str
-) -> None:
+async def test_a_name_that_no_environment_has_exits_with_3_before_anything_is_asked(emulator, env):
     ended = await run("list", env, env=asks(emulator))
 
     assert ended.code == 3
@@ -218,8 +207,8 @@ async def test_a_name_that_no_environment_has_exits_with_3_before_anything_is_as
 
 
 async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     retry_at_once(monkeypatch)
     words = ("count", ENV, "--base-url", "http://wechat.invalid")
 
@@ -231,7 +220,7 @@ async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed(
     assert insisting.code == 5
 
 
-async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is_named() -> None:
+async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is_named():
     ended = await run("list", ENV)
 
     assert ended.code == 3
@@ -242,8 +231,8 @@ async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 async def test_a_token_file_is_read_however_an_editor_begins_and_ends_it(
-    emulator: Emulator, tmp_path: Path, encoding: str
-) -> None:
+    emulator, tmp_path, encoding
+):
     emulator.deploy(ENV, count=2)
     file = tmp_path / "token"
     file.write_text(f"{emulator.token}\r\n", encoding=encoding)
@@ -252,7 +241,7 @@ async def test_a_token_file_is_read_however_an_editor_begins_and_ends_it(
     assert (await run("count", ENV, "--token-file", str(file), env=wrong)).out == "2\n"
 
 
-async def test_a_token_may_come_by_stdin(emulator: Emulator) -> None:
+async def test_a_token_may_come_by_stdin(emulator):
     emulator.deploy(ENV, count=2)
     env = {"TCB_BASE_URL": emulator.url}
 
@@ -263,8 +252,8 @@ async def test_a_token_may_come_by_stdin(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"\xff\xfe\x00"])
 async def test_a_file_that_holds_no_token_exits_with_3_and_is_not_shown(
-    emulator: Emulator, tmp_path: Path, content: bytes
-) -> None:
+    emulator, tmp_path, content
+):
     file = tmp_path / "token"
     file.write_bytes(content)
 
@@ -276,14 +265,14 @@ async def test_a_file_that_holds_no_token_exits_with_3_and_is_not_shown(
     assert emulator.requests == ()
 
 
-async def test_a_token_file_that_is_not_there_exits_with_3_and_is_named(tmp_path: Path) -> None:
+async def test_a_token_file_that_is_not_there_exits_with_3_and_is_named(tmp_path):
     ended = await run("count", ENV, "--token-file", str(tmp_path / "nothing"))
 
     assert ended.code == 3
     assert "nothing: No such file or directory" in ended.err
 
 
-async def test_an_app_gets_its_own_token(emulator: Emulator) -> None:
+async def test_an_app_gets_its_own_token(emulator):
     emulator.deploy(ENV, count=2)
     emulator.add_app(APPID, SECRET)
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
@@ -293,8 +282,8 @@ async def test_an_app_gets_its_own_token(emulator: Emulator) -> None:
 
 
 async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=2)
     emulator.add_app(APPID, SECRET)
 
@@ -305,8 +294,8 @@ async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment
 
 
 async def test_an_app_without_a_secret_exits_with_3_and_says_where_it_goes(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     ended = await run("count", ENV, "--appid", APPID, env={"TCB_BASE_URL": emulator.url})
 
     assert ended.code == 3
@@ -324,9 +313,7 @@ async def test_an_app_without_a_secret_exits_with_3_and_says_where_it_goes(
         ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "http://x"}, "TCB_BASE_URL='http://x': plain"),
     ],
 )
-async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(
-    variables: dict[str, str], said: str
-) -> None:
+async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(variables, said):
     ended = await run("count", ENV, env=variables)
 
     assert ended.code == 3
@@ -334,7 +321,7 @@ async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(
     assert said in ended.err
 
 
-async def test_an_empty_variable_counts_as_not_set(emulator: Emulator) -> None:
+async def test_an_empty_variable_counts_as_not_set(emulator):
     emulator.deploy(ENV, count=2)
     emulator.add_app(APPID, SECRET)
     env = asks(emulator, TCB_ACCESS_TOKEN="", TCB_APPID=APPID, TCB_SECRET=SECRET, TCB_REDIS_URL="")
@@ -342,7 +329,7 @@ async def test_an_empty_variable_counts_as_not_set(emulator: Emulator) -> None:
     assert (await run("count", ENV, env=env)).out == "2\n"
 
 
-async def test_a_wrong_appsecret_exits_with_3(emulator: Emulator) -> None:
+async def test_a_wrong_appsecret_exits_with_3(emulator):
     emulator.add_app(APPID, SECRET)
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": "another"}
 
@@ -352,7 +339,7 @@ async def test_a_wrong_appsecret_exits_with_3(emulator: Emulator) -> None:
     assert "appsecret" in ended.err
 
 
-async def test_a_secret_may_be_typed(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_secret_may_be_typed(emulator, monkeypatch):
     emulator.deploy(ENV, count=2)
     emulator.add_app(APPID, SECRET)
     monkeypatch.setattr(access, "_may_ask", lambda: True)
@@ -365,9 +352,7 @@ async def test_a_secret_may_be_typed(emulator: Emulator, monkeypatch: pytest.Mon
     assert from_stdin.out.endswith("2\n")
 
 
-async def test_a_prompt_that_is_left_exits_with_130(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_prompt_that_is_left_exits_with_130(emulator, monkeypatch):
     monkeypatch.setattr(access, "_may_ask", lambda: True)
 
     ended = await run("count", ENV, env={"TCB_BASE_URL": emulator.url}, stdin="")
@@ -375,7 +360,7 @@ async def test_a_prompt_that_is_left_exits_with_130(
     assert ended.code == 130
 
 
-async def test_two_commands_share_an_apps_token_through_redis(emulator: Emulator) -> None:
+async def test_two_commands_share_an_apps_token_through_redis(emulator):
     emulator.deploy(ENV, count=2)
     emulator.add_app(APPID, SECRET)
     with running_redis() as redis:
@@ -390,7 +375,7 @@ async def test_two_commands_share_an_apps_token_through_redis(emulator: Emulator
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
-async def test_an_unusable_redis_url_exits_with_3_and_is_not_shown(emulator: Emulator) -> None:
+async def test_an_unusable_redis_url_exits_with_3_and_is_not_shown(emulator):
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
 
     ended = await run("count", ENV, "--appid", APPID, "--redis", "nonsense:pass@host", env=env)
@@ -401,8 +386,8 @@ async def test_an_unusable_redis_url_exits_with_3_and_is_not_shown(emulator: Emu
 
 
 async def test_without_the_redis_package_it_exits_with_3_and_says_what_to_install(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    emulator, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
 
@@ -413,9 +398,7 @@ async def test_without_the_redis_package_it_exits_with_3_and_says_what_to_instal
 
 
 @pytest.mark.parametrize("fault", ["errcode", "redirect", "truncated", "body", "disconnect"])
-async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
+async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(emulator, monkeypatch, fault):
     retry_at_once(monkeypatch)
     emulator.deploy(ENV, count=3)
     emulator.add_app(APPID, SECRET)
@@ -439,9 +422,7 @@ async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(
             assert secret not in ended.out + ended.err
 
 
-async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(emulator, monkeypatch):
     retry_at_once(monkeypatch)
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1)
@@ -453,9 +434,7 @@ async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(
     assert "try=2: errcode=0" in ended.err
 
 
-async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(emulator, monkeypatch):
     monkeypatch.setattr(listing, "Selection", lambda *_: 1 / 0)
 
     quiet = await run("list", ENV, env=asks(emulator))
@@ -468,9 +447,7 @@ async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_without_the_extra_the_command_says_what_to_install(
-    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_the_extra_the_command_says_what_to_install(missing, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith(("tcb_async.cli", missing))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -485,7 +462,7 @@ def test_without_the_extra_the_command_says_what_to_install(
     assert "pip install 'tcb-async[cli]'" in err
 
 
-def test_no_other_missing_module_is_blamed_on_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_missing_module_is_blamed_on_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "tcb_async.cli.app", None)
 
     with pytest.raises(ModuleNotFoundError):
@@ -506,9 +483,7 @@ PROXY = "http://127.0.0.1:9"
         ({}, [], ""),
     ],
 )
-async def test_whoever_is_behind_a_proxy_is_told_how_to_use_it(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: list[str], hint: str
-) -> None:
+async def test_whoever_is_behind_a_proxy_is_told_how_to_use_it(monkeypatch, variables, words, hint):
     retry_at_once(monkeypatch)
     env = {"TCB_BASE_URL": "https://wechat.invalid", "TCB_ACCESS_TOKEN": "token", **variables}
 
@@ -520,7 +495,7 @@ async def test_whoever_is_behind_a_proxy_is_told_how_to_use_it(
     assert hint in ended.err
 
 
-async def test_with_trust_env_the_proxy_is_used(emulator: Emulator) -> None:
+async def test_with_trust_env_the_proxy_is_used(emulator):
     emulator.deploy(ENV, count=2)
     env = {
         "TCB_BASE_URL": "http://wechat.invalid",
@@ -533,9 +508,7 @@ async def test_with_trust_env_the_proxy_is_used(emulator: Emulator) -> None:
     assert (ended.code, ended.out) == (0, "2\n")
 
 
-async def test_how_often_it_was_tried_is_said_once(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_how_often_it_was_tried_is_said_once(emulator, monkeypatch):
     retry_at_once(monkeypatch)
     emulator.fail_next(-1, times=99)
 
@@ -558,7 +531,5 @@ async def test_how_often_it_was_tried_is_said_once(
         ("--base_url stays, and so does my_env=1", "--base_url stays, and so does my_env=1"),
     ],
 )
-def test_what_the_library_calls_an_argument_is_an_option_here(
-    library: str, command_line: str
-) -> None:
+def test_what_the_library_calls_an_argument_is_an_option_here(library, command_line):
     assert in_terminal_words(library) == command_line

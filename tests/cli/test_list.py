@@ -10,7 +10,7 @@ import re
 import pytest
 from terminal import ENV, asks, plain, retry_at_once, run
 
-from tcb_async.emulator import DEMO_ENV, Emulator
+from tcb_async.emulator import DEMO_ENV
 
 ROW = {
     "name": "login",
@@ -22,7 +22,7 @@ ROW = {
 
 
 @pytest.fixture
-def documented(emulator: Emulator) -> Emulator:
+def documented(emulator):
     """The documented environment of one function."""
     emulator.deploy(
         ENV,
@@ -35,7 +35,7 @@ def documented(emulator: Emulator) -> Emulator:
 
 
 @pytest.fixture
-def shop(emulator: Emulator) -> Emulator:
+def shop(emulator):
     """Five functions that differ."""
     for name, status, runtime, day in (
         ("login", "Active", "Nodejs16.13", 3),
@@ -49,7 +49,7 @@ def shop(emulator: Emulator) -> Emulator:
     return emulator
 
 
-async def test_the_default_format_is_a_table(documented: Emulator) -> None:
+async def test_the_default_format_is_a_table(documented):
     ended = await run("list", ENV, env=asks(documented))
 
     assert (ended.code, ended.err) == (0, "")
@@ -59,7 +59,7 @@ async def test_the_default_format_is_a_table(documented: Emulator) -> None:
     )
 
 
-async def test_json_is_one_array_of_objects_and_nothing_else(documented: Emulator) -> None:
+async def test_json_is_one_array_of_objects_and_nothing_else(documented):
     ended = await run("list", ENV, "--format", "json", env=asks(documented))
 
     assert (ended.code, ended.err) == (0, "")
@@ -67,14 +67,14 @@ async def test_json_is_one_array_of_objects_and_nothing_else(documented: Emulato
     assert list(json.loads(ended.out)[0]) == list(ROW)
 
 
-async def test_ndjson_is_one_object_a_line(documented: Emulator) -> None:
+async def test_ndjson_is_one_object_a_line(documented):
     ended = await run("list", ENV, "--format", "ndjson", env=asks(documented))
 
     assert (ended.code, ended.err) == (0, "")
     assert [json.loads(line) for line in ended.out.splitlines()] == [ROW]
 
 
-async def test_csv_has_a_heading_and_one_line_a_function(documented: Emulator) -> None:
+async def test_csv_has_a_heading_and_one_line_a_function(documented):
     ended = await run("list", ENV, "-f", "csv", env=asks(documented))
 
     assert (ended.code, ended.err) == (0, "")
@@ -82,8 +82,8 @@ async def test_csv_has_a_heading_and_one_line_a_function(documented: Emulator) -
 
 
 async def test_what_wechat_does_not_say_is_null_in_json_and_empty_in_csv(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, "login", runtime=None)
 
     as_json = await run("list", ENV, "-f", "json", env=asks(emulator))
@@ -94,9 +94,7 @@ async def test_what_wechat_does_not_say_is_null_in_json_and_empty_in_csv(
 
 
 @pytest.mark.parametrize(("form", "out"), [("json", "[]"), ("ndjson", ""), ("csv", "name,status")])
-async def test_an_empty_environment_is_an_empty_document(
-    emulator: Emulator, form: str, out: str
-) -> None:
+async def test_an_empty_environment_is_an_empty_document(emulator, form, out):
     emulator.deploy(ENV, count=0)
 
     ended = await run("list", ENV, "-f", form, env=asks(emulator))
@@ -107,9 +105,7 @@ async def test_an_empty_environment_is_an_empty_document(
 
 
 @pytest.mark.parametrize("form", ["table", "json", "ndjson", "csv"])
-async def test_every_format_holds_every_function_of_many_pages_in_order(
-    emulator: Emulator, form: str
-) -> None:
+async def test_every_format_holds_every_function_of_many_pages_in_order(emulator, form):
     names = [function.name for function in emulator.deploy(ENV, count=57)]
 
     ended = await run("list", ENV, "-f", form, "--page-size", "10", env=asks(emulator))
@@ -140,9 +136,7 @@ async def test_every_format_holds_every_function_of_many_pages_in_order(
     ],
 )
 @pytest.mark.parametrize("form", ["json", "ndjson"])
-async def test_filters_then_order_then_number(
-    shop: Emulator, options: list[str], names: list[str], form: str
-) -> None:
+async def test_filters_then_order_then_number(shop, options, names, form):
     ended = await run("list", ENV, "-f", form, "--page-size", "2", *options, env=asks(shop))
 
     assert ended.code == 0
@@ -150,7 +144,7 @@ async def test_filters_then_order_then_number(
     assert [row["name"] for row in rows] == names
 
 
-async def test_max_items_asks_for_no_page_more_than_it_needs(emulator: Emulator) -> None:
+async def test_max_items_asks_for_no_page_more_than_it_needs(emulator):
     emulator.deploy(ENV, count=100)
 
     ended = await run(
@@ -161,7 +155,7 @@ async def test_max_items_asks_for_no_page_more_than_it_needs(emulator: Emulator)
     assert len(emulator.requests) == 1
 
 
-async def test_max_items_stops_the_walk_once_filters_let_enough_pass(emulator: Emulator) -> None:
+async def test_max_items_stops_the_walk_once_filters_let_enough_pass(emulator):
     emulator.deploy(ENV, count=200)
 
     options = ("-n", "3", "--page-size", "10", "--concurrency", "1", "--status", "Active")
@@ -171,7 +165,7 @@ async def test_max_items_stops_the_walk_once_filters_let_enough_pass(emulator: E
     assert len(emulator.requests) <= 4
 
 
-async def test_page_size_and_concurrency_are_those_of_the_walk(emulator: Emulator) -> None:
+async def test_page_size_and_concurrency_are_those_of_the_walk(emulator):
     emulator.deploy(ENV, count=60)
     emulator.latency = 0.02
 
@@ -181,7 +175,7 @@ async def test_page_size_and_concurrency_are_those_of_the_walk(emulator: Emulato
     assert emulator.peak_in_flight <= 2
 
 
-async def test_the_demonstration_needs_nothing_at_all() -> None:
+async def test_the_demonstration_needs_nothing_at_all():
     ended = await run("list", "--demo", "-f", "json")
 
     assert (ended.code, ended.err) == (0, "")
@@ -191,13 +185,13 @@ async def test_the_demonstration_needs_nothing_at_all() -> None:
     assert len({function["status"] for function in functions}) > 2
 
 
-async def test_the_demonstration_asks_nobody_else(emulator: Emulator) -> None:
+async def test_the_demonstration_asks_nobody_else(emulator):
     await run("list", DEMO_ENV, "--demo", "--base-url", emulator.url, env=asks(emulator))
 
     assert emulator.requests == ()
 
 
-async def test_count_says_how_many_and_nothing_else(emulator: Emulator) -> None:
+async def test_count_says_how_many_and_nothing_else(emulator):
     emulator.deploy(ENV, count=57)
 
     ended = await run("count", ENV, env=asks(emulator))
@@ -206,13 +200,11 @@ async def test_count_says_how_many_and_nothing_else(emulator: Emulator) -> None:
     assert len(emulator.requests) == 1
 
 
-async def test_count_has_a_demonstration_too() -> None:
+async def test_count_has_a_demonstration_too():
     assert (await run("count", "--demo")).out == "48\n"
 
 
-async def test_a_busy_service_is_asked_again(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_busy_service_is_asked_again(emulator, monkeypatch):
     retry_at_once(monkeypatch)
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1, times=2)
@@ -221,8 +213,8 @@ async def test_a_busy_service_is_asked_again(
 
 
 async def test_the_total_shown_is_never_less_than_what_was_listed(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     names = [function.name for function in emulator.deploy(ENV, count=50)]
     emulator.on_request(lambda _: emulator.delete(ENV, names.pop(0)))
 
@@ -235,9 +227,7 @@ async def test_the_total_shown_is_never_less_than_what_was_listed(
     assert rest.startswith("functions in")
 
 
-async def test_a_terminal_shows_how_many_requests_and_retries_it_took(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_terminal_shows_how_many_requests_and_retries_it_took(emulator, monkeypatch):
     retry_at_once(monkeypatch)
     names = [function.name for function in emulator.deploy(ENV, count=50)]
     emulator.fail_next(-1)

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 from exports import fail_from, files, listing, rows_in
@@ -19,24 +18,19 @@ from terminal import ENV, Ended, Screen, asks, run, start
 
 from tcb_async import CloudFunction
 from tcb_async.cli.formats import FIELDS, Format, document_format
-from tcb_async.emulator import Emulator, Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tcb_async.emulator import Fault
 
 DOCUMENTS = [Format.CSV, Format.JSON, Format.NDJSON]
 HOSTILE = "a\x1b]0;owned\x07b\x9b2J\u0085\u202ec\u2066\x7f"
 
 
 @pytest.fixture
-def names(emulator: Emulator) -> list[str]:
+def names(emulator):
     return [function.name for function in emulator.deploy(ENV, count=60)]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "jsonl", "ndjson", "txt", "CSV"])
-async def test_the_suffix_says_the_format(
-    emulator: Emulator, names: list[str], tmp_path: Path, suffix: str
-) -> None:
+async def test_the_suffix_says_the_format(emulator, names, tmp_path, suffix):
     file = tmp_path / f"all.{suffix}"
 
     ended = await run("list", ENV, "--output", str(file), env=asks(emulator))
@@ -49,9 +43,7 @@ async def test_the_suffix_says_the_format(
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "ndjson", "table"])
-async def test_a_failed_export_leaves_the_file_as_it_was(
-    emulator: Emulator, names: list[str], tmp_path: Path, form: str
-) -> None:
+async def test_a_failed_export_leaves_the_file_as_it_was(emulator, names, tmp_path, form):
     file = tmp_path / "all"
     file.write_text("of yesterday")
     fail_from(emulator, 30)
@@ -65,9 +57,7 @@ async def test_a_failed_export_leaves_the_file_as_it_was(
     assert files(tmp_path) == {"all"}
 
 
-async def test_a_finished_export_takes_the_place_of_the_old_file(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_a_finished_export_takes_the_place_of_the_old_file(emulator, names, tmp_path):
     file = tmp_path / "all.csv"
     file.write_text("of yesterday" * 9_999)
 
@@ -76,9 +66,7 @@ async def test_a_finished_export_takes_the_place_of_the_old_file(
     assert listing(file) == names
 
 
-async def test_an_export_to_a_symbolic_link_writes_what_it_points_to(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_an_export_to_a_symbolic_link_writes_what_it_points_to(emulator, names, tmp_path):
     (tmp_path / "today").mkdir()
     (tmp_path / "all.csv").symlink_to(tmp_path / "today" / "all.csv")
 
@@ -88,9 +76,7 @@ async def test_an_export_to_a_symbolic_link_writes_what_it_points_to(
     assert listing(tmp_path / "today" / "all.csv") == names
 
 
-async def test_ctrl_c_leaves_no_half_of_a_file(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_ctrl_c_leaves_no_half_of_a_file(emulator, names, tmp_path):
     fail_from(emulator, 30, Fault.hang())
     file = tmp_path / "all.csv"
 
@@ -108,8 +94,8 @@ async def test_ctrl_c_leaves_no_half_of_a_file(
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
 @pytest.mark.parametrize("resume", [False, True])
 async def test_a_file_keeps_its_mode_and_is_never_more_open_on_the_way(
-    emulator: Emulator, tmp_path: Path, *, mode: int, resume: bool
-) -> None:
+    emulator, tmp_path, *, mode, resume
+):
     emulator.deploy(ENV, count=60)
     file = tmp_path / "all.csv"
     file.touch()
@@ -128,13 +114,13 @@ async def test_a_file_keeps_its_mode_and_is_never_more_open_on_the_way(
     assert modes == {mode & ~_umask()}
 
 
-def _umask() -> int:
+def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-async def test_a_new_file_has_the_usual_mode(emulator: Emulator, tmp_path: Path) -> None:
+async def test_a_new_file_has_the_usual_mode(emulator, tmp_path):
     emulator.deploy(ENV, count=1)
 
     await run("list", ENV, "-o", str(tmp_path / "all.csv"), env=asks(emulator))
@@ -143,9 +129,7 @@ async def test_a_new_file_has_the_usual_mode(emulator: Emulator, tmp_path: Path)
 
 
 @pytest.mark.parametrize("output", ["-", "/dev/stdout", "/dev/fd/1"])
-async def test_stdout_may_be_named_as_a_file(
-    emulator: Emulator, names: list[str], output: str
-) -> None:
+async def test_stdout_may_be_named_as_a_file(emulator, names, output):
     named = await run("list", ENV, "-o", output, "-f", "csv", env=asks(emulator))
     unnamed = await run("list", ENV, "-f", "csv", env=asks(emulator))
 
@@ -154,7 +138,7 @@ async def test_stdout_may_be_named_as_a_file(
     assert (await run("list", ENV, "-o", output, env=asks(emulator))).out.startswith("name  ")
 
 
-async def test_dev_stdout_works_in_a_pipe_whose_reader_ends_first(emulator: Emulator) -> None:
+async def test_dev_stdout_works_in_a_pipe_whose_reader_ends_first(emulator):
     emulator.deploy(ENV, count=3000)
     bash = shutil.which("bash") or "bash"
     line = (
@@ -172,7 +156,7 @@ async def test_dev_stdout_works_in_a_pipe_whose_reader_ends_first(emulator: Emul
 @pytest.mark.parametrize(
     ("words", "reader"), [("--help", "head -1"), ("list --help", "head -1"), ("--version", "true")]
 )
-async def test_help_works_in_a_pipe_whose_reader_ends_first(words: str, reader: str) -> None:
+async def test_help_works_in_a_pipe_whose_reader_ends_first(words, reader):
     line = f'"$0" -m tcb_async {words} | {reader} >&2; echo ${{PIPESTATUS[0]}}'
 
     async with start(program=("bash", "-c", line, sys.executable)) as command:
@@ -182,7 +166,7 @@ async def test_help_works_in_a_pipe_whose_reader_ends_first(words: str, reader: 
 
 
 @pytest.mark.parametrize("words", ["--help", "list --help", "--version"])
-async def test_help_that_cannot_be_written_ends_in_a_sentence(words: str) -> None:
+async def test_help_that_cannot_be_written_ends_in_a_sentence(words):
     line = f'"$0" -m tcb_async {words} > /dev/full'
 
     async with start(program=("bash", "-c", line, sys.executable)) as command:
@@ -191,9 +175,7 @@ async def test_help_that_cannot_be_written_ends_in_a_sentence(words: str) -> Non
     assert ended == Ended(3, "", "tcb-async: No space left on device\n")
 
 
-async def test_a_pipe_is_written_page_by_page_and_left_where_it_is(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_a_pipe_is_written_page_by_page_and_left_where_it_is(emulator, names, tmp_path):
     pipe = tmp_path / "pipe.ndjson"
     os.mkfifo(pipe)
     emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
@@ -209,9 +191,7 @@ async def test_a_pipe_is_written_page_by_page_and_left_where_it_is(
     assert pipe.is_fifo()
 
 
-async def test_an_export_into_a_pipe_is_complete(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_an_export_into_a_pipe_is_complete(emulator, names, tmp_path):
     pipe = tmp_path / "pipe.ndjson"
     os.mkfifo(pipe)
 
@@ -223,7 +203,7 @@ async def test_an_export_into_a_pipe_is_complete(
     assert [row["name"] for row in rows_in(text, Format.NDJSON)] == names
 
 
-async def test_an_export_to_a_device_makes_no_temporary_file(emulator: Emulator) -> None:
+async def test_an_export_to_a_device_makes_no_temporary_file(emulator):
     emulator.deploy(ENV, count=3)
 
     ended = await run("list", ENV, "-o", "/dev/null", "-f", "json", env=asks(emulator))
@@ -234,9 +214,7 @@ async def test_an_export_to_a_device_makes_no_temporary_file(emulator: Emulator)
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
-async def test_columns_are_those_that_were_asked_for_in_their_order(
-    emulator: Emulator, form: Format
-) -> None:
+async def test_columns_are_those_that_were_asked_for_in_their_order(emulator, form):
     emulator.deploy(ENV, "login", mod_time="2024-01-01 00:00:00")
 
     words = ("--columns", "mod_time, NAME,name", "-f", form.value.upper())
@@ -248,7 +226,7 @@ async def test_columns_are_those_that_were_asked_for_in_their_order(
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
-async def test_no_control_character_reaches_a_terminal(emulator: Emulator, form: Format) -> None:
+async def test_no_control_character_reaches_a_terminal(emulator, form):
     emulator.deploy(ENV, HOSTILE, status="Act\u200bive\n")
 
     async with (
@@ -267,9 +245,7 @@ async def test_no_control_character_reaches_a_terminal(emulator: Emulator, form:
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
-async def test_in_a_file_and_in_a_pipe_every_character_is_kept(
-    emulator: Emulator, tmp_path: Path, form: Format
-) -> None:
+async def test_in_a_file_and_in_a_pipe_every_character_is_kept(emulator, tmp_path, form):
     emulator.deploy(ENV, HOSTILE)
     file = tmp_path / f"all.{form}"
 
@@ -288,7 +264,7 @@ functions = st.lists(
 )
 
 
-def document(form: Format, pages: list[list[CloudFunction]], *, escaped: bool = False) -> str:
+def document(form, pages, *, escaped=False):
     how = document_format(form, escaped=escaped)
     whole, written = how.head, 0
     for page in pages:
@@ -299,9 +275,7 @@ def document(form: Format, pages: list[list[CloudFunction]], *, escaped: bool = 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
 @given(pages=st.lists(functions, max_size=2))
-def test_whatever_a_server_says_can_be_read_back(
-    form: Format, pages: list[list[CloudFunction]]
-) -> None:
+def test_whatever_a_server_says_can_be_read_back(form, pages):
     found = rows_in(document(form, pages), form)
 
     said = [(one.name, one.status, one.runtime) for page in pages for one in page]
@@ -310,22 +284,20 @@ def test_whatever_a_server_says_can_be_read_back(
     assert [(row["name"], row["status"], row["runtime"]) for row in found] == said
 
 
-def quoted(text: str) -> str:
+def quoted(text):
     return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r", "\n"} else text
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
 @given(text=st.text(min_size=1))
-def test_nothing_on_a_terminal_steers_it(form: Format, text: str) -> None:
+def test_nothing_on_a_terminal_steers_it(form, text):
     shown = document(form, [[CloudFunction(text, text, text)]], escaped=True)
 
     assert all(line.isprintable() for line in shown.split("\n"))
 
 
 @pytest.mark.parametrize("start_of", ["=", "+", "-", "@", "\t", "\r", "\uff1d"])
-async def test_no_cell_of_a_csv_file_is_a_formula_and_json_is_exact(
-    emulator: Emulator, tmp_path: Path, start_of: str
-) -> None:
+async def test_no_cell_of_a_csv_file_is_a_formula_and_json_is_exact(emulator, tmp_path, start_of):
     formula = f"{start_of}cmd|' /C calc'!A0"
     emulator.deploy(ENV, formula, runtime=f"{start_of}1+1")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 from secret_leaks import leaks_of
@@ -13,22 +12,18 @@ from terminal import asks, plain, retry_at_once, run
 
 from tcb_async.emulator import Emulator, EmulatorClock
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
 PLATFORM, SECRET = "wxplatform", "0123456789abcdef0123456789abcdef"
 REFRESH = "refreshtoken@@@" + "r3fr3sh-s3cr3t-" * 4
 AUTHORISED = 1_558_000_607  # 2019-05-16 17:56:47 in China
 
 
 @pytest.fixture
-async def wechat() -> AsyncIterator[Emulator]:
+async def wechat():
     async with Emulator(clock=EmulatorClock(AUTHORISED)) as emulator:
         yield emulator
 
 
-def platform(emulator: Emulator) -> dict[str, str]:
+def platform(emulator):
     return asks(
         emulator,
         TCB_COMPONENT_APPID=PLATFORM,
@@ -37,7 +32,7 @@ def platform(emulator: Emulator) -> dict[str, str]:
     )
 
 
-async def test_environments_are_a_table(wechat: Emulator) -> None:
+async def test_environments_are_a_table(wechat):
     wechat.add_environment("test2-4a89da")
     wechat.add_environment("shop-1", status="HALTED", update_time="2020-01-01 00:00:00")
 
@@ -51,7 +46,7 @@ async def test_environments_are_a_table(wechat: Emulator) -> None:
     )
 
 
-async def test_environments_are_json_csv_and_lines_of_json(wechat: Emulator) -> None:
+async def test_environments_are_json_csv_and_lines_of_json(wechat):
     for env in ("a-1", "b-2"):
         wechat.add_environment(env)
 
@@ -67,18 +62,18 @@ async def test_environments_are_json_csv_and_lines_of_json(wechat: Emulator) -> 
 
 
 async def test_an_account_without_environments_has_a_table_of_its_headings(
-    wechat: Emulator,
-) -> None:
+    wechat,
+):
     ended = await run("environments", env=asks(wechat))
     assert (ended.code, len(ended.out.splitlines())) == (0, 1)
 
 
-async def test_the_demonstration_has_one_environment() -> None:
+async def test_the_demonstration_has_one_environment():
     ended = await run("environments", "--demo", "-f", "json")
     assert [row["env"] for row in json.loads(ended.out)] == ["demo-3f6b2a"]
 
 
-async def test_an_account_without_cloud_development_ends_with_4(wechat: Emulator) -> None:
+async def test_an_account_without_cloud_development_ends_with_4(wechat):
     wechat.fail_next(85088)
     ended = await run("environments", env=asks(wechat))
     assert (ended.code, ended.out) == (4, "")
@@ -86,8 +81,8 @@ async def test_an_account_without_cloud_development_ends_with_4(wechat: Emulator
 
 
 async def test_merchants_are_appids_and_times_and_never_a_refresh_token(
-    wechat: Emulator,
-) -> None:
+    wechat,
+):
     env = platform(wechat)
     wechat.add_authorizer(PLATFORM, "wxshop", REFRESH)
     wechat.add_authorizer(PLATFORM, "wxbakery", exchanged=False)
@@ -108,7 +103,7 @@ async def test_merchants_are_appids_and_times_and_never_a_refresh_token(
     assert leaks_of([REFRESH, SECRET, env["TCB_COMPONENT_TICKET"]], shown) == []
 
 
-async def test_all_merchants_are_listed(wechat: Emulator) -> None:
+async def test_all_merchants_are_listed(wechat):
     env = platform(wechat)
     appids = wechat.add_merchants(PLATFORM, 1_100)
     ended = await run("merchants", "-f", "ndjson", env=env)
@@ -124,9 +119,7 @@ async def test_all_merchants_are_listed(wechat: Emulator) -> None:
         ("TCB_COMPONENT_TICKET", 3),
     ],
 )
-async def test_a_variable_that_is_missing_is_named(
-    wechat: Emulator, missing: str, code: int
-) -> None:
+async def test_a_variable_that_is_missing_is_named(wechat, missing, code):
     env = platform(wechat) | {missing: ""}
     ended = await run("merchants", env=env)
     assert (ended.code, ended.out) == (code, "")
@@ -134,7 +127,7 @@ async def test_a_variable_that_is_missing_is_named(
     assert wechat.requests == ()
 
 
-async def test_the_ticket_may_be_in_a_file(wechat: Emulator, tmp_path: Path) -> None:
+async def test_the_ticket_may_be_in_a_file(wechat, tmp_path):
     env = platform(wechat)
     wechat.add_authorizer(PLATFORM, "wxshop")
     file = tmp_path / "ticket.txt"
@@ -143,7 +136,7 @@ async def test_the_ticket_may_be_in_a_file(wechat: Emulator, tmp_path: Path) -> 
     assert [row["authorizer_appid"] for row in json.loads(ended.out)] == ["wxshop"]
 
 
-async def test_a_wrong_ticket_ends_with_3_and_says_what_to_do(wechat: Emulator) -> None:
+async def test_a_wrong_ticket_ends_with_3_and_says_what_to_do(wechat):
     env = platform(wechat) | {"TCB_COMPONENT_TICKET": "ticket@@@made-up"}
     ended = await run("merchants", env=env)
     assert (ended.code, ended.out) == (3, "")
@@ -151,16 +144,14 @@ async def test_a_wrong_ticket_ends_with_3_and_says_what_to_do(wechat: Emulator) 
     assert "made-up" not in ended.err
 
 
-async def test_a_service_that_fails_ends_with_5(
-    wechat: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_service_that_fails_ends_with_5(wechat, monkeypatch):
     env = platform(wechat)
     retry_at_once(monkeypatch)
     wechat.fail_next(-1, times=None)
     assert (await run("merchants", env=env)).code == 5
 
 
-async def test_a_service_without_tls_is_refused_by_the_name_that_it_was_given() -> None:
+async def test_a_service_without_tls_is_refused_by_the_name_that_it_was_given():
     address = "http://wechat.example"
     env = {"TCB_COMPONENT_APPID": PLATFORM, "TCB_COMPONENT_SECRET": SECRET}
     by_option = await run("merchants", "--base-url", address, env=env)

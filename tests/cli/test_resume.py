@@ -30,8 +30,6 @@ from tcb_async.cli.screen import Screen
 from tcb_async.emulator import DEMO_ENV, Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-    from pathlib import Path
     from types import FrameType
 
     from tcb_async.emulator import RecordedRequest
@@ -41,17 +39,17 @@ APPID, SECRET = "wx0123456789abcdef", "s3cr3t-" * 5
 
 
 @pytest.fixture
-def names(emulator: Emulator) -> list[str]:
+def names(emulator):
     return [function.name for function in emulator.deploy(ENV, count=60)]
 
 
-def words(folder: Path, form: str = "csv", *more: str) -> list[str]:
+def words(folder, form="csv", *more):
     """A resumable export in small pages."""
     file, place = folder / f"all.{form}", folder / "cursor"
     return ["list", ENV, "-o", str(file), "--resume", str(place), "--page-size", "10", *more]
 
 
-async def interrupt(emulator: Emulator, export: list[str], row: int = 30) -> None:
+async def interrupt(emulator, export, row=30):
     """Let an export fail from a row on, and heal the server."""
     fail_from(emulator, row)
     assert (await run(*export, env=asks(emulator))).code == 4
@@ -61,8 +59,8 @@ async def interrupt(emulator: Emulator, export: list[str], row: int = 30) -> Non
 
 @pytest.mark.parametrize("form", DOCUMENTS)
 async def test_an_interrupted_export_continues_without_loss_or_repeat(
-    emulator: Emulator, names: list[str], tmp_path: Path, form: str
-) -> None:
+    emulator, names, tmp_path, form
+):
     export = words(tmp_path, form)
     fail_from(emulator, 30)
 
@@ -84,8 +82,8 @@ async def test_an_interrupted_export_continues_without_loss_or_repeat(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 async def test_an_export_that_is_killed_continues_without_loss_or_repeat(
-    emulator: Emulator, names: list[str], tmp_path: Path, number: int
-) -> None:
+    emulator, names, tmp_path, number
+):
     export = words(tmp_path, "json")
     emulator.latency = 0.02
 
@@ -102,8 +100,8 @@ async def test_an_export_that_is_killed_continues_without_loss_or_repeat(
 
 @pytest.mark.parametrize(("first", "last"), [(0, 5), (15, 35), (20, 60), (5, 45), (0, 60)])
 async def test_what_was_written_once_is_not_written_again_however_the_list_has_changed(
-    emulator: Emulator, names: list[str], tmp_path: Path, first: int, last: int
-) -> None:
+    emulator, names, tmp_path, first, last
+):
     export = words(tmp_path, "ndjson")
     await interrupt(emulator, export)
     for name in names[first:last]:
@@ -118,7 +116,7 @@ async def test_what_was_written_once_is_not_written_again_however_the_list_has_c
     assert {*names, "one-more"} - set(names[first:last]) <= set(found)
 
 
-async def test_what_was_redeployed_or_updated_in_between_is_there_once(tmp_path: Path) -> None:
+async def test_what_was_redeployed_or_updated_in_between_is_there_once(tmp_path):
     async with Emulator(order="newest_first") as emulator:
         names = [function.name for function in emulator.deploy(ENV, count=60)]
         export = words(tmp_path, "ndjson")
@@ -136,8 +134,8 @@ async def test_what_was_redeployed_or_updated_in_between_is_there_once(tmp_path:
 
 
 async def test_what_this_run_wrote_is_not_written_again_after_the_list_changed(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+    emulator, names, tmp_path
+):
     export = words(tmp_path, "ndjson", "--page-size", "5")
     await interrupt(emulator, export, 20)
     gone = names[22:45]
@@ -155,7 +153,7 @@ async def test_what_this_run_wrote_is_not_written_again_after_the_list_changed(
     assert set(names) - set(names[22:45]) <= set(found)
 
 
-async def test_filters_and_max_items_hold_over_all_runs(emulator: Emulator, tmp_path: Path) -> None:
+async def test_filters_and_max_items_hold_over_all_runs(emulator, tmp_path):
     wanted = []
     for number in range(60):
         status = "Active" if number % 2 else "Updating"
@@ -168,9 +166,7 @@ async def test_filters_and_max_items_hold_over_all_runs(emulator: Emulator, tmp_
     assert listing(tmp_path / "all.csv") == wanted[:20]
 
 
-async def test_max_items_alone_holds_over_all_runs(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_max_items_alone_holds_over_all_runs(emulator, names, tmp_path):
     export = words(tmp_path, "csv", "-n", "45")
     await interrupt(emulator, export)
 
@@ -179,8 +175,8 @@ async def test_max_items_alone_holds_over_all_runs(
 
 
 async def test_a_resumable_export_that_meets_no_trouble_leaves_only_its_file(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+    emulator, names, tmp_path
+):
     ended = await run(*words(tmp_path, "json"), env=asks(emulator))
 
     assert ended.code == 0
@@ -188,9 +184,7 @@ async def test_a_resumable_export_that_meets_no_trouble_leaves_only_its_file(
     assert files(tmp_path) == {"all.json"}
 
 
-async def test_an_export_that_failed_before_its_first_page_leaves_nothing(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_an_export_that_failed_before_its_first_page_leaves_nothing(emulator, tmp_path):
     ended = await run(*words(tmp_path), env=asks(emulator))
 
     assert ended.code == 4
@@ -198,7 +192,7 @@ async def test_an_export_that_failed_before_its_first_page_leaves_nothing(
     assert files(tmp_path) == set()
 
 
-async def test_the_demonstration_can_be_continued_too(tmp_path: Path) -> None:
+async def test_the_demonstration_can_be_continued_too(tmp_path):
     export = ["list", "--demo", "-o", str(tmp_path / "all.csv"), "--resume", str(tmp_path / "c")]
     async with start(*export, "--page-size", "2", "--concurrency", "1") as command:
         await eventually((tmp_path / "all.csv.part").exists, seconds=20)
@@ -212,8 +206,8 @@ async def test_the_demonstration_can_be_continued_too(tmp_path: Path) -> None:
 
 
 async def test_a_list_that_keeps_changing_ends_with_5_and_the_next_run_continues(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+    emulator, names, tmp_path
+):
     export, is_quiet = words(tmp_path, "ndjson", "--page-size", "2"), False
 
     @emulator.on_request
@@ -238,8 +232,8 @@ async def test_a_list_that_keeps_changing_ends_with_5_and_the_next_run_continues
 
 @pytest.mark.parametrize("at_most", [None, 6])
 async def test_whatever_kill_9_leaves_on_the_disk_is_enough_to_continue_from(
-    emulator: Emulator, tmp_path: Path, at_most: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    emulator, tmp_path, at_most, monkeypatch
+):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as if somebody looked
     monkeypatch.setattr(resume, "_SHARE", 1)  # a resume file per page
     names = [function.name for function in emulator.deploy(ENV, count=8)]
@@ -259,7 +253,7 @@ async def test_whatever_kill_9_leaves_on_the_disk_is_enough_to_continue_from(
             assert files(folder) == {"all.csv"}, state
 
 
-async def export(client: TcbClient, folder: Path, at_most: int | None) -> None:
+async def export(client, folder, at_most):
     job = Listing(
         ENV,
         Format.CSV,
@@ -271,9 +265,7 @@ async def export(client: TcbClient, folder: Path, at_most: int | None) -> None:
     await job.write(client, Screen.open())
 
 
-async def every_state(
-    folder: Path, work: Callable[[], Coroutine[object, object, None]]
-) -> list[dict[str, bytes]]:
+async def every_state(folder, work):
     """What the folder held at each line of the export, as a kill at that moment leaves it."""
     states: list[dict[str, bytes]] = []
     looked_at = {module.__file__ for module in (lock, output, resume)}
@@ -296,7 +288,7 @@ async def every_state(
 
 
 @contextlib.contextmanager
-def interrupted_run(folder: Path) -> Iterator[ResumableFile]:
+def interrupted_run(folder):
     """A run of an export that is interrupted at the end of the block."""
     with (
         contextlib.suppress(KeyboardInterrupt),
@@ -310,15 +302,15 @@ def interrupted_run(folder: Path) -> Iterator[ResumableFile]:
 class Clock:
     """Seconds; making a cursor takes some."""
 
-    def __init__(self, seconds_a_cursor: float) -> None:
+    def __init__(self, seconds_a_cursor):
         self.now = 0.0
         self.cursors = 0
         self._seconds = seconds_a_cursor
 
-    def __call__(self) -> float:
+    def __call__(self):
         return self.now
 
-    def cursor(self) -> Cursor:
+    def cursor(self):
         self.now += self._seconds
         self.cursors += 1
         return Cursor(ENV)
@@ -326,8 +318,8 @@ class Clock:
 
 @pytest.mark.parametrize("seconds_a_cursor", [0.001, 0.5])
 def test_resume_files_take_a_twentieth_of_the_time_however_long_a_cursor_is(
-    tmp_path: Path, seconds_a_cursor: float
-) -> None:
+    tmp_path, seconds_a_cursor
+):
     with interrupted_run(tmp_path) as part:
         part._clock = clock = Clock(seconds_a_cursor)
         for page in range(2000):
@@ -339,8 +331,8 @@ def test_resume_files_take_a_twentieth_of_the_time_however_long_a_cursor_is(
 
 
 def test_what_was_written_last_is_kept_at_the_end_however_rarely_it_is_kept_before(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     with interrupted_run(tmp_path) as part:
         part._clock = clock = Clock(1000.0)
         for page in range(1, 4):
@@ -352,9 +344,7 @@ def test_what_was_written_last_is_kept_at_the_end_however_rarely_it_is_kept_befo
 
 
 @pytest.mark.parametrize("is_half_written", [False, True])
-def test_a_full_disk_leaves_what_was_kept_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_half_written: bool
-) -> None:
+def test_a_full_disk_leaves_what_was_kept_before(tmp_path, monkeypatch, *, is_half_written):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -380,15 +370,15 @@ def test_a_full_disk_leaves_what_was_kept_before(
 class Half:
     """A file that takes half of what is written to it."""
 
-    def __init__(self, file: object, full: Callable[[], None]) -> None:
+    def __init__(self, file, full):
         self._file = file
         self._full = full
 
-    def write(self, data: bytes) -> None:
+    def write(self, data):
         self._file.write(data[: len(data) // 2])  # type: ignore[attr-defined]
         self._full()
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name):
         return getattr(self._file, name)
 
 
@@ -405,9 +395,7 @@ class Half:
         (["--columns", "name"], "--columns unset;"),
     ],
 )
-async def test_an_export_with_other_options_is_not_continued(
-    emulator: Emulator, names: list[str], tmp_path: Path, more: list[str], said: str
-) -> None:
+async def test_an_export_with_other_options_is_not_continued(emulator, names, tmp_path, more, said):
     export = words(tmp_path)
     await interrupt(emulator, export)
     before = contents(tmp_path)
@@ -420,9 +408,7 @@ async def test_an_export_with_other_options_is_not_continued(
     assert emulator.requests == ()
 
 
-async def test_an_export_from_another_service_is_not_continued(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_an_export_from_another_service_is_not_continued(emulator, names, tmp_path):
     await interrupt(emulator, words(tmp_path))
     before = contents(tmp_path)
     async with Emulator() as other:
@@ -435,9 +421,7 @@ async def test_an_export_from_another_service_is_not_continued(
     assert contents(tmp_path) == before
 
 
-async def test_an_export_of_another_account_is_not_continued(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_an_export_of_another_account_is_not_continued(emulator, names, tmp_path):
     for appid in (APPID, "wx9876543210fedcba"):
         emulator.add_app(appid, SECRET)
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET, "TCB_APPID": APPID}
@@ -462,8 +446,8 @@ async def test_an_export_of_another_account_is_not_continued(
     [b"", b"{}", b"\xff", b"[1]", b'{"version":1}', b'{"asked":{},"version":3}', b"x" * 99_999],
 )
 async def test_a_file_that_is_not_a_resume_file_exits_with_3_and_is_left_alone(
-    emulator: Emulator, names: list[str], tmp_path: Path, content: bytes
-) -> None:
+    emulator, names, tmp_path, content
+):
     (tmp_path / "cursor").write_bytes(content)
 
     ended = await run(*words(tmp_path), env=asks(emulator))
@@ -475,8 +459,8 @@ async def test_a_file_that_is_not_a_resume_file_exits_with_3_and_is_left_alone(
 
 
 async def test_a_part_file_of_something_else_exits_with_3_and_is_left_alone(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+    emulator, names, tmp_path
+):
     (tmp_path / "all.csv.part").write_bytes(b"somebody else's")
 
     ended = await run(*words(tmp_path), env=asks(emulator))
@@ -489,8 +473,8 @@ async def test_a_part_file_of_something_else_exits_with_3_and_is_left_alone(
 @pytest.mark.parametrize("place", ["all.csv", "all.csv.part", ".all.csv.lock"])
 @pytest.mark.parametrize("is_there", [False, True])
 async def test_a_resume_file_with_a_name_that_an_export_needs_exits_with_3_and_is_left_alone(
-    emulator: Emulator, names: list[str], tmp_path: Path, *, place: str, is_there: bool
-) -> None:
+    emulator, names, tmp_path, *, place, is_there
+):
     if is_there:
         (tmp_path / place).write_bytes(b"of yesterday")
     before = contents(tmp_path)
@@ -506,8 +490,8 @@ async def test_a_resume_file_with_a_name_that_an_export_needs_exits_with_3_and_i
 @pytest.mark.parametrize("form", DOCUMENTS)
 @pytest.mark.parametrize("damage", ["gone", "short", "other", "cursor", "counts"])
 async def test_a_part_that_is_not_what_its_resume_file_counts_exits_with_3(
-    emulator: Emulator, names: list[str], tmp_path: Path, form: str, damage: str
-) -> None:
+    emulator, names, tmp_path, form, damage
+):
     await interrupt(emulator, words(tmp_path, form))
     part, place = tmp_path / f"all.{form}.part", tmp_path / "cursor"
     content, saved = part.read_bytes(), json.loads(place.read_bytes())
@@ -531,9 +515,7 @@ async def test_a_part_that_is_not_what_its_resume_file_counts_exits_with_3(
     assert contents(tmp_path) == before
 
 
-async def test_bytes_after_the_last_saved_position_are_cut_off(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_bytes_after_the_last_saved_position_are_cut_off(emulator, names, tmp_path):
     await interrupt(emulator, words(tmp_path))
     with (tmp_path / "all.csv.part").open("ab") as part:
         part.write(b"fn-9999,half a ro")
@@ -545,8 +527,8 @@ async def test_bytes_after_the_last_saved_position_are_cut_off(
 @pytest.mark.parametrize("where", ["all.csv.part", "all.csv", None])
 @pytest.mark.parametrize("more", [b"", b"more"])
 async def test_an_export_killed_after_its_last_byte_is_finished_without_a_request(
-    emulator: Emulator, names: list[str], tmp_path: Path, where: str | None, more: bytes
-) -> None:
+    emulator, names, tmp_path, where, more
+):
     """Killed between the last byte and the end, with the document here or there, or nowhere."""
     await interrupt(emulator, words(tmp_path))
     part, place = tmp_path / "all.csv.part", tmp_path / "cursor"
@@ -572,9 +554,7 @@ async def test_an_export_killed_after_its_last_byte_is_finished_without_a_reques
 # Two at once
 
 
-async def test_a_second_export_says_who_writes_the_file_and_ends(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_a_second_export_says_who_writes_the_file_and_ends(emulator, names, tmp_path):
     fail_from(emulator, 30, Fault.hang())
     async with start(*words(tmp_path), env=asks(emulator)) as first:
         await eventually((tmp_path / "cursor").exists, seconds=20)
@@ -597,7 +577,7 @@ async def test_a_second_export_says_who_writes_the_file_and_ends(
     assert files(tmp_path) == {"all.csv"}
 
 
-def test_a_lock_ends_with_its_block_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_lock_ends_with_its_block_and_leaves_nothing(tmp_path):
     path = tmp_path / "all.csv"
     for _ in range(2):
         with locked(path):
@@ -610,9 +590,7 @@ def test_a_lock_ends_with_its_block_and_leaves_nothing(tmp_path: Path) -> None:
         assert files(tmp_path) == set()
 
 
-def test_a_lock_that_its_holder_has_just_removed_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_its_holder_has_just_removed_is_taken(tmp_path, monkeypatch):
     path, removed = tmp_path / "all.csv", []
     try_lock = lock._try_lock
 
@@ -631,7 +609,7 @@ def test_a_lock_that_its_holder_has_just_removed_is_taken(
         assert lock_path(path).read_text().startswith("process ")
 
 
-def test_a_lock_holds_before_its_holder_has_written_who_it_is(tmp_path: Path) -> None:
+def test_a_lock_holds_before_its_holder_has_written_who_it_is(tmp_path):
     path = tmp_path / "all.csv"
     with locked(path):
         os.truncate(lock_path(path), 0)
@@ -639,9 +617,7 @@ def test_a_lock_holds_before_its_holder_has_written_who_it_is(tmp_path: Path) ->
             pytest.fail("two hold it")
 
 
-async def test_a_file_system_without_locks_exits_with_3(
-    emulator: Emulator, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_system_without_locks_exits_with_3(emulator, names, tmp_path, monkeypatch):
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -656,9 +632,7 @@ async def test_a_file_system_without_locks_exits_with_3(
     assert emulator.requests == ()
 
 
-async def test_the_lock_of_a_dead_process_is_no_obstacle(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_the_lock_of_a_dead_process_is_no_obstacle(emulator, names, tmp_path):
     for name in (".all.csv.lock", ".cursor.lock", ".cursor.tmp"):
         (tmp_path / name).write_text("process 1 on nowhere since long ago")
 
@@ -666,9 +640,7 @@ async def test_the_lock_of_a_dead_process_is_no_obstacle(
     assert files(tmp_path) == {"all.csv"}
 
 
-async def test_a_lock_does_not_follow_a_link(
-    emulator: Emulator, names: list[str], tmp_path: Path
-) -> None:
+async def test_a_lock_does_not_follow_a_link(emulator, names, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("dear")
     (tmp_path / ".all.csv.lock").symlink_to(victim)

@@ -6,17 +6,11 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 from merchants import PLATFORM, PLATFORM_SECRET, Platform
 from redis_server import running_redis
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tcb_async.emulator import Emulator
 
 SCRIPT = Path(__file__).parents[1] / "support" / "traced_command.py"
 APPID, APPSECRET = "wx0123456789abcdef", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
@@ -24,7 +18,7 @@ PASSWORD = "planted-password-0123456789"
 
 
 @pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
+def redis_url():
     with running_redis("--user", "planted", "on", f">{PASSWORD}", "~*", "+@all") as server:
         yield server.url.replace("//", f"//planted:{PASSWORD}@")
 
@@ -37,12 +31,12 @@ class Desk:
     folder: Path
     secrets: set[str]
 
-    def note_tokens(self) -> None:
+    def note_tokens(self):
         """Take note of the refresh tokens that hold now."""
         emulator = self.platform.emulator
         self.secrets.update(emulator.refresh_token(PLATFORM, one) for one in self.platform.appids)
 
-    def told(self, said: list[str]) -> list[str]:
+    def told(self, said):
         """What of it holds a secret.
 
         A refresh token that rotated is given to `_save` as a str, as to any ``on_rotate``: that
@@ -52,12 +46,12 @@ class Desk:
         said = [line for line in said if not line.startswith(given)]
         return [line for line in said if any(secret in line for secret in self.secrets)]
 
-    def file(self, name: str, text: str) -> str:
+    def file(self, name, text):
         path = self.folder / name
         path.write_text(text, encoding="utf-8")
         return str(path)
 
-    def accounts(self, kind: str, **more: object) -> str:
+    def accounts(self, kind, **more):
         emulator, lines = self.platform.emulator, []
         for appid in self.platform.appids:
             refresh = emulator.refresh_token(PLATFORM, appid)
@@ -65,7 +59,7 @@ class Desk:
             lines.append(json.dumps({"appid": appid, kind: token, **more}) + "\n")
         return self.file("accounts.ndjson", "".join(lines))
 
-    async def shown(self, *words: str, code: int = 0, **env: str) -> list[str]:
+    async def shown(self, *words, code=0, **env):
         """What was shown by a command, which ends with this code."""
         self.note_tokens()
         place = self.folder / "shown"
@@ -81,7 +75,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(emulator: Emulator, tmp_path: Path) -> Desk:
+def desk(emulator, tmp_path):
     emulator.add_app(APPID, APPSECRET)
     emulator.deploy("test-777bb9", count=2)
     platform = Platform(emulator, 2, functions=2)
@@ -89,13 +83,13 @@ def desk(emulator: Emulator, tmp_path: Path) -> Desk:
     return Desk(platform, tmp_path, secrets)
 
 
-def of_platform(desk: Desk) -> Mapping[str, str]:
+def of_platform(desk):
     return {"TCB_COMPONENT_APPID": PLATFORM, "TCB_COMPONENT_SECRET": PLATFORM_SECRET,
             "TCB_COMPONENT_TICKET": desk.platform.ticket}  # fmt: skip
 
 
 class TestInventory:
-    async def test_of_a_platform(self, desk: Desk, redis_url: str) -> None:
+    async def test_of_a_platform(self, desk, redis_url):
         said = await desk.shown(
             "inventory", "-o", str(desk.folder / "i.sqlite"), "--component-appid", PLATFORM,
             "--secret-file", desk.file("secret", f"{PLATFORM_SECRET}\n"),
@@ -104,7 +98,7 @@ class TestInventory:
         )  # fmt: skip
         assert desk.told(said) == []
 
-    async def test_of_a_file_whose_refresh_tokens_rotate(self, desk: Desk) -> None:
+    async def test_of_a_file_whose_refresh_tokens_rotate(self, desk):
         words = ("inventory", "-o", str(desk.folder / "i.sqlite"))
         words += ("--accounts", desk.accounts("refresh_token"))
         for run in ("2026-01-01", "2026-01-02"):
@@ -114,16 +108,14 @@ class TestInventory:
             said = await desk.shown(*words, "--run", run, **of_platform(desk))
             assert desk.told(said) == []
 
-    async def test_of_a_file_of_access_tokens(self, desk: Desk) -> None:
+    async def test_of_a_file_of_access_tokens(self, desk):
         accounts = desk.accounts("access_token", envs=["test-777bb9"])
         words = ("-o", str(desk.folder / "i.sqlite"), "--accounts", accounts)
         said = await desk.shown("inventory", *words)
         assert desk.told(said) == []
 
     @pytest.mark.parametrize("more", [{"what": "is this"}, {"envs": 1}, {"access_token": "two"}])
-    async def test_of_a_file_with_a_line_that_is_none(
-        self, desk: Desk, more: dict[str, object]
-    ) -> None:
+    async def test_of_a_file_with_a_line_that_is_none(self, desk, more):
         accounts = desk.accounts("refresh_token", **more)
         words = ("-o", str(desk.folder / "i.sqlite"), "--accounts", accounts)
         said = await desk.shown("inventory", *words, code=3, **of_platform(desk))
@@ -133,26 +125,26 @@ class TestInventory:
 
 @pytest.mark.parametrize("command", ["list", "count", "environments", "token"])
 class TestOtherCommands:
-    async def test_with_a_token(self, desk: Desk, command: str) -> None:
+    async def test_with_a_token(self, desk, command):
         words = [command, *["test-777bb9"] * (command != "environments")]
         token = desk.platform.emulator.token
         said = await desk.shown(*words, TCB_ACCESS_TOKEN=token)
         said += await desk.shown(*words, "--token-file", desk.file("token", token))
         assert desk.told(said) == []
 
-    async def test_with_an_app(self, desk: Desk, command: str, redis_url: str) -> None:
+    async def test_with_an_app(self, desk, command, redis_url):
         words = [command, *["test-777bb9"] * (command != "environments")]
         env = {"TCB_APPID": APPID, "TCB_SECRET": APPSECRET, "TCB_REDIS_URL": redis_url}
         said = await desk.shown(*words, **env)
         assert desk.told(said) == []
 
 
-async def test_merchants(desk: Desk) -> None:
+async def test_merchants(desk):
     said = await desk.shown("merchants", **of_platform(desk))
     assert desk.told(said) == []
 
 
-async def test_what_is_no_secret_is_seen(desk: Desk) -> None:
+async def test_what_is_no_secret_is_seen(desk):
     desk.secrets.add(desk.platform.emulator.url)
     said = await desk.shown("token", TCB_ACCESS_TOKEN=desk.platform.emulator.token)
     assert desk.told(said) != []

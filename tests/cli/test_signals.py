@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from leaks import eventually
@@ -19,13 +18,6 @@ from terminal import ENV, Screen, asks, start
 from tcb_async.cli import signals
 from tcb_async.cli.signals import Ending, Terminated, end_process, handled
 from tcb_async.emulator import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from terminal import Ended, Running
-
-    from tcb_async.emulator import Emulator
 
 SOON = 5.0
 """Seconds: one is promised, and a slow and busy machine may need some more."""
@@ -45,14 +37,14 @@ main()
 
 
 @asynccontextmanager
-async def in_the_background(*words: str, env: dict[str, str]) -> AsyncIterator[Running]:
+async def in_the_background(*words, env):
     """Start a command with SIGINT ignored, as a shell starts a job with ``&``."""
     line = 'trap "" INT; exec "$0" -m tcb_async "$@"'
     async with start(*words, program=(SH, "-c", line, sys.executable), env=env) as command:
         yield command
 
 
-async def ended_soon(command: Running, *numbers: int) -> Ended:
+async def ended_soon(command, *numbers):
     """Send it signals; it has to end within a second."""
     for number in numbers[:-1]:
         command.process.send_signal(number)
@@ -75,9 +67,7 @@ async def ended_soon(command: Running, *numbers: int) -> Ended:
     ],
     ids=" ".join,
 )
-async def test_sigterm_ends_a_command_whose_sigint_is_ignored(
-    emulator: Emulator, words: list[str]
-) -> None:
+async def test_sigterm_ends_a_command_whose_sigint_is_ignored(emulator, words):
     emulator.deploy(ENV, count=60)
     emulator.script([Fault.hang()] * 99)
 
@@ -93,7 +83,7 @@ async def test_sigterm_ends_a_command_whose_sigint_is_ignored(
     assert "Traceback" not in ended.err
 
 
-async def test_sigterm_ends_the_emulator_in_the_background() -> None:
+async def test_sigterm_ends_the_emulator_in_the_background():
     line = '"$0" -m tcb_async emulator & echo $!; wait $!; echo "exit code $?"'
 
     async with start(program=(SH, "-c", line, sys.executable)) as shell:
@@ -114,9 +104,7 @@ async def test_sigterm_ends_the_emulator_in_the_background() -> None:
     ("number", "code", "said"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
 )
-async def test_a_signal_ends_a_write_to_a_pipe_that_nobody_reads(
-    emulator: Emulator, number: int, code: int, said: str
-) -> None:
+async def test_a_signal_ends_a_write_to_a_pipe_that_nobody_reads(emulator, number, code, said):
     emulator.deploy(ENV, count=3000)
     reading, writing = os.pipe()
     words = ("list", ENV, "-f", "ndjson", "--page-size", "3000")
@@ -139,7 +127,7 @@ async def test_a_signal_ends_a_write_to_a_pipe_that_nobody_reads(
         ([signal.SIGINT, signal.SIGTERM], 143),
     ],
 )
-async def test_a_signal_ends_a_dns_lookup(numbers: list[int], code: int) -> None:
+async def test_a_signal_ends_a_dns_lookup(numbers, code):
     """Python resolves names in a thread, which cannot be cancelled."""
     program = (sys.executable, "-c", HANGING_DNS)
     words = ("count", ENV, "--base-url", "https://wechat.invalid", "--verbose")
@@ -151,7 +139,7 @@ async def test_a_signal_ends_a_dns_lookup(numbers: list[int], code: int) -> None
     assert ended.code == code
 
 
-async def test_sigterm_at_a_prompt_leaves_the_terminal_as_it_was() -> None:
+async def test_sigterm_at_a_prompt_leaves_the_terminal_as_it_was():
     async with (
         Screen.of(80) as screen,
         start("count", ENV, stdin=screen.tty, stdout=screen.tty, stderr=screen.tty) as command,
@@ -168,10 +156,10 @@ class TestEnding:
     """The handler itself, in this process."""
 
     @pytest.fixture(autouse=True)
-    def hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hurry(self, monkeypatch):
         monkeypatch.setattr(signals, "_GRACE", 0.01)
 
-    def test_what_has_not_ended_a_moment_later_is_ended_by_force(self) -> None:
+    def test_what_has_not_ended_a_moment_later_is_ended_by_force(self):
         forced, was_forced = [], threading.Event()
 
         def force(code: int) -> None:
@@ -185,7 +173,7 @@ class TestEnding:
 
         assert forced == [143]
 
-    def test_a_second_signal_ends_it_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_second_signal_ends_it_at_once(self, monkeypatch):
         monkeypatch.setattr(signals, "_GRACE", 100.0)
         forced: list[int] = []
         with handled(Ending(forced.append)):
@@ -195,9 +183,7 @@ class TestEnding:
 
         assert forced == [130]
 
-    def test_a_command_that_has_ended_is_not_ended_by_force(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_command_that_has_ended_is_not_ended_by_force(self, monkeypatch):
         monkeypatch.setattr(signals, "_GRACE", 100.0)
         forced: list[int] = []
         others = set(threading.enumerate())
@@ -209,9 +195,7 @@ class TestEnding:
 
         assert forced == []
 
-    def test_a_signal_is_reported_and_sets_the_exit_code(
-        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_signal_is_reported_and_sets_the_exit_code(self, monkeypatch, capfd):
         codes: list[int] = []
         monkeypatch.setattr(os, "_exit", codes.append)
 
@@ -222,9 +206,7 @@ class TestEnding:
         assert capfd.readouterr().err == "tcb-async: terminated\ntcb-async: interrupted\n"
 
     @pytest.mark.parametrize("theirs", [signal.SIG_IGN, lambda *_: None])
-    def test_whoever_handles_or_ignores_a_signal_keeps_it(
-        self, theirs: Callable[..., object]
-    ) -> None:
+    def test_whoever_handles_or_ignores_a_signal_keeps_it(self, theirs):
         before = signal.signal(signal.SIGTERM, theirs)
         try:
             with handled(Ending()):
@@ -233,7 +215,7 @@ class TestEnding:
         finally:
             signal.signal(signal.SIGTERM, before)
 
-    def test_work_is_cancelled_at_an_await(self) -> None:
+    def test_work_is_cancelled_at_an_await(self):
         steps: list[str] = []
 
         async def work() -> None:
@@ -249,7 +231,7 @@ class TestEnding:
 
         assert steps == ["written", "cleaned up"]
 
-    def test_work_that_is_complete_when_the_signal_comes_ends_well(self) -> None:
+    def test_work_that_is_complete_when_the_signal_comes_ends_well(self):
         steps = []
 
         async def work() -> None:

@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from leaks import eventually
@@ -32,10 +31,7 @@ import tcb_async.__main__
 from tcb_async import __version__
 from tcb_async.__main__ import main
 from tcb_async.cli import signals
-from tcb_async.emulator import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tcb_async.emulator import Fault
 
 PLAIN = {"NO_COLOR": "1"}
 LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
@@ -43,8 +39,8 @@ CSI = "\x1b["
 
 
 async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_exits_with_130(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     names = [function.name for function in emulator.deploy(ENV, count=60)]
     emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
 
@@ -57,9 +53,7 @@ async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_exits
 
 
 @pytest.mark.parametrize("form", ["ndjson", "table"])
-async def test_a_reader_that_closes_the_pipe_early_is_no_error(
-    emulator: Emulator, form: str
-) -> None:
+async def test_a_reader_that_closes_the_pipe_early_is_no_error(emulator, form):
     emulator.deploy(ENV, count=3000)
     reading, writing = os.pipe()
 
@@ -77,9 +71,7 @@ async def test_a_reader_that_closes_the_pipe_early_is_no_error(
 @pytest.mark.parametrize(
     "words", [("list", ENV), ("count", ENV), ("inventory", "--demo", "--summary", "-")]
 )
-async def test_a_full_disk_behind_stdout_exits_with_3(
-    emulator: Emulator, words: tuple[str, ...]
-) -> None:
+async def test_a_full_disk_behind_stdout_exits_with_3(emulator, words):
     emulator.deploy(ENV, count=3)
     full = os.open("/dev/full", os.O_WRONLY)
 
@@ -94,9 +86,7 @@ async def test_a_full_disk_behind_stdout_exits_with_3(
     ("words", "code"),
     [(("count", ENV), 0), (("count",), 2), (("count", " "), 3), (("inventory", "--demo"), 6)],
 )
-async def test_a_full_disk_behind_stderr_changes_no_exit_code(
-    emulator: Emulator, words: tuple[str, ...], code: int
-) -> None:
+async def test_a_full_disk_behind_stderr_changes_no_exit_code(emulator, words, code):
     """As where a cron job's log is on the disk that is full."""
     emulator.deploy(ENV, count=3)
     full = os.open("/dev/full", os.O_WRONLY)
@@ -109,8 +99,8 @@ async def test_a_full_disk_behind_stderr_changes_no_exit_code(
 
 
 async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_is_no_matter(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=3)
     sh = shutil.which("sh") or "sh"
     inner = f'exec "$0" -m tcb_async list {ENV}'
@@ -129,7 +119,7 @@ async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_is_no_matter(
     assert quiet.code == 0
 
 
-async def test_a_typed_token_is_not_shown(emulator: Emulator) -> None:
+async def test_a_typed_token_is_not_shown(emulator):
     emulator.deploy(ENV, count=3)
 
     async with (
@@ -155,8 +145,8 @@ async def test_a_typed_token_is_not_shown(emulator: Emulator) -> None:
 
 
 async def test_a_bar_shows_how_far_it_is_how_fast_and_how_often_it_asked_again(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=60)
     emulator.script([Fault.ok(), Fault.disconnect(), Fault.ok(), Fault.delay(0.6), Fault.ok()])
 
@@ -176,8 +166,8 @@ async def test_a_bar_shows_how_far_it_is_how_fast_and_how_often_it_asked_again(
 
 
 async def test_no_progress_bar_while_rows_are_written_to_the_same_terminal(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=3)
 
     async with (
@@ -197,9 +187,7 @@ async def test_no_progress_bar_while_rows_are_written_to_the_same_terminal(
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
-async def test_a_table_fits_the_terminal_and_shows_every_name_whole(
-    emulator: Emulator, columns: int
-) -> None:
+async def test_a_table_fits_the_terminal_and_shows_every_name_whole(emulator, columns):
     long = "a-name-as-long-as-wechat-lets-a-function-have-in-all-its-60-"
     for name in ("login", "获取用户信息", "日報-emoji-😀", long[: columns - 42]):
         emulator.deploy(ENV, name, status="PublishFailed", runtime="Nodejs16.13")
@@ -217,7 +205,7 @@ async def test_a_table_fits_the_terminal_and_shows_every_name_whole(
     assert len(starts) == 1
 
 
-async def test_a_column_that_does_not_fit_is_left_out_and_that_is_said(emulator: Emulator) -> None:
+async def test_a_column_that_does_not_fit_is_left_out_and_that_is_said(emulator):
     emulator.deploy(ENV, "a-name-of-20-letters", status="PublishFailed")
 
     narrow = await run("list", ENV, env=asks(emulator, COLUMNS="60", **LOCAL, **PLAIN))
@@ -232,8 +220,8 @@ async def test_a_column_that_does_not_fit_is_left_out_and_that_is_said(emulator:
 
 
 async def test_columns_that_were_asked_for_are_all_there_however_narrow_the_terminal(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, "a-name-of-20-letters", add_time="2024-01-01 00:00:00")
     env = asks(emulator, COLUMNS="24", **LOCAL, **PLAIN)
 
@@ -246,8 +234,8 @@ async def test_columns_that_were_asked_for_are_all_there_however_narrow_the_term
 
 
 async def test_a_name_too_long_for_the_terminal_is_wrapped(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     name = "abcdefghij" * 6
     emulator.deploy(ENV, name)
 
@@ -257,7 +245,7 @@ async def test_a_name_too_long_for_the_terminal_is_wrapped(
     assert column == name
 
 
-async def test_colours_are_for_terminals_and_for_those_who_want_them(emulator: Emulator) -> None:
+async def test_colours_are_for_terminals_and_for_those_who_want_them(emulator):
     emulator.deploy(ENV, count=1)
 
     piped = await run("list", ENV, env=asks(emulator))
@@ -269,7 +257,7 @@ async def test_colours_are_for_terminals_and_for_those_who_want_them(emulator: E
     assert f"{CSI}32m" not in plain.out
 
 
-async def test_what_a_server_sends_cannot_steer_the_terminal(emulator: Emulator) -> None:
+async def test_what_a_server_sends_cannot_steer_the_terminal(emulator):
     emulator.deploy(ENV, "a\x1b[2Jb\nc\u202e", status="[red]Active[/red]\x07")
 
     ended = await run("list", ENV, env=asks(emulator))
@@ -280,7 +268,7 @@ async def test_what_a_server_sends_cannot_steer_the_terminal(emulator: Emulator)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["list", "--help"]])
-async def test_a_stream_that_knows_no_chinese_gets_the_help_all_the_same(words: list[str]) -> None:
+async def test_a_stream_that_knows_no_chinese_gets_the_help_all_the_same(words):
     """As on Windows, where `tcb-async --help | more` writes cp1252."""
     async with start(*words, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}) as command:
         ended = await command.end()
@@ -290,8 +278,8 @@ async def test_a_stream_that_knows_no_chinese_gets_the_help_all_the_same(words: 
 
 
 async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, "获取")
     env = asks(emulator, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
 
@@ -308,7 +296,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-async def test_help_teaches_by_example_and_fits(command: str) -> None:
+async def test_help_teaches_by_example_and_fits(command):
     words = [command, "--help"] if command else ["--help"]
 
     shown: set[str] = set()
@@ -326,7 +314,7 @@ async def test_help_teaches_by_example_and_fits(command: str) -> None:
     assert len(shown) == 1, "an example wraps on a narrow terminal"
 
 
-async def test_the_exit_codes_are_in_the_help() -> None:
+async def test_the_exit_codes_are_in_the_help():
     for words in (["--help"], ["list", "--help"]):
         out = (await run(*words, env={"COLUMNS": "120"})).out
         listed = out[out.index("Exit codes") :]
@@ -334,14 +322,14 @@ async def test_the_exit_codes_are_in_the_help() -> None:
             assert f" {code}  " in listed
 
 
-async def test_without_arguments_it_shows_its_help() -> None:
+async def test_without_arguments_it_shows_its_help():
     ended = await run()
 
     assert "Usage: tcb-async" in ended.out
     assert (ended.code, ended.err) == (2, "")
 
 
-async def test_python_m_is_the_same_command() -> None:
+async def test_python_m_is_the_same_command():
     installed = shutil.which("tcb-async", path=str(Path(sys.executable).parent))
     assert installed
     async with start("--version") as command:
@@ -365,9 +353,7 @@ async def test_python_m_is_the_same_command() -> None:
         ("tcb-async list --res", "2", {"--resume"}),
     ],
 )
-async def test_the_shell_completes_commands_options_and_values(
-    typed: str, words: str, offered: set[str]
-) -> None:
+async def test_the_shell_completes_commands_options_and_values(typed, words, offered):
     env = {
         "_TCB_ASYNC_COMPLETE": "complete_bash",
         "COMP_WORDS": typed,
@@ -382,12 +368,12 @@ class TestMain:
     """``main`` itself, in this process: the edge of the interpreter."""
 
     @pytest.fixture(autouse=True)
-    def lives_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lives_on(self, monkeypatch):
         """``main`` would end its process by force, which here is that of the tests."""
         monkeypatch.setattr(signals, "end_process", lambda _: None)
 
     @pytest.fixture
-    def main(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    def main(self, monkeypatch):
         def call(*words: str) -> object:
             monkeypatch.setattr(sys, "argv", ["tcb-async", *words])
             with pytest.raises(SystemExit) as ended:
@@ -396,9 +382,7 @@ class TestMain:
 
         return call
 
-    def test_it_ends_with_the_exit_code(
-        self, main: Callable[..., object], capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_it_ends_with_the_exit_code(self, main, capsys):
         assert main("--version") == 0
         with pytest.raises(SystemExit, match="0"):
             runpy.run_path(str(tcb_async.__main__.__file__), run_name="__main__")
@@ -407,11 +391,11 @@ class TestMain:
     @pytest.mark.parametrize("columns", [{}, {"COLUMNS": "80"}], ids=str)
     def test_a_pipe_that_nobody_reads_ends_it_quietly(
         self,
-        main: Callable[..., object],
-        columns: dict[str, str],
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+        main,
+        columns,
+        monkeypatch,
+        capsys,
+    ):
         for name, value in columns.items():
             monkeypatch.setenv(name, value)
         reading, writing = os.pipe()
@@ -423,9 +407,7 @@ class TestMain:
 
         assert capsys.readouterr().err == ""
 
-    def test_a_pipe_without_a_descriptor_may_break_too(
-        self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_pipe_without_a_descriptor_may_break_too(self, main, monkeypatch):
         stdout = io.TextIOWrapper(_BrokenPipe(), write_through=True)
         monkeypatch.setattr(sys, "stdout", stdout)
 
@@ -433,27 +415,21 @@ class TestMain:
         with contextlib.suppress(BrokenPipeError):
             stdout.close()  # or its end, at some later time, would complain
 
-    def test_no_stdout_exits_with_3_and_no_stderr_is_no_matter(
-        self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_no_stdout_exits_with_3_and_no_stderr_is_no_matter(self, main, monkeypatch):
         monkeypatch.setattr(sys, "stderr", None)
         monkeypatch.setattr(sys, "stdout", None)
 
         assert main("count", "--demo") == 3
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
-    def test_the_emulator_ends_at_a_signal(
-        self, main: Callable[..., object], number: int, code: int
-    ) -> None:
+    def test_the_emulator_ends_at_a_signal(self, main, number, code):
         with signalled_once_it_serves(number):
             assert main("emulator") == code
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-    def test_a_signal_while_it_starts_ends_it(
-        self, main: Callable[..., object], monkeypatch: pytest.MonkeyPatch, number: int, code: int
-    ) -> None:
+    def test_a_signal_while_it_starts_ends_it(self, main, monkeypatch, number, code):
         class Impatient:
             def find_spec(self, name: str, *_: object) -> None:
                 if name == "tcb_async.cli.app":
@@ -466,6 +442,6 @@ class TestMain:
 
 
 class _BrokenPipe(io.BytesIO):
-    def flush(self) -> None:
+    def flush(self):
         if self.tell():
             raise BrokenPipeError

@@ -11,7 +11,6 @@ import pytest
 from leaks import eventually
 from terminal import (
     ENV,
-    Ended,
     asks,
     plain,
     retry_at_once,
@@ -21,17 +20,15 @@ from terminal import (
 
 from tcb_async import CloudFunction, FunctionChange
 from tcb_async.cli.watch import describe
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from tcb_async.emulator import RecordedRequest
 
 APPID, SECRET = "wx0123456789abcdef", "s3cr3t-" * 5
 
 
-async def watched(emulator: Emulator, command: Awaitable[Ended]) -> Ended:
+async def watched(emulator, command):
     """Let a watcher see three changes; it ends as its token is refused."""
     emulator.deploy(ENV, count=30)
     running = asyncio.ensure_future(command)
@@ -49,7 +46,7 @@ async def watched(emulator: Emulator, command: Awaitable[Ended]) -> Ended:
     return await running
 
 
-async def test_watch_writes_one_line_a_change(emulator: Emulator) -> None:
+async def test_watch_writes_one_line_a_change(emulator):
     ended = await watched(emulator, run("watch", ENV, "--interval", "0.1", env=asks(emulator)))
 
     lines = [line.split(" ", 3) for line in ended.out.splitlines()]
@@ -65,7 +62,7 @@ async def test_watch_writes_one_line_a_change(emulator: Emulator) -> None:
     assert f"{ENV}: 30 functions, 0 changes" in ended.err
 
 
-async def test_watch_misses_nothing_after_its_first_look(emulator: Emulator) -> None:
+async def test_watch_misses_nothing_after_its_first_look(emulator):
     emulator.deploy(ENV, count=30)
 
     @emulator.on_request
@@ -80,7 +77,7 @@ async def test_watch_misses_nothing_after_its_first_look(emulator: Emulator) -> 
     assert [line.split()[1:3] for line in ended.out.splitlines()] == [["added", "login"]]
 
 
-async def test_watch_draws_a_table_on_a_terminal(emulator: Emulator) -> None:
+async def test_watch_draws_a_table_on_a_terminal(emulator):
     env = asks(emulator, FORCE_COLOR="1", COLUMNS="80", LINES="8")
 
     ended = await watched(emulator, run("watch", ENV, "--interval", "0.1", env=env))
@@ -90,7 +87,7 @@ async def test_watch_draws_a_table_on_a_terminal(emulator: Emulator) -> None:
     assert f"{ENV}: 30 functions, 3 changes" in last[-1]
 
 
-async def test_watch_ends_with_130_at_ctrl_c(emulator: Emulator) -> None:
+async def test_watch_ends_with_130_at_ctrl_c(emulator):
     emulator.deploy(ENV, count=3)
 
     async with start("watch", ENV, env=asks(emulator)) as command:
@@ -124,9 +121,7 @@ async def test_watch_ends_with_130_at_ctrl_c(emulator: Emulator) -> None:
         (None, None, ""),
     ],
 )
-def test_a_change_is_told_field_by_field(
-    before: CloudFunction | None, after: CloudFunction | None, said: str
-) -> None:
+def test_a_change_is_told_field_by_field(before, after, said):
     assert describe(FunctionChange("updated", before, after)) == said
 
 
@@ -139,8 +134,8 @@ def test_a_change_is_told_field_by_field(
     ],
 )
 async def test_wait_exits_with_0_when_active_4_when_failed_5_when_too_late(
-    emulator: Emulator, status: str, seconds: str, code: int, said: str
-) -> None:
+    emulator, status, seconds, code, said
+):
     emulator.deploy(ENV, "login", status=status)
 
     ended = await run("wait", ENV, "login", "--timeout", seconds, env=asks(emulator))
@@ -150,7 +145,7 @@ async def test_wait_exits_with_0_when_active_4_when_failed_5_when_too_late(
     assert "Traceback" not in ended.err
 
 
-async def test_wait_shows_on_a_terminal_that_it_waits(emulator: Emulator) -> None:
+async def test_wait_shows_on_a_terminal_that_it_waits(emulator):
     emulator.deploy(ENV, "login")
     emulator.latency = 0.2
 
@@ -160,7 +155,7 @@ async def test_wait_shows_on_a_terminal_that_it_waits(emulator: Emulator) -> Non
     assert f"waiting for login in {ENV}" in plain(ended.err)
 
 
-async def test_wait_and_watch_have_a_demonstration_in_which_something_happens() -> None:
+async def test_wait_and_watch_have_a_demonstration_in_which_something_happens():
     async with start("watch", "--demo") as command:
         first = await command.line()
         ended = await command.end(signal.SIGINT)
@@ -183,9 +178,7 @@ async def test_wait_and_watch_have_a_demonstration_in_which_something_happens() 
         (["syncErp"], 4, "CreateFailed"),
     ],
 )
-async def test_the_demonstration_waits_for_any_function_of_its_own(
-    words: list[str], code: int, said: str
-) -> None:
+async def test_the_demonstration_waits_for_any_function_of_its_own(words, code, said):
     ended = await run("wait", "--demo", *words)
 
     assert ended.code == code
@@ -193,8 +186,8 @@ async def test_the_demonstration_waits_for_any_function_of_its_own(
 
 
 async def test_token_says_whose_it_is_how_long_it_lives_and_that_it_is_accepted(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=3)
     emulator.add_app(APPID, SECRET)
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
@@ -209,9 +202,7 @@ async def test_token_says_whose_it_is_how_long_it_lives_and_that_it_is_accepted(
 
 
 @pytest.mark.parametrize("words", [["token"], ["token", "--check"]])
-async def test_token_needs_no_environment_and_no_option(
-    emulator: Emulator, words: list[str]
-) -> None:
+async def test_token_needs_no_environment_and_no_option(emulator, words):
     ended = await run(*words, env=asks(emulator))
 
     assert ended.code == 0
@@ -223,9 +214,7 @@ async def test_token_needs_no_environment_and_no_option(
 
 
 @pytest.mark.parametrize("errcode", [40001, -1, 45009])
-async def test_token_mentions_an_environment_only_if_one_is_given(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, errcode: int
-) -> None:
+async def test_token_mentions_an_environment_only_if_one_is_given(emulator, monkeypatch, errcode):
     retry_at_once(monkeypatch)
     emulator.fail_next(errcode, times=99)
 
@@ -236,7 +225,7 @@ async def test_token_mentions_an_environment_only_if_one_is_given(
     assert "offset" not in ended.err
 
 
-async def test_token_says_that_it_is_shared_through_redis(emulator: Emulator) -> None:
+async def test_token_says_that_it_is_shared_through_redis(emulator):
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET, "TCB_REDIS_URL": "nonsense"}
 
     ended = await run("token", "--appid", APPID, env=env)
@@ -259,8 +248,8 @@ async def test_token_says_that_it_is_shared_through_redis(emulator: Emulator) ->
     ],
 )
 async def test_token_tells_a_refused_token_from_other_refusals(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: Fault, env: str | None, code: int
-) -> None:
+    emulator, monkeypatch, fault, env, code
+):
     retry_at_once(monkeypatch)
     emulator.script([fault] * 99)
 

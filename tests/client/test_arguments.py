@@ -1,18 +1,17 @@
 """Bad input is refused before any I/O, in a sentence that says what is right."""
 
 import math
-from collections.abc import AsyncGenerator
 
 import aiohttp
 import pytest
 
-from tcb_async import CloudFunction, RetryPolicy, TcbClient
+from tcb_async import RetryPolicy, TcbClient
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.otel import Telemetry
 
 
 @pytest.mark.parametrize("env", ["", None, 7, b"test-1", " test-1", "test\n1", ["test-1"]])
-async def test_an_impossible_env_is_refused_by_every_method(env: str) -> None:
+async def test_an_impossible_env_is_refused_by_every_method(env):
     async with TcbClient("T") as client:
         for call in (client.functions, client.iter_functions, client.iter_pages):
             with pytest.raises(ConfigurationError, match=r"env=.*test-777bb9"):
@@ -36,9 +35,7 @@ async def test_an_impossible_env_is_refused_by_every_method(env: str) -> None:
         ("resume", 5),
     ],
 )
-async def test_a_walk_refuses_a_bad_argument_by_name_and_value(
-    argument: str, value: object
-) -> None:
+async def test_a_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError) as caught:
             client.functions("test-1", **{argument: value})
@@ -47,7 +44,7 @@ async def test_a_walk_refuses_a_bad_argument_by_name_and_value(
     assert repr(value) in str(caught.value)
 
 
-async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused() -> None:
+async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused():
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"resume=.*not a cursor"):
             client.functions("test-1", resume="not a cursor")
@@ -55,7 +52,7 @@ async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused() -> None:
             client.functions("test-1", resume=client.functions("test-2").cursor)
 
 
-async def test_a_page_refuses_a_bad_limit_and_offset() -> None:
+async def test_a_page_refuses_a_bad_limit_and_offset():
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"limit=0: .* 1 or more"):
             await client.list_functions("test-1", limit=0)
@@ -77,7 +74,7 @@ async def test_a_page_refuses_a_bad_limit_and_offset() -> None:
         5,
     ],
 )
-def test_an_unusable_base_url_is_refused(base_url: str) -> None:
+def test_an_unusable_base_url_is_refused(base_url):
     with pytest.raises(ConfigurationError, match=r"base_url=.*https://api\.weixin\.qq\.com"):
         TcbClient("T", base_url=base_url)
 
@@ -93,14 +90,14 @@ def test_an_unusable_base_url_is_refused(base_url: str) -> None:
         "ftp://user:pa55@host?access_token=pa55",
     ],
 )
-def test_a_base_url_with_a_secret_in_it_is_refused_without_showing_it(base_url: str) -> None:
+def test_a_base_url_with_a_secret_in_it_is_refused_without_showing_it(base_url):
     with pytest.raises(ConfigurationError, match=r"base_url(=| of host)") as caught:
         TcbClient("T", base_url=base_url)
 
     assert "pa55" not in str(caught.value)
 
 
-def test_plain_http_is_refused_unless_loopback_or_allowed() -> None:
+def test_plain_http_is_refused_unless_loopback_or_allowed():
     with pytest.raises(ConfigurationError, match="allow_http=True"):
         TcbClient("T", base_url="http://api.weixin.qq.com")
 
@@ -112,17 +109,17 @@ def test_plain_http_is_refused_unless_loopback_or_allowed() -> None:
 @pytest.mark.parametrize(
     "base_url", ["http://xn--.localhost", "https://a b", "https://xn--zzzzzz.com"]
 )
-def test_a_host_that_cannot_exist_is_refused(base_url: str) -> None:
+def test_a_host_that_cannot_exist_is_refused(base_url):
     with pytest.raises(ConfigurationError, match=r"base_url=.*must be an http\(s\) URL"):
         TcbClient("T", base_url=base_url)
 
 
 class HalfAnObserver:
-    def attempting(self, attempt: object) -> None: ...
+    def attempting(self, attempt): ...
 
 
 class Unshowable:
-    def __repr__(self) -> str:
+    def __repr__(self):
         raise LookupError
 
 
@@ -146,9 +143,7 @@ class Unshowable:
         ("timeout", 10**400, "seconds above 0"),
     ],
 )
-def test_a_client_refuses_what_is_of_the_wrong_type(
-    argument: str, value: object, right: str
-) -> None:
+def test_a_client_refuses_what_is_of_the_wrong_type(argument, value, right):
     with pytest.raises(ConfigurationError) as caught:
         TcbClient("T", **{argument: value})  # type: ignore[arg-type]
 
@@ -156,7 +151,7 @@ def test_a_client_refuses_what_is_of_the_wrong_type(
     assert right in str(caught.value)
 
 
-async def listen(done: int, total: int) -> None: ...
+async def listen(done, total): ...
 
 
 @pytest.mark.parametrize(
@@ -170,38 +165,38 @@ async def listen(done: int, total: int) -> None: ...
         ("on_progress", listen),
     ],
 )
-async def test_a_walk_refuses_what_is_of_the_wrong_type(argument: str, value: object) -> None:
+async def test_a_walk_refuses_what_is_of_the_wrong_type(argument, value):
     async with TcbClient("T") as client:
         for call in (client.functions, client.iter_functions, client.iter_pages):
             with pytest.raises(ConfigurationError, match=argument):
                 call("test-1", **{argument: value})  # type: ignore[arg-type]
 
 
-async def nothing() -> AsyncGenerator[CloudFunction, None]:
+async def nothing():
     return
     yield
 
 
 @pytest.mark.parametrize("since", [5, "login", [{"name": "login"}], ["login"], nothing()])
-async def test_a_watch_refuses_a_since_that_is_no_listing(since: object) -> None:
+async def test_a_watch_refuses_a_since_that_is_no_listing(since):
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"since=.* a list of CloudFunctions"):
             client.watch_functions("test-1", since=since)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan, "30", None, True])
-def test_a_timeout_must_be_seconds(timeout: float) -> None:
+def test_a_timeout_must_be_seconds(timeout):
     with pytest.raises(ConfigurationError, match=r"timeout=.*seconds above 0"):
         TcbClient("T", timeout=timeout)
 
 
 @pytest.mark.parametrize(("argument", "value"), [("concurrency", 0), ("max_reply_bytes", 0)])
-def test_a_client_refuses_a_count_below_one(argument: str, value: int) -> None:
+def test_a_client_refuses_a_count_below_one(argument, value):
     with pytest.raises(ConfigurationError, match=rf"{argument}={value}: .* 1 or more"):
         TcbClient("T", **{argument: value})  # type: ignore[arg-type]
 
 
-def test_a_long_bad_value_is_shown_in_part() -> None:
+def test_a_long_bad_value_is_shown_in_part():
     with pytest.raises(ConfigurationError) as caught:
         TcbClient("T", base_url="x" * 1000)
 

@@ -8,7 +8,7 @@ import logging
 import pickle
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -33,8 +33,6 @@ from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tcb_async.emulator import RecordedRequest
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -43,10 +41,10 @@ PLATFORM, SECRET, SHOP = "wxplatform", "0123456789abcdef0123456789abcdef", "wxsh
 REFRESH = "refreshtoken@@@" + "r3fr3sh-s3cr3t-" * 4
 
 
-async def nothing(_refresh_token: str) -> None: ...
+async def nothing(_refresh_token): ...
 
 
-def platform_token(emulator: Emulator) -> ComponentToken:
+def platform_token(emulator):
     async def newest_ticket() -> str:
         return ticket
 
@@ -55,7 +53,7 @@ def platform_token(emulator: Emulator) -> ComponentToken:
 
 
 @asynccontextmanager
-async def platform(**settings: Any) -> AsyncIterator[tuple[Emulator, TcbClient]]:
+async def platform(**settings):
     async with Emulator(**settings) as emulator:
         emulator.add_component(PLATFORM, SECRET)
         token = platform_token(emulator)
@@ -64,17 +62,17 @@ async def platform(**settings: Any) -> AsyncIterator[tuple[Emulator, TcbClient]]
             yield emulator, client
 
 
-def list_requests(emulator: Emulator) -> list[RecordedRequest]:
+def list_requests(emulator):
     return [request for request in emulator.requests if request.path == MERCHANTS]
 
 
 class TestList:
-    def test_the_documented_request_is_what_we_send(self) -> None:
+    def test_the_documented_request_is_what_we_send(self):
         documented = json.loads((SAMPLES / "getauthorizerlist_request.json").read_bytes())
         sent = AUTHORIZERS.encode({"component_appid": "appid_value"}, 0, 100)
         assert json.loads(sent) == documented
 
-    def test_the_documented_reply_gives_the_documented_merchants(self) -> None:
+    def test_the_documented_reply_gives_the_documented_merchants(self):
         page = AUTHORIZERS.decode((SAMPLES / "getauthorizerlist_reply.json").read_bytes())
         assert page.total == 33
         assert page.items == tuple(
@@ -85,7 +83,7 @@ class TestList:
         )
         assert all(merchant.auth_time.tzinfo for merchant in page.items if merchant.auth_time)
 
-    async def test_every_merchant_is_listed_at_most_500_a_page(self) -> None:
+    async def test_every_merchant_is_listed_at_most_500_a_page(self):
         async with platform() as (emulator, client):
             appids = emulator.add_merchants(PLATFORM, 1_234)
             async with client.authorizers() as pager:
@@ -100,7 +98,7 @@ class TestList:
             PLATFORM
         }
 
-    async def test_a_page_may_be_smaller_but_not_larger(self) -> None:
+    async def test_a_page_may_be_smaller_but_not_larger(self):
         async with platform() as (emulator, client):
             emulator.add_merchants(PLATFORM, 10)
             assert len(await client.authorizers(page_size=4, concurrency=1).collect()) == 10
@@ -108,18 +106,18 @@ class TestList:
             with pytest.raises(ConfigurationError, match=r"page_size=501: .* from 1 to 500"):
                 client.authorizers(page_size=501)
 
-    async def test_a_merchant_may_have_no_refresh_token(self) -> None:
+    async def test_a_merchant_may_have_no_refresh_token(self):
         async with platform() as (emulator, client):
             emulator.add_authorizer(PLATFORM, SHOP, REFRESH)
             emulator.add_authorizer(PLATFORM, "wxbakery", exchanged=False)
             shop, bakery = await client.authorizers().collect()
         assert (shop.refresh_token, bakery.refresh_token) == (REFRESH, None)
 
-    async def test_a_platform_without_merchants_lists_none(self) -> None:
+    async def test_a_platform_without_merchants_lists_none(self):
         async with platform() as (_, client):
             assert await client.authorizers().collect() == []
 
-    async def test_a_walk_is_resumed_by_its_cursor(self) -> None:
+    async def test_a_walk_is_resumed_by_its_cursor(self):
         async with platform() as (emulator, client):
             appids = emulator.add_merchants(PLATFORM, 30)
             async with client.authorizers(page_size=7, max_items=20) as pager:
@@ -129,7 +127,7 @@ class TestList:
         with pytest.raises(ConfigurationError, match="resume"):
             client.authorizers(component_appid="wxother", resume=pager.cursor)
 
-    async def test_the_platforms_quota_is_an_error_with_the_merchants_before_it(self) -> None:
+    async def test_the_platforms_quota_is_an_error_with_the_merchants_before_it(self):
         async with platform() as (emulator, client):
             emulator.add_merchants(PLATFORM, 30)
             emulator.script([Fault.errcode(45009)] * 9, when=lambda asked: (asked.offset or 0) > 10)
@@ -142,7 +140,7 @@ class TestList:
 
 
 class TestTokenOfTheRightKind:
-    async def test_one_of_another_kind_is_refused_before_anything_is_sent(self) -> None:
+    async def test_one_of_another_kind_is_refused_before_anything_is_sent(self):
         async with platform() as (emulator, client):
             component = platform_token(emulator)
             shop = AuthorizerToken(component, SHOP, REFRESH, on_rotate=nothing)
@@ -154,7 +152,7 @@ class TestTokenOfTheRightKind:
                     client.with_token(wrong).authorizers(component_appid=PLATFORM)
             assert emulator.requests == ()
 
-    async def test_a_plain_component_token_needs_to_be_told_the_platform(self) -> None:
+    async def test_a_plain_component_token_needs_to_be_told_the_platform(self):
         async with platform() as (emulator, client):
             emulator.add_merchants(PLATFORM, 3)
             plain = await platform_token(emulator).get_token(client._transport)
@@ -168,7 +166,7 @@ class TestTokenOfTheRightKind:
 
 class TestJoiningAndLeaving:
     @staticmethod
-    def churn(emulator: Emulator) -> None:
+    def churn(emulator):
         """Let an early merchant leave and another join before each page of the list."""
         emulator.add_merchants(PLATFORM, 2_000)
 
@@ -180,7 +178,7 @@ class TestJoiningAndLeaving:
                 emulator.add_authorizer(PLATFORM, f"wxnew{asked.number}")
 
     @pytest.mark.parametrize("order", ["added", "newest_first"])
-    async def test_none_that_stayed_is_missing_or_doubled(self, order: str) -> None:
+    async def test_none_that_stayed_is_missing_or_doubled(self, order):
         async with platform(order=order) as (emulator, client):
             self.churn(emulator)
             before = set(emulator.authorizers(PLATFORM))
@@ -190,7 +188,7 @@ class TestJoiningAndLeaving:
         assert stayed <= set(found)
         assert len(found) == len(set(found))
 
-    async def test_a_plain_loop_loses_some(self) -> None:
+    async def test_a_plain_loop_loses_some(self):
         async with platform() as (emulator, client):
             self.churn(emulator)
             before = set(emulator.authorizers(PLATFORM))
@@ -216,8 +214,8 @@ class TestJoiningAndLeaving:
         order=st.sampled_from(["added", "newest_first"]),
     )
     async def test_whatever_joins_and_leaves_who_stays_is_listed_once(
-        self, changes: list[tuple[int, bool, float]], count: int, page_size: int, order: str
-    ) -> None:
+        self, changes, count, page_size, order
+    ):
         async with platform(order=order) as (emulator, client):
             emulator.add_merchants(PLATFORM, count)
             before = set(emulator.authorizers(PLATFORM))
@@ -242,7 +240,7 @@ class TestJoiningAndLeaving:
 
 
 class TestRefreshToken:
-    async def test_a_lost_one_is_recovered_from_the_list(self) -> None:
+    async def test_a_lost_one_is_recovered_from_the_list(self):
         async with platform() as (emulator, client):
             emulator.add_authorizer(PLATFORM, SHOP)
             emulator.add_environment("shop-1", owner=SHOP)
@@ -256,7 +254,7 @@ class TestRefreshToken:
                 token = AuthorizerToken.from_authorizer(component, merchant, on_rotate=nothing)
                 assert await client.with_token(token).count_functions("shop-1") == 3
 
-    async def test_where_there_is_none_the_error_says_what_to_do(self) -> None:
+    async def test_where_there_is_none_the_error_says_what_to_do(self):
         async with platform() as (emulator, _):
             component = platform_token(emulator)
             with pytest.raises(ConfigurationError, match=r"no refresh token for wxshop: use the"):
@@ -268,7 +266,7 @@ class TestRefreshToken:
                     on_rotate=nothing,
                 )
 
-    def test_nothing_shows_it(self) -> None:
+    def test_nothing_shows_it(self):
         merchant = Authorizer(SHOP, REFRESH, "2019-05-16 17:56:47")  # type: ignore[arg-type]
         adapter = TypeAdapter(Authorizer)
         shown = [
@@ -286,7 +284,7 @@ class TestRefreshToken:
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(merchant)
 
-    def test_copies_of_a_merchant_keep_it(self) -> None:
+    def test_copies_of_a_merchant_keep_it(self):
         merchant = Authorizer(SHOP, REFRESH, "2019-05-16 17:56:47")  # type: ignore[arg-type]
         copies = [copy.copy(merchant), copy.deepcopy(merchant), attrs.evolve(merchant)]
         assert copies == [merchant] * 3
@@ -307,9 +305,7 @@ class TestRefreshToken:
             '{"errcode":-1,"errmsg":"busy","list":[{"refresh_token":"%s"}]}',
         ],
     )
-    async def test_no_error_log_or_traceback_shows_it(
-        self, reply: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_no_error_log_or_traceback_shows_it(self, reply, caplog):
         caplog.set_level(logging.DEBUG)
         body = (reply % REFRESH).encode()
         async with (
@@ -324,7 +320,7 @@ class TestRefreshToken:
             said += [repr(pager), repr(pager.cursor), str(pager.cursor)]
         assert leaks_of([REFRESH], [*said, *logged(caplog.records)]) == []
 
-    async def test_one_that_is_no_text_is_a_response_error(self) -> None:
+    async def test_one_that_is_no_text_is_a_response_error(self):
         body = b'{"total_count":1,"list":[{"authorizer_appid":"wxshop","refresh_token":5}]}'
         with pytest.raises(ResponseError, match="where text should be"):
             AUTHORIZERS.decode(body)

@@ -24,23 +24,21 @@ from tcb_async.emulator import Emulator
 from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tcb_async.emulator import RecordedRequest
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PLATFORM, SECRET, ENV = "wxplatform", "0123456789abcdef0123456789abcdef", "own-1"
 
 
-async def ticket() -> str:
+async def ticket():
     return "ticket-1"
 
 
-async def nothing(_refresh_token: str) -> None: ...
+async def nothing(_refresh_token): ...
 
 
 @asynccontextmanager
-async def platform() -> AsyncIterator[tuple[Emulator, TcbClient]]:
+async def platform():
     async with Emulator() as emulator:
         emulator.add_component(PLATFORM, SECRET, "ticket-1")
         emulator.add_environment(ENV, owner=PLATFORM)
@@ -50,13 +48,13 @@ async def platform() -> AsyncIterator[tuple[Emulator, TcbClient]]:
             yield emulator, client
 
 
-def test_the_documented_request_is_part_of_what_we_send() -> None:
+def test_the_documented_request_is_part_of_what_we_send():
     documented = json.loads((SAMPLES / "getscflist_request.json").read_bytes())
     sent = json.loads(BATCH_FUNCTIONS.encode(documented, 0, 20))
     assert sent == {**documented, "limit": 20, "offset": 0}
 
 
-async def test_the_documented_replies_give_what_is_documented() -> None:
+async def test_the_documented_replies_give_what_is_documented():
     def answer(request: bytes, _: int) -> bytes:
         name = "getscflist" if b"getscflist" in request else "describeenvs"
         return http_reply((SAMPLES / f"{name}_reply.json").read_bytes())
@@ -97,7 +95,7 @@ async def test_the_documented_replies_give_what_is_documented() -> None:
     }
 
 
-async def test_a_time_whose_key_is_misspelt_is_read_too() -> None:
+async def test_a_time_whose_key_is_misspelt_is_read_too():
     rows = [{"env": "a", "update_ime": "2020-04-04 14:10:36"}]
     async with (
         RawServer(lambda *_: http_reply({"errcode": 0, "info_list": rows})) as server,
@@ -107,7 +105,7 @@ async def test_a_time_whose_key_is_misspelt_is_read_too() -> None:
     assert environment == BatchEnvironment("a", update_time="2020-04-04 14:10:36")  # type: ignore[arg-type]
 
 
-async def test_every_function_is_listed_with_why_it_failed() -> None:
+async def test_every_function_is_listed_with_why_it_failed():
     async with platform() as (emulator, client):
         emulator.deploy(ENV, count=45)
         why = ("ResourceNotFound.File", "no such file")
@@ -118,7 +116,7 @@ async def test_every_function_is_listed_with_why_it_failed() -> None:
     assert functions[0].status_reason == ()
 
 
-async def test_a_searchkey_lists_some_and_a_cursor_holds_for_it_alone() -> None:
+async def test_a_searchkey_lists_some_and_a_cursor_holds_for_it_alone():
     async with platform() as (emulator, client):
         emulator.deploy(ENV, count=45)
         async with client.batch_functions(ENV, searchkey="fn-001", page_size=4) as pager:
@@ -132,7 +130,7 @@ async def test_a_searchkey_lists_some_and_a_cursor_holds_for_it_alone() -> None:
             client.batch_functions(ENV, searchkey="")
 
 
-async def test_functions_deployed_during_the_walk_make_it_lose_none() -> None:
+async def test_functions_deployed_during_the_walk_make_it_lose_none():
     async with platform() as (emulator, client):
         before = [row.name for row in emulator.deploy(ENV, count=100)]
 
@@ -146,14 +144,14 @@ async def test_functions_deployed_during_the_walk_make_it_lose_none() -> None:
     assert len(names) == len(set(names))
 
 
-async def test_an_error_says_which_environment_it_was() -> None:
+async def test_an_error_says_which_environment_it_was():
     async with platform() as (_, client):
         with pytest.raises(ParameterError, match="environment was not found") as caught:
             await client.batch_functions("other-1").collect()
     assert (caught.value.errcode, caught.value.env) == (-501000, "other-1")
 
 
-async def test_a_token_of_another_kind_is_refused_before_anything_is_sent() -> None:
+async def test_a_token_of_another_kind_is_refused_before_anything_is_sent():
     async with platform() as (emulator, client):
         component = client._authorized.provider
         assert isinstance(component, ComponentToken)

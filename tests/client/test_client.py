@@ -11,7 +11,6 @@ import tracemalloc
 from contextlib import aclosing
 from datetime import timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -31,26 +30,23 @@ from tcb_async import (
 from tcb_async.emulator import Emulator, Fault, RecordedRequest
 from tcb_async.tokens import StableToken
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 SAMPLES = Path(__file__).parents[1] / "samples"
 ENV = "test-777bb9"
 AT_ONCE = RetryPolicy(base=0.0)
 
 
 @pytest.fixture
-async def client(emulator: Emulator) -> AsyncIterator[TcbClient]:
+async def client(emulator):
     emulator.deploy(ENV, count=57)
     async with TcbClient(emulator.token, base_url=emulator.url, retry=AT_ONCE) as client:
         yield client
 
 
-def names(emulator: Emulator) -> list[str]:
+def names(emulator):
     return [function.name for function in emulator.functions(ENV)]
 
 
-async def test_the_documented_sample_comes_out_of_iter_functions(emulator: Emulator) -> None:
+async def test_the_documented_sample_comes_out_of_iter_functions(emulator):
     sample = json.loads((SAMPLES / "listfunctions_reply.json").read_bytes())["functions"][0]
     emulator.deploy(ENV, **sample)
 
@@ -64,7 +60,7 @@ async def test_the_documented_sample_comes_out_of_iter_functions(emulator: Emula
     assert functions[0].add_time.isoformat() == "2019-02-27T15:34:59+08:00"
 
 
-async def test_what_goes_over_the_wire_is_the_documented_request(emulator: Emulator) -> None:
+async def test_what_goes_over_the_wire_is_the_documented_request(emulator):
     emulator.deploy(ENV)
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         await client.list_functions(ENV)
@@ -76,18 +72,14 @@ async def test_what_goes_over_the_wire_is_the_documented_request(emulator: Emula
     assert asked.headers["User-Agent"].startswith("tcb-async/")
 
 
-async def test_iter_functions_is_an_async_generator_in_the_servers_order(
-    emulator: Emulator, client: TcbClient
-) -> None:
+async def test_iter_functions_is_an_async_generator_in_the_servers_order(emulator, client):
     walk = client.iter_functions(ENV)
 
     assert inspect.isasyncgen(walk)
     assert [function.name async for function in walk] == names(emulator)
 
 
-async def test_iter_pages_is_the_same_walk_a_page_at_a_time(
-    emulator: Emulator, client: TcbClient
-) -> None:
+async def test_iter_pages_is_the_same_walk_a_page_at_a_time(emulator, client):
     pages = [page async for page in client.iter_pages(ENV)]
 
     assert all(isinstance(page, FunctionPage) and page.total_count == 57 for page in pages)
@@ -95,7 +87,7 @@ async def test_iter_pages_is_the_same_walk_a_page_at_a_time(
     assert pages[0].limit == 20
 
 
-async def test_iter_pages_can_be_left_early_and_leaves_nothing(client: TcbClient) -> None:
+async def test_iter_pages_can_be_left_early_and_leaves_nothing(client):
     async with aclosing(client.iter_pages(ENV, page_size=5)) as pages:
         async for page in pages:
             assert len(page.functions) == 5
@@ -104,7 +96,7 @@ async def test_iter_pages_can_be_left_early_and_leaves_nothing(client: TcbClient
     assert "0 of 8 in flight" in repr(client)
 
 
-async def test_functions_gives_a_pager_with_total_cursor_and_stats(client: TcbClient) -> None:
+async def test_functions_gives_a_pager_with_total_cursor_and_stats(client):
     async with client.functions(ENV) as pager:
         functions = await pager.collect()
 
@@ -114,7 +106,7 @@ async def test_functions_gives_a_pager_with_total_cursor_and_stats(client: TcbCl
     assert pager.cursor.scope == ENV
 
 
-async def test_list_functions_is_exactly_one_page(emulator: Emulator, client: TcbClient) -> None:
+async def test_list_functions_is_exactly_one_page(emulator, client):
     page = await client.list_functions(ENV, limit=10, offset=50)
 
     assert [f.name for f in page.functions] == names(emulator)[50:]
@@ -122,12 +114,12 @@ async def test_list_functions_is_exactly_one_page(emulator: Emulator, client: Tc
     assert len(emulator.requests) == 1
 
 
-async def test_count_functions_asks_for_one_row(emulator: Emulator, client: TcbClient) -> None:
+async def test_count_functions_asks_for_one_row(emulator, client):
     assert await client.count_functions(ENV) == 57
     assert emulator.requests[-1].body == {"env": ENV, "limit": 1, "offset": 0}
 
 
-async def test_times_are_read_in_the_zone_that_the_client_is_told(emulator: Emulator) -> None:
+async def test_times_are_read_in_the_zone_that_the_client_is_told(emulator):
     emulator.deploy(ENV, add_time="2019-02-27 15:34:59")
     zone = timezone(timedelta(hours=-5))
     async with TcbClient(emulator.token, base_url=emulator.url, time_zone=zone) as client:
@@ -137,7 +129,7 @@ async def test_times_are_read_in_the_zone_that_the_client_is_told(emulator: Emul
     assert function.add_time.isoformat() == "2019-02-27T15:34:59-05:00"
 
 
-async def test_every_page_is_retried_on_its_own(emulator: Emulator, client: TcbClient) -> None:
+async def test_every_page_is_retried_on_its_own(emulator, client):
     emulator.script([Fault.ok(), Fault.errcode(-1), Fault.errcode(-1000), Fault.ok()])
 
     async with client.functions(ENV) as pager:
@@ -151,8 +143,8 @@ async def test_every_page_is_retried_on_its_own(emulator: Emulator, client: TcbC
 
 
 async def test_an_error_comes_at_its_own_page_with_a_cursor_that_goes_on(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=57)
     seen: list[str] = []
 
@@ -173,7 +165,7 @@ async def test_an_error_comes_at_its_own_page_with_a_cursor_that_goes_on(
     assert seen == names(emulator)
 
 
-async def test_an_unknown_env_is_one_clear_sentence(client: TcbClient) -> None:
+async def test_an_unknown_env_is_one_clear_sentence(client):
     with pytest.raises(ParameterError, match="check the environment id") as caught:
         await client.count_functions("nobody-1")
 
@@ -181,7 +173,7 @@ async def test_an_unknown_env_is_one_clear_sentence(client: TcbClient) -> None:
     assert "env 'nobody-1'" in str(caught.value)
 
 
-async def test_a_wrong_token_says_what_to_pass_instead(emulator: Emulator) -> None:
+async def test_a_wrong_token_says_what_to_pass_instead(emulator):
     async with TcbClient("not-a-token", base_url=emulator.url) as client:
         with pytest.raises(TokenError, match="pass a fresh access token") as caught:
             await client.count_functions(ENV)
@@ -190,7 +182,7 @@ async def test_a_wrong_token_says_what_to_pass_instead(emulator: Emulator) -> No
     assert len(emulator.requests) == 1
 
 
-async def test_a_callable_is_asked_again_when_its_token_was_refused(emulator: Emulator) -> None:
+async def test_a_callable_is_asked_again_when_its_token_was_refused(emulator):
     emulator.deploy(ENV, count=3)
     stale = emulator.issue_token()
     emulator.revoke(stale)
@@ -206,7 +198,7 @@ async def test_a_callable_is_asked_again_when_its_token_was_refused(emulator: Em
     assert handed_out == [stale, emulator.token]
 
 
-async def test_a_token_that_is_refused_twice_is_an_error_and_no_loop(emulator: Emulator) -> None:
+async def test_a_token_that_is_refused_twice_is_an_error_and_no_loop(emulator):
     stale = [emulator.issue_token() for _ in range(9)]
     for one in stale:
         emulator.revoke(one)
@@ -222,8 +214,8 @@ async def test_a_token_that_is_refused_twice_is_an_error_and_no_loop(emulator: E
 
 
 async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=3)
     emulator.add_app("wx-own", "the-secret")
     async with TcbClient(StableToken("wx-own", "the-secret"), base_url=emulator.url) as client:
@@ -240,12 +232,12 @@ async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(
     assert len({r.token_id for r in emulator.requests if r.path == "/tcb/listfunctions"}) == 2
 
 
-async def test_a_token_that_the_client_did_not_fetch_cannot_be_forced(client: TcbClient) -> None:
+async def test_a_token_that_the_client_did_not_fetch_cannot_be_forced(client):
     with pytest.raises(ConfigurationError, match="only a StableToken"):
         await client.force_refresh_token()
 
 
-async def test_a_session_that_was_handed_in_is_used_and_never_closed(emulator: Emulator) -> None:
+async def test_a_session_that_was_handed_in_is_used_and_never_closed(emulator):
     emulator.deploy(ENV, count=3)
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         async with TcbClient(emulator.token, base_url=emulator.url, session=session) as client:
@@ -255,13 +247,13 @@ async def test_a_session_that_was_handed_in_is_used_and_never_closed(emulator: E
     assert emulator.requests[-1].headers["Accept-Encoding"] == "identity"
 
 
-async def test_settings_of_a_session_are_refused_beside_one_that_was_handed_in() -> None:
+async def test_settings_of_a_session_are_refused_beside_one_that_was_handed_in():
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ConfigurationError, match="session"):
             TcbClient("T", session=session, trust_env=True)
 
 
-async def test_a_session_closed_by_its_owner_is_a_clear_error(emulator: Emulator) -> None:
+async def test_a_session_closed_by_its_owner_is_a_clear_error(emulator):
     session = aiohttp.ClientSession()
     client = TcbClient(emulator.token, base_url=emulator.url, session=session)
     await session.close()
@@ -270,9 +262,7 @@ async def test_a_session_closed_by_its_owner_is_a_clear_error(emulator: Emulator
         await client.count_functions(ENV)
 
 
-async def test_a_closed_client_says_so_before_any_request(
-    emulator: Emulator, client: TcbClient
-) -> None:
+async def test_a_closed_client_says_so_before_any_request(emulator, client):
     await client.aclose()
     await client.aclose()
 
@@ -284,8 +274,8 @@ async def test_a_closed_client_says_so_before_any_request(
 
 
 async def test_a_client_that_is_closed_while_its_token_is_fetched_sends_nothing(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     async def closing() -> str:
         await copy.aclose()
         return emulator.token
@@ -298,9 +288,7 @@ async def test_a_client_that_is_closed_while_its_token_is_fetched_sends_nothing(
     assert emulator.requests == ()
 
 
-async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(
-    emulator: Emulator, client: TcbClient
-) -> None:
+async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(emulator, client):
     emulator.latency = 30.0
     asked = asyncio.Event()
     emulator.on_request(lambda _: asked.set())
@@ -314,7 +302,7 @@ async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(
     assert caught.value.cursor is not None
 
 
-def test_a_client_on_a_second_loop_says_what_is_wrong() -> None:
+def test_a_client_on_a_second_loop_says_what_is_wrong():
     emulator = Emulator()
     clients: list[TcbClient] = []
 
@@ -331,9 +319,7 @@ def test_a_client_on_a_second_loop_says_what_is_wrong() -> None:
         asyncio.run(clients[0].count_functions(ENV))
 
 
-async def test_a_client_that_was_used_before_a_fork_is_refused_after_it(
-    client: TcbClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_client_that_was_used_before_a_fork_is_refused_after_it(client, monkeypatch):
     await client.count_functions(ENV)
     with monkeypatch.context() as child:
         child.setattr(os, "getpid", lambda: -1)
@@ -343,9 +329,7 @@ async def test_a_client_that_was_used_before_a_fork_is_refused_after_it(
     assert await client.count_functions(ENV) == 57
 
 
-async def test_a_function_that_is_not_there_yet_is_waited_for(
-    emulator: Emulator, client: TcbClient
-) -> None:
+async def test_a_function_that_is_not_there_yet_is_waited_for(emulator, client):
     @emulator.on_request
     def deploy_at_the_second_look(asked: RecordedRequest) -> None:
         if asked.number == 4:
@@ -357,7 +341,7 @@ async def test_a_function_that_is_not_there_yet_is_waited_for(
     assert len(emulator.requests) > 3
 
 
-async def test_two_walks_at_once_share_the_client_and_its_window(emulator: Emulator) -> None:
+async def test_two_walks_at_once_share_the_client_and_its_window(emulator):
     emulator.deploy(ENV, count=100)
     emulator.latency = 0.002
     async with TcbClient(emulator.token, base_url=emulator.url, concurrency=3) as client:
@@ -371,9 +355,7 @@ async def test_two_walks_at_once_share_the_client_and_its_window(emulator: Emula
     assert emulator.peak_in_flight <= 3
 
 
-async def test_a_copy_for_another_token_shares_everything_and_closes_nothing(
-    emulator: Emulator, client: TcbClient
-) -> None:
+async def test_a_copy_for_another_token_shares_everything_and_closes_nothing(emulator, client):
     merchant = emulator.issue_token()
     async with client.with_token(merchant) as copy:
         assert await copy.count_functions(ENV) == 57
@@ -386,7 +368,7 @@ async def test_a_copy_for_another_token_shares_everything_and_closes_nothing(
     assert len(ids) == 2
 
 
-async def test_closing_a_client_ends_its_copies(client: TcbClient) -> None:
+async def test_closing_a_client_ends_its_copies(client):
     copy = client.with_token("other")
 
     await client.aclose()
@@ -396,7 +378,7 @@ async def test_closing_a_client_ends_its_copies(client: TcbClient) -> None:
         await copy.count_functions(ENV)
 
 
-def test_ten_thousand_copies_cost_memory_only_for_their_tokens() -> None:
+def test_ten_thousand_copies_cost_memory_only_for_their_tokens():
     client = TcbClient("T")
     tokens = [f"{number:0>120}" for number in range(10_000)]
     tracemalloc.start()
@@ -408,7 +390,7 @@ def test_ten_thousand_copies_cost_memory_only_for_their_tokens() -> None:
     assert size / len(copies) < token_size + 250
 
 
-def test_a_repr_tells_the_state_and_no_token() -> None:
+def test_a_repr_tells_the_state_and_no_token():
     client = TcbClient("s3cr3t-t0ken-of-the-merchant")
 
     assert "s3cr3t" not in repr(client)

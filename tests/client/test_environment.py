@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TransportError
-
-if TYPE_CHECKING:
-    from tcb_async.emulator import Emulator
 
 APPID, SECRET = "wx0123456789abcdef", "0123456789abcdef0123456789abcdef"
 NAMES = ("TCB_ACCESS_TOKEN", "TCB_APPID", "TCB_SECRET", "TCB_BASE_URL")
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean(monkeypatch):
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
 
 
-async def test_an_access_token_is_enough(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_access_token_is_enough(emulator, monkeypatch):
     emulator.deploy("test-1", count=3)
     monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
@@ -32,9 +25,7 @@ async def test_an_access_token_is_enough(
         assert await client.count_functions("test-1") == 3
 
 
-async def test_an_appid_and_its_secret_are_enough(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_appid_and_its_secret_are_enough(emulator, monkeypatch):
     emulator.add_app(APPID, SECRET)
     emulator.deploy("test-1", count=3)
     monkeypatch.setenv("TCB_APPID", APPID)
@@ -47,7 +38,7 @@ async def test_an_appid_and_its_secret_are_enough(
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
-def test_an_access_token_goes_before_an_appid(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_access_token_goes_before_an_appid(monkeypatch):
     monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
     monkeypatch.setenv("TCB_APPID", APPID)
 
@@ -55,8 +46,8 @@ def test_an_access_token_goes_before_an_appid(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_a_base_url_wechat_itself_is_asked_and_an_argument_goes_before_both(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
     assert "https://api.weixin.qq.com" in repr(TcbClient.from_env())
 
@@ -79,9 +70,7 @@ def test_without_a_base_url_wechat_itself_is_asked_and_an_argument_goes_before_b
         ({"TCB_ACCESS_TOKEN": "T", "TCB_BASE_URL": "http://x.test"}, r"^TCB_BASE_URL=.*allow_http"),
     ],
 )
-def test_what_is_missing_or_unusable_is_named_without_its_secret(
-    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_missing_or_unusable_is_named_without_its_secret(variables, said, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
@@ -91,9 +80,7 @@ def test_what_is_missing_or_unusable_is_named_without_its_secret(
     assert SECRET not in str(caught.value)
 
 
-async def test_where_nobody_answers_any_more_the_variable_is_named(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_where_nobody_answers_any_more_the_variable_is_named(emulator, monkeypatch):
     """As after an emulator has ended whose export lines were pasted."""
     monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
@@ -104,7 +91,7 @@ async def test_where_nobody_answers_any_more_the_variable_is_named(
             await client.count_functions("test-1")
 
 
-def test_plain_http_may_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_http_may_be_allowed(monkeypatch):
     monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
     monkeypatch.setenv("TCB_BASE_URL", "http://x.test")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from raw_server import RawServer, http_reply
@@ -20,9 +19,6 @@ from tcb_async import (
 from tcb_async._listings import ENVIRONMENTS
 from tcb_async.tokens import ComponentToken
 
-if TYPE_CHECKING:
-    from tcb_async.emulator import Emulator
-
 SAMPLES = Path(__file__).parents[1] / "samples"
 DOCUMENTED = Environment(
     "test2-4a89da",
@@ -35,17 +31,17 @@ DOCUMENTED = Environment(
 )
 
 
-def client_of(emulator: Emulator, token: Any = None) -> TcbClient:
+def client_of(emulator, token=None):
     token = emulator.token if token is None else token
     return TcbClient(token, base_url=emulator.url, retry=RetryPolicy(base=0.0))
 
 
-def test_the_documented_request_is_what_we_send() -> None:
+def test_the_documented_request_is_what_we_send():
     documented = json.loads((SAMPLES / "getenvinfo_request.json").read_bytes())
     assert json.loads(ENVIRONMENTS.encode({}, 0, 0)) == documented
 
 
-async def test_the_documented_reply_gives_the_documented_environment() -> None:
+async def test_the_documented_reply_gives_the_documented_environment():
     body = (SAMPLES / "getenvinfo_reply.json").read_bytes()
     async with (
         RawServer(lambda *_: http_reply(body)) as server,
@@ -61,8 +57,8 @@ async def test_the_documented_reply_gives_the_documented_environment() -> None:
 
 
 async def test_environments_of_every_status_are_listed_in_the_servers_order(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     for status in ("UNAVAILABLE", "NORMAL", "HALTED"):
         emulator.add_environment(f"env-{status}", status=status)
     async with client_of(emulator) as client:
@@ -75,12 +71,12 @@ async def test_environments_of_every_status_are_listed_in_the_servers_order(
     ]
 
 
-async def test_an_account_may_have_none(emulator: Emulator) -> None:
+async def test_an_account_may_have_none(emulator):
     async with client_of(emulator) as client:
         assert await client.list_environments() == ()
 
 
-async def test_a_row_may_lack_everything_but_its_id() -> None:
+async def test_a_row_may_lack_everything_but_its_id():
     rows = [{"env": "a", "alias": None, "create_time": "", "more": 1}]
     async with (
         RawServer(lambda *_: http_reply({"errcode": 0, "info_list": rows})) as server,
@@ -90,7 +86,7 @@ async def test_a_row_may_lack_everything_but_its_id() -> None:
 
 
 @pytest.mark.parametrize("reply", [{"info_list": [{}]}, {"info_list": 5}, []])
-async def test_a_reply_that_is_not_as_documented_is_a_response_error(reply: object) -> None:
+async def test_a_reply_that_is_not_as_documented_is_a_response_error(reply):
     async with (
         RawServer(lambda *_: http_reply(json.dumps(reply).encode())) as server,
         TcbClient("TOKEN", base_url=server.url, retry=RetryPolicy.none()) as client,
@@ -100,8 +96,8 @@ async def test_a_reply_that_is_not_as_documented_is_a_response_error(reply: obje
 
 
 async def test_an_account_without_cloud_development_is_an_error_that_says_so(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.add_app("wxapp", "appsecret")
     emulator.fail_next(85088)
     async with client_of(emulator) as client:
@@ -110,7 +106,7 @@ async def test_an_account_without_cloud_development_is_an_error_that_says_so(
     assert caught.value.errcode == 85088
 
 
-async def test_a_busy_server_and_an_expired_token_are_retried(emulator: Emulator) -> None:
+async def test_a_busy_server_and_an_expired_token_are_retried(emulator):
     emulator.deploy("test-777bb9")
 
     async def token() -> str:
@@ -125,8 +121,8 @@ async def test_a_busy_server_and_an_expired_token_are_retried(emulator: Emulator
 
 
 async def test_a_platforms_own_token_is_refused_before_anything_is_sent(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     async def ticket() -> str:
         return "ticket"
 

@@ -31,12 +31,12 @@ TREE = {
 CLASSES = [getattr(exceptions, name) for name in exceptions.__all__]
 
 
-def test_the_tree_is_the_documented_one() -> None:
+def test_the_tree_is_the_documented_one():
     assert {c.__name__: c.__mro__[1].__name__ for c in CLASSES} == TREE
     assert all(name in (exceptions.__doc__ or "") for name in TREE)
 
 
-def test_a_configuration_error_is_also_a_value_error() -> None:
+def test_a_configuration_error_is_also_a_value_error():
     assert issubclass(ConfigurationError, ValueError)
 
 
@@ -69,14 +69,14 @@ ALWAYS_THERE = {
 }
 
 
-def facts_of(kind: type[TcbError]) -> dict[str, object]:
+def facts_of(kind):
     """Every fact that a class takes, none of them a default."""
     taken = [*inspect.signature(kind).parameters, *inspect.signature(TcbError).parameters]
     return {name: FACTS[name] for name in taken if name in FACTS}
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
-def test_every_error_pickles_and_copies_with_all_its_facts(kind: type[TcbError]) -> None:
+def test_every_error_pickles_and_copies_with_all_its_facts(kind):
     facts = facts_of(kind)
     error = kind("what happened", **facts)  # type: ignore[arg-type]
 
@@ -87,7 +87,7 @@ def test_every_error_pickles_and_copies_with_all_its_facts(kind: type[TcbError])
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
-def test_every_error_has_the_facts_that_the_pages_name(kind: type[TcbError]) -> None:
+def test_every_error_has_the_facts_that_the_pages_name(kind):
     error = kind("what happened")
 
     assert {name: getattr(error, name) for name in ALWAYS_THERE} == ALWAYS_THERE
@@ -95,18 +95,18 @@ def test_every_error_has_the_facts_that_the_pages_name(kind: type[TcbError]) -> 
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
-def test_a_misspelt_fact_is_a_type_error(kind: type[TcbError]) -> None:
+def test_a_misspelt_fact_is_a_type_error(kind):
     with pytest.raises(TypeError, match="ofset"):
         kind("what happened", ofset=40)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="positional"):
         kind("what happened", "test-1")  # type: ignore[misc]
 
 
-def test_the_message_of_a_list_without_an_environment_names_the_row_alone() -> None:
+def test_the_message_of_a_list_without_an_environment_names_the_row_alone():
     assert str(TransportError("no answer", offset=40)) == "no answer (offset 40)"
 
 
-def test_the_message_names_env_offset_tries_and_why_it_gave_up() -> None:
+def test_the_message_names_env_offset_tries_and_why_it_gave_up():
     error = TransportError("no answer", env="test-1", offset=40, attempts=3, gave_up="deadline")
 
     assert str(error) == "no answer (env 'test-1', offset 40, after 3 attempts, deadline)"
@@ -116,11 +116,11 @@ def test_the_message_names_env_offset_tries_and_why_it_gave_up() -> None:
     )
 
 
-def test_an_error_without_facts_is_just_its_message() -> None:
+def test_an_error_without_facts_is_just_its_message():
     assert str(TcbError("the client was closed")) == "the client was closed"
 
 
-def test_an_api_error_carries_what_wechat_said() -> None:
+def test_an_api_error_carries_what_wechat_said():
     error = TokenError("no", errcode=40014, errmsg="invalid", rid="a-b-c", endpoint="/tcb/x")
 
     assert (error.errcode, error.errmsg, error.rid) == (40014, "invalid", "a-b-c")
@@ -128,5 +128,5 @@ def test_an_api_error_carries_what_wechat_said() -> None:
     assert isinstance(error, ApiError)
 
 
-def test_every_error_says_in_its_docstring_what_it_means() -> None:
+def test_every_error_says_in_its_docstring_what_it_means():
     assert all("__doc__" in vars(kind) and kind.__doc__ for kind in CLASSES)

@@ -13,8 +13,8 @@ import pytest
     [("tcb_async.fastapi", "fastapi", "fastapi"), ("tcb_async.otel", "opentelemetry", "otel")],
 )
 def test_without_its_extra_an_integration_says_which_extra_to_install(
-    monkeypatch: pytest.MonkeyPatch, module: str, package: str, extra: str
-) -> None:
+    monkeypatch, module, package, extra
+):
     monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
 

@@ -8,7 +8,7 @@ import json
 import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import aiohttp
 import pytest
@@ -32,27 +32,25 @@ from tcb_async.fastapi import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from types import ModuleType
+    from collections.abc import AsyncIterator
 
-    from tcb_async.emulator import RecordedRequest
 
 ENV = "test-777bb9"
 SERVICE = Path(__file__).parents[2] / "docs" / "examples" / "service.py"
 
 
-async def shop(clients: DepClients) -> TcbClient:
+async def shop(clients: DepClients):
     return clients["shop"]
 
 
 DepShop = Annotated[TcbClient, Depends(shop)]
 
 
-def client_of(emulator: Emulator) -> TcbClient:
+def client_of(emulator):
     return TcbClient(emulator.token, base_url=emulator.url, retry=RetryPolicy.none())
 
 
-def counting(lifespan: Any) -> FastAPI:
+def counting(lifespan):
     """The smallest service there is."""
     app = FastAPI(lifespan=lifespan)
     app.add_exception_handler(TcbError, answer_error)
@@ -68,26 +66,26 @@ def counting(lifespan: Any) -> FastAPI:
     return app
 
 
-async def ask(url: str) -> Any:
+async def ask(url):
     status, answer = await answer_of(url)
     assert status == 200
     return answer
 
 
-async def answer_of(url: str) -> tuple[int, Any]:
+async def answer_of(url):
     async with aiohttp.request("GET", url) as response:
         return response.status, await response.json()
 
 
-async def asked_for_a_problem(url: str) -> tuple[int, dict[str, Any], Mapping[str, str]]:
+async def asked_for_a_problem(url):
     async with aiohttp.request("GET", url) as response:
         assert response.content_type == "application/problem+json"
         return response.status, await response.json(content_type=None), response.headers
 
 
 async def test_one_client_serves_every_request_and_is_closed_with_the_application(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=3)
     made: list[TcbClient] = []
 
@@ -104,7 +102,7 @@ async def test_one_client_serves_every_request_and_is_closed_with_the_applicatio
     assert made[0].closed
 
 
-async def test_several_merchants_have_a_client_each_by_name(emulator: Emulator) -> None:
+async def test_several_merchants_have_a_client_each_by_name(emulator):
     emulator.deploy(ENV, count=3)
     async with Emulator() as other:
         other.deploy(ENV, count=5)
@@ -114,7 +112,7 @@ async def test_several_merchants_have_a_client_each_by_name(emulator: Emulator) 
             assert await ask(f"{url}/merchants/bakery/count") == 5
 
 
-async def test_the_unnamed_client_is_named_default(emulator: Emulator) -> None:
+async def test_the_unnamed_client_is_named_default(emulator):
     emulator.deploy(ENV, count=3)
     made = lifespan(lambda: client_of(emulator), shop=lambda: client_of(emulator))
     async with serving(counting(made)) as url:
@@ -124,8 +122,8 @@ async def test_the_unnamed_client_is_named_default(emulator: Emulator) -> None:
 
 
 async def test_what_a_client_needs_is_opened_before_it_and_closed_after_it(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=3)
     events: list[str] = []
 
@@ -143,7 +141,7 @@ async def test_what_a_client_needs_is_opened_before_it_and_closed_after_it(
     assert events == ["opened", "closed, client.closed=True"]
 
 
-async def test_a_lifespan_of_ones_own_may_enter_ours(emulator: Emulator) -> None:
+async def test_a_lifespan_of_ones_own_may_enter_ours(emulator):
     emulator.deploy(ENV, count=3)
 
     @asynccontextmanager
@@ -156,8 +154,8 @@ async def test_a_lifespan_of_ones_own_may_enter_ours(emulator: Emulator) -> None
 
 
 async def test_asking_for_an_unnamed_client_among_named_ones_is_explained(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     app = counting(lifespan(shop=lambda: client_of(emulator)))
     async with serving(app) as url:
         status, problem, _ = await asked_for_a_problem(f"{url}/count")
@@ -166,7 +164,7 @@ async def test_asking_for_an_unnamed_client_among_named_ones_is_explained(
     assert "has a name ('shop'): use DepClients" in problem["detail"]
 
 
-async def test_a_forgotten_lifespan_is_explained() -> None:
+async def test_a_forgotten_lifespan_is_explained():
     async with serving(counting(None)) as url:
         status, problem, _ = await asked_for_a_problem(f"{url}/count")
 
@@ -174,17 +172,17 @@ async def test_a_forgotten_lifespan_is_explained() -> None:
     assert "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client))" in problem["detail"]
 
 
-def test_a_lifespan_with_nothing_to_open_is_refused() -> None:
+def test_a_lifespan_with_nothing_to_open_is_refused():
     with pytest.raises(ConfigurationError, match="must be given a function that makes a TcbClient"):
         lifespan()
 
 
-def test_two_clients_of_one_name_are_refused() -> None:
+def test_two_clients_of_one_name_are_refused():
     with pytest.raises(ConfigurationError, match=r"^default=…"):
         lifespan(lambda: TcbClient("t"), default=lambda: TcbClient("t"))
 
 
-def test_a_web_socket_and_a_restarted_application_have_a_client_too() -> None:
+def test_a_web_socket_and_a_restarted_application_have_a_client_too():
     app = FastAPI(lifespan=lifespan(lambda: TcbClient("t")))
 
     @app.websocket("/open")
@@ -198,7 +196,7 @@ def test_a_web_socket_and_a_restarted_application_have_a_client_too() -> None:
             assert socket.receive_json() is True
 
 
-async def test_a_test_may_put_another_client_in_place(emulator: Emulator) -> None:
+async def test_a_test_may_put_another_client_in_place(emulator):
     emulator.deploy(ENV, count=3)
     app = counting(lifespan(lambda: TcbClient("nobody-accepts-it")))
     async with client_of(emulator) as other:
@@ -208,7 +206,7 @@ async def test_a_test_may_put_another_client_in_place(emulator: Emulator) -> Non
         assert not other.closed
 
 
-async def test_one_merchant_may_be_a_dependency_of_its_own(emulator: Emulator) -> None:
+async def test_one_merchant_may_be_a_dependency_of_its_own(emulator):
     emulator.deploy(ENV, count=3)
     app = FastAPI(lifespan=lifespan(shop=lambda: client_of(emulator)))
 
@@ -220,12 +218,12 @@ async def test_one_merchant_may_be_a_dependency_of_its_own(emulator: Emulator) -
         assert await ask(f"{url}/count") == 3
 
 
-def subclasses(kind: type[TcbError]) -> list[type[TcbError]]:
+def subclasses(kind):
     return [kind, *(deeper for below in kind.__subclasses__() for deeper in subclasses(below))]
 
 
 @pytest.mark.parametrize("kind", subclasses(TcbError))
-def test_no_error_blames_the_caller_for_credentials_or_quotas(kind: type[TcbError]) -> None:
+def test_no_error_blames_the_caller_for_credentials_or_quotas(kind):
     assert status_of(kind("it failed")) not in {401, 429}
 
 
@@ -246,8 +244,8 @@ def test_no_error_blames_the_caller_for_credentials_or_quotas(kind: type[TcbErro
     ],
 )
 async def test_what_wechat_does_becomes_a_status_that_blames_whom_it_should(
-    emulator: Emulator, fault: Fault, status: int, title: str
-) -> None:
+    emulator, fault, status, title
+):
     emulator.deploy(ENV, count=3)
     emulator.script([fault] * 2)
     async with serving(counting(lifespan(lambda: client_of(emulator)))) as url:
@@ -256,7 +254,7 @@ async def test_what_wechat_does_becomes_a_status_that_blames_whom_it_should(
     assert (answered, problem["status"], problem["title"]) == (status, status, title)
 
 
-def test_the_other_errors_have_statuses_too() -> None:
+def test_the_other_errors_have_statuses_too():
     assert status_of(tcb_async.DriftError("it kept changing")) == 503
     assert status_of(tcb_async.ClientClosedError("it was closed")) == 503
     assert status_of(tcb_async.WaitTimeoutError("not in time")) == 504
@@ -264,7 +262,7 @@ def test_the_other_errors_have_statuses_too() -> None:
     assert status_of(ConfigurationError("a mistake")) == 500
 
 
-async def test_a_problem_names_errcode_and_rid_and_never_the_token(emulator: Emulator) -> None:
+async def test_a_problem_names_errcode_and_rid_and_never_the_token(emulator):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(48001)
     async with serving(counting(lifespan(lambda: client_of(emulator)))) as url:
@@ -286,7 +284,7 @@ LOGIN = {
 
 
 @pytest.mark.parametrize("response_model", [list[CloudFunction], None], ids=["typed", "untyped"])
-def test_a_route_may_return_functions_as_they_are(response_model: object) -> None:
+def test_a_route_may_return_functions_as_they_are(response_model):
     app = FastAPI()
 
     @app.get("/functions", response_model=response_model)
@@ -297,7 +295,7 @@ def test_a_route_may_return_functions_as_they_are(response_model: object) -> Non
         assert service.get("/functions").json() == [LOGIN]
 
 
-def test_a_route_may_take_a_function_and_refuses_what_is_none() -> None:
+def test_a_route_may_take_a_function_and_refuses_what_is_none():
     app = FastAPI()
 
     @app.post("/year")
@@ -312,7 +310,7 @@ def test_a_route_may_take_a_function_and_refuses_what_is_none() -> None:
         assert refused.json()["detail"][0]["loc"] == ["body", "add_time"]
 
 
-def test_the_open_api_schema_of_a_function_is_right() -> None:
+def test_the_open_api_schema_of_a_function_is_right():
     app = FastAPI()
 
     @app.get("/functions")
@@ -338,7 +336,7 @@ def test_the_open_api_schema_of_a_function_is_right() -> None:
     }
 
 
-async def test_a_retry_after_of_wechats_is_handed_on(emulator: Emulator) -> None:
+async def test_a_retry_after_of_wechats_is_handed_on(emulator):
     emulator.script([Fault.status(429, headers={"Retry-After": "2.5"}), Fault.status(503)])
     async with serving(counting(lifespan(lambda: client_of(emulator)))) as url:
         _, _, headers = await asked_for_a_problem(f"{url}/count")
@@ -347,12 +345,12 @@ async def test_a_retry_after_of_wechats_is_handed_on(emulator: Emulator) -> None
         assert "Retry-After" not in headers
 
 
-async def test_other_exceptions_are_not_handled() -> None:
+async def test_other_exceptions_are_not_handled():
     with pytest.raises(ZeroDivisionError):
         await answer_error(None, ZeroDivisionError())  # type: ignore[arg-type]
 
 
-def test_a_problem_without_facts_holds_none() -> None:
+def test_a_problem_without_facts_holds_none():
     problem = problem_of(tcb_async.ResponseError("nonsense"))
     assert problem == {"title": "ResponseError", "status": 502, "detail": "nonsense"}
 
@@ -361,7 +359,7 @@ def test_a_problem_without_facts_holds_none() -> None:
 
 
 @pytest.fixture
-def service(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def service(emulator, monkeypatch):
     """The example, told to ask the emulator."""
     emulator.add_app("wx0123456789abcdef", "appsecret")
     monkeypatch.setenv("TCB_APPID", "wx0123456789abcdef")
@@ -375,21 +373,19 @@ def service(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def offset_of(asked: RecordedRequest) -> int:
+def offset_of(asked):
     assert isinstance(asked.body, dict)
     return asked.body["offset"]
 
 
-async def lines_of(url: str) -> list[dict[str, Any]]:
+async def lines_of(url):
     async with aiohttp.request("GET", url) as response:
         assert response.status == 200
         assert response.content_type == "application/x-ndjson"
         return [json.loads(line) async for line in response.content]
 
 
-async def test_the_service_streams_every_function_in_order(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_the_service_streams_every_function_in_order(emulator, service):
     emulator.deploy(ENV, "login", runtime="Nodejs8.9", add_time="2019-02-27 15:34:59")
     emulator.deploy(ENV, count=100)
     async with no_leaks(), serving(service.app) as url:
@@ -405,17 +401,13 @@ async def test_the_service_streams_every_function_in_order(
     assert [line["name"] for line in lines] == [row.name for row in emulator.functions(ENV)]
 
 
-async def test_an_environment_without_functions_is_an_empty_stream(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_an_environment_without_functions_is_an_empty_stream(emulator, service):
     emulator.deploy(ENV, count=0)
     async with serving(service.app) as url:
         assert await lines_of(f"{url}/functions?env={ENV}") == []
 
 
-async def test_a_listing_that_fails_at_once_is_a_status_and_not_a_stream(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_a_listing_that_fails_at_once_is_a_status_and_not_a_stream(emulator, service):
     emulator.deploy(ENV, count=100)
     async with serving(service.app) as url:
         status, problem, _ = await asked_for_a_problem(f"{url}/functions?env=nowhere")
@@ -424,9 +416,7 @@ async def test_a_listing_that_fails_at_once_is_a_status_and_not_a_stream(
     assert problem["errcode"] == -501000
 
 
-async def test_a_listing_that_breaks_off_says_so_and_goes_on_where_it_broke(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_a_listing_that_breaks_off_says_so_and_goes_on_where_it_broke(emulator, service):
     emulator.deploy(ENV, count=100)
     emulator.script([Fault.errcode(48001)], path=LIST, when=lambda asked: offset_of(asked) > 50)
     async with serving(service.app) as url:
@@ -440,9 +430,7 @@ async def test_a_listing_that_breaks_off_says_so_and_goes_on_where_it_broke(
     assert names == [row.name for row in emulator.functions(ENV)]
 
 
-async def test_an_invalid_cursor_is_the_callers_mistake(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_an_invalid_cursor_is_the_callers_mistake(emulator, service):
     async with serving(service.app) as url:
         status, body = await answer_of(f"{url}/functions?env={ENV}&resume=x")
 
@@ -451,7 +439,7 @@ async def test_an_invalid_cursor_is_the_callers_mistake(
     assert emulator.requests == ()
 
 
-async def slow_reader(url: str, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def slow_reader(url, path):
     """Ask, and read nothing; its buffers are small."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
@@ -463,7 +451,7 @@ async def slow_reader(url: str, path: str) -> tuple[asyncio.StreamReader, asynci
     return reader, writer
 
 
-async def requests_at_rest(emulator: Emulator) -> int:
+async def requests_at_rest(emulator):
     """How many requests there were, once no more come for a while."""
     count = -1
     while count != len(emulator.requests):
@@ -472,9 +460,7 @@ async def requests_at_rest(emulator: Emulator) -> int:
     return count
 
 
-async def test_a_slow_reader_slows_the_walk_and_loses_nothing(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_a_slow_reader_slows_the_walk_and_loses_nothing(emulator, service):
     emulator.deploy(ENV, count=4000)
     async with no_leaks(), serving(service.app) as url:
         reader, writer = await slow_reader(url, f"/functions?env={ENV}")
@@ -488,9 +474,7 @@ async def test_a_slow_reader_slows_the_walk_and_loses_nothing(
     assert text.count(b'"name"') == 4000
 
 
-async def test_a_reader_that_goes_away_ends_the_walk(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_a_reader_that_goes_away_ends_the_walk(emulator, service):
     emulator.deploy(ENV, count=4000)
     async with no_leaks(), serving(service.app) as url:
         reader, writer = await slow_reader(url, f"/functions?env={ENV}")
@@ -504,9 +488,7 @@ async def test_a_reader_that_goes_away_ends_the_walk(
         assert len(await lines_of(f"{url}/functions?env={ENV}")) == 4000
 
 
-async def test_a_reader_that_goes_away_while_wechat_is_silent_ends_the_request(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_a_reader_that_goes_away_while_wechat_is_silent_ends_the_request(emulator, service):
     emulator.deploy(ENV, count=4000)
     emulator.script([Fault.hang()] * 9, path=LIST, when=lambda asked: offset_of(asked) > 0)
     async with no_leaks(), serving(service.app) as url:
@@ -516,17 +498,13 @@ async def test_a_reader_that_goes_away_while_wechat_is_silent_ends_the_request(
         await until_idle(emulator)
 
 
-async def test_health_is_said_without_asking_wechat(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_health_is_said_without_asking_wechat(emulator, service):
     async with serving(service.app) as url:
         assert await ask(f"{url}/healthz") == {"status": "ok"}
     assert emulator.requests == ()
 
 
-async def test_a_service_whose_client_is_closed_is_not_healthy(
-    emulator: Emulator, service: ModuleType
-) -> None:
+async def test_a_service_whose_client_is_closed_is_not_healthy(emulator, service):
     closed = client_of(emulator)
     await closed.aclose()
     service.app.dependency_overrides[client] = lambda: closed

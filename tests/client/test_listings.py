@@ -17,25 +17,22 @@ from tcb_async import RetryPolicy, TcbClient
 from tcb_async._listings import FUNCTIONS, Listing
 from tcb_async.client import ListingPager
 from tcb_async.exceptions import ResponseError
-from tcb_async.models import CloudFunction, FunctionPage, StatusReason, Value
+from tcb_async.models import CloudFunction, StatusReason, Value
 from tcb_async.pagination.page import Page
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
-    from typing import Unpack
-
     from tcb_async import WalkOptions
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 NEW_YORK = timezone(timedelta(hours=-5))
 
 
-def decode(body: object, **overrides: object) -> FunctionPage:
+def decode(body, **overrides):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return FUNCTIONS.decode(raw, **overrides)  # type: ignore[arg-type]
 
 
-def test_the_documented_request_is_what_we_send() -> None:
+def test_the_documented_request_is_what_we_send():
     documented = json.loads((SAMPLES / "listfunctions_request.json").read_bytes())
 
     sent = json.loads(FUNCTIONS.encode({"env": "test-777bb9"}, 0, 20))
@@ -43,7 +40,7 @@ def test_the_documented_request_is_what_we_send() -> None:
     assert list(sent) == list(documented)
 
 
-def test_the_documented_reply_gives_the_documented_function() -> None:
+def test_the_documented_reply_gives_the_documented_function():
     page = decode((SAMPLES / "listfunctions_reply.json").read_bytes())
 
     assert page.total_count == 1
@@ -55,11 +52,11 @@ def test_the_documented_reply_gives_the_documented_function() -> None:
 
 
 @pytest.mark.parametrize("functions", [{}, {"functions": None}, {"functions": []}])
-def test_absent_null_and_empty_functions_all_mean_none(functions: dict[str, object]) -> None:
+def test_absent_null_and_empty_functions_all_mean_none(functions):
     assert decode({"errcode": 0, "total_count": 0} | functions).functions == ()
 
 
-def test_a_row_may_lack_everything_but_name_and_status() -> None:
+def test_a_row_may_lack_everything_but_name_and_status():
     page = decode({"total_count": 1, "functions": [{"name": "a", "status": "Brewing", "new": [1]}]})
 
     assert page.functions == (CloudFunction("a", "Brewing"),)
@@ -67,7 +64,7 @@ def test_a_row_may_lack_everything_but_name_and_status() -> None:
     assert page.functions[0].add_time is None
 
 
-def test_run_time_is_read_as_runtime() -> None:
+def test_run_time_is_read_as_runtime():
     rows = [
         {"name": "a", "status": "Active", "run_time": "Php7"},
         {"name": "b", "status": "Active", "runtime": None, "run_time": "Go1"},
@@ -80,7 +77,7 @@ def test_run_time_is_read_as_runtime() -> None:
     assert [f.runtime for f in page.functions] == ["Php7", "Go1", None, "Go1"]
 
 
-def test_times_are_read_in_the_zone_of_the_client() -> None:
+def test_times_are_read_in_the_zone_of_the_client():
     row = {"name": "a", "status": "Active", "add_time": "2019-02-27 15:34:59", "mod_time": None}
 
     page = decode({"total_count": 1, "functions": [row]}, zone=timezone(timedelta(hours=-5)))
@@ -92,9 +89,7 @@ def test_times_are_read_in_the_zone_of_the_client() -> None:
 
 @pytest.mark.parametrize("zone", [NEW_YORK, UTC, ZoneInfo("Asia/Shanghai")], ids=str)
 @pytest.mark.parametrize("old_name", [{}, {"run_time": "Php7"}], ids=["documented", "older page"])
-def test_a_time_is_in_the_zone_of_the_client_unless_it_names_its_own(
-    zone: tzinfo, old_name: dict[str, str]
-) -> None:
+def test_a_time_is_in_the_zone_of_the_client_unless_it_names_its_own(zone, old_name):
     row = {"name": "a", "status": "Active", **old_name}
     times = {"add_time": "2019-02-27 15:34:59", "mod_time": "2019-02-27T15:34:59+02:00"}
 
@@ -106,7 +101,7 @@ def test_a_time_is_in_the_zone_of_the_client_unless_it_names_its_own(
 
 
 @pytest.mark.parametrize("text", ["", "0000-00-00 00:00:00", "yesterday", "2019-13-01 00:00:00"])
-def test_a_text_that_is_no_time_is_none_and_spoils_nothing_else(text: str) -> None:
+def test_a_text_that_is_no_time_is_none_and_spoils_nothing_else(text):
     good = {"name": "a", "status": "Active", "mod_time": "2019-02-27 15:34:59"}
 
     page = decode({"total_count": 2, "functions": [good | {"add_time": text}, good]})
@@ -118,7 +113,7 @@ def test_a_text_that_is_no_time_is_none_and_spoils_nothing_else(text: str) -> No
 
 
 @pytest.mark.parametrize("seconds", [1551252899, 1551252899.0])
-def test_a_time_in_unix_seconds_is_understood(seconds: float) -> None:
+def test_a_time_in_unix_seconds_is_understood(seconds):
     row = {"name": "a", "status": "Active", "add_time": seconds, "mod_time": 10**30}
 
     (function,) = decode({"total_count": 1, "functions": [row]}).functions
@@ -145,11 +140,11 @@ COLLECTIONS = Listing(
 
 
 class Client(TcbClient):
-    def collections(self, env: str, **options: Unpack[WalkOptions]) -> ListingPager[Collection]:
+    def collections(self, env, **options):
         return self._walk(ListingPager[Collection], COLLECTIONS, env, {"env": env}, options)
 
 
-def answer_with_collections(request: bytes, _: int) -> bytes:
+def answer_with_collections(request, _):
     asked = json.loads(request.partition(b"\r\n\r\n")[2])
     start, limit = asked["offset"], asked["limit"]
     rows = [{"name": f"c{n}", "count": n} for n in range(57)][start : start + limit]
@@ -157,7 +152,7 @@ def answer_with_collections(request: bytes, _: int) -> bytes:
     return http_reply({"errcode": 0, "errmsg": "ok", "pager": pager, "collections": rows})
 
 
-async def test_a_new_endpoint_costs_one_model_one_row_and_one_method() -> None:
+async def test_a_new_endpoint_costs_one_model_one_row_and_one_method():
     async with (
         RawServer(answer_with_collections) as server,
         Client("TOKEN", base_url=server.url) as client,
@@ -174,7 +169,7 @@ async def test_a_new_endpoint_costs_one_model_one_row_and_one_method() -> None:
     assert server.requests[0].body == b'{"env":"test-777bb9","limit":10,"offset":0}'
 
 
-async def test_whatever_ends_a_walk_says_which_environment_it_was() -> None:
+async def test_whatever_ends_a_walk_says_which_environment_it_was():
     beyond = http_reply({"pager": {"Total": 1}, "collections": [{"name": "a"}, {"name": "b"}]})
     async with (
         RawServer(beyond) as server,
@@ -186,11 +181,11 @@ async def test_whatever_ends_a_walk_says_which_environment_it_was() -> None:
     assert (caught.value.env, caught.value.offset) == ("test-777bb9", 0)
 
 
-async def no_time(_seconds: float) -> None: ...
+async def no_time(_seconds): ...
 
 
 @pytest.mark.parametrize("pager", [None, {}, {"Total": None}, {"Total": -1}, {"Total": "many"}, 5])
-def test_a_nested_total_that_is_missing_is_a_response_error(pager: object) -> None:
+def test_a_nested_total_that_is_missing_is_a_response_error(pager):
     with pytest.raises(ResponseError):
         COLLECTIONS.decode(json.dumps({"pager": pager, "collections": []}).encode())
 
@@ -213,11 +208,11 @@ MERCHANTS = Listing(
 )
 
 
-def answer_with_merchants(_request: bytes, _: int) -> bytes:
+def answer_with_merchants(_request, _):
     return http_reply({"total_count": 1, "list": [{"authorizer_appid": "wx1", "auth_time": 1}]})
 
 
-async def test_a_row_names_its_keys_its_kind_of_token_and_its_largest_page() -> None:
+async def test_a_row_names_its_keys_its_kind_of_token_and_its_largest_page():
     async with (
         RawServer(answer_with_merchants) as server,
         TcbClient("TOKEN", base_url=server.url) as client,
@@ -236,7 +231,7 @@ async def test_a_row_names_its_keys_its_kind_of_token_and_its_largest_page() -> 
     assert request.body == b'{"component_appid":"wx0","count":500,"offset":0}'
 
 
-def test_a_listing_without_pages_is_asked_for_whole() -> None:
+def test_a_listing_without_pages_is_asked_for_whole():
     whole = Listing(
         "/tcb/x", Page[Merchant], Merchant, attrgetter("authorizer_appid"), rows="list", total=None
     )
@@ -251,7 +246,7 @@ class BatchFunction(CloudFunction):
     status_reason: tuple[StatusReason, ...] = ()
 
 
-def test_a_row_may_hold_values_of_its_own() -> None:
+def test_a_row_may_hold_values_of_its_own():
     listing = Listing("/x", Page[BatchFunction], BatchFunction, attrgetter("name"))
     reason = {"errcode": "ResourceNotFound.File", "errmsg": "no such file"}
     row = {"name": "a", "status": "CreateFailed", "add_time": "2019-02-27 15:34:59"}

@@ -32,7 +32,7 @@ times = st.none() | st.datetimes(timezones=zones)
 functions = st.builds(CloudFunction, st.text(), st.text(), st.none() | st.text(), times, times)
 
 
-def as_wechat_writes_it(function: CloudFunction) -> dict[str, object]:
+def as_wechat_writes_it(function):
     """A row of a reply, with times in China's zone and without a zone's name."""
     china = timezone(timedelta(hours=8))
     return {
@@ -44,7 +44,7 @@ def as_wechat_writes_it(function: CloudFunction) -> dict[str, object]:
 
 
 @given(functions)
-def test_a_copy_of_a_function_is_the_same_function(function: CloudFunction) -> None:
+def test_a_copy_of_a_function_is_the_same_function(function):
     copies = [
         attrs.evolve(function),
         CloudFunction(**attrs.asdict(function)),
@@ -62,7 +62,7 @@ def test_a_copy_of_a_function_is_the_same_function(function: CloudFunction) -> N
     assert {type(twin) for twin in copies} == {CloudFunction}
 
 
-def test_a_function_that_came_over_the_wire_equals_one_that_was_made() -> None:
+def test_a_function_that_came_over_the_wire_equals_one_that_was_made():
     reply = {"total_count": 1, "functions": [as_wechat_writes_it(LOGIN)]}
     (fetched,) = FUNCTIONS.decode(json.dumps(reply).encode()).functions
 
@@ -73,7 +73,7 @@ def test_a_function_that_came_over_the_wire_equals_one_that_was_made() -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_functions_that_differ_in_any_field_differ(name: str) -> None:
+def test_functions_that_differ_in_any_field_differ(name):
     changed = attrs.evolve(LOGIN, **{name: OTHERS[name]})
 
     assert changed != LOGIN
@@ -81,7 +81,7 @@ def test_functions_that_differ_in_any_field_differ(name: str) -> None:
     assert attrs.evolve(changed, **{name: getattr(LOGIN, name)}) == LOGIN
 
 
-def test_the_same_moment_in_another_zone_is_the_same_time() -> None:
+def test_the_same_moment_in_another_zone_is_the_same_time():
     assert LOGIN.add_time is not None
     abroad = attrs.evolve(LOGIN, add_time=LOGIN.add_time.astimezone(UTC))
 
@@ -89,7 +89,7 @@ def test_the_same_moment_in_another_zone_is_the_same_time() -> None:
     assert hash(abroad) == hash(LOGIN)
 
 
-def test_times_are_aware_and_in_china() -> None:
+def test_times_are_aware_and_in_china():
     noon = datetime(2019, 2, 27, 12, 0)  # noqa: DTZ001 - as one might write it
 
     assert LOGIN.add_time == datetime.fromisoformat("2019-02-27T15:34:59+08:00")
@@ -100,46 +100,46 @@ def test_times_are_aware_and_in_china() -> None:
     )
 
 
-def test_a_time_that_names_its_zone_keeps_it() -> None:
+def test_a_time_that_names_its_zone_keeps_it():
     function = CloudFunction("a", "Active", add_time="2019-02-27T15:34:59+02:00")
 
     assert function.add_time is not None
     assert function.add_time.utcoffset() == timedelta(hours=2)
 
 
-def test_a_function_is_not_made_with_a_text_that_is_no_time() -> None:
+def test_a_function_is_not_made_with_a_text_that_is_no_time():
     with pytest.raises(ValueError, match="yesterday"):
         CloudFunction("a", "Active", add_time="yesterday")
 
 
-def test_a_function_is_an_attrs_class_of_five_fields() -> None:
+def test_a_function_is_an_attrs_class_of_five_fields():
     assert [field.name for field in attrs.fields(CloudFunction)] == list(OTHERS)
     assert CloudFunction.__mro__ == (CloudFunction, Value, object)
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_function_cannot_be_changed(name: str) -> None:
+def test_a_function_cannot_be_changed(name):
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(LOGIN, name, OTHERS[name])
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         delattr(LOGIN, name)
 
 
-def test_a_repr_shows_times_as_people_read_them() -> None:
+def test_a_repr_shows_times_as_people_read_them():
     assert repr(attrs.evolve(LOGIN, mod_time=None)) == (
         "CloudFunction(name='login', status='Active', runtime='Nodejs8.9', "
         "add_time='2019-02-27T15:34:59+08:00', mod_time=None)"
     )
 
 
-def test_a_function_becomes_json_in_the_order_of_its_fields() -> None:
+def test_a_function_becomes_json_in_the_order_of_its_fields():
     assert json.dumps(LOGIN.to_dict()) == (
         '{"name": "login", "status": "Active", "runtime": "Nodejs8.9", '
         '"add_time": "2019-02-27T15:34:59+08:00", "mod_time": "2019-06-21T15:23:54+08:00"}'
     )
 
 
-def test_a_page_is_a_value_too_and_has_wechats_field_names() -> None:
+def test_a_page_is_a_value_too_and_has_wechats_field_names():
     page = FunctionPage([LOGIN], 57, 20, 10)
 
     assert page.functions == (LOGIN,)
@@ -154,7 +154,7 @@ class Failed(CloudFunction):
     status_reason: tuple[StatusReason, ...] = ()
 
 
-def test_a_value_in_a_value_becomes_json_too() -> None:
+def test_a_value_in_a_value_becomes_json_too():
     failed = Failed("a", "CreateFailed", status_reason=(StatusReason("NotFound", "no such file"),))
     adapter = TypeAdapter(Failed)
 

@@ -15,9 +15,7 @@ from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tcb_async.emulator import Emulator, RecordedRequest
+    from tcb_async.emulator import RecordedRequest
     from tcb_async.observer import Attempt
     from tcb_async.pagination.page import WalkStats
 
@@ -33,7 +31,7 @@ class Diary:
     raised: list[str] = attrs.field(factory=list)
 
     @contextmanager
-    def attempting(self, attempt: Attempt) -> Iterator[None]:
+    def attempting(self, attempt):
         assert attempt.status is None
         self.attempts.append(attempt)
         try:
@@ -42,7 +40,7 @@ class Diary:
             self.raised.append(type(error).__name__)
             raise
 
-    def walk_started(self, env: str) -> Walk:
+    def walk_started(self, env):
         self.walks.append(Walk(env))
         return self.walks[-1]
 
@@ -56,21 +54,21 @@ class Walk:
     ends: list[tuple[WalkStats, BaseException | None]] = attrs.field(factory=list)
 
     @contextmanager
-    def fetching(self) -> Iterator[None]:
+    def fetching(self):
         self.pages += 1
         yield
 
-    def ended(self, stats: WalkStats, error: BaseException | None) -> None:
+    def ended(self, stats, error):
         self.ends.append((stats, error))
 
 
-def watched(emulator: Emulator, diary: Diary) -> TcbClient:
+def watched(emulator, diary):
     return TcbClient(
         emulator.token, base_url=emulator.url, retry=RetryPolicy(base=0.0), observer=diary
     )
 
 
-async def test_each_try_is_told_with_all_that_is_no_secret(emulator: Emulator) -> None:
+async def test_each_try_is_told_with_all_that_is_no_secret(emulator):
     emulator.deploy(ENV, count=3)
     emulator.script([Fault.status(503)])
     diary = Diary()
@@ -86,7 +84,7 @@ async def test_each_try_is_told_with_all_that_is_no_secret(emulator: Emulator) -
     assert emulator.token not in repr(diary)
 
 
-async def test_a_walk_is_observed_once_with_its_pages_and_its_stats(emulator: Emulator) -> None:
+async def test_a_walk_is_observed_once_with_its_pages_and_its_stats(emulator):
     emulator.deploy(ENV, count=57)
     diary = Diary()
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
@@ -97,7 +95,7 @@ async def test_a_walk_is_observed_once_with_its_pages_and_its_stats(emulator: Em
     assert walk.ends == [(pager.stats, None)]
 
 
-async def test_a_copy_with_another_token_is_observed_too(emulator: Emulator) -> None:
+async def test_a_copy_with_another_token_is_observed_too(emulator):
     emulator.deploy(ENV, count=57)
     diary = Diary()
     async with watched(emulator, diary) as client:
@@ -108,8 +106,8 @@ async def test_a_copy_with_another_token_is_observed_too(emulator: Emulator) -> 
 
 
 async def test_the_observer_gets_the_same_error_as_the_consumer(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=57)
     emulator.fail_next(48001)
     diary = Diary()
@@ -121,7 +119,7 @@ async def test_the_observer_gets_the_same_error_as_the_consumer(
     assert error is caught.value
 
 
-async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator: Emulator) -> None:
+async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator):
     emulator.deploy(ENV, count=100)
 
     @emulator.on_request
@@ -139,8 +137,8 @@ async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator: Emulat
 
 
 async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=57)
     diary = Diary()
     async with watched(emulator, diary) as client:
@@ -154,8 +152,8 @@ async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(
 
 
 async def test_the_observer_gets_the_same_end_as_the_consumer_of_a_pager_closed_by_another_task(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.script([Fault.hang()])
     diary = Diary()
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
@@ -169,7 +167,7 @@ async def test_the_observer_gets_the_same_end_as_the_consumer_of_a_pager_closed_
     assert error is caught.value
 
 
-async def test_leaving_early_ends_a_walk_without_an_error(emulator: Emulator) -> None:
+async def test_leaving_early_ends_a_walk_without_an_error(emulator):
     emulator.deploy(ENV, count=500)
     diary = Diary()
     async with no_leaks(), watched(emulator, diary) as client:
@@ -186,8 +184,8 @@ async def test_leaving_early_ends_a_walk_without_an_error(emulator: Emulator) ->
 
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_walk_cancelled_at_any_moment_is_observed_to_end_as_often_as_to_start(
-    emulator: Emulator, turns: int
-) -> None:
+    emulator, turns
+):
     emulator.deploy(ENV, count=57)
     diary = Diary()
     async with no_leaks(), watched(emulator, diary) as client:

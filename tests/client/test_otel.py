@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
@@ -31,17 +31,14 @@ from opentelemetry.semconv.attributes import (
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from tcb_async import RetryPolicy, TcbClient, TcbError, TransportError
-from tcb_async.emulator import FAULTS, Emulator, Fault
+from tcb_async.emulator import FAULTS, Fault
 from tcb_async.otel import Telemetry
 from tcb_async.tokens import ClassicToken, StableToken
 
 if TYPE_CHECKING:
-    from aiohttp import web
-    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import Tracer
 
     from tcb_async.emulator import RecordedRequest
-    from tcb_async.emulator.faults import Exchange
 
 ENV = "test-777bb9"
 LIST = "POST /tcb/listfunctions"
@@ -58,25 +55,25 @@ class Watched:
     tracer: Tracer = attrs.field(init=False)
     observer: Telemetry = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
+    def __attrs_post_init__(self):
         tracers = TracerProvider(shutdown_on_exit=False)
         tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
         meters = MeterProvider([self.reader], shutdown_on_exit=False)
         self.tracer = tracers.get_tracer("test")
         self.observer = Telemetry(tracer_provider=tracers, meter_provider=meters)
 
-    def client(self, emulator: Emulator, **settings: Any) -> TcbClient:
+    def client(self, emulator, **settings):
         settings = {"token": emulator.token, "retry": AT_ONCE, **settings}
         return TcbClient(base_url=emulator.url, observer=self.observer, **settings)
 
-    def spans(self, name: str) -> list[ReadableSpan]:
+    def spans(self, name):
         return [span for span in self.exporter.get_finished_spans() if span.name == name]
 
-    def span(self, name: str) -> ReadableSpan:
+    def span(self, name):
         (span,) = self.spans(name)
         return span
 
-    def points(self, metric: str) -> list[Any]:
+    def points(self, metric):
         data = self.reader.get_metrics_data()
         return [
             point
@@ -87,7 +84,7 @@ class Watched:
             for point in measured.data.data_points
         ]
 
-    def total(self, metric: str, **having: object) -> float:
+    def total(self, metric, **having):
         return sum(
             point.value
             for point in self.points(metric)
@@ -95,22 +92,22 @@ class Watched:
             <= {k.rsplit(".", 1)[-1]: v for k, v in point.attributes.items()}.items()
         )
 
-    def everything(self) -> str:
+    def everything(self):
         spans = "".join(span.to_json() for span in self.exporter.get_finished_spans())
         data = self.reader.get_metrics_data()
         return spans + (data.to_json() if data else "")
 
 
 @pytest.fixture
-def watched() -> Watched:
+def watched():
     return Watched()
 
 
-def is_child(child: ReadableSpan, parent: ReadableSpan) -> bool:
+def is_child(child, parent):
     return child.parent is not None and child.parent.span_id == parent.context.span_id
 
 
-async def test_a_try_is_an_http_client_span(emulator: Emulator, watched: Watched) -> None:
+async def test_a_try_is_an_http_client_span(emulator, watched):
     emulator.deploy(ENV, count=3)
     async with watched.client(emulator) as client:
         await client.list_functions(ENV, offset=1)
@@ -133,19 +130,17 @@ async def test_a_try_is_an_http_client_span(emulator: Emulator, watched: Watched
 class NoNames(aiohttp.abc.AbstractResolver):
     """Knows no host, so that nothing leaves this machine."""
 
-    async def resolve(self, host: str, *_: object) -> list[aiohttp.abc.ResolveResult]:
+    async def resolve(self, host, *_):
         raise OSError(host)
 
-    async def close(self) -> None:
+    async def close(self):
         pass
 
 
 @pytest.mark.parametrize(
     ("base_url", "port"), [("https://api.weixin.qq.com", 443), ("http://localhost", 80)]
 )
-async def test_the_port_is_told_even_where_the_url_leaves_it_out(
-    watched: Watched, base_url: str, port: int
-) -> None:
+async def test_the_port_is_told_even_where_the_url_leaves_it_out(watched, base_url, port):
     connector = aiohttp.TCPConnector(resolver=NoNames())
     async with aiohttp.ClientSession(connector=connector) as session:
         client = TcbClient(
@@ -162,9 +157,7 @@ async def test_the_port_is_told_even_where_the_url_leaves_it_out(
     assert attributes[server_attributes.SERVER_PORT] == port
 
 
-async def test_an_errcode_is_an_error_with_its_code_and_rid(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_an_errcode_is_an_error_with_its_code_and_rid(emulator, watched):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(48001)
     async with watched.client(emulator) as client:
@@ -182,9 +175,7 @@ async def test_an_errcode_is_an_error_with_its_code_and_rid(
     assert span.status.description == caught.value.message
 
 
-async def test_an_errcode_without_a_rid_has_no_rid_attribute(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_an_errcode_without_a_rid_has_no_rid_attribute(emulator, watched):
     emulator.script([Fault.body(b'{"errcode":48001,"errmsg":"api unauthorized"}')])
     async with watched.client(emulator) as client:
         with pytest.raises(TcbError):
@@ -196,9 +187,7 @@ async def test_an_errcode_without_a_rid_has_no_rid_attribute(
 
 
 @pytest.mark.parametrize("fault", [Fault.status(503), Fault.status(429)])
-async def test_an_http_status_is_the_error_type(
-    emulator: Emulator, watched: Watched, fault: Fault
-) -> None:
+async def test_an_http_status_is_the_error_type(emulator, watched, fault):
     emulator.script([fault])
     async with watched.client(emulator, retry=RetryPolicy.none()) as client:
         with pytest.raises(TcbError):
@@ -214,7 +203,7 @@ async def test_an_http_status_is_the_error_type(
     assert span.status.description is None
 
 
-async def test_without_an_answer_there_is_no_status(emulator: Emulator, watched: Watched) -> None:
+async def test_without_an_answer_there_is_no_status(emulator, watched):
     emulator.script([Fault.reset()])
     async with watched.client(emulator, retry=RetryPolicy.none()) as client:
         with pytest.raises(TransportError) as caught:
@@ -228,9 +217,7 @@ async def test_without_an_answer_there_is_no_status(emulator: Emulator, watched:
     assert span.status.description == caught.value.message
 
 
-async def test_every_try_is_a_span_and_those_beyond_the_first_are_counted(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_every_try_is_a_span_and_those_beyond_the_first_are_counted(emulator, watched):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1, times=2)
     async with watched.client(emulator) as client:
@@ -244,9 +231,7 @@ async def test_every_try_is_a_span_and_those_beyond_the_first_are_counted(
     assert watched.total("tcb.client.retries") == 2
 
 
-async def test_a_walk_is_a_span_of_its_consumer_and_its_tries_are_its_children(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_a_walk_is_a_span_of_its_consumer_and_its_tries_are_its_children(emulator, watched):
     emulator.deploy(ENV, count=57)
     with watched.tracer.start_as_current_span("nightly") as nightly:
         async with watched.client(emulator) as client:
@@ -266,7 +251,7 @@ async def test_a_walk_is_a_span_of_its_consumer_and_its_tries_are_its_children(
     assert walk.status.status_code is StatusCode.UNSET
 
 
-async def test_walks_at_once_keep_their_tries_apart(emulator: Emulator, watched: Watched) -> None:
+async def test_walks_at_once_keep_their_tries_apart(emulator, watched):
     emulator.deploy("one", count=57)
     emulator.deploy("two", count=57)
 
@@ -283,9 +268,7 @@ async def test_walks_at_once_keep_their_tries_apart(emulator: Emulator, watched:
     assert all(is_child(span, walks[(span.attributes or {})["tcb.env"]]) for span in tries)
 
 
-async def test_a_single_page_is_a_child_of_the_callers_span(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_a_single_page_is_a_child_of_the_callers_span(emulator, watched):
     emulator.deploy(ENV, count=3)
     async with watched.client(emulator) as client:
         with watched.tracer.start_as_current_span("mine"):
@@ -295,7 +278,7 @@ async def test_a_single_page_is_a_child_of_the_callers_span(
     assert watched.spans("tcb.walk") == []
 
 
-async def test_a_walk_that_fails_says_with_what(emulator: Emulator, watched: Watched) -> None:
+async def test_a_walk_that_fails_says_with_what(emulator, watched):
     emulator.deploy(ENV, count=57)
     emulator.fail_next(48001)
     async with watched.client(emulator) as client:
@@ -311,9 +294,7 @@ async def test_a_walk_that_fails_says_with_what(emulator: Emulator, watched: Wat
     assert point.attributes == {error_attributes.ERROR_TYPE: expected}
 
 
-async def test_an_error_that_is_not_ours_is_named_and_not_quoted(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_an_error_that_is_not_ours_is_named_and_not_quoted(emulator, watched):
     async def token() -> str:
         raise KeyError("s3cr3t")
 
@@ -327,9 +308,7 @@ async def test_an_error_that_is_not_ours_is_named_and_not_quoted(
     assert "s3cr3t" not in watched.everything()
 
 
-async def test_a_walk_that_is_left_early_ends_without_an_error(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_a_walk_that_is_left_early_ends_without_an_error(emulator, watched):
     emulator.deploy(ENV, count=500)
     async with watched.client(emulator) as client:
         async with aclosing(client.iter_functions(ENV)) as functions:
@@ -340,9 +319,7 @@ async def test_a_walk_that_is_left_early_ends_without_an_error(
     assert watched.total("http.client.active_requests") == 0
 
 
-async def test_a_try_that_is_cancelled_is_an_error_of_its_own(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_a_try_that_is_cancelled_is_an_error_of_its_own(emulator, watched):
     emulator.script([Fault.hang()])
     async with watched.client(emulator) as client:
         task = asyncio.ensure_future(client.functions(ENV).collect())
@@ -358,16 +335,14 @@ async def test_a_try_that_is_cancelled_is_an_error_of_its_own(
     assert watched.total("http.client.active_requests") == 0
 
 
-async def test_a_pager_that_is_never_iterated_is_no_walk(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_a_pager_that_is_never_iterated_is_no_walk(emulator, watched):
     async with watched.client(emulator) as client, client.functions(ENV, max_items=0) as pager:
         assert await pager.collect() == []
 
     assert watched.exporter.get_finished_spans() == ()
 
 
-async def test_repairs_of_drift_are_counted_by_kind(emulator: Emulator, watched: Watched) -> None:
+async def test_repairs_of_drift_are_counted_by_kind(emulator, watched):
     emulator.deploy(ENV, count=100)
 
     @emulator.on_request
@@ -387,9 +362,7 @@ async def test_repairs_of_drift_are_counted_by_kind(emulator: Emulator, watched:
     assert (watched.span("tcb.walk").attributes or {})["tcb.walk.repairs"] == pager.stats.repairs
 
 
-async def test_requests_and_their_seconds_are_measured(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_requests_and_their_seconds_are_measured(emulator, watched):
     emulator.deploy(ENV, count=57)
     emulator.latency = 0.02
     emulator.script([Fault.status(500)])
@@ -413,7 +386,7 @@ async def test_requests_and_their_seconds_are_measured(
     assert walk.sum >= 0.04
 
 
-async def test_the_window_is_seen_to_shrink(emulator: Emulator, watched: Watched) -> None:
+async def test_the_window_is_seen_to_shrink(emulator, watched):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1)
     async with watched.client(emulator, concurrency=8) as client:
@@ -422,7 +395,7 @@ async def test_the_window_is_seen_to_shrink(emulator: Emulator, watched: Watched
     assert watched.total("tcb.client.window") == 4
 
 
-async def test_requests_for_tokens_are_seen_too(emulator: Emulator, watched: Watched) -> None:
+async def test_requests_for_tokens_are_seen_too(emulator, watched):
     emulator.deploy(ENV, count=3)
     emulator.add_app("wx0123456789abcdef", "s3cr3t-of-the-app")
     for provider in (StableToken, ClassicToken):
@@ -442,7 +415,7 @@ class Echo:
 
     heard: set[str] = attrs.field(factory=set)
 
-    async def __call__(self, exchange: Exchange) -> web.StreamResponse:
+    async def __call__(self, exchange):
         sent = {**exchange.request.query, **json.loads(await exchange.request.read() or b"{}")}
         self.heard |= {sent[key] for key in ("access_token", "secret") if key in sent}
         return exchange.send(exchange.refuse(99999, f"invalid {sent}"))
@@ -450,9 +423,7 @@ class Echo:
 
 @pytest.mark.parametrize("path", [LIST_PATH, STABLE, CLASSIC])
 @pytest.mark.parametrize("name", sorted(FAULTS))
-async def test_whatever_goes_wrong_no_secret_is_reported(
-    emulator: Emulator, watched: Watched, name: str, path: str
-) -> None:
+async def test_whatever_goes_wrong_no_secret_is_reported(emulator, watched, name, path):
     emulator.deploy(ENV, count=57)
     emulator.add_app("wx0123456789abcdef", "s3cr3t")
     echo = Echo()
@@ -469,9 +440,7 @@ async def test_whatever_goes_wrong_no_secret_is_reported(
     assert not any(secret in reported for secret in {*echo.heard, "s3cr3t", "access_token="})
 
 
-async def test_instrumentations_of_http_libraries_are_silent_within_a_try(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_instrumentations_of_http_libraries_are_silent_within_a_try(emulator, watched):
     emulator.deploy(ENV, count=3)
     silenced: list[object] = []
 
@@ -487,15 +456,15 @@ async def test_instrumentations_of_http_libraries_are_silent_within_a_try(
     assert context.get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) is None
 
 
-async def test_the_global_providers_are_used_where_none_are_given(emulator: Emulator) -> None:
+async def test_the_global_providers_are_used_where_none_are_given(emulator):
     emulator.deploy(ENV, count=57)
     async with TcbClient(emulator.token, base_url=emulator.url, observer=Telemetry()) as client:
         assert len(await client.functions(ENV).collect()) == 57
 
 
 def test_without_the_observer_nothing_of_opentelemetry_is_imported(
-    pytester: pytest.Pytester,
-) -> None:
+    pytester,
+):
     run = pytester.runpython_c(
         "import sys, tcb_async, tcb_async.emulator, tcb_async.tokens; tcb_async.TcbClient('t');"
         "print(*sys.modules)"
@@ -505,9 +474,7 @@ def test_without_the_observer_nothing_of_opentelemetry_is_imported(
     assert not any(module.startswith("opentelemetry") for module in modules)
 
 
-async def test_an_inventory_is_a_span_and_each_account_one_within_it(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_an_inventory_is_a_span_and_each_account_one_within_it(emulator, watched):
     platform = Platform(emulator, 6, functions=5)
     broken = platform.appids[2]
     with watched.tracer.start_as_current_span("nightly"):
@@ -544,9 +511,7 @@ async def test_an_inventory_is_a_span_and_each_account_one_within_it(
     assert sum(one.count for one in watched.points("tcb.inventory.duration")) == 1
 
 
-async def test_an_inventory_that_ends_early_says_why_and_ends_every_span(
-    emulator: Emulator, watched: Watched
-) -> None:
+async def test_an_inventory_that_ends_early_says_why_and_ends_every_span(emulator, watched):
     platform = Platform(emulator, 20, functions=5)
     emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
     async with platform.client(observer=watched.observer) as client:
@@ -562,7 +527,7 @@ async def test_an_inventory_that_ends_early_says_why_and_ends_every_span(
     assert {one.status.status_code for one in watched.spans(ACCOUNT)} == {StatusCode.ERROR}
 
 
-async def test_an_observer_that_knows_no_inventories_is_told_of_walks(emulator: Emulator) -> None:
+async def test_an_observer_that_knows_no_inventories_is_told_of_walks(emulator):
     class Walks:
         def __init__(self) -> None:
             self.envs: list[str] = []

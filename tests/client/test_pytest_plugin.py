@@ -14,8 +14,7 @@ import tcb_async
 from tcb_async import pytest_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import ModuleType
+    from collections.abc import Callable, Sequence
 
     Check = Callable[..., None]
 
@@ -34,7 +33,7 @@ DEPLOYS = f"""
 
 
 @pytest.fixture
-def passes(pytester: pytest.Pytester) -> Iterator[Check]:
+def passes(pytester):
     """Run a test suite in which every warning is an error."""
     loop = asyncio.new_event_loop()  # that pytest-asyncio goes back to, or it leaks one
     asyncio.set_event_loop(loop)
@@ -53,11 +52,11 @@ def passes(pytester: pytest.Pytester) -> Iterator[Check]:
     loop.close()
 
 
-def test_the_fixtures_work_with_pytest_asyncio_in_auto_mode(passes: Check) -> None:
+def test_the_fixtures_work_with_pytest_asyncio_in_auto_mode(passes):
     passes(f"async def test(tcb_emulator, tcb_client):{DEPLOYS}", *AUTO)
 
 
-def test_the_fixtures_work_with_pytest_asyncio_in_strict_mode(passes: Check) -> None:
+def test_the_fixtures_work_with_pytest_asyncio_in_strict_mode(passes):
     passes(
         f"""
 import pytest
@@ -82,11 +81,11 @@ async def test(tcb_emulator, tcb_client):{DEPLOYS}
 
 
 @pytest.mark.parametrize("options", [STRICT, ("-p", "anyio", *STRICT), ALONE])
-def test_the_fixtures_work_with_anyio(passes: Check, options: tuple[str, ...]) -> None:
+def test_the_fixtures_work_with_anyio(passes, options):
     passes(ANYIO, *options)
 
 
-def without_pytest_asyncio(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def without_pytest_asyncio(monkeypatch):
     """The plugin, as it is where pytest-asyncio is not installed."""
     spec = importlib.util.spec_from_file_location("alone", pytest_plugin.__file__)
     assert spec is not None
@@ -99,8 +98,8 @@ def without_pytest_asyncio(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_fixtures_are_there_for_anyio_where_pytest_asyncio_is_not_installed(
-    monkeypatch: pytest.MonkeyPatch, passes: Check
-) -> None:
+    monkeypatch, passes
+):
     alone = without_pytest_asyncio(monkeypatch)
     passes(ANYIO, *ALONE, "-p", "no:tcb_async", plugins=[alone])
 
@@ -119,11 +118,11 @@ def test(tcb_emulator):
 
 
 @pytest.mark.parametrize("options", [STRICT, AUTO, ALONE])
-def test_the_emulator_works_in_a_sync_test(passes: Check, options: tuple[str, ...]) -> None:
+def test_the_emulator_works_in_a_sync_test(passes, options):
     passes(SYNC, *options)
 
 
-def test_a_service_is_tested_with_fastapis_test_client(passes: Check) -> None:
+def test_a_service_is_tested_with_fastapis_test_client(passes):
     passes(
         """
 from fastapi import FastAPI
@@ -152,9 +151,7 @@ SCOPES = ["function", "class", "module", "package", "session"]
 
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("mode", [STRICT, AUTO])
-def test_the_fixtures_work_whatever_the_scope_of_the_tests_event_loop(
-    passes: Check, mode: tuple[str, ...], scope: str
-) -> None:
+def test_the_fixtures_work_whatever_the_scope_of_the_tests_event_loop(passes, mode, scope):
     passes(
         f"""
 import pytest
@@ -171,13 +168,13 @@ class TestSome:
     )
 
 
-def test_the_scope_of_event_loops_may_be_set_for_all_tests(passes: Check) -> None:
+def test_the_scope_of_event_loops_may_be_set_for_all_tests(passes):
     scope = ("-o", "asyncio_default_test_loop_scope=session")
     passes(f"async def test(tcb_emulator, tcb_client):{DEPLOYS}", *AUTO, *scope)
 
 
 @pytest.mark.parametrize("scope", ["module", "session"])
-def test_a_fixture_on_a_shared_event_loop_may_use_the_client(passes: Check, scope: str) -> None:
+def test_a_fixture_on_a_shared_event_loop_may_use_the_client(passes, scope):
     passes(
         f"""
 import pytest
@@ -197,7 +194,7 @@ async def test(names, tcb_client):
     )
 
 
-def test_an_emulator_may_be_shared_by_the_tests_of_a_session(passes: Check) -> None:
+def test_an_emulator_may_be_shared_by_the_tests_of_a_session(passes):
     passes(
         """
 import pytest
@@ -220,7 +217,7 @@ async def test(wechat, _):
     )
 
 
-def test_the_client_works_in_a_property_test(passes: Check) -> None:
+def test_the_client_works_in_a_property_test(passes):
     passes(
         """
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -236,7 +233,7 @@ async def test(tcb_emulator, tcb_client, count):
     )
 
 
-def test_an_async_fixture_of_a_sync_test_may_use_the_client(passes: Check) -> None:
+def test_an_async_fixture_of_a_sync_test_may_use_the_client(passes):
     passes(
         """
 import pytest
@@ -291,9 +288,7 @@ async def test(tcb_client): ...
         ("async def test(tcb_client): ...", ALONE, "*needs pytest-asyncio 1.0 or later*"),
     ],
 )
-def test_where_the_client_cannot_work_it_says_so_at_once(
-    pytester: pytest.Pytester, source: str, options: tuple[str, ...], said: str
-) -> None:
+def test_where_the_client_cannot_work_it_says_so_at_once(pytester, source, options, said):
     pytester.makepyfile(source)
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
     result.stdout.fnmatch_lines([said])
@@ -301,9 +296,7 @@ def test_where_the_client_cannot_work_it_says_so_at_once(
 
 
 @pytest.mark.parametrize("errcode", [40001, 40014, 42001])
-def test_a_token_that_is_refused_once_is_replaced_as_the_readme_says(
-    passes: Check, errcode: int
-) -> None:
+def test_a_token_that_is_refused_once_is_replaced_as_the_readme_says(passes, errcode):
     passes(
         f"""
 async def test(tcb_emulator, tcb_client):
@@ -318,7 +311,7 @@ async def test(tcb_emulator, tcb_client):
     )
 
 
-def test_a_fault_is_one_line_and_is_tried_again_at_once(passes: Check) -> None:
+def test_a_fault_is_one_line_and_is_tried_again_at_once(passes):
     passes(
         """
 import asyncio
@@ -334,7 +327,7 @@ async def test(tcb_emulator, tcb_client):
     )
 
 
-def test_every_test_has_an_emulator_of_its_own(passes: Check) -> None:
+def test_every_test_has_an_emulator_of_its_own(passes):
     passes(
         f"""
 import pytest
@@ -348,7 +341,7 @@ async def test(tcb_emulator, tcb_client, _):{DEPLOYS}
     )
 
 
-def test_what_is_deployed_for_every_test_is_one_fixture_of_ones_own(passes: Check) -> None:
+def test_what_is_deployed_for_every_test_is_one_fixture_of_ones_own(passes):
     passes(
         f"""
 import pytest
@@ -364,7 +357,7 @@ async def test(tcb_emulator, tcb_client):{LISTS}
     )
 
 
-def test_a_test_that_fails_in_the_middle_of_a_walk_leaves_nothing_behind(passes: Check) -> None:
+def test_a_test_that_fails_in_the_middle_of_a_walk_leaves_nothing_behind(passes):
     passes(
         """
 async def test(tcb_emulator, tcb_client):
@@ -379,8 +372,8 @@ async def test(tcb_emulator, tcb_client):
 
 
 def test_importing_the_plugin_imports_neither_client_nor_aiohttp(
-    pytester: pytest.Pytester,
-) -> None:
+    pytester,
+):
     run = pytester.runpython_c("import sys, tcb_async.pytest_plugin; print(*sorted(sys.modules))")
     modules = run.stdout.str().split()
     assert "tcb_async.pytest_plugin" in modules
@@ -388,8 +381,8 @@ def test_importing_the_plugin_imports_neither_client_nor_aiohttp(
 
 
 def test_what_is_public_is_found_in_the_package_when_it_is_asked_for(
-    pytester: pytest.Pytester,
-) -> None:
+    pytester,
+):
     code = """
 import tcb_async
 assert "TcbClient" in dir(tcb_async)
@@ -403,6 +396,6 @@ assert TcbClient is tcb_async.TcbClient
 
 
 @pytest.mark.parametrize("name", ["TcbCleint", "__wrapped__"])
-def test_a_name_that_is_not_there_is_an_ordinary_attribute_error(name: str) -> None:
+def test_a_name_that_is_not_there_is_an_ordinary_attribute_error(name):
     with pytest.raises(AttributeError, match=f"^module 'tcb_async' has no attribute '{name}'$"):
         getattr(tcb_async, name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 import pytest
 from asking import until
@@ -26,12 +25,6 @@ from tcb_async import (
 )
 from tcb_async.watch import changes, wait_until_active, watch
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from tcb_async import TcbError
-    from tcb_async.emulator import Emulator
-
 ENV = "test-777bb9"
 LOGIN = CloudFunction("login", "Active", "Nodejs16.13")
 LOGIN_LATER = CloudFunction("login", "Updating", "Nodejs16.13")
@@ -46,11 +39,11 @@ listings = st.lists(
 class Answers:
     """Answers one after the other, the last one for ever; errors are raised."""
 
-    def __init__(self, *answers: object) -> None:
+    def __init__(self, *answers):
         self.times: list[float] = []
         self._answers = list(answers)
 
-    async def __call__(self) -> object:
+    async def __call__(self):
         self.times.append(asyncio.get_running_loop().time())
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, Exception):
@@ -62,9 +55,7 @@ class TestChanges:
     """``changes`` compares two listings."""
 
     @given(before=listings, after=listings)
-    def test_made_to_the_one_listing_they_give_the_other(
-        self, before: list[CloudFunction], after: list[CloudFunction]
-    ) -> None:
+    def test_made_to_the_one_listing_they_give_the_other(self, before, after):
         functions = {function.name: function for function in before}
         for change in changes(before, after):
             if change.before is not None:
@@ -76,20 +67,16 @@ class TestChanges:
         assert functions == {function.name: function for function in after}
 
     @given(listing=listings, data=st.data())
-    def test_order_alone_is_no_change(
-        self, listing: list[CloudFunction], data: st.DataObject
-    ) -> None:
+    def test_order_alone_is_no_change(self, listing, data):
         assert changes(listing, data.draw(st.permutations(listing))) == []
 
     @given(before=listings, after=listings)
-    def test_no_function_changes_twice(
-        self, before: list[CloudFunction], after: list[CloudFunction]
-    ) -> None:
+    def test_no_function_changes_twice(self, before, after):
         names = [change.name for change in changes(before, after)]
 
         assert len(names) == len(set(names))
 
-    def test_each_has_what_was_and_what_is(self) -> None:
+    def test_each_has_what_was_and_what_is(self):
         assert changes([LOGIN, PAY], [LOGIN_LATER]) == [
             FunctionChange("removed", PAY, None),
             FunctionChange("updated", LOGIN, LOGIN_LATER),
@@ -101,7 +88,7 @@ class TestChanges:
 class TestWatch:
     """``watch`` walks again and again."""
 
-    async def test_tells_only_what_changed_since_the_walk_before(self) -> None:
+    async def test_tells_only_what_changed_since_the_walk_before(self):
         walk = Answers([LOGIN], [LOGIN, PAY], [LOGIN, PAY], [LOGIN_LATER])
 
         async with aclosing(watch(walk, interval=30)) as found:
@@ -114,7 +101,7 @@ class TestWatch:
         ]
         assert walk.times == [0, 30, 60, 90]
 
-    async def test_begins_with_what_it_is_told_and_misses_nothing_since(self) -> None:
+    async def test_begins_with_what_it_is_told_and_misses_nothing_since(self):
         walk = Answers([LOGIN_LATER])
         before = [LOGIN, PAY]
 
@@ -127,9 +114,7 @@ class TestWatch:
     @pytest.mark.parametrize(
         "error", [TransportError("reset"), DriftError("it kept changing")], ids=repr
     )
-    async def test_a_failure_that_may_pass_is_logged_and_no_change_is_lost(
-        self, error: TcbError, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_a_failure_that_may_pass_is_logged_and_no_change_is_lost(self, error, caplog):
         walk = Answers([LOGIN], error, error, [LOGIN, PAY])
 
         async with aclosing(watch(walk, interval=30)) as found:
@@ -139,13 +124,13 @@ class TestWatch:
         warnings = [line.getMessage() for line in caplog.records]
         assert warnings == [f"{error}; looking again in 30 s"] * 2
 
-    async def test_a_failure_that_does_not_pass_ends_it(self) -> None:
+    async def test_a_failure_that_does_not_pass_ends_it(self):
         walk = Answers([LOGIN], TokenError("refused"))
 
         with pytest.raises(TokenError):
             await anext(watch(walk, interval=30))
 
-    async def test_a_failure_of_the_very_first_walk_ends_it(self) -> None:
+    async def test_a_failure_of_the_very_first_walk_ends_it(self):
         with pytest.raises(TransportError):
             await anext(watch(Answers(TransportError("refused")), interval=30))
 
@@ -156,14 +141,12 @@ class TestWait:
 
     def wait(
         self,
-        look: Callable[[], Coroutine[object, object, CloudFunction | None]],
-        name: str = "login",
-    ) -> Coroutine[object, object, CloudFunction]:
+        look,
+        name="login",
+    ):
         return wait_until_active(look, ENV, name, timeout=60, interval=2)
 
-    async def test_returns_the_function_once_it_is_active(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_returns_the_function_once_it_is_active(self, caplog):
         caplog.set_level(logging.INFO)
         look = Answers(None, None, LOGIN_LATER, LOGIN_LATER, LOGIN)
 
@@ -176,7 +159,7 @@ class TestWait:
         ]
 
     @pytest.mark.parametrize("status", ["CreateFailed", "UpdateFailed", "PublishFailed"])
-    async def test_a_failed_status_ends_it_and_is_told(self, status: str) -> None:
+    async def test_a_failed_status_ends_it_and_is_told(self, status):
         failed = CloudFunction("login", status)
 
         with pytest.raises(FunctionFailedError) as caught:
@@ -186,7 +169,7 @@ class TestWait:
         assert (error.env, error.name, error.status) == (ENV, "login", status)
         assert status in str(error)
 
-    async def test_too_long_is_an_error_that_tells_the_last_status(self) -> None:
+    async def test_too_long_is_an_error_that_tells_the_last_status(self):
         look = Answers(LOGIN_LATER)
 
         with pytest.raises(TimeoutError, match="'login' was Updating after 60 s") as caught:
@@ -197,11 +180,11 @@ class TestWait:
         assert (caught.value.env, caught.value.status) == (ENV, "Updating")
         assert len(look.times) == 30
 
-    async def test_a_function_that_never_comes_is_told_as_such(self) -> None:
+    async def test_a_function_that_never_comes_is_told_as_such(self):
         with pytest.raises(WaitTimeoutError, match="was not there after"):
             await self.wait(Answers(None))
 
-    async def test_a_look_that_hangs_is_cut_off_in_time(self) -> None:
+    async def test_a_look_that_hangs_is_cut_off_in_time(self):
         async def look() -> None:
             await asyncio.sleep(1e6)
 
@@ -210,23 +193,23 @@ class TestWait:
 
         assert asyncio.get_running_loop().time() == 60
 
-    async def test_a_failure_that_may_pass_is_waited_out(self) -> None:
+    async def test_a_failure_that_may_pass_is_waited_out(self):
         look = Answers(TransportError("reset"), DriftError("changing"), LOGIN)
 
         assert await self.wait(look) is LOGIN
 
-    async def test_a_failure_that_does_not_pass_ends_it(self) -> None:
+    async def test_a_failure_that_does_not_pass_ends_it(self):
         with pytest.raises(TokenError):
             await self.wait(Answers(TokenError("refused")))
 
-    async def test_a_time_out_that_is_not_its_own_is_passed_on_as_it_is(self) -> None:
+    async def test_a_time_out_that_is_not_its_own_is_passed_on_as_it_is(self):
         with pytest.raises(TimeoutError) as caught:
             await self.wait(Answers(TimeoutError("of a token provider")))
 
         assert str(caught.value) == "of a token provider"
 
     @pytest.mark.parametrize("name", ["", " login", None, 7])
-    async def test_a_name_that_no_function_has_is_refused_before_a_look(self, name: object) -> None:
+    async def test_a_name_that_no_function_has_is_refused_before_a_look(self, name):
         look = Answers(LOGIN)
 
         with pytest.raises(ConfigurationError, match="name="):
@@ -238,9 +221,7 @@ class TestWait:
 class TestClient:
     """The two as methods of a client, over a real socket."""
 
-    async def test_watch_functions_tells_what_is_deployed_updated_and_deleted(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_watch_functions_tells_what_is_deployed_updated_and_deleted(self, emulator):
         emulator.deploy(ENV, count=45)
         async with (
             no_leaks(),
@@ -261,7 +242,7 @@ class TestClient:
         assert updated.after is not None
         assert (updated.before.status, updated.after.status) == ("Creating", "Active")
 
-    async def test_wait_until_active_finds_a_function_on_any_page(self, emulator: Emulator) -> None:
+    async def test_wait_until_active_finds_a_function_on_any_page(self, emulator):
         emulator.deploy(ENV, count=45)
         emulator.deploy(ENV, "login", status="Creating")
 
@@ -276,9 +257,7 @@ class TestClient:
         assert (function.name, function.status) == ("login", "Active")
 
     @pytest.mark.parametrize("interval", [0, -1, float("nan"), "1"])
-    async def test_an_unusable_interval_is_refused_at_once(
-        self, emulator: Emulator, interval: float
-    ) -> None:
+    async def test_an_unusable_interval_is_refused_at_once(self, emulator, interval):
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
             with pytest.raises(ConfigurationError, match="interval"):
                 client.watch_functions(ENV, interval=interval)

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urldefrag
 
 import pytest
@@ -26,12 +25,6 @@ import tcb_async.fastapi
 import tcb_async.otel
 import tcb_async.tokens
 from tcb_async.errcodes import ERRCODES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import ModuleType
-
-    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -50,7 +43,7 @@ WIDTHS = {"desktop": 1280, "phone": 390}
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory):
     """The built site; a warning is an error."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
@@ -67,27 +60,27 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")  # while it lives, its event loop runs in this thread
-def browser() -> Iterator[Browser]:
+def browser():
     chromium = needs("chromium")
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
 
 
 @pytest.fixture(scope="session")
-def address(site: Path) -> Iterator[str]:
+def address(site):
     with served(site) as address:
         yield address
 
 
-def pages_of(site: Path) -> list[str]:
+def pages_of(site):
     return sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
 
 
-def test_every_link_and_anchor_of_the_site_leads_somewhere(site: Path) -> None:
+def test_every_link_and_anchor_of_the_site_leads_somewhere(site):
     assert broken_links(site) == []
 
 
-def test_a_link_that_leads_nowhere_would_be_found(tmp_path: Path) -> None:
+def test_a_link_that_leads_nowhere_would_be_found(tmp_path):
     links = ("b.html", "b.html#there", "https://example.com/", "c.html", "b.html#gone", "#gone")
     page = "".join(f'<a href="{link}">' for link in links) + '<img src="gone.svg">'
     (tmp_path / "a.html").write_text(page, encoding="utf-8")
@@ -96,13 +89,13 @@ def test_a_link_that_leads_nowhere_would_be_found(tmp_path: Path) -> None:
     assert found == ["c.html", "b.html#gone", "#gone", "gone.svg"]
 
 
-def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
+def test_the_site_loads_nothing_from_elsewhere(site):
     loaded = {url for page in pages_of(site) for url in Html(site / page).loaded}
     assert [url for url in loaded if re.match(r"(https?:)?//", url)] == []
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_between_files_lead_somewhere_in_the_repository_too(path: Path) -> None:
+def test_links_between_files_lead_somewhere_in_the_repository_too(path):
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -117,14 +110,14 @@ def test_links_between_files_lead_somewhere_in_the_repository_too(path: Path) ->
     assert broken == []
 
 
-def anchors_of(path: Path) -> set[str]:
+def anchors_of(path):
     text = path.read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     return slugs | set(re.findall(r"^\(([\w-]+)\)=$", text, flags=re.MULTILINE))
 
 
-def test_each_page_in_chinese_and_its_page_in_english_link_to_each_other(site: Path) -> None:
+def test_each_page_in_chinese_and_its_page_in_english_link_to_each_other(site):
     pages = sorted((site / "zh").rglob("*.html"))
     assert pages
     for page in pages:
@@ -132,7 +125,7 @@ def test_each_page_in_chinese_and_its_page_in_english_link_to_each_other(site: P
         assert translations_of(english) == [page]
 
 
-def translations_of(page: Path) -> list[Path]:
+def translations_of(page):
     text = page.read_text(encoding="utf-8")
     links = re.findall(r'class="translation"><a href="([^"]+)"', text)
     return [(page.parent / link).resolve() for link in links]
@@ -143,22 +136,22 @@ def translations_of(page: Path) -> list[Path]:
     [tcb_async, tcb_async.emulator, tcb_async.fastapi, tcb_async.otel, tcb_async.tokens],
     ids=lambda module: module.__name__,
 )
-def test_every_public_name_is_in_the_reference(site: Path, module: ModuleType) -> None:
+def test_every_public_name_is_in_the_reference(site, module):
     inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
     documented = {name for kind in inventory.data.values() for name in kind}
     wanted = {f"{module.__name__}.{name}" for name in module.__all__ if not name.startswith("__")}
     assert wanted - documented == set()
 
 
-def test_every_promise_names_a_test_that_there_is() -> None:
+def test_every_promise_names_a_test_that_there_is():
     page = (DOCS / "reference" / "promises.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", page))
+    named = set(re.findall(r"`([\w/]+\.py)::(test_\w+)`", page))
     assert named
     missing = {f"{file}::{name}" for file, name in named if name not in names_in(file)}
     assert missing == set()
 
 
-def names_in(file: str) -> set[str]:
+def names_in(file):
     path = ROOT / "tests" / file
     if not path.is_file():
         return set()
@@ -171,12 +164,12 @@ def names_in(file: str) -> set[str]:
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_each_readme_begins_with_one_command_to_list_and_one_to_test(readme: str) -> None:
+def test_each_readme_begins_with_one_command_to_list_and_one_to_test(readme):
     lines = (ROOT / readme).read_text(encoding="utf-8").split("\n")
     assert lines.index(LISTING) < lines.index(TESTING)
 
 
-def test_the_two_readmes_show_the_same_programs() -> None:
+def test_the_two_readmes_show_the_same_programs():
     def blocks(readme: str) -> list[str]:
         text = (ROOT / readme).read_text(encoding="utf-8")
         return re.findall(r"^```.*?^```", text, flags=re.DOTALL | re.MULTILINE)
@@ -185,9 +178,7 @@ def test_the_two_readmes_show_the_same_programs() -> None:
 
 
 @pytest.mark.parametrize("device", WIDTHS)
-def test_every_page_loads_without_complaint_and_fits(
-    site: Path, address: str, browser: Browser, device: str
-) -> None:
+def test_every_page_loads_without_complaint_and_fits(site, address, browser, device):
     complaints: list[str] = []
     page = browser.new_page(viewport={"width": WIDTHS[device], "height": 900})
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
@@ -204,9 +195,7 @@ def test_every_page_loads_without_complaint_and_fits(
     assert complaints == []
 
 
-def test_no_column_of_a_table_in_chinese_is_one_character_wide(
-    site: Path, address: str, browser: Browser
-) -> None:
+def test_no_column_of_a_table_in_chinese_is_one_character_wide(site, address, browser):
     page = browser.new_page(viewport={"width": WIDTHS["desktop"], "height": 900})
     broken: list[str] = []
     for name in pages_of(site):
@@ -221,12 +210,12 @@ def test_no_column_of_a_table_in_chinese_is_one_character_wide(
     assert broken == []
 
 
-def note_stranger(url: str, address: str, complaints: list[str]) -> None:
+def note_stranger(url, address, complaints):
     if not url.startswith((address, "data:", "blob:")):
         complaints.append(f"{url} is asked for")
 
 
-def is_too_wide(page: Page) -> bool:
+def is_too_wide(page):
     """Whether the page scrolls sideways, or some of it is cut off and cannot be scrolled to."""
     return bool(
         page.evaluate(
@@ -238,7 +227,7 @@ def is_too_wide(page: Page) -> bool:
     )
 
 
-def cut_off(page: Page) -> list[str]:
+def cut_off(page):
     """Words of a drawing that do not fit into it."""
     texts: list[str] = page.evaluate(
         """() => [...document.querySelectorAll("svg.drawing text")].filter((text) => {
@@ -266,7 +255,7 @@ def cut_off(page: Page) -> list[str]:
         ("断点续传", "zh/pagination.html"),
     ],
 )
-def test_the_search_finds(address: str, browser: Browser, words: str, place: str) -> None:
+def test_the_search_finds(address, browser, words, place):
     page = browser.new_page()
     page.goto(f"{address}/search.html?q={words}")
     found = page.locator("#search-results li a")
@@ -276,7 +265,7 @@ def test_the_search_finds(address: str, browser: Browser, words: str, place: str
     assert any(target.startswith(place) for target in targets), targets
 
 
-def test_each_errcode_has_a_place_of_its_own(site: Path) -> None:
+def test_each_errcode_has_a_place_of_its_own(site):
     page = Html(site / "reference" / "errcodes.html")
     wanted = {f"errcode-{code}" for code in ERRCODES}
     assert wanted <= page.anchors

@@ -10,7 +10,7 @@ from token_kit import ENV, example, wechat
 from tcb_async import TcbClient
 
 
-async def test_it_asks_once_and_again_when_wechat_has_refused_what_it_got() -> None:
+async def test_it_asks_once_and_again_when_wechat_has_refused_what_it_got():
     asked = 0
 
     async def hand_out(_: web.Request) -> web.Response:

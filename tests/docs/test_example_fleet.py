@@ -7,9 +7,8 @@ import itertools
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process, create_subprocess_exec
+from asyncio.subprocess import PIPE, create_subprocess_exec
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import asyncpg
 import attrs
@@ -23,9 +22,6 @@ from token_kit import EXAMPLES
 
 from tcb_async.emulator import Emulator, Fault
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 MERCHANTS = 150
 AT_ONCE = 8
 
@@ -38,7 +34,7 @@ class Fleet:
     pool: asyncpg.Pool
     environment: dict[str, str]
 
-    async def start(self, command: str) -> Process:
+    async def start(self, command):
         return await create_subprocess_exec(
             sys.executable,
             str(EXAMPLES / "fleet.py"),
@@ -48,18 +44,18 @@ class Fleet:
             stderr=PIPE,
         )
 
-    async def run(self, command: str) -> tuple[int | None, str, str]:
+    async def run(self, command):
         return await ended(await self.start(command))
 
-    async def done(self) -> int:
+    async def done(self):
         return int(await self.pool.fetchval("SELECT count(*) FROM accounts"))
 
-    async def until_done(self, number: int) -> None:
+    async def until_done(self, number):
         async with asyncio.timeout(60):
             while await self.done() < number:  # noqa: ASYNC110 - another process has no event
                 await asyncio.sleep(0.02)
 
-    async def found(self) -> dict[str, dict[str, set[tuple[str, str, str | None]]]]:
+    async def found(self):
         accounts: dict[str, dict[str, set[tuple[str, str, str | None]]]] = {}
         for row in await self.pool.fetch("SELECT * FROM functions"):
             envs = accounts.setdefault(row["appid"], {})
@@ -67,7 +63,7 @@ class Fleet:
         return accounts
 
 
-async def ended(program: Process) -> tuple[int | None, str, str]:
+async def ended(program):
     async with asyncio.timeout(60):
         out, err = await program.communicate()
     assert PLATFORM_SECRET.encode() not in out + err
@@ -75,7 +71,7 @@ async def ended(program: Process) -> tuple[int | None, str, str]:
 
 
 @asynccontextmanager
-async def running_fleet(emulator: Emulator, platform: Platform) -> AsyncIterator[Fleet]:
+async def running_fleet(emulator, platform):
     with running_postgres() as postgres, running_redis() as redis_server:
         environment = {
             **postgres,
@@ -102,8 +98,8 @@ async def running_fleet(emulator: Emulator, platform: Platform) -> AsyncIterator
 
 
 async def test_each_account_once_and_whole_although_a_machine_is_killed(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     platform = Platform(emulator, MERCHANTS, functions=30)
     broken = platform.appids[70]
     emulator.script(itertools.repeat(Fault.delay(0.02)))
@@ -144,8 +140,8 @@ async def test_each_account_once_and_whole_although_a_machine_is_killed(
 
 
 async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     platform = Platform(emulator, 30, functions=5)
     emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
     async with running_fleet(emulator, platform) as fleet:
@@ -160,8 +156,8 @@ async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(
 
 
 async def test_an_account_of_which_nothing_can_be_saved_is_named_as_one_that_failed(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     platform = Platform(emulator, 10, functions=5)
     nothing, gone, zero_byte, too_large, *others = platform.appids
     listing = b'{"errcode":0,"functions":[{"name":"a\\u0000b","status":"Active"}],"total_count":1}'
@@ -190,7 +186,7 @@ async def test_an_account_of_which_nothing_can_be_saved_is_named_as_one_that_fai
 
 
 @pytest.mark.parametrize("arguments", [[], ["sleep"], ["plan", "work"]])
-async def test_anything_else_is_told_how_it_is_used(arguments: list[str]) -> None:
+async def test_anything_else_is_told_how_it_is_used(arguments):
     program = await create_subprocess_exec(
         sys.executable, str(EXAMPLES / "fleet.py"), *arguments, stdout=PIPE, stderr=PIPE
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx2
 import pytest
 from redis.asyncio import Redis
@@ -16,7 +14,7 @@ from tcb_async.tokens import ComponentToken
 KEY = b"only WeChat and the platform know this"
 
 
-def pushed(kind: str, ticket: str) -> bytes:
+def pushed(kind, ticket):
     return (
         f"<xml><AppId><![CDATA[{PLATFORM}]]></AppId><CreateTime>1413192605</CreateTime>"
         f"<InfoType><![CDATA[{kind}]]></InfoType>"
@@ -24,14 +22,14 @@ def pushed(kind: str, ticket: str) -> bytes:
     ).encode()
 
 
-def decrypt(body: bytes, query: dict[str, str]) -> bytes:
+def decrypt(body, query):
     """Stands for WXBizMsgCrypt: it checks who sent it, and opens it."""
     assert query["msg_signature"] == "right"
     assert body.startswith(KEY)
     return body.removeprefix(KEY)
 
 
-async def push(app: Any, xml: bytes) -> httpx2.Response:
+async def push(app, xml):
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://platform") as wechat_side:
         return await wechat_side.post(
@@ -40,7 +38,7 @@ async def push(app: Any, xml: bytes) -> httpx2.Response:
 
 
 @pytest.mark.parametrize("decode_responses", [False, True])
-async def test_the_pushed_ticket_gets_the_platform_its_token(*, decode_responses: bool) -> None:
+async def test_the_pushed_ticket_gets_the_platform_its_token(*, decode_responses):
     ticket_callback = example("ticket_callback")
     with running_redis() as server:
         async with (

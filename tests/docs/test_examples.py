@@ -20,8 +20,6 @@ from asking import LIST
 from tcb_async.inventory import InventoryStore
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-
     from tcb_async.emulator import Emulator
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -44,7 +42,7 @@ class Runner:
     emulator: Emulator
     folder: Path
 
-    async def start(self, *arguments: str, folder: Path | None = None) -> Process:
+    async def start(self, *arguments, folder=None):
         return await create_subprocess_exec(
             sys.executable,
             *arguments,
@@ -61,7 +59,7 @@ class Runner:
             stderr=PIPE,
         )
 
-    async def run(self, name: str, *arguments: str) -> Ended:
+    async def run(self, name, *arguments):
         program = await self.start(str(EXAMPLES / name), *arguments)
         async with asyncio.timeout(120):
             out, err = await program.communicate()
@@ -69,32 +67,32 @@ class Runner:
         assert SECRET.encode() not in out + err
         return Ended(program.returncode, out.decode().splitlines(), err.decode().splitlines())
 
-    async def inventory(self) -> Ended:
+    async def inventory(self):
         return await self.run("inventory.py", "inventory.sqlite")
 
-    def inventoried(self) -> list[tuple[str, str]]:
+    def inventoried(self):
         with InventoryStore(self.folder / "inventory.sqlite") as store:
             return sorted((str(row["env"]), str(row["name"])) for row in store.functions())
 
 
 @pytest.fixture
-def runner(emulator: Emulator, tmp_path: Path) -> Runner:
+def runner(emulator, tmp_path):
     emulator.add_app(APPID, SECRET)
     return Runner(emulator, tmp_path)
 
 
-def deploy(runner: Runner, environments: int, functions: int) -> list[str]:
+def deploy(runner, environments, functions):
     envs = [f"env-{number:02}" for number in range(environments)]
     for env in envs:
         runner.emulator.deploy(env, count=functions)
     return envs
 
 
-def expected(runner: Runner, envs: list[str]) -> list[tuple[str, str]]:
+def expected(runner, envs):
     return [(env, row.name) for env in envs for row in runner.emulator.functions(env)]
 
 
-async def test_the_inventory_holds_every_function_of_every_environment(runner: Runner) -> None:
+async def test_the_inventory_holds_every_function_of_every_environment(runner):
     envs = deploy(runner, environments=12, functions=45)
     ended = await runner.inventory()
 
@@ -104,8 +102,8 @@ async def test_the_inventory_holds_every_function_of_every_environment(runner: R
 
 
 async def test_an_inventory_that_failed_says_so_and_is_made_whole_by_the_next(
-    runner: Runner,
-) -> None:
+    runner,
+):
     envs = deploy(runner, environments=2, functions=3)
     await runner.inventory()
     before = runner.inventoried()
@@ -120,12 +118,12 @@ async def test_an_inventory_that_failed_says_so_and_is_made_whole_by_the_next(
     assert runner.inventoried() == before == sorted(expected(runner, envs))
 
 
-async def test_the_inventory_says_how_it_is_used(runner: Runner) -> None:
+async def test_the_inventory_says_how_it_is_used(runner):
     ended = await runner.run("inventory.py")
     assert (ended.status, ended.err) == (1, ["usage: inventory.py INVENTORY.sqlite"])
 
 
-async def test_the_guard_reports_functions_past_their_runtimes_end(runner: Runner) -> None:
+async def test_the_guard_reports_functions_past_their_runtimes_end(runner):
     for number, runtime in enumerate(("Nodejs8.9", "Nodejs16.13", "Python3.9", "Php7.2", "Go1")):
         runner.emulator.deploy("test-777bb9", f"fn-{number}", runtime=runtime)
     runner.emulator.deploy("prod-1a2b3c", "fn-5", runtime="Nodejs8.9")
@@ -142,13 +140,13 @@ async def test_the_guard_reports_functions_past_their_runtimes_end(runner: Runne
     )
 
 
-async def test_the_guard_reports_nothing_where_all_is_well(runner: Runner) -> None:
+async def test_the_guard_reports_nothing_where_all_is_well(runner):
     runner.emulator.deploy("test-777bb9", runtime="Nodejs16.13", count=45)
     ended = await runner.run("runtime_guard.py", "--on", "2023-06-01", "test-777bb9")
     assert ended == Ended(0, [], [])
 
 
-async def test_the_guard_names_what_it_cannot_judge(runner: Runner) -> None:
+async def test_the_guard_names_what_it_cannot_judge(runner):
     for runtime in ("Nodejs160.1", "Cobol85", None):
         runner.emulator.deploy("test-777bb9", runtime=runtime)
     ended = await runner.run("runtime_guard.py", "test-777bb9")
@@ -163,7 +161,7 @@ async def test_the_guard_names_what_it_cannot_judge(runner: Runner) -> None:
     )
 
 
-async def test_the_guard_looks_at_the_others_where_one_environment_fails(runner: Runner) -> None:
+async def test_the_guard_looks_at_the_others_where_one_environment_fails(runner):
     runner.emulator.deploy("test-777bb9", "old", runtime="Nodejs8.9")
     ended = await runner.run("runtime_guard.py", "nowhere", "test-777bb9")
 
@@ -172,7 +170,7 @@ async def test_the_guard_looks_at_the_others_where_one_environment_fails(runner:
     assert ended.err[0].startswith("nowhere could not be looked at: ")
 
 
-async def test_the_service_starts_and_stops_as_its_first_lines_say(runner: Runner) -> None:
+async def test_the_service_starts_and_stops_as_its_first_lines_say(runner):
     runner.emulator.deploy("test-777bb9", count=45)
     command = ("-W", "error", "-m", "uvicorn", "service:app", "--port", "0", "--no-access-log")
     program = await runner.start(*command, folder=EXAMPLES)
@@ -188,7 +186,7 @@ async def test_the_service_starts_and_stops_as_its_first_lines_say(runner: Runne
     assert "Traceback" not in err.decode()
 
 
-async def test_the_inventory_service_does_not_start_without_a_secret(runner: Runner) -> None:
+async def test_the_inventory_service_does_not_start_without_a_secret(runner):
     """It said that an inventory was started, and held the store for ever."""
     command = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "inventory_service:app", "--port", "0")
     environment = {name: value for name, value in os.environ.items() if name != "TCB_SECRET"}
@@ -206,8 +204,8 @@ async def test_the_inventory_service_does_not_start_without_a_secret(runner: Run
 
 
 async def test_the_inventory_service_works_in_the_background_and_serves_its_store(
-    runner: Runner,
-) -> None:
+    runner,
+):
     envs = deploy(runner, environments=3, functions=45)
     runner.emulator.latency = 0.02
     command = ("-W", "error", "-m", "uvicorn", "--app-dir", str(EXAMPLES))

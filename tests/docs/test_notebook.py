@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nbformat
 from nbclient import NotebookClient
 
 from tcb_async.emulator import Emulator
 
-if TYPE_CHECKING:
-    import pytest
-
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "sync.md"
 
 
-def test_the_cell_of_the_documentation_runs_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cell_of_the_documentation_runs_in_a_notebook(monkeypatch):
     text = PAGE.read_text(encoding="utf-8")
     cell = re.search(r"## Notebooks.*?```python\n(.*?)```", text, flags=re.DOTALL)
     assert cell is not None

@@ -6,15 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from doc_examples import APPID, ENV, SECRET
 
 from tcb_async.emulator import Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
@@ -27,7 +23,7 @@ with TestClient(app) as service:
 
 
 @pytest.fixture(autouse=True)
-def _account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _account(tmp_path, monkeypatch):
     """An account, at an emulator that answers for WeChat."""
     with Emulator() as wechat:
         wechat.add_app(APPID, SECRET)
@@ -39,7 +35,7 @@ def _account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def ran(*command: str) -> str:
+def ran(*command):
     done = subprocess.run(  # noqa: S603 - our own programs
         [sys.executable, *command], capture_output=True, text=True, timeout=60, check=False
     )
@@ -47,26 +43,26 @@ def ran(*command: str) -> str:
     return done.stdout
 
 
-def the_program_with(text: str) -> str:
+def the_program_with(text):
     (program,) = (program for program in PROGRAMS if text in program)
     return program
 
 
-def test_the_first_program_needs_no_account() -> None:
+def test_the_first_program_needs_no_account():
     Path("first.py").write_text(the_program_with("Emulator.demo()"), encoding="utf-8")
     assert ran("first.py").count("\n") == 48
 
 
-def test_the_program_with_an_account_lists_its_functions() -> None:
+def test_the_program_with_an_account_lists_its_functions():
     Path("listing.py").write_text(the_program_with("from_env()"), encoding="utf-8")
     assert ran("listing.py").count("\n") == 48
 
 
-def test_the_service_counts() -> None:
+def test_the_service_counts():
     Path("service.py").write_text(the_program_with("FastAPI("), encoding="utf-8")
     assert ran("-c", ASK_THE_SERVICE) == "48\n"
 
 
-def test_the_test_passes_without_any_settings() -> None:
+def test_the_test_passes_without_any_settings():
     Path("test_count.py").write_text(the_program_with("def test_"), encoding="utf-8")
     assert "1 passed" in ran("-m", "pytest", "-p", "no:cacheprovider", "test_count.py")

@@ -16,15 +16,11 @@ import sysconfig
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
 
 import pytest
 from doc_examples import APPID, ENV, SECRET, commands_in, compare
 
 from tcb_async.emulator import DEMO_ENV, Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ("TCB_ACCESS_TOKEN", "TCB_APPID", "TCB_SECRET", "TCB_BASE_URL", "PYTHONDEVMODE")
@@ -36,7 +32,7 @@ BLOCK = re.compile(
 class Terminal:
     """A shell that is typed into, line by line."""
 
-    def __init__(self, stack: ExitStack, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, stack, folder, environment):
         self._shell = subprocess.Popen(
             ["bash", "--norc", "--noprofile"],  # noqa: S607 - whichever bash this machine has
             cwd=folder,
@@ -50,7 +46,7 @@ class Terminal:
         stack.callback(self._close)
         self._keys, self._screen = _opened(self._shell.stdin), _opened(self._shell.stdout)
 
-    def enter(self, command: str) -> str:
+    def enter(self, command):
         """Type a command; returns what it printed."""
         self.start(command)
         self.start('printf "\\n<ended %s>\\n" "$?"')
@@ -59,12 +55,12 @@ class Terminal:
         assert ended == "<ended 0>", f"{command}\n{printed}\n{ended}"
         return printed
 
-    def start(self, line: str) -> None:
+    def start(self, line):
         """Type a line, and wait for nothing."""
         self._keys.write(line + "\n")
         self._keys.flush()
 
-    def shown_until(self, pattern: str) -> list[str]:
+    def shown_until(self, pattern):
         """Read up to a line that the pattern matches, included."""
         shown: list[str] = []
         for line in self._screen:
@@ -73,14 +69,14 @@ class Terminal:
                 return shown
         raise AssertionError("the terminal was closed after\n" + "\n".join(shown))
 
-    def _close(self) -> None:
+    def _close(self):
         os.killpg(self._shell.pid, signal.SIGKILL)
         self._shell.wait()
         self._keys.close()
         self._screen.close()
 
 
-def _opened(stream: IO[str] | None) -> IO[str]:
+def _opened(stream):
     assert stream is not None
     return stream
 
@@ -88,7 +84,7 @@ def _opened(stream: IO[str] | None) -> IO[str]:
 class Reader:
     """Whoever follows the tutorial."""
 
-    def __init__(self, stack: ExitStack, clone: Path, environment: dict[str, str]) -> None:
+    def __init__(self, stack, clone, environment):
         self._stack = stack
         self._folder = clone.parent / "tcb-tutorial"
         self._environment = environment
@@ -96,7 +92,7 @@ class Reader:
         self._service = ""
         self._browser = ""
 
-    def follow(self, tutorial: str) -> list[str]:
+    def follow(self, tutorial):
         """Do what each block says; returns the kinds of blocks."""
         done = []
         for language, text, _, path in BLOCK.findall(tutorial):
@@ -107,19 +103,19 @@ class Reader:
             done.append(language or "address")
         return done
 
-    def _python(self, text: str) -> None:
+    def _python(self, text):
         name = text.split("\n", 1)[0].removeprefix("# ")
         assert re.fullmatch(r"\w+\.py", name), f"a program begins with its name, not with {name}"
         (self._folder / name).write_text(text, encoding="utf-8")
 
-    def _console(self, text: str) -> None:
+    def _console(self, text):
         for command, expected in commands_in(text):
             compare(expected, self._terminal.enter(command))
 
-    def _output(self, text: str) -> None:
+    def _output(self, text):
         compare(text, self._browser)
 
-    def _shell(self, text: str) -> None:
+    def _shell(self, text):
         terminal = self._terminal
         if text.startswith(". .venv/bin/activate\n"):  # "in another terminal"
             terminal = Terminal(self._stack, self._folder, self._environment)
@@ -140,7 +136,7 @@ class Reader:
                 terminal.enter(line)
         self._terminal = terminal
 
-    def _open(self, path: str) -> str:
+    def _open(self, path):
         with urllib.request.urlopen(self._service + path, timeout=30) as reply:  # noqa: S310 - ours
             shown: str = reply.read().decode()
         self._terminal.enter("kill $! && wait")  # Ctrl-C
@@ -148,7 +144,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
+def reader(tmp_path):
     """Somebody with a clone and nothing else."""
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "tcb_async", clone / "tcb_async")
@@ -174,13 +170,13 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         yield Reader(stack, clone, environment)
 
 
-def test_the_tutorial_can_be_followed_to_the_letter_from_an_empty_folder(reader: Reader) -> None:
+def test_the_tutorial_can_be_followed_to_the_letter_from_an_empty_folder(reader):
     kinds = reader.follow((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))
 
     assert set(kinds) == {"shell", "console", "python", "address", "output"}
 
 
-def test_the_chinese_tutorial_has_the_same_programs_and_commands() -> None:
+def test_the_chinese_tutorial_has_the_same_programs_and_commands():
     def steps(name: str) -> list[str]:
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         return [re.sub(r"  # .*", "", match[0]) for match in BLOCK.finditer(text)]

@@ -7,12 +7,11 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
-from asking import CLASSIC, LIST, STABLE, Asker, asking, talk, until, until_idle
+from asking import CLASSIC, LIST, STABLE, asking, talk, until, until_idle
 
 from tcb_async.emulator import (
     DEMO_ENV,
@@ -23,23 +22,20 @@ from tcb_async.emulator import (
     token_id,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
 SAMPLES = Path(__file__).parents[1] / "samples"
 ENV = "test-777bb9"
 RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
 
 
 @pytest.fixture
-async def wechat() -> AsyncIterator[Asker]:
+async def wechat():
     async with asking(Emulator()) as asker:
         asker.emulator.deploy(ENV, count=57)
         yield asker
 
 
 class TestListing:
-    async def test_documented_request_gets_the_documented_reply_value_for_value(self) -> None:
+    async def test_documented_request_gets_the_documented_reply_value_for_value(self):
         async with asking(Emulator()) as asker:
             asker.emulator.deploy(
                 ENV,
@@ -62,20 +58,18 @@ class TestListing:
         ("limit", "offset", "rows"),
         [(20, 0, range(20)), (20, 40, range(40, 57)), (1, 56, [56]), (20, 57, []), (0, 0, [])],
     )
-    async def test_page_is_the_rows_asked_for_and_the_total(
-        self, wechat: Asker, limit: int, offset: int, rows: range | list[int]
-    ) -> None:
+    async def test_page_is_the_rows_asked_for_and_the_total(self, wechat, limit, offset, rows):
         reply = await wechat.list(limit=limit, offset=offset)
         assert [function["name"] for function in reply["functions"]] == [
             f"fn-{row + 1:04d}" for row in rows
         ]
         assert reply["total_count"] == 57
 
-    async def test_numbers_too_large_for_anything_are_an_empty_page(self, wechat: Asker) -> None:
+    async def test_numbers_too_large_for_anything_are_an_empty_page(self, wechat):
         reply = await wechat.list(limit=10**30, offset=10**30)
         assert (reply["errcode"], reply["functions"]) == (0, [])
 
-    async def test_null_runtime_and_chinese_text_arrive_as_they_are(self, wechat: Asker) -> None:
+    async def test_null_runtime_and_chinese_text_arrive_as_they_are(self, wechat):
         wechat.emulator.deploy("env", "登录", runtime=None)
         status, reply = await wechat.send(
             "POST",
@@ -113,9 +107,7 @@ class TestListing:
             ("POST", b'{"env":"nobody","limit":20,"offset":0}', -501000),
         ],
     )
-    async def test_each_mistake_has_its_documented_errcode(
-        self, wechat: Asker, method: str, body: bytes | None, errcode: int
-    ) -> None:
+    async def test_each_mistake_has_its_documented_errcode(self, wechat, method, body, errcode):
         status, reply = await wechat.send(
             method, LIST, data=body, access_token=wechat.emulator.token
         )
@@ -123,7 +115,7 @@ class TestListing:
         assert (status, decoded["errcode"]) == (200, errcode)
         assert RID.search(decoded["errmsg"])
 
-    async def test_body_that_cannot_be_inflated_is_a_broken_body(self, wechat: Asker) -> None:
+    async def test_body_that_cannot_be_inflated_is_a_broken_body(self, wechat):
         async with wechat.session.post(
             wechat.emulator.url + LIST,
             params={"access_token": wechat.emulator.token},
@@ -132,7 +124,7 @@ class TestListing:
         ) as reply:
             assert (await reply.json())["errcode"] == 47001
 
-    async def test_each_state_of_a_token_has_its_errcode(self, wechat: Asker) -> None:
+    async def test_each_state_of_a_token_has_its_errcode(self, wechat):
         emulator = wechat.emulator
         good, old, dead = emulator.token, emulator.issue_token(life=60), emulator.issue_token()
         emulator.revoke(dead)
@@ -145,33 +137,31 @@ class TestListing:
         }
         assert list(answers.values()) == [0, 40014, 40014, 42001, 40001]
 
-    async def test_token_is_always_a_good_one(self, wechat: Asker) -> None:
+    async def test_token_is_always_a_good_one(self, wechat):
         before = wechat.emulator.token
         wechat.emulator.expire_tokens()
         assert (await wechat.list(token=before))["errcode"] == 42001
         assert (await wechat.list(token=wechat.emulator.token))["errcode"] == 0
         assert wechat.emulator.token == wechat.emulator.token
 
-    async def test_limit_beyond_the_largest_is_clamped(self, wechat: Asker) -> None:
+    async def test_limit_beyond_the_largest_is_clamped(self, wechat):
         wechat.emulator.max_limit = 10
         assert len((await wechat.list(limit=20))["functions"]) == 10
         assert len((await wechat.list(limit=10))["functions"]) == 10
 
-    async def test_limit_beyond_the_largest_may_be_refused_instead(self) -> None:
+    async def test_limit_beyond_the_largest_may_be_refused_instead(self):
         async with asking(Emulator(max_limit=10, reject_over_limit=True)) as asker:
             asker.emulator.deploy(ENV, count=57)
             assert (await asker.list(limit=11))["errcode"] == 40097
             assert (await asker.list(limit=10))["errcode"] == 0
 
-    async def test_content_type_may_be_plain_text(self) -> None:
+    async def test_content_type_may_be_plain_text(self):
         async with asking(Emulator(content_type="text/plain")) as asker:
             url = asker.emulator.url + LIST
             async with asker.session.post(url) as reply:
                 assert reply.content_type == "text/plain"
 
-    async def test_unknown_path_is_an_invalid_url_by_http_200_as_wechat_has_it(
-        self, wechat: Asker
-    ) -> None:
+    async def test_unknown_path_is_an_invalid_url_by_http_200_as_wechat_has_it(self, wechat):
         wechat.emulator.fail_next()
         for path in ("/tcb/nothing", "/", "/tcb/listfunctions/"):
             reply = await wechat.ask(path, {})
@@ -183,9 +173,7 @@ class TestListing:
         ("expected", "answers"),
         [(b"100-continue", [b"100", b"200"]), (b"a miracle", [b"417"]), (b"\xc7", [b"417"])],
     )
-    async def test_client_that_waits_for_a_100_gets_one(
-        self, wechat: Asker, expected: bytes, answers: list[bytes]
-    ) -> None:
+    async def test_client_that_waits_for_a_100_gets_one(self, wechat, expected, answers):
         head = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n"
         said = await talk(
             wechat.emulator, head % LIST.encode() + b"Expect: %b\r\n\r\n{}" % expected
@@ -194,7 +182,7 @@ class TestListing:
 
 
 class TestEnvironments:
-    def test_deploy_puts_functions_where_it_is_told(self) -> None:
+    def test_deploy_puts_functions_where_it_is_told(self):
         emulator = Emulator()
         emulator.deploy(ENV, count=2)
         emulator.deploy(ENV, "head", index=0)
@@ -207,7 +195,7 @@ class TestEnvironments:
         ]
         assert emulator.functions(ENV)[-1].status == "Creating"
 
-    def test_names_made_up_are_never_used_twice(self) -> None:
+    def test_names_made_up_are_never_used_twice(self):
         emulator = Emulator()
         emulator.deploy(ENV, "fn-0002")
         emulator.deploy(ENV, count=2)
@@ -219,19 +207,19 @@ class TestEnvironments:
             "fn-0004",
         ]
 
-    def test_deleted_function_may_come_back_under_its_name(self) -> None:
+    def test_deleted_function_may_come_back_under_its_name(self):
         emulator = Emulator()
         emulator.deploy(ENV, count=2)
         emulator.delete(ENV, "fn-0001")
         emulator.deploy(ENV, "fn-0001")
         assert [function.name for function in emulator.functions(ENV)] == ["fn-0002", "fn-0001"]
 
-    def test_times_are_written_at_utc_plus_eight(self) -> None:
+    def test_times_are_written_at_utc_plus_eight(self):
         emulator = Emulator(clock=EmulatorClock(1_551_252_899.0))
         (function,) = emulator.deploy(ENV, "login")
         assert function.add_time == function.mod_time == "2019-02-27 15:34:59"
 
-    def test_update_in_place_shows_in_its_mod_time_even_within_a_second(self) -> None:
+    def test_update_in_place_shows_in_its_mod_time_even_within_a_second(self):
         emulator = Emulator(clock=EmulatorClock(1_551_252_899.0))
         emulator.deploy(ENV, count=3)
         emulator.update(ENV, "fn-0002", status="Updating")
@@ -245,14 +233,14 @@ class TestEnvironments:
         emulator.clock.advance(3600)
         assert emulator.update(ENV, "fn-0002").mod_time == "2019-02-27 16:34:59"
 
-    def test_newest_first_deploys_and_lifts_to_the_head(self) -> None:
+    def test_newest_first_deploys_and_lifts_to_the_head(self):
         emulator = Emulator(order="newest_first")
         for name in ("a", "b", "c"):
             emulator.deploy(ENV, name)
         emulator.update(ENV, "a", status="Updating")
         assert [function.name for function in emulator.functions(ENV)] == ["a", "c", "b"]
 
-    async def test_environment_may_be_empty(self, wechat: Asker) -> None:
+    async def test_environment_may_be_empty(self, wechat):
         wechat.emulator.deploy("empty", count=0)
         assert (await wechat.list("empty"))["total_count"] == 0
 
@@ -272,16 +260,14 @@ class TestEnvironments:
             (lambda e: e.fail_next(path="tcb/listfunctions"), "it must begin with /"),
         ],
     )
-    def test_misuse_is_said_and_changes_nothing(
-        self, misuse: Callable[[Emulator], object], said: str
-    ) -> None:
+    def test_misuse_is_said_and_changes_nothing(self, misuse, said):
         emulator = Emulator()
         before = emulator.deploy(ENV, count=2)
         with pytest.raises(ValueError, match=re.escape(said)):
             misuse(emulator)
         assert emulator.functions(ENV) == before
 
-    async def test_change_from_on_request_shows_in_the_very_page(self, wechat: Asker) -> None:
+    async def test_change_from_on_request_shows_in_the_very_page(self, wechat):
         @wechat.emulator.on_request
         def delete_a_row(asked: RecordedRequest) -> None:
             if asked.offset == 20:
@@ -290,7 +276,7 @@ class TestEnvironments:
         assert (await wechat.names(limit=20, offset=0))[-1] == "fn-0020"
         assert (await wechat.names(limit=20, offset=20))[0] == "fn-0022"
 
-    async def test_demo_is_believable_and_the_same_every_time(self) -> None:
+    async def test_demo_is_believable_and_the_same_every_time(self):
         first, second = Emulator.demo(), Emulator.demo()
         functions = first.functions(DEMO_ENV)
         assert functions == second.functions(DEMO_ENV)
@@ -302,7 +288,7 @@ class TestEnvironments:
         assert first.busy_rate > 0
         assert first.latency > 0
 
-    def test_clock_follows_the_machine_unless_it_was_given_a_start(self) -> None:
+    def test_clock_follows_the_machine_unless_it_was_given_a_start(self):
         running, standing = EmulatorClock(), EmulatorClock(1_551_252_899.0)
         assert running() <= running()
         assert running() > standing() == 1_551_252_899.0
@@ -310,7 +296,7 @@ class TestEnvironments:
 
 
 class TestRecord:
-    async def test_request_is_recorded_with_its_answer(self, wechat: Asker) -> None:
+    async def test_request_is_recorded_with_its_answer(self, wechat):
         await wechat.list(limit=5, offset=10)
         (asked,) = wechat.emulator.requests
         assert (asked.number, asked.method, asked.path) == (1, "POST", LIST)
@@ -323,18 +309,18 @@ class TestRecord:
         assert asked.headers["Content-Type"] == "application/octet-stream"
         assert asked.peer_port > 0
 
-    async def test_same_connection_shows_as_the_same_port(self, wechat: Asker) -> None:
+    async def test_same_connection_shows_as_the_same_port(self, wechat):
         await wechat.list()
         await wechat.list()
         assert len({asked.peer_port for asked in wechat.emulator.requests}) == 1
 
-    async def test_body_without_an_offset_has_none(self, wechat: Asker) -> None:
+    async def test_body_without_an_offset_has_none(self, wechat):
         await wechat.send("GET", LIST)
         await wechat.ask(LIST, {"offset": "ten"})
         assert [asked.offset for asked in wechat.emulator.requests] == [None, None]
         assert [asked.token_id for asked in wechat.emulator.requests] == [None, None]
 
-    async def test_request_in_flight_is_seen_before_it_is_answered(self, wechat: Asker) -> None:
+    async def test_request_in_flight_is_seen_before_it_is_answered(self, wechat):
         wechat.emulator.script([Fault.hang()])
         hanging = asyncio.create_task(wechat.list())
         await until(lambda: wechat.emulator.in_flight > 0)
@@ -349,13 +335,13 @@ class TestRecord:
         wechat.emulator.forget_requests()
         assert wechat.emulator.requests == ()
 
-    async def test_reset_has_no_status(self, wechat: Asker) -> None:
+    async def test_reset_has_no_status(self, wechat):
         wechat.emulator.script([Fault.reset()])
         with pytest.raises(aiohttp.ClientError):
             await wechat.list()
         assert wechat.emulator.requests[0].status is None
 
-    async def test_only_the_newest_are_kept_but_all_are_counted(self) -> None:
+    async def test_only_the_newest_are_kept_but_all_are_counted(self):
         async with asking(Emulator(keep_requests=3)) as asker:
             asker.emulator.script([Fault.hang()])
             hanging = asyncio.create_task(asker.list())
@@ -369,9 +355,7 @@ class TestRecord:
             assert asker.emulator.counts == {LIST: 1, CLASSIC: 5}
             assert asker.emulator.counts[STABLE] == 0
 
-    async def test_no_secret_shows_in_record_repr_or_log(
-        self, wechat: Asker, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_no_secret_shows_in_record_repr_or_log(self, wechat, caplog):
         caplog.set_level(logging.DEBUG)
         token = wechat.emulator.token
         await wechat.list()
@@ -384,9 +368,7 @@ class TestRecord:
         assert token not in shown
         assert "hush-hush" not in shown
 
-    async def test_error_in_a_callback_is_logged_with_its_traceback(
-        self, wechat: Asker, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_error_in_a_callback_is_logged_with_its_traceback(self, wechat, caplog):
         @wechat.emulator.on_request
         def mistaken(_: RecordedRequest) -> None:
             raise LookupError("a test's own mistake")
@@ -397,11 +379,11 @@ class TestRecord:
 
 
 class TestLife:
-    def test_address_is_known_only_after_the_start(self) -> None:
+    def test_address_is_known_only_after_the_start(self):
         with pytest.raises(RuntimeError, match="with Emulator"):
             _ = Emulator().url
 
-    async def test_stopped_emulator_comes_back_on_its_port(self) -> None:
+    async def test_stopped_emulator_comes_back_on_its_port(self):
         async with asking(Emulator()) as asker:
             asker.emulator.deploy(ENV)
             url = asker.emulator.url
@@ -416,13 +398,13 @@ class TestLife:
             assert asker.emulator.url == url
             assert (await asker.list())["errcode"] == 0
 
-    async def test_taken_port_is_an_error_that_leaves_nothing_open(self) -> None:
+    async def test_taken_port_is_an_error_that_leaves_nothing_open(self):
         async with Emulator() as first:
             second = Emulator(port=int(first.url.rpartition(":")[2]))
             with pytest.raises(OSError, match="address already in use"):
                 await second.start()
 
-    async def test_stop_ends_what_is_under_way_and_leaves_no_task(self) -> None:
+    async def test_stop_ends_what_is_under_way_and_leaves_no_task(self):
         before = asyncio.all_tasks()
         async with asking(Emulator()) as asker:
             asker.emulator.script([Fault.hang(), Fault.drip(), Fault.endless()])
@@ -435,7 +417,7 @@ class TestLife:
             assert all(task.exception() for task in asking_three)
         assert asyncio.all_tasks() == before
 
-    async def test_app_runs_in_a_server_of_ones_own(self) -> None:
+    async def test_app_runs_in_a_server_of_ones_own(self):
         emulator = Emulator()
         emulator.deploy(ENV, count=3)
         async with (

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 import aiohttp
 import aiohttp.web
@@ -15,27 +14,24 @@ from asking import LIST, STABLE, Asker, asking, until, until_idle
 
 from tcb_async.emulator import FAULTS, Emulator, Exchange, Fault
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 ENV = "test-777bb9"
 
 
 @pytest.fixture
-async def wechat() -> AsyncIterator[Asker]:
+async def wechat():
     async with asking(Emulator()) as asker:
         asker.emulator.deploy(ENV, count=57)
         yield asker
 
 
 class TestLoad:
-    async def test_latency_is_waited_before_the_answer(self, wechat: Asker) -> None:
+    async def test_latency_is_waited_before_the_answer(self, wechat):
         wechat.emulator.latency = 0.05
         started = asyncio.get_running_loop().time()
         await wechat.list()
         assert asyncio.get_running_loop().time() - started >= 0.05
 
-    async def test_requests_beyond_capacity_are_busy_until_it_grows(self, wechat: Asker) -> None:
+    async def test_requests_beyond_capacity_are_busy_until_it_grows(self, wechat):
         gate = asyncio.Event()
 
         async def wait_at_the_gate(exchange: Exchange) -> aiohttp.web.StreamResponse:
@@ -58,7 +54,7 @@ class TestLoad:
         assert (await wechat.list())["errcode"] == 0
         assert emulator.in_flight == 0
 
-    async def test_busy_rate_is_by_chance_and_reproducible(self) -> None:
+    async def test_busy_rate_is_by_chance_and_reproducible(self):
         async def codes(seed: int) -> list[int]:
             async with asking(Emulator(seed=seed)) as asker:
                 asker.emulator.deploy(ENV)
@@ -71,54 +67,52 @@ class TestLoad:
         assert first != await codes(2)
 
     @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-    def test_busy_rate_is_a_share(self, share: float) -> None:
+    def test_busy_rate_is_a_share(self, share):
         with pytest.raises(ValueError, match="must be a share from 0 to 1"):
             Emulator().busy_rate = share
 
 
 class TestScripts:
-    async def test_faults_are_met_one_a_request_in_order(self, wechat: Asker) -> None:
+    async def test_faults_are_met_one_a_request_in_order(self, wechat):
         wechat.emulator.script([Fault.errcode(-1000), Fault.ok()])
         wechat.emulator.fail_next(45011, times=2)
         codes = [(await wechat.list())["errcode"] for _ in range(5)]
         assert codes == [-1000, 0, 45011, 45011, 0]
 
-    async def test_script_may_be_for_one_path(self, wechat: Asker) -> None:
+    async def test_script_may_be_for_one_path(self, wechat):
         wechat.emulator.fail_next(path=STABLE)
         assert (await wechat.list())["errcode"] == 0
         assert (await wechat.ask(STABLE, {}))["errcode"] == -1
 
-    async def test_script_may_be_for_some_requests_and_endless(self, wechat: Asker) -> None:
+    async def test_script_may_be_for_some_requests_and_endless(self, wechat):
         wechat.emulator.script(cycle([Fault.errcode(-1)]), when=lambda asked: asked.offset == 20)
         codes = [(await wechat.list(offset=offset))["errcode"] for offset in (0, 20, 40, 20)]
         assert codes == [0, -1, 0, -1]
         wechat.emulator.clear_faults()
         assert (await wechat.list(offset=20))["errcode"] == 0
 
-    async def test_clear_ends_busy_rate_too(self, wechat: Asker) -> None:
+    async def test_clear_ends_busy_rate_too(self, wechat):
         wechat.emulator.busy_rate = 1.0
         assert (await wechat.list())["errcode"] == -1
         wechat.emulator.clear_faults()
         assert (await wechat.list())["errcode"] == 0
 
     @pytest.mark.parametrize("wrong", ["reset", -1, Fault.reset])
-    def test_anything_but_a_fault_is_refused_at_once(self, wrong: object) -> None:
+    def test_anything_but_a_fault_is_refused_at_once(self, wrong):
         with pytest.raises(TypeError, match="must hold Fault values, such as"):
             Emulator().script([Fault.ok(), wrong])  # type: ignore[list-item]
 
-    def test_an_errcode_that_is_no_int_is_refused_at_once(self) -> None:
+    def test_an_errcode_that_is_no_int_is_refused_at_once(self):
         with pytest.raises(TypeError, match="errcode is '45009': it must be an int"):
             Emulator().fail_next("45009")  # type: ignore[arg-type]
 
-    async def test_errmsg_may_be_chosen(self, wechat: Asker) -> None:
+    async def test_errmsg_may_be_chosen(self, wechat):
         wechat.emulator.script([Fault.errcode(61007, "merchant says no"), Fault.errcode(12345)])
         assert (await wechat.list())["errmsg"].startswith("merchant says no rid: ")
         assert (await wechat.list())["errmsg"].startswith("error rid: ")
 
     @pytest.mark.parametrize("errcode", [40001, 40014, 42001])
-    async def test_token_that_a_script_refuses_is_refused_from_then_on(
-        self, wechat: Asker, errcode: int
-    ) -> None:
+    async def test_token_that_a_script_refuses_is_refused_from_then_on(self, wechat, errcode):
         token = wechat.emulator.token
         wechat.emulator.fail_next(errcode)
         assert (await wechat.list(token=token))["errcode"] == errcode
@@ -126,12 +120,12 @@ class TestScripts:
         assert wechat.emulator.token != token
         assert (await wechat.list())["errcode"] == 0
 
-    async def test_script_may_refuse_a_token_that_nobody_knows_too(self, wechat: Asker) -> None:
+    async def test_script_may_refuse_a_token_that_nobody_knows_too(self, wechat):
         wechat.emulator.fail_next(42001)
         assert (await wechat.list(token="a-stranger's"))["errcode"] == 42001
         assert (await wechat.list())["errcode"] == 0
 
-    async def test_fault_of_ones_own_is_a_function(self, wechat: Asker) -> None:
+    async def test_fault_of_ones_own_is_a_function(self, wechat):
         async def teapot(_: object) -> aiohttp.web.StreamResponse:
             return aiohttp.web.Response(status=418)
 
@@ -141,16 +135,14 @@ class TestScripts:
 
 
 class TestFaults:
-    async def _listed(self, asker: Asker) -> tuple[int, bytes]:
+    async def _listed(self, asker):
         body = {"env": ENV, "limit": 20, "offset": 0}
         return await asker.send(
             "POST", LIST, data=json.dumps(body).encode(), access_token=asker.emulator.token
         )
 
     @pytest.mark.parametrize("name", sorted(FAULTS))
-    async def test_no_fault_of_the_catalogue_passes_for_an_honest_answer(
-        self, wechat: Asker, name: str
-    ) -> None:
+    async def test_no_fault_of_the_catalogue_passes_for_an_honest_answer(self, wechat, name):
         honest = await self._listed(wechat)
         wechat.emulator.script([FAULTS[name]])
         timeout = aiohttp.ClientTimeout(total=0.5)
@@ -165,7 +157,7 @@ class TestFaults:
         assert wechat.emulator.requests[-1].fault == name
         assert await self._listed(wechat) == honest, "the next request must be served as ever"
 
-    async def test_reset_disconnect_and_truncation_end_the_connection(self, wechat: Asker) -> None:
+    async def test_reset_disconnect_and_truncation_end_the_connection(self, wechat):
         for fault, error in [
             (Fault.reset(), aiohttp.ClientOSError),
             (Fault.disconnect(), aiohttp.ServerDisconnectedError),
@@ -175,25 +167,25 @@ class TestFaults:
             with pytest.raises(error):
                 await wechat.list()
 
-    async def test_truncation_without_a_length_looks_whole(self, wechat: Asker) -> None:
+    async def test_truncation_without_a_length_looks_whole(self, wechat):
         wechat.emulator.script([Fault.truncated(declared=False)])
         status, body = await wechat.send("POST", LIST)
         assert status == 200
         with pytest.raises(ValueError, match="Unterminated"):
             json.loads(body)
 
-    async def test_drip_comes_whole_in_the_end(self, wechat: Asker) -> None:
+    async def test_drip_comes_whole_in_the_end(self, wechat):
         wechat.emulator.script([Fault.drip(interval=0.0)])
         assert len((await wechat.list())["functions"]) == 20
 
-    async def test_delay_is_honest_but_late(self, wechat: Asker) -> None:
+    async def test_delay_is_honest_but_late(self, wechat):
         wechat.emulator.script([Fault.delay(0.05)])
         started = asyncio.get_running_loop().time()
         assert len((await wechat.list())["functions"]) == 20
         assert asyncio.get_running_loop().time() - started >= 0.05
         assert wechat.emulator.requests[-1].fault == "delay"
 
-    async def test_http_faults_carry_their_status_and_headers(self, wechat: Asker) -> None:
+    async def test_http_faults_carry_their_status_and_headers(self, wechat):
         wechat.emulator.script(
             [
                 Fault.status(429, headers={"Retry-After": "3"}),
@@ -209,16 +201,14 @@ class TestFaults:
                 "http://127.0.0.1:9/elsewhere",
             )
 
-    async def test_gzip_bomb_is_small_on_the_wire(self, wechat: Asker) -> None:
+    async def test_gzip_bomb_is_small_on_the_wire(self, wechat):
         wechat.emulator.script([Fault.gzip_bomb(mebibytes=2)])
         async with wechat.session.post(wechat.emulator.url + LIST) as reply:
             assert int(reply.headers["Content-Length"]) < 20_000
             assert len(await reply.read()) == 2 << 20
 
     @pytest.mark.parametrize("fault", [Fault.drip(), Fault.endless(), Fault.truncated()])
-    async def test_client_that_leaves_early_troubles_nobody(
-        self, wechat: Asker, fault: Fault, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_client_that_leaves_early_troubles_nobody(self, wechat, fault, caplog):
         wechat.emulator.latency = 0.02
         wechat.emulator.script([fault])
         for patience in (0.01, 0.05):
@@ -229,9 +219,7 @@ class TestFaults:
         await until_idle(wechat.emulator)
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
 
-    async def test_client_that_leaves_a_server_of_ones_own_troubles_nobody(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_client_that_leaves_a_server_of_ones_own_troubles_nobody(self, caplog):
         emulator = Emulator(latency=0.02)
         emulator.script([Fault.drip(), Fault.reset(), Fault.endless()])
         runner = aiohttp.web.AppRunner(emulator.app, access_log=None)

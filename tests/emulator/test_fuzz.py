@@ -61,7 +61,7 @@ anything = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries
 
 
 @st.composite
-def spoilt(draw: st.DrawFn, right: Mapping[str, object]) -> dict[str, object]:
+def spoilt(draw, right):
     """A right set of fields, with none, some or all of them wrong or missing."""
     spoil = draw(st.sets(st.sampled_from(sorted(right)))) if right else set[str]()
     fields = {key: draw(anything) if key in spoil else value for key, value in right.items()}
@@ -69,7 +69,7 @@ def spoilt(draw: st.DrawFn, right: Mapping[str, object]) -> dict[str, object]:
 
 
 @st.composite
-def calls(draw: st.DrawFn) -> tuple[str, str, dict[str, str], bytes]:
+def calls(draw):
     """A method, a path, a query and a body, of which each may be right."""
     path = draw(st.sampled_from(sorted(RIGHT)))
     query, body = RIGHT[path]
@@ -82,7 +82,7 @@ def calls(draw: st.DrawFn) -> tuple[str, str, dict[str, str], bytes]:
     )
 
 
-def an_emulator() -> Emulator:
+def an_emulator():
     emulator = Emulator()
     emulator.deploy(ENV, count=3)
     emulator.add_app(APPID, SECRET)
@@ -93,8 +93,8 @@ def an_emulator() -> Emulator:
 
 @given(call=calls())
 async def test_any_fields_at_any_endpoint_get_a_documented_answer(
-    call: tuple[str, str, dict[str, str], bytes],
-) -> None:
+    call,
+):
     method, path, query, body = call
     async with asking(an_emulator()) as asker:
         good = {"access_token": asker.emulator.token}
@@ -149,7 +149,7 @@ odd_targets = st.sampled_from(
 
 
 @st.composite
-def http_requests(draw: st.DrawFn) -> bytes:
+def http_requests(draw):
     """A request that is HTTP, or would be but for an odd line."""
     method = draw(st.sampled_from([b"POST", b"POST", b"GET", b"HEAD", b"OPTIONS", b"CONNECT"]))
     body = draw(st.binary() | calls().map(lambda call: call[3]) | st.just(b"[" * 9000))
@@ -159,7 +159,7 @@ def http_requests(draw: st.DrawFn) -> bytes:
     return b"\r\n".join([method + b" " + target + b" HTTP/1.1", *headers, b"", body])
 
 
-async def what_came(reader: asyncio.StreamReader) -> bytes:
+async def what_came(reader):
     came = bytearray()
     with suppress(ConnectionError):
         while some := await reader.read(65536):
@@ -168,7 +168,7 @@ async def what_came(reader: asyncio.StreamReader) -> bytes:
 
 
 @given(raw=st.lists(http_requests() | st.binary(min_size=1), min_size=1, max_size=3))
-async def test_any_bytes_get_a_documented_answer_or_none(raw: list[bytes]) -> None:
+async def test_any_bytes_get_a_documented_answer_or_none(raw):
     async with asking(an_emulator()) as asker:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", int(asker.emulator.url.split(":")[2])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from asking import AUTHORIZER, COMPONENT, LIST, Asker, asking
+from asking import AUTHORIZER, COMPONENT, LIST, asking
 
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tcb_async.emulator import RecordedRequest
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -26,19 +24,19 @@ SHOP, BAKERY = "wxshop", "wxbakery"
 APRIL_2019 = 1_554_358_228.0  # 2019-04-04 14:10:28 in China
 
 
-def in_order(text: bytes) -> object:
+def in_order(text):
     """Decode JSON so that the order of keys counts."""
     return json.loads(text, object_pairs_hook=list)
 
 
 @pytest.fixture
-async def wechat() -> AsyncIterator[Asker]:
+async def wechat():
     async with asking(Emulator(clock=EmulatorClock(APRIL_2019))) as asker:
         asker.emulator.add_component(PLATFORM, SECRET, TICKET)
         yield asker
 
 
-async def platform_token(asker: Asker) -> str:
+async def platform_token(asker):
     body = {
         "component_appid": PLATFORM,
         "component_appsecret": SECRET,
@@ -47,7 +45,7 @@ async def platform_token(asker: Asker) -> str:
     return (await asker.ask(COMPONENT, body))["component_access_token"]
 
 
-async def merchant_reply(asker: Asker, appid: str) -> dict[str, Any]:
+async def merchant_reply(asker, appid):
     emulator = asker.emulator
     known = appid in emulator.authorizers(PLATFORM)
     body = {
@@ -59,20 +57,18 @@ async def merchant_reply(asker: Asker, appid: str) -> dict[str, Any]:
     return await asker.ask(AUTHORIZER, body, component_access_token=token)
 
 
-async def merchant_token(asker: Asker, appid: str) -> str:
+async def merchant_token(asker, appid):
     return (await merchant_reply(asker, appid))["authorizer_access_token"]
 
 
-async def merchants(asker: Asker, offset: int = 0, count: int = 500) -> dict[str, Any]:
+async def merchants(asker, offset=0, count=500):
     body = {"component_appid": PLATFORM, "offset": offset, "count": count}
     return await asker.ask(MERCHANTS, body, component_access_token=await platform_token(asker))
 
 
 class TestMerchants:
     @pytest.mark.parametrize("name", ["access_token", "component_access_token"])
-    async def test_documented_request_gets_the_documented_reply(
-        self, wechat: Asker, name: str
-    ) -> None:
+    async def test_documented_request_gets_the_documented_reply(self, wechat, name):
         emulator = wechat.emulator
         emulator.add_component("appid_value", SECRET, TICKET)
         for number in range(1, 34):
@@ -97,7 +93,7 @@ class TestMerchants:
         documented = (SAMPLES / "getauthorizerlist_reply.json").read_bytes()
         assert in_order(reply) == in_order(documented)
 
-    async def test_row_without_an_exchanged_code_has_no_refresh_token(self, wechat: Asker) -> None:
+    async def test_row_without_an_exchanged_code_has_no_refresh_token(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, SHOP, "refresh-1")
         wechat.emulator.add_authorizer(PLATFORM, BAKERY, exchanged=False)
         shop, bakery = (await merchants(wechat))["list"]
@@ -108,21 +104,21 @@ class TestMerchants:
         }
         assert bakery == {"authorizer_appid": BAKERY, "auth_time": int(APRIL_2019)}
 
-    async def test_refresh_token_in_the_list_is_the_current_one(self, wechat: Asker) -> None:
+    async def test_refresh_token_in_the_list_is_the_current_one(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, SHOP, "refresh-1")
         wechat.emulator.rotate_refresh_token(PLATFORM, SHOP)
         rotated = (await merchant_reply(wechat, SHOP))["authorizer_refresh_token"]
         assert rotated != "refresh-1"
         assert (await merchants(wechat))["list"][0]["refresh_token"] == rotated
 
-    async def test_page_is_the_rows_asked_for_and_the_total(self, wechat: Asker) -> None:
+    async def test_page_is_the_rows_asked_for_and_the_total(self, wechat):
         appids = wechat.emulator.add_merchants(PLATFORM, 12)
         page = await merchants(wechat, 5, 4)
         assert page["total_count"] == 12
         assert [row["authorizer_appid"] for row in page["list"]] == [*appids[5:9]]
         assert (await merchants(wechat, 12, 4))["list"] == []
 
-    async def test_merchants_join_and_leave_while_the_list_is_read(self, wechat: Asker) -> None:
+    async def test_merchants_join_and_leave_while_the_list_is_read(self, wechat):
         emulator = wechat.emulator
         appids = emulator.add_merchants(PLATFORM, 3)
 
@@ -136,7 +132,7 @@ class TestMerchants:
         assert [row["authorizer_appid"] for row in page["list"]] == [appids[2], SHOP]
         assert emulator.authorizers(PLATFORM) == (*appids[1:], SHOP)
 
-    async def test_newest_merchant_may_come_first(self) -> None:
+    async def test_newest_merchant_may_come_first(self):
         async with asking(Emulator(order="newest_first")) as asker:
             asker.emulator.add_component(PLATFORM, SECRET, TICKET)
             for appid in (SHOP, BAKERY):
@@ -160,15 +156,13 @@ class TestMerchants:
             ({"component_appid": "wx-another"}, 40013),
         ],
     )
-    async def test_each_mistake_has_its_errcode(
-        self, wechat: Asker, changed: dict[str, object], errcode: int | None
-    ) -> None:
+    async def test_each_mistake_has_its_errcode(self, wechat, changed, errcode):
         body = {"component_appid": PLATFORM, "offset": 0, "count": 100, **changed}
         token = await platform_token(wechat)
         reply = await wechat.ask(MERCHANTS, body, component_access_token=token)
         assert reply.get("errcode") == errcode
 
-    async def test_quota_of_a_platforms_endpoint_is_the_platforms(self, wechat: Asker) -> None:
+    async def test_quota_of_a_platforms_endpoint_is_the_platforms(self, wechat):
         wechat.emulator.daily_quota = {AUTHORIZER: 2, MERCHANTS: 1}
         appids = wechat.emulator.add_merchants(PLATFORM, 3)
         replies = [await merchant_reply(wechat, appid) for appid in appids]
@@ -178,12 +172,10 @@ class TestMerchants:
 
 
 class TestOrdinaryEnvironments:
-    async def environments(
-        self, asker: Asker, token: str, body: dict[str, object] | None = None
-    ) -> dict[str, Any]:
+    async def environments(self, asker, token, body=None):
         return await asker.ask(ENVIRONMENTS, body or {}, access_token=token)
 
-    async def test_documented_request_gets_the_documented_reply(self, wechat: Asker) -> None:
+    async def test_documented_request_gets_the_documented_reply(self, wechat):
         wechat.emulator.add_environment("test2-4a89da", update_time="2019-04-04 14:10:36")
         request = (SAMPLES / "getenvinfo_request.json").read_bytes()
         _, reply = await wechat.send(
@@ -191,9 +183,7 @@ class TestOrdinaryEnvironments:
         )
         assert in_order(reply) == in_order((SAMPLES / "getenvinfo_reply.json").read_bytes())
 
-    async def test_merchant_sees_its_own_environments_and_those_of_everybody(
-        self, wechat: Asker
-    ) -> None:
+    async def test_merchant_sees_its_own_environments_and_those_of_everybody(self, wechat):
         emulator = wechat.emulator
         for appid in (SHOP, BAKERY):
             emulator.add_authorizer(PLATFORM, appid)
@@ -209,7 +199,7 @@ class TestOrdinaryEnvironments:
         assert [info.env for info in emulator.environments(SHOP)] == ["wxshop-1"]
         assert [info.env for info in emulator.environments()] == ["shared-1"]
 
-    async def test_one_environment_may_be_asked_for(self, wechat: Asker) -> None:
+    async def test_one_environment_may_be_asked_for(self, wechat):
         for env in ("first-1", "second-2"):
             wechat.emulator.add_environment(env, alias="named")
         token = wechat.emulator.token
@@ -218,9 +208,7 @@ class TestOrdinaryEnvironments:
         assert (await self.environments(wechat, token, {"env": "other"}))["info_list"] == []
 
     @pytest.mark.parametrize("status", ["HALTED", "UNAVAILABLE"])
-    async def test_environment_that_is_not_normal_lists_no_functions(
-        self, wechat: Asker, status: Any
-    ) -> None:
+    async def test_environment_that_is_not_normal_lists_no_functions(self, wechat, status):
         wechat.emulator.deploy("test-1", count=3)
         wechat.emulator.clock.advance(60)
         changed = wechat.emulator.update_environment("test-1", status=status)
@@ -229,7 +217,7 @@ class TestOrdinaryEnvironments:
         assert (changed.status, changed.create_time) == (status, "2019-04-04 14:10:28")
         assert (await wechat.list("test-1"))["errcode"] == -501005
 
-    async def test_environment_that_is_deleted_is_gone(self, wechat: Asker) -> None:
+    async def test_environment_that_is_deleted_is_gone(self, wechat):
         wechat.emulator.deploy("test-1", count=3)
         wechat.emulator.delete_environment("test-1")
         assert (await self.environments(wechat, wechat.emulator.token))["info_list"] == []
@@ -237,9 +225,7 @@ class TestOrdinaryEnvironments:
         wechat.emulator.add_environment("test-1")
         assert (await wechat.list("test-1"))["total_count"] == 0
 
-    async def test_merchant_that_did_not_grant_the_permission_set_is_refused(
-        self, wechat: Asker
-    ) -> None:
+    async def test_merchant_that_did_not_grant_the_permission_set_is_refused(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, SHOP, permission_sets=[17, 18])
         token = await merchant_token(wechat, SHOP)
         assert (await self.environments(wechat, token))["errcode"] == 61007
@@ -247,7 +233,7 @@ class TestOrdinaryEnvironments:
         wechat.emulator.add_authorizer(PLATFORM, SHOP, permission_sets=[49])
         assert (await self.environments(wechat, token))["errcode"] == 0
 
-    async def test_account_without_cloud_development_is_refused(self, wechat: Asker) -> None:
+    async def test_account_without_cloud_development_is_refused(self, wechat):
         emulator = wechat.emulator
         emulator.add_authorizer(PLATFORM, SHOP)
         token = await merchant_token(wechat, SHOP)
@@ -259,7 +245,7 @@ class TestOrdinaryEnvironments:
         emulator.set_cloud_development(SHOP, enabled=True)
         assert (await self.environments(wechat, token))["errcode"] == 0
 
-    async def test_merchant_that_left_is_refused_everywhere(self, wechat: Asker) -> None:
+    async def test_merchant_that_left_is_refused_everywhere(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, SHOP)
         token = await merchant_token(wechat, SHOP)
         wechat.emulator.remove_authorizer(PLATFORM, SHOP)
@@ -272,9 +258,7 @@ class TestOrdinaryEnvironments:
         ("method", "body", "errcode"),
         [("GET", None, 43002), ("POST", None, 44002), ("POST", b"[]", 47001)],
     )
-    async def test_each_mistake_has_its_errcode(
-        self, wechat: Asker, method: str, body: bytes | None, errcode: int
-    ) -> None:
+    async def test_each_mistake_has_its_errcode(self, wechat, method, body, errcode):
         token = wechat.emulator.token
         _, reply = await wechat.send(method, ENVIRONMENTS, data=body, access_token=token)
         assert json.loads(reply)["errcode"] == errcode
@@ -289,7 +273,7 @@ class TestOrdinaryEnvironments:
             (lambda e: e.add_merchants("wxplatform", 1, functions=401), "from 0 to 400"),
         ],
     )
-    def test_misuse_is_said(self, misuse: Any, said: str) -> None:
+    def test_misuse_is_said(self, misuse, said):
         emulator = Emulator()
         emulator.add_component(PLATFORM, SECRET)
         emulator.add_environment("test-1")
@@ -299,7 +283,7 @@ class TestOrdinaryEnvironments:
 
 
 class TestPlatformsOwnEnvironments:
-    async def test_documented_environments(self, wechat: Asker) -> None:
+    async def test_documented_environments(self, wechat):
         wechat.emulator.add_environment(
             "test2-4a89da",
             owner=PLATFORM,
@@ -312,7 +296,7 @@ class TestPlatformsOwnEnvironments:
         _, reply = await wechat.send("POST", BATCH_ENVIRONMENTS, access_token=token)
         assert in_order(reply) == in_order((SAMPLES / "describeenvs_reply.json").read_bytes())
 
-    async def test_documented_functions(self, wechat: Asker) -> None:
+    async def test_documented_functions(self, wechat):
         env = "myttest-8gu57so0bd9f9e8a"
         wechat.emulator.add_environment(env, owner=PLATFORM)
         documented = (SAMPLES / "getscflist_reply.json").read_bytes()
@@ -332,11 +316,11 @@ class TestPlatformsOwnEnvironments:
         _, reply = await wechat.send("POST", BATCH_FUNCTIONS, data=request, access_token=token)
         assert in_order(reply) == in_order(documented)
 
-    async def functions(self, asker: Asker, **body: object) -> dict[str, Any]:
+    async def functions(self, asker, **body):
         token = await platform_token(asker)
         return await asker.ask(BATCH_FUNCTIONS, {"env": "own-1", **body}, access_token=token)
 
-    async def test_functions_are_paged_and_searched(self, wechat: Asker) -> None:
+    async def test_functions_are_paged_and_searched(self, wechat):
         wechat.emulator.add_environment("own-1", owner=PLATFORM)
         wechat.emulator.deploy("own-1", count=45)
         page = await self.functions(wechat)
@@ -349,7 +333,7 @@ class TestPlatformsOwnEnvironments:
         wechat.emulator.max_limit = 10
         assert len((await self.functions(wechat))["functions"]) == 10
 
-    async def test_the_two_worlds_do_not_see_each_other(self, wechat: Asker) -> None:
+    async def test_the_two_worlds_do_not_see_each_other(self, wechat):
         emulator = wechat.emulator
         emulator.add_authorizer(PLATFORM, SHOP)
         emulator.add_environment("own-1", owner=PLATFORM)
@@ -363,7 +347,7 @@ class TestPlatformsOwnEnvironments:
             assert (await self.functions(wechat, env=env))["errcode"] == -501000
         assert (await wechat.list("own-1", token=merchants_token))["errcode"] == -501000
 
-    async def test_token_of_the_other_kind_is_refused(self, wechat: Asker) -> None:
+    async def test_token_of_the_other_kind_is_refused(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, SHOP)
         merchants_token = await merchant_token(wechat, SHOP)
         token = await platform_token(wechat)
@@ -374,20 +358,18 @@ class TestPlatformsOwnEnvironments:
         for path in (ENVIRONMENTS, LIST):
             assert (await wechat.ask(path, {}, access_token=token))["errcode"] == 40001
 
-    async def test_platform_is_refused_from_an_address_that_is_not_listed(
-        self, wechat: Asker
-    ) -> None:
+    async def test_platform_is_refused_from_an_address_that_is_not_listed(self, wechat):
         token = await platform_token(wechat)
         wechat.emulator.whitelist = set()
         body = {"env": "own-1", "component_appid": PLATFORM, "offset": 0, "count": 1}
         for path in (BATCH_ENVIRONMENTS, BATCH_FUNCTIONS, MERCHANTS):
             assert (await wechat.ask(path, body, access_token=token))["errcode"] == 61004
 
-    async def test_platform_without_cloud_development_is_refused(self, wechat: Asker) -> None:
+    async def test_platform_without_cloud_development_is_refused(self, wechat):
         wechat.emulator.set_cloud_development(PLATFORM, enabled=False)
         assert (await self.functions(wechat))["errcode"] == 85088
 
-    async def test_it_is_a_post(self, wechat: Asker) -> None:
+    async def test_it_is_a_post(self, wechat):
         token = await platform_token(wechat)
         _, reply = await wechat.send("GET", BATCH_ENVIRONMENTS, access_token=token)
         assert json.loads(reply)["errcode"] == 43002
@@ -402,24 +384,20 @@ class TestPlatformsOwnEnvironments:
             ({"limit": "20"}, 47001),
         ],
     )
-    async def test_each_mistake_has_its_errcode(
-        self, wechat: Asker, body: dict[str, object], errcode: int
-    ) -> None:
+    async def test_each_mistake_has_its_errcode(self, wechat, body, errcode):
         wechat.emulator.add_environment("own-1", owner=PLATFORM)
         assert (await self.functions(wechat, **body))["errcode"] == errcode
 
 
 class TestManyMerchants:
-    async def test_thousands_are_made_quickly_and_listed_in_pages(self, wechat: Asker) -> None:
+    async def test_thousands_are_made_quickly_and_listed_in_pages(self, wechat):
         appids = wechat.emulator.add_merchants(PLATFORM, 10_000, environments=2, functions=50)
         assert len(set(appids)) == 10_000
         page = await merchants(wechat, 9_800, 500)
         assert page["total_count"] == 10_000
         assert [row["authorizer_appid"] for row in page["list"]] == [*appids[9_800:]]
 
-    async def test_each_merchant_has_environments_and_functions_of_its_own(
-        self, wechat: Asker
-    ) -> None:
+    async def test_each_merchant_has_environments_and_functions_of_its_own(self, wechat):
         emulator = wechat.emulator
         lists: set[tuple[str, ...]] = set()
         for appid in emulator.add_merchants(PLATFORM, 10, environments=2, functions=50):
@@ -433,7 +411,7 @@ class TestManyMerchants:
                 lists.add(names)
         assert len(lists) == 20
 
-    async def test_their_environments_change_like_any_other(self, wechat: Asker) -> None:
+    async def test_their_environments_change_like_any_other(self, wechat):
         emulator = wechat.emulator
         first, second = emulator.add_merchants(PLATFORM, 2, functions=400)
         (env,), (other,) = emulator.environments(first), emulator.environments(second)
@@ -448,7 +426,7 @@ class TestManyMerchants:
         assert emulator.functions(env.env)[-1].name == "mine"
         assert emulator.functions(other.env) == untouched
 
-    async def test_fault_may_concern_one_merchant(self, wechat: Asker) -> None:
+    async def test_fault_may_concern_one_merchant(self, wechat):
         emulator = wechat.emulator
         emulator.deploy("shared-1")
         tokens: dict[str, str] = {}
@@ -470,7 +448,7 @@ class TestManyMerchants:
         emulator.clear_faults()
         assert await codes(SHOP) == [0] * 3
 
-    async def test_fault_for_one_account_comes_before_those_for_all(self, wechat: Asker) -> None:
+    async def test_fault_for_one_account_comes_before_those_for_all(self, wechat):
         emulator = wechat.emulator
         emulator.script([Fault.errcode(48001)] * 2)
         emulator.script([Fault.errcode(50002)], account=PLATFORM)
@@ -482,7 +460,7 @@ class TestManyMerchants:
         replies = [await wechat.ask(COMPONENT, body) for _ in range(3)]
         assert [reply.get("errcode") for reply in replies] == [50002, 48001, 48001]
 
-    async def test_record_says_whom_a_request_concerns(self, wechat: Asker) -> None:
+    async def test_record_says_whom_a_request_concerns(self, wechat):
         emulator = wechat.emulator
         emulator.add_authorizer(PLATFORM, SHOP)
         emulator.add_app("wxapp", SECRET)

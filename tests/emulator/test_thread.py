@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -22,21 +22,19 @@ from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tcb_async.emulator import RecordedRequest
 
 ENV = "test-777bb9"
 
 
 @pytest.fixture(autouse=True)
-def no_thread_left() -> Iterator[None]:
+def no_thread_left():
     before = threading.enumerate()
     yield
     assert threading.enumerate() == before
 
 
-def blocking_list(emulator: Emulator, *, limit: int = 100) -> dict[str, Any]:
+def blocking_list(emulator, *, limit=100):
     reply = requests.post(
         emulator.url + LIST,
         params={"access_token": emulator.token},
@@ -46,7 +44,7 @@ def blocking_list(emulator: Emulator, *, limit: int = 100) -> dict[str, Any]:
     return reply.json()
 
 
-def run_python(code: str) -> subprocess.CompletedProcess[str]:
+def run_python(code):
     return subprocess.run(  # noqa: S603 - our own code
         [sys.executable, "-X", "dev", "-W", "error", "-c", code],
         capture_output=True,
@@ -56,19 +54,19 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_blocking_code_can_talk_to_it() -> None:
+def test_blocking_code_can_talk_to_it():
     with Emulator() as emulator:
         emulator.deploy(ENV, count=57)
         assert blocking_list(emulator)["total_count"] == 57
 
 
-async def test_blocking_code_in_an_async_function_can_talk_to_it() -> None:
+async def test_blocking_code_in_an_async_function_can_talk_to_it():
     with Emulator() as emulator:
         emulator.deploy(ENV, count=57)
         assert blocking_list(emulator)["total_count"] == 57
 
 
-def test_several_event_loops_can_talk_to_it() -> None:
+def test_several_event_loops_can_talk_to_it():
     async def count() -> int:
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
             return await client.count_functions(ENV)
@@ -78,7 +76,7 @@ def test_several_event_loops_can_talk_to_it() -> None:
         assert [asyncio.run(count()) for _ in range(2)] == [57, 57]
 
 
-def test_changes_show_at_once_and_so_do_the_requests() -> None:
+def test_changes_show_at_once_and_so_do_the_requests():
     with Emulator() as emulator:
         for count in range(1, 20):
             emulator.deploy(ENV)
@@ -87,12 +85,12 @@ def test_changes_show_at_once_and_so_do_the_requests() -> None:
             assert emulator.requests[-1].status == 200
 
 
-def test_the_thread_ends_with_an_exception_in_the_block() -> None:
+def test_the_thread_ends_with_an_exception_in_the_block():
     with pytest.raises(LookupError), Emulator():
         raise LookupError
 
 
-def test_the_thread_ends_while_requests_are_in_flight() -> None:
+def test_the_thread_ends_while_requests_are_in_flight():
     with ThreadPoolExecutor() as pool:
         with Emulator() as emulator:
             emulator.script([Fault.hang(), Fault.endless(), Fault.drip()])
@@ -104,7 +102,7 @@ def test_the_thread_ends_while_requests_are_in_flight() -> None:
             assert isinstance(cut_off.exception(), requests.RequestException)
 
 
-def small_socket(port: int) -> socket.socket:
+def small_socket(port):
     """Connected; it takes little that was not read yet."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
@@ -113,7 +111,7 @@ def small_socket(port: int) -> socket.socket:
     return sock
 
 
-def kernel_takes() -> int:
+def kernel_takes():
     """How many bytes the kernel takes for a reader that reads nothing."""
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -124,7 +122,7 @@ def kernel_takes() -> int:
         return sender.send(b"x" * 100_000_000)
 
 
-async def slow_reader(emulator: Emulator) -> socket.socket:
+async def slow_reader(emulator):
     """Ask for a list, and read nothing."""
     sock = small_socket(int(emulator.url.rpartition(":")[2]))
     body = b'{"env":"%b","limit":100,"offset":0}' % ENV.encode()
@@ -133,7 +131,7 @@ async def slow_reader(emulator: Emulator) -> socket.socket:
     return sock
 
 
-async def test_it_stops_while_a_slow_reader_takes_the_rest_of_a_reply() -> None:
+async def test_it_stops_while_a_slow_reader_takes_the_rest_of_a_reply():
     async with Emulator() as emulator:
         emulator.deploy(ENV, count=100, runtime="z" * (kernel_takes() // 100 + 300))
         with await slow_reader(emulator) as reader:
@@ -149,14 +147,14 @@ async def test_it_stops_while_a_slow_reader_takes_the_rest_of_a_reply() -> None:
                 await stopping
 
 
-def test_a_port_that_is_taken_is_an_error_that_leaves_no_thread() -> None:
+def test_a_port_that_is_taken_is_an_error_that_leaves_no_thread():
     with Emulator() as first:
         second = Emulator(port=int(first.url.rpartition(":")[2]))
         with pytest.raises(OSError, match="address already in use"), second:
             pass
 
 
-def test_it_comes_back_on_its_port() -> None:
+def test_it_comes_back_on_its_port():
     emulator = Emulator()
     urls: list[str] = []
     for _ in range(2):
@@ -169,7 +167,7 @@ def test_it_comes_back_on_its_port() -> None:
     assert urls[0] == urls[1]
 
 
-async def test_it_goes_down_and_comes_back_in_the_middle_of_an_async_test() -> None:
+async def test_it_goes_down_and_comes_back_in_the_middle_of_an_async_test():
     retry = RetryPolicy.none()
     with Emulator() as emulator:
         emulator.deploy(ENV)
@@ -182,7 +180,7 @@ async def test_it_goes_down_and_comes_back_in_the_middle_of_an_async_test() -> N
             assert await client.count_functions(ENV) == 1
 
 
-async def test_an_emulator_that_runs_cannot_be_started_again() -> None:
+async def test_an_emulator_that_runs_cannot_be_started_again():
     with Emulator() as emulator:
         with pytest.raises(RuntimeError, match="is running already"):
             await emulator.start()
@@ -193,7 +191,7 @@ async def test_an_emulator_that_runs_cannot_be_started_again() -> None:
                 pass
 
 
-async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_one() -> None:
+async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_one():
     called_on: list[threading.Thread] = []
 
     def note(_: RecordedRequest) -> None:
@@ -209,7 +207,7 @@ async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_
     assert [thread.name for thread in called_on] == ["tcb-emulator", "MainThread"]
 
 
-def test_a_callback_may_change_what_is_listed() -> None:
+def test_a_callback_may_change_what_is_listed():
     with Emulator() as emulator:
         emulator.on_request(lambda _: emulator.deploy(ENV) and None)
         assert [blocking_list(emulator)["total_count"] for _ in range(3)] == [1, 2, 3]
@@ -221,12 +219,12 @@ class SlowlyCompared(str):
     __slots__ = ()
     __hash__ = str.__hash__
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other):
         time.sleep(0)
         return str.__eq__(self, other)
 
 
-def test_threads_may_change_it_at_the_same_time() -> None:
+def test_threads_may_change_it_at_the_same_time():
     def keep_changing(name: str) -> None:
         for _ in range(30):
             emulator.deploy(ENV, name, index=0)
@@ -243,7 +241,7 @@ def test_threads_may_change_it_at_the_same_time() -> None:
         assert emulator.functions(ENV) == before
 
 
-def test_it_leaves_nothing_behind_in_development_mode() -> None:
+def test_it_leaves_nothing_behind_in_development_mode():
     done = run_python("""
 import asyncio, threading
 from tcb_async import TcbClient
@@ -262,7 +260,7 @@ assert threading.enumerate() == [threading.main_thread()]
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_block_that_is_never_left_does_not_keep_the_program_from_ending() -> None:
+def test_a_block_that_is_never_left_does_not_keep_the_program_from_ending():
     done = run_python("""
 from tcb_async.emulator import Emulator
 
@@ -275,7 +273,7 @@ emulator.__enter__()
 @pytest.mark.parametrize(
     "block", ["with Emulator() as emulator", "async with Emulator() as emulator"]
 )
-def test_a_forked_process_can_send_requests_and_nothing_else(block: str) -> None:
+def test_a_forked_process_can_send_requests_and_nothing_else(block):
     done = run_python(f"""
 import asyncio, os, sys, urllib.request, warnings
 from tcb_async.emulator import Emulator
@@ -318,15 +316,15 @@ asyncio.run(main())
     assert last == "1 requests"
 
 
-async def test_nothing_is_left_open() -> None:
+async def test_nothing_is_left_open():
     async with no_leaks():
         with Emulator() as emulator:
             await asyncio.to_thread(blocking_list, emulator)
 
 
 async def test_a_forked_process_that_leaves_the_block_ends_nothing_of_its_parents(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     with Emulator() as emulator:
         with monkeypatch.context() as forked:
             forked.setattr(os, "getpid", lambda: -1)

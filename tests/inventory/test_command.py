@@ -40,8 +40,6 @@ from tcb_async.models import CHINA_STANDARD_TIME
 from tcb_async.tokens import Secret
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import Callable
     from pathlib import Path
 
     from tcb_async.emulator import RecordedRequest
@@ -54,7 +52,7 @@ YESTERDAY, TODAY = "2026-01-30", "2026-01-31"
 
 
 @pytest.fixture(autouse=True)
-def no_midnight(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_midnight(monkeypatch):
     """No day ends in China while a test runs."""
     noon = datetime.fromisoformat(TODAY).replace(hour=12, tzinfo=CHINA_STANDARD_TIME)
     monkeypatch.setitem(InventoryStore.__init__.__kwdefaults__, "clock", lambda: noon)
@@ -68,15 +66,15 @@ class Shop:
     folder: Path
 
     @property
-    def emulator(self) -> Emulator:
+    def emulator(self):
         return self.platform.emulator
 
     @property
-    def store(self) -> Path:
+    def store(self):
         return self.folder / "inventory.sqlite"
 
     @property
-    def env(self) -> dict[str, str]:
+    def env(self):
         return {
             "TCB_BASE_URL": self.emulator.url,
             "TCB_COMPONENT_APPID": PLATFORM,
@@ -84,7 +82,7 @@ class Shop:
             "TCB_COMPONENT_TICKET": self.platform.ticket,
         }
 
-    def write_accounts(self) -> Path:
+    def write_accounts(self):
         path = self.folder / "merchants.ndjson"
         lines = (
             {"appid": one, "refresh_token": self.emulator.refresh_token(PLATFORM, one)}
@@ -93,14 +91,14 @@ class Shop:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         return path
 
-    async def run(self, *words: str, **env: str) -> Ended:
+    async def run(self, *words, **env):
         words = words or ("-o", str(self.store))
         ended = await run("inventory", *words, env=self.env | env)
         assert PLATFORM_SECRET not in ended.out + ended.err
         assert self.platform.ticket not in ended.out + ended.err
         return ended
 
-    async def start(self, *words: str, preexec: Callable[[], None] | None = None) -> Process:
+    async def start(self, *words, preexec=None):
         settings = {
             **self.env,
             "PATH": "/usr/bin:/bin",
@@ -111,17 +109,17 @@ class Shop:
             "--run", TODAY, *words, env=settings, stdout=PIPE, stderr=PIPE, preexec_fn=preexec,
         )  # fmt: skip
 
-    def select(self, question: str) -> list[tuple[object, ...]]:
+    def select(self, question):
         with closing(sqlite3.connect(self.store)) as database:
             return database.execute(question).fetchall()
 
-    def listed(self) -> dict[str, set[tuple[str, str]]]:
+    def listed(self):
         found: dict[str, set[tuple[str, str]]] = {}
         for appid, env, name in self.select("SELECT appid, env, name FROM current"):
             found.setdefault(str(appid), set()).add((str(env), str(name)))
         return found
 
-    def deployed(self) -> dict[str, set[tuple[str, str]]]:
+    def deployed(self):
         return {
             appid: {
                 (env, row[0]) for env, rows in self.platform.deployed(appid).items() for row in rows
@@ -131,18 +129,18 @@ class Shop:
 
 
 @pytest.fixture
-def shop(emulator: Emulator, tmp_path: Path) -> Shop:
+def shop(emulator, tmp_path):
     return Shop(Platform(emulator, 40, functions=25), tmp_path)
 
 
 class TestWhatIsListed:
-    async def test_every_function_of_every_merchant(self, shop: Shop) -> None:
+    async def test_every_function_of_every_merchant(self, shop):
         ended = await shop.run()
         assert ended == Ended(0, "", "")
         assert shop.listed() == shop.deployed()
         assert shop.select("SELECT run, finished_at IS NULL FROM runs") == [(TODAY, 0)]
 
-    async def test_again_on_the_same_day_asks_for_nothing_but_the_list(self, shop: Shop) -> None:
+    async def test_again_on_the_same_day_asks_for_nothing_but_the_list(self, shop):
         await shop.run()
         shop.emulator.forget_requests()
         ended = await shop.run()
@@ -151,15 +149,13 @@ class TestWhatIsListed:
             PLATFORM_TOKEN: 1, "/cgi-bin/component/api_get_authorizer_list": 1,
         }  # fmt: skip
 
-    async def test_merchants_of_a_file_are_listed(self, shop: Shop) -> None:
+    async def test_merchants_of_a_file_are_listed(self, shop):
         path = shop.write_accounts()
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
         assert ended == Ended(0, "", "")
         assert shop.listed() == shop.deployed()
 
-    async def test_a_refresh_token_that_rotates_is_kept_beside_the_file_and_used(
-        self, shop: Shop
-    ) -> None:
+    async def test_a_refresh_token_that_rotates_is_kept_beside_the_file_and_used(self, shop):
         path, (first, *_) = shop.write_accounts(), shop.platform.appids
         kept = shop.folder / "merchants.ndjson.rotated"
         tokens = [shop.emulator.refresh_token(PLATFORM, first)]
@@ -175,8 +171,8 @@ class TestWhatIsListed:
         assert kept.stat().st_mode & 0o777 == 0o600
 
     async def test_a_full_disk_leaves_no_half_of_a_refresh_token_that_rotated(
-        self, emulator: Emulator, tmp_path: Path
-    ) -> None:
+        self, emulator, tmp_path
+    ):
         shop = Shop(Platform(emulator, 2, functions=1), tmp_path)
         path, (first, second) = shop.write_accounts(), shop.platform.appids
         emulator.rotate_refresh_token(PLATFORM, first)
@@ -194,9 +190,7 @@ class TestWhatIsListed:
         assert kept.read_bytes() == before
         assert set(shop.listed()) == {second}
 
-    async def test_a_refresh_token_that_was_not_kept_is_kept_the_next_time(
-        self, tmp_path: Path
-    ) -> None:
+    async def test_a_refresh_token_that_was_not_kept_is_kept_the_next_time(self, tmp_path):
         path = tmp_path / "merchants.ndjson"
         path.write_text('{"appid": "wxa", "refresh_token": "old"}\n')
         file = AccountsFile(path, Platform(Emulator()).token())
@@ -213,7 +207,7 @@ class TestWhatIsListed:
         line = {"appid": "wxa", "refresh_token": "new", "replaces": "old"}
         assert json.loads(file.rotated_path.read_text()) == line
 
-    async def test_where_none_can_be_kept_nothing_is_asked(self, shop: Shop) -> None:
+    async def test_where_none_can_be_kept_nothing_is_asked(self, shop):
         path = shop.write_accounts()
         kept = shop.folder / "merchants.ndjson.rotated"
         kept.mkdir()
@@ -222,9 +216,7 @@ class TestWhatIsListed:
         assert f"--accounts {kept} is a folder" in ended.err
         assert sum(shop.emulator.counts.values()) == 0
 
-    async def test_a_merchant_that_authorised_again_has_its_token_in_the_file_itself(
-        self, shop: Shop
-    ) -> None:
+    async def test_a_merchant_that_authorised_again_has_its_token_in_the_file_itself(self, shop):
         path, (first, *_) = shop.write_accounts(), shop.platform.appids
         shop.emulator.rotate_refresh_token(PLATFORM, first)
         await shop.run("--accounts", str(path), "-o", str(shop.store))
@@ -234,7 +226,7 @@ class TestWhatIsListed:
         ended = await shop.run("--accounts", str(path), "-o", str(shop.folder / "next.sqlite"))
         assert ended == Ended(0, "", "")
 
-    async def test_a_refresh_token_that_comes_back_is_the_newest_again(self, shop: Shop) -> None:
+    async def test_a_refresh_token_that_comes_back_is_the_newest_again(self, shop):
         path, (first, *_) = shop.write_accounts(), shop.platform.appids
         token = shop.emulator.refresh_token(PLATFORM, first)
         lines = [
@@ -248,8 +240,8 @@ class TestWhatIsListed:
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
     async def test_accounts_with_tokens_and_environments_of_their_own(
-        self, emulator: Emulator, tmp_path: Path, encoding: str
-    ) -> None:
+        self, emulator, tmp_path, encoding
+    ):
         emulator.deploy("test-1", count=3)
         line = {"appid": "wxown", "access_token": emulator.token, "envs": ["test-1"]}
         path = tmp_path / "accounts.ndjson"
@@ -261,7 +253,7 @@ class TestWhatIsListed:
         assert ended == Ended(0, "", "")
         assert len(output.read_text(encoding="utf-8").splitlines()) == 3
 
-    async def test_an_app_of_ones_own(self, emulator: Emulator, tmp_path: Path) -> None:
+    async def test_an_app_of_ones_own(self, emulator, tmp_path):
         emulator.add_app("wx0123456789abcdef", APPSECRET)
         emulator.deploy("test-1", count=3)
         output = tmp_path / "all.json"
@@ -275,9 +267,7 @@ class TestWhatIsListed:
             ("wx0123456789abcdef", "test-1", 0)
         ] * 3
 
-    async def test_an_app_of_ones_own_may_be_named_by_its_variable(
-        self, emulator: Emulator, tmp_path: Path
-    ) -> None:
+    async def test_an_app_of_ones_own_may_be_named_by_its_variable(self, emulator, tmp_path):
         emulator.add_app("wx0123456789abcdef", APPSECRET)
         ended = await run(
             "inventory", "-o", str(tmp_path / "all.sqlite"), "--summary", "-",
@@ -285,7 +275,7 @@ class TestWhatIsListed:
         )  # fmt: skip
         assert (ended.code, json.loads(ended.out)["complete"]) == (0, 1)
 
-    async def test_csv_is_written_from_the_store(self, shop: Shop) -> None:
+    async def test_csv_is_written_from_the_store(self, shop):
         output = shop.folder / "inventory.csv"
         ended = await shop.run("-o", str(output))
         assert ended.code == 0
@@ -295,7 +285,7 @@ class TestWhatIsListed:
         assert list(rows[0])[:3] == ["appid", "env", "name"]
         assert shop.store.exists()
 
-    async def test_the_summary(self, shop: Shop) -> None:
+    async def test_the_summary(self, shop):
         summary = shop.folder / "summary.json"
         shop.emulator.remove_authorizer(PLATFORM, shop.platform.appids[3])
         await shop.run("-o", str(shop.store), "--summary", str(summary))
@@ -308,24 +298,22 @@ class TestWhatIsListed:
         }  # fmt: skip
 
     @pytest.mark.parametrize("stdout", ["-", "/dev/stdout"])
-    async def test_the_summary_may_go_to_stdout(self, shop: Shop, stdout: str) -> None:
+    async def test_the_summary_may_go_to_stdout(self, shop, stdout):
         ended = await shop.run("-o", str(shop.store), "--summary", stdout)
         assert ended.code == 0
         assert json.loads(ended.out)["complete"] == 40
 
-    async def test_the_demonstration(self) -> None:
+    async def test_the_demonstration(self):
         ended = await run("inventory", "--demo")
         assert ended.code == 6
         assert ended.err.count(" is missing ") == 3
 
-    async def test_the_demonstration_can_be_continued_too(self, tmp_path: Path) -> None:
+    async def test_the_demonstration_can_be_continued_too(self, tmp_path):
         words = ("inventory", "--demo", "-o", str(tmp_path / "demo.sqlite"), "--summary", "-")
         first, second = [json.loads((await run(*words)).out) for _ in range(2)]
         assert (first["skipped"], second["skipped"]) == (0, 57)
 
-    async def test_the_secret_from_a_file_and_the_token_shared_through_redis(
-        self, shop: Shop
-    ) -> None:
+    async def test_the_secret_from_a_file_and_the_token_shared_through_redis(self, shop):
         secret = shop.folder / "secret.txt"
         secret.write_text(f"{PLATFORM_SECRET}\n", encoding="utf-8-sig")
         with running_redis() as redis:
@@ -341,14 +329,14 @@ class TestWhatIsListed:
 
 
 class TestAtATerminal:
-    async def test_the_last_lines_say_what_is_missing_and_what_it_cost(self, shop: Shop) -> None:
+    async def test_the_last_lines_say_what_is_missing_and_what_it_cost(self, shop):
         shop.emulator.fail_next(48001, path=LIST)
         ended = await shop.run("-o", str(shop.store), FORCE_COLOR="1", COLUMNS="120")
         assert ended.code == 6
         assert "1 failed, " in plain(ended.err)
         assert "39 of 40 accounts, 975 functions in 39 environments (" in plain(ended.err)
 
-    async def test_it_shows_how_far_it_is_and_what_it_cost(self, shop: Shop) -> None:
+    async def test_it_shows_how_far_it_is_and_what_it_cost(self, shop):
         shop.emulator.remove_authorizer(PLATFORM, shop.platform.appids[3])
         shop.emulator.script(itertools.repeat(Fault.delay(0.03)))
         async with (
@@ -362,9 +350,7 @@ class TestAtATerminal:
 
 
 class TestMissingAccounts:
-    async def test_they_are_named_with_errcode_and_rid_and_the_code_is_6(
-        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_they_are_named_with_errcode_and_rid_and_the_code_is_6(self, shop, monkeypatch):
         retry_at_once(monkeypatch)
         quota, busy = shop.platform.appids[4:6]
         shop.emulator.fail_next(45009, times=None, path=LIST, account=quota)
@@ -381,8 +367,8 @@ class TestMissingAccounts:
             assert str(row[2]) in line
 
     async def test_in_whichever_way_an_account_breaks_it_alone_is_missing_and_named(
-        self, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+        self, emulator, tmp_path, monkeypatch
+    ):
         retry_at_once(monkeypatch)
         shop = Shop(Platform(emulator, 20 * len(BROKEN), functions=1), tmp_path)
         accounts, broken = shop.write_accounts(), {}
@@ -401,7 +387,7 @@ class TestMissingAccounts:
         whole = set(shop.platform.appids) - broken.keys()
         assert shop.listed() == {appid: shop.deployed()[appid] for appid in whole}
 
-    async def test_at_most_twenty_are_named(self, shop: Shop) -> None:
+    async def test_at_most_twenty_are_named(self, shop):
         shop.emulator.fail_next(48001, times=None, path=LIST)
         ended = await shop.run()
         assert ended.code == 6
@@ -409,15 +395,13 @@ class TestMissingAccounts:
         assert len(named) == 20
         assert more == "… and 20 more in the view missing"
 
-    async def test_why_they_are_missing_is_said_in_the_words_of_the_command(
-        self, shop: Shop
-    ) -> None:
+    async def test_why_they_are_missing_is_said_in_the_words_of_the_command(self, shop):
         shop.emulator.script([Fault.body(b"<html>")], path=LIST)
         ended = await shop.run()
         assert ended.code == 6
         assert "check --base-url and any proxy" in ended.err
 
-    async def test_the_next_run_tries_them_again_and_the_code_is_0(self, shop: Shop) -> None:
+    async def test_the_next_run_tries_them_again_and_the_code_is_0(self, shop):
         shop.emulator.fail_next(45009, times=3, path=LIST)
         assert (await shop.run()).code == 6
         shop.emulator.forget_requests()
@@ -426,8 +410,8 @@ class TestMissingAccounts:
         assert shop.listed() == shop.deployed()
 
     async def test_merchants_join_and_leave_during_the_list_and_none_that_stayed_is_missing(
-        self, emulator: Emulator, tmp_path: Path
-    ) -> None:
+        self, emulator, tmp_path
+    ):
         shop = Shop(Platform(emulator, 1200, functions=1), tmp_path)
         stayed = set(shop.platform.appids) - set(shop.platform.appids[::40])
         leaving = iter(shop.platform.appids[::40])
@@ -447,9 +431,7 @@ class TestMissingAccounts:
 class TestWhoseAccountsAStoreHas:
     """No account seems to have left because somebody asked for others."""
 
-    async def test_another_file_of_accounts_is_refused_before_anything_is_asked(
-        self, shop: Shop
-    ) -> None:
+    async def test_another_file_of_accounts_is_refused_before_anything_is_asked(self, shop):
         path = shop.write_accounts()
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[:20]))
@@ -463,9 +445,7 @@ class TestWhoseAccountsAStoreHas:
         assert sum(shop.emulator.counts.values()) == 0
         assert len(shop.listed()) == 20
 
-    async def test_accounts_that_left_are_counted_on_stderr_and_in_the_summary(
-        self, shop: Shop
-    ) -> None:
+    async def test_accounts_that_left_are_counted_on_stderr_and_in_the_summary(self, shop):
         words = ("-o", str(shop.store), "--summary", "-")
         ended = await shop.run(*words, "--run", YESTERDAY)
         assert (ended.code, json.loads(ended.out)["left"], ended.err) == (0, 0, "")
@@ -477,14 +457,12 @@ class TestWhoseAccountsAStoreHas:
             "3 accounts of the last run were not among these, and count as having left\n"
         )
 
-    async def test_a_slash_more_in_the_address_is_the_same_service(self, shop: Shop) -> None:
+    async def test_a_slash_more_in_the_address_is_the_same_service(self, shop):
         await shop.run()
         ended = await shop.run(TCB_BASE_URL=f"{shop.emulator.url}/")
         assert ended == Ended(0, "", "")
 
-    async def test_another_address_of_wechats_own_is_the_same_service(
-        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_another_address_of_wechats_own_is_the_same_service(self, shop, monkeypatch):
         retry_at_once(monkeypatch)
         with InventoryStore(shop.store) as store:
             run = store.begin(source=f"platform {PLATFORM} at https://api.weixin.qq.com")
@@ -497,9 +475,7 @@ class TestWhoseAccountsAStoreHas:
             )  # fmt: skip
         assert ended.code == 5  # it was asked, and could not be reached
 
-    async def test_a_first_run_at_a_wrong_address_leaves_a_store_of_use(
-        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_first_run_at_a_wrong_address_leaves_a_store_of_use(self, shop, monkeypatch):
         retry_at_once(monkeypatch)
         with unused_port() as nobody:
             ended = await shop.run(TCB_BASE_URL=f"http://127.0.0.1:{nobody}")
@@ -509,8 +485,8 @@ class TestWhoseAccountsAStoreHas:
 
 class TestKilled:
     async def test_20_times_at_random_moments_every_account_is_whole_and_there_once(
-        self, emulator: Emulator, tmp_path: Path
-    ) -> None:
+        self, emulator, tmp_path
+    ):
         shop = Shop(Platform(emulator, 100, functions=50), tmp_path)
         emulator.script(itertools.repeat(Fault.delay(0.005)))
         chance, kills = random.Random(14), 0
@@ -535,7 +511,7 @@ class TestKilled:
         ideal = 2 + 100 * 5  # the platform's token and its list, which each start asks for again
         assert sum(emulator.counts.values()) <= ideal + kills * WINDOW * 4
 
-    async def test_of_two_at_once_the_second_says_so_and_ends(self, shop: Shop) -> None:
+    async def test_of_two_at_once_the_second_says_so_and_ends(self, shop):
         shop.emulator.script(itertools.repeat(Fault.delay(0.02)))
         both = [await shop.start() for _ in range(2)]
         async with asyncio.timeout(60):
@@ -549,7 +525,7 @@ class TestKilled:
 
 
 class TestThePlatformIsRefused:
-    async def test_it_ends_within_a_window_of_requests_with_code_3(self, shop: Shop) -> None:
+    async def test_it_ends_within_a_window_of_requests_with_code_3(self, shop):
         shop.emulator.script([Fault.ok()] * 10, path=MERCHANT_TOKEN)
         shop.emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
         ended = await shop.run()
@@ -561,7 +537,7 @@ class TestThePlatformIsRefused:
         assert (await shop.run()).code == 0
         assert shop.listed() == shop.deployed()
 
-    async def test_over_its_quota_it_continues_tomorrow(self, shop: Shop) -> None:
+    async def test_over_its_quota_it_continues_tomorrow(self, shop):
         shop.emulator.daily_quota[MERCHANT_TOKEN] = 0
         ended = await shop.run()
         assert ended.code == 4
@@ -569,7 +545,7 @@ class TestThePlatformIsRefused:
         del shop.emulator.daily_quota[MERCHANT_TOKEN]
         assert (await shop.run("-o", str(shop.store), "--run", TODAY)).code == 0
 
-    async def test_an_empty_ticket_is_named(self, shop: Shop) -> None:
+    async def test_an_empty_ticket_is_named(self, shop):
         ticket = shop.folder / "ticket.txt"
         ticket.write_text("\n")
         ended = await shop.run("-o", str(shop.store), "--ticket-file", str(ticket))
@@ -577,7 +553,7 @@ class TestThePlatformIsRefused:
         assert "it holds no component_verify_ticket" in ended.err
         assert sum(shop.emulator.counts.values()) == 0
 
-    async def test_a_ticket_file_may_begin_with_a_byte_order_mark(self, shop: Shop) -> None:
+    async def test_a_ticket_file_may_begin_with_a_byte_order_mark(self, shop):
         ticket = shop.folder / "ticket.txt"
         ticket.write_text(f"{shop.platform.ticket}\r\n", encoding="utf-8-sig")
         assert await shop.run("-o", str(shop.store), "--ticket-file", str(ticket)) == Ended(
@@ -588,8 +564,8 @@ class TestThePlatformIsRefused:
         ("option", "what"), [("--ticket-file", "the ticket"), ("--secret-file", "the appsecret")]
     )
     async def test_a_file_that_holds_no_secret_is_named_before_anything_is_asked(
-        self, shop: Shop, option: str, what: str
-    ) -> None:
+        self, shop, option, what
+    ):
         file = shop.folder / "utf-16.txt"
         file.write_text(shop.platform.ticket, encoding="utf-16")
         ended = await shop.run("-o", str(shop.store), option, str(file))
@@ -597,16 +573,14 @@ class TestThePlatformIsRefused:
         assert f"{option} {file}: {what} holds a control character" in ended.err
         assert sum(shop.emulator.counts.values()) == 0
 
-    async def test_a_pipe_of_tickets_is_refused_because_it_is_read_again_and_again(
-        self, shop: Shop
-    ) -> None:
+    async def test_a_pipe_of_tickets_is_refused_because_it_is_read_again_and_again(self, shop):
         pipe = shop.folder / "pipe"
         os.mkfifo(pipe)
         ended = await shop.run("-o", str(shop.store), "--ticket-file", str(pipe))
         assert ended.code == 3
         assert f"--ticket-file {pipe}: it is not a regular file" in ended.err
 
-    async def test_an_old_ticket_is_named(self, tmp_path: Path) -> None:
+    async def test_an_old_ticket_is_named(self, tmp_path):
         async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
             shop = Shop(Platform(emulator, 3), tmp_path)
             emulator.clock.advance(13 * 3600)
@@ -633,9 +607,7 @@ BAD_LINES = {
 
 class TestBadInput:
     @pytest.mark.parametrize("line", BAD_LINES)
-    async def test_a_bad_line_is_named_and_nothing_is_asked(
-        self, emulator: Emulator, tmp_path: Path, line: str
-    ) -> None:
+    async def test_a_bad_line_is_named_and_nothing_is_asked(self, emulator, tmp_path, line):
         path = tmp_path / "accounts.ndjson"
         path.write_text(f'{{"appid": "wxgood", "access_token": "planted-token"}}\n{line}\n')
         ended = await run(
@@ -650,9 +622,7 @@ class TestBadInput:
         assert sum(emulator.counts.values()) == 0
 
     @pytest.mark.parametrize("line", ['{"appid": "wxa", "refre', '{"appid": "wxa"}'])
-    async def test_a_damaged_file_of_rotated_tokens_is_named_with_the_line(
-        self, shop: Shop, line: str
-    ) -> None:
+    async def test_a_damaged_file_of_rotated_tokens_is_named_with_the_line(self, shop, line):
         path = shop.write_accounts()
         path.with_name(f"{path.name}.rotated").write_text(f"{line}\n")
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
@@ -677,9 +647,7 @@ class TestBadInput:
             (["--ticket-file", "/dev/null"], 3, "/dev/null: it is not a regular file, which can"),
         ],
     )
-    async def test_each_is_one_sentence_and_an_exit_code(
-        self, shop: Shop, words: list[str], code: int, said: str
-    ) -> None:
+    async def test_each_is_one_sentence_and_an_exit_code(self, shop, words, code, said):
         ended = await shop.run("-o", str(shop.store), *words)
         assert (ended.code, ended.out) == (code, "")
         assert said in ended.err
@@ -691,9 +659,7 @@ class TestBadInput:
         [("-o", "--accounts"), ("--summary", "--accounts"), ("--summary", "--ticket-file"),
          ("--summary", "-o")],
     )  # fmt: skip
-    async def test_no_file_is_written_over_another_that_is_named(
-        self, shop: Shop, one: str, other: str
-    ) -> None:
+    async def test_no_file_is_written_over_another_that_is_named(self, shop, one, other):
         accounts = shop.write_accounts()
         before = accounts.read_bytes()
         ended = await shop.run("-o", str(shop.store), one, str(accounts), other, str(accounts))
@@ -701,7 +667,7 @@ class TestBadInput:
         assert f"{accounts} is given as " in ended.err
         assert accounts.read_bytes() == before
 
-    async def test_refresh_tokens_that_rotated_are_not_written_over(self, shop: Shop) -> None:
+    async def test_refresh_tokens_that_rotated_are_not_written_over(self, shop):
         path = shop.write_accounts()
         kept = path.with_name(f"{path.name}.rotated")
         kept.write_text("")
@@ -712,9 +678,7 @@ class TestBadInput:
         assert f"{kept} is given as --accounts already" in ended.err
 
     @pytest.mark.parametrize("encoding", ["utf-16", "gbk"])
-    async def test_a_file_in_another_encoding_is_refused_with_the_right_one(
-        self, shop: Shop, encoding: str
-    ) -> None:
+    async def test_a_file_in_another_encoding_is_refused_with_the_right_one(self, shop, encoding):
         path = shop.folder / "merchants.ndjson"
         path.write_text('{"appid": "wxa", "access_token": "令牌"}\n', encoding=encoding)
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
@@ -722,7 +686,7 @@ class TestBadInput:
         assert f"{path}, line 1: it is not in UTF-8: save the file as UTF-8" in ended.err
 
     @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
-    async def test_a_store_that_is_no_regular_file_is_refused(self, shop: Shop, kind: str) -> None:
+    async def test_a_store_that_is_no_regular_file_is_refused(self, shop, kind):
         match kind:
             case "folder":
                 shop.store.mkdir()
@@ -737,13 +701,13 @@ class TestBadInput:
         )
         assert sum(shop.emulator.counts.values()) == 0
 
-    async def test_a_disk_that_is_full_is_named_with_the_file(self, shop: Shop) -> None:
+    async def test_a_disk_that_is_full_is_named_with_the_file(self, shop):
         ended = await shop.run("-o", str(shop.store), "--summary", "/dev/full")
         assert (ended.code, ended.err) == (3, "tcb-async: /dev/full: No space left on device\n")
 
     async def test_a_store_that_is_cut_short_while_it_is_written_does_not_promise_to_continue(
-        self, shop: Shop
-    ) -> None:
+        self, shop
+    ):
         await shop.run("-o", str(shop.store), "--run", YESTERDAY)
 
         @shop.emulator.on_request
@@ -755,26 +719,20 @@ class TestBadInput:
         assert ended.code == 3
         assert re.fullmatch(r"tcb-async: .* is damaged: put a backup in its place.*\n", ended.err)
 
-    async def test_without_accounts_or_an_output_it_says_what_to_pass(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_without_accounts_or_an_output_it_says_what_to_pass(self, emulator):
         ended = await run("inventory", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--output: name a file" in ended.err) == (2, True)
         ended = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--accounts: name the accounts" in ended.err) == (2, True)
 
-    async def test_a_pipe_of_accounts_is_refused_because_it_cannot_be_read_twice(
-        self, shop: Shop
-    ) -> None:
+    async def test_a_pipe_of_accounts_is_refused_because_it_cannot_be_read_twice(self, shop):
         pipe = shop.folder / "pipe"
         os.mkfifo(pipe)
         ended = await shop.run("--accounts", str(pipe), "-o", str(shop.store))
         assert ended.code == 3
         assert f"--accounts {pipe}: it is not a regular file" in ended.err
 
-    async def test_a_file_that_is_cut_short_while_it_is_read_does_not_finish_the_run(
-        self, shop: Shop
-    ) -> None:
+    async def test_a_file_that_is_cut_short_while_it_is_read_does_not_finish_the_run(self, shop):
         path = shop.write_accounts()
         lines = path.read_text(encoding="utf-8").splitlines()
         path.write_text("".join(f"{line:8191}\n" for line in lines))  # each is a buffer of its own
@@ -792,27 +750,27 @@ class TestBadInput:
         assert (await shop.run("--accounts", str(path), "-o", str(shop.store))).code == 0
         assert shop.listed() == shop.deployed()
 
-    async def test_a_file_without_accounts_is_named(self, shop: Shop) -> None:
+    async def test_a_file_without_accounts_is_named(self, shop):
         path = shop.folder / "empty.ndjson"
         path.write_text("\n\n")
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
         assert ended.code == 3
         assert "the file holds no accounts" in ended.err
 
-    async def test_a_file_that_is_no_database_is_refused(self, shop: Shop) -> None:
+    async def test_a_file_that_is_no_database_is_refused(self, shop):
         shop.store.write_text("appid,env,name\n" * 100)
         ended = await shop.run()
         assert ended.code == 3
         assert "is no SQLite database" in ended.err
 
-    async def test_a_store_of_another_platform_is_refused(self, shop: Shop) -> None:
+    async def test_a_store_of_another_platform_is_refused(self, shop):
         await shop.run()
         path = shop.write_accounts()
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
         assert ended.code == 3
         assert f"holds the accounts of platform {PLATFORM}" in ended.err
 
-    async def test_a_disk_that_fills_up_loses_nothing_that_was_saved(self, shop: Shop) -> None:
+    async def test_a_disk_that_fills_up_loses_nothing_that_was_saved(self, shop):
         def small_disk() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
 

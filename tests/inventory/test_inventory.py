@@ -19,7 +19,6 @@ from merchants import (
     PLATFORM,
     PLATFORM_TOKEN,
     Platform,
-    Way,
     as_deployed,
 )
 
@@ -38,7 +37,7 @@ from tcb_async.emulator import Emulator, EmulatorClock, Fault
 from tcb_async.inventory.inventory import CarefulToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from aiohttp import web
 
@@ -49,16 +48,12 @@ APPID = "wx0123456789abcdef"
 QUICK = RetryPolicy(attempts=2, base=0.0)
 
 
-async def found_in(
-    client: TcbClient, accounts: Iterator[Account] | AsyncIterator[Account]
-) -> dict[str, AccountListing]:
+async def found_in(client, accounts):
     async with client.inventory(accounts) as inventory:
         return {found.account.appid: found async for found in inventory}
 
 
-async def drain(
-    inventory: Inventory, take: Callable[[AccountListing], Awaitable[object] | None]
-) -> None:
+async def drain(inventory, take):
     async with inventory:
         async for found in inventory:
             if (taking := take(found)) is not None:
@@ -66,9 +61,7 @@ async def drain(
 
 
 class TestWholeAccounts:
-    async def test_every_function_of_every_environment_of_every_account(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_every_function_of_every_environment_of_every_account(self, emulator):
         platform = Platform(emulator, 30, environments=2, functions=45)
 
         async with platform.client() as client:
@@ -79,7 +72,7 @@ class TestWholeAccounts:
             assert listing.status == "complete"
             assert as_deployed(listing.functions) == platform.deployed(appid)
 
-    async def test_what_it_costs_and_found_is_counted(self, emulator: Emulator) -> None:
+    async def test_what_it_costs_and_found_is_counted(self, emulator):
         platform = Platform(emulator, 20, environments=2, functions=30)
         emulator.fail_next(-1, account=platform.appids[4], path=LIST)
         emulator.remove_authorizer(PLATFORM, platform.appids[5])
@@ -100,7 +93,7 @@ class TestWholeAccounts:
         assert summary.seconds > 0
         assert summary.to_dict()["complete"] == 18
 
-    async def test_named_environments_are_not_asked_for(self, emulator: Emulator) -> None:
+    async def test_named_environments_are_not_asked_for(self, emulator):
         emulator.deploy("test-1", count=3)
         emulator.deploy("test-2", count=0)
         account = Account(APPID, emulator.token, ["test-1", "test-2", "test-1"])
@@ -113,9 +106,7 @@ class TestWholeAccounts:
         }  # fmt: skip
         assert emulator.counts[ENVIRONMENTS] == 0
 
-    async def test_an_account_without_cloud_development_is_complete_and_empty(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_an_account_without_cloud_development_is_complete_and_empty(self, emulator):
         platform = Platform(emulator, 1)
         emulator.set_cloud_development(platform.appids[0], enabled=False)
 
@@ -125,15 +116,15 @@ class TestWholeAccounts:
         assert (found.status, dict(found.functions), found.error) == ("complete", {}, None)
 
     async def test_an_account_whose_environments_were_named_but_has_no_cloud_has_failed(
-        self, emulator: Emulator
-    ) -> None:
+        self, emulator
+    ):
         emulator.fail_next(85088)
         async with TcbClient("unused-token", base_url=emulator.url) as client:
             found = await client.list_account(Account(APPID, emulator.token, ["test-1"]))
 
         assert (found.status, found.error and found.error.errcode) == ("failed", 85088)
 
-    async def test_no_accounts_are_an_inventory_too(self, emulator: Emulator) -> None:
+    async def test_no_accounts_are_an_inventory_too(self, emulator):
         async with (
             TcbClient("unused-token", base_url=emulator.url) as client,
             client.inventory([]) as inventory,
@@ -142,15 +133,15 @@ class TestWholeAccounts:
         assert inventory.summary.accounts == 0
 
     async def test_a_token_of_another_kind_fails_its_account_before_anything_is_sent(
-        self, emulator: Emulator
-    ) -> None:
+        self, emulator
+    ):
         platform = Platform(emulator)
         async with platform.client() as client:
             found = await client.list_account(Account(PLATFORM, platform.token()))
         assert isinstance(found.error, ConfigurationError)
         assert sum(emulator.counts.values()) == 0
 
-    async def test_listed_twice_it_is_the_same(self, emulator: Emulator) -> None:
+    async def test_listed_twice_it_is_the_same(self, emulator):
         platform = Platform(emulator, 1)
         async with platform.client() as client:
             account = platform.account(platform.appids[0])
@@ -160,7 +151,7 @@ class TestWholeAccounts:
 
 class TestOneBrokenAccount:
     @pytest.mark.parametrize("way", BROKEN, ids=lambda way: way.name)
-    async def test_99_of_100_are_complete_if_one(self, emulator: Emulator, way: Way) -> None:
+    async def test_99_of_100_are_complete_if_one(self, emulator, way):
         platform = Platform(emulator, 100, functions=5)
         broken = platform.appids[31]
 
@@ -176,7 +167,7 @@ class TestOneBrokenAccount:
         assert listing.error.errcode == way.errcode
         assert (listing.error.rid is None) == (way.errcode is None)
 
-    async def test_all_of_them_at_once(self, emulator: Emulator) -> None:
+    async def test_all_of_them_at_once(self, emulator):
         platform = Platform(emulator, 280, functions=5)
         broken = {}
         async with platform.client(retry=QUICK) as client:
@@ -190,9 +181,7 @@ class TestOneBrokenAccount:
         assert failed == broken
         assert len(found) == 280
 
-    async def test_a_large_one_that_fails_at_its_end_is_not_there_in_part(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_a_large_one_that_fails_at_its_end_is_not_there_in_part(self, emulator):
         platform = Platform(emulator, 1, functions=300)
 
         def is_the_last_page(request: RecordedRequest) -> bool:
@@ -204,9 +193,7 @@ class TestOneBrokenAccount:
 
         assert (found.status, dict(found.functions)) == ("failed", {})
 
-    async def test_a_token_callable_that_raises_fails_its_account_alone(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_a_token_callable_that_raises_fails_its_account_alone(self, emulator):
         async def broken() -> str:
             raise LookupError(f"no row for {emulator.token}")
 
@@ -222,7 +209,7 @@ class TestOneBrokenAccount:
         assert "LookupError" in str(error)
         assert emulator.token not in str(error)
 
-    async def test_a_failure_holds_no_frames_and_pickles(self, emulator: Emulator) -> None:
+    async def test_a_failure_holds_no_frames_and_pickles(self, emulator):
         platform = Platform(emulator, 1)
         emulator.fail_next(45009, path=LIST)
         async with platform.client() as client:
@@ -236,8 +223,8 @@ class TestOneBrokenAccount:
 class TestThePlatformItself:
     @pytest.mark.parametrize("errcode", [40001, 40125, 40243, 61004, 61005, 89501, 45009])
     async def test_a_refusal_ends_the_inventory_within_a_window_of_requests(
-        self, emulator: Emulator, errcode: int
-    ) -> None:
+        self, emulator, errcode
+    ):
         platform = Platform(emulator, 60, functions=5)
         refused: list[int] = []
 
@@ -264,7 +251,7 @@ class TestThePlatformItself:
         assert sum(emulator.counts.values()) - refused[0] <= 8 + 1
         assert inventory.summary.accounts == len(seen)
 
-    async def test_without_a_ticket_nothing_is_asked(self, emulator: Emulator) -> None:
+    async def test_without_a_ticket_nothing_is_asked(self, emulator):
         platform = Platform(emulator, 20)
         platform.ticket = ""
         async with platform.client() as client:
@@ -272,7 +259,7 @@ class TestThePlatformItself:
                 await found_in(client, platform.accounts())
         assert sum(emulator.counts.values()) == 0
 
-    async def test_an_expired_ticket_is_named(self) -> None:
+    async def test_an_expired_ticket_is_named(self):
         async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
             platform = Platform(emulator, 20)
             emulator.clock.advance(13 * 3600)
@@ -281,7 +268,7 @@ class TestThePlatformItself:
                     await found_in(client, platform.accounts())
         assert raised.value.errcode == 61005
 
-    async def test_over_the_daily_quota_it_continues_tomorrow(self) -> None:
+    async def test_over_the_daily_quota_it_continues_tomorrow(self):
         async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
             platform = Platform(emulator, 40, functions=5)
             emulator.daily_quota[MERCHANT_TOKEN] = 25
@@ -299,9 +286,7 @@ class TestThePlatformItself:
         assert {one.status for one in found.values()} == {"complete"}
         assert len(found) == 40
 
-    async def test_an_app_of_ones_own_that_is_refused_is_one_failed_account(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_an_app_of_ones_own_that_is_refused_is_one_failed_account(self, emulator):
         from tcb_async.tokens import StableToken  # noqa: PLC0415
 
         emulator.add_app(APPID, "b" * 32)
@@ -315,9 +300,7 @@ class TestThePlatformItself:
 
 
 class TestMerchantsOfAPlatform:
-    async def test_every_merchant_is_listed_and_what_rotates_is_saved(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_every_merchant_is_listed_and_what_rotates_is_saved(self, emulator):
         platform = Platform(emulator, 12, functions=5)
         rotated, hidden = platform.appids[3], platform.appids[5]
         emulator.rotate_refresh_token(PLATFORM, rotated)
@@ -335,7 +318,7 @@ class TestMerchantsOfAPlatform:
         assert [one for one in found if found[one].status != "complete"] == [hidden]
         assert "shows no refresh token" in str(found[hidden].error)
 
-    async def test_an_app_has_none(self, emulator: Emulator) -> None:
+    async def test_an_app_has_none(self, emulator):
         async def save(appid: str, refresh_token: str) -> None:
             raise AssertionError
 
@@ -345,16 +328,14 @@ class TestMerchantsOfAPlatform:
 
 
 class TestPace:
-    async def test_as_many_accounts_at_once_as_requests_in_flight(self, emulator: Emulator) -> None:
+    async def test_as_many_accounts_at_once_as_requests_in_flight(self, emulator):
         platform = Platform(emulator, 40, functions=5)
         emulator.script(itertools.repeat(Fault.delay(0.01)))
         async with platform.client(concurrency=6) as client:
             await found_in(client, platform.accounts())
         assert emulator.peak_in_flight == 6
 
-    async def test_one_account_has_one_request_in_flight_while_others_wait(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_one_account_has_one_request_in_flight_while_others_wait(self, emulator):
         platform = Platform(emulator, 40, functions=50)
         in_flight: collections.Counter[str] = collections.Counter()
         most: list[int] = []
@@ -374,9 +355,7 @@ class TestPace:
             await found_in(client, platform.accounts())
         assert max(most) == 1
 
-    async def test_a_large_account_among_small_ones_costs_its_own_pages_alone(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_a_large_account_among_small_ones_costs_its_own_pages_alone(self, emulator):
         platform = Platform(emulator, 30, functions=50)
         env = "shop-large"
         large = "wxlarge"
@@ -398,14 +377,14 @@ class TestPace:
         assert emulator.counts[LIST] == alone + pages
         assert pages <= 106
 
-    async def test_the_last_accounts_share_the_window(self, emulator: Emulator) -> None:
+    async def test_the_last_accounts_share_the_window(self, emulator):
         platform = Platform(emulator, 1, functions=400)
         emulator.script(itertools.repeat(Fault.delay(0.01)))
         async with platform.client() as client:
             await found_in(client, platform.accounts())
         assert emulator.peak_in_flight > 4
 
-    async def test_accounts_are_asked_for_when_there_is_a_place(self, emulator: Emulator) -> None:
+    async def test_accounts_are_asked_for_when_there_is_a_place(self, emulator):
         platform = Platform(emulator, 40, functions=5)
         async with (
             platform.client(concurrency=4) as client,
@@ -417,7 +396,7 @@ class TestPace:
                 await asyncio.sleep(0.005)  # a slow consumer
                 assert platform.asked_for <= taken + 4
 
-    async def test_accounts_may_come_slowly(self, emulator: Emulator) -> None:
+    async def test_accounts_may_come_slowly(self, emulator):
         platform = Platform(emulator, 10, functions=5)
 
         async def slowly() -> AsyncIterator[Account]:
@@ -429,9 +408,7 @@ class TestPace:
             found = await found_in(client, slowly())
         assert len(found) == 10
 
-    async def test_accounts_may_come_from_any_asynchronous_iterator(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_accounts_may_come_from_any_asynchronous_iterator(self, emulator):
         platform = Platform(emulator, 3, functions=5)
 
         class Queue:
@@ -453,7 +430,7 @@ class TestPace:
 
 
 class TestEnds:
-    async def test_a_break_leaves_nothing_in_flight(self, emulator: Emulator) -> None:
+    async def test_a_break_leaves_nothing_in_flight(self, emulator):
         platform = Platform(emulator, 40, functions=50)
         emulator.script(itertools.repeat(Fault.delay(0.01)))
         closed = asyncio.Event()
@@ -472,7 +449,7 @@ class TestEnds:
             assert closed.is_set()
         assert "closed" in repr(inventory)
 
-    async def test_a_closed_client_ends_it(self, emulator: Emulator) -> None:
+    async def test_a_closed_client_ends_it(self, emulator):
         platform = Platform(emulator, 40, functions=50)
         emulator.script(itertools.repeat(Fault.delay(0.01)))
         client = platform.client()
@@ -480,7 +457,7 @@ class TestEnds:
         with pytest.raises(ClientClosedError):
             await drain(inventory, lambda _: client.aclose())
 
-    async def test_a_closed_client_is_no_failure_of_the_account(self, emulator: Emulator) -> None:
+    async def test_a_closed_client_is_no_failure_of_the_account(self, emulator):
         """`list_account` raises it: as a value, it would look like one account that failed."""
         platform = Platform(emulator, 1)
         client = platform.client()
@@ -488,9 +465,7 @@ class TestEnds:
         with pytest.raises(ClientClosedError):
             await client.list_account(next(iter(platform.accounts())))
 
-    async def test_the_end_of_the_block_ends_it_in_another_task_too(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_the_end_of_the_block_ends_it_in_another_task_too(self, emulator):
         platform = Platform(emulator, 8)
         emulator.script(itertools.repeat(Fault.hang()), path=LIST)
 
@@ -505,7 +480,7 @@ class TestEnds:
             with pytest.raises(ClientClosedError):
                 await asyncio.wait_for(consumer, timeout=5)
 
-    async def test_cancelled_it_leaves_nothing(self, emulator: Emulator) -> None:
+    async def test_cancelled_it_leaves_nothing(self, emulator):
         platform = Platform(emulator, 8)
         emulator.script(itertools.repeat(Fault.hang()), path=LIST)
         async with no_leaks(), platform.client() as client:
@@ -513,7 +488,7 @@ class TestEnds:
                 async with asyncio.timeout(0.2):
                     await found_in(client, platform.accounts())
 
-    async def test_what_the_accounts_raise_is_raised(self, emulator: Emulator) -> None:
+    async def test_what_the_accounts_raise_is_raised(self, emulator):
         def accounts() -> Iterator[Account]:
             yield Account(APPID, emulator.token, [])
             raise OSError("the file is gone")
@@ -522,7 +497,7 @@ class TestEnds:
             with pytest.raises(OSError, match="the file is gone"):
                 await found_in(client, accounts())
 
-    async def test_it_is_iterated_once(self, emulator: Emulator) -> None:
+    async def test_it_is_iterated_once(self, emulator):
         async with (
             TcbClient("unused-token", base_url=emulator.url) as client,
             client.inventory([]) as inventory,
@@ -531,9 +506,7 @@ class TestEnds:
             with pytest.raises(ConfigurationError, match="once"):
                 aiter(inventory)
 
-    async def test_without_async_with_it_ends_when_its_generator_is_closed(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_without_async_with_it_ends_when_its_generator_is_closed(self, emulator):
         platform = Platform(emulator, 20, functions=5)
         async with (
             no_leaks(),
@@ -545,12 +518,12 @@ class TestEnds:
 
 class TestArguments:
     @pytest.mark.parametrize("accounts", ["wx0123456789abcdef", 3, None])
-    def test_accounts_of_the_wrong_type_are_refused(self, accounts: object) -> None:
+    def test_accounts_of_the_wrong_type_are_refused(self, accounts):
         client = TcbClient("unused-token")
         with pytest.raises(ConfigurationError, match="accounts is of type"):
             client.inventory(accounts)  # type: ignore[arg-type]
 
-    async def test_something_else_among_the_accounts_is_refused(self) -> None:
+    async def test_something_else_among_the_accounts_is_refused(self):
         async with TcbClient("unused-token") as client:
             with pytest.raises(ConfigurationError, match="must be an Account"):
                 await found_in(client, iter(["wx0123456789abcdef"]))  # type: ignore[list-item]
@@ -568,20 +541,18 @@ class TestArguments:
             (APPID, "a-token", [" "], "env=' '"),
         ],
     )
-    def test_an_account_says_what_is_wrong(
-        self, appid: object, token: object, envs: object, wrong: str
-    ) -> None:
+    def test_an_account_says_what_is_wrong(self, appid, token, envs, wrong):
         with pytest.raises(ConfigurationError, match=wrong):
             Account(appid, token, envs)  # type: ignore[arg-type]
 
-    def test_an_account_shows_no_token(self) -> None:
+    def test_an_account_shows_no_token(self):
         secret = "planted-token-of-a-merchant-0123456789"
         assert secret not in repr(Account(APPID, secret)) + repr(
             AccountListing(Account(APPID, secret))
         )
         assert APPID in repr(Account(APPID, secret))
 
-    async def test_the_reprs_tell_the_state(self, emulator: Emulator) -> None:
+    async def test_the_reprs_tell_the_state(self, emulator):
         platform = Platform(emulator, 2, functions=5)
         good, bad = platform.appids
         emulator.remove_authorizer(PLATFORM, bad)

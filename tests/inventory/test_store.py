@@ -23,41 +23,37 @@ from tcb_async.inventory import InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tcb_async.emulator import Emulator
     from tcb_async.inventory import InventoryRun
 
 DAYS = [f"2026-01-0{day}" for day in range(1, 6)]
 TOKEN = "planted-token-of-a-merchant-0123456789"
 
 
-def noon(day: str) -> Callable[[], datetime]:
+def noon(day):
     return lambda: datetime.fromisoformat(f"{day}T12:00:00+08:00")
 
 
-def opened(path: Path, day: str = DAYS[-1]) -> InventoryStore:
+def opened(path, day=DAYS[-1]):
     return InventoryStore(path / "inventory.sqlite", clock=noon(day))
 
 
-def account(appid: str = "wxshop") -> Account:
+def account(appid="wxshop"):
     return Account(appid, TOKEN)
 
 
-def listing(appid: str = "wxshop", **functions: str) -> AccountListing:
+def listing(appid="wxshop", **functions):
     """A listing of one environment; each function's runtime is given."""
     rows = tuple(CloudFunction(name, "Active", runtime) for name, runtime in functions.items())
     return AccountListing(account(appid), {"test-1": rows})
 
 
-def failure(appid: str = "wxshop", errcode: int = -501000) -> AccountListing:
+def failure(appid="wxshop", errcode=-501000):
     return AccountListing(
         account(appid), error=ApiError("it failed", errcode=errcode, rid="61249f85-43a93e56")
     )
 
 
-def select(store: InventoryStore, question: str) -> list[tuple[object, ...]]:
+def select(store, question):
     with closing(sqlite3.connect(store.path)) as database:
         return database.execute(question).fetchall()
 
@@ -67,16 +63,14 @@ CHANGES = "SELECT appid, name, change FROM changes ORDER BY appid, name"
 
 
 class TestRuns:
-    def test_a_run_is_a_day_in_china(self, tmp_path: Path) -> None:
+    def test_a_run_is_a_day_in_china(self, tmp_path):
         def late_in_london() -> datetime:
             return datetime(2026, 1, 1, 20, 0, tzinfo=UTC).astimezone(CHINA_STANDARD_TIME)
 
         with InventoryStore(tmp_path / "i.sqlite", clock=late_in_london) as store:
             assert store.begin().run == "2026-01-02"
 
-    def test_what_is_complete_is_left_out_and_what_failed_is_tried_again(
-        self, tmp_path: Path
-    ) -> None:
+    def test_what_is_complete_is_left_out_and_what_failed_is_tried_again(self, tmp_path):
         accounts = [account(appid) for appid in ("wxa", "wxb", "wxc")]
 
         async def rest(run: InventoryRun) -> list[str]:
@@ -93,7 +87,7 @@ class TestRuns:
         with opened(tmp_path, DAYS[1]) as store:
             assert asyncio.run(rest(store.begin())) == ["wxa", "wxb", "wxc"]
 
-    def test_progress(self, tmp_path: Path) -> None:
+    def test_progress(self, tmp_path):
         with opened(tmp_path) as store:
             assert store.progress() is None
             run = store.begin()
@@ -112,7 +106,7 @@ class TestRuns:
             assert finished.is_finished
             assert store.progress(DAYS[0]) is None
 
-    def test_missing_accounts_are_named_with_errcode_and_rid(self, tmp_path: Path) -> None:
+    def test_missing_accounts_are_named_with_errcode_and_rid(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa"))
@@ -123,30 +117,28 @@ class TestRuns:
         )  # fmt: skip
 
     @pytest.mark.parametrize("errcode", [2**63, -(2**63) - 1, 10**30])
-    def test_an_errcode_that_no_database_holds_fails_its_account_alone(
-        self, tmp_path: Path, errcode: int
-    ) -> None:
+    def test_an_errcode_that_no_database_holds_fails_its_account_alone(self, tmp_path, errcode):
         with opened(tmp_path) as store:
             store.begin().save(failure("wxb", errcode))
             (missing,) = store.missing()
         assert (missing.errcode, missing.message) == (None, "it failed")
 
     @pytest.mark.parametrize("run", ["2026-13-01", "20260101", "tomorrow", "", "2026-1-1"])
-    def test_a_run_that_is_no_date_is_refused(self, tmp_path: Path, run: str) -> None:
+    def test_a_run_that_is_no_date_is_refused(self, tmp_path, run):
         with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="must be a date"):
             store.begin(run)
 
-    def test_a_run_in_the_future_is_refused(self, tmp_path: Path) -> None:
+    def test_a_run_in_the_future_is_refused(self, tmp_path):
         with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="later than today"):
             store.begin("2027-01-01")
 
-    def test_a_run_before_the_newest_is_refused(self, tmp_path: Path) -> None:
+    def test_a_run_before_the_newest_is_refused(self, tmp_path):
         with opened(tmp_path) as store:
             store.begin()
             with pytest.raises(ConfigurationError, match="holds a later run"):
                 store.begin(DAYS[0])
 
-    def test_after_a_clock_that_ran_ahead_it_says_what_can_be_done(self, tmp_path: Path) -> None:
+    def test_after_a_clock_that_ran_ahead_it_says_what_can_be_done(self, tmp_path):
         with opened(tmp_path, DAYS[1]) as store:
             store.begin()
         for run in (None, DAYS[0]):
@@ -155,7 +147,7 @@ class TestRuns:
                     store.begin(run)
                 assert len(select(store, "SELECT * FROM runs")) == 1
 
-    def test_yesterdays_run_continues_today_if_it_is_the_newest(self, tmp_path: Path) -> None:
+    def test_yesterdays_run_continues_today_if_it_is_the_newest(self, tmp_path):
         with opened(tmp_path, DAYS[0]) as store:
             store.begin().save(listing("wxa", get="Go1"))
         with opened(tmp_path, DAYS[1]) as store:
@@ -164,22 +156,20 @@ class TestRuns:
             run.finish()
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 0), ("wxb", "get", "Go1", 0)]
 
-    def test_accounts_of_another_source_are_not_mixed_in(self, tmp_path: Path) -> None:
+    def test_accounts_of_another_source_are_not_mixed_in(self, tmp_path):
         with opened(tmp_path) as store:
             store.begin(source="platform wxa").save(listing("wxshop"))
             with pytest.raises(ConfigurationError, match="holds the accounts of platform wxa"):
                 store.begin(source="platform wxb")
 
-    def test_a_store_without_accounts_is_of_no_source_yet(self, tmp_path: Path) -> None:
+    def test_a_store_without_accounts_is_of_no_source_yet(self, tmp_path):
         with opened(tmp_path) as store:
             store.begin(source="a typing error").finish()
             store.begin(source="platform wxa", appids=["wxshop"]).save(listing("wxshop"))
             store.begin(source="platform wxa")
             assert select(store, "SELECT source FROM runs") == [("platform wxa",)]
 
-    def test_accounts_of_which_the_store_has_none_are_refused_if_it_has_others(
-        self, tmp_path: Path
-    ) -> None:
+    def test_accounts_of_which_the_store_has_none_are_refused_if_it_has_others(self, tmp_path):
         with opened(tmp_path, DAYS[0]) as store:
             run = store.begin(appids=["wxa", "wxb"])
             run.save(listing("wxa"))
@@ -191,7 +181,7 @@ class TestRuns:
             assert [row[0] for row in select(store, "SELECT run FROM runs")] == [DAYS[0]]
             store.begin(appids=["wxc", "wxb"])
 
-    def test_how_many_accounts_have_left_since_the_last_finished_run(self, tmp_path: Path) -> None:
+    def test_how_many_accounts_have_left_since_the_last_finished_run(self, tmp_path):
         def left(day: str, *appids: str, finishes: bool = True) -> int:
             with opened(tmp_path, day) as store:
                 run = store.begin()
@@ -210,7 +200,7 @@ class TestRuns:
 
 
 class TestCurrent:
-    def test_an_account_that_fails_keeps_what_it_had_and_is_stale(self, tmp_path: Path) -> None:
+    def test_an_account_that_fails_keeps_what_it_had_and_is_stale(self, tmp_path):
         with opened(tmp_path, DAYS[0]) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
@@ -224,7 +214,7 @@ class TestCurrent:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 1), ("wxb", "put", "Go1", 0)]
             assert [row["name"] for row in store.functions()] == ["get", "put"]
 
-    def test_a_merchant_that_left_is_not_shown_once_a_run_is_finished(self, tmp_path: Path) -> None:
+    def test_a_merchant_that_left_is_not_shown_once_a_run_is_finished(self, tmp_path):
         with opened(tmp_path, DAYS[0]) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
@@ -237,7 +227,7 @@ class TestCurrent:
             run.finish()
             assert [row[0] for row in select(store, CURRENT)] == ["wxb"]
 
-    def test_changes_are_between_the_last_two_finished_runs(self, tmp_path: Path) -> None:
+    def test_changes_are_between_the_last_two_finished_runs(self, tmp_path):
         with opened(tmp_path, DAYS[0]) as store:
             run = store.begin()
             run.save(listing("wxa", same="Go1", updated="Go1", removed="Go1"))
@@ -278,7 +268,7 @@ class Model:
 
     runs: list[tuple[dict[str, dict[str, str] | None], bool]]
 
-    def current(self) -> list[tuple[object, ...]]:
+    def current(self):
         rows: list[tuple[object, ...]] = []
         for appid in APPIDS:
             visited = [day for day, (met, _) in enumerate(self.runs) if appid in met]
@@ -289,7 +279,7 @@ class Model:
                 rows += [(appid, name, found[name], stale) for name in sorted(found)]
         return rows
 
-    def changes(self) -> list[tuple[object, ...]]:
+    def changes(self):
         finished = [met for met, done in self.runs if done]
         if len(finished) < 2:
             return []
@@ -313,9 +303,9 @@ class TestLaws:
     @given(HISTORY)
     def test_its_views_show_what_happened_in_any_history(
         self,
-        tmp_path_factory: pytest.TempPathFactory,
-        history: list[tuple[list[tuple[str, dict[str, str] | None]], bool]],
-    ) -> None:
+        tmp_path_factory,
+        history,
+    ):
         path = tmp_path_factory.mktemp("store") / "inventory.sqlite"
         model = Model([])
         today = noon(DAYS[0])
@@ -340,7 +330,7 @@ class TestLaws:
                     appid for appid, found in met.items() if found is None
                 }
 
-    def test_saved_twice_is_saved_once(self, tmp_path: Path) -> None:
+    def test_saved_twice_is_saved_once(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
             for _ in range(2):
@@ -349,7 +339,7 @@ class TestLaws:
             assert select(store, "SELECT count(*) FROM functions") == [(2,)]
             assert select(store, "SELECT status FROM accounts") == [("complete",)]
 
-    def test_what_is_unchanged_takes_no_more_room(self, tmp_path: Path) -> None:
+    def test_what_is_unchanged_takes_no_more_room(self, tmp_path):
         for day in DAYS:
             with opened(tmp_path, day) as store:
                 run = store.begin()
@@ -358,7 +348,7 @@ class TestLaws:
                 assert select(store, "SELECT count(*) FROM functions") == [(2,)]
                 assert select(store, "SELECT min(first_seen_run) FROM current") == [(DAYS[0],)]
 
-    async def test_no_token_is_in_it(self, emulator: Emulator, tmp_path: Path) -> None:
+    async def test_no_token_is_in_it(self, emulator, tmp_path):
         platform = Platform(emulator, 12)
         emulator.fail_next(40001, times=4, path=LIST)
         async with platform.client() as client:
@@ -367,7 +357,7 @@ class TestLaws:
                 async with client.inventory(platform.accounts()) as inventory:
                     async for found in inventory:
                         run.save(found)
-        written = b"".join(file.read_bytes() for file in tmp_path.iterdir())  # noqa: ASYNC240 - small files
+        written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
         secrets = [emulator.refresh_token("wxplatform000000001", one) for one in platform.appids]
         for secret in (*secrets, platform.ticket):
             assert secret.encode()[:20] not in written
@@ -385,7 +375,7 @@ sys.stdin.read()
 
 
 class TestOneWriter:
-    def test_another_process_is_told_and_reads_meanwhile(self, tmp_path: Path) -> None:
+    def test_another_process_is_told_and_reads_meanwhile(self, tmp_path):
         path = tmp_path / "inventory.sqlite"
         with subprocess.Popen(  # noqa: S603 - ours
             [sys.executable, "-c", BEGIN, str(path)],
@@ -404,7 +394,7 @@ class TestOneWriter:
             with InventoryStore(path) as store:
                 store.begin()
 
-    def test_another_store_in_this_process_is_told(self, tmp_path: Path) -> None:
+    def test_another_store_in_this_process_is_told(self, tmp_path):
         with opened(tmp_path) as store, opened(tmp_path) as other:
             store.begin()
             store.begin()
@@ -414,7 +404,7 @@ class TestOneWriter:
             store.close()
             other.begin()
 
-    def test_another_is_told_whatever_name_it_has_for_the_file(self, tmp_path: Path) -> None:
+    def test_another_is_told_whatever_name_it_has_for_the_file(self, tmp_path):
         link = tmp_path / "link.sqlite"
         link.symlink_to(tmp_path / "inventory.sqlite")
         with opened(tmp_path) as store, InventoryStore(link) as other:
@@ -426,7 +416,7 @@ class TestOneWriter:
 class TestRemovedWhileItIsWritten:
     """SQLite would write on, into a file that has no name any more."""
 
-    def test_what_comes_next_is_an_error_that_names_the_file(self, tmp_path: Path) -> None:
+    def test_what_comes_next_is_an_error_that_names_the_file(self, tmp_path):
         path = tmp_path / "inventory.sqlite"
         with opened(tmp_path) as store:
             run = store.begin()
@@ -437,7 +427,7 @@ class TestRemovedWhileItIsWritten:
             with pytest.raises(FileNotFoundError, match="was removed"):
                 run.finish()
 
-    def test_so_it_is_if_another_has_its_name(self, tmp_path: Path) -> None:
+    def test_so_it_is_if_another_has_its_name(self, tmp_path):
         path = tmp_path / "inventory.sqlite"
         with opened(tmp_path) as store:
             run = store.begin()
@@ -446,9 +436,7 @@ class TestRemovedWhileItIsWritten:
             with pytest.raises(FileNotFoundError, match="was removed"):
                 run.save(listing("wxa", get="Go1"))
 
-    def test_a_program_may_change_its_folder(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_program_may_change_its_folder(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         with InventoryStore("inventory.sqlite", clock=noon(DAYS[0])) as store:
             (tmp_path / "elsewhere").mkdir()
@@ -459,9 +447,7 @@ class TestRemovedWhileItIsWritten:
 
 class TestDamagedWhileItIsWritten:
     @pytest.mark.parametrize("name", ["inventory.sqlite", "inventory.sqlite-wal"])
-    def test_a_run_does_not_finish_in_a_file_that_another_program_cut_short(
-        self, tmp_path: Path, name: str
-    ) -> None:
+    def test_a_run_does_not_finish_in_a_file_that_another_program_cut_short(self, tmp_path, name):
         with opened(tmp_path, DAYS[0]) as store:
             store.begin().save(listing(**{f"function{number}": "Go1" for number in range(5000)}))
         with opened(tmp_path, DAYS[1]) as store:
@@ -476,9 +462,7 @@ class TestDamagedWhileItIsWritten:
 @pytest.mark.parametrize(
     "name", ["file:i.sqlite", "file:i.sqlite?mode=memory", ":memory:", "a b?c#d%20盘点.sqlite"]
 )
-def test_a_file_has_exactly_the_name_that_was_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_file_has_exactly_the_name_that_was_given(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with InventoryStore(name) as store:
         store.begin().save(listing("wxa", get="Go1"))
@@ -488,9 +472,7 @@ def test_a_file_has_exactly_the_name_that_was_given(
 
 
 @pytest.mark.parametrize("attempt", range(20))
-def test_programs_that_make_the_store_at_the_same_moment_all_use_it(
-    tmp_path: Path, attempt: int
-) -> None:
+def test_programs_that_make_the_store_at_the_same_moment_all_use_it(tmp_path, attempt):
     start = threading.Barrier(8)
 
     def open_it() -> int:
@@ -504,30 +486,28 @@ def test_programs_that_make_the_store_at_the_same_moment_all_use_it(
 
 
 class TestBadFiles:
-    def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_no_database_is_refused(self, tmp_path):
         path = tmp_path / "inventory.sqlite"
         path.write_text("appid,env,name\n" * 100)
         with pytest.raises(ConfigurationError, match="is no SQLite database"):
             InventoryStore(path)
         assert path.read_text() == "appid,env,name\n" * 100
 
-    def test_a_database_of_something_else_is_refused(self, tmp_path: Path) -> None:
+    def test_a_database_of_something_else_is_refused(self, tmp_path):
         path = tmp_path / "other.sqlite"
         with closing(sqlite3.connect(path)) as database:
             database.execute("CREATE TABLE customers (name)")
         with pytest.raises(ConfigurationError, match="a database of something else"):
             InventoryStore(path)
 
-    def test_another_schema_is_refused(self, tmp_path: Path) -> None:
+    def test_another_schema_is_refused(self, tmp_path):
         opened(tmp_path).close()
         with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as database:
             database.execute("PRAGMA user_version = 7")
         with pytest.raises(ConfigurationError, match="has schema 7"):
             opened(tmp_path)
 
-    def test_a_store_whose_tables_were_dropped_is_an_error_that_names_the_file(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_store_whose_tables_were_dropped_is_an_error_that_names_the_file(self, tmp_path):
         path = tmp_path / "inventory.sqlite"
         InventoryStore(path).close()
         with closing(sqlite3.connect(path)) as database:
@@ -537,9 +517,7 @@ class TestBadFiles:
         assert str(path) in str(caught.value)
 
     @pytest.mark.parametrize("ask", [InventoryStore.functions, InventoryStore.missing])
-    def test_text_that_was_damaged_on_the_disk_is_an_error(
-        self, tmp_path: Path, ask: Callable[[InventoryStore], Iterator[object]]
-    ) -> None:
+    def test_text_that_was_damaged_on_the_disk_is_an_error(self, tmp_path, ask):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
@@ -551,11 +529,11 @@ class TestBadFiles:
         with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="is damaged"):
             list(ask(store))
 
-    def test_a_folder_that_does_not_exist_is_an_error(self, tmp_path: Path) -> None:
+    def test_a_folder_that_does_not_exist_is_an_error(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):
             InventoryStore(tmp_path / "nowhere" / "inventory.sqlite")
 
-    def test_a_full_disk_loses_nothing_that_was_saved(self, tmp_path: Path) -> None:
+    def test_a_full_disk_loses_nothing_that_was_saved(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
@@ -569,13 +547,13 @@ class TestBadFiles:
             store.begin().save(listing("wxlarge", **large))
             assert len(select(store, CURRENT)) == 2001
 
-    def test_a_lock_file_that_cannot_be_made_is_an_error(self, tmp_path: Path) -> None:
+    def test_a_lock_file_that_cannot_be_made_is_an_error(self, tmp_path):
         with opened(tmp_path) as store:
             (tmp_path / ".inventory.sqlite.lock").mkdir()
             with pytest.raises(OSError, match="cannot be opened"):
                 store.begin()
 
-    def test_anything_but_a_listing_is_refused(self, tmp_path: Path) -> None:
+    def test_anything_but_a_listing_is_refused(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
             with pytest.raises(ConfigurationError, match="must be an AccountListing"):

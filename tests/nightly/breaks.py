@@ -5,18 +5,13 @@ Rule: a break is the smallest change that a hurried hand might make.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from test_plan import TestLaws
 
-from tcb_async.pagination.memory import Mode, Pass, Record
-from tcb_async.pagination.plan import Plan
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 from tcb_async.cursor import digest
-from tcb_async.pagination.memory import Landmarks
+from tcb_async.pagination.memory import Landmarks, Mode, Record
+from tcb_async.pagination.plan import Plan
 
 __all__ = ["BREAKS", "LAWS", "TestLaws"]
 
@@ -28,66 +23,64 @@ _ROWS = "tcb_async.pagination.memory"
 _is_first = Landmarks.is_first
 
 
-def _joins_by_name(self: Landmarks[Any], items: Sequence[Any]) -> bool:
+def _joins_by_name(self, items):
     if not self.rows:
         return _is_first(self, items)
     return len(items) > 0 and items[0].name == self.rows[-1].name
 
 
-def _landmarks_by_name(self: Landmarks[Any], items: Sequence[Any]) -> list[int]:
+def _landmarks_by_name(self, items):
     places = {digest(row.name): place for place, row in enumerate(items)}
     return [places[row] for row in reversed(self._digests()) if row in places]
 
 
-def _digests_by_name(_self: object, item: Any) -> bytes:
+def _digests_by_name(_self, item):
     return digest(item.name)
 
 
 _knows, _unknown, _digests = Record.knows, Record.unknown, Record._digests_of
 
 
-def _knows_512(self: Record[Any], name: str) -> bool:
+def _knows_512(self, name):
     return name in list(self._names)[:512] or (bool(self._earlier) and _knows(self, name))
 
 
-def _unknown_512(
-    self: Record[Any], names: Sequence[str], rows: Sequence[Any]
-) -> tuple[dict[str, None], Sequence[Any]]:
+def _unknown_512(self, names, rows):
     pairs = list(zip(names, rows, strict=True))
     new = [(name, row) for name, row in pairs if not _knows_512(self, name)]
     return dict.fromkeys(name for name, _ in new), [row for _, row in new]
 
 
-def _forgetful_cursor(self: Record[Any], unread: int) -> bytes:
+def _forgetful_cursor(self, unread):
     return _digests(self, unread)[-24:]
 
 
-def _no_check(self: Plan[Any]) -> None:
+def _no_check(self):
     self._finish()
 
 
 _begin = Plan._begin
 
 
-def _no_second_pass(self: Plan[Any], mode: Mode) -> None:
+def _no_second_pass(self, mode):
     if mode is Mode.READING:
         self._finish()
     else:
         _begin(self, mode)
 
 
-def _nothing_passed_over(_self: Plan[Any]) -> bool:
+def _nothing_passed_over(_self):
     return False
 
 
-def _never_twice(_self: Pass[Any], _names: Sequence[str], _record: Record[Any]) -> bool:
+def _never_twice(_self, _names, _record):
     return False
 
 
 _join = Plan._join
 
 
-def _no_progress(self: Plan[Any], *arguments: Any, **named: Any) -> Sequence[Any]:
+def _no_progress(self, *arguments, **named):
     before = self._repairs_in_vain
     rows = _join(self, *arguments, **named)
     self._repairs_in_vain = max(self._repairs_in_vain, before)

@@ -17,7 +17,7 @@ from fuzz_decoder import fuzz
 from fuzz_emulator import besiege
 
 
-def main() -> int:
+def main():
     """Fuzz both and print what was found."""
     parser = argparse.ArgumentParser(description="Fuzz the decoder and the emulator.")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="for the decoder")

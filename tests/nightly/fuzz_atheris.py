@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["tcb_async"]):
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
-def decode(body: bytes) -> None:
+def decode(body):
     """Feed both decoders; what is neither a page nor ours ends the run with a report."""
     try:
         page = FUNCTIONS.decode(body, offset=0, limit=20)

@@ -21,8 +21,7 @@ from tcb_async._redact import Secret
 from tcb_async.tokens.refresh import read_grant
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["fuzz"]
 
@@ -32,15 +31,15 @@ HIDDEN = (Secret(SECRET),)
 TOKEN_PATH = "/cgi-bin/stable_token"
 
 
-def a_page(data: bytes) -> object:
+def a_page(data):
     return FUNCTIONS.decode(data, offset=0, limit=20, secrets=HIDDEN)
 
 
-def a_page_abroad(data: bytes) -> object:
+def a_page_abroad(data):
     return FUNCTIONS.decode(data, offset=0, limit=20, zone=ABROAD, secrets=HIDDEN)
 
 
-def a_grant(data: bytes) -> object:
+def a_grant(data):
     grant = read_grant(decode_token_reply(data, TOKEN_PATH, secrets=HIDDEN), TOKEN_PATH)
     if isinstance(grant, TcbError):
         raise grant
@@ -50,14 +49,14 @@ def a_grant(data: bytes) -> object:
 DECODERS: tuple[Callable[[bytes], object], ...] = (a_page, a_page_abroad, a_grant)
 
 
-def inputs(seed: int) -> Iterator[bytes]:
+def inputs(seed):
     """Yield documented replies, spoilt; the same ones for the same seed."""
     chance = random.Random(seed)
     while True:
         yield spoilt(chance, chance.choice(REPLIES))
 
 
-def fuzz(count: int, seed: int) -> Report:
+def fuzz(count, seed):
     """Decode so many inputs in every way."""
     report = Report("decoder")
     started = time.perf_counter()
@@ -75,9 +74,7 @@ def fuzz(count: int, seed: int) -> Report:
     return report
 
 
-def problems(
-    decode: Callable[[bytes], object], data: bytes, outcomes: Counter[str]
-) -> Iterator[str]:
+def problems(decode, data, outcomes):
     """Decode; yield what is wrong with what comes out."""
     try:
         answer = decode(data)
@@ -95,7 +92,7 @@ def problems(
             yield f"the secret shows in {answer!r}"
 
 
-def _differences(page: FunctionPage, data: bytes) -> Iterator[str]:
+def _differences(page, data):
     """Compare a page with what Python's own decoder reads."""
     try:
         times = [(function.add_time, function.mod_time) for function in page.functions]

@@ -26,7 +26,6 @@ from tcb_async.emulator.wire import ERRMSG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from multiprocessing.connection import Connection
 
 __all__ = ["besiege"]
 
@@ -73,7 +72,7 @@ _HEADERS = (
 )
 
 
-async def _serve(pipe: Connection) -> None:
+async def _serve(pipe):
     """Run the emulator; tell of whatever its process has to complain of when asked."""
     complaints: list[str] = []
 
@@ -110,7 +109,7 @@ class Besieger:
     report: Report
     _stream: Stream | None = None
 
-    async def send(self, number: int) -> None:
+    async def send(self, number):
         request = self._request()
         whole = self.chance.random() < 0.8
         started = time.perf_counter()
@@ -126,7 +125,7 @@ class Besieger:
             self.report.slowest = max(self.report.slowest, time.perf_counter() - started)
         self.report.inputs += 1
 
-    def _request(self) -> bytes:
+    def _request(self):
         """Return a request whose Content-Length is right, and much else may be wrong."""
         chance = self.chance
         path = chance.choice(tuple(_BODIES))
@@ -145,7 +144,7 @@ class Besieger:
             lines.append(chance.choice(_HEADERS))
         return b"\r\n".join([*lines, b"", body])
 
-    async def _send_whole(self, request: bytes) -> None:
+    async def _send_whole(self, request):
         if self._stream is not None:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await self._ask(self._stream, request)
@@ -153,7 +152,7 @@ class Besieger:
         self._stream = await asyncio.open_connection("127.0.0.1", self.port)
         await self._ask(self._stream, request)
 
-    async def _ask(self, stream: Stream, request: bytes) -> None:
+    async def _ask(self, stream, request):
         reader, writer = stream
         writer.write(request)
         async with asyncio.timeout(PATIENCE):
@@ -163,7 +162,7 @@ class Besieger:
         if status == 400 or b"\r\nconnection: close" in head.lower():
             self.hang_up()
 
-    async def _send_garbled(self, data: bytes) -> None:
+    async def _send_garbled(self, data):
         """Send bytes by a connection of their own."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         came = b""
@@ -181,25 +180,25 @@ class Besieger:
             self._note_errcode(int(code))
         self.report.outcomes["silence"] += not came
 
-    def _note(self, status: int, body: bytes) -> None:
+    def _note(self, status, body):
         self.report.outcomes[f"HTTP {status}"] += 1
         if status not in STATUSES:
             raise AssertionError(f"HTTP {status} came out")
         if status == 200 and body:
             self._note_errcode(json.loads(body).get("errcode", 0))
 
-    def _note_errcode(self, code: object) -> None:
+    def _note_errcode(self, code):
         self.report.outcomes[f"errcode {code}"] += 1
         if code not in DOCUMENTED:
             raise AssertionError(f"errcode {code} came out")
 
-    def hang_up(self) -> None:
+    def hang_up(self):
         if self._stream is not None:
             self._stream[1].transport.abort()
             self._stream = None
 
 
-async def _answer(reader: asyncio.StreamReader, to_head: bool) -> tuple[bytes, bytes]:
+async def _answer(reader, to_head):
     """Read the head and the body of an answer."""
     head = b" 100 "
     while head.split(b" ", 2)[1] == b"100":
@@ -209,7 +208,7 @@ async def _answer(reader: asyncio.StreamReader, to_head: bool) -> tuple[bytes, b
     return head, body
 
 
-async def _siege(port: int, token: str, count: int, seed: int, report: Report) -> None:
+async def _siege(port, token, count, seed, report):
     numbers = iter(range(count))
 
     async def besiege(place: int) -> None:
@@ -224,7 +223,7 @@ async def _siege(port: int, token: str, count: int, seed: int, report: Report) -
             group.create_task(besiege(place))
 
 
-def besiege(count: int, seed: int) -> Report:
+def besiege(count, seed):
     """Send so many requests, 16 at a time."""
     report = Report("emulator")
     started = time.perf_counter()

@@ -27,14 +27,10 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
 from tcb_async.emulator import Emulator
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
 
 ENV = "test-777bb9"
 HELD = re.compile(r"is being written by process (\d+) on ")
@@ -64,7 +60,7 @@ class Findings:
     codes: Counter[int] = attrs.field(factory=Counter[int])
     wrong: list[str] = attrs.field(factory=list[str])
 
-    def __str__(self) -> str:
+    def __str__(self):
         codes = ", ".join(f"{code}: {times:,}" for code, times in sorted(self.codes.items()))
         lines = [
             f"two at once: {self.pairs} times, {self.refused} said who holds the file",
@@ -86,10 +82,10 @@ class Export:
     file: Path = attrs.field(init=False)
 
     @file.default
-    def _file(self) -> Path:
+    def _file(self):
         return self.folder / "all.csv"
 
-    async def start(self) -> Process:
+    async def start(self):
         settings = {"TCB_BASE_URL": self.emulator.url, "TCB_ACCESS_TOKEN": self.emulator.token}
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tcb_async", "list", ENV),
@@ -100,15 +96,15 @@ class Export:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    def files(self) -> list[str]:
+    def files(self):
         return sorted(path.name for path in self.folder.iterdir())
 
-    def names(self) -> list[str]:
+    def names(self):
         with self.file.open(encoding="utf-8", newline="") as file:
             return [row["name"] for row in csv.DictReader(file)]
 
 
-async def start_twice(findings: Findings, chance: random.Random) -> None:
+async def start_twice(findings, chance):
     """Start an export twice, perhaps kill one, and look at the file whenever one has ended."""
     async with Emulator(latency=chance.uniform(0.03, 0.15)) as emulator:
         names = [function.name for function in emulator.deploy(ENV, count=FUNCTIONS)]
@@ -133,7 +129,7 @@ async def start_twice(findings: Findings, chance: random.Random) -> None:
     findings.pairs += 1
 
 
-async def _kill_one(both: tuple[Process, Process], chance: random.Random) -> None:
+async def _kill_one(both, chance):
     number = chance.choice([None, signal.SIGKILL, signal.SIGTERM])
     await asyncio.sleep(chance.uniform(0, 2))
     if number is not None:
@@ -141,9 +137,7 @@ async def _kill_one(both: tuple[Process, Process], chance: random.Random) -> Non
             chance.choice(both).send_signal(number)
 
 
-async def _look_at(
-    findings: Findings, export: Export, names: list[str], one: Process, other: Process | None
-) -> None:
+async def _look_at(findings, export, names, one, other):
     _, err = await one.communicate()
     said, code = err.decode(), one.returncode
     assert code is not None
@@ -171,12 +165,12 @@ class Changes:
     throughout: set[str] = attrs.field(factory=set[str])
     ever: set[str] = attrs.field(factory=set[str])
 
-    def __attrs_post_init__(self) -> None:
+    def __attrs_post_init__(self):
         names = [row.name for row in self.emulator.functions(ENV)]
         self.throughout.update(names)
         self.ever.update(names)
 
-    def make(self, _: object) -> None:
+    def make(self, _):
         for _ in range(self.chance.choice([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2])):
             name = self.chance.choice(self.emulator.functions(ENV)).name
             match self.chance.choice(["deploy", "delete", "update", "redeploy", "redeploy"]):
@@ -192,7 +186,7 @@ class Changes:
                     self.redeploy(name)
             self.made += 1
 
-    def redeploy(self, name: str) -> None:
+    def redeploy(self, name):
         """Deploy a function again: at the head as WeChat would, or where nobody looks for it."""
         self.emulator.delete(ENV, name)
         rows = len(self.emulator.functions(ENV))
@@ -202,7 +196,7 @@ class Changes:
             self.throughout.discard(name)
 
 
-async def kill_again_and_again(findings: Findings, chance: random.Random, most: int) -> None:
+async def kill_again_and_again(findings, chance, most):
     """Kill one export at random moments, at most so often; then look at its file."""
     latency = chance.uniform(0.02, 0.06)
     async with Emulator(latency=latency, order="newest_first") as emulator:
@@ -242,21 +236,21 @@ async def kill_again_and_again(findings: Findings, chance: random.Random, most: 
     findings.exports += 1
 
 
-async def _begun(emulator: Emulator, seen: int, process: Process) -> None:
+async def _begun(emulator, seen, process):
     """Wait until an export has asked for something, or has had only its last steps to do."""
     async with asyncio.timeout(300):
         while len(emulator.requests) == seen and process.returncode is None:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
 
-def _compare(findings: Findings, names: list[str], changes: Changes) -> None:
+def _compare(findings, names, changes):
     twice = [name for name, times in Counter(names).items() if times > 1]
     lost, unknown = changes.throughout - set(names), set(names) - changes.ever
     if twice or lost or unknown:
         findings.wrong.append(f"twice {twice}, lost {sorted(lost)}, unknown {sorted(unknown)}")
 
 
-async def _all(pairs: int, kills: int, seed: int) -> Findings:
+async def _all(pairs, kills, seed):
     findings, chance = Findings(), random.Random(seed)
     for _ in range(pairs):
         await start_twice(findings, chance)
@@ -266,7 +260,7 @@ async def _all(pairs: int, kills: int, seed: int) -> Findings:
     return findings
 
 
-def main() -> int:
+def main():
     """Try, and print what happened."""
     parser = argparse.ArgumentParser(description="Exports that meet each other, and kill -9.")
     parser.add_argument("--pairs", type=int, default=50)

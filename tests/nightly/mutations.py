@@ -83,7 +83,7 @@ _RUNS = (
 )
 
 
-def spoilt(chance: random.Random, document: object) -> bytes:
+def spoilt(chance, document):
     """Return a document with nothing, something or much of it wrong."""
     if chance.random() < 0.7:
         document = copy.deepcopy(document)
@@ -93,14 +93,14 @@ def spoilt(chance: random.Random, document: object) -> bytes:
     return garbled(chance, data) if chance.random() < 0.4 else data
 
 
-def garbled(chance: random.Random, data: bytes) -> bytes:
+def garbled(chance, data):
     """Return bytes of which some are missing, double, other or more."""
     for _ in range(chance.choice((1, 1, 2, 4))):
         data = chance.choice(_BYTES)(chance, data)
     return data
 
 
-def _encoded(chance: random.Random, document: object) -> bytes:
+def _encoded(chance, document):
     text = json.dumps(
         document,
         ensure_ascii=chance.random() < 0.5,
@@ -109,7 +109,7 @@ def _encoded(chance: random.Random, document: object) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _with_another_value(chance: random.Random, document: object) -> object:
+def _with_another_value(chance, document):
     """Change one thing, anywhere in a document, in place where that can be."""
     if not isinstance(document, dict | list) or not document or chance.random() < 0.03:
         return _value(chance, document)
@@ -124,11 +124,11 @@ def _with_another_value(chance: random.Random, document: object) -> object:
     return document
 
 
-def _index(chance: random.Random, rows: list[object]) -> int:
+def _index(chance, rows):
     return chance.randrange(len(rows))
 
 
-def _change(chance: random.Random, parent: dict | list, key: object) -> None:
+def _change(chance, parent, key):
     kind = chance.randrange(6)
     if kind <= 2:
         parent[key] = _value(chance, parent[key])
@@ -140,7 +140,7 @@ def _change(chance: random.Random, parent: dict | list, key: object) -> None:
         parent.insert(chance.randrange(len(parent) + 1), copy.deepcopy(parent[key]))
 
 
-def _value(chance: random.Random, old: object) -> object:
+def _value(chance, old):
     match chance.randrange(8):
         case 0:
             return [old] * chance.choice((0, 1, 2, 50))
@@ -154,35 +154,35 @@ def _value(chance: random.Random, old: object) -> object:
             return chance.choice(_SCALARS)
 
 
-def _flip(chance: random.Random, data: bytes) -> bytes:
+def _flip(chance, data):
     at = _place(chance, data)
     return data[:at] + bytes((chance.randrange(256),)) + data[at + 1 :]
 
 
-def _drop(chance: random.Random, data: bytes) -> bytes:
+def _drop(chance, data):
     at = _place(chance, data)
     return data[:at] + data[at + _length(chance) :]
 
 
-def _double(chance: random.Random, data: bytes) -> bytes:
+def _double(chance, data):
     at = _place(chance, data)
     return data[:at] + data[at : at + _length(chance)] + data[at:]
 
 
-def _cut(chance: random.Random, data: bytes) -> bytes:
+def _cut(chance, data):
     return data[: _place(chance, data)]
 
 
-def _insert(chance: random.Random, data: bytes) -> bytes:
+def _insert(chance, data):
     at = _place(chance, data)
     return data[:at] + chance.choice(_SCRAPS) + data[at:]
 
 
-def _replace(chance: random.Random, data: bytes) -> bytes:
+def _replace(chance, data):
     return data.replace(chance.choice(_SCRAPS), chance.choice(_SCRAPS))
 
 
-def _insert_run(chance: random.Random, data: bytes) -> bytes:
+def _insert_run(chance, data):
     """Insert the same again and again: where a parser recurses, or a pattern backtracks."""
     at, size = _place(chance, data), chance.choice((10, 100, 1000))
     if chance.random() < 0.01:
@@ -195,9 +195,9 @@ _BYTES: tuple[Callable[[random.Random, bytes], bytes], ...] = (
 )
 
 
-def _place(chance: random.Random, data: bytes) -> int:
+def _place(chance, data):
     return chance.randrange(len(data) + 1)
 
 
-def _length(chance: random.Random) -> int:
+def _length(chance):
     return chance.choice((1, 1, 2, 4, 16, 64))

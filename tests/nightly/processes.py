@@ -8,19 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-    from multiprocessing.connection import Connection
 
 __all__ = ["in_a_process"]
 
 
 @contextlib.contextmanager
-def in_a_process(
-    serve: Callable[..., Coroutine[Any, Any, None]], *args: object
-) -> Iterator[Connection]:
+def in_a_process(serve, *args):
     """Run ``serve(pipe, *args)`` elsewhere; yield this end of the pipe."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -34,6 +27,6 @@ def in_a_process(
         process.join()
 
 
-def _run(serve: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+def _run(serve, *args):
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         asyncio.run(serve(*args))

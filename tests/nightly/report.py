@@ -31,11 +31,11 @@ class Report:
     slowest: float = 0.0
     findings: list[str] = attrs.field(factory=list[str])
 
-    def found(self, what: str) -> None:
+    def found(self, what):
         if len(self.findings) < MOST_FINDINGS:
             self.findings.append(what)
 
-    def __str__(self) -> str:
+    def __str__(self):
         rate = self.inputs / max(self.seconds, 1e-9)
         outcomes = ", ".join(f"{kind} {times:,}" for kind, times in self.outcomes.most_common())
         pace = f"{rate:,.0f} a second, the slowest in {self.slowest * 1000:.1f} ms"

@@ -30,7 +30,6 @@ from tcb_async.tokens import StableToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from multiprocessing.connection import Connection
 
     from tcb_async.client import FunctionPager
 
@@ -81,11 +80,11 @@ class Shift:
     _walks: list[FunctionPager] = attrs.field(factory=list["FunctionPager"])
 
     @property
-    def is_over(self) -> bool:
+    def is_over(self):
         under_way = sum(walk.stats.requests + walk.stats.retries for walk in self._walks)
         return self.spent + under_way >= self.budget
 
-    async def walk_on(self, seed: str) -> None:
+    async def walk_on(self, seed):
         """Walk over one environment after the other."""
         chance = random.Random(seed)
         while not self.is_over:
@@ -93,7 +92,7 @@ class Shift:
             most = chance.choice((None, None, None, 1 + chance.randrange(300)))
             await self._walk(env, chance.randrange(5, 40), most)
 
-    async def _walk(self, env: str, page_size: int, leave_after: int | None) -> None:
+    async def _walk(self, env, page_size, leave_after):
         """Walk in as many sittings as it takes, or leave after so many functions."""
         listed: list[str] = []
         cursor: Cursor | None = None
@@ -116,7 +115,7 @@ class Shift:
         self.ledger.left += left
         self.ledger.walks += not left
 
-    async def _sit(self, pager: FunctionPager, listed: list[str], leave_after: int | None) -> bool:
+    async def _sit(self, pager, listed, leave_after):
         """Walk on; tell whether the walk was left early."""
         async with pager:
             async for function in pager:
@@ -126,7 +125,7 @@ class Shift:
         return False
 
 
-async def _soak(pipe: Connection, requests: int, seed: int) -> Ledger:
+async def _soak(pipe, requests, seed):
     """Work shift after shift, until the server has counted so many requests."""
     url, listings = pipe.recv()
     ledger, counted = Ledger(), Counted()
@@ -141,9 +140,7 @@ async def _soak(pipe: Connection, requests: int, seed: int) -> Ledger:
     return ledger
 
 
-async def _work(
-    url: str, listings: Mapping[str, Sequence[str]], ledger: Ledger, budget: int, seed: str
-) -> None:
+async def _work(url, listings, ledger, budget, seed):
     """Let a new client do one shift, and see what it leaves."""
     process = psutil.Process()
     before = process.num_fds()
@@ -165,21 +162,21 @@ async def _work(
         ledger.wrong.append(f"{tasks} tasks and {descriptors} descriptors were left in a shift")
 
 
-def _let_go_of_what_is_free() -> None:
+def _let_go_of_what_is_free():
     """Give free memory back to the system, where the C library can, so that RSS is what is held."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def is_flat(rss: Sequence[int]) -> bool:
+def is_flat(rss):
     """Whether memory stays within 5 % of its mean, once it is warm."""
     warm = rss[WARM_UP:]
     mean = sum(warm) / len(warm)
     return all(abs(size - mean) <= FLAT * mean for size in warm)
 
 
-def _told(ledger: Ledger, seconds: float) -> str:
+def _told(ledger, seconds):
     mib = " ".join(f"{size / 2**20:.1f}" for size in ledger.rss)
     errors = ", ".join(f"{kind} {times:,}" for kind, times in ledger.errors.most_common())
     counted = ledger.counted
@@ -196,7 +193,7 @@ def _told(ledger: Ledger, seconds: float) -> str:
     return "\n".join(lines + [f"  {wrong}" for wrong in ledger.wrong[:20]])
 
 
-def main() -> int:
+def main():
     """Soak, and print what happened."""
     parser = argparse.ArgumentParser(description="Soak a client in faults.")
     parser.add_argument("--requests", type=int, default=100_000)

@@ -21,11 +21,7 @@ sys.path.append(str(Path(__file__).parents[1] / "support"))
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from multiprocessing.connection import Connection
-
     from aiohttp import web
-    from raw_server import Reply
 
     from tcb_async.emulator.faults import Exchange
 
@@ -71,24 +67,24 @@ class _PastHttp:
 
     exchange: Exchange
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data):
         transport = self.exchange.transport
         transport.write(data)
         while transport.get_write_buffer_size():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.001)
 
-    async def until_left(self) -> None:
+    async def until_left(self):
         while self.exchange.transport:  # noqa: ASYNC110 - likewise; it is no more, once left
             await asyncio.sleep(0.01)
 
-    async def close(self) -> None:
+    async def close(self):
         self.exchange.transport.close()
 
-    async def reset(self) -> None:
+    async def reset(self):
         await Fault.reset().act(self.exchange)
 
 
-def _raw(name: str, reply: Reply) -> Fault:
+def _raw(name, reply):
     """Return a fault of the raw server's as one of the emulator's."""
 
     async def act(exchange: Exchange) -> web.StreamResponse:
@@ -123,7 +119,7 @@ KINDS: tuple[Fault, ...] = (
 )
 
 
-def _faults(seed: int, met: Counter[str]) -> Iterator[Fault]:
+def _faults(seed, met):
     """Yield one fault in ten, every kind as often as any other, and count them."""
     chance = random.Random(seed)
     while True:
@@ -134,7 +130,7 @@ def _faults(seed: int, met: Counter[str]) -> Iterator[Fault]:
             yield fault
 
 
-async def serve(pipe: Connection, seed: int) -> None:
+async def serve(pipe, seed):
     """Run the emulator; when asked, tell what came and what it met."""
     met: Counter[str] = Counter()
     async with Emulator(keep_requests=1, jitter=0.001, seed=seed) as emulator:

@@ -12,7 +12,6 @@ import argparse
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -21,7 +20,7 @@ HERE = Path(__file__).parent
 sys.path += [str(HERE.parent / "pagination"), str(HERE.parent / "support")]
 
 
-def main() -> int:
+def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=3)
@@ -51,7 +50,7 @@ def main() -> int:
     return missed
 
 
-def _examples_until(law: Any, broken: dict[str, object], number: int) -> int | None:
+def _examples_until(law, broken, number):
     """The number of examples until a law fails; None if it never does."""
     import breaks  # noqa: PLC0415 - likewise
 

@@ -34,12 +34,12 @@ cursors = st.builds(
 )
 
 
-def checked(body: bytes) -> str:
+def checked(body):
     text = zlib.crc32(body).to_bytes(4, "big") + body
     return "2" + base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
-def reads_as(text: str) -> Cursor | None:
+def reads_as(text):
     try:
         return Cursor.parse(text)
     except ConfigurationError:
@@ -47,22 +47,22 @@ def reads_as(text: str) -> Cursor | None:
 
 
 @given(cursors)
-def test_its_string_reads_back_to_the_same_cursor(cursor: Cursor) -> None:
+def test_its_string_reads_back_to_the_same_cursor(cursor):
     assert Cursor.parse(str(cursor)) == cursor
 
 
 @given(cursors)
-def test_it_pickles(cursor: Cursor) -> None:
+def test_it_pickles(cursor):
     assert pickle.loads(pickle.dumps(cursor)) == cursor  # noqa: S301 - our own bytes
 
 
 @given(cursors)
-def test_its_string_goes_into_a_url_as_it_is(cursor: Cursor) -> None:
+def test_its_string_goes_into_a_url_as_it_is(cursor):
     assert re.fullmatch(r"[A-Za-z0-9_-]+", str(cursor))
 
 
 @given(cursors, st.data())
-def test_a_damaged_string_is_refused(cursor: Cursor, data: st.DataObject) -> None:
+def test_a_damaged_string_is_refused(cursor, data):
     text = str(cursor)
     place = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.sampled_from("AQgw_-!é ").filter(lambda letter: letter != text[place]))
@@ -72,7 +72,7 @@ def test_a_damaged_string_is_refused(cursor: Cursor, data: st.DataObject) -> Non
 
 
 @given(st.text(max_size=200))
-def test_garbage_is_refused(text: str) -> None:
+def test_garbage_is_refused(text):
     with pytest.raises(ConfigurationError, match="not a cursor"):
         Cursor.parse(text)
 
@@ -94,17 +94,17 @@ def test_garbage_is_refused(text: str) -> None:
         [b"\xff", 0, 0, b"", b"", False],
     ],
 )
-def test_a_string_with_a_right_checksum_and_other_fields_is_refused(fields: object) -> None:
+def test_a_string_with_a_right_checksum_and_other_fields_is_refused(fields):
     with pytest.raises(ConfigurationError):
         Cursor.parse(checked(msgspec.msgpack.encode(fields)))
 
 
-def test_deep_nesting_is_refused() -> None:
+def test_deep_nesting_is_refused():
     with pytest.raises(ConfigurationError, match="not a cursor"):
         Cursor.parse(checked(b"\x91" * 100_000))
 
 
-def test_a_string_of_another_version_says_which_version_it_is() -> None:
+def test_a_string_of_another_version_says_which_version_it_is():
     with pytest.raises(ConfigurationError, match="version '1', not '2'"):
         Cursor.parse("1" + str(Cursor("env"))[1:])
 
@@ -121,19 +121,19 @@ def test_a_string_of_another_version_says_which_version_it_is() -> None:
         ({"drift": 1}, r"Cursor\(drift=1\): must be True or False"),
     ],
 )
-def test_wrong_values_are_refused_by_name(fields: dict[str, object], message: str) -> None:
+def test_wrong_values_are_refused_by_name(fields, message):
     with pytest.raises(ConfigurationError, match=message):
         Cursor(**{"scope": "env", **fields})  # type: ignore[arg-type]
 
 
-def test_a_digest_is_the_same_in_every_process() -> None:
+def test_a_digest_is_the_same_in_every_process():
     program = "from tcb_async.cursor import digest; print(digest('登录').hex())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)  # noqa: S603, PLW1510
 
     assert done.stdout.strip() == digest("登录").hex() == "e66b131edfece303"
 
 
-def test_its_length_is_11_characters_an_item_and_200_at_the_start() -> None:
+def test_its_length_is_11_characters_an_item_and_200_at_the_start():
     few = Cursor("test-777bb9", 39, 57, bytes(16 * DIGEST), bytes(40 * DIGEST))
     many = Cursor("test-777bb9", 39, 57, bytes(16 * DIGEST), bytes(100_040 * DIGEST))
 
@@ -141,7 +141,7 @@ def test_its_length_is_11_characters_an_item_and_200_at_the_start() -> None:
     assert len(str(many)) - len(str(few)) < 11 * 100_000
 
 
-def test_names_of_50_000_characters_and_100_000_items_make_no_cursor_that_is_refused() -> None:
+def test_names_of_50_000_characters_and_100_000_items_make_no_cursor_that_is_refused():
     long = Identity[Row](lambda row: row.name.ljust(50_000, "x"))
     first = Plan(long, page_size=20)
     outcome = Outcome(first)
@@ -157,7 +157,7 @@ def test_names_of_50_000_characters_and_100_000_items_make_no_cursor_that_is_ref
     assert Cursor.parse(str(walked.cursor())).count == 99_999
 
 
-def test_a_forged_string_costs_memory_in_proportion_to_its_length_and_no_more() -> None:
+def test_a_forged_string_costs_memory_in_proportion_to_its_length_and_no_more():
     text = str(Cursor("env", 0, 0, b"", bytes(range(256)) * 4000))
     tracemalloc.start()
     try:
@@ -170,6 +170,6 @@ def test_a_forged_string_costs_memory_in_proportion_to_its_length_and_no_more() 
     assert peak < 20 * len(text)
 
 
-def test_a_cursor_without_landmarks_is_the_beginning() -> None:
+def test_a_cursor_without_landmarks_is_the_beginning():
     assert Cursor("env") == Cursor("env", 0, 0, b"", b"", drift=False)
     assert repr(Cursor("env", 39, 57)) == ("Cursor(scope='env', offset=39, total=57, drift=False)")

@@ -27,11 +27,8 @@ from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.pager import Pager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
-    from tcb_async.observer import Attempt
-    from tcb_async.pagination.page import WalkStats
 
 pytestmark = pytest.mark.looptime
 
@@ -53,10 +50,10 @@ class Server:
     cancelled: int = 0
 
     @classmethod
-    def of(cls, size: int) -> Server:
+    def of(cls, size):
         return cls(ChangingList.of(size))
 
-    async def fetch(self, offset: int, limit: int) -> Page[Row]:
+    async def fetch(self, offset, limit):
         self.offsets.append(offset)
         self.flying += 1
         self.peak = max(self.peak, self.flying)
@@ -72,20 +69,20 @@ class Server:
             raise self.broken[offset]
         return self.listing.page(Request(offset, limit))
 
-    def pager(self, **settings: object) -> Pager[Row]:
+    def pager(self, **settings):
         return Pager(self.fetch, identify=NAME, scope="env", **settings)  # type: ignore[arg-type]
 
     @property
-    def names(self) -> list[str]:
+    def names(self):
         return self.listing.names
 
-    def delete_five(self) -> None:
+    def delete_five(self):
         for _ in range(5):
             self.listing.apply(Change(0, "delete", 3))
 
 
 @pytest.fixture(autouse=True)
-async def nothing_left() -> AsyncIterator[None]:
+async def nothing_left():
     """Fail a test that leaves a task, or a complaint of the loop."""
     complaints: list[dict[str, object]] = []
     loop = asyncio.get_running_loop()
@@ -98,19 +95,17 @@ async def nothing_left() -> AsyncIterator[None]:
     assert complaints == []
 
 
-async def turns() -> None:
+async def turns():
     """Let the loop take a few turns, in no time."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-def at_random(chance: random.Random) -> Iterator[float]:
+def at_random(chance):
     return (chance.random() for _ in count())
 
 
-async def note(
-    pager: Pager[Row], names: list[str], meanwhile: Mapping[str, Callable[[], object]] | None = None
-) -> None:
+async def note(pager, names, meanwhile=None):
     """Walk and note what comes; behind some items, do something."""
     async for row in pager:
         names.append(row.name)
@@ -119,16 +114,14 @@ async def note(
             await done
 
 
-def now() -> float:
+def now():
     return asyncio.get_running_loop().time()
 
 
 class TestTime:
     @pytest.mark.parametrize("ahead", [1, 2, 3, 5, 8, 40])
     @pytest.mark.parametrize("pages", [1, 2, 3, 7, 16, 17])
-    async def test_so_many_pages_take_exactly_so_many_round_trips(
-        self, pages: int, ahead: int
-    ) -> None:
+    async def test_so_many_pages_take_exactly_so_many_round_trips(self, pages, ahead):
         server = Server.of(20 + 19 * (pages - 1))
         start = now()
 
@@ -137,7 +130,7 @@ class TestTime:
         assert now() - start == 1 + -(-(pages - 1) // ahead)
         assert len(server.offsets) == pages
 
-    async def test_the_first_item_comes_after_one_round_trip(self) -> None:
+    async def test_the_first_item_comes_after_one_round_trip(self):
         server = Server.of(300)
         start = now()
 
@@ -145,7 +138,7 @@ class TestTime:
             await anext(aiter(pager))
             assert now() - start == 1
 
-    async def test_the_window_fills_while_the_consumer_works(self) -> None:
+    async def test_the_window_fills_while_the_consumer_works(self):
         server = Server.of(20 + 19 * 8)
         start = now()
 
@@ -157,7 +150,7 @@ class TestTime:
 
     async def test_no_more_is_in_flight_than_was_allowed_and_the_first_page_goes_alone(
         self,
-    ) -> None:
+    ):
         chance = random.Random(1)
         server = Server(ChangingList.of(300), seconds=at_random(chance))
 
@@ -165,7 +158,7 @@ class TestTime:
 
         assert server.peak == 5
 
-    async def test_the_order_is_the_lists_whichever_page_comes_first(self) -> None:
+    async def test_the_order_is_the_lists_whichever_page_comes_first(self):
         chance = random.Random(2)
         server = Server(ChangingList.of(300), seconds=at_random(chance))
 
@@ -173,7 +166,7 @@ class TestTime:
 
         assert items == server.names
 
-    async def test_walks_over_a_list_that_changes_lose_nothing(self) -> None:
+    async def test_walks_over_a_list_that_changes_lose_nothing(self):
         for seed in range(100):
             chance = random.Random(seed)
             server = Server(ChangingList.of(chance.randrange(150)), seconds=at_random(chance))
@@ -196,7 +189,7 @@ class TestTime:
             assert stayed <= set(items)
 
 
-async def change(listing: ChangingList, chance: random.Random) -> None:
+async def change(listing, chance):
     while True:
         kind = chance.choice(["insert", "delete", "redeploy", "lift"])
         listing.apply(Change(0, kind, chance.randrange(150)))  # type: ignore[arg-type]
@@ -204,7 +197,7 @@ async def change(listing: ChangingList, chance: random.Random) -> None:
 
 
 class TestErrors:
-    async def test_an_error_comes_at_its_own_page_behind_the_good_ones_before_it(self) -> None:
+    async def test_an_error_comes_at_its_own_page_behind_the_good_ones_before_it(self):
         busy = SystemBusyError("busy", errcode=-1)
         server = Server.of(300)
         server.broken = {38: busy, 57: SystemBusyError("too", errcode=-1), 76: ValueError("no")}
@@ -219,7 +212,7 @@ class TestErrors:
         assert busy.offset == 38
         assert repr(pager) == "<Pager 'env': failed 39 of 300>"
 
-    async def test_its_cursor_leads_to_the_rest(self) -> None:
+    async def test_its_cursor_leads_to_the_rest(self):
         server = Server.of(300)
         server.broken = {38: SystemBusyError("busy", errcode=-1)}
         with pytest.raises(SystemBusyError) as caught:
@@ -231,7 +224,7 @@ class TestErrors:
 
         assert [row.name for row in rest] == server.names[39:]
 
-    async def test_an_error_at_the_first_page_has_the_cursor_of_the_beginning(self) -> None:
+    async def test_an_error_at_the_first_page_has_the_cursor_of_the_beginning(self):
         server = Server.of(300)
         server.broken = {0: SystemBusyError("busy", errcode=-1)}
 
@@ -240,7 +233,7 @@ class TestErrors:
 
         assert caught.value.cursor == Cursor("env")
 
-    async def test_what_the_plan_finds_wrong_is_raised_with_a_cursor(self) -> None:
+    async def test_what_the_plan_finds_wrong_is_raised_with_a_cursor(self):
         server = Server.of(57)
         pager = server.pager(on_drift="raise", concurrency=1)
         names: list[str] = []
@@ -251,7 +244,7 @@ class TestErrors:
         assert caught.value.cursor == pager.cursor
         assert pager.cursor.count == len(names)
 
-    async def test_an_error_of_another_kind_passes_as_it_is(self) -> None:
+    async def test_an_error_of_another_kind_passes_as_it_is(self):
         server = Server.of(57)
         server.broken = {19: KeyError("a fault of the fetch")}
         pager = server.pager()
@@ -263,7 +256,7 @@ class TestErrors:
 
 
 class TestLeavingEarly:
-    async def test_a_bare_break_leaves_nothing_after_a_few_turns(self) -> None:
+    async def test_a_bare_break_leaves_nothing_after_a_few_turns(self):
         server = Server.of(300)
         pager = server.pager()
 
@@ -274,7 +267,7 @@ class TestLeavingEarly:
         assert (server.flying, server.cancelled) == (0, 8)
         assert repr(pager) == "<Pager 'env': closed 1 of 300>"
 
-    async def test_a_break_inside_async_with_leaves_nothing_at_once(self) -> None:
+    async def test_a_break_inside_async_with_leaves_nothing_at_once(self):
         server = Server.of(300)
 
         async with server.pager() as pager:
@@ -285,7 +278,7 @@ class TestLeavingEarly:
 
     async def test_a_break_inside_async_with_leaves_no_task_not_even_that_of_the_generator(
         self,
-    ) -> None:
+    ):
         server = Server.of(300)
         before = asyncio.all_tasks()
 
@@ -299,7 +292,7 @@ class TestLeavingEarly:
                 break
         assert asyncio.all_tasks() == before
 
-    async def test_a_block_that_is_left_while_another_task_reads_ends_that_reader(self) -> None:
+    async def test_a_block_that_is_left_while_another_task_reads_ends_that_reader(self):
         pager = Server.of(300).pager()
         names: list[str] = []
         async with pager:
@@ -310,7 +303,7 @@ class TestLeavingEarly:
             await reader
         assert len(names) == 20
 
-    async def test_a_generator_that_is_closed_leaves_nothing_at_once(self) -> None:
+    async def test_a_generator_that_is_closed_leaves_nothing_at_once(self):
         server = Server.of(300)
 
         async with aclosing(aiter(server.pager())) as rows:
@@ -319,7 +312,7 @@ class TestLeavingEarly:
 
         assert server.flying == 0
 
-    async def test_an_error_in_the_loop_leaves_nothing(self) -> None:
+    async def test_an_error_in_the_loop_leaves_nothing(self):
         server = Server.of(300)
 
         with pytest.raises(ZeroDivisionError):
@@ -329,9 +322,7 @@ class TestLeavingEarly:
         assert server.flying == 0
 
     @pytest.mark.parametrize(("after", "yielded"), [(0.5, 0), (1.5, 20), (2.5, 58)])
-    async def test_a_timeout_leaves_nothing_and_stays_a_timeout(
-        self, after: float, yielded: int
-    ) -> None:
+    async def test_a_timeout_leaves_nothing_and_stays_a_timeout(self, after, yielded):
         server = Server.of(300)
         pager = server.pager(concurrency=2)
         names: list[str] = []
@@ -345,7 +336,7 @@ class TestLeavingEarly:
         rest = await server.pager(resume=pager.cursor).collect()
         assert names + [row.name for row in rest] == server.names
 
-    async def test_a_consumer_that_is_cancelled_is_cancelled(self) -> None:
+    async def test_a_consumer_that_is_cancelled_is_cancelled(self):
         server = Server.of(300)
         consumer = asyncio.create_task(server.pager().collect())
         await asyncio.sleep(1.5)
@@ -358,8 +349,8 @@ class TestLeavingEarly:
 
     @pytest.mark.parametrize("times", [1, 2, 3])
     async def test_an_observer_hears_of_the_end_however_often_the_consumer_is_cancelled(
-        self, times: int
-    ) -> None:
+        self, times
+    ):
         """As anyio does: a cancelled scope cancels again and again until it is left."""
         server = Server.of(300)
         server.farewell = 3
@@ -376,7 +367,7 @@ class TestLeavingEarly:
         assert watching.told == ["started 'env'", "ended after 9 requests: None"]
         await asyncio.sleep(3)
 
-    async def test_an_observer_hears_of_each_end_once(self) -> None:
+    async def test_an_observer_hears_of_each_end_once(self):
         server = Server.of(57)
         watching = Watching()
         await server.pager(observer=watching).collect()
@@ -395,7 +386,7 @@ class TestLeavingEarly:
         ]
         assert watching.pages == 3 + 3 + 1
 
-    async def test_a_consumer_that_is_cancelled_twice_leaves_nothing_to_its_owner(self) -> None:
+    async def test_a_consumer_that_is_cancelled_twice_leaves_nothing_to_its_owner(self):
         server = Server.of(300)
         server.farewell = 3
         live: set[asyncio.Task[object]] = set()
@@ -410,7 +401,7 @@ class TestLeavingEarly:
         assert consumer.cancelled()
         assert (server.flying, live) == (0, set())
 
-    async def test_walks_whose_owner_cancels_their_fetches_end_with_client_closed(self) -> None:
+    async def test_walks_whose_owner_cancels_their_fetches_end_with_client_closed(self):
         server = Server.of(300)
         live: set[asyncio.Task[object]] = set()
         pagers = [server.pager(live=live), server.pager(live=live, concurrency=3)]
@@ -429,7 +420,7 @@ class TestLeavingEarly:
             assert (error.cursor.offset, error.cursor.count) == (19, 20)
         assert live == set()
 
-    async def test_a_pager_closed_under_its_consumer_is_no_end_of_the_list(self) -> None:
+    async def test_a_pager_closed_under_its_consumer_is_no_end_of_the_list(self):
         server = Server.of(300)
         pager = server.pager()
         consumer = asyncio.create_task(pager.collect())
@@ -442,7 +433,7 @@ class TestLeavingEarly:
             await consumer
         assert repr(pager) == "<Pager 'env': closed 20 of 300>"
 
-    async def test_a_pager_closed_between_two_items_is_no_end_of_the_list(self) -> None:
+    async def test_a_pager_closed_between_two_items_is_no_end_of_the_list(self):
         server = Server.of(300)
         pager = server.pager()
         names: list[str] = []
@@ -452,7 +443,7 @@ class TestLeavingEarly:
 
         assert names == server.names[:20], "the page in hand is still yielded"
 
-    async def test_a_pager_closed_before_its_first_item_asks_for_nothing(self) -> None:
+    async def test_a_pager_closed_before_its_first_item_asks_for_nothing(self):
         server = Server.of(300)
         pager = server.pager()
         rows = aiter(pager)
@@ -463,7 +454,7 @@ class TestLeavingEarly:
 
         assert server.offsets == []
 
-    async def test_requests_that_became_stale_are_cancelled_and_awaited(self) -> None:
+    async def test_requests_that_became_stale_are_cancelled_and_awaited(self):
         server = Server.of(300)
         server.seconds = iter([1, 1, 5, 5, 5])
         names: list[str] = []
@@ -475,7 +466,7 @@ class TestLeavingEarly:
 
     async def test_a_pager_closed_while_it_drops_stale_requests_is_no_end_of_the_list(
         self,
-    ) -> None:
+    ):
         server = Server.of(300)
         server.seconds, server.farewell = iter([1, 1, 5, 5, 5]), 3
         pager = server.pager(concurrency=4)
@@ -491,7 +482,7 @@ class TestLeavingEarly:
 
 
 class TestRepairs:
-    async def test_a_replica_that_lags_for_seconds_is_waited_for(self) -> None:
+    async def test_a_replica_that_lags_for_seconds_is_waited_for(self):
         """Every other reply is that of a replica whose rows are in another order."""
         replicas = Replicas(57, agree_after=3)
         names: list[str] = []
@@ -502,7 +493,7 @@ class TestRepairs:
         assert 3 < now() < 8
         assert replicas.replies < 60
 
-    async def test_replicas_that_never_agree_end_the_walk_in_time_and_few_requests(self) -> None:
+    async def test_replicas_that_never_agree_end_the_walk_in_time_and_few_requests(self):
         replicas = Replicas(57)
 
         with pytest.raises(DriftError):
@@ -511,7 +502,7 @@ class TestRepairs:
         assert 5 < now() < 10
         assert replicas.replies < 100
 
-    async def test_how_it_waits_is_the_callers_choice(self) -> None:
+    async def test_how_it_waits_is_the_callers_choice(self):
         waited: list[float] = []
 
         async def sleep(seconds: float) -> None:
@@ -532,10 +523,10 @@ class Replicas:
     replies: int = 0
     listing: ChangingList = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
+    def __attrs_post_init__(self):
         self.listing = ChangingList.of(self.size)
 
-    async def fetch(self, offset: int, limit: int) -> Page[Row]:
+    async def fetch(self, offset, limit):
         self.replies += 1
         rows = self.listing.rows
         if self.replies % 2 == 0 and now() < self.agree_after:
@@ -546,33 +537,33 @@ class Replicas:
 class Watching:
     """An observer that notes what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.told: list[str] = []
         self.pages = 0
 
-    def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
+    def attempting(self, attempt):
         raise AssertionError(attempt)
 
-    def walk_started(self, env: str) -> Watching:
+    def walk_started(self, env):
         self.told.append(f"started {env!r}")
         return self
 
     @contextmanager
-    def fetching(self) -> Iterator[None]:
+    def fetching(self):
         self.pages += 1
         yield
 
-    def ended(self, stats: WalkStats, error: BaseException | None) -> None:
+    def ended(self, stats, error):
         kind = None if error is None else type(error).__name__
         self.told.append(f"ended after {stats.requests} requests: {kind}")
 
 
 class TestUse:
-    async def test_an_empty_list_has_no_items_and_no_pages(self) -> None:
+    async def test_an_empty_list_has_no_items_and_no_pages(self):
         assert await Server.of(0).pager().collect() == []
         assert [page async for page in Server.of(0).pager().by_page()] == []
 
-    async def test_pages_hold_each_item_once_and_tell_their_row(self) -> None:
+    async def test_pages_hold_each_item_once_and_tell_their_row(self):
         pages = [page async for page in Server.of(57).pager().by_page()]
 
         assert [(page.offset, len(page.items), page.total) for page in pages] == [
@@ -581,7 +572,7 @@ class TestUse:
             (39, 18, 57),
         ]
 
-    async def test_a_pager_walks_once(self) -> None:
+    async def test_a_pager_walks_once(self):
         pager = Server.of(57).pager()
         await pager.collect()
 
@@ -589,14 +580,14 @@ class TestUse:
             with pytest.raises(ConfigurationError, match="a pager walks once"):
                 await again()  # type: ignore[misc]
 
-    async def test_a_closed_pager_does_not_walk(self) -> None:
+    async def test_a_closed_pager_does_not_walk(self):
         async with Server.of(57).pager() as pager:
             pass
 
         with pytest.raises(ConfigurationError, match="closed before"):
             aiter(pager)
 
-    async def test_total_is_known_with_the_first_page(self) -> None:
+    async def test_total_is_known_with_the_first_page(self):
         pager = Server.of(57).pager()
         assert pager.total is None
 
@@ -604,7 +595,7 @@ class TestUse:
 
         assert pager.total == 57
 
-    async def test_the_cursor_stands_behind_the_item_in_hand(self) -> None:
+    async def test_the_cursor_stands_behind_the_item_in_hand(self):
         server = Server.of(57)
         async with server.pager() as pager:
             assert pager.cursor == Cursor("env")
@@ -612,7 +603,7 @@ class TestUse:
                 assert server.names[pager.cursor.offset] == row.name
                 assert pager.cursor.count == pager.cursor.offset + 1
 
-    async def test_a_walk_resumes_from_the_string_of_a_cursor(self) -> None:
+    async def test_a_walk_resumes_from_the_string_of_a_cursor(self):
         server = Server.of(57)
         async with server.pager() as pager:
             async for row in pager:
@@ -623,7 +614,7 @@ class TestUse:
 
         assert [row.name for row in rest] == server.names[31:]
 
-    async def test_stats_can_be_counted_up_by_the_fetch(self) -> None:
+    async def test_stats_can_be_counted_up_by_the_fetch(self):
         server = Server.of(57)
         pager = server.pager()
         pager.stats.retries += 2
@@ -632,7 +623,7 @@ class TestUse:
 
         assert (pager.stats.requests, pager.stats.retries, pager.stats.repairs) == (3, 2, 0)
 
-    async def test_progress_is_told_after_each_page(self) -> None:
+    async def test_progress_is_told_after_each_page(self):
         told: list[tuple[int, int]] = []
 
         def on_progress(done: int, total: int) -> None:
@@ -646,7 +637,7 @@ class TestUse:
 
     async def test_progress_never_promises_more_than_there_is_nor_less_than_was_yielded(
         self,
-    ) -> None:
+    ):
         told: list[tuple[int, int]] = []
         server = Server.of(57)
 
@@ -660,7 +651,7 @@ class TestUse:
         assert all(done <= total for done, total in told)
         assert told[-1] == (47, 47), "though the list has 7 rows left"
 
-    async def test_an_error_of_the_progress_callback_ends_the_walk(self) -> None:
+    async def test_an_error_of_the_progress_callback_ends_the_walk(self):
         server = Server.of(300)
 
         def on_progress(done: int, total: int) -> None:
@@ -671,7 +662,7 @@ class TestUse:
 
         assert server.flying == 0
 
-    async def test_its_repr_tells_where_it_is(self) -> None:
+    async def test_its_repr_tells_where_it_is(self):
         server = Server.of(57)
         pager = server.pager(concurrency=1)
         assert repr(pager) == "<Pager 'env': new>"
@@ -683,7 +674,7 @@ class TestUse:
         assert repr(pager) == "<Pager 'env': done 57 of 57>"
         assert repr(Pager(server.fetch, identify=NAME)) == "<Pager: new>"
 
-    async def test_its_repr_before_the_first_reply_does_not_know_the_total(self) -> None:
+    async def test_its_repr_before_the_first_reply_does_not_know_the_total(self):
         pager = Server.of(57).pager()
         consumer = asyncio.create_task(pager.collect())
         await turns()
@@ -708,15 +699,13 @@ class TestUse:
             ({"resume": Cursor("other", 1, 2)}, "a cursor of 'other', not of 'env'"),
         ],
     )
-    def test_bad_settings_are_refused_by_name_and_value(
-        self, settings: dict[str, object], message: str
-    ) -> None:
+    def test_bad_settings_are_refused_by_name_and_value(self, settings, message):
         with pytest.raises(ConfigurationError) as caught:
             Server.of(57).pager(**settings)
 
         assert message in str(caught.value)
 
-    def test_what_cannot_identify_is_refused_before_the_first_request(self) -> None:
+    def test_what_cannot_identify_is_refused_before_the_first_request(self):
         with pytest.raises(ConfigurationError, match="identify='name': must be a function"):
             Pager(Server.of(57).fetch, identify="name")  # type: ignore[arg-type]
 
@@ -732,9 +721,7 @@ class TestUse:
             (Page([7], 1), "identify returned 7: must be a str, such as str(order.number)"),
         ],
     )
-    async def test_what_a_fetch_must_not_return_is_refused_in_a_sentence(
-        self, returned: Page[int], message: str
-    ) -> None:
+    async def test_what_a_fetch_must_not_return_is_refused_in_a_sentence(self, returned, message):
         async def fetch(offset: int, limit: int) -> Page[int]:
             return returned
 
@@ -744,18 +731,18 @@ class TestUse:
         assert message in str(caught.value)
 
     @pytest.mark.parametrize("fetch", [7, None, "fetch"])
-    def test_a_fetch_that_cannot_be_called_is_refused_at_once(self, fetch: Any) -> None:
+    def test_a_fetch_that_cannot_be_called_is_refused_at_once(self, fetch):
         with pytest.raises(ConfigurationError, match=f"fetch={fetch!r}: must be async, called"):
             Pager(fetch, identify=NAME)
 
-    async def test_a_fetch_that_is_not_async_is_refused_in_a_sentence(self) -> None:
+    async def test_a_fetch_that_is_not_async_is_refused_in_a_sentence(self):
         def fetch(offset: int, limit: int) -> Any:
             return Page([], 0)
 
         with pytest.raises(ConfigurationError, match="returned Page: write it with async def"):
             await Pager(fetch, identify=NAME).collect()
 
-    async def test_a_fetch_may_return_anything_that_can_be_awaited(self) -> None:
+    async def test_a_fetch_may_return_anything_that_can_be_awaited(self):
         server = Server.of(57)
 
         def fetch(offset: int, limit: int) -> asyncio.Future[Page[Row]]:
@@ -765,7 +752,7 @@ class TestUse:
 
     async def test_what_a_fetch_raises_before_it_is_awaited_ends_the_walk_like_any_error(
         self,
-    ) -> None:
+    ):
         def fetch(offset: int, limit: int) -> Any:
             raise TransportError("the proxy is gone")
 
@@ -776,7 +763,7 @@ class TestUse:
         assert (caught.value.offset, caught.value.cursor) == (0, Cursor("env"))
         assert repr(pager) == "<Pager 'env': failed 0 of ?>"
 
-    async def test_a_value_that_no_cursor_could_carry_is_refused_at_the_first_page(self) -> None:
+    async def test_a_value_that_no_cursor_could_carry_is_refused_at_the_first_page(self):
         with pytest.raises(ConfigurationError, match=r"value returned 0: must be a str") as caught:
             await Server.of(57).pager(value=lambda row: row.version).collect()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import random
 from itertools import count, cycle, pairwise
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import attrs
 import pytest
-from every_case import Manner, Tally, every_exchange, every_walk, manners
+from every_case import Tally, every_exchange, every_walk, manners
 from hypothesis import event, given
 from hypothesis import strategies as st
 from model import IDENTITY, Change, ChangingList, Outcome, Row, Runs, carry_out, walk
@@ -22,29 +21,26 @@ from tcb_async.pagination.memory import Identity, rows_around
 from tcb_async.pagination.page import Page, Request, WalkStats
 from tcb_async.pagination.plan import Plan
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
 CHANGES = 3 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 2
 STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
 
 
-def plan(page_size: int = 20, **settings: object) -> Plan[Row]:
+def plan(page_size=20, **settings):
     return Plan(IDENTITY, page_size=page_size, **settings)  # type: ignore[arg-type]
 
 
-def needed(rows: int, shown: int) -> int:
+def needed(rows, shown):
     """How many pages of so many rows, each overlapping the one before it, hold so many rows."""
     return 1 if rows <= shown else 1 + -(-(rows - shown) // (shown - 1))
 
 
-def short(server: Server) -> int:
+def short(server):
     """How many requests a server costs that shows less than is asked for, until it is believed."""
     return server.clamp < min(server.page_size, server.size)
 
 
-def walk_with(server: Server, schedule: Iterable[Change], **settings: object) -> Outcome:
+def walk_with(server, schedule, **settings):
     return walk(
         plan(server.page_size, **settings),
         ChangingList.of(server.size, server.clamp),
@@ -54,7 +50,7 @@ def walk_with(server: Server, schedule: Iterable[Change], **settings: object) ->
     )
 
 
-def run_in_legs(server: Server, legs: Iterable[tuple[int, list[Change]]]) -> None:
+def run_in_legs(server, legs):
     """Walk in runs that end after so many items; the first changes of each happen before it."""
     runs = Runs(
         ChangingList.of(server.size, server.clamp),
@@ -73,8 +69,8 @@ def run_in_legs(server: Server, legs: Iterable[tuple[int, list[Change]]]) -> Non
 class TestLaws:
     @given(servers, changes(kinds))
     def test_what_stays_is_yielded_once_whatever_changes_or_the_walk_says_so(
-        self, server: Server, schedule: list[Change]
-    ) -> None:
+        self, server, schedule
+    ):
         outcome = walk_with(server, schedule)
 
         stats = outcome.plan.stats
@@ -85,15 +81,13 @@ class TestLaws:
             assert stats.head_checked
 
     @given(servers, st.lists(st.tuples(st.integers(0, 80), changes(kinds)), max_size=6))
-    def test_a_walk_in_several_runs_promises_what_an_unbroken_one_does(
-        self, server: Server, legs: list[tuple[int, list[Change]]]
-    ) -> None:
+    def test_a_walk_in_several_runs_promises_what_an_unbroken_one_does(self, server, legs):
         run_in_legs(server, legs)
 
     @given(servers, changes(BLURRED))
     def test_an_update_that_leaves_no_trace_in_the_value_hides_nothing_that_stays(
-        self, server: Server, schedule: list[Change]
-    ) -> None:
+        self, server, schedule
+    ):
         """As two within one second do: the times of a function have no more than seconds."""
         outcome = walk_with(server, schedule)
 
@@ -102,23 +96,21 @@ class TestLaws:
 
     @given(servers, exchanges)
     def test_rows_that_only_change_places_are_never_lost_or_the_walk_says_so(
-        self, server: Server, schedule: list[Change]
-    ) -> None:
+        self, server, schedule
+    ):
         outcome = walk_with(server, schedule)
 
         event(f"done: {outcome.plan.done}")
         outcome.check()
 
     @given(servers, st.lists(st.tuples(st.integers(0, 80), exchanges), max_size=6))
-    def test_rows_that_only_change_places_are_not_lost_between_runs_either(
-        self, server: Server, legs: list[tuple[int, list[Change]]]
-    ) -> None:
+    def test_rows_that_only_change_places_are_not_lost_between_runs_either(self, server, legs):
         run_in_legs(server, legs)
 
     @given(servers, changes(kinds), exchanges)
     def test_rows_that_change_places_while_others_change_repeat_nothing(
-        self, server: Server, schedule: list[Change], swaps: list[Change]
-    ) -> None:
+        self, server, schedule, swaps
+    ):
         mixed = [change for both in zip(schedule, swaps, strict=False) for change in both]
 
         outcome = walk_with(server, mixed)
@@ -127,8 +119,8 @@ class TestLaws:
 
     @given(servers, changes(kinds, max_size=8), st.integers(1, 12))
     def test_two_replicas_of_which_one_lags_hide_nothing_or_the_walk_says_so(
-        self, server: Server, schedule: list[Change], lag: int
-    ) -> None:
+        self, server, schedule, lag
+    ):
         outcome = walk(
             plan(server.page_size),
             ChangingList.of(server.size, server.clamp),
@@ -143,9 +135,7 @@ class TestLaws:
         assert outcome.plan.failure or set(outcome.in_place) <= set(outcome.yielded)
 
     @given(servers, changes(STILL))
-    def test_where_nothing_moves_the_order_is_the_lists(
-        self, server: Server, schedule: list[Change]
-    ) -> None:
+    def test_where_nothing_moves_the_order_is_the_lists(self, server, schedule):
         outcome = walk_with(server, schedule)
 
         in_place = outcome.in_place
@@ -155,9 +145,7 @@ class TestLaws:
         assert outcome.plan.failure or kept == in_place
 
     @given(servers, st.sampled_from(["delete", "update", "lift", "redeploy"]))
-    def test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end(
-        self, server: Server, kind: str
-    ) -> None:
+    def test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end(self, server, kind):
         listing = ChangingList.of(server.size, server.clamp)
         outcome = Outcome(plan(server.page_size), at_start=listing.names)
 
@@ -174,9 +162,7 @@ class TestLaws:
         assert sorted(outcome.yielded) == sorted(outcome.at_start)
 
     @pytest.mark.parametrize("manner", manners((2, 3)), ids=str)
-    def test_every_walk_over_up_to_five_rows_under_every_two_changes_keeps_the_law(
-        self, manner: Manner
-    ) -> None:
+    def test_every_walk_over_up_to_five_rows_under_every_two_changes_keeps_the_law(self, manner):
         tally = Tally()
 
         for size in range(6):
@@ -187,7 +173,7 @@ class TestLaws:
         assert tally.wrong == []
         assert tally.gave_up == 0
 
-    def test_every_walk_over_up_to_five_rows_that_only_change_places_keeps_the_law(self) -> None:
+    def test_every_walk_over_up_to_five_rows_that_only_change_places_keeps_the_law(self):
         tally = Tally()
 
         for size in range(6):
@@ -199,7 +185,7 @@ class TestLaws:
         assert tally.wrong == []
         assert tally.gave_up == 0
 
-    def test_every_walk_over_up_to_three_rows_resumed_at_every_row_keeps_the_law(self) -> None:
+    def test_every_walk_over_up_to_three_rows_resumed_at_every_row_keeps_the_law(self):
         tally = Tally()
 
         for size in range(1, 4):
@@ -212,9 +198,7 @@ class TestLaws:
         assert tally.gave_up == 0
 
     @given(servers)
-    def test_at_rest_it_asks_for_exactly_what_it_needs_and_repairs_nothing(
-        self, server: Server
-    ) -> None:
+    def test_at_rest_it_asks_for_exactly_what_it_needs_and_repairs_nothing(self, server):
         outcome = walk_with(server, ())
 
         assert outcome.yielded == outcome.at_start
@@ -224,8 +208,8 @@ class TestLaws:
 
     @given(servers, st.integers(0, 320))
     def test_max_items_costs_not_one_request_and_not_one_row_more_than_it_needs(
-        self, server: Server, max_items: int
-    ) -> None:
+        self, server, max_items
+    ):
         outcome = walk_with(server, (), max_items=max_items)
 
         wanted = min(server.size, max_items)
@@ -237,9 +221,7 @@ class TestLaws:
             assert rows - len(outcome.requests) + 1 <= max(max_items, 1)
 
     @given(servers, changes(kinds), st.integers(0, 320))
-    def test_max_items_holds_while_the_list_changes(
-        self, server: Server, schedule: list[Change], max_items: int
-    ) -> None:
+    def test_max_items_holds_while_the_list_changes(self, server, schedule, max_items):
         outcome = walk_with(server, schedule, max_items=max_items)
 
         assert len(outcome.yielded) == len(set(outcome.yielded)) <= max_items
@@ -248,8 +230,8 @@ class TestLaws:
 
     @given(servers, st.integers(0, 300))
     def test_a_cursor_taken_behind_any_item_leads_to_the_next_with_no_request_to_spare(
-        self, server: Server, done: int
-    ) -> None:
+        self, server, done
+    ):
         listing = ChangingList.of(server.size, server.clamp)
         done = min(done, server.size)
         cursor = cursor_behind(listing, done, server.page_size)
@@ -266,8 +248,8 @@ class TestLaws:
         st.sampled_from(["repair", "raise"]),
     )
     def test_whatever_a_server_answers_the_walk_ends_and_repeats_nothing(
-        self, replies: list[Page[Row]], page_size: int, concurrency: int, on_drift: str
-    ) -> None:
+        self, replies, page_size, concurrency, on_drift
+    ):
         outcome = carry_out_with(plan(page_size, on_drift=on_drift), replies, concurrency)
 
         assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
@@ -275,8 +257,8 @@ class TestLaws:
 
     @given(st.lists(lies, min_size=1, max_size=8), st.integers(1, 6), st.integers(1, 8))
     def test_a_walk_that_ignores_drift_ends_with_the_rows_that_the_server_counts(
-        self, replies: list[Page[Row]], page_size: int, concurrency: int
-    ) -> None:
+        self, replies, page_size, concurrency
+    ):
         most = 500
         counted = [attrs.evolve(page, total=page.total % most) for page in replies]
 
@@ -286,7 +268,7 @@ class TestLaws:
 
         assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
 
-    def test_many_walks_through_a_dozen_changes_lose_nothing_and_never_give_up(self) -> None:
+    def test_many_walks_through_a_dozen_changes_lose_nothing_and_never_give_up(self):
         every_kind = ["insert", "delete", "redeploy", "update"]
         for seed in range(180):
             chance = random.Random(seed)
@@ -305,9 +287,7 @@ class TestLaws:
             )
 
 
-def carry_out_with(
-    plan: Plan[Row], replies: list[Page[Row]], concurrency: int, *, most: int = 1000
-) -> Outcome:
+def carry_out_with(plan, replies, concurrency, *, most=1000):
     """Give the same replies over and over; the walk must end before there were so many."""
     outcome = Outcome(plan)
     answers = cycle(replies)
@@ -321,7 +301,7 @@ def carry_out_with(
     return outcome
 
 
-def cursor_behind(listing: ChangingList, done: int, page_size: int = 20) -> Cursor:
+def cursor_behind(listing, done, page_size=20):
     """Where a walk stands once so many items were handed on."""
     walked = plan(page_size)
     while walked.record.count < done:
@@ -331,26 +311,26 @@ def cursor_behind(listing: ChangingList, done: int, page_size: int = 20) -> Curs
     return walked.cursor(walked.record.count - done)
 
 
-def at(reply: int, kind: str, place: int, times: int = 1) -> Change:
+def at(reply, kind, place, times=1):
     return Change(reply, kind, place, times=times)  # type: ignore[arg-type]
 
 
 class TestRepairs:
-    def test_rows_inserted_before_are_found_in_the_very_page_that_arrived(self) -> None:
+    def test_rows_inserted_before_are_found_in_the_very_page_that_arrived(self):
         outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "insert", 3)])
 
         assert outcome.yielded == [*outcome.at_start, "new001"]
         assert outcome.plan.stats.shifted_pages == 1
         assert outcome.replies == 3 + 1, "the fourth checks the head"
 
-    def test_rows_deleted_before_are_made_up_for_by_looking_a_little_earlier(self) -> None:
+    def test_rows_deleted_before_are_made_up_for_by_looking_a_little_earlier(self):
         outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 3)])
 
         assert outcome.yielded == outcome.at_start
         assert outcome.plan.stats.reanchors == 1
         assert outcome.replies == 3 + 1 + 1, "one page was stale, one checks the head"
 
-    def test_a_seam_that_is_gone_is_replaced_by_what_stood_before_it(self) -> None:
+    def test_a_seam_that_is_gone_is_replaced_by_what_stood_before_it(self):
         outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 19)])
 
         assert outcome.yielded == outcome.at_start
@@ -358,20 +338,20 @@ class TestRepairs:
 
     def test_when_all_that_was_read_is_gone_the_walk_begins_again_and_repeats_nothing(
         self,
-    ) -> None:
+    ):
         schedule = [at(2, "delete", 0, times=39)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
         assert outcome.yielded == outcome.at_start
         assert outcome.plan.stats.second_passes == 1
 
-    def test_when_the_page_before_is_gone_a_row_further_above_will_do(self) -> None:
+    def test_when_the_page_before_is_gone_a_row_further_above_will_do(self):
         outcome = walk(plan(), ChangingList.of(57), changes=[at(2, "delete", 19, times=20)])
 
         assert outcome.yielded == outcome.at_start
         assert (outcome.plan.stats.reanchors, outcome.plan.stats.second_passes) == (1, 0)
 
-    def test_items_lifted_to_the_head_are_yielded_last(self) -> None:
+    def test_items_lifted_to_the_head_are_yielded_last(self):
         schedule = [at(1, "lift", 50), at(0, "lift", 45), at(0, "lift", 5)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
@@ -379,14 +359,14 @@ class TestRepairs:
         assert sorted(outcome.yielded) == outcome.at_start
         assert outcome.plan.stats.head_checks == 1
 
-    def test_a_head_check_that_takes_several_pages_at_rest_is_enough(self) -> None:
+    def test_a_head_check_that_takes_several_pages_at_rest_is_enough(self):
         outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "insert", 0, times=31)])
 
         assert set(outcome.at_start) < set(outcome.yielded)
         assert outcome.plan.stats.head_checks == 1
         assert outcome.plan.stats.head_checked
 
-    def test_an_item_lifted_during_a_head_check_of_several_pages_is_found_by_the_next(self) -> None:
+    def test_an_item_lifted_during_a_head_check_of_several_pages_is_found_by_the_next(self):
         listing = ChangingList.of(57)
         outcome = Outcome(plan())
 
@@ -404,14 +384,14 @@ class TestRepairs:
         assert {f"f{number:03}" for number in range(57)} <= set(outcome.yielded)
         assert outcome.plan.stats.head_checks == 2
 
-    def test_an_item_that_was_lifted_itself_does_not_end_the_head_check(self) -> None:
+    def test_an_item_that_was_lifted_itself_does_not_end_the_head_check(self):
         schedule = [at(1, "lift", 50), *[at(0, "insert", 0)] * 25, at(0, "lift", 26 + 3)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
         assert outcome.updated == {"f003", "f050"}
         assert set(outcome.at_start) <= set(outcome.yielded)
 
-    def test_a_seam_redeployed_elsewhere_under_its_name_is_no_seam(self) -> None:
+    def test_a_seam_redeployed_elsewhere_under_its_name_is_no_seam(self):
         listing = ChangingList.of(25)
         outcome = Outcome(plan())
 
@@ -426,9 +406,7 @@ class TestRepairs:
         assert outcome.yielded == [f"f{number:03}" for number in range(25)]
 
     @pytest.mark.parametrize("ahead", [1, 4])
-    def test_a_place_that_moved_further_than_a_page_is_found_one_request_at_a_time(
-        self, ahead: int
-    ) -> None:
+    def test_a_place_that_moved_further_than_a_page_is_found_one_request_at_a_time(self, ahead):
         """As many rows came as went, so that the total does not tell how far it moved."""
         schedule = [at(4, "delete", 0, times=25), at(0, "insert", -1, times=25)]
         outcome = walk(plan(), ChangingList.of(200), concurrency=ahead, changes=schedule)
@@ -438,7 +416,7 @@ class TestRepairs:
         offsets = [request.offset for request in outcome.requests]
         assert all(offset != following for offset, following in pairwise(offsets))
 
-    def test_max_items_does_not_narrow_the_search_for_a_lost_place(self) -> None:
+    def test_max_items_does_not_narrow_the_search_for_a_lost_place(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
         listing.apply(at(0, "delete", 0, times=15))
@@ -449,7 +427,7 @@ class TestRepairs:
         assert outcome.yielded == [f"f{number:03}" for number in range(30, 35)]
         assert [request.limit for request in outcome.requests] == [6, 20, 20]
 
-    def test_a_second_pass_reads_whole_pages_however_few_items_are_wanted(self) -> None:
+    def test_a_second_pass_reads_whole_pages_however_few_items_are_wanted(self):
         schedule = [at(2, "delete", 0, times=39)]
         outcome = walk(plan(max_items=45), ChangingList.of(100), changes=schedule)
 
@@ -457,7 +435,7 @@ class TestRepairs:
         assert outcome.plan.stats.second_passes == 1
         assert outcome.requests[-1].limit == 20
 
-    def test_a_second_pass_reads_ahead_once_two_of_its_pages_joined(self) -> None:
+    def test_a_second_pass_reads_ahead_once_two_of_its_pages_joined(self):
         outcome, in_flight = Outcome(plan()), list[int]()
         listing = ChangingList.of(200)
 
@@ -473,7 +451,7 @@ class TestRepairs:
         assert outcome.plan.stats.second_passes == 1
         assert in_flight[:3] == [1, 4, 4], "its first page was that of the search"
 
-    def test_one_reply_that_belongs_nowhere_costs_no_second_pass(self) -> None:
+    def test_one_reply_that_belongs_nowhere_costs_no_second_pass(self):
         listing = ChangingList.of(9)
         outcome = Outcome(plan(2))
 
@@ -487,7 +465,7 @@ class TestRepairs:
         assert outcome.yielded == listing.names
         assert outcome.plan.stats.second_passes == 0
 
-    def test_a_head_check_that_is_pushed_down_goes_on_where_it_was(self) -> None:
+    def test_a_head_check_that_is_pushed_down_goes_on_where_it_was(self):
         listing = ChangingList.of(100)
         outcome = Outcome(plan(), at_start=listing.names)
 
@@ -504,7 +482,7 @@ class TestRepairs:
         assert set(listing.names) == set(outcome.yielded)
         assert (stats.reanchors, stats.second_passes, stats.head_checks) == (0, 0, 2)
 
-    def test_a_head_check_that_takes_one_page_is_not_repeated(self) -> None:
+    def test_a_head_check_that_takes_one_page_is_not_repeated(self):
         changes = [at(1, "insert", 57), at(2, "insert", 58)]
         outcome = walk(plan(), ChangingList.of(57), changes=changes)
 
@@ -514,7 +492,7 @@ class TestRepairs:
 
     def test_when_every_row_was_updated_the_head_check_reads_to_the_end_and_no_further(
         self,
-    ) -> None:
+    ):
         listing = ChangingList.of(57)
         outcome = Outcome(plan())
 
@@ -533,7 +511,7 @@ class TestRepairs:
         assert outcome.plan.stats.head_checked
         assert len(outcome.requests) == 3 + 3
 
-    def test_a_row_that_comes_before_the_head_check_is_not_missed(self) -> None:
+    def test_a_row_that_comes_before_the_head_check_is_not_missed(self):
         listing = ChangingList.of(57)
         outcome = Outcome(plan())
 
@@ -549,19 +527,19 @@ class TestRepairs:
         assert outcome.plan.done
         assert outcome.plan.stats.second_passes == 0
 
-    def test_a_list_of_one_page_is_one_snapshot_and_owes_no_head_check(self) -> None:
+    def test_a_list_of_one_page_is_one_snapshot_and_owes_no_head_check(self):
         outcome = walk(plan(start=Cursor("", drift=True)), ChangingList.of(10))
 
         assert outcome.yielded == outcome.at_start
         assert outcome.plan.stats.head_checked
         assert len(outcome.requests) == 1
 
-    def test_repairs_of_every_kind_are_counted(self) -> None:
+    def test_repairs_of_every_kind_are_counted(self):
         stats = WalkStats(shifted_pages=1, reanchors=2, second_passes=4, head_checks=8)
 
         assert stats.repairs == 15
 
-    def test_a_long_walk_keeps_the_names_of_its_rows_and_few_of_the_rows(self) -> None:
+    def test_a_long_walk_keeps_the_names_of_its_rows_and_few_of_the_rows(self):
         rows: WeakSet[HeavyRow] = WeakSet()
 
         def answer(request: Request) -> Page[HeavyRow]:
@@ -578,21 +556,21 @@ class TestRepairs:
         assert walked.record.count == 9_901
         assert len(rows) < 1_500
 
-    def test_many_rows_inserted_at_once_are_looked_for_further_down(self) -> None:
+    def test_many_rows_inserted_at_once_are_looked_for_further_down(self):
         schedule = [at(1, "insert", 0), *[at(0, "insert", 0)] * 70]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
         assert outcome.yielded[:57] == outcome.at_start
         assert outcome.plan.stats.second_passes == 0
 
-    def test_a_list_that_vanishes_ends_the_walk(self) -> None:
+    def test_a_list_that_vanishes_ends_the_walk(self):
         schedule = [at(2, "delete", 0), *[at(0, "delete", 0)] * 56]
         outcome = walk(plan(), ChangingList.of(57), concurrency=4, changes=schedule)
 
         assert outcome.plan.done
         assert outcome.plan.total == 0
 
-    def test_changes_that_cancel_out_exactly_hide_what_moved_and_nothing_else(self) -> None:
+    def test_changes_that_cancel_out_exactly_hide_what_moved_and_nothing_else(self):
         """No walk at the price of one can notice: each of its replies is that of a list at rest."""
         schedule = [at(1, "lift", 50), at(0, "delete", 5), at(0, "insert", 56)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
@@ -601,12 +579,12 @@ class TestRepairs:
         assert set(outcome.in_place) == set(outcome.yielded) & outcome.stayed
         assert outcome.updated == {"f050"}
 
-    def test_what_is_read_behind_a_repair_in_the_page_is_not_asked_for_again(self) -> None:
+    def test_what_is_read_behind_a_repair_in_the_page_is_not_asked_for_again(self):
         outcome = walk(plan(), ChangingList.of(300), concurrency=5, changes=[at(1, "insert", 0)])
 
         assert outcome.plan.stats.requests == needed(301, 20) + 1
 
-    def test_without_repairs_left_a_lost_place_is_an_error_that_says_so(self) -> None:
+    def test_without_repairs_left_a_lost_place_is_an_error_that_says_so(self):
         schedule = [at(2, "delete", 0, times=39)]
         outcome = walk(plan(max_repairs=0), ChangingList.of(57), changes=schedule)
 
@@ -614,13 +592,13 @@ class TestRepairs:
         assert "max_repairs=0" in str(outcome.plan.failure)
         assert outcome.yielded == [f"f{number:03}" for number in range(39)]
 
-    def test_without_repairs_left_the_head_is_not_checked_and_the_walk_says_so(self) -> None:
+    def test_without_repairs_left_the_head_is_not_checked_and_the_walk_says_so(self):
         outcome = walk(plan(max_repairs=0), ChangingList.of(57), changes=[at(1, "insert", 57)])
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert outcome.yielded[:57] == outcome.at_start
 
-    def test_passes_that_never_join_come_to_an_end(self) -> None:
+    def test_passes_that_never_join_come_to_an_end(self):
         listing = ChangingList.of(60)
         strangers = count_up()
 
@@ -642,13 +620,13 @@ class HeavyRow:
 
 
 class TestWhatServersDo:
-    def test_a_page_shorter_than_asked_for_sets_the_page_size(self) -> None:
+    def test_a_page_shorter_than_asked_for_sets_the_page_size(self):
         outcome = walk(plan(page_size=50), ChangingList.of(57, clamp=10), concurrency=3)
 
         assert outcome.yielded == outcome.at_start
         assert [request.limit for request in outcome.requests] == [50, 50, *[10] * 5]
 
-    def test_once_it_is_set_pages_are_read_ahead_at_once(self) -> None:
+    def test_once_it_is_set_pages_are_read_ahead_at_once(self):
         outcome, in_flight = Outcome(plan(page_size=50)), list[int]()
         listing = ChangingList.of(57, clamp=10)
 
@@ -660,7 +638,7 @@ class TestWhatServersDo:
 
         assert in_flight[:4] == [1, 1, 3, 3]
 
-    def test_a_page_that_is_shorter_now_and_then_sets_nothing(self) -> None:
+    def test_a_page_that_is_shorter_now_and_then_sets_nothing(self):
         outcome = Outcome(plan())
         listing = ChangingList.of(200)
 
@@ -673,13 +651,13 @@ class TestWhatServersDo:
         assert outcome.yielded == listing.names
         assert {request.limit for request in outcome.requests} == {20}
 
-    def test_a_clamp_of_one_row_leaves_no_room_for_a_seam(self) -> None:
+    def test_a_clamp_of_one_row_leaves_no_room_for_a_seam(self):
         outcome = walk(plan(page_size=50), ChangingList.of(7, clamp=1), concurrency=3)
 
         assert outcome.yielded == outcome.at_start
         assert outcome.plan.stats.unchecked_joins == 6
 
-    def test_a_page_longer_than_asked_for_is_taken_as_it_is(self) -> None:
+    def test_a_page_longer_than_asked_for_is_taken_as_it_is(self):
         listing = ChangingList.of(57)
         outcome = Outcome(plan(page_size=10))
 
@@ -691,7 +669,7 @@ class TestWhatServersDo:
         assert outcome.yielded == listing.names
         assert len(outcome.requests) - 2 == needed(57, 25)
 
-    def test_a_page_longer_than_asked_for_is_cut_where_max_items_says(self) -> None:
+    def test_a_page_longer_than_asked_for_is_cut_where_max_items_says(self):
         listing = ChangingList.of(57)
         outcome = Outcome(plan(page_size=10, max_items=15))
 
@@ -704,21 +682,21 @@ class TestWhatServersDo:
         assert last_of(outcome.plan.cursor()) == Row("f014")
         assert last_of(outcome.plan.cursor(1)) == Row("f013")
 
-    def test_a_total_that_grows_is_followed(self) -> None:
+    def test_a_total_that_grows_is_followed(self):
         schedule = [at(2, "insert", 57), *[at(0, "insert", 57)] * 30]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
         assert len(outcome.yielded) == 57 + 31
         assert outcome.plan.total == 88
 
-    def test_a_total_that_shrinks_leaves_no_request_behind_the_end(self) -> None:
+    def test_a_total_that_shrinks_leaves_no_request_behind_the_end(self):
         schedule = [at(1, "delete", 40), *[at(0, "delete", 40)] * 50]
         outcome = walk(plan(), ChangingList.of(100), concurrency=8, changes=schedule)
 
         assert set(outcome.in_place) == set(outcome.yielded)
         assert outcome.plan.stats.second_passes == 0
 
-    def test_an_empty_page_before_the_end_is_asked_for_again_then_it_is_an_error(self) -> None:
+    def test_an_empty_page_before_the_end_is_asked_for_again_then_it_is_an_error(self):
         listing = ChangingList.of(57)
 
         outcome = Outcome(plan())
@@ -733,8 +711,8 @@ class TestWhatServersDo:
 
     @pytest.mark.parametrize("ahead", [1, 4])
     def test_an_empty_page_before_the_end_breaks_no_seam_and_is_waited_for_longer_and_longer(
-        self, ahead: int
-    ) -> None:
+        self, ahead
+    ):
         listing = ChangingList.of(57)
         outcome = Outcome(plan())
 
@@ -744,7 +722,7 @@ class TestWhatServersDo:
         assert outcome.plan.stats.repairs == 0
         assert [request.pause for request in outcome.requests if request.pause] == [0.1, 0.2, 0.4]
 
-    def test_only_empty_pages_in_a_row_add_up_to_an_error(self) -> None:
+    def test_only_empty_pages_in_a_row_add_up_to_an_error(self):
         listing = ChangingList.of(57)
         second, third = emptied(listing, times=3), emptied(listing, times=3, offset=38)
         outcome = Outcome(plan())
@@ -757,7 +735,7 @@ class TestWhatServersDo:
 
         assert outcome.yielded == listing.names
 
-    def test_a_total_that_never_comes_true_is_an_error_after_all_rows(self) -> None:
+    def test_a_total_that_never_comes_true_is_an_error_after_all_rows(self):
         listing = ChangingList.of(57)
 
         def answer(request: Request) -> Page[Row]:
@@ -770,14 +748,14 @@ class TestWhatServersDo:
         assert "a total of 1000" in str(outcome.plan.failure)
         assert outcome.yielded == listing.names
 
-    def test_rows_beyond_the_total_are_an_error(self) -> None:
+    def test_rows_beyond_the_total_are_an_error(self):
         outcome = Outcome(plan())
         carry_out(outcome.plan, lambda _request: Page((Row("f0"), Row("f1")), 1), outcome)
 
         assert isinstance(outcome.plan.failure, ResponseError)
         assert outcome.yielded == []
 
-    def test_a_server_that_ignores_offsets_ends_in_an_error(self) -> None:
+    def test_a_server_that_ignores_offsets_ends_in_an_error(self):
         listing = ChangingList.of(57)
 
         def answer(request: Request) -> Page[Row]:
@@ -790,7 +768,7 @@ class TestWhatServersDo:
         assert outcome.yielded == listing.names[:20]
         assert outcome.replies == 0 or outcome.replies < 30
 
-    def test_a_list_that_grows_faster_than_it_is_read_ends_in_an_error(self) -> None:
+    def test_a_list_that_grows_faster_than_it_is_read_ends_in_an_error(self):
         def answer(request: Request) -> Page[Row]:
             rows = range(request.offset, request.offset + request.limit)
             return Page([Row(f"f{row}") for row in rows], request.offset + 1000)
@@ -801,7 +779,7 @@ class TestWhatServersDo:
         assert isinstance(outcome.plan.failure, DriftError)
         assert len(outcome.yielded) > 4 * 1000
 
-    def test_an_item_that_is_twice_in_a_page_is_yielded_once(self) -> None:
+    def test_an_item_that_is_twice_in_a_page_is_yielded_once(self):
         rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
         outcome = Outcome(plan())
         carry_out(outcome.plan, lambda _request: Page(rows, 4), outcome)
@@ -812,7 +790,7 @@ class TestWhatServersDo:
 
 class TestPolicies:
     @pytest.mark.parametrize("ahead", [1, 4])
-    def test_raise_fails_at_the_first_broken_seam_behind_what_is_sure(self, ahead: int) -> None:
+    def test_raise_fails_at_the_first_broken_seam_behind_what_is_sure(self, ahead):
         outcome = walk(
             plan(on_drift="raise"),
             ChangingList.of(57),
@@ -826,7 +804,7 @@ class TestPolicies:
         assert outcome.replies == 3, "what was in flight is not waited for"
         assert outcome.plan.next_request() is None
 
-    def test_ignore_asks_for_no_row_twice_and_looks_for_nothing(self) -> None:
+    def test_ignore_asks_for_no_row_twice_and_looks_for_nothing(self):
         outcome = walk(plan(on_drift="ignore"), ChangingList.of(60), changes=[at(1, "delete", 0)])
 
         assert [request.offset for request in outcome.requests] == [0, 20, 40]
@@ -834,13 +812,13 @@ class TestPolicies:
         assert outcome.plan.done
         assert outcome.plan.stats.unchecked_joins == 2
 
-    def test_ignore_reads_nothing_again_though_a_name_comes_twice(self) -> None:
+    def test_ignore_reads_nothing_again_though_a_name_comes_twice(self):
         outcome = walk(plan(on_drift="ignore"), ChangingList.of(60), changes=[at(1, "insert", 0)])
 
         assert [request.offset for request in outcome.requests] == [0, 20, 40, 60]
         assert outcome.yielded == outcome.at_start[:20] + outcome.at_start[19:]
 
-    def test_ignore_hands_the_names_of_an_earlier_run_on_whatever_is_unread(self) -> None:
+    def test_ignore_hands_the_names_of_an_earlier_run_on_whatever_is_unread(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
         walked = plan(start=start, on_drift="ignore")
@@ -850,28 +828,28 @@ class TestPolicies:
 
         assert [walked.cursor(unread).names for unread in (0, 5)] == [start.names, start.names]
 
-    def test_pages_of_one_row_are_walked_without_seams(self) -> None:
+    def test_pages_of_one_row_are_walked_without_seams(self):
         outcome = walk(plan(page_size=1), ChangingList.of(5), concurrency=2)
 
         assert outcome.yielded == outcome.at_start
         assert len(outcome.requests) == 5
         assert outcome.plan.stats.unchecked_joins == 4
 
-    def test_pages_of_one_row_are_walked_again_if_the_total_changed(self) -> None:
+    def test_pages_of_one_row_are_walked_again_if_the_total_changed(self):
         outcome = walk(plan(page_size=1), ChangingList.of(5), changes=[at(2, "delete", 0)])
 
         assert outcome.plan.done
         assert outcome.yielded == ["f000", "f001", "f003", "f004", "f002"]
         assert outcome.plan.stats.second_passes == 1
 
-    def test_pages_of_one_row_are_walked_again_if_a_name_comes_twice(self) -> None:
+    def test_pages_of_one_row_are_walked_again_if_a_name_comes_twice(self):
         schedule = [at(2, "insert", 0), at(0, "delete", -1)]
         outcome = walk(plan(page_size=1), ChangingList.of(5), changes=schedule)
 
         assert outcome.plan.done
         assert sorted(outcome.yielded) == ["f000", "f001", "f002", "f003", "new001"]
 
-    def test_pages_of_one_row_are_walked_again_if_an_earlier_run_noticed_a_change(self) -> None:
+    def test_pages_of_one_row_are_walked_again_if_an_earlier_run_noticed_a_change(self):
         listing = ChangingList.of(5)
         start = attrs.evolve(cursor_behind(listing, 3), drift=True)
         outcome = walk(plan(page_size=1, start=start), listing)
@@ -879,7 +857,7 @@ class TestPolicies:
         assert outcome.yielded == ["f003", "f004"]
         assert outcome.plan.stats.second_passes == 1
 
-    def test_replies_are_taken_in_the_order_of_the_requests(self) -> None:
+    def test_replies_are_taken_in_the_order_of_the_requests(self):
         listing = ChangingList.of(57)
         walked = plan()
         first = walked.next_request()
@@ -898,7 +876,7 @@ class TestPolicies:
 class TestResume:
     """A resumed walk promises what an unbroken one does, or it raises."""
 
-    def test_it_checks_the_head_if_anything_was_noticed(self) -> None:
+    def test_it_checks_the_head_if_anything_was_noticed(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
 
@@ -908,7 +886,7 @@ class TestResume:
         assert outcome.plan.stats.resumed
         assert outcome.plan.stats.head_checked
 
-    def test_it_notices_a_total_that_changed_since_the_run_before_it(self) -> None:
+    def test_it_notices_a_total_that_changed_since_the_run_before_it(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
         listing.change("f050", "lift")
@@ -919,7 +897,7 @@ class TestResume:
         assert listing.rows[start.offset] == last_of(start), "its last item is in its row"
         assert sorted(outcome.yielded) == [f"f{number:03}" for number in range(30, 57)]
 
-    def test_it_owes_the_head_check_that_the_run_before_it_did_not_come_to(self) -> None:
+    def test_it_owes_the_head_check_that_the_run_before_it_did_not_come_to(self):
         listing = ChangingList.of(57)
         first = Outcome(plan())
 
@@ -935,7 +913,7 @@ class TestResume:
         assert not rest.plan.stats.drift, "this run met a list at rest"
         assert sorted(first.yielded + rest.yielded) == [f"f{number:03}" for number in range(57)]
 
-    def test_a_last_item_that_was_redeployed_in_its_row_is_not_taken_for_the_old_one(self) -> None:
+    def test_a_last_item_that_was_redeployed_in_its_row_is_not_taken_for_the_old_one(self):
         """The first version lost all rows between, silently."""
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
@@ -951,7 +929,7 @@ class TestResume:
 
         assert {f"f{number:03}" for number in range(30, 55)} <= set(outcome.yielded)
 
-    def test_a_last_item_that_is_gone_is_made_up_for_by_those_before_it(self) -> None:
+    def test_a_last_item_that_is_gone_is_made_up_for_by_those_before_it(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
         for place in (29, 28, 27):
@@ -962,7 +940,7 @@ class TestResume:
         assert outcome.yielded == listing.names[27:]
         assert outcome.plan.stats.second_passes == 0
 
-    def test_when_all_landmarks_are_gone_it_reads_the_list_again_and_repeats_nothing(self) -> None:
+    def test_when_all_landmarks_are_gone_it_reads_the_list_again_and_repeats_nothing(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
         listing.apply(at(0, "delete", 5, times=25))
@@ -972,7 +950,7 @@ class TestResume:
         assert outcome.yielded == [f"f{number:03}" for number in range(30, 57)]
         assert outcome.plan.stats.second_passes == 1
 
-    def test_a_place_that_was_pushed_far_down_is_found(self) -> None:
+    def test_a_place_that_was_pushed_far_down_is_found(self):
         listing = ChangingList.of(200)
         start = cursor_behind(listing, 30)
         listing.apply(at(0, "insert", 0, times=60))
@@ -982,7 +960,7 @@ class TestResume:
         assert [name for name in outcome.yielded if name < "new"] == listing.names[90:]
         assert outcome.plan.stats.second_passes == 0
 
-    def test_with_ignore_it_goes_on_at_the_next_row(self) -> None:
+    def test_with_ignore_it_goes_on_at_the_next_row(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
 
@@ -991,7 +969,7 @@ class TestResume:
         assert outcome.yielded == listing.names[30:]
         assert outcome.requests[0].offset == 30
 
-    def test_with_max_items_its_one_request_is_cut_too(self) -> None:
+    def test_with_max_items_its_one_request_is_cut_too(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
 
@@ -1000,7 +978,7 @@ class TestResume:
         assert outcome.yielded == listing.names[30:35]
         assert [request.limit for request in outcome.requests] == [6]
 
-    def test_behind_the_last_item_of_max_items_the_next_walk_goes_on(self) -> None:
+    def test_behind_the_last_item_of_max_items_the_next_walk_goes_on(self):
         listing = ChangingList.of(57, clamp=20)
         first = walk(plan(max_items=25, page_size=30), listing)
         start = first.plan.cursor()
@@ -1008,7 +986,7 @@ class TestResume:
         assert last_of(start) == Row("f024")
         assert walk(plan(start=start), listing).yielded == listing.names[25:]
 
-    def test_the_cursor_during_a_head_check_stands_behind_the_whole_list(self) -> None:
+    def test_the_cursor_during_a_head_check_stands_behind_the_whole_list(self):
         outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "lift", 50)])
 
         assert outcome.yielded[-1] == "f050"
@@ -1017,7 +995,7 @@ class TestResume:
 
     def test_the_cursor_of_a_second_pass_is_the_start_of_the_list_and_knows_every_name(
         self,
-    ) -> None:
+    ):
         listing = ChangingList.of(57)
         outcome = Outcome(plan(max_repairs=0))
 
@@ -1034,7 +1012,7 @@ class TestResume:
         rest = walk(plan(start=attrs.evolve(cursor, drift=False), on_drift="raise"), listing)
         assert rest.yielded == listing.names, "a name of the run before is no sign of a change"
 
-    def test_a_cursor_taken_behind_every_page_is_that_of_a_walk_which_was_asked_once(self) -> None:
+    def test_a_cursor_taken_behind_every_page_is_that_of_a_walk_which_was_asked_once(self):
         listing = ChangingList.of(57)
         often, once = plan(), plan()
         for walked in (often, once):
@@ -1045,12 +1023,12 @@ class TestResume:
 
         assert often.cursor() == once.cursor()
 
-    def test_a_cursor_holds_16_rows_however_long_the_pages_are(self) -> None:
+    def test_a_cursor_holds_16_rows_however_long_the_pages_are(self):
         cursor = cursor_behind(ChangingList.of(200), 150, page_size=100)
 
         assert len(cursor.landmarks) == 16 * DIGEST
 
-    def test_without_overlap_the_cursor_before_a_page_is_that_behind_the_page_before(self) -> None:
+    def test_without_overlap_the_cursor_before_a_page_is_that_behind_the_page_before(self):
         listing = ChangingList.of(5)
         walked = plan(page_size=2, on_drift="ignore")
         for _ in range(2):
@@ -1064,7 +1042,7 @@ class TestResume:
             Row("f003"),
         ]
 
-    def test_a_forged_cursor_costs_no_more_requests_than_any_other(self) -> None:
+    def test_a_forged_cursor_costs_no_more_requests_than_any_other(self):
         forged = Cursor("", 2**62, 2**62, bytes(16 * DIGEST), bytes(10_000 * DIGEST), drift=True)
 
         outcome = walk(plan(start=forged), ChangingList.of(57), concurrency=8)
@@ -1073,7 +1051,7 @@ class TestResume:
         assert len(outcome.requests) <= 2 + 3 + needed(57, 20) + 1
 
 
-def last_of(cursor: Cursor) -> Row | None:
+def last_of(cursor):
     """Which row of the lists here a cursor stands behind."""
     rows = (Row(f"f{number:03}") for number in range(300))
     return next((row for row in rows if digest(repr(row)) == cursor.landmarks[-DIGEST:]), None)
@@ -1082,21 +1060,21 @@ def last_of(cursor: Cursor) -> Row | None:
 class TestRowsAround:
     def test_a_place_is_looked_for_where_it_should_be_then_all_around_and_in_every_row(
         self,
-    ) -> None:
+    ):
         assert list(rows_around(50, 19, 100, is_exact=True)) == [50, 40, 21, 59, 2, 78, 0, 97]
         assert list(rows_around(50, 19, 57, is_exact=False)) == [40, 21, 2, 0]
         assert list(rows_around(5, 19, 80, is_exact=True)) == [5, 0, 19, 38, 57, 76]
         assert list(rows_around(5, 19, 76, is_exact=True)) == [5, 0, 19, 38, 57]
         assert list(rows_around(11, 19, 12, is_exact=True)) == [11, 1, 0]
 
-    def test_at_the_head_of_a_list_there_is_one_row_to_look_from(self) -> None:
+    def test_at_the_head_of_a_list_there_is_one_row_to_look_from(self):
         assert list(rows_around(0, 19, 10, is_exact=True)) == [0]
         assert list(rows_around(0, 19, 10, is_exact=False)) == [0]
         assert list(rows_around(5, 19, 0, is_exact=True)) == [0]
 
 
 class TestContradictions:
-    def test_a_name_that_comes_twice_on_pages_that_join_makes_a_second_pass(self) -> None:
+    def test_a_name_that_comes_twice_on_pages_that_join_makes_a_second_pass(self):
         """Two rows changed places without a write: one of them was read twice, one not at all."""
         outcome = walk(plan(), ChangingList.of(57), changes=[Change(1, "swap", 5, 30)])
 
@@ -1105,7 +1083,7 @@ class TestContradictions:
 
     def test_rows_that_change_places_twice_so_that_no_name_comes_twice_are_missed_by_the_count(
         self,
-    ) -> None:
+    ):
         swaps = [Change(1, "swap", 2, 1), Change(2, "swap", 4, 2)]
 
         outcome = walk(plan(2), ChangingList.of(5), changes=swaps)
@@ -1113,7 +1091,7 @@ class TestContradictions:
         assert sorted(outcome.yielded) == outcome.at_start
         assert outcome.plan.stats.second_passes == 1
 
-    def test_rows_that_came_where_the_walk_was_already_are_not_missed(self) -> None:
+    def test_rows_that_came_where_the_walk_was_already_are_not_missed(self):
         listing = ChangingList.of(80)
 
         outcome = walk(plan(), listing, changes=[Change(3, "insert", 30), Change(1, "delete", 78)])
@@ -1121,7 +1099,7 @@ class TestContradictions:
         assert outcome.plan.stats.second_passes == 0
         assert set(listing.names) - set(outcome.yielded) == {"new001"}
 
-    def test_a_server_that_counts_up_and_repeats_its_rows_is_not_followed(self) -> None:
+    def test_a_server_that_counts_up_and_repeats_its_rows_is_not_followed(self):
         """Each page joins the one before it, and none has a new name."""
         first, second = Row("f0"), Row("f1")
         replies = [Page((first,), 10**9), Page((first, second), 10**9 + 1)]
@@ -1132,7 +1110,7 @@ class TestContradictions:
         assert outcome.yielded == ["f0", "f1"]
         assert outcome.replies < 200
 
-    def test_hundreds_of_updates_between_two_replies_repeat_nothing(self) -> None:
+    def test_hundreds_of_updates_between_two_replies_repeat_nothing(self):
         """The first version checked the first 512 names on a quiet page, and no other."""
         listing = ChangingList.of(2000)
         outcome = Outcome(plan(page_size=100), at_start=listing.names)
@@ -1149,7 +1127,7 @@ class TestContradictions:
         assert len(outcome.yielded) == len(set(outcome.yielded))
         assert set(outcome.at_start) <= set(outcome.yielded)
 
-    def test_a_seam_that_was_redeployed_in_its_row_is_no_seam(self) -> None:
+    def test_a_seam_that_was_redeployed_in_its_row_is_no_seam(self):
         """The first version joined by name, and lost every row between."""
         listing = ChangingList.of(60)
         outcome = Outcome(plan(), at_start=listing.names)
@@ -1165,7 +1143,7 @@ class TestContradictions:
 
         assert {f"f{number:03}" for number in range(20, 60)} <= set(outcome.yielded)
 
-    def test_deletions_at_the_head_do_not_make_the_head_check_read_the_list(self) -> None:
+    def test_deletions_at_the_head_do_not_make_the_head_check_read_the_list(self):
         listing = ChangingList.of(400)
         outcome = Outcome(plan(), at_start=listing.names)
 
@@ -1178,7 +1156,7 @@ class TestContradictions:
         assert outcome.plan.done
         assert len(outcome.requests) <= 4 * needed(400, 20)
 
-    def test_a_list_of_2000_that_is_deleted_as_it_is_read_comes_to_its_end(self) -> None:
+    def test_a_list_of_2000_that_is_deleted_as_it_is_read_comes_to_its_end(self):
         listing = ChangingList.of(2000)
         outcome = Outcome(plan(), at_start=listing.names)
 
@@ -1194,7 +1172,7 @@ class TestContradictions:
         assert sorted(outcome.yielded) == sorted(outcome.at_start)
         assert len(outcome.requests) <= 4 * needed(2000, 20)
 
-    def test_repairs_that_yield_nothing_wait_longer_and_longer_and_end(self) -> None:
+    def test_repairs_that_yield_nothing_wait_longer_and_longer_and_end(self):
         """A replica that lags by a second or a few is waited for."""
         listing = ChangingList.of(57)
         outcome = Outcome(plan())
@@ -1210,7 +1188,7 @@ class TestContradictions:
         assert isinstance(outcome.plan.failure, DriftError)
         assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
-    def test_one_short_reply_does_not_end_the_overlap(self) -> None:
+    def test_one_short_reply_does_not_end_the_overlap(self):
         listing = ChangingList.of(57)
         outcome = Outcome(plan())
 
@@ -1228,9 +1206,7 @@ class TestContradictions:
         assert outcome.plan.stats.unchecked_joins == 0
 
 
-def emptied(
-    listing: ChangingList, *, times: int, offset: int = 19
-) -> Callable[[Request], Page[Row]]:
+def emptied(listing, *, times, offset=19):
     """A server that answers one page with nothing, so many times."""
     left = times
 
@@ -1244,5 +1220,5 @@ def emptied(
     return answer
 
 
-def count_up() -> Iterator[str]:
+def count_up():
     return (f"stranger{number}" for number in count())

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import attrs
-from listener import CHUNK, Listener, Stream, hang_up
+from listener import CHUNK, Listener, hang_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,21 +37,21 @@ class ConnectProxy:
     _listener: Listener = attrs.field(init=False, repr=False)
 
     @_listener.default
-    def _(self) -> Listener:
+    def _(self):
         return Listener(self._serve)
 
     @property
-    def url(self) -> str:
+    def url(self):
         return f"http://127.0.0.1:{self._listener.port}"
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self):
         self._listener.listen()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *_):
         await self._listener.close()
 
-    async def _serve(self, client: Stream, _number: int) -> None:
+    async def _serve(self, client, _number):
         reader, writer = client
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -68,7 +68,7 @@ class ConnectProxy:
         finally:
             await hang_up(writer, reset=False)
 
-    async def _tunnel(self, client: Stream) -> None:
+    async def _tunnel(self, client):
         server = await asyncio.open_connection("127.0.0.1", self.upstream_port)
         try:
             client[1].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -84,7 +84,7 @@ class ConnectProxy:
             await hang_up(server[1], reset=False)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader, writer):
     while data := await reader.read(CHUNK):
         writer.write(data)
         await writer.drain()

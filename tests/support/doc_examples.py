@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from programs import needs
 from redis_server import running_redis
@@ -52,12 +52,12 @@ _SECONDS = 60
 class Document:
     """What the examples of one document share."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self._stack = contextlib.ExitStack()
         self.printed = ""
         self.needs: list[str] = []
 
-    def open(self, namespace: dict[str, Any]) -> None:
+    def open(self, namespace):
         enter = self._stack.enter_context
         folder = Path(enter(tempfile.TemporaryDirectory()))
         (folder / "docs").symlink_to(ROOT / "docs")
@@ -74,16 +74,16 @@ class Document:
         namespace["client"] = client = TcbClient(emulator.token)
         self._stack.callback(lambda: self.runner.run(client.aclose()))
 
-    def start_redis(self) -> None:
+    def start_redis(self):
         """Let the examples find a Redis at ``TCB_REDIS_URL``; skip them where there is none."""
         self.needs.append("redis-server")
         redis = self._stack.enter_context(running_redis())
         self._set({"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}"})
 
-    def close(self) -> None:
+    def close(self):
         self._stack.close()
 
-    def _answer_for_wechat(self, emulator: Emulator) -> None:
+    def _answer_for_wechat(self, emulator):
         """Let clients ask the emulator who were told nothing else, here and in child processes."""
         settings = {
             "TCB_BASE_URL": emulator.url,
@@ -99,13 +99,13 @@ class Document:
         self._stack.callback(defaults.update, dict(defaults))
         defaults["base_url"] = emulator.url
 
-    def _set(self, settings: dict[str, str]) -> None:
+    def _set(self, settings):
         before = {name: os.environ.get(name) for name in settings}
         os.environ.update(settings)
         self._stack.callback(_restore, before)
 
 
-def _restore(before: dict[str, str | None]) -> None:
+def _restore(before):
     for name, value in before.items():
         if value is None:
             del os.environ[name]
@@ -113,18 +113,18 @@ def _restore(before: dict[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def setup(namespace: dict[str, Any]) -> None:
+def setup(namespace):
     """Open what a document's examples need."""
     namespace["_document"] = document = Document()
     document.open(namespace)
 
 
-def teardown(namespace: dict[str, Any]) -> None:
+def teardown(namespace):
     """Close it."""
     namespace["_document"].close()
 
 
-def unless_it_lacks(evaluate: Evaluator) -> Evaluator:
+def unless_it_lacks(evaluate):
     """Skip an example of a document that needs a program which this machine lacks."""
 
     def run(example: Example) -> None:
@@ -135,7 +135,7 @@ def unless_it_lacks(evaluate: Evaluator) -> Evaluator:
     return run
 
 
-def run_python(example: Example) -> None:
+def run_python(example):
     """Run a block in the document's namespace, or its tests by pytest; save it if it has a name."""
     document = example.namespace["_document"]
     name = save(example)
@@ -153,7 +153,7 @@ def run_python(example: Example) -> None:
     document.printed = printed.getvalue()
 
 
-def save(example: Example) -> str:
+def save(example):
     """Save a block under the name in the comment that it begins with, if it does."""
     name = re.match(r"# (\w+\.\w+)\n", example.parsed)
     if name is None:
@@ -162,12 +162,12 @@ def save(example: Example) -> str:
     return name[1]
 
 
-def save_settings(example: Example) -> None:
+def save_settings(example):
     """Save a block of settings, which has to have a name."""
     assert save(example), "settings begin with a comment that names their file"
 
 
-def run_tests(name: str, source: str) -> str:
+def run_tests(name, source):
     """Run a block that holds tests; every one must pass."""
     Path(name).write_text(source, encoding="utf-8")
     settings = ["-p", "no:cacheprovider"]
@@ -188,12 +188,12 @@ def run_tests(name: str, source: str) -> str:
     return done.stdout
 
 
-def check_output(example: Example) -> None:
+def check_output(example):
     """Compare with what the python block before printed."""
     compare(example.parsed, example.namespace["_document"].printed)
 
 
-def run_console(example: Example) -> None:
+def run_console(example):
     """Type each command into a shell, and compare what comes out."""
     for command, expected in commands_in(example.parsed):
         done = subprocess.run(  # noqa: S603 - our own examples
@@ -209,7 +209,7 @@ def run_console(example: Example) -> None:
         compare(expected, done.stdout)
 
 
-def commands_in(text: str) -> list[tuple[str, str]]:
+def commands_in(text):
     """Split a block into commands, which follow ``$``, and what each prints."""
     found: list[tuple[str, str]] = []
     for part in ("\n" + text).split("\n$ ")[1:]:
@@ -219,7 +219,7 @@ def commands_in(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def compare(expected: str, got: str) -> None:
+def compare(expected, got):
     """Compare line by line, trailing space aside, where ``...`` stands for anything."""
     wanted, printed = (_without_trailing_space(text) for text in (expected, got))
     flags = doctest.ELLIPSIS
@@ -227,7 +227,7 @@ def compare(expected: str, got: str) -> None:
     assert same, f"Expected:\n{wanted}\nGot:\n{printed}"
 
 
-def _without_trailing_space(text: str) -> str:
+def _without_trailing_space(text):
     return "\n".join(line.rstrip() for line in text.strip("\n").split("\n")) + "\n"
 
 

@@ -48,26 +48,26 @@ class BodyError(Exception):
     """What the body of a loop may raise."""
 
 
-async def _walk(client: TcbClient) -> list[str]:
+async def _walk(client):
     return [function.name async for function in client.iter_functions(ENV, page_size=5)]
 
 
-async def at_the_end_of_the_list(client: TcbClient, emulator: Emulator) -> None:
+async def at_the_end_of_the_list(client, emulator):
     assert await _walk(client) == [function.name for function in emulator.functions(ENV)]
 
 
-async def at_an_error_of_a_page(client: TcbClient, emulator: Emulator) -> None:
+async def at_an_error_of_a_page(client, emulator):
     emulator.script([Fault.ok(), Fault.delay(0.01), *[Fault.errcode(-1)] * 99])
     with pytest.raises(SystemBusyError):
         await _walk(client)
 
 
-async def at_a_bare_break(client: TcbClient, _emulator: Emulator) -> None:
+async def at_a_bare_break(client, _emulator):
     async for _ in client.iter_functions(ENV, page_size=5):
         break
 
 
-async def at_a_break_out_of_a_generator_in_a_variable(client: TcbClient, _: Emulator) -> None:
+async def at_a_break_out_of_a_generator_in_a_variable(client, _):
     walk = client.iter_functions(ENV, page_size=5)
     async for _ in walk:
         break
@@ -75,32 +75,32 @@ async def at_a_break_out_of_a_generator_in_a_variable(client: TcbClient, _: Emul
     assert walk.ag_frame is not None
 
 
-async def at_a_break_in_aclosing(client: TcbClient, _emulator: Emulator) -> None:
+async def at_a_break_in_aclosing(client, _emulator):
     async with contextlib.aclosing(client.iter_functions(ENV, page_size=5)) as walk:
         async for _ in walk:
             break
     assert not client._transport.live
 
 
-async def at_a_break_out_of_a_pager(client: TcbClient, _emulator: Emulator) -> None:
+async def at_a_break_out_of_a_pager(client, _emulator):
     async with client.functions(ENV, page_size=5) as pager:
         async for _ in pager:
             break
     assert not client._transport.live
 
 
-async def at_a_break_out_of_pages(client: TcbClient, _emulator: Emulator) -> None:
+async def at_a_break_out_of_pages(client, _emulator):
     async for _ in client.iter_pages(ENV, page_size=5):
         break
 
 
-async def when_the_generator_is_dropped(client: TcbClient, _emulator: Emulator) -> None:
+async def when_the_generator_is_dropped(client, _emulator):
     walk = client.iter_functions(ENV, page_size=5)
     await anext(walk)
     del walk
 
 
-async def when_the_generator_is_dropped_in_a_cycle(client: TcbClient, _: Emulator) -> None:
+async def when_the_generator_is_dropped_in_a_cycle(client, _):
     cycle: list[object] = [client.iter_functions(ENV, page_size=5)]
     cycle.append(cycle)
     await anext(cycle[0])  # type: ignore[call-overload]
@@ -108,14 +108,14 @@ async def when_the_generator_is_dropped_in_a_cycle(client: TcbClient, _: Emulato
     gc.collect()
 
 
-async def before_it_began(client: TcbClient, _emulator: Emulator) -> None:
+async def before_it_began(client, _emulator):
     walk: AsyncGenerator[object, None] = client.iter_functions(ENV)
     del walk
     async with client.functions(ENV):
         pass
 
 
-async def when_the_body_raises(client: TcbClient, _emulator: Emulator) -> None:
+async def when_the_body_raises(client, _emulator):
     async def body() -> None:
         async for _ in client.iter_functions(ENV, page_size=5):
             raise BodyError
@@ -124,7 +124,7 @@ async def when_the_body_raises(client: TcbClient, _emulator: Emulator) -> None:
         await body()
 
 
-async def when_on_progress_raises(client: TcbClient, _emulator: Emulator) -> None:
+async def when_on_progress_raises(client, _emulator):
     def fail(_done: int, _total: int) -> NoReturn:
         raise BodyError
 
@@ -132,14 +132,14 @@ async def when_on_progress_raises(client: TcbClient, _emulator: Emulator) -> Non
         await client.functions(ENV, page_size=5, on_progress=fail).collect()
 
 
-async def when_its_time_is_over(client: TcbClient, emulator: Emulator) -> None:
+async def when_its_time_is_over(client, emulator):
     emulator.script([Fault.ok(), Fault.hang()])
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await _walk(client)
 
 
-async def when_its_task_is_cancelled(client: TcbClient, emulator: Emulator) -> None:
+async def when_its_task_is_cancelled(client, emulator):
     emulator.script([Fault.ok(), Fault.hang()])
     task = asyncio.ensure_future(_walk(client))
     await eventually(lambda: emulator.in_flight == 1 and len(emulator.requests) > 2)
@@ -148,7 +148,7 @@ async def when_its_task_is_cancelled(client: TcbClient, emulator: Emulator) -> N
     assert task.cancelled()
 
 
-async def when_the_client_is_closed_elsewhere(client: TcbClient, emulator: Emulator) -> None:
+async def when_the_client_is_closed_elsewhere(client, emulator):
     emulator.script([Fault.ok(), Fault.hang()])
     task = asyncio.ensure_future(_walk(client))
     await eventually(lambda: len(emulator.requests) > 1)
@@ -157,7 +157,7 @@ async def when_the_client_is_closed_elsewhere(client: TcbClient, emulator: Emula
         await task
 
 
-async def when_the_body_closes_the_client(client: TcbClient, _emulator: Emulator) -> None:
+async def when_the_body_closes_the_client(client, _emulator):
     async def body() -> None:
         async for _ in client.iter_functions(ENV, page_size=5):
             await client.aclose()
@@ -166,20 +166,20 @@ async def when_the_body_closes_the_client(client: TcbClient, _emulator: Emulator
         await body()
 
 
-async def when_the_client_is_closed_before_the_generator(client: TcbClient, _: Emulator) -> None:
+async def when_the_client_is_closed_before_the_generator(client, _):
     walk = client.iter_functions(ENV, page_size=5)
     await anext(walk)
     await client.aclose()
     await walk.aclose()
 
 
-async def with_the_loop_itself(client: TcbClient, _emulator: Emulator) -> None:
+async def with_the_loop_itself(client, _emulator):
     walk = client.iter_functions(ENV, page_size=5)
     await anext(walk)
     _kept_for_ever.append(walk)
 
 
-async def when_the_pager_is_closed_elsewhere(client: TcbClient, emulator: Emulator) -> None:
+async def when_the_pager_is_closed_elsewhere(client, emulator):
     emulator.script([Fault.ok(), Fault.hang()])
     pager = client.functions(ENV, page_size=5)
     task = asyncio.ensure_future(pager.collect())
@@ -189,20 +189,20 @@ async def when_the_pager_is_closed_elsewhere(client: TcbClient, emulator: Emulat
         await task
 
 
-async def at_the_second_use_of_a_pager(client: TcbClient, _emulator: Emulator) -> None:
+async def at_the_second_use_of_a_pager(client, _emulator):
     async with client.functions(ENV) as pager:
         assert len(await pager.collect()) == ROWS
         with pytest.raises(ConfigurationError):
             aiter(pager)
 
 
-async def beside_another_that_goes_on(client: TcbClient, emulator: Emulator) -> None:
+async def beside_another_that_goes_on(client, emulator):
     other = asyncio.ensure_future(_walk(client))
     await at_a_bare_break(client, emulator)
     assert await other == [function.name for function in emulator.functions(ENV)]
 
 
-async def while_a_token_is_fetched(client: TcbClient, emulator: Emulator) -> None:
+async def while_a_token_is_fetched(client, emulator):
     emulator.add_app(APPID, APPSECRET)
     emulator.script([Fault.hang()], path="/cgi-bin/stable_token")
     copy = client.with_token(StableToken(APPID, APPSECRET))
@@ -211,7 +211,7 @@ async def while_a_token_is_fetched(client: TcbClient, emulator: Emulator) -> Non
             await _walk(copy)
 
 
-async def in_a_session_of_the_users_own(client: TcbClient, emulator: Emulator) -> None:
+async def in_a_session_of_the_users_own(client, emulator):
     async with aiohttp.ClientSession() as session:
         async with TcbClient(emulator.token, base_url=emulator.url, session=session) as other:
             await at_a_bare_break(other, emulator)
@@ -219,13 +219,13 @@ async def in_a_session_of_the_users_own(client: TcbClient, emulator: Emulator) -
     await client.count_functions(ENV)
 
 
-async def at_a_break_out_of_a_watch(client: TcbClient, emulator: Emulator) -> None:
+async def at_a_break_out_of_a_watch(client, emulator):
     async for _ in client.watch_functions(ENV, interval=0.001, since=()):
         break
     await at_a_bare_break(client, emulator)
 
 
-async def when_a_wait_is_over(client: TcbClient, emulator: Emulator) -> None:
+async def when_a_wait_is_over(client, emulator):
     emulator.deploy(ENV, "slow", status="Creating")
     with pytest.raises(WaitTimeoutError):
         await client.wait_until_active(ENV, "slow", timeout=0.05, interval=0.001)
@@ -265,28 +265,28 @@ ENDINGS: dict[str, Ending] = {
 }
 
 
-async def unclosed_session(_client: TcbClient, emulator: Emulator) -> None:
+async def unclosed_session(_client, emulator):
     session = aiohttp.ClientSession()
     async with session.get(emulator.url):
         pass
 
 
-async def unclosed_client(_client: TcbClient, emulator: Emulator) -> None:
+async def unclosed_client(_client, emulator):
     await TcbClient(emulator.token, base_url=emulator.url).count_functions(ENV)
 
 
-async def unretrieved_error(_client: TcbClient, _emulator: Emulator) -> None:
+async def unretrieved_error(_client, _emulator):
     async def fail() -> NoReturn:
         raise BodyError
 
     await asyncio.wait((asyncio.ensure_future(fail()),))
 
 
-async def unawaited_coroutine(client: TcbClient, _emulator: Emulator) -> None:
+async def unawaited_coroutine(client, _emulator):
     client.count_functions(ENV)
 
 
-async def unended_task(_client: TcbClient, _emulator: Emulator) -> None:
+async def unended_task(_client, _emulator):
     _kept_for_ever.append(asyncio.ensure_future(asyncio.sleep(10)))
 
 
@@ -306,7 +306,7 @@ SLOPPY: dict[str, Ending] = {
 """What has to be complained of, or else silence means nothing."""
 
 
-async def _run(ending: Ending) -> None:
+async def _run(ending):
     async with no_leaks(), Emulator(latency=LATENCY) as emulator:
         emulator.deploy(ENV, count=ROWS)
         port = int(emulator.url.rpartition(":")[2])
@@ -320,13 +320,13 @@ async def _run(ending: Ending) -> None:
             await eventually(lambda: proxy.open == 0 and emulator.in_flight == 0)
 
 
-async def _turns() -> None:
+async def _turns():
     """Let the loop turn as often as a clean-up may take, in less time than any answer."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-def _complaints(ending: Ending) -> list[str]:
+def _complaints(ending):
     """Run an ending; return what there is to complain of."""
     heard: list[str] = []
     sys.unraisablehook = lambda lost: heard.append(f"unraisable: {lost.exc_value!r}")

@@ -16,8 +16,6 @@ from tcb_async.pagination.memory import Mode
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from tcb_async.pagination.page import Page, Request
 
 __all__ = ["Manner", "Tally", "every_exchange", "every_walk", "manners"]
@@ -39,7 +37,7 @@ class Manner(NamedTuple):
     most: int | None = None
 
 
-def manners(page_sizes: Sequence[int], most: Sequence[int | None] = (None,)) -> list[Manner]:
+def manners(page_sizes, most=(None,)):
     """One ahead, and two ahead in both orders of arrival."""
     return [
         Manner(page_size, ahead, last_first, left)
@@ -57,11 +55,11 @@ class Tally:
     gave_up: int = 0
     wrong: list[str] = attrs.field(factory=list)
 
-    def __str__(self) -> str:
+    def __str__(self):
         return f"{self.walks:,} walks, {len(self.wrong)} wrong, {self.gave_up} gave up"
 
 
-def every_change(rows: int) -> Iterator[Change]:
+def every_change(rows):
     """Everything that may happen to a list that keeps the assumptions of `plan`."""
     for place in range(rows + 1):
         yield Change(0, "insert", place)
@@ -74,19 +72,19 @@ def every_change(rows: int) -> Iterator[Change]:
             yield Change(0, "redeploy", place, to)
 
 
-def every_exchange(rows: int) -> Iterator[Change]:
+def every_exchange(rows):
     """Every two rows that may change places, as where the order is not stable."""
     return (Change(0, "swap", place, to) for place in range(rows) for to in range(place))
 
 
 def every_walk(
-    size: int,
-    changes: int,
-    manner: Manner,
-    tally: Tally,
+    size,
+    changes,
+    manner,
+    tally,
     *,
-    kinds: Callable[[int], Iterator[Change]] = every_change,
-) -> None:
+    kinds=every_change,
+):
     """Walk a list of so many rows under every schedule of so many changes of some kinds."""
 
     def extend(schedule: tuple[tuple[int, Change], ...], left: int) -> None:
@@ -103,11 +101,11 @@ def every_walk(
     extend((), changes)
 
 
-def _grows(change: Change) -> int:
+def _grows(change):
     return {"insert": 1, "delete": -1}.get(change.kind, 0)
 
 
-def _walk(size: int, manner: Manner, schedule: Sequence[tuple[int, Change]], tally: Tally) -> bool:
+def _walk(size, manner, schedule, tally):
     """Walk, and check the law; False if the last change came too late to matter."""
     listing = ChangingList([Row(f"f{number}") for number in range(size)])
     server = _Server(listing, list(reversed(schedule)))
@@ -138,16 +136,14 @@ class _Server:
     pending: list[tuple[int, Change]]
     replies: int = 0
 
-    def answer(self, request: Request) -> Page[Row]:
+    def answer(self, request):
         while self.pending and self.pending[-1][0] == self.replies:
             self.listing.apply(self.pending.pop()[1])
         self.replies += 1
         return self.listing.page(request)
 
 
-def _carry_out(
-    plan: Plan[Row], manner: Manner, server: _Server, yielded: list[str], most: int | None
-) -> int:
+def _carry_out(plan, manner, server, yielded, most):
     """Carry a plan out until so many items were taken; tell how many of the page are left."""
     flying: list[Request] = []
     replied: dict[Request, Page[Row]] = {}
@@ -170,9 +166,7 @@ def _carry_out(
             return unread
 
 
-def _fault(
-    size: int, listing: ChangingList, yielded: list[str], plan: Plan[Row], *, drift: bool
-) -> str | None:
+def _fault(size, listing, yielded, plan, *, drift):
     """The law, in its strongest form; changes before the first reply made the list."""
     came = set(yielded)
     if len(came) < len(yielded):

@@ -5,26 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING
 
 from tcb_async.cli.formats import Format
 from tcb_async.emulator import Fault
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tcb_async.emulator import Emulator
-
 __all__ = ["contents", "fail_from", "files", "listing", "rows_in"]
 
 
-def fail_from(emulator: Emulator, row: int, fault: Fault | None = None) -> None:
+def fail_from(emulator, row, fault=None):
     """Let every page from a row on meet a fault."""
     fault = fault or Fault.errcode(48001)
     emulator.script([fault] * 99, when=lambda request: (request.offset or 0) >= row)
 
 
-def rows_in(text: str, form: Format) -> list[dict[str, str | None]]:
+def rows_in(text, form):
     """Read a document with the standard library's readers."""
     if form is Format.JSON:
         found: list[dict[str, str | None]] = json.loads(text)
@@ -34,15 +28,15 @@ def rows_in(text: str, form: Format) -> list[dict[str, str | None]]:
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
-def listing(path: Path) -> list[str | None]:
+def listing(path):
     """The names in a finished export."""
     text = path.read_bytes().decode()
     return [row["name"] for row in rows_in(text, Format(path.suffix[1:]))]
 
 
-def files(folder: Path) -> set[str]:
+def files(folder):
     return {path.name for path in folder.iterdir()}
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -16,10 +16,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Self
 
 import attrs
-from listener import CHUNK, Listener, Stream, abort, discard, hang_up, unbuffered
+from listener import CHUNK, Listener, abort, discard, hang_up, unbuffered
 from network_faults import (
     ClientLeft,
     Cut,
@@ -34,9 +33,6 @@ from network_faults import (
     as_tuple,
     now,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = ["FaultProxy"]
 
@@ -67,52 +63,52 @@ class FaultProxy:
     _listener: Listener = attrs.field(init=False, repr=False)
 
     @_listener.default
-    def _(self) -> Listener:
+    def _(self):
         return Listener(self._carry)
 
     @property
-    def port(self) -> int:
+    def port(self):
         """The port on 127.0.0.1, the same for the proxy's whole life."""
         return self._listener.port
 
     @property
-    def url(self) -> str:
+    def url(self):
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def accepted(self) -> int:
+    def accepted(self):
         """How many connections came."""
         return self._listener.accepted
 
     @property
-    def open(self) -> int:
+    def open(self):
         """How many connections are open."""
         return self._listener.open
 
-    def script(self, entries: Iterable[Faults]) -> None:
+    def script(self, entries):
         """Give each of the next connections an entry, in order, in place of what was planned."""
         self._script = deque(map(as_tuple, entries))
 
-    def accept(self) -> None:
+    def accept(self):
         """Listen again, after ``refuse``, on the same port."""
         self._listener.listen()
 
-    async def refuse(self) -> None:
+    async def refuse(self):
         """Close the port, so that connecting is refused, and reset what is open."""
         await self._listener.close()
 
-    async def reset(self) -> None:
+    async def reset(self):
         """Reset every open connection (RST at both ends)."""
         await self._listener.reset()
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self):
         self.accept()
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(self, *exc_info):
         await self.refuse()
 
-    async def _carry(self, client: Stream, _number: int) -> None:
+    async def _carry(self, client, _number):
         faults = self._script.popleft() if self._script else as_tuple(self.default)
         writers = [client[1]]
         end: type[End] = Reset
@@ -125,9 +121,7 @@ class FaultProxy:
             for writer in writers:
                 await hang_up(writer, reset=end is Reset)
 
-    async def _carried(
-        self, client: Stream, faults: tuple[Fault, ...], writers: list[asyncio.StreamWriter]
-    ) -> type[End]:
+    async def _carried(self, client, faults, writers):
         if any(isinstance(fault, HalfOpen) for fault in faults):
             await discard(client[0])
             return ClientLeft
@@ -146,7 +140,7 @@ class FaultProxy:
             await discard(client[0])
         return end
 
-    async def _relay(self, client: Stream, server: Stream, faults: tuple[Fault, ...]) -> type[End]:
+    async def _relay(self, client, server, faults):
         """Carry bytes both ways until the connection ends; return how.
 
         Before Python 3.13, a TaskGroup that ends by an error swallows a cancellation.
@@ -166,9 +160,7 @@ class FaultProxy:
             ends.append(Reset)
         return ends[-1]
 
-    def _onto(
-        self, writer: asyncio.StreamWriter, faults: tuple[Fault, ...], direction: Direction
-    ) -> Send:
+    def _onto(self, writer, faults, direction):
         async def write(data: bytes, _arrived: float) -> None:
             writer.write(data)
             await writer.drain()
@@ -184,7 +176,7 @@ class FaultProxy:
 Arrivals = asyncio.Queue[tuple[bytes, float] | None]
 
 
-def _arrivals(group: asyncio.TaskGroup, reader: asyncio.StreamReader) -> Arrivals:
+def _arrivals(group, reader):
     """Read ahead, so that a fault which waits knows when each chunk came; None is the end."""
     arrivals: Arrivals = asyncio.Queue(READ_AHEAD)
 
@@ -197,17 +189,17 @@ def _arrivals(group: asyncio.TaskGroup, reader: asyncio.StreamReader) -> Arrival
     return arrivals
 
 
-async def _carry_up(arrivals: Arrivals, send: Send) -> None:
+async def _carry_up(arrivals, send):
     await _all_passed(arrivals, send)
     raise ClientLeft
 
 
-async def _carry_down(arrivals: Arrivals, send: Send, to_client: asyncio.StreamWriter) -> None:
+async def _carry_down(arrivals, send, to_client):
     if await _all_passed(arrivals, send):
         to_client.write_eof()
 
 
-async def _all_passed(arrivals: Arrivals, send: Send) -> bool:
+async def _all_passed(arrivals, send):
     """Pass on what arrives until its end; tell whether none of it was lost."""
     lost = False
     while (arrival := await arrivals.get()) is not None:

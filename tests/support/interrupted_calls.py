@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 from redis.asyncio import Redis
-from stepping import Interruption, Moment
+from stepping import Interruption
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import RedisStore, StableToken, TokenProvider
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
-    import aiohttp
 
 __all__ = [
     "CALLS",
@@ -45,38 +44,38 @@ Token = str | Callable[[], Awaitable[str]] | TokenProvider
 Tokens = Callable[[Emulator], AbstractAsyncContextManager[Token]]
 
 
-async def items(client: TcbClient) -> list[str]:
+async def items(client):
     walk = client.iter_functions(ENV, page_size=8, concurrency=4)
     return [function.name async for function in walk]
 
 
-async def pages(client: TcbClient) -> list[str]:
+async def pages(client):
     walk = client.iter_pages(ENV, page_size=8)
     return [function.name async for page in walk for function in page.functions]
 
 
-async def collected(client: TcbClient) -> list[str]:
+async def collected(client):
     return [function.name for function in await client.functions(ENV, page_size=8).collect()]
 
 
-async def two_walks(client: TcbClient) -> list[str]:
+async def two_walks(client):
     one, other = await asyncio.gather(items(client), pages(client))
     assert one == other
     return one
 
 
-async def one_page(client: TcbClient) -> list[str]:
+async def one_page(client):
     page = await client.list_functions(ENV, limit=ROWS)
     return [function.name for function in page.functions]
 
 
 @asynccontextmanager
-async def its_own(emulator: Emulator) -> AsyncIterator[str]:
+async def its_own(emulator):
     yield emulator.token
 
 
 @asynccontextmanager
-async def of_a_slow_callable(emulator: Emulator) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+async def of_a_slow_callable(emulator):
     async def token() -> str:
         await asyncio.sleep(0)
         return emulator.token
@@ -85,12 +84,12 @@ async def of_a_slow_callable(emulator: Emulator) -> AsyncIterator[Callable[[], A
 
 
 @asynccontextmanager
-async def of_an_app(emulator: Emulator) -> AsyncIterator[StableToken]:
+async def of_an_app(emulator):
     emulator.add_app(APPID, APPSECRET)
     yield StableToken(APPID, APPSECRET)
 
 
-def of_redis(port: int) -> Tokens:
+def of_redis(port):
     """Return the way to tokens of an app that are shared through an empty Redis."""
 
     @asynccontextmanager
@@ -103,31 +102,31 @@ def of_redis(port: int) -> Tokens:
     return tokens
 
 
-def nothing(_emulator: Emulator) -> None:
+def nothing(_emulator):
     """Let the server answer each request as it should."""
 
 
-def faults(emulator: Emulator) -> None:
+def faults(emulator):
     emulator.script(
         [Fault.ok(), Fault.errcode(-1), Fault.reset(), Fault.ok(), Fault.truncated(), Fault.ok()]
     )
 
 
-def slowness(emulator: Emulator) -> None:
+def slowness(emulator):
     emulator.script([Fault.delay(0.05)] * 3)
 
 
-def expiry(emulator: Emulator) -> None:
+def expiry(emulator):
     """Let the token expire under the walk."""
     _once_asked(emulator, {3: emulator.expire_tokens})
 
 
-def expiry_at_once(emulator: Emulator) -> None:
+def expiry_at_once(emulator):
     """Let the token expire under the first page."""
     _once_asked(emulator, {1: emulator.expire_tokens})
 
 
-def shifts(emulator: Emulator) -> None:
+def shifts(emulator):
     """Shift the rows under the walk twice, so that it drops what it has in flight."""
 
     def delete() -> None:
@@ -139,7 +138,7 @@ def shifts(emulator: Emulator) -> None:
     _once_asked(emulator, {2: delete, 3: insert})
 
 
-def _once_asked(emulator: Emulator, what: Mapping[int, Callable[[], None]]) -> None:
+def _once_asked(emulator, what):
     """Do something before a page is answered, by how many were asked for in this run."""
 
     @emulator.on_request
@@ -163,16 +162,14 @@ class Call:
     changes: Callable[[Emulator], None] = nothing
     tokens: Tokens = its_own
 
-    async def checked(self, client: TcbClient, emulator: Emulator) -> None:
+    async def checked(self, client, emulator):
         """Make it; see that it lists each function that stayed meanwhile, and none twice."""
         before = _names(emulator)
         listed = await self.make(client)
         assert {*before} & {*_names(emulator)} <= {*listed}
         assert len({*listed}) == len(listed)
 
-    async def step_by_step(
-        self, interrupted: Callable[[Emulator, Interruption], Awaitable[None]], moment: Moment
-    ) -> int:
+    async def step_by_step(self, interrupted, moment):
         """Interrupt it at its first step, at its second, …; return how many there are."""
         async with self._server() as emulator:
             for at in itertools.count(1):
@@ -183,7 +180,7 @@ class Call:
         raise AssertionError
 
     @asynccontextmanager
-    async def _server(self) -> AsyncIterator[Emulator]:
+    async def _server(self):
         """Run the server that all runs of it have in common."""
         async with Emulator() as emulator:
             emulator.deploy(ENV, count=ROWS)
@@ -191,9 +188,7 @@ class Call:
             yield emulator
 
     @asynccontextmanager
-    async def client(
-        self, emulator: Emulator, session: aiohttp.ClientSession | None = None
-    ) -> AsyncIterator[TcbClient]:
+    async def client(self, emulator, session=None):
         """Make a client for one run."""
         emulator.forget_requests()
         emulator.clear_faults()
@@ -221,5 +216,5 @@ CALLS = {
 }
 
 
-def _names(emulator: Emulator) -> list[str]:
+def _names(emulator):
     return [function.name for function in emulator.functions(ENV)]

@@ -9,15 +9,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
 
 __all__ = ["eventually", "no_leaks"]
 
 
-async def eventually(condition: Callable[[], bool], *, seconds: float = 1.0) -> None:
+async def eventually(condition, *, seconds=1.0):
     """Wait until a condition holds; fail with ``TimeoutError`` if it does not in ``seconds``."""
     for _ in range(round(seconds * 1000)):
         if condition():
@@ -27,7 +23,7 @@ async def eventually(condition: Callable[[], bool], *, seconds: float = 1.0) -> 
 
 
 @asynccontextmanager
-async def no_leaks() -> AsyncIterator[None]:
+async def no_leaks():
     """Fail if the block leaves a task running or a file descriptor open."""
     tasks, descriptors = _others(), _open_descriptors()
     yield
@@ -37,10 +33,10 @@ async def no_leaks() -> AsyncIterator[None]:
     assert _open_descriptors() <= descriptors
 
 
-def _others() -> set[asyncio.Task[object]]:
+def _others():
     current = asyncio.current_task()
     return {task for task in asyncio.all_tasks() if task is not current}
 
 
-def _open_descriptors() -> int:
+def _open_descriptors():
     return len(list(Path("/dev/fd").iterdir()))

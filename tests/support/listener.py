@@ -41,17 +41,17 @@ class Listener:
     _live: dict[asyncio.Task[None], socket.socket] = attrs.field(factory=dict, init=False)
 
     @property
-    def open(self) -> int:
+    def open(self):
         """How many connections are open."""
         return len(self._live)
 
-    def listen(self) -> None:
+    def listen(self):
         sock = socket.create_server(("127.0.0.1", self.port), backlog=1024)
         sock.setblocking(False)  # noqa: FBT003  # its only argument
         self._sock, self.port = sock, sock.getsockname()[1]
         asyncio.get_running_loop().add_reader(sock, self._accept, sock)
 
-    async def close(self) -> None:
+    async def close(self):
         """Close the port and reset what is open."""
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock)
@@ -59,7 +59,7 @@ class Listener:
             self._sock = None
         await self.reset()
 
-    async def reset(self) -> None:
+    async def reset(self):
         """Reset every open connection (RST), cancel what serves it and wait until that ended."""
         live = dict(self._live)
         for task, sock in live.items():
@@ -67,7 +67,7 @@ class Listener:
             task.cancel()
         await asyncio.gather(*live, return_exceptions=True)
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening):
         try:
             sock, _ = listening.accept()
         except OSError:
@@ -78,41 +78,41 @@ class Listener:
         self._live[task] = sock
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task):
         self._live.pop(task).close()  # the task may never have begun
 
-    async def _serve(self, sock: socket.socket, number: int) -> None:
+    async def _serve(self, sock, number):
         stream = await asyncio.open_connection(sock=sock, limit=MAX_LINE)
         await self.serve(unbuffered(stream), number)
 
 
-def unbuffered(stream: Stream) -> Stream:
+def unbuffered(stream):
     """Let ``drain`` wait until all is handed to the system, so that hanging up loses nothing."""
     stream[1].transport.set_write_buffer_limits(0)
     return stream
 
 
-async def discard(reader: asyncio.StreamReader) -> None:
+async def discard(reader):
     """Read until the other end leaves, in whatever way."""
     with contextlib.suppress(OSError):
         while await reader.read(CHUNK):
             pass
 
 
-async def hang_up(writer: asyncio.StreamWriter, *, reset: bool) -> None:
+async def hang_up(writer, *, reset):
     """Close a connection at once, by RST or by FIN, and wait until it is closed."""
     abort(writer, reset=reset)
     with contextlib.suppress(OSError):
         await writer.wait_closed()
 
 
-def abort(writer: asyncio.StreamWriter, *, reset: bool) -> None:
+def abort(writer, *, reset):
     """Close a connection at once, by RST or by FIN."""
     if reset and not writer.is_closing():
         _close_by_reset(writer.get_extra_info("socket"))
     writer.transport.abort()
 
 
-def _close_by_reset(sock: socket.socket) -> None:
+def _close_by_reset(sock):
     with contextlib.suppress(OSError):  # it may be closed
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

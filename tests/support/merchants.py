@@ -22,11 +22,8 @@ from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from tcb_async import CloudFunction, RetryPolicy
-    from tcb_async.emulator import Emulator
-    from tcb_async.observer import Observer
 
 __all__ = [
     "BROKEN",
@@ -58,12 +55,12 @@ class Platform:
 
     def __init__(
         self,
-        emulator: Emulator,
-        merchants: int = 0,
+        emulator,
+        merchants=0,
         *,
-        environments: int = 1,
-        functions: int = 50,
-    ) -> None:
+        environments=1,
+        functions=50,
+    ):
         self.emulator = emulator
         self.ticket = emulator.add_component(PLATFORM, PLATFORM_SECRET)
         self.appids = list(
@@ -74,7 +71,7 @@ class Platform:
         self.rotated: list[str] = []
         self.asked_for = 0
 
-    def token(self) -> ComponentToken:
+    def token(self):
         async def ticket() -> str:
             return self.ticket
 
@@ -83,10 +80,10 @@ class Platform:
     def client(
         self,
         *,
-        concurrency: int = 8,
-        retry: RetryPolicy | None = None,
-        observer: Observer | None = None,
-    ) -> TcbClient:
+        concurrency=8,
+        retry=None,
+        observer=None,
+    ):
         self.component = self.token()
         options = {} if retry is None else {"retry": retry}
         return TcbClient(
@@ -97,7 +94,7 @@ class Platform:
             **options,
         )
 
-    def account(self, appid: str) -> Account:
+    def account(self, appid):
         async def on_rotate(refresh_token: str) -> None:
             self.rotated.append(refresh_token)
 
@@ -109,12 +106,12 @@ class Platform:
         token = AuthorizerToken(self.component, appid, refresh_token, on_rotate=on_rotate)
         return Account(appid, token)
 
-    def accounts(self) -> Iterator[Account]:
+    def accounts(self):
         for appid in self.appids:
             self.asked_for += 1
             yield self.account(appid)
 
-    def deployed(self, appid: str) -> dict[str, set[tuple[str, str, str | None]]]:
+    def deployed(self, appid):
         """What WeChat has of a merchant."""
         return {
             info.env: {
@@ -125,8 +122,8 @@ class Platform:
 
 
 def as_deployed(
-    functions: dict[str, tuple[CloudFunction, ...]],
-) -> dict[str, set[tuple[str, str, str | None]]]:
+    functions,
+):
     """What an inventory found, to be compared with what is deployed."""
     return {
         env: {(function.name, function.status, function.runtime) for function in found}
@@ -134,28 +131,28 @@ def as_deployed(
     }
 
 
-def takes_back(platform: Platform, appid: str) -> None:
+def takes_back(platform, appid):
     platform.emulator.remove_authorizer(PLATFORM, appid)
 
 
-def grants_too_little(platform: Platform, appid: str) -> None:
+def grants_too_little(platform, appid):
     same = platform.emulator.refresh_token(PLATFORM, appid)
     platform.emulator.add_authorizer(PLATFORM, appid, same, permission_sets=[18])
 
 
-def is_suspended(platform: Platform, appid: str) -> None:
+def is_suspended(platform, appid):
     (info,) = platform.emulator.environments(appid)
     platform.emulator.update_environment(info.env, status="HALTED")
 
 
-def always(fault: Fault, path: str = LIST) -> Callable[[Platform, str], None]:
+def always(fault, path=LIST):
     def breaks(platform: Platform, appid: str) -> None:
         platform.emulator.script(itertools.repeat(fault), path=path, account=appid)
 
     return breaks
 
 
-def forever(errcode: int, path: str = LIST) -> Callable[[Platform, str], None]:
+def forever(errcode, path=LIST):
     return always(Fault.errcode(errcode), path)
 
 

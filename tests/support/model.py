@@ -17,7 +17,7 @@ from tcb_async.pagination.page import Page
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from tcb_async.pagination.page import Request
 
@@ -57,41 +57,41 @@ class ChangingList:
     _versions: Iterator[int] = attrs.field(factory=lambda: count(1))
 
     @classmethod
-    def of(cls, size: int, clamp: int = 1000) -> ChangingList:
+    def of(cls, size, clamp=1000):
         return cls([Row(f"f{number:03}") for number in range(size)], clamp)
 
     @property
-    def names(self) -> list[str]:
+    def names(self):
         return [row.name for row in self.rows]
 
-    def begin(self) -> None:
+    def begin(self):
         self.updated.clear()
         self.gone.clear()
 
-    def page(self, request: Request) -> Page[Row]:
+    def page(self, request):
         assert request.offset >= 0
         size = min(request.limit, self.clamp)
         rows = self.rows[request.offset : request.offset + size]
         return Page(rows, len(self.rows), request.offset)
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change):
         for _ in range(change.times):
             if change.kind == "insert":
                 self.insert(change.place)
             elif self.rows:
                 self._change_row(change.kind, change.place % len(self.rows), change.to)
 
-    def insert(self, place: int, name: str | None = None) -> None:
+    def insert(self, place, name=None):
         version = next(self._versions)
         row = Row(name or f"new{version:03}", version)
         self.rows.insert(place % (len(self.rows) + 1), row)
 
-    def change(self, name: str, kind: Kind, to: int = 0) -> None:
+    def change(self, name, kind, to=0):
         """Change the row of this name."""
         place = next(place for place, row in enumerate(self.rows) if row.name == name)
         self._change_row(kind, place, to)
 
-    def _change_row(self, kind: Kind, place: int, to: int) -> None:
+    def _change_row(self, kind, place, to):
         rows = self.rows
         row = rows[place]
         if kind == "swap":
@@ -126,12 +126,12 @@ class Outcome:
     updated: set[str] = attrs.field(factory=set)
 
     @property
-    def in_place(self) -> list[str]:
+    def in_place(self):
         """What was there throughout and was not updated, in the list's order."""
         stayed = self.stayed - self.updated
         return [name for name in self.at_start if name in stayed]
 
-    def check(self, *, drift: bool | None = None) -> None:
+    def check(self, *, drift=None):
         """The law of a walk: none twice; none lost that stayed, or the walk says so.
 
         Args:
@@ -147,14 +147,14 @@ class Outcome:
 
 
 def walk(
-    plan: Plan[Row],
-    listing: ChangingList,
+    plan,
+    listing,
     *,
-    concurrency: int = 1,
-    changes: Iterable[Change] = (),
-    arrival: Sequence[int] = (0,),
-    lag: int = 0,
-) -> Outcome:
+    concurrency=1,
+    changes=(),
+    arrival=(0,),
+    lag=0,
+):
     """Walk with requests that are answered in any order while the list changes.
 
     Args:
@@ -189,15 +189,15 @@ def walk(
 
 
 def carry_out(
-    plan: Plan[Row],
-    answer: Callable[[Request], Page[Row]],
-    outcome: Outcome,
+    plan,
+    answer,
+    outcome,
     *,
-    concurrency: int = 1,
-    arrival: Sequence[int] = (0,),
-    most: int | None = None,
-    consume: Callable[[str], object] | None = None,
-) -> int:
+    concurrency=1,
+    arrival=(0,),
+    most=None,
+    consume=None,
+):
     """Carry a plan out, as the pager does, until it asks for nothing more.
 
     Args:
@@ -242,7 +242,7 @@ def carry_out(
     return 0
 
 
-def by_reply(changes: Iterable[Change]) -> dict[int, list[Change]]:
+def by_reply(changes):
     """Before which reply which changes happen; those before the first make the list."""
     reply = 0
     script: dict[int, list[Change]] = {}
@@ -264,21 +264,21 @@ class Runs:
     outcome: Outcome = attrs.field(init=False)
     drift: bool = False
 
-    def __attrs_post_init__(self) -> None:
+    def __attrs_post_init__(self):
         self.listing.begin()
         self.outcome = Outcome(self._plan(None), at_start=self.listing.names)
 
-    def _plan(self, cursor: str | None) -> Plan[Row]:
+    def _plan(self, cursor):
         start = Cursor("") if cursor is None else Cursor.parse(cursor)
         return Plan(IDENTITY, start=start, page_size=self.settings["page_size"])
 
     def run(
         self,
         *,
-        most: int | None,
-        changes: Iterable[Change] = (),
-        arrival: Sequence[int] = (0,),
-    ) -> None:
+        most,
+        changes=(),
+        arrival=(0,),
+    ):
         """Run until so many items more were taken, and leave with a cursor."""
         outcome, script, replies = self.outcome, by_reply(changes), 0
 
@@ -308,5 +308,5 @@ class Runs:
             outcome.check(drift=self.drift)
 
     @property
-    def ended(self) -> bool:
+    def ended(self):
         return self.outcome.plan.mode is Mode.ENDED

@@ -6,13 +6,10 @@ Rule: what comes beyond is queued until one of the others is closed, dropped, or
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal
 
 import attrs
-from listener import CHUNK, Listener, Stream, hang_up
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
+from listener import CHUNK, Listener, hang_up
 
 __all__ = ["NarrowProxy"]
 
@@ -40,25 +37,25 @@ class NarrowProxy:
     _listener: Listener = attrs.field(init=False, repr=False)
 
     @_listener.default
-    def _(self) -> Listener:
+    def _(self):
         return Listener(self._serve)
 
     @property
-    def port(self) -> int:
+    def port(self):
         return self._listener.port
 
     @property
-    def accepted(self) -> int:
+    def accepted(self):
         return self._listener.accepted
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self):
         self._listener.listen()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *_):
         await self._listener.close()
 
-    async def _serve(self, client: Stream, _number: int) -> None:
+    async def _serve(self, client, _number):
         try:
             if self._serving < self.connections or self.beyond == "queue":
                 await self._serve_in_turn(client)
@@ -69,7 +66,7 @@ class NarrowProxy:
         finally:
             await hang_up(client[1], reset=False)
 
-    async def _serve_in_turn(self, client: Stream) -> None:
+    async def _serve_in_turn(self, client):
         async with self._freed:
             await self._freed.wait_for(lambda: self._serving < self.connections)
             self._serving += 1
@@ -85,13 +82,13 @@ class NarrowProxy:
                 self._freed.notify_all()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader, writer):
     while data := await reader.read(CHUNK):
         writer.write(data)
         await writer.drain()
 
 
-async def _until_one_ends(*ways: Coroutine[object, object, None]) -> None:
+async def _until_one_ends(*ways):
     tasks = [asyncio.ensure_future(way) for way in ways]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,7 @@ compose: in a tuple of faults, bytes meet the first one first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar, Literal
 
 import attrs
@@ -48,7 +48,7 @@ class Fault:
 
     direction: Direction = attrs.field(default="down", validator=in_(("up", "down")), kw_only=True)
 
-    def onto(self, send: Send) -> Send:
+    def onto(self, send):
         """Return a ``send`` that puts this fault before the one given."""
         return send
 
@@ -59,7 +59,7 @@ class Latency(Fault):
 
     seconds: float = attrs.field(validator=ge(0))
 
-    def onto(self, send: Send) -> Send:
+    def onto(self, send):
         async def late(data: bytes, arrived: float) -> None:
             await _sleep_until(arrived + self.seconds)
             await send(data, now())
@@ -73,7 +73,7 @@ class Bandwidth(Fault):
 
     rate: float = attrs.field(validator=gt(0))
 
-    def onto(self, send: Send) -> Send:
+    def onto(self, send):
         piece = max(1, int(self.rate / 100))
         free_at = 0.0
 
@@ -95,7 +95,7 @@ class Slice(Fault):
     size: int = attrs.field(validator=gt(0))
     gap: float = attrs.field(default=0.001, validator=ge(0))
 
-    def onto(self, send: Send) -> Send:
+    def onto(self, send):
         async def sliced(data: bytes, arrived: float) -> None:
             for part in _parts(data, self.size):
                 await send(part, arrived)
@@ -104,7 +104,7 @@ class Slice(Fault):
         return sliced
 
 
-def drip(interval: float, *, direction: Direction = "down") -> Slice:
+def drip(interval, *, direction="down"):
     """Return the fault by which one byte comes every ``interval`` seconds."""
     return Slice(1, gap=interval, direction=direction)
 
@@ -134,7 +134,7 @@ class _After(Fault):
     after: int = attrs.field(default=0, validator=ge(0))
     _end: ClassVar[type[End]]
 
-    def onto(self, send: Send) -> Send:
+    def onto(self, send):
         left = self.after
 
         async def limited(data: bytes, arrived: float) -> None:
@@ -182,7 +182,7 @@ Faults = Fault | Sequence[Fault]
 """What happens to one connection: a fault, or several in the order in which bytes meet them."""
 
 
-def as_tuple(faults: Faults) -> tuple[Fault, ...]:
+def as_tuple(faults):
     several = (faults,) if isinstance(faults, Fault) else tuple(faults)
     for fault in several:
         if not isinstance(fault, Fault):
@@ -190,13 +190,13 @@ def as_tuple(faults: Faults) -> tuple[Fault, ...]:
     return several
 
 
-def _parts(data: bytes, size: int) -> Iterable[bytes]:
+def _parts(data, size):
     return (data[start : start + size] for start in range(0, len(data), size))
 
 
-def now() -> float:
+def now():
     return asyncio.get_running_loop().time()
 
 
-async def _sleep_until(time: float) -> None:
+async def _sleep_until(time):
     await asyncio.sleep(time - now())

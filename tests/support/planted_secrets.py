@@ -17,9 +17,9 @@ from tcb_async import Account, RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from raw_server import Exchange, Handler, Reply
+    from raw_server import Exchange
 
     from tcb_async.tokens import TokenStore
 
@@ -49,7 +49,7 @@ PIECE = 10  # characters: whoever tells 20 in a row tells one of these whole
 class Planted:
     """Secrets as long as WeChat's, which no repr of this object shows."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         chance = random.Random(20)
         letters = f"{string.ascii_letters}{string.digits}_-"
         lengths = {
@@ -64,7 +64,7 @@ class Planted:
         }
         self.texts["appsecret"] = "".join(chance.choices("0123456789abcdef", k=32))
 
-    def told_in(self, words: str) -> Iterator[tuple[str, str]]:
+    def told_in(self, words):
         """The names of the secrets of which something is told, and what stands around it."""
         for name, text in self.texts.items():
             for start in range(0, len(text) - PIECE + 1, PIECE):
@@ -77,7 +77,7 @@ class Planted:
 PLANTED = Planted()
 
 
-def right_replies() -> dict[str, bytes]:
+def right_replies():
     token = PLANTED.texts["token of 512"]
     refresh = PLANTED.texts["rotated refresh token"]
     return {
@@ -96,7 +96,7 @@ def right_replies() -> dict[str, bytes]:
     }
 
 
-def wechat(path: str = "", fault: Reply = b"") -> Handler:
+def wechat(path="", fault=b""):
     """All is well, but for one endpoint."""
 
     async def handle(exchange: Exchange) -> None:
@@ -106,28 +106,28 @@ def wechat(path: str = "", fault: Reply = b"") -> Handler:
     return handle
 
 
-async def hand_out() -> str:
+async def hand_out():
     return PLANTED.texts["token of 136"]
 
 
-async def newest_ticket() -> str:
+async def newest_ticket():
     return PLANTED.texts["ticket"]
 
 
-async def save(_refresh_token: str) -> None:
+async def save(_refresh_token):
     await asyncio.sleep(0)
 
 
-def platform(store: TokenStore | None) -> ComponentToken:
+def platform(store):
     return ComponentToken(PLATFORM, PLANTED.texts["appsecret"], ticket=newest_ticket, store=store)
 
 
-def merchant(store: TokenStore | None) -> AuthorizerToken:
+def merchant(store):
     refresh_token = PLANTED.texts["refresh token"]
     return AuthorizerToken(platform(store), APPID, refresh_token, on_rotate=save, store=store)
 
 
-def account() -> Account:
+def account():
     return Account(APPID, merchant(None))
 
 
@@ -146,9 +146,7 @@ KINDS: dict[str, tuple[str, Callable[[TokenStore | None], object]]] = {
 """What the credentials are handed in as, and the endpoint that they are sent to first."""
 
 
-def client_of(
-    kind: str, url: str, *, patience: float = 10.0, store: TokenStore | None = None
-) -> TcbClient:
+def client_of(kind, url, *, patience=10.0, store=None):
     return TcbClient(
         KINDS[kind][1](store),  # type: ignore[arg-type]
         base_url=url,

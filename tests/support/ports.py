@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-from typing import TYPE_CHECKING
 
 import psutil
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["listening_ports", "unused_port"]
 
 
 @contextlib.contextmanager
-def unused_port() -> Iterator[int]:
+def unused_port():
     """Hold a port for a server that cannot choose one itself, or comes back on the same.
 
     It is below those that the system gives to outgoing connections, so that none takes it while
@@ -33,7 +29,7 @@ def unused_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def listening_ports() -> set[int]:
+def listening_ports():
     """The ports on which this process listens."""
     connections = psutil.Process().net_connections("tcp")
     return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}

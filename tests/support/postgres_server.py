@@ -13,12 +13,8 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from programs import needs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["running_postgres"]
 
@@ -26,7 +22,7 @@ _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen
 
 
 @contextlib.contextmanager
-def running_postgres() -> Iterator[dict[str, str]]:
+def running_postgres():
     """Run one while the block lasts; skip the test where there is none.
 
     Yields:

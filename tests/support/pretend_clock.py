@@ -16,12 +16,12 @@ class PretendClock:
     now: float = 0.0
     waits: list[float] = attrs.Factory(list)
 
-    def __call__(self) -> float:
+    def __call__(self):
         return self.now
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds):
         self.waits.append(seconds)
         self.now += seconds
 
-    def policy(self, **settings: float) -> RetryPolicy:
+    def policy(self, **settings):
         return RetryPolicy(clock=self, sleep=self.sleep, random=lambda: 1.0, **settings)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ _NAMES = {
 _FOLDERS = {"postgresql": "/usr/lib/postgresql/*/bin"}
 
 
-def path_of(program: str) -> str | None:
+def path_of(program):
     """Where a program is; None if this machine lacks it.
 
     Args:
@@ -38,7 +38,7 @@ def path_of(program: str) -> str | None:
     return next(filter(None, found), None)
 
 
-def needs(program: str) -> str:
+def needs(program):
     """Where a program is; skips the test, saying what to install, if this machine lacks it."""
     path = path_of(program)
     if path is None:
@@ -48,7 +48,7 @@ def needs(program: str) -> str:
     return path
 
 
-def fail_if_skipped_in_ci(report: Report) -> Report:
+def fail_if_skipped_in_ci(report):
     """Turn the report of a skipped test into a failure, if this is CI."""
     if "CI" in os.environ and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr

@@ -17,19 +17,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Self, cast
+from typing import cast
 
 import attrs
-from listener import Listener, Stream, hang_up
+from listener import Listener, hang_up
 
 __all__ = ["Exchange", "Handler", "RawRequest", "RawServer", "Reply", "http_reply"]
 
 
-def http_reply(
-    body: object, status: int = 200, headers: Mapping[str, str | None] | None = None
-) -> bytes:
+def http_reply(body, status=200, headers=None):
     """Return a whole HTTP/1.1 reply.
 
     Args:
@@ -67,19 +65,19 @@ class RawRequest:
     nth: int
 
     @property
-    def raw(self) -> bytes:
+    def raw(self):
         return self.head + self.body
 
     @property
-    def method(self) -> str:
+    def method(self):
         return self.head.split(b" ", 1)[0].decode()
 
     @property
-    def target(self) -> str:
+    def target(self):
         return self.head.split(b" ", 2)[1].decode()
 
     @property
-    def headers(self) -> dict[str, str]:
+    def headers(self):
         """The header fields; names in lower case."""
         return _fields(self.head)
 
@@ -91,12 +89,12 @@ class Exchange:
     request: RawRequest
     _writer: asyncio.StreamWriter
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data):
         """Send bytes; return once all are on their way, so that a close or a reset follows them."""
         self._writer.write(data)
         await self._writer.drain()
 
-    async def answer(self, reply: Reply) -> None:
+    async def answer(self, reply):
         """Answer as a server would that was given ``reply``."""
         if isinstance(reply, bytes):
             await self.send(reply)
@@ -105,11 +103,11 @@ class Exchange:
         else:
             await self.send(cast("Callback", reply)(self.request.raw, self.request.n))
 
-    async def close(self) -> None:
+    async def close(self):
         """Close the connection (FIN)."""
         await hang_up(self._writer, reset=False)
 
-    async def reset(self) -> None:
+    async def reset(self):
         """Reset the connection (RST)."""
         await hang_up(self._writer, reset=True)
 
@@ -139,40 +137,40 @@ class RawServer:
     _listener: Listener = attrs.field(init=False, repr=False)
 
     @_listener.default
-    def _(self) -> Listener:
+    def _(self):
         return Listener(self._serve)
 
     @property
-    def port(self) -> int:
+    def port(self):
         """The port on 127.0.0.1."""
         return self._listener.port
 
     @property
-    def url(self) -> str:
+    def url(self):
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def accepted(self) -> int:
+    def accepted(self):
         """How many connections came."""
         return self._listener.accepted
 
     @property
-    def open(self) -> int:
+    def open(self):
         """How many connections are open."""
         return self._listener.open
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self):
         self._listener.listen()
         return self
 
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+    async def __aexit__(self, _, error, __):
         await self._listener.close()
         for failure in self._failures:
             if error is None:
                 raise failure
             error.add_note(f"The server's handler failed too: {failure!r}")
 
-    async def _serve(self, stream: Stream, connection: int) -> None:
+    async def _serve(self, stream, connection):
         reader, writer = stream
         nth = 0
         try:
@@ -191,7 +189,7 @@ class RawServer:
             await hang_up(writer, reset=False)
 
 
-def _fields(head: bytes) -> dict[str, str]:
+def _fields(head):
     lines = head.decode("latin-1").split("\r\n")[1:-2]
     return {
         name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)

@@ -12,14 +12,10 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 from ports import unused_port
 from programs import needs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["Proxy", "haproxy", "nginx", "squid"]
 
@@ -38,16 +34,14 @@ class Proxy:
     _process: subprocess.Popen[bytes]
     _reload: signal.Signals | None
 
-    def reload(self) -> None:
+    def reload(self):
         """Have it read its configuration again, as an administrator does."""
         assert self._reload is not None
         self._process.send_signal(self._reload)
 
 
 @contextlib.contextmanager
-def nginx(
-    upstream: int, *, http: str = "", server: str = "", location: str = ""
-) -> Iterator[Proxy]:
+def nginx(upstream, *, http="", server="", location=""):
     """Run nginx before a server.
 
     Args:
@@ -91,9 +85,7 @@ def nginx(
 
 
 @contextlib.contextmanager
-def haproxy(
-    upstream: int, *, bind: str = "", frontend: str = "", defaults: str = "", server: str = ""
-) -> Iterator[Proxy]:
+def haproxy(upstream, *, bind="", frontend="", defaults="", server=""):
     """Run haproxy before a server.
 
     Args:
@@ -126,7 +118,7 @@ def haproxy(
 
 
 @contextlib.contextmanager
-def squid(*, settings: str = "") -> Iterator[Proxy]:
+def squid(*, settings=""):
     """Run squid as a forward proxy.
 
     Args:
@@ -155,20 +147,20 @@ coredump_dir {folder}
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[str]:
+def _folder():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # started by root, they work as somebody else
         yield folder
 
 
-def _written(folder: str, text: str) -> str:
+def _written(folder, text):
     path = Path(folder) / "settings"
     path.write_text(text.strip() + "\n", encoding="utf-8")
     return str(path)
 
 
 @contextlib.contextmanager
-def _running(command: list[str], port: int, *, reload: signal.Signals | None) -> Iterator[Proxy]:
+def _running(command, port, *, reload):
     process = subprocess.Popen(  # noqa: S603 - our own words
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -184,7 +176,7 @@ def _running(command: list[str], port: int, *, reload: signal.Signals | None) ->
             process.wait(_SECONDS)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(port, process):
     deadline = time.monotonic() + _SECONDS
     while True:
         assert process.poll() is None, f"{process.args!r} ended at once"

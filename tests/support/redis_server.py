@@ -12,13 +12,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from typing import TYPE_CHECKING
 
 from ports import unused_port
 from programs import needs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["RedisServer", "running_redis"]
 
@@ -32,7 +28,7 @@ class RedisServer:
         port: Where it listens, on 127.0.0.1: the same after a restart.
     """
 
-    def __init__(self, port: int, folder: str, *settings: str) -> None:
+    def __init__(self, port, folder, *settings):
         self.port = port
         self._command = (
             needs("redis-server"),
@@ -41,21 +37,21 @@ class RedisServer:
         )
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self):
         self._process = subprocess.Popen(self._command)  # noqa: S603 - our own words
         self._until("PING", b"+PONG")
 
     @property
-    def url(self) -> str:
+    def url(self):
         """Where it listens, as `Redis.from_url` takes it."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def form_cluster(self) -> None:
+    def form_cluster(self):
         """Make a cluster of it alone; it has to run with ``--cluster-enabled yes``."""
         self._ask("CLUSTER ADDSLOTSRANGE 0 16383")
         self._until("CLUSTER INFO", b"cluster_state:ok")
 
-    def stop(self) -> None:
+    def stop(self):
         """End it, and wait until it is gone; once it is, do nothing."""
         process, self._process = self._process, None
         if process is not None:
@@ -64,7 +60,7 @@ class RedisServer:
             process.wait(_SECONDS)
 
     @contextlib.contextmanager
-    def frozen(self) -> Iterator[None]:
+    def frozen(self):
         """Let it accept connections and answer nothing."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
@@ -73,7 +69,7 @@ class RedisServer:
         finally:
             os.kill(self._process.pid, signal.SIGCONT)
 
-    def _until(self, command: str, answer: bytes) -> None:
+    def _until(self, command, answer):
         deadline = time.monotonic() + _SECONDS
         while answer not in self._ask(command):
             assert self._process is not None
@@ -81,7 +77,7 @@ class RedisServer:
             assert time.monotonic() < deadline, f"redis-server does not answer {command}"
             time.sleep(0.01)
 
-    def _ask(self, command: str) -> bytes:
+    def _ask(self, command):
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(f"{command}\r\n".encode())
@@ -91,7 +87,7 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(*settings: str) -> Iterator[RedisServer]:
+def running_redis(*settings):
     """Run one while the block lasts; skip the test where there is none.
 
     Args:

@@ -13,7 +13,7 @@ import json
 import logging
 import pickle
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import elasticapm
 import loguru
@@ -29,16 +29,16 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["AGENTS", "RENDERERS", "report", "watching"]
 
 
-def _message(error: BaseException) -> str:
+def _message(error):
     return "\n".join(_words(error))
 
 
-def _words(error: BaseException | None) -> Iterator[str]:
+def _words(error):
     while error is not None:
         yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
         yield repr(pickle.dumps(error))
@@ -46,11 +46,11 @@ def _words(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__ or error.__context__
 
 
-def _stdlib(error: BaseException) -> str:
+def _stdlib(error):
     return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
 
-def _rich(error: BaseException) -> str:
+def _rich(error):
     console = rich.console.Console(file=io.StringIO(), width=1000, color_system=None)
     shown = rich.traceback.Traceback.from_exception(
         type(error), error, error.__traceback__, width=1000, code_width=1000, show_locals=True
@@ -59,12 +59,12 @@ def _rich(error: BaseException) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def _structlog(error: BaseException) -> str:
+def _structlog(error):
     event = {"event": "it failed", "exc_info": error}
     return json.dumps(structlog.processors.dict_tracebacks(None, "error", event))
 
 
-def _loguru(error: BaseException) -> str:
+def _loguru(error):
     said = io.StringIO()
     number = loguru.logger.add(said, diagnose=True, backtrace=True)
     loguru.logger.opt(exception=error).error("it failed")
@@ -83,20 +83,20 @@ RENDERERS: dict[str, Callable[[BaseException], str]] = {
 
 
 class _SentryTransport(sentry_sdk.transport.Transport):
-    def capture_envelope(self, envelope: Any) -> None:
+    def capture_envelope(self, envelope):
         _sentry.extend(str(item.get_bytes()) for item in envelope.items)
 
 
 class CollectingElasticTransport(ElasticTransport):
-    def queue(self, event_type: str, data: object, flush: bool = False) -> None:  # noqa: ARG002, FBT002
+    def queue(self, event_type, data, flush=False):  # noqa: ARG002, FBT002
         _elastic.append(f"{event_type}: {data!r}")
 
-    def start_thread(self, pid: int | None = None) -> None:
+    def start_thread(self, pid=None):
         """Start none: nothing is sent."""
 
 
 class _Records(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
+    def emit(self, record):
         _log.append(f"{record.getMessage()} {vars(record)!r}")
         if record.exc_info and record.exc_info[1] is not None:
             _log.append(_stdlib(record.exc_info[1]))
@@ -126,7 +126,7 @@ AioHttpClientInstrumentor().instrument(tracer_provider=_provider)
 
 
 @contextlib.contextmanager
-def watching() -> Iterator[dict[str, str]]:
+def watching():
     """Open a transaction of each agent, and report what is raised in the block to it.
 
     Yields:
@@ -152,7 +152,7 @@ def watching() -> Iterator[dict[str, str]]:
     told_by["log, DEBUG"] = "\n".join(_log)
 
 
-def report(error: BaseException) -> None:
+def report(error):
     """Have every agent capture an error."""
     sentry_sdk.capture_exception(error)
     _client.capture_exception(exc_info=(type(error), error, error.__traceback__))

@@ -10,14 +10,9 @@ import json
 import pickle
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from yarl import URL
-
-if TYPE_CHECKING:
-    import logging
-    from collections.abc import Iterable, Iterator
 
 __all__ = ["encodings", "leaks_of", "logged", "shown_by"]
 
@@ -25,7 +20,7 @@ PART = 8  # characters
 TESTS = str(Path(__file__).parents[1])
 
 
-def shown_by(error: BaseException) -> Iterator[str]:
+def shown_by(error):
     """What an error tells: its words, its attributes, its frames but for the tests' own."""
     yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
     yield repr(pickle.dumps(error))
@@ -43,7 +38,7 @@ def shown_by(error: BaseException) -> Iterator[str]:
             yield from shown_by(behind)
 
 
-def logged(records: Iterable[logging.LogRecord]) -> Iterator[str]:
+def logged(records):
     """What log records tell to a handler that looks at their parts too."""
     for record in records:
         yield record.getMessage()
@@ -52,7 +47,7 @@ def logged(records: Iterable[logging.LogRecord]) -> Iterator[str]:
             yield from shown_by(record.exc_info[1])
 
 
-def encodings(secret: str) -> dict[str, str]:
+def encodings(secret):
     """A secret as a server may say it back."""
     return {
         "plain": secret,
@@ -68,7 +63,7 @@ def encodings(secret: str) -> dict[str, str]:
     }
 
 
-def leaks_of(secrets: Iterable[str], said: Iterable[str]) -> list[str]:
+def leaks_of(secrets, said):
     """What was said with a secret in it, in whatever encoding, or a part of one that tells."""
     looked_for: set[str] = set()
     for secret in secrets:

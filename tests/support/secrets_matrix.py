@@ -43,43 +43,40 @@ from stepping import Caller, Interruption, run, watched
 from tcb_async.tokens import RedisStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from network_faults import Fault
-    from raw_server import Exchange
 
     from tcb_async import TcbClient
-    from tcb_async.tokens import TokenStore
 
     Call = Callable[[TcbClient], Awaitable[object]]
 
 
-async def one_page(client: TcbClient) -> object:
+async def one_page(client):
     return await client.list_functions(ENV)
 
 
-async def count(client: TcbClient) -> object:
+async def count(client):
     return await client.count_functions(ENV)
 
 
-async def a_walk(client: TcbClient) -> object:
+async def a_walk(client):
     return [function async for function in client.iter_functions(ENV, page_size=5)]
 
 
-async def waiting(client: TcbClient) -> object:
+async def waiting(client):
     return await client.wait_until_active(ENV, "login", interval=0.001)
 
 
-async def forced(client: TcbClient) -> object:
+async def forced(client):
     await client.force_refresh_token()
-    return None
 
 
-async def an_account(client: TcbClient) -> object:
+async def an_account(client):
     return [await client.list_account(account())]
 
 
-async def an_inventory(client: TcbClient) -> object:
+async def an_inventory(client):
     async with client.inventory([account(), account()]) as inventory:
         return [found async for found in inventory]
 
@@ -95,10 +92,10 @@ class Findings:
     leaks: list[tuple[str, str, str, str]] = attrs.field(factory=list[tuple[str, str, str, str]])
     _seen: set[str] = attrs.field(factory=set[str])
 
-    def note(self, tool: str, ending: str, words: str) -> None:
+    def note(self, tool, ending, words):
         self.leaks += [(tool, name, ending, around) for name, around in PLANTED.told_in(words)]
 
-    def is_new(self, error: BaseException) -> bool:
+    def is_new(self, error):
         """Whether none was seen before with the same frames and, but for numbers, locals."""
         frames = RENDERERS["traceback, capture_locals"](error).replace(str(error) or "?", "")
         shape = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", frames)
@@ -106,7 +103,7 @@ class Findings:
         self._seen.add(shape)
         return is_new
 
-    def look_at(self, error: BaseException, ending: str, *, whole: bool) -> None:
+    def look_at(self, error, ending, *, whole):
         """Look at its text and its frames; as a whole, with the slow renderers too."""
         self.errors[ending] += 1
         for tool in RENDERERS if whole else QUICK:
@@ -117,7 +114,7 @@ FOUND = Findings()
 
 
 @contextlib.asynccontextmanager
-async def looked_at(ending: str) -> AsyncIterator[list[BaseException]]:
+async def looked_at(ending):
     """Look at the errors that are put into a list, and at all that was told meanwhile."""
     errors: list[BaseException] = []
     with watching() as told:
@@ -131,7 +128,7 @@ async def looked_at(ending: str) -> AsyncIterator[list[BaseException]]:
         FOUND.note(tool, ending, told[tool])
 
 
-async def fail(call: Call, client: TcbClient, errors: list[BaseException], times: int = 1) -> None:
+async def fail(call, client, errors, times=1):
     for _ in range(times):
         try:
             ended = await call(client)
@@ -142,7 +139,7 @@ async def fail(call: Call, client: TcbClient, errors: list[BaseException], times
                 errors += [found.error for found in ended if found.error is not None]
 
 
-async def faults_of_a_server(kind: str, call: Call = one_page) -> None:
+async def faults_of_a_server(kind, call=one_page):
     path = KINDS[kind][0]
     for name, fault in FAULTS.items():
         patience = 0.05 if name in ONLY_TIME_ENDS else 10.0
@@ -157,12 +154,12 @@ async def faults_of_a_server(kind: str, call: Call = one_page) -> None:
 ERRCODES = (-1, 40001, 40013, 40125, 42001, 45009, 48001, 61023, 61024)
 
 
-def echo(errcode: int) -> bytes:
+def echo(errcode):
     """Refuse the call, and say back what was sent with it."""
     return http_reply({"errcode": errcode, "errmsg": " ".join(PLANTED.texts.values())})
 
 
-async def refusals(kind: str, call: Call = one_page) -> None:
+async def refusals(kind, call=one_page):
     for path in {LIST, KINDS[kind][0]}:
         for errcode in ERRCODES:
             async with (
@@ -183,7 +180,7 @@ NETWORK: tuple[Fault, ...] = (
 )
 
 
-async def faults_of_the_network(kind: str, call: Call = one_page) -> None:
+async def faults_of_the_network(kind, call=one_page):
     for fault in NETWORK:
         async with (
             RawServer(wechat()) as server,
@@ -199,14 +196,14 @@ async def faults_of_the_network(kind: str, call: Call = one_page) -> None:
 STALE = http_reply({"errcode": 42001, "errmsg": "access_token expired"})
 
 
-async def refused_once(exchange: Exchange) -> None:
+async def refused_once(exchange):
     """Refuse the first token, so that it is given up and asked for again."""
     asked = exchange.request.target.partition("?")[0]
     stale = asked in {LIST, ENVIRONMENTS} and exchange.request.n < 3
     await exchange.answer(STALE if stale else right_replies()[asked])
 
 
-async def step_by_step(kind: str, call: Call, ending: str, store: TokenStore | None = None) -> None:
+async def step_by_step(kind, call, ending, store=None):
     """Interrupt a call at its first step, at its second, …, until it gets through."""
     async with RawServer(refused_once) as server:
         for at in itertools.count(1):
@@ -222,12 +219,12 @@ async def step_by_step(kind: str, call: Call, ending: str, store: TokenStore | N
 
 
 async def interrupt(
-    call: Call,
-    client: TcbClient,
-    ending: str,
-    interruption: Interruption,
-    errors: list[BaseException],
-) -> None:
+    call,
+    client,
+    ending,
+    interruption,
+    errors,
+):
     caller = Caller(timed=ending == "caller's timeout")
     closing: list[asyncio.Task[None]] = []
     if ending == "client closed":
@@ -253,7 +250,7 @@ async def interrupt(
 ENDINGS = ("caller's timeout", "caller's cancellation", "client closed")
 
 
-async def everything(redis_port: int) -> int:
+async def everything(redis_port):
     for kind in ("token of 512", "classic", "authorizer"):
         await faults_of_a_server(kind)
     for kind in KINDS:
@@ -278,7 +275,7 @@ async def everything(redis_port: int) -> int:
     return 0
 
 
-async def careless() -> int:
+async def careless():
     """Do what a client does that takes no care: every tool tells every secret."""
     async with RawServer(http_reply({})) as server, aiohttp.ClientSession() as session:
         for secret in PLANTED.texts.values():
@@ -292,7 +289,7 @@ async def careless() -> int:
     return 0
 
 
-def main(word: str) -> None:
+def main(word):
     run(careless() if word == "careless" else everything(int(word)))
     sys.stdout.write(json.dumps({"errors": FOUND.errors, "leaks": FOUND.leaks}))
 

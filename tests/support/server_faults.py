@@ -11,7 +11,7 @@ import functools
 import gzip
 import json
 import zlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import brotli
 from raw_server import http_reply
@@ -19,7 +19,7 @@ from raw_server import http_reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from raw_server import Exchange, Handler, Reply
+    from raw_server import Exchange, Reply
 
 __all__ = [
     "FAULTS",
@@ -44,14 +44,14 @@ LATE = 0.01
 """Seconds after which ``late_unasked_reply`` is sent, so that it meets an idle connection."""
 
 
-async def until_late() -> None:
+async def until_late():
     """Let a client of this loop get what a server of this loop sends ``LATE``."""
     await asyncio.sleep(2 * LATE)
     # Both waits end in one turn of a loop that was held up; the socket is read in the next.
     await asyncio.sleep(LATE)
 
 
-def row(**changes: object) -> dict[str, object]:
+def row(**changes):
     """Return the documented sample's function, with fields changed."""
     return {
         "mod_time": "2019-06-21 15:23:54",
@@ -63,7 +63,7 @@ def row(**changes: object) -> dict[str, object]:
     }
 
 
-def listing(**changes: object) -> bytes:
+def listing(**changes):
     """Return the body of a reply that lists one function, with its top fields changed."""
     reply = {"errcode": 0, "errmsg": "ok", "total_count": 1, "functions": [row()], **changes}
     return json.dumps(reply, separators=(",", ":")).encode()
@@ -77,7 +77,7 @@ UNTIL_CLOSED = http_reply(LISTING, headers={"Content-Length": None, "Connection"
 CHUNKED = http_reply(b"", headers={"Content-Length": None, "Transfer-Encoding": "chunked"})
 
 
-def then_close(data: bytes) -> Handler:
+def then_close(data):
     """Send ``data``, then close the connection (FIN)."""
 
     async def handle(exchange: Exchange) -> None:
@@ -87,7 +87,7 @@ def then_close(data: bytes) -> Handler:
     return handle
 
 
-def then_reset(data: bytes) -> Handler:
+def then_reset(data):
     """Send ``data``, then reset the connection (RST)."""
 
     async def handle(exchange: Exchange) -> None:
@@ -97,7 +97,7 @@ def then_reset(data: bytes) -> Handler:
     return handle
 
 
-def forever(first: bytes, again: bytes, *, every: float = 0.0) -> Handler:
+def forever(first, again, *, every=0.0):
     """Send ``first``, then ``again`` each ``every`` seconds, until the client leaves."""
 
     async def handle(exchange: Exchange) -> None:
@@ -109,7 +109,7 @@ def forever(first: bytes, again: bytes, *, every: float = 0.0) -> Handler:
     return handle
 
 
-def once(fault: Reply, then: Reply = OK, *, times: int = 1) -> Handler:
+def once(fault, then=OK, *, times=1):
     """Answer the server's first ``times`` requests with a fault, all others with ``then``."""
 
     async def handle(exchange: Exchange) -> None:
@@ -118,13 +118,13 @@ def once(fault: Reply, then: Reply = OK, *, times: int = 1) -> Handler:
     return handle
 
 
-def redirect(location: str, status: int = 307) -> bytes:
+def redirect(location, status=307):
     """Send the client elsewhere; 307 and 308 ask it to send its body along."""
     return http_reply(LISTING, status, {"Location": location})
 
 
 @functools.cache
-def bomb(encoding: Literal["gzip", "deflate", "br"], size: int = 16 * MIB) -> bytes:
+def bomb(encoding, size=16 * MIB):
     """Return a reply that inflates to a right one behind ``size`` spaces, which JSON allows."""
     compress: dict[str, Callable[[bytes], bytes]] = {
         "gzip": gzip.compress,
@@ -135,14 +135,14 @@ def bomb(encoding: Literal["gzip", "deflate", "br"], size: int = 16 * MIB) -> by
     return http_reply(body, headers={"Content-Encoding": encoding})
 
 
-def _bomb(encoding: Literal["gzip", "deflate", "br"]) -> Handler:
+def _bomb(encoding):
     async def handle(exchange: Exchange) -> None:
         await exchange.send(bomb(encoding))
 
     return handle
 
 
-async def _dropped_keep_alive(exchange: Exchange) -> None:
+async def _dropped_keep_alive(exchange):
     if exchange.request.nth > 0:
         await exchange.close()
     else:
@@ -152,11 +152,11 @@ async def _dropped_keep_alive(exchange: Exchange) -> None:
 _UNASKED = http_reply(listing(total_count=0, functions=[]))
 
 
-async def _unasked_reply(exchange: Exchange) -> None:
+async def _unasked_reply(exchange):
     await exchange.send(OK + _UNASKED if exchange.request.nth == 0 else OK)
 
 
-async def _late_unasked_reply(exchange: Exchange) -> None:
+async def _late_unasked_reply(exchange):
     await exchange.send(OK)
     if exchange.request.nth == 0:
         await asyncio.sleep(LATE)

@@ -10,12 +10,7 @@ import http.server
 import threading
 from contextlib import contextmanager
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urljoin
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["Html", "broken_links", "served"]
 
@@ -25,14 +20,14 @@ _SITE = "http://site.invalid/"
 class Html(HTMLParser):
     """What a page links to, loads, and can be linked at."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path):
         super().__init__()
         self.links: list[str] = []
         self.loaded: list[str] = []
         self.anchors: set[str] = {"", "top"}
         self.feed(path.read_text(encoding="utf-8"))
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         given = dict(attrs)
         self.anchors.update(filter(None, (given.get("id"), given.get("name"))))
         if tag == "a":
@@ -43,7 +38,7 @@ class Html(HTMLParser):
             self.loaded.extend(filter(None, [given.get("href")]))
 
 
-def broken_links(root: Path) -> list[str]:
+def broken_links(root):
     """Links of a built site that lead to no page, or to no place on it."""
     pages = {path.relative_to(root).as_posix(): Html(path) for path in root.rglob("*.html")}
     broken = []
@@ -60,12 +55,12 @@ def broken_links(root: Path) -> list[str]:
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_):
         """Say nothing."""
 
 
 @contextmanager
-def served(root: Path) -> Iterator[str]:
+def served(root):
     """Serve a folder on loopback; yields where."""
     handler = functools.partial(_Quiet, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

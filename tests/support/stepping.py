@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
-    from contextvars import Context
+    from collections.abc import Callable, Mapping
 
 __all__ = ["SOON", "Caller", "Interruption", "Moment", "run", "watched"]
 
@@ -45,7 +44,7 @@ class Interruption:
     act: Callable[[], None] = attrs.field(init=False)
     steps: int = attrs.field(init=False, default=0)
 
-    def step(self, callback: Callable[..., object], *args: object) -> None:
+    def step(self, callback, *args):
         self.steps += 1
         due = self.steps == self.at or (self.again and self.steps > self.at)
         if due and self.moment == "before":
@@ -61,16 +60,14 @@ _watching: ContextVar[Interruption | None] = ContextVar("watching", default=None
 class SteppingLoop(asyncio.SelectorEventLoop):
     """Lets an `Interruption` count the steps of what it watches."""
 
-    def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
+    def call_soon(self, callback, *args, context=None):
         watching = _watching.get() if context is None else context.get(_watching)
         if watching is not None:
             callback, args = watching.step, (callback, *args)
         return super().call_soon(callback, *args, context=context)
 
 
-def watched(work: Coroutine[Any, Any, Any], interruption: Interruption) -> asyncio.Task[Any]:
+def watched(work, interruption):
     """Start a task whose steps, and those of all that it starts, the interruption counts."""
     before = _watching.set(interruption)
     try:
@@ -88,14 +85,14 @@ class Caller:
     scope: asyncio.Timeout | None = attrs.field(init=False, default=None)
     left: float = attrs.field(init=False, default=math.inf)
 
-    async def wait_for(self, work: Callable[[], Awaitable[object]]) -> None:
+    async def wait_for(self, work):
         if self.timed:
             async with asyncio.timeout(None) as self.scope:
                 await work()
         else:
             await work()
 
-    def interrupt(self) -> None:
+    def interrupt(self):
         if self.task.done():
             return
         self.left = min(self.left, self.task.get_loop().time())
@@ -104,7 +101,7 @@ class Caller:
         elif self.scope is not None and not self.scope.expired():
             self.scope.reschedule(-math.inf)
 
-    async def ended(self) -> None:
+    async def ended(self):
         """Wait for the end: at once, and in the way in which an interrupted task has to end."""
         await asyncio.wait((self.task,))
         assert self.task.get_loop().time() - self.left < SOON
@@ -116,7 +113,7 @@ class Caller:
             assert self.task.cancelled(), "a cancellation is not swallowed"
 
 
-def run(main: Coroutine[Any, Any, int]) -> int:
+def run(main):
     """Run to the end on a loop that counts steps; fail if the loop has anything to complain of."""
     complaints: list[Mapping[str, Any]] = []
     with asyncio.Runner(loop_factory=SteppingLoop) as runner:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 from hypothesis import strategies as st
 from model import Change, Row
 
 from tcb_async.pagination.page import Page
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 sizes = st.one_of(st.integers(0, 12), st.integers(0, 60), st.integers(0, 300))
 page_sizes = st.one_of(st.integers(2, 5), st.integers(2, 25))
@@ -26,9 +21,7 @@ _gaps = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 12))
 _bursts = st.one_of(st.just(1), st.just(1), st.integers(1, 40), st.integers(1, 300))
 
 
-def changes(
-    kinds: SearchStrategy[str] = kinds, *, max_size: int = 25
-) -> SearchStrategy[list[Change]]:
+def changes(kinds=kinds, *, max_size=25):
     """A schedule of changes of some kinds, single ones and bursts of hundreds."""
     single = st.builds(Change, _gaps, kinds, places, places, _bursts).map(lambda change: [change])
     return st.lists(st.one_of(single, single, _near_misses()), max_size=max_size).map(
@@ -42,7 +35,7 @@ exchanges = st.lists(_exchange, max_size=25)
 
 
 @st.composite
-def _near_misses(draw: st.DrawFn) -> list[Change]:
+def _near_misses(draw):
     """Changes after which a redeployed row is in its old place, and those behind it are not."""
     place, shift = draw(st.integers(0, 30)), draw(st.integers(1, 3))
     return [
@@ -63,7 +56,7 @@ class Server:
     arrival: list[int]
 
     @property
-    def shown(self) -> int:
+    def shown(self):
         """How many rows a page of it has."""
         return min(self.page_size, self.clamp)
 

@@ -18,7 +18,6 @@ import termios
 import threading
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import attrs
 from ports import listening_ports
@@ -26,13 +25,6 @@ from typer.testing import CliRunner
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.cli.app import app
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    import pytest
-
-    from tcb_async.emulator import Emulator
 
 __all__ = [
     "ENV",
@@ -65,23 +57,23 @@ class Ended:
     err: str
 
 
-def asks(emulator: Emulator, **more: str) -> dict[str, str]:
+def asks(emulator, **more):
     """The variables by which a command asks this emulator."""
     return {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": emulator.token, **more}
 
 
-def plain(shown: str) -> str:
+def plain(shown):
     """Text without its escape sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
 
 
-def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def retry_at_once(monkeypatch):
     """Let the command retry as often as ever, without its waits."""
     at_once = RetryPolicy(base=0.0)
     monkeypatch.setitem(TcbClient.__init__.__kwdefaults__, "retry", at_once)
 
 
-async def run(*words: str, env: dict[str, str] | None = None, stdin: str | bytes = "") -> Ended:
+async def run(*words, env=None, stdin=""):
     """Run the command in this process, beside the loop that may serve it."""
     variables = dict.fromkeys(_FOREIGN) | {"TERM": "xterm-256color"} | (env or {})
     result = await asyncio.to_thread(
@@ -98,13 +90,13 @@ class Running:
 
     process: asyncio.subprocess.Process
 
-    async def line(self) -> str:
+    async def line(self):
         """The next line of stdout."""
         assert self.process.stdout is not None
         async with asyncio.timeout(_SECONDS):
             return (await self.process.stdout.readline()).decode()
 
-    async def end(self, number: int | None = None) -> Ended:
+    async def end(self, number=None):
         """Send it a signal, if one is named, and wait for its end."""
         if number is not None:
             self.process.send_signal(number)
@@ -117,13 +109,13 @@ class Running:
 
 @asynccontextmanager
 async def start(
-    *words: str,
-    env: dict[str, str] | None = None,
-    stdin: int = asyncio.subprocess.DEVNULL,
-    stdout: int = asyncio.subprocess.PIPE,
-    stderr: int = asyncio.subprocess.PIPE,
-    program: tuple[str, ...] = (sys.executable, "-m", "tcb_async"),
-) -> AsyncIterator[Running]:
+    *words,
+    env=None,
+    stdin=asyncio.subprocess.DEVNULL,
+    stdout=asyncio.subprocess.PIPE,
+    stderr=asyncio.subprocess.PIPE,
+    program=(sys.executable, "-m", "tcb_async"),
+):
     """Start the command in a process of its own, and see that it is gone afterwards."""
     ours = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     process = await asyncio.create_subprocess_exec(
@@ -144,7 +136,7 @@ async def start(
 
 
 @contextlib.contextmanager
-def signalled_once_it_serves(number: int) -> Iterator[None]:
+def signalled_once_it_serves(number):
     """Send this very process a signal as soon as a server in it has answered."""
     before = listening_ports()
 
@@ -162,7 +154,7 @@ def signalled_once_it_serves(number: int) -> Iterator[None]:
     thread.join()
 
 
-def _ask_to_the_end(port: int) -> None:
+def _ask_to_the_end(port):
     """Send a request, and read until the server has closed the connection."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -185,7 +177,7 @@ class Screen:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, columns: int, lines: int = 40) -> AsyncIterator[Screen]:
+    async def of(cls, columns, lines=40):
         """Open a terminal of that size."""
         ours, tty = pty.openpty()
         fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -199,24 +191,24 @@ class Screen:
             os.close(ours)
             os.close(tty)
 
-    def type(self, text: str) -> None:
+    def type(self, text):
         os.write(self._ours, text.encode())
 
     @property
-    def is_echoing(self) -> bool:
+    def is_echoing(self):
         """Whether what is typed shows."""
         return bool(termios.tcgetattr(self.tty)[3] & termios.ECHO)
 
-    async def shows(self, text: str) -> None:
+    async def shows(self, text):
         """Wait until it has shown this."""
         async with asyncio.timeout(_SECONDS):
             while text not in self.text:  # noqa: ASYNC110 - it is another process that writes
                 await asyncio.sleep(0.01)
 
     @property
-    def text(self) -> str:
+    def text(self):
         """What was shown, without the escape sequences."""
         return plain(self.shown)
 
-    def _read(self) -> None:
+    def _read(self):
         self.shown += os.read(self._ours, 65536).decode(errors="replace")

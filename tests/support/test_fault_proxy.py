@@ -20,8 +20,6 @@ from network_faults import (
     Bandwidth,
     BlackHole,
     CutAfter,
-    Fault,
-    Faults,
     HalfOpen,
     Latency,
     ResetAfter,
@@ -29,12 +27,10 @@ from network_faults import (
     Slice,
     drip,
 )
-from raw_server import RawServer, Reply, http_reply
+from raw_server import RawServer, http_reply
 from server_faults import FAULTS, then_close, then_reset
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from listener import Stream
 
 REQUEST = b"POST /tcb/listfunctions HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n{}"
@@ -44,7 +40,7 @@ SILENCE = 0.03  # the same, where none should come
 
 
 @pytest.fixture(autouse=True)
-async def _nothing_left() -> AsyncIterator[None]:
+async def _nothing_left():
     async with no_leaks():
         yield
 
@@ -58,19 +54,19 @@ class Heard:
     end: str
 
     @property
-    def data(self) -> bytes:
+    def data(self):
         return b"".join(self.pieces)
 
 
 @asynccontextmanager
-async def connected(port: int) -> AsyncIterator[socket.socket]:
+async def connected(port):
     with socket.socket() as sock:
         sock.settimeout(0)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         yield sock
 
 
-async def hear(sock: socket.socket, size: int = 2**30, *, patience: float = PATIENCE) -> Heard:
+async def hear(sock, size=2**30, *, patience=PATIENCE):
     """Read ``size`` bytes, or up to a FIN, an RST or so many seconds of silence."""
     loop = asyncio.get_running_loop()
     pieces: list[bytes] = []
@@ -92,20 +88,18 @@ async def hear(sock: socket.socket, size: int = 2**30, *, patience: float = PATI
     return Heard(pieces, times, "enough")
 
 
-async def say(sock: socket.socket, data: bytes = REQUEST) -> None:
+async def say(sock, data=REQUEST):
     await asyncio.get_running_loop().sock_sendall(sock, data)
 
 
-async def ask(port: int, size: int = 2**30, *, patience: float = PATIENCE) -> Heard:
+async def ask(port, size=2**30, *, patience=PATIENCE):
     async with connected(port) as sock:
         await say(sock)
         return await hear(sock, size, patience=patience)
 
 
 @asynccontextmanager
-async def proxied(
-    default: Faults = (), reply: Reply = REPLY
-) -> AsyncIterator[tuple[FaultProxy, RawServer]]:
+async def proxied(default=(), reply=REPLY):
     async with (
         RawServer(reply) as server,
         FaultProxy("127.0.0.1", server.port, default=default) as proxy,
@@ -113,7 +107,7 @@ async def proxied(
         yield proxy, server
 
 
-async def test_without_a_fault_every_byte_passes_both_ways_and_is_counted() -> None:
+async def test_without_a_fault_every_byte_passes_both_ways_and_is_counted():
     async with proxied() as (proxy, server):
         async with connected(proxy.port) as sock:
             await say(sock)
@@ -124,7 +118,7 @@ async def test_without_a_fault_every_byte_passes_both_ways_and_is_counted() -> N
         assert proxy.passed == {"up": len(REQUEST), "down": len(REPLY)}
 
 
-async def test_an_http_client_works_through_the_proxy_and_keeps_its_connection_alive() -> None:
+async def test_an_http_client_works_through_the_proxy_and_keeps_its_connection_alive():
     async with proxied() as (proxy, _), aiohttp.ClientSession() as session:
         for _ in range(3):
             async with session.post(proxy.url, data=b"{}") as response:
@@ -132,25 +126,25 @@ async def test_an_http_client_works_through_the_proxy_and_keeps_its_connection_a
         assert proxy.accepted == 1
 
 
-async def test_a_reply_of_megabytes_passes_unaltered() -> None:
+async def test_a_reply_of_megabytes_passes_unaltered():
     reply = http_reply(bytes(range(256)) * 16 * 1024)
     async with proxied(reply=reply) as (proxy, _):
         assert (await ask(proxy.port, len(reply))).data == reply
 
 
-async def test_latency_delays_the_first_byte() -> None:
+async def test_latency_delays_the_first_byte():
     async with proxied(Latency(0.04)) as (proxy, _):
         heard = await ask(proxy.port, len(REPLY))
     assert heard.data == REPLY
     assert heard.times[0] >= 0.039
 
 
-async def test_latency_both_ways_adds_up() -> None:
+async def test_latency_both_ways_adds_up():
     async with proxied((Latency(0.02), Latency(0.02, direction="up"))) as (proxy, _):
         assert (await ask(proxy.port, len(REPLY))).times[0] >= 0.039
 
 
-async def test_latency_does_not_narrow_the_stream() -> None:
+async def test_latency_does_not_narrow_the_stream():
     """Chunks sent one after another are under way together, not one after another."""
     async with (
         proxied(Slice(30)) as (slicing, _),
@@ -161,7 +155,7 @@ async def test_latency_does_not_narrow_the_stream() -> None:
     assert 0.299 <= heard.times[-1] < 0.3 * len(REPLY) / 30 / 2
 
 
-async def test_bandwidth_limits_bytes_per_second() -> None:
+async def test_bandwidth_limits_bytes_per_second():
     async with proxied(Bandwidth(10_000)) as (proxy, _):
         heard = await ask(proxy.port, len(REPLY))
     assert heard.data == REPLY
@@ -172,14 +166,14 @@ async def test_bandwidth_limits_bytes_per_second() -> None:
         assert came <= 10_000 * (time + 0.005)
 
 
-async def test_drip_lets_one_byte_pass_per_interval() -> None:
+async def test_drip_lets_one_byte_pass_per_interval():
     async with proxied(drip(0.005)) as (proxy, _):
         heard = await ask(proxy.port, 10)
     assert heard.data == REPLY[:10]
     assert heard.times[-1] >= 9 * 0.005
 
 
-async def test_slice_cuts_the_stream_into_pieces_and_loses_none() -> None:
+async def test_slice_cuts_the_stream_into_pieces_and_loses_none():
     async with proxied(Slice(7, gap=0.002)) as (proxy, _):
         heard = await ask(proxy.port, len(REPLY))
     assert heard.data == REPLY
@@ -188,9 +182,7 @@ async def test_slice_cuts_the_stream_into_pieces_and_loses_none() -> None:
 
 @pytest.mark.parametrize(("fault", "end"), [(CutAfter, "FIN"), (ResetAfter, "RST")])
 @pytest.mark.parametrize("after", [0, 1, 100])
-async def test_exactly_so_many_bytes_of_a_reply_pass_before_the_end(
-    fault: type[CutAfter | ResetAfter], end: str, after: int
-) -> None:
+async def test_exactly_so_many_bytes_of_a_reply_pass_before_the_end(fault, end, after):
     async with proxied(fault(after)) as (proxy, server):
         heard = await ask(proxy.port)
         assert (heard.data, heard.end) == (REPLY[:after], end)
@@ -199,9 +191,7 @@ async def test_exactly_so_many_bytes_of_a_reply_pass_before_the_end(
 
 
 @pytest.mark.parametrize(("fault", "end"), [(CutAfter, "FIN"), (ResetAfter, "RST")])
-async def test_exactly_so_many_bytes_of_a_request_pass_before_the_end(
-    fault: type[CutAfter | ResetAfter], end: str
-) -> None:
+async def test_exactly_so_many_bytes_of_a_request_pass_before_the_end(fault, end):
     async with proxied(fault(20, direction="up")) as (proxy, server):
         assert await ask(proxy.port) == Heard([], [], end)
         assert proxy.passed == {"up": 20}
@@ -209,7 +199,7 @@ async def test_exactly_so_many_bytes_of_a_request_pass_before_the_end(
         await eventually(lambda: proxy.open == server.open == 0)
 
 
-async def test_every_byte_before_a_cut_arrives_even_at_a_slow_reader() -> None:
+async def test_every_byte_before_a_cut_arrives_even_at_a_slow_reader():
     reply = http_reply(bytes(8 * 1024 * 1024))
     faults = CutAfter(5_000_000)
     async with proxied(faults, then_close(reply)) as (proxy, _), connected(proxy.port) as sock:
@@ -219,7 +209,7 @@ async def test_every_byte_before_a_cut_arrives_even_at_a_slow_reader() -> None:
     assert (len(heard.data), heard.end) == (5_000_000, "FIN")
 
 
-async def test_every_byte_that_a_client_sent_before_it_left_arrives_even_at_a_slow_server() -> None:
+async def test_every_byte_that_a_client_sent_before_it_left_arrives_even_at_a_slow_server():
     came = asyncio.get_running_loop().create_future()
 
     async def read_late(stream: Stream, _number: int) -> None:
@@ -237,14 +227,14 @@ async def test_every_byte_that_a_client_sent_before_it_left_arrives_even_at_a_sl
 
 
 @pytest.mark.parametrize("first", ["FIN", "RST"])
-async def test_bytes_meet_the_first_fault_first(first: str) -> None:
+async def test_bytes_meet_the_first_fault_first(first):
     faults = [CutAfter(4), ResetAfter(4)] if first == "FIN" else [ResetAfter(4), CutAfter(4)]
     async with proxied(faults) as (proxy, _):
         heard = await ask(proxy.port)
         assert (heard.data, heard.end) == (REPLY[:4], first)
 
 
-async def test_a_cut_after_one_request_drops_a_reused_connection() -> None:
+async def test_a_cut_after_one_request_drops_a_reused_connection():
     fault = CutAfter(len(REQUEST), direction="up")
     async with proxied(fault) as (proxy, server), connected(proxy.port) as sock:
         await say(sock)
@@ -254,7 +244,7 @@ async def test_a_cut_after_one_request_drops_a_reused_connection() -> None:
         assert len(server.requests) == 1
 
 
-async def test_a_half_open_connection_is_taken_and_read_and_never_answered() -> None:
+async def test_a_half_open_connection_is_taken_and_read_and_never_answered():
     async with proxied(HalfOpen()) as (proxy, server):
         async with connected(proxy.port) as sock:
             await say(sock, bytes(4 * 1024 * 1024))
@@ -264,7 +254,7 @@ async def test_a_half_open_connection_is_taken_and_read_and_never_answered() -> 
 
 
 @pytest.mark.parametrize("reply", [REPLY, then_close(REPLY)], ids=["kept alive", "closed"])
-async def test_a_black_hole_stops_mid_stream_and_hides_the_end(reply: Reply) -> None:
+async def test_a_black_hole_stops_mid_stream_and_hides_the_end(reply):
     async with proxied(BlackHole(10), reply) as (proxy, server):
         async with connected(proxy.port) as sock:
             await say(sock)
@@ -274,7 +264,7 @@ async def test_a_black_hole_stops_mid_stream_and_hides_the_end(reply: Reply) -> 
         await eventually(lambda: proxy.open == server.open == 0)
 
 
-async def test_a_black_hole_on_the_way_up_lets_no_request_arrive() -> None:
+async def test_a_black_hole_on_the_way_up_lets_no_request_arrive():
     async with proxied(BlackHole(direction="up")) as (proxy, server):
         async with connected(proxy.port) as sock:
             await say(sock)
@@ -284,7 +274,7 @@ async def test_a_black_hole_on_the_way_up_lets_no_request_arrive() -> None:
         await eventually(lambda: proxy.open == server.open == 0)
 
 
-async def test_a_closed_port_refuses_until_it_is_opened_again() -> None:
+async def test_a_closed_port_refuses_until_it_is_opened_again():
     async with proxied() as (proxy, _), connected(proxy.port) as sock:
         await eventually(lambda: proxy.open == 1)
         port = proxy.port
@@ -298,7 +288,7 @@ async def test_a_closed_port_refuses_until_it_is_opened_again() -> None:
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_reset_ends_every_open_connection_and_takes_new_ones(turns: int) -> None:
+async def test_reset_ends_every_open_connection_and_takes_new_ones(turns):
     """However many turns of the loop lie between a connection's coming and the reset."""
     async with proxied() as (proxy, _), connected(proxy.port) as one, connected(proxy.port) as two:
         await eventually(lambda: proxy.open == 2)
@@ -309,14 +299,14 @@ async def test_reset_ends_every_open_connection_and_takes_new_ones(turns: int) -
         assert (await ask(proxy.port, len(REPLY))).data == REPLY
 
 
-async def test_a_script_gives_each_connection_its_fault_and_then_the_default_holds() -> None:
+async def test_a_script_gives_each_connection_its_fault_and_then_the_default_holds():
     async with proxied(CutAfter(3)) as (proxy, _):
         proxy.script([ResetAfter(5), (), (Slice(2), CutAfter(5))])
         sizes = [len((await ask(proxy.port, len(REPLY))).data) for _ in range(4)]
         assert sizes == [5, len(REPLY), 5, 3]
 
 
-async def test_the_default_can_be_set_while_the_proxy_runs() -> None:
+async def test_the_default_can_be_set_while_the_proxy_runs():
     async with proxied() as (proxy, _):
         proxy.default = CutAfter(1)
         assert (await ask(proxy.port)).data == REPLY[:1]
@@ -324,7 +314,7 @@ async def test_the_default_can_be_set_while_the_proxy_runs() -> None:
         assert (await ask(proxy.port, len(REPLY))).data == REPLY
 
 
-async def test_what_is_no_fault_is_refused_when_it_is_given() -> None:
+async def test_what_is_no_fault_is_refused_when_it_is_given():
     proxy = FaultProxy("127.0.0.1", 1)
     with pytest.raises(TypeError, match="not a fault: 'reset'"):
         proxy.script([CutAfter(1), ("reset",)])  # type: ignore[list-item]
@@ -345,20 +335,20 @@ async def test_what_is_no_fault_is_refused_when_it_is_given() -> None:
 @pytest.mark.parametrize(
     ("reply", "end"), [(then_close(REPLY), "FIN"), (then_reset(REPLY), "RST")], ids=["FIN", "RST"]
 )
-async def test_the_way_in_which_a_server_ends_is_passed_on(reply: Reply, end: str) -> None:
+async def test_the_way_in_which_a_server_ends_is_passed_on(reply, end):
     async with proxied(reply=reply) as (proxy, _):
         heard = await ask(proxy.port)
         assert (heard.data, heard.end) == (REPLY, end)
 
 
-async def test_a_server_that_is_not_there_is_a_reset() -> None:
+async def test_a_server_that_is_not_there_is_a_reset():
     async with proxied() as (behind, _), FaultProxy("127.0.0.1", behind.port) as proxy:
         await behind.refuse()
         assert await ask(proxy.port) == Heard([], [], "RST")
 
 
 @pytest.mark.parametrize("name", ["hang", "drip_in_body", "endless_body"])
-async def test_a_client_that_leaves_ends_the_servers_side_too(name: str) -> None:
+async def test_a_client_that_leaves_ends_the_servers_side_too(name):
     async with proxied(reply=FAULTS[name]) as (proxy, server):
         async with connected(proxy.port) as sock:
             await say(sock)
@@ -381,7 +371,7 @@ async def test_a_client_that_leaves_ends_the_servers_side_too(name: str) -> None
     ids=repr,
 )
 @pytest.mark.parametrize("reply", [REPLY, FAULTS["endless_body"]], ids=["reply", "endless"])
-async def test_closing_the_proxy_ends_what_is_under_way(fault: Faults, reply: Reply) -> None:
+async def test_closing_the_proxy_ends_what_is_under_way(fault, reply):
     """``_nothing_left`` then finds no task and no descriptor."""
     async with contextlib.AsyncExitStack() as stack:
         proxy, _ = await stack.enter_async_context(proxied(fault, reply))
@@ -395,7 +385,7 @@ async def test_closing_the_proxy_ends_what_is_under_way(fault: Faults, reply: Re
 
 
 @pytest.mark.parametrize("turns", range(20))
-async def test_closing_the_proxy_ends_a_connection_that_is_being_cut(turns: int) -> None:
+async def test_closing_the_proxy_ends_a_connection_that_is_being_cut(turns):
     """However many turns of the loop lie between the request and the proxy's closing."""
     async with proxied(CutAfter(1)) as (proxy, _), connected(proxy.port) as sock:
         await say(sock)
@@ -407,7 +397,7 @@ async def test_closing_the_proxy_ends_a_connection_that_is_being_cut(turns: int)
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_a_connection_that_comes_while_the_proxy_closes_is_dropped(turns: int) -> None:
+async def test_a_connection_that_comes_while_the_proxy_closes_is_dropped(turns):
     """However many turns of the loop lie between its coming and the proxy's closing."""
     async with proxied() as (proxy, _), contextlib.AsyncExitStack() as stack:
         sock = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port)))
@@ -419,7 +409,7 @@ async def test_a_connection_that_comes_while_the_proxy_closes_is_dropped(turns: 
         assert (await hear(sock)).end in {"FIN", "RST"}
 
 
-async def through(faults: list[Fault], stream: list[bytes]) -> bytes:
+async def through(faults, stream):
     """Return what passes through faults, without a network."""
     passed: list[bytes] = []
 
@@ -447,7 +437,5 @@ harmless = st.lists(
 
 @settings(max_examples=50, deadline=None)
 @given(harmless, streams)
-def test_faults_of_time_and_size_alter_no_byte_however_combined(
-    faults: list[Fault], stream: list[bytes]
-) -> None:
+def test_faults_of_time_and_size_alter_no_byte_however_combined(faults, stream):
     assert asyncio.run(through(faults, stream)) == b"".join(stream)

@@ -22,7 +22,7 @@ from tcb_async import FunctionPage, TokenError  # noqa: E402
 from tcb_async.emulator import Emulator  # noqa: E402
 
 
-def run(script: str, *arguments: str) -> str:
+def run(script, *arguments):
     done = subprocess.run(  # noqa: S603 - our own words
         [sys.executable, str(NIGHTLY / script), *arguments],
         capture_output=True,
@@ -34,7 +34,7 @@ def run(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_fuzz_finds_nothing_in_a_second() -> None:
+def test_the_fuzz_finds_nothing_in_a_second():
     told = run("fuzz.py", "--inputs", "2000", "--requests", "500", "--seed", "5")
 
     assert told.count("found: nothing") == 2
@@ -42,13 +42,13 @@ def test_the_fuzz_finds_nothing_in_a_second() -> None:
     assert "emulator: 500 inputs" in told
 
 
-def test_the_soak_finds_nothing_in_a_second() -> None:
+def test_the_soak_finds_nothing_in_a_second():
     told = run("soak.py", "--requests", "300", "--seed", "5")
 
     assert "wrong: nothing" in told
 
 
-def test_the_exports_are_right_for_a_few_seconds() -> None:
+def test_the_exports_are_right_for_a_few_seconds():
     told = run("interrupted_exports.py", "--pairs", "1", "--kills", "1", "--seed", "5")
 
     assert "wrong: nothing" in told
@@ -56,7 +56,7 @@ def test_the_exports_are_right_for_a_few_seconds() -> None:
     assert "killed: 1 times" in told
 
 
-def test_an_export_that_lost_or_doubled_something_would_be_found() -> None:
+def test_an_export_that_lost_or_doubled_something_would_be_found():
     emulator = Emulator()
     emulator.deploy(interrupted_exports.ENV, count=3)
     changes = interrupted_exports.Changes(emulator, random.Random(5))
@@ -68,17 +68,17 @@ def test_an_export_that_lost_or_doubled_something_would_be_found() -> None:
     assert "twice ['fn-0001'], lost ['fn-0002', 'fn-0003'], unknown ['fn-9999']" in str(found)
 
 
-def test_the_same_seed_makes_the_same_inputs() -> None:
+def test_the_same_seed_makes_the_same_inputs():
     one, other = ([spoilt(random.Random(7), {"errcode": 0})] for _ in range(2))
 
     assert one == other
 
 
-def found(decode: object) -> list[str]:
+def found(decode):
     return list(fuzz_decoder.problems(decode, b'{"total_count":1}', Counter()))  # type: ignore[arg-type]
 
 
-def test_the_fuzz_tells_of_a_foreign_error_a_shown_secret_and_a_wrong_page() -> None:
+def test_the_fuzz_tells_of_a_foreign_error_a_shown_secret_and_a_wrong_page():
     def fails(_: bytes) -> object:
         raise KeyError
 
@@ -100,7 +100,5 @@ def test_the_fuzz_tells_of_a_foreign_error_a_shown_secret_and_a_wrong_page() -> 
         ([50, 80, 90, 99, *[100] * 15, 107], False),
     ],
 )
-def test_the_soak_tells_memory_that_grows_from_memory_that_is_flat(
-    rss: list[int], flat: bool
-) -> None:
+def test_the_soak_tells_memory_that_grows_from_memory_that_is_flat(rss, flat):
     assert soak.is_flat(rss) is flat

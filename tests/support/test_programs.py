@@ -14,7 +14,7 @@ NEEDS_REDIS = "tests/docs/test_example_ticket.py"
 DOCUMENT_THAT_NEEDS_REDIS = "docs/how-to/tokens.md"
 
 
-def run_without_programs(what: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def run_without_programs(what, **settings):
     """Run some of this suite where no program is on the path."""
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     return subprocess.run(  # noqa: S603 - our own tests
@@ -29,14 +29,14 @@ def run_without_programs(what: str, **settings: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("what", [NEEDS_REDIS, DOCUMENT_THAT_NEEDS_REDIS])
-def test_without_a_program_its_tests_are_skipped_saying_what_to_install(what: str) -> None:
+def test_without_a_program_its_tests_are_skipped_saying_what_to_install(what):
     done = run_without_programs(what)
 
     assert done.returncode == 0, done.stdout
     assert "redis-server is not installed: apt install redis-server" in done.stdout
 
 
-def test_in_ci_whatever_is_skipped_has_failed() -> None:
+def test_in_ci_whatever_is_skipped_has_failed():
     done = run_without_programs(NEEDS_REDIS, CI="true")
 
     assert done.returncode == 1

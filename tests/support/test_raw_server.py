@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import json
 import zlib
-from typing import TYPE_CHECKING
 
 import aiohttp
 import brotli
 import pytest
 from leaks import eventually, no_leaks
-from raw_server import Exchange, RawServer, Reply, http_reply
+from raw_server import Exchange, RawServer, http_reply
 from server_faults import (
     FAULTS,
     LISTING,
@@ -28,15 +27,12 @@ from server_faults import (
     until_late,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 CAP = 4 * 1024 * 1024
 RIGHT: dict[str, object] = json.loads(LISTING)
 
 
 @pytest.fixture(autouse=True)
-async def _nothing_left() -> AsyncIterator[None]:
+async def _nothing_left():
     async with no_leaks():
         yield
 
@@ -45,7 +41,7 @@ class TooBigError(Exception):
     pass
 
 
-async def ask(session: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
+async def ask(session, url):
     """Ask as a plain aiohttp client does that reads no more than ``CAP``."""
     body = bytearray()
     async with session.post(url, data=b"{}", allow_redirects=False) as response:
@@ -56,11 +52,11 @@ async def ask(session: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
         return response.status, bytes(body)
 
 
-def client(seconds: float = 5.0) -> aiohttp.ClientSession:
+def client(seconds=5.0):
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds))
 
 
-async def outcome(name: str) -> object:
+async def outcome(name):
     """Tell what a fault does to a client that looks at nothing but what it must.
 
     Returns:
@@ -87,7 +83,7 @@ async def outcome(name: str) -> object:
     return {key: reply.get(key) for key in RIGHT if reply.get(key) != RIGHT[key]}
 
 
-def functions(*rows: object) -> dict[str, object]:
+def functions(*rows):
     return {"functions": list(rows)}
 
 
@@ -168,18 +164,18 @@ EXPECTED: dict[str, object] = {
 }
 
 
-def test_every_fault_has_its_effect_written_down() -> None:
+def test_every_fault_has_its_effect_written_down():
     assert EXPECTED.keys() == FAULTS.keys()
     assert FAULTS.keys() > ONLY_TIME_ENDS | UNENDING | ON_REUSE
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_fault_does_to_a_plain_client_what_its_name_says(name: str) -> None:
+async def test_a_fault_does_to_a_plain_client_what_its_name_says(name):
     assert repr(await outcome(name)) == repr(EXPECTED[name])  # by repr: NaN equals nothing
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
-def test_a_bomb_is_small_and_inflates_to_megabytes_before_a_right_reply(encoding: str) -> None:
+def test_a_bomb_is_small_and_inflates_to_megabytes_before_a_right_reply(encoding):
     """So a client without a limit finds nothing wrong with it, and its test fails."""
     head, _, small = bomb(encoding).partition(b"\r\n\r\n")
     assert f"Content-Encoding: {encoding}".encode() in head
@@ -195,9 +191,7 @@ def test_a_bomb_is_small_and_inflates_to_megabytes_before_a_right_reply(encoding
 
 
 @pytest.mark.parametrize(("status", "body"), [(307, b"{}"), (308, b"{}"), (302, b"")])
-async def test_a_redirect_takes_a_client_that_follows_to_another_origin(
-    status: int, body: bytes
-) -> None:
+async def test_a_redirect_takes_a_client_that_follows_to_another_origin(status, body):
     async with (
         RawServer(OK) as other,
         RawServer(redirect(f"{other.url}/there", status)) as server,
@@ -208,7 +202,7 @@ async def test_a_redirect_takes_a_client_that_follows_to_another_origin(
         assert [(request.target, request.body) for request in other.requests] == [("/there", body)]
 
 
-async def test_a_request_is_recorded_as_it_came() -> None:
+async def test_a_request_is_recorded_as_it_came():
     async with RawServer(OK) as server, client() as session:
         for number in range(2):
             url = f"{server.url}/tcb/listfunctions?access_token=T"
@@ -221,7 +215,7 @@ async def test_a_request_is_recorded_as_it_came() -> None:
     assert "access_token" not in repr(first)
 
 
-async def test_each_connection_counts_its_own_requests() -> None:
+async def test_each_connection_counts_its_own_requests():
     async with RawServer(OK) as server:
         for _ in range(2):
             async with client() as session:
@@ -233,7 +227,7 @@ async def test_each_connection_counts_its_own_requests() -> None:
         await eventually(lambda: server.open == 0)
 
 
-async def test_a_function_answers_by_the_requests_bytes_and_number() -> None:
+async def test_a_function_answers_by_the_requests_bytes_and_number():
     def reply(request: bytes, n: int) -> bytes:
         return http_reply(request[:4] + b"%d" % n)
 
@@ -244,7 +238,7 @@ async def test_a_function_answers_by_the_requests_bytes_and_number() -> None:
         ]
 
 
-async def test_a_handler_answers_piece_by_piece_and_the_connection_is_kept() -> None:
+async def test_a_handler_answers_piece_by_piece_and_the_connection_is_kept():
     async def handle(exchange: Exchange) -> None:
         for byte in http_reply({"n": exchange.request.n}):
             await exchange.send(bytes([byte]))
@@ -257,7 +251,7 @@ async def test_a_handler_answers_piece_by_piece_and_the_connection_is_kept() -> 
         assert server.accepted == 1
 
 
-async def test_all_that_was_sent_before_the_end_arrives_even_at_a_slow_reader() -> None:
+async def test_all_that_was_sent_before_the_end_arrives_even_at_a_slow_reader():
     async def handle(exchange: Exchange) -> None:
         for _ in range(128):
             await exchange.send(bytes(50_000))
@@ -273,7 +267,7 @@ async def test_all_that_was_sent_before_the_end_arrives_even_at_a_slow_reader() 
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_once_answers_some_requests_with_a_fault_and_then_all_is_well(times: int) -> None:
+async def test_once_answers_some_requests_with_a_fault_and_then_all_is_well(times):
     async with RawServer(once(FAULTS["reset"], times=times)) as server, client() as session:
         for _ in range(times):
             with pytest.raises(aiohttp.ClientOSError):
@@ -281,14 +275,14 @@ async def test_once_answers_some_requests_with_a_fault_and_then_all_is_well(time
         assert await ask(session, server.url) == (200, LISTING)
 
 
-async def test_the_reply_can_be_set_while_the_server_runs() -> None:
+async def test_the_reply_can_be_set_while_the_server_runs():
     async with RawServer(FAULTS["status_500"]) as server, client() as session:
         assert (await ask(session, server.url))[0] == 500
         server.reply = OK
         assert (await ask(session, server.url))[0] == 200
 
 
-def test_a_reply_has_the_length_and_the_headers_that_were_asked_for() -> None:
+def test_a_reply_has_the_length_and_the_headers_that_were_asked_for():
     assert http_reply(b"ab", 404, {"X-Own": "1"}) == (
         b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json; charset=UTF-8\r\n"
         b"Content-Length: 2\r\nX-Own: 1\r\n\r\nab"
@@ -298,20 +292,20 @@ def test_a_reply_has_the_length_and_the_headers_that_were_asked_for() -> None:
     )
 
 
-def test_a_listing_is_the_documented_sample_but_for_what_was_changed() -> None:
+def test_a_listing_is_the_documented_sample_but_for_what_was_changed():
     assert RIGHT["functions"] == [row()]
     assert json.loads(listing(total_count=3)) == RIGHT | {"total_count": 3}
 
 
-async def broken(_: Exchange) -> None:
+async def broken(_):
     raise LookupError("the test's own mistake")
 
 
-def too_few_arguments(_: bytes) -> bytes:
+def too_few_arguments(_):
     raise AssertionError("never called")
 
 
-async def ask_heedlessly(reply: Reply) -> None:
+async def ask_heedlessly(reply):
     async with RawServer(reply) as server, client() as session:
         with contextlib.suppress(aiohttp.ServerDisconnectedError):
             await ask(session, server.url)
@@ -322,17 +316,17 @@ async def ask_heedlessly(reply: Reply) -> None:
     [(broken, LookupError), (too_few_arguments, TypeError)],
     ids=["handler", "function"],
 )
-async def test_a_mistake_in_a_handler_fails_the_test(reply: Reply, error: type[Exception]) -> None:
+async def test_a_mistake_in_a_handler_fails_the_test(reply, error):
     with pytest.raises(error):
         await ask_heedlessly(reply)
 
 
-async def ask_once(reply: Reply) -> None:
+async def ask_once(reply):
     async with RawServer(reply) as server, client() as session:
         await ask(session, server.url)
 
 
-async def test_a_mistake_in_a_handler_is_noted_on_the_error_that_it_caused() -> None:
+async def test_a_mistake_in_a_handler_is_noted_on_the_error_that_it_caused():
     with pytest.raises(aiohttp.ServerDisconnectedError) as caught:
         await ask_once(broken)
     note = "The server's handler failed too: LookupError(\"the test's own mistake\")"
@@ -340,7 +334,7 @@ async def test_a_mistake_in_a_handler_is_noted_on_the_error_that_it_caused() -> 
 
 
 @pytest.mark.parametrize("name", sorted(ONLY_TIME_ENDS | {"endless_body", "endless_headers"}))
-async def test_closing_the_server_ends_what_is_under_way(name: str) -> None:
+async def test_closing_the_server_ends_what_is_under_way(name):
     """``_nothing_left`` then finds no task and no descriptor."""
     async with RawServer(FAULTS[name]) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -352,7 +346,7 @@ async def test_closing_the_server_ends_what_is_under_way(name: str) -> None:
     writer.transport.abort()
 
 
-async def test_a_client_that_leaves_ends_its_exchange() -> None:
+async def test_a_client_that_leaves_ends_its_exchange():
     for name in sorted(ONLY_TIME_ENDS | {"endless_body", "endless_headers"}):
         async with RawServer(FAULTS[name]) as server:
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)

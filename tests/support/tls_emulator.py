@@ -5,14 +5,8 @@ from __future__ import annotations
 import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async.emulator import Emulator
 
 __all__ = ["CERTIFICATES", "knows_our_ca", "over_tls"]
 
@@ -20,9 +14,7 @@ CERTIFICATES = Path(__file__).parents[1] / "certificates"
 
 
 @asynccontextmanager
-async def over_tls(
-    emulator: Emulator, certificate: str = "server", *, port: int = 0
-) -> AsyncIterator[int]:
+async def over_tls(emulator, certificate="server", *, port=0):
     """Serve an emulator on a port of 127.0.0.1, with a certificate of the tests' own CA."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
@@ -37,6 +29,6 @@ async def over_tls(
         await runner.cleanup()
 
 
-def knows_our_ca() -> ssl.SSLContext:
+def knows_our_ca():
     """Trust the tests' CA."""
     return ssl.create_default_context(cafile=str(CERTIFICATES / "ca.pem"))

@@ -16,11 +16,7 @@ from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
-    from types import ModuleType
-
-    from tcb_async import TcbClient
-    from tcb_async.tokens import StoredToken, TokenStore
+    from tcb_async.tokens import StoredToken
 
 __all__ = [
     "APPID",
@@ -58,13 +54,13 @@ COMPONENT = "/cgi-bin/component/api_component_token"
 AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
 
 
-def half() -> float:
+def half():
     """Chance, at its mean: a token is refreshed 130 s ahead of its expiry."""
     return 0.5
 
 
 @asynccontextmanager
-async def wechat() -> AsyncIterator[Emulator]:
+async def wechat():
     """A WeChat that knows one app and one platform; its time passes only when it is told to."""
     async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
         emulator.deploy(ENV, count=57)
@@ -73,9 +69,7 @@ async def wechat() -> AsyncIterator[Emulator]:
 
 
 @asynccontextmanager
-async def open_api(
-    emulator: Emulator, *, attempts: int = 1, seconds: float = 30.0
-) -> AsyncIterator[Transport]:
+async def open_api(emulator, *, attempts=1, seconds=30.0):
     """What a client hands to its provider, without the client."""
     retry = RetryPolicy(attempts=attempts, base=0.0)
     api = Transport(emulator.url, Window(8), retry, RetryQuota(), seconds)
@@ -85,29 +79,27 @@ async def open_api(
         await api.aclose()
 
 
-def stable(
-    emulator: Emulator, *, secret: str = APPSECRET, store: TokenStore | None = None
-) -> StableToken:
+def stable(emulator, *, secret=APPSECRET, store=None):
     return StableToken(APPID, secret, store=store, clock=emulator.clock, random=half)
 
 
-def stored_key(emulator: Emulator, kind: str = "stable", account: str = APPID) -> str:
+def stored_key(emulator, kind="stable", account=APPID):
     """The key of a token that came from an emulator."""
     return f"{kind}:{emulator.url.removeprefix('http://')}:{account}"
 
 
-def in_redis(emulator: Emulator, kind: str = "stable", account: str = APPID) -> str:
+def in_redis(emulator, kind="stable", account=APPID):
     """The same, as it is in Redis."""
     return f"tcb-async:{{{stored_key(emulator, kind, account)}}}"
 
 
-async def a_turn() -> None:
+async def a_turn():
     """Let every task run until it waits for the network."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-def example(name: str) -> ModuleType:
+def example(name):
     """Load an example of the documentation's."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
@@ -120,13 +112,13 @@ def example(name: str) -> ModuleType:
 class PlainStore:
     """A store as a user would write it: no lease."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.values: dict[str, StoredToken] = {}
 
-    async def get(self, key: str) -> StoredToken | None:
+    async def get(self, key):
         return self.values.get(key)
 
-    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+    async def compare_and_set(self, key, value, *, ttl):
         assert ttl is None or 0 < ttl <= 7200
         stored = self.values.get(key)
         if stored is not None and stored.version >= value.version:
@@ -134,7 +126,7 @@ class PlainStore:
         self.values[key] = value
         return True
 
-    async def delete_if(self, key: str, token: str) -> None:
+    async def delete_if(self, key, token):
         if key in self.values and self.values[key].token == token:
             del self.values[key]
 
@@ -142,7 +134,7 @@ class PlainStore:
 class Merchant:
     """A merchant that authorised the platform, and what its owner saves."""
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, emulator):
         self.emulator = emulator
         self.ticket = emulator.add_component(PLATFORM, APPSECRET)
         self.first = emulator.add_authorizer(PLATFORM, MERCHANT)
@@ -150,15 +142,13 @@ class Merchant:
         self.failures = 0
         self.component = self.new_component()
 
-    def new_component(self, store: TokenStore | None = None) -> ComponentToken:
+    def new_component(self, store=None):
         clock = self.emulator.clock
         return ComponentToken(
             PLATFORM, APPSECRET, ticket=self.newest, store=store, clock=clock, random=half
         )
 
-    def token(
-        self, component: ComponentToken | None = None, refresh_token: str | None = None
-    ) -> AuthorizerToken:
+    def token(self, component=None, refresh_token=None):
         return AuthorizerToken(
             component or self.component,
             MERCHANT,
@@ -166,25 +156,25 @@ class Merchant:
             on_rotate=self.save,
         )
 
-    async def newest(self) -> str:
+    async def newest(self):
         return self.ticket
 
-    async def save(self, refresh_token: str) -> None:
+    async def save(self, refresh_token):
         if self.failures:
             self.failures -= 1
             raise OSError(f"no room for {refresh_token}")
         self.saved.append(refresh_token)
 
-    def rotate(self) -> None:
+    def rotate(self):
         self.emulator.rotate_refresh_token(PLATFORM, MERCHANT)
 
     @property
-    def accepted(self) -> str:
+    def accepted(self):
         """The refresh token that WeChat accepts now."""
         return self.emulator.refresh_token(PLATFORM, MERCHANT)
 
 
-async def walk(client: TcbClient) -> int:
+async def walk(client):
     return len([function async for function in client.iter_functions(ENV)])
 
 
@@ -193,27 +183,27 @@ class PacedApi:
 
     base_url: str = "https://api.weixin.qq.com"
 
-    def __init__(self, *seconds: float) -> None:
+    def __init__(self, *seconds):
         self.seconds = iter([*seconds, *itertools.repeat(0.0, 99)])
         self.asked = 0
         self.spawned: list[asyncio.Task[Any]] = []
 
-    async def call_token_endpoint(self, *_: object, **__: object) -> Mapping[str, object]:
+    async def call_token_endpoint(self, *_, **__):
         self.asked += 1
         number = self.asked
         await asyncio.sleep(next(self.seconds))
         return {"access_token": f"token-{number}", "expires_in": 7200}
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def spawn(self, work):
         self.spawned.append(asyncio.ensure_future(work))
         return self.spawned[-1]
 
-    def close(self) -> None:
+    def close(self):
         for task in self.spawned:
             task.cancel()
 
 
-def provider_on(store: TokenStore) -> StableToken:
+def provider_on(store):
     """A provider whose time is the loop's, for tests on virtual time."""
     loop = asyncio.get_running_loop()
     return StableToken(APPID, APPSECRET, store=store, clock=loop.time)

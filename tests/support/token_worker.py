@@ -42,22 +42,22 @@ KINDS = {"stable": StableToken, "classic": ClassicToken}
 class Merchant:
     """The storage of a platform, in a file."""
 
-    def __init__(self, ticket: str, file: str) -> None:
+    def __init__(self, ticket, file):
         self.ticket = ticket
         self.file = Path(file)
         self.dies_saving = False
 
-    async def newest(self) -> str:
+    async def newest(self):
         return self.ticket
 
-    async def save(self, refresh_token: str) -> None:
+    async def save(self, refresh_token):
         if self.dies_saving:
             os.kill(os.getpid(), signal.SIGKILL)
         with self.file.open("a") as file:
             file.write(f"{refresh_token}\n")
 
 
-async def work(*words: str) -> None:
+async def work(*words):
     kind, appid, secret, url, redis_url, lease_seconds, *of_merchant = words
     redis = Redis.from_url(redis_url)
     store = RedisStore(redis, lease_seconds=float(lease_seconds))
@@ -92,7 +92,7 @@ async def work(*words: str) -> None:
     await redis.aclose()
 
 
-def say(word: str) -> None:
+def say(word):
     sys.stdout.write(f"{word}\n")
     sys.stdout.flush()
 

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tcb_async.cli
 from tcb_async.__main__ import main
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 OURS = str(Path(tcb_async.cli.__file__).parent)
 shown: set[str] = set()
 
 
-def at_each_line(frame: FrameType, _event: str, _argument: object) -> object:
+def at_each_line(frame, _event, _argument):
     for name, value in frame.f_locals.items():
         try:
             text = repr(value)
@@ -30,7 +26,7 @@ def at_each_line(frame: FrameType, _event: str, _argument: object) -> object:
     return at_each_line
 
 
-def trace(frame: FrameType, _event: str, _argument: object) -> object:
+def trace(frame, _event, _argument):
     return at_each_line if frame.f_code.co_filename.startswith(OURS) else None
 
 

@@ -8,15 +8,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import uvicorn
 from asking import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from fastapi import FastAPI
 
 __all__ = ["serving"]
 
@@ -24,7 +18,7 @@ SMALL = 8 * 1024
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
+async def serving(app):
     """Run an application, its lifespan included; yields where it is."""
     config = uvicorn.Config(app, lifespan="on", ws="none", log_config=None, access_log=False)
     server = uvicorn.Server(config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING
 
 import pytest
 from leaks import eventually
@@ -27,22 +26,17 @@ from tcb_async import (
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
 from tcb_async.tokens import MemoryStore, StableToken
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async._transport import Transport
-
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
 class TestClientsAndLoops:
     async def test_the_client_that_asks_is_closed_and_the_others_ask_themselves(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         provider = stable(emulator)
         emulator.script([Fault.hang()], path=STABLE)
         async with open_api(emulator) as closing:
@@ -56,17 +50,13 @@ class TestClientsAndLoops:
             await first
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_closed_client_gets_no_token_of_a_provider_that_holds_none(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_a_closed_client_gets_no_token_of_a_provider_that_holds_none(self, emulator, api):
         await api.aclose()
 
         with pytest.raises(ClientClosedError):
             await stable(emulator).get_token(api)
 
-    async def test_one_provider_serves_many_clients_with_one_token(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_one_provider_serves_many_clients_with_one_token(self, emulator):
         provider = stable(emulator)
         for _ in range(3):
             async with TcbClient(provider, base_url=emulator.url) as client:
@@ -75,7 +65,7 @@ class TestClientsAndLoops:
         assert emulator.counts[STABLE] == 1
         assert len({seen.token_id for seen in emulator.requests if seen.path == LIST}) == 1
 
-    def test_a_provider_goes_on_in_a_second_event_loop(self) -> None:
+    def test_a_provider_goes_on_in_a_second_event_loop(self):
         clock = EmulatorClock(1_700_000_000.0)
         provider = StableToken(APPID, APPSECRET, clock=clock)
 
@@ -94,7 +84,7 @@ class TestClientsAndLoops:
         assert asyncio.run(use(leave_hanging=True)) == 1
         assert asyncio.run(use(leave_hanging=False)) == 1
 
-    def test_a_refresh_that_another_loop_left_unfinished_is_started_anew(self) -> None:
+    def test_a_refresh_that_another_loop_left_unfinished_is_started_anew(self):
         clock = EmulatorClock(1_700_000_000.0)
         a_lease_later = itertools.count(step=15.0)
         store = MemoryStore(clock=lambda: next(a_lease_later))
@@ -125,17 +115,17 @@ class TestClientsAndLoops:
 class Unanswered:
     """An API whose token endpoint never answers."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.spawned: list[asyncio.Task[object]] = []
 
     @classmethod
-    async def begin(cls) -> Unanswered:
+    async def begin(cls):
         return cls()
 
-    async def call_token_endpoint(self, *_: object, **__: object) -> dict[str, object]:
+    async def call_token_endpoint(self, *_, **__):
         return await asyncio.get_running_loop().create_future()
 
-    def spawn(self, work: object) -> asyncio.Task[object]:
+    def spawn(self, work):
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
         self.spawned.append(task)
         return task

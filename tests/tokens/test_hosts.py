@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 from token_kit import (
@@ -32,37 +31,32 @@ from tcb_async.emulator import token_id
 from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StaticToken
 from tcb_async.tokens.protocols import host_of
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async.emulator import Emulator
-
 LIFE = 7200
 
 
-async def latest_ticket() -> str:
+async def latest_ticket():
     return "ticket"
 
 
-async def never(_: str) -> None:
+async def never(_):
     raise AssertionError("nothing rotated")
 
 
 @pytest.fixture
-async def here_and_there() -> AsyncIterator[tuple[Emulator, Emulator]]:
+async def here_and_there():
     """Two hosts that both know the app and the platform; no token of one is good at the other."""
     async with AsyncExitStack() as stack:
         here, there = [await stack.enter_async_context(wechat()) for _ in range(2)]
         yield here, there
 
 
-def was_sent(token: str, emulator: Emulator) -> bool:
+def was_sent(token, emulator):
     return token_id(token) in {seen.token_id for seen in emulator.requests}
 
 
 async def test_clients_of_two_hosts_may_share_a_provider(
-    here_and_there: tuple[Emulator, Emulator],
-) -> None:
+    here_and_there,
+):
     here, there = here_and_there
     provider = stable(here)
     async with (
@@ -79,8 +73,8 @@ async def test_clients_of_two_hosts_may_share_a_provider(
 
 
 async def test_clients_of_two_hosts_may_share_a_store(
-    here_and_there: tuple[Emulator, Emulator],
-) -> None:
+    here_and_there,
+):
     here, there = here_and_there
     store = MemoryStore()
     tokens: list[str] = []
@@ -98,8 +92,8 @@ async def test_clients_of_two_hosts_may_share_a_store(
 
 
 async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(
-    here_and_there: tuple[Emulator, Emulator],
-) -> None:
+    here_and_there,
+):
     here, there = here_and_there
     provider = stable(here)
     async with TcbClient(provider, base_url=here.url) as client:
@@ -120,8 +114,8 @@ async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(
 
 
 async def test_a_copy_for_another_token_calls_the_same_host(
-    here_and_there: tuple[Emulator, Emulator],
-) -> None:
+    here_and_there,
+):
     here, there = here_and_there
     provider = stable(here)
     async with TcbClient(StaticToken(there.token), base_url=there.url) as client:
@@ -133,8 +127,8 @@ async def test_a_copy_for_another_token_calls_the_same_host(
 
 
 async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(
-    here_and_there: tuple[Emulator, Emulator],
-) -> None:
+    here_and_there,
+):
     here, there = here_and_there
     merchant, store = Merchant(here), MemoryStore()
     there.add_component(PLATFORM, APPSECRET, ticket=merchant.ticket)
@@ -155,7 +149,7 @@ async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(
     assert merchant.saved == [merchant.accepted]
 
 
-async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last() -> None:
+async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last():
     here, there = PacedApi(), PacedApi()
     there.base_url = "https://elsewhere.example"
     provider = provider_on(MemoryStore())
@@ -189,11 +183,11 @@ async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last() -
         ("https://gateway.example/{odd}", "gateway.example/%7Bodd%7D"),
     ],
 )
-def test_whatever_may_be_another_service_has_another_key(base_url: str, host: str) -> None:
+def test_whatever_may_be_another_service_has_another_key(base_url, host):
     assert host_of(base_url) == host
 
 
-async def test_wechats_own_hosts_are_one_and_share_a_token() -> None:
+async def test_wechats_own_hosts_are_one_and_share_a_token():
     at_api, at_sh = PacedApi(), PacedApi()
     at_sh.base_url = "https://sh.api.weixin.qq.com"
     provider = provider_on(MemoryStore())
@@ -202,7 +196,7 @@ async def test_wechats_own_hosts_are_one_and_share_a_token() -> None:
     assert (at_api.asked, at_sh.asked) == (1, 0)
 
 
-async def test_ten_thousand_merchants_of_one_platform_cost_little_more_than_their_tokens() -> None:
+async def test_ten_thousand_merchants_of_one_platform_cost_little_more_than_their_tokens():
     class MerchantsApi(PacedApi):
         async def call_token_endpoint(self, path: str, **_: object) -> dict[str, object]:
             self.asked += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,30 +11,26 @@ from token_kit import APPID, PacedApi, PlainStore, provider_on, wechat
 
 from tcb_async import ClientClosedError
 from tcb_async._redact import Secret
-from tcb_async.emulator import Emulator, EmulatorClock
+from tcb_async.emulator import EmulatorClock
 from tcb_async.tokens import (
     LeasingStore,
     MemoryStore,
     StoredToken,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
 LIFE = 7200
 KEY = f"stable:api.weixin.qq.com:{APPID}"
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
 @pytest.mark.looptime
 class TestLease:
-    async def test_one_asks_and_the_others_wait_for_its_token(self) -> None:
+    async def test_one_asks_and_the_others_wait_for_its_token(self):
         api, store = PacedApi(1.0), MemoryStore(clock=asyncio.get_running_loop().time)
 
         tokens = await asyncio.gather(*(provider_on(store).get_token(api) for _ in range(50)))
@@ -43,7 +38,7 @@ class TestLease:
         assert set(tokens) == {"token-1"}
         assert asyncio.get_running_loop().time() < 1.2
 
-    async def test_when_the_holder_fails_the_next_takes_over_at_once(self) -> None:
+    async def test_when_the_holder_fails_the_next_takes_over_at_once(self):
         store = MemoryStore(clock=asyncio.get_running_loop().time)
         slow = PacedApi(3.0)
         holder = asyncio.create_task(provider_on(store).get_token(slow))
@@ -58,7 +53,7 @@ class TestLease:
         with pytest.raises(ClientClosedError):
             await holder
 
-    async def test_a_holder_that_is_too_slow_does_not_overwrite_the_newer_token(self) -> None:
+    async def test_a_holder_that_is_too_slow_does_not_overwrite_the_newer_token(self):
         loop = asyncio.get_running_loop()
         store = MemoryStore(clock=loop.time)
         api = PacedApi(40.0, 1.0)
@@ -73,7 +68,7 @@ class TestLease:
         assert stored is not None
         assert stored.token == "token-2"
 
-    async def test_a_holder_overtaken_by_one_that_is_not_done_keeps_its_own_to_itself(self) -> None:
+    async def test_a_holder_overtaken_by_one_that_is_not_done_keeps_its_own_to_itself(self):
         store = MemoryStore(clock=asyncio.get_running_loop().time)
         api = PacedApi(20.0, 20.0)
         slow = asyncio.create_task(provider_on(store).get_token(api))
@@ -87,7 +82,7 @@ class TestLease:
         assert stored is not None
         assert stored.token == "token-2"
 
-    async def test_who_has_waited_for_two_leases_asks_without_one(self) -> None:
+    async def test_who_has_waited_for_two_leases_asks_without_one(self):
         loop = asyncio.get_running_loop()
         store = MemoryStore(clock=loop.time)
 
@@ -105,7 +100,7 @@ class TestLease:
         assert 30 <= loop.time() < 30.2
         failing.cancel()
 
-    async def test_a_token_that_came_while_the_lease_was_taken_is_not_asked_for_again(self) -> None:
+    async def test_a_token_that_came_while_the_lease_was_taken_is_not_asked_for_again(self):
         class BeatenStore(MemoryStore):
             async def acquire_lease(self, key: str) -> int | None:
                 await self.compare_and_set(key, StoredToken(Secret("theirs"), LIFE, 1), ttl=LIFE)
@@ -116,9 +111,7 @@ class TestLease:
         assert await provider_on(BeatenStore()).get_token(api) == "theirs"
         assert api.asked == 0
 
-    async def test_an_early_refresh_leaves_it_to_whoever_is_at_it_without_a_warning(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_an_early_refresh_leaves_it_to_whoever_is_at_it_without_a_warning(self, caplog):
         loop = asyncio.get_running_loop()
         store = MemoryStore(clock=loop.time)
         provider, api = provider_on(store), PacedApi()
@@ -135,7 +128,7 @@ class TestLease:
         assert caplog.records == []
         await store.release_lease(KEY, version)
 
-    async def test_a_token_that_expires_during_an_idle_early_refresh_is_asked_for(self) -> None:
+    async def test_a_token_that_expires_during_an_idle_early_refresh_is_asked_for(self):
         loop = asyncio.get_running_loop()
         store = MemoryStore(clock=loop.time)
         provider, api = provider_on(store), PacedApi()
@@ -154,15 +147,13 @@ class TestLease:
 
 
 class TestMemoryStore:
-    def test_it_is_a_store_with_leases(self) -> None:
+    def test_it_is_a_store_with_leases(self):
         assert isinstance(MemoryStore(), LeasingStore)
         assert not isinstance(PlainStore(), LeasingStore)
         assert repr(MemoryStore()) == "<MemoryStore, 0 keys>"
 
     @given(versions=st.lists(st.integers(1, 20)))
-    def test_the_highest_version_wins_in_whatever_order_they_come(
-        self, versions: list[int]
-    ) -> None:
+    def test_the_highest_version_wins_in_whatever_order_they_come(self, versions):
         async def write_all() -> StoredToken | None:
             store = MemoryStore()
             for version in versions:
@@ -174,7 +165,7 @@ class TestMemoryStore:
 
         assert (stored.version if stored else 0) == max(versions, default=0)
 
-    async def test_a_lease_is_given_back_by_its_holder_only(self) -> None:
+    async def test_a_lease_is_given_back_by_its_holder_only(self):
         clock = EmulatorClock(0.0)
         store = MemoryStore(clock=clock)
         first = await store.acquire_lease(KEY)
@@ -192,7 +183,7 @@ class TestMemoryStore:
         assert third is not None
         assert first < second < third
 
-    async def test_what_was_never_stored_can_be_forgotten(self) -> None:
+    async def test_what_was_never_stored_can_be_forgotten(self):
         store = MemoryStore()
 
         await store.delete_if(KEY, "token")

@@ -7,7 +7,7 @@ told; and a token that WeChat was just asked for always lives.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,10 +16,9 @@ from token_kit import APPID, APPSECRET, STABLE, a_turn, open_api, wechat
 
 from tcb_async import SystemBusyError
 from tcb_async.emulator.wire import Refused
-from tcb_async.tokens import MemoryStore, StableToken, StoredToken
+from tcb_async.tokens import MemoryStore, StableToken
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from contextlib import AbstractAsyncContextManager
 
     from tcb_async._transport import Transport
@@ -34,31 +33,31 @@ class FailingStore(MemoryStore):
 
     away = False
 
-    async def get(self, key: str) -> StoredToken | None:
+    async def get(self, key):
         return await super().get(self._reached(key))
 
-    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+    async def compare_and_set(self, key, value, *, ttl):
         return await super().compare_and_set(self._reached(key), value, ttl=ttl)
 
-    async def delete_if(self, key: str, token: str) -> None:
+    async def delete_if(self, key, token):
         await super().delete_if(self._reached(key), token)
 
-    async def acquire_lease(self, key: str) -> int | None:
+    async def acquire_lease(self, key):
         return await super().acquire_lease(self._reached(key))
 
-    def _reached(self, key: str) -> str:
+    def _reached(self, key):
         if self.away:
             raise ConnectionError("away")
         return key
 
-    def flush(self) -> None:
+    def flush(self):
         self._slots.clear()
 
 
 class Process:
     """One process, and what its provider was told."""
 
-    def __init__(self, machine: TokensMachine) -> None:
+    def __init__(self, machine):
         self.machine = machine
         self.told: set[str] = set()
         self.provider = StableToken(
@@ -71,13 +70,13 @@ class Process:
         self.opened: AbstractAsyncContextManager[Transport] = open_api(machine.wechat)
         self.api: Transport
 
-    async def start(self) -> None:
+    async def start(self):
         self.api = await self.opened.__aenter__()
 
-    async def end(self) -> None:
+    async def end(self):
         await self.opened.__aexit__(None, None, None)
 
-    async def call(self) -> None:
+    async def call(self):
         """What a client does: ask, call, and, if the call is refused, say so and ask once more.
 
         The second token may be one of the store's, of whose death nobody knows yet. After that
@@ -91,7 +90,7 @@ class Process:
             self.told.add(token)
         assert not self.machine.is_dead(await self.get_token())
 
-    async def get_token(self) -> str:
+    async def get_token(self):
         token = (await self.provider.get_token(self.api)).reveal()
         assert token not in self.told
         return token
@@ -101,7 +100,7 @@ class TokensMachine(RuleBasedStateMachine):
     """Three processes that share one account; every step is taken to its end."""
 
     @initialize(chance=st.floats(0, 1))
-    def begin(self, chance: float) -> None:
+    def begin(self, chance):
         self.chance = chance
         self.restarts = 0
         self.loop = asyncio.new_event_loop()
@@ -112,28 +111,28 @@ class TokensMachine(RuleBasedStateMachine):
         for process in self.processes:
             self.run(process.start())
 
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+    def run(self, work):
         return self.loop.run_until_complete(work)
 
-    def is_dead(self, token: str) -> bool:
+    def is_dead(self, token):
         try:
             self.wechat._tokens.owner(token)
         except Refused:
             return True
         return False
 
-    async def settle(self) -> None:
+    async def settle(self):
         """Let every refresh end; what the store has missed goes on waiting for it."""
         while any("refreshing" in repr(each.provider) for each in self.processes):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)
 
     @rule(which=PROCESSES)
-    def a_process_calls(self, which: int) -> None:
+    def a_process_calls(self, which):
         self.run(self.processes[which].call())
         self.run(self.settle())
 
     @rule(callers=st.lists(PROCESSES, min_size=2, max_size=12), cancelled=st.integers(0, 5))
-    def many_call_at_once_and_some_are_cancelled(self, callers: list[int], cancelled: int) -> None:
+    def many_call_at_once_and_some_are_cancelled(self, callers, cancelled):
         async def burst() -> None:
             tasks = [asyncio.create_task(self.processes[which].call()) for which in callers]
             await a_turn()
@@ -146,29 +145,29 @@ class TokensMachine(RuleBasedStateMachine):
         self.run(burst())
 
     @rule(which=PROCESSES)
-    def a_process_is_restarted(self, which: int) -> None:
+    def a_process_is_restarted(self, which):
         self.restarts += 1
         self.run(self.processes[which].end())
         self.processes[which] = Process(self)
         self.run(self.processes[which].start())
 
     @rule(which=PROCESSES)
-    def a_client_is_closed_and_another_opened(self, which: int) -> None:
+    def a_client_is_closed_and_another_opened(self, which):
         process = self.processes[which]
         self.run(process.end())
         process.opened = open_api(self.wechat)
         self.run(process.start())
 
     @rule(seconds=st.one_of(st.floats(0, 400), st.floats(LIFE - 400, LIFE + 400)))
-    def time_passes(self, seconds: float) -> None:
+    def time_passes(self, seconds):
         self.wechat.clock.advance(seconds)
 
     @rule()
-    def the_token_dies_before_its_time(self) -> None:
+    def the_token_dies_before_its_time(self):
         self.wechat.expire_tokens()
 
     @rule(which=PROCESSES)
-    def wechat_is_busy(self, which: int) -> None:
+    def wechat_is_busy(self, which):
         self.wechat.fail_next(-1, path=STABLE)
         try:
             self.run(self.processes[which].call())
@@ -177,18 +176,18 @@ class TokensMachine(RuleBasedStateMachine):
         self.run(self.settle())
         self.wechat.clear_faults()
 
-    def is_expired(self, which: int) -> bool:
+    def is_expired(self, which):
         expires_at = self.processes[which].provider.expires_at
         return expires_at is not None and expires_at <= self.wechat.clock()
 
     @invariant()
-    def there_are_never_more_refreshes_than_generations(self) -> None:
+    def there_are_never_more_refreshes_than_generations(self):
         assert self.refreshes() <= self.wechat._tokens.issued_to[APPID]
 
-    def refreshes(self) -> int:
+    def refreshes(self):
         return sum(seen.path == STABLE and seen.errcode == 0 for seen in self.wechat.requests)
 
-    def teardown(self) -> None:
+    def teardown(self):
         if hasattr(self, "processes"):
             for process in self.processes:
                 self.run(process.end())
@@ -201,19 +200,19 @@ class TokensMachineWithOutages(TokensMachine):
     """The same with a store that fails: then each process may refresh for itself."""
 
     @rule()
-    def the_store_goes_away(self) -> None:
+    def the_store_goes_away(self):
         self.store.away = True
 
     @rule()
-    def the_store_comes_back(self) -> None:
+    def the_store_comes_back(self):
         self.store.away = False
 
     @rule()
-    def the_store_is_flushed(self) -> None:
+    def the_store_is_flushed(self):
         self.store.flush()
 
     @invariant()
-    def there_are_never_more_refreshes_than_generations(self) -> None:
+    def there_are_never_more_refreshes_than_generations(self):
         each = len(self.processes)
         assert self.refreshes() <= each * self.wechat._tokens.issued_to[APPID] + self.restarts
 

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
 
 import pytest
 from token_kit import APPID, PacedApi, a_turn, provider_on
 
 from tcb_async.tokens import MemoryStore, StoredToken
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async._redact import Secret
 
 LIFE = 7200
 KEY = f"stable:api.weixin.qq.com:{APPID}"
@@ -25,25 +19,25 @@ pytestmark = pytest.mark.looptime
 class OftenAway(MemoryStore):
     """A store that is unreachable, as a whole or for some keys, when a test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__(clock=asyncio.get_running_loop().time)
         self.away = True
         self.away_for: set[str] = set()
         self.asked = 0
 
-    async def get(self, key: str) -> StoredToken | None:
+    async def get(self, key):
         return await super().get(self._reached(key))
 
-    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+    async def compare_and_set(self, key, value, *, ttl):
         return await super().compare_and_set(self._reached(key), value, ttl=ttl)
 
-    async def delete_if(self, key: str, token: str | Secret) -> None:
+    async def delete_if(self, key, token):
         await super().delete_if(self._reached(key), token)
 
-    async def acquire_lease(self, key: str) -> int | None:
+    async def acquire_lease(self, key):
         return await super().acquire_lease(self._reached(key))
 
-    def _reached(self, key: str) -> str:
+    def _reached(self, key):
         self.asked += 1
         if self.away or key in self.away_for:
             raise ConnectionError("away")
@@ -51,18 +45,18 @@ class OftenAway(MemoryStore):
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[PacedApi]:
+async def api():
     api = PacedApi()
     yield api
     api.close()
 
 
-async def stored(store: MemoryStore) -> Secret | None:
+async def stored(store):
     value = await MemoryStore.get(store, KEY)
     return value and value.token
 
 
-async def test_a_token_is_stored_within_five_seconds_of_the_stores_return(api: PacedApi) -> None:
+async def test_a_token_is_stored_within_five_seconds_of_the_stores_return(api):
     store = OftenAway()
     provider = provider_on(store)
     await provider.get_token(api)
@@ -78,7 +72,7 @@ async def test_a_token_is_stored_within_five_seconds_of_the_stores_return(api: P
     assert all(task.done() for task in api.spawned)
 
 
-async def test_it_is_stored_for_as_long_as_it_still_lives(api: PacedApi) -> None:
+async def test_it_is_stored_for_as_long_as_it_still_lives(api):
     lives: list[float | None] = []
 
     class Asked(OftenAway):
@@ -96,7 +90,7 @@ async def test_it_is_stored_for_as_long_as_it_still_lives(api: PacedApi) -> None
     assert lives == [LIFE - 105]
 
 
-async def test_a_token_that_expired_meanwhile_is_not_stored(api: PacedApi) -> None:
+async def test_a_token_that_expired_meanwhile_is_not_stored(api):
     store = OftenAway()
     await provider_on(store).get_token(api)
     await asyncio.sleep(LIFE)
@@ -108,7 +102,7 @@ async def test_a_token_that_expired_meanwhile_is_not_stored(api: PacedApi) -> No
     assert all(task.done() for task in api.spawned)
 
 
-async def test_a_token_that_was_refused_meanwhile_is_not_stored(api: PacedApi) -> None:
+async def test_a_token_that_was_refused_meanwhile_is_not_stored(api):
     store = OftenAway()
     provider = provider_on(store)
     await provider.invalidate(await provider.get_token(api))
@@ -120,8 +114,8 @@ async def test_a_token_that_was_refused_meanwhile_is_not_stored(api: PacedApi) -
 
 
 async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(
-    api: PacedApi,
-) -> None:
+    api,
+):
     storing, may_end = asyncio.Event(), asyncio.Event()
 
     class Slow(OftenAway):
@@ -144,7 +138,7 @@ async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(
     assert all(task.done() for task in api.spawned)
 
 
-async def test_until_then_it_is_what_the_store_would_hold(api: PacedApi) -> None:
+async def test_until_then_it_is_what_the_store_would_hold(api):
     store = OftenAway()
     sharing = provider_on(store)._setting.sharing
     missed = StoredToken("missed", LIFE, 5)  # type: ignore[arg-type]
@@ -160,7 +154,7 @@ async def test_until_then_it_is_what_the_store_would_hold(api: PacedApi) -> None
         assert await sharing.get(KEY) == (newest or theirs)
 
 
-async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api: PacedApi) -> None:
+async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api):
     store = OftenAway()
     provider = provider_on(store)
     await provider.invalidate(await provider.get_token(api))
@@ -174,8 +168,8 @@ async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api: PacedApi
 
 
 async def test_a_newer_one_is_not_dropped_for_an_older_one_that_is_refused_late(
-    api: PacedApi,
-) -> None:
+    api,
+):
     store = OftenAway()
     store.away = False
     provider = provider_on(store)
@@ -194,8 +188,8 @@ async def test_a_newer_one_is_not_dropped_for_an_older_one_that_is_refused_late(
 
 
 async def test_what_came_after_it_is_not_replaced_though_this_machines_clock_is_ahead(
-    api: PacedApi,
-) -> None:
+    api,
+):
     store = OftenAway()
     sharing = provider_on(store)._setting.sharing
     await sharing.put(api, KEY, StoredToken("missed", LIFE, 9))  # type: ignore[arg-type]
@@ -210,7 +204,7 @@ async def test_what_came_after_it_is_not_replaced_though_this_machines_clock_is_
     assert await stored(store) == "later"
 
 
-async def test_a_newer_one_in_the_store_is_not_replaced(api: PacedApi) -> None:
+async def test_a_newer_one_in_the_store_is_not_replaced(api):
     store = OftenAway()
     await provider_on(store).get_token(api)
     await asyncio.sleep(1)
@@ -225,7 +219,7 @@ async def test_a_newer_one_in_the_store_is_not_replaced(api: PacedApi) -> None:
     assert await stored(store) == "later"
 
 
-async def test_an_older_one_in_the_store_is_replaced(api: PacedApi) -> None:
+async def test_an_older_one_in_the_store_is_replaced(api):
     store = OftenAway()
     store.away = False
     provider = provider_on(store)
@@ -240,7 +234,7 @@ async def test_an_older_one_in_the_store_is_replaced(api: PacedApi) -> None:
     assert await stored(store) == "token-2"
 
 
-async def test_a_client_that_is_closed_leaves_it_to_the_next_one(api: PacedApi) -> None:
+async def test_a_client_that_is_closed_leaves_it_to_the_next_one(api):
     store, first = OftenAway(), PacedApi()
     provider = provider_on(store)
     await provider.get_token(first)
@@ -256,8 +250,8 @@ async def test_a_client_that_is_closed_leaves_it_to_the_next_one(api: PacedApi) 
 
 
 async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(
-    api: PacedApi,
-) -> None:
+    api,
+):
     store = OftenAway()
     provider = provider_on(store)
     sharing = provider._setting.sharing
@@ -277,7 +271,7 @@ async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(
     assert list(sharing.unsent) == ["key-0"]
 
 
-async def test_after_another_event_loop_it_waits_five_seconds_at_most(api: PacedApi) -> None:
+async def test_after_another_event_loop_it_waits_five_seconds_at_most(api):
     store = OftenAway()
     provider = provider_on(store)
     await provider.get_token(api)

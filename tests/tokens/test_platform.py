@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 from token_kit import (
@@ -19,36 +18,29 @@ from token_kit import (
 )
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async._transport import Transport
 
 LIFE = 7200
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
 @pytest.fixture
-def merchant(emulator: Emulator) -> Merchant:
+def merchant(emulator):
     return Merchant(emulator)
 
 
-async def never(_: str) -> None:
+async def never(_):
     raise AssertionError("nothing rotated")
 
 
 class TestMerchant:
-    async def test_a_walk_in_a_merchants_name_asks_for_both_tokens_once(
-        self, emulator: Emulator, merchant: Merchant
-    ) -> None:
+    async def test_a_walk_in_a_merchants_name_asks_for_both_tokens_once(self, emulator, merchant):
         async with TcbClient(merchant.token(), base_url=emulator.url) as client:
             walked = [function async for function in client.iter_functions(ENV)]
 
@@ -56,9 +48,7 @@ class TestMerchant:
         assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (1, 1)
         assert merchant.saved == []
 
-    async def test_many_merchants_share_one_platform_token(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_many_merchants_share_one_platform_token(self, emulator, merchant, api):
         appids = [f"wxmerchant{number:08}" for number in range(20)]
         tokens = [
             AuthorizerToken(
@@ -75,9 +65,7 @@ class TestMerchant:
         assert len(set(handed_out)) == 20
         assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (1, 20)
 
-    async def test_a_refused_platform_token_is_replaced_once(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_a_refused_platform_token_is_replaced_once(self, emulator, merchant, api):
         emulator.revoke((await merchant.component.get_token(api)).reveal())
 
         assert await merchant.token().get_token(api)
@@ -85,8 +73,8 @@ class TestMerchant:
         assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (2, 2)
 
     async def test_a_platform_token_that_keeps_being_refused_ends_after_one_replay(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         emulator.fail_next(40001, times=5, path=AUTHORIZER)
 
         with pytest.raises(TokenError, match=r"component access token.*share one store") as caught:
@@ -97,8 +85,8 @@ class TestMerchant:
         assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (2, 2)
 
     async def test_the_same_platform_token_handed_out_again_is_not_sent_again(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         token = await merchant.component.get_token(api)
         reply = json.dumps({"component_access_token": token.reveal(), "expires_in": LIFE}).encode()
         emulator.script([Fault.body(reply)], path=COMPONENT)
@@ -110,16 +98,14 @@ class TestMerchant:
         assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (2, 1)
 
     async def test_a_merchant_that_took_the_authorisation_back_is_an_error_that_says_so(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         with pytest.raises(TokenError, match=r"61023.*authorise again"):
             await merchant.token(refresh_token="refreshtoken@@@forgotten").get_token(api)
 
         assert emulator.counts[AUTHORIZER] == 1
 
-    async def test_other_refusals_are_raised_at_once(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_other_refusals_are_raised_at_once(self, emulator, merchant, api):
         emulator.fail_next(61004, path=AUTHORIZER)
 
         with pytest.raises(TokenError, match="IP whitelist"):
@@ -127,15 +113,13 @@ class TestMerchant:
 
         assert emulator.counts[AUTHORIZER] == 1
 
-    async def test_a_reply_that_is_no_use_is_refused(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_a_reply_that_is_no_use_is_refused(self, emulator, merchant, api):
         emulator.script([Fault.body(b'{"expires_in": 7200}')], path=AUTHORIZER)
 
         with pytest.raises(ResponseError, match="its authorizer_access_token"):
             await merchant.token().get_token(api)
 
-    async def test_arguments_are_checked_before_anything_is_asked(self, merchant: Merchant) -> None:
+    async def test_arguments_are_checked_before_anything_is_asked(self, merchant):
         def token(**changed: object) -> AuthorizerToken:
             given: dict[str, object] = {
                 "component": merchant.component,
@@ -158,8 +142,8 @@ class TestMerchant:
             assert "planted" not in str(caught.value)
 
     async def test_a_platform_that_gets_no_token_of_its_own_is_what_the_merchants_error_says(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         emulator.fail_next(40001, path=COMPONENT)
 
         with pytest.raises(TokenError, match="the appsecret is wrong") as caught:
@@ -170,9 +154,7 @@ class TestMerchant:
 
 
 class TestTicket:
-    async def test_the_newest_ticket_is_asked_for_each_time(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_the_newest_ticket_is_asked_for_each_time(self, emulator, merchant, api):
         await merchant.component.get_token(api)
         emulator.clock.advance(13 * 3600)
         merchant.ticket = emulator.push_ticket(PLATFORM)
@@ -180,8 +162,8 @@ class TestTicket:
         assert await merchant.component.get_token(api)
 
     async def test_a_ticket_that_is_no_good_is_an_error_that_says_where_to_find_a_better_one(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         emulator.clock.advance(12 * 3600)
         with pytest.raises(TokenError, match=r"61005.*newest ticket"):
             await merchant.component.get_token(api)
@@ -192,8 +174,8 @@ class TestTicket:
 
     @pytest.mark.parametrize("answer", [None, "", "a ticket"])
     async def test_no_usable_ticket_is_an_error_before_anything_is_sent(
-        self, emulator: Emulator, api: Transport, answer: str
-    ) -> None:
+        self, emulator, api, answer
+    ):
         async def ticket() -> str:
             return answer
 
@@ -204,9 +186,7 @@ class TestTicket:
 
         assert emulator.requests == ()
 
-    async def test_a_ticket_callable_that_fails_is_an_error_that_names_it(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_a_ticket_callable_that_fails_is_an_error_that_names_it(self, emulator, api):
         async def ticket() -> str:
             raise LookupError("WeChat has pushed no ticket yet")
 
@@ -216,8 +196,8 @@ class TestTicket:
             await component.get_token(api)
 
     async def test_a_ticket_whose_fetch_was_cancelled_elsewhere_is_no_closed_client(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         fetch = asyncio.get_running_loop().create_future()
         fetch.cancel()
 
@@ -229,7 +209,7 @@ class TestTicket:
         with pytest.raises(TokenError, match=r"ticket\(\) failed .* waited for was cancelled"):
             await component.get_token(api)
 
-    async def test_arguments_are_checked(self, merchant: Merchant) -> None:
+    async def test_arguments_are_checked(self, merchant):
         for appid, secret, ticket, why in [
             ("", APPSECRET, merchant.newest, "component_appid is empty"),
             (PLATFORM, "", merchant.newest, "secret is empty"),
@@ -239,6 +219,6 @@ class TestTicket:
                 ComponentToken(appid, secret, ticket=ticket)  # type: ignore[arg-type]
 
 
-def test_repr_shows_whose_token_it_is(merchant: Merchant) -> None:
+def test_repr_shows_whose_token_it_is(merchant):
     assert repr(merchant.component) == f"<ComponentToken {PLATFORM}, no token>"
     assert repr(merchant.token()) == f"<AuthorizerToken {MERCHANT}, no token>"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from redis.asyncio import Redis
@@ -14,20 +13,12 @@ from token_kit import CLASSIC, STABLE, Merchant, open_api, stable, wechat
 
 from tcb_async.tokens import RedisStore
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis_server import RedisServer
-
-    from tcb_async._transport import Transport
-    from tcb_async.emulator import Emulator
-
 pytestmark = pytest.mark.usefixtures("patient")
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
 LIFE = 7200
 
 
-def documented() -> list[str]:
+def documented():
     """The rules of the user that the documentation has the reader make."""
     (line,) = re.findall(r"^ *ACL SETUSER tcb-async (.*)$", PAGE.read_text(), re.MULTILINE)
     return line.split()
@@ -38,12 +29,12 @@ COMMANDS = [rule for rule in RULES if rule.startswith("+")]
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
-async def use_all(emulator: Emulator, api: Transport, url: str) -> None:
+async def use_all(emulator, api, url):
     """Everything that a store does, in one life of two tokens that rotate, fail and are forced."""
     async with Redis.from_url(url) as redis:
         store = RedisStore(redis, lease_seconds=0.2)
@@ -57,21 +48,21 @@ async def use_all(emulator: Emulator, api: Transport, url: str) -> None:
             emulator.clock.advance(LIFE)
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings(caplog):
     return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
 
 
-def url_of(server: RedisServer) -> str:
+def url_of(server):
     return f"redis://tcb-async:PASSWORD@127.0.0.1:{server.port}"
 
 
 async def test_the_documented_rules_are_enough(
-    emulator: Emulator,
-    api: Transport,
-    server: RedisServer,
-    redis: Redis,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    emulator,
+    api,
+    server,
+    redis,
+    caplog,
+):
     await redis.execute_command("ACL", "SETUSER", "tcb-async", "reset", *RULES)
 
     await use_all(emulator, api, url_of(server))
@@ -85,12 +76,12 @@ async def test_the_documented_rules_are_enough(
 
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_each_of_them_is_needed_and_without_it_the_warning_says_so(
-    emulator: Emulator,
-    server: RedisServer,
-    redis: Redis,
-    caplog: pytest.LogCaptureFixture,
-    command: str,
-) -> None:
+    emulator,
+    server,
+    redis,
+    caplog,
+    command,
+):
     rules = [rule for rule in RULES if rule != command]
     await redis.execute_command("ACL", "SETUSER", "tcb-async", "reset", *rules)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -24,21 +24,13 @@ from token_kit import (
 from tcb_async import TcbClient
 from tcb_async.tokens import RedisStore
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from redis_server import RedisServer
-
-    from tcb_async._transport import Transport
-    from tcb_async.emulator import Emulator
-
 pytestmark = pytest.mark.usefixtures("patient")
 LIFE = 7200
 NEWEST = 9 * 10**15
 IN_AN_HOUR = 1_700_003_600.0
 
 
-def value(**changed: Any) -> bytes:
+def value(**changed):
     fields: dict[str, Any] = {"token": "left-by-others", "expires_at": IN_AN_HOUR, "version": 1}
     return json.dumps(fields | changed).encode()
 
@@ -77,26 +69,24 @@ NONSENSE = {
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
 @pytest.fixture(autouse=True)
-def no_outage(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def no_outage(caplog):
     """None of it is taken for an outage."""
     yield
     assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
 
 
-async def stored_token(redis: Redis, key: str) -> object:
+async def stored_token(redis, key):
     return json.loads(await redis.get(key))["token"]
 
 
 @pytest.mark.parametrize("left", NONSENSE.values(), ids=NONSENSE)
-async def test_nonsense_for_a_token_is_replaced_by_a_token(
-    emulator: Emulator, api: Transport, server: RedisServer, redis: Redis, left: bytes
-) -> None:
+async def test_nonsense_for_a_token_is_replaced_by_a_token(emulator, api, server, redis, left):
     await redis.set(in_redis(emulator), left)
 
     async with Redis(port=server.port, decode_responses=True) as decoding:
@@ -109,9 +99,7 @@ async def test_nonsense_for_a_token_is_replaced_by_a_token(
     assert "fresh until 2023-11-15" in repr(TcbClient(one))
 
 
-async def test_a_key_that_is_no_text_is_replaced_too(
-    emulator: Emulator, api: Transport, redis: Redis
-) -> None:
+async def test_a_key_that_is_no_text_is_replaced_too(emulator, api, redis):
     for end in ("", ":lease", ":version"):
         await redis.rpush(in_redis(emulator) + end, "a", "list")
     started = time.monotonic()
@@ -123,9 +111,7 @@ async def test_a_key_that_is_no_text_is_replaced_too(
 
 
 @pytest.mark.parametrize("left", ["", "null", "soon", "-1", "1e300", "inf", "nan", "x" * 10_000])
-async def test_nonsense_for_a_lease_or_a_version_delays_no_caller(
-    emulator: Emulator, api: Transport, redis: Redis, left: str
-) -> None:
+async def test_nonsense_for_a_lease_or_a_version_delays_no_caller(emulator, api, redis, left):
     for end in (":lease", ":version"):
         await redis.set(in_redis(emulator) + end, left)
     started = time.monotonic()
@@ -147,9 +133,7 @@ async def test_nonsense_for_a_lease_or_a_version_delays_no_caller(
         "nonsense with the newest version",
     ],
 )
-async def test_nonsense_for_a_refresh_token_is_replaced_when_it_rotates(
-    emulator: Emulator, api: Transport, redis: Redis, left: str
-) -> None:
+async def test_nonsense_for_a_refresh_token_is_replaced_when_it_rotates(emulator, api, redis, left):
     merchant = Merchant(emulator)
     merchant.rotate()
     key = in_redis(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
@@ -162,7 +146,7 @@ async def test_nonsense_for_a_refresh_token_is_replaced_when_it_rotates(
     assert emulator.counts[AUTHORIZER] <= 2
 
 
-async def test_what_is_no_token_is_not_forgotten_as_one(emulator: Emulator, redis: Redis) -> None:
+async def test_what_is_no_token_is_not_forgotten_as_one(emulator, redis):
     await redis.set(in_redis(emulator), "null")
 
     await RedisStore(redis).delete_if(stored_key(emulator), "null")
@@ -171,8 +155,8 @@ async def test_what_is_no_token_is_not_forgotten_as_one(emulator: Emulator, redi
 
 
 async def test_a_token_that_is_older_than_its_store_is_of_no_use_but_does_no_harm(
-    emulator: Emulator, api: Transport, redis: Redis
-) -> None:
+    emulator, api, redis
+):
     left = value(expires_at=emulator.clock() + 1, version=NEWEST - 1)
     await redis.set(in_redis(emulator), left)
     emulator.clock.advance(2)

@@ -16,7 +16,7 @@ from unittest.mock import AsyncMock
 import pytest
 from leaks import eventually
 from redis.asyncio import Redis
-from redis_server import RedisServer, running_redis
+from redis_server import running_redis
 from token_kit import (
     APPID,
     APPSECRET,
@@ -34,9 +34,6 @@ from tcb_async.emulator import Emulator, Fault, token_id
 from tcb_async.tokens import RedisStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from tcb_async._transport import Transport
     from tcb_async.emulator.faults import Exchange
 
 LIFE = 7200
@@ -44,7 +41,7 @@ WORKER = Path(__file__).parents[1] / "support" / "token_worker.py"
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
@@ -52,31 +49,31 @@ async def emulator() -> AsyncIterator[Emulator]:
 class Worker:
     """A process of its own that shares the token; see ``token_worker.py``."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process):
         self.process = process
 
-    async def hears(self) -> str:
+    async def hears(self):
         assert self.process.stdout is not None
         async with asyncio.timeout(60):
             return (await self.process.stdout.readline()).decode().strip()
 
-    def tell(self, order: str) -> None:
+    def tell(self, order):
         assert self.process.stdin is not None
         self.process.stdin.write(f"{order}\n".encode())
 
-    async def ask(self, order: str) -> str:
+    async def ask(self, order):
         self.tell(order)
         return await self.hears()
 
 
 @asynccontextmanager
 async def worker(
-    kind: str,
-    emulator: Emulator,
-    server: RedisServer,
-    lease_seconds: float = 15.0,
-    *of_merchant: str,
-) -> AsyncIterator[Worker]:
+    kind,
+    emulator,
+    server,
+    lease_seconds=15.0,
+    *of_merchant,
+):
     appid = PLATFORM if of_merchant else APPID
     words = (kind, appid, APPSECRET, emulator.url, server.url, str(lease_seconds))
     process = await asyncio.create_subprocess_exec(
@@ -96,7 +93,7 @@ async def worker(
         await process.wait()
 
 
-async def stored(server: RedisServer, key: str) -> None:
+async def stored(server, key):
     """Wait until something is stored."""
     async with asyncio.timeout(10), Redis.from_url(server.url) as redis:
         while not await redis.exists(key):  # noqa: ASYNC110 - Redis has no event for us
@@ -105,13 +102,13 @@ async def stored(server: RedisServer, key: str) -> None:
 
 class TestProcesses:
     @pytest.fixture
-    async def emulator(self) -> AsyncIterator[Emulator]:
+    async def emulator(self):
         async with Emulator() as emulator:
             emulator.add_app(APPID, APPSECRET)
             yield emulator
 
     @pytest.mark.usefixtures("redis")
-    async def test_one_of_them_asks_for_all(self, emulator: Emulator, server: RedisServer) -> None:
+    async def test_one_of_them_asks_for_all(self, emulator, server):
         emulator.latency = 0.2
         async with AsyncExitStack() as stack:
             workers = [
@@ -131,8 +128,8 @@ class TestProcesses:
         assert emulator.counts[STABLE] == 2
 
     async def test_the_one_that_asks_is_killed_and_another_takes_over_within_the_lease(
-        self, emulator: Emulator, server: RedisServer, redis: Redis
-    ) -> None:
+        self, emulator, server, redis
+    ):
         emulator.script([Fault.hang()], path=STABLE)
         async with (
             worker("stable", emulator, server, 4.0) as doomed,
@@ -152,8 +149,8 @@ class TestProcesses:
         assert emulator.counts[STABLE] == 2
 
     async def test_one_that_is_too_slow_does_not_overwrite_the_newer_token(
-        self, emulator: Emulator, server: RedisServer, redis: Redis
-    ) -> None:
+        self, emulator, server, redis
+    ):
         may_arrive = asyncio.Event()
 
         async def late(exchange: Exchange) -> Any:
@@ -183,18 +180,18 @@ class TestMerchants:
     """The processes of a platform, and the file in which they save the refresh tokens."""
 
     @pytest.fixture
-    def server(self) -> Iterator[RedisServer]:
+    def server(self):
         with running_redis() as server:
             yield server
 
     @pytest.fixture
-    async def emulator(self) -> AsyncIterator[Emulator]:
+    async def emulator(self):
         async with Emulator() as emulator:
             yield emulator
 
     async def test_a_refresh_token_that_came_while_redis_was_stopped_reaches_all_six(
-        self, emulator: Emulator, server: RedisServer, tmp_path: Path
-    ) -> None:
+        self, emulator, server, tmp_path
+    ):
         merchant, file = Merchant(emulator), tmp_path / "saved"
         words = (merchant.ticket, MERCHANT, merchant.first, str(file))
         async with AsyncExitStack() as stack:
@@ -223,8 +220,8 @@ class TestMerchants:
         assert set(file.read_text().split()) == {merchant.accepted}
 
     async def test_a_process_that_dies_while_it_saves_leaves_the_saving_to_the_next(
-        self, emulator: Emulator, server: RedisServer, tmp_path: Path
-    ) -> None:
+        self, emulator, server, tmp_path
+    ):
         merchant, file = Merchant(emulator), tmp_path / "saved"
         merchant.rotate()
         words = (merchant.ticket, MERCHANT, merchant.first, str(file))
@@ -245,18 +242,18 @@ class TestMerchants:
 
 class TestOutage:
     @pytest.fixture
-    def server(self) -> Iterator[RedisServer]:
+    def server(self):
         with running_redis() as server:
             yield server
 
     async def test_redis_stops_and_comes_back(
         self,
-        emulator: Emulator,
-        api: Transport,
-        server: RedisServer,
-        redis: Redis,
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
+        emulator,
+        api,
+        server,
+        redis,
+        caplog,
+    ):
         caplog.set_level(logging.INFO, "tcb_async")
         provider = stable(emulator, store=RedisStore(redis))
         token = await provider.get_token(api)
@@ -280,12 +277,12 @@ class TestOutage:
 
     async def test_a_redis_that_hangs_delays_no_caller(
         self,
-        emulator: Emulator,
-        api: Transport,
-        server: RedisServer,
-        redis: Redis,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
+        emulator,
+        api,
+        server,
+        redis,
+        monkeypatch,
+    ):
         asked = AsyncMock(wraps=redis.execute_command)
         monkeypatch.setattr(redis, "execute_command", asked)
         with server.frozen():
@@ -294,8 +291,8 @@ class TestOutage:
         assert asked.call_count == 2, "for a second each"
 
     async def test_a_flush_causes_no_error_and_sharing_continues(
-        self, emulator: Emulator, api: Transport, redis: Redis, caplog: pytest.LogCaptureFixture
-    ) -> None:
+        self, emulator, api, redis, caplog
+    ):
         provider = stable(emulator, store=RedisStore(redis))
         token = await provider.get_token(api)
         before = json.loads(await redis.get(in_redis(emulator)))["version"]

@@ -8,14 +8,13 @@ import math
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis as sync_redis
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis, RedisCluster
-from redis_server import RedisServer, running_redis
+from redis_server import running_redis
 from token_kit import (
     APPID,
     APPSECRET,
@@ -31,14 +30,9 @@ from token_kit import (
 
 from tcb_async import ConfigurationError
 from tcb_async._redact import Secret
-from tcb_async.emulator import Emulator, EmulatorClock
+from tcb_async.emulator import EmulatorClock
 from tcb_async.tokens import LeasingStore, MemoryStore, RedisStore, StoredToken
 from tcb_async.tokens.refresh import next_version
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async._transport import Transport
 
 pytestmark = pytest.mark.usefixtures("patient")
 LIFE = 7200
@@ -50,19 +44,17 @@ STEPS = st.tuples(
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
-def stored(token: str, version: int, expires_at: float = 0.0) -> StoredToken:
+def stored(token, version, expires_at=0.0):
     return StoredToken(Secret(token), expires_at, version)
 
 
 class TestLayout:
-    async def test_a_token_is_one_value_that_lives_as_long_as_the_token(
-        self, emulator: Emulator, api: Transport, redis: Redis
-    ) -> None:
+    async def test_a_token_is_one_value_that_lives_as_long_as_the_token(self, emulator, api, redis):
         token = await stable(emulator, store=RedisStore(redis)).get_token(api)
 
         value = json.loads(await redis.get(in_redis(emulator)))
@@ -74,8 +66,8 @@ class TestLayout:
         assert LIFE - 10 < await redis.ttl(in_redis(emulator)) <= LIFE
 
     async def test_the_lease_is_given_back_and_the_version_is_kept_for_a_day(
-        self, emulator: Emulator, api: Transport, redis: Redis
-    ) -> None:
+        self, emulator, api, redis
+    ):
         await stable(emulator, store=RedisStore(redis)).get_token(api)
 
         value = in_redis(emulator)
@@ -84,17 +76,13 @@ class TestLayout:
         assert 86_400 - 10 < await redis.ttl(version) <= 86_400
         assert int(await redis.get(version)) == json.loads(await redis.get(value))["version"]
 
-    async def test_a_version_is_the_time_in_microseconds_with_a_lease_as_without(
-        self, redis: Redis
-    ) -> None:
+    async def test_a_version_is_the_time_in_microseconds_with_a_lease_as_without(self, redis):
         leased = await RedisStore(redis).acquire_lease(KEY)
 
         assert leased is not None
         assert abs(leased - next_version(None, time.time())) < 60e6
 
-    async def test_a_merchants_rotated_refresh_token_is_kept_for_ever(
-        self, emulator: Emulator, api: Transport, redis: Redis
-    ) -> None:
+    async def test_a_merchants_rotated_refresh_token_is_kept_for_ever(self, emulator, api, redis):
         merchant = Merchant(emulator)
         merchant.rotate()
         token = merchant.token(merchant.new_component(RedisStore(redis)))
@@ -112,8 +100,8 @@ class TestLayout:
         assert kept == StoredToken(Secret(merchant.accepted), math.inf, version)
 
     async def test_no_key_holds_a_secret_and_each_stands_in_our_name_space(
-        self, emulator: Emulator, api: Transport, redis: Redis
-    ) -> None:
+        self, emulator, api, redis
+    ):
         merchant = Merchant(emulator)
         merchant.rotate()
         store = RedisStore(redis)
@@ -128,9 +116,7 @@ class TestLayout:
         assert all(key.startswith("tcb-async:{") for key in keys)
         assert not any(secret in key for key in keys for secret in secrets)
 
-    async def test_a_client_that_decodes_replies_does_as_well(
-        self, emulator: Emulator, api: Transport, server: RedisServer, redis: Redis
-    ) -> None:
+    async def test_a_client_that_decodes_replies_does_as_well(self, emulator, api, server, redis):
         token = await stable(emulator, store=RedisStore(redis)).get_token(api)
 
         async with Redis(port=server.port, decode_responses=True) as decoding:
@@ -139,9 +125,7 @@ class TestLayout:
             assert isinstance(await store.acquire_lease(KEY), int)
             assert await store.acquire_lease(KEY) is None
 
-    async def test_on_a_cluster_the_keys_of_an_account_are_on_one_node(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_on_a_cluster_the_keys_of_an_account_are_on_one_node(self, emulator, api):
         with running_redis("--cluster-enabled", "yes") as server:
             server.form_cluster()
             async with RedisCluster(host="127.0.0.1", port=server.port) as cluster:
@@ -153,15 +137,15 @@ class TestLayout:
         assert len(set(tokens)) == emulator.counts[STABLE] == 1
 
 
-def test_tokens_are_of_use_without_redis_installed() -> None:
+def test_tokens_are_of_use_without_redis_installed():
     without = "import sys; sys.modules['redis'] = None; from tcb_async.tokens import RedisStore"
 
     assert subprocess.run([sys.executable, "-c", without], check=True).returncode == 0  # noqa: S603
 
 
 async def test_however_many_ask_at_once_no_pool_of_redis_py_runs_out_of_connections(
-    redis: Redis,
-) -> None:
+    redis,
+):
     """That of redis-py 8 has a hundred, and refuses the next: it would be taken for an outage."""
     port = redis.connection_pool.connection_kwargs["port"]
     async with Redis(port=port, max_connections=50) as client:
@@ -171,7 +155,7 @@ async def test_however_many_ask_at_once_no_pool_of_redis_py_runs_out_of_connecti
 
 
 class TestLeases:
-    async def test_a_lease_ends_by_itself(self, redis: Redis) -> None:
+    async def test_a_lease_ends_by_itself(self, redis):
         first = await RedisStore(redis, lease_seconds=0.05).acquire_lease(KEY)
         await asyncio.sleep(0.06)
         store = RedisStore(redis)
@@ -183,7 +167,7 @@ class TestLeases:
         assert second > first
         assert await store.acquire_lease(KEY) is None
 
-    async def test_versions_go_on_growing_whatever_is_lost(self, redis: Redis) -> None:
+    async def test_versions_go_on_growing_whatever_is_lost(self, redis):
         store = RedisStore(redis)
         versions: list[int] = []
         for lost in ([LEASE], [LEASE, VERSION], None, [LEASE, VALUE]):
@@ -194,15 +178,13 @@ class TestLeases:
 
         assert versions == sorted(set(versions))
 
-    async def test_a_clock_of_redis_that_is_set_back_does_not_set_versions_back(
-        self, redis: Redis
-    ) -> None:
+    async def test_a_clock_of_redis_that_is_set_back_does_not_set_versions_back(self, redis):
         ahead = 8 * 10**15
         await redis.set(VERSION, ahead)
 
         assert await RedisStore(redis).acquire_lease(KEY) == ahead + 1
 
-    def test_it_is_a_store_with_leases(self) -> None:
+    def test_it_is_a_store_with_leases(self):
         store = RedisStore(Redis())
 
         assert isinstance(store, LeasingStore)
@@ -217,7 +199,7 @@ class TestLeases:
             (Redis(), "15", "lease_seconds='15'"),
         ],
     )
-    def test_arguments_are_checked(self, redis: Any, lease_seconds: Any, why: str) -> None:
+    def test_arguments_are_checked(self, redis, lease_seconds, why):
         with pytest.raises(ConfigurationError, match=why):
             RedisStore(redis, lease_seconds=lease_seconds)
 
@@ -225,29 +207,29 @@ class TestLeases:
 class Both:
     """The same steps on a MemoryStore and on a RedisStore, which must agree on every answer."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis):
         self.redis = redis
         self.clock = EmulatorClock(0.0)
         self.stores = (MemoryStore(clock=self.clock), RedisStore(redis))
         self.leases: list[tuple[int, int]] = []
         self.tokens = 0
 
-    async def acquire(self, _: int) -> None:
+    async def acquire(self, _):
         one, other = [await store.acquire_lease(KEY) for store in self.stores]
         assert (one is None) == (other is None)
         if one is not None and other is not None:
             self.leases.append((one, other))
 
-    async def release(self, which: int) -> None:
+    async def release(self, which):
         for store, version in zip(self.stores, self._lease(which), strict=True):
             await store.release_lease(KEY, version)
 
-    async def lose(self, _: int) -> None:
+    async def lose(self, _):
         """The lease ends by itself."""
         self.clock.advance(15)
         await self.redis.delete(LEASE)
 
-    async def write(self, which: int) -> None:
+    async def write(self, which):
         self.tokens += 1
         one, other = [
             await store.compare_and_set(KEY, stored(f"token-{self.tokens}", version), ttl=60)
@@ -255,24 +237,22 @@ class Both:
         ]
         assert one == other
 
-    async def forget(self, which: int) -> None:
+    async def forget(self, which):
         for store in self.stores:
             await store.delete_if(KEY, f"token-{self.tokens - which}")
 
-    async def compare(self) -> None:
+    async def compare(self):
         one, other = [await store.get(KEY) for store in self.stores]
         assert (one and one.token) == (other and other.token)
 
-    def _lease(self, which: int) -> tuple[int, int]:
+    def _lease(self, which):
         return self.leases[-1 - which % len(self.leases)] if self.leases else (1, 1)
 
 
 @settings(max_examples=50)
 @example(steps=[("acquire", 0), ("lose", 0), ("acquire", 0), ("write", 1), ("write", 0)])
 @given(steps=st.lists(STEPS, min_size=5, max_size=30))
-def test_redis_and_memory_agree_on_every_step(
-    server: RedisServer, steps: list[tuple[str, int]]
-) -> None:
+def test_redis_and_memory_agree_on_every_step(server, steps):
     async def take_them() -> None:
         async with Redis(port=server.port) as redis:
             await redis.flushall()

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import logging
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -28,27 +27,20 @@ from tcb_async import (
     TcbClient,
     TokenError,
 )
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 from tcb_async.tokens import StableToken
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async._transport import Transport
 
 LIFE = 7200
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
 class TestOneRefresh:
-    async def test_two_hundred_walks_with_an_expired_token_refresh_it_once(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_two_hundred_walks_with_an_expired_token_refresh_it_once(self, emulator):
         async with TcbClient(stable(emulator), base_url=emulator.url) as client:
             await walk(client)
             emulator.expire_tokens()
@@ -59,8 +51,8 @@ class TestOneRefresh:
         assert emulator.counts[STABLE] == 2
 
     async def test_the_caller_that_started_it_is_cancelled_and_the_other_199_succeed(
-        self, emulator: Emulator
-    ) -> None:
+        self, emulator
+    ):
         async with TcbClient(stable(emulator), base_url=emulator.url) as client:
             first, *others = [asyncio.create_task(walk(client)) for _ in range(200)]
             await a_turn()
@@ -72,9 +64,7 @@ class TestOneRefresh:
         assert walked == [57] * 199
         assert emulator.counts[STABLE] == 1
 
-    async def test_all_callers_are_cancelled_and_the_next_finds_the_token(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_all_callers_are_cancelled_and_the_next_finds_the_token(self, emulator, api):
         provider = stable(emulator)
         callers = [asyncio.create_task(provider.get_token(api)) for _ in range(3)]
         await a_turn()
@@ -85,9 +75,7 @@ class TestOneRefresh:
         assert await provider.get_token(api)
         assert emulator.counts[STABLE] == 1
 
-    async def test_a_fresh_token_costs_neither_a_request_nor_a_wait(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_a_fresh_token_costs_neither_a_request_nor_a_wait(self, emulator, api):
         provider = stable(emulator)
         token = await provider.get_token(api)
 
@@ -98,9 +86,7 @@ class TestOneRefresh:
         assert returned.value.value == token
         assert emulator.counts[STABLE] == 1
 
-    async def test_each_who_waits_gets_an_error_of_their_own(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_each_who_waits_gets_an_error_of_their_own(self, emulator, api):
         provider = stable(emulator, secret="wrong")
 
         errors = await asyncio.gather(
@@ -111,9 +97,7 @@ class TestOneRefresh:
         assert {error.errcode for error in errors if isinstance(error, TokenError)} == {40125}
         assert emulator.counts[STABLE] == 1
 
-    async def test_nobody_left_to_see_an_error_is_no_complaint(
-        self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_nobody_left_to_see_an_error_is_no_complaint(self, emulator, api, caplog):
         caller = asyncio.create_task(stable(emulator, secret="wrong").get_token(api))
         await a_turn()
         caller.cancel()
@@ -124,9 +108,7 @@ class TestOneRefresh:
 
 
 class TestAheadOfTime:
-    async def test_it_happens_in_the_background_while_the_old_token_serves(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_it_happens_in_the_background_while_the_old_token_serves(self, emulator, api):
         provider = stable(emulator)
         old = await provider.get_token(api)
 
@@ -144,7 +126,7 @@ class TestAheadOfTime:
 
     @settings(max_examples=20)
     @given(chance=st.floats(0, 1), late=st.floats(-150, 50) | st.sampled_from([-0.01, 0.01]))
-    def test_it_happens_60_to_200_seconds_ahead_by_chance(self, chance: float, late: float) -> None:
+    def test_it_happens_60_to_200_seconds_ahead_by_chance(self, chance, late):
         async def refreshes() -> bool:
             async with wechat() as emulator, open_api(emulator) as api:
                 clock = emulator.clock
@@ -158,8 +140,8 @@ class TestAheadOfTime:
             assert asyncio.run(refreshes()) == (late > 0)
 
     async def test_a_failed_one_warns_and_the_old_token_serves_until_it_expires(
-        self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
-    ) -> None:
+        self, emulator, api, caplog
+    ):
         provider = stable(emulator)
         old = await provider.get_token(api)
         emulator.fail_next(-1, times=2, path=STABLE)
@@ -176,8 +158,8 @@ class TestAheadOfTime:
         assert emulator.counts[STABLE] == 2
 
     async def test_without_any_token_that_lives_a_failure_is_raised_and_nobody_says_it_serves_on(
-        self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
-    ) -> None:
+        self, emulator, api, caplog
+    ):
         provider = stable(emulator)
         await provider.get_token(api)
         emulator.fail_next(-1, path=STABLE)
@@ -189,8 +171,8 @@ class TestAheadOfTime:
         assert caplog.records == []
 
     async def test_of_a_token_that_soon_expires_it_is_done_every_ten_seconds_at_most(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         short = {"access_token": "of-a-minute", "expires_in": 60}
         emulator.script([Fault.body(json.dumps(short).encode())] * 9, path=STABLE)
         provider = stable(emulator)
@@ -202,9 +184,7 @@ class TestAheadOfTime:
 
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_failed_one_is_tried_again_ten_seconds_later(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_a_failed_one_is_tried_again_ten_seconds_later(self, emulator, api):
         provider = stable(emulator)
         old = await provider.get_token(api)
         emulator.fail_next(-1, path=STABLE)
@@ -222,8 +202,8 @@ class TestAheadOfTime:
         assert await provider.get_token(api) != old
 
     async def test_a_token_of_which_WeChat_has_300_seconds_left_is_not_asked_for_in_a_loop(  # noqa: N802
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         old = await stable(emulator).get_token(api)
         emulator.clock.advance(LIFE - 301)
         provider = stable(emulator)
@@ -233,8 +213,8 @@ class TestAheadOfTime:
         assert not api.live
 
     async def test_the_client_that_was_to_refresh_is_closed_and_another_does_it(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         provider = stable(emulator)
         old = await provider.get_token(api)
         emulator.clock.advance(LIFE - 100)
@@ -250,9 +230,7 @@ class TestAheadOfTime:
 
 
 class TestWhatIsSeen:
-    async def test_repr_tells_whose_token_it_is_and_in_which_state(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_repr_tells_whose_token_it_is_and_in_which_state(self, emulator, api):
         provider = stable(emulator)
         seen = [repr(provider)]
         caller = asyncio.create_task(provider.get_token(api))
@@ -270,9 +248,7 @@ class TestWhatIsSeen:
             f"<StableToken {APPID}, expired at 2023-11-15T00:13:20+00:00>",
         ]
 
-    async def test_whose_token_it_is_and_how_long_it_lives_can_be_asked(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_whose_token_it_is_and_how_long_it_lives_can_be_asked(self, emulator, api):
         provider = stable(emulator)
         assert (provider.appid, provider.expires_at) == (APPID, None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 from leaks import eventually
@@ -35,28 +34,21 @@ from tcb_async import (
     TokenError,
 )
 from tcb_async._redact import Secret
-from tcb_async.emulator import Emulator, EmulatorClock, Fault, RecordedRequest, token_id
+from tcb_async.emulator import Fault, RecordedRequest, token_id
 from tcb_async.tokens import ClassicToken, MemoryStore, StableToken, StoredToken
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async._transport import Transport
 
 LIFE = 7200
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
 class TestRefused:
     @pytest.mark.parametrize("errcode", [40001, 40014, 41001, 42001])
-    async def test_a_refused_token_costs_one_refresh_and_one_replay(
-        self, emulator: Emulator, errcode: int
-    ) -> None:
+    async def test_a_refused_token_costs_one_refresh_and_one_replay(self, emulator, errcode):
         async with TcbClient(stable(emulator), base_url=emulator.url) as client:
             await client.count_functions(ENV)
             emulator.expire_tokens()
@@ -67,9 +59,7 @@ class TestRefused:
         assert emulator.counts[STABLE] == 2
         assert emulator.counts[LIST] == 3
 
-    async def test_only_the_very_token_that_failed_is_given_up(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_only_the_very_token_that_failed_is_given_up(self, emulator, api):
         provider = stable(emulator)
         old = await provider.get_token(api)
         await provider.invalidate(old)
@@ -81,9 +71,7 @@ class TestRefused:
         assert await provider.get_token(api) == new != old
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_token_from_before_a_restart_is_forgotten_in_the_store(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_a_token_from_before_a_restart_is_forgotten_in_the_store(self, emulator, api):
         store = MemoryStore()
         old = await stable(emulator, store=store).get_token(api)
         emulator.expire_tokens()
@@ -96,8 +84,8 @@ class TestRefused:
         assert emulator.counts[STABLE] == 2
 
     async def test_an_older_token_that_fails_late_is_noted_and_the_newer_one_kept(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         provider = stable(emulator)
         old = await provider.get_token(api)
         emulator.clock.advance(LIFE - 100)
@@ -111,9 +99,7 @@ class TestRefused:
         assert await provider.get_token(api) == new != old
 
     @pytest.mark.parametrize("walks", [1, 200])
-    async def test_a_refusal_that_lasts_costs_at_most_two_token_calls(
-        self, emulator: Emulator, walks: int
-    ) -> None:
+    async def test_a_refusal_that_lasts_costs_at_most_two_token_calls(self, emulator, walks):
         provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
         emulator.script(iter(lambda: Fault.errcode(40001), None), path=LIST)
         async with TcbClient(provider, base_url=emulator.url) as client:
@@ -127,8 +113,8 @@ class TestRefused:
 
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_the_same_token_handed_out_again_is_compared_and_not_sent_again(
-        self, emulator: Emulator, walks: int
-    ) -> None:
+        self, emulator, walks
+    ):
         provider = stable(emulator)
         async with open_api(emulator) as api:
             emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
@@ -142,8 +128,8 @@ class TestRefused:
         assert emulator.counts[LIST] == walks
 
     async def test_a_token_that_WeChat_insists_on_is_asked_about_every_30_seconds_at_most(  # noqa: N802
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         provider = stable(emulator)
         token = await provider.get_token(api)
         await provider.invalidate(token)
@@ -160,8 +146,8 @@ class TestRefused:
         assert emulator.counts[STABLE] == 3
 
     async def test_a_token_refused_while_it_is_asked_for_again_is_asked_for_once_more(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         provider = stable(emulator)
         token = await provider.get_token(api)
         emulator.clock.advance(LIFE - 110)
@@ -178,9 +164,7 @@ class TestRefused:
         assert newer != token
         assert emulator.counts[STABLE] == 3
 
-    async def test_an_insisted_token_and_a_clock_that_is_set_back_a_day_heal(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_an_insisted_token_and_a_clock_that_is_set_back_a_day_heal(self, emulator):
         moved = [0.0]
         provider = StableToken(APPID, APPSECRET, clock=lambda: emulator.clock() + moved[0])
         async with open_api(emulator) as api:
@@ -197,9 +181,7 @@ class TestRefused:
 class TestRefusedAgain:
     """The store's newer token may be dead too: WeChat is asked before anybody gets an error."""
 
-    async def test_the_stores_newer_token_is_refused_too_and_wechat_is_asked(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_the_stores_newer_token_is_refused_too_and_wechat_is_asked(self, emulator):
         store = MemoryStore()
         async with TcbClient(stable(emulator, store=store), base_url=emulator.url) as client:
             await client.count_functions(ENV)
@@ -210,9 +192,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, 1 + 3)
 
-    async def test_another_process_may_have_asked_wechat_meanwhile(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_another_process_may_have_asked_wechat_meanwhile(self, emulator):
         store = MemoryStore()
         key = stored_key(emulator)
         provider = stable(emulator, store=store)
@@ -236,9 +216,7 @@ class TestRefusedAgain:
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (1, 1 + 3)
 
     @pytest.mark.parametrize("walks", [1, 200])
-    async def test_if_wechats_is_refused_as_well_it_ends_after_three(
-        self, emulator: Emulator, walks: int
-    ) -> None:
+    async def test_if_wechats_is_refused_as_well_it_ends_after_three(self, emulator, walks):
         store = MemoryStore()
         provider = ClassicToken(APPID, APPSECRET, store=store, clock=emulator.clock)
         async with TcbClient(provider, base_url=emulator.url) as client:
@@ -253,9 +231,7 @@ class TestRefusedAgain:
         assert {type(error) for error in errors} == {TokenError}
         assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (2, 1 + 3 * walks)
 
-    async def test_a_store_that_has_a_dead_one_each_time_ends_it_after_three(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_a_store_that_has_a_dead_one_each_time_ends_it_after_three(self, emulator):
         class Graveyard(PlainStore):
             dead = 0
 
@@ -271,8 +247,8 @@ class TestRefusedAgain:
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (0, 3)
 
     async def test_the_platforms_newer_token_is_refused_too_and_wechat_is_asked(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         merchant, store = Merchant(emulator), MemoryStore()
         component = merchant.new_component(store)
         await component.get_token(api)
@@ -283,7 +259,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (2, 3)
 
-    async def test_a_callable_is_not_asked_a_third_time(self, emulator: Emulator) -> None:
+    async def test_a_callable_is_not_asked_a_third_time(self, emulator):
         given = [f"dead-{number}" for number in range(9)]
 
         async def next_token() -> str:
@@ -299,15 +275,13 @@ class TestRefusedAgain:
 DEAD = "a-token-that-nobody-issued"
 
 
-async def leave_a_dead_one(store: MemoryStore, key: str, emulator: Emulator) -> None:
+async def leave_a_dead_one(store, key, emulator):
     dead = StoredToken(Secret(DEAD), emulator.clock() + LIFE, 2 * 10**15)
     assert await store.compare_and_set(key, dead, ttl=LIFE)
 
 
 class TestForced:
-    async def test_it_ends_the_old_token_for_everybody(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_it_ends_the_old_token_for_everybody(self, emulator, api):
         provider = stable(emulator)
         old = await provider.get_token(api)
 
@@ -317,7 +291,7 @@ class TestForced:
         assert emulator.requests[-1].body is not None
         assert emulator.requests[-1].body["force_refresh"] is True
 
-    async def test_it_is_never_done_unasked(self, emulator: Emulator) -> None:
+    async def test_it_is_never_done_unasked(self, emulator):
         async with TcbClient(stable(emulator), base_url=emulator.url) as client:
             await walk(client)
             emulator.expire_tokens()
@@ -327,8 +301,8 @@ class TestForced:
         assert [body["force_refresh"] for body in asked if body] == [False, False]
 
     async def test_a_second_within_30_seconds_is_refused_before_anything_is_sent(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         provider = stable(emulator)
         await provider.force_refresh(api)
         emulator.clock.advance(29)
@@ -341,9 +315,7 @@ class TestForced:
         emulator.clock.advance(1)
         await provider.force_refresh(api)
 
-    async def test_a_second_at_the_very_same_time_is_refused_too(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_a_second_at_the_very_same_time_is_refused_too(self, emulator, api):
         provider = stable(emulator)
         await provider.force_refresh(api)
 
@@ -353,8 +325,8 @@ class TestForced:
         assert emulator.counts[STABLE] == 1
 
     async def test_a_21st_in_a_day_is_refused_until_midnight_in_China(  # noqa: N802
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         provider = stable(emulator)
         emulator.clock.advance(_to_midnight_in_china(emulator.clock) + 60)
         for _ in range(20):
@@ -370,8 +342,8 @@ class TestForced:
         await provider.force_refresh(api)
 
     async def test_it_waits_for_a_refresh_under_way_and_does_not_take_its_token(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+        self, emulator, api
+    ):
         provider = stable(emulator, store=PlainStore())
         emulator.script([Fault.delay(0.05)], path=STABLE)
         ordinary = asyncio.create_task(provider.get_token(api))
@@ -382,9 +354,7 @@ class TestForced:
         assert await provider.get_token(api) != await ordinary
         assert emulator.counts[STABLE] == 2
 
-    async def test_it_does_not_take_a_token_of_the_stores_either(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_it_does_not_take_a_token_of_the_stores_either(self, emulator, api):
         store = MemoryStore()
         leaked = await stable(emulator, store=store).get_token(api)
 
@@ -395,23 +365,21 @@ class TestForced:
         assert stored.token != leaked
 
 
-def _to_midnight_in_china(clock: EmulatorClock) -> float:
+def _to_midnight_in_china(clock):
     return 86_400 - (clock() + 8 * 3600) % 86_400
 
 
 class TestClassic:
     async def test_it_asks_with_a_GET_and_the_new_token_works(  # noqa: N802
-        self, emulator: Emulator
-    ) -> None:
+        self, emulator
+    ):
         provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
         async with TcbClient(provider, base_url=emulator.url) as client:
             assert await walk(client) == 57
 
         assert (emulator.requests[0].method, emulator.requests[0].path) == ("GET", CLASSIC)
 
-    async def test_when_another_system_replaces_it_one_refresh_heals_it(
-        self, emulator: Emulator
-    ) -> None:
+    async def test_when_another_system_replaces_it_one_refresh_heals_it(self, emulator):
         provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
         async with TcbClient(provider, base_url=emulator.url) as client, open_api(emulator) as api:
             await walk(client)

@@ -29,33 +29,30 @@ from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StoredToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async._transport import Transport
-    from tcb_async.emulator import Emulator, RecordedRequest
+    from tcb_async.emulator import RecordedRequest
 
 LIFE = 7200
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
 @pytest.fixture
-def merchant(emulator: Emulator) -> Merchant:
+def merchant(emulator):
     return Merchant(emulator)
 
 
-async def never(_: str) -> None:
+async def never(_):
     raise AssertionError("nothing rotated")
 
 
 class TestRotation:
     async def test_the_new_refresh_token_is_saved_before_the_call_is_answered(
-        self, emulator: Emulator, merchant: Merchant
-    ) -> None:
+        self, emulator, merchant
+    ):
         merchant.rotate()
         saved_before_listing: list[list[str]] = []
         emulator.on_request(
@@ -69,9 +66,7 @@ class TestRotation:
         assert saved_before_listing == [[merchant.accepted]]
         assert merchant.accepted != merchant.first
 
-    async def test_the_next_token_is_asked_for_with_the_new_one(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_the_next_token_is_asked_for_with_the_new_one(self, emulator, merchant, api):
         provider = merchant.token()
         for _ in range(3):
             merchant.rotate()
@@ -82,9 +77,7 @@ class TestRotation:
         assert merchant.saved[-1] == merchant.accepted
         assert emulator.counts[AUTHORIZER] == 3
 
-    async def test_two_hundred_callers_see_it_saved_once(
-        self, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_two_hundred_callers_see_it_saved_once(self, merchant, api):
         provider = merchant.token()
         merchant.rotate()
 
@@ -93,8 +86,8 @@ class TestRotation:
         assert merchant.saved == [merchant.accepted]
 
     async def test_when_saving_fails_the_call_fails_and_the_new_one_is_kept_and_saved_next_time(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         provider = merchant.token()
         merchant.rotate()
         merchant.failures = 5
@@ -111,8 +104,8 @@ class TestRotation:
         assert emulator.counts[AUTHORIZER] == 2
 
     async def test_so_it_is_where_what_saving_waited_for_was_cancelled_elsewhere(
-        self, merchant: Merchant, api: Transport
-    ) -> None:
+        self, merchant, api
+    ):
         saving = asyncio.get_running_loop().create_future()
         saving.cancel()
 
@@ -131,9 +124,7 @@ class TestRotation:
 
         assert merchant.saved == ["", merchant.accepted]
 
-    async def test_a_client_that_is_closed_lets_the_saving_end(
-        self, emulator: Emulator, merchant: Merchant
-    ) -> None:
+    async def test_a_client_that_is_closed_lets_the_saving_end(self, emulator, merchant):
         may_end, started = asyncio.Event(), asyncio.Event()
 
         async def save_slowly(refresh_token: str) -> None:
@@ -160,7 +151,7 @@ class TestRotation:
         assert provider.expires_at is None
 
     @pytest.mark.looptime
-    async def test_a_saving_that_hangs_holds_a_client_up_for_ten_seconds(self) -> None:
+    async def test_a_saving_that_hangs_holds_a_client_up_for_ten_seconds(self):
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         async def hang(_: str) -> None:
@@ -190,9 +181,7 @@ class TestRotation:
 
         assert loop.time() == 1 + 10
 
-    async def test_an_early_refresh_saves_it_too(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_an_early_refresh_saves_it_too(self, emulator, merchant, api):
         provider = merchant.token()
         await provider.get_token(api)
         emulator.clock.advance(LIFE - 100)
@@ -203,9 +192,7 @@ class TestRotation:
 
         assert merchant.saved == [merchant.accepted]
 
-    async def test_the_new_one_is_used_although_the_store_is_away(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_the_new_one_is_used_although_the_store_is_away(self, emulator, merchant, api):
         class Away(MemoryStore):
             async def get(self, key: str) -> StoredToken | None:
                 raise ConnectionError(key)
@@ -220,8 +207,8 @@ class TestRotation:
 
     @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line end\n"])
     async def test_nonsense_in_its_place_is_neither_saved_nor_used(
-        self, emulator: Emulator, merchant: Merchant, api: Transport, nonsense: object
-    ) -> None:
+        self, emulator, merchant, api, nonsense
+    ):
         reply = {"authorizer_access_token": "token", "expires_in": LIFE}
         reply["authorizer_refresh_token"] = nonsense
         emulator.script([Fault.body(json.dumps(reply).encode())], path=AUTHORIZER)
@@ -236,8 +223,8 @@ class TestRotation:
 
 class TestSharedRotation:
     async def test_what_one_process_was_given_the_other_uses_and_saves_too(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         store = MemoryStore()
         one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
         merchant.rotate()
@@ -251,8 +238,8 @@ class TestSharedRotation:
         assert emulator.counts[AUTHORIZER] == 2
 
     async def test_one_whose_saving_failed_does_not_come_back_after_a_newer_one(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         store = MemoryStore()
         one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
         merchant.rotate()
@@ -268,8 +255,8 @@ class TestSharedRotation:
         assert set(merchant.saved) == {merchant.accepted}
 
     async def test_a_dead_one_in_the_store_is_saved_by_nobody_and_replaced(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         store, key = MemoryStore(), stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
         older = StoredToken(Secret("refreshtoken@@@older"), math.inf, 1)
         await store.compare_and_set(key, older, ttl=None)
@@ -281,9 +268,7 @@ class TestSharedRotation:
         assert stored is not None
         assert stored.token == merchant.accepted
 
-    async def test_one_that_never_rotated_is_not_stored(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+    async def test_one_that_never_rotated_is_not_stored(self, emulator, merchant, api):
         store = MemoryStore()
 
         await merchant.token(merchant.new_component(store)).get_token(api)
@@ -291,8 +276,8 @@ class TestSharedRotation:
         assert await store.get(stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")) is None
 
     async def test_one_that_the_store_forgot_is_stored_again_by_who_knows_it(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         store = MemoryStore()
         one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
         merchant.rotate()
@@ -307,8 +292,8 @@ class TestSharedRotation:
         assert emulator.counts[AUTHORIZER] == 3
 
     async def test_while_the_store_is_unreachable_the_newest_is_used_at_once(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         class Away(MemoryStore):
             away = False
 
@@ -330,8 +315,8 @@ class TestSharedRotation:
         assert len(merchant.saved) == 4
 
     async def test_a_merchant_that_authorised_again_is_not_held_to_the_old_one(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         store = MemoryStore()
         merchant.rotate()
         await merchant.token(merchant.new_component(store)).get_token(api)
@@ -348,8 +333,8 @@ class TestSharedRotation:
         assert merchant.saved[1:] == []
 
     async def test_a_slow_process_does_not_save_its_own_over_a_newer_one(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         store, newer = MemoryStore(), "refreshtoken@@@newer"
         next_year = int((emulator.clock() + 365 * 86_400) * 1e6)
         overtaking: list[asyncio.Task[bool]] = []
@@ -374,8 +359,8 @@ class TestSharedRotation:
         assert emulator.counts[AUTHORIZER] == 2
 
     async def test_what_overtook_it_is_used_even_if_the_store_is_then_unreachable(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         class Overtaken(MemoryStore):
             away = False
 
@@ -406,8 +391,8 @@ class TestSharedRotation:
         assert merchant.saved == ["refreshtoken@@@newer"]
 
     async def test_what_overtook_it_cannot_be_read_and_its_own_is_saved(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         class Overtaken(MemoryStore):
             async def compare_and_set(
                 self, key: str, value: StoredToken, *, ttl: float | None
@@ -424,8 +409,8 @@ class TestSharedRotation:
         assert merchant.saved == [merchant.accepted]
 
     async def test_merchants_may_be_shared_elsewhere_than_their_platform(
-        self, emulator: Emulator, merchant: Merchant, api: Transport
-    ) -> None:
+        self, emulator, merchant, api
+    ):
         store = MemoryStore()
         tokens = [
             AuthorizerToken(

@@ -35,7 +35,7 @@ from tcb_async.tokens import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable
 
     from tcb_async.tokens import TokenProvider
 
@@ -44,12 +44,12 @@ TOKEN = "planted-access-token-0123456789abcdef"
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
-def reply(**changed: object) -> bytes:
+def reply(**changed):
     tokens = {
         f"{prefix}{kind}_token": TOKEN
         for prefix in ("", "component_", "authorizer_")
@@ -80,19 +80,19 @@ FAULTS = {
 }
 
 
-def app(_: Merchant, emulator: Emulator) -> StableToken:
+def app(_, emulator):
     return stable(emulator)
 
 
-def classic(_: Merchant, emulator: Emulator) -> ClassicToken:
+def classic(_, emulator):
     return ClassicToken(APPID, APPSECRET, clock=emulator.clock)
 
 
-def platform(merchant: Merchant, _: Emulator) -> ComponentToken:
+def platform(merchant, _):
     return merchant.component
 
 
-def of_merchant(merchant: Merchant, _: Emulator) -> TokenProvider:
+def of_merchant(merchant, _):
     merchant.rotate()
     merchant.failures = 1
     return merchant.token()
@@ -101,7 +101,7 @@ def of_merchant(merchant: Merchant, _: Emulator) -> TokenProvider:
 KINDS = {STABLE: app, CLASSIC: classic, COMPONENT: platform, AUTHORIZER: of_merchant}
 
 
-def shown(value: object) -> str:
+def shown(value):
     """The repr, as tools that show locals take it: of an object half made, there may be none."""
     try:
         return repr(value)
@@ -109,7 +109,7 @@ def shown(value: object) -> str:
         return object.__repr__(value)
 
 
-def told(error: BaseException) -> Iterator[str]:
+def told(error):
     """Everything that an error gives away, with all that hangs on it."""
     yield from (str(error), repr(error), repr(error.args), repr(error.__dict__))
     yield from traceback.format_exception(error)
@@ -125,8 +125,8 @@ def told(error: BaseException) -> Iterator[str]:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("path", KINDS)
 async def test_whatever_goes_wrong_at_a_token_endpoint_gives_nothing_away(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture, path: str, fault: str
-) -> None:
+    emulator, caplog, path, fault
+):
     caplog.set_level(logging.DEBUG)
     merchant = Merchant(emulator)
     make: Callable[[Merchant, Emulator], TokenProvider] = KINDS[path]
@@ -146,9 +146,7 @@ async def test_whatever_goes_wrong_at_a_token_endpoint_gives_nothing_away(
     assert leaks == []
 
 
-async def test_a_refresh_token_that_could_not_be_saved_is_not_shown(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_refresh_token_that_could_not_be_saved_is_not_shown(emulator, caplog):
     caplog.set_level(logging.DEBUG)
     merchant = Merchant(emulator)
     provider = of_merchant(merchant, emulator)
@@ -170,8 +168,8 @@ async def test_a_refresh_token_that_could_not_be_saved_is_not_shown(
     ],
 )
 def test_a_secret_with_a_line_end_is_refused_without_being_shown(
-    make: Callable[[str], object],
-) -> None:
+    make,
+):
     with pytest.raises(tcb_async.ConfigurationError) as caught:
         make(f"{TOKEN}\n")
 
@@ -189,8 +187,8 @@ def test_a_secret_with_a_line_end_is_refused_without_being_shown(
     ],
 )
 def test_a_secret_in_the_place_of_the_appid_is_refused_without_being_shown(
-    make: Callable[[str], object],
-) -> None:
+    make,
+):
     secret = f"{TOKEN}@@@{TOKEN}"
 
     with pytest.raises(tcb_async.ConfigurationError) as caught:
@@ -199,13 +197,13 @@ def test_a_secret_in_the_place_of_the_appid_is_refused_without_being_shown(
     assert [words for words in told(caught.value) if TOKEN in words] == []
 
 
-def _platform() -> ComponentToken:
+def _platform():
     return ComponentToken(PLATFORM, APPSECRET, ticket=_no_ticket)
 
 
-async def _lost(_refresh_token: str) -> None:
+async def _lost(_refresh_token):
     raise AssertionError("nothing rotates")
 
 
-async def _no_ticket() -> str:
+async def _no_ticket():
     raise AssertionError("nobody asks")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 from token_kit import (
@@ -33,35 +32,29 @@ from tcb_async.tokens import (
 )
 from tcb_async.tokens.refresh import Sharing
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async._transport import Transport
-    from tcb_async.emulator import Emulator
-
 LIFE = 7200
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings(caplog):
     return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
 
 
 class FrailStore(MemoryStore):
     """A store that is away, or hangs, whenever a test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.away = False
         self.hanging = False
         self.asked = 0
 
-    async def get(self, key: str) -> StoredToken | None:
+    async def get(self, key):
         self.asked += 1
         if self.hanging:
             await asyncio.Event().wait()
@@ -75,21 +68,21 @@ class Replica(MemoryStore):
 
     is_read_only = False
 
-    async def acquire_lease(self, key: str) -> int | None:
+    async def acquire_lease(self, key):
         self._write()
         return await super().acquire_lease(key)
 
-    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+    async def compare_and_set(self, key, value, *, ttl):
         self._write()
         return await super().compare_and_set(key, value, ttl=ttl)
 
-    def _write(self) -> None:
+    def _write(self):
         if self.is_read_only:
             raise ConnectionError("READONLY")
 
 
 @pytest.mark.looptime
-async def test_a_store_that_can_only_be_read_holds_up_no_refresh_ahead() -> None:
+async def test_a_store_that_can_only_be_read_holds_up_no_refresh_ahead():
     store = Replica(clock=asyncio.get_running_loop().time)
     api, provider = PacedApi(), provider_on(store)
     await provider.get_token(api)
@@ -104,9 +97,7 @@ async def test_a_store_that_can_only_be_read_holds_up_no_refresh_ahead() -> None
 
 @pytest.mark.parametrize("make_store", [MemoryStore, PlainStore])
 class TestAnyStore:
-    async def test_a_second_provider_finds_the_token_of_the_first(
-        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
-    ) -> None:
+    async def test_a_second_provider_finds_the_token_of_the_first(self, emulator, api, make_store):
         store = make_store()
 
         tokens = [await stable(emulator, store=store).get_token(api) for _ in range(5)]
@@ -114,9 +105,7 @@ class TestAnyStore:
         assert len(set(tokens)) == 1
         assert emulator.counts[STABLE] == 1
 
-    async def test_what_one_refreshed_ahead_the_other_takes_over(
-        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
-    ) -> None:
+    async def test_what_one_refreshed_ahead_the_other_takes_over(self, emulator, api, make_store):
         store = make_store()
         one, other = stable(emulator, store=store), stable(emulator, store=store)
         old = await one.get_token(api)
@@ -130,8 +119,8 @@ class TestAnyStore:
         assert emulator.counts[STABLE] == 2
 
     async def test_a_token_that_failed_is_forgotten_in_the_store_too(
-        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
-    ) -> None:
+        self, emulator, api, make_store
+    ):
         store = make_store()
         provider = stable(emulator, store=store)
         token = await provider.get_token(api)
@@ -141,8 +130,8 @@ class TestAnyStore:
         assert await store.get(stored_key(emulator)) is None
 
     async def test_two_hundred_who_tell_it_cost_the_store_one_question(
-        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
-    ) -> None:
+        self, emulator, api, make_store
+    ):
         asked: list[str] = []
 
         class Asked(make_store):  # type: ignore[valid-type, misc]
@@ -158,8 +147,8 @@ class TestAnyStore:
         assert asked == [stored_key(emulator)]
 
     async def test_a_newer_token_in_the_store_is_not_forgotten_for_an_older_one(
-        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
-    ) -> None:
+        self, emulator, api, make_store
+    ):
         store = make_store()
         one, other = stable(emulator, store=store), stable(emulator, store=store)
         old = await one.get_token(api)
@@ -174,8 +163,8 @@ class TestAnyStore:
         assert emulator.counts[STABLE] == 2
 
     async def test_a_dead_token_that_the_store_still_holds_is_not_taken_again(
-        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
-    ) -> None:
+        self, emulator, api, make_store
+    ):
         store = make_store()
         provider = stable(emulator, store=store)
         dead = await provider.get_token(api)
@@ -186,9 +175,7 @@ class TestAnyStore:
 
         assert await provider.get_token(api) != dead
 
-    async def test_processes_that_all_see_it_expire_walk_on(
-        self, emulator: Emulator, make_store: type[MemoryStore]
-    ) -> None:
+    async def test_processes_that_all_see_it_expire_walk_on(self, emulator, make_store):
         store = make_store()
         clients = [
             TcbClient(stable(emulator, store=store), base_url=emulator.url) for _ in range(10)
@@ -204,8 +191,8 @@ class TestAnyStore:
             assert emulator.counts[STABLE] == 2
 
     async def test_each_kind_and_each_account_has_a_place_of_its_own(
-        self, emulator: Emulator, api: Transport, make_store: type[MemoryStore]
-    ) -> None:
+        self, emulator, api, make_store
+    ):
         store = make_store()
         emulator.add_app("wxother", APPSECRET)
         clock = emulator.clock
@@ -219,7 +206,7 @@ class TestAnyStore:
         assert (emulator.counts[STABLE], emulator.counts[CLASSIC]) == (2, 1)
 
 
-async def test_a_refresh_costs_the_store_five_questions(emulator: Emulator, api: Transport) -> None:
+async def test_a_refresh_costs_the_store_five_questions(emulator, api):
     asked: list[str] = []
 
     class Asked(MemoryStore):
@@ -246,8 +233,8 @@ async def test_a_refresh_costs_the_store_five_questions(emulator: Emulator, api:
 
 class TestOutage:
     async def test_the_local_token_serves_with_one_warning_and_then_sharing_goes_on(
-        self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
-    ) -> None:
+        self, emulator, api, caplog
+    ):
         caplog.set_level(logging.DEBUG, "tcb_async")
         store = FrailStore()
         provider = stable(emulator, store=store)
@@ -276,8 +263,8 @@ class TestOutage:
         assert len(warnings(caplog)) == 2
 
     async def test_a_store_that_waited_for_what_was_cancelled_elsewhere_fails_no_call(
-        self, emulator: Emulator, api: Transport, caplog: pytest.LogCaptureFixture
-    ) -> None:
+        self, emulator, api, caplog
+    ):
         class Pooled(MemoryStore):
             async def get(self, key: str) -> StoredToken | None:
                 raise asyncio.CancelledError(key)
@@ -287,9 +274,7 @@ class TestOutage:
         (warning,) = warnings(caplog)
         assert "something that it waited for was cancelled" in warning
 
-    async def test_a_store_that_is_away_is_asked_every_5_seconds_at_most(
-        self, emulator: Emulator, api: Transport
-    ) -> None:
+    async def test_a_store_that_is_away_is_asked_every_5_seconds_at_most(self, emulator, api):
         store = FrailStore()
         store.away = True
         provider = stable(emulator, store=store)
@@ -304,9 +289,7 @@ class TestOutage:
         assert store.asked == 4
 
     @pytest.mark.looptime
-    async def test_a_store_that_hangs_costs_two_seconds(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_a_store_that_hangs_costs_two_seconds(self, caplog):
         store = FrailStore()
         store.hanging = True
         loop = asyncio.get_running_loop()
@@ -317,7 +300,7 @@ class TestOutage:
         assert "(TimeoutError)" in warnings(caplog)[0]
 
 
-async def test_a_cancellation_comes_out_of_the_store_with_its_message() -> None:
+async def test_a_cancellation_comes_out_of_the_store_with_its_message():
     """By it, anyio tells its own from others."""
     store = FrailStore()
     store.hanging = True
@@ -329,7 +312,7 @@ async def test_a_cancellation_comes_out_of_the_store_with_its_message() -> None:
         await task
 
 
-async def test_a_cancellation_that_the_store_swallows_is_raised_all_the_same() -> None:
+async def test_a_cancellation_that_the_store_swallows_is_raised_all_the_same():
     class Swallowing(FrailStore):
         async def get(self, key: str) -> StoredToken | None:
             with contextlib.suppress(asyncio.CancelledError):
@@ -346,5 +329,5 @@ async def test_a_cancellation_that_the_store_swallows_is_raised_all_the_same() -
         await task
 
 
-def test_a_stored_token_does_not_show_it() -> None:
+def test_a_stored_token_does_not_show_it():
     assert "planted" not in repr(StoredToken("planted-token", 0.0, 1))  # type: ignore[arg-type]

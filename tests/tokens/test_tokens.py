@@ -10,7 +10,7 @@ import pytest
 from token_kit import APPID, APPSECRET, ENV, LIST, Merchant, wechat
 
 from tcb_async import ConfigurationError, TcbClient, TokenError
-from tcb_async.emulator import Emulator, token_id
+from tcb_async.emulator import token_id
 from tcb_async.tokens import (
     AuthorizerToken,
     CallableToken,
@@ -25,7 +25,7 @@ from tcb_async.tokens import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from tcb_async.tokens import TokenApi
 
@@ -33,19 +33,19 @@ NOT_ASKED = cast("TokenApi", None)
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with wechat() as emulator:
         yield emulator
 
 
-async def test_a_string_is_sent_as_it_is(emulator: Emulator) -> None:
+async def test_a_string_is_sent_as_it_is(emulator):
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         assert await client.count_functions(ENV) == 57
 
     assert emulator.requests[-1].token_id == token_id(emulator.token)
 
 
-async def test_a_string_that_is_refused_is_sent_once(emulator: Emulator) -> None:
+async def test_a_string_that_is_refused_is_sent_once(emulator):
     emulator.expire_tokens()
     async with TcbClient(emulator.issue_token(life=0), base_url=emulator.url) as client:
         with pytest.raises(TokenError, match="42001"):
@@ -55,8 +55,8 @@ async def test_a_string_that_is_refused_is_sent_once(emulator: Emulator) -> None
 
 
 async def test_a_callable_is_asked_before_each_request_and_once_more_after_a_refusal(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     given = [emulator.issue_token(life=0), emulator.token, emulator.token]
 
     async def next_token() -> str:
@@ -69,7 +69,7 @@ async def test_a_callable_is_asked_before_each_request_and_once_more_after_a_ref
     assert given == []
 
 
-async def test_what_a_callable_raises_is_raised_to_the_caller(emulator: Emulator) -> None:
+async def test_what_a_callable_raises_is_raised_to_the_caller(emulator):
     async def no_token() -> str:
         raise LookupError("the vault is sealed")
 
@@ -95,7 +95,7 @@ async def test_what_a_callable_raises_is_raised_to_the_caller(emulator: Emulator
         (len, "is not async"),
     ],
 )
-def test_what_cannot_be_a_token_is_refused_without_being_shown(token: object, why: str) -> None:
+def test_what_cannot_be_a_token_is_refused_without_being_shown(token, why):
     with pytest.raises(ConfigurationError, match=rf"^token {why}") as caught:
         as_provider(cast("str", token))
 
@@ -105,14 +105,14 @@ def test_what_cannot_be_a_token_is_refused_without_being_shown(token: object, wh
 class Answer:
     """A callable object, of which nobody sees that it is not async before it is called."""
 
-    def __init__(self, answer: object) -> None:
+    def __init__(self, answer):
         self.answer = answer
 
-    def __call__(self) -> object:
+    def __call__(self):
         return self.answer
 
 
-async def test_a_callable_object_that_is_not_async_is_refused_when_it_is_asked() -> None:
+async def test_a_callable_object_that_is_not_async_is_refused_when_it_is_asked():
     token = as_provider(cast("Callable[[], Awaitable[str]]", Answer("planted-token")))
 
     with pytest.raises(ConfigurationError, match="not async") as caught:
@@ -122,7 +122,7 @@ async def test_a_callable_object_that_is_not_async_is_refused_when_it_is_asked()
 
 
 @pytest.mark.parametrize("answer", [None, "", "planted token", 7])
-async def test_a_callable_that_returns_no_token_is_told_so(answer: object) -> None:
+async def test_a_callable_that_returns_no_token_is_told_so(answer):
     async def ask() -> object:
         return answer
 
@@ -134,7 +134,7 @@ async def test_a_callable_that_returns_no_token_is_told_so(answer: object) -> No
     assert "planted" not in str(caught.value)
 
 
-async def test_partials_methods_and_wrapped_functions_are_async_callables_too() -> None:
+async def test_partials_methods_and_wrapped_functions_are_async_callables_too():
     async def of(appid: str) -> str:
         return f"token-of-{appid}"
 
@@ -153,7 +153,7 @@ async def test_partials_methods_and_wrapped_functions_are_async_callables_too() 
     assert tokens == ["token-of-a", "token-of-b", "token-of-c"]
 
 
-async def test_a_provider_is_taken_as_it_is(emulator: Emulator) -> None:
+async def test_a_provider_is_taken_as_it_is(emulator):
     class OfOurs:
         async def get_token(self, api: TokenApi) -> str:
             assert callable(api.spawn)
@@ -169,7 +169,7 @@ async def test_a_provider_is_taken_as_it_is(emulator: Emulator) -> None:
         assert await client.count_functions(ENV) == 57
 
 
-def test_a_given_token_is_in_no_repr() -> None:
+def test_a_given_token_is_in_no_repr():
     async def ask() -> str:
         return "planted-token"
 
@@ -178,7 +178,7 @@ def test_a_given_token_is_in_no_repr() -> None:
     assert [repr(token) for token in given] == ["StaticToken()", "CallableToken()"]
 
 
-async def test_a_given_token_survives_being_told_that_it_failed() -> None:
+async def test_a_given_token_survives_being_told_that_it_failed():
     token = StaticToken("given")
 
     await token.invalidate("given")
@@ -189,22 +189,20 @@ async def test_a_given_token_survives_being_told_that_it_failed() -> None:
 class OddlyShown:
     """A provider whose repr is broken."""
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         raise RuntimeError("planted-token")
 
-    async def get_token(self, api: TokenApi) -> str:
+    async def get_token(self, api):
         raise NotImplementedError
 
-    async def invalidate(self, token: str) -> None: ...
+    async def invalidate(self, token): ...
 
 
 class TestReprs:
     """They are printed when something is wrong, so they work when something is."""
 
     @pytest.mark.parametrize("now", [1e300, -1e300, float("inf"), float("nan"), 1.7e12])
-    async def test_a_clock_that_says_nonsense_breaks_none(
-        self, emulator: Emulator, now: float
-    ) -> None:
+    async def test_a_clock_that_says_nonsense_breaks_none(self, emulator, now):
         provider = StableToken(APPID, APPSECRET, clock=emulator.clock)
         async with TcbClient(provider, base_url=emulator.url) as client:
             await client.count_functions(ENV)
@@ -216,20 +214,20 @@ class TestReprs:
             assert "None" not in repr(provider)
             assert repr(provider) in repr(client)
 
-    def test_a_provider_that_cannot_be_shown_breaks_no_client(self) -> None:
+    def test_a_provider_that_cannot_be_shown_breaks_no_client(self):
         assert "token <OddlyShown, whose repr fails>" in repr(TcbClient(OddlyShown()))
 
     @pytest.mark.parametrize(
         "kind", [StableToken, ClassicToken, ComponentToken, AuthorizerToken, RedisStore]
     )
-    def test_what_was_refused_while_it_was_made_can_be_shown(self, kind: type) -> None:
+    def test_what_was_refused_while_it_was_made_can_be_shown(self, kind):
         assert repr(kind.__new__(kind)) == f"<{kind.__name__}, not made>"
 
 
 class TestKinds:
     async def test_a_token_of_the_wrong_kind_is_refused_by_name_of_both_before_any_request(
-        self, emulator: Emulator
-    ) -> None:
+        self, emulator
+    ):
         platform = Merchant(emulator).component
         async with TcbClient(platform, base_url=emulator.url) as client:
             with pytest.raises(ConfigurationError) as caught:
@@ -242,7 +240,7 @@ class TestKinds:
         )
         assert emulator.requests == ()
 
-    async def test_a_provider_of_ones_own_may_say_its_kind(self, emulator: Emulator) -> None:
+    async def test_a_provider_of_ones_own_may_say_its_kind(self, emulator):
         class Ours(CallableToken):
             def __init__(self, kind: object) -> None:
                 super().__init__(self.ask)
@@ -258,7 +256,7 @@ class TestKinds:
             with pytest.raises(ConfigurationError, match="Ours provides a platform's"):
                 await client.count_functions(ENV)
 
-    def test_each_provider_says_which_kind_it_is(self, emulator: Emulator) -> None:
+    def test_each_provider_says_which_kind_it_is(self, emulator):
         merchant = Merchant(emulator)
         providers = [
             StableToken(APPID, APPSECRET),

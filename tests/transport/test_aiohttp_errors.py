@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -17,11 +16,6 @@ from yarl import URL
 
 from tcb_async import ResponseError, RetryPolicy, TcbClient, TcbError, TransportError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import aioresponses
-
 SECRET = "planted-access-token"
 URL_WITH_IT = URL(f"https://api.weixin.qq.com/tcb/listfunctions?access_token={SECRET}")
 NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
@@ -31,13 +25,13 @@ OS_ERROR = OSError(111, f"Connection refused by {SECRET}")
 MODULES = (aiohttp, client_exceptions, http_exceptions, payload, streams)
 
 
-def family(kind: type[Exception]) -> Iterator[type[Exception]]:
+def family(kind):
     yield kind
     for child in kind.__subclasses__():
         yield from family(child)
 
 
-def errors_of_aiohttp() -> set[type[Exception]]:
+def errors_of_aiohttp():
     """Both of its trees, and whatever else is an exception in the modules of its client."""
     found = {*family(aiohttp.ClientError), *family(http_exceptions.HttpProcessingError)}
     for module in MODULES:
@@ -48,7 +42,7 @@ def errors_of_aiohttp() -> set[type[Exception]]:
     return {kind for kind in ours if not issubclass(kind, Warning)}
 
 
-def made(kind: type[Exception]) -> Exception:
+def made(kind):
     """One of its kind, with the secret in it wherever it takes something."""
     ways = (
         lambda: kind(REQUEST, (), message=SECRET),  # type: ignore[call-arg]
@@ -72,7 +66,7 @@ NOT_HTTP = (aiohttp.ClientResponseError, http_exceptions.HttpProcessingError)
 PASSING = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
 
 
-def expected(kind: type[Exception]) -> tuple[type[TcbError], bool]:
+def expected(kind):
     """What comes out, and whether it is tried again. What nobody knows of is final."""
     if issubclass(kind, FINAL):
         return TransportError, False
@@ -81,7 +75,7 @@ def expected(kind: type[Exception]) -> tuple[type[TcbError], bool]:
     return TransportError, issubclass(kind, (*PASSING, OSError))
 
 
-async def raised(mocked: aioresponses.aioresponses, error: Exception) -> TcbError:
+async def raised(mocked, error):
     """What a client raises where aiohttp raises this."""
     mocked.post(re.compile(".*"), exception=error)
     async with TcbClient(SECRET, retry=RetryPolicy.none()) as client:
@@ -94,8 +88,8 @@ async def raised(mocked: aioresponses.aioresponses, error: Exception) -> TcbErro
     "kind", sorted(errors_of_aiohttp(), key=lambda kind: kind.__name__), ids=lambda k: k.__name__
 )
 async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cause(
-    mocked_http: aioresponses.aioresponses, kind: type[Exception]
-) -> None:
+    mocked_http, kind
+):
     error = await raised(mocked_http, made(kind))
 
     ours, retryable = expected(kind)
@@ -122,8 +116,8 @@ async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cau
     ids=lambda value: type(value).__name__,
 )
 async def test_any_other_exception_becomes_a_transport_error(
-    mocked_http: aioresponses.aioresponses, error: Exception, words: str, *, retryable: bool
-) -> None:
+    mocked_http, error, words, *, retryable
+):
     ours = await raised(mocked_http, error)
 
     assert isinstance(ours, TransportError)
@@ -132,7 +126,7 @@ async def test_any_other_exception_becomes_a_transport_error(
     assert leaks_of([SECRET], shown_by(ours)) == []
 
 
-def test_every_subclass_of_aiohttps_errors_is_found() -> None:
+def test_every_subclass_of_aiohttps_errors_is_found():
     found = {kind.__name__ for kind in errors_of_aiohttp()}
 
     assert {

@@ -32,9 +32,9 @@ from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
-    from stepping import Interruption, Moment
+    from stepping import Interruption
 
     Ask = Callable[[TcbClient], Awaitable[None]]
 
@@ -43,16 +43,14 @@ every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 both_moments = pytest.mark.parametrize("moment", ["before", "after"])
 
 
-def nothing_is_under_way(client: TcbClient, session: aiohttp.ClientSession) -> bool:
+def nothing_is_under_way(client, session):
     transport = client._transport
     assert session.connector is not None
     acquired = session.connector._acquired
     return not acquired and not transport.live and transport.window.in_flight == 0
 
 
-async def interrupt_and_call_again(
-    call: Call, emulator: Emulator, caller: Caller, interruption: Interruption
-) -> None:
+async def interrupt_and_call_again(call, emulator, caller, interruption):
     async with (
         no_leaks(),
         aiohttp.ClientSession() as session,
@@ -69,9 +67,7 @@ async def interrupt_and_call_again(
 
 @both_moments
 @every_call
-def test_whenever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(
-    call: Call, moment: Moment
-) -> None:
+def test_whenever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(call, moment):
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
         await interrupt_and_call_again(call, emulator, Caller(), interruption)
 
@@ -80,8 +76,8 @@ def test_whenever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(
 
 @pytest.mark.parametrize("name", SOME)
 def test_whenever_the_callers_timeout_expires_the_call_raises_the_callers_timeout_error(
-    name: str,
-) -> None:
+    name,
+):
     call = CALLS[name]
 
     async def timed_out(emulator: Emulator, interruption: Interruption) -> None:
@@ -92,9 +88,7 @@ def test_whenever_the_callers_timeout_expires_the_call_raises_the_callers_timeou
 
 @both_moments
 @pytest.mark.parametrize("name", SOME)
-def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(
-    name: str, moment: Moment
-) -> None:
+def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(name, moment):
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
         interruption.again = True
         await interrupt_and_call_again(CALLS[name], emulator, Caller(), interruption)
@@ -103,15 +97,13 @@ def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(
 
 
 @pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
+def redis_port():
     with running_redis() as server:
         yield server.port
 
 
 @both_moments
-def test_whenever_a_call_is_cancelled_in_redis_the_next_one_works(
-    redis_port: int, moment: Moment
-) -> None:
+def test_whenever_a_call_is_cancelled_in_redis_the_next_one_works(redis_port, moment):
     call = Call(items, changes=expiry, tokens=of_redis(redis_port))
 
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
@@ -122,8 +114,8 @@ def test_whenever_a_call_is_cancelled_in_redis_the_next_one_works(
 
 @both_moments
 def test_a_cancellation_while_a_refused_token_is_forgotten_in_redis_is_not_swallowed(
-    redis_port: int, moment: Moment
-) -> None:
+    redis_port, moment
+):
     """In Python 3.11 ``asyncio.wait_for`` swallows some, and redis-py waits with it."""
     call = Call(one_page, changes=expiry_at_once, tokens=of_redis(redis_port))
 
@@ -134,11 +126,11 @@ def test_a_cancellation_while_a_refused_token_is_forgotten_in_redis_is_not_swall
 
 
 async def close_under(
-    call: Call,
-    emulator: Emulator,
-    interruption: Interruption,
-    session: aiohttp.ClientSession | None = None,
-) -> None:
+    call,
+    emulator,
+    interruption,
+    session=None,
+):
     """Close a client at one step of a call."""
     async with call.client(emulator, session) as client:
         closing: list[asyncio.Task[None]] = []
@@ -156,8 +148,8 @@ async def close_under(
 
 @pytest.mark.parametrize("name", SOME)
 def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_closed(
-    name: str,
-) -> None:
+    name,
+):
     async def closed(emulator: Emulator, interruption: Interruption) -> None:
         async with no_leaks(), aiohttp.ClientSession() as session:
             await close_under(CALLS[name], emulator, interruption, session)
@@ -172,8 +164,8 @@ def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_clos
 
 @every_call
 def test_whenever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error(
-    call: Call,
-) -> None:
+    call,
+):
     async def closed(emulator: Emulator, interruption: Interruption) -> None:
         async with no_leaks():
             await close_under(call, emulator, interruption)
@@ -181,9 +173,7 @@ def test_whenever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error
     assert run(call.step_by_step(closed, "after")) > 5
 
 
-async def interrupt_closing(
-    call: Call, emulator: Emulator, asked: int, interruption: Interruption
-) -> None:
+async def interrupt_closing(call, emulator, asked, interruption):
     """Cancel ``aclose``, called once so many requests were made."""
     caller = Caller()
     async with no_leaks(), call.client(emulator) as client:
@@ -205,8 +195,8 @@ async def interrupt_closing(
 @both_moments
 @pytest.mark.parametrize("asked", [1, 3])
 def test_whenever_aclose_is_cancelled_the_client_is_closed_and_nothing_is_left(
-    redis_port: int, asked: int, moment: Moment
-) -> None:
+    redis_port, asked, moment
+):
     call = Call(items, slowness, expiry, of_redis(redis_port))
 
     async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
@@ -215,18 +205,18 @@ def test_whenever_aclose_is_cancelled_the_client_is_closed_and_nothing_is_left(
     assert run(call.step_by_step(cancelled, moment)) > 2
 
 
-async def a_walk(client: TcbClient) -> None:
+async def a_walk(client):
     await client.functions(ENV).collect()
 
 
-async def a_count(client: TcbClient) -> None:
+async def a_count(client):
     await client.count_functions(ENV)
 
 
 both_kinds = pytest.mark.parametrize("ask", [a_walk, a_count])
 
 
-async def cancel(task: asyncio.Task[None]) -> None:
+async def cancel(task):
     """Cancel a task, which has to end of it, and at once."""
     task.cancel()
     async with asyncio.timeout(SOON):
@@ -234,7 +224,7 @@ async def cancel(task: asyncio.Task[None]) -> None:
     assert task.cancelled()
 
 
-async def goes_on(client: TcbClient, emulator: Emulator) -> bool:
+async def goes_on(client, emulator):
     """Whether no more was asked than until now, and the next call works."""
     await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
     emulator.clear_faults()
@@ -243,9 +233,7 @@ async def goes_on(client: TcbClient, emulator: Emulator) -> bool:
 
 
 @both_kinds
-async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next_try(
-    emulator: Emulator, ask: Ask
-) -> None:
+async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next_try(emulator, ask):
     emulator.deploy(ENV, count=5)
     emulator.fail_next()
     waits, never = asyncio.Event(), asyncio.Event()
@@ -265,8 +253,8 @@ async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next
 
 
 async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_is_closed(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.deploy(ENV, count=5)
     emulator.fail_next()
     waits, waited = asyncio.Event(), asyncio.Event()
@@ -290,9 +278,7 @@ async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_
 
 @both_kinds
 @pytest.mark.parametrize("fault", [Fault.hang(), Fault.drip(0.5), Fault.endless()])
-async def test_a_try_is_cancelled_at_once_and_is_the_last(
-    emulator: Emulator, ask: Ask, fault: Fault
-) -> None:
+async def test_a_try_is_cancelled_at_once_and_is_the_last(emulator, ask, fault):
     emulator.deploy(ENV, count=5)
     emulator.script([fault])
     policy = RetryPolicy(base=0.0)
@@ -306,7 +292,7 @@ async def test_a_try_is_cancelled_at_once_and_is_the_last(
 
 
 @both_kinds
-async def test_a_cancelled_wait_for_a_permit_sends_nothing(emulator: Emulator, ask: Ask) -> None:
+async def test_a_cancelled_wait_for_a_permit_sends_nothing(emulator, ask):
     emulator.deploy(ENV, count=5)
     async with TcbClient(emulator.token, base_url=emulator.url, concurrency=1) as client:
         emulator.script([Fault.delay(0.05)])
@@ -322,9 +308,7 @@ async def test_a_cancelled_wait_for_a_permit_sends_nothing(emulator: Emulator, a
 
 
 @both_kinds
-async def test_the_callers_timeout_and_ours_may_expire_at_once(
-    emulator: Emulator, ask: Ask
-) -> None:
+async def test_the_callers_timeout_and_ours_may_expire_at_once(emulator, ask):
     emulator.script(itertools.repeat(Fault.hang()))
     for seconds in (0.0, 0.001, 0.002, 0.003, 0.005, 0.008, 0.013):
         async with TcbClient(

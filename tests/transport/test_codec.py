@@ -16,29 +16,29 @@ from tcb_async.models import FunctionPage
 TOKEN = "74_Xq9k2f0Vb3nT7wLzR5sYc8uJd1hGmPaE6oQiBvNxKt"
 
 
-def decode(body: object, **overrides: object) -> FunctionPage:
+def decode(body, **overrides):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return FUNCTIONS.decode(raw, offset=0, limit=20, **overrides)  # type: ignore[arg-type]
 
 
-def test_text_is_sent_as_utf8_and_not_escaped() -> None:
+def test_text_is_sent_as_utf8_and_not_escaped():
     assert "环境" in FUNCTIONS.encode({"env": "环境"}, 0, 1).decode("utf-8")
     assert encode_object({"a": "票"}) == '{"a":"票"}'.encode()
 
 
 @pytest.mark.parametrize("errcode", [-1, "-1", "-1000"])
-def test_an_errcode_may_be_a_numeric_string(errcode: object) -> None:
+def test_an_errcode_may_be_a_numeric_string(errcode):
     with pytest.raises(SystemBusyError) as caught:
         decode({"errcode": errcode, "errmsg": "system error"})
 
     assert caught.value.errcode in {-1, -1000}
 
 
-def test_the_string_zero_is_success() -> None:
+def test_the_string_zero_is_success():
     assert decode({"errcode": "0", "errmsg": None, "total_count": 0}).total_count == 0
 
 
-def test_an_errcode_that_is_no_number_is_not_what_the_api_promises() -> None:
+def test_an_errcode_that_is_no_number_is_not_what_the_api_promises():
     with pytest.raises(ResponseError, match="no number"):
         decode({"errcode": "busy"})
 
@@ -56,7 +56,7 @@ def test_an_errcode_that_is_no_number_is_not_what_the_api_promises() -> None:
         (None, None, ""),
     ],
 )
-def test_the_request_id_is_parsed_out_of_errmsg(errmsg: str, rid: str, text: str) -> None:
+def test_the_request_id_is_parsed_out_of_errmsg(errmsg, rid, text):
     with pytest.raises(TokenError) as caught:
         decode({"errcode": 40014, "errmsg": errmsg})
 
@@ -72,14 +72,14 @@ def test_the_request_id_is_parsed_out_of_errmsg(errmsg: str, rid: str, text: str
         "hint: [" + "x" * 99,
     ],
 )
-def test_what_only_looks_like_a_request_id_is_not_taken_for_one(errmsg: str) -> None:
+def test_what_only_looks_like_a_request_id_is_not_taken_for_one(errmsg):
     with pytest.raises(TokenError) as caught:
         decode({"errcode": 40014, "errmsg": errmsg})
 
     assert caught.value.rid is None
 
 
-def test_a_hostile_errmsg_costs_no_time() -> None:
+def test_a_hostile_errmsg_costs_no_time():
     started = time.thread_time()
     with pytest.raises(TokenError):
         decode({"errcode": 40014, "errmsg": " " * 2**15 + "x"})
@@ -87,7 +87,7 @@ def test_a_hostile_errmsg_costs_no_time() -> None:
     assert time.thread_time() - started < 0.5
 
 
-def test_an_error_reply_is_understood_even_where_its_rows_are_not() -> None:
+def test_an_error_reply_is_understood_even_where_its_rows_are_not():
     with pytest.raises(SystemBusyError):
         decode({"errcode": -1, "errmsg": "busy", "functions": "none", "total_count": "many"})
 
@@ -119,7 +119,7 @@ def test_an_error_reply_is_understood_even_where_its_rows_are_not() -> None:
     ],
     ids=lambda body: repr(body[:40]),
 )
-def test_what_the_api_does_not_promise_is_a_response_error(body: bytes) -> None:
+def test_what_the_api_does_not_promise_is_a_response_error(body):
     with pytest.raises(ResponseError) as caught:
         decode(body)
 
@@ -141,16 +141,14 @@ def test_what_the_api_does_not_promise_is_a_response_error(body: bytes) -> None:
         (b'{"errcode":0,"total_count":NaN}', False),
     ],
 )
-def test_json_that_ends_too_early_may_be_asked_for_again_and_nothing_else(
-    body: bytes, *, truncated: bool
-) -> None:
+def test_json_that_ends_too_early_may_be_asked_for_again_and_nothing_else(body, *, truncated):
     with pytest.raises(ResponseError) as caught:
         decode(body)
 
     assert caught.value.truncated is truncated
 
 
-def test_no_secret_that_the_server_sends_back_is_shown() -> None:
+def test_no_secret_that_the_server_sends_back_is_shown():
     bodies = [
         {"errcode": 40014, "errmsg": f"bad access_token={TOKEN} rid: 1-2-3"},
         {"errcode": f"{TOKEN}"},
@@ -166,13 +164,13 @@ def test_no_secret_that_the_server_sends_back_is_shown() -> None:
         assert MASK in shown or "total_count" in shown
 
 
-def test_a_token_reply_is_a_plain_object() -> None:
+def test_a_token_reply_is_a_plain_object():
     reply = decode_token_reply(b'{"access_token":"T","expires_in":7200}', "/cgi-bin/stable_token")
 
     assert reply == {"access_token": "T", "expires_in": 7200}
 
 
-def test_a_token_endpoint_names_the_remedy_and_the_ip_that_wechat_names() -> None:
+def test_a_token_endpoint_names_the_remedy_and_the_ip_that_wechat_names():
     body = b'{"errcode":40164,"errmsg":"invalid ip 1.2.3.4, not in whitelist rid: 1-2-3"}'
 
     with pytest.raises(TokenError, match=r"1\.2\.3\.4.*IP whitelist"):
@@ -180,7 +178,7 @@ def test_a_token_endpoint_names_the_remedy_and_the_ip_that_wechat_names() -> Non
 
 
 @pytest.mark.parametrize("body", [b"[]", b"", b'"T"', b"{"])
-def test_a_token_reply_that_is_no_object_is_a_response_error(body: bytes) -> None:
+def test_a_token_reply_that_is_no_object_is_a_response_error(body):
     with pytest.raises(ResponseError):
         decode_token_reply(body, "/cgi-bin/token")
 
@@ -195,7 +193,7 @@ replies = st.dictionaries(known_keys | st.text(), json_values).map(lambda d: jso
 
 
 @given(st.binary() | replies)
-def test_whatever_bytes_go_in_only_a_page_or_our_errors_come_out(body: bytes) -> None:
+def test_whatever_bytes_go_in_only_a_page_or_our_errors_come_out(body):
     try:
         outcome: object = decode(body)
     except (ApiError, ResponseError) as error:

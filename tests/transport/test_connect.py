@@ -18,7 +18,7 @@ from tcb_async.emulator import Emulator
 from tcb_async.retry import is_overload, is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     Ask = Callable[[str, str, RetryPolicy], TcbClient]
 
@@ -28,12 +28,12 @@ FINAL = [302, 400, 403, 404, 407]
 
 
 @pytest.fixture
-def clock() -> PretendClock:
+def clock():
     return PretendClock()
 
 
 @pytest.fixture
-async def emulator() -> Emulator:
+async def emulator():
     """One that runs behind TLS only."""
     emulator = Emulator()
     emulator.deploy(ENV, count=45)
@@ -41,16 +41,14 @@ async def emulator() -> Emulator:
 
 
 @asynccontextmanager
-async def behind_a_proxy(
-    emulator: Emulator, *refusals: str
-) -> AsyncIterator[tuple[ConnectProxy, str]]:
+async def behind_a_proxy(emulator, *refusals):
     """A proxy that refuses so first, and the base URL of the emulator behind it."""
     async with over_tls(emulator) as port, ConnectProxy(port, refusals) as proxy:
         yield proxy, f"https://127.0.0.1:{port}"
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Ask:
+def client(monkeypatch, emulator):
     """Makes a client that goes through a proxy."""
 
     def make(proxy: str, base_url: str, retry: RetryPolicy) -> TcbClient:
@@ -68,9 +66,7 @@ def client(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Ask:
 
 
 @pytest.mark.parametrize("status", PASSING)
-async def test_a_refusal_that_may_pass_is_tried_again(
-    emulator: Emulator, client: Ask, clock: PretendClock, status: int
-) -> None:
+async def test_a_refusal_that_may_pass_is_tried_again(emulator, client, clock, status):
     async with (
         behind_a_proxy(emulator, f"{status} Sorry") as (proxy, url),
         client(proxy.url, url, clock.policy()) as asking,
@@ -81,9 +77,7 @@ async def test_a_refusal_that_may_pass_is_tried_again(
     assert [line.split()[0] for line in proxy.asked] == ["CONNECT"] * 2
 
 
-async def test_a_proxy_that_hangs_up_is_asked_again_after_a_wait(
-    emulator: Emulator, client: Ask, clock: PretendClock
-) -> None:
+async def test_a_proxy_that_hangs_up_is_asked_again_after_a_wait(emulator, client, clock):
     async with (
         behind_a_proxy(emulator, "", "") as (proxy, url),
         client(proxy.url, url, clock.policy()) as asking,
@@ -93,9 +87,7 @@ async def test_a_proxy_that_hangs_up_is_asked_again_after_a_wait(
     assert clock.waits == [1.0, 2.0]
 
 
-async def test_its_retry_after_is_honoured(
-    emulator: Emulator, client: Ask, clock: PretendClock
-) -> None:
+async def test_its_retry_after_is_honoured(emulator, client, clock):
     refusals = ("503 Busy\r\nRetry-After: 7", "429 Too Many\r\nRetry-After: 11")
     async with (
         behind_a_proxy(emulator, *refusals) as (proxy, url),
@@ -107,7 +99,7 @@ async def test_its_retry_after_is_honoured(
 
 
 @pytest.mark.parametrize("status", FINAL)
-async def test_any_other_refusal_is_final(emulator: Emulator, client: Ask, status: int) -> None:
+async def test_any_other_refusal_is_final(emulator, client, status):
     async with (
         behind_a_proxy(emulator, f"{status} No") as (proxy, url),
         client(proxy.url, url, RetryPolicy()) as asking,
@@ -118,7 +110,7 @@ async def test_any_other_refusal_is_final(emulator: Emulator, client: Ask, statu
     assert (caught.value.status, caught.value.attempts, len(proxy.asked)) == (status, 1, 1)
 
 
-def facts(error: TcbError) -> tuple[object, ...]:
+def facts(error):
     return (
         type(error),
         is_retryable(error),
@@ -129,9 +121,7 @@ def facts(error: TcbError) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("status", [*PASSING, *FINAL, 500, 599])
-async def test_it_is_the_same_error_by_http_and_by_connect(
-    emulator: Emulator, client: Ask, status: int
-) -> None:
+async def test_it_is_the_same_error_by_http_and_by_connect(emulator, client, status):
     later = http_reply(b"", 503, {"Retry-After": "7"}).replace(b"503 Service Unavailable", b"%d -")
     async with RawServer(later % status) as proxy:
         errors: list[TcbError] = []
@@ -150,7 +140,7 @@ async def test_it_is_the_same_error_by_http_and_by_connect(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_wants_credentials_says_so(client: Ask, scheme: str) -> None:
+async def test_a_proxy_that_wants_credentials_says_so(client, scheme):
     async with (
         RawServer(http_reply(b"", 407)) as proxy,
         client(proxy.url, f"{scheme}://127.0.0.1:9", RetryPolicy()) as asking,
@@ -159,9 +149,7 @@ async def test_a_proxy_that_wants_credentials_says_so(client: Ask, scheme: str) 
             await asking.count_functions(ENV)
 
 
-async def test_one_503_does_not_end_a_watch(
-    emulator: Emulator, client: Ask, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_one_503_does_not_end_a_watch(emulator, client, caplog):
     caplog.set_level(logging.WARNING, logger="tcb_async")
     async with (
         behind_a_proxy(emulator, "503 Busy") as (proxy, url),

@@ -18,11 +18,7 @@ from tcb_async import ClientClosedError, RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tcb_async._transport.session import Queue
     from tcb_async.emulator import RecordedRequest
-    from tcb_async.limits import Window
 
 ENV = "test-777bb9"
 COUNT = 200
@@ -32,9 +28,7 @@ QUICK = RetryPolicy(attempts=10, base=LATENCY)
 
 
 @asynccontextmanager
-async def behind(
-    beyond: str, scheme: str = "http", connections: int = 2
-) -> AsyncIterator[tuple[Emulator, NarrowProxy]]:
+async def behind(beyond, scheme="http", connections=2):
     """An emulator, and a proxy before it that serves only some connections."""
     async with no_leaks(), AsyncExitStack() as stack:
         emulator = Emulator(latency=LATENCY)
@@ -48,9 +42,7 @@ async def behind(
         yield emulator, await stack.enter_async_context(proxy)
 
 
-def client(
-    emulator: Emulator, proxy: NarrowProxy, scheme: str = "http", concurrency: int = 8
-) -> TcbClient:
+def client(emulator, proxy, scheme="http", concurrency=8):
     return TcbClient(
         emulator.token,
         base_url=f"{scheme}://127.0.0.1:{proxy.port}",
@@ -60,11 +52,11 @@ def client(
     )
 
 
-def window_of(asking: TcbClient) -> Window:
+def window_of(asking):
     return asking._authorized.transport.window
 
 
-def queue_of(asking: TcbClient) -> Queue:
+def queue_of(asking):
     return asking._authorized.transport.session().connector.queue  # type: ignore[union-attr]
 
 
@@ -73,8 +65,8 @@ WAYS = [("queue", "http"), ("queue", "https"), ("drop", "http"), ("drop", "https
 
 @pytest.mark.parametrize(("beyond", "scheme"), WAYS)
 async def test_a_walk_takes_at_most_three_times_as_long_as_at_the_right_concurrency(
-    beyond: str, scheme: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+    beyond, scheme, capsys
+):
     async def seconds(concurrency: int) -> float:
         async with client(emulator, proxy, scheme, concurrency) as asking:
             started = asyncio.get_running_loop().time()
@@ -98,8 +90,8 @@ async def test_a_walk_takes_at_most_three_times_as_long_as_at_the_right_concurre
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_what_waits_in_a_proxys_queue_is_sent_once_and_no_time_out_is_waited_for(
-    scheme: str,
-) -> None:
+    scheme,
+):
     async with behind("queue", scheme) as (emulator, proxy):
         async with client(emulator, proxy, scheme) as asking:
             pager = asking.functions(ENV)
@@ -115,7 +107,7 @@ async def test_what_waits_in_a_proxys_queue_is_sent_once_and_no_time_out_is_wait
         assert emulator.peak_in_flight <= 2
 
 
-async def test_a_new_connection_whose_first_answer_takes_long_is_waited_for() -> None:
+async def test_a_new_connection_whose_first_answer_takes_long_is_waited_for():
     async with behind("queue", connections=8) as (emulator, proxy):
 
         @emulator.on_request
@@ -129,7 +121,7 @@ async def test_a_new_connection_whose_first_answer_takes_long_is_waited_for() ->
         assert (len(emulator.requests), pager.stats.retries) == (PAGES, 0)
 
 
-async def test_a_busy_event_loop_is_not_taken_for_a_proxys_queue() -> None:
+async def test_a_busy_event_loop_is_not_taken_for_a_proxys_queue():
     async with behind("queue", connections=8) as (emulator, proxy):
 
         @emulator.on_request
@@ -145,7 +137,7 @@ async def test_a_busy_event_loop_is_not_taken_for_a_proxys_queue() -> None:
             assert proxy.accepted == 2
 
 
-async def test_a_call_that_waits_for_anothers_connection_may_be_cancelled() -> None:
+async def test_a_call_that_waits_for_anothers_connection_may_be_cancelled():
     async with behind("queue", "https", connections=1) as (emulator, proxy):
 
         @emulator.on_request
@@ -166,7 +158,7 @@ async def test_a_call_that_waits_for_anothers_connection_may_be_cancelled() -> N
             assert await asking.count_functions(ENV) == COUNT
 
 
-async def test_a_client_that_is_closed_ends_those_who_wait_for_anothers_connection() -> None:
+async def test_a_client_that_is_closed_ends_those_who_wait_for_anothers_connection():
     async with behind("queue", "https", connections=1) as (emulator, proxy):
 
         @emulator.on_request
@@ -186,8 +178,8 @@ async def test_a_client_that_is_closed_ends_those_who_wait_for_anothers_connecti
 
 
 async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     async with behind("queue", "https", connections=1) as (emulator, proxy):
         async with client(emulator, proxy, "https") as asking:
             await asking.count_functions(ENV)
@@ -203,8 +195,8 @@ async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(
 
 @pytest.mark.parametrize("closings", [1, 2])
 async def test_a_client_closed_while_a_connection_is_made_ends_the_call_at_once(
-    closings: int,
-) -> None:
+    closings,
+):
     """The server accepts, and never answers the TLS handshake."""
     greeted = asyncio.Event()
 

@@ -132,17 +132,17 @@ EMULATED_APART: dict[str, Outcome] = {
 
 
 def client(
-    url: str,
-    retry: RetryPolicy,
-    outcome: Outcome | None = A_PAGE,
-    token: str = "T",  # noqa: S107 - for servers that do not look at it
-) -> TcbClient:
+    url,
+    retry,
+    outcome=A_PAGE,
+    token="T",  # noqa: S107 - for servers that do not look at it
+):
     """One that waits long enough for whatever ends by itself."""
     timeout = 0.2 if outcome is NO_ANSWER_IN_TIME else 10.0
     return TcbClient(token, base_url=url, retry=retry, timeout=timeout, max_reply_bytes=2**20)
 
 
-def assert_clean(error: TcbError, expected: type[TcbError]) -> None:
+def assert_clean(error, expected):
     """One of ours, with nobody else's behind it, that tells where and survives a pickle."""
     assert type(error) is expected
     assert (error.__cause__, error.__context__) == (None, None)
@@ -150,7 +150,7 @@ def assert_clean(error: TcbError, expected: type[TcbError]) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
 
 
-async def spoiled(client: TcbClient, fault: str) -> None:
+async def spoiled(client, fault):
     """Make a call that meets the fault."""
     if fault in ON_REUSE:
         await client.list_functions(ENV)
@@ -159,7 +159,7 @@ async def spoiled(client: TcbClient, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", EVERY)
-async def test_a_fault_comes_to_a_page_or_to_one_of_our_errors(fault: str) -> None:
+async def test_a_fault_comes_to_a_page_or_to_one_of_our_errors(fault):
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
         no_leaks(),
@@ -176,8 +176,8 @@ async def test_a_fault_comes_to_a_page_or_to_one_of_our_errors(fault: str) -> No
 
 @pytest.mark.parametrize("fault", sorted(EVERY.keys() - ON_REUSE))
 async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_raised_at_once(
-    fault: str,
-) -> None:
+    fault,
+):
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
         RawServer(once(EVERY[fault])) as server,
@@ -195,8 +195,8 @@ async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_rais
 
 @pytest.mark.parametrize("fault", sorted(ON_REUSE))
 async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry(
-    fault: str,
-) -> None:
+    fault,
+):
     async with RawServer(FAULTS[fault]) as server, client(server.url, AT_ONCE) as asking:
         await spoiled(asking, fault)
         page = await asking.list_functions(ENV)
@@ -206,8 +206,8 @@ async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry
 
 @pytest.mark.parametrize("fault", EMULATED)
 async def test_each_of_the_emulators_faults_is_an_error_of_ours_or_cured_by_a_retry(
-    fault: str,
-) -> None:
+    fault,
+):
     outcome = EMULATED_APART.get(fault, NOT_AS_PROMISED)
     script: list[EmulatedFault] = [EMULATED[fault], EMULATED[fault]]
     async with Emulator() as emulator:
@@ -226,7 +226,7 @@ async def test_each_of_the_emulators_faults_is_an_error_of_ours_or_cured_by_a_re
                     await asking.list_functions(ENV)
 
 
-async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again() -> None:
+async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again():
     def cut_then_whole(_: bytes, n: int) -> bytes:
         return OK if n % 2 else http_reply(LISTING[: n // 2])
 
@@ -237,7 +237,7 @@ async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again() -> 
     assert len(server.requests) == 2 * len(LISTING)
 
 
-async def test_an_errcode_counts_whatever_the_status() -> None:
+async def test_an_errcode_counts_whatever_the_status():
     body = {"errcode": 48001, "errmsg": "api unauthorized rid: 1-2-3"}
     async with RawServer(http_reply(body, 403)) as server, client(server.url, ONCE) as asking:
         with pytest.raises(PermissionDeniedError) as caught:
@@ -246,7 +246,7 @@ async def test_an_errcode_counts_whatever_the_status() -> None:
     assert_clean(caught.value, PermissionDeniedError)
 
 
-async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_cursor() -> None:
+async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_cursor():
     rows = [row(name=f"fn-{number}") for number in range(3)]
     body = {"errcode": 0, "errmsg": "ok", "total_count": 5, "functions": rows}
     seen: list[str] = []
@@ -267,6 +267,6 @@ async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_curs
     assert caught.value.cursor is not None
 
 
-def test_every_fault_has_its_row() -> None:
+def test_every_fault_has_its_row():
     assert TOLD_APART.keys() <= EVERY.keys()
     assert EMULATED_APART.keys() <= EMULATED.keys()

@@ -45,7 +45,7 @@ class Report:
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
+def report():
     """What a run of all the endings told."""
     done = subprocess.run(  # noqa: S603 - our own words
         [*STRICT, str(HERE / "support" / "endings.py")],
@@ -57,18 +57,18 @@ def report() -> Report:
     return Report(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
 
 
-def test_nothing_is_printed_to_stderr(report: Report) -> None:
+def test_nothing_is_printed_to_stderr(report):
     assert (report.stderr, report.returncode) == ("", 0)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_walk_leaves_nothing_behind_however_it_ends(report: Report, ending: str) -> None:
+def test_a_walk_leaves_nothing_behind_however_it_ends(report, ending):
     """A walk may end in any way: no task, connection or descriptor is left, nor a complaint."""
     assert report.complaints[ending] == []
 
 
 @pytest.mark.parametrize("ending", SLOPPY)
-def test_the_checks_notice_what_is_left_on_purpose(report: Report, ending: str) -> None:
+def test_the_checks_notice_what_is_left_on_purpose(report, ending):
     """The checks themselves work: whatever is left on purpose is complained of."""
     assert report.complaints[ending] != []
 
@@ -108,9 +108,7 @@ asyncio.run(main(sys.argv[1]))
     ("how", "warnings"),
     [("dropped", 1), ("copied", 1), ("kept", 1), ("walking", 1), ("unused", 0), ("closed", 0)],
 )
-def test_a_client_that_is_never_closed_warns_once_and_in_its_own_name(
-    how: str, warnings: int
-) -> None:
+def test_a_client_that_is_never_closed_warns_once_and_in_its_own_name(how, warnings):
     done = subprocess.run(  # noqa: S603 - our own words
         [sys.executable, "-X", "dev", "-c", FORGOTTEN, how],
         capture_output=True,
@@ -126,7 +124,7 @@ def test_a_client_that_is_never_closed_warns_once_and_in_its_own_name(
     assert "Unclosed" not in done.stderr
 
 
-def test_ctrl_c_ends_a_walk_and_says_nothing_else() -> None:
+def test_ctrl_c_ends_a_walk_and_says_nothing_else():
     with subprocess.Popen(  # noqa: S603 - our own words
         [*STRICT, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

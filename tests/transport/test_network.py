@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from fault_proxy import FaultProxy
 from leaks import no_leaks
 from network_faults import (
@@ -32,8 +32,6 @@ from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from network_faults import Faults
 
 ENV = "test-777bb9"
@@ -76,7 +74,7 @@ DEADLY: dict[str, Fault] = {
 
 
 @asynccontextmanager
-async def behind_a_proxy() -> AsyncIterator[tuple[Emulator, FaultProxy, list[str]]]:
+async def behind_a_proxy():
     """An emulator, what stands before it, and what there is to list."""
     async with no_leaks(), Emulator() as emulator:
         emulator.deploy(ENV, count=COUNT)
@@ -86,19 +84,17 @@ async def behind_a_proxy() -> AsyncIterator[tuple[Emulator, FaultProxy, list[str
             yield emulator, proxy, names
 
 
-def client(emulator: Emulator, proxy: FaultProxy, retry: RetryPolicy, patience: float) -> TcbClient:
+def client(emulator, proxy, retry, patience):
     return TcbClient(emulator.token, base_url=proxy.url, retry=retry, timeout=patience)
 
 
-async def walk(
-    client: TcbClient, seen: list[str], resume: str | None = None, *, ahead: int = 2
-) -> None:
+async def walk(client, seen, resume=None, *, ahead=2):
     async for function in client.iter_functions(ENV, resume=resume, concurrency=ahead):
-        seen.append(function.name)  # noqa: PERF401 - what was seen before an error counts
+        seen.append(function.name)
 
 
 @pytest.mark.parametrize("faults", PASSABLE)
-async def test_a_slow_network_only_makes_a_walk_slower(faults: str) -> None:
+async def test_a_slow_network_only_makes_a_walk_slower(faults):
     seen: list[str] = []
     async with behind_a_proxy() as (emulator, proxy, names):
         proxy.default = PASSABLE[faults]
@@ -110,8 +106,8 @@ async def test_a_slow_network_only_makes_a_walk_slower(faults: str) -> None:
 
 @pytest.mark.parametrize("fault", DEADLY)
 async def test_with_retries_the_listing_is_exact_whatever_some_connections_suffer(
-    fault: str,
-) -> None:
+    fault,
+):
     seen: list[str] = []
     async with behind_a_proxy() as (emulator, proxy, names):
         proxy.script([DEADLY[fault], (), DEADLY[fault], (), DEADLY[fault]])
@@ -123,8 +119,8 @@ async def test_with_retries_the_listing_is_exact_whatever_some_connections_suffe
 
 @pytest.mark.parametrize("fault", DEADLY)
 async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_completed(
-    fault: str,
-) -> None:
+    fault,
+):
     seen: list[str] = []
     async with behind_a_proxy() as (emulator, proxy, names):
         proxy.default = DEADLY[fault]
@@ -142,7 +138,7 @@ async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_c
 
 
 @pytest.mark.parametrize("way", ["connections reset", "port closed"])
-async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(way: str) -> None:
+async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(way):
     seen: list[str] = []
     waits: list[float] = []
     async with behind_a_proxy() as (emulator, proxy, names):
@@ -164,7 +160,7 @@ async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(way: str) -
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_a_network_that_misbehaves_at_random_loses_and_repeats_nothing(seed: int) -> None:
+async def test_a_network_that_misbehaves_at_random_loses_and_repeats_nothing(seed):
     chance = random.Random(seed)
     kinds = (*DEADLY.values(), *PASSABLE.values(), (), (), ())
     seen: list[str] = []
@@ -186,14 +182,14 @@ async def test_a_network_that_misbehaves_at_random_loses_and_repeats_nothing(see
 
 
 class _KnowsNoName(AbstractResolver):
-    async def resolve(self, *_: object, **__: object) -> list[ResolveResult]:
+    async def resolve(self, *_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    async def close(self) -> None:
+    async def close(self):
         pass
 
 
-async def test_a_host_name_that_does_not_exist_is_an_error_that_names_it() -> None:
+async def test_a_host_name_that_does_not_exist_is_an_error_that_names_it():
     connector = aiohttp.TCPConnector(resolver=_KnowsNoName())
     async with aiohttp.ClientSession(connector=connector) as session:
         asking = TcbClient("T", base_url="https://no-such-host", session=session, retry=ONCE)

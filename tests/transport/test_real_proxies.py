@@ -7,7 +7,6 @@ import logging
 import math
 import sys
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from leaks import no_leaks
@@ -17,40 +16,35 @@ from tls_emulator import CERTIFICATES, knows_our_ca, over_tls
 from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
 ENV = "test-777bb9"
 COUNT = 200
 PATIENT = RetryPolicy(attempts=12, base=0.02, cap=0.2)
 
 
 @pytest.fixture
-async def emulator() -> AsyncIterator[Emulator]:
+async def emulator():
     async with no_leaks(), Emulator(latency=0.01) as emulator:
         emulator.deploy(ENV, count=COUNT)
         yield emulator
 
 
 @pytest.fixture
-async def tls_port(emulator: Emulator) -> AsyncIterator[int]:
+async def tls_port(emulator):
     """The port of the same emulator behind TLS."""
     async with over_tls(emulator) as port:
         yield port
 
 
-def port_of(emulator: Emulator) -> int:
+def port_of(emulator):
     return int(emulator.url.rpartition(":")[2])
 
 
-def names(emulator: Emulator) -> list[str]:
+def names(emulator):
     return [function.name for function in emulator.functions(ENV)]
 
 
 @asynccontextmanager
-async def asking(
-    emulator: Emulator, base_url: str, *, retry: RetryPolicy = PATIENT, concurrency: int = 8
-) -> AsyncIterator[TcbClient]:
+async def asking(emulator, base_url, *, retry=PATIENT, concurrency=8):
     tls = knows_our_ca() if base_url.startswith("https") else None
     async with TcbClient(
         emulator.token, base_url=base_url, retry=retry, concurrency=concurrency, ssl_context=tls
@@ -58,13 +52,11 @@ async def asking(
         yield client
 
 
-def by_http(proxy: Proxy) -> str:
+def by_http(proxy):
     return f"http://127.0.0.1:{proxy.port}"
 
 
-async def walked(
-    emulator: Emulator, base_url: str, *, often: Callable[[], None] | None = None, pause: float = 0
-) -> list[str]:
+async def walked(emulator, base_url, *, often=None, pause=0):
     """The names that a walk yields, with something done, and a pause, after every second page."""
     seen: list[str] = []
     async with asking(emulator, base_url) as client:
@@ -81,15 +73,15 @@ async def walked(
 
 
 async def test_nginx_closes_connections_that_are_idle_or_have_served_three_requests(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     limits = "keepalive_requests 3; keepalive_timeout 30ms;"
     with nginx(port_of(emulator), server=limits) as proxy:
         for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
             assert await walked(emulator, by_http(proxy), pause=pause) == names(emulator)
 
 
-async def test_haproxy_closes_connections_that_are_idle(emulator: Emulator) -> None:
+async def test_haproxy_closes_connections_that_are_idle(emulator):
     limit = "timeout http-keep-alive 30ms"
     with haproxy(port_of(emulator), defaults=limit) as proxy:
         for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
@@ -97,9 +89,7 @@ async def test_haproxy_closes_connections_that_are_idle(emulator: Emulator) -> N
 
 
 @pytest.mark.parametrize("program", [nginx, haproxy])
-async def test_a_walk_survives_reloads(
-    emulator: Emulator, program: Callable[[int], AsyncIterator[Proxy]]
-) -> None:
+async def test_a_walk_survives_reloads(emulator, program):
     with program(port_of(emulator)) as proxy:  # type: ignore[attr-defined]
         url = by_http(proxy)
         assert await walked(emulator, url, often=proxy.reload, pause=0.05) == names(emulator)
@@ -109,7 +99,7 @@ async def test_a_walk_survives_reloads(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_limit_on_the_rate_is_kept_to(emulator: Emulator, status: int) -> None:
+async def test_a_limit_on_the_rate_is_kept_to(emulator, status):
     with nginx(
         port_of(emulator),
         http="limit_req_zone $binary_remote_addr zone=all:1m rate=40r/s;",
@@ -127,8 +117,8 @@ async def test_a_limit_on_the_rate_is_kept_to(emulator: Emulator, status: int) -
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_limit_that_does_not_give_way_ends_in_an_error_that_is_completed_later(
-    emulator: Emulator, status: int
-) -> None:
+    emulator, status
+):
     seen: list[str] = []
     kind = RateLimitError if status == 429 else TransportError
     limits = {
@@ -153,8 +143,8 @@ async def test_a_limit_that_does_not_give_way_ends_in_an_error_that_is_completed
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_two_connections_of_haproxy_cost_at_most_three_times_what_they_cost_at_concurrency_2(
-    emulator: Emulator, scheme: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+    emulator, scheme, capsys
+):
     tls = f"ssl crt {CERTIFICATES / 'server.pem'}" if scheme == "https" else ""
     with haproxy(port_of(emulator), bind=tls, frontend="maxconn 2") as proxy:
 
@@ -184,8 +174,8 @@ async def test_two_connections_of_haproxy_cost_at_most_three_times_what_they_cos
 
 @pytest.mark.parametrize(("program", "status"), [(nginx, 502), (haproxy, 503)])
 async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_back(
-    emulator: Emulator, program: Callable[[int], AsyncIterator[Proxy]], status: int
-) -> None:
+    emulator, program, status
+):
     seen: list[str] = []
     with program(port_of(emulator)) as proxy:  # type: ignore[attr-defined]
         async with asking(
@@ -214,7 +204,7 @@ async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_bac
 
 
 @pytest.fixture
-def through(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Callable[..., TcbClient]:
+def through(monkeypatch, emulator):
     """Makes a client that goes through a forward proxy."""
 
     def make(proxy: Proxy, port: int, retry: RetryPolicy = PATIENT) -> TcbClient:
@@ -230,9 +220,7 @@ def through(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Callable[...
     return make
 
 
-async def test_squid_tunnels_a_walk(
-    emulator: Emulator, tls_port: int, through: Callable[..., TcbClient]
-) -> None:
+async def test_squid_tunnels_a_walk(emulator, tls_port, through):
     with squid() as proxy:
         async with through(proxy, tls_port) as client:
             functions = await client.functions(ENV).collect()
@@ -241,8 +229,8 @@ async def test_squid_tunnels_a_walk(
 
 
 async def test_squid_with_three_connections_a_client_tunnels_a_walk_too(
-    emulator: Emulator, tls_port: int, through: Callable[..., TcbClient]
-) -> None:
+    emulator, tls_port, through
+):
     with squid(settings="client_ip_max_connections 3") as proxy:
         for _ in range(4):
             async with through(proxy, tls_port) as client:
@@ -250,9 +238,7 @@ async def test_squid_with_three_connections_a_client_tunnels_a_walk_too(
             assert [function.name for function in functions] == names(emulator)
 
 
-async def test_squids_503_for_an_unreachable_server_does_not_end_a_watch(
-    emulator: Emulator, through: Callable[..., TcbClient], caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_squids_503_for_an_unreachable_server_does_not_end_a_watch(emulator, through, caplog):
     caplog.set_level(logging.WARNING, logger="tcb_async")
     async with over_tls(emulator) as port:
         pass
@@ -272,9 +258,7 @@ async def test_squids_503_for_an_unreachable_server_does_not_end_a_watch(
                     assert (await asyncio.wait_for(first, 10)).kind == "added"
 
 
-async def test_a_host_that_squid_forbids_is_a_final_403(
-    tls_port: int, through: Callable[..., TcbClient]
-) -> None:
+async def test_a_host_that_squid_forbids_is_a_final_403(tls_port, through):
     with squid(settings="http_access deny CONNECT") as proxy:
         async with through(proxy, tls_port) as client:
             with pytest.raises(ResponseError, match="HTTP 403") as caught:

@@ -6,7 +6,7 @@ import json
 import pickle
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from tcb_async._redact import MASK, Secret, forgetting_frames, hide, redact
 SECRET = "pl@nt?>/+s3cr~t="
 
 
-def test_a_secret_shows_itself_only_when_asked() -> None:
+def test_a_secret_shows_itself_only_when_asked():
     secret = Secret("s3cr3t-t0ken")
 
     assert secret.reveal() == "s3cr3t-t0ken"
@@ -27,7 +27,7 @@ def test_a_secret_shows_itself_only_when_asked() -> None:
     assert "s3cr3t" not in repr({"token": [secret]})
 
 
-def test_a_secret_has_no_parts_that_a_tool_could_show() -> None:
+def test_a_secret_has_no_parts_that_a_tool_could_show():
     secret: Any = Secret("s3cr3t-t0ken")
 
     assert not isinstance(secret, str | Sequence | Iterable | Sized)
@@ -40,12 +40,12 @@ def test_a_secret_has_no_parts_that_a_tool_could_show() -> None:
 
 
 @pytest.mark.parametrize("write", [pickle.dumps, lambda secret: secret.__getstate__()])
-def test_a_secret_is_not_pickled_unless_it_is_revealed(write: Callable[[Secret], object]) -> None:
+def test_a_secret_is_not_pickled_unless_it_is_revealed(write):
     with pytest.raises(TypeError, match=r"a Secret is not pickled: pickle what reveal\(\) returns"):
         write(Secret("s3cr3t-t0ken"))
 
 
-def test_a_copy_of_a_secret_is_the_secret() -> None:
+def test_a_copy_of_a_secret_is_the_secret():
     secret = Secret("s3cr3t-t0ken")
 
     assert copy.copy(secret) is copy.deepcopy([secret])[0] is secret
@@ -53,9 +53,7 @@ def test_a_copy_of_a_secret_is_the_secret() -> None:
 
 
 @given(st.text(), st.text())
-def test_secrets_are_equal_where_their_texts_are_and_then_have_one_hash(
-    one: str, other: str
-) -> None:
+def test_secrets_are_equal_where_their_texts_are_and_then_have_one_hash(one, other):
     assert Secret(one) == one
     assert one == Secret(one)
     assert hash(Secret(one)) == hash(one)
@@ -74,20 +72,20 @@ def test_secrets_are_equal_where_their_texts_are_and_then_have_one_hash(
         "deadbeefdeadbeefdeadbeef-abc123-0123456789",
     ],
 )
-def test_given_named_and_token_like_secrets_are_hidden(text: str) -> None:
+def test_given_named_and_token_like_secrets_are_hidden(text):
     shown = redact(text, [Secret("abc123")])
 
     assert "abc123" not in shown
     assert MASK in shown
 
 
-def test_the_user_and_the_password_of_a_url_are_hidden() -> None:
+def test_the_user_and_the_password_of_a_url_are_hidden():
     text = "postgres://wx:hun@ter2@db/tokens is down, ask admin@example.org"
 
     assert redact(text) == text.replace("wx:hun@ter2", MASK)
 
 
-def test_ordinary_text_is_left_alone() -> None:
+def test_ordinary_text_is_left_alone():
     text = "invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist"
 
     assert redact(text, [Secret(""), Secret("other")]) == text
@@ -98,7 +96,7 @@ APPSECRET = "8f14e45fceea167a5a36dedd4bea2543"
 
 @pytest.mark.parametrize("size", range(8, 24))
 @pytest.mark.parametrize("between", [" ", "\n", "<wbr>", "\\u0020", "&#32;", "-" * 24])
-def test_a_given_secret_is_hidden_in_pieces_too(size: int, between: str) -> None:
+def test_a_given_secret_is_hidden_in_pieces_too(size, between):
     pieces = [APPSECRET[at : at + size] for at in range(0, len(APPSECRET), size)]
 
     shown = redact(f"no {between.join(pieces)}", [Secret(APPSECRET)])
@@ -106,7 +104,7 @@ def test_a_given_secret_is_hidden_in_pieces_too(size: int, between: str) -> None
     assert [piece for piece in pieces if len(piece) >= 8 and piece in shown] == []
 
 
-def test_a_given_secret_is_hidden_where_it_is_cut_off() -> None:
+def test_a_given_secret_is_hidden_where_it_is_cut_off():
     for start, end in itertools.combinations(range(len(APPSECRET) + 1), 2):
         shown = redact(f"no {APPSECRET[start:end]}", [Secret(APPSECRET)])
 
@@ -114,7 +112,7 @@ def test_a_given_secret_is_hidden_where_it_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("encoding", encodings(""))
-def test_a_given_secret_is_hidden_in_every_encoding(encoding: str) -> None:
+def test_a_given_secret_is_hidden_in_every_encoding(encoding):
     text = f"you said {encodings(SECRET)[encoding]}, it seems"
 
     shown = hide(text, [Secret(SECRET)])
@@ -123,14 +121,14 @@ def test_a_given_secret_is_hidden_in_every_encoding(encoding: str) -> None:
     assert leaks_of([SECRET], [shown]) == []
 
 
-def test_several_secrets_are_hidden_even_where_each_is_in_another_encoding() -> None:
+def test_several_secrets_are_hidden_even_where_each_is_in_another_encoding():
     other = "0ther-s3cret"
     text = f"{encodings(SECRET)['URL-encoded']} {encodings(other)['base64']} {SECRET} {other}"
 
     assert leaks_of([SECRET, other], [hide(text, [Secret(SECRET), Secret(other)])]) == []
 
 
-def test_escapes_without_a_secret_in_them_are_left_alone() -> None:
+def test_escapes_without_a_secret_in_them_are_left_alone():
     text = r"100 % sure &amp; \n certain %41"
 
     assert hide(text, [Secret(SECRET)]) == text
@@ -140,9 +138,7 @@ fillers = st.sampled_from(["", " ", "x", "- ", "x" * 23 + " ", "x" * 40, "x" * 2
 
 
 @given(st.lists(st.tuples(fillers, st.integers(0, 40)), max_size=4), st.integers(1, 150))
-def test_however_a_long_text_is_cut_no_part_of_a_secret_is_left_at_the_cut(
-    before: list[tuple[str, int]], length: int
-) -> None:
+def test_however_a_long_text_is_cut_no_part_of_a_secret_is_left_at_the_cut(before, length):
     text = "".join(filler * times for filler, times in before) + f" {SECRET}" * 80
 
     shown = redact(text, [Secret(SECRET)], length=length)
@@ -151,18 +147,18 @@ def test_however_a_long_text_is_cut_no_part_of_a_secret_is_left_at_the_cut(
     assert leaks_of([SECRET], [shown]) == []
 
 
-def test_no_part_of_a_secret_is_left_where_what_is_looked_at_ends() -> None:
+def test_no_part_of_a_secret_is_left_where_what_is_looked_at_ends():
     for run in range(24, 500):
         shown = redact("x" * run + f" {SECRET}" * 80, [Secret(SECRET)], length=40)
 
         assert leaks_of([SECRET], [shown]) == []
 
 
-def test_a_secret_of_one_letter_does_not_hide_all_that_its_base64_begins_with() -> None:
+def test_a_secret_of_one_letter_does_not_hide_all_that_its_base64_begins_with():
     assert hide("Nothing happened", [Secret("7")]) == "Nothing happened"
 
 
-def test_what_comes_before_the_cut_is_shown() -> None:
+def test_what_comes_before_the_cut_is_shown():
     text = "it has nothing to hide, " * 1000
 
     assert redact(text, [Secret(SECRET)], length=40) == text[:40]
@@ -170,14 +166,14 @@ def test_what_comes_before_the_cut_is_shown() -> None:
 
 
 @pytest.mark.parametrize("text", [" " * 2**22, "secret " * 2**19, "%5" * 2**21, "\\" * 2**22])
-def test_a_text_of_megabytes_is_redacted_in_no_time(text: str) -> None:
+def test_a_text_of_megabytes_is_redacted_in_no_time(text):
     started = time.thread_time()
     redact(text, [Secret(SECRET)], length=500)
 
     assert time.thread_time() - started < 0.5
 
 
-def below(secret: str) -> None:
+def below(secret):
     """Fail as a library does that was given a secret."""
     try:
         {}[secret]
@@ -185,16 +181,16 @@ def below(secret: str) -> None:
         raise ValueError(secret) from None
 
 
-def above() -> None:
+def above():
     with forgetting_frames():
         below(SECRET)
 
 
-def caller() -> None:
+def caller():
     above()
 
 
-def test_an_error_leaves_the_frames_of_a_block_behind_and_what_it_came_from_there() -> None:
+def test_an_error_leaves_the_frames_of_a_block_behind_and_what_it_came_from_there():
     with pytest.raises(ValueError, match=re.escape(SECRET)) as caught:
         caller()
 
@@ -203,7 +199,7 @@ def test_an_error_leaves_the_frames_of_a_block_behind_and_what_it_came_from_ther
     assert (error.__cause__, error.__context__, error.__suppress_context__) == (None, None, False)
 
 
-def test_an_error_keeps_what_its_caller_was_handling() -> None:
+def test_an_error_keeps_what_its_caller_was_handling():
     handled = LookupError("the caller's own")
     try:
         raise handled
@@ -218,7 +214,7 @@ def test_an_error_keeps_what_its_caller_was_handling() -> None:
     assert again.value.__context__ is None
 
 
-def test_a_block_without_an_error_is_left_alone() -> None:
+def test_a_block_without_an_error_is_left_alone():
     with forgetting_frames():
         done = True
 

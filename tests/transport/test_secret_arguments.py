@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tcb_async
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PACKAGE = Path(tcb_async.__file__).parent
 CREDENTIALS = {
@@ -24,7 +20,7 @@ WRAPPERS = {"Secret", "Hidden", "_wrapped"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def nodes() -> Iterator[tuple[str, ast.AST]]:
+def nodes():
     """All code that runs on the client's side, with the name of its module."""
     for path in PACKAGE.rglob("*.py"):
         if path.relative_to(PACKAGE).parts[0] != "emulator":
@@ -32,7 +28,7 @@ def nodes() -> Iterator[tuple[str, ast.AST]]:
                 yield str(path.relative_to(PACKAGE)), node
 
 
-def functions() -> Iterator[tuple[str, Function]]:
+def functions():
     for module, node in nodes():
         if isinstance(node, Function):
             yield f"{module}: {node.name}", node
@@ -46,12 +42,12 @@ ALIASES = {
 """The options of the commands, such as ``RedisUrl``, and what they are ``Annotated`` from."""
 
 
-def may_be_str(annotation: ast.expr) -> bool:
+def may_be_str(annotation):
     names = {name.id for name in ast.walk(annotation) if isinstance(name, ast.Name)}
     return "str" in names or any(may_be_str(ALIASES[name]) for name in names & ALIASES.keys())
 
 
-def given_as_str(function: Function) -> set[str]:
+def given_as_str(function):
     """Its arguments that are credentials and may be a str."""
     arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     return {
@@ -64,7 +60,7 @@ def given_as_str(function: Function) -> set[str]:
     }
 
 
-def kept(function: Function) -> set[str]:
+def kept(function):
     """Those that neither a wrapper replaces nor ``del`` removes before anything else is done."""
     left = given_as_str(function)
     statements = [
@@ -91,13 +87,13 @@ def kept(function: Function) -> set[str]:
     return left if statements else set()
 
 
-def test_no_function_keeps_a_credential_that_it_was_given_as_a_str() -> None:
+def test_no_function_keeps_a_credential_that_it_was_given_as_a_str():
     keeping = {name: kept(function) for name, function in functions() if kept(function)}
 
     assert keeping == {}
 
 
-def test_no_object_holds_one_as_a_str() -> None:
+def test_no_object_holds_one_as_a_str():
     holding = [
         f"{module}: {node.name}.{ast.unparse(field.target)}"
         for module, node in nodes()
@@ -111,5 +107,5 @@ def test_no_object_holds_one_as_a_str() -> None:
     assert holding == []
 
 
-def test_there_are_functions_that_are_given_one() -> None:
+def test_there_are_functions_that_are_given_one():
     assert sum(bool(given_as_str(function)) for _, function in functions()) > 10

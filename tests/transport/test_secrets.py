@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from network_faults import Fault
-    from raw_server import Exchange, Handler, Reply
+    from raw_server import Exchange
 
     from tcb_async.tokens import TokenApi, TokenProvider
 
@@ -54,15 +54,15 @@ RIGHT = {
 }
 
 
-async def hand_out() -> str:
+async def hand_out():
     return SECRET
 
 
-def platform() -> ComponentToken:
+def platform():
     return ComponentToken(APPID, SECRET, ticket=hand_out)
 
 
-async def save(_token: str) -> None:
+async def save(_token):
     pass
 
 
@@ -80,7 +80,7 @@ TOKENS: dict[str, tuple[str, Callable[[], object]]] = {
 """What the secret is handed in as, and the endpoint that it is sent to first."""
 
 
-def wechat(path: str, fault: Reply) -> Handler:
+def wechat(path, fault):
     """All is well, but for one endpoint."""
 
     async def handle(exchange: Exchange) -> None:
@@ -91,13 +91,13 @@ def wechat(path: str, fault: Reply) -> Handler:
 
 
 async def told_by(
-    url: str,
-    token: object,
-    caplog: pytest.LogCaptureFixture,
+    url,
+    token,
+    caplog,
     *,
-    calls: int = 1,
-    patience: float = 10.0,
-) -> list[str]:
+    calls=1,
+    patience=10.0,
+):
     """All that is said when a page is asked for, and once more if that fails."""
     caplog.set_level(logging.DEBUG)
     said: list[str] = []
@@ -120,9 +120,7 @@ async def told_by(
 
 @pytest.mark.parametrize("kind", ["token", "stable", "classic", "authorizer"])
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_no_fault_of_a_server_gives_it_away(
-    fault: str, kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_fault_of_a_server_gives_it_away(fault, kind, caplog):
     path, make = TOKENS[kind]
     patience = 0.1 if fault in ONLY_TIME_ENDS else 10.0
     calls = 2 if fault in ON_REUSE else 1
@@ -132,7 +130,7 @@ async def test_no_fault_of_a_server_gives_it_away(
     assert leaks_of([SECRET], said) == []
 
 
-def echoes(shown: str) -> dict[str, Reply]:
+def echoes(shown):
     """The ways in which a server may say something back."""
     quoted = shown.replace("\\", "\\\\").replace('"', '\\"')
     return {
@@ -158,9 +156,7 @@ def echoes(shown: str) -> dict[str, Reply]:
 
 @pytest.mark.parametrize("kind", TOKENS)
 @pytest.mark.parametrize("echo", echoes(""))
-async def test_no_echo_of_a_server_gives_it_away_in_whatever_encoding(
-    echo: str, kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_echo_of_a_server_gives_it_away_in_whatever_encoding(echo, kind, caplog):
     path, make = TOKENS[kind]
     for shown in encodings(SECRET).values():
         caplog.clear()
@@ -182,9 +178,7 @@ NETWORK: dict[str, Fault] = {
 
 @pytest.mark.parametrize("kind", TOKENS)
 @pytest.mark.parametrize("fault", NETWORK)
-async def test_no_fault_of_the_network_gives_it_away(
-    fault: str, kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_fault_of_the_network_gives_it_away(fault, kind, caplog):
     path, make = TOKENS[kind]
     async with (
         RawServer(wechat(path, RIGHT[path])) as server,
@@ -198,7 +192,7 @@ async def test_no_fault_of_the_network_gives_it_away(
 
 
 @pytest.mark.parametrize("fault", EMULATED)
-async def test_neither_does_the_emulator(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_neither_does_the_emulator(fault, caplog):
     async with Emulator() as emulator:
         emulator.deploy(ENV)
         emulator.add_app(APPID, SECRET)
@@ -214,13 +208,13 @@ async def test_neither_does_the_emulator(fault: str, caplog: pytest.LogCaptureFi
 class _Handing:
     """A provider that hands out whatever it is told to."""
 
-    def __init__(self, token: object) -> None:
+    def __init__(self, token):
         self.token = token
 
-    async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - the protocol's
+    async def get_token(self, api):  # noqa: ARG002 - the protocol's
         return self.token  # type: ignore[return-value]
 
-    async def invalidate(self, token: str) -> None:
+    async def invalidate(self, token):
         raise AssertionError(token)
 
 
@@ -228,8 +222,8 @@ class _Handing:
     "token", [None, 5, b"bytes", "", f"{SECRET}\n", f"a {SECRET}", f"{SECRET}\ud800"]
 )
 async def test_what_a_provider_hands_out_that_cannot_be_a_token_is_refused_unseen(
-    token: object,
-) -> None:
+    token,
+):
     provider: TokenProvider = _Handing(token)
     async with TcbClient(provider) as client:
         with pytest.raises(ConfigurationError, match="the token that the provider") as caught:
@@ -249,14 +243,14 @@ async def test_what_a_provider_hands_out_that_cannot_be_a_token_is_refused_unsee
         lambda: TcbClient(SECRET, session=object(), trust_env=True),  # type: ignore[arg-type]
     ],
 )
-def test_a_mistake_in_another_argument_gives_no_token_away(mistake: Callable[[], object]) -> None:
+def test_a_mistake_in_another_argument_gives_no_token_away(mistake):
     with pytest.raises(ConfigurationError) as caught:
         mistake()
 
     assert leaks_of([SECRET], shown_by(caught.value)) == []
 
 
-def test_a_token_in_the_place_of_base_url_is_not_shown() -> None:
+def test_a_token_in_the_place_of_base_url_is_not_shown():
     token = "74_Xq9k2f0Vb3nT7wLzR5sYc8uJd1hGmPaE6oQiBvNxKt"
     with pytest.raises(ConfigurationError, match=r"base_url=.*must be an http") as caught:
         TcbClient("https://api.weixin.qq.com", base_url=token)
@@ -264,7 +258,7 @@ def test_a_token_in_the_place_of_base_url_is_not_shown() -> None:
     assert token[:20] not in str(caught.value)
 
 
-async def test_a_custom_provider_may_call_a_token_endpoint_with_a_plain_str() -> None:
+async def test_a_custom_provider_may_call_a_token_endpoint_with_a_plain_str():
     class Custom(_Handing):
         async def get_token(self, api: TokenApi) -> str:
             sent = json.dumps({"secret": self.token})
@@ -283,7 +277,7 @@ async def test_a_custom_provider_may_call_a_token_endpoint_with_a_plain_str() ->
     assert leaks_of([SECRET], shown_by(caught.value)) == []
 
 
-def test_the_hunt_finds_what_there_is_to_find() -> None:
+def test_the_hunt_finds_what_there_is_to_find():
     error = TcbError("no", cursor=None)
     error.gave_up = encodings(SECRET)["base64, at an odd place"]
 

@@ -11,15 +11,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 from planted_secrets import PLANTED
 from redis_server import running_redis
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SCRIPT = Path(__file__).parents[1] / "support" / "secrets_matrix.py"
 TOOLS = (
@@ -68,7 +64,7 @@ class Matrix:
     leaks: list[tuple[str, str, str, str]]
 
     @classmethod
-    def of(cls, word: str) -> Matrix:
+    def of(cls, word):
         done = subprocess.run(  # noqa: S603 - our own words
             [sys.executable, str(SCRIPT), word],
             capture_output=True,
@@ -80,10 +76,10 @@ class Matrix:
         found = json.loads(done.stdout)
         return cls(found["errors"], [tuple(leak) for leak in found["leaks"]])
 
-    def count(self, tool: str, credential: str, ending: str) -> int:
+    def count(self, tool, credential, ending):
         return sum(leak[:3] == (tool, credential, ending) for leak in self.leaks)
 
-    def lines(self) -> Iterator[str]:
+    def lines(self):
         """The matrix, as text."""
         yield f"{'leaks, of errors looked at:':50}" + "".join(f"{name:>23}" for name in ENDINGS)
         yield " " * 50 + "".join(f"{self.errors[name]:>23}" for name in ENDINGS)
@@ -95,13 +91,13 @@ class Matrix:
 
 
 @pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
+def redis_port():
     with running_redis() as server:
         yield server.port
 
 
 @pytest.mark.timeout(900)
-def test_no_tool_tells_a_secret_however_a_call_ends(redis_port: int) -> None:
+def test_no_tool_tells_a_secret_however_a_call_ends(redis_port):
     matrix = Matrix.of(str(redis_port))
 
     print(*matrix.lines(), sep="\n")  # noqa: T201 - shown by pytest -s, and where it fails
@@ -111,7 +107,7 @@ def test_no_tool_tells_a_secret_however_a_call_ends(redis_port: int) -> None:
     } == dict.fromkeys(ENDINGS, True)
 
 
-def test_every_tool_tells_every_secret_of_a_careless_caller() -> None:
+def test_every_tool_tells_every_secret_of_a_careless_caller():
     matrix = Matrix.of("careless")
 
     cells = [(tool, name) for tool in TOOLS for name in CREDENTIALS]
@@ -176,9 +172,7 @@ def test_it():
     ("file", "tests", "told"),
     [(CAREFUL, 35, []), (CARELESS, 1, ["token of 136"])],
 )
-def test_pytest_with_locals_tells_a_secret_of_a_careless_caller_only(
-    pytester: pytest.Pytester, file: str, tests: int, told: list[str]
-) -> None:
+def test_pytest_with_locals_tells_a_secret_of_a_careless_caller_only(pytester, file, tests, told):
     pytester.makepyfile(file)
     pytester.makeini(
         f"[pytest]\npythonpath = {SCRIPT.parent}\nasyncio_mode = auto\n"

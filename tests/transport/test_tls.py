@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ENV = "test-777bb9"
 
 
-async def test_a_certificate_that_no_known_ca_signed_is_refused_before_the_token_is_sent() -> None:
+async def test_a_certificate_that_no_known_ca_signed_is_refused_before_the_token_is_sent():
     emulator = Emulator()
     async with over_tls(emulator) as port:
         url = f"https://127.0.0.1:{port}"
@@ -40,8 +40,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("fault", REFUSED)
 async def test_why_a_certificate_is_refused_is_said_in_openssls_words_with_what_to_do(
-    fault: str,
-) -> None:
+    fault,
+):
     emulator = Emulator()
     unknown = fault == "unknown-ca"
     context: SSLContext | None = None if unknown else knows_our_ca()
@@ -58,7 +58,7 @@ async def test_why_a_certificate_is_refused_is_said_in_openssls_words_with_what_
     assert emulator.requests == ()
 
 
-async def test_a_tls_context_of_ones_own_may_know_a_private_ca() -> None:
+async def test_a_tls_context_of_ones_own_may_know_a_private_ca():
     emulator = Emulator()
     emulator.deploy(ENV, count=45)
     async with over_tls(emulator) as port:
@@ -67,7 +67,7 @@ async def test_a_tls_context_of_ones_own_may_know_a_private_ca() -> None:
             assert len(await client.functions(ENV).collect()) == 45
 
 
-async def test_a_certificate_for_another_host_is_refused_with_a_context_of_ones_own_too() -> None:
+async def test_a_certificate_for_another_host_is_refused_with_a_context_of_ones_own_too():
     emulator = Emulator()
     async with over_tls(emulator) as port:
         url = f"https://localhost:{port}"
@@ -78,7 +78,7 @@ async def test_a_certificate_for_another_host_is_refused_with_a_context_of_ones_
     assert emulator.requests == ()
 
 
-async def test_a_retry_on_a_new_connection_works_over_tls_as_well() -> None:
+async def test_a_retry_on_a_new_connection_works_over_tls_as_well():
     emulator = Emulator()
     emulator.deploy(ENV)
     emulator.script([Fault.ok(), Fault.disconnect()])
@@ -91,7 +91,7 @@ async def test_a_retry_on_a_new_connection_works_over_tls_as_well() -> None:
     assert len({request.peer_port for request in emulator.requests}) == 3
 
 
-async def test_https_to_a_port_that_speaks_plain_http_is_a_clear_error(emulator: Emulator) -> None:
+async def test_https_to_a_port_that_speaks_plain_http_is_a_clear_error(emulator):
     url = emulator.url.replace("http", "https")
     async with TcbClient(emulator.token, base_url=url) as client:
         with pytest.raises(

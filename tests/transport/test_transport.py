@@ -26,13 +26,10 @@ from tcb_async import (
     TcbError,
 )
 from tcb_async import TransportError as NoAnswer
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, StableToken
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import aioresponses
     from raw_server import Exchange, RawRequest
 
 ENV = "test-777bb9"
@@ -42,14 +39,14 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 @pytest.fixture
-def clock() -> PretendClock:
+def clock():
     return PretendClock()
 
 
 # Time
 
 
-async def test_a_try_is_cut_to_what_the_deadline_leaves() -> None:
+async def test_a_try_is_cut_to_what_the_deadline_leaves():
     async with RawServer(FAULTS["hang"]) as server:
         retry = RetryPolicy(deadline=0.2)
         async with TcbClient("T", base_url=server.url, retry=retry, timeout=30.0) as client:
@@ -63,8 +60,8 @@ async def test_a_try_is_cut_to_what_the_deadline_leaves() -> None:
 
 @pytest.mark.parametrize(("left", "given"), [(50.0, 30.0), (30.0, 30.0), (29.3, 29.3), (7.6, 7.6)])
 async def test_a_try_never_crosses_the_deadline_by_the_rounding_of_a_time_out(
-    mocked_http: aioresponses.aioresponses, clock: PretendClock, left: float, given: float
-) -> None:
+    mocked_http, clock, left, given
+):
     given_at: list[float] = []
 
     def note(_url: object, **sent: object) -> None:
@@ -80,8 +77,8 @@ async def test_a_try_never_crosses_the_deadline_by_the_rounding_of_a_time_out(
 
 
 async def test_no_try_is_begun_when_no_time_is_left_and_the_servers_own_error_is_raised(
-    emulator: Emulator, clock: PretendClock
-) -> None:
+    emulator, clock
+):
     emulator.deploy(ENV)
     emulator.script([Fault.errcode(-1)])
 
@@ -96,7 +93,7 @@ async def test_no_try_is_begun_when_no_time_is_left_and_the_servers_own_error_is
     assert caught.value.attempts == len(emulator.requests) == 1
 
 
-async def test_the_deadline_holds_while_others_have_all_the_permits(emulator: Emulator) -> None:
+async def test_the_deadline_holds_while_others_have_all_the_permits(emulator):
     emulator.script([Fault.hang()])
     retry = RetryPolicy(deadline=0.2)
     async with TcbClient(
@@ -118,8 +115,8 @@ async def test_the_deadline_holds_while_others_have_all_the_permits(emulator: Em
 
 
 async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_servers_error_is_raised(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.script([Fault.errcode(-1)])
     retry = RetryPolicy(deadline=0.5, base=0.0)
     async with TcbClient(
@@ -133,8 +130,8 @@ async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_serve
 
 
 async def test_a_try_that_the_deadline_cut_short_leaves_the_servers_own_error(
-    emulator: Emulator,
-) -> None:
+    emulator,
+):
     emulator.script([Fault.errcode(-1), Fault.hang()])
     retry = RetryPolicy(deadline=0.5, base=0.0)
     async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
@@ -147,7 +144,7 @@ async def test_a_try_that_the_deadline_cut_short_leaves_the_servers_own_error(
 # Size
 
 
-def zstd_bomb(mebibytes: int) -> bytes:
+def zstd_bomb(mebibytes):
     """Spaces, run-length encoded: a frame's head, blocks of 128 KiB, and `{}` at the end."""
     block = (0x20000 << 3 | 2).to_bytes(3, "little") + b" "
     frame = (
@@ -158,8 +155,8 @@ def zstd_bomb(mebibytes: int) -> bytes:
 
 @pytest.mark.parametrize("fault", sorted(UNENDING | {"zstd_bomb"}))
 async def test_a_reply_is_read_up_to_max_reply_bytes_counted_after_decompression(
-    fault: str,
-) -> None:
+    fault,
+):
     reply = zstd_bomb(16) if fault == "zstd_bomb" else FAULTS[fault]
     async with RawServer(reply) as server:
         url = server.url
@@ -178,7 +175,7 @@ async def test_a_reply_is_read_up_to_max_reply_bytes_counted_after_decompression
     assert peak < 5 * MIB
 
 
-async def test_a_reply_of_exactly_max_reply_bytes_is_read_and_one_byte_more_is_not() -> None:
+async def test_a_reply_of_exactly_max_reply_bytes_is_read_and_one_byte_more_is_not():
     compressed = http_reply(gzip.compress(LISTING), headers={"Content-Encoding": "gzip"})
     for reply in (http_reply(LISTING), compressed):
         async with RawServer(reply) as server:
@@ -212,7 +209,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def test_a_bomb_of_128_mib_costs_the_process_little_more_than_max_reply_bytes() -> None:
+async def test_a_bomb_of_128_mib_costs_the_process_little_more_than_max_reply_bytes():
     async def bombs(exchange: Exchange) -> None:
         n = exchange.request.n
         encoding = ("gzip", "br")[n % 2]
@@ -233,7 +230,7 @@ async def test_a_bomb_of_128_mib_costs_the_process_little_more_than_max_reply_by
     assert int(said) < 32
 
 
-def _big_bomb(encoding: str, mebibytes: int) -> bytes:
+def _big_bomb(encoding, mebibytes):
     import zlib  # noqa: PLC0415
 
     import brotli  # noqa: PLC0415 - nothing else here wants it
@@ -252,9 +249,7 @@ def _big_bomb(encoding: str, mebibytes: int) -> bytes:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("kind", ["token", "stable", "classic"])
-async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewhere(
-    status: int, kind: str
-) -> None:
+async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewhere(status, kind):
     token = {
         "token": "planted-token",
         "stable": StableToken("wx0123456789abcdef", "planted-secret"),
@@ -272,7 +267,7 @@ async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewher
         assert elsewhere.accepted == 0
 
 
-async def test_a_base_url_that_ends_in_a_path_of_the_api_is_explained(emulator: Emulator) -> None:
+async def test_a_base_url_that_ends_in_a_path_of_the_api_is_explained(emulator):
     async with TcbClient(emulator.token, base_url=f"{emulator.url}/tcb") as client:
         with pytest.raises(ParameterError, match=r"no such endpoint.*check base_url") as caught:
             await client.count_functions(ENV)
@@ -281,7 +276,7 @@ async def test_a_base_url_that_ends_in_a_path_of_the_api_is_explained(emulator: 
 
 
 @pytest.fixture
-def no_proxy_yet(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def no_proxy_yet(monkeypatch):
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -290,8 +285,8 @@ def no_proxy_yet(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.mark.parametrize("trust_env", [False, True])
 async def test_the_environments_proxy_and_netrc_are_used_only_if_asked_for(
-    no_proxy_yet: pytest.MonkeyPatch, tmp_path: Path, *, trust_env: bool
-) -> None:
+    no_proxy_yet, tmp_path, *, trust_env
+):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password something\n")
     netrc.chmod(0o600)

@@ -24,17 +24,14 @@ from tcb_async._transport.faults import read_retry_after
 from tcb_async.emulator import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from raw_server import Exchange
 
-    from raw_server import Exchange, Reply
-
-    from tcb_async.emulator import Emulator
 
 ENV = "test-777bb9"
 
 
 @asynccontextmanager
-async def met_with(reply: Reply, retry: RetryPolicy) -> AsyncIterator[tuple[RawServer, TcbClient]]:
+async def met_with(reply, retry):
     """A server that answers so, and a client of it."""
     async with (
         RawServer(reply) as server,
@@ -44,13 +41,13 @@ async def met_with(reply: Reply, retry: RetryPolicy) -> AsyncIterator[tuple[RawS
 
 
 @pytest.fixture
-def clock() -> PretendClock:
+def clock():
     return PretendClock()
 
 
 async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one(
-    clock: PretendClock,
-) -> None:
+    clock,
+):
     async with met_with(FAULTS["dropped_keep_alive"], clock.policy()) as (server, client):
         await asyncio.gather(*(client.count_functions(ENV) for _ in range(4)))
         assert server.accepted == 4
@@ -63,8 +60,8 @@ async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one
 
 
 async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_its_turn(
-    clock: PretendClock,
-) -> None:
+    clock,
+):
     async def drop_on_reuse(exchange: Exchange) -> None:
         if exchange.request.nth == 0:
             await exchange.send(OK)
@@ -79,8 +76,8 @@ async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_i
 
 
 async def test_only_a_kept_alive_connection_is_tried_again_at_once_when_it_is_dropped(
-    clock: PretendClock,
-) -> None:
+    clock,
+):
     async with met_with(FAULTS["closed"], clock.policy(attempts=4)) as (_, client):
         with pytest.raises(NoAnswer, match="dropped the connection") as caught:
             await client.count_functions(ENV)
@@ -90,8 +87,8 @@ async def test_only_a_kept_alive_connection_is_tried_again_at_once_when_it_is_dr
 
 
 async def test_whether_a_session_of_the_callers_own_kept_it_alive_is_not_known(
-    clock: PretendClock,
-) -> None:
+    clock,
+):
     async with RawServer(FAULTS["closed"]) as server, aiohttp.ClientSession() as session:
         retry = clock.policy(attempts=4)
         client = TcbClient("T", base_url=server.url, retry=retry, session=session)
@@ -101,7 +98,7 @@ async def test_whether_a_session_of_the_callers_own_kept_it_alive_is_not_known(
     assert clock.waits == [0.0, 2.0, 4.0]
 
 
-async def test_an_answer_that_breaks_off_is_no_dropped_connection(clock: PretendClock) -> None:
+async def test_an_answer_that_breaks_off_is_no_dropped_connection(clock):
     async with met_with(once(FAULTS["reset_in_body"]), clock.policy()) as (_, client):
         await client.count_functions(ENV)
 
@@ -118,9 +115,7 @@ ABSURD = [
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("value", ABSURD, ids=lambda value: value[:40] or "empty")
-async def test_an_absurd_retry_after_never_hangs_a_call(
-    clock: PretendClock, value: str, status: int
-) -> None:
+async def test_an_absurd_retry_after_never_hangs_a_call(clock, value, status):
     later = {"Retry-After": value.encode().decode("latin-1")}
     async with met_with(once(http_reply(b"", status, later)), clock.policy()) as (_, client):
         try:
@@ -141,9 +136,7 @@ async def test_an_absurd_retry_after_never_hangs_a_call(
         ("nan", 1),
     ],
 )
-async def test_a_sensible_retry_after_is_honoured_as_a_minimum(
-    clock: PretendClock, value: str, waited: float
-) -> None:
+async def test_a_sensible_retry_after_is_honoured_as_a_minimum(clock, value, waited):
     later = http_reply(b"", 503, {"Retry-After": value})
     async with met_with(once(later), clock.policy()) as (_, client):
         await client.count_functions(ENV)
@@ -152,7 +145,7 @@ async def test_a_sensible_retry_after_is_honoured_as_a_minimum(
 
 
 @pytest.mark.parametrize("zone", ["GMT", "", "-0000", "+0000"])
-async def test_a_retry_after_may_be_a_date_in_utc(clock: PretendClock, zone: str) -> None:
+async def test_a_retry_after_may_be_a_date_in_utc(clock, zone):
     date = datetime.now(UTC) + timedelta(seconds=30)
     later = http_reply(b"", 503, {"Retry-After": f"{date:%a, %d %b %Y %H:%M:%S} {zone}"})
     async with met_with(once(later), clock.policy()) as (_, client):
@@ -161,14 +154,14 @@ async def test_a_retry_after_may_be_a_date_in_utc(clock: PretendClock, zone: str
     assert 20 < clock.now <= 30
 
 
-async def test_a_408_is_tried_again_for_it_answers_no_request(clock: PretendClock) -> None:
+async def test_a_408_is_tried_again_for_it_answers_no_request(clock):
     async with met_with(once(http_reply(b"", 408)), clock.policy()) as (_, client):
         assert await client.count_functions(ENV) == 1
 
 
 async def test_no_server_is_waited_for_longer_than_a_day_even_without_a_deadline(
-    clock: PretendClock,
-) -> None:
+    clock,
+):
     async with RawServer(http_reply(b"", 503, {"Retry-After": "1e9"})) as server:
         retry = clock.policy(deadline=float("inf"))
         async with TcbClient("T", base_url=server.url, retry=retry) as client:
@@ -190,13 +183,13 @@ dates = st.builds(
 
 
 @given(st.text() | dates | st.floats().map(str) | st.integers().map(str))
-def test_a_retry_after_is_a_finite_number_of_seconds_or_none(value: str) -> None:
+def test_a_retry_after_is_a_finite_number_of_seconds_or_none(value):
     seconds = read_retry_after(value)
 
     assert seconds is None or 0 <= seconds < float("inf")
 
 
-async def test_a_storm_of_retries_is_bounded_by_a_quota_that_all_copies_share() -> None:
+async def test_a_storm_of_retries_is_bounded_by_a_quota_that_all_copies_share():
     retry = RetryPolicy(attempts=1000, base=0.0, deadline=float("inf"))
     async with met_with(FAULTS["status_500"], retry) as (server, client):
         copies = [client.with_token(f"T{number}") for number in range(10)]
@@ -208,13 +201,13 @@ async def test_a_storm_of_retries_is_bounded_by_a_quota_that_all_copies_share() 
     assert all("retry quota" in error.gave_up for error in results)  # type: ignore[union-attr]
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+def said(caplog):
     return [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "tcb_async"]
 
 
 async def test_each_try_is_logged_at_debug_and_each_retry_at_info_then_warning(
-    emulator: Emulator, clock: PretendClock, caplog: pytest.LogCaptureFixture
-) -> None:
+    emulator, clock, caplog
+):
     caplog.set_level(logging.DEBUG, logger="tcb_async")
     emulator.deploy(ENV)
     emulator.script([Fault.errcode(-1), Fault.status(502)])
@@ -232,7 +225,7 @@ async def test_each_try_is_logged_at_debug_and_each_retry_at_info_then_warning(
     ]
 
 
-async def test_nothing_is_logged_unless_somebody_listens() -> None:
+async def test_nothing_is_logged_unless_somebody_listens():
     script = """
 import asyncio
 from tcb_async import RetryPolicy, TcbClient

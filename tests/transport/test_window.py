@@ -5,20 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from itertools import pairwise, repeat
-from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 from leaks import eventually
 
 from tcb_async import RetryPolicy, TcbClient, TcbError
-from tcb_async.emulator import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractContextManager
-
-    from tcb_async.observer import Attempt, WalkObserver
+from tcb_async.emulator import Fault
 
 ENV = "test-777bb9"
 PAGES, PAGE_SIZE, CEILING = 79, 20, 16
@@ -31,32 +24,32 @@ class Sizes:
 
     seen: list[int] = attrs.field(factory=list)
 
-    def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
+    def attempting(self, attempt):
         self.seen.append(attempt.window)
         return nullcontext()
 
-    def walk_started(self, env: str) -> WalkObserver:  # noqa: ARG002 - the protocol's
+    def walk_started(self, env):  # noqa: ARG002 - the protocol's
         return self
 
-    def fetching(self) -> AbstractContextManager[object]:
+    def fetching(self):
         return nullcontext()
 
-    def ended(self, stats: object, error: BaseException | None) -> None:
+    def ended(self, stats, error):
         """Nothing is noted at the end."""
 
     @property
-    def steps(self) -> list[tuple[int, int]]:
+    def steps(self):
         """From what to what it changed."""
         return [(old, new) for old, new in pairwise(self.seen) if old != new]
 
 
 @pytest.fixture
-def sizes() -> Sizes:
+def sizes():
     return Sizes()
 
 
 @pytest.fixture
-async def client(emulator: Emulator, sizes: Sizes) -> AsyncIterator[TcbClient]:
+async def client(emulator, sizes):
     emulator.deploy(ENV, count=ROWS)
     emulator.latency = 0.001
     async with TcbClient(
@@ -69,18 +62,18 @@ async def client(emulator: Emulator, sizes: Sizes) -> AsyncIterator[TcbClient]:
         yield client
 
 
-async def walk(client: TcbClient) -> list[str]:
+async def walk(client):
     functions = await client.functions(ENV, page_size=PAGE_SIZE).collect()
     return [function.name for function in functions]
 
 
-def names(emulator: Emulator) -> list[str]:
+def names(emulator):
     return [function.name for function in emulator.functions(ENV)]
 
 
 async def test_a_server_that_handles_three_at_once_is_asked_at_most_twice_a_page(
-    emulator: Emulator, client: TcbClient, sizes: Sizes
-) -> None:
+    emulator, client, sizes
+):
     emulator.capacity = 3
 
     assert await walk(client) == names(emulator)
@@ -90,7 +83,7 @@ async def test_a_server_that_handles_three_at_once_is_asked_at_most_twice_a_page
     assert sum(later) / len(later) <= 2 * emulator.capacity
 
 
-async def test_four_walks_at_once_find_it_together(emulator: Emulator, client: TcbClient) -> None:
+async def test_four_walks_at_once_find_it_together(emulator, client):
     emulator.capacity = 3
 
     walks = await asyncio.gather(*(walk(client) for _ in range(4)))
@@ -99,9 +92,7 @@ async def test_four_walks_at_once_find_it_together(emulator: Emulator, client: T
     assert len(emulator.requests) <= 2 * 4 * PAGES
 
 
-async def test_it_grows_by_one_a_window_until_it_is_as_large_as_before(
-    emulator: Emulator, client: TcbClient, sizes: Sizes
-) -> None:
+async def test_it_grows_by_one_a_window_until_it_is_as_large_as_before(emulator, client, sizes):
     emulator.capacity = 3
     await walk(client)
     emulator.capacity = None
@@ -118,9 +109,7 @@ async def test_it_grows_by_one_a_window_until_it_is_as_large_as_before(
     assert emulator.peak_in_flight == CEILING
 
 
-async def test_what_is_busy_at_once_halves_it_once(
-    emulator: Emulator, client: TcbClient, sizes: Sizes
-) -> None:
+async def test_what_is_busy_at_once_halves_it_once(emulator, client, sizes):
     for errcode in (-1, 45011):
         sizes.seen.clear()
         emulator.script([Fault.ok()] + [Fault.errcode(errcode)] * CEILING)
@@ -138,9 +127,7 @@ NOT_TOO_MUCH = [Fault.status(500), Fault.body(b""), Fault.truncated()]
 
 
 @pytest.mark.parametrize("fault", TOO_MUCH, ids=str)
-async def test_what_too_many_requests_look_like_halves_it_once(
-    emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
-) -> None:
+async def test_what_too_many_requests_look_like_halves_it_once(emulator, client, sizes, fault):
     emulator.script([Fault.ok()] + [fault] * CEILING)
 
     assert await walk(client) == names(emulator)
@@ -150,9 +137,7 @@ async def test_what_too_many_requests_look_like_halves_it_once(
 
 
 @pytest.mark.parametrize("fault", NOT_TOO_MUCH, ids=str)
-async def test_any_other_failure_does_not_shrink_it(
-    emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
-) -> None:
+async def test_any_other_failure_does_not_shrink_it(emulator, client, sizes, fault):
     emulator.script([Fault.ok()] + [fault] * CEILING)
 
     assert await walk(client) == names(emulator)
@@ -161,9 +146,7 @@ async def test_any_other_failure_does_not_shrink_it(
 
 
 @pytest.mark.parametrize("fault", NOT_TOO_MUCH, ids=str)
-async def test_no_failure_grows_it(
-    emulator: Emulator, client: TcbClient, sizes: Sizes, fault: Fault
-) -> None:
+async def test_no_failure_grows_it(emulator, client, sizes, fault):
     emulator.script([Fault.errcode(-1), Fault.ok(), *repeat(fault, 2 * CEILING)])
     await client.count_functions(ENV)
 
@@ -174,9 +157,7 @@ async def test_no_failure_grows_it(
     assert sizes.seen[2:] == [CEILING // 2] * 20
 
 
-async def test_cancelled_calls_do_not_grow_it(
-    emulator: Emulator, client: TcbClient, sizes: Sizes
-) -> None:
+async def test_cancelled_calls_do_not_grow_it(emulator, client, sizes):
     emulator.script([Fault.errcode(-1), Fault.ok(), *[Fault.hang()] * CEILING])
     await client.count_functions(ENV)
 
