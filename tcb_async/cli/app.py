@@ -39,7 +39,7 @@ for _name, _command, _epilog in (
     ("environments", platform.environments, platform.ENVIRONMENTS_EPILOG),
     ("merchants", platform.merchants, platform.MERCHANTS_EPILOG),
     ("inventory", inventory.inventory, inventory.INVENTORY_EPILOG),
-    ("token", platform.token, platform.WHOSE_TOKEN_EPILOG),
+    ("token", platform.token, platform.ACCESS_EPILOG),
     ("emulator", emulator.emulator, emulator.EMULATOR_EPILOG),
 ):
     app.command(_name, cls=Command, epilog=_epilog)(_command)

@@ -156,7 +156,7 @@ def _provider(component_appid: str | None, ticket_file: str | None) -> Component
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
 
-WHOSE_TOKEN_EPILOG = """\
+ACCESS_EPILOG = """\
 [bold]Examples[/bold]
   tcb-async token
   tcb-async token test-777bb9 --appid wx0123456789abcdef
