@@ -18,7 +18,6 @@ Rule: thin; a method checks its arguments, wires modules together, and decides n
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Iterable
 from datetime import tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
@@ -26,7 +25,6 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 from tcb_async._arguments import (
     check_kind,
     checked_appid,
-    checked_async,
     checked_base_url,
     checked_count,
     checked_env,
@@ -47,11 +45,8 @@ from tcb_async._listings import (
 from tcb_async._redact import Hidden, Secret
 from tcb_async._transport import ApiRequest, Transport
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
-from tcb_async.inventory.accounts import Account, merchant_account
-from tcb_async.inventory.inventory import CarefulToken, Inventory, visit
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME, Authorizer, BatchFunction, CloudFunction
-from tcb_async.observer import ObservesInventories
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, as_provider
@@ -60,7 +55,15 @@ from tcb_async.watch import wait_until_active, watch
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterable,
+        Mapping,
+    )
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -69,7 +72,8 @@ if TYPE_CHECKING:
     from tcb_async._listings import Listing
     from tcb_async._transport import RetryCount, Target
     from tcb_async.cursor import Cursor
-    from tcb_async.inventory.accounts import AccountListing
+    from tcb_async.inventory.accounts import Account, AccountListing
+    from tcb_async.inventory.inventory import Inventory
     from tcb_async.models import BatchEnvironment, Environment, FunctionPage
     from tcb_async.observer import Observer
     from tcb_async.pagination.page import OnDrift, Page
@@ -708,8 +712,9 @@ class TcbClient:
                 that is not on the whitelist, its quota), or the client was closed: every other
                 account would meet the same.
         """
-        checked_instance("account", account, Account, "such as Account(appid, token)")
-        return await visit(self.with_token(CarefulToken(account)), account)
+        from tcb_async.inventory.inventory import list_account  # noqa: PLC0415 - it is above
+
+        return await list_account(self, account)
 
     def inventory(self, accounts: Iterable[Account] | AsyncIterable[Account]) -> Inventory:
         """Prepare to list every function of many accounts.
@@ -736,28 +741,11 @@ class TcbClient:
         Raises:
             ConfigurationError: They cannot be iterated.
         """
-        if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
-            raise ConfigurationError(
-                f"accounts is of type {type(accounts).__name__}: it must be an iterable, or an "
-                "asynchronous iterable, of Account"
-            )
-        transport, observer = self._transport, self._transport.observer
+        from tcb_async.inventory.inventory import Inventory  # noqa: PLC0415 - it is above
 
-        async def visit_one(account: Account, share: Callable[[], int]) -> AccountListing:
-            return await visit(self.with_token(CarefulToken(account)), account, share=share)
+        return Inventory(self, accounts, self._transport)
 
-        return Inventory(
-            accounts,
-            visit=visit_one,
-            window=transport.window.ceiling,
-            sent=lambda: (transport.sent, transport.retried),
-            live=transport.live,
-            observer=(
-                observer.inventory_started if isinstance(observer, ObservesInventories) else None
-            ),
-        )
-
-    async def platform_accounts(
+    def platform_accounts(
         self, *, on_rotate: Callable[[str, str], Awaitable[object]]
     ) -> AsyncGenerator[Account, None]:
         """Iterate over the merchants of a platform, as accounts for `inventory`.
@@ -781,16 +769,9 @@ class TcbClient:
             ConfigurationError: The client's token is no `ComponentToken`.
             TcbError: The merchants could not be fetched.
         """
-        provider = self._authorized.provider
-        if not isinstance(provider, ComponentToken):
-            raise ConfigurationError(
-                f"token={provider!r}: only a ComponentToken has merchants; make the client with one"
-            )
-        checked_async("on_rotate", on_rotate)
-        async with self.authorizers(concurrency=1) as pager:
-            async for page in pager.by_page():
-                for authorizer in page.items:
-                    yield merchant_account(provider, authorizer, on_rotate)
+        from tcb_async.inventory.accounts import platform_accounts  # noqa: PLC0415 - it is above
+
+        return platform_accounts(self, self._authorized.provider, on_rotate)
 
     async def force_refresh_token(self) -> None:
         """Have WeChat replace the access token now, which ends the old one for everybody.

@@ -1,12 +1,7 @@
-"""One account: what to visit, and what was found.
+"""An account: what to list, and what was found in it; and the merchants of a platform as accounts.
 
-Rule: a token is in no repr, and what was found is all of it or an error.
-
-----
-
-The merchants of a platform, as accounts.
-
-Rule: a merchant whose refresh token WeChat does not show is an account that fails, and is named.
+Rule: a token is in no repr, and what was found is all of it or an error. A merchant whose refresh
+token WeChat does not show is an account that fails, and is named.
 """
 
 from __future__ import annotations
@@ -17,19 +12,20 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from tcb_async._arguments import checked_appid, checked_env, checked_instance
+from tcb_async._arguments import checked_appid, checked_async, checked_env, checked_instance
 from tcb_async._redact import Secret
 from tcb_async.errcodes import look_up
 from tcb_async.exceptions import ApiError, ClientClosedError, ConfigurationError, TokenError
-from tcb_async.tokens import AuthorizerToken, as_provider
+from tcb_async.tokens import AuthorizerToken, ComponentToken, as_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
     from typing import ClassVar, NoReturn
 
+    from tcb_async.client import TcbClient
     from tcb_async.exceptions import TcbError
     from tcb_async.models import Authorizer, CloudFunction
-    from tcb_async.tokens import ComponentToken, TokenApi, TokenKind, TokenProvider
+    from tcb_async.tokens import TokenApi, TokenKind, TokenProvider
 
 
 AccountStatus = Literal["complete", "failed", "denied"]
@@ -147,7 +143,7 @@ def ends_inventory(error: TcbError) -> bool:
     return look_up(error.errcode, at_token_endpoint=True).whose == "platform"
 
 
-async def each(
+async def iterate(
     accounts: Iterable[Account] | AsyncIterable[Account],
 ) -> AsyncGenerator[Account, None]:
     """Iterate over accounts of either kind, and close what can be closed."""
@@ -155,18 +151,36 @@ async def each(
         iterator = aiter(accounts)
         try:
             async for account in iterator:
-                yield _checked(account)
+                yield checked_account("accounts", account)
         finally:
             if (close := getattr(iterator, "aclose", None)) is not None:
                 await close()
     else:
         for account in accounts:
-            yield _checked(account)
+            yield checked_account("accounts", account)
 
 
-def _checked(account: Account) -> Account:
-    checked_instance("accounts", account, Account, "such as Account(appid, token)")
+def checked_account(name: str, account: Account) -> Account:
+    """Refuse what is no account."""
+    checked_instance(name, account, Account, "such as Account(appid, token)")
     return account
+
+
+async def platform_accounts(
+    client: TcbClient,
+    component: TokenProvider,
+    on_rotate: Callable[[str, str], Awaitable[object]],
+) -> AsyncGenerator[Account, None]:
+    """Iterate over the merchants of a platform: see `TcbClient.platform_accounts`."""
+    if not isinstance(component, ComponentToken):
+        raise ConfigurationError(
+            f"token={component!r}: only a ComponentToken has merchants; make the client with one"
+        )
+    checked_async("on_rotate", on_rotate)
+    async with client.authorizers(concurrency=1) as pager:
+        async for page in pager.by_page():
+            for authorizer in page.items:
+                yield merchant_account(component, authorizer, on_rotate)
 
 
 def merchant_account(

@@ -1,21 +1,11 @@
-"""What an inventory has cost so far, and what it found. Rule: counted, never guessed.
-
-----
-
-A visit to one account: its environments, and every function of each.
-
-Rule: idempotent; whatever the account does wrong is a value in the end.
-
-----
-
-Many accounts: as many at once as the client has requests in flight, and each whole or failed.
+"""Many accounts: as many at once as the client has requests in flight, and each whole or failed.
 
 Rule: an account's place is free again when the consumer has taken what was found in it. So whatever
-is in memory is bounded by the client's window: accounts are not asked for ahead of time, and what
+is in memory is bounded by the client's limit: accounts are not asked for ahead of time, and what
 was found waits for a slow consumer.
 
 Each account has one request in flight, until no account waits for a place: then those that are
-left share the window. So a large account delays no other, and the last ones are quick.
+left share the client's limit. So a large account delays no other, and the last ones are quick.
 """
 
 from __future__ import annotations
@@ -23,35 +13,36 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import AsyncIterable, Iterable
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 
 from tcb_async._arguments import describe
 from tcb_async._redact import Secret
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
-from tcb_async.inventory.accounts import Account, AccountListing, each, ends_inventory, has_no_cloud
+from tcb_async.inventory.accounts import (
+    Account,
+    AccountListing,
+    checked_account,
+    ends_inventory,
+    has_no_cloud,
+    iterate,
+)
+from tcb_async.observer import ObservesInventories
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterable,
-        Awaitable,
-        Callable,
-        Coroutine,
-        Iterable,
-        Sequence,
-    )
+    from collections.abc import AsyncGenerator, Callable, Coroutine
     from types import TracebackType
     from typing import Self
 
-    from tcb_async.models import CloudFunction, Environment
-    from tcb_async.observer import InventoryObserver
-    from tcb_async.pagination.pager import Pager
+    from tcb_async._transport import Transport
+    from tcb_async.client import TcbClient
+    from tcb_async.models import CloudFunction
+    from tcb_async.observer import InventoryObserver, VisitObserver
     from tcb_async.tokens import TokenApi, TokenKind, TokenProvider
 
-    Visit = Callable[[Account, Callable[[], int]], Awaitable[AccountListing]]
     Outcome = AccountListing | BaseException | None
 
 
@@ -100,21 +91,7 @@ class InventorySummary:
         return attrs.asdict(self)
 
 
-class AccountClient(Protocol):
-    """What is needed of the client of one account."""
-
-    @property
-    def list_environments(self) -> Callable[[], Coroutine[Any, Any, Sequence[Environment]]]:
-        """Ask for the account's environments."""
-        ...
-
-    @property
-    def functions(self) -> Callable[..., Pager[CloudFunction]]:
-        """Prepare a walk over the functions of an environment."""
-        ...
-
-
-class CarefulToken:
+class IsolatedToken:
     """An account's token; whatever the provider raises, that account alone fails with it."""
 
     __slots__ = ("_account",)
@@ -157,29 +134,20 @@ class CarefulToken:
         return self._account.token
 
 
-def _one() -> int:
-    return 1
-
-
-async def visit(
-    client: AccountClient, account: Account, *, share: Callable[[], int] = _one
+async def list_account(
+    client: TcbClient, account: Account, *, max_in_flight: Callable[[], int] = lambda: 1
 ) -> AccountListing:
-    """List every function of an account.
+    """List every function of an account: see `TcbClient.list_account`.
 
     Args:
-        client: A client that has the account's token.
+        client: A client of any token, which shares its session and its limit.
         account: The account.
-        share: How many requests the visit may have in flight now.
-
-    Returns:
-        Everything that the account has, or the error that it failed with.
-
-    Raises:
-        TcbError: The platform itself is refused, or the client was closed: every other account
-            would meet the same.
+        max_in_flight: How many requests it may have in flight now.
     """
+    checked_account("account", account)
     try:
-        return AccountListing(account, await _functions(client, account, share))
+        own = client.with_token(IsolatedToken(account))
+        return AccountListing(account, await _functions(own, account, max_in_flight))
     except TcbError as error:
         if ends_inventory(error):
             raise
@@ -192,7 +160,7 @@ async def visit(
 
 
 async def _functions(
-    client: AccountClient, account: Account, share: Callable[[], int]
+    client: TcbClient, account: Account, max_in_flight: Callable[[], int]
 ) -> dict[str, tuple[CloudFunction, ...]]:
     envs = account.envs
     if envs is None:
@@ -200,10 +168,10 @@ async def _functions(
     found: dict[str, tuple[CloudFunction, ...]] = {}
     for env in envs:
         functions: list[CloudFunction] = []
-        async with client.functions(env, concurrency=share()) as pager:
+        async with client.functions(env, concurrency=max_in_flight()) as pager:
             async for page in pager.by_page():
                 functions.extend(page.items)
-                pager.concurrency = share()
+                pager.concurrency = max_in_flight()
         found[env] = tuple(functions)
     return found
 
@@ -212,32 +180,32 @@ class Inventory:
     """Lists many accounts: see `TcbClient.inventory`.
 
     Args:
+        client: The client, whose own token asks for those of the accounts.
         accounts: The accounts, which are asked for when there is a place for them.
-        visit: Lists one account, given how to ask for its share of the window.
-        window: How many accounts at once: as many as the client has requests in flight.
-        sent: Returns how many requests and retries the client has sent so far.
-        live: The tasks that end with the client.
-        observer: Told when the inventory starts; what it returns, of each account and of the end.
+        transport: The client's transport.
         clock: Monotonic seconds.
+
+    Raises:
+        ConfigurationError: The accounts cannot be iterated.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only, made by the client
+    def __init__(
         self,
+        client: TcbClient,
         accounts: Iterable[Account] | AsyncIterable[Account],
+        transport: Transport,
         *,
-        visit: Visit,
-        window: int,
-        sent: Callable[[], tuple[int, int]],
-        live: set[asyncio.Task[object]],
-        observer: Callable[[], InventoryObserver] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
+            raise ConfigurationError(
+                f"accounts is of type {type(accounts).__name__}: it must be an iterable, or an "
+                "asynchronous iterable, of Account"
+            )
+        self._client = client
         self._accounts = accounts
-        self._visit = visit
-        self._window = window
-        self._sent = sent
-        self._live = live
-        self._observer = observer
+        self._transport = transport
+        self._places = transport.window.ceiling
         self._clock = clock
         self._summary = InventorySummary()
         self._begun: tuple[float, int, int] | None = None
@@ -257,15 +225,15 @@ class Inventory:
         summary = self._summary
         if self._begun is not None and not self._is_closed:
             begun, requests, retries = self._begun
-            sent, retried = self._sent()
             summary.seconds = self._clock() - begun
-            summary.requests, summary.retries = sent - requests, retried - retries
+            summary.requests = self._transport.sent - requests
+            summary.retries = self._transport.retried - retries
         return summary
 
     def __repr__(self) -> str:
         summary = self.summary
         counts = f"{summary.accounts} accounts, {summary.failed + summary.denied} without a listing"
-        state = "closed" if self._is_closed else f"{self._taken} of {self._window} places taken"
+        state = "closed" if self._is_closed else f"{self._taken} of {self._places} places taken"
         return f"<Inventory: {counts}, {state}>"
 
     async def __aenter__(self) -> Self:
@@ -304,11 +272,12 @@ class Inventory:
         return generator
 
     async def _listings(self) -> AsyncGenerator[AccountListing, None]:
-        self._begun = (self._clock(), *self._sent())
-        if self._observer is not None:
-            self._watched = self._observer()
+        self._begun = self._clock(), self._transport.sent, self._transport.retried
+        observer = self._transport.observer
+        if isinstance(observer, ObservesInventories):
+            self._watched = observer.inventory_started()
         try:
-            self._spawn(self._begin_visits())
+            self._spawn(self._begin_accounts())
             while not (self._all_begun and self._taken == 0):
                 ended = await self._ended.get()
                 if isinstance(ended, BaseException):
@@ -336,58 +305,65 @@ class Inventory:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _begin_visits(self) -> None:
-        """Begin a visit whenever there is a place."""
-        accounts = each(self._accounts)
+    async def _begin_accounts(self) -> None:
+        """Begin an account whenever there is a place."""
+        accounts = iterate(self._accounts)
         try:
             while True:
-                while self._taken >= self._window:
+                while self._taken >= self._places:
                     self._place.clear()
                     await self._place.wait()
                 account = await anext(accounts, None)
                 if account is None:
                     break
                 self._taken += 1
-                self._spawn(self._visit_one(account))
+                self._spawn(self._list_one(account))
         finally:
             await accounts.aclose()
         self._all_begun = True
         self._ended.put_nowait(None)
 
-    async def _visit_one(self, account: Account) -> None:
+    async def _list_one(self, account: Account) -> None:
+        listing = list_account(self._client, account, max_in_flight=self._max_in_flight)
         if self._watched is None:
-            found = await self._visit(account, self._share)
+            found = await listing
         else:
-            watched = self._watched.visit_started(account.appid)
-            error: BaseException | None = ClientClosedError("the inventory was closed")
-            status = "failed"
-            try:
-                with watched.visiting():
-                    found = await self._visit(account, self._share)
-                error, status = found.error, found.status
-            except Exception as raised:
-                error = raised
-                raise
-            finally:
-                watched.ended(status, error)
+            found = await _watched(self._watched.visit_started(account.appid), listing)
         self._ended.put_nowait(found)
 
-    def _share(self) -> int:
-        """How many requests a visit may have in flight."""
-        return max(1, self._window // max(1, self._taken)) if self._all_begun else 1
+    def _max_in_flight(self) -> int:
+        """How many requests an account may have in flight."""
+        return max(1, self._places // max(1, self._taken)) if self._all_begun else 1
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task: asyncio.Task[object] = asyncio.ensure_future(work)
         self._tasks.add(task)
-        self._live.add(task)
+        self._transport.live.add(task)
         task.add_done_callback(self._note_end)
 
     def _note_end(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
-        self._live.discard(task)
+        self._transport.live.discard(task)
         if task.cancelled():
             self._ended.put_nowait(
                 ClientClosedError("this inventory was closed, or its client was: make a new one")
             )
         elif (error := task.exception()) is not None:
             self._ended.put_nowait(error)
+
+
+async def _watched(
+    observer: VisitObserver, listing: Coroutine[object, object, AccountListing]
+) -> AccountListing:
+    error: BaseException | None = ClientClosedError("the inventory was closed")
+    status = "failed"
+    try:
+        with observer.visiting():
+            found = await listing
+        error, status = found.error, found.status
+    except Exception as raised:
+        error = raised
+        raise
+    finally:
+        observer.ended(status, error)
+    return found

@@ -51,7 +51,7 @@ import attrs
 
 from tcb_async._arguments import checked_instance
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.inventory.accounts import AccountListing, each
+from tcb_async.inventory.accounts import AccountListing, iterate
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
@@ -601,7 +601,7 @@ class InventoryRun:
         Yields:
             Those that were not visited yet, and those that failed.
         """
-        async with contextlib.aclosing(each(accounts)) as every:
+        async with contextlib.aclosing(iterate(accounts)) as every:
             async for account in every:
                 if self._last_complete(account.appid) == self.run:
                     self.skipped += 1

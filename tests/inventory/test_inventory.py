@@ -34,7 +34,7 @@ from tcb_async import (
     TokenError,
 )
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
-from tcb_async.inventory.inventory import CarefulToken
+from tcb_async.inventory.inventory import IsolatedToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -561,4 +561,4 @@ class TestArguments:
         assert repr(found[good]).endswith("complete: 5 functions in 1 environments>")
         assert f"{bad}, denied: " in repr(found[bad])
         token = platform.account(good).token
-        assert repr(CarefulToken(platform.account(good))) == repr(token)
+        assert repr(IsolatedToken(platform.account(good))) == repr(token)
