@@ -11,7 +11,7 @@ An event loop on a thread of its own. Rule: when ``stop`` returns, nothing of it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from tcb_async.emulator.demo import DEMO_CREATED, DEMO_ENV, deploy_demo
 from tcb_async.emulator.state import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tcb_async.emulator.wire import Call
 
 
+AboveMaxPage = Literal["clamp", "refuse", "empty"]
 _LIST_FUNCTIONS = "/tcb/listfunctions"
 _GET_ENV_INFO = "/tcb/getenvinfo"
 _DESCRIBE_ENVS = "/componenttcb/describeenvs"
@@ -66,8 +67,9 @@ class Emulator(EmulatorPlatforms):
         clock: Its clock. A clock with a start stands still until it is advanced.
         latency: Seconds before each answer.
         jitter: Up to this many seconds more, at random.
-        max_limit: The most rows on a page; None for no limit.
-        reject_over_limit: Answer 40097 to a larger ``limit``, instead of with fewer rows.
+        max_page: The most functions on a page; None for no limit.
+        above_max_page: What a larger ``limit`` gets: ``"clamp"``, as many functions as
+            ``max_page``; ``"refuse"``, 40097; ``"empty"``, no functions, and the true total.
         capacity: The most requests in work at once; those beyond are answered -1. None for no
             limit.
         order: ``"added"`` lists functions in the order of deployment, and an update leaves a
@@ -79,8 +81,8 @@ class Emulator(EmulatorPlatforms):
             not depend on it.
 
     Attributes:
-        max_limit: As above; it may be changed at any time, like ``latency``, ``jitter``,
-            ``capacity``, ``content_type``, ``reject_over_limit`` and ``busy_rate``.
+        max_page: As above; it may be changed at any time, like ``latency``, ``jitter``,
+            ``capacity``, ``content_type``, ``above_max_page`` and ``busy_rate``.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
@@ -91,8 +93,8 @@ class Emulator(EmulatorPlatforms):
         clock: EmulatorClock | None = None,
         latency: float = 0.0,
         jitter: float = 0.0,
-        max_limit: int | None = None,
-        reject_over_limit: bool = False,
+        max_page: int | None = None,
+        above_max_page: AboveMaxPage = "clamp",
         capacity: int | None = None,
         order: Order = "added",
         content_type: str = "application/json; encoding=utf-8",
@@ -107,8 +109,8 @@ class Emulator(EmulatorPlatforms):
         self.jitter = jitter
         self.capacity = capacity
         self.content_type = content_type
-        self.max_limit = max_limit
-        self.reject_over_limit = reject_over_limit
+        self.max_page = max_page
+        self.above_max_page = above_max_page
         self._environments = Environments(clock, order)
         self._endpoints[_LIST_FUNCTIONS] = self._list_functions
         self._endpoints[_GET_ENV_INFO] = self._get_env_info
@@ -121,6 +123,19 @@ class Emulator(EmulatorPlatforms):
             f"<Emulator {where}, {len(self._environments)} environments, "
             f"{self._journal.total} requests, {self.in_flight} in flight>"
         )
+
+    @property
+    def above_max_page(self) -> AboveMaxPage:
+        """What a ``limit`` above ``max_page`` gets."""
+        return self._above_max_page
+
+    @above_max_page.setter
+    def above_max_page(self, answer: AboveMaxPage) -> None:
+        if answer not in get_args(AboveMaxPage):
+            raise ValueError(
+                f"above_max_page is {answer!r}: it must be 'clamp', 'refuse' or 'empty'"
+            )
+        self._above_max_page = answer
 
     @classmethod
     def demo(cls, *, port: int = 0) -> Self:
@@ -352,7 +367,7 @@ class Emulator(EmulatorPlatforms):
         appid = self._ordinary_account(_GET_ENV_INFO, call)
         env = call.posted().get("env")
         infos = self._environments.infos((appid, None))
-        return _env_reply(infos if env is None else [i for i in infos if i.env == env])
+        return _env_reply([info for info in infos if info.env == env] if env else infos)
 
     def _describe_envs(self, call: Call) -> bytes:
         appid = self._batch_account(_DESCRIBE_ENVS, call)
@@ -372,11 +387,11 @@ class Emulator(EmulatorPlatforms):
     def _checked_limit(self, limit: int) -> int:
         if limit < 0:
             raise Refused(BAD_ARGUMENT)
-        if self.max_limit is None or limit <= self.max_limit:
+        if self.max_page is None or limit <= self.max_page:
             return limit
-        if self.reject_over_limit:
+        if self._above_max_page == "refuse":
             raise Refused(BAD_ARGUMENT)
-        return self.max_limit
+        return self.max_page if self._above_max_page == "clamp" else 0
 
 
 def _checked_offset(offset: int) -> int:

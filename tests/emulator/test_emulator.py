@@ -144,16 +144,19 @@ class TestListing:
         assert (await wechat.list(token=wechat.emulator.token))["errcode"] == 0
         assert wechat.emulator.token == wechat.emulator.token
 
-    async def test_limit_beyond_the_largest_is_clamped(self, wechat):
-        wechat.emulator.max_limit = 10
-        assert len((await wechat.list(limit=20))["functions"]) == 10
-        assert len((await wechat.list(limit=10))["functions"]) == 10
-
-    async def test_limit_beyond_the_largest_may_be_refused_instead(self):
-        async with asking(Emulator(max_limit=10, reject_over_limit=True)) as asker:
+    @pytest.mark.parametrize(
+        ("above_max_page", "answer"),
+        [("clamp", (0, 10, 57)), ("refuse", (40097, 0, None)), ("empty", (0, 0, 57))],
+    )
+    async def test_limit_above_max_page_is_clamped_refused_or_empty(self, above_max_page, answer):
+        async with asking(Emulator(max_page=10, above_max_page=above_max_page)) as asker:
             asker.emulator.deploy(ENV, count=57)
-            assert (await asker.list(limit=11))["errcode"] == 40097
-            assert (await asker.list(limit=10))["errcode"] == 0
+            answers = []
+            for limit in (10, 11, 100):
+                reply = await asker.list(limit=limit)
+                rows, total = reply.get("functions", []), reply.get("total_count")
+                answers.append((reply["errcode"], len(rows), total))
+        assert answers == [(0, 10, 57), answer, answer]
 
     async def test_content_type_may_be_plain_text(self):
         async with asking(Emulator(content_type="text/plain")) as asker:
@@ -256,6 +259,7 @@ class TestEnvironments:
             (lambda e: e.clock.advance(-1), "seconds is -1"),
             (lambda e: e.clock.advance(float("nan")), "seconds is nan"),
             (lambda _: Emulator(order="newest"), "order is 'newest': it must be 'added' or"),
+            (lambda _: Emulator(above_max_page="less"), "above_max_page is 'less': it must be"),
             (lambda e: e.fail_next(-1, times=0), "times is 0: it must be 1 or more, or None"),
             (lambda e: e.fail_next(path="tcb/listfunctions"), "it must begin with /"),
         ],

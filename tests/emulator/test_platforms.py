@@ -199,13 +199,20 @@ class TestOrdinaryEnvironments:
         assert [info.env for info in emulator.environments(SHOP)] == ["wxshop-1"]
         assert [info.env for info in emulator.environments()] == ["shared-1"]
 
-    async def test_one_environment_may_be_asked_for(self, wechat):
-        for env in ("first-1", "second-2"):
-            wechat.emulator.add_environment(env, alias="named")
-        token = wechat.emulator.token
-        seen = (await self.environments(wechat, token, {"env": "second-2"}))["info_list"]
-        assert [(row["env"], row["alias"]) for row in seen] == [("second-2", "named")]
-        assert (await self.environments(wechat, token, {"env": "other"}))["info_list"] == []
+    @pytest.mark.parametrize(
+        ("env", "listed"),
+        [
+            ("second-2", ["second"]),
+            ("other", []),
+            ("", ["first", "second"]),
+            (None, ["first", "second"]),
+        ],
+    )
+    async def test_one_environment_is_listed_or_all_if_none_is_named(self, wechat, env, listed):
+        for each in ("first-1", "second-2"):
+            wechat.emulator.add_environment(each)
+        reply = await self.environments(wechat, wechat.emulator.token, {"env": env})
+        assert [row["alias"] for row in reply["info_list"]] == listed
 
     @pytest.mark.parametrize("status", ["HALTED", "UNAVAILABLE"])
     async def test_environment_that_is_not_normal_lists_no_functions(self, wechat, status):
@@ -330,7 +337,7 @@ class TestPlatformsOwnEnvironments:
         page = await self.functions(wechat, searchkey="fn-001", limit=3)
         assert [row["name"] for row in page["functions"]] == ["fn-0010", "fn-0011", "fn-0012"]
         assert page["total_count"] == 10
-        wechat.emulator.max_limit = 10
+        wechat.emulator.max_page = 10
         assert len((await self.functions(wechat))["functions"]) == 10
 
     async def test_the_two_worlds_do_not_see_each_other(self, wechat):

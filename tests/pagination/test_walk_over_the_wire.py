@@ -155,7 +155,7 @@ async def names_of(
 @asynccontextmanager
 async def listing_of(size: int, order: Order, clamp: int = 1000) -> AsyncIterator[Listing]:
     clock = EmulatorClock()
-    async with Emulator(order=order, max_limit=clamp, clock=clock) as emulator:
+    async with Emulator(order=order, max_page=clamp, clock=clock) as emulator:
         emulator.deploy(ENV, count=size)
         yield Listing(emulator, order, clock)
 
