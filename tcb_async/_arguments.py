@@ -201,6 +201,8 @@ def checked_appid(what: str, value: Secret) -> str:
     fault = fault_of(value)
     if fault is None and not _APPID.fullmatch(value.reveal()):
         fault = "holds a character that no appid has, or too many"
+    elif fault is None and not value.reveal().startswith("wx"):
+        fault = "does not begin with wx (are it and a secret swapped?)"
     if fault is not None:
         raise ConfigurationError(f"{what} {fault}: it must be a str such as wx0123456789abcdef")
     return value.reveal()

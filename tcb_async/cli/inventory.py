@@ -31,7 +31,7 @@ import attrs
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tcb_async._arguments import checked_secret
+from tcb_async._arguments import checked_appid, checked_secret
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.access import (
@@ -459,6 +459,7 @@ class _Asked:
 
         Raises:
             typer.BadParameter: They do, or there is no source.
+            ConfigurationError: What should be an appid cannot be one.
         """
         if self.appid is not None and (self.accounts or self.component_appid):
             raise typer.BadParameter(
@@ -469,6 +470,12 @@ class _Asked:
                 "name the accounts: pass --component-appid, --accounts or --appid, or pass --demo",
                 param_hint="--accounts",
             )
+
+        for option, appid in (("appid", self.appid), ("component-appid", self.component_appid)):
+            if appid:  # before a prompt shows it: it may be a secret in the wrong place
+                checked_appid(
+                    f"--{option} or TCB_{option.replace('-', '_').upper()}", Secret(appid)
+                )
 
     @contextlib.asynccontextmanager
     async def source(self) -> AsyncGenerator[tuple[Source, TokenProvider]]:

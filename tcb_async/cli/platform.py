@@ -20,6 +20,7 @@ from typing import Annotated
 
 import typer
 
+from tcb_async._arguments import checked_appid
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.access import Demonstration, GivenToken, WeChat, ask_secret, find_secret
@@ -148,6 +149,7 @@ def _provider(component_appid: str | None, ticket_file: str | None) -> Component
         raise typer.BadParameter(
             "name the platform, or set TCB_COMPONENT_APPID", param_hint="--component-appid"
         )
+    checked_appid("--component-appid or TCB_COMPONENT_APPID", Secret(component_appid))
     question = f"Appsecret of {component_appid}"
     secret = find_secret(_SECRET) or ask_secret(question, f"no appsecret: set {_SECRET}")
     return platform_token(component_appid, secret, ticket_file, None)

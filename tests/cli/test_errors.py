@@ -307,6 +307,7 @@ async def test_an_app_without_a_secret_exits_with_3_and_says_where_it_goes(
     [
         ({"TCB_ACCESS_TOKEN": "a b"}, "TCB_ACCESS_TOKEN holds white space"),
         ({"TCB_APPID": "a b", "TCB_SECRET": "s"}, "TCB_APPID holds white space"),
+        ({"TCB_APPID": SECRET, "TCB_SECRET": APPID}, "TCB_APPID does not begin with wx"),
         ({"TCB_APPID": APPID, "TCB_SECRET": "a b"}, "TCB_SECRET holds white space"),
         ({"TCB_SECRET": "s"}, "TCB_SECRET is set, but TCB_APPID is not"),
         ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "wechat"}, "TCB_BASE_URL='wechat': must be"),

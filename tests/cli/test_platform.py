@@ -127,6 +127,17 @@ async def test_a_variable_that_is_missing_is_named(wechat, missing, code):
     assert wechat.requests == ()
 
 
+@pytest.mark.parametrize("command", ["token", "merchants", "inventory"])
+async def test_an_appid_and_its_secret_that_are_swapped_are_refused_unseen(command, tmp_path):
+    secret = "9f8e7d6c5b4a3210" * 2
+    kind = "TCB" if command == "token" else "TCB_COMPONENT"
+    output = ["-o", str(tmp_path / "a.sqlite")] if command == "inventory" else []
+    ended = await run(command, *output, env={f"{kind}_APPID": secret, f"{kind}_SECRET": PLATFORM})
+    assert (ended.code, ended.out) == (3, "")
+    assert "APPID does not begin with wx (are it and a secret swapped?)" in plain(ended.err)
+    assert leaks_of([secret], [ended.err]) == []
+
+
 async def test_the_ticket_may_be_in_a_file(wechat, tmp_path):
     env = platform(wechat)
     wechat.add_authorizer(PLATFORM, "wxshop")

@@ -65,6 +65,7 @@ def test_without_a_base_url_wechat_itself_is_asked_and_an_argument_goes_before_b
         ({"TCB_SECRET": SECRET}, r"^TCB_APPID is not set"),
         ({"TCB_ACCESS_TOKEN": "a b"}, r"^TCB_ACCESS_TOKEN holds white space"),
         ({"TCB_APPID": "wx/0", "TCB_SECRET": SECRET}, r"^TCB_APPID holds a character"),
+        ({"TCB_APPID": SECRET, "TCB_SECRET": APPID}, r"^TCB_APPID does not .*swapped"),
         ({"TCB_APPID": APPID, "TCB_SECRET": f"{SECRET} "}, r"^TCB_SECRET holds white space"),
         ({"TCB_ACCESS_TOKEN": "T", "TCB_BASE_URL": "ftp://x"}, r"^TCB_BASE_URL='ftp://x'"),
         ({"TCB_ACCESS_TOKEN": "T", "TCB_BASE_URL": "http://x.test"}, r"^TCB_BASE_URL=.*allow_http"),

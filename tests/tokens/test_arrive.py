@@ -129,6 +129,7 @@ class TestCredentials:
             ("wx 0", APPSECRET, "^appid holds white space"),
             ("wx{0}", APPSECRET, "^appid holds a character that no appid has"),
             ("planted@appsecret", APPID, "^appid holds a character that no appid has"),
+            (APPSECRET, APPID, r"^appid does not begin with wx \(are it and a secret swapped\?\)"),
             (7, APPSECRET, "^appid is of type int"),
             (APPID, "", "^secret is empty"),
             (APPID, "planted\n", "^secret holds white space"),

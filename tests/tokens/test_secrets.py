@@ -186,11 +186,8 @@ def test_a_secret_with_a_line_end_is_refused_without_being_shown(
         lambda secret: Account(secret, APPID),
     ],
 )
-def test_a_secret_in_the_place_of_the_appid_is_refused_without_being_shown(
-    make,
-):
-    secret = f"{TOKEN}@@@{TOKEN}"
-
+@pytest.mark.parametrize("secret", [f"{TOKEN}@@@{TOKEN}", TOKEN])
+def test_a_secret_in_the_place_of_the_appid_is_refused_without_being_shown(make, secret):
     with pytest.raises(tcb_async.ConfigurationError) as caught:
         make(secret)
 

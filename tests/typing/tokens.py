@@ -50,18 +50,18 @@ class OwnStore:
 
 
 def clients(redis: Redis) -> list[TcbClient]:
-    component = ComponentToken("component_appid", "appsecret", ticket=ask)
+    component = ComponentToken("wxcomponent", "appsecret", ticket=ask)
     return [
         TcbClient("ACCESS_TOKEN"),
         TcbClient(Secret("ACCESS_TOKEN")),
         TcbClient(ask),
         TcbClient(OwnProvider()),
-        TcbClient(StableToken("appid", "appsecret")),
-        TcbClient(StableToken("appid", "appsecret", store=OwnStore())),
-        TcbClient(StableToken("appid", "appsecret", store=MemoryStore())),
-        TcbClient(StableToken("appid", "appsecret", store=RedisStore(redis))),
-        TcbClient(ClassicToken("appid", "appsecret")),
-        TcbClient(AuthorizerToken(component, "authorizer_appid", "refresh_token", on_rotate=save)),
+        TcbClient(StableToken("wxappid", "appsecret")),
+        TcbClient(StableToken("wxappid", "appsecret", store=OwnStore())),
+        TcbClient(StableToken("wxappid", "appsecret", store=MemoryStore())),
+        TcbClient(StableToken("wxappid", "appsecret", store=RedisStore(redis))),
+        TcbClient(ClassicToken("wxappid", "appsecret")),
+        TcbClient(AuthorizerToken(component, "wxauthorizer", "refresh_token", on_rotate=save)),
     ]
 
 
@@ -74,6 +74,6 @@ async def use(provider: TokenProvider, store: TokenStore, api: TokenApi) -> None
 
 
 def mistakes_are_seen_before_they_run() -> None:
-    StableToken("appid")  # type: ignore[call-arg]
-    ComponentToken("component_appid", "appsecret", ticket="a ticket")  # type: ignore[arg-type]
+    StableToken("wxappid")  # type: ignore[call-arg]
+    ComponentToken("wxcomponent", "appsecret", ticket="a ticket")  # type: ignore[arg-type]
     TcbClient(object())  # type: ignore[arg-type]
