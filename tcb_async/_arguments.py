@@ -1,27 +1,21 @@
-"""What a caller may pass.
+"""What a caller may pass, and what is taken where nothing is passed.
 
-Rule: refused before any I/O, in a sentence that names the argument, its value and what is right.
+Rule: bad input is refused before any I/O, in a sentence that names the argument, its value and what
+is right. What may be a secret is wrapped before anything is said about it, and is not shown.
 
-----
-
-Checks of what a caller passes: appids, secrets, callables, providers; and calls of their code.
-
-Rule: a secret is wrapped before anything is said about it, and what is said does not show it.
+The command line reads the defaults from here for its ``--help``, so this module imports little.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import ipaddress
 import math
 import re
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import urlsplit
-
-from yarl import URL
 
 from tcb_async._redact import MASK, Hidden, Secret, redact
 from tcb_async.exceptions import ConfigurationError
@@ -29,11 +23,23 @@ from tcb_async.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from tcb_async.tokens.protocols import TokenKind
+DEFAULT_BASE_URL = "https://api.weixin.qq.com"
+DEFAULT_CONCURRENCY = 8
+DEFAULT_TIMEOUT = 30.0
+DEFAULT_MAX_REPLY_BYTES = 8 * 2**20
+DEFAULT_PAGE_SIZE = 20
+DEFAULT_MAX_REPAIRS = 8
+DEFAULT_ATTEMPTS = 5
+DEFAULT_BACKOFF = 1.0
+DEFAULT_BACKOFF_CAP = 20.0
+DEFAULT_DEADLINE = 60.0
+DEFAULT_WATCH_INTERVAL = 30.0
+DEFAULT_WAIT_INTERVAL = 2.0
+DEFAULT_WAIT_TIMEOUT = 300.0
 
-
-_SHOWN = 80
+_SHOWN = 80  # characters of a bad value
 T = TypeVar("T")
+TokenKind = Literal["access", "component", "authorizer"]
 
 
 def checked_env(env: object) -> str:
@@ -76,11 +82,12 @@ def checked_seconds(name: str, value: object) -> float:
 
 
 def checked_instance(name: str, value: object, kind: type, example: str) -> None:
-    """Refuse what is not of a kind."""
+    """Refuse what is not of a kind, without showing it: a secret may be in the wrong place."""
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise ConfigurationError(
-            f"{name}={_shown(value)}: must be {article} {kind.__name__}, {example}"
+            f"{name} is of type {type(value).__name__}: it must be {article} {kind.__name__}, "
+            f"{example}"
         )
 
 
@@ -109,7 +116,9 @@ def checked_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]
 
 def checked_base_url(base_url: object, *, allow_http: bool, name: str = "base_url") -> str:
     """Return the base URL without its last slash if tokens may be sent there."""
-    right = "such as 'https://api.weixin.qq.com'"
+    from yarl import URL  # noqa: PLC0415 - slow to import, and --help checks no URL
+
+    right = f"such as {DEFAULT_BASE_URL!r}"
     if not isinstance(base_url, str):
         raise ConfigurationError(f"{name}={_shown(base_url)}: must be a str, {right}")
     try:
@@ -154,7 +163,6 @@ _KINDS: dict[str, str] = {
     "component": "a platform's access token (ComponentToken)",
 }
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-Answer = TypeVar("Answer")
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
@@ -246,52 +254,6 @@ def checked_async(what: str, value: AsyncCallable) -> AsyncCallable:
     if inspect.isroutine(given) and not inspect.iscoroutinefunction(inspect.unwrap(given)):
         raise ConfigurationError(f"{what} is not async: write it with async def")
     return value
-
-
-def checked_type(what: str, value: object, kind: type, example: str) -> None:
-    """Refuse what is not of a kind.
-
-    Args:
-        what: How the caller knows it.
-        value: What was given.
-        kind: What it has to be.
-        example: What to say after the name of the kind.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
-    if not isinstance(value, kind):
-        raise ConfigurationError(
-            f"{what} is of type {type(value).__name__}: it must be a {kind.__name__}, {example}"
-        )
-
-
-async def answer_of(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Await somebody else's code: it neither swallows a cancellation nor makes one up.
-
-    redis-py waits with `asyncio.wait_for`, which swallows some in Python 3.11. And whoever awaits a
-    task that has been cancelled gets a `CancelledError` without having been cancelled.
-
-    Args:
-        call: What is called and awaited.
-
-    Raises:
-        asyncio.CancelledError: The task that runs this was cancelled.
-        RuntimeError: Something that it waited for was cancelled.
-    """
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine runs in one
-    before: float = task.cancelling()
-    try:
-        return await call()
-    except asyncio.CancelledError:
-        if task.cancelling() > before:
-            before = math.inf  # it is raised as it came: anyio reads its text
-            raise
-    finally:
-        if task.cancelling() > before:
-            raise asyncio.CancelledError
-    raise RuntimeError("something that it waited for was cancelled")
 
 
 def describe(error: Exception, *secrets: Secret) -> str:

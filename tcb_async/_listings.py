@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import tzinfo
 
+    from tcb_async._arguments import TokenKind
     from tcb_async.exceptions import ResponseError
-    from tcb_async.tokens import TokenKind
 
 __all__ = [
     "AUTHORIZERS",

@@ -23,6 +23,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 from tcb_async._arguments import (
+    DEFAULT_BASE_URL,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_REPLY_BYTES,
+    DEFAULT_PAGE_SIZE,
+    DEFAULT_TIMEOUT,
+    DEFAULT_WAIT_INTERVAL,
+    DEFAULT_WAIT_TIMEOUT,
+    DEFAULT_WATCH_INTERVAL,
     check_kind,
     checked_appid,
     checked_base_url,
@@ -82,8 +90,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
-
-DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 
 BASE_URL = "TCB_BASE_URL"
 ACCESS_TOKEN = "TCB_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
@@ -298,11 +304,11 @@ class TcbClient:
         *,
         base_url: str = DEFAULT_BASE_URL,
         session: aiohttp.ClientSession | None = None,
-        concurrency: int = 8,
+        concurrency: int = DEFAULT_CONCURRENCY,
         retry: RetryPolicy = _DEFAULT_RETRY,
-        timeout: float = 30.0,
+        timeout: float = DEFAULT_TIMEOUT,
         allow_http: bool = False,
-        max_reply_bytes: int = 8 * 2**20,
+        max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES,
         trust_env: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         time_zone: tzinfo = CHINA_STANDARD_TIME,
@@ -451,7 +457,9 @@ class TcbClient:
         pager.env, stats = fields.get("env"), pager.stats
         return pager
 
-    async def list_functions(self, env: str, *, limit: int = 20, offset: int = 0) -> FunctionPage:
+    async def list_functions(
+        self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
+    ) -> FunctionPage:
         """Ask for exactly one page: the endpoint as WeChat documents it.
 
         Args:
@@ -604,7 +612,7 @@ class TcbClient:
         self,
         env: str,
         *,
-        interval: float = 30.0,
+        interval: float = DEFAULT_WATCH_INTERVAL,
         since: Iterable[CloudFunction] | None = None,
     ) -> AsyncGenerator[FunctionChange, None]:
         """Walk again and again, and tell what was added, removed and updated in between.
@@ -635,8 +643,8 @@ class TcbClient:
         env: str,
         name: str,
         *,
-        timeout: float = 300.0,  # noqa: ASYNC109 - what a caller expects
-        interval: float = 2.0,
+        timeout: float = DEFAULT_WAIT_TIMEOUT,  # noqa: ASYNC109 - what a caller expects
+        interval: float = DEFAULT_WAIT_INTERVAL,
     ) -> CloudFunction:
         """Wait until a function is ``Active``, as after a deployment. It need not be there yet.
 

@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
+from tcb_async._arguments import (
+    DEFAULT_ATTEMPTS,
+    DEFAULT_BACKOFF,
+    DEFAULT_BACKOFF_CAP,
+    DEFAULT_DEADLINE,
+)
 from tcb_async.exceptions import (
     ConfigurationError,
     RateLimitError,
@@ -174,10 +180,10 @@ class RetryPolicy:
         ConfigurationError: A value is out of range.
     """
 
-    attempts: int = attrs.field(default=5, validator=_at_least_one)
-    base: float = attrs.field(default=1.0, validator=_seconds)
-    cap: float = attrs.field(default=20.0, validator=_seconds)
-    deadline: float = attrs.field(default=60.0, validator=_some_seconds)
+    attempts: int = attrs.field(default=DEFAULT_ATTEMPTS, validator=_at_least_one)
+    base: float = attrs.field(default=DEFAULT_BACKOFF, validator=_seconds)
+    cap: float = attrs.field(default=DEFAULT_BACKOFF_CAP, validator=_seconds)
+    deadline: float = attrs.field(default=DEFAULT_DEADLINE, validator=_some_seconds)
     clock: Callable[[], float] = attrs.field(default=time.monotonic, repr=False)
     sleep: Callable[[float], Awaitable[None]] = attrs.field(default=asyncio.sleep, repr=False)
     random: Callable[[], float] = attrs.field(default=random.random, repr=False)

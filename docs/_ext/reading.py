@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 from sphinx.util.nodes import make_refnode
 
+from tcb_async import _arguments
+
 if TYPE_CHECKING:
     from docutils.nodes import Element
     from sphinx.addnodes import pending_xref
@@ -47,6 +49,7 @@ def name_the_default(*event: object) -> tuple[object, object] | None:
         return f"{value.__module__}.{value.__name__}" if callable(value) else repr(value)
 
     signature = signature.replace("_DEFAULT_RETRY", "RetryPolicy()")
+    signature = re.sub(r"DEFAULT_\w+", lambda name: repr(getattr(_arguments, name[0])), signature)
     return re.sub(r"attr_dict\['(\w+)'\]\.default", default, signature), returns
 
 

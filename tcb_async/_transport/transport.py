@@ -27,6 +27,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
+from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forgetting_frames
 from tcb_async._transport.faults import Reply, read_retry_after, refusal, translate
@@ -200,8 +201,8 @@ class Transport:
     window: Window
     retry: RetryPolicy
     quota: RetryQuota
-    timeout: float = 30.0
-    max_reply_bytes: int = 8 * 2**20
+    timeout: float = DEFAULT_TIMEOUT
+    max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES
     trust_env: bool = False
     ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None

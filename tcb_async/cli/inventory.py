@@ -31,7 +31,7 @@ import attrs
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tcb_async._arguments import checked_appid, checked_secret
+from tcb_async._arguments import DEFAULT_BASE_URL, checked_appid, checked_secret
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.access import (
@@ -66,7 +66,7 @@ from tcb_async.cli.options import (
 )
 from tcb_async.cli.output import checked_file, opened, output_path
 from tcb_async.cli.screen import Screen, counted
-from tcb_async.client import APPID, DEFAULT_BASE_URL, TcbClient
+from tcb_async.client import APPID, TcbClient
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
 from tcb_async.inventory import Inventory, InventoryRun, InventoryStore, RunProgress
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore

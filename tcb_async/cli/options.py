@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from tcb_async._arguments import checked_base_url
+from tcb_async._arguments import DEFAULT_BASE_URL, checked_base_url
 from tcb_async._redact import Secret
 from tcb_async.cli.access import WeChat, find_credentials
-from tcb_async.client import BASE_URL, DEFAULT_BASE_URL
+from tcb_async.client import BASE_URL
 from tcb_async.emulator import DEMO_ENV
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.

@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from tcb_async._arguments import checked_appid
+from tcb_async._arguments import DEFAULT_BASE_URL, checked_appid
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.access import Demonstration, GivenToken, WeChat, ask_secret, find_secret
@@ -40,7 +40,7 @@ from tcb_async.cli.options import (
     with_access,
 )
 from tcb_async.cli.screen import Screen, print_table
-from tcb_async.client import DEFAULT_BASE_URL, TcbClient
+from tcb_async.client import TcbClient
 from tcb_async.exceptions import ApiError, QuotaError, SystemBusyError, TcbError, TokenError
 from tcb_async.tokens import ComponentToken, StableToken
 

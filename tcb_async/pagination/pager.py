@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import attrs
 
-from tcb_async._arguments import checked_callback, checked_count
+from tcb_async._arguments import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_REPAIRS,
+    DEFAULT_PAGE_SIZE,
+    checked_callback,
+    checked_count,
+)
 from tcb_async.cursor import MOST_ROWS, Cursor
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.pagination.memory import Identity
@@ -101,11 +107,11 @@ class Pager(Generic[T]):
         identify: Callable[[T], str],
         value: Callable[[T], str] = repr,
         scope: str = "",
-        page_size: int = 20,
+        page_size: int = DEFAULT_PAGE_SIZE,
         max_items: int | None = None,
-        concurrency: int = 8,
+        concurrency: int = DEFAULT_CONCURRENCY,
         on_drift: OnDrift = "repair",
-        max_repairs: int = 8,
+        max_repairs: int = DEFAULT_MAX_REPAIRS,
         resume: Cursor | str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         live: set[asyncio.Task[object]] | None = None,

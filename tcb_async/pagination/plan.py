@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
+from tcb_async._arguments import DEFAULT_MAX_REPAIRS, DEFAULT_PAGE_SIZE
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.memory import (
@@ -103,10 +104,10 @@ class Plan(Generic[T]):
 
     identity: Identity[T]
     start: Cursor = attrs.field(kw_only=True, default=Cursor(""))
-    page_size: int = attrs.field(kw_only=True, default=20)
+    page_size: int = attrs.field(kw_only=True, default=DEFAULT_PAGE_SIZE)
     max_items: int | None = attrs.field(kw_only=True, default=None)
     on_drift: OnDrift = attrs.field(kw_only=True, default="repair")
-    max_repairs: int = attrs.field(kw_only=True, default=8)
+    max_repairs: int = attrs.field(kw_only=True, default=DEFAULT_MAX_REPAIRS)
     stats: WalkStats = attrs.field(init=False, factory=WalkStats)
     total: int | None = attrs.field(init=False, default=None)
     mode: Mode = attrs.field(init=False, default=Mode.READING)

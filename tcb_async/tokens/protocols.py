@@ -12,11 +12,12 @@ Rule: a user can implement each of these in ten lines; there is no code here.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 from urllib.parse import quote, urlsplit
 
 import attrs
 
+from tcb_async._arguments import TokenKind
 from tcb_async._redact import Secret
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ def host_of(base_url: str) -> str:
     shown_port = "" if port == _HTTPS else f":{port}"
     return quote(f"{host}{shown_port}{parts.path}", safe="/:%")
 
-
-TokenKind = Literal["access", "component", "authorizer"]
 
 Result = TypeVar("Result")
 

@@ -27,11 +27,10 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from tcb_async._arguments import (
-    answer_of,
     checked_appid,
     checked_async,
+    checked_instance,
     checked_secret,
-    checked_type,
     describe,
     fault_of,
 )
@@ -47,6 +46,7 @@ from tcb_async.tokens.refresh import (
     ManagedToken,
     RefreshToken,
     Setting,
+    answer_of,
     call_with_token,
     read_grant,
 )
@@ -417,7 +417,7 @@ class AuthorizerToken(ManagedToken):
         refresh_token, given = Secret(refresh_token), Secret(authorizer_appid)
         del authorizer_appid
         self._given = checked_secret("refresh_token", refresh_token)
-        checked_type("component", component, ComponentToken, "one for all its merchants")
+        checked_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = checked_async("on_rotate", on_rotate)
         self._refresh: dict[str, RefreshToken] = {}  # by host
@@ -448,7 +448,7 @@ class AuthorizerToken(ManagedToken):
             ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
                 unusable.
         """
-        checked_type("authorizer", authorizer, Authorizer, "from client.iter_authorizers()")
+        checked_instance("authorizer", authorizer, Authorizer, "from client.iter_authorizers()")
         appid, refresh_token = authorizer.authorizer_appid, authorizer.refresh_token
         if refresh_token is None:
             raise ConfigurationError(

@@ -56,7 +56,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import attrs
 
-from tcb_async._arguments import answer_of, checked_type, describe, fault_of
+from tcb_async._arguments import checked_instance, describe, fault_of
 from tcb_async._redact import Hidden, Secret, forgetting_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
@@ -255,7 +255,7 @@ class Setting:
             ConfigurationError: The store is none.
         """
         store = MemoryStore() if store is None else store
-        checked_type("store", store, TokenStore, "such as MemoryStore() or RedisStore(redis)")
+        checked_instance("store", store, TokenStore, "such as MemoryStore() or RedisStore(redis)")
         return cls(Sharing(store, clock), clock, random)
 
 
@@ -859,3 +859,31 @@ async def call_with_token(
 
 def _came_from_wechat(provider: TokenProvider, token: Secret) -> bool:
     return not isinstance(provider, ManagedToken) or provider.came_from_wechat(token)
+
+
+async def answer_of(call: Callable[[], Awaitable[Result]]) -> Result:
+    """Await somebody else's code: it neither swallows a cancellation nor makes one up.
+
+    redis-py waits with `asyncio.wait_for`, which swallows some in Python 3.11. And whoever awaits a
+    task that has been cancelled gets a `CancelledError` without having been cancelled.
+
+    Args:
+        call: What is called and awaited.
+
+    Raises:
+        asyncio.CancelledError: The task that runs this was cancelled.
+        RuntimeError: Something that it waited for was cancelled.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    before: float = task.cancelling()
+    try:
+        return await call()
+    except asyncio.CancelledError:
+        if task.cancelling() > before:
+            before = math.inf  # it is raised as it came: anyio reads its text
+            raise
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
+    raise RuntimeError("something that it waited for was cancelled")

@@ -1,6 +1,8 @@
 """Bad input is refused before any I/O, in a sentence that says what is right."""
 
 import math
+import subprocess
+import sys
 
 import aiohttp
 import pytest
@@ -137,6 +139,7 @@ class Unshowable:
         ("observer", HalfAnObserver(), "attempting and walk_started"),
         ("observer", Telemetry, "attempting and walk_started"),
         ("observer", Unshowable(), "<Unshowable>"),
+        ("retry", Unshowable(), "is of type Unshowable"),
         ("concurrency", 10**400, "from 1 to"),
         pytest.param("concurrency", 10**5000, "from 1 to", id="5000-digits"),
         ("max_reply_bytes", 1.5, "whole number"),
@@ -147,7 +150,7 @@ def test_a_client_refuses_what_is_of_the_wrong_type(argument, value, right):
     with pytest.raises(ConfigurationError) as caught:
         TcbClient("T", **{argument: value})  # type: ignore[arg-type]
 
-    assert str(caught.value).startswith(f"{argument}=")
+    assert str(caught.value).startswith(argument)
     assert right in str(caught.value)
 
 
@@ -201,3 +204,32 @@ def test_a_long_bad_value_is_shown_in_part():
         TcbClient("T", base_url="x" * 1000)
 
     assert len(str(caught.value)) < 300
+
+
+CHANGE_EVERY_DEFAULT = """
+import inspect
+import tcb_async._arguments as _arguments  # not "from": that imports the API
+
+names = [name for name in vars(_arguments) if name.startswith("DEFAULT_")]
+changed = {name: getattr(_arguments, name) for name in names}
+for number, (name, value) in enumerate(changed.items(), 1001):
+    changed[name] = value + "/other" if isinstance(value, str) else value + number
+    setattr(_arguments, name, changed[name])
+
+from tcb_async import RetryPolicy, TcbClient
+from tcb_async.pagination import Pager
+
+taken = [
+    parameter.default
+    for made in (
+        TcbClient, TcbClient.watch_functions, TcbClient.wait_until_active, RetryPolicy, Pager,
+    )
+    for parameter in inspect.signature(made).parameters.values()
+]
+assert [name for name in names if changed[name] not in taken] == []
+assert TcbClient("T").functions("test-1").concurrency == changed["DEFAULT_CONCURRENCY"]
+"""
+
+
+def test_a_default_that_is_changed_in_one_place_is_changed_wherever_it_is_taken():
+    subprocess.run([sys.executable, "-c", CHANGE_EVERY_DEFAULT], check=True)  # noqa: S603 - ours
