@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "generated",
     "languages",
+    "pages",
     "reading",
     "searching",
 ]

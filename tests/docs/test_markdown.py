@@ -1,0 +1,84 @@
+"""Pages read well where people land: as plain Markdown on a forge, without Sphinx."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts),
+]
+SYNTAX_OF_SPHINX = re.compile(
+    r"^:::|^```+\{|\{[a-z:-]+\}`|^\([\w-]+\)=|^\{\.|^\[TOC\]", re.MULTILINE
+)
+
+
+_SHOWN = {"softbreak": "\n", "code_inline": "`…`", "html_inline": "", "image": ""}
+
+
+@pytest.fixture(params=PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def page(request):
+    return request.param
+
+
+def tokens_of(path):
+    return MarkdownIt("commonmark").enable("table").parse(path.read_text(encoding="utf-8"))
+
+
+def shown_in(path):
+    """Yield what a reader of the plain page sees."""
+    for token in tokens_of(path):
+        if token.type == "fence":
+            yield f"```{token.info}"
+        elif token.type == "inline":
+            yield "".join(_SHOWN.get(it.type, "{0}").format(it.content) for it in token.children)
+
+
+def linked_in(path):
+    for token in tokens_of(path):
+        for it in token.children or ():
+            if it.type in {"link_open", "image"}:
+                yield it.attrs.get("href") or it.attrs["src"]
+
+
+def anchors_of(path):
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_nothing_that_only_sphinx_understands_is_shown(page):
+    assert [text for text in shown_in(page) if SYNTAX_OF_SPHINX.search(text)] == []
+
+
+def test_links_lead_somewhere_in_the_repository(page):
+    broken = []
+    for link in linked_in(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, anchor = urldefrag(unquote(link))
+        there = page.parent / target if target else page
+        if not there.exists() or (anchor and anchor not in anchors_of(there)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("folder", ["", "how-to", "reference", "explanation", "zh"])
+def test_an_index_page_lists_every_page_of_its_folder(folder):
+    index = ROOT / "docs" / folder / "index.md"
+    listed = {(index.parent / link).resolve() for link in linked_in(index)}
+    beside = {path for path in index.parent.glob("*.md") if path != index}
+    assert {path.name for path in beside - listed} <= {"speed-results.md"}  # a part of speed.md
+
+
+def test_syntax_of_sphinx_would_be_found(tmp_path):
+    wrong = ":::{note}", "```{toctree}\na\n```", "{doc}`a`", "(there)=", "{.wide}"
+    page = tmp_path / "page.md"
+    for text in wrong:
+        page.write_text(f"# Title\n\n{text}\n", encoding="utf-8")
+        assert any(map(SYNTAX_OF_SPHINX.search, shown_in(page))), text
