@@ -1,7 +1,8 @@
 """Pages are plain Markdown, which reads well on any forge; what only the site needs is added here.
 
-Rule: what only Sphinx understands is in a comment of the page, as ``<!--{directive} …-->`` or
-``<!--{.class}-->``; what only a forge should show is between ``<!--forge-->`` and ``<!--/forge-->``.
+Rule: what only Sphinx understands is in a comment of the page: ``<!--{directive} …-->``, or
+``<!--{.class}-->``. What only a forge should show is between ``<!--forge-->`` and
+``<!--/forge-->``.
 """
 
 from __future__ import annotations
