@@ -17,6 +17,7 @@ from sybil import Sybil
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+pytest_plugins = ["by_day"]
 pytest_collect_file = Sybil(
     parsers=PARSERS,
     patterns=["README.md", "README.zh-CN.md", "docs/*.md", "docs/*/*.md", "docs/zh/*/*.md"],

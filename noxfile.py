@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "tests", "lowest", "docs", "build"]
+nox.options.sessions = ["lint", "types", "tests", "lowest", "full", "docs", "build"]
 nox.options.error_on_missing_interpreters = False
+
+
+def starts(version: str) -> bool:
+    """Whether a Python starts: a shim of pyenv may be on the path, and start nothing."""
+    command = ["env", f"python{version}", "-c", ""]
+    return not subprocess.call(command, stderr=subprocess.DEVNULL)  # noqa: S603 - our own words
+
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 OLDEST = PYTHONS[0]
+NEWEST = next(filter(starts, reversed(PYTHONS)), OLDEST)
+INSTALLED = {"PYTHONSAFEPATH": "1"}  # what is tested is what was installed, not what lies here
+PYTEST = ("python", "-m", "pytest", "-n", "3")
+COMPILE = ("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras")
+PIN = (
+    *("--universal", "--python-version", OLDEST, "--generate-hashes"),
+    *("--no-header", "--no-annotate", "--no-emit-index-url"),
+)
 
 
 def install(session: nox.Session, *, wheel: bool = False) -> None:
@@ -47,27 +63,27 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Every test, against the built wheel; on the newest Python, every branch counted."""
+    """The tests of the day, against the built wheel."""
     install(session, wheel=True)
-    if session.python == PYTHONS[-1] and not session.posargs:
-        session.run("python", "-m", "coverage", "run", "-m", "pytest")
-        session.run("python", "-m", "coverage", "report")
-    else:
-        session.run("python", "-m", "pytest", *session.posargs)
+    session.run(*PYTEST, *session.posargs, env=INSTALLED)
+
+
+@nox.session(python=NEWEST)
+def full(session: nox.Session) -> None:
+    """Every test, the slow ones too, against the built wheel; every branch is counted."""
+    install(session, wheel=True)
+    session.run(*PYTEST, "--everything", "--cov", *session.posargs, env=INSTALLED)
 
 
 @nox.session(python=OLDEST)
 def lowest(session: nox.Session) -> None:
-    """Every test, with the lowest versions of the dependencies that pyproject.toml allows."""
+    """The tests of the day, with the lowest versions that pyproject.toml allows."""
     install(session, wheel=True)
     versions = str(Path(session.virtualenv.location) / "lowest.txt")
-    session.run(
-        *("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras", "--no-deps"),
-        *("--resolution", "lowest-direct", "-o", versions),
-    )
+    session.run(*COMPILE, "--no-deps", "--resolution", "lowest-direct", "-o", versions)
     # With the tools, so that those whose pinned version does not go with these are replaced.
     session.install("-r", versions, "--group", "dev")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run(*PYTEST, *session.posargs, env=INSTALLED)
 
 
 @nox.session(python=OLDEST)
@@ -88,7 +104,7 @@ def build(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Ratios against other ways to do the same, in one run; see docs/explanation/speed.md."""
     install(session)
-    session.run("python", "tests/benchmarks/run.py", *session.posargs)
+    session.run("python", "nightly/benchmarks/run.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -104,38 +120,37 @@ def nightly(session: nox.Session) -> None:
 def teeth(session: nox.Session) -> None:
     """Break each rule of the walk on purpose, and count the examples until a law notices."""
     install(session)
-    session.run("python", "tests/nightly/teeth.py", *session.posargs)
+    session.run("python", "nightly/teeth.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def fuzz(session: nox.Session) -> None:
     """Two million inputs for the decoder, guided and mutated, and a siege of the emulator."""
     install(session)
-    session.run("python", "tests/nightly/fuzz.py", *session.posargs)
+    session.run("python", "nightly/fuzz.py", *session.posargs)
     session.install("atheris==3.0.0")  # it has no wheel for every Python that we support
-    session.run("python", "tests/nightly/fuzz_atheris.py", "-runs=1000000", "-max_len=4096")
+    session.run("python", "nightly/fuzz_atheris.py", "-runs=1000000", "-max_len=4096")
 
 
 @nox.session(python=OLDEST)
 def soak(session: nox.Session) -> None:
     """100,000 requests with a fault in ten; memory flat, nothing lost, nothing left."""
     install(session)
-    session.run("python", "tests/nightly/soak.py", *session.posargs)
+    session.run("python", "nightly/soak.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def exports(session: nox.Session) -> None:
     """Exports that are started twice at once, 50 times, and killed with -9, 200 times."""
     install(session)
-    session.run("python", "tests/nightly/interrupted_exports.py", *session.posargs)
+    session.run("python", "nightly/interrupted_exports.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def pin(session: nox.Session) -> None:
-    """Write constraints.txt again: versions and hashes, no addresses."""
+    """Write the constraints again: versions and hashes, no addresses; the small file is a part."""
     session.install("uv")
+    session.run(*COMPILE, *PIN, "--group", "dev", "--upgrade", "-o", "constraints.txt")
     session.run(
-        *("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras", "--group", "dev"),
-        *("--universal", "--python-version", OLDEST, "--generate-hashes", "--upgrade"),
-        *("--no-header", "--no-annotate", "--no-emit-index-url", "-o", "constraints.txt"),
+        *(*COMPILE, *PIN, "--group", "test", "-c", "constraints.txt", "-o", "constraints-test.txt")
     )

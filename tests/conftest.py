@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 from unittest.mock import Mock
 
 import aiohttp
 import aioresponses
 import aioresponses.core
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tcb_async.emulator import Emulator
 
@@ -19,18 +17,6 @@ pytest_plugins = ["pytester", "token_fixtures"]
 
 # looptime asks for a loop in tests without one too, and Python 3.11 makes one that nobody closes.
 asyncio.set_event_loop(None)
-
-_slow_is_fine = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile(
-    "ci", max_examples=300, deadline=None, suppress_health_check=_slow_is_fine
-)
-settings.register_profile(
-    "dev", max_examples=50, deadline=None, suppress_health_check=_slow_is_fine
-)
-settings.register_profile(
-    "nightly", max_examples=20_000, deadline=None, suppress_health_check=_slow_is_fine
-)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture

@@ -12,11 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import asyncpg
 import pytest
 from leaks import eventually
-from pgqueuer import PgQueuer
-from postgres_server import running_postgres
+from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
 from terminal import ENV, run, signalled_once_it_serves, start
@@ -288,14 +286,9 @@ class TestTheProgramsInDocsExamples:
             async with (
                 serving("--platform") as (_, settings),
                 Redis.from_url(redis_server.url) as redis,
-                asyncpg.create_pool(
-                    host=postgres["PGHOST"],
-                    user=postgres["PGUSER"],
-                    database=postgres["PGDATABASE"],
-                ) as pool,
+                queue_in(postgres) as pool,
             ):
                 settings |= {**postgres, "REDIS_URL": redis_server.url}
-                await PgQueuer.from_asyncpg_pool(pool).queries.install()
                 assert (await self.run("fleet", "plan", settings=settings)).code == 0
                 await redis.set(
                     f"tickets:{settings['TCB_COMPONENT_APPID']}", settings["TCB_COMPONENT_TICKET"]

@@ -1,30 +1,16 @@
-"""What a reader of the documentation is promised.
+"""What a reader of the documentation's files is promised.
 
-Its examples are run by Sybil: see the ``conftest.py`` at the top.
+Its examples are run by Sybil: see the ``conftest.py`` at the top. The site is in ``test_site.py``.
 """
 
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urldefrag
 
 import pytest
-from playwright.sync_api import sync_playwright
-from programs import needs
-from site_reader import Html, broken_links, served
-from sphinx.util.inventory import InventoryFile
-
-import tcb_async
-import tcb_async.emulator
-import tcb_async.fastapi
-import tcb_async.otel
-import tcb_async.tokens
-from tcb_async.errcodes import ERRCODES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -36,62 +22,9 @@ LISTING = (
     "python3 -m venv .venv && .venv/bin/pip install -q '.[cli]' && .venv/bin/tcb-async list --demo"
 )
 TESTING = (
-    "python3 -m venv .venv && .venv/bin/pip install -q --require-hashes -r constraints.txt && "
-    ".venv/bin/pip install -q --no-deps . && .venv/bin/python -m pytest"
+    "python3 -m venv .venv && .venv/bin/pip install --require-hashes -r constraints-test.txt && "
+    ".venv/bin/pip install --no-deps . && .venv/bin/pytest -n 3"
 )
-WIDTHS = {"desktop": 1280, "phone": 390}
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The built site; a warning is an error."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
-    done = subprocess.run(  # noqa: S603 - our own documentation
-        [*command, "-d", str(folder / "trees"), str(DOCS), str(folder / "html")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={name: value for name, value in os.environ.items() if name != "TCB_DOCS_INTERSPHINX"},
-    )
-    assert done.returncode == 0, done.stderr
-    return folder / "html"
-
-
-@pytest.fixture(scope="module")  # while it lives, its event loop runs in this thread
-def browser():
-    chromium = needs("chromium")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-
-
-@pytest.fixture(scope="session")
-def address(site):
-    with served(site) as address:
-        yield address
-
-
-def pages_of(site):
-    return sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
-
-
-def test_every_link_and_anchor_of_the_site_leads_somewhere(site):
-    assert broken_links(site) == []
-
-
-def test_a_link_that_leads_nowhere_would_be_found(tmp_path):
-    links = ("b.html", "b.html#there", "https://example.com/", "c.html", "b.html#gone", "#gone")
-    page = "".join(f'<a href="{link}">' for link in links) + '<img src="gone.svg">'
-    (tmp_path / "a.html").write_text(page, encoding="utf-8")
-    (tmp_path / "b.html").write_text('<p id="there">', encoding="utf-8")
-    found = [link.removeprefix("a.html -> ") for link in broken_links(tmp_path)]
-    assert found == ["c.html", "b.html#gone", "#gone", "gone.svg"]
-
-
-def test_the_site_loads_nothing_from_elsewhere(site):
-    loaded = {url for page in pages_of(site) for url in Html(site / page).loaded}
-    assert [url for url in loaded if re.match(r"(https?:)?//", url)] == []
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -115,32 +48,6 @@ def anchors_of(path):
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     return slugs | set(re.findall(r"^\(([\w-]+)\)=$", text, flags=re.MULTILINE))
-
-
-def test_each_page_in_chinese_and_its_page_in_english_link_to_each_other(site):
-    pages = sorted((site / "zh").rglob("*.html"))
-    assert pages
-    for page in pages:
-        (english,) = translations_of(page)
-        assert translations_of(english) == [page]
-
-
-def translations_of(page):
-    text = page.read_text(encoding="utf-8")
-    links = re.findall(r'class="translation"><a href="([^"]+)"', text)
-    return [(page.parent / link).resolve() for link in links]
-
-
-@pytest.mark.parametrize(
-    "module",
-    [tcb_async, tcb_async.emulator, tcb_async.fastapi, tcb_async.otel, tcb_async.tokens],
-    ids=lambda module: module.__name__,
-)
-def test_every_public_name_is_in_the_reference(site, module):
-    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
-    documented = {name for kind in inventory.data.values() for name in kind}
-    wanted = {f"{module.__name__}.{name}" for name in module.__all__ if not name.startswith("__")}
-    assert wanted - documented == set()
 
 
 def test_every_promise_names_a_test_that_there_is():
@@ -175,98 +82,3 @@ def test_the_two_readmes_show_the_same_programs():
         return re.findall(r"^```.*?^```", text, flags=re.DOTALL | re.MULTILINE)
 
     assert blocks("README.md") == blocks("README.zh-CN.md")
-
-
-@pytest.mark.parametrize("device", WIDTHS)
-def test_every_page_loads_without_complaint_and_fits(site, address, browser, device):
-    complaints: list[str] = []
-    page = browser.new_page(viewport={"width": WIDTHS[device], "height": 900})
-    page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
-    page.on("console", lambda line: complaints.append(f"{page.url}: {line.type} {line.text}"))
-    page.on("request", lambda request: note_stranger(request.url, address, complaints))
-    for name in pages_of(site):
-        answer = page.goto(f"{address}/{name}")
-        assert answer is not None
-        assert answer.ok, name
-        if is_too_wide(page):
-            complaints.append(f"{name} is wider than the screen")
-        complaints += [f"{name}: the drawing cuts off {text!r}" for text in cut_off(page)]
-    page.close()
-    assert complaints == []
-
-
-def test_no_column_of_a_table_in_chinese_is_one_character_wide(site, address, browser):
-    page = browser.new_page(viewport={"width": WIDTHS["desktop"], "height": 900})
-    broken: list[str] = []
-    for name in pages_of(site):
-        if name.startswith("zh/"):
-            page.goto(f"{address}/{name}")
-            broken += page.evaluate(
-                """() => [...document.querySelectorAll("th p")].filter((head) =>
-                    head.offsetHeight > 1.5 * parseFloat(getComputedStyle(head).lineHeight)
-                ).map((head) => `${location.pathname}: ${head.textContent}`)"""
-            )
-    page.close()
-    assert broken == []
-
-
-def note_stranger(url, address, complaints):
-    if not url.startswith((address, "data:", "blob:")):
-        complaints.append(f"{url} is asked for")
-
-
-def is_too_wide(page):
-    """Whether the page scrolls sideways, or some of it is cut off and cannot be scrolled to."""
-    return bool(
-        page.evaluate(
-            """() => document.documentElement.scrollWidth > window.innerWidth
-            || [...document.querySelectorAll("article *")].some((element) =>
-                element.getBoundingClientRect().right > window.innerWidth + 1
-                && !element.closest("pre, .table-wrapper, svg"))"""
-        )
-    )
-
-
-def cut_off(page):
-    """Words of a drawing that do not fit into it."""
-    texts: list[str] = page.evaluate(
-        """() => [...document.querySelectorAll("svg.drawing text")].filter((text) => {
-            const [inner, outer] = [text, text.closest("svg")].map(
-                (element) => element.getBoundingClientRect());
-            return inner.left < outer.left || inner.right > outer.right;
-        }).map((text) => text.textContent)"""
-    )
-    return texts
-
-
-@pytest.mark.parametrize(
-    ("words", "place"),
-    [
-        ("iter_functions", "reference/client.html"),
-        ("40001", "reference/errcodes.html#errcode-40001"),
-        ("40001", "how-to/troubleshooting.html"),
-        ("45009", "reference/errcodes.html#errcode-45009"),
-        ("-501007", "reference/errcodes.html#errcode--501007"),
-        ("40164", "how-to/troubleshooting.html"),
-        ("unclosed TcbClient", "how-to/troubleshooting.html"),
-        ("分页", "zh/pagination.html"),
-        ("等待部署", "zh/watch.html"),
-        ("IP白名单", "zh/tokens.html"),
-        ("断点续传", "zh/pagination.html"),
-    ],
-)
-def test_the_search_finds(address, browser, words, place):
-    page = browser.new_page()
-    page.goto(f"{address}/search.html?q={words}")
-    found = page.locator("#search-results li a")
-    found.first.wait_for(timeout=10_000)
-    targets = [link.get_attribute("href") or "" for link in found.all()]
-    page.close()
-    assert any(target.startswith(place) for target in targets), targets
-
-
-def test_each_errcode_has_a_place_of_its_own(site):
-    page = Html(site / "reference" / "errcodes.html")
-    wanted = {f"errcode-{code}" for code in ERRCODES}
-    assert wanted <= page.anchors
-    assert "token-errcode-40001" in page.anchors

@@ -9,18 +9,19 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from contextlib import asynccontextmanager
+from typing import Any
 
-import asyncpg
 import attrs
 import pytest
 from merchants import LIST, MERCHANT_TOKEN, PLATFORM, PLATFORM_SECRET, PLATFORM_TOKEN, Platform
-from pgqueuer import PgQueuer
-from postgres_server import running_postgres
+from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
 from token_kit import EXAMPLES
 
 from tcb_async.emulator import Emulator, Fault
+
+pytestmark = pytest.mark.slow
 
 MERCHANTS = 150
 AT_ONCE = 8
@@ -31,7 +32,7 @@ class Fleet:
     """Machines that share a Postgres and a Redis."""
 
     emulator: Emulator
-    pool: asyncpg.Pool
+    pool: Any
     environment: dict[str, str]
 
     async def start(self, command):
@@ -82,12 +83,9 @@ async def running_fleet(emulator, platform):
         }
         async with (
             Redis.from_url(redis_server.url) as redis,
-            asyncpg.create_pool(
-                host=postgres["PGHOST"], user=postgres["PGUSER"], database=postgres["PGDATABASE"]
-            ) as pool,
+            queue_in(postgres) as pool,
         ):
             await redis.set(f"tickets:{PLATFORM}", platform.ticket)
-            await PgQueuer.from_asyncpg_pool(pool).queries.install()
             fleet = Fleet(emulator, pool, environment)
             assert (await fleet.run("plan"))[0] == 0  # the tables are there
             await pool.executemany(

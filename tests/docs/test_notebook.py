@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
+import pytest
+from programs import needs_package
 
 from tcb_async.emulator import Emulator
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "sync.md"
 
 
+@pytest.mark.slow
 def test_the_cell_of_the_documentation_runs_in_a_notebook(monkeypatch):
+    nbformat, nbclient = needs_package("nbformat"), needs_package("nbclient")
     text = PAGE.read_text(encoding="utf-8")
     cell = re.search(r"## Notebooks.*?```python\n(.*?)```", text, flags=re.DOTALL)
     assert cell is not None
@@ -23,6 +25,6 @@ def test_the_cell_of_the_documentation_runs_in_a_notebook(monkeypatch):
         wechat.deploy("test-777bb9", count=48)
         monkeypatch.setenv("TCB_BASE_URL", wechat.url)
         monkeypatch.setenv("TCB_ACCESS_TOKEN", wechat.token)
-        NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+        nbclient.NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
 
     assert notebook.cells[0].outputs[-1].data["text/plain"] == "48"

@@ -168,7 +168,7 @@ class TestLaws:
         for size in range(6):
             every_walk(size, CHANGES, manner, tally)
 
-        print(tally)  # noqa: T201 - the figure
+        print(tally)
         assert tally.walks > 7_000
         assert tally.wrong == []
         assert tally.gave_up == 0
@@ -180,7 +180,7 @@ class TestLaws:
             for manner in manners((2, 3), (None, *range(1, size + 1)) if size < 5 else (None,)):
                 every_walk(size, CHANGES, manner, tally, kinds=every_exchange)
 
-        print(tally)  # noqa: T201 - the figure
+        print(tally)
         assert tally.walks > 10_000
         assert tally.wrong == []
         assert tally.gave_up == 0
@@ -192,7 +192,7 @@ class TestLaws:
             for manner in manners((2, 3), range(size + 1)):
                 every_walk(size, CHANGES, manner, tally)
 
-        print(tally)  # noqa: T201 - the figure
+        print(tally)
         assert tally.walks > 30_000
         assert tally.wrong == []
         assert tally.gave_up == 0

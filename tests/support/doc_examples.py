@@ -16,6 +16,7 @@ import ast
 import asyncio
 import contextlib
 import doctest
+import importlib.util
 import inspect
 import io
 import os
@@ -26,7 +27,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from programs import needs
+import pytest
+from programs import lacking, needs
 from redis_server import running_redis
 from sybil.evaluators.python import pad
 from sybil.parsers.myst import CodeBlockParser
@@ -46,6 +48,8 @@ __all__ = ["PARSERS", "setup", "teardown"]
 ROOT = Path(__file__).parents[2]
 ENV = "test-777bb9"
 APPID, SECRET = "wx0123456789abcdef", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
+DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
+"""What examples use, and only the dependency group ``dev`` has."""
 _SECONDS = 60
 
 
@@ -125,14 +129,26 @@ def teardown(namespace):
 
 
 def unless_it_lacks(evaluate):
-    """Skip an example of a document that needs a program which this machine lacks."""
+    """Skip an example if its document's programs or its section's packages are not here."""
 
     def run(example: Example) -> None:
         for program in example.namespace["_document"].needs:
             needs(program)
+        for package in packages_of(example):
+            if importlib.util.find_spec(package) is None:
+                pytest.skip(lacking(package))
         evaluate(example)
 
     return run
+
+
+def packages_of(example):
+    """Packages of the group ``dev`` that the section which an example is in imports or runs."""
+    text = example.document.text
+    start = max(0, text.rfind("\n## ", 0, example.start))
+    section = text[start:].split("\n## ", 2)
+    used = re.findall(r"^(?:from|import|\$) (\w+)", "".join(section[:2]), re.MULTILINE)
+    return sorted(DEV_PACKAGES.intersection(used))
 
 
 def run_python(example):

@@ -14,9 +14,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from programs import needs
+from programs import needs, needs_package
 
-__all__ = ["running_postgres"]
+__all__ = ["queue_in", "running_postgres"]
 
 _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=")
 
@@ -58,3 +58,14 @@ def running_postgres():
             run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def queue_in(postgres):
+    """A pool of connections to a Postgres, with pgqueuer's tables in it."""
+    asyncpg, pgqueuer = needs_package("asyncpg"), needs_package("pgqueuer")
+    async with asyncpg.create_pool(
+        host=postgres["PGHOST"], user=postgres["PGUSER"], database=postgres["PGDATABASE"]
+    ) as pool:
+        await pgqueuer.PgQueuer.from_asyncpg_pool(pool).queries.install()
+        yield pool

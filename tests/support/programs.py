@@ -1,19 +1,20 @@
-"""The programs that some tests run: where they are, and what to install where they are not.
+"""The programs and packages that some tests need, and what to install where they are not.
 
-Rule: a test that needs a program which this machine lacks is skipped, and the reason says how to
-install it. Under ``CI`` every skip is a failure, so that nothing goes untested unnoticed.
+Rule: a test that needs what this machine lacks is skipped, and the reason says how to install it.
+Under ``CI`` every skip is a failure, so that nothing goes untested unnoticed.
 """
 
 from __future__ import annotations
 
 import glob
+import importlib
 import os
 import shutil
 from typing import TypeVar
 
 import pytest
 
-__all__ = ["fail_if_skipped_in_ci", "needs", "path_of"]
+__all__ = ["fail_if_skipped_in_ci", "lacking", "needs", "needs_package", "path_of"]
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -46,6 +47,18 @@ def needs(program):
             f"{program} is not installed: apt install {program} (or: brew install {program})"
         )
     return path
+
+
+def needs_package(module):
+    """Import a module of the group ``dev``; skips the test if its package is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        pytest.skip(lacking(error.name))
+
+
+def lacking(package):
+    return f"{package} is not installed: pip install --require-hashes -r constraints.txt"
 
 
 def fail_if_skipped_in_ci(report):

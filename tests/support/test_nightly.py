@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-NIGHTLY = Path(__file__).parents[1] / "nightly"
+NIGHTLY = Path(__file__).parents[2] / "nightly"
 sys.path.append(str(NIGHTLY))
 
 import fuzz_decoder  # noqa: E402 - they are scripts and lie in a folder of their own
 import interrupted_exports  # noqa: E402
 import soak  # noqa: E402
-from mutations import SECRET, spoilt  # noqa: E402
+from spoilt_replies import SECRET, spoilt  # noqa: E402
 
 from tcb_async import FunctionPage, TokenError  # noqa: E402
 from tcb_async.emulator import Emulator  # noqa: E402

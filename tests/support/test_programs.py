@@ -1,7 +1,9 @@
-"""What a machine lacks: its tests are skipped there, saying what to install, and fail in CI."""
+"""What is tested is what is installed; what a machine lacks is skipped there, and fails in CI."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +11,20 @@ from pathlib import Path
 
 import pytest
 
+import tcb_async
+
 ROOT = Path(__file__).parents[2]
 NEEDS_REDIS = "tests/docs/test_example_ticket.py"
 DOCUMENT_THAT_NEEDS_REDIS = "docs/how-to/tokens.md"
+
+
+def test_the_package_that_is_tested_is_the_one_that_is_installed():
+    installed = importlib.metadata.distribution("tcb-async")
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    is_editable = origin.get("dir_info", {}).get("editable", False)
+    folder = ROOT / "tcb_async" if is_editable else installed.locate_file("tcb_async")
+
+    assert Path(tcb_async.__file__).parent == folder
 
 
 def run_without_programs(what, **settings):

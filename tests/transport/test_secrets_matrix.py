@@ -100,7 +100,7 @@ def redis_port():
 def test_no_tool_tells_a_secret_however_a_call_ends(redis_port):
     matrix = Matrix.of(str(redis_port))
 
-    print(*matrix.lines(), sep="\n")  # noqa: T201 - shown by pytest -s, and where it fails
+    print(*matrix.lines(), sep="\n")
     assert matrix.leaks == []
     assert {
         name: matrix.errors[name] >= fewest for name, fewest in FEWEST.items()

@@ -49,7 +49,7 @@ async def list_pages(client: TcbClient) -> None:
 
 async def hold_a_pager(client: TcbClient) -> None:
     def progress(done: int, total: int) -> None:
-        print(f"{done} of {total}")  # noqa: T201 - what users write
+        print(f"{done} of {total}")
 
     async with client.functions("test-777bb9", on_drift="raise", on_progress=progress) as pager:
         assert_type(pager, FunctionPager)

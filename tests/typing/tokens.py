@@ -25,7 +25,7 @@ async def ask() -> str:
 
 
 async def save(refresh_token: str) -> None:
-    print(len(refresh_token))  # noqa: T201 - what users write
+    print(len(refresh_token))
 
 
 class OwnProvider:

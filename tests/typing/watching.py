@@ -28,7 +28,7 @@ class Walk:
 
     def ended(self, stats: WalkStats, error: BaseException | None) -> None:
         assert_type(stats.retries, int)
-        print(self.env, error)  # noqa: T201 - what users write
+        print(self.env, error)
 
 
 class Counter:

@@ -1,6 +1,6 @@
 """What an inventory costs: time over the ideal, CPU a request, memory, and one large account.
 
-``python tests/benchmarks/inventories.py [--quick]``
+``python nightly/benchmarks/inventories.py [--quick]``
 
 The emulator is in a process of its own. The ideal is what the requests take if the window is full
 all the time: requests, times latency, over the window. On a machine that has other work, a round

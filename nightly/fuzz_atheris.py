@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["tcb_async"]):
     from tcb_async._listings import FUNCTIONS
     from tcb_async.exceptions import ApiError, ResponseError
 
-SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLES = Path(__file__).parents[1] / "tests" / "samples"
 
 
 def decode(body):

@@ -5,7 +5,7 @@ connection and no descriptor is left. The exit status tells whether all of that 
 
 ::
 
-    python tests/nightly/soak.py --requests 100000 --seed 7
+    python nightly/soak.py --requests 100000 --seed 7
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def main():
     if arguments.requests >= LONG_ENOUGH and not is_flat(ledger.rss):
         ledger.wrong.append("memory is not flat")
     told = _told(ledger, time.monotonic() - started)
-    print(told)  # noqa: T201 - what it is run for
+    print(told)
     return int(bool(ledger.wrong))
 
 

@@ -11,8 +11,8 @@ import time
 from datetime import timedelta, timezone
 from typing import TYPE_CHECKING
 
-from mutations import REPLIES, SECRET, spoilt
 from report import Report
+from spoilt_replies import REPLIES, SECRET, spoilt
 
 from tcb_async import FunctionPage, TcbError
 from tcb_async._codec import decode_token_reply

@@ -1,6 +1,6 @@
 """Measure, print tables, and keep them: JSON, tables and a drawing for the documentation.
 
-``python tests/benchmarks/run.py [--quick]``
+``python nightly/benchmarks/run.py [--quick]``
 """
 
 from __future__ import annotations

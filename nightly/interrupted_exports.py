@@ -9,7 +9,7 @@ Rule: whatever dies first, a file that has its name is exact. The exit status te
 
 ::
 
-    python tests/nightly/interrupted_exports.py --pairs 50 --kills 200
+    python nightly/interrupted_exports.py --pairs 50 --kills 200
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ def main():
     arguments = parser.parse_args()
     started = time.monotonic()
     findings = asyncio.run(_all(arguments.pairs, arguments.kills, arguments.seed))
-    print(f"{findings}\n{time.monotonic() - started:.0f} s, seed {arguments.seed}")  # noqa: T201
+    print(f"{findings}\n{time.monotonic() - started:.0f} s, seed {arguments.seed}")
     return int(bool(findings.wrong))
 
 

@@ -3,7 +3,7 @@
 Each rule is broken on purpose, and each law is run until it fails. Rule: a law that notices no
 break has no teeth; the figure is the number of random examples that it took, three times over.
 
-    python tests/nightly/teeth.py --examples 20000
+    python nightly/teeth.py --examples 20000
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, seed, settings
 
-HERE = Path(__file__).parent
-sys.path += [str(HERE.parent / "pagination"), str(HERE.parent / "support")]
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path += [str(TESTS / "pagination"), str(TESTS / "support")]
 
 
 def main():
@@ -45,7 +45,7 @@ def main():
             figures = [_examples_until(law, broken, number) for number in range(arguments.seeds)]
             noticed = noticed or all(figures)
             shown = ", ".join(f"{figure:,}" if figure else "never" for figure in figures)
-            print(f"{name:24} {law.__name__[5:]:75.75} {shown}", flush=True)  # noqa: T201
+            print(f"{name:24} {law.__name__[5:]:75.75} {shown}", flush=True)
         missed += not noticed
     return missed
 

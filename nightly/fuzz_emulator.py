@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import attrs
-from mutations import SECRET, garbled, spoilt
 from processes import in_a_process
 from report import Report
+from spoilt_replies import SECRET, garbled, spoilt
 
 from tcb_async.emulator import Emulator
 from tcb_async.emulator.wire import ERRMSG

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["REPLIES", "SECRET", "garbled", "spoilt"]
 
 SECRET = "planted-secret_0123456789abcdefghijABCDEFGHIJ"
-SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLES = Path(__file__).parents[1] / "tests" / "samples"
 
 _SAMPLE = json.loads((SAMPLES / "listfunctions_reply.json").read_bytes())
 _ROW = _SAMPLE["functions"][0]

@@ -16,7 +16,7 @@ import attrs
 
 from tcb_async.emulator import Emulator, Fault
 
-sys.path.append(str(Path(__file__).parents[1] / "support"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
 

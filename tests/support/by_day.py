@@ -1,0 +1,77 @@
+"""What runs by day, and in which order: a pytest plugin.
+
+Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if it is named
+(``file.py::test``); the closing line says how many were left out, and how to run them.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+HEAVY_FIRST = ()
+"""The files that take longest, longest first: a worker that gets one last keeps others waiting."""
+
+SLOW_FOLDERS = ("docs/zh/", "README.zh-CN.md")
+"""Documents whose examples are those of the pages in English."""
+
+LEFT_OUT = pytest.StashKey[int]()
+ADVICE = "slow tests left out (nox -s full runs them)"
+
+for _name, _examples in {"day": 60, "full": 300, "nightly": 20_000}.items():
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+def pytest_addoption(parser):
+    parser.addoption("--everything", action="store_true", help="run the slow tests too")
+
+
+def pytest_configure(config):
+    by_default = "full" if config.getoption("everything") else "day"
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", by_default))
+    config.stash[LEFT_OUT] = 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.nodeid.startswith(SLOW_FOLDERS):
+            item.add_marker("slow")
+    if not _slow_ones_are_wanted(config):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.stash[LEFT_OUT] = len(slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    items.sort(key=_place)
+
+
+def _slow_ones_are_wanted(config):
+    named = any("::" in argument for argument in config.args)
+    return config.getoption("everything") or config.getoption("markexpr") or named
+
+
+def _place(item):
+    path = item.nodeid.partition("::")[0]
+    return HEAVY_FIRST.index(path) if path in HEAVY_FIRST else len(HEAVY_FIRST)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist, which prints nothing
+        session.config.workeroutput["left_out"] = session.config.stash[LEFT_OUT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take over what one worker left out: each left out the same."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if left_out := config.stash[LEFT_OUT]:
+        terminalreporter._add_stats(ADVICE, [None] * left_out)
