@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import metadata
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -82,3 +83,10 @@ def test_syntax_of_sphinx_would_be_found(tmp_path):
     for text in wrong:
         page.write_text(f"# Title\n\n{text}\n", encoding="utf-8")
         assert any(map(SYNTAX_OF_SPHINX.search, shown_in(page))), text
+
+
+def test_an_index_page_shows_the_readme_without_links_that_lead_nowhere_there():
+    shown = metadata("tcb-async").get_payload()
+    assert shown.startswith("# tcb-async\n\nAn asynchronous Python client")
+    assert "## Newest changes" in shown
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", shown) if "://" not in link] == []
