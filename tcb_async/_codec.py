@@ -69,7 +69,7 @@ def decode_token_reply(
         ApiError: The reply holds an errcode; mostly it becomes a `TokenError`.
         ResponseError: The reply is not a JSON object.
     """
-    raise_for_errcode(body, endpoint, secrets=secrets, at_token_endpoint=True)
+    raise_for_errcode(body, endpoint, secrets=secrets)
     try:
         return _decode_object(body)
     except UNREADABLE as error:
@@ -77,22 +77,14 @@ def decode_token_reply(
     raise unreadable(body, reason, endpoint, secrets)
 
 
-def raise_for_errcode(
-    body: bytes, endpoint: str, *, secrets: Iterable[Secret] = (), at_token_endpoint: bool = False
-) -> None:
+def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Iterable[Secret] = ()) -> None:
     """Raise what the errcode of a reply stands for; do nothing where there is none to read."""
     try:
         status = _decode_status(body)
     except UNREADABLE:
         return
     if status.errcode not in _SUCCESS:
-        raise api_error(
-            status.errcode,
-            status.errmsg,
-            endpoint,
-            secrets=secrets,
-            at_token_endpoint=at_token_endpoint,
-        )
+        raise api_error(status.errcode, status.errmsg, endpoint, secrets=secrets)
 
 
 def api_error(
@@ -101,7 +93,6 @@ def api_error(
     endpoint: str,
     *,
     secrets: Iterable[Secret] = (),
-    at_token_endpoint: bool = False,
 ) -> ApiError | ResponseError:
     """Build the exception that an errcode stands for, with WeChat's request id parsed out."""
     try:
@@ -116,7 +107,7 @@ def api_error(
         )
     text, rid = _split_rid(errmsg or "", secrets)
     text = redact(text, secrets, length=_ERRMSG)
-    row = look_up(code, at_token_endpoint=at_token_endpoint)
+    row = look_up(code, endpoint)
     said = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
     return row.error(

@@ -1,7 +1,10 @@
-"""What WeChat's errcodes mean and what to do about each: data, one row a code.
+"""What WeChat's errcodes mean, whose fault each is, and what to do about it: one row a code.
 
-Rule: a code is decided here and nowhere else. Source: the WeChat page *getFuntionList*, WeChat's
-global return codes, and Tencent Cloud's codes for the services underneath.
+Rule: no other module compares an errcode with a number. A code means the same at every endpoint,
+except for the five by which WeChat itself means something else where a token is issued.
+
+Source: the WeChat page *getFuntionList*, WeChat's global return codes, and Tencent Cloud's codes
+for the services underneath.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from tcb_async.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ERRCODES", "STALE_TOKEN", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Whose", "look_up"]
+__all__ = ["ERRCODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Whose", "look_up"]
 
 Whose = Literal["merchant", "platform", "request", "service"]
 """Whose fault a code is, and so who else meets it.
@@ -58,10 +61,6 @@ class Errcode:
     whose: Whose | None
     meaning: str
     advice: str
-
-
-STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
-"""The codes at a business endpoint that a fresh access token may cure."""
 
 
 def _rows(error: type[ApiError], whose: Whose, *rows: tuple[int, str, str]) -> tuple[Errcode, ...]:
@@ -153,24 +152,25 @@ _SHARED = (
 )  # fmt: skip
 
 _FRESH_TOKEN = "pass a fresh access token, or a token provider that keeps itself fresh"  # noqa: S105 - advice
-_BUSINESS = (
+_SECRET = "check the appsecret in the account's administration; it may have been reset"  # noqa: S105 - advice
+_TICKET = "hand over the newest ticket that WeChat pushed (every 10 minutes)"
+_FROZEN = "confirm the call in the administrator's WeChat, then call again"
+_SIGNING = "calls are not signed here: look at the API security settings (API 安全) of the account"
+_CREDENTIALS = (
     *_rows(
         TokenError, "merchant",
         (40001, "the access token is invalid or was replaced", _FRESH_TOKEN),
         (40014, "the access token is not valid", _FRESH_TOKEN),
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
+        (
+            61023, "the authorizer's refresh token is not valid",
+            "use the newest refresh token, or ask the merchant to authorise again",
+        ),
     ),
     *_rows(DailyQuotaError, "merchant", (45009, "the day's calls are used up", _A_DAY)),
-)  # fmt: skip
-
-_SECRET = "check the appsecret in the account's administration; it may have been reset"  # noqa: S105 - advice
-_TICKET = "hand over the newest ticket that WeChat pushed (every 10 minutes)"
-_FROZEN = "confirm the call in the administrator's WeChat, then call again"
-_CREDENTIAL = (
     *_rows(
         TokenError, "platform",
-        (40001, "the appsecret is wrong", _SECRET),
         (40002, "the grant type is wrong", "this is a bug: please report it"),
         (40013, "the appid is not valid", "check the appid for typing errors"),
         (40125, "the appsecret is not valid", _SECRET),
@@ -178,6 +178,8 @@ _CREDENTIAL = (
             40164, "this machine's IP address is not whitelisted",
             "add the address that WeChat names to the account's IP whitelist",
         ),
+        (40234, "the signature of the call was refused", _SIGNING),
+        (40235, "the signature of the call was refused", _SIGNING),
         (
             40243, "the appsecret is frozen",
             "unfreeze the appsecret in the account's administration",
@@ -190,38 +192,85 @@ _CREDENTIAL = (
         ),
         (61005, "the component_verify_ticket has expired", _TICKET),
         (61006, "the component_verify_ticket is no longer valid", _TICKET),
-        (40014, "the component access token is not valid", _FRESH_TOKEN),
-        (41001, "the component access token is missing", _FRESH_TOKEN),
-        (42001, "the component access token has expired", _FRESH_TOKEN),
         *(
             (code, "WeChat holds the call until it is confirmed", _FROZEN)
             for code in range(89501, 89508)
         ),
     ),
-    *_rows(DailyQuotaError, "platform", (45009, "the day's calls are used up", _A_DAY)),
-    *_rows(
-        TokenError, "merchant",
-        (
-            61023, "the authorizer's refresh token is not valid",
-            "use the newest refresh token, or ask the merchant to authorise again",
-        ),
-    ),
 )  # fmt: skip
 
-ERRCODES: Mapping[int, Errcode] = MappingProxyType({row.code: row for row in _SHARED + _BUSINESS})
-"""Every code that this library knows of at a business endpoint."""
+_WHERE_TOKENS_ARE_ISSUED = (
+    *_rows(
+        TokenError, "platform",
+        (40001, "the appsecret is wrong", _SECRET),
+        (40014, "the component access token is not valid", _FRESH_TOKEN),
+        (41001, "the component access token is missing", _FRESH_TOKEN),
+        (42001, "the component access token has expired", _FRESH_TOKEN),
+    ),
+    *_rows(DailyQuotaError, "platform", (45009, "the day's calls are used up", _A_DAY)),
+)  # fmt: skip
+
+ERRCODES: Mapping[int, Errcode] = MappingProxyType(
+    {row.code: row for row in _SHARED + _CREDENTIALS}
+)
+"""Every code that this library knows of."""
 
 TOKEN_ENDPOINT_ERRCODES: Mapping[int, Errcode] = MappingProxyType(
-    {row.code: row for row in _SHARED + _CREDENTIAL}
+    {row.code: row for row in _WHERE_TOKENS_ARE_ISSUED}
 )
-"""Every code that this library knows of at an endpoint that issues tokens."""
+"""The few codes that mean something else at an endpoint that issues tokens."""
+
+_STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
+_DENIED = frozenset({48001, 61003, 61007})
+_NO_CLOUD_DEVELOPMENT = 85088
+_BAD_APPID = 40013
+_BAD_REFRESH_TOKEN = 61023
+_COMPONENT = "/cgi-bin/component/"
 
 
-def look_up(errcode: int, *, at_token_endpoint: bool = False) -> Errcode:
+def look_up(errcode: int, endpoint: str = "") -> Errcode:
     """Find the row of a code; an unknown one gets a row that says so."""
-    table = TOKEN_ENDPOINT_ERRCODES if at_token_endpoint else ERRCODES
+    table = ERRCODES
+    if endpoint.endswith("token") and errcode in TOKEN_ENDPOINT_ERRCODES:  # …/stable_token, …
+        table = TOKEN_ENDPOINT_ERRCODES
     unknown = Errcode(
         errcode, ApiError, None, "an errcode that this library does not know",
         "look it up in WeChat's global return codes",
     )  # fmt: skip
     return table.get(errcode, unknown)
+
+
+def is_stale_token(errcode: int | None) -> bool:
+    """Whether a fresh access token may cure it, at an endpoint that is called with one."""
+    return errcode in _STALE_TOKEN
+
+
+def is_bad_refresh_token(errcode: int | None) -> bool:
+    """Whether another refresh token of the merchant may cure it."""
+    return errcode == _BAD_REFRESH_TOKEN
+
+
+def is_denied(errcode: int | None) -> bool:
+    """Whether the merchant, or WeChat, does not let the caller list the account."""
+    return errcode in _DENIED
+
+
+def has_no_cloud(errcode: int | None) -> bool:
+    """Whether the account has no cloud development, and so no environments."""
+    return errcode == _NO_CLOUD_DEVELOPMENT
+
+
+def is_token_accepted(errcode: int) -> bool:
+    """Whether what WeChat refused was something else than the token."""
+    refused = TokenError, QuotaError, SystemBusyError
+    return not issubclass(look_up(errcode).error, refused)
+
+
+def is_platforms_fault(errcode: int, endpoint: str) -> bool:
+    """Whether every merchant of the platform would meet the same."""
+    if not endpoint.startswith(_COMPONENT):
+        return False
+    if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):
+        return False  # the merchant's: with a wrong one of its own, the platform had no token
+    row = TOKEN_ENDPOINT_ERRCODES.get(errcode) or look_up(errcode)
+    return row.whose == "platform"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AT_LISTINGS", "AT_TOKEN_ENDPOINTS", "HANDLED", "HEAD", "WHOSE"]
+__all__ = ["AT_TOKEN_ENDPOINTS", "EVERYWHERE", "HANDLED", "HEAD", "WHOSE"]
 
 HEAD = ("错误码与异常", "含义", "谁的问题", "怎么办", "本库的处理")
 HANDLED = {
@@ -21,9 +21,10 @@ _FRESH = "传入有效的 access_token，或者能自动刷新的 token provider
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能被重置过"
 _TICKET = "传入微信最近一次推送的 ticket（每 10 分钟推送一次）"
 _TOMORROW = "等到北京时间零点，或者用微信的 clear_quota 接口清零"
+_SIGNING = "本库不对调用签名：查看账号的 API 安全设置"
 _CONFIRM = ("需要管理员确认这次调用", "在管理员的微信中确认，然后重新调用")
 
-AT_LISTINGS = {
+EVERYWHERE = {
     -1: ("系统繁忙", _BUSY),
     -1000: ("系统错误", _BUSY),
     -501001: ("云资源系统错误", _BUSY),
@@ -57,23 +58,25 @@ AT_LISTINGS = {
     41001: ("缺少 access_token", _FRESH),
     42001: ("access_token 已过期", _FRESH),
     45009: ("当天的调用次数已用完", _TOMORROW),
-}
-AT_TOKEN_ENDPOINTS = {
-    40001: ("AppSecret 错误", _APPSECRET),
     40002: ("grant_type 错误", "这是本库的缺陷，请报告"),
     40013: ("AppID 不合法", "检查 AppID 有没有写错"),
     40125: ("AppSecret 不合法", _APPSECRET),
     40164: ("本机 IP 不在白名单中", "把微信给出的地址加入账号的 IP 白名单"),
+    40234: ("调用的签名被拒绝", _SIGNING),
+    40235: ("调用的签名被拒绝", _SIGNING),
     40243: ("AppSecret 已被冻结", "在管理后台解冻 AppSecret"),
     41002: ("缺少 AppID", "传入 AppID"),
     41004: ("缺少 AppSecret", "传入 AppSecret"),
     61004: ("本机 IP 没有在第三方平台登记", "把微信给出的地址加入第三方平台的 IP 白名单"),
     61005: ("component_verify_ticket 已过期", _TICKET),
     61006: ("component_verify_ticket 已失效", _TICKET),
+    61023: ("authorizer_refresh_token 无效", "使用最新的 refresh token，或者请商家重新授权"),
+    **dict.fromkeys(range(89501, 89508), _CONFIRM),
+}
+AT_TOKEN_ENDPOINTS = {
+    40001: ("AppSecret 错误", _APPSECRET),
     40014: ("component_access_token 不合法", _FRESH),
     41001: ("缺少 component_access_token", _FRESH),
     42001: ("component_access_token 已过期", _FRESH),
     45009: ("当天的调用次数已用完", _TOMORROW),
-    61023: ("authorizer_refresh_token 无效", "使用最新的 refresh token，或者请商家重新授权"),
-    **dict.fromkeys(range(89501, 89508), _CONFIRM),
 }

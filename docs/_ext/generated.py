@@ -14,7 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 from typer.main import get_command
 
 from tcb_async.cli.app import app as terminal
-from tcb_async.errcodes import ERRCODES, STALE_TOKEN, TOKEN_ENDPOINT_ERRCODES
+from tcb_async.errcodes import ERRCODES, TOKEN_ENDPOINT_ERRCODES, is_stale_token
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
@@ -37,13 +37,10 @@ class ErrcodeTable(SphinxDirective):
     def run(self) -> list[Node]:
         """Build the table, WeChat's own codes before those of the cloud."""
         at_tokens = "token-endpoints" in self.options
-        known = dict(ERRCODES)
-        if at_tokens:
-            rows = TOKEN_ENDPOINT_ERRCODES.items()
-            known = {code: row for code, row in rows if ERRCODES.get(code) is not row}
+        known = TOKEN_ENDPOINT_ERRCODES if at_tokens else ERRCODES
         codes = sorted(known, key=lambda code: (code < 0, abs(code)))
         if "chinese" in self.options:
-            words = chinese.AT_TOKEN_ENDPOINTS if at_tokens else chinese.AT_LISTINGS
+            words = chinese.AT_TOKEN_ENDPOINTS if at_tokens else chinese.EVERYWHERE
             told = [_told_in_chinese(known[code], words) for code in codes]
             head = chinese.HEAD
         else:
@@ -90,7 +87,7 @@ def _raised(row: Errcode) -> str:
 def _handling(row: Errcode) -> str:
     if is_retryable(row.error("")):
         return "retries"
-    if row.code in STALE_TOKEN and row is ERRCODES.get(row.code):
+    if is_stale_token(row.code) and row is ERRCODES.get(row.code):
         return "replays"
     return "raises"
 

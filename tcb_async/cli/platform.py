@@ -41,7 +41,8 @@ from tcb_async.cli.options import (
 )
 from tcb_async.cli.screen import Screen, print_table
 from tcb_async.client import TcbClient
-from tcb_async.exceptions import ApiError, QuotaError, SystemBusyError, TcbError, TokenError
+from tcb_async.errcodes import is_token_accepted
+from tcb_async.exceptions import ApiError, TcbError
 from tcb_async.tokens import ComponentToken, StableToken
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
@@ -211,17 +212,12 @@ async def _is_accepted(client: TcbClient, env: str | None) -> str:
     try:
         await client.list_functions(env or _NO_ENV, limit=1)
     except TcbError as error:
-        if env is None and _is_about_the_environment(error):
+        if env is None and isinstance(error, ApiError) and is_token_accepted(error.errcode):
             return "yes"
         if env is None:
             error.env = error.offset = None
         raise
     return "yes" if env is None else f"yes, for {env}"
-
-
-def _is_about_the_environment(error: TcbError) -> bool:
-    about_the_token = isinstance(error, TokenError | QuotaError | SystemBusyError)
-    return isinstance(error, ApiError) and not about_the_token
 
 
 def _life(expires_at: float | None) -> str:

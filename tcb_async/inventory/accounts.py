@@ -14,7 +14,7 @@ import attrs
 
 from tcb_async._arguments import checked_appid, checked_async, checked_env, checked_instance
 from tcb_async._redact import Secret
-from tcb_async.errcodes import look_up
+from tcb_async.errcodes import is_denied, is_platforms_fault
 from tcb_async.exceptions import ApiError, ClientClosedError, ConfigurationError, TokenError
 from tcb_async.tokens import AuthorizerToken, ComponentToken, as_provider
 
@@ -31,12 +31,7 @@ if TYPE_CHECKING:
 AccountStatus = Literal["complete", "failed", "denied"]
 """How a visit ended. ``denied``: the merchant, or WeChat, does not let the caller list it."""
 
-_DENIED = frozenset({48001, 61003, 61007})
-_NO_CLOUD_DEVELOPMENT = 85088
-_PLATFORM = "/cgi-bin/component/"
 _COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"  # noqa: S105 - a path
-_AUTHORIZER_TOKEN = "/cgi-bin/component/api_authorizer_token"  # noqa: S105 - a path
-_BAD_APPID = 40013
 
 
 def _checked_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -109,7 +104,7 @@ class AccountListing:
         """How the visit ended: ``complete``, ``failed`` or ``denied``."""
         if self.error is None:
             return "complete"
-        return "denied" if self.error.errcode in _DENIED else "failed"
+        return "denied" if is_denied(self.error.errcode) else "failed"
 
     def __repr__(self) -> str:
         if self.error is not None:
@@ -121,11 +116,6 @@ class AccountListing:
         )
 
 
-def has_no_cloud(error: TcbError) -> bool:
-    """Whether the account has no cloud development, and so no environments."""
-    return error.errcode == _NO_CLOUD_DEVELOPMENT
-
-
 def ends_inventory(error: TcbError) -> bool:
     """Whether every other account would meet the same error, so that it ends the inventory.
 
@@ -134,13 +124,11 @@ def ends_inventory(error: TcbError) -> bool:
     """
     if isinstance(error, ClientClosedError):
         return True
-    if not isinstance(error, ApiError) or not error.endpoint.startswith(_PLATFORM):
+    if not isinstance(error, ApiError):
         return False
     if error.endpoint == _COMPONENT_TOKEN and isinstance(error, TokenError):
         return True  # the ticket could not be read, too
-    if error.endpoint == _AUTHORIZER_TOKEN and error.errcode == _BAD_APPID:
-        return False  # the platform's own appid was right: it has a token
-    return look_up(error.errcode, at_token_endpoint=True).whose == "platform"
+    return is_platforms_fault(error.errcode, error.endpoint)
 
 
 async def iterate(

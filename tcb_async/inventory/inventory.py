@@ -21,13 +21,13 @@ import attrs
 
 from tcb_async._arguments import describe
 from tcb_async._redact import Secret
+from tcb_async.errcodes import has_no_cloud
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
 from tcb_async.inventory.accounts import (
     Account,
     AccountListing,
     checked_account,
     ends_inventory,
-    has_no_cloud,
     iterate,
 )
 from tcb_async.observer import ObservesInventories
@@ -151,7 +151,7 @@ async def list_account(
     except TcbError as error:
         if ends_inventory(error):
             raise
-        if account.envs is None and has_no_cloud(error):
+        if account.envs is None and has_no_cloud(error.errcode):
             return AccountListing(account)
         failure = error
     # A listing may be kept for long, and the frames of a traceback hold whole pages.

@@ -35,7 +35,7 @@ from tcb_async._arguments import (
     fault_of,
 )
 from tcb_async._redact import Hidden, Secret
-from tcb_async.errcodes import STALE_TOKEN
+from tcb_async.errcodes import is_bad_refresh_token, is_stale_token
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
 from tcb_async.tokens.protocols import TokenProvider, host_of
@@ -305,7 +305,6 @@ class _ForcedRefreshes:
 
 
 _COMPONENT = "/cgi-bin/component/api_component_token"
-_BAD_REFRESH_TOKEN = 61023
 
 
 class ComponentToken(ManagedToken):
@@ -487,9 +486,9 @@ class AuthorizerToken(ManagedToken):
             if error.endpoint != AUTHORIZER:
                 raise
             failure = error
-        if failure.errcode == _BAD_REFRESH_TOKEN:
+        if is_bad_refresh_token(failure.errcode):
             return failure
-        raise _component_refused(failure) if failure.errcode in STALE_TOKEN else failure
+        raise _component_refused(failure) if is_stale_token(failure.errcode) else failure
 
     async def _request(self, api: TokenApi, refresh_token: Secret, token: Secret) -> Grant:
         return read_grant(

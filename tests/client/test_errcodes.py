@@ -2,7 +2,21 @@
 
 import pytest
 
-from tcb_async.errcodes import ERRCODES, STALE_TOKEN, TOKEN_ENDPOINT_ERRCODES, look_up
+from tcb_async._listings import (
+    AUTHORIZERS,
+    BATCH_ENVIRONMENTS,
+    BATCH_FUNCTIONS,
+    ENVIRONMENTS,
+    FUNCTIONS,
+)
+from tcb_async.errcodes import (
+    ERRCODES,
+    TOKEN_ENDPOINT_ERRCODES,
+    is_platforms_fault,
+    is_stale_token,
+    is_token_accepted,
+    look_up,
+)
 from tcb_async.exceptions import (
     ApiError,
     DailyQuotaError,
@@ -16,7 +30,11 @@ from tcb_async.exceptions import (
 
 AS_DESIGNED = {
     SystemBusyError: {-1, -1000, -501001, -501002, -601001, -601003},
-    TokenError: {40001, 40014, 42001, 41001},
+    TokenError: {
+        *(40001, 40014, 42001, 41001, 61023),
+        *(40002, 40013, 40125, 40164, 40234, 40235, 40243, 41002, 41004),
+        *(61004, 61005, 61006, *range(89501, 89508)),
+    },
     ParameterError: {
         *(40066, 40097, 40101, 40170, 43002, 44002, 47001),
         *(-501000, -501007, -601002),
@@ -29,7 +47,7 @@ AS_DESIGNED = {
     RateLimitError: {45011, -501004},
     QuotaError: {-501003},
 }
-CREDENTIAL = {40001, 40002, 40013, 40125, 40164, 40243, 41002, 41004, 61004, 61023}
+AUTHORIZER_TOKEN = "/cgi-bin/component/api_authorizer_token"
 
 
 def test_every_code_of_the_design_has_its_class():
@@ -40,31 +58,38 @@ def test_every_code_of_the_design_has_its_class():
     assert found == AS_DESIGNED
 
 
-@pytest.mark.parametrize("code", sorted(CREDENTIAL | set(range(89501, 89508))))
-def test_every_credential_code_is_a_token_error_with_a_remedy(code):
-    row = look_up(code, at_token_endpoint=True)
-
-    assert row.error is TokenError
-    assert row.advice
-
-
-THE_PLATFORMS_OWN = {45009, 61004, 61005, 61006, 40001, 40013, 40125, 40243, *range(89501, 89508)}
-A_MERCHANTS = {61003, 61007, 61023, 48001}
-
-
-@pytest.mark.parametrize("code", sorted(THE_PLATFORMS_OWN))
-def test_the_platforms_own_fault_at_a_token_endpoint_meets_every_account(code):
-    assert look_up(code, at_token_endpoint=True).whose == "platform"
+@pytest.mark.parametrize(
+    "listing", [FUNCTIONS, ENVIRONMENTS, AUTHORIZERS, BATCH_FUNCTIONS, BATCH_ENVIRONMENTS]
+)
+@pytest.mark.parametrize(
+    ("code", "remedy"), [(61004, "IP whitelist"), (40164, "IP whitelist"), (40243, "unfreeze")]
+)
+def test_a_refused_caller_is_told_the_same_remedy_whatever_was_listed(listing, code, remedy):
+    with pytest.raises(TokenError, match=remedy):
+        listing.decode(b'{"errcode": %d}' % code)
 
 
-@pytest.mark.parametrize("code", sorted(A_MERCHANTS))
-def test_a_merchants_fault_is_the_merchants_wherever_it_comes_up(code):
-    assert look_up(code, at_token_endpoint=True).whose == "merchant"
+def test_only_five_codes_mean_another_thing_where_tokens_are_issued():
+    for code in ERRCODES:
+        same = look_up(code, AUTHORIZER_TOKEN) == look_up(code, FUNCTIONS.path)
+        assert same == (code not in {40001, 40014, 41001, 42001, 45009})
+    assert "appsecret" in look_up(40001, AUTHORIZER_TOKEN).meaning
+    assert "access token" in look_up(40001).meaning
 
 
-def test_no_code_at_a_listing_is_the_platforms_fault_not_even_a_quota():
-    assert {row.whose for row in ERRCODES.values()} == {"merchant", "request", "service"}
-    assert look_up(45009).whose == "merchant"
+PLATFORMS = {45009, 61004, 61005, 61006, 40001, 40125, 40234, 40235, 40243, *range(89501, 89508)}
+
+
+def test_the_platforms_own_fault_meets_every_merchant_and_a_merchants_none_but_it():
+    met = {code for code in ERRCODES if is_platforms_fault(code, AUTHORIZER_TOKEN)}
+
+    assert met == PLATFORMS | {40002, 40014, 40164, 41001, 41002, 41004, 42001}
+    assert not any(is_platforms_fault(code, FUNCTIONS.path) for code in ERRCODES)
+
+
+def test_the_platforms_appid_is_at_fault_only_where_its_own_token_is_asked_for():
+    assert is_platforms_fault(40013, "/cgi-bin/component/api_component_token")
+    assert not is_platforms_fault(40013, AUTHORIZER_TOKEN)
 
 
 def test_what_is_busy_is_the_services_fault_and_a_bad_argument_the_requests():
@@ -73,13 +98,9 @@ def test_what_is_busy_is_the_services_fault_and_a_bad_argument_the_requests():
     assert look_up(123456).whose is None
 
 
-def test_a_busy_token_endpoint_is_busy_too():
-    assert look_up(-1, at_token_endpoint=True).error is SystemBusyError
-
-
-def test_the_same_code_means_another_thing_at_a_token_endpoint():
-    assert "appsecret" in look_up(40001, at_token_endpoint=True).meaning
-    assert "access token" in look_up(40001).meaning
+def test_a_token_is_accepted_if_something_else_was_refused():
+    assert all(map(is_token_accepted, (-501000, 40097, 85088, 123456)))
+    assert not any(map(is_token_accepted, (40001, 40234, 61004, 45009, -1)))
 
 
 def test_an_unknown_code_says_so():
@@ -92,8 +113,8 @@ def test_an_unknown_code_says_so():
 def test_every_row_says_what_it_means_and_what_to_do():
     rows = [*ERRCODES.values(), *TOKEN_ENDPOINT_ERRCODES.values()]
 
-    assert all(row.meaning and row.advice for row in rows)
-    assert {row.code for row in ERRCODES.values() if row.error is TokenError} == STALE_TOKEN
+    assert all(row.meaning and row.advice and row.whose for row in rows)
+    assert all(row.error is TokenError for row in rows if is_stale_token(row.code))
 
 
 def test_61007_says_which_permission_set_to_ask_for():
