@@ -1,0 +1,61 @@
+"""Runtimes: when each comes to its end, and what is unknown is never fine."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from tcb_async.runtimes import REVISED, RUNTIMES, Runtime, find_runtime, runtime_state
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("Nodejs16.13", "Nodejs16"),
+        ("Nodejs8.9", "Nodejs8"),
+        ("Python3.10", "Python3.10"),
+        ("Python3.10.4", "Python3.10"),
+        ("Php7.2", "Php7.2"),
+        ("Php7", "Php7"),
+        ("Php5.6", "Php5"),
+        ("Java8", "Java8"),
+        ("CustomRuntime", "CustomRuntime"),
+    ],
+)
+def test_a_runtime_belongs_to_the_most_exact_line(name, line):
+    assert find_runtime(name).name == line
+
+
+@pytest.mark.parametrize(
+    "name", [None, "", "Nodejs", "Nodejs160.1", "Python4.0", "nodejs16.13", "."]
+)
+def test_what_the_table_does_not_know_is_unknown_and_never_fine(name):
+    assert find_runtime(name) is None
+    assert runtime_state(name, date(2020, 1, 1)) == "unknown"
+
+
+def test_the_day_of_its_end_is_the_last_of_a_runtime():
+    end = RUNTIMES["Nodejs22"].ends
+    day = timedelta(days=1)
+    states = [
+        runtime_state("Nodejs22.1", on) for on in (end - 181 * day, end - 180 * day, end, end + day)
+    ]
+    assert states == ["fine", "ending", "ending", "ended"]
+    assert runtime_state("Nodejs22.1", end - 31 * day, within=30 * day) == "fine"
+
+
+def test_what_runs_anything_has_no_end():
+    assert runtime_state("Go1", date.max, within=timedelta(0)) == "fine"
+
+
+def test_another_table_may_be_used():
+    table = {"Ruby3": Runtime("Ruby3", date(2030, 1, 1), offered=False)}
+    assert runtime_state("Ruby3.2", date(2031, 1, 1), table=table) == "ended"
+    assert runtime_state("Nodejs16.13", date(2031, 1, 1), table=table) == "unknown"
+
+
+def test_the_table_was_revised_and_its_lines_are_named_alike():
+    assert date(2026, 11, 25) <= REVISED
+    assert all(name == runtime.name for name, runtime in RUNTIMES.items())
+    assert any(runtime.offered for runtime in RUNTIMES.values())
