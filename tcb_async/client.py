@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 
     from tcb_async._listings import Listing
     from tcb_async._transport import RetryCount, Target
-    from tcb_async.cursor import Cursor
+    from tcb_async.exceptions import ResumePoint
     from tcb_async.inventory.accounts import Account, AccountListing
     from tcb_async.inventory.inventory import Inventory
     from tcb_async.models import BatchEnvironment, Environment, FunctionPage
@@ -217,7 +217,7 @@ class WalkOptions(TypedDict, total=False):
     """What to do when the list changes under the walk. ``"repair"`` it, if not given; ``"raise"``
     `DriftError`; or ``"ignore"`` it, which asks for one row a page less."""
 
-    resume: Cursor | str | None
+    resume: ResumePoint | str | None
     """The cursor of an earlier walk over the same list, or its string."""
 
     on_progress: Callable[[int, int], None] | None

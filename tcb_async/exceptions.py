@@ -25,12 +25,10 @@ ever holds a token, a secret or a URL with a query.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 if TYPE_CHECKING:
     from typing import Unpack
-
-    from tcb_async.cursor import Cursor
 
 __all__ = [
     "ApiError",
@@ -52,12 +50,36 @@ __all__ = [
 ]
 
 
+class ResumePoint(Protocol):
+    """What an error knows of the `Cursor` that it carries, which any ``resume=`` takes."""
+
+    @property
+    def scope(self) -> str:
+        """What was listed: the environment's id."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """The row, counted from 0, in which the last item was."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """How many rows the list had when that row was read."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many items were yielded, in this run and the runs before it."""
+        ...
+
+
 class Facts(TypedDict, total=False):
     """The keyword arguments of `TcbError`, which any error takes."""
 
     env: str | None
     offset: int | None
-    cursor: Cursor | None
+    cursor: ResumePoint | None
     attempts: int
     gave_up: str
 
@@ -88,7 +110,7 @@ class TcbError(Exception):
         *,
         env: str | None = None,
         offset: int | None = None,
-        cursor: Cursor | None = None,
+        cursor: ResumePoint | None = None,
         attempts: int = 0,
         gave_up: str = "",
     ) -> None:

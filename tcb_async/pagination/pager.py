@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from tcb_async.exceptions import ResumePoint
     from tcb_async.observer import Observer, WalkObserver
     from tcb_async.pagination.page import OnDrift, Request, WalkStats
 
@@ -112,7 +113,7 @@ class Pager(Generic[T]):
         concurrency: int = DEFAULT_CONCURRENCY,
         on_drift: OnDrift = "repair",
         max_repairs: int = DEFAULT_MAX_REPAIRS,
-        resume: Cursor | str | None = None,
+        resume: ResumePoint | str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         live: set[asyncio.Task[object]] | None = None,
         observer: Observer | None = None,

@@ -5,7 +5,6 @@ from typing import assert_type
 from tcb_async import (
     ApiError,
     ConfigurationError,
-    Cursor,
     QuotaError,
     RateLimitError,
     ResponseError,
@@ -31,7 +30,9 @@ async def handle(client: TcbClient) -> None:
     except ResponseError as error:
         assert_type(error.excerpt, str)
     except TcbError as error:
-        assert_type(error.cursor, Cursor | None)
+        client.functions("test-777bb9", resume=error.cursor)
+        if error.cursor is not None:
+            assert_type(error.cursor.count, int)
         assert_type(error.env, str | None)
         assert_type(error.offset, int | None)
         assert_type(error.attempts, int)
