@@ -1,10 +1,10 @@
 """Plant secrets, end calls in every way, and count by tool where any part of a secret is told.
 
-Rule: run as ``python secrets_matrix.py PORT_OF_REDIS``, it prints JSON: how many errors were looked
-at by ending, and each leak as tool, credential, ending and the words around it. No frame of this
-file that a traceback can show holds a secret: a caller's own variables are the caller's to keep
-clean. With the word ``careless`` instead of a port it does as a careless caller does, so that a
-test can see that every tool is looked at.
+Rule: run as ``python secrets_matrix.py PORT_OF_REDIS [FIRST STEP]`` (every STEPth cell, from the
+FIRST on), it prints JSON: how many errors were looked at by ending, and each leak as tool,
+credential, ending and the words around it. No frame of this file that a traceback can show holds a
+secret: a caller's own variables are the caller's to keep clean. With the word ``careless`` instead
+of a port it does as a careless caller does, so that a test can see that every tool is looked at.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import logging
 import re
 import sys
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -250,28 +251,37 @@ async def interrupt(
 ENDINGS = ("caller's timeout", "caller's cancellation", "client closed")
 
 
-async def everything(redis_port):
+def every_cell(redis):
+    """Every way to fail, as a function of nothing."""
     for kind in ("token of 512", "classic", "authorizer"):
-        await faults_of_a_server(kind)
+        yield partial(faults_of_a_server, kind)
     for kind in KINDS:
-        await refusals(kind)
-        await faults_of_the_network(kind)
+        yield partial(refusals, kind)
+        yield partial(faults_of_the_network, kind)
     for kind, call in (("component", an_account), ("authorizer", an_inventory)):
-        await faults_of_a_server(kind, call)
-        await refusals(kind, call)
-        await faults_of_the_network(kind, call)
+        for faults in (faults_of_a_server, refusals, faults_of_the_network):
+            yield partial(faults, kind, call)
     for ending in ENDINGS:
         for kind in ("callable", "token of 512", "stable", "classic", "authorizer"):
-            await step_by_step(kind, one_page, ending)
+            yield partial(step_by_step, kind, one_page, ending)
         for call in (count, a_walk, waiting):
-            await step_by_step("token of 512", call, ending)
+            yield partial(step_by_step, "token of 512", call, ending)
         for call in (an_account, an_inventory):
-            await step_by_step("component", call, ending)
-        await step_by_step("stable", forced, ending)
-        async with Redis(port=redis_port) as redis:
-            for kind in ("stable", "authorizer"):
-                await redis.flushall()
-                await step_by_step(kind, one_page, ending, RedisStore(redis, lease_seconds=0.02))
+            yield partial(step_by_step, "component", call, ending)
+        yield partial(step_by_step, "stable", forced, ending)
+        for kind in ("stable", "authorizer"):
+            yield partial(step_by_step_with_redis, kind, ending, redis)
+
+
+async def step_by_step_with_redis(kind, ending, redis):
+    await redis.flushall()
+    await step_by_step(kind, one_page, ending, RedisStore(redis, lease_seconds=0.02))
+
+
+async def cells(redis_port, first, step):
+    async with Redis(port=redis_port) as redis:
+        for cell in itertools.islice(every_cell(redis), first, None, step):
+            await cell()
     return 0
 
 
@@ -289,10 +299,10 @@ async def careless():
     return 0
 
 
-def main(word):
-    run(careless() if word == "careless" else everything(int(word)))
+def main(word, first="0", step="1"):
+    run(careless() if word == "careless" else cells(int(word), int(first), int(step)))
     sys.stdout.write(json.dumps({"errors": FOUND.errors, "leaks": FOUND.leaks}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import attrs
@@ -64,9 +65,9 @@ class Matrix:
     leaks: list[tuple[str, str, str, str]]
 
     @classmethod
-    def of(cls, word):
+    def of(cls, *words):
         done = subprocess.run(  # noqa: S603 - our own words
-            [sys.executable, str(SCRIPT), word],
+            [sys.executable, str(SCRIPT), *map(str, words)],
             capture_output=True,
             text=True,
             timeout=800,
@@ -96,9 +97,17 @@ def redis_port():
         yield server.port
 
 
+def test_no_tool_tells_a_secret_in_an_eighth_of_all_cases_another_each_day(redis_port):
+    matrix = Matrix.of(redis_port, date.today().toordinal() % 8, 8)  # noqa: DTZ011 - any day will do
+
+    assert matrix.leaks == []
+    assert sum(matrix.errors.values()) >= 80
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_tool_tells_a_secret_however_a_call_ends(redis_port):
-    matrix = Matrix.of(str(redis_port))
+    matrix = Matrix.of(redis_port)
 
     print(*matrix.lines(), sep="\n")
     assert matrix.leaks == []
