@@ -7,6 +7,7 @@ Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -74,4 +75,6 @@ def pytest_testnodedown(node):
 
 def pytest_terminal_summary(terminalreporter, config):
     if left_out := config.stash[LEFT_OUT]:
-        terminalreporter._add_stats(ADVICE, [None] * left_out)
+        terminalreporter._add_stats(
+            ADVICE, [SimpleNamespace()] * left_out
+        )  # as if these were reports
