@@ -1,18 +1,7 @@
-"""Tokens from elsewhere: a string, or an async callable.
+"""Where tokens come from: the caller's own, an app's, a platform's and its merchants'.
 
-Rule: what cannot be a token is refused before any I/O, without being shown.
-
-----
-
-The token of an app: a mini program or an official account.
-
-Rule: only how WeChat is asked; how a token is kept is in `tcb_async.tokens.refresh`.
-
-----
-
-Tokens of a third-party platform, and of the merchants that authorised it.
-
-Rule: only how WeChat is asked; what becomes of a refresh token is in `tcb_async.tokens.refresh`.
+Rule: only how WeChat is asked; how a token is kept and shared is in `tcb_async.tokens.refresh`.
+What cannot be a token or a secret is refused before any I/O, without being shown.
 """
 
 from __future__ import annotations
@@ -38,24 +27,32 @@ from tcb_async._redact import Hidden, Secret
 from tcb_async.errcodes import is_bad_refresh_token, is_stale_token
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
-from tcb_async.tokens.protocols import TokenProvider, host_of
+from tcb_async.tokens.protocols import host_of
 from tcb_async.tokens.refresh import (
     AUTHORIZER,
     Grant,
-    KeptToken,
     ManagedToken,
-    RefreshToken,
-    Setting,
+    RotatingToken,
+    TokenContext,
     answer_of,
     call_with_token,
     read_grant,
 )
+from tcb_async.tokens.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Self
+    from typing import Self, TypeGuard
 
-    from tcb_async.tokens.protocols import TokenApi, TokenKind, TokenStore
+    from tcb_async.tokens.protocols import TokenApi, TokenKind, TokenProvider, TokenStore
+
+
+_STABLE = "/cgi-bin/stable_token"
+_CLASSIC = "/cgi-bin/token"
+_COMPONENT = "/cgi-bin/component/api_component_token"
+_FORCED_APART = 30.0
+_FORCED_A_DAY = 20
+_DAY, _CHINA = 86_400, 8 * 3600
 
 
 @attrs.define(eq=False, init=False)
@@ -128,7 +125,7 @@ def as_provider(
         token = Secret(token)
         return StaticToken(token)
     is_class = inspect.isclass(token)
-    if isinstance(token, TokenProvider) and not is_class:
+    if not is_class and _is_provider(token):
         return token
     if is_class or not callable(token):
         kind = "a class" if is_class else f"of type {type(token).__name__}"
@@ -139,14 +136,34 @@ def as_provider(
     return CallableToken(checked_async("token", token))
 
 
-_STABLE = "/cgi-bin/stable_token"
-_CLASSIC = "/cgi-bin/token"
-_FORCED_APART = 30.0
-_FORCED_A_DAY = 20
-_DAY, _CHINA = 86_400, 8 * 3600
+def _is_provider(token: object) -> TypeGuard[TokenProvider]:
+    return hasattr(token, "get_token") and hasattr(token, "invalidate")
 
 
-class StableToken(ManagedToken):
+class _AppToken(ManagedToken):
+    """The token of an app, asked for with its appsecret."""
+
+    __slots__ = ("_forced", "_secret")
+
+    kind: ClassVar[TokenKind] = "access"
+
+    def __init__(
+        self,
+        appid: str,
+        secret: str | Secret,
+        *,
+        store: TokenStore | None = None,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        secret, given = Secret(secret), Secret(appid)
+        del appid
+        self._secret = checked_secret("secret", secret)
+        super().__init__(checked_appid("appid", given), _context_of(store, clock, random))
+        self._forced = _ForcedRefreshes()
+
+
+class StableToken(_AppToken):
     """The token of an app from ``POST /cgi-bin/stable_token``: the one to use.
 
     It is asked for in normal mode, which leaves the tokens of other processes valid. One provider
@@ -169,25 +186,9 @@ class StableToken(ManagedToken):
     Source: WeChat's page *getStableAccessToken*.
     """
 
-    __slots__ = ("_forced", "_secret")
+    __slots__ = ()
 
-    kind: ClassVar[TokenKind] = "access"
     _name: ClassVar[str] = "stable"
-
-    def __init__(
-        self,
-        appid: str,
-        secret: str | Secret,
-        *,
-        store: TokenStore | None = None,
-        clock: Callable[[], float] = time.time,
-        random: Callable[[], float] = random.random,
-    ) -> None:
-        secret, given = Secret(secret), Secret(appid)
-        del appid
-        self._secret = checked_secret("secret", secret)
-        super().__init__(checked_appid("appid", given), Setting.of(store, clock, random))
-        self._forced = _ForcedRefreshes()
 
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token, which ends the old one in all processes at once.
@@ -202,9 +203,8 @@ class StableToken(ManagedToken):
             DailyQuotaError: It did so 20 times today, by China's calendar; nothing was sent.
             TcbError: WeChat refused, or could not be asked.
         """
-        self._forced.count(self._setting.clock())
-        ask = partial(self._request, force_refresh=True)
-        await self._at(api).force(api, ask)
+        self._forced.count(self._context.clock())
+        await self._at(api).force(api, partial(self._request, force_refresh=True))
 
     async def _ask(self, api: TokenApi) -> Grant:
         return await self._request(api, force_refresh=False)
@@ -224,18 +224,11 @@ class StableToken(ManagedToken):
         )
 
 
-class ClassicToken(ManagedToken):
+class ClassicToken(_AppToken):
     """The token of an app from ``GET /cgi-bin/token``, for apps that cannot use `StableToken`.
 
     Each call ends the token before it, in all processes, five minutes later. So all processes that
-    use the app have to share one store.
-
-    Args:
-        appid: The app's id.
-        secret: Its appsecret.
-        store: Where the token is shared, such as a `RedisStore`; None keeps it in this provider.
-        clock: Seconds since 1970; for tests.
-        random: A number from 0 to 1; for tests.
+    use the app have to share one store. Its arguments are those of `StableToken`.
 
     Raises:
         ConfigurationError: An argument is unusable.
@@ -243,24 +236,9 @@ class ClassicToken(ManagedToken):
     Source: WeChat's page *getAccessToken*.
     """
 
-    __slots__ = ("_secret",)
+    __slots__ = ()
 
-    kind: ClassVar[TokenKind] = "access"
     _name: ClassVar[str] = "classic"
-
-    def __init__(
-        self,
-        appid: str,
-        secret: str | Secret,
-        *,
-        store: TokenStore | None = None,
-        clock: Callable[[], float] = time.time,
-        random: Callable[[], float] = random.random,
-    ) -> None:
-        secret, given = Secret(secret), Secret(appid)
-        del appid
-        self._secret = checked_secret("secret", secret)
-        super().__init__(checked_appid("appid", given), Setting.of(store, clock, random))
 
     async def _ask(self, api: TokenApi) -> Grant:
         return read_grant(
@@ -276,9 +254,15 @@ class ClassicToken(ManagedToken):
         )
 
 
+def _context_of(
+    store: TokenStore | None, clock: Callable[[], float], random: Callable[[], float]
+) -> TokenContext:
+    return TokenContext(MemoryStore() if store is None else store, clock, random)
+
+
 @attrs.define
 class _ForcedRefreshes:
-    """How often one provider forced a refresh: WeChat allows 20 a day, 30 seconds apart."""
+    """How often a `StableToken` forced a refresh: WeChat allows 20 a day, 30 seconds apart."""
 
     _last: float = -math.inf
     _day: int = 0
@@ -302,9 +286,6 @@ class _ForcedRefreshes:
                 endpoint=_STABLE,
             )
         self._last, self._day, self._made = now, day, made + 1
-
-
-_COMPONENT = "/cgi-bin/component/api_component_token"
 
 
 class ComponentToken(ManagedToken):
@@ -346,7 +327,7 @@ class ComponentToken(ManagedToken):
         self._secret = checked_secret("secret", secret)
         self._ticket = checked_async("ticket", ticket)
         appid = checked_appid("component_appid", given)
-        super().__init__(appid, Setting.of(store, clock, random))
+        super().__init__(appid, _context_of(store, clock, random))
 
     async def _ask(self, api: TokenApi) -> Grant:
         ticket = await self._newest_ticket()
@@ -399,7 +380,7 @@ class AuthorizerToken(ManagedToken):
     Source: WeChat's page *getAuthorizerAccessToken*.
     """
 
-    __slots__ = ("_component", "_given", "_on_rotate", "_refresh")
+    __slots__ = ("_component", "_given", "_on_rotate", "_rotating")
 
     kind: ClassVar[TokenKind] = "authorizer"
     _name: ClassVar[str] = "authorizer"
@@ -419,12 +400,12 @@ class AuthorizerToken(ManagedToken):
         checked_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = checked_async("on_rotate", on_rotate)
-        self._refresh: dict[str, RefreshToken] = {}  # by host
-        setting = component._setting  # noqa: SLF001 - of the same family
+        self._rotating: dict[str, RotatingToken] = {}  # by host
+        context = component._context  # noqa: SLF001 - of the same family
         if store is not None:
-            setting = Setting.of(store, setting.clock, setting.random)
+            context = TokenContext(store, context.clock, context.random)
         account = f"{component.appid}:{checked_appid('authorizer_appid', given)}"
-        super().__init__(account, setting)
+        super().__init__(account, context)
 
     @classmethod
     def from_authorizer(
@@ -440,8 +421,8 @@ class AuthorizerToken(ManagedToken):
         Args:
             component: The platform.
             authorizer: The merchant, as `TcbClient.iter_authorizers` yields it.
-            on_rotate: As for the class itself, and so is ``store``.
-            store: Likewise.
+            on_rotate: As for the class itself.
+            store: As for the class itself.
 
         Raises:
             ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
@@ -457,25 +438,19 @@ class AuthorizerToken(ManagedToken):
         return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
     async def _ask(self, api: TokenApi) -> Grant:
-        return await self._refresh_at(api).use(api, partial(self._ask_with, api))
+        return await self._rotating_at(api).use(api, partial(self._ask_with, api))
 
-    def _keep(self, key: str) -> KeptToken:
-        return KeptToken(key, self._setting, self._ask, self._settle)
+    async def _before_refresh(self, api: TokenApi) -> None:
+        await self._rotating_at(api).save_unsaved(api)
 
-    async def _settle(self, api: TokenApi) -> None:
-        await self._refresh_at(api).save_unsaved(api)
-
-    def _refresh_at(self, api: TokenApi) -> RefreshToken:
+    def _rotating_at(self, api: TokenApi) -> RotatingToken:
         host = host_of(api.base_url)
-        if host not in self._refresh:
-            self._refresh[host] = RefreshToken(
-                self.appid,
-                f"refresh:{host}:{self._account}",
-                self._setting,
-                self._on_rotate,
-                self._given,
-            )
-        return self._refresh[host]
+        token = self._rotating.get(host)
+        if token is None:
+            key = f"refresh:{host}:{self._account}"
+            token = RotatingToken(self.appid, key, self._context, self._on_rotate, self._given)
+            self._rotating[host] = token
+        return token
 
     async def _ask_with(self, api: TokenApi, refresh_token: Secret) -> Grant | TokenError:
         """Ask for a token; the error is returned if another refresh token may cure it."""

@@ -34,6 +34,7 @@ __all__ = [
     "PlainStore",
     "a_turn",
     "example",
+    "half",
     "in_redis",
     "open_api",
     "provider_on",

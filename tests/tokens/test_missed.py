@@ -134,13 +134,13 @@ async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(
     may_end.set()
     await asyncio.sleep(10)
 
-    assert provider._setting.sharing.unsent == {}
+    assert provider._context.unsent == {}
     assert all(task.done() for task in api.spawned)
 
 
 async def test_until_then_it_is_what_the_store_would_hold(api):
     store = OftenAway()
-    sharing = provider_on(store)._setting.sharing
+    sharing = provider_on(store)._context
     missed = StoredToken("missed", LIFE, 5)  # type: ignore[arg-type]
     await sharing.put(api, KEY, missed)
     assert await sharing.get(KEY) == missed
@@ -191,7 +191,7 @@ async def test_what_came_after_it_is_not_replaced_though_this_machines_clock_is_
     api,
 ):
     store = OftenAway()
-    sharing = provider_on(store)._setting.sharing
+    sharing = provider_on(store)._context
     await sharing.put(api, KEY, StoredToken("missed", LIFE, 9))  # type: ignore[arg-type]
     store.away = False
     sharing._failed_at = -math.inf  # it is asked again before what it missed is sent
@@ -254,7 +254,7 @@ async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(
 ):
     store = OftenAway()
     provider = provider_on(store)
-    sharing = provider._setting.sharing
+    sharing = provider._context
     keys = [f"key-{number}" for number in range(100)]
     for key in keys:
         await sharing.put(api, key, StoredToken("token", LIFE, 1))  # type: ignore[arg-type]
@@ -275,7 +275,7 @@ async def test_after_another_event_loop_it_waits_five_seconds_at_most(api):
     store = OftenAway()
     provider = provider_on(store)
     await provider.get_token(api)
-    provider._setting.sharing._send_at = 1e9  # the time of a loop before this one
+    provider._context._send_at = 1e9  # the time of a loop before this one
     api.close()
     await a_turn()
     store.away = False

@@ -16,6 +16,7 @@ from token_kit import (
     STABLE,
     PacedApi,
     PlainStore,
+    half,
     provider_on,
     stable,
     stored_key,
@@ -30,7 +31,7 @@ from tcb_async.tokens import (
     StableToken,
     StoredToken,
 )
-from tcb_async.tokens.refresh import Sharing
+from tcb_async.tokens.refresh import TokenContext
 
 LIFE = 7200
 
@@ -304,7 +305,7 @@ async def test_a_cancellation_comes_out_of_the_store_with_its_message():
     """By it, anyio tells its own from others."""
     store = FrailStore()
     store.hanging = True
-    task = asyncio.create_task(Sharing(store, time.time).get("stable:a"))
+    task = asyncio.create_task(TokenContext(store, time.time, half).get("stable:a"))
     await asyncio.sleep(0)
     task.cancel("by a scope")
 
@@ -321,7 +322,7 @@ async def test_a_cancellation_that_the_store_swallows_is_raised_all_the_same():
 
     store = Swallowing()
     store.hanging = True
-    task = asyncio.create_task(Sharing(store, time.time).get("stable:a"))
+    task = asyncio.create_task(TokenContext(store, time.time, half).get("stable:a"))
     await asyncio.sleep(0)
     task.cancel()
 

@@ -207,8 +207,8 @@ class TestReprs:
         async with TcbClient(provider, base_url=emulator.url) as client:
             await client.count_functions(ENV)
             held = provider._at(client._transport)
-            assert held.held is not None
-            held.held = attrs.evolve(held.held, expires_at=now)
+            assert held.cached is not None
+            held.cached = attrs.evolve(held.cached, expires_at=now)
 
             assert APPID in repr(provider)
             assert "None" not in repr(provider)
