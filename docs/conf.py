@@ -20,7 +20,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "generated",
     "languages",
     "pages",
     "reading",
@@ -47,7 +46,7 @@ nitpick_ignore_regex = [
     # Ours, but no part of what a user writes.
     (
         r"py:class",
-        r"(tcb_async\..*)?(AsyncRedis|Facts|MakeClient|OnDrift|Page|Reply|T(_co)?|Result|Value_co)",
+        r"(tcb_async\..*)?(AsyncRedis|Facts|MakeClient|OnDrift|Page|Reply|ResumePoint|T(_co)?|Result|Value_co)",
     ),
     (r"py:class", r"tcb_async\.fastapi\.clients?"),
     (r"py:obj", r"on_rotate"),

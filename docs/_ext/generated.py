@@ -1,16 +1,17 @@
-"""Tables that the package writes about itself, so that they cannot go stale."""
+"""Tables that the package writes about itself into the pages, so that they cannot go stale.
+
+``python docs/_ext/generated.py`` writes them again: what is between ``<!-- generated: KIND -->``
+and ``<!-- /generated -->``, where KIND is ``errcodes`` or ``token-errcodes``, both also with
+``chinese``, or ``command NAME``. A test says when it is time.
+"""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import chinese
-from docutils import nodes
-from docutils.parsers.rst import directives
-from sphinx.addnodes import index
-from sphinx.errors import ExtensionError
-from sphinx.util.docutils import SphinxDirective
 from typer.main import get_command
 
 from tcb_async.cli.app import app as terminal
@@ -18,70 +19,53 @@ from tcb_async.errcodes import ERRCODES, TOKEN_ENDPOINT_ERRCODES, is_stale_token
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
-    from docutils.nodes import Node
-    from sphinx.application import Sphinx
+    from collections.abc import Mapping
 
     from tcb_async.errcodes import Errcode
 
 _HEAD = ("errcode, raised as", "what it means", "whose fault", "what to do", "the client")
+_HANDLED = {
+    "retries": "retries",
+    "replays": "one fresh token, one replay",
+    "raises": "raises at once",
+}
+_BLOCK = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(\n<!-- /generated -->)", re.DOTALL)
 
 
-class ErrcodeTable(SphinxDirective):
-    """Every errcode that the package knows of, each with an anchor and an entry in the index."""
-
-    option_spec = {  # noqa: RUF012 - docutils' way
-        "token-endpoints": directives.flag,
-        "chinese": directives.flag,
-    }
-
-    def run(self) -> list[Node]:
-        """Build the table, WeChat's own codes before those of the cloud."""
-        at_tokens = "token-endpoints" in self.options
-        known = TOKEN_ENDPOINT_ERRCODES if at_tokens else ERRCODES
-        codes = sorted(known, key=lambda code: (code < 0, abs(code)))
-        if "chinese" in self.options:
-            words = chinese.AT_TOKEN_ENDPOINTS if at_tokens else chinese.EVERYWHERE
-            told = [_told_in_chinese(known[code], words) for code in codes]
-            head = chinese.HEAD
-        else:
-            told = [_told(known[code]) for code in codes]
-            head = (
-                "errcode, raised as",
-                "what it means",
-                "whose fault",
-                "what to do",
-                "the client",
-            )
-        table = self.parse_text_to_nodes(_table(head, *told))
-        prefix = "token-errcode" if at_tokens else "errcode"
-        (body,) = table[0].findall(nodes.tbody)
-        for code, row in zip(codes, body.children, strict=True):
-            anchor = f"{prefix}-{code}"
-            # The search does not index numbers, but it does look into the index.
-            entry = index(entries=[("single", str(code), anchor, "", None)])
-            next(iter(row.findall(nodes.paragraph)))[:0] = [entry, nodes.target(ids=[anchor])]
-        return table
+def rewritten(page: str) -> str:
+    """Return a page with its tables as they should be now."""
+    return _BLOCK.sub(
+        lambda block: block[1] + _table(*_rows_of(*block[2].split())) + block[3], page
+    )
 
 
-def _told(row: Errcode) -> tuple[str, ...]:
-    handled = {
-        "retries": "retries",
-        "replays": "one fresh token, one replay",
-        "raises": "raises at once",
-    }
-    return _raised(row), row.meaning, str(row.whose), row.advice, handled[_handling(row)]
+def _rows_of(kind: str, *words: str) -> list[tuple[str, ...]]:
+    if kind == "command":
+        return _command(*words)
+    known = TOKEN_ENDPOINT_ERRCODES if kind == "token-errcodes" else ERRCODES
+    if words == ("chinese",):
+        translated = chinese.AT_TOKEN_ENDPOINTS if kind == "token-errcodes" else chinese.EVERYWHERE
+        return [chinese.HEAD, *(_in_chinese(row, translated) for row in _sorted(known))]
+    return [_HEAD, *map(_in_english, _sorted(known))]
 
 
-def _told_in_chinese(row: Errcode, words: dict[int, tuple[str, str]]) -> tuple[str, ...]:
-    if row.code not in words:
-        raise ExtensionError(f"docs/_ext/chinese.py says nothing of errcode {row.code}")
+def _sorted(known: Mapping[int, Errcode]) -> list[Errcode]:
+    """Sort WeChat's own codes before those of the cloud."""
+    return sorted(known.values(), key=lambda row: (row.code < 0, abs(row.code)))
+
+
+def _in_english(row: Errcode) -> tuple[str, ...]:
+    return _raised(row), row.meaning, str(row.whose), row.advice, _HANDLED[_handling(row)]
+
+
+def _in_chinese(row: Errcode, words: dict[int, tuple[str, str]]) -> tuple[str, ...]:
     meaning, advice = words[row.code]
     handled = chinese.HANDLED[_handling(row)]
     return _raised(row), meaning, chinese.WHOSE[str(row.whose)], advice, handled
 
 
 def _raised(row: Errcode) -> str:
-    return f"`{row.code}` {{py:exc}}`~tcb_async.{row.error.__name__}`"
+    return f"`{row.code}` `{row.error.__name__}`"
 
 
 def _handling(row: Errcode) -> str:
@@ -92,20 +76,14 @@ def _handling(row: Errcode) -> str:
     return "raises"
 
 
-class CommandLine(SphinxDirective):
-    """The arguments and options of one command of ``tcb-async``."""
-
-    required_arguments = 1
-
-    def run(self) -> list[Node]:
-        """Build the table from what the command itself declares."""
-        command: Any = get_command(terminal)
-        told = [
-            (_spelling(parameter), _purpose(parameter))
-            for parameter in command.commands[self.arguments[0]].params
-            if not parameter.hidden
-        ]
-        return self.parse_text_to_nodes(_table(("argument or option", "what it does"), *told))
+def _command(name: str) -> list[tuple[str, ...]]:
+    """List the arguments and options of one command of ``tcb-async``."""
+    group: Any = get_command(terminal)
+    shown = (it for it in group.get_command(None, name).params if not it.hidden)
+    return [
+        ("argument or option", "what it does"),
+        *((_spelling(it), _purpose(it)) for it in shown),
+    ]
 
 
 def _spelling(parameter: Any) -> str:  # noqa: ANN401 - typer's own, which it does not export
@@ -132,11 +110,16 @@ def _purpose(parameter: Any) -> str:  # noqa: ANN401 - likewise
 def _table(*rows: tuple[str, ...]) -> str:
     lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
     lines.insert(1, " | ".join("---" for _ in rows[0]))
-    return "{.stacked}\n" + "\n".join(f"| {line} |" for line in lines)
+    return "<!--{.stacked}-->\n" + "\n".join(f"| {line} |" for line in lines)
 
 
-def setup(app: Sphinx) -> dict[str, object]:
-    """Add the directives."""
-    app.add_directive("errcode-table", ErrcodeTable)
-    app.add_directive("command-line", CommandLine)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+def main() -> None:
+    """Write every page again that has such tables."""
+    for path in Path(__file__).parents[1].rglob("*.md"):
+        page = path.read_text(encoding="utf-8")
+        if (now := rewritten(page)) != page:
+            path.write_text(now, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The search of the site: it finds Chinese words, too.
+"""The search of the site: it finds errcodes and Chinese words, too.
 
 Rule: Python, which writes the index, and JavaScript, which splits a query, split in the same way.
 
@@ -12,7 +12,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from docutils import nodes
+from sphinx.addnodes import index
 from sphinx.search.en import SearchEnglish
+from sphinx.transforms import SphinxTransform
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -44,7 +47,31 @@ def _pairs(run: str) -> list[str]:
     return [run]
 
 
+class ErrcodeAnchors(SphinxTransform):
+    """An anchor and an entry in the index for each row of the tables of errcodes.
+
+    The search does not index numbers, but it does look into the index.
+    """
+
+    default_priority = 400  # before the index is read
+
+    def apply(self, **_: object) -> None:
+        """Find the rows by their first cell, which holds the errcode."""
+        if not self.env.current_document.docname.endswith("/errcodes"):
+            return
+        seen: set[str] = set()
+        for row in self.document.findall(nodes.row):
+            code = next(iter(row.findall(nodes.literal)), None)
+            if code is None or not re.fullmatch(r"-?\d+", number := code.astext()):
+                continue
+            anchor = f"token-errcode-{number}" if number in seen else f"errcode-{number}"
+            seen.add(number)
+            entry = index(entries=[("single", number, anchor, "", None)])
+            code.parent[:0] = [entry, nodes.target(ids=[anchor])]
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     """Take part in the search."""
     app.add_search_language(EnglishAndChinese)
+    app.add_transform(ErrcodeAnchors)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib.metadata import metadata
 from pathlib import Path
+from runpy import run_path
 from urllib.parse import unquote, urldefrag
 
 import pytest
@@ -20,6 +22,8 @@ SYNTAX_OF_SPHINX = re.compile(
 )
 
 
+sys.path.append(str(ROOT / "docs" / "_ext"))
+GENERATED = run_path(str(ROOT / "docs" / "_ext" / "generated.py"))
 _SHOWN = {"softbreak": "\n", "code_inline": "`…`", "html_inline": "", "image": ""}
 
 
@@ -90,3 +94,8 @@ def test_an_index_page_shows_the_readme_without_links_that_lead_nowhere_there():
     assert shown.startswith("# tcb-async\n\nAn asynchronous Python client")
     assert "## Newest changes" in shown
     assert [link for link in re.findall(r"\]\(([^)]*)\)", shown) if "://" not in link] == []
+
+
+def test_tables_that_the_package_writes_are_as_it_would_write_them_now(page):
+    text = page.read_text(encoding="utf-8")
+    assert GENERATED["rewritten"](text) == text, "run: python docs/_ext/generated.py"
