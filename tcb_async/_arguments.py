@@ -21,7 +21,7 @@ from tcb_async._redact import MASK, Hidden, Secret, redact
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 DEFAULT_CONCURRENCY = 8
@@ -112,6 +112,17 @@ def checked_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]
         if all(isinstance(item, kind) for item in items):
             return items
     raise ConfigurationError(f"{name}={_shown(value)}: must be a list of {kind.__name__}s")
+
+
+def refuse_page_arguments(options: Mapping[str, object]) -> None:
+    """Refuse the arguments of one page where all of them are read."""
+    for name in ("limit", "offset"):
+        if name in options:
+            raise ConfigurationError(
+                f"{name}={_shown(options[name])}: this reads every page: pass page_size for the "
+                "rows per request, or max_items for the most rows in all; one page alone is "
+                "function_page(env, limit=…, offset=…)"
+            )
 
 
 def checked_base_url(base_url: object, *, allow_http: bool, name: str = "base_url") -> str:

@@ -42,6 +42,7 @@ from tcb_async._arguments import (
     checked_seconds,
     checked_secret,
     checked_text,
+    refuse_page_arguments,
 )
 from tcb_async._listings import (
     AUTHORIZERS,
@@ -435,6 +436,7 @@ class TcbClient:
     ) -> PagerT:
         """Prepare a walk over any listing."""
         settings: dict[str, Any] = {**options}
+        refuse_page_arguments(settings)
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         check_kind(self._authorized.provider, listing.kinds, listing.path)
@@ -457,7 +459,14 @@ class TcbClient:
         pager.env, stats = fields.get("env"), pager.stats
         return pager
 
-    async def list_functions(
+    async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
+        """List the functions of an environment: all of them, in the server's order.
+
+        Arguments and errors are those of `iter_functions`, which yields them as they come.
+        """
+        return await self.functions(env, **options).collect()
+
+    async def function_page(
         self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
     ) -> FunctionPage:
         """Ask for exactly one page: the endpoint as WeChat documents it.
@@ -606,7 +615,7 @@ class TcbClient:
             ConfigurationError: The environment's id is unusable.
             TcbError: The count could not be fetched.
         """
-        return (await self.list_functions(env, limit=1)).total_count
+        return (await self.function_page(env, limit=1)).total_count
 
     def watch_functions(
         self,

@@ -69,11 +69,11 @@ async def _list(url, ticket, tokens, appids):
 
 async def _round_trip(client):
     """Seconds of a round trip, while the window is full all the time."""
-    await client.list_functions("large-1")
+    await client.function_page("large-1")
 
     async def ask() -> None:
         for offset in range(0, 1000, 20):
-            await client.list_functions("large-1", offset=offset)
+            await client.function_page("large-1", offset=offset)
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:

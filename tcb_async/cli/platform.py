@@ -210,7 +210,7 @@ async def _is_accepted(client: TcbClient, env: str | None) -> str:
         TcbError: The token was refused, or nothing was learnt.
     """
     try:
-        await client.list_functions(env or _NO_ENV, limit=1)
+        await client.function_page(env or _NO_ENV, limit=1)
     except TcbError as error:
         if env is None and isinstance(error, ApiError) and is_token_accepted(error.errcode):
             return "yes"

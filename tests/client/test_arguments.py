@@ -18,7 +18,7 @@ async def test_an_impossible_env_is_refused_by_every_method(env):
         for call in (client.functions, client.iter_functions, client.iter_pages):
             with pytest.raises(ConfigurationError, match=r"env=.*test-777bb9"):
                 call(env)
-        for ask in (client.list_functions, client.count_functions):
+        for ask in (client.function_page, client.list_functions, client.count_functions):
             with pytest.raises(ConfigurationError, match="env="):
                 await ask(env)
 
@@ -46,6 +46,15 @@ async def test_a_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
     assert repr(value) in str(caught.value)
 
 
+@pytest.mark.parametrize("argument", ["limit", "offset"])
+async def test_a_walk_that_is_asked_for_one_page_names_what_was_meant(argument):
+    async with TcbClient("T") as client:
+        with pytest.raises(ConfigurationError, match=rf"{argument}=10: .*page_size.*max_items"):
+            client.iter_functions("test-1", **{argument: 10})
+        with pytest.raises(ConfigurationError, match=r"function_page\(env, limit=…, offset=…\)"):
+            await client.list_functions("test-1", **{argument: 10})
+
+
 async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused():
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"resume=.*not a cursor"):
@@ -57,9 +66,9 @@ async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused():
 async def test_a_page_refuses_a_bad_limit_and_offset():
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"limit=0: .* 1 or more"):
-            await client.list_functions("test-1", limit=0)
+            await client.function_page("test-1", limit=0)
         with pytest.raises(ConfigurationError, match=r"offset=-1: .* 0 or more"):
-            await client.list_functions("test-1", offset=-1)
+            await client.function_page("test-1", offset=-1)
 
 
 @pytest.mark.parametrize(

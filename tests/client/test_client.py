@@ -63,7 +63,7 @@ async def test_the_documented_sample_comes_out_of_iter_functions(emulator):
 async def test_what_goes_over_the_wire_is_the_documented_request(emulator):
     emulator.deploy(ENV)
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
-        await client.list_functions(ENV)
+        await client.function_page(ENV)
 
     asked = emulator.requests[-1]
     assert (asked.method, asked.path) == ("POST", "/tcb/listfunctions")
@@ -106,8 +106,13 @@ async def test_functions_gives_a_pager_with_total_cursor_and_stats(client):
     assert pager.cursor.scope == ENV
 
 
-async def test_list_functions_is_exactly_one_page(emulator, client):
-    page = await client.list_functions(ENV, limit=10, offset=50)
+async def test_list_functions_returns_all_of_them(emulator, client):
+    assert [f.name for f in await client.list_functions(ENV)] == names(emulator)
+    assert len(await client.list_functions(ENV, max_items=30)) == 30
+
+
+async def test_function_page_is_exactly_one_page(emulator, client):
+    page = await client.function_page(ENV, limit=10, offset=50)
 
     assert [f.name for f in page.functions] == names(emulator)[50:]
     assert (page.total_count, page.offset, page.limit) == (57, 50, 10)
@@ -123,7 +128,7 @@ async def test_times_are_read_in_the_zone_that_the_client_is_told(emulator):
     emulator.deploy(ENV, add_time="2019-02-27 15:34:59")
     zone = timezone(timedelta(hours=-5))
     async with TcbClient(emulator.token, base_url=emulator.url, time_zone=zone) as client:
-        (function,) = (await client.list_functions(ENV)).functions
+        (function,) = (await client.function_page(ENV)).functions
 
     assert function.add_time is not None
     assert function.add_time.isoformat() == "2019-02-27T15:34:59-05:00"
@@ -283,7 +288,7 @@ async def test_a_client_that_is_closed_while_its_token_is_fetched_sends_nothing(
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         copy = client.with_token(closing)
         with pytest.raises(ClientClosedError):
-            await copy.list_functions(ENV)
+            await copy.function_page(ENV)
 
     assert emulator.requests == ()
 

@@ -73,7 +73,7 @@ async def test_each_try_is_told_with_all_that_is_no_secret(emulator):
     emulator.script([Fault.status(503)])
     diary = Diary()
     async with watched(emulator, diary) as client:
-        await client.list_functions(ENV, offset=1)
+        await client.function_page(ENV, offset=1)
 
     told = [attrs.astuple(attempt) for attempt in diary.attempts]
     assert told == [

@@ -110,7 +110,7 @@ def is_child(child, parent):
 async def test_a_try_is_an_http_client_span(emulator, watched):
     emulator.deploy(ENV, count=3)
     async with watched.client(emulator) as client:
-        await client.list_functions(ENV, offset=1)
+        await client.function_page(ENV, offset=1)
 
     span = watched.span(LIST)
     assert span.kind is SpanKind.CLIENT
@@ -162,7 +162,7 @@ async def test_an_errcode_is_an_error_with_its_code_and_rid(emulator, watched):
     emulator.fail_next(48001)
     async with watched.client(emulator) as client:
         with pytest.raises(TcbError) as caught:
-            await client.list_functions(ENV)
+            await client.function_page(ENV)
 
     span = watched.span(LIST)
     assert span.attributes is not None
@@ -179,7 +179,7 @@ async def test_an_errcode_without_a_rid_has_no_rid_attribute(emulator, watched):
     emulator.script([Fault.body(b'{"errcode":48001,"errmsg":"api unauthorized"}')])
     async with watched.client(emulator) as client:
         with pytest.raises(TcbError):
-            await client.list_functions(ENV)
+            await client.function_page(ENV)
 
     attributes = watched.span(LIST).attributes or {}
     assert attributes["tcb.errcode"] == 48001
@@ -191,7 +191,7 @@ async def test_an_http_status_is_the_error_type(emulator, watched, fault):
     emulator.script([fault])
     async with watched.client(emulator, retry=RetryPolicy.none()) as client:
         with pytest.raises(TcbError):
-            await client.list_functions(ENV)
+            await client.function_page(ENV)
 
     span = watched.span(LIST)
     status = int(fault.name.split()[1])
@@ -207,7 +207,7 @@ async def test_without_an_answer_there_is_no_status(emulator, watched):
     emulator.script([Fault.reset()])
     async with watched.client(emulator, retry=RetryPolicy.none()) as client:
         with pytest.raises(TransportError) as caught:
-            await client.list_functions(ENV)
+            await client.function_page(ENV)
 
     span = watched.span(LIST)
     assert span.attributes is not None
@@ -221,7 +221,7 @@ async def test_every_try_is_a_span_and_those_beyond_the_first_are_counted(emulat
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1, times=2)
     async with watched.client(emulator) as client:
-        await client.list_functions(ENV)
+        await client.function_page(ENV)
 
     resends = [
         (span.attributes or {}).get("http.request.resend_count") for span in watched.spans(LIST)
@@ -272,7 +272,7 @@ async def test_a_single_page_is_a_child_of_the_callers_span(emulator, watched):
     emulator.deploy(ENV, count=3)
     async with watched.client(emulator) as client:
         with watched.tracer.start_as_current_span("mine"):
-            await client.list_functions(ENV)
+            await client.function_page(ENV)
 
     assert is_child(watched.span(LIST), watched.span("mine"))
     assert watched.spans("tcb.walk") == []
@@ -390,7 +390,7 @@ async def test_the_window_is_seen_to_shrink(emulator, watched):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1)
     async with watched.client(emulator, concurrency=8) as client:
-        await client.list_functions(ENV)
+        await client.function_page(ENV)
 
     assert watched.total("tcb.client.window") == 4
 
@@ -401,7 +401,7 @@ async def test_requests_for_tokens_are_seen_too(emulator, watched):
     for provider in (StableToken, ClassicToken):
         token = provider("wx0123456789abcdef", "s3cr3t-of-the-app")
         async with watched.client(emulator, token=token) as client:
-            await client.list_functions(ENV)
+            await client.function_page(ENV)
 
     assert "tcb.env" not in (watched.span("POST /cgi-bin/stable_token").attributes or {})
     classic = watched.span("GET /cgi-bin/token").attributes or {}
@@ -450,7 +450,7 @@ async def test_instrumentations_of_http_libraries_are_silent_within_a_try(emulat
     trace_config = aiohttp.TraceConfig()
     trace_config.on_request_start.append(started)
     async with aiohttp.ClientSession(trace_configs=[trace_config]) as session:
-        await watched.client(emulator, session=session).list_functions(ENV)
+        await watched.client(emulator, session=session).function_page(ENV)
 
     assert silenced == [True]
     assert context.get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) is None

@@ -65,7 +65,7 @@ async def two_walks(client):
 
 
 async def one_page(client):
-    page = await client.list_functions(ENV, limit=ROWS)
+    page = await client.function_page(ENV, limit=ROWS)
     return [function.name for function in page.functions]
 
 

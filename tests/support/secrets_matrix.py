@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 async def one_page(client):
-    return await client.list_functions(ENV)
+    return await client.function_page(ENV)
 
 
 async def count(client):

@@ -153,9 +153,9 @@ def assert_clean(error, expected):
 async def spoiled(client, fault):
     """Make a call that meets the fault."""
     if fault in ON_REUSE:
-        await client.list_functions(ENV)
+        await client.function_page(ENV)
         await until_late()
-    await client.list_functions(ENV)
+    await client.function_page(ENV)
 
 
 @pytest.mark.parametrize("fault", EVERY)
@@ -188,7 +188,7 @@ async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_rais
                 await spoiled(asking, fault)
             assert len(server.requests) == 1
         else:
-            page = await asking.list_functions(ENV)
+            page = await asking.function_page(ENV)
             assert page.total_count == 1
             assert len(server.requests) == (1 if outcome is A_PAGE else 2)
 
@@ -199,7 +199,7 @@ async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry
 ):
     async with RawServer(FAULTS[fault]) as server, client(server.url, AT_ONCE) as asking:
         await spoiled(asking, fault)
-        page = await asking.list_functions(ENV)
+        page = await asking.function_page(ENV)
 
     assert [function.name for function in page.functions] == ["login"]
 
@@ -215,15 +215,15 @@ async def test_each_of_the_emulators_faults_is_an_error_of_ours_or_cured_by_a_re
         emulator.script(script)
         async with client(emulator.url, ONCE, outcome, emulator.token) as asking:
             with pytest.raises(TcbError) as caught:
-                await asking.list_functions(ENV)
+                await asking.function_page(ENV)
         assert_clean(caught.value, outcome.error)
 
         async with client(emulator.url, AT_ONCE, outcome, emulator.token) as asking:
             if outcome.retried:
-                assert (await asking.list_functions(ENV)).total_count == 3
+                assert (await asking.function_page(ENV)).total_count == 3
             else:
                 with pytest.raises(outcome.error):
-                    await asking.list_functions(ENV)
+                    await asking.function_page(ENV)
 
 
 async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again():
@@ -232,7 +232,7 @@ async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again():
 
     async with RawServer(cut_then_whole) as server, client(server.url, AT_ONCE) as asking:
         for _ in LISTING:
-            assert (await asking.list_functions(ENV)).total_count == 1
+            assert (await asking.function_page(ENV)).total_count == 1
 
     assert len(server.requests) == 2 * len(LISTING)
 
@@ -241,7 +241,7 @@ async def test_an_errcode_counts_whatever_the_status():
     body = {"errcode": 48001, "errmsg": "api unauthorized rid: 1-2-3"}
     async with RawServer(http_reply(body, 403)) as server, client(server.url, ONCE) as asking:
         with pytest.raises(PermissionDeniedError) as caught:
-            await asking.list_functions(ENV)
+            await asking.function_page(ENV)
 
     assert_clean(caught.value, PermissionDeniedError)
 

@@ -111,7 +111,7 @@ async def told_by(
     ) as client:
         for _ in range(calls):
             try:
-                said.append(repr(await client.list_functions(ENV)))
+                said.append(repr(await client.function_page(ENV)))
             except TcbError as error:
                 said += shown_by(error)
         said += (repr(client), repr(client._transport), repr(client._authorized.provider))

@@ -103,7 +103,7 @@ async def test_the_deadline_holds_while_others_have_all_the_permits(emulator):
         await window.acquire()
         started = asyncio.get_running_loop().time()
         with pytest.raises(NoAnswer, match="nothing was sent, because 1 other") as caught:
-            await client.list_functions(ENV, offset=40)
+            await client.function_page(ENV, offset=40)
         took = asyncio.get_running_loop().time() - started
 
     error = caught.value

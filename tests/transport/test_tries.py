@@ -212,7 +212,7 @@ async def test_each_try_is_logged_at_debug_and_each_retry_at_info_then_warning(
     emulator.deploy(ENV)
     emulator.script([Fault.errcode(-1), Fault.status(502)])
     async with TcbClient(emulator.token, base_url=emulator.url, retry=clock.policy()) as client:
-        await client.list_functions(ENV, offset=40)
+        await client.function_page(ENV, offset=40)
 
     lines = [(level, re.sub(r"rid=[0-9a-f-]{26}", "rid=RID", text)) for level, text in said(caplog)]
     call = f"POST /tcb/listfunctions env={ENV} offset=40"

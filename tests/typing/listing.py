@@ -43,7 +43,8 @@ async def list_pages(client: TcbClient) -> None:
         assert_type(page.functions, tuple[CloudFunction, ...])
         assert_type(page.total_count, int)
 
-    assert_type(await client.list_functions("test-777bb9", limit=20, offset=0), FunctionPage)
+    assert_type(await client.list_functions("test-777bb9", page_size=50), list[CloudFunction])
+    assert_type(await client.function_page("test-777bb9", limit=20, offset=0), FunctionPage)
     assert_type(await client.count_functions("test-777bb9"), int)
 
 
