@@ -10,12 +10,12 @@ A provider of your own is two methods; see `TokenProvider`.
 Rule: all that provide tokens are `TokenProvider`s, and ask WeChat with the client's own transport.
 """
 
+from tcb_async._arguments import TokenKind
 from tcb_async._redact import Secret
 from tcb_async.tokens.protocols import (
     LeasingStore,
     StoredToken,
     TokenApi,
-    TokenKind,
     TokenProvider,
     TokenStore,
 )

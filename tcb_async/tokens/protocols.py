@@ -1,12 +1,6 @@
-"""The host that a token belongs to.
+"""Interfaces of token providers and stores, and what they may use: hosts and stored tokens.
 
-Rule: a token is sent to the host that it came from, and to no other; so the host is in its key.
-
-----
-
-Interfaces of token providers and stores, and of the client's side that they may use.
-
-Rule: a user can implement each of these in ten lines; there is no code here.
+Rule: a user can implement each interface in ten lines.
 """
 
 from __future__ import annotations
@@ -17,23 +11,11 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from tcb_async._arguments import TokenKind
 from tcb_async._redact import Secret
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine, Mapping
-
-__all__ = [
-    "LeasingStore",
-    "StoredToken",
-    "TokenApi",
-    "TokenKind",
-    "TokenProvider",
-    "TokenStore",
-    "host_of",
-]
-
 
 _HTTPS, _HTTP = 443, 80
 _WECHAT = "api.weixin.qq.com"
@@ -44,13 +26,10 @@ _WECHAT_TOO = frozenset(f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "
 
 @lru_cache(maxsize=256)
 def host_of(base_url: str) -> str:
-    """Name the host of a base URL as it is in a key.
+    """Name the host of a base URL as it is in a key: a token is sent to the host it came from only.
 
     It has its port unless that is 443, so that what came over TLS never goes in the clear, and its
     path, behind which a gateway may have another WeChat.
-
-    Args:
-        base_url: Where a client calls, as it was checked by the client.
     """
     parts = urlsplit(base_url)
     host = parts.hostname or ""

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Self, TypeGuard
 
-    from tcb_async.tokens.protocols import TokenApi, TokenKind, TokenProvider, TokenStore
+    from tcb_async._arguments import TokenKind
+    from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
 
 
 _STABLE = "/cgi-bin/stable_token"

@@ -84,7 +84,8 @@ from tcb_async.tokens.protocols import LeasingStore, StoredToken, TokenStore, ho
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-    from tcb_async.tokens.protocols import TokenApi, TokenKind, TokenProvider
+    from tcb_async._arguments import TokenKind
+    from tcb_async.tokens.protocols import TokenApi, TokenProvider
 
     Work = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
     Ask = Callable[[TokenApi], Awaitable["Grant"]]
@@ -119,11 +120,6 @@ async def call_with_token(
     There is one replay. There is a second if the token of the first came through a store: it may
     have died like the one before, and only then is WeChat asked.
 
-    Args:
-        provider: Provides the token, and is told of each that is refused.
-        api: What it asks WeChat with.
-        call: Makes the call with the token that it is given.
-
     Raises:
         TokenError: WeChat refused the newest token too.
         TcbError: The provider or the call raised it.
@@ -153,10 +149,6 @@ def _came_from_wechat(provider: TokenProvider, token: Secret) -> bool:
 class ManagedToken(ABC):
     """A token that comes from WeChat, is shared through a store and refreshed before it expires.
 
-    Args:
-        account: Whose token it is, as in its keys in the store.
-        context: What it has in common with others.
-
     Attributes:
         kind: What kind of token it is.
     """
@@ -167,7 +159,7 @@ class ManagedToken(ABC):
     _name: ClassVar[str]
 
     def __init__(self, account: str, context: TokenContext) -> None:
-        self._account = account
+        self._account = account  # as in its keys in the store
         self._context = context
         self._tokens: dict[str, RefreshingToken] = {}  # by host
         self._last: RefreshingToken | None = None
@@ -194,7 +186,7 @@ class ManagedToken(ABC):
             state = "no token"
         else:
             state = f"{'fresh until' if last.is_alive else 'expired at'} {_in_utc(expires_at)}"
-        refreshing = ", refreshing" if last is not None and last.refreshing else ""
+        refreshing = ", refreshing" if last is not None and last.flight.under_way else ""
         return f"<{type(self).__name__} {self.appid}, {state}{refreshing}>"
 
     async def get_token(self, api: TokenApi) -> Secret:
@@ -230,7 +222,7 @@ class ManagedToken(ABC):
 
         One that came through the store may have been refused elsewhere, unknown to the provider.
         """
-        return any(one.came_from_wechat(token) for one in self._tokens.values())
+        return any(token == one.asked_for for one in self._tokens.values())
 
     @abstractmethod
     async def _ask(self, api: TokenApi) -> Grant:
@@ -259,34 +251,20 @@ def _in_utc(seconds: float) -> str:
 
 @attrs.frozen
 class CachedToken:
-    """The token in memory.
-
-    Attributes:
-        token: The token.
-        expires_at: When it expires, in seconds since 1970.
-        refresh_at: From when on it is refreshed in the background.
-        reissued_at: When WeChat returned it again although it had refused it.
-    """
+    """The token in memory; times are in seconds since 1970."""
 
     token: Secret
     expires_at: float
-    refresh_at: float
-    reissued_at: float
+    refresh_at: float  # from when on it is refreshed in the background
+    reissued_at: float  # when WeChat returned it again although it had refused it
 
 
 class RefreshingToken:
-    """The token of one account at one host.
-
-    Args:
-        key: Its key in the store.
-        context: What it has in common with others.
-        ask: Asks WeChat for a token.
-        before_refresh: Does what the last refresh left undone.
-    """
+    """The token of one account at one host."""
 
     __slots__ = (
-        *("_ask", "_asked_for", "_before_refresh", "_context"),
-        *("_flight", "_key", "_refused", "cached"),
+        *("_ask", "_before_refresh", "_context", "_key", "_refused"),
+        *("asked_for", "cached", "flight"),
     )
 
     def __init__(
@@ -304,35 +282,22 @@ class RefreshingToken:
         # By WeChat, the oldest first: not taken from the store again.
         self._refused: tuple[Secret, ...] = ()
         # The last one that came from WeChat itself, and not through the store.
-        self._asked_for: Secret | None = None
-        self._flight = SingleFlight()
+        self.asked_for: Secret | None = None
+        self.flight = SingleFlight()
 
     @property
     def is_alive(self) -> bool:
         """Whether a token is cached that has not expired."""
         return self.cached is not None and self._context.clock() < self.cached.expires_at
 
-    @property
-    def refreshing(self) -> bool:
-        """Whether a refresh is running."""
-        return self._flight.under_way
-
-    def came_from_wechat(self, token: Secret) -> bool:
-        """Whether this is the last token that was asked of WeChat itself."""
-        return token == self._asked_for
-
     async def get(self, api: TokenApi) -> Secret:
-        """Return a valid token; ask the store or WeChat for one only if none is cached.
-
-        Raises:
-            TcbError: WeChat refused, or could not be asked.
-        """
+        """Return a valid token; ask the store or WeChat for one only if none is cached."""
         if self._context.unsent:
             self._context.send(api)  # the client that began it may have been closed
         while (cached := self.cached) is None or not self.is_alive:
-            await self._flight.join(api, partial(self._refresh, ask=self._ask))
+            await self.flight.join(api, partial(self._refresh, ask=self._ask))
         if self._context.clock() >= cached.refresh_at:
-            self._flight.start(api, partial(self._refresh, ask=self._ask, early=True))
+            self.flight.start(api, partial(self._refresh, ask=self._ask, early=True))
         return cached.token
 
     async def refuse(self, token: Secret) -> None:
@@ -348,12 +313,8 @@ class RefreshingToken:
         await self._context.forget(self._key, token)
 
     async def force(self, api: TokenApi, ask: Ask) -> None:
-        """Replace the token, whatever is cached or stored.
-
-        Raises:
-            TcbError: WeChat refused, or could not be asked.
-        """
-        await self._flight.run_alone(api, partial(self._refresh, ask=ask, forced=True))
+        """Replace the token, even if a valid one is cached or stored."""
+        await self.flight.run_alone(api, partial(self._refresh, ask=ask, forced=True))
 
     async def _refresh(
         self, api: TokenApi, *, ask: Ask, early: bool = False, forced: bool = False
@@ -420,7 +381,7 @@ class RefreshingToken:
                 "base_url and any proxy between",
                 endpoint=grant.endpoint,
             )
-        self._asked_for = new.token
+        self.asked_for = new.token
         if not await context.put(api, self._key, new) and self._adopt(await context.get(self._key)):
             return
         if new.token not in self._refused:
@@ -464,20 +425,13 @@ class RotatingToken:
     that the caller has saved. Each refresh ends with all three the same, or with an error. While
     the store is unreachable, it gets its own later. The caller never saves one that WeChat has
     neither accepted nor sent.
-
-    Args:
-        appid: The merchant's.
-        key: Its key in the store.
-        context: What the merchant's token has in common with others.
-        on_rotate: The caller's, which saves a new one.
-        given: What the caller had saved when it made the provider.
     """
 
     _appid: str
     _key: str
     _context: TokenContext
     _on_rotate: OnRotate
-    _given: Secret
+    _given: Secret  # what the caller had saved when it made the provider
     _newest: Secret = attrs.field(init=False)
     _saved: Secret = attrs.field(init=False)
     # Accepted or sent by WeChat, and not yet saved by the caller; None if all is saved.
@@ -487,11 +441,7 @@ class RotatingToken:
         self._newest = self._saved = self._given
 
     async def save_unsaved(self, api: TokenApi) -> None:
-        """Give `on_rotate` what it failed to save the last time, before WeChat is asked again.
-
-        Raises:
-            TokenError: It failed again.
-        """
+        """Give `on_rotate` what it failed to save the last time, before WeChat is asked again."""
         if self._unsaved is not None:
             await self._keep(api, self._unsaved)
 
@@ -500,12 +450,7 @@ class RotatingToken:
     ) -> Grant:
         """Ask for a merchant's token with the newest refresh token that works.
 
-        Args:
-            api: What WeChat is asked with.
-            ask: Asks with a refresh token; returns the error if another one may cure it.
-
-        Raises:
-            TcbError: WeChat refused, or could not be asked; or `on_rotate` failed.
+        `ask` returns the error if another refresh token may cure it, and raises any other.
         """
         shared = await self._context.get(self._key)
         used = self._newest if shared is None else shared.token
@@ -600,11 +545,7 @@ class SingleFlight:
             raise copy.copy(error)
 
     async def run_alone(self, api: TokenApi, work: Work) -> None:
-        """Wait until nothing is running, then run this.
-
-        Raises:
-            TcbError: What it ended with.
-        """
+        """Wait until nothing is running, then run this."""
         while (task := self._current()) is not None:
             await asyncio.wait((task,))
         await self.join(api, work)
@@ -801,28 +742,16 @@ async def answer_of(call: Callable[[], Awaitable[Result]]) -> Result:
 
 @attrs.frozen
 class Grant:
-    """A token from WeChat.
-
-    Attributes:
-        endpoint: Which path it came from.
-        token: The token.
-        expires_in: Seconds it lives from when it was asked for.
-        refresh_token: What to ask for the next one with, where there is such a thing.
-    """
+    """A token from WeChat."""
 
     endpoint: str
     token: Secret
-    expires_in: float
-    refresh_token: Secret | None = None
+    expires_in: float  # seconds from when it was asked for
+    refresh_token: Secret | None = None  # of a merchant: what to ask for the next one with
 
 
 def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> Grant:
-    """Read a token reply.
-
-    Args:
-        reply: The JSON object.
-        endpoint: The path that answered.
-        prefix: What comes before ``access_token`` and ``refresh_token``, such as ``component_``.
+    """Read the reply of an endpoint, in which a prefix may come before ``access_token``.
 
     Raises:
         ResponseError: There is no usable token in it, or no sensible ``expires_in``.

@@ -1,36 +1,11 @@
-"""Tokens shared within one process.
+"""Tokens shared within one process, or between processes in Redis.
 
-Rule: each step is done between two awaits, so that no other task sees half of it.
+Rule: one token is one value under one key, and what reads before it writes is one step: between two
+awaits in memory, one Lua script in Redis.
 
-----
-
-Tokens shared between processes, in Redis.
-
-Rule: one token is one value under one key, and each step that reads before it writes is one Lua
-script, which Redis runs atomically.
-
-Every key begins with ``tcb-async:`` and names the kind of token, the host that it belongs to and
-the appid, never a secret. The braces are part of the key: they keep the three keys of an account
-on one node of a Redis Cluster.
-
-=================================================  ============================  ===================
-key                                                what it holds                 how long
-=================================================  ============================  ===================
-``tcb-async:{stable:HOST:APPID}``                  the token of `StableToken`    as long as it lives
-``tcb-async:{classic:HOST:APPID}``                 of `ClassicToken`             as long as it lives
-``tcb-async:{component:HOST:APPID}``               of `ComponentToken`           as long as it lives
-``tcb-async:{authorizer:HOST:PLATFORM:MERCHANT}``  of `AuthorizerToken`          as long as it lives
-``tcb-async:{refresh:HOST:PLATFORM:MERCHANT}``     a refresh token that rotated  for ever
-``….:lease``                                       who is asking WeChat now      `lease_seconds`
-``….:version``                                     the highest version given     a day
-=================================================  ============================  ===================
-
-A token is stored as JSON, ``{"token": …, "expires_at": …, "version": …}``, in the clear: whoever
-can read this Redis can call WeChat for the account.
-
-What is under a key is checked before it is used, by the script that reads it. Whatever is no token
-counts as nothing there, and the next token is written over it: one that went by its version would
-otherwise keep every later token out.
+What is under which key in Redis, and for how long, is in docs/reference/redis.md. Tokens are there
+in the clear. A value is checked by the script that reads it: what is no token counts as nothing,
+and the next token replaces it. One that went by its version would keep every later token out.
 """
 
 from __future__ import annotations
@@ -244,14 +219,14 @@ class RedisStore:
 
     async def get(self, key: str) -> StoredToken | None:
         """Return what is stored; None for nothing, and for what is no token."""
-        return _read(Hidden(await self._run(_GET, (_value_key(key),), ())))
+        return _read(Hidden(await self._run(_GET, (_key(key),), ())))
 
     async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
         """Write a value, unless a newer one, or the lease of a newer one, is there."""
         milliseconds = "" if ttl is None else max(1, int(ttl * 1000))
         written = await self._run(
             _COMPARE_AND_SET,
-            (_value_key(key), _version_key(key)),
+            (_key(key), _key(key, ":version")),
             (value.version, Hidden(_write(value)), milliseconds, _A_DAY_MS),
         )
         return bool(written)
@@ -259,17 +234,17 @@ class RedisStore:
     async def delete_if(self, key: str, token: str | Secret) -> None:
         """Forget what is stored, if it is this very token."""
         token = Secret(token)
-        await self._run(_DELETE_IF, (_value_key(key),), (token,))
+        await self._run(_DELETE_IF, (_key(key),), (token,))
 
     async def acquire_lease(self, key: str) -> int | None:
         """Take the lease of a key; None if another holds it."""
-        keys = (_lease_key(key), _version_key(key), _value_key(key))
+        keys = (_key(key, ":lease"), _key(key, ":version"), _key(key))
         version = await self._run(_ACQUIRE_LEASE, keys, (self._lease_ms, _A_DAY_MS))
         return int(str(version, "ascii") if isinstance(version, bytes) else str(version)) or None
 
     async def release_lease(self, key: str, version: int) -> None:
         """Give a lease back, if it is still this one."""
-        await self._run(_RELEASE_LEASE, (_lease_key(key),), (version,))
+        await self._run(_RELEASE_LEASE, (_key(key, ":lease"),), (version,))
 
     async def _run(
         self,
@@ -286,16 +261,9 @@ class RedisStore:
             self._window.release(epoch)
 
 
-def _value_key(key: str) -> str:
-    return f"tcb-async:{{{key}}}"
-
-
-def _lease_key(key: str) -> str:
-    return f"tcb-async:{{{key}}}:lease"
-
-
-def _version_key(key: str) -> str:
-    return f"tcb-async:{{{key}}}:version"
+def _key(key: str, suffix: str = "") -> str:
+    # The braces are part of it: they keep an account's keys on one node of a Redis Cluster.
+    return f"tcb-async:{{{key}}}{suffix}"
 
 
 def _revealed(argument: str | int | Hidden[str] | Hidden[bytes]) -> str | bytes | int:

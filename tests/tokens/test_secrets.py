@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import traceback
@@ -19,6 +20,7 @@ from token_kit import (
     PLATFORM,
     STABLE,
     Merchant,
+    a_turn,
     stable,
     wechat,
 )
@@ -30,6 +32,7 @@ from tcb_async.tokens import (
     AuthorizerToken,
     ClassicToken,
     ComponentToken,
+    MemoryStore,
     StableToken,
     StaticToken,
 )
@@ -155,6 +158,25 @@ async def test_a_refresh_token_that_could_not_be_saved_is_not_shown(emulator, ca
             await client.count_functions(ENV)
 
     assert merchant.accepted not in "".join([*told(caught.value), caplog.text, repr(provider)])
+
+
+async def test_a_cancelled_call_shows_no_frame_of_the_store_which_holds_the_token(emulator, api):
+    class Hanging(MemoryStore):
+        async def delete_if(self, key, token):  # noqa: ARG002 - the protocol's
+            await asyncio.Event().wait()
+
+    provider = stable(emulator, store=Hanging())
+    token = await provider.get_token(api)
+    task = asyncio.create_task(provider.invalidate(token))
+    await a_turn()
+    task.cancel("by its scope")
+
+    with pytest.raises(asyncio.CancelledError, match="by its scope") as caught:
+        await task
+
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert "invalidate" in {frame.f_code.co_name for frame in frames}
+    assert [frame for frame in frames if token.reveal() in repr(frame.f_locals)] == []
 
 
 @pytest.mark.parametrize(
