@@ -85,7 +85,7 @@ async def _serve(pipe):
                 complaints.append(self.format(record))
 
     logging.getLogger().addHandler(Complaints(logging.WARNING))
-    async with Emulator(keep_requests=1) as emulator:
+    async with Emulator() as emulator:
         emulator.deploy(ENV, count=3)
         emulator.add_app(APPID, SECRET)
         emulator.add_component(APPID, SECRET, "ticket")

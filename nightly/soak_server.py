@@ -133,7 +133,7 @@ def _faults(seed, met):
 async def serve(pipe, seed):
     """Run the emulator; when asked, tell what came and what it met."""
     met: Counter[str] = Counter()
-    async with Emulator(keep_requests=1, jitter=0.001, seed=seed) as emulator:
+    async with Emulator(jitter=0.001, seed=seed) as emulator:
         emulator.token_life = TOKEN_LIFE
         emulator.add_app(APPID, APPSECRET)
         for env, count in ENVS.items():

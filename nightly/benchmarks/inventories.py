@@ -29,7 +29,7 @@ LARGE = "wxlarge"
 
 def _serve(pipe, merchants, latency):
     async def main() -> None:
-        async with Emulator(latency=latency, keep_requests=1) as emulator:
+        async with Emulator(latency=latency) as emulator:
             ticket = emulator.add_component(PLATFORM, SECRET)
             appids = emulator.add_merchants(PLATFORM, merchants, functions=25)
             emulator.add_authorizer(PLATFORM, LARGE)

@@ -19,7 +19,7 @@ ENV = "bench-1"
 
 def _serve(pipe, functions, latency):
     async def main() -> None:
-        async with Emulator(latency=latency, keep_requests=1) as emulator:
+        async with Emulator(latency=latency) as emulator:
             emulator.deploy(ENV, count=functions)
             pipe.send((emulator.url, emulator.token))
             while True:

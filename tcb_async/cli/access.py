@@ -265,7 +265,7 @@ def _quiet() -> Generator[None]:
 
 @asynccontextmanager
 async def demo_merchants() -> AsyncGenerator[tuple[Emulator, str, str, str]]:
-    """Serve a platform of 60 merchants: three are broken, one has no cloud development.
+    """Serve the platform of the demonstration, which is busy at first.
 
     Yields:
         The emulator, and the platform's appid, appsecret and ticket.
@@ -273,12 +273,7 @@ async def demo_merchants() -> AsyncGenerator[tuple[Emulator, str, str, str]]:
     appid, secret = "wx00112233445566aa", secrets.token_hex(16)
     async with Emulator(latency=0.02) as emulator:
         ticket = emulator.add_component(appid, secret)
-        merchants = emulator.add_merchants(appid, 60, environments=2, functions=50)
-        emulator.update_environment("shop9-1", status="HALTED")
-        emulator.set_cloud_development(merchants[20], enabled=False)
-        token = emulator.refresh_token(appid, merchants[30])
-        emulator.add_authorizer(appid, merchants[30], token, permission_sets=[18])
-        emulator.fail_next(45009, times=None, path="/tcb/listfunctions", account=merchants[40])
+        emulator.add_demo_merchants(appid)
         emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
         with _quiet():
             yield emulator, appid, secret, ticket

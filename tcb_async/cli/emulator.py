@@ -88,7 +88,8 @@ Platform = Annotated[
     typer.Option(
         "--platform",
         help="Serve a third-party platform, too: print its credentials, its ticket, and a "
-        "merchant that has authorised it.",
+        "merchant that has authorised it. It has one merchant; with --demo 60, a few of them "
+        "broken, as in inventory --demo.",
     ),
 ]
 Busy = Annotated[
@@ -131,26 +132,30 @@ def emulator(  # noqa: PLR0913 - each is an option
             if checked_env(one) not in envs:
                 server.deploy(one, count=count)
                 envs.append(one)
-        settings = _accounts(server, with_platform=platform)
+        settings = _accounts(server, platform=platform, demo=demo)
         try:
             signals.run(lambda: _serve(server, port, screen, envs, settings, is_changing))
         except KeyboardInterrupt:
             screen.say("ended")
 
 
-def _accounts(server: Emulator, *, with_platform: bool) -> dict[str, str]:
+def _accounts(server: Emulator, *, platform: bool, demo: bool) -> dict[str, str]:
     secret = secrets.token_hex(16)
     server.add_app(_APPID, secret)
     settings = {"TCB_APPID": _APPID, "TCB_SECRET": secret}
-    if with_platform:
+    if platform:
         secret = secrets.token_hex(16)
         ticket = server.add_component(_PLATFORM, secret)
+        if demo:
+            merchant = server.add_demo_merchants(_PLATFORM)[0]
+        else:
+            server.add_authorizer(_PLATFORM, merchant := _MERCHANT)
         settings |= {
             "TCB_COMPONENT_APPID": _PLATFORM,
             "TCB_COMPONENT_SECRET": secret,
             "TCB_COMPONENT_TICKET": ticket,
-            "TCB_AUTHORIZER_APPID": _MERCHANT,
-            "TCB_AUTHORIZER_REFRESH_TOKEN": server.add_authorizer(_PLATFORM, _MERCHANT),
+            "TCB_AUTHORIZER_APPID": merchant,
+            "TCB_AUTHORIZER_REFRESH_TOKEN": server.refresh_token(_PLATFORM, merchant),
         }
     return settings
 
@@ -174,8 +179,12 @@ async def _serve(  # noqa: PLR0913, PLR0917 - what `emulator` has prepared
         settings = {"TCB_BASE_URL": server.url, "TCB_ACCESS_TOKEN": server.token, **settings}
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
         screen.write("".join(lines).encode())
+        served = ", ".join(envs)
+        if platform := settings.get("TCB_COMPONENT_APPID"):
+            count = len(server.authorizers(platform))
+            served += f" and a platform with {count} merchant{'s' if count > 1 else ''}"
         screen.say(
-            f"Serving {', '.join(envs)}. Paste these lines into another terminal, then try "
+            f"Serving {served}. Paste these lines into another terminal, then try "
             f"`tcb-async list {envs[0]}`. Ctrl-C ends it."
         )
         async with changing(server, envs if is_changing else []):

@@ -1,4 +1,4 @@
-"""An in-process WeChat server with fault injection.
+"""An in-process WeChat emulator with fault injection.
 
 Rule: it shares no code with the client, so that a misread field cannot be wrong on both sides.
 
@@ -7,8 +7,8 @@ The API is provisional: it may change in a minor release.
 
 from tcb_async.emulator.demo import DEMO_ENV
 from tcb_async.emulator.emulator import Emulator
-from tcb_async.emulator.faults import Exchange, Fault
-from tcb_async.emulator.state import FAULTS, DeployedFunction, EnvironmentInfo
+from tcb_async.emulator.faults import FAULTS, Exchange, Fault
+from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo
 from tcb_async.emulator.wire import EmulatorClock, RecordedRequest, token_id
 
 __all__ = [

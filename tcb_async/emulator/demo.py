@@ -1,71 +1,40 @@
-"""The functions of the demonstration. Rule: the same every time, dates included."""
+"""Functions that the emulator makes up: those of the demo, and those of merchants by the thousand.
+
+Rule: they are the same every time, dates included.
+"""
 
 from __future__ import annotations
 
 import random
 from datetime import datetime, timedelta
-from typing import Protocol
+from functools import cache
+from typing import TYPE_CHECKING
+
+from tcb_async.emulator.state import DeployedFunction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEMO_ENV = "demo-3f6b2a"
 DEMO_CREATED = "2023-03-06 09:30:00"
-_NAMES = [
-    "login",
-    "getOpenId",
-    "getPhoneNumber",
-    "userProfile",
-    "updateProfile",
-    "checkSession",
-    "bindMember",
-    "createOrder",
-    "cancelOrder",
-    "queryOrder",
-    "closeExpiredOrders",
-    "payNotify",
-    "refundNotify",
-    "prepay",
-    "refund",
-    "couponList",
-    "couponClaim",
-    "couponRedeem",
-    "pointsLedger",
-    "pointsExchange",
-    "cartSync",
-    "addressBook",
-    "goodsList",
-    "goodsDetail",
-    "goodsSearch",
-    "goodsRecommend",
-    "stockLock",
-    "stockRelease",
-    "priceCalc",
-    "shopNearby",
-    "reserveSlot",
-    "queueTicket",
-    "sendSubscribeMsg",
-    "sendTemplateMsg",
-    "customerService",
-    "imageCheck",
-    "textCheck",
-    "uploadToken",
-    "makePoster",
-    "qrcodeGen",
-    "dailyReport",
-    "weeklyDigest",
-    "dataExport",
-    "cleanTempFiles",
-    "syncErp",
-    "syncWarehouse",
-    "webhookRelay",
-    "healthProbe",
-]
-_RUNTIMES = (
-    "Nodejs16.13",
-    "Nodejs18.15",
-    "Python3.10",
-    "Php8.0",
-    "Go1",
-    "Nodejs8.9",
+_NAMES = (
+    *("login", "getOpenId", "getPhoneNumber", "userProfile", "updateProfile", "checkSession"),
+    *("bindMember", "createOrder", "cancelOrder", "queryOrder", "closeExpiredOrders", "payNotify"),
+    *("refundNotify", "prepay", "refund", "couponList", "couponClaim", "couponRedeem"),
+    *("pointsLedger", "pointsExchange", "cartSync", "addressBook", "goodsList", "goodsDetail"),
+    *("goodsSearch", "goodsRecommend", "stockLock", "stockRelease", "priceCalc", "shopNearby"),
+    *(
+        "reserveSlot",
+        "queueTicket",
+        "sendSubscribeMsg",
+        "sendTemplateMsg",
+        "customerService",
+        "imageCheck",
+    ),
+    *("textCheck", "uploadToken", "makePoster", "qrcodeGen", "dailyReport", "weeklyDigest"),
+    *("dataExport", "cleanTempFiles", "syncErp", "syncWarehouse", "webhookRelay", "healthProbe"),
 )
+_RUNTIMES = ("Nodejs16.13", "Nodejs18.15", "Python3.10", "Php8.0", "Go1", "Nodejs8.9")
 _WEIGHTS = (45, 28, 12, 6, 5, 4)
 _UNUSUAL = {
     "goodsRecommend": "Updating",
@@ -74,32 +43,59 @@ _UNUSUAL = {
     "syncErp": "CreateFailed",
     "weeklyDigest": "PublishFailed",
 }
-_FIRST_DAY = datetime.fromisoformat(DEMO_CREATED)
 _MINUTES_A_STEP = 60 * 24 * 21
 
 
-class Deploy(Protocol):
-    """The part of ``Emulator.deploy`` that the demonstration needs."""
-
-    def __call__(  # noqa: PLR0913 - the fields of a row
-        self, env: str, name: str, *, runtime: str, status: str, add_time: str, mod_time: str
-    ) -> object:
-        """Deploy one function."""
-        ...
-
-
-def deploy_demo(deploy: Deploy) -> None:
-    """Deploy the demonstration's functions to ``DEMO_ENV``, with ``Emulator.deploy``."""
+def demo_functions() -> Iterator[DeployedFunction]:
+    """Make the functions of ``DEMO_ENV``."""
     chance = random.Random(20230306)  # noqa: S311 - dates and runtimes, no secrets
-    added = _FIRST_DAY
+    added = datetime.fromisoformat(DEMO_CREATED)
     for name in _NAMES:
         added += timedelta(seconds=chance.randrange(60 * _MINUTES_A_STEP))
         modified = added + timedelta(seconds=chance.randrange(120 * 86_400))
-        deploy(
-            DEMO_ENV,
+        runtime = chance.choices(_RUNTIMES, _WEIGHTS)[0]
+        status = _UNUSUAL.get(name, "Active")
+        yield DeployedFunction(name, runtime, status, str(added), str(modified))
+
+
+_VERBS = (
+    *("add", "bind", "cancel", "check", "close", "count", "create", "delete", "export", "get"),
+    *("import", "list", "lock", "notify", "pay", "query", "refund", "send", "sync", "update"),
+)
+_NOUNS = (
+    *("Address", "Banner", "Cart", "Coupon", "Goods", "Invoice", "Member", "Message", "Order"),
+    *("Points", "Poster", "Price", "Queue", "Report", "Review", "Shop", "Slot", "Stock"),
+    *("Ticket", "User"),
+)
+_STATUSES = ("Active", "Updating", "UpdateFailed")
+MOST_GENERATED = len(_VERBS) * len(_NOUNS)
+"""The most functions that can be generated for one environment."""
+
+
+@cache
+def _pool() -> tuple[DeployedFunction, ...]:
+    chance = random.Random(20190227)  # noqa: S311 - runtimes and days, no secrets
+    names = [f"{verb}{noun}" for verb in _VERBS for noun in _NOUNS]
+    chance.shuffle(names)
+    functions = tuple(
+        DeployedFunction(
             name,
-            runtime=chance.choices(_RUNTIMES, _WEIGHTS)[0],
-            status=_UNUSUAL.get(name, "Active"),
-            add_time=str(added),
-            mod_time=str(modified),
+            chance.choices(_RUNTIMES, _WEIGHTS)[0],
+            chance.choices(_STATUSES, (96, 2, 2))[0],
+            f"2023-{chance.randint(1, 12):02d}-{chance.randint(1, 28):02d} 09:30:00",
+            f"2024-{chance.randint(1, 12):02d}-{chance.randint(1, 28):02d} 18:00:00",
         )
+        for name in names
+    )
+    return functions * 2  # any run of MOST_GENERATED functions, from any start, is one slice
+
+
+def generated_functions(start: int, count: int) -> tuple[DeployedFunction, ...]:
+    """Take neighbours from a pool that all environments share, so that each costs little.
+
+    Args:
+        start: Where in the pool to begin, so that environments differ.
+        count: How many functions, at most ``MOST_GENERATED``.
+    """
+    start %= MOST_GENERATED
+    return _pool()[start : start + count]

@@ -1,52 +1,68 @@
-"""The lock of an emulator. Rule: only the process that made it may take it.
+"""``Emulator``, the class that users see: what a test sets up, and how a request is answered.
 
-----
-
-An event loop on a thread of its own. Rule: when ``stop`` returns, nothing of it is left.
-
-----
-
-``Emulator``, the class that users see. Rule: it wires the modules below it.
+Rule: what a test and a request share is read and changed under the lock, which is never held
+while something is awaited.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self, get_args
+import asyncio
+import itertools
+import json
+import logging
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Self
 
-from tcb_async.emulator.demo import DEMO_CREATED, DEMO_ENV, deploy_demo
+import attrs
+from aiohttp import web
+
+from tcb_async.emulator.demo import (
+    DEMO_CREATED,
+    DEMO_ENV,
+    MOST_GENERATED,
+    demo_functions,
+    generated_functions,
+)
+from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints, Order
+from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, Scripts, When, checked_fault
+from tcb_async.emulator.server import Server
 from tcb_async.emulator.state import (
-    MOST,
+    CLOUD_DEVELOPMENT,
+    App,
+    Authorizer,
+    Component,
     DeployedFunction,
-    EmulatorPlatforms,
+    Environment,
     EnvironmentInfo,
-    Environments,
     EnvironmentStatus,
-    GeneratedFunctions,
-    Order,
+    Journal,
+    new_secret,
 )
 from tcb_async.emulator.wire import (
-    BAD_ARGUMENT,
+    BAD_URL,
+    BUSY,
+    Call,
     EmulatorClock,
+    RecordedRequest,
     Refused,
-    encode_reply,
-    integer_in,
-    text_in,
+    decode_object,
+    from_wire_time,
+    token_id,
+    wire_time,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+OnRequest = Callable[[RecordedRequest], None]
 
-    from tcb_async.emulator.wire import Call
-
-
-AboveMaxPage = Literal["clamp", "refuse", "empty"]
-_LIST_FUNCTIONS = "/tcb/listfunctions"
-_GET_ENV_INFO = "/tcb/getenvinfo"
-_DESCRIBE_ENVS = "/componenttcb/describeenvs"
-_GET_SCF_LIST = "/componenttcb/getscflist"
+_log = logging.getLogger("tcb_async.emulator")
+_log.addHandler(logging.NullHandler())
+_OWN_APPID = "wx0000000000000000"
+_KEPT_REQUESTS = 10_000
+_UNREADABLE = b"(a body that was too long or could not be decoded)"
 
 
-class Emulator(EmulatorPlatforms):
+class Emulator(Endpoints, Server):
     """A WeChat server in this process, on a real socket.
 
     ::
@@ -62,7 +78,6 @@ class Emulator(EmulatorPlatforms):
     can send it requests, and do nothing else with it.
 
     Args:
-        host: The address to listen on.
         port: The port; 0 for any that is free.
         clock: Its clock. A clock with a start stands still until it is advanced.
         latency: Seconds before each answer.
@@ -70,25 +85,29 @@ class Emulator(EmulatorPlatforms):
         max_page: The most functions on a page; None for no limit.
         above_max_page: What a larger ``limit`` gets: ``"clamp"``, as many functions as
             ``max_page``; ``"refuse"``, 40097; ``"empty"``, no functions, and the true total.
-        capacity: The most requests in work at once; those beyond are answered -1. None for no
-            limit.
+        capacity: The most requests in progress at once; those beyond are answered -1 at once. None
+            for no limit.
         order: ``"added"`` lists functions in the order of deployment, and an update leaves a
             function where it is. ``"newest_first"`` deploys to the head, and an update moves a
-            function to the head. Merchants are listed likewise.
-        content_type: The ``Content-Type`` of replies.
-        keep_requests: The number of requests that are remembered.
+            function to the head. Merchants are listed in the same order.
         seed: The seed for what happens at random (jitter, ``busy_rate``, request ids). Tokens do
             not depend on it.
 
     Attributes:
-        max_page: As above; it may be changed at any time, like ``latency``, ``jitter``,
-            ``capacity``, ``content_type``, ``above_max_page`` and ``busy_rate``.
+        clock: Its clock; move it with ``clock.advance(seconds)``.
+        latency: As above; it may be changed at any time, like ``jitter``, ``capacity``,
+            ``max_page`` and ``above_max_page``.
+        token_life: Seconds that a new token lives.
+        token_length: The number of characters in new tokens. WeChat allows up to 512.
+        whitelist: The IP addresses that may request tokens; None for all.
+        daily_quota: Calls a day that one account may make, by path, such as
+            ``{"/tcb/listfunctions": 100}``; further ones are answered 45009. Calls are counted
+            from the moment it is set.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
         *,
-        host: str = "127.0.0.1",
         port: int = 0,
         clock: EmulatorClock | None = None,
         latency: float = 0.0,
@@ -97,72 +116,49 @@ class Emulator(EmulatorPlatforms):
         above_max_page: AboveMaxPage = "clamp",
         capacity: int | None = None,
         order: Order = "added",
-        content_type: str = "application/json; encoding=utf-8",
-        keep_requests: int = 10_000,
         seed: int = 0,
     ) -> None:
-        clock = clock or EmulatorClock()
-        super().__init__(
-            host=host, port=port, clock=clock, keep_requests=keep_requests, seed=seed, order=order
-        )
+        Endpoints.__init__(self, clock or EmulatorClock(), order)
+        Server.__init__(self, self._answered, port)
         self.latency = latency
         self.jitter = jitter
-        self.capacity = capacity
-        self.content_type = content_type
         self.max_page = max_page
         self.above_max_page = above_max_page
-        self._environments = Environments(clock, order)
-        self._endpoints[_LIST_FUNCTIONS] = self._list_functions
-        self._endpoints[_GET_ENV_INFO] = self._get_env_info
-        self._endpoints[_DESCRIBE_ENVS] = self._describe_envs
-        self._endpoints[_GET_SCF_LIST] = self._get_scf_list
+        self.capacity = capacity
+        self._chance = random.Random(seed)  # noqa: S311 - faults and ids, no secrets
+        self._scripts = Scripts(self._chance)
+        self._hooks: list[OnRequest] = []
+        self._journal = Journal(_KEPT_REQUESTS)
+        self._in_progress = 0
+        self._merchant_numbers = itertools.count(1)
+        self._token = self.issue_token()
 
     def __repr__(self) -> str:
-        where = f"{self._host}:{self._port}" if self._runner else "closed"
+        where = self.url.removeprefix("http://") if self._runner else "closed"
         return (
             f"<Emulator {where}, {len(self._environments)} environments, "
             f"{self._journal.total} requests, {self.in_flight} in flight>"
         )
 
-    @property
-    def above_max_page(self) -> AboveMaxPage:
-        """What a ``limit`` above ``max_page`` gets."""
-        return self._above_max_page
-
-    @above_max_page.setter
-    def above_max_page(self, answer: AboveMaxPage) -> None:
-        if answer not in get_args(AboveMaxPage):
-            raise ValueError(
-                f"above_max_page is {answer!r}: it must be 'clamp', 'refuse' or 'empty'"
-            )
-        self._above_max_page = answer
-
     @classmethod
     def demo(cls, *, port: int = 0) -> Self:
-        """An emulator to try things with: ``DEMO_ENV``, 48 functions, slow and sometimes busy.
-
-        Args:
-            port: The port; 0 for any that is free.
-        """
+        """An emulator to try things with: ``DEMO_ENV``, 48 functions, slow and sometimes busy."""
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
         emulator.add_environment(DEMO_ENV, create_time=DEMO_CREATED)
-        deploy_demo(emulator.deploy)
+        emulator._environments[DEMO_ENV].functions = tuple(demo_functions())
         return emulator
 
-    def add_environment(  # noqa: PLR0913 - the fields of a row
+    # Environments and functions
+
+    def add_environment(
         self,
         env: str,
         *,
         owner: str | None = None,
-        alias: str | None = None,
         status: EnvironmentStatus = "NORMAL",
-        package_id: str = "basic",
-        package_name: str = "基础版 1",
         create_time: str | None = None,
         update_time: str | None = None,
-        dbinstance_id: str | None = None,
-        bucket_id: str | None = None,
     ) -> EnvironmentInfo:
         """Create an environment without functions.
 
@@ -170,15 +166,10 @@ class Emulator(EmulatorPlatforms):
             env: Its id.
             owner: The appid that it belongs to: an app, a merchant, or a platform (批量云开发).
                 None for every ordinary account.
-            alias: Its name; None for one made from the id.
             status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``. Functions are listed only in a
                 normal one; others are answered -501005.
-            package_id: The plan.
-            package_name: The plan's name.
             create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
-            update_time: Likewise; None for ``create_time``.
-            dbinstance_id: Its database, shown to platforms only; None for one made from the id.
-            bucket_id: Likewise, its storage.
+            update_time: The same; None for ``create_time``.
 
         Returns:
             The environment as it is listed.
@@ -187,34 +178,23 @@ class Emulator(EmulatorPlatforms):
             ValueError: There is such an environment, or a time is unusable.
         """
         with self._lock:
-            return self._environments.add(
-                env,
-                owner=owner,
-                alias=alias,
-                status=status,
-                package_id=package_id,
-                package_name=package_name,
-                create_time=create_time,
-                update_time=update_time,
-                dbinstance_id=dbinstance_id,
-                bucket_id=bucket_id,
-            )
+            if env in self._environments:
+                raise ValueError(f"env is {env!r}: there is such an environment already")
+            info = EnvironmentInfo(env, *self._times(create_time, update_time), status, owner)
+            self._environments[env] = self._owned[owner][env] = Environment(info)
+            return info
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
-        """Change an environment's status, as of now.
-
-        Args:
-            env: Its id.
-            status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``.
-
-        Returns:
-            The environment as it is listed from now on.
+        """Change an environment's status now, and return the environment as it is listed then.
 
         Raises:
             ValueError: There is no such environment.
         """
         with self._lock:
-            return self._environments.update_environment(env, status)
+            environment = self._known(env)
+            updated = self._later_than(environment.info.update_time)
+            environment.info = attrs.evolve(environment.info, status=status, update_time=updated)
+            return environment.info
 
     def delete_environment(self, env: str) -> None:
         """Delete an environment with its functions.
@@ -223,49 +203,13 @@ class Emulator(EmulatorPlatforms):
             ValueError: There is no such environment.
         """
         with self._lock:
-            self._environments.delete_environment(env)
+            del self._owned[self._known(env).info.owner][env]
+            del self._environments[env]
 
     def environments(self, owner: str | None = None) -> tuple[EnvironmentInfo, ...]:
-        """The environments of one owner, in the order in which they were created.
-
-        Args:
-            owner: An appid; None for those that belong to every ordinary account.
-        """
+        """The environments of an appid, oldest first; None: those of every ordinary account."""
         with self._lock:
-            return self._environments.infos((owner,))
-
-    def add_merchants(
-        self, component_appid: str, count: int, *, environments: int = 1, functions: int = 20
-    ) -> tuple[str, ...]:
-        """Let many merchants authorise a platform, with environments and functions.
-
-        It is quick: 10,000 merchants take less than a second. The functions are made when they are
-        listed, and differ from one environment to the next.
-
-        Args:
-            component_appid: The platform.
-            count: How many merchants.
-            environments: How many environments each has.
-            functions: How many functions each environment has, at most 400.
-
-        Returns:
-            The appids of the merchants.
-
-        Raises:
-            ValueError: There are too many functions.
-        """
-        if not 0 <= functions <= MOST:
-            raise ValueError(f"functions is {functions!r}: it must be from 0 to {MOST}")
-        with self._lock:
-            numbers = [next(self._merchant_numbers) for _ in range(count)]
-            for number in numbers:
-                self.add_authorizer(component_appid, _merchant(number))
-                for each in range(environments):
-                    start = number * 7 + each * functions
-                    shared = GeneratedFunctions(start, functions)
-                    env = f"shop{number}-{each + 1}"
-                    self._environments.add(env, owner=_merchant(number), shared=shared)
-        return tuple(_merchant(number) for number in numbers)
+            return self._infos(owner)
 
     def deploy(  # noqa: PLR0913 - the fields of a row
         self,
@@ -294,7 +238,7 @@ class Emulator(EmulatorPlatforms):
             status_reason: Why it failed: pairs of errcode and errmsg. Only platforms see it.
             index: The row to insert at; None for the place that ``order`` says.
             add_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
-            mod_time: Likewise; None for ``add_time``.
+            mod_time: The same; None for ``add_time``.
 
         Returns:
             What was deployed.
@@ -302,18 +246,23 @@ class Emulator(EmulatorPlatforms):
         Raises:
             ValueError: The name is taken, or a count or time is unusable.
         """
+        if count < 0 or (name is not None and count != 1):
+            raise ValueError(f"count is {count!r}: it must be 0 or more, and 1 with a name")
         with self._lock:
-            return self._environments.deploy(
-                env,
-                name,
-                count=count,
-                runtime=runtime,
-                status=status,
-                status_reason=status_reason,
-                index=index,
-                add_time=add_time,
-                mod_time=mod_time,
+            times, reasons = self._times(add_time, mod_time), tuple(status_reason)
+            if env not in self._environments:
+                self.add_environment(env)
+            environment = self._environments[env]
+            if name is not None and any(name == row.name for row in environment.functions):
+                raise ValueError(f"name is {name!r}, which is deployed to {env!r} already")
+            added = tuple(
+                DeployedFunction(each, runtime, status, *times, reasons)
+                for each in ([name] if name else environment.new_names(count))
             )
+            if index is None:
+                index = 0 if self._newest_first else len(environment.functions)
+            environment.insert(index, added)
+            return added
 
     def delete(self, env: str, name: str) -> None:
         """Delete a function.
@@ -322,7 +271,7 @@ class Emulator(EmulatorPlatforms):
             ValueError: There is no such environment or function.
         """
         with self._lock:
-            self._environments.delete(env, name)
+            self._known(env).remove(name)
 
     def update(
         self, env: str, name: str, *, status: str | None = None, runtime: str | None = None
@@ -342,7 +291,16 @@ class Emulator(EmulatorPlatforms):
             ValueError: There is no such environment or function.
         """
         with self._lock:
-            return self._environments.update(env, name, status=status, runtime=runtime)
+            environment = self._known(env)
+            index, old = environment.remove(name)
+            new = attrs.evolve(
+                old,
+                status=old.status if status is None else status,
+                runtime=old.runtime if runtime is None else runtime,
+                mod_time=self._later_than(old.mod_time),
+            )
+            environment.insert(0 if self._newest_first else index, [new])
+            return new
 
     def functions(self, env: str) -> tuple[DeployedFunction, ...]:
         """What is deployed now, in the order of the list.
@@ -351,59 +309,430 @@ class Emulator(EmulatorPlatforms):
             ValueError: There is no such environment.
         """
         with self._lock:
-            return self._environments.functions(env)
+            return self._known(env).functions
 
-    def _list_functions(self, call: Call) -> bytes:
-        appid = self._ordinary_account(_LIST_FUNCTIONS, call)
-        body = call.posted()
-        env, limit, offset = (
-            text_in(body, "env"),
-            self._checked_limit(integer_in(body, "limit")),
-            _checked_offset(integer_in(body, "offset")),
+    def _known(self, env: str) -> Environment:
+        if (environment := self._environments.get(env)) is None:
+            raise ValueError(f"env is {env!r}: there is no such environment")
+        return environment
+
+    def _times(self, first: str | None, last: str | None) -> tuple[str, str]:
+        first = wire_time(self.clock()) if first is None else first
+        last = first if last is None else last
+        from_wire_time(first)
+        from_wire_time(last)
+        return first, last
+
+    def _later_than(self, time: str) -> str:
+        """Now, or a second after ``time``: a change must show although times are in seconds."""
+        return wire_time(max(self.clock(), from_wire_time(time) + 1))
+
+    # Apps and tokens
+
+    @property
+    def token(self) -> str:
+        """An access token that is accepted now: a new one if the last one has ended."""
+        with self._lock:
+            try:
+                self._tokens.owner(self._token)
+            except Refused:
+                self._token = self.issue_token()
+            return self._token
+
+    def issue_token(self, *, life: float = math.inf) -> str:
+        """Issue another access token, of ``life`` seconds, for the same account as ``token``."""
+        with self._lock:
+            return self._tokens.issue(_OWN_APPID, life, self.token_length)
+
+    def expire_tokens(self) -> None:
+        """Let every access token expire now (42001)."""
+        with self._lock:
+            self._tokens.expire()
+
+    def revoke(self, token: str, *, stuck: bool = False) -> None:
+        """Refuse a token from now on (40001), as WeChat does when another has replaced it.
+
+        Args:
+            token: An access token of this emulator.
+            stuck: Whether ``stable_token`` keeps returning it all the same, as WeChat's has been
+                seen to do.
+
+        Raises:
+            KeyError: This emulator never issued the token.
+        """
+        with self._lock:
+            self._tokens.replace(token, grace=0.0, stuck=stuck)
+
+    def tokens_issued(self, appid: str) -> int:
+        """The number of access tokens issued so far for an app, platform or merchant."""
+        with self._lock:
+            return self._tokens.issued_to[appid]
+
+    def add_app(self, appid: str, secret: str) -> None:
+        """Add a mini program or official account that requests tokens of its own."""
+        with self._lock:
+            self._apps[appid] = App(secret)
+
+    def freeze_secret(self, appid: str, *, frozen: bool = True) -> None:
+        """Refuse an app's or a platform's secret with 40243, or accept it again."""
+        with self._lock:
+            (self._apps.get(appid) or self._components[appid]).frozen = frozen
+
+    def set_cloud_development(self, appid: str, *, enabled: bool) -> None:
+        """Let an app, merchant or platform have cloud development (云开发), or answer it 85088."""
+        with self._lock:
+            if enabled:
+                self._without_cloud.discard(appid)
+            else:
+                self._without_cloud.add(appid)
+
+    # Platforms and merchants
+
+    def add_component(self, appid: str, secret: str, ticket: str | None = None) -> str:
+        """Add a third-party platform, push it a first ticket, and return the ticket.
+
+        Args:
+            appid: Its ``component_appid``.
+            secret: Its appsecret.
+            ticket: As for ``push_ticket``.
+        """
+        with self._lock:
+            self._components[appid] = Component(secret)
+            return self.push_ticket(appid, ticket)
+
+    def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
+        """Push a platform a ``component_verify_ticket``, which lives 12 hours, and return it.
+
+        Without a ``ticket`` it is a random one.
+        """
+        ticket = ticket or new_secret("ticket@@@")
+        with self._lock:
+            self._components[component_appid].tickets[ticket] = self.clock()
+        return ticket
+
+    def add_authorizer(  # noqa: PLR0913 - the facts of a merchant
+        self,
+        component_appid: str,
+        authorizer_appid: str,
+        refresh_token: str | None = None,
+        *,
+        auth_time: int | None = None,
+        exchanged: bool = True,
+        permission_sets: Iterable[int] = (CLOUD_DEVELOPMENT,),
+    ) -> str:
+        """Let a merchant authorise a platform, or authorise it again.
+
+        Args:
+            component_appid: The platform.
+            authorizer_appid: The merchant.
+            refresh_token: Its refresh token; None for a random one.
+            auth_time: When, in seconds since 1970; None for now.
+            exchanged: Whether its authorisation code was exchanged. If not, the list of merchants
+                shows no refresh token.
+            permission_sets: The permission sets (权限集) that it grants. Without 49 (云开发) calls
+                for the merchant are answered 61007.
+
+        Returns:
+            The merchant's refresh token, which is ``refresh_token`` if that was given.
+        """
+        refresh_token = refresh_token or new_secret("refreshtoken@@@")
+        with self._lock:
+            self._components[component_appid].authorizers[authorizer_appid] = Authorizer(
+                refresh_token,
+                int(self.clock()) if auth_time is None else auth_time,
+                exchanged,
+                frozenset(permission_sets),
+            )
+        return refresh_token
+
+    def remove_authorizer(self, component_appid: str, authorizer_appid: str) -> None:
+        """Let a merchant take its authorisation back: calls for it are answered 61003.
+
+        Raises:
+            KeyError: There is no such platform or merchant.
+        """
+        with self._lock:
+            del self._components[component_appid].authorizers[authorizer_appid]
+
+    def authorizers(self, component_appid: str) -> tuple[str, ...]:
+        """The appids of a platform's merchants, in the order of the list."""
+        with self._lock:
+            return tuple(appid for appid, _ in self._in_order(self._components[component_appid]))
+
+    def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
+        """Let the merchant's next token come with a new refresh token, which ends the old one."""
+        with self._lock:
+            self._components[component_appid].authorizers[authorizer_appid].rotating = True
+
+    def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
+        """The merchant's refresh token that is accepted now."""
+        with self._lock:
+            return self._components[component_appid].authorizers[authorizer_appid].refresh_token
+
+    def add_merchants(
+        self, component_appid: str, count: int, *, environments: int = 1, functions: int = 20
+    ) -> tuple[str, ...]:
+        """Let many merchants authorise a platform, with environments and functions.
+
+        It is quick: 10,000 merchants take less than a second. The functions differ from one
+        environment to the next.
+
+        Args:
+            component_appid: The platform.
+            count: How many merchants.
+            environments: How many environments each has.
+            functions: How many functions each environment has, at most 400.
+
+        Returns:
+            The appids of the merchants.
+
+        Raises:
+            ValueError: There are too many functions.
+        """
+        if not 0 <= functions <= MOST_GENERATED:
+            raise ValueError(f"functions is {functions!r}: it must be from 0 to {MOST_GENERATED}")
+        appids: list[str] = []
+        with self._lock:
+            for number in itertools.islice(self._merchant_numbers, count):
+                appids.append(appid := f"wx{number:016x}")
+                self.add_authorizer(component_appid, appid)
+                for each in range(environments):
+                    info = self.add_environment(f"shop{number}-{each + 1}", owner=appid)
+                    start = number * 7 + each * functions
+                    self._environments[info.env].functions = generated_functions(start, functions)
+        return tuple(appids)
+
+    def add_demo_merchants(self, component_appid: str) -> tuple[str, ...]:
+        """Let 60 merchants authorise a platform, each with two environments of 50 functions.
+
+        A few are broken: an environment is out of service (-501005), a merchant has no cloud
+        development (85088), one did not grant permission set 49 (61007), one has no quota left
+        (45009).
+        """
+        appids = self.add_merchants(component_appid, 60, environments=2, functions=50)
+        self.update_environment(self.environments(appids[8])[0].env, status="HALTED")
+        self.set_cloud_development(appids[20], enabled=False)
+        token = self.refresh_token(component_appid, appids[30])
+        self.add_authorizer(component_appid, appids[30], token, permission_sets=[18])
+        self.fail_next(45009, times=None, path=LIST_FUNCTIONS, account=appids[40])
+        return appids
+
+    # Faults
+
+    @property
+    def busy_rate(self) -> float:
+        """The share of requests that is answered -1 at random, from 0 to 1."""
+        return self._scripts.busy_rate
+
+    @busy_rate.setter
+    def busy_rate(self, share: float) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"busy_rate is {share!r}: it must be a share from 0 to 1")
+        self._scripts.busy_rate = share
+
+    def script(
+        self,
+        faults: Iterable[Fault],
+        *,
+        path: str | None = None,
+        account: str | None = None,
+        when: When | None = None,
+    ) -> None:
+        """Let each of the next requests meet one of these faults.
+
+        Scripts are used up in the order in which they were added, those for an account first; a
+        request that one does not match is offered to the next.
+
+        Args:
+            faults: One for each request, ``Fault.ok()`` for an honest answer. It may be endless.
+            path: Only requests to this path.
+            account: Only requests that concern this appid, such as those for one merchant.
+            when: Only requests for which ``when(request)`` is true.
+
+        Raises:
+            TypeError: One of them is not a ``Fault``.
+            ValueError: No request has such a path.
+        """
+        if path is not None and not path.startswith("/"):
+            raise ValueError(f"path is {path!r}: it must begin with /, as /tcb/listfunctions does")
+        if isinstance(faults, Sequence):
+            for fault in faults:
+                checked_fault(fault)
+        with self._lock:
+            self._scripts.waiting[account].append(Script(iter(faults), path, when))
+
+    def fail_next(
+        self,
+        errcode: int = BUSY,
+        times: int | None = 1,
+        *,
+        path: str | None = None,
+        account: str | None = None,
+    ) -> None:
+        """Answer the next requests with an errcode.
+
+        40001, 40014 and 42001 also end the token that the request came with, so that a client
+        heals when it fetches another.
+
+        Args:
+            errcode: WeChat's code.
+            times: How many requests; None for all until ``clear_faults``.
+            path: As for ``script``.
+            account: As for ``script``.
+
+        Raises:
+            TypeError: The errcode is not an int.
+            ValueError: No request would ever be answered with it.
+        """
+        if times is not None and times < 1:
+            raise ValueError(f"times is {times!r}: it must be 1 or more, or None for all requests")
+        fault = Fault.errcode(errcode)
+        faults = itertools.repeat(fault) if times is None else [fault] * times
+        self.script(faults, path=path, account=account)
+
+    def clear_faults(self) -> None:
+        """Drop what is left of every script, and set ``busy_rate`` to 0."""
+        with self._lock:
+            self._scripts.waiting.clear()
+            self._scripts.busy_rate = 0.0
+
+    # Requests
+
+    @property
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """The newest requests (at most 10,000), in order of arrival."""
+        with self._lock:
+            return self._journal.requests
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The number of requests so far, by path; 0 for a path that was never requested."""
+        with self._lock:
+            return self._journal.counts.copy()
+
+    @property
+    def in_flight(self) -> int:
+        """The number of requests that are being answered."""
+        with self._lock:
+            return self._journal.in_flight
+
+    @property
+    def peak_in_flight(self) -> int:
+        """The highest value of ``in_flight`` so far."""
+        with self._lock:
+            return self._journal.peak_in_flight
+
+    def forget_requests(self) -> None:
+        """Clear the record: requests, counts and the peak."""
+        with self._lock:
+            self._journal.clear()
+
+    def on_request(self, callback: OnRequest) -> OnRequest:
+        """Call ``callback(request)`` for each request, before it is answered.
+
+        What it changes shows in the answer to this request. It may be used as a decorator. In a
+        ``with`` block and in the pytest fixtures it is called on the emulator's thread.
+        """
+        with self._lock:
+            self._hooks.append(callback)
+        return callback
+
+    # Answering
+
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = await _read(request)
+        call = Call(request.method, request.query, raw, decode_object(raw), request.remote or "")
+        exchange = Exchange(
+            request,
+            lambda: self._honest(request.path, call),
+            lambda errcode, errmsg: self._scripted(call, errcode, errmsg),
         )
-        return self._environments.page(env, (appid, None), offset, limit)
+        record = self._begin(request, call)
+        response: web.StreamResponse | None = None
+        try:
+            for hook in tuple(self._hooks):
+                hook(record)
+            response = await self._answer(exchange, record)
+        except ConnectionError:
+            return web.Response()
+        else:
+            return response
+        finally:
+            self._finish(record, exchange, response)
 
-    def _get_env_info(self, call: Call) -> bytes:
-        appid = self._ordinary_account(_GET_ENV_INFO, call)
-        env = call.posted().get("env")
-        infos = self._environments.infos((appid, None))
-        return _env_reply([info for info in infos if info.env == env] if env else infos)
+    async def _answer(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
+        if record.path not in self._endpoints:
+            return exchange.send(self._refuse(Refused(BAD_URL)))
+        if self.capacity is not None and self._in_progress >= self.capacity:
+            return exchange.send(self._refuse(Refused(BUSY)))
+        self._in_progress += 1
+        try:
+            with self._lock:
+                fault = self._scripts.next_for(record)
+                seconds = self.latency + self.jitter * self._chance.random()
+            exchange.fault = None if fault.name == "ok" else fault.name
+            if seconds:
+                await asyncio.sleep(seconds)
+            return await fault.act(exchange)
+        finally:
+            self._in_progress -= 1
 
-    def _describe_envs(self, call: Call) -> bytes:
-        appid = self._batch_account(_DESCRIBE_ENVS, call)
-        return _env_reply(self._environments.infos((appid,)), for_platforms=True)
+    def _honest(self, path: str, call: Call) -> Reply:
+        with self._lock:
+            try:
+                return Reply(0, self._endpoints[path](path, call))
+            except Refused as refused:
+                return self._refuse(refused)
 
-    def _get_scf_list(self, call: Call) -> bytes:
-        appid = self._batch_account(_GET_SCF_LIST, call)
-        body = call.posted()
-        env, limit, offset, searchkey = (
-            text_in(body, "env"),
-            self._checked_limit(integer_in(body, "limit", default=20)),
-            _checked_offset(integer_in(body, "offset", default=0)),
-            text_in(body, "searchkey") if body.get("searchkey") else "",
+    def _scripted(self, call: Call, errcode: int, errmsg: str) -> Reply:
+        with self._lock:
+            self._tokens.end(call.token or "", errcode)
+            return self._refuse(Refused(errcode, errmsg))
+
+    def _refuse(self, refused: Refused) -> Reply:
+        chance = self._chance.getrandbits
+        rid = f"{int(self.clock()):08x}-{chance(32):08x}-{chance(32):08x}"
+        body = {"errcode": refused.errcode, "errmsg": f"{refused.errmsg} rid: {rid}"}
+        return Reply(refused.errcode, json.dumps(body, separators=(",", ":")).encode())
+
+    def _begin(self, request: web.BaseRequest, call: Call) -> RecordedRequest:
+        peer = None if request.transport is None else request.transport.get_extra_info("peername")
+        with self._lock:
+            record = RecordedRequest(
+                number=self._journal.total + 1,
+                method=call.method,
+                path=request.path,
+                token_id=None if call.token is None else token_id(call.token),
+                account=self._account_of(call),
+                body=call.body,
+                raw=call.raw,
+                headers=request.headers,
+                peer_port=0 if peer is None else peer[1],
+                started=self.clock(),
+            )
+            self._journal.begin(record)
+        return record
+
+    def _finish(
+        self, record: RecordedRequest, exchange: Exchange, response: web.StreamResponse | None
+    ) -> None:
+        transport = exchange.request.transport
+        gone = transport is None or transport.is_closing()
+        done = attrs.evolve(
+            record,
+            finished=self.clock(),
+            status=None if gone or response is None else response.status,
+            errcode=exchange.errcode,
+            fault=exchange.fault,
         )
-        return self._environments.platform_page(env, appid, offset, limit, searchkey)
-
-    def _checked_limit(self, limit: int) -> int:
-        if limit < 0:
-            raise Refused(BAD_ARGUMENT)
-        if self.max_page is None or limit <= self.max_page:
-            return limit
-        if self._above_max_page == "refuse":
-            raise Refused(BAD_ARGUMENT)
-        return self.max_page if self._above_max_page == "clamp" else 0
+        with self._lock:
+            self._journal.finish(done)
+        outcome = (done.status, done.errcode, done.fault)
+        _log.info("%s %s -> status %s, errcode %s, fault %s", done.method, done.path, *outcome)
 
 
-def _checked_offset(offset: int) -> int:
-    if offset < 0:
-        raise Refused(BAD_ARGUMENT)
-    return offset
-
-
-def _env_reply(infos: Iterable[EnvironmentInfo], *, for_platforms: bool = False) -> bytes:
-    rows = [info.row(for_platforms=for_platforms) for info in infos]
-    return encode_reply(errcode=0, errmsg="ok", info_list=rows)
-
-
-def _merchant(number: int) -> str:
-    return f"wx{number:016x}"
+async def _read(request: web.BaseRequest) -> bytes:
+    try:
+        return await request.read()
+    except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
+        return _UNREADABLE

@@ -1,8 +1,6 @@
-"""Which request meets which fault. Rule: scripts in the order they were added, then chance.
+"""Faults: what can go wrong with one request, and which requests it happens to.
 
-----
-
-What can go wrong with one request. Rule: a fault is a value; scripts decide who meets it.
+Rule: a fault is a value that knows nothing of endpoints; scripts choose the requests.
 """
 
 from __future__ import annotations
@@ -12,7 +10,9 @@ import functools
 import gzip
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import attrs
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import random
 
 
-_LINGER_NOT = struct.pack("ii", 1, 0)
+_JSON = "application/json; encoding=utf-8"
+_NO_LINGER = struct.pack("ii", 1, 0)
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
 
@@ -44,7 +45,6 @@ class Exchange:
         request: The request, its body read.
         answer: Makes the honest reply.
         refuse: Makes the reply for an errcode and its errmsg.
-        content_type: The ``Content-Type`` of an honest reply.
         errcode: The errcode that was sent, once ``send`` has been called.
         fault: The name of the fault that it met, or None.
     """
@@ -52,14 +52,13 @@ class Exchange:
     request: web.BaseRequest
     answer: Callable[[], Reply]
     refuse: Callable[[int, str], Reply]
-    content_type: str
     errcode: int | None = None
     fault: str | None = None
 
     def send(self, reply: Reply) -> web.Response:
         """Make a response as WeChat does: HTTP 200, whatever the errcode."""
         self.errcode = reply.errcode
-        return web.Response(body=reply.body, headers={"Content-Type": self.content_type})
+        return web.Response(body=reply.body, headers={"Content-Type": _JSON})
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -82,13 +81,9 @@ class Exchange:
 Act = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 
-def _head(exchange: Exchange, length: int | None) -> bytes:
+def _head(length: int | None) -> bytes:
     size = "" if length is None else f"Content-Length: {length}\r\n"
-    return (
-        "HTTP/1.1 200 OK\r\n"
-        f"Content-Type: {exchange.content_type}\r\n{size}"
-        "Connection: close\r\n\r\n"
-    ).encode()
+    return (f"HTTP/1.1 200 OK\r\nContent-Type: {_JSON}\r\n{size}Connection: close\r\n\r\n").encode()
 
 
 @functools.cache
@@ -170,8 +165,8 @@ class Fault:
     def body(cls, body: bytes, name: str = "body") -> Fault:
         """HTTP 200 with exactly these bytes and the usual content type."""
 
-        async def act(exchange: Exchange) -> web.StreamResponse:
-            return web.Response(body=body, headers={"Content-Type": exchange.content_type})
+        async def act(_: Exchange) -> web.StreamResponse:
+            return web.Response(body=body, headers={"Content-Type": _JSON})
 
         return cls(name, act)
 
@@ -200,7 +195,7 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             body = exchange.answer().body
-            exchange.transport.write(_head(exchange, len(body) if declared else None))
+            exchange.transport.write(_head(len(body) if declared else None))
             exchange.transport.write(body[: len(body) // 2])
             return exchange.close()
 
@@ -212,7 +207,7 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             body = exchange.answer().body
-            exchange.transport.write(_head(exchange, len(body)))
+            exchange.transport.write(_head(len(body)))
             for byte in body:
                 exchange.transport.write(bytes((byte,)))
                 await asyncio.sleep(interval)
@@ -225,7 +220,7 @@ class Fault:
         """A body that ends only when the client closes the connection."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
-            response = web.StreamResponse(headers={"Content-Type": exchange.content_type})
+            response = web.StreamResponse(headers={"Content-Type": _JSON})
             await response.prepare(exchange.request)
             while True:
                 await response.write(b" " * 65536)
@@ -258,72 +253,104 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             connection: socket.socket = exchange.transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             exchange.transport.abort()
             return web.Response()
 
         return cls("reset", act)
 
 
+_LIST = b'{"errcode":0,"errmsg":"ok","total_count":%b,"functions":[%b]}'
+_ROW = (
+    b'{"mod_time":"2019-06-21 15:23:54","add_time":"2019-02-27 15:34:59",'
+    b'"runtime":"Nodejs8.9","name":%b,"status":"Active"}'
+)
+_BODIES = {
+    "empty": b"",
+    "null": b"null",
+    "array": b"[]",
+    "number": b"20",
+    "no_errcode": b"{}",
+    "html_as_json": b"<!DOCTYPE html><html><body>Please wait</body></html>",
+    "bom": b"\xef\xbb\xbf" + _LIST % (b"1", _ROW % b'"login"'),
+    "invalid_utf8": _LIST % (b"1", _ROW % b'"log\xff\xfein"'),
+    "nan": _LIST % (b"NaN", b""),
+    "infinity": _LIST % (b"1e999", b""),
+    "negative_total": _LIST % (b"-1", b""),
+    "huge_number": _LIST % (b"9" * 5000, b""),
+    "deep_nesting": b"[" * 100_000 + b"]" * 100_000,
+    "wrong_types": _LIST % (b'"many"', b"17"),
+    "null_row": _LIST % (b"1", b"null"),
+    "null_name": _LIST % (b"1", _ROW % b"null"),
+    "trailing_garbage": _LIST % (b"0", b"") + b"}",
+}
+
+FAULTS: Mapping[str, Fault] = MappingProxyType(
+    {
+        fault.name: fault
+        for fault in (
+            *(Fault.body(body, name) for name, body in _BODIES.items()),
+            Fault.errcode(-1),
+            Fault.errcode(-1000),
+            Fault.status(500),
+            Fault.status(502),
+            Fault.status(503),
+            Fault.status(429, b"", {"Retry-After": "1"}),
+            Fault.redirect("http://127.0.0.1:9/"),
+            Fault.truncated(),
+            Fault.truncated(declared=False),
+            Fault.disconnect(),
+            Fault.reset(),
+            Fault.drip(),
+            Fault.hang(),
+            Fault.endless(),
+            Fault.gzip_bomb(),
+        )
+    }
+)
+"""Every kind of fault by name. Only the client's timeout ends ``drip`` and ``hang``."""
+
+_NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(BUSY)
+
 When = Callable[[RecordedRequest], bool]
-_BUSY = Fault.errcode()
-_OK = Fault.ok()
 
 
-@attrs.frozen
-class _Script:
+@attrs.frozen(eq=False)
+class Script:
+    """Faults for the next requests that match."""
+
     faults: Iterator[Fault]
     path: str | None
     when: When | None
 
-    def matches(self, asked: RecordedRequest) -> bool:
-        return self.path in (None, asked.path) and (self.when is None or self.when(asked))
+    def matches(self, request: RecordedRequest) -> bool:
+        """Whether the request may meet one of its faults."""
+        return self.path in (None, request.path) and (self.when is None or self.when(request))
 
 
-def _checked(fault: object) -> Fault:
+def checked_fault(fault: object) -> Fault:
+    """Return what a script holds, if it is a fault."""
     if not isinstance(fault, Fault):
         raise TypeError(f"faults holds {fault!r}: it must hold Fault values, such as Fault.reset()")
     return fault
 
 
-class FaultScripts:
-    """The scripts that are not used up yet, and the share of random faults.
+@attrs.define
+class Scripts:
+    """The scripts that are not used up, by account, and the share of requests that is busy."""
 
-    Args:
-        chance: The source of randomness.
-    """
+    chance: random.Random
+    busy_rate: float = 0.0
+    waiting: defaultdict[str | None, list[Script]] = attrs.field(factory=lambda: defaultdict(list))
 
-    def __init__(self, chance: random.Random) -> None:
-        self.busy_rate = 0.0
-        self._chance = chance
-        self._scripts: dict[str | None, list[_Script]] = {}
-
-    def add(
-        self,
-        faults: Iterable[Fault],
-        path: str | None,
-        account: str | None,
-        when: When | None,
-    ) -> None:
-        """See ``Emulator.script``."""
-        if isinstance(faults, Sequence):
-            for fault in faults:
-                _checked(fault)
-        self._scripts.setdefault(account, []).append(_Script(iter(faults), path, when))
-
-    def clear(self) -> None:
-        """Drop all scripts."""
-        self._scripts.clear()
-
-    def next_for(self, asked: RecordedRequest) -> Fault:
-        """Choose the fault for a request; ``Fault.ok()`` if no script matches."""
-        for account in dict.fromkeys((asked.account, None)):
-            scripts = self._scripts.get(account, [])
-            for script in list(scripts):
-                if script.matches(asked):
+    def next_for(self, request: RecordedRequest) -> Fault:
+        """Choose the fault for a request: scripts for its account come before those for all."""
+        for account in dict.fromkeys((request.account, None)):
+            for script in tuple(self.waiting.get(account, ())):
+                if script.matches(request):
                     if (fault := next(script.faults, None)) is not None:
-                        return _checked(fault)
-                    scripts.remove(script)
-        if self.busy_rate and self._chance.random() < self.busy_rate:
+                        return checked_fault(fault)
+                    self.waiting[account].remove(script)
+        if self.busy_rate and self.chance.random() < self.busy_rate:
             return _BUSY
-        return _OK
+        return _NO_FAULT

@@ -1,18 +1,6 @@
-"""WeChat's errcodes and the texts that it sends with them.
+"""The wire format: WeChat's errcodes, its times, a call as an endpoint sees it, and its record.
 
-Rule: an endpoint raises ``Refused``; only the server turns one into bytes.
-
-----
-
-The emulator's clock. Rule: the emulator reads the time in no other way.
-
-----
-
-One call as an endpoint sees it. Rule: whatever the bytes, the endpoint answers or refuses.
-
-----
-
-The record of requests. Rule: it holds no access token, only its fingerprint.
+Rule: a call and a record show no token or secret in their ``repr``.
 """
 
 from __future__ import annotations
@@ -22,7 +10,6 @@ import json
 import math
 import threading
 import time
-from collections import Counter
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, cast
 
@@ -31,88 +18,56 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-BUSY = -1
-BAD_CREDENTIAL = 40001
-BAD_GRANT_TYPE = 40002
-BAD_APPID = 40013
-BAD_TOKEN = 40014
-BAD_URL = 40066
-BAD_ARGUMENT = 40097
-MISSING_PARAMETER = 40101
-BAD_SECRET = 40125
-IP_NOT_LISTED = 40164
-TOO_MANY_ROWS = 40170
-SECRET_FROZEN = 40243
-TOKEN_MISSING = 41001
-APPID_MISSING = 41002
-SECRET_MISSING = 41004
-COMPONENT_APPID_MISSING = 41018
-TOKEN_EXPIRED = 42001
-NEEDS_GET = 43001
-NEEDS_POST = 43002
-EMPTY_BODY = 44002
-DAILY_QUOTA = 45009
-MINUTE_QUOTA = 45011
-BROKEN_BODY = 47001
-NOT_AUTHORIZED = 61003
-COMPONENT_IP_NOT_LISTED = 61004
-TICKET_EXPIRED = 61005
-BAD_TICKET = 61006
-NO_PERMISSION = 61007
-BAD_REFRESH_TOKEN = 61023
-NO_CLOUD_DEVELOPMENT = 85088
-UNKNOWN_ENV = -501000
-ABNORMAL_ENV = -501005
-
-ERRMSG = {
-    BUSY: "system error",
-    -1000: "system error",
-    BAD_CREDENTIAL: "invalid credential, access_token is invalid or not latest",
-    BAD_GRANT_TYPE: "invalid grant_type",
-    BAD_APPID: "invalid appid",
-    BAD_TOKEN: "invalid access_token",
-    BAD_URL: "invalid url",
-    BAD_ARGUMENT: "invalid args",
-    MISSING_PARAMETER: "missing parameter",
-    BAD_SECRET: "invalid appsecret",
-    IP_NOT_LISTED: "invalid ip, not in whitelist",
-    TOO_MANY_ROWS: "args count exceed count limit",
-    SECRET_FROZEN: "appsecret is frozen",
-    TOKEN_MISSING: "access_token missing",
-    APPID_MISSING: "appid missing",
-    SECRET_MISSING: "appsecret missing",
-    COMPONENT_APPID_MISSING: "missing component_appid",
-    TOKEN_EXPIRED: "access_token expired",
-    NEEDS_GET: "require GET method",
-    NEEDS_POST: "require POST method",
-    EMPTY_BODY: "empty post data",
-    DAILY_QUOTA: "reach max api daily quota limit",
-    MINUTE_QUOTA: "api minute-quota reach limit, must slower, retry next minute",
-    BROKEN_BODY: "data format error",
-    48001: "api unauthorized",
-    48004: "api forbidden for irregularities, view detail on mp.weixin.qq.com",
-    50002: "user limited",
-    NOT_AUTHORIZED: "component is not authorized by this account",
-    COMPONENT_IP_NOT_LISTED: "access clientip is not registered",
-    TICKET_EXPIRED: "component ticket is expired",
-    BAD_TICKET: "component ticket is invalid",
-    NO_PERMISSION: "api is unauthorized to component",
-    BAD_REFRESH_TOKEN: "refresh_token is invalid",
-    NO_CLOUD_DEVELOPMENT: "no qbase privilege",
-    UNKNOWN_ENV: "env not found",
-    ABNORMAL_ENV: "env is abnormal",
-    -501007: "invalid env",
-}
+ERRMSG: dict[int, str] = {}
+"""Every errcode that the emulator knows, and the text that WeChat sends with it."""
 
 
-class Refused(Exception):  # noqa: N818 - not an error of the emulator's
-    """Raised by an endpoint to answer with an errcode.
+def _errcode(errcode: int, errmsg: str) -> int:
+    ERRMSG[errcode] = errmsg
+    return errcode
 
-    Args:
-        errcode: WeChat's code.
-        errmsg: Its text, without the request id; None for the default.
-    """
+
+BUSY = _errcode(-1, "system error")
+_errcode(-1000, "system error")
+BAD_CREDENTIAL = _errcode(40001, "invalid credential, access_token is invalid or not latest")
+BAD_GRANT_TYPE = _errcode(40002, "invalid grant_type")
+BAD_APPID = _errcode(40013, "invalid appid")
+BAD_TOKEN = _errcode(40014, "invalid access_token")
+BAD_URL = _errcode(40066, "invalid url")
+BAD_ARGUMENT = _errcode(40097, "invalid args")
+MISSING_PARAMETER = _errcode(40101, "missing parameter")
+BAD_SECRET = _errcode(40125, "invalid appsecret")
+IP_NOT_LISTED = _errcode(40164, "invalid ip, not in whitelist")
+TOO_MANY_ROWS = _errcode(40170, "args count exceed count limit")
+SECRET_FROZEN = _errcode(40243, "appsecret is frozen")
+TOKEN_MISSING = _errcode(41001, "access_token missing")
+APPID_MISSING = _errcode(41002, "appid missing")
+SECRET_MISSING = _errcode(41004, "appsecret missing")
+COMPONENT_APPID_MISSING = _errcode(41018, "missing component_appid")
+TOKEN_EXPIRED = _errcode(42001, "access_token expired")
+NEEDS_GET = _errcode(43001, "require GET method")
+NEEDS_POST = _errcode(43002, "require POST method")
+EMPTY_BODY = _errcode(44002, "empty post data")
+DAILY_QUOTA = _errcode(45009, "reach max api daily quota limit")
+MINUTE_QUOTA = _errcode(45011, "api minute-quota reach limit, must slower, retry next minute")
+BROKEN_BODY = _errcode(47001, "data format error")
+_errcode(48001, "api unauthorized")
+_errcode(48004, "api forbidden for irregularities, view detail on mp.weixin.qq.com")
+_errcode(50002, "user limited")
+NOT_AUTHORIZED = _errcode(61003, "component is not authorized by this account")
+COMPONENT_IP_NOT_LISTED = _errcode(61004, "access clientip is not registered")
+TICKET_EXPIRED = _errcode(61005, "component ticket is expired")
+BAD_TICKET = _errcode(61006, "component ticket is invalid")
+NO_PERMISSION = _errcode(61007, "api is unauthorized to component")
+BAD_REFRESH_TOKEN = _errcode(61023, "refresh_token is invalid")
+NO_CLOUD_DEVELOPMENT = _errcode(85088, "no qbase privilege")
+UNKNOWN_ENV = _errcode(-501000, "env not found")
+ABNORMAL_ENV = _errcode(-501005, "env is abnormal")
+_errcode(-501007, "invalid env")
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error of the emulator
+    """Raised by an endpoint to answer with an errcode; without an errmsg, with WeChat's text."""
 
     def __init__(self, errcode: int, errmsg: str | None = None) -> None:
         super().__init__(errcode)
@@ -120,7 +75,7 @@ class Refused(Exception):  # noqa: N818 - not an error of the emulator's
         self.errmsg = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
 
 
-CHINA = timezone(timedelta(hours=8))
+_CHINA = timezone(timedelta(hours=8))
 _WIRE_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
@@ -161,16 +116,12 @@ class EmulatorClock:
 
 def wire_time(seconds: float) -> str:
     """Format a time as WeChat does: UTC+08:00, to the second, without the zone."""
-    return datetime.fromtimestamp(seconds, CHINA).strftime(_WIRE_FORMAT)
+    return datetime.fromtimestamp(seconds, _CHINA).strftime(_WIRE_FORMAT)
 
 
 def from_wire_time(text: str) -> float:
-    """Parse a time of WeChat's into seconds since 1970.
-
-    Raises:
-        ValueError: The text is not ``YYYY-MM-DD HH:MM:SS``.
-    """
-    return datetime.strptime(text, _WIRE_FORMAT).replace(tzinfo=CHINA).timestamp()
+    """Parse ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; ValueError for anything else."""
+    return datetime.strptime(text, _WIRE_FORMAT).replace(tzinfo=_CHINA).timestamp()
 
 
 _MOST_BRACKETS = 200
@@ -192,37 +143,29 @@ def encode_reply(**fields: object) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Call:
-    """A complete request.
-
-    Attributes:
-        method: Such as ``POST``.
-        query: The parameters in the URL.
-        raw: The body's bytes.
-        body: The JSON object in it, or None.
-        ip: The client's IP address.
-    """
+    """A complete request, as an endpoint sees it. ``body`` is the JSON object in ``raw``."""
 
     method: str
-    query: Mapping[str, str] = attrs.field(repr=False)
-    raw: bytes = attrs.field(repr=False)
-    body: dict[str, object] | None = attrs.field(repr=False)
+    query: Mapping[str, str]
+    raw: bytes
+    body: dict[str, object] | None
     ip: str
 
     @property
     def token(self) -> str | None:
-        """The access token in the query, by either of its two names; None without one."""
+        """The access token in the query, by either of its two names."""
         return self.query.get("access_token") or self.query.get("component_access_token")
 
-    def posted(self) -> dict[str, object]:
-        """The object that was posted.
-
-        Raises:
-            Refused: 43002 for another method, 44002 without a body, 47001 for anything else.
-        """
+    def require_post(self) -> None:
+        """Refuse any other method."""
         if self.method != "POST":
             raise Refused(NEEDS_POST)
+
+    def posted(self) -> dict[str, object]:
+        """The object that was posted; Refused if it was not posted, or is none."""
+        self.require_post()
         if not self.raw:
             raise Refused(EMPTY_BODY)
         if self.body is None:
@@ -231,11 +174,7 @@ class Call:
 
 
 def text_in(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMETER) -> str:
-    """Get a string that must be there.
-
-    Raises:
-        Refused: ``missing`` if it is absent, null or empty; 47001 if it is not a string.
-    """
+    """Get a string; Refused with ``missing`` if it is absent, null or empty."""
     value = body.get(key)
     if value is None or value == "":
         raise Refused(missing)
@@ -244,18 +183,16 @@ def text_in(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMET
     return value
 
 
-def integer_in(body: Mapping[str, object], key: str, default: int | None = None) -> int:
-    """Get an integer, which must be there unless there is a default.
-
-    Raises:
-        Refused: 40101 if it is absent or null; 47001 if it is not an integer.
-    """
+def count_in(body: Mapping[str, object], key: str, default: int | None = None) -> int:
+    """Get an integer from 0 on, which must be there unless there is a default."""
     value = body.get(key)
     value = default if value is None else value
     if value is None:
         raise Refused(MISSING_PARAMETER)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Refused(BROKEN_BODY)
+    if value < 0:
+        raise Refused(BAD_ARGUMENT)
     return value
 
 
@@ -322,46 +259,3 @@ class RecordedRequest:
         """The ``offset`` in the body, or None without one."""
         offset = None if self.body is None else self.body.get("offset")
         return offset if isinstance(offset, int) else None
-
-
-class Journal:
-    """The newest requests in order of arrival, and counts of all.
-
-    Args:
-        keep: How many requests are kept. The counts include the others.
-    """
-
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
-        self._records: dict[int, RecordedRequest] = {}
-        self.counts: Counter[str] = Counter()
-        self.total = 0
-        self.in_flight = 0
-        self.peak_in_flight = 0
-
-    @property
-    def requests(self) -> tuple[RecordedRequest, ...]:
-        """Those that are kept, oldest first."""
-        return tuple(self._records.values())
-
-    def clear(self) -> None:
-        """Forget what is finished; requests in flight are kept."""
-        self._records = {n: seen for n, seen in self._records.items() if seen.finished is None}
-        self.counts.clear()
-        self.peak_in_flight = self.in_flight
-
-    def begin(self, record: RecordedRequest) -> None:
-        """Record a request that has arrived."""
-        self.total += 1
-        self.counts[record.path] += 1
-        self.in_flight += 1
-        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
-        self._records[record.number] = record
-        if len(self._records) > self._keep:
-            del self._records[next(iter(self._records))]
-
-    def finish(self, record: RecordedRequest) -> None:
-        """Record how a request was answered."""
-        self.in_flight -= 1
-        if record.number in self._records:
-            self._records[record.number] = record

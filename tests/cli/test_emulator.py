@@ -78,6 +78,22 @@ async def test_it_serves_several_environments_and_the_demonstration():
     assert f"Serving {DEMO_ENV}, one, two." in ended.err
 
 
+@pytest.mark.parametrize(
+    ("words", "served"),
+    [
+        (["--platform"], "Serving test-777bb9 and a platform with 1 merchant. "),
+        (["--demo", "--platform"], f"Serving {DEMO_ENV} and a platform with 60 merchants. "),
+    ],
+)
+async def test_it_says_how_many_merchants_its_platform_has(words, served):
+    async with serving(*words) as (command, settings):
+        listed = await run("merchants", "-f", "ndjson", env=settings)
+        ended = await command.end(signal.SIGINT)
+    assert served in ended.err
+    assert f"with {len(listed.out.splitlines())} merchant" in ended.err
+    assert settings["TCB_AUTHORIZER_APPID"] in listed.out.splitlines()[0]
+
+
 async def test_it_is_a_platform_with_a_merchant():
     async with serving("--platform") as (command, settings):
 
@@ -174,7 +190,7 @@ def test_it_ends_with_0_at_ctrl_c_wherever_it_is(words, envs):
         ended = CliRunner().invoke(app, ["emulator", *words])
 
     assert ended.exit_code == 0
-    assert f"Serving {envs}." in ended.stderr
+    assert f"Serving {envs}" in ended.stderr
     assert "TCB_BASE_URL=http://127.0.0.1:" in ended.stdout
 
 

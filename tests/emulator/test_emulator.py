@@ -21,6 +21,7 @@ from tcb_async.emulator import (
     RecordedRequest,
     token_id,
 )
+from tcb_async.emulator.wire import Call
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 ENV = "test-777bb9"
@@ -157,12 +158,6 @@ class TestListing:
                 rows, total = reply.get("functions", []), reply.get("total_count")
                 answers.append((reply["errcode"], len(rows), total))
         assert answers == [(0, 10, 57), answer, answer]
-
-    async def test_content_type_may_be_plain_text(self):
-        async with asking(Emulator(content_type="text/plain")) as asker:
-            url = asker.emulator.url + LIST
-            async with asker.session.post(url) as reply:
-                assert reply.content_type == "text/plain"
 
     async def test_unknown_path_is_an_invalid_url_by_http_200_as_wechat_has_it(self, wechat):
         wechat.emulator.fail_next()
@@ -345,8 +340,9 @@ class TestRecord:
             await wechat.list()
         assert wechat.emulator.requests[0].status is None
 
-    async def test_only_the_newest_are_kept_but_all_are_counted(self):
-        async with asking(Emulator(keep_requests=3)) as asker:
+    async def test_only_the_newest_are_kept_but_all_are_counted(self, monkeypatch):
+        monkeypatch.setattr("tcb_async.emulator.emulator._KEPT_REQUESTS", 3)
+        async with asking(Emulator()) as asker:
             asker.emulator.script([Fault.hang()])
             hanging = asyncio.create_task(asker.list())
             await until(lambda: asker.emulator.in_flight > 0)
@@ -380,6 +376,12 @@ class TestRecord:
         assert (await wechat.send("POST", LIST))[0] == 500
         assert "a test's own mistake" in caplog.text
         assert wechat.emulator.in_flight == 0
+
+    def test_call_shows_no_token_and_no_secret_in_its_repr(self):
+        body = {"secret": "hush-hush"}
+        call = Call("POST", {"access_token": "hush-hush"}, json.dumps(body).encode(), body, "::1")
+        assert call.token == "hush-hush"
+        assert "hush-hush" not in repr(call)
 
 
 class TestLife:

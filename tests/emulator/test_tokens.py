@@ -235,13 +235,6 @@ class TestQuotas:
         wechat.emulator.clock.advance(1)
         assert await verdict(wechat, token) == 0
 
-    async def test_calls_beyond_the_minute_are_refused_until_the_next(self, wechat):
-        wechat.emulator.minute_quota = {STABLE: 1}
-        assert "access_token" in await stable(wechat)
-        assert (await stable(wechat))["errcode"] == 45011
-        wechat.emulator.clock.advance(60)
-        assert "access_token" in await stable(wechat)
-
     async def test_accounts_do_not_share_a_quota(self, wechat):
         wechat.emulator.daily_quota = {LIST: 1}
         own = (await stable(wechat))["access_token"]

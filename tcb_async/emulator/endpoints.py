@@ -1,0 +1,295 @@
+"""WeChat's endpoints: what the emulator answers if no fault is in the way.
+
+Rule: an endpoint returns the bytes of its answer or raises ``Refused``; the lock is held meanwhile.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from typing import TYPE_CHECKING, Literal, get_args
+
+from tcb_async.emulator import wire
+from tcb_async.emulator.state import (
+    CLOUD_DEVELOPMENT,
+    AccessTokens,
+    App,
+    Authorizer,
+    Component,
+    Environment,
+    EnvironmentInfo,
+    Quotas,
+)
+from tcb_async.emulator.wire import Refused, count_in, encode_reply, text_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from tcb_async.emulator.wire import Call, EmulatorClock
+
+Order = Literal["added", "newest_first"]
+AboveMaxPage = Literal["clamp", "refuse", "empty"]
+
+LIST_FUNCTIONS = "/tcb/listfunctions"
+_STABLE_TOKEN = "/cgi-bin/stable_token"  # noqa: S105 - a path
+_MOST_AUTHORIZERS = 500
+_OVERLAP = 300.0
+"""Seconds that a token still lives after another has replaced it."""
+
+
+class Endpoints:
+    """What WeChat knows, and what it answers; ``Emulator`` documents the attributes."""
+
+    def __init__(self, clock: EmulatorClock, order: Order) -> None:
+        if order not in get_args(Order):
+            raise ValueError(f"order is {order!r}: it must be 'added' or 'newest_first'")
+        self.clock = clock
+        self.max_page: int | None = None
+        self.token_life = 7200.0
+        self.token_length = 157
+        self.whitelist: set[str] | None = None
+        self.daily_quota = {_STABLE_TOKEN: 500_000}
+        self._above_max_page: AboveMaxPage = "clamp"
+        self._newest_first = order == "newest_first"
+        self._environments: dict[str, Environment] = {}
+        self._owned: defaultdict[str | None, dict[str, Environment]] = defaultdict(dict)
+        self._apps: dict[str, App] = {}
+        self._components: dict[str, Component] = {}
+        self._without_cloud: set[str] = set()
+        self._tokens = AccessTokens(clock)
+        self._quotas = Quotas(clock)
+        self._endpoints: dict[str, Callable[[str, Call], bytes]] = {
+            _STABLE_TOKEN: self._stable_token,
+            "/cgi-bin/token": self._classic_token,
+            "/cgi-bin/component/api_component_token": self._component_token,
+            "/cgi-bin/component/api_authorizer_token": self._authorizer_token,
+            "/cgi-bin/component/api_get_authorizer_list": self._authorizer_list,
+            LIST_FUNCTIONS: self._list_functions,
+            "/tcb/getenvinfo": self._get_env_info,
+            "/componenttcb/describeenvs": self._describe_envs,
+            "/componenttcb/getscflist": self._get_scf_list,
+        }
+
+    @property
+    def above_max_page(self) -> AboveMaxPage:
+        """What a ``limit`` above ``max_page`` gets: ``"clamp"``, ``"refuse"`` or ``"empty"``."""
+        return self._above_max_page
+
+    @above_max_page.setter
+    def above_max_page(self, answer: AboveMaxPage) -> None:
+        if answer not in get_args(AboveMaxPage):
+            raise ValueError(
+                f"above_max_page is {answer!r}: it must be 'clamp', 'refuse' or 'empty'"
+            )
+        self._above_max_page = answer
+
+    # Tokens
+
+    def _stable_token(self, path: str, call: Call) -> bytes:
+        body = call.posted()
+        forced = body.get("force_refresh") or False
+        if not isinstance(forced, bool):
+            raise Refused(wire.BROKEN_BODY)
+        appid, app = self._authenticated(body, call.ip)
+        self._spend(path, appid)
+        if forced:
+            self._quotas.spend_forced(appid)
+            self._tokens.replace(app.stable, grace=0.0)
+        if forced or app.stable is None or self._tokens.remaining(app.stable) <= _OVERLAP:
+            app.stable = self._issue(appid)
+        left = int(self._tokens.remaining(app.stable))
+        return encode_reply(access_token=app.stable, expires_in=left)
+
+    def _classic_token(self, path: str, call: Call) -> bytes:
+        if call.method != "GET":
+            raise Refused(wire.NEEDS_GET)
+        appid, app = self._authenticated(call.query, call.ip)
+        self._spend(path, appid)
+        self._tokens.replace(app.classic, grace=_OVERLAP)
+        app.classic = self._issue(appid)
+        return encode_reply(access_token=app.classic, expires_in=int(self.token_life))
+
+    def _component_token(self, path: str, call: Call) -> bytes:
+        body = call.posted()
+        appid = text_in(body, "component_appid", wire.COMPONENT_APPID_MISSING)
+        secret = text_in(body, "component_appsecret", wire.SECRET_MISSING)
+        component = self._component(appid, call.ip)
+        component.authenticate(secret)
+        component.accept_ticket(body.get("component_verify_ticket"), self.clock())
+        self._spend(path, appid)
+        self._tokens.replace(component.token, grace=_OVERLAP)
+        component.token = self._issue(appid, component=True)
+        return encode_reply(component_access_token=component.token, expires_in=int(self.token_life))
+
+    def _authorizer_token(self, path: str, call: Call) -> bytes:
+        body = call.posted()
+        platform, component = self._calling_platform(path, call, body)
+        appid = text_in(body, "authorizer_appid", wire.APPID_MISSING)
+        authorizer = component.authorizer(appid)
+        authorizer.authenticate(body.get("authorizer_refresh_token"))
+        self._tokens.replace(authorizer.token, grace=_OVERLAP)
+        authorizer.token = self._issue(appid, platform=platform)
+        return encode_reply(
+            authorizer_access_token=authorizer.token,
+            expires_in=int(self.token_life),
+            authorizer_refresh_token=authorizer.refresh_token,
+        )
+
+    def _issue(self, appid: str, *, component: bool = False, platform: str | None = None) -> str:
+        return self._tokens.issue(
+            appid, self.token_life, self.token_length, component=component, platform=platform
+        )
+
+    # Lists
+
+    def _authorizer_list(self, path: str, call: Call) -> bytes:
+        body = call.posted()
+        _, component = self._calling_platform(path, call, body)
+        offset, count = count_in(body, "offset"), count_in(body, "count")
+        if count > _MOST_AUTHORIZERS:
+            raise Refused(wire.TOO_MANY_ROWS)
+        page = itertools.islice(self._in_order(component), offset, offset + count)
+        rows = [authorizer.row(appid) for appid, authorizer in page]
+        return encode_reply(total_count=len(component.authorizers), list=rows)
+
+    def _list_functions(self, path: str, call: Call) -> bytes:
+        appid = self._ordinary_account(path, call)
+        body = call.posted()
+        env, limit, offset = text_in(body, "env"), count_in(body, "limit"), count_in(body, "offset")
+        size = self._page_size(limit)
+        rows = self._seen_by(env, (appid, None)).functions
+        return _function_list(len(rows), [row.wire for row in rows[offset : offset + size]])
+
+    def _get_scf_list(self, path: str, call: Call) -> bytes:
+        appid = self._batch_account(path, call)
+        body = call.posted()
+        env = text_in(body, "env")
+        limit, offset = count_in(body, "limit", default=20), count_in(body, "offset", default=0)
+        searchkey = text_in(body, "searchkey") if body.get("searchkey") else ""
+        size = self._page_size(limit)
+        functions = self._seen_by(env, (appid,)).functions
+        rows = [row for row in functions if searchkey in row.name]
+        page = rows[offset : offset + size]
+        return _function_list(len(rows), [row.wire_for_platforms for row in page])
+
+    def _get_env_info(self, path: str, call: Call) -> bytes:
+        appid = self._ordinary_account(path, call)
+        env = call.posted().get("env")
+        infos = [info for info in self._infos(appid, None) if env in ("", None, info.env)]
+        return _env_list(infos, for_platforms=False)
+
+    def _describe_envs(self, path: str, call: Call) -> bytes:
+        appid = self._batch_account(path, call)
+        return _env_list(self._infos(appid), for_platforms=True)
+
+    def _page_size(self, limit: int) -> int:
+        if self.max_page is None or limit <= self.max_page:
+            return limit
+        if self.above_max_page == "refuse":
+            raise Refused(wire.BAD_ARGUMENT)
+        return self.max_page if self.above_max_page == "clamp" else 0
+
+    def _in_order(self, component: Component) -> Iterable[tuple[str, Authorizer]]:
+        merchants = component.authorizers.items()
+        return reversed(merchants) if self._newest_first else merchants
+
+    def _infos(self, *owners: str | None) -> tuple[EnvironmentInfo, ...]:
+        return tuple(
+            environment.info
+            for owner in owners
+            for environment in self._owned.get(owner, {}).values()
+        )
+
+    def _seen_by(self, env: str, owners: Iterable[str | None]) -> Environment:
+        environment = self._environments.get(env)
+        if environment is None or environment.info.owner not in owners:
+            raise Refused(wire.UNKNOWN_ENV)
+        if environment.info.status != "NORMAL":
+            raise Refused(wire.ABNORMAL_ENV)
+        return environment
+
+    # Who calls
+
+    def _account_of(self, call: Call) -> str | None:
+        """The appid that a request concerns."""
+        fields = {**call.query, **(call.body or {})}
+        for key in ("authorizer_appid", "component_appid", "appid"):
+            if isinstance(appid := fields.get(key), str):
+                return appid
+        return self._tokens.issued_for(call.token)
+
+    def _authenticated(self, fields: Mapping[str, object], ip: str) -> tuple[str, App]:
+        if fields.get("grant_type") != "client_credential":
+            raise Refused(wire.BAD_GRANT_TYPE)
+        appid = text_in(fields, "appid", wire.APPID_MISSING)
+        secret = text_in(fields, "secret", wire.SECRET_MISSING)
+        if (app := self._apps.get(appid)) is None:
+            raise Refused(wire.BAD_APPID)
+        app.authenticate(secret)
+        if not self._is_listed(ip):
+            errmsg = f"invalid ip {ip} ipv6 ::ffff:{ip}, not in whitelist"
+            raise Refused(wire.IP_NOT_LISTED, errmsg)
+        return appid, app
+
+    def _component(self, appid: str, ip: str) -> Component:
+        if (component := self._components.get(appid)) is None:
+            raise Refused(wire.BAD_APPID)
+        if not self._is_listed(ip):
+            errmsg = f"access clientip is not registered requestIP: {ip}"
+            raise Refused(wire.COMPONENT_IP_NOT_LISTED, errmsg)
+        return component
+
+    def _calling_platform(
+        self, path: str, call: Call, body: Mapping[str, object]
+    ) -> tuple[str, Component]:
+        """The platform that a component token and the body name, if they name the same."""
+        appid = self._tokens.owner(call.token, component=True)
+        if text_in(body, "component_appid", wire.COMPONENT_APPID_MISSING) != appid:
+            raise Refused(wire.BAD_APPID)
+        component = self._component(appid, call.ip)
+        self._spend(path, appid)
+        return appid, component
+
+    def _ordinary_account(self, path: str, call: Call) -> str:
+        """The account of an access token, if it may use cloud development."""
+        call.require_post()
+        token = call.query.get("access_token")
+        appid = self._tokens.owner(token)
+        if (platform := self._tokens.platform_of(token or "")) is not None:
+            authorizer = self._components[platform].authorizer(appid)
+            if CLOUD_DEVELOPMENT not in authorizer.permission_sets:
+                raise Refused(wire.NO_PERMISSION)
+        self._spend_on_cloud(path, appid)
+        return appid
+
+    def _batch_account(self, path: str, call: Call) -> str:
+        """The platform of a component token, if it may use cloud development."""
+        call.require_post()
+        appid = self._tokens.owner(call.query.get("access_token"), component=True)
+        self._component(appid, call.ip)
+        self._spend_on_cloud(path, appid)
+        return appid
+
+    def _spend_on_cloud(self, path: str, appid: str) -> None:
+        if appid in self._without_cloud:
+            raise Refused(wire.NO_CLOUD_DEVELOPMENT)
+        self._spend(path, appid)
+
+    def _spend(self, path: str, appid: str) -> None:
+        if (allowed := self.daily_quota.get(path)) is not None:
+            self._quotas.spend(path, appid, allowed)
+
+    def _is_listed(self, ip: str) -> bool:
+        return self.whitelist is None or ip in self.whitelist
+
+
+def _function_list(total: int, rows: Iterable[bytes]) -> bytes:
+    return b'{"errcode":0,"errmsg":"ok","total_count":%d,"functions":[%b]}' % (
+        total,
+        b",".join(rows),
+    )
+
+
+def _env_list(infos: Iterable[EnvironmentInfo], *, for_platforms: bool) -> bytes:
+    rows = [info.row(for_platforms=for_platforms) for info in infos]
+    return encode_reply(errcode=0, errmsg="ok", info_list=rows)
