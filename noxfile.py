@@ -124,6 +124,13 @@ def teeth(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def mutants(session: nox.Session) -> None:
+    """Break 300 places of the package, one at a time, and name those that no test notices."""
+    install(session)
+    session.run("python", "nightly/mutants.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
 def fuzz(session: nox.Session) -> None:
     """Two million inputs for the decoder, guided and mutated, and a siege of the emulator."""
     install(session)
