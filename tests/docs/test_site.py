@@ -179,10 +179,9 @@ def cut_off(page):
         ("-501007", "reference/errcodes.html#errcode--501007"),
         ("40164", "how-to/troubleshooting.html"),
         ("unclosed TcbClient", "how-to/troubleshooting.html"),
-        ("分页", "zh/pagination.html"),
-        ("等待部署", "zh/watch.html"),
+        ("第三方平台", "zh/service-provider.html"),
         ("IP白名单", "zh/tokens.html"),
-        ("断点续传", "zh/pagination.html"),
+        ("盘点", "zh/inventory.html"),
     ],
 )
 def test_the_search_finds(address, browser, words, place):
