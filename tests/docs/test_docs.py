@@ -12,10 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-MARKDOWN = [
-    *sorted(ROOT.glob("*.md")),
-    *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts),
-]
 LISTING = (
     "python3 -m venv .venv && .venv/bin/pip install -q '.[cli]' && .venv/bin/tcb-async list --demo"
 )
