@@ -45,16 +45,14 @@ TokenKind = Literal["access", "component", "authorizer"]
 def checked_env(env: object) -> str:
     """Return the environment id if it can be one."""
     if not isinstance(env, str) or not env or env != env.strip() or not env.isprintable():
-        raise ConfigurationError(
-            f"env={_shown(env)}: must be the id of an environment, such as 'test-777bb9'"
-        )
+        raise _refused("env", env, "must be the id of an environment, such as 'test-777bb9'")
     return env
 
 
 def checked_text(name: str, value: object) -> str:
     """Return a text if it is one, and not empty."""
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{name}={_shown(value)}: must be a str, and not empty")
+        raise _refused(name, value, "must be a str, and not empty")
     return value
 
 
@@ -66,7 +64,7 @@ def checked_count(name: str, value: object, *, least: int, most: int | None = No
         if value > sys.maxsize:
             most = most or sys.maxsize
     bounds = f", {least} or more" if most is None else f" from {least} to {most}"
-    raise ConfigurationError(f"{name}={_shown(value)}: must be a whole number{bounds}")
+    raise _refused(name, value, f"must be a whole number{bounds}")
 
 
 def checked_seconds(name: str, value: object) -> float:
@@ -78,7 +76,7 @@ def checked_seconds(name: str, value: object) -> float:
             seconds = math.inf
         if 0 < seconds < math.inf:
             return seconds
-    raise ConfigurationError(f"{name}={_shown(value)}: must be a number of seconds above 0")
+    raise _refused(name, value, "must be a number of seconds above 0")
 
 
 def checked_instance(name: str, value: object, kind: type, example: str) -> None:
@@ -94,15 +92,13 @@ def checked_instance(name: str, value: object, kind: type, example: str) -> None
 def checked_methods(name: str, value: object, *methods: str) -> None:
     """Refuse what does not have these methods, or is a class."""
     if isinstance(value, type) or not all(callable(getattr(value, it, None)) for it in methods):
-        raise ConfigurationError(
-            f"{name}={_shown(value)}: must be an object with the methods {' and '.join(methods)}"
-        )
+        raise _refused(name, value, f"must be an object with the methods {' and '.join(methods)}")
 
 
 def checked_callback(name: str, value: object) -> None:
     """Refuse what is not a function, or has to be awaited."""
     if not callable(value) or inspect.iscoroutinefunction(value):
-        raise ConfigurationError(f"{name}={_shown(value)}: must be a function that is not async")
+        raise _refused(name, value, "must be a function that is not async")
 
 
 def checked_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
@@ -111,17 +107,18 @@ def checked_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]
         items = tuple(value)
         if all(isinstance(item, kind) for item in items):
             return items
-    raise ConfigurationError(f"{name}={_shown(value)}: must be a list of {kind.__name__}s")
+    raise _refused(name, value, f"must be a list of {kind.__name__}s")
 
 
 def refuse_page_arguments(options: Mapping[str, object]) -> None:
     """Refuse the arguments of one page where all of them are read."""
     for name in ("limit", "offset"):
         if name in options:
-            raise ConfigurationError(
-                f"{name}={_shown(options[name])}: this reads every page: pass page_size for the "
-                "rows per request, or max_items for the most rows in all; one page alone is "
-                "function_page(env, limit=…, offset=…)"
+            raise _refused(
+                name,
+                options[name],
+                "all pages are read: pass page_size for the rows per request, or max_items for the "
+                "most rows in all; one page alone is function_page(env, limit=…, offset=…)",
             )
 
 
@@ -157,7 +154,11 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return host == "localhost"
+
+
+def _refused(name: str, value: object, right: str) -> ConfigurationError:
+    return ConfigurationError(f"{name}={_shown(value)}: {right}", argument=name)
 
 
 def _shown(value: object) -> str:

@@ -314,4 +314,14 @@ class ClientClosedError(TcbError):
 
 
 class ConfigurationError(TcbError, ValueError):
-    """The caller's own mistake, said before any I/O: which argument, its value, what is right."""
+    """The caller's own mistake, said before any I/O: which argument, its value, what is right.
+
+    Args:
+        message, facts: As for `TcbError`; each is a keyword argument of its own.
+        argument: The argument of a call that was out of range, such as ``env``; empty where the
+            client, its token or the environment variables are at fault.
+    """
+
+    def __init__(self, message: str, *, argument: str = "", **facts: Unpack[Facts]) -> None:
+        super().__init__(message, **facts)
+        self.argument = argument

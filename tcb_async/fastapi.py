@@ -1,4 +1,4 @@
-"""FastAPI: clients that live as long as the application.
+"""FastAPI: a client that lives as long as the application.
 
 Rule: the lifespan opens and closes, a dependency provides, and an error's status says whose fault
 it is.
@@ -17,8 +17,7 @@ it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 try:
@@ -49,30 +48,26 @@ from tcb_async.exceptions import (
 from tcb_async.models import Value
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from fastapi import Request
 
 __all__ = [
     "DepClient",
-    "DepClients",
     "answer_error",
     "client",
-    "clients",
     "lifespan",
     "problem_of",
     "status_of",
 ]
 
-_STATE = "tcb_async_clients"
-_DEFAULT = "default"
+_STATE = "tcb_async_client"
 _STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
     ((ParameterError,), 422),
     ((PermissionDeniedError,), 403),
     ((FunctionFailedError,), 409),
     ((SystemBusyError, QuotaError, DriftError, ClientClosedError), 503),
     ((WaitTimeoutError,), 504),
-    ((ConfigurationError,), 500),
 )
 
 # A route that is annotated, ``-> list[CloudFunction]``, needs nothing: pydantic asks the class. One
@@ -84,61 +79,37 @@ if TYPE_CHECKING:
 
 
 def lifespan(
-    make_client: MakeClient | None = None, /, **make_clients: MakeClient
+    make_client: MakeClient,
 ) -> Callable[[object], AbstractAsyncContextManager[Mapping[str, object]]]:
-    """Open a client, or several by name, for as long as the application runs.
+    """Open a client for as long as the application runs.
 
-    ::
-
-        FastAPI(lifespan=lifespan(make_client))
-        FastAPI(lifespan=lifespan(shop=make_shop_client, bakery=make_bakery_client))
-
-    Many merchants behind one platform need one client only: keep a light copy for each,
-    ``client.with_token(AuthorizerToken(...))``, and they share connections and concurrency.
+    Several accounts need one client only: make a light copy for each, ``client.with_token(...)``,
+    in a dependency of its own; the copies share connections and concurrency.
 
     Args:
-        make_client: Called when the application starts; returns the client of `DepClient`, or an
-            async context manager of it, which may open what the client needs, such as a Redis
-            connection.
-        make_clients: Likewise, each for a client that `DepClients` knows by this name.
+        make_client: Called when the application starts; returns the client, or an async context
+            manager of it, which may open what the client needs, such as a Redis connection.
 
     Returns:
         What ``FastAPI(lifespan=...)`` takes. A lifespan of your own may enter it, too:
         ``async with lifespan(make_client)(app) as state: yield {**state, ...}``.
-
-    Raises:
-        ConfigurationError: There is no client to open, or there are two of one name.
     """
-    makers = dict(make_clients)
-    if make_client is not None:
-        if _DEFAULT in makers:
-            raise ConfigurationError(
-                f"{_DEFAULT}=…: the first argument makes the client of this name: pass one of the "
-                "two, or use another name"
-            )
-        makers[_DEFAULT] = make_client
-    if not makers:
-        raise ConfigurationError("lifespan(): must be given a function that makes a TcbClient")
 
     @asynccontextmanager
     async def opened(_app: object) -> AsyncGenerator[Mapping[str, object], None]:
-        async with AsyncExitStack() as stack:
-            yield {
-                _STATE: {
-                    name: await stack.enter_async_context(make()) for name, make in makers.items()
-                }
-            }
+        async with make_client() as client:
+            yield {_STATE: client}
 
     return opened
 
 
-async def clients(connection: HTTPConnection) -> Mapping[str, TcbClient]:
-    """Return the application's clients by name: a dependency of requests and web sockets.
+async def client(connection: HTTPConnection) -> TcbClient:
+    """Return the application's client: a dependency of requests and web sockets.
 
     Raises:
         ConfigurationError: The application has no `lifespan` of ours, or it was not run.
     """
-    opened: Mapping[str, TcbClient] | None = getattr(connection.state, _STATE, None)
+    opened: TcbClient | None = getattr(connection.state, _STATE, None)
     if opened is None:
         raise ConfigurationError(
             "no TcbClient is open: make the application with "
@@ -146,34 +117,6 @@ async def clients(connection: HTTPConnection) -> Mapping[str, TcbClient]:
             "`with TestClient(app)`, which runs the lifespan"
         )
     return opened
-
-
-DepClients = Annotated[Mapping[str, TcbClient], Depends(clients)]
-"""All clients of the application, by the names that `lifespan` was given.
-
-One that is always meant is a dependency of its own::
-
-    async def shop(clients: DepClients) -> TcbClient:
-        return clients["shop"]
-
-
-    DepShop = Annotated[TcbClient, Depends(shop)]
-"""
-
-
-async def client(clients: DepClients) -> TcbClient:
-    """Return the client that `lifespan` was given without a name.
-
-    Raises:
-        ConfigurationError: All clients have names.
-    """
-    try:
-        return clients[_DEFAULT]
-    except KeyError:
-        names = ", ".join(map(repr, clients))
-    raise ConfigurationError(
-        f"every client of lifespan() has a name ({names}): use DepClients, and take one of them"
-    )
 
 
 DepClient = Annotated[TcbClient, Depends(client)]
@@ -201,9 +144,10 @@ def status_of(error: TcbError) -> int:
     `TransportError`, `ResponseError`      502     WeChat, or a proxy, answered nonsense
     `TokenError`, any other `ApiError`     502     WeChat refused the service, not its caller (so
                                                    it is no 401)
-    `ConfigurationError`                   500     a mistake in the service; where its caller's
-                                                   words are handed on, as a ``resume=``, catch it
-                                                   there and answer 422
+    `ConfigurationError`                   422     an argument of a call is out of range, such as a
+                                                   blank ``env`` that the caller gave
+    `ConfigurationError`, without          500     a mistake in the service
+    ``argument``
     =====================================  ======  ================================================
 
     Args:
@@ -211,6 +155,8 @@ def status_of(error: TcbError) -> int:
     """
     if isinstance(error, TransportError) and error.status is None:
         return 504
+    if isinstance(error, ConfigurationError):
+        return 422 if error.argument else 500
     return next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 502)
 
 

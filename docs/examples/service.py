@@ -21,7 +21,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
-from tcb_async import ConfigurationError, FunctionPager, TcbClient, TcbError
+from tcb_async import FunctionPager, TcbClient, TcbError
 from tcb_async.fastapi import DepClient, answer_error, lifespan, problem_of
 
 log = logging.getLogger("service")
@@ -35,11 +35,7 @@ async def walk(
     client: DepClient, env: str, resume: str | None = None
 ) -> AsyncIterator[FunctionPager]:
     """A walk that ends with the request, however that ends."""
-    try:
-        pager = client.functions(env, resume=resume)
-    except ConfigurationError as error:  # what the caller wrote, not what we did
-        raise HTTPException(422, error.message) from error
-    async with pager:
+    async with client.functions(env, resume=resume) as pager:
         yield pager
 
 

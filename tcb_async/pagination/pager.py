@@ -431,7 +431,9 @@ def _start_of(scope: str, resume: object) -> Cursor:
     if resume is None:
         return Cursor(scope)
     if not isinstance(resume, Cursor | str):
-        raise ConfigurationError(f"resume={resume!r}: must be a Cursor, or the string of one")
+        raise ConfigurationError(
+            f"resume={resume!r}: must be a Cursor, or the string of one", argument="resume"
+        )
     try:
         cursor = resume if isinstance(resume, Cursor) else Cursor.parse(resume)
     except ValueError as error:
@@ -440,4 +442,4 @@ def _start_of(scope: str, resume: object) -> Cursor:
         if cursor.scope == scope:
             return cursor
         reason = f"it is a cursor of {cursor.scope!r}, not of {scope!r}"
-    raise ConfigurationError(f"resume=…: {reason}")
+    raise ConfigurationError(f"resume=…: {reason}", argument="resume")

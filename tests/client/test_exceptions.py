@@ -58,6 +58,7 @@ FACTS = {
     "excerpt": "<html>",
     "truncated": True,
     "name": "login",
+    "argument": "env",
 }
 ALWAYS_THERE = {
     "env": None,

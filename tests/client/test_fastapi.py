@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 import aiohttp
 import pytest
 from asking import LIST, until_idle
-from fastapi import Body, Depends, FastAPI, WebSocket
+from fastapi import Body, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from leaks import no_leaks
 from web_service import SMALL, serving
 
 import tcb_async
 from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 from tcb_async.fastapi import (
     DepClient,
-    DepClients,
     answer_error,
     client,
     lifespan,
@@ -39,13 +38,6 @@ ENV = "test-777bb9"
 SERVICE = Path(__file__).parents[2] / "docs" / "examples" / "service.py"
 
 
-async def shop(clients: DepClients):
-    return clients["shop"]
-
-
-DepShop = Annotated[TcbClient, Depends(shop)]
-
-
 def client_of(emulator):
     return TcbClient(emulator.token, base_url=emulator.url, retry=RetryPolicy.none())
 
@@ -58,10 +50,6 @@ def counting(lifespan):
     @app.get("/count")
     async def count(client: DepClient, env: str = ENV) -> int:
         return await client.count_functions(env)
-
-    @app.get("/merchants/{merchant}/count")
-    async def count_of(clients: DepClients, merchant: str) -> int:
-        return await clients[merchant].count_functions(ENV)
 
     return app
 
@@ -102,25 +90,6 @@ async def test_one_client_serves_every_request_and_is_closed_with_the_applicatio
     assert made[0].closed
 
 
-async def test_several_merchants_have_a_client_each_by_name(emulator):
-    emulator.deploy(ENV, count=3)
-    async with Emulator() as other:
-        other.deploy(ENV, count=5)
-        made = lifespan(shop=lambda: client_of(emulator), bakery=lambda: client_of(other))
-        async with serving(counting(made)) as url:
-            assert await ask(f"{url}/merchants/shop/count") == 3
-            assert await ask(f"{url}/merchants/bakery/count") == 5
-
-
-async def test_the_unnamed_client_is_named_default(emulator):
-    emulator.deploy(ENV, count=3)
-    made = lifespan(lambda: client_of(emulator), shop=lambda: client_of(emulator))
-    async with serving(counting(made)) as url:
-        assert await ask(f"{url}/count") == 3
-        assert await ask(f"{url}/merchants/default/count") == 3
-        assert await ask(f"{url}/merchants/shop/count") == 3
-
-
 async def test_what_a_client_needs_is_opened_before_it_and_closed_after_it(
     emulator,
 ):
@@ -153,33 +122,12 @@ async def test_a_lifespan_of_ones_own_may_enter_ours(emulator):
         assert await ask(f"{url}/count") == 3
 
 
-async def test_asking_for_an_unnamed_client_among_named_ones_is_explained(
-    emulator,
-):
-    app = counting(lifespan(shop=lambda: client_of(emulator)))
-    async with serving(app) as url:
-        status, problem, _ = await asked_for_a_problem(f"{url}/count")
-
-    assert status == 500
-    assert "has a name ('shop'): use DepClients" in problem["detail"]
-
-
 async def test_a_forgotten_lifespan_is_explained():
     async with serving(counting(None)) as url:
         status, problem, _ = await asked_for_a_problem(f"{url}/count")
 
     assert status == 500
     assert "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client))" in problem["detail"]
-
-
-def test_a_lifespan_with_nothing_to_open_is_refused():
-    with pytest.raises(ConfigurationError, match="must be given a function that makes a TcbClient"):
-        lifespan()
-
-
-def test_two_clients_of_one_name_are_refused():
-    with pytest.raises(ConfigurationError, match=r"^default=…"):
-        lifespan(lambda: TcbClient("t"), default=lambda: TcbClient("t"))
 
 
 def test_a_web_socket_and_a_restarted_application_have_a_client_too():
@@ -204,18 +152,6 @@ async def test_a_test_may_put_another_client_in_place(emulator):
         async with serving(app) as url:
             assert await ask(f"{url}/count") == 3
         assert not other.closed
-
-
-async def test_one_merchant_may_be_a_dependency_of_its_own(emulator):
-    emulator.deploy(ENV, count=3)
-    app = FastAPI(lifespan=lifespan(shop=lambda: client_of(emulator)))
-
-    @app.get("/count")
-    async def count(client: DepShop) -> int:
-        return await client.count_functions(ENV)
-
-    async with serving(app) as url:
-        assert await ask(f"{url}/count") == 3
 
 
 def subclasses(kind):
@@ -260,6 +196,23 @@ def test_the_other_errors_have_statuses_too():
     assert status_of(tcb_async.WaitTimeoutError("not in time")) == 504
     assert status_of(tcb_async.FunctionFailedError("it failed")) == 409
     assert status_of(ConfigurationError("a mistake")) == 500
+
+
+@pytest.mark.parametrize("query", ["env=", "env=%20", f"env={ENV}&resume=x", f"env={ENV}&size=0"])
+async def test_an_argument_that_the_caller_got_wrong_is_the_callers_mistake(emulator, query):
+    app = counting(lifespan(lambda: client_of(emulator)))
+
+    @app.get("/names")
+    async def functions(
+        client: DepClient, env: str, resume: str | None = None, size: int = 20
+    ) -> list[str]:
+        return [f.name for f in await client.list_functions(env, resume=resume, page_size=size)]
+
+    async with serving(app) as url:
+        status, problem, _ = await asked_for_a_problem(f"{url}/names?{query}")
+
+    assert (status, problem["title"]) == (422, "ConfigurationError")
+    assert emulator.requests == ()
 
 
 async def test_a_problem_names_errcode_and_rid_and_never_the_token(emulator):
@@ -432,10 +385,10 @@ async def test_a_listing_that_breaks_off_says_so_and_goes_on_where_it_broke(emul
 
 async def test_an_invalid_cursor_is_the_callers_mistake(emulator, service):
     async with serving(service.app) as url:
-        status, body = await answer_of(f"{url}/functions?env={ENV}&resume=x")
+        status, problem, _ = await asked_for_a_problem(f"{url}/functions?env={ENV}&resume=x")
 
     assert status == 422
-    assert "resume=…" in body["detail"]
+    assert "resume=…" in problem["detail"]
     assert emulator.requests == ()
 
 

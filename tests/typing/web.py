@@ -9,7 +9,6 @@ from fastapi import Depends, FastAPI
 from tcb_async import TcbClient, TcbError
 from tcb_async.fastapi import (
     DepClient,
-    DepClients,
     answer_error,
     client,
     lifespan,
@@ -31,7 +30,7 @@ async def make_client_with_care() -> AsyncGenerator[TcbClient, None]:
 app = FastAPI(lifespan=lifespan(make_client))
 app.add_exception_handler(TcbError, answer_error)
 app.dependency_overrides[client] = make_client
-FastAPI(lifespan=lifespan(shop=make_client, bakery=make_client_with_care))
+FastAPI(lifespan=lifespan(make_client_with_care))
 
 
 @asynccontextmanager
@@ -49,14 +48,8 @@ async def count(client: DepClient, env: str) -> int:
     return await client.count_functions(env)
 
 
-@app.get("/merchants/{merchant}/count")
-async def count_of(clients: DepClients, merchant: str, env: str) -> int:
-    assert_type(clients, Mapping[str, TcbClient])
-    return await clients[merchant].count_functions(env)
-
-
-async def shop(clients: DepClients) -> TcbClient:
-    return clients["shop"]
+async def shop(client: DepClient) -> TcbClient:
+    return client.with_token("ANOTHER_TOKEN")
 
 
 @app.get("/shop/count")
