@@ -18,13 +18,7 @@ from typing import Self
 import attrs
 from aiohttp import web
 
-from tcb_async.emulator.demo import (
-    DEMO_CREATED,
-    DEMO_ENV,
-    MOST_GENERATED,
-    demo_functions,
-    generated_functions,
-)
+from tcb_async.emulator import demo, wire
 from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints, Order
 from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, Scripts, When, checked_fault
 from tcb_async.emulator.server import Server
@@ -40,18 +34,7 @@ from tcb_async.emulator.state import (
     Journal,
     new_secret,
 )
-from tcb_async.emulator.wire import (
-    BAD_URL,
-    BUSY,
-    Call,
-    EmulatorClock,
-    RecordedRequest,
-    Refused,
-    decode_object,
-    from_wire_time,
-    token_id,
-    wire_time,
-)
+from tcb_async.emulator.wire import Call, EmulatorClock, RecordedRequest, Refused
 
 OnRequest = Callable[[RecordedRequest], None]
 
@@ -98,7 +81,6 @@ class Emulator(Endpoints, Server):
         latency: As above; it may be changed at any time, like ``jitter``, ``capacity``,
             ``max_page`` and ``above_max_page``.
         token_life: Seconds that a new token lives.
-        token_length: The number of characters in new tokens. WeChat allows up to 512.
         whitelist: The IP addresses that may request tokens; None for all.
         daily_quota: Calls a day that one account may make, by path, such as
             ``{"/tcb/listfunctions": 100}``; further ones are answered 45009. Calls are counted
@@ -145,8 +127,8 @@ class Emulator(Endpoints, Server):
         """An emulator to try things with: ``DEMO_ENV``, 48 functions, slow and sometimes busy."""
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
-        emulator.add_environment(DEMO_ENV, create_time=DEMO_CREATED)
-        emulator._environments[DEMO_ENV].functions = tuple(demo_functions())
+        emulator.add_environment(demo.DEMO_ENV, create_time=demo.DEMO_CREATED)
+        emulator._environments[demo.DEMO_ENV].functions = tuple(demo.demo_functions())
         return emulator
 
     # Environments and functions
@@ -317,15 +299,15 @@ class Emulator(Endpoints, Server):
         return environment
 
     def _times(self, first: str | None, last: str | None) -> tuple[str, str]:
-        first = wire_time(self.clock()) if first is None else first
+        first = wire.wire_time(self.clock()) if first is None else first
         last = first if last is None else last
-        from_wire_time(first)
-        from_wire_time(last)
+        wire.from_wire_time(first)
+        wire.from_wire_time(last)
         return first, last
 
     def _later_than(self, time: str) -> str:
         """Now, or a second after ``time``: a change must show although times are in seconds."""
-        return wire_time(max(self.clock(), from_wire_time(time) + 1))
+        return wire.wire_time(max(self.clock(), wire.from_wire_time(time) + 1))
 
     # Apps and tokens
 
@@ -334,7 +316,7 @@ class Emulator(Endpoints, Server):
         """An access token that is accepted now: a new one if the last one has ended."""
         with self._lock:
             try:
-                self._tokens.owner(self._token)
+                self._tokens.check(self._token)
             except Refused:
                 self._token = self.issue_token()
             return self._token
@@ -342,7 +324,7 @@ class Emulator(Endpoints, Server):
     def issue_token(self, *, life: float = math.inf) -> str:
         """Issue another access token, of ``life`` seconds, for the same account as ``token``."""
         with self._lock:
-            return self._tokens.issue(_OWN_APPID, life, self.token_length)
+            return self._tokens.issue(_OWN_APPID, life)
 
     def expire_tokens(self) -> None:
         """Let every access token expire now (42001)."""
@@ -371,7 +353,7 @@ class Emulator(Endpoints, Server):
     def add_app(self, appid: str, secret: str) -> None:
         """Add a mini program or official account that requests tokens of its own."""
         with self._lock:
-            self._apps[appid] = App(secret)
+            self._apps[appid] = App(appid, secret)
 
     def freeze_secret(self, appid: str, *, frozen: bool = True) -> None:
         """Refuse an app's or a platform's secret with 40243, or accept it again."""
@@ -397,7 +379,7 @@ class Emulator(Endpoints, Server):
             ticket: As for ``push_ticket``.
         """
         with self._lock:
-            self._components[appid] = Component(secret)
+            self._components[appid] = Component(appid, secret)
             return self.push_ticket(appid, ticket)
 
     def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
@@ -489,8 +471,10 @@ class Emulator(Endpoints, Server):
         Raises:
             ValueError: There are too many functions.
         """
-        if not 0 <= functions <= MOST_GENERATED:
-            raise ValueError(f"functions is {functions!r}: it must be from 0 to {MOST_GENERATED}")
+        if not 0 <= functions <= demo.MOST_GENERATED:
+            raise ValueError(
+                f"functions is {functions!r}: it must be from 0 to {demo.MOST_GENERATED}"
+            )
         appids: list[str] = []
         with self._lock:
             for number in itertools.islice(self._merchant_numbers, count):
@@ -499,7 +483,9 @@ class Emulator(Endpoints, Server):
                 for each in range(environments):
                     info = self.add_environment(f"shop{number}-{each + 1}", owner=appid)
                     start = number * 7 + each * functions
-                    self._environments[info.env].functions = generated_functions(start, functions)
+                    self._environments[info.env].functions = demo.generated_functions(
+                        start, functions
+                    )
         return tuple(appids)
 
     def add_demo_merchants(self, component_appid: str) -> tuple[str, ...]:
@@ -563,7 +549,7 @@ class Emulator(Endpoints, Server):
 
     def fail_next(
         self,
-        errcode: int = BUSY,
+        errcode: int = -1,
         times: int | None = 1,
         *,
         path: str | None = None,
@@ -641,7 +627,9 @@ class Emulator(Endpoints, Server):
 
     async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read(request)
-        call = Call(request.method, request.query, raw, decode_object(raw), request.remote or "")
+        call = Call(
+            request.method, request.query, raw, wire.decode_object(raw), request.remote or ""
+        )
         exchange = Exchange(
             request,
             lambda: self._honest(request.path, call),
@@ -662,9 +650,9 @@ class Emulator(Endpoints, Server):
 
     async def _answer(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:
-            return exchange.send(self._refuse(Refused(BAD_URL)))
+            return exchange.send(self._refuse(Refused(wire.BAD_URL)))
         if self.capacity is not None and self._in_progress >= self.capacity:
-            return exchange.send(self._refuse(Refused(BUSY)))
+            return exchange.send(self._refuse(Refused(wire.BUSY)))
         self._in_progress += 1
         try:
             with self._lock:
@@ -702,7 +690,7 @@ class Emulator(Endpoints, Server):
                 number=self._journal.total + 1,
                 method=call.method,
                 path=request.path,
-                token_id=None if call.token is None else token_id(call.token),
+                token_id=None if call.token is None else wire.token_id(call.token),
                 account=self._account_of(call),
                 body=call.body,
                 raw=call.raw,

@@ -46,7 +46,6 @@ class Endpoints:
         self.clock = clock
         self.max_page: int | None = None
         self.token_life = 7200.0
-        self.token_length = 157
         self.whitelist: set[str] | None = None
         self.daily_quota = {_STABLE_TOKEN: 500_000}
         self._above_max_page: AboveMaxPage = "clamp"
@@ -90,23 +89,23 @@ class Endpoints:
         forced = body.get("force_refresh") or False
         if not isinstance(forced, bool):
             raise Refused(wire.BROKEN_BODY)
-        appid, app = self._authenticated(body, call.ip)
-        self._spend(path, appid)
+        app = self._authenticated(body, call.ip)
+        self._spend(path, app.appid)
         if forced:
-            self._quotas.spend_forced(appid)
+            self._quotas.spend_forced(app.appid)
             self._tokens.replace(app.stable, grace=0.0)
         if forced or app.stable is None or self._tokens.remaining(app.stable) <= _OVERLAP:
-            app.stable = self._issue(appid)
+            app.stable = self._tokens.issue(app.appid, self.token_life)
         left = int(self._tokens.remaining(app.stable))
         return encode_reply(access_token=app.stable, expires_in=left)
 
     def _classic_token(self, path: str, call: Call) -> bytes:
         if call.method != "GET":
             raise Refused(wire.NEEDS_GET)
-        appid, app = self._authenticated(call.query, call.ip)
-        self._spend(path, appid)
+        app = self._authenticated(call.query, call.ip)
+        self._spend(path, app.appid)
         self._tokens.replace(app.classic, grace=_OVERLAP)
-        app.classic = self._issue(appid)
+        app.classic = self._tokens.issue(app.appid, self.token_life)
         return encode_reply(access_token=app.classic, expires_in=int(self.token_life))
 
     def _component_token(self, path: str, call: Call) -> bytes:
@@ -118,33 +117,28 @@ class Endpoints:
         component.accept_ticket(body.get("component_verify_ticket"), self.clock())
         self._spend(path, appid)
         self._tokens.replace(component.token, grace=_OVERLAP)
-        component.token = self._issue(appid, component=True)
+        component.token = self._tokens.issue(appid, self.token_life, component=True)
         return encode_reply(component_access_token=component.token, expires_in=int(self.token_life))
 
     def _authorizer_token(self, path: str, call: Call) -> bytes:
         body = call.posted()
-        platform, component = self._calling_platform(path, call, body)
+        component = self._calling_platform(path, call, body)
         appid = text_in(body, "authorizer_appid", wire.APPID_MISSING)
         authorizer = component.authorizer(appid)
         authorizer.authenticate(body.get("authorizer_refresh_token"))
         self._tokens.replace(authorizer.token, grace=_OVERLAP)
-        authorizer.token = self._issue(appid, platform=platform)
+        authorizer.token = self._tokens.issue(appid, self.token_life, platform=component.appid)
         return encode_reply(
             authorizer_access_token=authorizer.token,
             expires_in=int(self.token_life),
             authorizer_refresh_token=authorizer.refresh_token,
         )
 
-    def _issue(self, appid: str, *, component: bool = False, platform: str | None = None) -> str:
-        return self._tokens.issue(
-            appid, self.token_life, self.token_length, component=component, platform=platform
-        )
-
     # Lists
 
     def _authorizer_list(self, path: str, call: Call) -> bytes:
         body = call.posted()
-        _, component = self._calling_platform(path, call, body)
+        component = self._calling_platform(path, call, body)
         offset, count = count_in(body, "offset"), count_in(body, "count")
         if count > _MOST_AUTHORIZERS:
             raise Refused(wire.TOO_MANY_ROWS)
@@ -218,7 +212,7 @@ class Endpoints:
                 return appid
         return self._tokens.issued_for(call.token)
 
-    def _authenticated(self, fields: Mapping[str, object], ip: str) -> tuple[str, App]:
+    def _authenticated(self, fields: Mapping[str, object], ip: str) -> App:
         if fields.get("grant_type") != "client_credential":
             raise Refused(wire.BAD_GRANT_TYPE)
         appid = text_in(fields, "appid", wire.APPID_MISSING)
@@ -229,7 +223,7 @@ class Endpoints:
         if not self._is_listed(ip):
             errmsg = f"invalid ip {ip} ipv6 ::ffff:{ip}, not in whitelist"
             raise Refused(wire.IP_NOT_LISTED, errmsg)
-        return appid, app
+        return app
 
     def _component(self, appid: str, ip: str) -> Component:
         if (component := self._components.get(appid)) is None:
@@ -239,33 +233,30 @@ class Endpoints:
             raise Refused(wire.COMPONENT_IP_NOT_LISTED, errmsg)
         return component
 
-    def _calling_platform(
-        self, path: str, call: Call, body: Mapping[str, object]
-    ) -> tuple[str, Component]:
+    def _calling_platform(self, path: str, call: Call, body: Mapping[str, object]) -> Component:
         """The platform that a component token and the body name, if they name the same."""
-        appid = self._tokens.owner(call.token, component=True)
+        appid = self._tokens.check(call.token, component=True).owner
         if text_in(body, "component_appid", wire.COMPONENT_APPID_MISSING) != appid:
             raise Refused(wire.BAD_APPID)
         component = self._component(appid, call.ip)
         self._spend(path, appid)
-        return appid, component
+        return component
 
     def _ordinary_account(self, path: str, call: Call) -> str:
         """The account of an access token, if it may use cloud development."""
         call.require_post()
-        token = call.query.get("access_token")
-        appid = self._tokens.owner(token)
-        if (platform := self._tokens.platform_of(token or "")) is not None:
-            authorizer = self._components[platform].authorizer(appid)
+        issued = self._tokens.check(call.query.get("access_token"))
+        if issued.platform is not None:
+            authorizer = self._components[issued.platform].authorizer(issued.owner)
             if CLOUD_DEVELOPMENT not in authorizer.permission_sets:
                 raise Refused(wire.NO_PERMISSION)
-        self._spend_on_cloud(path, appid)
-        return appid
+        self._spend_on_cloud(path, issued.owner)
+        return issued.owner
 
     def _batch_account(self, path: str, call: Call) -> str:
         """The platform of a component token, if it may use cloud development."""
         call.require_post()
-        appid = self._tokens.owner(call.query.get("access_token"), component=True)
+        appid = self._tokens.check(call.query.get("access_token"), component=True).owner
         self._component(appid, call.ip)
         self._spend_on_cloud(path, appid)
         return appid

@@ -164,11 +164,7 @@ class Fault:
     @classmethod
     def body(cls, body: bytes, name: str = "body") -> Fault:
         """HTTP 200 with exactly these bytes and the usual content type."""
-
-        async def act(_: Exchange) -> web.StreamResponse:
-            return web.Response(body=body, headers={"Content-Type": _JSON})
-
-        return cls(name, act)
+        return attrs.evolve(cls.status(200, body, {"Content-Type": _JSON}), name=name)
 
     @classmethod
     def redirect(cls, location: str, status: int = 307) -> Fault:

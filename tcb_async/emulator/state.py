@@ -46,6 +46,7 @@ _DAY = 86_400
 _FORCED_A_DAY = 20
 _FORCED_APART = 30
 _TICKET_LIFE = 12 * 3600.0
+_TOKEN_LENGTH = 157
 
 
 def _encode(row: object) -> bytes:
@@ -166,8 +167,10 @@ class Quotas:
     """Counts of calls, by path and account, in a day of China's time."""
 
     clock: EmulatorClock
-    _made: dict[tuple[str, str], tuple[int, int]] = attrs.field(init=False, factory=dict)
-    _forced_at: dict[str, float] = attrs.field(init=False, factory=dict)
+    _made: dict[tuple[str, str], tuple[int, int]] = attrs.field(
+        init=False, factory=dict[tuple[str, str], tuple[int, int]]
+    )
+    _forced_at: dict[str, float] = attrs.field(init=False, factory=dict[str, float])
 
     def spend(self, path: str, appid: str, allowed: int) -> None:
         """Count one call; Refused if more than these were made today."""
@@ -189,7 +192,13 @@ class Quotas:
 
 
 @attrs.define
-class _IssuedToken:
+class IssuedToken:
+    """A token that was issued to ``owner``, or to a ``platform`` that calls for the owner.
+
+    ``component`` tokens are a platform's own, for its endpoints only. Token endpoints do not notice
+    that a ``stuck`` one was replaced.
+    """
+
     owner: str
     component: bool
     platform: str | None
@@ -200,33 +209,23 @@ class _IssuedToken:
 
 @attrs.define
 class AccessTokens:
-    """Every access token that was issued.
-
-    ``owner`` is the appid that a token belongs to; ``component`` tokens are a platform's own, for
-    its endpoints only; ``platform`` is the platform that calls for the owner, if one does.
-    """
+    """Every access token that was issued."""
 
     clock: EmulatorClock
     issued_to: Counter[str] = attrs.field(init=False, factory=Counter[str])
-    _issued: dict[str, _IssuedToken] = attrs.field(init=False, factory=dict)
+    _issued: dict[str, IssuedToken] = attrs.field(init=False, factory=dict[str, IssuedToken])
 
     def issue(
-        self,
-        owner: str,
-        life: float,
-        length: int,
-        *,
-        component: bool = False,
-        platform: str | None = None,
+        self, owner: str, life: float, *, component: bool = False, platform: str | None = None
     ) -> str:
         """Make a token that lives ``life`` seconds."""
-        token = secrets.token_urlsafe(length)[:length]
+        token = secrets.token_urlsafe(_TOKEN_LENGTH)[:_TOKEN_LENGTH]
         self.issued_to[owner] += 1
         expires_at = self.clock() + life
-        self._issued[token_id(token)] = _IssuedToken(owner, component, platform, expires_at)
+        self._issued[token_id(token)] = IssuedToken(owner, component, platform, expires_at)
         return token
 
-    def owner(self, token: str | None, *, component: bool = False) -> str:
+    def check(self, token: str | None, *, component: bool = False) -> IssuedToken:
         """Check a token: Refused if it is missing, unknown, replaced, expired, of another kind."""
         if not token:
             raise Refused(TOKEN_MISSING)
@@ -237,16 +236,12 @@ class AccessTokens:
             raise Refused(BAD_CREDENTIAL)
         if issued.expires_at <= now:
             raise Refused(TOKEN_EXPIRED)
-        return issued.owner
+        return issued
 
     def issued_for(self, token: str | None) -> str | None:
         """The owner of a token, alive or not; None for an unknown token."""
         issued = self._issued.get(token_id(token or ""))
         return None if issued is None else issued.owner
-
-    def platform_of(self, token: str) -> str | None:
-        """The platform that calls with a token, if one does."""
-        return self._issued[token_id(token)].platform
 
     def remaining(self, token: str) -> float:
         """Seconds until a token ends, as the token endpoints see it; 0 if it has ended."""
@@ -255,7 +250,7 @@ class AccessTokens:
         return max(0.0, ends_at - self.clock())
 
     def replace(self, token: str | None, grace: float, *, stuck: bool = False) -> None:
-        """End a token in ``grace`` seconds. Token endpoints do not notice if it is ``stuck``."""
+        """End a token in ``grace`` seconds."""
         if token is not None:
             issued = self._issued[token_id(token)]
             issued.replaced_at = min(issued.replaced_at, self.clock() + grace)
@@ -292,6 +287,7 @@ def new_secret(prefix: str) -> str:
 class Account:
     """An app or a platform: whoever calls in its own name, with an appsecret."""
 
+    appid: str
     secret: str = attrs.field(repr=False)
     frozen: bool = attrs.field(default=False, kw_only=True)
 
@@ -374,7 +370,9 @@ class Journal:
     total: int = attrs.field(init=False, default=0)
     in_flight: int = attrs.field(init=False, default=0)
     peak_in_flight: int = attrs.field(init=False, default=0)
-    _records: dict[int, RecordedRequest] = attrs.field(init=False, factory=dict)
+    _records: dict[int, RecordedRequest] = attrs.field(
+        init=False, factory=dict[int, RecordedRequest]
+    )
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:

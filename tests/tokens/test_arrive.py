@@ -86,8 +86,8 @@ class TestWhatArrives:
         with pytest.raises(TokenError, match="already expired"):
             await stable(emulator).get_token(api)
 
-    async def test_a_token_of_512_characters_is_like_any_other(self, emulator):
-        emulator.token_length = 512
+    async def test_a_token_of_512_characters_is_like_any_other(self, emulator, monkeypatch):
+        monkeypatch.setattr("tcb_async.emulator.state._TOKEN_LENGTH", 512)
         async with TcbClient(stable(emulator), base_url=emulator.url) as client:
             assert await walk(client) == 57
 
