@@ -5,7 +5,13 @@ Rule: an account is whole or it failed, never half; and one that fails stops no 
 
 from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus
 from tcb_async.inventory.inventory import Inventory, InventorySummary
-from tcb_async.inventory.store import InventoryRun, InventoryStore, MissingAccount, RunProgress
+from tcb_async.inventory.store import (
+    InventoryRun,
+    InventoryStore,
+    MissingAccount,
+    RunProgress,
+    StoredAccount,
+)
 
 __all__ = [
     "Account",
@@ -17,4 +23,5 @@ __all__ = [
     "InventorySummary",
     "MissingAccount",
     "RunProgress",
+    "StoredAccount",
 ]

@@ -47,7 +47,23 @@ if TYPE_CHECKING:
 
 
 @attrs.define
-class InventorySummary:
+class AccountCounts:
+    """How many accounts there were, and what was found in them."""
+
+    accounts: int = 0
+    complete: int = 0
+    failed: int = 0
+    denied: int = 0
+    environments: int = 0
+    functions: int = 0
+
+    def to_dict(self) -> dict[str, str | int | float | bool]:
+        """Return the fields as JSON has them."""
+        return attrs.asdict(self)
+
+
+@attrs.define
+class InventorySummary(AccountCounts):
     """What an inventory has cost so far, and what it found.
 
     Attributes:
@@ -63,12 +79,6 @@ class InventorySummary:
         seconds: How long it has taken.
     """
 
-    accounts: int = 0
-    complete: int = 0
-    failed: int = 0
-    denied: int = 0
-    environments: int = 0
-    functions: int = 0
     requests: int = 0
     retries: int = 0
     seconds: float = 0.0
@@ -85,10 +95,6 @@ class InventorySummary:
                 self.failed += 1
         self.environments += len(found.functions)
         self.functions += sum(map(len, found.functions.values()))
-
-    def to_dict(self) -> dict[str, int | float]:
-        """Return the numbers as JSON has them."""
-        return attrs.asdict(self)
 
 
 class IsolatedToken:

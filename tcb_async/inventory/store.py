@@ -1,58 +1,32 @@
-"""The tables and views of an inventory's SQLite file.
-
-Rule: what a table holds was seen; what can be concluded from it is a view.
-
-========================  ===================================================================
-table                     what a row is
-========================  ===================================================================
-``runs``                  one inventory: ``finished_at`` is null until every account was visited
-``accounts``              one account in one run: ``complete``, ``failed`` or ``denied``, and why
-``functions``             one function as it was from ``first_seen_run`` to ``last_seen_run``; one
-                          that changed, or came back, has a row for each time
-========================  ===================================================================
-
-========================  ===================================================================
-view                      what it shows
-========================  ===================================================================
-``current``               every function of every account, from the last run that listed the
-                          account completely; ``stale`` is 1 if a newer run did not. An account
-                          that a newer, finished run did not meet has left, and is not shown
-``changes``               what was ``added``, ``removed`` and ``updated`` between the last two
-                          finished runs, of accounts that did not fail in either
-``missing``               accounts that the newest run has not completely, and why
-========================  ===================================================================
-
-----
-
-An inventory's SQLite file: opened, checked, locked for one writer.
-
-Rule: no error of SQLite's leaves this module; each becomes what a caller can act on.
-
-----
-
-What inventories found, run after run, in one SQLite file.
+"""What inventories found, run after run, in one SQLite file.
 
 Rule: an account is one transaction, so that it is there whole or not at all, whatever kills the
-process; and no token is in it, ever. The tables and views are in
-`tcb_async.inventory.store`.
+process. A finished run has every account that it was to list, whole or failed. No token is in the
+file, ever, and no error of SQLite's leaves this module: each becomes what a caller can act on.
+
+The tables and views are in ``schema.sql``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import sqlite3
 from datetime import date, datetime
+from importlib import resources
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from tcb_async._arguments import checked_instance
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import AccountListing, iterate
-from tcb_async.models import CHINA_STANDARD_TIME
+from tcb_async.inventory.inventory import AccountCounts
+from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -70,139 +44,39 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tcb_async.inventory.accounts import Account
-    from tcb_async.models import CloudFunction
 
+    Values = tuple[object, ...]
 
-APPLICATION = 0x74636269
-"""How we know our file: "tcbi"."""
-
-VERSION = 1
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    run TEXT PRIMARY KEY,
-    source TEXT NOT NULL,
-    started_at TEXT NOT NULL,
-    finished_at TEXT
-) WITHOUT ROWID;
-
-CREATE TABLE IF NOT EXISTS accounts (
-    run TEXT NOT NULL,
-    appid TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('complete', 'failed', 'denied')),
-    errcode INTEGER,
-    rid TEXT,
-    message TEXT,
-    environments INTEGER NOT NULL,
-    functions INTEGER NOT NULL,
-    finished_at TEXT NOT NULL,
-    PRIMARY KEY (run, appid)
-) WITHOUT ROWID;
-
-CREATE INDEX IF NOT EXISTS accounts_by_appid ON accounts (appid, status, run);
-
-CREATE TABLE IF NOT EXISTS functions (
-    appid TEXT NOT NULL,
-    env TEXT NOT NULL,
-    name TEXT NOT NULL,
-    status TEXT NOT NULL,
-    runtime TEXT,
-    add_time TEXT,
-    mod_time TEXT,
-    first_seen_run TEXT NOT NULL,
-    last_seen_run TEXT NOT NULL,
-    PRIMARY KEY (appid, env, name, first_seen_run)
-) WITHOUT ROWID;
-
-CREATE VIEW IF NOT EXISTS current AS
-WITH latest AS (
-    SELECT
-        appid,
-        max(run) AS visited,
-        max(CASE WHEN status = 'complete' THEN run END) AS complete
-    FROM accounts
-    GROUP BY appid
-)
-SELECT
-    appid, env, name, status, runtime, add_time, mod_time, first_seen_run, last_seen_run,
-    visited > complete AS stale
-FROM functions JOIN latest USING (appid)
-WHERE last_seen_run = complete
-    AND NOT EXISTS (SELECT 1 FROM runs WHERE run > visited AND finished_at IS NOT NULL);
-
-CREATE VIEW IF NOT EXISTS changes AS
-WITH pair AS (
-    SELECT max(run) AS new, (
-        SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 1 OFFSET 1
-    ) AS old
-    FROM runs
-    WHERE finished_at IS NOT NULL
-),
-incomparable AS (
-    SELECT appid FROM accounts, pair WHERE run IN (old, new) AND status != 'complete'
-),
-was AS (
-    SELECT functions.* FROM pair
-    JOIN accounts ON run = old
-    JOIN functions USING (appid)
-    WHERE first_seen_run <= old AND last_seen_run >= old
-        AND appid NOT IN (SELECT appid FROM incomparable)
-),
-now AS (
-    SELECT functions.* FROM pair
-    JOIN accounts ON run = new
-    JOIN functions USING (appid)
-    WHERE first_seen_run <= new AND last_seen_run >= new AND old IS NOT NULL
-        AND appid NOT IN (SELECT appid FROM incomparable)
-)
-SELECT
-    appid, env, name, CASE WHEN now.name IS NULL THEN 'removed' ELSE 'updated' END AS change,
-    was.status AS old_status, now.status AS new_status,
-    was.runtime AS old_runtime, now.runtime AS new_runtime,
-    was.mod_time AS old_mod_time, now.mod_time AS new_mod_time
-FROM was LEFT JOIN now USING (appid, env, name)
-WHERE now.name IS NULL
-    OR (was.status, was.runtime, was.add_time, was.mod_time)
-    IS NOT (now.status, now.runtime, now.add_time, now.mod_time)
-UNION ALL
-SELECT
-    appid, env, name, 'added',
-    NULL, now.status, NULL, now.runtime, NULL, now.mod_time
-FROM now LEFT JOIN was USING (appid, env, name)
-WHERE was.name IS NULL;
-
-CREATE VIEW IF NOT EXISTS missing AS
-SELECT run, appid, status, errcode, rid, message, finished_at FROM accounts
-WHERE run = (SELECT max(run) FROM runs) AND status != 'complete';
-
-"""
-
-
+_APPLICATION = 0x74636269  # "tcbi": how we know our file
+_VERSION = 2
 _PATIENCE = 10.0  # seconds, for another program that is in the way
-Values = tuple[object, ...]
 
 
 class Database:
-    """One connection to the file, which is made where there is none.
+    """One connection to the file, which is made where there is none, and locked for one writer.
 
     Args:
         path: The file.
+        read_only: Make no file, and write nothing.
 
     Raises:
         ConfigurationError: The file is something else, or has another schema.
         OSError: The file cannot be opened or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._place = path.resolve()  # by whatever name, and wherever the program goes
+        self._is_read_only = read_only
         self._lock: sqlite3.Connection | None = None
-        with self._in_our_words():
-            # By its whole name: SQLite takes one that begins with "file:" for a URI.
-            self._connection = sqlite3.connect(self._place, timeout=_PATIENCE, isolation_level=None)
+        with self._explained():
+            self._connection = self._connect()
+            self._connection.row_factory = sqlite3.Row
+            self.execute = self._connection.execute
+            self.execute_many = self._connection.executemany
         try:
             self._file = self._place.stat()
-            with self._in_our_words():
+            with self._explained():
                 self._prepare()
         except BaseException:
             self._connection.close()
@@ -215,56 +89,48 @@ class Database:
             self._lock.close()
             self._lock = None
 
-    def execute(self, statement: str, values: Values = ()) -> list[Any]:
-        """Execute a statement; returns its rows, if it has some."""
-        with self._in_our_words():
-            return self._connection.execute(statement, values).fetchall()
-
-    def execute_many(self, statement: str, rows: Iterable[Values]) -> None:
-        """Execute a statement for each row."""
-        with self._in_our_words():
-            self._connection.executemany(statement, rows)
-
-    def rows(self, question: str, values: Values = ()) -> Iterator[dict[str, str | int | None]]:
-        """Ask for rows by the names of their columns."""
-        with self._in_our_words():
-            cursor = self._connection.execute(question, values)
-            names = [column[0] for column in cursor.description]
-            for row in cursor:
-                yield dict(zip(names, row, strict=True))
+    def rows(self, question: str, values: Values = ()) -> Iterator[sqlite3.Row]:
+        """Read rows, outside of a transaction."""
+        with self._explained():
+            yield from self.execute(question, values)
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
         """Do all of it, or nothing.
 
         Raises:
+            ConfigurationError: The file is damaged, or written by another process.
             OSError: The file cannot be written, or has no name any more: SQLite would not notice.
         """
         if not self._place.exists() or not os.path.samestat(self._file, self._place.stat()):
             why = "the file was removed, or replaced, while it was written"
             raise FileNotFoundError(errno.ENOENT, why, str(self.path))
-        self.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:  # a full disk may have ended it already
-                self.execute("ROLLBACK")
-            raise
+        with self._explained():
+            self.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk may have ended it already
+                    self.execute("ROLLBACK")
+                raise
 
     def check(self) -> None:
         """Read all of it: damage shows only where it is read.
+
+        ``quick_check`` takes pages that changed places for sound, and ``integrity_check`` a row
+        that is gone: so the functions are counted too.
 
         Raises:
             ConfigurationError: It is damaged.
         """
         with (
-            self._in_our_words(),  # by a connection of its own, as this one's has pages in memory
-            contextlib.closing(sqlite3.connect(self._place, timeout=_PATIENCE)) as reader,
+            self._explained(),  # by a connection of its own, as this one's has pages in memory
+            contextlib.closing(self._connect()) as reader,
         ):
-            is_sound = reader.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
-        if not is_sound:
-            raise _damaged(self.path)
+            is_sound = reader.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
+            if not is_sound or reader.execute(_LOST).fetchone() != (0,):
+                raise self._damaged(self.path)
 
     def lock(self) -> None:
         """Become the file's only writer, until it is closed.
@@ -273,63 +139,126 @@ class Database:
         its process, however that dies. Readers are not in the way.
 
         Raises:
-            ConfigurationError: Another holds it.
+            ConfigurationError: Another holds it, or this store only reads.
             OSError: The file beside this one cannot be made.
         """
+        if self._is_read_only:
+            raise ConfigurationError(f"{self.path} was opened with read_only=True: open it without")
         if self._lock is not None:
             return
         path = self._place.with_name(f".{self._place.name}.lock")
-        with self._in_our_words(path):
+        with self._explained(path):
             lock = sqlite3.connect(path, timeout=0, isolation_level=None)
-        try:
-            with self._in_our_words(path):
+            try:
                 lock.execute("BEGIN EXCLUSIVE")
-        except BaseException:
-            lock.close()
-            raise
+            except BaseException:
+                lock.close()
+                raise
         self._lock = lock
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._is_read_only:
+            name = f"{self._place.as_uri()}?mode=ro"
+            return sqlite3.connect(name, _PATIENCE, isolation_level=None, uri=True)
+        # By its whole name: SQLite takes one that begins with "file:" for a URI.
+        return sqlite3.connect(self._place, _PATIENCE, isolation_level=None)
 
     def _prepare(self) -> None:
         # One statement, so that another process makes its tables before it or after it.
-        application, version, tables = self._connection.execute(
+        application, version, tables = self.execute(
             "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
             "FROM pragma_application_id, pragma_user_version"
         ).fetchone()
-        if tables and application != APPLICATION:
+        if application != _APPLICATION and (tables or self._is_read_only):
             raise ConfigurationError(
-                f"{self.path} is a database of something else: name another file"
+                f"{self.path} is no inventory, but a database of something else: name another file"
             )
-        if tables and version != VERSION:
+        if tables and version != _VERSION:
             raise ConfigurationError(
                 f"{self.path} has schema {version}, and this version of tcb-async knows schema "
-                f"{VERSION}: use the version that made it, or name another file"
+                f"{_VERSION}: use the version that made it, or name another file"
             )
+        if self._is_read_only:
+            return
         # SQLite does not wait here for another that does the same at this moment: it will be done.
         with contextlib.suppress(sqlite3.OperationalError):
-            self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")  # all that kill -9 asks for
+            self.execute("PRAGMA journal_mode = WAL")
+        self.execute("PRAGMA synchronous = NORMAL")  # all that kill -9 asks for
         if not tables:
             with self.transaction():
                 self._make_tables()
 
     def _make_tables(self) -> None:
         """Make what another process, which opened the file at the same time, has not made."""
-        for statement in SCHEMA.split(";\n"):
-            self._connection.execute(statement)
-        self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        self._connection.execute(f"PRAGMA user_version = {VERSION}")
+        schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+        for statement in schema.split(";\n"):
+            self.execute(statement)
+        self.execute(f"PRAGMA application_id = {_APPLICATION}")
+        self.execute(f"PRAGMA user_version = {_VERSION}")
 
     @contextlib.contextmanager
-    def _in_our_words(self, path: Path | None = None) -> Generator[None]:
+    def _explained(self, path: Path | None = None) -> Generator[None]:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            failure = _failure(error, self.path, path or self.path)
+            failure = self._explain(error, path or self.path)
         else:
             return
         raise failure
 
+    def _explain(self, error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Exception:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more about the same
+        if code in _NO_DATABASE or "decode" in str(error):  # sqlite3 gives that one no code
+            return self._damaged(path)
+        if code == sqlite3.SQLITE_BUSY:
+            return ConfigurationError(
+                f"{self.path} is being written by another process, such as another inventory: wait "
+                "for it to end, or name another file"
+            )
+        if code in _OS_ERRORS:
+            return OSError(*_OS_ERRORS[code], str(path))
+        return OSError(errno.EIO, f"SQLite: {error}", str(path))
 
+    def _damaged(self, path: Path) -> ConfigurationError:
+        return ConfigurationError(
+            f"{path} is no SQLite database, or is damaged: put a backup in its place, or name "
+            "another file"
+        )
+
+
+_LOST = """
+SELECT count(*) FROM
+    (SELECT appid, max(run) AS run FROM accounts WHERE status = 'complete' GROUP BY appid) AS latest
+    JOIN accounts USING (appid, run)
+WHERE functions != (
+    SELECT count(*) FROM functions WHERE appid = latest.appid AND last_seen_run = latest.run)
+"""
+_PROGRESS = """
+SELECT
+    run,
+    runs.finished_at IS NOT NULL AS is_finished,
+    count(*) FILTER (WHERE status != 'waiting') AS accounts,
+    count(*) FILTER (WHERE status = 'complete') AS complete,
+    count(*) FILTER (WHERE status = 'failed') AS failed,
+    count(*) FILTER (WHERE status = 'denied') AS denied,
+    count(*) FILTER (WHERE status = 'waiting') AS waiting,
+    coalesce(sum(environments), 0) AS environments,
+    coalesce(sum(functions), 0) AS functions,
+    (
+        SELECT count(*) FROM accounts AS before
+        WHERE before.run = (
+            SELECT max(earlier.run) FROM runs AS earlier
+            WHERE earlier.run < runs.run AND earlier.finished_at IS NOT NULL
+        ) AND appid NOT IN (SELECT appid FROM accounts AS here WHERE here.run = runs.run)
+    ) AS left
+FROM runs LEFT JOIN accounts USING (run)
+WHERE run = coalesce(?, (SELECT max(run) FROM runs))
+GROUP BY run
+"""
+_NOT_MET = (
+    "it was among the accounts when the run began, and not when they were listed: look whether the "
+    "list of accounts is complete, and run it again"
+)
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _OS_ERRORS = {
     sqlite3.SQLITE_FULL: (errno.ENOSPC, "the disk is full, or a quota is used up"),
@@ -339,34 +268,13 @@ _OS_ERRORS = {
 }
 
 
-def _failure(error: sqlite3.Error | UnicodeDecodeError, store: Path, path: Path) -> Exception:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more about the same
-    if code in _NO_DATABASE or "decode" in str(error):  # sqlite3 gives that one no code
-        return _damaged(path)
-    if code == sqlite3.SQLITE_BUSY:
-        return ConfigurationError(
-            f"{store} is being written by another process, such as another inventory: wait for it "
-            "to end, or name another file"
-        )
-    if code in _OS_ERRORS:
-        return OSError(*_OS_ERRORS[code], str(path))
-    return OSError(errno.EIO, f"SQLite: {error}", str(path))
-
-
-def _damaged(path: Path) -> ConfigurationError:
-    return ConfigurationError(
-        f"{path} is no SQLite database, or is damaged: put a backup in its place, or name another "
-        "file"
-    )
-
-
 @attrs.frozen
 class MissingAccount:
     """An account that a run has not completely.
 
     Attributes:
         appid: Its appid.
-        status: ``failed`` or ``denied``.
+        status: ``failed``, ``denied``, or ``waiting`` in a run that is not finished.
         errcode: WeChat's code; None where WeChat did not answer with one.
         rid: WeChat's request id; None where there was none.
         message: What happened and what to do next.
@@ -379,35 +287,34 @@ class MissingAccount:
     message: str
 
 
-@attrs.frozen
-class RunProgress:
-    """How far a run is.
+@attrs.define(kw_only=True)
+class RunProgress(AccountCounts):
+    """How far a run is: the counts of `InventorySummary`, and these.
 
     Attributes:
         run: Its date.
-        is_finished: Whether every account was visited.
-        accounts: Accounts visited.
-        complete: Accounts of which everything is here.
-        failed: Accounts that failed.
-        denied: Accounts that may not be listed.
-        environments: Environments of the complete ones.
-        functions: Functions of the complete ones.
+        is_finished: Whether every account was listed, or has failed.
+        waiting: Accounts that it is to list, as `InventoryStore.begin` was told, and has not yet.
         left: Accounts of the last finished run before it that this one has not met, or not yet.
     """
 
     run: str
-    is_finished: bool
-    accounts: int
-    complete: int
-    failed: int
-    denied: int
-    environments: int
-    functions: int
+    is_finished: bool = attrs.field(converter=bool)
+    waiting: int
     left: int
 
-    def to_dict(self) -> dict[str, str | int | bool]:
-        """Return the fields as JSON has them."""
-        return attrs.asdict(self)
+
+@attrs.frozen
+class StoredAccount:
+    """An account that the newest run has completely.
+
+    Attributes:
+        appid: Its appid.
+        functions: Its functions by environment.
+    """
+
+    appid: str
+    functions: Mapping[str, tuple[CloudFunction, ...]]
 
 
 def china_now() -> datetime:
@@ -433,6 +340,7 @@ class InventoryStore:
 
     Args:
         path: The file.
+        read_only: Only read a file that is there.
         clock: Returns the time in China; for tests.
 
     Raises:
@@ -441,11 +349,15 @@ class InventoryStore:
     """
 
     def __init__(
-        self, path: str | PathLike[str], *, clock: Callable[[], datetime] = china_now
+        self,
+        path: str | PathLike[str],
+        *,
+        read_only: bool = False,
+        clock: Callable[[], datetime] = china_now,
     ) -> None:
         self.path = Path(path)
         self._clock = clock
-        self._database = Database(self.path)
+        self._database = Database(self.path, read_only=read_only)
 
     def __repr__(self) -> str:
         return f"<InventoryStore {str(self.path)!r}>"
@@ -474,8 +386,9 @@ class InventoryStore:
             run: Its date, such as ``2026-01-31``; None for today in China.
             source: Whose accounts they are, in any words: a store is of one source alone, so that
                 no account seems to have left because somebody asked another platform.
-            appids: The accounts, where they are known beforehand. A store that has others, and none
-                of these, is of another source.
+            appids: The accounts, where they are known beforehand. The run remembers them: one that
+                was not listed when it finishes has failed. A store that has other accounts, and
+                none of these, is of another source.
 
         Raises:
             ConfigurationError: Another process writes the store; the run is no date, is in the
@@ -488,18 +401,23 @@ class InventoryStore:
         database = self._database
         database.lock()
         with database.transaction():
-            for newest in database.execute(
-                "SELECT run, source, EXISTS (SELECT * FROM accounts) FROM runs "
-                "ORDER BY run DESC LIMIT 1"
+            for newest, its_source in database.execute(
+                "SELECT run, source FROM runs ORDER BY run DESC LIMIT 1"
             ):
-                latest, its_source, has_accounts = newest
-                self._check_follows(run, latest, today)
-                if has_accounts:
+                self._check_follows(run, newest, today)
+                if self._has_accounts():
                     self._check_source(source, its_source, appids)
+                else:  # what was to be listed may have been another's
+                    database.execute("DELETE FROM accounts")
             database.execute(
                 "INSERT INTO runs (run, source, started_at) VALUES (?, ?, ?) "
                 "ON CONFLICT (run) DO UPDATE SET source = excluded.source",
                 (run, source, self._clock().isoformat()),
+            )
+            database.execute_many(
+                "INSERT OR IGNORE INTO accounts (run, appid, status, environments, functions) "
+                "VALUES (?, ?, 'waiting', 0, 0)",
+                ((run, appid) for appid in appids),
             )
         return InventoryRun(database, run, self._clock)
 
@@ -522,14 +440,14 @@ class InventoryStore:
                 f"the accounts of {its_source or 'an unnamed source'}, not of "
                 f"{source or 'an unnamed source'}"
             )
-        elif appids and not any(map(self._has, appids)):
+        elif appids and not any(map(self._has_accounts, appids)):
             problem = f"other accounts, and none of these {len(appids)}"
         if problem:
             raise ConfigurationError(f"{self.path} holds {problem}: name another file")
 
-    def _has(self, appid: str) -> bool:
-        question = "SELECT EXISTS (SELECT * FROM accounts WHERE appid = ?)"
-        return bool(self._database.execute(question, (appid,))[0][0])
+    def _has_accounts(self, appid: str | None = None) -> bool:
+        question = "SELECT * FROM accounts WHERE appid = coalesce(?, appid) AND status != 'waiting'"
+        return bool(self._database.execute(f"SELECT EXISTS ({question})", (appid,)).fetchone()[0])
 
     def progress(self, run: str | None = None) -> RunProgress | None:
         """Say how far a run is.
@@ -540,37 +458,40 @@ class InventoryStore:
         Returns:
             The numbers; None if there is no such run.
         """
-        rows = self._database.execute(
-            "SELECT run, runs.finished_at IS NOT NULL, count(appid), "
-            "total(status = 'complete'), total(status = 'failed'), total(status = 'denied'), "
-            "total(environments), total(functions) "
-            "FROM runs LEFT JOIN accounts USING (run) "
-            "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) GROUP BY run",
-            (run,),
-        )
-        if not rows:
-            return None
-        name, is_finished, *counts = rows[0]
-        return RunProgress(name, bool(is_finished), *map(int, (*counts, self._left(name))))
-
-    def _left(self, run: str) -> int:
-        question = (
-            "SELECT count(*) FROM accounts AS before "
-            "WHERE run = (SELECT max(run) FROM runs WHERE run < ? AND finished_at IS NOT NULL) "
-            "AND NOT EXISTS (SELECT * FROM accounts WHERE run = ? AND appid = before.appid)"
-        )
-        left: int = self._database.execute(question, (run, run))[0][0]
-        return left
+        rows = [RunProgress(**row) for row in self._database.rows(_PROGRESS, (run,))]
+        return rows[0] if rows else None
 
     def missing(self) -> Iterator[MissingAccount]:
-        """Say which accounts the newest run has not completely, and why."""
+        """Say which accounts the newest run has not completely, and why.
+
+        Until it is finished, those that it has not listed yet are among them.
+        """
         question = "SELECT appid, status, errcode, rid, message FROM missing ORDER BY appid"
-        for row in self._database.execute(question):
+        for row in self._database.rows(question):
             yield MissingAccount(*row)
+
+    def complete_accounts(self) -> Iterator[StoredAccount]:
+        """Read the accounts that the newest run has completely, one after the other, by appid.
+
+        Call `missing` before it, so that no account is in neither while another process writes.
+        """
+        rows = self._database.rows(
+            "SELECT accounts.appid, env, name, functions.status, runtime, add_time, mod_time "
+            "FROM accounts LEFT JOIN functions "
+            "ON functions.appid = accounts.appid AND last_seen_run = run "
+            "WHERE run = (SELECT max(run) FROM runs) AND accounts.status = 'complete' "
+            "ORDER BY accounts.appid, env, name"
+        )
+        for appid, its_rows in itertools.groupby(rows, itemgetter(0)):
+            functions: dict[str, list[CloudFunction]] = {}
+            for _, env, *values in its_rows:
+                if env is not None:  # an account without functions has one row, of nulls
+                    functions.setdefault(env, []).append(CloudFunction(*values))
+            yield StoredAccount(appid, {env: tuple(found) for env, found in functions.items()})
 
     def functions(self) -> Iterator[dict[str, str | int | None]]:
         """Return the rows of the view ``current``, in order of account, environment and name."""
-        return self._database.rows("SELECT * FROM current ORDER BY appid, env, name")
+        return map(dict, self._database.rows("SELECT * FROM current ORDER BY appid, env, name"))
 
 
 class InventoryRun:
@@ -625,32 +546,39 @@ class InventoryRun:
         appid = found.account.appid
         with self._database.transaction():
             last = self._last_complete(appid)
+            functions = 0
             if found.error is None:
                 if last == self.run:
                     last = self._take_back(appid)
-                self._keep_functions(appid, found.functions, last)
+                functions = self._keep_functions(appid, found.functions, last)
             elif last == self.run:
                 return
-            self._note(found)
+            self._note(found, functions)
 
     def finish(self) -> None:
-        """Take note that every account was visited: one that was not met has left.
+        """Take note that every account was listed: one that was not met has left.
 
-        The file is read once more for it, so that a damaged one is never a finished one.
+        One that the run was to list, and did not, has failed. The file is read once more, so that
+        a damaged one is never a finished one.
 
         Raises:
             ConfigurationError: The file was damaged meanwhile.
             OSError: The file cannot be written.
         """
-        statement = "UPDATE runs SET finished_at = ? WHERE run = ?"
-        with self._database.transaction():
-            self._database.check()
-            self._database.execute(statement, (self._clock().isoformat(), self.run))
+        now, database = self._clock().isoformat(), self._database
+        with database.transaction():
+            database.check()
+            database.execute(
+                "UPDATE accounts SET status = 'failed', message = ?, finished_at = ? "
+                "WHERE run = ? AND status = 'waiting'",
+                (_NOT_MET, now, self.run),
+            )
+            database.execute("UPDATE runs SET finished_at = ? WHERE run = ?", (now, self.run))
 
     def _last_complete(self, appid: str) -> str | None:
         """The last run in which an account is complete."""
         question = "SELECT max(run) FROM accounts WHERE appid = ? AND status = 'complete'"
-        last: str | None = self._database.execute(question, (appid,))[0][0]
+        last: str | None = self._database.execute(question, (appid,)).fetchone()[0]
         return last
 
     def _take_back(self, appid: str) -> str | None:
@@ -670,10 +598,12 @@ class InventoryRun:
         appid: str,
         functions: Mapping[str, tuple[CloudFunction, ...]],
         last: str | None,
-    ) -> None:
+    ) -> int:
+        """Keep what is there now; returns how many there are."""
+        execute, execute_many = self._database.execute, self._database.execute_many
         known = {
             (env, name): tuple(values)
-            for env, name, *values in self._database.execute(
+            for env, name, *values in execute(
                 "SELECT env, name, status, runtime, add_time, mod_time FROM functions "
                 "WHERE appid = ? AND last_seen_run = ?",
                 (appid, last),
@@ -684,20 +614,24 @@ class InventoryRun:
             for env, rows in functions.items()
             for function in rows
         }
-        same = [key for key, values in found.items() if known.get(key) == values]
-        for key in same:
-            del found[key]
-        self._database.execute_many(
-            "UPDATE functions SET last_seen_run = ? "
-            "WHERE appid = ? AND env = ? AND name = ? AND last_seen_run = ?",
-            ((self.run, appid, *key, last) for key in same),
-        )
-        self._database.execute_many(
+        same = known.items() & found.items()
+        if same:  # most nights, all: one statement for them is half the work of one for each
+            execute(
+                "UPDATE functions SET last_seen_run = ? WHERE appid = ? AND last_seen_run = ?",
+                (self.run, appid, last),
+            )
+            execute_many(
+                "UPDATE functions SET last_seen_run = ? "
+                "WHERE appid = ? AND env = ? AND name = ? AND last_seen_run = ?",
+                ((last, appid, *key, self.run) for key, _ in known.items() - same),
+            )
+        execute_many(
             "INSERT INTO functions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            ((appid, *key, *values, self.run, self.run) for key, values in found.items()),
+            ((appid, *key, *values, self.run, self.run) for key, values in found.items() - same),
         )
+        return len(found)
 
-    def _note(self, found: AccountListing) -> None:
+    def _note(self, found: AccountListing, functions: int) -> None:
         error = found.error
         self._database.execute(
             "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -709,7 +643,7 @@ class InventoryRun:
                 None if error is None else error.rid,
                 None if error is None else str(error),
                 len(found.functions),
-                sum(map(len, found.functions.values())),
+                functions,
                 self._clock().isoformat(),
             ),
         )

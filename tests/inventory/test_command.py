@@ -293,8 +293,8 @@ class TestWhatIsListed:
         assert facts.pop("seconds") > 0
         assert facts == {
             "run": TODAY, "is_finished": True, "accounts": 39, "complete": 39, "failed": 0,
-            "denied": 0, "environments": 39, "functions": 39 * 25, "left": 0, "skipped": 0,
-            "requests": sum(shop.emulator.counts.values()), "retries": 0,
+            "denied": 0, "waiting": 0, "environments": 39, "functions": 39 * 25, "left": 0,
+            "skipped": 0, "requests": sum(shop.emulator.counts.values()), "retries": 0,
         }  # fmt: skip
 
     @pytest.mark.parametrize("stdout", ["-", "/dev/stdout"])

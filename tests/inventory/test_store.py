@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -53,9 +56,21 @@ def failure(appid="wxshop", errcode=-501000):
     )
 
 
-def select(store, question):
+def select(store, question, *values):
     with closing(sqlite3.connect(store.path)) as database:
-        return database.execute(question).fetchall()
+        return database.execute(question, values).fetchall()
+
+
+def whole(store):
+    """The runtimes of the functions of each account that is complete in the newest run."""
+    return {
+        account.appid: {
+            function.name: function.runtime
+            for functions in account.functions.values()
+            for function in functions
+        }
+        for account in store.complete_accounts()
+    }
 
 
 CURRENT = "SELECT appid, name, runtime, stale FROM current ORDER BY appid, name"
@@ -98,7 +113,7 @@ class TestRuns:
             assert progress is not None
             assert progress.to_dict() == {
                 "run": DAYS[-1], "is_finished": False, "accounts": 3, "complete": 1, "failed": 1,
-                "denied": 1, "environments": 1, "functions": 2, "left": 0,
+                "denied": 1, "waiting": 0, "environments": 1, "functions": 2, "left": 0,
             }  # fmt: skip
             run.finish()
             finished = store.progress(DAYS[-1])
@@ -279,6 +294,11 @@ class Model:
                 rows += [(appid, name, found[name], stale) for name in sorted(found)]
         return rows
 
+    def missing(self):
+        (met, is_finished), finished = self.runs[-1], [met for met, done in self.runs if done]
+        unmet = set() if is_finished or not finished else finished[-1].keys() - met.keys()
+        return unmet | {appid for appid, found in met.items() if found is None}
+
     def changes(self):
         finished = [met for met, done in self.runs if done]
         if len(finished) < 2:
@@ -326,8 +346,9 @@ class TestLaws:
                 model.runs.append((met, finishes))
                 assert select(store, CURRENT) == model.current()
                 assert select(store, CHANGES) == model.changes()
-                assert {one.appid for one in store.missing()} == {
-                    appid for appid, found in met.items() if found is None
+                assert {one.appid for one in store.missing()} == model.missing()
+                assert whole(store) == {
+                    one: found for one, found in met.items() if found is not None
                 }
 
     def test_saved_twice_is_saved_once(self, tmp_path):
@@ -457,6 +478,141 @@ class TestDamagedWhileItIsWritten:
                 file.truncate(20_000)
             with pytest.raises(ConfigurationError, match="is damaged: put a backup in its place"):
                 run.finish()
+
+    def test_a_run_that_finishes_shows_every_function_of_its_complete_accounts(self, tmp_path):
+        """Two pages change places, or one bit changes, 60 times each."""
+        appids = [f"wx{number:04}" for number in range(60)]
+        functions = {f"function{number:03}": "Nodejs16.13" for number in range(40)}
+        with opened(tmp_path) as store:
+            run = store.begin(appids=appids)
+            for appid in appids:
+                run.save(listing(appid, **functions))
+        whole_file, chance, finished = store.path.read_bytes(), random.Random(5), 0
+        for damage in (swap_pages, flip_a_bit) * 60:
+            store.path.write_bytes(damage(whole_file, chance))
+            with contextlib.suppress(ConfigurationError), opened(tmp_path) as store:
+                store.begin(appids=appids).finish()
+                finished += 1
+                missing = {account.appid for account in store.missing()}
+                counted = "SELECT count(*) FROM current WHERE appid = ?"
+                for appid in set(appids) - missing:
+                    assert select(store, counted, appid) == [(40,)]
+        assert 0 < finished < 60  # a bit may be in an empty place
+
+    def test_a_row_that_is_gone_is_noticed_although_the_file_is_sound(self, tmp_path):
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing(get="Go1", put="Go1"))
+            with closing(sqlite3.connect(store.path)) as other:
+                other.execute("DELETE FROM functions WHERE name = 'put'")
+                other.commit()
+            with pytest.raises(ConfigurationError, match="is damaged"):
+                run.finish()
+            assert not store.progress().is_finished
+
+    def test_an_index_that_hides_an_account_is_damage(self, tmp_path):
+        with opened(tmp_path) as store:
+            store.begin().save(listing("wxa", get="Go1"))
+        entry = f"wxacomplete{DAYS[-1]}(?!T)".encode()  # in the table, a time follows
+        damaged = re.sub(entry, f"wxacomplexe{DAYS[-1]}".encode(), store.path.read_bytes())
+        store.path.write_bytes(damaged)
+        with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="is damaged"):
+            store.begin().finish()
+
+
+def swap_pages(data, chance, size=4096):
+    pages = [data[at : at + size] for at in range(0, len(data), size)]
+    one, other = chance.sample(range(1, len(pages)), 2)
+    pages[one], pages[other] = pages[other], pages[one]
+    return b"".join(pages)
+
+
+def flip_a_bit(data, chance):
+    changed = bytearray(data)
+    changed[chance.randrange(100, len(data))] ^= 1 << chance.randrange(8)
+    return changed
+
+
+class TestAccountsThatARunIsToList:
+    """A list of accounts may change while it is read: what was promised is in the store."""
+
+    def test_one_that_was_not_met_has_failed_and_is_named(self, tmp_path):
+        with opened(tmp_path) as store:
+            run = store.begin(appids=["wxa", "wxb", "wxc"])
+            run.save(listing("wxa", get="Go1"))
+            run.save(failure("wxb"))
+            assert [(one.appid, one.status) for one in store.missing()] == [
+                ("wxb", "failed"), ("wxc", "waiting"),
+            ]  # fmt: skip
+            assert store.progress().waiting == 1
+            run.finish()
+            failed, unmet = store.missing()
+            assert (failed.appid, failed.message) == ("wxb", "it failed")
+            assert (unmet.appid, unmet.status) == ("wxc", "failed")
+            assert "not when they were listed" in unmet.message
+            progress = store.progress()
+            assert (progress.accounts, progress.failed, progress.waiting) == (3, 2, 0)
+
+    def test_a_run_that_is_continued_with_another_list_remembers_the_first(self, tmp_path):
+        with opened(tmp_path) as store:
+            store.begin(appids=["wxa", "wxb"]).save(listing("wxa"))
+        with opened(tmp_path) as store:
+            run = store.begin(appids=["wxa", "wxc"])
+            run.save(listing("wxc"))
+            run.finish()
+            assert [account.appid for account in store.missing()] == ["wxb"]
+
+    def test_one_that_was_not_met_keeps_what_it_had_and_has_not_left(self, tmp_path):
+        with opened(tmp_path, DAYS[0]) as store:
+            run = store.begin(appids=["wxa"])
+            run.save(listing("wxa", get="Go1"))
+            run.finish()
+        with opened(tmp_path, DAYS[1]) as store:
+            run = store.begin(appids=["wxa"])
+            assert select(store, CURRENT) == [("wxa", "get", "Go1", 0)]
+            run.finish()
+            assert select(store, CURRENT) == [("wxa", "get", "Go1", 1)]
+            assert select(store, CHANGES) == []
+
+    def test_a_list_of_which_nothing_was_found_is_forgotten(self, tmp_path):
+        with opened(tmp_path) as store:
+            store.begin(source="the wrong file", appids=["wxwrong"])
+            run = store.begin(source="the right file", appids=["wxright"])
+            run.save(listing("wxright"))
+            run.finish()
+            assert list(store.missing()) == []
+
+
+class TestReadOnly:
+    def test_it_reads_while_another_writes_and_writes_nothing_itself(self, tmp_path):
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing("wxa", get="Go1"))
+            run.save(listing("wxempty"))
+            run.save(failure("wxb"))
+            with InventoryStore(store.path, read_only=True) as reader:
+                assert whole(reader) == {"wxa": {"get": "Go1"}, "wxempty": {}}
+                assert [account.appid for account in reader.missing()] == ["wxb"]
+                with pytest.raises(ConfigurationError, match="opened with read_only=True"):
+                    reader.begin()
+
+    def test_a_file_that_is_not_there_is_not_made(self, tmp_path):
+        with pytest.raises(OSError, match="cannot be opened"):
+            InventoryStore(tmp_path / "a?b.sqlite", read_only=True)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_empty_file_is_none(self, tmp_path):
+        (tmp_path / "inventory.sqlite").touch()
+        with pytest.raises(ConfigurationError, match="is no inventory"):
+            InventoryStore(tmp_path / "inventory.sqlite", read_only=True)
+
+    def test_what_was_found_is_read_as_it_was_saved(self, tmp_path):
+        when = datetime.fromisoformat("2026-01-31T23:59:59+08:00")
+        function = CloudFunction("get", "Active", "Go1", when, None)
+        with opened(tmp_path) as store:
+            store.begin().save(AccountListing(account(), {"test-1": (function,)}))
+            (found,) = store.complete_accounts()
+        assert (found.appid, found.functions) == ("wxshop", {"test-1": (function,)})
 
 
 @pytest.mark.parametrize(

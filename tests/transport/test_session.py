@@ -323,7 +323,7 @@ def refused(client):
             await client.aclose()
             os._exit(0)
     def work():
-        asyncio.run(use(), debug=False)
+        asyncio.run(use())
     return work
 
 def refused_on_the_parents_loop(client):
@@ -360,10 +360,10 @@ def works():
             except TransportError as error:
                 assert "could not connect" in str(error)
         os._exit(0)
-    asyncio.run(use(), debug=False)
+    asyncio.run(use())
 
 in_a_child(works)
-asyncio.run(main(), debug=False)  # which would tell that a fork takes long
+asyncio.run(main())
 """
 
 

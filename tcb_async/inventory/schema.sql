@@ -1,0 +1,118 @@
+-- What a table holds was seen; what can be concluded from it is a view.
+
+-- One inventory: finished_at is null until every account was listed, or has failed.
+CREATE TABLE IF NOT EXISTS runs (
+    run TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    finished_at TEXT
+) WITHOUT ROWID;
+
+-- One account in one run. It is waiting if it was known when the run began, and was not listed yet.
+CREATE TABLE IF NOT EXISTS accounts (
+    run TEXT NOT NULL,
+    appid TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('waiting', 'complete', 'failed', 'denied')),
+    errcode INTEGER,
+    rid TEXT,
+    message TEXT,
+    environments INTEGER NOT NULL,
+    functions INTEGER NOT NULL,
+    finished_at TEXT,
+    PRIMARY KEY (run, appid)
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS accounts_by_appid ON accounts (appid, status, run);
+
+-- One function as it was from first_seen_run to last_seen_run. One that changed, or came back, has a
+-- row for each time.
+CREATE TABLE IF NOT EXISTS functions (
+    appid TEXT NOT NULL,
+    env TEXT NOT NULL,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    runtime TEXT,
+    add_time TEXT,
+    mod_time TEXT,
+    first_seen_run TEXT NOT NULL,
+    last_seen_run TEXT NOT NULL,
+    PRIMARY KEY (appid, env, name, first_seen_run)
+) WITHOUT ROWID;
+
+-- Every function of every account, from the last run that listed the account completely. stale is 1
+-- if a newer run did not. An account that a newer, finished run did not meet has left, and is not
+-- shown.
+CREATE VIEW IF NOT EXISTS current AS
+WITH latest AS (
+    SELECT
+        appid,
+        max(run) AS visited,
+        max(CASE WHEN status = 'complete' THEN run END) AS complete
+    FROM accounts
+    WHERE status != 'waiting'
+    GROUP BY appid
+)
+SELECT
+    appid, env, name, status, runtime, add_time, mod_time, first_seen_run, last_seen_run,
+    visited > complete AS stale
+FROM functions JOIN latest USING (appid)
+WHERE last_seen_run = complete
+    AND NOT EXISTS (SELECT 1 FROM runs WHERE run > visited AND finished_at IS NOT NULL);
+
+-- What was added, removed and updated between the last two finished runs, of accounts that did not
+-- fail in either.
+CREATE VIEW IF NOT EXISTS changes AS
+WITH pair AS (
+    SELECT max(run) AS new, (
+        SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 1 OFFSET 1
+    ) AS old
+    FROM runs
+    WHERE finished_at IS NOT NULL
+),
+incomparable AS (
+    SELECT appid FROM accounts, pair WHERE run IN (old, new) AND status != 'complete'
+),
+was AS (
+    SELECT functions.* FROM pair
+    JOIN accounts ON run = old
+    JOIN functions USING (appid)
+    WHERE first_seen_run <= old AND last_seen_run >= old
+        AND appid NOT IN (SELECT appid FROM incomparable)
+),
+now AS (
+    SELECT functions.* FROM pair
+    JOIN accounts ON run = new
+    JOIN functions USING (appid)
+    WHERE first_seen_run <= new AND last_seen_run >= new AND old IS NOT NULL
+        AND appid NOT IN (SELECT appid FROM incomparable)
+)
+SELECT
+    appid, env, name, CASE WHEN now.name IS NULL THEN 'removed' ELSE 'updated' END AS change,
+    was.status AS old_status, now.status AS new_status,
+    was.runtime AS old_runtime, now.runtime AS new_runtime,
+    was.mod_time AS old_mod_time, now.mod_time AS new_mod_time
+FROM was LEFT JOIN now USING (appid, env, name)
+WHERE now.name IS NULL
+    OR (was.status, was.runtime, was.add_time, was.mod_time)
+    IS NOT (now.status, now.runtime, now.add_time, now.mod_time)
+UNION ALL
+SELECT
+    appid, env, name, 'added',
+    NULL, now.status, NULL, now.runtime, NULL, now.mod_time
+FROM now LEFT JOIN was USING (appid, env, name)
+WHERE was.name IS NULL;
+
+-- Accounts that the newest run has not completely, and why. Until it is finished, the accounts of the
+-- last finished run that it has not met are waiting too.
+CREATE VIEW IF NOT EXISTS missing AS
+WITH newest AS (
+    SELECT max(run) AS run, (SELECT max(run) FROM runs WHERE finished_at IS NOT NULL) AS finished
+    FROM runs
+)
+SELECT run, appid, status, errcode, rid, coalesce(message, 'not listed yet') AS message, finished_at
+FROM accounts JOIN newest USING (run)
+WHERE status != 'complete'
+UNION ALL
+SELECT newest.run, appid, 'waiting', NULL, NULL, 'not listed yet', NULL
+FROM accounts JOIN newest ON accounts.run = finished AND finished < newest.run
+WHERE appid NOT IN (SELECT appid FROM accounts, newest WHERE accounts.run = newest.run);
