@@ -36,7 +36,7 @@ from tcb_async.models import (
 )
 from tcb_async.pagination.page import WalkStats
 from tcb_async.retry import RetryPolicy
-from tcb_async.watch import FunctionChange
+from tcb_async.watch import FunctionChange, changes
 
 __all__ = [
     "Account",
@@ -73,4 +73,5 @@ __all__ = [
     "WalkOptions",
     "WalkStats",
     "__version__",
+    "changes",
 ]

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 from datetime import tzinfo
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, overload
 
 from tcb_async._arguments import (
     DEFAULT_BASE_URL,
@@ -60,7 +60,7 @@ from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, as_provider
 from tcb_async.tokens.refresh import call_with_token
-from tcb_async.watch import wait_until_active, watch
+from tcb_async.watch import checked_names, wait_until_active, watch
 
 if TYPE_CHECKING:
     import ssl
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
         Mapping,
     )
     from types import TracebackType
-    from typing import Self, Unpack
+    from typing import Self, TypeAlias, Unpack
 
     import aiohttp
 
@@ -88,6 +88,8 @@ if TYPE_CHECKING:
     from tcb_async.pagination.page import OnDrift, Page
     from tcb_async.tokens import TokenProvider
     from tcb_async.watch import FunctionChange
+
+    Names: TypeAlias = list[str] | tuple[str, ...]
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
@@ -645,49 +647,64 @@ class TcbClient:
         checked_env(env)
         seconds = checked_seconds("interval", interval)
         known = None if since is None else checked_items("since", since, CloudFunction)
-        return watch(lambda: self.functions(env).collect(), interval=seconds, since=known)
+        return watch(lambda: self.list_functions(env), interval=seconds, since=known)
+
+    @overload
+    def wait_until_active(
+        self, env: str, name: str, *, timeout: float = ..., interval: float = ...
+    ) -> Coroutine[object, object, CloudFunction]: ...
+
+    @overload
+    def wait_until_active(
+        self, env: str, name: Names, *, timeout: float = ..., interval: float = ...
+    ) -> Coroutine[object, object, list[CloudFunction]]: ...
 
     async def wait_until_active(
         self,
         env: str,
-        name: str,
+        name: str | Names,
         *,
         timeout: float = DEFAULT_WAIT_TIMEOUT,  # noqa: ASYNC109 - what a caller expects
         interval: float = DEFAULT_WAIT_INTERVAL,
-    ) -> CloudFunction:
-        """Wait until a function is ``Active``, as after a deployment. It need not be there yet.
+    ) -> CloudFunction | list[CloudFunction]:
+        """Wait until functions are ``Active``, as after a deployment. They need not be there yet.
 
         Args:
             env: The environment's id.
-            name: The function's name.
+            name: The function's name, or a list of names.
             timeout: Seconds to wait at most.
             interval: Seconds from the end of a poll to the next.
 
         Returns:
-            The function, ``Active``.
+            The function, ``Active``; a list for a list of names, in its order.
 
         Raises:
             ConfigurationError: An argument is unusable.
-            FunctionFailedError: Its status is ``CreateFailed``, ``UpdateFailed`` or the like.
-            WaitTimeoutError: It was not ``Active`` in time.
+            FunctionFailedError: The status of one is ``CreateFailed`` or the like.
+            WaitTimeoutError: They were not all ``Active`` in time.
             TcbError: A walk failed for a reason that does not pass.
         """
         checked_env(env)
+        names = checked_names(name)
 
-        async def poll() -> CloudFunction | None:
+        async def find() -> dict[str, CloudFunction]:
+            found: dict[str, CloudFunction] = {}
             async with self.functions(env) as pager:
                 async for function in pager:
-                    if function.name == name:
-                        return function
-            return None
+                    if function.name in names:
+                        found[function.name] = function
+                        if len(found) == len(set(names)):
+                            break
+            return found
 
-        return await wait_until_active(
-            poll,
+        active = await wait_until_active(
+            find,
             env,
-            name,
+            names,
             timeout=checked_seconds("timeout", timeout),
             interval=checked_seconds("interval", interval),
         )
+        return active[0] if isinstance(name, str) else active
 
     def with_token(
         self, token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider

@@ -292,8 +292,8 @@ class WaitTimeoutError(TcbError, TimeoutError):
 
     Args:
         message, facts: As for `TcbError`; each is a keyword argument of its own.
-        name: The function's name.
-        status: The last status that was seen; empty if no listing succeeded.
+        name: The function's name; of several that are not ``Active``, the first.
+        status: The last status that was seen; ``never seen`` if no listing succeeded.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """What changed between two complete listings, and waiting for a change.
 
-Rule: `changes` is pure; what drives it knows no client, only a walk that it can ask for.
+Rule: `changes` is pure; `watch` and `wait_until_active` know no client, only a walk to call.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from tcb_async.exceptions import (
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     from tcb_async.models import CloudFunction
 
-__all__ = ["FunctionChange", "changes", "wait_until_active", "watch"]
+__all__ = ["FunctionChange", "changes"]
 
 _log = logging.getLogger("tcb_async")
-
-_ABSENT = "not there"
 
 
 @attrs.frozen
@@ -56,7 +54,7 @@ class FunctionChange:
 def changes(
     before: Iterable[CloudFunction], after: Iterable[CloudFunction]
 ) -> list[FunctionChange]:
-    """Compare two complete listings of an environment.
+    """Compare two complete listings, such as of two environments, or of today and yesterday.
 
     Args:
         before: The functions as they were.
@@ -84,21 +82,7 @@ async def watch(
     interval: float,
     since: Iterable[CloudFunction] | None = None,
 ) -> AsyncGenerator[FunctionChange, None]:
-    """Walk again and again, and tell what changed from one complete walk to the next.
-
-    A walk that fails for a reason that may pass is logged, and the next one is awaited.
-
-    Args:
-        walk: Returns a complete listing.
-        interval: Seconds from the end of a walk to the start of the next.
-        since: What to compare the first walk with; None to begin with the first walk.
-
-    Yields:
-        Changes, those of one walk in the order of `changes`.
-
-    Raises:
-        TcbError: A walk failed for a reason that does not pass, or the one to begin with failed.
-    """
+    """Yield what changed from one complete walk to the next: see `TcbClient.watch_functions`."""
     known: Iterable[CloudFunction] | None = None if since is None else tuple(since)
     if known is None:
         known = await walk()
@@ -116,74 +100,71 @@ async def watch(
 
 
 async def wait_until_active(
-    look: Callable[[], Awaitable[CloudFunction | None]],
+    walk: Callable[[], Awaitable[Mapping[str, CloudFunction]]],
     env: str,
-    name: str,
+    names: Iterable[str],
     *,
     timeout: float,  # noqa: ASYNC109 - what a caller expects; the scope is right below
     interval: float,
-) -> CloudFunction:
-    """Look at a function until it is ``Active``. Each new status is logged.
-
-    Args:
-        look: Returns the function as it is now; None while there is none.
-        env: The environment's id, for what is said.
-        name: The function's name, likewise.
-        timeout: Seconds after which it is given up.
-        interval: Seconds from the end of a look to the next.
-
-    Returns:
-        The function, ``Active``.
-
-    Raises:
-        ConfigurationError: The name is unusable.
-        FunctionFailedError: Its status says that something failed.
-        WaitTimeoutError: It was not ``Active`` in time.
-        TcbError: A look failed for a reason that does not pass.
-    """
-    _check_name(name)
-    status = ""
+) -> list[CloudFunction]:
+    """Walk until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
+    statuses = dict.fromkeys(names, "never seen")
     scope = asyncio.timeout(timeout)
     try:
         async with scope:
             while True:
                 try:
-                    function = await look()
+                    found = await walk()
                 except TcbError as error:
                     _pass_over(error, interval)
                 else:
-                    if status != (status := function.status if function else _ABSENT):
-                        _log.info("%s is %s", name, status)
-                    if function is not None and _is_up(function, env):
-                        return function
+                    _note(found, statuses, env)
+                    if set(statuses.values()) == {"Active"}:
+                        return [found[name] for name in names]
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
             raise
-    raise WaitTimeoutError(
-        f"function {name!r} was {status or 'never seen'} after {timeout:g} s: look at its "
-        "deployment, or wait longer",
+    raise _not_in_time(statuses, env, timeout)
+
+
+def checked_names(name: object) -> tuple[str, ...]:
+    """Return one name, or several, if functions can have them."""
+    names = tuple(name) if isinstance(name, list | tuple) and name else (name,)
+    for one in names:
+        if not isinstance(one, str) or not one or one != one.strip():
+            raise ConfigurationError(
+                f"name={one!r}: must be the name of a function, such as 'login', or a list of them",
+                argument="name",
+            )
+    return names
+
+
+def _note(found: Mapping[str, CloudFunction], statuses: dict[str, str], env: str) -> None:
+    for name, before in statuses.items():
+        statuses[name] = status = found[name].status if name in found else "not there"
+        if status != before:
+            _log.info("%s is %s", name, status)
+        if status.endswith("Failed"):
+            raise FunctionFailedError(
+                f"function {name!r} is {status}: look at its deployment in the console, then "
+                "deploy it again",
+                name=name,
+                status=status,
+                env=env,
+            )
+
+
+def _not_in_time(statuses: Mapping[str, str], env: str, timeout: float) -> WaitTimeoutError:
+    late = {name: status for name, status in statuses.items() if status != "Active"}
+    were = ", ".join(f"function {name!r} was {status}" for name, status in late.items())
+    name, status = next(iter(late.items()))
+    return WaitTimeoutError(
+        f"{were} after {timeout:g} s: look at the deployment, or wait longer",
         name=name,
         status=status,
         env=env,
     )
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not name or name != name.strip():
-        raise ConfigurationError(f"name={name!r}: must be the name of a function, such as 'login'")
-
-
-def _is_up(function: CloudFunction, env: str) -> bool:
-    if function.status.endswith("Failed"):
-        raise FunctionFailedError(
-            f"function {function.name!r} is {function.status}: look at its deployment in the "
-            "console, then deploy it again",
-            name=function.name,
-            status=function.status,
-            env=env,
-        )
-    return function.status == "Active"
 
 
 def _pass_over(error: TcbError, interval: float) -> None:

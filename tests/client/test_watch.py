@@ -22,8 +22,9 @@ from tcb_async import (
     TokenError,
     TransportError,
     WaitTimeoutError,
+    changes,
 )
-from tcb_async.watch import changes, wait_until_active, watch
+from tcb_async.watch import checked_names, wait_until_active, watch
 
 ENV = "test-777bb9"
 LOGIN = CloudFunction("login", "Active", "Nodejs16.13")
@@ -139,12 +140,15 @@ class TestWatch:
 class TestWait:
     """``wait_until_active`` looks until it is."""
 
-    def wait(
-        self,
-        look,
-        name="login",
-    ):
-        return wait_until_active(look, ENV, name, timeout=60, interval=2)
+    async def wait(self, look, *names):
+        async def walk():
+            found = await look()
+            found = () if found is None else found if isinstance(found, list) else [found]
+            return {function.name: function for function in found}
+
+        names = names or ("login",)
+        active = await wait_until_active(walk, ENV, names, timeout=60, interval=2)
+        return active if len(names) > 1 else active[0]
 
     async def test_returns_the_function_once_it_is_active(self, caplog):
         caplog.set_level(logging.INFO)
@@ -168,6 +172,22 @@ class TestWait:
         error = caught.value
         assert (error.env, error.name, error.status) == (ENV, "login", status)
         assert status in str(error)
+
+    async def test_several_are_returned_in_the_order_of_their_names_once_all_are_active(self):
+        pay = CloudFunction("pay", "Active")
+        look = Answers([pay], [pay, LOGIN_LATER], [pay, LOGIN])
+
+        assert await self.wait(look, "login", "pay") == [LOGIN, pay]
+        assert look.times == [0, 2, 4]
+
+    async def test_of_several_those_are_named_that_are_not_active_in_time(self):
+        look = Answers([CloudFunction("pay", "Active"), LOGIN_LATER])
+        said = r"^function 'login' was Updating, function 'sync' was not there after 60 s"
+
+        with pytest.raises(WaitTimeoutError, match=said) as caught:
+            await self.wait(look, "pay", "login", "sync")
+
+        assert (caught.value.name, caught.value.status) == ("login", "Updating")
 
     async def test_too_long_is_an_error_that_tells_the_last_status(self):
         look = Answers(LOGIN_LATER)
@@ -208,14 +228,10 @@ class TestWait:
 
         assert str(caught.value) == "of a token provider"
 
-    @pytest.mark.parametrize("name", ["", " login", None, 7])
-    async def test_a_name_that_no_function_has_is_refused_before_a_look(self, name):
-        look = Answers(LOGIN)
-
+    @pytest.mark.parametrize("name", ["", " login", None, 7, [], ["login", ""], [7]])
+    def test_a_name_that_no_function_has_is_refused(self, name):
         with pytest.raises(ConfigurationError, match="name="):
-            await self.wait(look, name)  # type: ignore[arg-type]
-
-        assert look.times == []
+            checked_names(name)
 
 
 class TestClient:
@@ -255,6 +271,16 @@ class TestClient:
             function = await client.wait_until_active(ENV, "login", interval=0.01)
 
         assert (function.name, function.status) == ("login", "Active")
+
+    async def test_wait_until_active_takes_several_names(self, emulator):
+        emulator.deploy(ENV, count=45)
+        async with no_leaks(), TcbClient(emulator.token, base_url=emulator.url) as client:
+            found = await client.wait_until_active(ENV, ["fn-0002", "fn-0001"], interval=0.01)
+            assert [function.name for function in found] == ["fn-0002", "fn-0001"]
+            with pytest.raises(ConfigurationError, match="name=''"):
+                await client.wait_until_active(ENV, "")
+
+        assert len(emulator.requests) == 1
 
     @pytest.mark.parametrize("interval", [0, -1, float("nan"), "1"])
     async def test_an_unusable_interval_is_refused_at_once(self, emulator, interval):
