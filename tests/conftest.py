@@ -13,7 +13,7 @@ import pytest
 
 from tcb_async.emulator import Emulator
 
-pytest_plugins = ["pytester", "token_fixtures"]
+pytest_plugins = ["pytester"]
 
 # looptime asks for a loop in tests without one too, and Python 3.11 makes one that nobody closes.
 asyncio.set_event_loop(None)

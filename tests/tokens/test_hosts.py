@@ -54,9 +54,7 @@ def was_sent(token, emulator):
     return token_id(token) in {seen.token_id for seen in emulator.requests}
 
 
-async def test_clients_of_two_hosts_may_share_a_provider(
-    here_and_there,
-):
+async def test_clients_of_two_hosts_may_share_a_provider(here_and_there):
     here, there = here_and_there
     provider = stable(here)
     async with (
@@ -72,12 +70,10 @@ async def test_clients_of_two_hosts_may_share_a_provider(
     assert {seen.errcode for seen in there.requests} == {0}
 
 
-async def test_clients_of_two_hosts_may_share_a_store(
-    here_and_there,
-):
+async def test_clients_of_two_hosts_may_share_a_store(here_and_there):
     here, there = here_and_there
     store = MemoryStore()
-    tokens: list[str] = []
+    tokens = []
     for emulator in (here, there, here, there):
         async with open_api(emulator) as api:
             tokens.append((await stable(here, store=store).get_token(api)).reveal())
@@ -91,9 +87,7 @@ async def test_clients_of_two_hosts_may_share_a_store(
         assert value.token == token
 
 
-async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(
-    here_and_there,
-):
+async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(here_and_there):
     here, there = here_and_there
     provider = stable(here)
     async with TcbClient(provider, base_url=here.url) as client:
@@ -113,9 +107,7 @@ async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(
     assert was_sent(token, here)
 
 
-async def test_a_copy_for_another_token_calls_the_same_host(
-    here_and_there,
-):
+async def test_a_copy_for_another_token_calls_the_same_host(here_and_there):
     here, there = here_and_there
     provider = stable(here)
     async with TcbClient(StaticToken(there.token), base_url=there.url) as client:
@@ -126,9 +118,7 @@ async def test_a_copy_for_another_token_calls_the_same_host(
     assert (here.counts[STABLE], there.counts[STABLE]) == (1, 1)
 
 
-async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(
-    here_and_there,
-):
+async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(here_and_there):
     here, there = here_and_there
     merchant, store = Merchant(here), MemoryStore()
     there.add_component(PLATFORM, APPSECRET, ticket=merchant.ticket)
@@ -153,7 +143,7 @@ async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last():
     here, there = PacedApi(), PacedApi()
     there.base_url = "https://elsewhere.example"
     provider = provider_on(MemoryStore())
-    said: list[tuple[float | None, str]] = []
+    said = []
     for api in (here, there, here):
         await provider.get_token(api)
         said.append((provider.expires_at, repr(provider)))
@@ -198,7 +188,7 @@ async def test_wechats_own_hosts_are_one_and_share_a_token():
 
 async def test_ten_thousand_merchants_of_one_platform_cost_little_more_than_their_tokens():
     class MerchantsApi(PacedApi):
-        async def call_token_endpoint(self, path: str, **_: object) -> dict[str, object]:
+        async def call_token_endpoint(self, path, **_):
             self.asked += 1
             kind = "component" if path == COMPONENT else "authorizer"
             return {f"{kind}_access_token": f"{self.asked:0136}", "expires_in": LIFE}

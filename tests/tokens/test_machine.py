@@ -133,7 +133,7 @@ class TokensMachine(RuleBasedStateMachine):
 
     @rule(callers=st.lists(PROCESSES, min_size=2, max_size=12), cancelled=st.integers(0, 5))
     def many_call_at_once_and_some_are_cancelled(self, callers, cancelled):
-        async def burst() -> None:
+        async def burst():
             tasks = [asyncio.create_task(self.processes[which].call()) for which in callers]
             await a_turn()
             for task in tasks[:cancelled]:

@@ -73,10 +73,10 @@ async def test_a_token_is_stored_within_five_seconds_of_the_stores_return(api):
 
 
 async def test_it_is_stored_for_as_long_as_it_still_lives(api):
-    lives: list[float | None] = []
+    lives = []
 
     class Asked(OftenAway):
-        async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        async def compare_and_set(self, key, value, *, ttl):
             written = await super().compare_and_set(key, value, ttl=ttl)
             lives.append(ttl)
             return written
@@ -113,13 +113,11 @@ async def test_a_token_that_was_refused_meanwhile_is_not_stored(api):
     assert await stored(store) is None
 
 
-async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(
-    api,
-):
+async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(api):
     storing, may_end = asyncio.Event(), asyncio.Event()
 
     class Slow(OftenAway):
-        async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        async def compare_and_set(self, key, value, *, ttl):
             if not self.away:
                 storing.set()
                 await may_end.wait()
@@ -141,7 +139,7 @@ async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(
 async def test_until_then_it_is_what_the_store_would_hold(api):
     store = OftenAway()
     sharing = provider_on(store)._context
-    missed = StoredToken("missed", LIFE, 5)  # type: ignore[arg-type]
+    missed = StoredToken("missed", LIFE, 5)
     await sharing.put(api, KEY, missed)
     assert await sharing.get(KEY) == missed
 
@@ -149,7 +147,7 @@ async def test_until_then_it_is_what_the_store_would_hold(api):
     sharing._failed_at = -math.inf  # it is asked again before what it missed is sent
     for version, newest in ((4, missed), (5, None), (6, None)):
         await store.delete_if(KEY, "theirs")
-        theirs = StoredToken("theirs", LIFE, version)  # type: ignore[arg-type]
+        theirs = StoredToken("theirs", LIFE, version)
         assert await store.compare_and_set(KEY, theirs, ttl=LIFE)
         assert await sharing.get(KEY) == (newest or theirs)
 
@@ -167,9 +165,7 @@ async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api):
     assert await stored(store) == "token-2"
 
 
-async def test_a_newer_one_is_not_dropped_for_an_older_one_that_is_refused_late(
-    api,
-):
+async def test_a_newer_one_is_not_dropped_for_an_older_one_that_is_refused_late(api):
     store = OftenAway()
     store.away = False
     provider = provider_on(store)
@@ -187,15 +183,13 @@ async def test_a_newer_one_is_not_dropped_for_an_older_one_that_is_refused_late(
     assert await stored(store) == "token-2"
 
 
-async def test_what_came_after_it_is_not_replaced_though_this_machines_clock_is_ahead(
-    api,
-):
+async def test_what_came_after_it_is_not_replaced_though_this_machines_clock_is_ahead(api):
     store = OftenAway()
     sharing = provider_on(store)._context
-    await sharing.put(api, KEY, StoredToken("missed", LIFE, 9))  # type: ignore[arg-type]
+    await sharing.put(api, KEY, StoredToken("missed", LIFE, 9))
     store.away = False
     sharing._failed_at = -math.inf  # it is asked again before what it missed is sent
-    later = StoredToken("later", LIFE, 5)  # type: ignore[arg-type]  # as the store's clock counts
+    later = StoredToken("later", LIFE, 5)  # as the store's clock counts
 
     assert await sharing.put(api, KEY, later)
 
@@ -212,7 +206,7 @@ async def test_a_newer_one_in_the_store_is_not_replaced(api):
 
     newer = provider_on(store)
     await newer.get_token(api)
-    later = StoredToken("later", LIFE, int(asyncio.get_running_loop().time() * 1e6))  # type: ignore[arg-type]
+    later = StoredToken("later", LIFE, int(asyncio.get_running_loop().time() * 1e6))
     await store.compare_and_set(KEY, later, ttl=LIFE)
     await asyncio.sleep(10)
 
@@ -249,15 +243,13 @@ async def test_a_client_that_is_closed_leaves_it_to_the_next_one(api):
     assert await stored(store) == "token-1"
 
 
-async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(
-    api,
-):
+async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(api):
     store = OftenAway()
     provider = provider_on(store)
     sharing = provider._context
     keys = [f"key-{number}" for number in range(100)]
     for key in keys:
-        await sharing.put(api, key, StoredToken("token", LIFE, 1))  # type: ignore[arg-type]
+        await sharing.put(api, key, StoredToken("token", LIFE, 1))
     assert len(api.spawned) == 1
 
     before = store.asked

@@ -13,8 +13,6 @@ from token_kit import (
     ENV,
     MERCHANT,
     PLATFORM,
-    Merchant,
-    wechat,
 )
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
@@ -22,17 +20,6 @@ from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 LIFE = 7200
-
-
-@pytest.fixture
-async def emulator():
-    async with wechat() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def merchant(emulator):
-    return Merchant(emulator)
 
 
 async def never(_):
@@ -120,14 +107,14 @@ class TestMerchant:
             await merchant.token().get_token(api)
 
     async def test_arguments_are_checked_before_anything_is_asked(self, merchant):
-        def token(**changed: object) -> AuthorizerToken:
-            given: dict[str, object] = {
+        def token(**changed):
+            given = {
                 "component": merchant.component,
                 "authorizer_appid": MERCHANT,
                 "refresh_token": "planted-refresh-token",
                 "on_rotate": never,
             }
-            return AuthorizerToken(**(given | changed))  # type: ignore[arg-type]
+            return AuthorizerToken(**(given | changed))
 
         for changed, why in [
             ({"component": "wx"}, "component is of type str: it must be a ComponentToken"),
@@ -176,7 +163,7 @@ class TestTicket:
     async def test_no_usable_ticket_is_an_error_before_anything_is_sent(
         self, emulator, api, answer
     ):
-        async def ticket() -> str:
+        async def ticket():
             return answer
 
         component = ComponentToken(PLATFORM, APPSECRET, ticket=ticket, clock=emulator.clock)
@@ -187,7 +174,7 @@ class TestTicket:
         assert emulator.requests == ()
 
     async def test_a_ticket_callable_that_fails_is_an_error_that_names_it(self, emulator, api):
-        async def ticket() -> str:
+        async def ticket():
             raise LookupError("WeChat has pushed no ticket yet")
 
         component = ComponentToken(PLATFORM, APPSECRET, ticket=ticket, clock=emulator.clock)
@@ -201,7 +188,7 @@ class TestTicket:
         fetch = asyncio.get_running_loop().create_future()
         fetch.cancel()
 
-        async def ticket() -> str:
+        async def ticket():
             return await fetch
 
         component = ComponentToken(PLATFORM, APPSECRET, ticket=ticket, clock=emulator.clock)
@@ -216,7 +203,7 @@ class TestTicket:
             (PLATFORM, APPSECRET, lambda: "ticket", "ticket is not async"),
         ]:
             with pytest.raises(ConfigurationError, match=why):
-                ComponentToken(appid, secret, ticket=ticket)  # type: ignore[arg-type]
+                ComponentToken(appid, secret, ticket=ticket)
 
 
 def test_repr_shows_whose_token_it_is(merchant):

@@ -1,34 +1,40 @@
-"""What stands in Redis, for how long, and whose turn it is: against a real one."""
+"""What is in Redis, for how long, with which rights, and what nonsense there does: a real one."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import redis as sync_redis
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import NoPermissionError
 from redis_server import running_redis
 from token_kit import (
     APPID,
     APPSECRET,
+    AUTHORIZER,
+    CLASSIC,
     MERCHANT,
     PLATFORM,
     STABLE,
     Merchant,
     in_redis,
+    open_api,
     stable,
     stored_key,
-    wechat,
 )
 
-from tcb_async import ConfigurationError
+from tcb_async import ConfigurationError, TcbClient
 from tcb_async._redact import Secret
 from tcb_async.emulator import EmulatorClock
 from tcb_async.tokens import LeasingStore, MemoryStore, RedisStore, StoredToken
@@ -41,12 +47,6 @@ VALUE, LEASE, VERSION = (f"tcb-async:{{{KEY}}}{end}" for end in ("", ":lease", "
 STEPS = st.tuples(
     st.sampled_from(["acquire", "release", "lose", "write", "forget"]), st.integers(0, 3)
 )
-
-
-@pytest.fixture
-async def emulator():
-    async with wechat() as emulator:
-        yield emulator
 
 
 def stored(token, version, expires_at=0.0):
@@ -143,9 +143,7 @@ def test_tokens_are_of_use_without_redis_installed():
     assert subprocess.run([sys.executable, "-c", without], check=True).returncode == 0  # noqa: S603
 
 
-async def test_however_many_ask_at_once_no_pool_of_redis_py_runs_out_of_connections(
-    redis,
-):
+async def test_however_many_ask_at_once_no_pool_of_redis_py_runs_out_of_connections(redis):
     """That of redis-py 8 has a hundred, and refuses the next: it would be taken for an outage."""
     port = redis.connection_pool.connection_kwargs["port"]
     async with Redis(port=port, max_connections=50) as client:
@@ -169,7 +167,7 @@ class TestLeases:
 
     async def test_versions_go_on_growing_whatever_is_lost(self, redis):
         store = RedisStore(redis)
-        versions: list[int] = []
+        versions = []
         for lost in ([LEASE], [LEASE, VERSION], None, [LEASE, VALUE]):
             version = await store.acquire_lease(KEY)
             assert version is not None
@@ -253,7 +251,7 @@ class Both:
 @example(steps=[("acquire", 0), ("lose", 0), ("acquire", 0), ("write", 1), ("write", 0)])
 @given(steps=st.lists(STEPS, min_size=5, max_size=30))
 def test_redis_and_memory_agree_on_every_step(server, steps):
-    async def take_them() -> None:
+    async def take_them():
         async with Redis(port=server.port) as redis:
             await redis.flushall()
             both = Both(redis)
@@ -262,3 +260,203 @@ def test_redis_and_memory_agree_on_every_step(server, steps):
                 await both.compare()
 
     asyncio.run(take_them())
+
+
+NEWEST = 9 * 10**15
+IN_AN_HOUR = 1_700_003_600.0
+
+
+def value(**changed):
+    fields = {"token": "left-by-others", "expires_at": IN_AN_HOUR, "version": 1}
+    return json.dumps(fields | changed).encode()
+
+
+NONSENSE = {
+    "nothing": b"",
+    "no UTF-8": b"\xff\xfe",
+    "half of a value": b'{"token": "left-by',
+    "a number": b"7",
+    "null": b"null",
+    "a list in JSON": b"[]",
+    "a thousand lists": b"[" * 5000,
+    "a token that is a number": value(token=1),
+    "a token that is null": value(token=None),
+    "an empty token": value(token=""),
+    "a token with a line end": value(token="left-by-others\n"),
+    "a token with another kind of space": value(token="left-by\u2003others"),
+    "a token in Latin-1": value().replace(b"left", b"l\xe9ft"),
+    "a huge token": value(token="x" * 100_000),
+    "no expiry": b'{"token": "left-by-others", "version": 1}',
+    "an expiry that is a word": value(expires_at="soon"),
+    "an expiry in milliseconds": value(expires_at=IN_AN_HOUR * 1000),
+    "an expiry in 100 days": value(expires_at=IN_AN_HOUR + 100 * 86_400),
+    "an expiry after the end of time": value(expires_at=1e300),
+    "an infinite expiry": value().replace(b"1700003600.0", b"1e999"),
+    "an expiry that is no number": value().replace(b"1700003600.0", b"NaN"),
+    "a token that never expires": value(expires_at=None),
+    "no version": value(version=None),
+    "a version that is a word": value(version="first"),
+    "a version beyond all": value(version=10**300),
+    "a version below all": value(version=-1),
+    "half a version": value(version=1.5),
+    "a version in hexadecimal": value().replace(b'"version": 1', b'"version": 0x1'),
+    "nonsense with the newest version": value(token="left\n", version=NEWEST - 1),
+}
+
+
+async def stored_token(redis, key):
+    return json.loads(await redis.get(key))["token"]
+
+
+class TestNonsense:
+    """What others may have left under our keys counts as nothing there, and is replaced."""
+
+    @pytest.fixture(autouse=True)
+    def no_outage(self, caplog):
+        """None of it is taken for an outage."""
+        yield
+        assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
+
+    @pytest.mark.parametrize("left", NONSENSE.values(), ids=NONSENSE)
+    async def test_nonsense_for_a_token_is_replaced_by_a_token(
+        self, emulator, api, server, redis, left
+    ):
+        await redis.set(in_redis(emulator), left)
+
+        async with Redis(port=server.port, decode_responses=True) as decoding:
+            one, other = [stable(emulator, store=RedisStore(by)) for by in (decoding, redis)]
+            token = await one.get_token(api)
+
+            assert await other.get_token(api) == token
+        assert emulator.counts[STABLE] == 1
+        assert await stored_token(redis, in_redis(emulator)) == token.reveal()
+        assert "fresh until 2023-11-15" in repr(TcbClient(one))
+
+    async def test_a_key_that_is_no_text_is_replaced_too(self, emulator, api, redis):
+        for end in ("", ":lease", ":version"):
+            await redis.rpush(in_redis(emulator) + end, "a", "list")
+        started = time.monotonic()
+
+        token = await stable(emulator, store=RedisStore(redis)).get_token(api)
+
+        assert await stored_token(redis, in_redis(emulator)) == token.reveal()
+        assert time.monotonic() - started < 10
+
+    @pytest.mark.parametrize(
+        "left", ["", "null", "soon", "-1", "1e300", "inf", "nan", "x" * 10_000]
+    )
+    async def test_nonsense_for_a_lease_or_a_version_delays_no_caller(
+        self, emulator, api, redis, left
+    ):
+        for end in (":lease", ":version"):
+            await redis.set(in_redis(emulator) + end, left)
+        started = time.monotonic()
+
+        token = await stable(emulator, store=RedisStore(redis)).get_token(api)
+
+        assert await stored_token(redis, in_redis(emulator)) == token.reveal()
+        assert time.monotonic() - started < 10
+
+    @pytest.mark.parametrize(
+        "left",
+        [
+            "no UTF-8",
+            "null",
+            "a token with a line end",
+            "a huge token",
+            "a version beyond all",
+            "nonsense with the newest version",
+        ],
+    )
+    async def test_nonsense_for_a_refresh_token_is_replaced_when_it_rotates(
+        self, emulator, api, redis, left
+    ):
+        merchant = Merchant(emulator)
+        merchant.rotate()
+        key = in_redis(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
+        await redis.set(key, NONSENSE[left])
+
+        assert await merchant.token(merchant.new_component(RedisStore(redis))).get_token(api)
+
+        assert merchant.saved == [merchant.accepted]
+        assert await stored_token(redis, key) == merchant.accepted
+        assert emulator.counts[AUTHORIZER] <= 2
+
+    async def test_what_is_no_token_is_not_forgotten_as_one(self, emulator, redis):
+        await redis.set(in_redis(emulator), "null")
+
+        await RedisStore(redis).delete_if(stored_key(emulator), "null")
+
+        assert await redis.exists(in_redis(emulator))
+
+    async def test_a_token_that_is_older_than_its_store_is_of_no_use_but_does_no_harm(
+        self, emulator, api, redis
+    ):
+        left = value(expires_at=emulator.clock() + 1, version=NEWEST - 1)
+        await redis.set(in_redis(emulator), left)
+        emulator.clock.advance(2)
+
+        token = await stable(emulator, store=RedisStore(redis)).get_token(api)
+
+        assert await stored_token(redis, in_redis(emulator)) == token.reveal()
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
+
+
+def documented():
+    """The rules of the user that the documentation has the reader make."""
+    (line,) = re.findall(r"^ *ACL SETUSER tcb-async (.*)$", PAGE.read_text(), re.MULTILINE)
+    return line.split()
+
+
+RULES = documented()
+COMMANDS = [rule for rule in RULES if rule.startswith("+")]
+
+
+async def use_all(emulator, api, url):
+    """Everything that a store does, in one life of two tokens that rotate, fail and are forced."""
+    async with Redis.from_url(url) as redis:
+        store = RedisStore(redis, lease_seconds=0.2)
+        provider, merchant = stable(emulator, store=store), Merchant(emulator)
+        of_merchant = merchant.token(merchant.new_component(store))
+        for _ in range(2):
+            merchant.rotate()
+            await of_merchant.get_token(api)
+            await provider.invalidate(await provider.get_token(api))
+            await provider.force_refresh(api)
+            emulator.clock.advance(LIFE)
+
+
+def warnings(caplog):
+    return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
+
+
+def url_of(server):
+    return f"redis://tcb-async:PASSWORD@127.0.0.1:{server.port}"
+
+
+async def test_the_documented_rules_are_enough(emulator, api, server, redis, caplog):
+    await redis.execute_command("ACL", "SETUSER", "tcb-async", "reset", *RULES)
+
+    await use_all(emulator, api, url_of(server))
+
+    assert warnings(caplog) == []
+    async with Redis.from_url(url_of(server)) as user:
+        for words in (["GET", "another:key"], ["KEYS", "*"], ["CONFIG", "GET", "*"]):
+            with pytest.raises(NoPermissionError):
+                await user.execute_command(*words)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_each_of_them_is_needed_and_without_it_the_warning_says_so(
+    emulator, server, redis, caplog, command
+):
+    rules = [rule for rule in RULES if rule != command]
+    await redis.execute_command("ACL", "SETUSER", "tcb-async", "reset", *rules)
+
+    async with open_api(emulator) as api:
+        await use_all(emulator, api, url_of(server))
+
+    assert re.search("(?i)permission", warnings(caplog)[0])
+    assert emulator.counts[CLASSIC] == 0 < emulator.counts[STABLE]

@@ -1,9 +1,10 @@
-"""Tokens that look after themselves: refreshed once, and ahead of time."""
+"""One refresh for however many wait for it, ahead of time, by any client and on any loop."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import logging
 
@@ -14,6 +15,7 @@ from leaks import eventually
 from token_kit import (
     APPID,
     APPSECRET,
+    LIST,
     STABLE,
     a_turn,
     open_api,
@@ -23,20 +25,15 @@ from token_kit import (
 )
 
 from tcb_async import (
+    ClientClosedError,
     SystemBusyError,
     TcbClient,
     TokenError,
 )
-from tcb_async.emulator import Fault
-from tcb_async.tokens import StableToken
+from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.tokens import MemoryStore, StableToken
 
 LIFE = 7200
-
-
-@pytest.fixture
-async def emulator():
-    async with wechat() as emulator:
-        yield emulator
 
 
 class TestOneRefresh:
@@ -127,7 +124,7 @@ class TestAheadOfTime:
     @settings(max_examples=20)
     @given(chance=st.floats(0, 1), late=st.floats(-150, 50) | st.sampled_from([-0.01, 0.01]))
     def test_it_happens_60_to_200_seconds_ahead_by_chance(self, chance, late):
-        async def refreshes() -> bool:
+        async def refreshes():
             async with wechat() as emulator, open_api(emulator) as api:
                 clock = emulator.clock
                 provider = StableToken(APPID, APPSECRET, clock=clock, random=lambda: chance)
@@ -255,3 +252,101 @@ class TestWhatIsSeen:
         await provider.get_token(api)
 
         assert provider.expires_at == emulator.clock() + LIFE
+
+
+class TestClientsAndLoops:
+    async def test_the_client_that_asks_is_closed_and_the_others_ask_themselves(
+        self, emulator, api
+    ):
+        provider = stable(emulator)
+        emulator.script([Fault.hang()], path=STABLE)
+        async with open_api(emulator) as closing:
+            first = asyncio.create_task(provider.get_token(closing))
+            await eventually(lambda: emulator.counts[STABLE] == 1)
+            others = [asyncio.create_task(provider.get_token(api)) for _ in range(5)]
+            await a_turn()
+
+        assert len(set(await asyncio.gather(*others))) == 1
+        with pytest.raises(ClientClosedError):
+            await first
+        assert emulator.counts[STABLE] == 2
+
+    async def test_a_closed_client_gets_no_token_of_a_provider_that_holds_none(self, emulator, api):
+        await api.aclose()
+
+        with pytest.raises(ClientClosedError):
+            await stable(emulator).get_token(api)
+
+    async def test_one_provider_serves_many_clients_with_one_token(self, emulator):
+        provider = stable(emulator)
+        for _ in range(3):
+            async with TcbClient(provider, base_url=emulator.url) as client:
+                assert await walk(client) == 57
+
+        assert emulator.counts[STABLE] == 1
+        assert len({seen.token_id for seen in emulator.requests if seen.path == LIST}) == 1
+
+    def test_a_provider_goes_on_in_a_second_event_loop(self):
+        clock = EmulatorClock(1_700_000_000.0)
+        provider = StableToken(APPID, APPSECRET, clock=clock)
+
+        async def use(*, leave_hanging):
+            async with Emulator(clock=clock) as emulator, open_api(emulator) as api:
+                emulator.add_app(APPID, APPSECRET)
+                if leave_hanging:
+                    emulator.script([Fault.hang()])
+                    caller = asyncio.create_task(provider.get_token(api))
+                    await eventually(lambda: emulator.counts[STABLE] == 1)
+                    caller.cancel()
+                else:
+                    await provider.get_token(api)
+                return emulator.counts[STABLE]
+
+        assert asyncio.run(use(leave_hanging=True)) == 1
+        assert asyncio.run(use(leave_hanging=False)) == 1
+
+    def test_a_refresh_that_another_loop_left_unfinished_is_started_anew(self):
+        clock = EmulatorClock(1_700_000_000.0)
+        a_lease_later = itertools.count(step=15.0)
+        store = MemoryStore(clock=lambda: next(a_lease_later))
+        provider = StableToken(APPID, APPSECRET, clock=clock, store=store)
+        stopped = asyncio.new_event_loop()
+
+        async def begin():
+            api = await Unanswered.begin()
+            caller = asyncio.create_task(provider.get_token(api))
+            await a_turn()
+            unfinished.extend([caller, *api.spawned])
+
+        async def use():
+            async with Emulator(clock=clock) as emulator, open_api(emulator) as api:
+                emulator.add_app(APPID, APPSECRET)
+                return await provider.get_token(api)
+
+        unfinished = []
+        stopped.run_until_complete(begin())
+
+        assert asyncio.run(use())
+        for task in unfinished:
+            task.cancel()
+        stopped.run_until_complete(asyncio.gather(*unfinished, return_exceptions=True))
+        stopped.close()
+
+
+class Unanswered:
+    """An API whose token endpoint never answers."""
+
+    def __init__(self):
+        self.spawned: list[asyncio.Task[object]] = []
+
+    @classmethod
+    async def begin(cls):
+        return cls()
+
+    async def call_token_endpoint(self, *_, **__):
+        return await asyncio.get_running_loop().create_future()
+
+    def spawn(self, work):
+        task = asyncio.ensure_future(work)
+        self.spawned.append(task)
+        return task

@@ -24,7 +24,6 @@ from token_kit import (
     stable,
     stored_key,
     walk,
-    wechat,
 )
 
 from tcb_async import (
@@ -34,16 +33,10 @@ from tcb_async import (
     TokenError,
 )
 from tcb_async._redact import Secret
-from tcb_async.emulator import Fault, RecordedRequest, token_id
+from tcb_async.emulator import Fault, token_id
 from tcb_async.tokens import ClassicToken, MemoryStore, StableToken, StoredToken
 
 LIFE = 7200
-
-
-@pytest.fixture
-async def emulator():
-    async with wechat() as emulator:
-        yield emulator
 
 
 class TestRefused:
@@ -201,10 +194,10 @@ class TestRefusedAgain:
             emulator.expire_tokens()
             await leave_a_dead_one(store, key, emulator)
             alive = emulator.issue_token()
-            replacing: list[asyncio.Task[bool]] = []
+            replacing = []
 
             @emulator.on_request
-            def replace(seen: RecordedRequest) -> None:
+            def replace(seen):
                 if seen.token_id == token_id(DEAD):
                     newest = StoredToken(Secret(alive), emulator.clock() + LIFE, 3 * 10**15)
                     replacing.append(
@@ -235,7 +228,7 @@ class TestRefusedAgain:
         class Graveyard(PlainStore):
             dead = 0
 
-            async def get(self, key: str) -> StoredToken | None:  # noqa: ARG002 - whatever it is
+            async def get(self, key):  # noqa: ARG002 - whatever it is
                 self.dead += 1
                 return StoredToken(Secret(f"dead-{self.dead}"), emulator.clock() + LIFE, self.dead)
 
@@ -262,7 +255,7 @@ class TestRefusedAgain:
     async def test_a_callable_is_not_asked_a_third_time(self, emulator):
         given = [f"dead-{number}" for number in range(9)]
 
-        async def next_token() -> str:
+        async def next_token():
             return given.pop(0)
 
         async with TcbClient(next_token, base_url=emulator.url) as client:

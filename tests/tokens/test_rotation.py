@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from typing import TYPE_CHECKING
 
 import pytest
 from leaks import eventually
@@ -16,11 +15,9 @@ from token_kit import (
     LIST,
     MERCHANT,
     PLATFORM,
-    Merchant,
     PacedApi,
     a_turn,
     stored_key,
-    wechat,
 )
 
 from tcb_async import ClientClosedError, TcbClient, TokenError
@@ -28,21 +25,7 @@ from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StoredToken
 
-if TYPE_CHECKING:
-    from tcb_async.emulator import RecordedRequest
-
 LIFE = 7200
-
-
-@pytest.fixture
-async def emulator():
-    async with wechat() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def merchant(emulator):
-    return Merchant(emulator)
 
 
 async def never(_):
@@ -54,7 +37,7 @@ class TestRotation:
         self, emulator, merchant
     ):
         merchant.rotate()
-        saved_before_listing: list[list[str]] = []
+        saved_before_listing = []
         emulator.on_request(
             lambda seen: (
                 saved_before_listing.append(merchant.saved[:]) if seen.path == LIST else None
@@ -109,7 +92,7 @@ class TestRotation:
         saving = asyncio.get_running_loop().create_future()
         saving.cancel()
 
-        async def save(refresh_token: str) -> None:
+        async def save(refresh_token):
             if not merchant.saved:
                 merchant.saved.append("")
                 await saving
@@ -127,7 +110,7 @@ class TestRotation:
     async def test_a_client_that_is_closed_lets_the_saving_end(self, emulator, merchant):
         may_end, started = asyncio.Event(), asyncio.Event()
 
-        async def save_slowly(refresh_token: str) -> None:
+        async def save_slowly(refresh_token):
             started.set()
             await may_end.wait()
             await merchant.save(refresh_token)
@@ -154,19 +137,19 @@ class TestRotation:
     async def test_a_saving_that_hangs_holds_a_client_up_for_ten_seconds(self):
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
-        async def hang(_: str) -> None:
+        async def hang(_):
             try:
                 await asyncio.Event().wait()
             finally:
                 ended.set()
 
         class RotatingApi(PacedApi):
-            async def call_token_endpoint(self, path: str, **_: object) -> dict[str, object]:
+            async def call_token_endpoint(self, path, **_):
                 kind = "component" if path == COMPONENT else "authorizer"
                 names = (f"{kind}_access_token", f"{kind}_refresh_token")
                 return {**dict.fromkeys(names, "new"), "expires_in": LIFE}
 
-        async def ticket() -> str:
+        async def ticket():
             return "ticket"
 
         api = RotatingApi()
@@ -194,7 +177,7 @@ class TestRotation:
 
     async def test_the_new_one_is_used_although_the_store_is_away(self, emulator, merchant, api):
         class Away(MemoryStore):
-            async def get(self, key: str) -> StoredToken | None:
+            async def get(self, key):
                 raise ConnectionError(key)
 
         provider = merchant.token(merchant.new_component(Away()))
@@ -297,9 +280,7 @@ class TestSharedRotation:
         class Away(MemoryStore):
             away = False
 
-            async def compare_and_set(
-                self, key: str, value: StoredToken, *, ttl: float | None
-            ) -> bool:
+            async def compare_and_set(self, key, value, *, ttl):
                 if self.away:
                     raise ConnectionError(key)
                 return await super().compare_and_set(key, value, ttl=ttl)
@@ -337,10 +318,10 @@ class TestSharedRotation:
     ):
         store, newer = MemoryStore(), "refreshtoken@@@newer"
         next_year = int((emulator.clock() + 365 * 86_400) * 1e6)
-        overtaking: list[asyncio.Task[bool]] = []
+        overtaking = []
 
         @emulator.on_request
-        def overtake(seen: RecordedRequest) -> None:
+        def overtake(seen):
             if seen.path == AUTHORIZER and not overtaking:
                 record = StoredToken(Secret(newer), math.inf, version=next_year)
                 key = stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
@@ -364,14 +345,12 @@ class TestSharedRotation:
         class Overtaken(MemoryStore):
             away = False
 
-            async def get(self, key: str) -> StoredToken | None:
+            async def get(self, key):
                 if self.away:
                     raise ConnectionError(key)
                 return await super().get(key)
 
-            async def compare_and_set(
-                self, key: str, value: StoredToken, *, ttl: float | None
-            ) -> bool:
+            async def compare_and_set(self, key, value, *, ttl):
                 if key.startswith("refresh:"):
                     newer = StoredToken(Secret("refreshtoken@@@newer"), math.inf, value.version + 1)
                     await super().compare_and_set(key, newer, ttl=None)
@@ -394,9 +373,7 @@ class TestSharedRotation:
         self, emulator, merchant, api
     ):
         class Overtaken(MemoryStore):
-            async def compare_and_set(
-                self, key: str, value: StoredToken, *, ttl: float | None
-            ) -> bool:
+            async def compare_and_set(self, key, value, *, ttl):
                 if key.startswith("refresh:"):
                     return False  # and the newer one is lost right then, as in a failover
                 return await super().compare_and_set(key, value, ttl=ttl)

@@ -7,7 +7,6 @@ import json
 import logging
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from token_kit import (
@@ -22,12 +21,11 @@ from token_kit import (
     Merchant,
     a_turn,
     stable,
-    wechat,
 )
 
 import tcb_async
 from tcb_async import Account, RetryPolicy, TcbClient, TcbError
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 from tcb_async.tokens import (
     AuthorizerToken,
     ClassicToken,
@@ -37,19 +35,8 @@ from tcb_async.tokens import (
     StaticToken,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tcb_async.tokens import TokenProvider
-
 OURS = str(Path(tcb_async.__file__).parent)
 TOKEN = "planted-access-token-0123456789abcdef"
-
-
-@pytest.fixture
-async def emulator():
-    async with wechat() as emulator:
-        yield emulator
 
 
 def reply(**changed):
@@ -132,7 +119,7 @@ async def test_whatever_goes_wrong_at_a_token_endpoint_gives_nothing_away(
 ):
     caplog.set_level(logging.DEBUG)
     merchant = Merchant(emulator)
-    make: Callable[[Merchant, Emulator], TokenProvider] = KINDS[path]
+    make = KINDS[path]
     provider = make(merchant, emulator)
     emulator.script([FAULTS[fault]] * 5, path=path)
     client = TcbClient(
@@ -189,9 +176,7 @@ async def test_a_cancelled_call_shows_no_frame_of_the_store_which_holds_the_toke
         lambda secret: ComponentToken(PLATFORM, secret, ticket=_no_ticket),
     ],
 )
-def test_a_secret_with_a_line_end_is_refused_without_being_shown(
-    make,
-):
+def test_a_secret_with_a_line_end_is_refused_without_being_shown(make):
     with pytest.raises(tcb_async.ConfigurationError) as caught:
         make(f"{TOKEN}\n")
 

@@ -1,13 +1,20 @@
-"""What tests of tokens and of Redis ask for. Rule: `emulator` is the module's own."""
+"""What tests of tokens and of Redis ask for."""
 
 from __future__ import annotations
 
 import pytest
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_kit import open_api
+from token_kit import Merchant, open_api, wechat
 
 from tcb_async.tokens import refresh
+
+
+@pytest.fixture
+async def emulator():
+    """A WeChat that knows one app, whose time stands still."""
+    async with wechat() as emulator:
+        yield emulator
 
 
 @pytest.fixture
@@ -15,6 +22,11 @@ async def api(emulator):
     """What a client of the emulator hands to its provider."""
     async with open_api(emulator) as api:
         yield api
+
+
+@pytest.fixture
+def merchant(emulator):
+    return Merchant(emulator)
 
 
 @pytest.fixture
