@@ -1,22 +1,20 @@
 """How many requests a client has in flight at once.
 
-Rule: one window for all walks of a client; it grows by one after a clean window and is halved at
-most once per window when there are signs that it is too much.
+Rule: one window for all walks of a client; it grows by one after a full window of clean answers,
+and is halved at most once per window when there are signs that it is too much, to at most what is
+in flight.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
-    Waiter = asyncio.Future[bool]
-
-__all__ = ["Window"]
+    Waiter = asyncio.Future[None]
 
 _BEFORE_THE_LIMIT = 8
 """Clean windows before it grows again to a size at which connections got no answer."""
@@ -44,6 +42,8 @@ class Window:
     _limit: int = attrs.field(init=False)
     """The size at which a connection got no answer when it was last tried."""
     _waiters: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
+    _ahead: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
+    """Those that are served before the others."""
 
     def __attrs_post_init__(self) -> None:
         self.size = self.ceiling
@@ -55,55 +55,52 @@ class Window:
         Returns:
             The epoch that `release` wants back; None if there was none.
         """
-        if self.in_flight >= self.size or self._waiters:
+        if self.in_flight >= self.size or self._waiters or self._ahead:
             return None
         self.in_flight += 1
         return self._epoch
 
-    async def acquire(self) -> int:
-        """Take a permit, however long it takes; returns the epoch that `release` wants back."""
-        epoch = self.take()
-        while epoch is None:
-            epoch = await self.wait(math.inf)
-        return epoch
+    async def acquire(self, *, ahead: bool = False) -> int:
+        """Take a permit, in the order of asking, however long it takes.
 
-    async def wait(self, seconds: float) -> int | None:
-        """Wait for a permit, in the order of asking.
+        Args:
+            ahead: Take it ahead of all who do not say so. A retry does: what it waited for is
+                lost if the deadline passes meanwhile.
 
         Returns:
-            The epoch that `release` wants back; None if there was no permit in so many seconds.
+            The epoch that `release` wants back.
         """
-        loop = asyncio.get_running_loop()
-        waiter: Waiter = loop.create_future()
-        self._waiters.append(waiter)
-        timer = loop.call_later(seconds, _give_up, waiter) if seconds < math.inf else None
+        epoch = self.take()
+        if epoch is not None:
+            return epoch
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        waiters = self._ahead if ahead else self._waiters
+        waiters.append(waiter)
         try:
-            granted = await waiter
+            await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled() and waiter.result():
+            if not waiter.cancelled():  # it had just been given one
                 self._give_back()
+            elif waiter in waiters:
+                waiters.remove(waiter)
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-        return self._epoch if granted else None
+        return self._epoch
 
     def release(self, epoch: int, *, clean: bool = True, overloaded: bool = False) -> None:
         """Give a permit back and say what became of the request.
 
         Args:
             epoch: What `acquire` returned.
-            clean: It was answered as it should be. One that failed, or was given up, says nothing.
+            clean: It was answered as it should be, which counts while the window is full. One that
+                failed, or was given up, says nothing.
             overloaded: It failed as requests do when there are too many of them. Only the first of
                 a window halves it: the others were sent before the halving and say nothing about
                 it.
         """
         if overloaded:
             if epoch == self._epoch:
-                self._shrink_to(self.size // 2)
-        elif clean:
+                self._shrink_to(min(self.size // 2, self.in_flight))
+        elif clean and self.in_flight >= self.size:
             self._clean += 1
             if self._clean >= self._clean_enough():
                 self._grow()
@@ -135,13 +132,8 @@ class Window:
 
     def _give_back(self) -> None:
         self.in_flight -= 1
-        while self._waiters and self.in_flight < self.size:
-            waiter = self._waiters.popleft()
+        while self.in_flight < self.size and (waiters := self._ahead or self._waiters):
+            waiter = waiters.popleft()
             if not waiter.done():
                 self.in_flight += 1
-                waiter.set_result(True)
-
-
-def _give_up(waiter: Waiter) -> None:
-    if not waiter.done():
-        waiter.set_result(False)
+                waiter.set_result(None)

@@ -10,10 +10,9 @@ import asyncio
 import math
 import random
 import time
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from tcb_async._arguments import (
     DEFAULT_ATTEMPTS,
@@ -26,18 +25,13 @@ from tcb_async.exceptions import (
     RateLimitError,
     ResponseError,
     SystemBusyError,
-    TcbError,
     TransportError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Deadline", "OutOfTimeError", "RetryPolicy", "RetryQuota", "is_overload", "is_retryable"]
-
 _A_DAY = 86_400.0
-_TICK = 0.001  # an event loop's timer may be early by as much
-Result = TypeVar("Result")
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -94,35 +88,6 @@ class RetryQuota:
     def put_back(self, amount: int) -> None:
         """Put so much back, up to the capacity."""
         self.available = min(self.capacity, self.available + amount)
-
-
-@attrs.define
-class Deadline:
-    """The moment at which a call has to be over.
-
-    Args:
-        at: When, by the clock; may be infinite.
-        clock: Monotonic seconds.
-    """
-
-    at: float
-    clock: Callable[[], float]
-
-    def left(self) -> float:
-        """Seconds that are left; 0 or less when there are none."""
-        return self.at - self.clock()
-
-
-class OutOfTimeError(Exception):
-    """The deadline passed before a try was begun, so that nothing was sent.
-
-    Args:
-        error: What to raise if no try was made before.
-    """
-
-    def __init__(self, error: TcbError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 def _is(
@@ -201,140 +166,23 @@ class RetryPolicy:
         asked = getattr(error, "retry_after", None) or 0.0
         return max(self.random() * longest, asked)
 
-    async def run(
-        self,
-        attempt: Callable[[int, Deadline], Awaitable[Result]],
-        quota: RetryQuota,
-        on_retry: Callable[[TcbError, int, float], None],
-    ) -> Result:
-        """Call until it succeeds, or until this policy or the quota says stop.
+    def why_stop(self, number: int, wait: float, left: float) -> str | None:
+        """Say why no other try is made after try `number`; None if one is.
 
         Args:
-            attempt: One try, given its number, counted from 1, and the deadline. It raises
-                `OutOfTimeError` if the deadline passes before it can begin.
-            quota: What the calls of one client share.
-            on_retry: Told the error, the number of the try that it ended, and the seconds of
-                waiting that follow.
-
-        Returns:
-            What the try that succeeded returned.
-
-        Raises:
-            TcbError: The last try's own error, with `attempts` and `gave_up` filled in.
+            number: Counted from 1.
+            wait: Seconds before the next.
+            left: Seconds before the deadline.
         """
-        deadline = Deadline(self.clock() + self.deadline, self.clock)
-        try:
-            result = await attempt(1, deadline)
-        except OutOfTimeError as late:
-            first = late.error
-            first.gave_up = self.too_late
-            again = False
-        except TcbError as error:
-            first = error
-            first.attempts = 1
-            again = self.attempts > 1 and is_retryable(first)
-        else:
-            quota.put_back(1)
-            return result
-        try:
-            if not again:
-                raise first
-            retries = _Retries(self, quota, on_retry, deadline, first.with_traceback(None))
-        finally:
-            del first  # or it would hold this frame, which would hold it
-        return await retries.run(attempt)
+        if number >= self.attempts:
+            return "the retry policy allows no more" if self.attempts > 1 else ""
+        if wait >= left:
+            return f"another wait would cross the deadline of {self.deadline:g} s"
+        if wait > max(_A_DAY, self.cap):
+            return f"the server asks for a wait of {wait:.3g} s"
+        return None
 
     @property
     def too_late(self) -> str:
         """Why it was given up when the deadline had passed."""
         return f"the deadline of {self.deadline:g} s passed"
-
-
-@attrs.define(repr=False)  # a tool may show this when some of it has been deleted
-class _Retries:
-    """The tries after the first: tenacity decides, told of a first failure that has happened.
-
-    Attributes:
-        last: The error of the last try that says something about the server. A try that the
-            deadline cut short, or prevented, says nothing.
-        number: How many tries were begun.
-        spent: What they took out of the quota.
-        gave_up: Why no other try is made.
-    """
-
-    policy: RetryPolicy
-    quota: RetryQuota
-    on_retry: Callable[[TcbError, int, float], None]
-    deadline: Deadline
-    last: TcbError
-    number: int = 0
-    spent: int = 0
-    gave_up: str = ""
-
-    async def run(self, attempt: Callable[[int, Deadline], Awaitable[Result]]) -> Result:
-        async def replay_then_try() -> Result:
-            self.number += 1
-            if self.number == 1:
-                raise self.last
-            return await attempt(self.number, self.deadline)
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(is_retryable),
-            wait=self._wait,
-            stop=self._stop,
-            sleep=self.policy.sleep,
-            before_sleep=self._before_sleep,
-            reraise=True,
-        )
-        try:
-            result: Result = await retrying(replay_then_try)
-        except OutOfTimeError:
-            self.number -= 1
-            self.gave_up = self.policy.too_late
-        except TcbError as error:
-            if self._was_cut_short(error):
-                self.gave_up = self.policy.too_late
-            else:
-                self.last = error
-        else:
-            self.quota.put_back(self.spent)
-            return result
-        finally:
-            del self.on_retry  # tenacity's object is part of a cycle, which holds this one
-        self.last.attempts = self.number
-        self.last.gave_up = self.gave_up if is_retryable(self.last) else ""
-        try:
-            raise self.last.with_traceback(None)
-        finally:
-            del self.last  # likewise
-
-    def _was_cut_short(self, error: TcbError) -> bool:
-        silent = isinstance(error, TransportError) and error.status is None
-        return silent and self.deadline.left() < _TICK
-
-    def _wait(self, state: RetryCallState) -> float:
-        return self.policy.wait(state.attempt_number, _error(state))
-
-    def _stop(self, state: RetryCallState) -> bool:
-        if state.attempt_number >= self.policy.attempts:
-            self.gave_up = "the retry policy allows no more"
-        elif state.upcoming_sleep >= self.deadline.left():
-            self.gave_up = f"another wait would cross the deadline of {self.policy.deadline:g} s"
-        elif state.upcoming_sleep > max(_A_DAY, self.policy.cap):
-            self.gave_up = f"the server asks for a wait of {state.upcoming_sleep:.3g} s"
-        elif not self.quota.take(cost := self.quota.cost(_error(state))):
-            self.gave_up = "the client's retry quota is used up: too many calls fail at once"
-        else:
-            self.spent += cost
-            return False
-        return True
-
-    def _before_sleep(self, state: RetryCallState) -> None:
-        self.last = _error(state).with_traceback(None)
-        self.on_retry(self.last, state.attempt_number, state.upcoming_sleep)
-
-
-def _error(state: RetryCallState) -> TcbError:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, TcbError)  # noqa: S101 - the predicate lets nothing else through
-    return error

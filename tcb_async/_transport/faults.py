@@ -17,24 +17,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import raise_for_errcode, unreadable
 from tcb_async._redact import hide, redact
-from tcb_async._transport.session import NewConnectionDroppedError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from tcb_async._transport.transport import ApiRequest
-
-__all__ = ["Reply", "read_retry_after", "refusal", "translate"]
-
-
-@attrs.frozen
-class Reply:
-    """What came back, whole."""
-
-    status: int
-    retry_after: float | None
-    body: bytes = attrs.field(repr=False)
 
 
 def read_retry_after(value: str | None) -> float | None:
@@ -159,17 +147,17 @@ _CERTIFICATE_ADVICE = {
 """By OpenSSL's ``X509_V_ERR`` codes."""
 
 
-def refusal(reply: Reply, request: ApiRequest) -> TcbError:
+def refusal(request: ApiRequest, status: int, retry_after: float | None, body: bytes) -> TcbError:
     """Build the error for a reply whose status is not 200."""
-    target, status = request.target, reply.status
-    error = _refused(target.path, target.path, status, reply.retry_after)
+    target = request.target
+    error = _refused(target.path, target.path, status, retry_after)
     if error is not None:
         return error
     try:
-        raise_for_errcode(reply.body, target.path, secrets=target.secrets)
+        raise_for_errcode(body, target.path, secrets=target.secrets)
     except TcbError as refused:
         return refused
-    return unreadable(reply.body, _refusal(status), target.path, target.secrets, status=status)
+    return unreadable(body, _refusal(status), target.path, target.secrets, status=status)
 
 
 def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, request: ApiRequest) -> TcbError:
@@ -206,7 +194,7 @@ def _refusal(status: int) -> str:
 
 
 def translate(
-    error: Exception, request: ApiRequest, seconds: float, *, answered: bool, alone: bool
+    error: Exception, request: ApiRequest, seconds: float, *, answered: bool, new: bool
 ) -> TcbError:
     """Turn any fault of the network or of aiohttp into ours, without its text: it holds the URL.
 
@@ -215,7 +203,7 @@ def translate(
         request: What was asked.
         seconds: How long the try had.
         answered: Whether an answer had begun.
-        alone: Whether the try had a connection of its own. One that was kept alive may be dropped
+        new: Whether the connection was made for this try. One that was kept alive may be dropped
             at any time, which says nothing about the load.
     """
     path = request.target.path
@@ -237,7 +225,6 @@ def translate(
         advice=advice,
         kind=type(error).__name__,
     )
-    new = alone or isinstance(error, NewConnectionDroppedError)
     kept_alive = row is _DROPPED and not new
     return TransportError(
         f"{path}: {what}",

@@ -1,24 +1,12 @@
-"""The connections of a client's own session: which are new, which lie idle, which get no answer.
-
-Rule: no connection lies idle while a new one waits for its first answer in vain.
-
-A proxy that serves only so many connections leaves the others in its queue until one of those is
-closed, and a client that keeps its connections alive closes none: they would wait for each other.
-So once new connections have waited far longer than others took to be answered, while one of these
-lies idle,
-
-- the window shrinks to as many connections as get answers;
-- a request that still waits for a connection to be made gives that up, and takes one that is idle,
-  or the next that will be;
-- where a request was sent already by a new connection, the idle ones are closed, so that the proxy
-  takes up the new one. It is not sent again: it may have been read.
-
-----
-
-The session that a client's calls go through.
+"""The session that a client's calls go through, and the connections that it makes.
 
 Rule: made late and bound to one process and one event loop; one that was handed in is used as it
 is, and its owner closes it.
+
+A proxy that serves only a few connections leaves the others in its queue until one of those is
+closed, and a client that keeps its connections alive closes none: they would wait for each other.
+So a list call that a new connection does not answer in time is given up, and is sent again once
+another request is over, whose connection it takes; see `NewConnections`.
 """
 
 from __future__ import annotations
@@ -30,8 +18,6 @@ import os
 import ssl
 import warnings
 import weakref
-from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -43,282 +29,156 @@ from tcb_async._version import __version__
 from tcb_async.exceptions import ClientClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from types import SimpleNamespace
 
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
     from yarl import URL
 
     from tcb_async.limits import Window
 
-
 _TIMES_AS_LONG = 3.0
-_AT_LEAST = 0.05
-"""Seconds. A new connection waits in vain if it does for so many times the slowest late answer."""
-_MOMENT = 0.01
-"""Seconds that a loop which is not busy otherwise is late at most."""
+_AT_LEAST = 0.3
+"""Seconds."""
 _FORGET = 0.98
-"""By each answer, the slowest one counts less."""
-
-
-_DROPS = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
-
-
-class NewConnectionDroppedError(aiohttp.ClientConnectionError):
-    """A connection was dropped before it gave its first answer."""
+"""By each first answer, the slowest one counts less."""
+_LOOK = 0.05
+"""Seconds between two looks at a request that waits for the first answer of its connection."""
 
 
 @attrs.define(eq=False)
-class Use:
-    """A request's use of a connection, from when it asks for one.
+class NewConnections:
+    """Gives up what a new connection does not answer, while others are answered.
+
+    It waits three times as long as the slowest first answer of late took, the making of the
+    connection included, or another answer since; 0.3 s at least, and twice as long for what was
+    given up before. Then the window shrinks to as many requests as there are connections that are
+    answered.
+    """
+
+    window: Window
+    waiting: set[Sending] = attrs.field(init=False, factory=set["Sending"])
+    """Requests that wait for a new connection, or for its first answer."""
+    first_answers: int = attrs.field(init=False, default=0)
+    """How many connections were answered."""
+    _slowest: float = attrs.field(init=False, default=0.0)
+    """Seconds of the slowest first answer of late."""
+
+    def trace_config(self) -> aiohttp.TraceConfig:
+        """Build what tells a `Sending` that a connection is made for it."""
+        config = aiohttp.TraceConfig()
+        config.on_connection_create_start.append(_begin)
+        config.freeze()
+        return config
+
+    def note_answer(self, sending: Sending, now: float) -> None:
+        if sending in self.waiting:
+            self.waiting.remove(sending)
+            self.first_answers += 1
+            self._slowest = max(now - sending.since, self._slowest * _FORGET)
+        for other in self.waiting:
+            other.note_other_answer(now)
+
+    def is_overtaken(self, sending: Sending) -> bool:
+        """Whether a request waited too long, although another was answered."""
+        if sending.other_took is None:
+            return False
+        slowest = max(self._slowest, sending.other_took)
+        return sending.waited >= sending.patience * max(_AT_LEAST, _TIMES_AS_LONG * slowest)
+
+    @property
+    def others(self) -> int:
+        """How many requests are in flight that do not wait for a first answer."""
+        return self.window.in_flight - len(self.waiting)
+
+    def give_up_all(self) -> None:
+        """Let none go on waiting, for the session is closed."""
+        for sending in self.waiting:
+            sending.give_up()
+
+
+async def _begin(_session: object, context: SimpleNamespace, _: object) -> None:
+    context.trace_request_ctx.begin()
+
+
+@attrs.define(eq=False)
+class Sending:
+    """One request on its way, from when it asks for a connection.
 
     Attributes:
-        since: When it asked, by the loop's clock.
-        task: Whose request it is, while the connection is being made. Not longer: with it, a client
-            that nobody closed would be part of a cycle, and could not say so.
-        connection: The one that it was given; None while it is being made.
-        place: Set when it may ask again, if it gave up making a connection.
+        patience: How many times as long as usual it may wait; infinite for what is never given up.
+        timeout: What ends it then.
+        since: When a connection was begun for it, by the loop's clock.
+        waited: Seconds since then, at most; those in which the loop was busy do not count, for the
+            answer may be there, unread.
+        other_took: Seconds from then until another request was answered; None if none was.
+        is_new: Whether a connection was made for it.
+        gave_up: Whether it was given up.
     """
 
-    since: float
-    task: asyncio.Task[object] | None
-    connection: ResponseHandler | None = None
-    place: asyncio.Future[None] | None = None
-    _cut_off: bool = attrs.field(init=False, default=False)
-    _cancelling: int = attrs.field(init=False)
-    """How often the task had been cancelled by then."""
+    connections: NewConnections
+    patience: float
+    timeout: asyncio.Timeout = attrs.field(init=False, factory=lambda: asyncio.timeout(None))
+    since: float = attrs.field(init=False, default=0.0)
+    waited: float = attrs.field(init=False, default=0.0)
+    other_took: float | None = attrs.field(init=False, default=None)
+    is_new: bool = attrs.field(init=False, default=False)
+    gave_up: bool = attrs.field(init=False, default=False)
+    _others: int = attrs.field(init=False, default=0)
+    """How many other connections were answered, less `NewConnections.first_answers`."""
+    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
-    def __attrs_post_init__(self) -> None:
-        assert self.task is not None  # noqa: S101 - a coroutine of aiohttp's runs in one
-        self._cancelling = self.task.cancelling()
+    def begin(self) -> None:
+        self.is_new = True
+        self.since = asyncio.get_running_loop().time()
+        self.connections.waiting.add(self)
+        # A connection that is answered and idle would have been used: so those are in use.
+        self._others = self.connections.others - self.connections.first_answers
+        if self.patience < math.inf:
+            self._look_later()
+
+    def note_answer(self) -> None:
+        self.connections.note_answer(self, asyncio.get_running_loop().time())
+        self.end()
+
+    def note_other_answer(self, now: float) -> None:
+        if self.other_took is None:
+            self.other_took = now - self.since
 
     def give_up(self) -> None:
-        """Have it give up making a connection."""
-        assert self.task is not None  # noqa: S101 - it is still making one
-        if not self._cut_off:
-            self._cut_off = True
-            self.task.cancel()
+        """Have its `timeout` expire; twice does nothing more."""
+        if not self.gave_up:
+            self.gave_up = True
+            self.timeout.reschedule(asyncio.get_running_loop().time())
 
-    def gave_up(self) -> bool:
-        """Whether it was cancelled for that and for nothing else, as `asyncio.timeout` does it."""
-        if not self._cut_off:
-            return False
-        assert self.task is not None  # noqa: S101 - likewise
-        self._cut_off = False
-        return self.task.uncancel() <= self._cancelling
-
-
-@attrs.define(eq=False)
-class Queue:
-    """Knows what each connection is doing, and when new ones wait in vain.
-
-    Args:
-        shrink: Told how many connections get answers, when others wait in vain.
-    """
-
-    shrink: Callable[[int], None]
-    _new: dict[Use, None] = attrs.field(factory=dict[Use, None])
-    """Those that wait for a new connection, or for its first answer; the oldest first."""
-    _in_use: dict[ResponseHandler, Use] = attrs.field(factory=dict["ResponseHandler", Use])
-    _proven: set[ResponseHandler] = attrs.field(factory=set["ResponseHandler"])
-    """Connections that gave an answer, and some that were closed since."""
-    _slowest: float = 0.0
-    """Seconds that first answers took of late, at most, the making of the connection included."""
-    _in_vain_until: float = -math.inf
-    """When it was last seen that new connections wait in vain."""
-    _answering: int = 0
-    """How many connections got answers then."""
-    _waiting: deque[Use] = attrs.field(factory=deque[Use])
-    """Those that gave up making a connection, until there is one for them."""
-    _admitted: set[Use] = attrs.field(factory=set[Use])
-    """Those that were told that there is one for them."""
-    _last_progress: float = -math.inf
-    """When a new connection was last answered; or when this program had been busy itself."""
-    _timer: asyncio.TimerHandle | None = None
-    _closed: bool = False
-
-    async def wait(self, use: Use) -> None:
-        """Wait until there is a connection for a request which gave up making one."""
-        loop = asyncio.get_running_loop()
-        if not self._closed:
-            use.place = loop.create_future()
-            self._waiting.append(use)
-            self._admit()
-            await use.place
-            use.place = None
-        if self._closed:
-            raise aiohttp.ClientConnectionError
-        use.since = loop.time()
-        self._new[use] = self._new.pop(use)
-
-    def asks(self, use: Use) -> None:
-        """Take note that a request asks for a connection."""
-        self._new[use] = None
-        if self._timer is None:
-            self._look_later()
-
-    def begins(self, use: Use, connection: ResponseHandler) -> None:
-        """Take note of the connection that it was given."""
-        use.connection, use.task = connection, None
-        self._in_use[connection] = use
-        self._admitted.discard(use)
-        if connection in self._proven:
-            del self._new[use]
-
-    def first_use(self, connection: ResponseHandler) -> Use | None:
-        """Return the use of a connection that gave no answer yet."""
-        return None if connection in self._proven else self._in_use[connection]
-
-    def answers(self, connection: ResponseHandler, use: Use) -> None:
-        """Take note of a connection's first answer; if it was short, the use has ended already."""
-        self._last_progress = now = asyncio.get_running_loop().time()
-        if use.since > self._in_vain_until:
-            self._slowest = max(now - use.since, self._slowest * _FORGET)
-        self._proven = {connection for connection in self._proven if connection.is_connected()}
-        self._proven.add(connection)
-        self._new.pop(use, None)
-        if self._new:
-            self._look_later()
-
-    def ends(self, use: Use) -> None:
-        """Take note that it needs a connection no more."""
-        use.task = None
-        self._new.pop(use, None)
-        self._admitted.discard(use)
-        if use.connection is not None:
-            self._in_use.pop(use.connection, None)
-        if self._new:
-            if self._sent_in_vain() and use.connection is not None:
-                use.connection.force_close()
-            self._admit()
-            self._look_later()
-
-    def close(self) -> None:
-        """Let none go on making a connection, or waiting for one."""
-        self._closed = True
-        for use in self._new:
-            if use.place is None:
-                if use.connection is None:
-                    use.give_up()
-            elif not use.place.done():
-                use.place.set_result(None)
-
-    def _sent_in_vain(self) -> bool:
-        """Whether a request that was sent by a new connection waits since it was seen."""
-        return any(
-            use.connection is not None and use.since <= self._in_vain_until for use in self._new
-        )
-
-    def _admit(self) -> None:
-        if not self._sent_in_vain():
-            while self._waiting and len(self._in_use) + len(self._admitted) < self._answering:
-                use = self._waiting.popleft()
-                if use.place is not None and not use.place.done():  # it may be cancelled
-                    self._admitted.add(use)
-                    use.place.set_result(None)
+    def end(self) -> None:
+        """Wait no more; twice does nothing more."""
+        self.connections.waiting.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look_later(self) -> None:
-        """Look once the oldest has waited too long, unless that is arranged already."""
-        since = self._oldest()
-        if self._timer is None and since is not None:
-            loop = asyncio.get_running_loop()
-            start = max(since, self._last_progress)
-            due = max(start + self._patience(), loop.time() + _MOMENT)
-            self._timer = loop.call_at(due, self._look, due, since)
+        self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look)
 
-    def _look(self, due: float, since: float) -> None:
-        self._timer = None
-        now = asyncio.get_running_loop().time()
-        if now > due + _MOMENT:
-            self._last_progress = now  # nothing was read for a while, so answers may be there
-        elif self._oldest() == since and self._last_progress <= due - self._patience():
-            self._end_the_waiting(now)
-            return  # if none was idle, it is looked again when one is
-        self._look_later()
-
-    def _oldest(self) -> float | None:
-        """Since when the oldest waits of whom it is not known that it waits in vain."""
-        return next((use.since for use in self._new if use.since > self._in_vain_until), None)
-
-    def _patience(self) -> float:
-        return max(_AT_LEAST, _TIMES_AS_LONG * self._slowest)
-
-    def _end_the_waiting(self, now: float) -> None:
-        alive = [connection for connection in self._proven if connection.is_connected()]
-        idle = [connection for connection in alive if connection not in self._in_use]
-        if not idle:
-            return  # it is looked at again when one ends
-        self._in_vain_until, self._answering = now, len(alive)
-        self.shrink(len(alive))
-        for use in self._new:
-            if use.connection is None and use.place is None:
-                use.give_up()
-        if self._sent_in_vain():
-            for connection in idle:
-                connection.close()
-
-
-class Connector(aiohttp.TCPConnector):
-    """A connector that keeps no connection idle while new ones wait in vain."""
-
-    def __init__(self, queue: Queue, *, limit: int, ssl: ssl.SSLContext | bool) -> None:
-        super().__init__(limit=limit, ssl=ssl)  # pyright: ignore[reportUnknownMemberType] - aiohttp's
-        self.queue = queue
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
-    ) -> Connection:
-        """Return a connection from the pool, or a new one."""
-        queue = self.queue
-        use = Use(asyncio.get_running_loop().time(), asyncio.current_task())
-        queue.asks(use)
-        try:
-            while True:
-                try:
-                    connection = await super().connect(req, traces, timeout)
-                except asyncio.CancelledError:
-                    if not use.gave_up():
-                        raise
-                else:
-                    break
-                await queue.wait(use)
-        except BaseException as error:
-            queue.ends(use)
-            if isinstance(error, _DROPS) and not isinstance(error, aiohttp.ClientConnectorError):
-                raise NewConnectionDroppedError from None  # by a proxy that was asked to CONNECT
-            raise
-        assert connection.protocol is not None  # noqa: S101 - it has just been made
-        queue.begins(use, connection.protocol)
-        connection.add_callback(partial(queue.ends, use))
-        return connection
+    def _look(self) -> None:
+        connections = self.connections
+        self.waited += _LOOK
+        if connections.is_overtaken(self):
+            connections.window.shrink_to(self._others + connections.first_answers)
+            self.give_up()
+        else:
+            self._look_later()
 
 
 class Response(aiohttp.ClientResponse):
-    """A response that tells the connector of its connection when it begins."""
+    """A response that is no answer to an earlier request."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Wait for the answer to begin."""
-        connector = None if self._session is None else self._session.connector
-        assert isinstance(connector, Connector)  # noqa: S101 - our own session's
-        queue, protocol = connector.queue, connection.protocol
-        assert protocol is not None  # noqa: S101 - it is in use
-        if protocol.should_close:
+        if connection.protocol is None or connection.protocol.should_close:
             # aiohttp keeps what a server sends unasked by an idle connection, and takes it for the
             # answer to the next request there [aiohttp #13656].
             raise aiohttp.ServerDisconnectedError
-        use = queue.first_use(protocol)
-        if use is None:
-            return await super().start(connection)
-        try:
-            await super().start(connection)
-        except _DROPS:
-            raise NewConnectionDroppedError from None
-        queue.answers(protocol, use)
-        return self
+        return await super().start(connection)
 
 
 HEADERS = {
@@ -370,7 +230,7 @@ class SessionKeeper:
     """Holds a session, or makes one for the first call.
 
     Args:
-        window: How many requests there may be at once. It is told if there are too many.
+        window: How many requests there may be at once.
         trust_env: Whether to use the proxy that the environment names, and ``.netrc``.
         ssl_context: The caller's own TLS context; None for one that verifies as usual.
         session: The caller's own session; None to make one.
@@ -382,18 +242,20 @@ class SessionKeeper:
     _session: aiohttp.ClientSession | None = attrs.field(repr=False)
     foreign: bool = attrs.field(init=False)
     closed: bool = attrs.field(init=False, default=False)
+    connections: NewConnections = attrs.field(init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
     _pid: int = attrs.field(init=False, default=0)
     _forgotten: weakref.finalize[..., SessionKeeper] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.foreign = self._session is not None
+        self.connections = NewConnections(self.window)
         if self._session is not None:
             checked_instance("session", self._session, aiohttp.ClientSession, "of aiohttp")
         if self.ssl_context is not None:
             checked_instance("ssl_context", self.ssl_context, ssl.SSLContext, "of the module ssl")
 
-    def session(self) -> aiohttp.ClientSession:
+    def get_session(self) -> aiohttp.ClientSession:
         """Return the session.
 
         Raises:
@@ -418,8 +280,7 @@ class SessionKeeper:
         session = self._session
         if session is not None and not self.foreign and self._pid == os.getpid():
             self._forgotten.detach()
-            if isinstance(session.connector, Connector):
-                session.connector.queue.close()
+            self.connections.give_up_all()
             await session.close()
 
     def _bind(self) -> None:
@@ -436,13 +297,14 @@ class SessionKeeper:
         tls = True if self.ssl_context is None else self.ssl_context
         limit = max(100, self.window.ceiling)
         session = aiohttp.ClientSession(
-            connector=Connector(Queue(self.window.shrink_to), limit=limit, ssl=tls),
+            connector=aiohttp.TCPConnector(limit=limit, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
             response_class=Response,
             trust_env=self.trust_env,
         )
-        session.trace_configs.clear()  # Sentry and OpenTelemetry add theirs to every session
+        # Sentry and OpenTelemetry add theirs to every session, which would see each URL.
+        session.trace_configs[:] = [self.connections.trace_config()]
         # It keeps the session alive: freed before this, as in a cycle, that would warn by itself.
         self._forgotten = weakref.finalize(self, _close_forgotten, session, os.getpid())
         return session

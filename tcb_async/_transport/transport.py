@@ -1,16 +1,4 @@
-"""What is sent: a target that keeps its URL to itself, and a request to it.
-
-Rule: whatever holds a secret is `Hidden`, so that nothing here shows one, however it is printed.
-
-----
-
-The tries that make up a call: each with a permit of the window, watched and logged.
-
-Rule: a successful first try makes nothing that it does not need.
-
-----
-
-One try over the wire, and what all calls of a client share.
+"""A call: the tries that it takes over the wire, and what all calls of a client share.
 
 Rule: limits on time and size, no redirects, and a fault is raised as ours only after the
 ``except`` block has ended, so that no URL is left in it.
@@ -21,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+import sys
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import aiohttp
 import attrs
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from yarl import URL
 
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forgetting_frames
-from tcb_async._transport.faults import Reply, read_retry_after, refusal, translate
-from tcb_async._transport.session import HEADERS, AddQuery, SessionKeeper, cause_of
+from tcb_async._transport.faults import read_retry_after, refusal, translate
+from tcb_async._transport.session import HEADERS, AddQuery, Sending, SessionKeeper, cause_of
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -40,18 +30,21 @@ from tcb_async.exceptions import (
     TransportError,
 )
 from tcb_async.observer import Attempt
-from tcb_async.retry import OutOfTimeError, is_overload
+from tcb_async.retry import is_overload, is_retryable
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine, Mapping
+    from types import TracebackType
     from typing import Literal
 
     from aiohttp import ClientMiddlewareType
 
     from tcb_async.limits import Window
     from tcb_async.observer import Observer
-    from tcb_async.retry import Deadline, RetryPolicy, RetryQuota
+    from tcb_async.retry import RetryPolicy, RetryQuota
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 class RetryCount(Protocol):
@@ -81,13 +74,18 @@ class Target:
 
 @attrs.frozen
 class ApiRequest:
-    """One request, as often as it may be tried."""
+    """One request, as often as it may be tried.
+
+    Attributes:
+        may_repeat: Whether it may be sent again while the server may still answer it.
+    """
 
     target: Target
     body: Hidden[bytes] | None
     env: str | None = None
     offset: int | None = None
     count: RetryCount | None = None
+    may_repeat: bool = True
 
     @property
     def method(self) -> Literal["GET", "POST"]:
@@ -104,73 +102,150 @@ _log = logging.getLogger("tcb_async")
 _log.addHandler(logging.NullHandler())
 
 
-@attrs.define
+class _OutOfTimeError(Exception):
+    """The deadline passed before a try was begun."""
+
+
+class _UnansweredError(TransportError):
+    """A new connection gave no answer in time, while others were answered."""
+
+
+@attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class Call(Generic[Result]):
-    """The tries of one call.
+    """The tries of one call; tenacity decides after each, told by the policy and the quota.
 
     Attributes:
-        alone: Whether the next try is to have a new connection, for the last was dropped.
+        number: How many tries were begun.
+        spent: What they took out of the quota.
+        last: The error of the last try that says something about the server. A try that the
+            deadline cut short, or prevented, says nothing.
+        gave_up: Why no other try is made.
+        fresh_connection: Whether the next try has to have a new connection: the last was dropped.
+        patience: How many times as long as usual a new connection is waited for.
     """
 
     transport: Transport
     request: ApiRequest
     decode: Callable[[bytes], Result]
-    alone: bool = False
+    deadline: float
+    number: int = 0
+    spent: int = 0
+    last: TcbError | None = None
+    gave_up: str = ""
+    fresh_connection: bool = False
+    patience: float = 1.0
 
-    async def attempt(self, number: int, deadline: Deadline) -> Result:
-        """Make one try, with a permit of the window.
+    async def run(self) -> Result:
+        state: RetryCallState | None = None
+        try:
+            while True:
+                try:
+                    result = await self._try()
+                    break
+                except TcbError:
+                    state = state or self._begin_to_retry()
+                    state.set_exception(cast("ExcInfo", sys.exc_info()))
+                await self._wait_for_next_try(state)
+        except _OutOfTimeError:
+            failure = self._out_of_time()
+        except TcbError as error:
+            failure = self._last_word(error)
+        else:
+            self.transport.quota.put_back(self.spent or 1)
+            return result
+        finally:
+            if state is not None:  # it is part of a cycle, which would hold this call
+                state.retry_object.iter_state.reset()
+                del state
+        failure.attempts = self.number
+        failure.gave_up = self.gave_up if is_retryable(failure) else ""
+        try:
+            raise failure.with_traceback(None)
+        finally:
+            del failure, self.last  # or they would hold this frame, which would hold them
 
-        Raises:
-            OutOfTimeError: There was no permit before the deadline.
-            TcbError: The try failed.
-        """
+    def _begin_to_retry(self) -> RetryCallState:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(is_retryable),
+            wait=self._wait,
+            stop=self._stop,
+            before_sleep=self._before_sleep,
+            reraise=True,
+        )
+        retrying.begin()
+        return RetryCallState(retrying, fn=None, args=(), kwargs={})
+
+    async def _wait_for_next_try(self, state: RetryCallState) -> None:
+        """Wait as tenacity says; raises the error of the last try if there is to be no other."""
+        # What `AsyncRetrying` does between two tries. It is not asked to make them: that would cost
+        # each call 17 us, a tenth of a page, and nearly all of them are done at the first.
+        retrying = cast("AsyncRetrying", state.retry_object)
+        seconds = cast("float", await retrying.iter(state))
+        state.prepare_for_next_attempt()
+        await self.transport.retry.sleep(seconds)
+
+    async def _try(self) -> Result:
+        self.number += 1
+        while True:
+            try:
+                return await self._send()
+            except _UnansweredError:
+                self.patience *= 2
+
+    async def _send(self) -> Result:
+        """Send the request once, with a permit of the window."""
         transport, request, window = self.transport, self.request, self.transport.window
         epoch = window.take()
         if epoch is None:
-            transport.session()  # fail before waiting for a permit
-            epoch = await window.wait(deadline.left())
-        if epoch is None:
-            raise OutOfTimeError(self._nothing_was_sent())
+            epoch = await self._wait_for_permit()
         clean = overload = False
         try:
-            session = transport.session()
-            left = deadline.left()
+            session = transport.get_session()
+            left = self._left()
             if left <= 0:
-                raise OutOfTimeError(self._nothing_was_sent())
+                raise _OutOfTimeError
             transport.sent += 1
-            transport.retried += number > 1
+            transport.retried += self.number > 1
             # The frames below hold the URL, the body that is sent, and the reply.
             if transport.observer is None:
                 with forgetting_frames():
-                    result = self.decode(await transport.send(session, request, left, self.alone))
+                    result = self.decode(await transport.send(session, self, left))
             else:
-                seen = transport.as_seen(request, number)
+                seen = transport.as_seen(request, self.number)
                 with transport.observer.attempting(seen), forgetting_frames():
-                    result = self.decode(
-                        await transport.send(session, request, left, self.alone, seen)
-                    )
+                    result = self.decode(await transport.send(session, self, left, seen))
             clean = True
         except TcbError as error:
             overload = is_overload(error)
-            self.alone = number == 1 and isinstance(error, TransportError) and error.dropped
+            dropped = isinstance(error, TransportError) and error.dropped
+            self.fresh_connection = self.number == 1 and dropped
             error.env, error.offset = request.env, request.offset
-            _log.debug("%s try=%d: %s", request, number, _outcome(error))
+            _log.debug("%s try=%d: %s", request, self.number, _outcome(error))
             raise
         finally:
             window.release(epoch, clean=clean, overloaded=overload)
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s try=%d: errcode=0", request, number)
+            _log.debug("%s try=%d: errcode=0", request, self.number)
         return result
 
-    def note_retry(self, error: TcbError, number: int, seconds: float) -> None:
-        """Count a retry, and log it."""
-        level = logging.INFO if number == 1 else logging.WARNING
-        text = "%s try=%d failed (%s), trying again in %.2f s"
-        _log.log(level, text, self.request, number, _outcome(error), seconds)
-        if self.request.count is not None:
-            self.request.count.retries += 1
+    async def _wait_for_permit(self) -> int:
+        self.transport.get_session()  # fail before waiting for a permit
+        left = self._left()
+        ahead = self.number > 1 or self.patience > 1
+        try:
+            async with asyncio.timeout(left if left < math.inf else None):
+                return await self.transport.window.acquire(ahead=ahead)
+        except TimeoutError:
+            raise _OutOfTimeError from None
 
-    def _nothing_was_sent(self) -> TransportError:
+    def _left(self) -> float:
+        return self.deadline - self.transport.retry.clock()
+
+    def _out_of_time(self) -> TcbError:
+        self.gave_up = self.transport.retry.too_late
+        self.number -= 1
+        if self.last is not None:
+            return self.last
         path, window = self.request.target.path, self.transport.window
         return TransportError(
             f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
@@ -179,6 +254,45 @@ class Call(Generic[Result]):
             env=self.request.env,
             offset=self.request.offset,
         )
+
+    def _last_word(self, error: TcbError) -> TcbError:
+        """Choose the error to raise: not that of a try which the deadline cut short."""
+        is_silent = isinstance(error, TransportError) and error.status is None
+        if not (is_silent and self._left() < _TICK):
+            return error
+        self.gave_up = self.transport.retry.too_late
+        return self.last or error
+
+    def _wait(self, state: RetryCallState) -> float:
+        return self.transport.retry.wait(state.attempt_number, _error(state))
+
+    def _stop(self, state: RetryCallState) -> bool:
+        policy, quota, number = self.transport.retry, self.transport.quota, state.attempt_number
+        reason = policy.why_stop(number, state.upcoming_sleep, self._left())
+        if reason is not None:
+            self.gave_up = reason
+        elif not quota.take(cost := quota.cost(_error(state))):
+            self.gave_up = "the client's retry quota is used up: too many calls fail at once"
+        else:
+            self.spent += cost
+            return False
+        return True
+
+    def _before_sleep(self, state: RetryCallState) -> None:
+        """Count a retry, and log it."""
+        self.last = error = _error(state).with_traceback(None)
+        level = logging.INFO if self.number == 1 else logging.WARNING
+        text = "%s try=%d failed (%s), trying again in %.2f s"
+        seconds = state.upcoming_sleep
+        _log.log(level, text, self.request, self.number, _outcome(error), seconds)
+        if self.request.count is not None:
+            self.request.count.retries += 1
+
+
+def _error(state: RetryCallState) -> TcbError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, TcbError)  # noqa: S101 - the predicate lets nothing else through
+    return error
 
 
 def _outcome(error: TcbError) -> str:
@@ -189,7 +303,8 @@ def _outcome(error: TcbError) -> str:
 
 Value = TypeVar("Value")
 
-_ALONE = HEADERS | {"Connection": "close"}
+_TICK = 0.001  # an event loop's timer may be early by as much
+_CLOSING = HEADERS | {"Connection": "close"}
 _SECRET_KEYS = ("secret", "token", "ticket")
 
 
@@ -214,15 +329,16 @@ class Transport:
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )
-    session: Callable[[], aiohttp.ClientSession] = attrs.field(init=False, repr=False)
-    """Returns the session; see `SessionKeeper.session`."""
     _keeper: SessionKeeper = attrs.field(init=False, repr=False)
     _whole: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._keeper = SessionKeeper(self.window, self.trust_env, self.ssl_context, self._session)
-        self.session = self._keeper.session
         self._whole = _within(self.timeout)
+
+    def get_session(self) -> aiohttp.ClientSession:
+        """Return the session; see `SessionKeeper.get_session`."""
+        return self._keeper.get_session()
 
     @property
     def closed(self) -> bool:
@@ -248,8 +364,7 @@ class Transport:
         Raises:
             TcbError: The last try's error, with the request's facts on it.
         """
-        call = Call(self, request, decode)
-        return self.retry.run(call.attempt, self.quota, call.note_retry)
+        return Call(self, request, decode, self.retry.clock() + self.retry.deadline).run()
 
     async def call_token_endpoint(
         self,
@@ -267,7 +382,8 @@ class Transport:
         target = self.target(path, query)
         sent = (value for value in (body or {}).values() if isinstance(value, Secret))
         target = attrs.evolve(target, secrets=(*target.secrets, *sent))
-        request = ApiRequest(target, None if body is None else Hidden(encode_object(body)))
+        sent_body = None if body is None else Hidden(encode_object(body))
+        request = ApiRequest(target, sent_body, may_repeat=False)
 
         def decode(reply: bytes) -> Hidden[Mapping[str, object]]:
             return Hidden(decode_token_reply(reply, path, secrets=target.secrets))
@@ -313,49 +429,58 @@ class Transport:
     async def send(
         self,
         session: aiohttp.ClientSession,
-        request: ApiRequest,
+        call: Call[Any],
         left: float,
-        alone: bool,
         seen: Attempt | None = None,
     ) -> bytes:
-        """Make one try; returns the body of a reply that is HTTP 200.
+        """Send a call's request once; returns the body of a reply that is HTTP 200.
 
-        Asked to go `alone`, a request has a new connection, which the server is asked to close
-        after it: a pool knows its connections by `server_hostname` too.
+        For a fresh connection, which the server is asked to close after it, there is
+        `server_hostname`: a pool knows its connections by it too.
 
         Raises:
             TcbError: Anything else came, or nothing.
         """
         seconds = min(self.timeout, left)
+        request, fresh = call.request, call.fresh_connection
         target, foreign = request.target, self._keeper.foreign
+        patience = call.patience if request.may_repeat else math.inf
+        sending = Sending(self._keeper.connections, patience)
         response: aiohttp.ClientResponse | None = None
         failure: TcbError | None = None
         body = b""
         try:
-            response = await session.request(
-                request.method,
-                target.url.reveal() if foreign else target.bare_url,
-                middlewares=None if foreign else target.middlewares,
-                data=None if request.body is None else request.body.reveal(),
-                headers=dict(_ALONE if alone else HEADERS) if alone or foreign else None,
-                timeout=self._whole if left >= self.timeout else _within(seconds),
-                allow_redirects=False,
-                raise_for_status=False,
-                server_hostname=target.bare_url.raw_host if alone else None,
-            )
-            body = await self._read(response, request)
+            async with sending.timeout:
+                response = await session.request(
+                    request.method,
+                    target.url.reveal() if foreign else target.bare_url,
+                    middlewares=None if foreign else target.middlewares,
+                    data=None if request.body is None else request.body.reveal(),
+                    headers=dict(_CLOSING if fresh else HEADERS) if fresh or foreign else None,
+                    timeout=self._whole if left >= self.timeout else _within(seconds),
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    server_hostname=target.bare_url.raw_host if fresh else None,
+                    trace_request_ctx=None if foreign else sending,
+                )
+                sending.note_answer()
+                body = await self._read(response, request)
         except TcbError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
-            if session.closed:
+            if session.closed or self.closed:
                 failure = _closed()
+            elif sending.gave_up:
+                failure = _UnansweredError(f"{target.path}: a new connection was not answered")
             else:
-                error, answered = cause_of(error), response is not None
-                failure = translate(error, request, seconds, answered=answered, alone=alone)
+                error, new = cause_of(error), fresh or sending.is_new
+                answered = response is not None
+                failure = translate(error, request, seconds, answered=answered, new=new)
         else:
             if response.status != 200:  # noqa: PLR2004 - HTTP's own word for OK
                 failure = _refused(response, body, request)
         finally:
+            sending.end()
             if response is not None:
                 response.close()
         if seen is not None:
@@ -390,7 +515,7 @@ def _closed() -> ClientClosedError:
 
 def _refused(response: aiohttp.ClientResponse, body: bytes, request: ApiRequest) -> TcbError:
     later = read_retry_after(response.headers.get("Retry-After"))
-    return refusal(Reply(response.status, later, body), request)
+    return refusal(request, response.status, later, body)
 
 
 def _within(seconds: float) -> aiohttp.ClientTimeout:

@@ -7,11 +7,25 @@ import pytest
 from tcb_async.limits import Window
 
 
-async def test_no_more_permits_than_the_size_are_held_at_once() -> None:
+async def filled(size):
+    """A window, and the epochs of as many permits as it has."""
+    window = Window(size)
+    return window, [await window.acquire() for _ in range(size)]
+
+
+async def answered(window, **outcome):
+    """Ends one request of a full window, and begins another."""
+    epochs = [await window.acquire() for _ in range(window.size - window.in_flight)]
+    window.release(epochs[0], **outcome)
+    for epoch in epochs[1:]:
+        window.release(epoch, clean=False)
+
+
+async def test_no_more_permits_than_the_size_are_held_at_once():
     window = Window(2)
     running = peak = 0
 
-    async def work() -> None:
+    async def work():
         nonlocal running, peak
         epoch = await window.acquire()
         running += 1
@@ -26,9 +40,8 @@ async def test_no_more_permits_than_the_size_are_held_at_once() -> None:
     assert window.in_flight == 0
 
 
-async def test_a_burst_of_busy_answers_halves_it_once() -> None:
-    window = Window(16)
-    epochs = [await window.acquire() for _ in range(16)]
+async def test_a_burst_of_busy_answers_halves_it_once():
+    window, epochs = await filled(16)
 
     for epoch in epochs:
         window.release(epoch, overloaded=True)
@@ -36,68 +49,87 @@ async def test_a_burst_of_busy_answers_halves_it_once() -> None:
     assert window.size == 8
 
 
-async def test_busy_answers_to_requests_sent_later_halve_it_again_down_to_one() -> None:
+async def test_busy_answers_to_requests_sent_later_halve_it_again_down_to_one():
     window = Window(4)
 
     for expected in (2, 1, 1):
-        window.release(await window.acquire(), overloaded=True)
+        await answered(window, overloaded=True)
         assert window.size == expected
 
 
-async def test_a_clean_window_grows_it_by_one_up_to_the_ceiling() -> None:
+@pytest.mark.parametrize(("in_flight", "size"), [(1, 1), (3, 3), (7, 4), (8, 4)])
+async def test_a_busy_answer_cuts_it_to_at_most_what_is_in_flight(in_flight, size):
+    window = Window(8)
+    epochs = [await window.acquire() for _ in range(in_flight)]
+
+    window.release(epochs[0], overloaded=True)
+
+    assert window.size == size
+
+
+async def test_a_clean_window_grows_it_by_one_up_to_the_ceiling():
     window = Window(4)
-    window.release(await window.acquire(), overloaded=True)
+    await answered(window, overloaded=True)
     sizes = []
     for _ in range(9):
-        window.release(await window.acquire())
+        await answered(window)
         sizes.append(window.size)
 
     assert sizes == [2, 3, 3, 3, 4, 4, 4, 4, 4]
 
 
-async def test_permits_are_given_in_the_order_they_were_asked_for() -> None:
-    window = Window(1)
-    epoch = await window.acquire()
-    order: list[int] = []
+async def test_clean_answers_that_arrive_while_it_is_not_full_do_not_grow_it():
+    window = Window(4)
+    await answered(window, overloaded=True)
 
-    async def work(number: int) -> None:
-        mine = await window.acquire()
+    for _ in range(20):
+        window.release(await window.acquire())
+
+    assert window.size == 2
+
+
+async def test_permits_are_given_in_the_order_they_were_asked_for_to_those_ahead_first():
+    window, (epoch,) = await filled(1)
+    order = []
+
+    async def work(number, *, ahead):
+        mine = await window.acquire(ahead=ahead)
         order.append(number)
         window.release(mine)
 
-    tasks = [asyncio.create_task(work(n)) for n in range(5)]
+    tasks = [asyncio.create_task(work(n, ahead=n in {2, 4})) for n in range(5)]
     await asyncio.sleep(0)
     window.release(epoch)
     await asyncio.gather(*tasks)
 
-    assert order == [0, 1, 2, 3, 4]
+    assert order == [2, 4, 0, 1, 3]
 
 
-@pytest.mark.parametrize("granted", [False, True])
-async def test_a_cancelled_waiter_returns_its_permit(granted: bool) -> None:
-    window = Window(1)
-    epoch = await window.acquire()
-    first = asyncio.create_task(window.acquire())
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("order", ["release, cancel", "cancel, release", "cancel, wait, release"])
+async def test_a_cancelled_waiter_returns_its_permit(order, ahead):
+    window, (epoch,) = await filled(1)
+    first = asyncio.create_task(window.acquire(ahead=ahead))
     second = asyncio.create_task(window.acquire())
     await asyncio.sleep(0)
-    if granted:
-        window.release(epoch)
-    first.cancel()
-    if not granted:
-        await asyncio.sleep(0)
-        window.release(epoch)
+    for step in order.split(", "):
+        if step == "release":
+            window.release(epoch)
+        elif step == "cancel":
+            first.cancel()
+        else:
+            await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await first
 
     window.release(await second)
 
     assert window.in_flight == 0
-    assert window.release(await window.acquire()) is None
+    window.release(await window.acquire())
 
 
-async def test_a_shrunken_window_gives_no_permit_until_enough_were_returned() -> None:
-    window = Window(4)
-    epochs = [await window.acquire() for _ in range(4)]
+async def test_a_shrunken_window_gives_no_permit_until_enough_were_returned():
+    window, epochs = await filled(4)
     waiting = asyncio.create_task(window.acquire())
     await asyncio.sleep(0)
 
@@ -111,15 +143,13 @@ async def test_a_shrunken_window_gives_no_permit_until_enough_were_returned() ->
 
 
 @pytest.mark.looptime
-async def test_a_waiter_gives_up_in_time_and_leaves_nothing_behind() -> None:
-    window = Window(1)
-    epoch = await window.acquire()
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+async def test_a_waiter_that_is_timed_out_leaves_nothing_behind():
+    window, (epoch,) = await filled(1)
 
-    assert await window.wait(2.5) is None
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2.5):
+            await window.acquire()
 
-    assert loop.time() - started == 2.5
     patient = asyncio.create_task(window.acquire())
     await asyncio.sleep(0)
     window.release(epoch)
@@ -127,30 +157,16 @@ async def test_a_waiter_gives_up_in_time_and_leaves_nothing_behind() -> None:
     assert window.in_flight == 1
 
 
-@pytest.mark.looptime
-async def test_a_waiter_cancelled_as_its_timeout_expires_returns_no_permit() -> None:
-    window = Window(1)
-    await window.acquire()
-    waiting = asyncio.create_task(window.wait(1.0))
-    asyncio.get_running_loop().call_later(1.0, waiting.cancel)
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-
-    assert window.in_flight == 1
-
-
-async def test_beyond_what_a_proxy_lets_through_it_grows_eight_times_as_slowly_then_as_usual() -> (
-    None
-):
+async def test_beyond_what_a_proxy_lets_through_it_grows_eight_times_as_slowly_then_as_usual():
     window = Window(8)
     window.shrink_to(2)
     window.shrink_to(5)
     assert window.size == 2, "it only ever shrinks"
 
-    async def clean_answers_until(size: int) -> int:
+    async def clean_answers_until(size):
         answers = 0
         while window.size < size:
-            window.release(await window.acquire())
+            await answered(window)
             answers += 1
         return answers
 

@@ -2,31 +2,26 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcb_async import TcbClient
+from tcb_async._transport import ApiRequest, Transport
+from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ConfigurationError,
     DailyQuotaError,
     RateLimitError,
     ResponseError,
     SystemBusyError,
-    TcbError,
     TokenError,
     TransportError,
 )
-from tcb_async.retry import (
-    Deadline,
-    OutOfTimeError,
-    RetryPolicy,
-    RetryQuota,
-    is_overload,
-    is_retryable,
-)
+from tcb_async.limits import Window
+from tcb_async.retry import RetryPolicy, RetryQuota, is_overload, is_retryable
 
 BUSY = SystemBusyError("busy", errcode=-1)
 RETRYABLE = [
@@ -46,52 +41,72 @@ FINAL = [
 
 
 @attrs.define
+class Count:
+    """Counts what a walk counts."""
+
+    retries: int = 0
+
+
+@attrs.define(slots=False)
 class Story:
     """A call that fails as told, on a clock of its own."""
 
-    errors: list[TcbError]
+    errors: list
     now: float = 1000.0
-    waits: list[float] = attrs.Factory(list)
-    told: list[tuple[int, float]] = attrs.Factory(list)
-    tries: list[int] = attrs.Factory(list)
-    left: list[float] = attrs.Factory(list)
+    waits: list = attrs.Factory(list)
+    left: list = attrs.Factory(list)
+    """Of the deadline, at each try."""
+    count: Count = attrs.Factory(Count)
+    quota: RetryQuota = attrs.Factory(RetryQuota)
     seconds_per_try: float = 0.0
+    seconds_before_a_try: float = 0.0
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds):
         self.waits.append(seconds)
         self.now += seconds
 
-    async def attempt(self, number: int, deadline: Deadline) -> str:
-        self.tries.append(number)
-        self.left.append(deadline.left())
+    async def answer(self, left):
+        self.left.append(left)
         self.now += self.seconds_per_try
-        if len(self.tries) <= len(self.errors):
-            raise self.errors[len(self.tries) - 1]
-        return "answer"
+        if len(self.left) <= len(self.errors):
+            raise self.errors[len(self.left) - 1]
+        return b"answer"
 
-    async def run(self, quota: RetryQuota | None = None, **settings: object) -> str:
+    async def run(self, **settings):
+        """Make the call, by a policy of these settings."""
         policy = RetryPolicy(
-            clock=lambda: self.now,
-            sleep=self.sleep,
-            random=lambda: 1.0,
-            **settings,  # type: ignore[arg-type]
+            clock=lambda: self.now, sleep=self.sleep, random=lambda: 1.0, **settings
         )
-        return await policy.run(
-            self.attempt, quota or RetryQuota(), lambda _, n, s: self.told.append((n, s))
-        )
+        transport = Told("http://127.0.0.1:9", Window(8), policy, self.quota, story=self)
+        target = transport.target("/tcb/listfunctions", {})
+        request = ApiRequest(target, None, count=self.count)
+        return await transport.call(request, lambda body: body)
+
+
+@attrs.define(eq=False)
+class Told(Transport):
+    """A transport without a network."""
+
+    story: Story = attrs.field(kw_only=True)
+
+    def get_session(self):
+        self.story.now += self.story.seconds_before_a_try
+
+    async def send(self, _session, _call, left, _seen=None):
+        return await self.story.answer(left)
 
 
 @pytest.mark.parametrize("error", RETRYABLE, ids=repr)
-async def test_what_another_try_may_cure_is_tried_again(error: TcbError) -> None:
+async def test_what_another_try_may_cure_is_tried_again(error):
     story = Story([error, error])
 
-    assert await story.run() == "answer"
-    assert story.tries == [1, 2, 3]
-    assert story.told == [(1, 1.0), (2, 2.0)]
+    assert await story.run() == b"answer"
+    assert len(story.left) == 3
+    assert (story.waits, story.count.retries) == ([1.0, 2.0], 2)
 
 
 @pytest.mark.parametrize("error", FINAL, ids=repr)
-def test_what_no_try_can_cure_is_final(error: Exception) -> None:
+def test_what_no_try_can_cure_is_final(error):
     assert not is_retryable(error)
 
 
@@ -107,11 +122,11 @@ def test_what_no_try_can_cure_is_final(error: Exception) -> None:
     ],
     ids=repr,
 )
-def test_what_too_many_requests_look_like_is_known(error: TcbError, overload: bool) -> None:
+def test_what_too_many_requests_look_like_is_known(error, overload):
     assert is_overload(error) is overload
 
 
-async def test_a_final_error_is_raised_at_once_as_itself() -> None:
+async def test_a_final_error_is_raised_at_once_as_itself():
     error = TokenError("no", errcode=40014)
     story = Story([error])
 
@@ -122,7 +137,7 @@ async def test_a_final_error_is_raised_at_once_as_itself() -> None:
     assert (error.attempts, error.gave_up, story.waits) == (1, "", [])
 
 
-async def test_a_final_error_after_a_retry_counts_its_tries_and_did_not_give_up() -> None:
+async def test_a_final_error_after_a_retry_counts_its_tries_and_did_not_give_up():
     story = Story([BUSY, TokenError("no")])
 
     with pytest.raises(TokenError) as caught:
@@ -131,8 +146,8 @@ async def test_a_final_error_after_a_retry_counts_its_tries_and_did_not_give_up(
     assert (caught.value.attempts, caught.value.gave_up) == (2, "")
 
 
-async def test_it_stops_after_the_attempts_with_the_last_error() -> None:
-    errors: list[TcbError] = [SystemBusyError(f"busy {n}", errcode=-1) for n in range(9)]
+async def test_it_stops_after_the_attempts_with_the_last_error():
+    errors = [SystemBusyError(f"busy {n}", errcode=-1) for n in range(9)]
     story = Story(errors)
 
     with pytest.raises(SystemBusyError, match="busy 2") as caught:
@@ -143,17 +158,15 @@ async def test_it_stops_after_the_attempts_with_the_last_error() -> None:
     assert str(caught.value).endswith("(after 3 attempts, the retry policy allows no more)")
 
 
-async def test_none_tries_once() -> None:
-    async def attempt(_number: int, _deadline: Deadline) -> None:
-        raise SystemBusyError("busy")
-
+async def test_none_tries_once_and_says_nothing_of_having_given_up():
     with pytest.raises(SystemBusyError) as caught:
-        await RetryPolicy.none().run(attempt, RetryQuota(), lambda *_: None)
+        await Story([BUSY]).run(attempts=1)
 
-    assert caught.value.attempts == 1
+    assert (caught.value.attempts, caught.value.gave_up) == (1, "")
+    assert RetryPolicy.none().attempts == 1
 
 
-async def test_no_wait_is_begun_that_would_cross_the_deadline() -> None:
+async def test_no_wait_is_begun_that_would_cross_the_deadline():
     story = Story([BUSY] * 20, seconds_per_try=1.0)
 
     with pytest.raises(SystemBusyError, match="deadline of 10 s"):
@@ -163,7 +176,7 @@ async def test_no_wait_is_begun_that_would_cross_the_deadline() -> None:
     assert story.waits == [1.0, 2.0]
 
 
-async def test_each_try_is_told_what_is_left_of_the_deadline() -> None:
+async def test_each_try_is_told_what_is_left_of_the_deadline():
     story = Story([BUSY, BUSY], seconds_per_try=5.0)
 
     await story.run(deadline=60.0)
@@ -171,44 +184,35 @@ async def test_each_try_is_told_what_is_left_of_the_deadline() -> None:
     assert story.left == [60.0, 54.0, 47.0]
 
 
-NOTHING_SENT = TransportError("nothing was sent")
-
-
-def out_of_time_at(number: int, errors: list[TcbError]) -> Callable[..., Awaitable[None]]:
-    async def attempt(nth: int, _deadline: Deadline) -> None:
-        if nth == number:
-            raise OutOfTimeError(NOTHING_SENT)
-        raise errors[nth - 1]
-
-    return attempt
-
-
-async def test_a_deadline_that_passes_before_a_later_try_begins_raises_the_servers_last_error() -> (
-    None
-):
-    errors: list[TcbError] = [SystemBusyError("first"), SystemBusyError("second")]
-    policy = RetryPolicy(base=0.0, deadline=1.0)
+async def test_a_deadline_that_passes_before_a_later_try_begins_raises_the_servers_last_error():
+    errors = [SystemBusyError("first"), SystemBusyError("second")]
+    story = Story(errors, seconds_before_a_try=0.4)
 
     with pytest.raises(SystemBusyError, match="second") as caught:
-        await policy.run(out_of_time_at(3, errors), RetryQuota(), lambda *_: None)
+        await story.run(base=0.0, deadline=1.0)
 
-    assert caught.value.attempts == 2
-    assert caught.value.gave_up == "the deadline of 1 s passed"
+    assert (caught.value.attempts, caught.value.gave_up) == (2, "the deadline of 1 s passed")
     assert caught.value.__context__ is None
 
 
-async def test_a_deadline_that_passes_before_the_first_try_begins_says_that_nothing_was_sent() -> (
-    None
-):
-    with pytest.raises(TransportError) as caught:
-        await RetryPolicy().run(out_of_time_at(1, []), RetryQuota(), lambda *_: None)
+async def test_a_deadline_that_passes_before_the_first_try_begins_says_that_nothing_was_sent():
+    with pytest.raises(TransportError, match="nothing was sent") as caught:
+        await Story([], seconds_before_a_try=60.0).run()
 
-    assert caught.value is NOTHING_SENT
     assert (caught.value.attempts, caught.value.gave_up) == (0, "the deadline of 60 s passed")
     assert caught.value.__context__ is None
 
 
-async def test_a_try_that_the_deadline_cut_short_does_not_replace_the_servers_own_error() -> None:
+async def test_a_first_try_that_the_deadline_cut_short_is_all_that_can_be_said():
+    silence = TransportError("no complete answer in 10 s")
+
+    with pytest.raises(TransportError, match="no complete answer") as caught:
+        await Story([silence], seconds_per_try=10.0).run(deadline=10.0)
+
+    assert (caught.value.attempts, caught.value.gave_up) == (1, "the deadline of 10 s passed")
+
+
+async def test_a_try_that_the_deadline_cut_short_does_not_replace_the_servers_own_error():
     silence = TransportError("no complete answer in 0.5 s")
     story = Story([SystemBusyError("busy"), silence], seconds_per_try=4.5)
 
@@ -218,7 +222,7 @@ async def test_a_try_that_the_deadline_cut_short_does_not_replace_the_servers_ow
     assert (caught.value.attempts, caught.value.gave_up) == (2, "the deadline of 10 s passed")
 
 
-async def test_an_answer_that_came_just_before_the_deadline_is_the_servers_last_error() -> None:
+async def test_an_answer_that_came_just_before_the_deadline_is_the_servers_last_error():
     answer = TransportError("HTTP 503", status=503)
     story = Story([SystemBusyError("busy"), answer], seconds_per_try=4.5)
 
@@ -229,7 +233,7 @@ async def test_an_answer_that_came_just_before_the_deadline_is_the_servers_last_
     assert "another wait would cross the deadline" in caught.value.gave_up
 
 
-async def test_waits_double_up_to_the_cap_with_full_jitter() -> None:
+async def test_waits_double_up_to_the_cap_with_full_jitter():
     high = RetryPolicy(random=lambda: 1.0)
     low = RetryPolicy(random=lambda: 0.0)
 
@@ -238,7 +242,7 @@ async def test_waits_double_up_to_the_cap_with_full_jitter() -> None:
     assert low.wait(5, BUSY) == 0
 
 
-async def test_a_dropped_connection_is_tried_again_at_once_the_first_time() -> None:
+async def test_a_dropped_connection_is_tried_again_at_once_the_first_time():
     dropped = TransportError("dropped", dropped=True)
     story = Story([dropped, dropped])
 
@@ -248,14 +252,14 @@ async def test_a_dropped_connection_is_tried_again_at_once_the_first_time() -> N
 
 
 @given(asked=st.floats(0, 1e12), draw=st.floats(0, 1))
-def test_retry_after_is_honoured_as_a_minimum(asked: float, draw: float) -> None:
+def test_retry_after_is_honoured_as_a_minimum(asked, draw):
     error = RateLimitError("slow down")
     error.retry_after = asked
 
     assert RetryPolicy(random=lambda: draw).wait(1, error) >= asked
 
 
-async def test_a_retry_after_beyond_the_deadline_fails_at_once_instead_of_hanging() -> None:
+async def test_a_retry_after_beyond_the_deadline_fails_at_once_instead_of_hanging():
     error = TransportError("503", retry_after=1e9)
     story = Story([error])
 
@@ -265,76 +269,66 @@ async def test_a_retry_after_beyond_the_deadline_fails_at_once_instead_of_hangin
     assert story.waits == []
 
 
-async def test_an_empty_quota_fails_at_once_and_says_why() -> None:
-    quota = RetryQuota(capacity=20)
-    story = Story([TransportError("reset")] * 9)
+async def test_an_empty_quota_fails_at_once_and_says_why():
+    story = Story([TransportError("reset")] * 9, quota=RetryQuota(capacity=20))
 
     with pytest.raises(TransportError, match="retry quota is used up"):
-        await story.run(quota)
+        await story.run()
 
-    assert story.tries == [1, 2]
-    assert quota.available == 6
+    assert len(story.left) == 2
+    assert story.quota.available == 6
 
 
-async def test_success_pays_back_what_its_retries_took() -> None:
+async def test_success_pays_back_what_its_retries_took():
     quota = RetryQuota(available=100)
 
-    await Story([TransportError("reset"), BUSY]).run(quota)
+    await Story([TransportError("reset"), BUSY], quota=quota).run()
     assert quota.available == 100
 
-    await Story([]).run(quota)
+    await Story([], quota=quota).run()
     assert quota.available == 101
 
 
-async def test_the_quota_is_never_more_than_full() -> None:
+async def test_the_quota_is_never_more_than_full():
     quota = RetryQuota()
 
-    await Story([]).run(quota)
+    await Story([], quota=quota).run()
 
     assert quota.available == quota.capacity == 500
 
 
-async def test_cancellation_is_neither_swallowed_nor_retried() -> None:
-    calls = 0
-    under_way = asyncio.Event()
-
-    async def attempt(number: int, _deadline: Deadline) -> None:
-        nonlocal calls
-        calls += 1
-        if number == 1:
-            raise SystemBusyError("busy")
+async def test_cancellation_is_neither_swallowed_nor_retried():
+    async def hang(_left):
+        if not story.left:
+            story.left.append(0.0)
+            raise BUSY
         under_way.set()
         await asyncio.Event().wait()
 
-    policy = RetryPolicy(base=0.0)
-    task = asyncio.create_task(policy.run(attempt, RetryQuota(), lambda *_: None))
+    under_way = asyncio.Event()
+    story = Story([])
+    story.answer = hang
+    call = asyncio.create_task(story.run())
     await under_way.wait()
-    task.cancel()
+    call.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await call
 
-    assert calls == 2
-
-
-async def test_concurrent_calls_do_not_share_their_attempts() -> None:
-    policy = RetryPolicy(attempts=3, base=0.0)
-
-    def failing_twice() -> Callable[[int, Deadline], Awaitable[int]]:
-        async def attempt(number: int, _deadline: Deadline) -> int:
-            await asyncio.sleep(0)
-            if number < 3:
-                raise SystemBusyError("busy")
-            return number
-
-        return attempt
-
-    quota = RetryQuota()
-    runs = (policy.run(failing_twice(), quota, lambda *_: None) for _ in range(20))
-
-    assert await asyncio.gather(*runs) == [3] * 20
+    assert story.waits == [1.0]
 
 
-async def test_no_earlier_error_clings_to_the_last_one() -> None:
+async def test_concurrent_calls_do_not_share_their_attempts(emulator):
+    emulator.deploy("test-777bb9")
+    emulator.script([Fault.errcode(-1)] * 40)
+    retry = RetryPolicy(attempts=41, base=0.0)
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
+        counts = (client.count_functions("test-777bb9") for _ in range(20))
+
+        assert await asyncio.gather(*counts) == [1] * 20
+    assert len(emulator.requests) == 60
+
+
+async def test_no_earlier_error_clings_to_the_last_one():
     story = Story([SystemBusyError("first"), TransportError("second")])
 
     with pytest.raises(TransportError) as caught:
@@ -359,12 +353,12 @@ async def test_no_earlier_error_clings_to_the_last_one() -> None:
         ("deadline", None),
     ],
 )
-def test_an_unusable_policy_is_refused_by_name_and_value(field: str, value: object) -> None:
+def test_an_unusable_policy_is_refused_by_name_and_value(field, value):
     with pytest.raises(ConfigurationError) as caught:
-        RetryPolicy(**{field: value})  # type: ignore[arg-type]
+        RetryPolicy(**{field: value})
 
     assert f"{field}={value!r}" in str(caught.value)
 
 
-def test_a_deadline_may_be_infinite() -> None:
+def test_a_deadline_may_be_infinite():
     assert RetryPolicy(deadline=math.inf).deadline == math.inf

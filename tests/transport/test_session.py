@@ -254,7 +254,7 @@ async def test_a_client_that_is_forgotten_in_a_cycle_says_so_alone_too() -> None
         client = cycle[0]
         assert isinstance(client, TcbClient)
         await client.count_functions(ENV)
-        session = client._transport.session()
+        session = client._transport.get_session()
         del client
         gc.collect()  # what only other objects refer to goes to the end: so the session is first
         cycle.append(cycle)
@@ -270,7 +270,7 @@ async def test_a_client_whose_session_was_closed_by_somebody_else_may_be_forgott
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.count_functions(ENV)
-        await client._transport.session().close()
+        await client._transport.get_session().close()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             del client
