@@ -101,6 +101,7 @@ async def test_the_inventory_holds_every_function_of_every_environment(runner):
     assert runner.emulator.peak_in_flight <= 8
 
 
+@pytest.mark.slow
 async def test_an_inventory_that_failed_says_so_and_is_made_whole_by_the_next(
     runner,
 ):
@@ -170,6 +171,7 @@ async def test_the_guard_looks_at_the_others_where_one_environment_fails(runner)
     assert ended.err[0].startswith("nowhere could not be looked at: ")
 
 
+@pytest.mark.slow
 async def test_the_service_starts_and_stops_as_its_first_lines_say(runner):
     runner.emulator.deploy("test-777bb9", count=45)
     command = ("-W", "error", "-m", "uvicorn", "service:app", "--port", "0", "--no-access-log")
@@ -186,6 +188,7 @@ async def test_the_service_starts_and_stops_as_its_first_lines_say(runner):
     assert "Traceback" not in err.decode()
 
 
+@pytest.mark.slow
 async def test_the_inventory_service_does_not_start_without_a_secret(runner):
     """It said that an inventory was started, and held the store for ever."""
     command = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "inventory_service:app", "--port", "0")
@@ -203,6 +206,7 @@ async def test_the_inventory_service_does_not_start_without_a_secret(runner):
     assert "KeyError: 'TCB_SECRET'" in err.decode()
 
 
+@pytest.mark.slow
 async def test_the_inventory_service_works_in_the_background_and_serves_its_store(
     runner,
 ):

@@ -170,6 +170,7 @@ def reader(tmp_path):
         yield Reader(stack, clone, environment)
 
 
+@pytest.mark.slow
 def test_the_tutorial_can_be_followed_to_the_letter_from_an_empty_folder(reader):
     kinds = reader.follow((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))
 

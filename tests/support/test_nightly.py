@@ -15,6 +15,7 @@ sys.path.append(str(NIGHTLY))
 
 import fuzz_decoder  # noqa: E402 - they are scripts and lie in a folder of their own
 import interrupted_exports  # noqa: E402
+import mutants  # noqa: E402
 import soak  # noqa: E402
 from spoilt_replies import SECRET, spoilt  # noqa: E402
 
@@ -34,6 +35,7 @@ def run(script, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_fuzz_finds_nothing_in_a_second():
     told = run("fuzz.py", "--inputs", "2000", "--requests", "500", "--seed", "5")
 
@@ -42,12 +44,14 @@ def test_the_fuzz_finds_nothing_in_a_second():
     assert "emulator: 500 inputs" in told
 
 
+@pytest.mark.slow
 def test_the_soak_finds_nothing_in_a_second():
     told = run("soak.py", "--requests", "300", "--seed", "5")
 
     assert "wrong: nothing" in told
 
 
+@pytest.mark.slow
 def test_the_exports_are_right_for_a_few_seconds():
     told = run("interrupted_exports.py", "--pairs", "1", "--kills", "1", "--seed", "5")
 
@@ -102,3 +106,10 @@ def test_the_fuzz_tells_of_a_foreign_error_a_shown_secret_and_a_wrong_page():
 )
 def test_the_soak_tells_memory_that_grows_from_memory_that_is_flat(rss, flat):
     assert soak.is_flat(rss) is flat
+
+
+def test_a_mutant_is_another_program_and_comes_again_with_its_seed():
+    drawn = mutants.drawn(20, seed=5, only="cursor")
+
+    assert drawn == mutants.drawn(20, seed=5, only="cursor")
+    assert all(mutant.source() != (mutants.ROOT / mutant.path).read_bytes() for mutant in drawn)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import needs_package
 
 import tcb_async
 
 ROOT = Path(__file__).parents[2]
-NEEDS_REDIS = "tests/docs/test_example_ticket.py"
-DOCUMENT_THAT_NEEDS_REDIS = "docs/how-to/tokens.md"
+NEED_REDIS = ("tests/docs/test_example_ticket.py", "docs/how-to/tokens.md")
 
 
 def test_the_package_that_is_tested_is_the_one_that_is_installed():
@@ -27,31 +28,25 @@ def test_the_package_that_is_tested_is_the_one_that_is_installed():
     assert Path(tcb_async.__file__).parent == folder
 
 
-def run_without_programs(what, **settings):
-    """Run some of this suite where no program is on the path."""
+def test_without_a_package_a_test_is_skipped_saying_what_to_install():
+    with pytest.raises(pytest.skip.Exception, match="is not installed: pip install"):
+        needs_package("a_package_that_nobody_has")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ci", "outcome"), [({}, "skipped"), ({"CI": "true"}, "failed")])
+def test_without_a_program_its_tests_are_skipped_saying_what_to_install_and_fail_in_ci(ci, outcome):
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
-    return subprocess.run(  # noqa: S603 - our own tests
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", what],
+    done = subprocess.run(  # noqa: S603 - our own tests
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *NEED_REDIS],
         cwd=ROOT,
-        env=environment | {"PATH": "/nowhere", "COLUMNS": "200"} | settings,
+        env=environment | {"PATH": "/nowhere", "COLUMNS": "200"} | ci,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
 
-
-@pytest.mark.parametrize("what", [NEEDS_REDIS, DOCUMENT_THAT_NEEDS_REDIS])
-def test_without_a_program_its_tests_are_skipped_saying_what_to_install(what):
-    done = run_without_programs(what)
-
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == (outcome == "failed"), done.stdout
     assert "redis-server is not installed: apt install redis-server" in done.stdout
-
-
-def test_in_ci_whatever_is_skipped_has_failed():
-    done = run_without_programs(NEEDS_REDIS, CI="true")
-
-    assert done.returncode == 1
-    assert "apt install redis-server" in done.stdout
-    assert "skipped" not in done.stdout.splitlines()[-1]
+    assert set(re.findall(r"\d+ (skipped|failed)", done.stdout.splitlines()[-1])) == {outcome}
