@@ -17,19 +17,17 @@ from tcb_async.emulator import FAULTS, Emulator, Exchange, Fault
 ENV = "test-777bb9"
 
 
-@pytest.fixture
-async def wechat():
-    async with asking(Emulator()) as asker:
-        asker.emulator.deploy(ENV, count=57)
-        yield asker
-
-
 class TestLoad:
-    async def test_latency_is_waited_before_the_answer(self, wechat):
-        wechat.emulator.latency = 0.05
+    @pytest.mark.parametrize(("latency", "delay"), [(0.05, 0), (0, 0.05)])
+    async def test_latency_and_a_delay_are_waited_before_an_honest_answer(
+        self, wechat, latency, delay
+    ):
+        wechat.emulator.latency = latency
+        wechat.emulator.script([Fault.delay(delay)])
         started = asyncio.get_running_loop().time()
-        await wechat.list()
+        assert len((await wechat.list())["functions"]) == 20
         assert asyncio.get_running_loop().time() - started >= 0.05
+        assert wechat.emulator.requests[-1].fault == ("delay" if delay else None)
 
     async def test_requests_beyond_capacity_are_busy_until_it_grows(self, wechat):
         gate = asyncio.Event()
@@ -177,13 +175,6 @@ class TestFaults:
     async def test_drip_comes_whole_in_the_end(self, wechat):
         wechat.emulator.script([Fault.drip(interval=0.0)])
         assert len((await wechat.list())["functions"]) == 20
-
-    async def test_delay_is_honest_but_late(self, wechat):
-        wechat.emulator.script([Fault.delay(0.05)])
-        started = asyncio.get_running_loop().time()
-        assert len((await wechat.list())["functions"]) == 20
-        assert asyncio.get_running_loop().time() - started >= 0.05
-        assert wechat.emulator.requests[-1].fault == "delay"
 
     async def test_http_faults_carry_their_status_and_headers(self, wechat):
         wechat.emulator.script(

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from asking import LIST, until
-from leaks import no_leaks
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
@@ -58,22 +57,6 @@ def test_blocking_code_can_talk_to_it():
     with Emulator() as emulator:
         emulator.deploy(ENV, count=57)
         assert blocking_list(emulator)["total_count"] == 57
-
-
-async def test_blocking_code_in_an_async_function_can_talk_to_it():
-    with Emulator() as emulator:
-        emulator.deploy(ENV, count=57)
-        assert blocking_list(emulator)["total_count"] == 57
-
-
-def test_several_event_loops_can_talk_to_it():
-    async def count() -> int:
-        async with TcbClient(emulator.token, base_url=emulator.url) as client:
-            return await client.count_functions(ENV)
-
-    with Emulator() as emulator:
-        emulator.deploy(ENV, count=57)
-        assert [asyncio.run(count()) for _ in range(2)] == [57, 57]
 
 
 def test_changes_show_at_once_and_so_do_the_requests():
@@ -207,12 +190,6 @@ async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_
     assert [thread.name for thread in called_on] == ["tcb-emulator", "MainThread"]
 
 
-def test_a_callback_may_change_what_is_listed():
-    with Emulator() as emulator:
-        emulator.on_request(lambda _: emulator.deploy(ENV) and None)
-        assert [blocking_list(emulator)["total_count"] for _ in range(3)] == [1, 2, 3]
-
-
 class SlowlyCompared(str):
     """A name whose every comparison lets another thread run."""
 
@@ -314,12 +291,6 @@ asyncio.run(main())
     assert len(refused) == 4
     assert all("a forked process can only send requests to its url" in line for line in refused)
     assert last == "1 requests"
-
-
-async def test_nothing_is_left_open():
-    async with no_leaks():
-        with Emulator() as emulator:
-            await asyncio.to_thread(blocking_list, emulator)
 
 
 async def test_a_forked_process_that_leaves_the_block_ends_nothing_of_its_parents(

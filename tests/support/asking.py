@@ -1,4 +1,4 @@
-"""A client that knows nothing: what a test asks of the emulator, in plain aiohttp."""
+"""A client that knows nothing of ours: what a test asks of the emulator, in plain aiohttp."""
 
 from __future__ import annotations
 
@@ -6,19 +6,57 @@ import asyncio
 import io
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
 
-if TYPE_CHECKING:
-    from tcb_async.emulator import Emulator
+from tcb_async.emulator import Emulator
 
 LIST = "/tcb/listfunctions"
 STABLE = "/cgi-bin/stable_token"
 CLASSIC = "/cgi-bin/token"
 COMPONENT = "/cgi-bin/component/api_component_token"
 AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
+MERCHANTS = "/cgi-bin/component/api_get_authorizer_list"
+ENVIRONMENTS = "/tcb/getenvinfo"
+BATCH_ENVIRONMENTS = "/componenttcb/describeenvs"
+BATCH_FUNCTIONS = "/componenttcb/getscflist"
+
+ENV, OWN_ENV = "test-777bb9", "own-1"
+APPID, PLATFORM, SHOP = "wx1234567890abcdef", "wxplatform", "wxshop"
+SECRET, TICKET, REFRESH = "0123456789abcdef0123456789abcdef", "ticket-1", "refresh-1"
+
+RIGHT = {
+    LIST: {"env": ENV, "limit": 20, "offset": 0},
+    STABLE: {"grant_type": "client_credential", "appid": APPID, "secret": SECRET},
+    CLASSIC: {"grant_type": "client_credential", "appid": APPID, "secret": SECRET},
+    COMPONENT: {
+        "component_appid": PLATFORM,
+        "component_appsecret": SECRET,
+        "component_verify_ticket": TICKET,
+    },
+    AUTHORIZER: {
+        "component_appid": PLATFORM,
+        "authorizer_appid": SHOP,
+        "authorizer_refresh_token": REFRESH,
+    },
+    MERCHANTS: {"component_appid": PLATFORM, "offset": 0, "count": 500},
+    ENVIRONMENTS: {},
+    BATCH_ENVIRONMENTS: {},
+    BATCH_FUNCTIONS: {"env": OWN_ENV},
+}
+"""The fields of a right call, by path."""
+
+
+def populated(clock=None):
+    """An emulator that answers each right call without an errcode."""
+    emulator = Emulator(clock=clock)
+    emulator.deploy(ENV, count=57)
+    emulator.add_app(APPID, SECRET)
+    emulator.add_component(PLATFORM, SECRET, TICKET)
+    emulator.add_authorizer(PLATFORM, SHOP, REFRESH)
+    emulator.add_environment(OWN_ENV, owner=PLATFORM)
+    return emulator
 
 
 @attrs.frozen
@@ -40,17 +78,34 @@ class Asker:
         assert status == 200
         return json.loads(reply)
 
-    async def list(
-        self,
-        env="test-777bb9",
-        *,
-        limit=20,
-        offset=0,
-        token=None,
-    ):
-        body = {"env": env, "limit": limit, "offset": offset}
-        token = self.emulator.token if token is None else token
-        return await self.ask(LIST, body, access_token=token)
+    async def call(self, path, *, token=None, **changed):
+        """Make the right call, but for what is changed."""
+        fields = {**RIGHT[path], **changed}
+        if path == CLASSIC:
+            return json.loads((await self.send("GET", path, **fields))[1])
+        if path in (STABLE, COMPONENT):
+            return await self.ask(path, fields)
+        if token is None and path in (LIST, ENVIRONMENTS):
+            token = self.emulator.token
+        elif token is None:
+            token = await self.platform_token()
+        return await self.ask(path, fields, access_token=token)
+
+    async def list(self, env=ENV, *, limit=20, offset=0, token=None):
+        return await self.call(LIST, env=env, limit=limit, offset=offset, token=token)
+
+    async def platform_token(self):
+        return (await self.call(COMPONENT))["component_access_token"]
+
+    async def merchant_reply(self, appid=SHOP):
+        """What is answered to the request for a merchant's token."""
+        known = appid in self.emulator.authorizers(PLATFORM)
+        refresh = self.emulator.refresh_token(PLATFORM, appid) if known else "gone"
+        fields = {"authorizer_appid": appid, "authorizer_refresh_token": refresh}
+        return await self.call(AUTHORIZER, **fields)
+
+    async def merchant_token(self, appid=SHOP):
+        return (await self.merchant_reply(appid))["authorizer_access_token"]
 
     async def names(self, *, limit, offset):
         reply = await self.list(limit=limit, offset=offset)

@@ -1,0 +1,13 @@
+"""What every test of the emulator may ask for."""
+
+from __future__ import annotations
+
+import pytest
+from asking import asking, populated
+
+
+@pytest.fixture
+async def wechat():
+    """An emulator with an app, a platform, a merchant and 57 functions, and a client of it."""
+    async with asking(populated()) as asker:
+        yield asker
