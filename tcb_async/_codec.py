@@ -17,14 +17,6 @@ from tcb_async.exceptions import ApiError, ResponseError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = [
-    "UNREADABLE",
-    "decode_token_reply",
-    "encode_object",
-    "raise_for_errcode",
-    "unreadable",
-]
-
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec raises, whatever bytes it is given."""
 
@@ -45,17 +37,13 @@ class _Status(msgspec.Struct, frozen=True, gc=False):
     errmsg: str | None = ""
 
 
-def _revealed(value: Secret) -> str:
-    return value.reveal()
-
-
 _decode_status = msgspec.json.Decoder(_Status).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _SUCCESS = (0, "0")
 
 
 encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
-    enc_hook=_revealed
+    enc_hook=Secret.reveal
 ).encode
 """Encodes any JSON object in UTF-8, its text unescaped."""
 

@@ -33,15 +33,6 @@ if TYPE_CHECKING:
     from tcb_async._arguments import TokenKind
     from tcb_async.exceptions import ResponseError
 
-__all__ = [
-    "AUTHORIZERS",
-    "BATCH_ENVIRONMENTS",
-    "BATCH_FUNCTIONS",
-    "ENVIRONMENTS",
-    "FUNCTIONS",
-    "Listing",
-]
-
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as WeChat writes times, in no zone
 
 Item = TypeVar("Item")
@@ -49,7 +40,7 @@ PageT = TypeVar("PageT", bound="Page[Any]")
 
 
 @attrs.frozen(eq=False)
-class Listing(Generic[Item, PageT]):
+class ListEndpoint(Generic[Item, PageT]):
     """One list call of WeChat's: how it is asked for, and how its reply is read.
 
     Attributes:
@@ -126,7 +117,7 @@ class Listing(Generic[Item, PageT]):
 class _Reader(Generic[Item]):
     """Reads the replies of one listing: in one step where they are as documented."""
 
-    def __init__(self, listing: Listing[Item, Any]) -> None:
+    def __init__(self, listing: ListEndpoint[Item, Any]) -> None:
         hints = get_type_hints(listing.item)
         self.listing = listing
         self.decode = _decoder(listing, listing.item)
@@ -196,7 +187,7 @@ class _Reader(Generic[Item]):
         return msgspec.convert(given, self.listing.item, dec_hook=wrapped)
 
 
-def _decoder(listing: Listing[Any, Any], row: type) -> Callable[[bytes], Any]:
+def _decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], Any]:
     """Make a decoder of a whole reply: its errcode, its rows and its total."""
     fields: list[tuple[str, object, object]] = [
         ("errcode", int | str, 0),
@@ -221,7 +212,7 @@ def _time(value: object, zone: tzinfo) -> object:
     return value
 
 
-FUNCTIONS = Listing(
+FUNCTIONS = ListEndpoint(
     "/tcb/listfunctions",
     FunctionPage,
     CloudFunction,
@@ -229,7 +220,7 @@ FUNCTIONS = Listing(
     other_names={"run_time": "runtime"},
 )
 
-ENVIRONMENTS = Listing(
+ENVIRONMENTS = ListEndpoint(
     "/tcb/getenvinfo",
     Page[Environment],
     Environment,
@@ -238,7 +229,7 @@ ENVIRONMENTS = Listing(
     total=None,
 )
 
-AUTHORIZERS = Listing(
+AUTHORIZERS = ListEndpoint(
     "/cgi-bin/component/api_get_authorizer_list",
     Page[Authorizer],
     Authorizer,
@@ -250,7 +241,7 @@ AUTHORIZERS = Listing(
     max_page=500,
 )
 
-BATCH_FUNCTIONS = Listing(
+BATCH_FUNCTIONS = ListEndpoint(
     "/componenttcb/getscflist",
     Page[BatchFunction],
     BatchFunction,
@@ -258,7 +249,7 @@ BATCH_FUNCTIONS = Listing(
     kinds=("component",),
 )
 
-BATCH_ENVIRONMENTS = Listing(
+BATCH_ENVIRONMENTS = ListEndpoint(
     "/componenttcb/describeenvs",
     Page[BatchEnvironment],
     BatchEnvironment,

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Self, SupportsIndex
 
-__all__ = ["MASK", "Hidden", "Secret", "forgetting_frames", "hide", "redact", "wrapped"]
-
 MASK = "[hidden]"
 
 _TOKEN_LIKE = re.compile(r"[\w+/=%~.-]{24,}")
@@ -34,6 +32,7 @@ _LAYERS = 3
 _SHORTEST_BASE64 = 8
 _PIECE = 8  # characters of a secret in a row that are hidden without the others too
 
+T = TypeVar("T")
 Value_co = TypeVar("Value_co", covariant=True)
 
 
@@ -133,6 +132,16 @@ class forgetting_frames:  # noqa: N801 - a context manager, read as a verb
             error.__traceback__ = error.__cause__ = None
             error.__context__ = None if error is self._handled else self._handled
             error.__suppress_context__ = False
+
+
+def wrap(value: T) -> T | Secret:
+    """Wrap a str, so that no frame of this package shows it, should another argument be bad."""
+    return Secret(value) if isinstance(value, str) else value
+
+
+def revealed(value: T | Hidden[T]) -> T:
+    """Return a value, hidden or not."""
+    return value.reveal() if isinstance(value, Hidden) else value
 
 
 def wrapped(kind: type, value: object) -> object:

@@ -1,18 +1,7 @@
-"""Settings that users keep in environment variables, the same for the client and the command.
+"""The client: what can be asked of WeChat, and how a list call gets its token.
 
-Rule: what is missing is named, and no secret is shown. An empty variable counts as not set.
-
-----
-
-A list call with a token: authorise, send, and replay with a newer token if it is refused.
-
-Rule: how often a call is replayed is decided in `tcb_async.tokens.refresh`, and nowhere else.
-
-----
-
-The client: what can be asked of WeChat.
-
-Rule: thin; a method checks its arguments, wires modules together, and decides nothing else.
+Rule: thin; a method checks its arguments, wires modules together, and decides nothing else. How
+often a refused call is replayed is decided in `tcb_async.tokens.refresh`.
 """
 
 from __future__ import annotations
@@ -51,7 +40,7 @@ from tcb_async._listings import (
     ENVIRONMENTS,
     FUNCTIONS,
 )
-from tcb_async._redact import Hidden, Secret
+from tcb_async._redact import Hidden, Secret, wrap
 from tcb_async._transport import ApiRequest, Transport
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.limits import Window
@@ -78,7 +67,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from tcb_async._listings import Listing
+    from tcb_async._listings import ListEndpoint
     from tcb_async._transport import RetryCount, Target
     from tcb_async.exceptions import ResumePoint
     from tcb_async.inventory.accounts import Account, AccountListing
@@ -100,22 +89,12 @@ APPID = "TCB_APPID"
 SECRET = "TCB_SECRET"  # noqa: S105 - the name of a variable
 
 
-def base_url_from_environment(*, allow_http: bool) -> str:
-    """Return ``TCB_BASE_URL``, or where WeChat answers.
-
-    Raises:
-        ConfigurationError: No token may be sent there.
-    """
+def _base_url_from_environment(*, allow_http: bool) -> str:
     base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
     return checked_base_url(base_url, allow_http=allow_http, name=BASE_URL)
 
 
-def token_from_environment() -> StaticToken | StableToken:
-    """Make a provider of the first of ``TCB_ACCESS_TOKEN``, and ``TCB_APPID`` with ``TCB_SECRET``.
-
-    Raises:
-        ConfigurationError: A variable is missing, or holds what it cannot hold.
-    """
+def _token_from_environment() -> StaticToken | StableToken:
     token = Secret(os.environ.get(ACCESS_TOKEN, ""))
     if token.reveal():
         return StaticToken(checked_secret(ACCESS_TOKEN, token))
@@ -148,24 +127,13 @@ class AuthorizedTransport:
 
     async def fetch(
         self,
-        listing: Listing[Any, PageT],
+        listing: ListEndpoint[Any, PageT],
         fields: Mapping[str, str],
         offset: int = 0,
         limit: int = 0,
         count: RetryCount | None = None,
     ) -> PageT:
-        """Fetch one page.
-
-        Args:
-            listing: What is listed.
-            fields: What is sent beside offset and limit, such as the environment's id.
-            offset: The first row, counted from 0.
-            limit: How many rows.
-            count: Where retries are counted, such as the stats of a walk.
-
-        Raises:
-            TcbError: The page could not be fetched.
-        """
+        """Fetch one page; ``fields`` are sent beside offset and limit, ``count`` counts retries."""
         body = Hidden(listing.encode(fields, offset, limit))
         env, row = fields.get("env"), None if listing.total is None else offset
 
@@ -181,7 +149,7 @@ class AuthorizedTransport:
         check_kind(self.provider, listing.kinds, listing.path)
         return await call_with_token(self.provider, self.transport, send)
 
-    def _target_of(self, listing: Listing[Any, Any], token: Secret) -> Target:
+    def _target_of(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """The URL that carries the token, checked and built once per token."""
         if self.closed:  # while the token was fetched
             raise _closed()
@@ -200,7 +168,6 @@ def _closed() -> ClientClosedError:
 _DEFAULT_RETRY = RetryPolicy()
 Item = TypeVar("Item")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
-Token = TypeVar("Token")
 
 
 class WalkOptions(TypedDict, total=False):
@@ -317,7 +284,7 @@ class TcbClient:
         time_zone: tzinfo = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
     ) -> None:
-        token = _wrapped(token)
+        token = wrap(token)
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
                 "session=…: trust_env and ssl_context are settings of the session that you made: "
@@ -366,8 +333,8 @@ class TcbClient:
         """
         if "base_url" not in options:
             allow_http = options.get("allow_http", False)
-            options["base_url"] = base_url_from_environment(allow_http=allow_http)
-        return cls(token_from_environment(), **options)
+            options["base_url"] = _base_url_from_environment(allow_http=allow_http)
+        return cls(_token_from_environment(), **options)
 
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
@@ -402,8 +369,7 @@ class TcbClient:
 
         Args:
             env: The environment's id.
-            options: ``page_size``, ``max_items``, ``concurrency``, ``on_drift``, ``resume`` and
-                ``on_progress``: see `WalkOptions`.
+            options: As for `functions`.
 
         Yields:
             One `CloudFunction` after the other.
@@ -431,7 +397,7 @@ class TcbClient:
     def _walk(
         self,
         pager_class: type[PagerT],
-        listing: Listing[Any, Any],
+        listing: ListEndpoint[Any, Any],
         scope: str,
         fields: Mapping[str, str],
         options: WalkOptions,
@@ -687,18 +653,8 @@ class TcbClient:
         checked_env(env)
         names = checked_names(name)
 
-        async def find() -> dict[str, CloudFunction]:
-            found: dict[str, CloudFunction] = {}
-            async with self.functions(env) as pager:
-                async for function in pager:
-                    if function.name in names:
-                        found[function.name] = function
-                        if len(found) == len(set(names)):
-                            break
-            return found
-
         active = await wait_until_active(
-            find,
+            lambda: self.functions(env),
             env,
             names,
             timeout=checked_seconds("timeout", timeout),
@@ -720,7 +676,7 @@ class TcbClient:
         Raises:
             ConfigurationError: The token is unusable.
         """
-        token = _wrapped(token)
+        token = wrap(token)
         copy = object.__new__(type(self))
         copy._authorized = AuthorizedTransport(
             as_provider(token), self._transport, self._authorized.zone
@@ -869,8 +825,3 @@ class TcbClient:
         self._authorized.closed = True
         if self._owns_transport:
             await self._transport.aclose()
-
-
-def _wrapped(token: Token) -> Token | Secret:
-    """Wrap a token, so that no frame of this package shows it, should another argument be bad."""
-    return Secret(token) if isinstance(token, str) else token

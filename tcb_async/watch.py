@@ -21,9 +21,10 @@ from tcb_async.exceptions import (
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 
     from tcb_async.models import CloudFunction
+    from tcb_async.pagination.pager import Pager
 
 __all__ = ["FunctionChange", "changes"]
 
@@ -100,7 +101,7 @@ async def watch(
 
 
 async def wait_until_active(
-    walk: Callable[[], Awaitable[Mapping[str, CloudFunction]]],
+    walk: Callable[[], Pager[CloudFunction]],
     env: str,
     names: Iterable[str],
     *,
@@ -114,7 +115,7 @@ async def wait_until_active(
         async with scope:
             while True:
                 try:
-                    found = await walk()
+                    found = await _find(walk(), statuses)
                 except TcbError as error:
                     _pass_over(error, interval)
                 else:
@@ -138,6 +139,17 @@ def checked_names(name: object) -> tuple[str, ...]:
                 argument="name",
             )
     return names
+
+
+async def _find(pager: Pager[CloudFunction], names: Collection[str]) -> Mapping[str, CloudFunction]:
+    found: dict[str, CloudFunction] = {}
+    async with pager:
+        async for function in pager:
+            if function.name in names:
+                found[function.name] = function
+            if len(found) == len(names):
+                break
+    return found
 
 
 def _note(found: Mapping[str, CloudFunction], statuses: dict[str, str], env: str) -> None:

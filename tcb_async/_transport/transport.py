@@ -19,7 +19,7 @@ from yarl import URL
 
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_token_reply, encode_object
-from tcb_async._redact import Hidden, Secret, forgetting_frames
+from tcb_async._redact import Hidden, Secret, forgetting_frames, revealed, wrap
 from tcb_async._transport.faults import read_retry_after, refusal, translate
 from tcb_async._transport.session import HEADERS, AddQuery, Sending, SessionKeeper, cause_of
 from tcb_async.exceptions import (
@@ -349,7 +349,7 @@ class Transport:
         """Build the URL of an endpoint once, for as many requests as the query stays the same."""
         url = URL(self.base_url + path)
         secrets = tuple(value for value in query.values() if isinstance(value, Secret))
-        full = Hidden(url.with_query({key: _revealed(value) for key, value in query.items()}))
+        full = Hidden(url.with_query({key: revealed(value) for key, value in query.items()}))
         return Target(path, url, full, secrets, (AddQuery(full),))
 
     def call(
@@ -527,13 +527,6 @@ def _is_secret(key: str) -> bool:
     return any(word in key for word in _SECRET_KEYS)
 
 
-def _revealed(value: str | Secret) -> str:
-    return value.reveal() if isinstance(value, Secret) else value
-
-
 def _wrapped(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:
     """Wrap what is secret, so that no frame shows it."""
-    return {
-        key: Secret(value) if isinstance(value, str) and _is_secret(key) else value
-        for key, value in fields.items()
-    }
+    return {key: wrap(value) if _is_secret(key) else value for key, value in fields.items()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from tcb_async._arguments import checked_appid, checked_async, checked_env, checked_instance
-from tcb_async._redact import Secret
+from tcb_async._redact import Secret, wrap
 from tcb_async.errcodes import is_denied, is_platforms_fault
 from tcb_async.exceptions import ApiError, ClientClosedError, ConfigurationError, TokenError
 from tcb_async.tokens import AuthorizerToken, ComponentToken, as_provider
@@ -66,8 +66,8 @@ class Account:
         token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
         envs: Iterable[str] | None = None,
     ) -> None:
-        given = Secret(appid) if isinstance(appid, str) else appid
-        wrapped = Secret(token) if isinstance(token, str) else token
+        given = wrap(appid)
+        hidden = wrap(token)
         del appid, token
         if not isinstance(given, Secret):
             raise ConfigurationError(
@@ -76,7 +76,7 @@ class Account:
             )
         for name, value in (
             ("appid", checked_appid("appid", given)),
-            ("token", as_provider(wrapped)),
+            ("token", as_provider(hidden)),
             ("envs", _checked_envs(envs)),
         ):
             object.__setattr__(self, name, value)

@@ -293,6 +293,17 @@ async def test_a_client_that_is_closed_while_its_token_is_fetched_sends_nothing(
     assert emulator.requests == ()
 
 
+async def test_a_copy_of_a_closed_copy_is_closed_too(emulator, client):
+    closed = client.with_token(emulator.token)
+    await closed.aclose()
+    copy = closed.with_token(emulator.token)
+
+    assert (client.closed, copy.closed) == (False, True)
+    with pytest.raises(ClientClosedError):
+        await copy.count_functions(ENV)
+    assert emulator.requests == ()
+
+
 async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(emulator, client):
     emulator.latency = 30.0
     asked = asyncio.Event()

@@ -14,7 +14,7 @@ import pytest
 from raw_server import RawServer, http_reply
 
 from tcb_async import RetryPolicy, TcbClient
-from tcb_async._listings import FUNCTIONS, Listing
+from tcb_async._listings import FUNCTIONS, ListEndpoint
 from tcb_async.client import ListingPager
 from tcb_async.exceptions import ResponseError
 from tcb_async.models import CloudFunction, StatusReason, Value
@@ -129,7 +129,7 @@ class Collection(Value):
     count: int = 0
 
 
-COLLECTIONS = Listing(
+COLLECTIONS = ListEndpoint(
     "/tcb/databasecollectionget",
     Page[Collection],
     Collection,
@@ -196,7 +196,7 @@ class Merchant:
     auth_time: datetime | None = None
 
 
-MERCHANTS = Listing(
+MERCHANTS = ListEndpoint(
     "/cgi-bin/component/api_get_authorizer_list",
     Page[Merchant],
     Merchant,
@@ -232,7 +232,7 @@ async def test_a_row_names_its_keys_its_kind_of_token_and_its_largest_page():
 
 
 def test_a_listing_without_pages_is_asked_for_whole():
-    whole = Listing(
+    whole = ListEndpoint(
         "/tcb/x", Page[Merchant], Merchant, attrgetter("authorizer_appid"), rows="list", total=None
     )
 
@@ -247,7 +247,7 @@ class BatchFunction(CloudFunction):
 
 
 def test_a_row_may_hold_values_of_its_own():
-    listing = Listing("/x", Page[BatchFunction], BatchFunction, attrgetter("name"))
+    listing = ListEndpoint("/x", Page[BatchFunction], BatchFunction, attrgetter("name"))
     reason = {"errcode": "ResourceNotFound.File", "errmsg": "no such file"}
     row = {"name": "a", "status": "CreateFailed", "add_time": "2019-02-27 15:34:59"}
     rows = [row | {"status_reason": [reason]}, row | {"status_reason": None}]

@@ -24,6 +24,7 @@ from tcb_async import (
     WaitTimeoutError,
     changes,
 )
+from tcb_async.pagination import Page, Pager
 from tcb_async.watch import checked_names, wait_until_active, watch
 
 ENV = "test-777bb9"
@@ -141,10 +142,13 @@ class TestWait:
     """``wait_until_active`` looks until it is."""
 
     async def wait(self, look, *names):
-        async def walk():
-            found = await look()
-            found = () if found is None else found if isinstance(found, list) else [found]
-            return {function.name: function for function in found}
+        async def fetch(_offset, _limit):
+            answer = await look()
+            rows = answer if isinstance(answer, list) else list(filter(None, [answer]))
+            return Page(rows, len(rows))
+
+        def walk():
+            return Pager(fetch, identify=lambda function: function.name)
 
         names = names or ("login",)
         active = await wait_until_active(walk, ENV, names, timeout=60, interval=2)

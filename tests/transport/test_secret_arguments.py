@@ -16,7 +16,7 @@ CREDENTIALS = {
     *("token", "access_token", "refresh_token", "secret", "appsecret", "ticket"),
     *("redis", "redis_url"),  # with a password
 }
-WRAPPERS = {"Secret", "Hidden", "_wrapped"}
+WRAPPERS = {"Secret", "Hidden", "wrap"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
