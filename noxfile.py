@@ -148,7 +148,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def exports(session: nox.Session) -> None:
-    """Exports that are started twice at once, 50 times, and killed with -9, 200 times."""
+    """Exports of which one or two are started at once and most are killed, 250 times."""
     install(session)
     session.run("python", "nightly/interrupted_exports.py", *session.posargs)
 
