@@ -36,9 +36,8 @@ from tcb_async.tokens.refresh import (
     TokenContext,
     answer_of,
     call_with_token,
-    read_grant,
+    fetch_grant,
 )
-from tcb_async.tokens.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -160,7 +159,7 @@ class _AppToken(ManagedToken):
         secret, given = Secret(secret), Secret(appid)
         del appid
         self._secret = checked_secret("secret", secret)
-        super().__init__(checked_appid("appid", given), _context_of(store, clock, random))
+        super().__init__(checked_appid("appid", given), TokenContext(store, clock, random))
         self._forced = _ForcedRefreshes()
 
 
@@ -211,18 +210,13 @@ class StableToken(_AppToken):
         return await self._request(api, force_refresh=False)
 
     async def _request(self, api: TokenApi, *, force_refresh: bool) -> Grant:
-        return read_grant(
-            await api.call_token_endpoint(
-                _STABLE,
-                body={
-                    "grant_type": "client_credential",
-                    "appid": self.appid,
-                    "secret": self._secret,
-                    "force_refresh": force_refresh,
-                },
-            ),
-            _STABLE,
-        )
+        body = {
+            "grant_type": "client_credential",
+            "appid": self.appid,
+            "secret": self._secret,
+            "force_refresh": force_refresh,
+        }
+        return await fetch_grant(api, _STABLE, body=body)
 
 
 class ClassicToken(_AppToken):
@@ -242,23 +236,12 @@ class ClassicToken(_AppToken):
     _name: ClassVar[str] = "classic"
 
     async def _ask(self, api: TokenApi) -> Grant:
-        return read_grant(
-            await api.call_token_endpoint(
-                _CLASSIC,
-                query={
-                    "grant_type": "client_credential",
-                    "appid": self.appid,
-                    "secret": self._secret,
-                },
-            ),
-            _CLASSIC,
-        )
-
-
-def _context_of(
-    store: TokenStore | None, clock: Callable[[], float], random: Callable[[], float]
-) -> TokenContext:
-    return TokenContext(MemoryStore() if store is None else store, clock, random)
+        query: dict[str, str | Secret] = {
+            "grant_type": "client_credential",
+            "appid": self.appid,
+            "secret": self._secret,
+        }
+        return await fetch_grant(api, _CLASSIC, query=query)
 
 
 @attrs.define
@@ -328,22 +311,15 @@ class ComponentToken(ManagedToken):
         self._secret = checked_secret("secret", secret)
         self._ticket = checked_async("ticket", ticket)
         appid = checked_appid("component_appid", given)
-        super().__init__(appid, _context_of(store, clock, random))
+        super().__init__(appid, TokenContext(store, clock, random))
 
     async def _ask(self, api: TokenApi) -> Grant:
-        ticket = await self._newest_ticket()
-        return read_grant(
-            await api.call_token_endpoint(
-                _COMPONENT,
-                body={
-                    "component_appid": self.appid,
-                    "component_appsecret": self._secret,
-                    "component_verify_ticket": ticket,
-                },
-            ),
-            _COMPONENT,
-            prefix="component_",
-        )
+        body = {
+            "component_appid": self.appid,
+            "component_appsecret": self._secret,
+            "component_verify_ticket": await self._newest_ticket(),
+        }
+        return await fetch_grant(api, _COMPONENT, body=body, prefix="component_")
 
     async def _newest_ticket(self) -> Secret:
         try:
@@ -467,19 +443,13 @@ class AuthorizerToken(ManagedToken):
         raise _component_refused(failure) if is_stale_token(failure.errcode) else failure
 
     async def _request(self, api: TokenApi, refresh_token: Secret, token: Secret) -> Grant:
-        return read_grant(
-            await api.call_token_endpoint(
-                AUTHORIZER,
-                query={"component_access_token": token},
-                body={
-                    "component_appid": self._component.appid,
-                    "authorizer_appid": self.appid,
-                    "authorizer_refresh_token": refresh_token,
-                },
-            ),
-            AUTHORIZER,
-            prefix="authorizer_",
-        )
+        query = {"component_access_token": token}
+        body = {
+            "component_appid": self._component.appid,
+            "authorizer_appid": self.appid,
+            "authorizer_refresh_token": refresh_token,
+        }
+        return await fetch_grant(api, AUTHORIZER, query=query, body=body, prefix="authorizer_")
 
 
 def _component_refused(error: TokenError) -> TokenError:

@@ -80,6 +80,7 @@ from tcb_async._redact import Hidden, Secret, forgetting_frames
 from tcb_async.errcodes import is_stale_token
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
 from tcb_async.tokens.protocols import LeasingStore, StoredToken, TokenStore, host_of
+from tcb_async.tokens.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -571,6 +572,10 @@ class SingleFlight:
 _CLOSED = ClientClosedError("the client was closed while it asked for a token: make a new one")
 
 
+def _or_memory(store: TokenStore | None) -> TokenStore:
+    return MemoryStore() if store is None else store
+
+
 @attrs.define(eq=False)
 class TokenContext:
     """What providers that belong together share: a store, asked with patience, a clock, and chance.
@@ -584,7 +589,7 @@ class TokenContext:
             a newer value is there by then.
     """
 
-    _store: TokenStore
+    _store: TokenStore = attrs.field(converter=_or_memory)
     clock: Callable[[], float]
     random: Callable[[], float]
     unsent: dict[str, StoredToken] = attrs.field(init=False, factory=dict[str, "StoredToken"])
@@ -748,6 +753,20 @@ class Grant:
     token: Secret
     expires_in: float  # seconds from when it was asked for
     refresh_token: Secret | None = None  # of a merchant: what to ask for the next one with
+
+
+async def fetch_grant(
+    api: TokenApi,
+    path: str,
+    *,
+    query: Mapping[str, str | Secret] | None = None,
+    body: Mapping[str, object] | None = None,
+    prefix: str = "",
+) -> Grant:
+    """Ask an endpoint for a token, which may be called ``prefix + "access_token"``."""
+    return read_grant(
+        await api.call_token_endpoint(path, query=query, body=body), path, prefix=prefix
+    )
 
 
 def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> Grant:

@@ -116,7 +116,7 @@ class TokensMachine(RuleBasedStateMachine):
 
     def is_dead(self, token):
         try:
-            self.wechat._tokens.owner(token)
+            self.wechat._tokens.check(token)
         except Refused:
             return True
         return False

@@ -137,6 +137,7 @@ class TestProcesses:
         assert token == token_id(json.loads(await redis.get(in_redis(emulator)))["token"])
         assert emulator.counts[STABLE] == 2
 
+    @pytest.mark.slow
     async def test_one_that_is_too_slow_does_not_overwrite_the_newer_token(
         self, emulator, server, redis
     ):
@@ -178,6 +179,7 @@ class TestMerchants:
         async with Emulator() as emulator:
             yield emulator
 
+    @pytest.mark.slow
     async def test_a_refresh_token_that_came_while_redis_was_stopped_reaches_all_six(
         self, emulator, server, tmp_path
     ):
@@ -208,6 +210,7 @@ class TestMerchants:
         assert answers[0] != "TokenError"
         assert set(file.read_text().split()) == {merchant.accepted}
 
+    @pytest.mark.slow
     async def test_a_process_that_dies_while_it_saves_leaves_the_saving_to_the_next(
         self, emulator, server, tmp_path
     ):
@@ -257,6 +260,7 @@ class TestOutage:
         assert await stable(emulator, store=RedisStore(redis)).get_token(api) == token
         assert emulator.counts[STABLE] == 4
 
+    @pytest.mark.slow
     async def test_a_redis_that_hangs_delays_no_caller(
         self, emulator, api, server, redis, monkeypatch
     ):
@@ -372,6 +376,7 @@ class TestSixProcessesRefreshOnce:
 
         assert emulator.counts[STABLE] == 2
 
+    @pytest.mark.slow
     async def test_after_a_firewall_dropped_their_idle_connections_without_a_word(
         self, emulator, server, monkeypatch
     ):
