@@ -56,7 +56,7 @@ class Exchange:
     fault: str | None = None
 
     def send(self, reply: Reply) -> web.Response:
-        """Make a response as WeChat does: HTTP 200, whatever the errcode."""
+        """Make a response as WeChat does: HTTP 200 for every errcode."""
         self.errcode = reply.errcode
         return web.Response(body=reply.body, headers={"Content-Type": _JSON})
 

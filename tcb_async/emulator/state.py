@@ -285,7 +285,7 @@ def new_secret(prefix: str) -> str:
 
 @attrs.define
 class Account:
-    """An app or a platform: whoever calls in its own name, with an appsecret."""
+    """An app or a platform, which calls in its own name and has an appsecret."""
 
     appid: str
     secret: str = attrs.field(repr=False)

@@ -1,4 +1,4 @@
-"""The emulator's listing answers as WeChat's does, and fails the way it is told to."""
+"""The emulator lists functions as WeChat does, records requests, starts and stops."""
 
 from __future__ import annotations
 

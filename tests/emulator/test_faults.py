@@ -1,4 +1,4 @@
-"""The emulator's faults do what they say, to whom they are told."""
+"""Each fault does what its name says, to the requests that a script chooses."""
 
 from __future__ import annotations
 
@@ -118,12 +118,12 @@ class TestScripts:
         assert wechat.emulator.token != token
         assert (await wechat.list())["errcode"] == 0
 
-    async def test_script_may_refuse_a_token_that_nobody_knows_too(self, wechat):
+    async def test_script_may_refuse_an_unknown_token_too(self, wechat):
         wechat.emulator.fail_next(42001)
         assert (await wechat.list(token="a-stranger's"))["errcode"] == 42001
         assert (await wechat.list())["errcode"] == 0
 
-    async def test_fault_of_ones_own_is_a_function(self, wechat):
+    async def test_fault_may_be_a_function_of_the_test(self, wechat):
         async def teapot(_: object) -> aiohttp.web.StreamResponse:
             return aiohttp.web.Response(status=418)
 
@@ -199,7 +199,7 @@ class TestFaults:
             assert len(await reply.read()) == 2 << 20
 
     @pytest.mark.parametrize("fault", [Fault.drip(), Fault.endless(), Fault.truncated()])
-    async def test_client_that_leaves_early_troubles_nobody(self, wechat, fault, caplog):
+    async def test_client_that_leaves_early_causes_no_warning(self, wechat, fault, caplog):
         wechat.emulator.latency = 0.02
         wechat.emulator.script([fault])
         for patience in (0.01, 0.05):
@@ -210,7 +210,7 @@ class TestFaults:
         await until_idle(wechat.emulator)
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
 
-    async def test_client_that_leaves_a_server_of_ones_own_troubles_nobody(self, caplog):
+    async def test_client_that_leaves_the_users_own_server_causes_no_warning(self, caplog):
         emulator = Emulator(latency=0.02)
         emulator.script([Fault.drip(), Fault.reset(), Fault.endless()])
         runner = aiohttp.web.AppRunner(emulator.app, access_log=None)

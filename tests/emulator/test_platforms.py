@@ -136,7 +136,7 @@ class TestOrdinaryEnvironments:
         )
         assert in_order(reply) == in_order((SAMPLES / "getenvinfo_reply.json").read_bytes())
 
-    async def test_merchant_sees_its_own_environments_and_those_of_everybody(self, wechat):
+    async def test_merchant_sees_its_own_environments_and_the_shared_ones(self, wechat):
         emulator = wechat.emulator
         for appid in (SHOP, BAKERY):
             emulator.add_authorizer(PLATFORM, appid)

@@ -218,7 +218,7 @@ def test_threads_may_change_it_at_the_same_time():
         assert emulator.functions(ENV) == before
 
 
-def test_it_leaves_nothing_behind_in_development_mode():
+def test_it_leaves_no_thread_and_no_warning_in_development_mode():
     done = run_python("""
 import asyncio, threading
 from tcb_async import TcbClient

@@ -1,4 +1,4 @@
-"""The emulator hands out tokens as WeChat does, and takes them back as WeChat does."""
+"""The emulator issues and ends tokens as WeChat does."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class TestStableToken:
         assert await verdict(wechat, token) == 40001
         assert (await stable(wechat))["access_token"] != token
 
-    async def test_stuck_token_is_handed_out_although_it_is_refused(self, wechat):
+    async def test_stuck_token_is_issued_again_although_it_is_refused(self, wechat):
         token = (await stable(wechat))["access_token"]
         wechat.emulator.revoke(token, stuck=True)
         assert await verdict(wechat, token) == 40001
@@ -243,7 +243,7 @@ class TestPlatform:
         assert await verdict(wechat, first["authorizer_access_token"]) == 40001
         assert await verdict(wechat, second["authorizer_access_token"]) == 0
 
-    async def test_refresh_token_rotates_once_when_it_is_told_to(self, wechat):
+    async def test_refresh_token_rotates_once_when_asked_to(self, wechat):
         emulator = wechat.emulator
         emulator.rotate_refresh_token(PLATFORM, SHOP)
         assert emulator.refresh_token(PLATFORM, SHOP) == REFRESH

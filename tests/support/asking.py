@@ -114,7 +114,7 @@ class Asker:
 
 @asynccontextmanager
 async def asking(emulator):
-    """The emulator, running, and somebody to ask it."""
+    """Run the emulator, and yield a client of it."""
     timeout = aiohttp.ClientTimeout(total=10)
     async with emulator, aiohttp.ClientSession(timeout=timeout) as session:
         yield Asker(emulator, session)
@@ -133,7 +133,7 @@ async def until_idle(emulator):
 
 
 async def talk(emulator, raw):
-    """What comes back for these very bytes."""
+    """Send raw bytes, and return what comes back."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(emulator.url.split(":")[2]))
     writer.write(raw)
     try:
