@@ -97,7 +97,9 @@ def docs(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """The wheel and the source distribution, into dist/."""
     install(session)
+    shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build")
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
 
 
 @nox.session(python=OLDEST)

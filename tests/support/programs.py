@@ -63,7 +63,7 @@ def lacking(package):
 
 def fail_if_skipped_in_ci(report):
     """Turn the report of a skipped test into a failure, if this is CI."""
-    if "CI" in os.environ and report.skipped and not hasattr(report, "wasxfail"):
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{reason} (under CI, whatever is skipped has failed)"
