@@ -187,7 +187,7 @@ def fault_of(hidden: Hidden[object]) -> str | None:
         return "is empty"
     if MASK in value:
         return "is what a Secret shows instead of its text: take what its reveal() returns"
-    if any(character.isspace() for character in value):
+    if value.split() != [value]:
         return "holds white space (a line end from a file, perhaps)"
     return None if value.isprintable() else "holds a control character"
 

@@ -685,7 +685,9 @@ class TcbClient:
         copy._owns_transport = False
         return copy
 
-    async def list_account(self, account: Account) -> AccountListing:
+    async def list_account(
+        self, account: Account, *, page_size: int | None = None
+    ) -> AccountListing:
         """List every function of one account, with one request in flight at a time.
 
         It is idempotent: what a queue on several machines calls for each account.
@@ -693,6 +695,7 @@ class TcbClient:
         Args:
             account: The account. This client's own token is not used for it, except to ask for
                 the account's token.
+            page_size: As for `functions`.
 
         Returns:
             Everything that the account has, or the `TcbError` that it failed with, as a value.
@@ -704,9 +707,14 @@ class TcbClient:
         """
         from tcb_async.inventory.inventory import list_account  # noqa: PLC0415 - it is above
 
-        return await list_account(self, account)
+        return await list_account(self, account, page_size=page_size)
 
-    def inventory(self, accounts: Iterable[Account] | AsyncIterable[Account]) -> Inventory:
+    def inventory(
+        self,
+        accounts: Iterable[Account] | AsyncIterable[Account],
+        *,
+        page_size: int | None = None,
+    ) -> Inventory:
         """Prepare to list every function of many accounts.
 
         As many accounts are listed at once as this client has requests in flight
@@ -723,6 +731,7 @@ class TcbClient:
         Args:
             accounts: The accounts, such as `platform_accounts`. They are asked for when there is a
                 place, so that memory does not grow with their number.
+            page_size: As for `functions`.
 
         Returns:
             An `Inventory`, to be iterated once. Iterating raises a `TcbError` only where the
@@ -733,7 +742,7 @@ class TcbClient:
         """
         from tcb_async.inventory.inventory import Inventory  # noqa: PLC0415 - it is above
 
-        return Inventory(self, accounts, self._transport)
+        return Inventory(self, accounts, self._transport, page_size=page_size)
 
     def platform_accounts(
         self, *, on_rotate: Callable[[str, str], Awaitable[object]]

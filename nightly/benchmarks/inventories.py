@@ -1,6 +1,6 @@
-"""What an inventory costs: time over the ideal, CPU a request, memory, and one large account.
+"""What an inventory costs: time, CPU over one written by hand, memory, and one large account.
 
-``python nightly/benchmarks/inventories.py [--quick]``
+``python nightly/benchmarks/inventories.py [--quick | --cpu]``
 
 The emulator is in a process of its own. The ideal is what the requests take if the window is full
 all the time: requests, times latency, over the window. On a machine that has other work, a round
@@ -13,13 +13,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import multiprocessing
+import sqlite3
+import statistics
+import tempfile
 import time
+from datetime import datetime
+from pathlib import Path
 
+import aiohttp
 import psutil
 
 from tcb_async import Account, TcbClient
 from tcb_async.emulator import Emulator
+from tcb_async.inventory import InventoryStore
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 PLATFORM, SECRET = "wx00112233445566aa", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
@@ -27,11 +35,11 @@ WINDOW, LATENCY = 8, 0.05
 LARGE = "wxlarge"
 
 
-def _serve(pipe, merchants, latency):
+def _serve(pipe, merchants, latency, functions=25):
     async def main() -> None:
         async with Emulator(latency=latency) as emulator:
             ticket = emulator.add_component(PLATFORM, SECRET)
-            appids = emulator.add_merchants(PLATFORM, merchants, functions=25)
+            appids = emulator.add_merchants(PLATFORM, merchants, functions=functions)
             emulator.add_authorizer(PLATFORM, LARGE)
             emulator.add_environment("large-1", owner=LARGE)
             emulator.deploy("large-1", count=2000)
@@ -120,10 +128,137 @@ def _time(cost):
     )
 
 
+async def _by_hand(url, ticket, tokens, store):
+    """What many would write instead: as few checks as work on a good day, and one commit."""
+    free = asyncio.Semaphore(64)
+    rows = []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def call(path, body, **token):
+            async with session.post(url + path, params=token, json=body) as reply:
+                answer = await reply.json()
+            if answer.get("errcode"):
+                raise RuntimeError(answer)
+            return answer
+
+        secrets = {"component_appsecret": SECRET, "component_verify_ticket": ticket}
+        path = "/cgi-bin/component/api_component_token"
+        answer = await call(path, {"component_appid": PLATFORM, **secrets})
+        component = answer["component_access_token"]
+
+        async def one(appid):
+            async with free:
+                path = "/cgi-bin/component/api_authorizer_token"
+                body = {"component_appid": PLATFORM, "authorizer_appid": appid}
+                body["authorizer_refresh_token"] = tokens[appid]
+                answer = await call(path, body, component_access_token=component)
+                token = answer["authorizer_access_token"]
+                found = []
+                for info in (await call("/tcb/getenvinfo", {}, access_token=token))["info_list"]:
+                    body = {"env": info["env"], "limit": 100, "offset": 0}
+                    while True:
+                        page = await call("/tcb/listfunctions", body, access_token=token)
+                        found += [(appid, info["env"], *row.values()) for row in page["functions"]]
+                        body["offset"] += 100
+                        if body["offset"] >= page["total_count"]:
+                            break
+            if store is None:
+                rows.extend(found)
+            else:
+                store.executemany("INSERT OR REPLACE INTO functions VALUES (?,?,?,?,?,?,?)", found)
+
+        await asyncio.gather(*map(one, tokens))
+        if store is not None:
+            store.commit()
+
+
+async def _with_ours(url, ticket, tokens, run):
+    async def newest() -> str:
+        return ticket
+
+    async def forget(_: str) -> None:
+        pass
+
+    platform = ComponentToken(PLATFORM, SECRET, ticket=newest)
+    accounts = (
+        Account(one, AuthorizerToken(platform, one, token, on_rotate=forget))
+        for one, token in tokens.items()
+    )
+    async with (
+        TcbClient(platform, base_url=url, concurrency=64) as client,
+        client.inventory(accounts, page_size=100) as inventory,
+    ):
+        async for found in inventory:
+            assert found.error is None, found
+            if run is not None:
+                run.save(found)
+    if run is not None:
+        run.finish()
+
+
+def _night(pipe, lists, has_store, *server):
+    """List all twice, as on two nights; the CPU of the second is measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        for day in ("2026-01-01", "2026-01-02"):
+            store = run = None
+            if has_store and lists is _by_hand:
+                run = store = sqlite3.connect(Path(folder) / "by_hand.sqlite")
+                store.execute(
+                    "CREATE TABLE IF NOT EXISTS functions (appid, env, name, status, runtime, "
+                    "added, modified, PRIMARY KEY (appid, env, name))"
+                )
+            elif has_store:
+                noon = datetime.fromisoformat(f"{day}T12:00:00+08:00")
+                store = InventoryStore(Path(folder) / "ours.sqlite", clock=lambda now=noon: now)
+                run = store.begin()
+            cpu = time.process_time()
+            asyncio.run(lists(*server, run))
+            cpu = time.process_time() - cpu
+            if store is not None:
+                store.close()
+    pipe.send(cpu)
+
+
+def compare(merchants, rounds=3):
+    """Print the CPU of an inventory over that of one written by hand, in pages of 100."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    server = context.Process(target=_serve, args=(theirs, merchants, LATENCY, 50), daemon=True)
+    server.start()
+    costs = {}
+    try:
+        url, ticket, tokens = ours.recv()
+        del tokens[LARGE]
+        for _ in range(rounds):
+            for lists, has_store in itertools.product((_with_ours, _by_hand), (False, True)):
+                result, theirs = context.Pipe()
+                arguments = (theirs, lists, has_store, url, ticket, tokens)
+                client = context.Process(target=_night, args=arguments, daemon=True)
+                client.start()
+                costs.setdefault((lists, has_store), []).append(result.recv())
+                client.join()
+    finally:
+        server.kill()
+        server.join()
+    for has_store, words in ((False, "CPU"), (True, "CPU with the store, on a second night")):
+        mine, by_hand = (
+            statistics.median(costs[lists, has_store]) for lists in (_with_ours, _by_hand)
+        )
+        each = " and ".join(f"{cost / merchants / 3 * 1e6:.0f} µs" for cost in (mine, by_hand))
+        print(f"  {words}: {mine / by_hand:.2f} of that by hand ({each} a request)")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="fewer accounts")
-    share = 10 if parser.parse_args().quick else 1
+    parser.add_argument("--cpu", action="store_true", help="the CPU alone")
+    arguments = parser.parse_args()
+    share = 10 if arguments.quick else 1
+
+    print("three requests an account, in pages of 100, 64 in flight")
+    compare(1000 // share)
+    if arguments.cpu:
+        return
 
     cost = listed(2000 // share, latency=LATENCY)
     print(f"{cost['accounts']:,} accounts, {cost['requests']:,} requests, {LATENCY * 1000:g} ms")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tcb_async._transport import Transport
-    from tcb_async.client import TcbClient
+    from tcb_async.client import TcbClient, WalkOptions
     from tcb_async.models import CloudFunction
     from tcb_async.observer import InventoryObserver, VisitObserver
     from tcb_async.tokens import TokenApi, TokenKind, TokenProvider
@@ -141,19 +141,24 @@ class IsolatedToken:
 
 
 async def list_account(
-    client: TcbClient, account: Account, *, max_in_flight: Callable[[], int] = lambda: 1
+    client: TcbClient,
+    account: Account,
+    *,
+    page_size: int | None,
+    max_in_flight: Callable[[], int] = lambda: 1,
 ) -> AccountListing:
     """List every function of an account: see `TcbClient.list_account`.
 
     Args:
         client: A client of any token, which shares its session and its limit.
         account: The account.
+        page_size: Rows per request.
         max_in_flight: How many requests it may have in flight now.
     """
     checked_account("account", account)
     try:
         own = client.with_token(IsolatedToken(account))
-        return AccountListing(account, await _functions(own, account, max_in_flight))
+        return AccountListing(account, await _functions(own, account, page_size, max_in_flight))
     except TcbError as error:
         if ends_inventory(error):
             raise
@@ -166,15 +171,17 @@ async def list_account(
 
 
 async def _functions(
-    client: TcbClient, account: Account, max_in_flight: Callable[[], int]
+    client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
 ) -> dict[str, tuple[CloudFunction, ...]]:
     envs = account.envs
     if envs is None:
         envs = tuple(environment.env for environment in await client.list_environments())
     found: dict[str, tuple[CloudFunction, ...]] = {}
+    options: WalkOptions = {} if page_size is None else {"page_size": page_size}
     for env in envs:
         functions: list[CloudFunction] = []
-        async with client.functions(env, concurrency=max_in_flight()) as pager:
+        options["concurrency"] = max_in_flight()
+        async with client.functions(env, **options) as pager:
             async for page in pager.by_page():
                 functions.extend(page.items)
                 pager.concurrency = max_in_flight()
@@ -189,6 +196,7 @@ class Inventory:
         client: The client, whose own token asks for those of the accounts.
         accounts: The accounts, which are asked for when there is a place for them.
         transport: The client's transport.
+        page_size: Rows per request.
         clock: Monotonic seconds.
 
     Raises:
@@ -201,6 +209,7 @@ class Inventory:
         accounts: Iterable[Account] | AsyncIterable[Account],
         transport: Transport,
         *,
+        page_size: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
@@ -211,6 +220,7 @@ class Inventory:
         self._client = client
         self._accounts = accounts
         self._transport = transport
+        self._page_size = page_size
         self._places = transport.window.ceiling
         self._clock = clock
         self._summary = InventorySummary()
@@ -330,7 +340,9 @@ class Inventory:
         self._ended.put_nowait(None)
 
     async def _list_one(self, account: Account) -> None:
-        listing = list_account(self._client, account, max_in_flight=self._max_in_flight)
+        listing = list_account(
+            self._client, account, page_size=self._page_size, max_in_flight=self._max_in_flight
+        )
         if self._watched is None:
             found = await listing
         else:

@@ -602,8 +602,8 @@ class InventoryRun:
         """Keep what is there now; returns how many there are."""
         execute, execute_many = self._database.execute, self._database.execute_many
         known = {
-            (env, name): tuple(values)
-            for env, name, *values in execute(
+            row[:2]: row[2:]
+            for row in execute(
                 "SELECT env, name, status, runtime, add_time, mod_time FROM functions "
                 "WHERE appid = ? AND last_seen_run = ?",
                 (appid, last),
