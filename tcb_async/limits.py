@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Waiter = asyncio.Future[None]
 
 _BEFORE_THE_LIMIT = 8
-"""Clean windows before it grows again to a size at which connections got no answer."""
+"""Clean windows before it grows again to a size that was too much."""
 
 
 @attrs.define
@@ -40,7 +40,7 @@ class Window:
     _clean: int = attrs.field(init=False, default=0)
     """Requests that were answered as they should be since it last changed."""
     _limit: int = attrs.field(init=False)
-    """The size at which a connection got no answer when it was last tried."""
+    """The size that was too much when it was last tried: it takes longer to grow to it again."""
     _waiters: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
     _ahead: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
     """Those that are served before the others."""
@@ -99,6 +99,7 @@ class Window:
         """
         if overloaded:
             if epoch == self._epoch:
+                self._limit = self.in_flight
                 self._shrink_to(min(self.size // 2, self.in_flight))
         elif clean and self.in_flight >= self.size:
             self._clean += 1

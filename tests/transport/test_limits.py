@@ -67,15 +67,18 @@ async def test_a_busy_answer_cuts_it_to_at_most_what_is_in_flight(in_flight, siz
     assert window.size == size
 
 
-async def test_a_clean_window_grows_it_by_one_up_to_the_ceiling():
-    window = Window(4)
-    await answered(window, overloaded=True)
+async def test_a_clean_window_grows_it_by_one_but_eight_take_it_to_a_size_that_was_too_much():
+    window = Window(5)
+    epochs = [await window.acquire() for _ in range(4)]
+    window.release(epochs[0], overloaded=True)
+    for epoch in epochs[1:]:
+        window.release(epoch, clean=False)
     sizes = []
-    for _ in range(9):
-        await answered(window)
+    while window.size < window.ceiling:
         sizes.append(window.size)
+        await answered(window)
 
-    assert sizes == [2, 3, 3, 3, 4, 4, 4, 4, 4]
+    assert sizes == [2] * 2 + [3] * 3 * 8 + [4] * 4
 
 
 async def test_clean_answers_that_arrive_while_it_is_not_full_do_not_grow_it():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import nullcontext
 from itertools import pairwise, repeat
 
@@ -10,8 +11,11 @@ import attrs
 import pytest
 from leaks import eventually
 
-from tcb_async import RetryPolicy, TcbClient, TcbError
+from tcb_async import RetryPolicy, TcbClient, TcbError, TransportError
+from tcb_async._transport import ApiRequest, Transport
 from tcb_async.emulator import Fault
+from tcb_async.limits import Window
+from tcb_async.retry import RetryQuota
 
 ENV = "test-777bb9"
 PAGES, PAGE_SIZE, CEILING = 79, 20, 16
@@ -172,3 +176,71 @@ async def test_cancelled_calls_do_not_grow_it(emulator, client, sizes):
         await eventually(lambda: emulator.in_flight == 0)
 
     assert sizes.seen[2:] == [2] * CEILING
+
+
+@attrs.define(eq=False)
+class Peer(Transport):
+    """A transport to a peer that answers in virtual time, after a second or what `reply` says."""
+
+    reply: object = attrs.field(kw_only=True)
+    at_once: int = 0
+
+    def get_session(self):
+        """There is no network."""
+
+    async def send(self, *_):
+        self.at_once += 1
+        try:
+            await asyncio.sleep(self.reply(self))
+        finally:
+            self.at_once -= 1
+        return b""
+
+
+def calls_to(reply, *, concurrency):
+    """What makes a call to a peer."""
+    retry = RetryPolicy(clock=asyncio.get_running_loop().time, random=random.Random(7).random)
+    peer = Peer("http://127.0.0.1:9", Window(concurrency), retry, RetryQuota(), reply=reply)
+    request = ApiRequest(peer.target("/tcb/listfunctions", {}), None)
+    return lambda: peer.call(request, bytes)
+
+
+async def failed(walks, pages, call):
+    """How many walks fail, of so many at once."""
+
+    async def walk():
+        for _ in range(pages):
+            await call()
+
+    ended = await asyncio.gather(*(walk() for _ in range(walks)), return_exceptions=True)
+    return sum(isinstance(end, TcbError) for end in ended)
+
+
+@pytest.mark.looptime
+async def test_of_2000_walks_at_once_none_fails_for_one_passing_fault_in_a_hundred():
+    chance = random.Random(1)
+
+    def fail_now_and_then(_):
+        if chance.random() < 0.01:
+            raise TransportError("reset")
+        return 1.0
+
+    call = calls_to(fail_now_and_then, concurrency=64)
+
+    assert await failed(2000, 3, call) == 0, "a retry goes ahead of first tries"
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("seed", range(2))
+async def test_of_200_accounts_none_fails_behind_a_peer_that_answers_two_at_once(seed):
+    chance = random.Random(seed)
+
+    def refuse_a_third(peer):
+        if peer.at_once > 2:
+            raise TransportError("HTTP 503", status=503, overload=True)
+        return chance.uniform(0.02, 0.08)
+
+    call = calls_to(refuse_a_third, concurrency=8)
+    rounds = [await failed(8, 5, call) for _ in range(25)]
+
+    assert sum(rounds) == 0
