@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import logging
 import math
 import random
@@ -680,8 +679,8 @@ class Emulator(Endpoints, Server):
     def _refuse(self, refused: Refused) -> Reply:
         chance = self._chance.getrandbits
         rid = f"{int(self.clock()):08x}-{chance(32):08x}-{chance(32):08x}"
-        body = {"errcode": refused.errcode, "errmsg": f"{refused.errmsg} rid: {rid}"}
-        return Reply(refused.errcode, json.dumps(body, separators=(",", ":")).encode())
+        errmsg = f"{refused.errmsg} rid: {rid}"
+        return Reply(refused.errcode, wire.encode_reply(errcode=refused.errcode, errmsg=errmsg))
 
     def _begin(self, request: web.BaseRequest, call: Call) -> RecordedRequest:
         peer = None if request.transport is None else request.transport.get_extra_info("peername")

@@ -6,7 +6,6 @@ Rule: no access token is kept, only its fingerprint, and secrets are compared in
 from __future__ import annotations
 
 import hmac
-import json
 import math
 import secrets
 from collections import Counter
@@ -30,6 +29,7 @@ from tcb_async.emulator.wire import (
     EmulatorClock,
     RecordedRequest,
     Refused,
+    encode_reply,
     token_id,
 )
 
@@ -47,10 +47,6 @@ _FORCED_A_DAY = 20
 _FORCED_APART = 30
 _TICKET_LIFE = 12 * 3600.0
 _TOKEN_LENGTH = 157
-
-
-def _encode(row: object) -> bytes:
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _function_row(function: DeployedFunction) -> dict[str, object]:
@@ -87,14 +83,14 @@ class DeployedFunction:
         init=False,
         repr=False,
         eq=False,
-        default=attrs.Factory(lambda self: _encode(_function_row(self)), takes_self=True),
+        default=attrs.Factory(lambda self: encode_reply(**_function_row(self)), takes_self=True),
     )
 
     @property
     def wire_for_platforms(self) -> bytes:
         """The row in a platform's list, which says why a function failed."""
         reasons = [{"errcode": code, "errmsg": text} for code, text in self.status_reason]
-        return _encode(_function_row(self) | {"status_reason": reasons})
+        return encode_reply(**_function_row(self), status_reason=reasons)
 
 
 @attrs.frozen
