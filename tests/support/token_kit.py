@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import itertools
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,36 +14,10 @@ from tcb_async._transport import Transport
 from tcb_async.emulator import Emulator, EmulatorClock
 from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
+from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StableToken
 
 if TYPE_CHECKING:
     from tcb_async.tokens import StoredToken
-
-__all__ = [
-    "APPID",
-    "APPSECRET",
-    "AUTHORIZER",
-    "CLASSIC",
-    "COMPONENT",
-    "ENV",
-    "LIST",
-    "MERCHANT",
-    "PLATFORM",
-    "STABLE",
-    "Merchant",
-    "PacedApi",
-    "PlainStore",
-    "a_turn",
-    "example",
-    "half",
-    "in_redis",
-    "open_api",
-    "provider_on",
-    "stable",
-    "stored_key",
-    "walk",
-    "wechat",
-]
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 ENV = "test-777bb9"
@@ -132,6 +107,43 @@ class PlainStore:
             del self.values[key]
 
 
+class FrailStore(MemoryStore):
+    """A store that a test makes fail, hang or refuse to be written; it notes what it is asked."""
+
+    def __init__(self, clock=time.monotonic):
+        super().__init__(clock=clock)
+        self.away = self.hanging = self.read_only = False
+        self.away_for = set()
+        self.asked = []
+
+    async def get(self, key):
+        await self._reach("get", key)
+        return await super().get(key)
+
+    async def compare_and_set(self, key, value, *, ttl):
+        await self._reach("compare_and_set", key)
+        return await super().compare_and_set(key, value, ttl=ttl)
+
+    async def delete_if(self, key, token):
+        await self._reach("delete_if", key)
+        await super().delete_if(key, token)
+
+    async def acquire_lease(self, key):
+        await self._reach("acquire_lease", key)
+        return await super().acquire_lease(key)
+
+    async def release_lease(self, key, version):
+        await self._reach("release_lease", key)
+        await super().release_lease(key, version)
+
+    async def _reach(self, name, key):
+        self.asked.append(name)
+        if self.hanging:
+            await asyncio.Event().wait()
+        if self.away or key in self.away_for or (self.read_only and name != "get"):
+            raise ConnectionError("planted-token-0123456789abcdef at redis:6379")
+
+
 class Merchant:
     """A merchant that authorised the platform, and what its owner saves."""
 
@@ -156,6 +168,9 @@ class Merchant:
             refresh_token or self.first,
             on_rotate=self.save,
         )
+
+    def shared_token(self, store):
+        return self.token(self.new_component(store))
 
     async def newest(self):
         return self.ticket

@@ -82,9 +82,7 @@ async def test_clients_of_two_hosts_may_share_a_store(here_and_there):
     assert tokens[0] != tokens[1]
     assert (here.counts[STABLE], there.counts[STABLE]) == (1, 1)
     for emulator, token in zip(here_and_there, tokens, strict=False):
-        value = await store.get(stored_key(emulator))
-        assert value is not None
-        assert value.token == token
+        assert (await store.get(stored_key(emulator))).token == token
 
 
 async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(here_and_there):
@@ -125,10 +123,10 @@ async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(here
     there.add_authorizer(PLATFORM, MERCHANT, merchant.first)
     merchant.rotate()
     async with open_api(here) as api, open_api(there) as elsewhere:
-        shared = merchant.token(merchant.new_component(store))
+        shared = merchant.shared_token(store)
         await shared.get_token(api)
         await shared.get_token(elsewhere)
-        await merchant.token(merchant.new_component(store)).get_token(elsewhere)
+        await merchant.shared_token(store).get_token(elsewhere)
 
     asked_with = [
         seen.body["authorizer_refresh_token"]

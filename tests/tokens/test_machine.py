@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from token_kit import APPID, APPSECRET, STABLE, a_turn, open_api, wechat
+from token_kit import APPID, APPSECRET, STABLE, FrailStore, a_turn, open_api, wechat
 
 from tcb_async import SystemBusyError
 from tcb_async.emulator.wire import Refused
-from tcb_async.tokens import MemoryStore, StableToken
+from tcb_async.tokens import StableToken
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -26,32 +26,6 @@ if TYPE_CHECKING:
 LIFE = 7200
 PROCESSES = st.integers(0, 2)
 Result = TypeVar("Result")
-
-
-class FailingStore(MemoryStore):
-    """A store that can be away, and can forget everything."""
-
-    away = False
-
-    async def get(self, key):
-        return await super().get(self._reached(key))
-
-    async def compare_and_set(self, key, value, *, ttl):
-        return await super().compare_and_set(self._reached(key), value, ttl=ttl)
-
-    async def delete_if(self, key, token):
-        await super().delete_if(self._reached(key), token)
-
-    async def acquire_lease(self, key):
-        return await super().acquire_lease(self._reached(key))
-
-    def _reached(self, key):
-        if self.away:
-            raise ConnectionError("away")
-        return key
-
-    def flush(self):
-        self._slots.clear()
 
 
 class Process:
@@ -106,7 +80,7 @@ class TokensMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.serving = wechat()
         self.wechat = self.run(self.serving.__aenter__())
-        self.store = FailingStore()
+        self.store = FrailStore()
         self.processes = [Process(self) for _ in range(3)]
         for process in self.processes:
             self.run(process.start())
@@ -209,7 +183,7 @@ class TokensMachineWithOutages(TokensMachine):
 
     @rule()
     def the_store_is_flushed(self):
-        self.store.flush()
+        self.store._slots.clear()
 
     @invariant()
     def there_are_never_more_refreshes_than_generations(self):

@@ -48,12 +48,10 @@ class Worker:
         self.process = process
 
     async def hears(self):
-        assert self.process.stdout is not None
         async with asyncio.timeout(60):
             return (await self.process.stdout.readline()).decode().strip()
 
     def tell(self, order):
-        assert self.process.stdin is not None
         self.process.stdin.write(f"{order}\n".encode())
 
     async def ask(self, order):
@@ -77,7 +75,6 @@ async def worker(kind, emulator, server, lease_seconds=15.0, *of_merchant):
         yield Worker(process)
     finally:
         if process.returncode is None:
-            assert process.stdin is not None
             process.stdin.close()
         await process.wait()
 
@@ -400,7 +397,7 @@ class TestSixProcessesRefreshOnce:
     ):
         merchant = Merchant(emulator)
         async with stores(server.url) as each:
-            providers = [merchant.token(merchant.new_component(store)) for store in each]
+            providers = [merchant.shared_token(store) for store in each]
             for refreshes in range(1, 4):
                 assert len(await tokens_of(emulator, providers)) == 1
                 assert emulator.counts[AUTHORIZER] == refreshes

@@ -15,6 +15,7 @@ from token_kit import (
     LIST,
     MERCHANT,
     PLATFORM,
+    FrailStore,
     PacedApi,
     a_turn,
     stored_key,
@@ -176,11 +177,9 @@ class TestRotation:
         assert merchant.saved == [merchant.accepted]
 
     async def test_the_new_one_is_used_although_the_store_is_away(self, emulator, merchant, api):
-        class Away(MemoryStore):
-            async def get(self, key):
-                raise ConnectionError(key)
-
-        provider = merchant.token(merchant.new_component(Away()))
+        store = FrailStore()
+        store.away = True
+        provider = merchant.shared_token(store)
         merchant.rotate()
         await provider.get_token(api)
         emulator.clock.advance(LIFE)
@@ -209,7 +208,7 @@ class TestSharedRotation:
         self, emulator, merchant, api
     ):
         store = MemoryStore()
-        one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
+        one, other = (merchant.shared_token(store) for _ in range(2))
         merchant.rotate()
         token = await one.get_token(api)
         assert await other.get_token(api) == token
@@ -224,7 +223,7 @@ class TestSharedRotation:
         self, emulator, merchant, api
     ):
         store = MemoryStore()
-        one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
+        one, other = (merchant.shared_token(store) for _ in range(2))
         merchant.rotate()
         merchant.failures = 1
         with pytest.raises(TokenError, match="on_rotate failed"):
@@ -244,17 +243,15 @@ class TestSharedRotation:
         older = StoredToken(Secret("refreshtoken@@@older"), math.inf, 1)
         await store.compare_and_set(key, older, ttl=None)
 
-        await merchant.token(merchant.new_component(store)).get_token(api)
+        await merchant.shared_token(store).get_token(api)
 
         assert merchant.saved == []
-        stored = await store.get(key)
-        assert stored is not None
-        assert stored.token == merchant.accepted
+        assert (await store.get(key)).token == merchant.accepted
 
     async def test_one_that_never_rotated_is_not_stored(self, emulator, merchant, api):
         store = MemoryStore()
 
-        await merchant.token(merchant.new_component(store)).get_token(api)
+        await merchant.shared_token(store).get_token(api)
 
         assert await store.get(stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")) is None
 
@@ -262,7 +259,7 @@ class TestSharedRotation:
         self, emulator, merchant, api
     ):
         store = MemoryStore()
-        one, other = (merchant.token(merchant.new_component(store)) for _ in range(2))
+        one, other = (merchant.shared_token(store) for _ in range(2))
         merchant.rotate()
         await one.get_token(api)
         store._slots.clear()
@@ -277,17 +274,9 @@ class TestSharedRotation:
     async def test_while_the_store_is_unreachable_the_newest_is_used_at_once(
         self, emulator, merchant, api
     ):
-        class Away(MemoryStore):
-            away = False
-
-            async def compare_and_set(self, key, value, *, ttl):
-                if self.away:
-                    raise ConnectionError(key)
-                return await super().compare_and_set(key, value, ttl=ttl)
-
-        store = Away(clock=emulator.clock)
-        provider = merchant.token(merchant.new_component(store))
-        for store.away in (False, True, True, False):
+        store = FrailStore(emulator.clock)
+        provider = merchant.shared_token(store)
+        for store.read_only in (False, True, True, False):
             merchant.rotate()
             await provider.get_token(api)
             emulator.clock.advance(LIFE)
@@ -300,7 +289,7 @@ class TestSharedRotation:
     ):
         store = MemoryStore()
         merchant.rotate()
-        await merchant.token(merchant.new_component(store)).get_token(api)
+        await merchant.shared_token(store).get_token(api)
         emulator.clock.advance(LIFE)
         again = emulator.add_authorizer(PLATFORM, MERCHANT)
         renewed = merchant.token(merchant.new_component(store), refresh_token=again)
@@ -328,7 +317,7 @@ class TestSharedRotation:
                 write = store.compare_and_set(key, record, ttl=None)
                 overtaking.append(asyncio.ensure_future(write))
 
-        provider = merchant.token(merchant.new_component(store))
+        provider = merchant.shared_token(store)
         merchant.rotate()
         assert await provider.get_token(api)
         assert [await written for written in overtaking] == [True]
@@ -342,22 +331,15 @@ class TestSharedRotation:
     async def test_what_overtook_it_is_used_even_if_the_store_is_then_unreachable(
         self, emulator, merchant, api
     ):
-        class Overtaken(MemoryStore):
-            away = False
-
-            async def get(self, key):
-                if self.away:
-                    raise ConnectionError(key)
-                return await super().get(key)
-
+        class Overtaken(FrailStore):
             async def compare_and_set(self, key, value, *, ttl):
                 if key.startswith("refresh:"):
                     newer = StoredToken(Secret("refreshtoken@@@newer"), math.inf, value.version + 1)
                     await super().compare_and_set(key, newer, ttl=None)
                 return await super().compare_and_set(key, value, ttl=ttl)
 
-        store = Overtaken(clock=emulator.clock)
-        provider = merchant.token(merchant.new_component(store))
+        store = Overtaken(emulator.clock)
+        provider = merchant.shared_token(store)
         merchant.rotate()
         await provider.get_token(api)
         emulator.add_authorizer(PLATFORM, MERCHANT, "refreshtoken@@@newer")
