@@ -12,7 +12,21 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, settings
 
-HEAVY_FIRST = ()
+HEAVY_FIRST = (
+    "tests/pagination/test_plan.py",
+    "tests/inventory/test_command.py",
+    "tests/transport/test_cancellation.py",
+    "tests/pagination/test_walk_over_the_wire.py",
+    "tests/transport/test_secrets_matrix.py",
+    "tests/tokens/test_redis_processes.py",
+    "tests/cli/test_secrets.py",
+    "tests/transport/test_secrets.py",
+    "tests/docs/test_examples.py",
+    "tests/cli/test_emulator.py",
+    "tests/inventory/test_inventory.py",
+    "README.md",
+    "tests/transport/test_real_proxies.py",
+)
 """The files that take longest, longest first: a worker that gets one last keeps others waiting."""
 
 SLOW_FOLDERS = ("docs/zh/", "README.zh-CN.md")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from by_day import HEAVY_FIRST
 from programs import needs_package
 
 import tcb_async
@@ -26,6 +27,10 @@ def test_the_package_that_is_tested_is_the_one_that_is_installed():
     folder = ROOT / "tcb_async" if is_editable else installed.locate_file("tcb_async")
 
     assert Path(tcb_async.__file__).parent == folder
+
+
+def test_the_files_that_take_longest_are_still_there():
+    assert [file for file in HEAVY_FIRST if not (ROOT / file).exists()] == []
 
 
 def test_without_a_package_a_test_is_skipped_saying_what_to_install():
