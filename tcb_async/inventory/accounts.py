@@ -20,12 +20,12 @@ from tcb_async.tokens import AuthorizerToken, ComponentToken, as_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-    from typing import ClassVar, NoReturn
+    from typing import NoReturn
 
     from tcb_async.client import TcbClient
     from tcb_async.exceptions import TcbError
     from tcb_async.models import Authorizer, CloudFunction
-    from tcb_async.tokens import TokenApi, TokenKind, TokenProvider
+    from tcb_async.tokens import TokenProvider
 
 
 AccountStatus = Literal["complete", "failed", "denied"]
@@ -176,34 +176,19 @@ def merchant_account(
     authorizer: Authorizer,
     on_rotate: Callable[[str, str], Awaitable[object]],
 ) -> Account:
-    """Make an account of a merchant.
-
-    Args:
-        component: The platform.
-        authorizer: The merchant, as the platform's list has it.
-        on_rotate: Async callable that is given an appid and its new refresh token, and saves it.
-    """
+    """Make an account of a merchant, as the platform's list has it."""
     appid = authorizer.authorizer_appid
     try:
-        token: AuthorizerToken | _NoToken = AuthorizerToken.from_authorizer(
-            component, authorizer, on_rotate=partial(on_rotate, appid)
+        return Account(
+            appid,
+            AuthorizerToken.from_authorizer(
+                component, authorizer, on_rotate=partial(on_rotate, appid)
+            ),
         )
     except ConfigurationError as error:
-        token = _NoToken(error.message)
-    return Account(appid, token)
+        why = error.message
 
+    async def no_token() -> NoReturn:
+        raise ConfigurationError(why)
 
-class _NoToken:
-    """Stands for the token of a merchant that has none."""
-
-    kind: ClassVar[TokenKind] = "authorizer"
-
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    async def get_token(self, api: TokenApi) -> NoReturn:  # noqa: ARG002 - the protocol's
-        """Say why there is none."""
-        raise ConfigurationError(self._why)
-
-    async def invalidate(self, token: str) -> None:
-        """Do nothing: there is no token."""
+    return Account(appid, no_token)

@@ -34,14 +34,13 @@ from tcb_async.observer import ObservesInventories
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
-    from types import TracebackType
     from typing import Self
 
     from tcb_async._transport import Transport
     from tcb_async.client import TcbClient, WalkOptions
     from tcb_async.models import CloudFunction
     from tcb_async.observer import InventoryObserver, VisitObserver
-    from tcb_async.tokens import TokenApi, TokenKind, TokenProvider
+    from tcb_async.tokens import TokenApi, TokenKind
 
     Outcome = AccountListing | BaseException | None
 
@@ -106,13 +105,9 @@ class IsolatedToken:
         self._account = account
 
     async def get_token(self, api: TokenApi) -> str | Secret:
-        """Ask the account's own provider.
-
-        Raises:
-            TcbError: It has none.
-        """
+        """Ask the account's own provider."""
         try:
-            return await self._provider.get_token(api)
+            return await self._account.token.get_token(api)
         except TcbError:
             raise
         except Exception as error:  # noqa: BLE001 - the caller's own code
@@ -125,19 +120,15 @@ class IsolatedToken:
     async def invalidate(self, token: str | Secret) -> None:
         """Tell the account's own provider."""
         token = Secret(token)
-        await self._provider.invalidate(token.reveal())
+        await self._account.token.invalidate(token.reveal())
 
     @property
     def kind(self) -> TokenKind | None:
         """The kind of the account's own token, if it says so."""
-        return getattr(self._provider, "kind", None)
+        return getattr(self._account.token, "kind", None)
 
     def __repr__(self) -> str:
-        return repr(self._provider)
-
-    @property
-    def _provider(self) -> TokenProvider:
-        return self._account.token
+        return repr(self._account.token)
 
 
 async def list_account(
@@ -147,14 +138,7 @@ async def list_account(
     page_size: int | None,
     max_in_flight: Callable[[], int] = lambda: 1,
 ) -> AccountListing:
-    """List every function of an account: see `TcbClient.list_account`.
-
-    Args:
-        client: A client of any token, which shares its session and its limit.
-        account: The account.
-        page_size: Rows per request.
-        max_in_flight: How many requests it may have in flight now.
-    """
+    """List every function of an account: see `TcbClient.list_account`."""
     checked_account("account", account)
     try:
         own = client.with_token(IsolatedToken(account))
@@ -190,18 +174,7 @@ async def _functions(
 
 
 class Inventory:
-    """Lists many accounts: see `TcbClient.inventory`.
-
-    Args:
-        client: The client, whose own token asks for those of the accounts.
-        accounts: The accounts, which are asked for when there is a place for them.
-        transport: The client's transport.
-        page_size: Rows per request.
-        clock: Monotonic seconds.
-
-    Raises:
-        ConfigurationError: The accounts cannot be iterated.
-    """
+    """Lists many accounts: see `TcbClient.inventory`."""
 
     def __init__(
         self,
@@ -210,7 +183,6 @@ class Inventory:
         transport: Transport,
         *,
         page_size: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
             raise ConfigurationError(
@@ -222,7 +194,6 @@ class Inventory:
         self._transport = transport
         self._page_size = page_size
         self._places = transport.window.ceiling
-        self._clock = clock
         self._summary = InventorySummary()
         self._begun: tuple[float, int, int] | None = None
         self._is_claimed = self._is_entered = self._is_closed = False
@@ -241,7 +212,7 @@ class Inventory:
         summary = self._summary
         if self._begun is not None and not self._is_closed:
             begun, requests, retries = self._begun
-            summary.seconds = self._clock() - begun
+            summary.seconds = time.monotonic() - begun
             summary.requests = self._transport.sent - requests
             summary.retries = self._transport.retried - retries
         return summary
@@ -256,12 +227,7 @@ class Inventory:
         self._is_entered = True
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         generator, self._generator = self._generator, None
         self._is_claimed = True
         if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
@@ -288,7 +254,7 @@ class Inventory:
         return generator
 
     async def _listings(self) -> AsyncGenerator[AccountListing, None]:
-        self._begun = self._clock(), self._transport.sent, self._transport.retried
+        self._begun = time.monotonic(), self._transport.sent, self._transport.retried
         observer = self._transport.observer
         if isinstance(observer, ObservesInventories):
             self._watched = observer.inventory_started()

@@ -116,3 +116,35 @@ UNION ALL
 SELECT newest.run, appid, 'waiting', NULL, NULL, 'not listed yet', NULL
 FROM accounts JOIN newest ON accounts.run = finished AND finished < newest.run
 WHERE appid NOT IN (SELECT appid FROM accounts, newest WHERE accounts.run = newest.run);
+
+-- How far each run is. left: accounts of the last finished run before it that it has not met, or not
+-- yet.
+CREATE VIEW IF NOT EXISTS progress AS
+SELECT
+    run,
+    runs.finished_at IS NOT NULL AS is_finished,
+    count(*) FILTER (WHERE status != 'waiting') AS accounts,
+    count(*) FILTER (WHERE status = 'complete') AS complete,
+    count(*) FILTER (WHERE status = 'failed') AS failed,
+    count(*) FILTER (WHERE status = 'denied') AS denied,
+    count(*) FILTER (WHERE status = 'waiting') AS waiting,
+    coalesce(sum(environments), 0) AS environments,
+    coalesce(sum(functions), 0) AS functions,
+    (
+        SELECT count(*) FROM accounts AS before
+        WHERE before.run = (
+            SELECT max(earlier.run) FROM runs AS earlier
+            WHERE earlier.run < runs.run AND earlier.finished_at IS NOT NULL
+        ) AND appid NOT IN (SELECT appid FROM accounts AS here WHERE here.run = runs.run)
+    ) AS left
+FROM runs LEFT JOIN accounts USING (run)
+GROUP BY run;
+
+-- Accounts of which the functions are not all there that were saved: the file is damaged.
+CREATE VIEW IF NOT EXISTS lost AS
+SELECT appid, run FROM
+    (SELECT appid, max(run) AS run FROM accounts WHERE status = 'complete' GROUP BY appid) AS latest
+    JOIN accounts USING (appid, run)
+WHERE functions != (
+    SELECT count(*) FROM functions WHERE appid = latest.appid AND last_seen_run = latest.run
+);

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         Mapping,
     )
     from os import PathLike
-    from types import TracebackType
     from typing import Self
 
     from tcb_async.inventory.accounts import Account
@@ -53,16 +52,7 @@ _PATIENCE = 10.0  # seconds, for another program that is in the way
 
 
 class Database:
-    """One connection to the file, which is made where there is none, and locked for one writer.
-
-    Args:
-        path: The file.
-        read_only: Make no file, and write nothing.
-
-    Raises:
-        ConfigurationError: The file is something else, or has another schema.
-        OSError: The file cannot be opened or written.
-    """
+    """One connection to the file: checked, locked for one writer, and with errors in our words."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
@@ -96,12 +86,8 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
-        """Do all of it, or nothing.
-
-        Raises:
-            ConfigurationError: The file is damaged, or written by another process.
-            OSError: The file cannot be written, or has no name any more: SQLite would not notice.
-        """
+        """Do all of it, or nothing."""
+        # SQLite would write on, into a file that has no name any more.
         if not self._place.exists() or not os.path.samestat(self._file, self._place.stat()):
             why = "the file was removed, or replaced, while it was written"
             raise FileNotFoundError(errno.ENOENT, why, str(self.path))
@@ -120,16 +106,13 @@ class Database:
 
         ``quick_check`` takes pages that changed places for sound, and ``integrity_check`` a row
         that is gone: so the functions are counted too.
-
-        Raises:
-            ConfigurationError: It is damaged.
         """
         with (
             self._explained(),  # by a connection of its own, as this one's has pages in memory
             contextlib.closing(self._connect()) as reader,
         ):
             is_sound = reader.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
-            if not is_sound or reader.execute(_LOST).fetchone() != (0,):
+            if not is_sound or reader.execute("SELECT * FROM lost").fetchall():
                 raise self._damaged(self.path)
 
     def lock(self) -> None:
@@ -137,10 +120,6 @@ class Database:
 
         The lock is that of a file beside this one, and the system holds it, so that it ends with
         its process, however that dies. Readers are not in the way.
-
-        Raises:
-            ConfigurationError: Another holds it, or this store only reads.
-            OSError: The file beside this one cannot be made.
         """
         if self._is_read_only:
             raise ConfigurationError(f"{self.path} was opened with read_only=True: open it without")
@@ -226,35 +205,6 @@ class Database:
         )
 
 
-_LOST = """
-SELECT count(*) FROM
-    (SELECT appid, max(run) AS run FROM accounts WHERE status = 'complete' GROUP BY appid) AS latest
-    JOIN accounts USING (appid, run)
-WHERE functions != (
-    SELECT count(*) FROM functions WHERE appid = latest.appid AND last_seen_run = latest.run)
-"""
-_PROGRESS = """
-SELECT
-    run,
-    runs.finished_at IS NOT NULL AS is_finished,
-    count(*) FILTER (WHERE status != 'waiting') AS accounts,
-    count(*) FILTER (WHERE status = 'complete') AS complete,
-    count(*) FILTER (WHERE status = 'failed') AS failed,
-    count(*) FILTER (WHERE status = 'denied') AS denied,
-    count(*) FILTER (WHERE status = 'waiting') AS waiting,
-    coalesce(sum(environments), 0) AS environments,
-    coalesce(sum(functions), 0) AS functions,
-    (
-        SELECT count(*) FROM accounts AS before
-        WHERE before.run = (
-            SELECT max(earlier.run) FROM runs AS earlier
-            WHERE earlier.run < runs.run AND earlier.finished_at IS NOT NULL
-        ) AND appid NOT IN (SELECT appid FROM accounts AS here WHERE here.run = runs.run)
-    ) AS left
-FROM runs LEFT JOIN accounts USING (run)
-WHERE run = coalesce(?, (SELECT max(run) FROM runs))
-GROUP BY run
-"""
 _NOT_MET = (
     "it was among the accounts when the run began, and not when they were listed: look whether the "
     "list of accounts is complete, and run it again"
@@ -365,12 +315,7 @@ class InventoryStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -458,7 +403,8 @@ class InventoryStore:
         Returns:
             The numbers; None if there is no such run.
         """
-        rows = [RunProgress(**row) for row in self._database.rows(_PROGRESS, (run,))]
+        question = "SELECT * FROM progress WHERE run = coalesce(?, (SELECT max(run) FROM runs))"
+        rows = [RunProgress(**row) for row in self._database.rows(question, (run,))]
         return rows[0] if rows else None
 
     def missing(self) -> Iterator[MissingAccount]:
