@@ -30,25 +30,6 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 if TYPE_CHECKING:
     from typing import Unpack
 
-__all__ = [
-    "ApiError",
-    "ClientClosedError",
-    "ConfigurationError",
-    "DailyQuotaError",
-    "DriftError",
-    "FunctionFailedError",
-    "ParameterError",
-    "PermissionDeniedError",
-    "QuotaError",
-    "RateLimitError",
-    "ResponseError",
-    "SystemBusyError",
-    "TcbError",
-    "TokenError",
-    "TransportError",
-    "WaitTimeoutError",
-]
-
 
 class ResumePoint(Protocol):
     """What an error knows of the `Cursor` that it carries, which any ``resume=`` takes."""

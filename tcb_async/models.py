@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = [
-    "CHINA_STANDARD_TIME",
-    "Authorizer",
-    "BatchEnvironment",
-    "BatchFunction",
-    "CloudFunction",
-    "Environment",
-    "FunctionPage",
-    "StatusReason",
-    "Value",
-]
-
 CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
 """UTC+08:00, in which WeChat's times are read unless the client is told otherwise."""
 

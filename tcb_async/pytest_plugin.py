@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import pytest
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tcb_async.client import TcbClient
     from tcb_async.emulator import Emulator
 
-    LoopScope = Literal["function", "class", "module", "package", "session"]
 
+LoopScope = Literal["function", "class", "module", "package", "session"]
 _SYNC_TEST = (
     "tcb_client is asynchronous and this test is not: make the test async, or use tcb_emulator "
     "alone and let the code under test make its client, from tcb_emulator.token and .url"
@@ -122,10 +122,7 @@ def _on_loop(scope: LoopScope) -> object:
 try:
     import pytest_asyncio
 
-    _on_function_loop = _on_loop("function")
-    _on_class_loop = _on_loop("class")
-    _on_module_loop = _on_loop("module")
-    _on_package_loop = _on_loop("package")
-    _on_session_loop = _on_loop("session")
+    for _scope in get_args(LoopScope):
+        globals()[f"_on_{_scope}_loop"] = _on_loop(_scope)
 except (ImportError, TypeError):  # not installed, or so old that it has no loop_scope
     pass
