@@ -484,8 +484,9 @@ class TestWhoseAccountsAStoreHas:
 
 
 class TestKilled:
-    async def test_20_times_at_random_moments_every_account_is_whole_and_there_once(
-        self, emulator, tmp_path
+    @pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.slow)])
+    async def test_at_random_moments_every_account_is_whole_and_there_once(
+        self, emulator, tmp_path, times
     ):
         shop = Shop(Platform(emulator, 100, functions=50), tmp_path)
         emulator.script(itertools.repeat(Fault.delay(0.005)))
@@ -494,7 +495,7 @@ class TestKilled:
             while True:
                 program = await shop.start()
                 target = sum(emulator.counts.values()) + chance.randint(4, 16)
-                while kills < 20 and program.returncode is None:
+                while kills < times and program.returncode is None:
                     if sum(emulator.counts.values()) >= target:
                         program.kill()
                         kills += 1
@@ -504,7 +505,7 @@ class TestKilled:
                 if program.returncode == 0:
                     break
                 assert program.returncode == -9, err
-        assert kills == 20
+        assert kills == times
         assert (out, err) == (b"", b"")
         assert shop.listed() == shop.deployed()
         assert shop.select("SELECT count(*) FROM functions") == [(100 * 50,)]
