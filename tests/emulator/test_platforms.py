@@ -311,8 +311,10 @@ class TestPlatformsOwnEnvironments:
     async def test_platform_is_refused_from_an_address_that_is_not_listed(self, wechat):
         token = await wechat.platform_token()
         wechat.emulator.whitelist = set()
-        for path in (BATCH_ENVIRONMENTS, BATCH_FUNCTIONS, MERCHANTS):
-            assert (await wechat.call(path, token=token))["errcode"] == 61004
+        for path in (COMPONENT, BATCH_ENVIRONMENTS, BATCH_FUNCTIONS, MERCHANTS):
+            reply = await wechat.call(path, token=token)
+            assert reply["errcode"] == 61004
+            assert "requestIP: 127.0.0.1 rid: " in reply["errmsg"]
 
     async def test_platform_without_cloud_development_is_refused(self, wechat):
         wechat.emulator.set_cloud_development(PLATFORM, enabled=False)
