@@ -10,28 +10,23 @@ from typing import Any
 from test_plan import TestLaws
 
 from tcb_async.cursor import digest
-from tcb_async.pagination.memory import Landmarks, Mode, Record
-from tcb_async.pagination.plan import Plan
+from tcb_async.pagination.memory import Record
+from tcb_async.pagination.plan import Mode, Plan
 
 __all__ = ["BREAKS", "LAWS", "TestLaws"]
 
 _PLAN = "tcb_async.pagination.plan.Plan"
 _RECORD = "tcb_async.pagination.memory.Record"
-_ROWS = "tcb_async.pagination.memory"
+_IDENTITY = "tcb_async.pagination.memory.Identity"
 
 
-_is_first = Landmarks.is_first
+def _is_same_by_name(_self, kept, item):
+    return kept == digest(item.name) if isinstance(kept, bytes) else kept.name == item.name
 
 
-def _joins_by_name(self, items):
-    if not self.rows:
-        return _is_first(self, items)
-    return len(items) > 0 and items[0].name == self.rows[-1].name
-
-
-def _landmarks_by_name(self, items):
+def _joins_by_name(self, kept, items):
     places = {digest(row.name): place for place, row in enumerate(items)}
-    return [places[row] for row in reversed(self._digests()) if row in places]
+    return [places[row] for row in reversed(self.digests(kept)) if row in places]
 
 
 def _digests_by_name(_self, item):
@@ -81,17 +76,17 @@ _join = Plan._join
 
 
 def _no_progress(self, *arguments, **named):
-    before = self._repairs_in_vain
+    before = self._idle_repairs
     rows = _join(self, *arguments, **named)
-    self._repairs_in_vain = max(self._repairs_in_vain, before)
+    self._idle_repairs = max(self._idle_repairs, before)
     return rows
 
 
 BREAKS: dict[str, dict[str, object]] = {
-    "join by name": {f"{_ROWS}.Landmarks.is_first": _joins_by_name},
+    "join by name": {f"{_IDENTITY}.is_same": _is_same_by_name},
     "landmark by name": {
-        f"{_ROWS}.Landmarks.places": _landmarks_by_name,
-        f"{_ROWS}.Identity.digest": _digests_by_name,
+        f"{_IDENTITY}.places": _joins_by_name,
+        f"{_IDENTITY}.digest": _digests_by_name,
     },
     "memory of 512": {
         f"{_RECORD}.knows": _knows_512,
@@ -100,7 +95,7 @@ BREAKS: dict[str, dict[str, object]] = {
     "cursor forgets names": {f"{_RECORD}._digests_of": _forgetful_cursor},
     "no head check": {f"{_PLAN}._end_pass": _no_check},
     "no second pass": {f"{_PLAN}._begin": _no_second_pass},
-    "a name may come twice": {"tcb_async.pagination.memory.Pass.comes_twice": _never_twice},
+    "a name may come twice": {"tcb_async.pagination.plan.Pass.comes_twice": _never_twice},
     "no count": {f"{_PLAN}._passed_over_rows": _nothing_passed_over},
     "budget without progress": {f"{_PLAN}._join": _no_progress},
 }

@@ -45,6 +45,7 @@ from tcb_async._transport import ApiRequest, Transport
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME, Authorizer, BatchFunction, CloudFunction
+from tcb_async.pagination.page_size import FALLBACK, MOST, PageSize
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, as_provider
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
         AsyncIterable,
         Awaitable,
         Callable,
-        Coroutine,
         Iterable,
         Mapping,
     )
@@ -173,9 +173,10 @@ PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
 class WalkOptions(TypedDict, total=False):
     """The keyword arguments of every walk."""
 
-    page_size: int
-    """Rows per request, 1 or more; 20 if not given, 500 for merchants. With 1 there is no room
-    for the overlap by which changes are noticed."""
+    page_size: int | None
+    """Rows per request, 1 or more. None, or not given, asks for 100 first and goes on with as many
+    as the server gives; the client remembers it. If the server refuses as many, 20 are asked for.
+    Merchants: 500. With 1 there is no room for the overlap by which changes are noticed."""
 
     max_items: int | None
     """The most items in all; None for every one."""
@@ -213,12 +214,14 @@ class ClientOptions(TypedDict, total=False):
 class ListingPager(Pager[Item]):
     """One walk over a listing of WeChat's."""
 
+    has_frozen_items = True
     env: str | None = None
 
-    def _failed(self, error: BaseException, offset: int | None) -> BaseException:
+    def failed(self, error: BaseException, offset: int | None) -> BaseException:
+        """Write down in an error which environment was listed, too."""
         if isinstance(error, TcbError):
             error.env = error.env or self.env
-        return super()._failed(error, offset)
+        return super().failed(error, offset)
 
 
 class FunctionPager(ListingPager[CloudFunction]):
@@ -266,7 +269,7 @@ class TcbClient:
         ConfigurationError: An argument is unusable.
     """
 
-    __slots__ = ("_authorized", "_owns_transport")
+    __slots__ = ("_authorized", "_owns_transport", "_page_sizes")
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -308,6 +311,7 @@ class TcbClient:
         )
         self._authorized = AuthorizedTransport(as_provider(token), transport, time_zone)
         self._owns_transport = True
+        self._page_sizes: dict[str, PageSize] = {}  # learned, by endpoint; copies share it
 
     @classmethod
     def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
@@ -409,14 +413,13 @@ class TcbClient:
             settings["concurrency"] = self._transport.window.ceiling
         check_kind(self._authorized.provider, listing.kinds, listing.path)
         if listing.max_page is not None:
-            size = settings.setdefault("page_size", listing.max_page)
-            checked_count("page_size", size, least=1, most=listing.max_page)
-
-        def fetch(offset: int, limit: int) -> Coroutine[object, object, Page[Any]]:
-            return self._authorized.fetch(listing, fields, offset, limit, stats)
-
+            if settings.get("page_size") is None:
+                settings["page_size"] = listing.max_page
+            checked_count("page_size", settings["page_size"], least=1, most=listing.max_page)
+        fetch = partial(self._authorized.fetch, listing, fields)
         pager = pager_class(
             fetch,
+            learned=self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK)),
             identify=listing.identify,
             scope=scope,
             live=self._transport.live,
@@ -424,7 +427,8 @@ class TcbClient:
             sleep=self._transport.retry.sleep,
             **settings,
         )
-        pager.env, stats = fields.get("env"), pager.stats
+        fetch.keywords["count"] = pager.stats
+        pager.env = fields.get("env")
         return pager
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
@@ -683,6 +687,7 @@ class TcbClient:
         )
         copy._authorized.closed = self._authorized.closed
         copy._owns_transport = False
+        copy._page_sizes = self._page_sizes
         return copy
 
     async def list_account(

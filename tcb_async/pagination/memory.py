@@ -1,30 +1,18 @@
-"""Whether a row is the same row as before, and where to look for it.
+"""What a walk remembers: the rows that it has read, the names that it has yielded, where it stands.
 
-Rule: a row is the same only if it is unchanged, value for value. Its name says nothing here: a
-function that was deleted and deployed again under its name is another row.
-
-----
-
-What was yielded: how much, which names, and up to where.
-
-Rule: a name that is in the record is never yielded again, in this run or in one that resumes.
-
-----
-
-One way down a list, page behind page: where it stands and what it has read.
-
-Rule: it keeps facts; what follows from them is the plan's to decide.
+Rule: it keeps facts; what follows from them is the plan's to decide. A row that the consumer has
+got is never asked for its name or its value again.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
 from tcb_async.cursor import DIGEST, Cursor, digest, digests
+from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +20,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_REMEMBERED = 16  # landmarks that a cursor carries: 8 bytes each
+_IN_CURSOR = 16  # landmarks that a cursor carries: 8 bytes each
+_KNOWN = 1000  # rows that a pass keeps by value, beside the last of each page
+
+
+# Two questions, two keys. Was this yielded already? Its name says so. Is this the row that was
+# read before? Only if it is unchanged, value for value: a function that was deleted and deployed
+# again under its name is another row.
+#
+# The consumer may change the rows that it gets, and equal rows need not compare equal: an object
+# without `__eq__` does not, nor does a dict that holds NaN. So what is kept of a row is the digest
+# of its value, worked out before the row is yielded. Rows of a class that cannot be changed, and
+# whose `==` compares every field, are kept themselves: most of them are never asked for a digest,
+# and a digest costs more than all else that a quiet walk does with a row.
 
 
 @attrs.frozen
@@ -42,49 +42,54 @@ class Identity(Generic[T]):
     Args:
         name: What must not be yielded twice.
         value: A text that differs where the items differ, and is the same in every process.
+        frozen: Whether items cannot be changed, and are equal where their values are.
     """
 
     name: Callable[[T], str]
     value: Callable[[T], str] = repr
+    frozen: bool = False
+
+    def names(self, items: Sequence[T]) -> list[str]:
+        """The names of some items."""
+        try:
+            return list(map(self.name, items))
+        except Exception as error:
+            raise _unusable("identify", error) from error
+
+    def text(self, item: T) -> str:
+        """The item's value."""
+        try:
+            return self.value(item)
+        except Exception as error:
+            raise _unusable("value", error) from error
 
     def digest(self, item: T) -> bytes:
         """The item's value, short enough for a cursor."""
-        return digest(self.value(item))
+        return digest(self.text(item))
+
+    def keep(self, items: Sequence[T]) -> Sequence[T | bytes]:
+        """What can be kept of some items so that it does not change."""
+        return items if self.frozen else list(map(self.digest, items))
+
+    def digests(self, kept: Sequence[T | bytes]) -> list[bytes]:
+        """The digests of what was kept."""
+        return [row if isinstance(row, bytes) else self.digest(row) for row in kept]
+
+    def is_same(self, kept: T | bytes | None, item: T) -> bool:
+        """Whether an item is the one that was kept, unchanged."""
+        return kept == (self.digest(item) if isinstance(kept, bytes) else item)
+
+    def places(self, kept: Sequence[T | bytes], items: Sequence[T]) -> list[int]:
+        """Where in `items` the kept rows are unchanged: that of the last one first."""
+        places = {self.digest(item): place for place, item in enumerate(items)}
+        return [places[row] for row in reversed(self.digests(kept)) if row in places]
 
 
-@attrs.frozen(eq=False)
-class Landmarks(Generic[T]):
-    """Some rows that joined, in order: behind any of them that is unchanged a page may join.
-
-    Args:
-        identity: The two keys of an item.
-        rows: Those that this run has read.
-        earlier: The digests of those that an earlier run has read, instead.
-    """
-
-    identity: Identity[T]
-    rows: Sequence[T] = ()
-    earlier: Sequence[bytes] = ()
-
-    def is_first(self, items: Sequence[T]) -> bool:
-        """Whether the last of these rows is the first of `items`, unchanged."""
-        if not items:
-            return False
-        if self.rows:
-            return items[0] == self.rows[-1]
-        return self.identity.digest(items[0]) == self.earlier[-1]
-
-    def places(self, items: Sequence[T]) -> list[int]:
-        """Where in `items` these rows are unchanged: that of the last row first."""
-        places = {self.identity.digest(item): place for place, item in enumerate(items)}
-        return [places[row] for row in reversed(self._digests()) if row in places]
-
-    def packed(self) -> bytes:
-        """The last of these rows, as a cursor carries them."""
-        return b"".join(self._digests()[-_REMEMBERED:])
-
-    def _digests(self) -> Sequence[bytes]:
-        return list(map(self.identity.digest, self.rows)) or self.earlier
+def _unusable(which: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"{which} failed with {type(error).__name__} for an item that was fetched: it must return "
+        "a str for each of them"
+    )
 
 
 def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> Iterator[int]:
@@ -119,31 +124,29 @@ class Place(Generic[T]):
     Attributes:
         end: The row behind it, counted from 0.
         total: How many rows the list had when it was read.
-        landmarks: The rows just before `end`; None at the start of the list.
+        landmarks: What is kept of the rows just before `end`: behind any of them that is unchanged
+            a page may join. Empty at the start of the list.
     """
 
     end: int = 0
     total: int = 0
-    landmarks: Landmarks[T] | None = None
+    landmarks: Sequence[T | bytes] = ()
 
 
-def place_of(cursor: Cursor, identity: Identity[T]) -> Place[T]:
+def place_of(cursor: Cursor) -> Place[T]:
     """Read the place that a cursor holds."""
     if not cursor.landmarks:
         return Place()
-    landmarks = Landmarks(identity, earlier=tuple(digests(cursor.landmarks)))
-    return Place(cursor.offset + 1, cursor.total, landmarks)
+    return Place(cursor.offset + 1, cursor.total, tuple(digests(cursor.landmarks)))
 
 
 @attrs.define(eq=False)
 class Record(Generic[T]):
-    """What a walk has yielded.
+    """What a walk has yielded: a name that is in it is never yielded again, in any run.
 
     Args:
         identity: The two keys of an item.
         start: The cursor that the walk began from.
-        max_items: The most items to yield in this run, or None.
-        remembers: Whether names are kept; not with ``on_drift="ignore"``.
 
     Attributes:
         count: How many items this run has yielded.
@@ -151,26 +154,27 @@ class Record(Generic[T]):
 
     identity: Identity[T]
     start: Cursor
-    max_items: int | None
-    remembers: bool
     count: int = attrs.field(init=False, default=0)
     # All names of this run in the order in which they were yielded: a dict is the ordered set.
+    # Empty with on_drift="ignore".
     _names: dict[str, None] = attrs.field(init=False, factory=dict[str, None])
     # The digests of the names of earlier runs; asked only in a walk that resumed.
     _earlier: frozenset[bytes] = attrs.field(init=False)
     # The digests of the names of all runs, worked out as far as a cursor was asked for.
     _digests: bytearray = attrs.field(init=False)
-    # Where the current pass stands, and where it stood one page before: the consumer may still be
+    # Where the reading pass stands, and where it stood one page before: the consumer may still be
     # in the page that was yielded last.
     _place: Place[T] = attrs.field(init=False)
     _place_before: Place[T] = attrs.field(init=False)
-    _last: Sequence[T] = attrs.field(init=False, default=())  # what was yielded last, in one batch
-    _rows: Sequence[T] = attrs.field(init=False, default=())  # the rows of the page it is from
+    # What was yielded last, in one batch, and the rows that joined with it. They are only looked
+    # for by `is`: the consumer has them.
+    _last: Sequence[T] = attrs.field(init=False, default=())
+    _rows: Sequence[T] = attrs.field(init=False, default=())
 
     def __attrs_post_init__(self) -> None:
         self._earlier = frozenset(digests(self.start.names))
         self._digests = bytearray(self.start.names)
-        self._place = self._place_before = place_of(self.start, self.identity)
+        self._place = self._place_before = place_of(self.start)
 
     def knows(self, name: str) -> bool:
         """Whether an item of this name was yielded, in this run or before it."""
@@ -190,23 +194,16 @@ class Record(Generic[T]):
                 new.setdefault(name, row)
         return dict.fromkeys(new), list(new.values())
 
-    def add(self, names: dict[str, None], rows: Sequence[T]) -> Sequence[T]:
-        """Take rows that are unknown as yielded, no more than are wanted, and return those.
-
-        Args:
-            names: Their names; empty where none are kept.
-            rows: The rows.
-        """
-        if self.max_items is not None:
-            rows = rows[: self.max_items - self.count]
+    def add(self, names: dict[str, None], rows: Sequence[T]) -> None:
+        """Take rows that are unknown as yielded; without names where none are kept."""
+        if len(rows) < len(names):
             names = dict.fromkeys(islice(names, len(rows)))
         self.count += len(rows)
         self._names.update(names)
         self._last, self._rows = rows, ()
-        return rows
 
     def move(self, place: Place[T], rows: Sequence[T]) -> None:
-        """Move on to a place of the current pass, behind the rows of the page that joined."""
+        """Move on to a place of the reading pass, behind the rows of the page that joined."""
         self._place_before, self._place = self._place, place
         self._rows = rows
 
@@ -221,12 +218,11 @@ class Record(Generic[T]):
         A head check does not move the place: its items are above what was read already.
         """
         place = self._place_before_unread(unread) if unread and self._rows else self._place
-        landmarks = b"" if place.landmarks is None else place.landmarks.packed()
         return Cursor(
             self.start.scope,
             max(0, place.end - 1),
             place.total,
-            landmarks,
+            b"".join(self.identity.digests(place.landmarks[-_IN_CURSOR:])),
             self._digests_of(unread),
             drift,
         )
@@ -237,32 +233,13 @@ class Record(Generic[T]):
         if not read:
             return self._place_before
         end = self._place.end - len(rows) + read
-        return Place(end, self._place.total, Landmarks(self.identity, rows[:read]))
+        return Place(end, self._place.total, self._place.landmarks[:read])
 
     def _digests_of(self, unread: int) -> bytes:
-        if not self.remembers:
-            return self.start.names
-        worked_out = (len(self._digests) - len(self.start.names)) // DIGEST
-        for name in islice(self._names, worked_out, None):
+        before = len(self.start.names)
+        for name in islice(self._names, (len(self._digests) - before) // DIGEST, None):
             self._digests += digest(name)
-        return bytes(self._digests[: len(self._digests) - DIGEST * unread])
-
-
-_KEPT = 1000  # rows that a pass keeps by value, beside the last of each page
-_STEADY = 2  # pages that join as they should before a pass that was lost reads ahead again
-
-
-class Mode(Enum):
-    """What the requests of a plan are for."""
-
-    READING = "reading"
-    """Pages ahead, from row 0 or the cursor to the end; each joins the page before it."""
-    CHECKING = "checking the head"
-    """One page at a time from row 0 to the first row that is unchanged since it was read."""
-    SEARCHING = "searching for its place"
-    """One page at a time, around the rows where the last landmarks were."""
-    ENDED = "ended"
-    """Nothing more is asked for."""
+        return bytes(self._digests[: max(before, len(self._digests) - DIGEST * unread)])
 
 
 @attrs.define(eq=False)
@@ -274,17 +251,19 @@ class KnownRows(Generic[T]):
     """
 
     identity: Identity[T]
-    _rows: dict[str, T] = attrs.field(init=False, factory=dict[str, "T"])
+    _rows: dict[str, T | bytes] = attrs.field(init=False, factory=dict[str, "T | bytes"])
 
-    def add(self, rows: Sequence[T]) -> None:
+    def add(self, names: Sequence[str], kept: Sequence[T | bytes]) -> None:
         """Keep what was read next."""
-        kept = rows if len(self._rows) < _KEPT else rows[-1:]
-        self._rows.update(zip(map(self.identity.name, kept), kept, strict=True))
+        if len(self._rows) >= _KNOWN:
+            names, kept = names[-1:], kept[-1:]
+        self._rows.update(zip(names, kept, strict=True))
 
-    def among(self, rows: Sequence[T]) -> list[str]:
+    def among(self, items: Sequence[T]) -> list[str]:
         """The names of those that are known and unchanged."""
-        name, known = self.identity.name, self._rows
-        return [name(row) for row in rows if known.get(name(row)) == row]
+        is_same, known = self.identity.is_same, self._rows
+        named = zip(self.identity.names(items), items, strict=True)
+        return [name for name, item in named if name in known and is_same(known[name], item)]
 
     def are_in_order(self, names: Sequence[str]) -> bool:
         """Whether known rows follow each other as they did when they were read."""
@@ -295,69 +274,3 @@ class KnownRows(Generic[T]):
         """The names of the rows that were read behind this one."""
         names = list(self._rows)
         return names[names.index(name) + 1 :]
-
-
-@attrs.define(eq=False)
-class Pass(Generic[T]):
-    """One way down the list.
-
-    Attributes:
-        mode: READING or CHECKING; what a search returns to.
-        place: Where it stands: behind the last page that joined.
-        names: The names that it read; None in the first pass, where the record holds just these.
-        again: Names that may come again: of rows that were pushed down after they were read.
-        planned: The row that the requests made so far reach.
-        steady: How many pages, the last ones, joined where they were expected to.
-        lost: Whether its place, or that of the pass before it, was lost.
-        total: How many rows there were by its last reply; None before the first.
-        last: The rows of the page that joined last, landmark or not.
-        drift: Whether a change was noticed on the way.
-    """
-
-    mode: Mode
-    place: Place[T]
-    names: set[str] | None = None
-    again: set[str] = attrs.field(factory=set[str])
-    planned: int = 0
-    steady: int = 0
-    lost: bool = False
-    total: int | None = None
-    last: Sequence[T] = ()
-    drift: bool = False
-
-    @property
-    def reads_ahead(self) -> bool:
-        """Whether a request need not wait for the reply to the one before it.
-
-        Where a place was lost, nothing is read ahead until two pages have joined as they should:
-        if the consumer deletes or updates what it gets, all of it would be read in vain.
-        """
-        return not self.lost or self.steady >= _STEADY
-
-    @property
-    def is_snapshot(self) -> bool:
-        """Whether one reply held all that it read, from row 0 on."""
-        return len(self.last) == self.place.end
-
-    def join(
-        self, identity: Identity[T], joined: Sequence[T], page: Sequence[T], end: int, total: int
-    ) -> None:
-        """Make a page the last one, of which the rows from its landmark on have joined."""
-        self.planned = max(self.planned, end)
-        self.last = page
-        if joined:
-            self.place = Place(end, total, Landmarks(identity, joined))
-
-    def is_last_page(self, items: Sequence[T], end: int) -> bool:
-        """Whether other rows hold the page that joined last, as if offsets were ignored."""
-        return end != self.place.end and items == self.last
-
-    def comes_twice(self, names: Sequence[str], record: Record[T]) -> bool:
-        """Step 5: whether rows behind a landmark were read before, in this pass."""
-        if self.mode is Mode.CHECKING:
-            return False
-        if len(set(names)) < len(names):
-            return True
-        read = self.names
-        known = (name for name in names if (record.knows(name) if read is None else name in read))
-        return not self.again.issuperset(known)

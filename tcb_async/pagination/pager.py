@@ -6,14 +6,16 @@ Rule: nothing is yielded inside a scope; `try/finally` alone guards the window (
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext
 from enum import Enum
+from inspect import iscoroutinefunction
 from operator import length_hint
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 import attrs
 
@@ -25,13 +27,23 @@ from tcb_async._arguments import (
     checked_count,
 )
 from tcb_async.cursor import MOST_ROWS, Cursor
-from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
+from tcb_async.exceptions import (
+    ApiError,
+    ClientClosedError,
+    ConfigurationError,
+    PermissionDeniedError,
+    QuotaError,
+    SystemBusyError,
+    TcbError,
+    TokenError,
+)
 from tcb_async.pagination.memory import Identity
 from tcb_async.pagination.page import Page
+from tcb_async.pagination.page_size import FALLBACK, MOST, PageSize
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -44,7 +56,9 @@ __all__ = ["Pager", "State"]
 T = TypeVar("T")
 Yield = TypeVar("Yield")
 
+_log = logging.getLogger("tcb_async")
 _UNWATCHED = nullcontext()
+_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, QuotaError, SystemBusyError)
 
 
 class State(Enum):
@@ -77,11 +91,15 @@ class Pager(Generic[T]):
     Args:
         fetch: Async callable, called with ``(offset, limit)``; it returns a `Page`.
         identify: An item's name, unique in the list. None is yielded twice.
-        value: A text that differs where the items differ, and is the same in every process: by it a
-            resumed walk recognises the last rows of the run before it.
+        value: A text that differs where the items differ, and is the same in every process: by it
+            the walk, and one that resumes it, recognises rows that it has read.
         scope: What is listed; cursors of another scope are refused.
-        page_size: Rows per request, 1 or more. With 1 there is no room for the overlap by which
-            changes are noticed.
+        page_size: Rows per request, 1 or more; None to ask for 100 first, and to go on with as many
+            as the server gives. If it refuses (``fetch`` raises an `ApiError` that is not about a
+            token, a permission, a quota or a busy server), or sends no rows and a total above 0,
+            20 are asked for. With 1 there is no room for the overlap by which changes are noticed.
+        learned: Where walks over one list keep the page size that they have learned; None to find
+            it out again in each.
         max_items: The most items to yield; None for all.
         concurrency: The most fetches in flight at once, 1 or more.
         on_drift: ``"repair"`` what breaks when the list changes, ``"raise"`` at the first sign of a
@@ -101,6 +119,10 @@ class Pager(Generic[T]):
             iterated: the fetch returned no `Page`, or ``identify`` or ``value`` no str.
     """
 
+    has_frozen_items: ClassVar[bool] = False
+    """Whether items cannot be changed and compare field by field. A subclass that says so is spared
+    a digest of each item."""
+
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
         fetch: Callable[[int, int], Awaitable[Page[T]]],
@@ -108,7 +130,8 @@ class Pager(Generic[T]):
         identify: Callable[[T], str],
         value: Callable[[T], str] = repr,
         scope: str = "",
-        page_size: int = DEFAULT_PAGE_SIZE,
+        page_size: int | None = None,
+        learned: PageSize | None = None,
         max_items: int | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
         on_drift: OnDrift = "repair",
@@ -129,15 +152,20 @@ class Pager(Generic[T]):
         checked_callback("value", value)
         if on_progress is not None:
             checked_callback("on_progress", on_progress)
+        if page_size is not None:
+            learned = PageSize(checked_count("page_size", page_size, least=1))
+        self._learned = PageSize(MOST, FALLBACK) if learned is None else learned
         self._plan: Plan[T] = Plan(
-            Identity(identify, value),
+            Identity(identify, value, frozen=self.has_frozen_items),
             start=_start_of(scope, resume),
-            page_size=checked_count("page_size", page_size, least=1),
+            size=attrs.evolve(self._learned),
             max_items=max_items,
             on_drift=_policy(on_drift),
             max_repairs=checked_count("max_repairs", max_repairs, least=0),
         )
         self._fetch = fetch
+        # What is surely a coroutine becomes a task as it is; the rest goes through `_fetch_page`.
+        self._is_async = iscoroutinefunction(fetch)
         self.concurrency = checked_count("concurrency", concurrency, least=1)
         """The most fetches in flight at once. Changed, it holds from the next page on."""
         self._on_progress = on_progress
@@ -172,6 +200,11 @@ class Pager(Generic[T]):
 
         It holds a digest of every name that was yielded: see `Cursor`.
         """
+        # The plan counts a page as yielded once it was received; the consumer gets it one by one.
+        # `_unread` is the very iterator over which `_items` yields, so that what it has left (which
+        # an iterator over a list or tuple knows: `length_hint`) is what the consumer has not got.
+        # So no item costs a count, and the cursor is right wherever the consumer stops: in the
+        # loop's body, at a break, in an error, from another task.
         return self._plan.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:
@@ -302,24 +335,21 @@ class Pager(Generic[T]):
                 await asyncio.wait((head,))
             window.popleft()
             self._live.discard(head)
-            page = self._page_of(request, head)
-            self._reply = request, page
-            items = plan.receive(request, page)
-            self._unread = iter(items)
+            items = self._receive(request, head)
             if len(window) != plan.outstanding:
                 await self._release()
             self._refill()
             if items:
                 return True
         if plan.failure is not None:
-            raise self._failed(plan.failure, plan.failure.offset)
+            raise self.failed(plan.failure, plan.failure.offset)
         if not plan.done:
-            raise self._failed(_closed(), None)
+            raise self.failed(_closed(), None)
         self._state = State.DONE
         return False
 
     def _refill(self) -> None:
-        window, next_request = self._window, self._plan.next_request
+        window, next_request, fetch = self._window, self._plan.next_request, self._fetch
         create_task = asyncio.get_running_loop().create_task
         while (
             len(window) < self.concurrency
@@ -328,7 +358,13 @@ class Pager(Generic[T]):
         ):
             if self._observer is not None and self._walk is None:
                 self._walk = self._observer.walk_started(self._plan.start.scope)
-            task = create_task(self._fetch_page(request))
+            if self._is_async and self._walk is None and not request.pause:
+                fetching = cast(
+                    "Coroutine[object, object, Page[T]]", fetch(request.offset, request.limit)
+                )
+            else:
+                fetching = self._fetch_page(request)
+            task = create_task(fetching)
             self._live.add(task)
             window.append((request, task))
 
@@ -344,16 +380,34 @@ class Pager(Generic[T]):
             page: Page[T] = await fetched
             return page
 
-    def _page_of(self, request: Request, head: asyncio.Task[Page[T]]) -> Page[T]:
+    def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Sequence[T]:
+        """Give the plan what was fetched, and keep what it yields."""
         if head.cancelled():
-            raise self._failed(_closed(), request.offset)
+            raise self.failed(_closed(), request.offset)
+        plan = self._plan
         try:
             page = head.result()
             self._check(page)
+            self._reply = request, page
+            items = plan.receive(request, page)
         except BaseException as error:
-            self._failed(error, request.offset)
+            if _is_refusal(error) and plan.refuse(request):
+                return ()
+            self.failed(error, request.offset)
             raise
-        return page
+        self._unread = iter(items)
+        if plan.size.is_learned and plan.total is not None:
+            self._learn(plan.size)
+        return items
+
+    def _learn(self, size: PageSize) -> None:
+        refused = self._learned.most
+        if self._learned.learn(size):
+            _log.info(
+                "the server does not give %d rows at once: %d are asked for from now on",
+                refused,
+                size.most,
+            )
 
     def _check(self, returned: object) -> None:
         """Refuse what no walk can go on from: the fetch of any caller may return anything."""
@@ -371,14 +425,24 @@ class Pager(Generic[T]):
             )
         if page.items and self.total is None:
             identity, item = self._plan.identity, page.items[0]
-            for which, key in ("identify", identity.name(item)), ("value", identity.value(item)):
+            for which, key in ("identify", *identity.names([item])), ("value", identity.text(item)):
                 if not isinstance(key, str):
                     raise ConfigurationError(
                         f"{which} returned {key!r:.80}: must be a str, such as str(order.number)"
                     )
 
-    def _failed(self, error: BaseException, offset: int | None) -> BaseException:
-        """Write down in an error where the walk stood."""
+    def failed(self, error: BaseException, offset: int | None) -> BaseException:
+        """Write down in an error where the walk stood: called once, before the error is raised.
+
+        A subclass may override it to add what it knows, and calls this one.
+
+        Args:
+            error: What ends the walk.
+            offset: The row from which was asked for, if it was in a request.
+
+        Returns:
+            The same error.
+        """
         if self._state is State.WALKING:
             self._state = State.FAILED
         if isinstance(error, TcbError):
@@ -419,6 +483,11 @@ def _closed() -> ClientClosedError:
         "this walk was closed before its end: to go on, walk again with an open client and "
         "resume=… set to this error's cursor"
     )
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether fewer rows may help: the server answered, and did not like the arguments."""
+    return isinstance(error, ApiError) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
 
 
 def _policy(on_drift: OnDrift) -> OnDrift:

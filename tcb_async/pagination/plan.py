@@ -1,79 +1,182 @@
 """Which rows to ask for next, whether the pages join, and what to yield.
 
-Rule: a pure state machine. Whatever the replies are, it ends: complete, or with a failure.
-
-An offset/limit API promises nothing about a list that changes while it is read. Three things are
-assumed of it: (1) each reply is one snapshot; (2) rows that are not updated keep their order
-relative to each other; (3) an updated row stays where it is or moves to the head, and a new row is
-new in value, wherever it appears. What follows from them is proved in six steps, and each rule
-below names the step that it carries out.
-
-1. **Joining.** Two pages join only behind a row *y* that is unchanged, value for value, in both.
-   A row *x* that was there throughout and was not updated is then on the same side of *y* in both
-   snapshots: before it, it is in the earlier page or above it; behind it, in the later page or
-   below it. So if each page of a pass joined, the first began at row 0 and the last reached its own
-   total, *x* was read, whatever the order in which the pages were fetched.
-2. **Nothing twice.** Every name that was yielded is remembered, and none is yielded again.
-3. **Repair.** A row that is gone, changed or elsewhere proves nothing: any other unchanged row of
-   the page before will do, in the page that arrived or in one asked for a little earlier. If none
-   is found, step 1 begins again at row 0: a second pass, which yields only new names.
-4. **The head.** An updated row may have moved from rows not read yet to the head, over the seam.
-   From then on it is above every row that was read and is unchanged. So once any change was
-   noticed, the walk ends with a head check: it reads from row 0 to the first unchanged row of this
-   walk, and does so again if anything changed meanwhile. A check that takes one page is one
-   snapshot, so nothing can have.
-5. **Contradictions.** A name that comes twice although its page joined cleanly, rows beyond the
-   total, no rows before it, other rows that hold the same page: no list that keeps (1) to (3) gives
-   these replies. They are never explained away: they cost a second pass or another request, and
-   end in an error if they last.
-6. **The count.** Rows that change places without a write, as where a list's order is not stable,
-   break (2), and one may be passed over. But they do not change the total. So if the list has more
-   rows at the end than were yielded and than it grew by, there is a second pass: where rows only
-   change places, none is lost.
-
-What remains are changes that cancel out so exactly that every reply is that of a list at rest.
-They can hide an item that moves, never one that stays.
+Rule: a pure state machine, without asyncio and without a clock. Whatever the replies are, it ends:
+complete, or with a failure.
 """
+
+# The rules of the protocol
+# =========================
+#
+# An offset/limit API promises nothing about a list that changes while it is read. Three things are
+# assumed of it:
+#
+# (1) each reply is one snapshot;
+# (2) rows that are not updated keep their order relative to each other;
+# (3) an updated row stays where it is or moves to the head, and a new row is new in value,
+#     wherever it appears.
+#
+# Theory of operation
+# ===================
+#
+# What follows from (1) to (3) is proved in six steps. Each rule below names the step that it
+# carries out.
+#
+# 1. Joining. Two pages join only behind a row y that is unchanged, value for value, in both. A row
+#    x that was there throughout and was not updated is then on the same side of y in both
+#    snapshots: before it, it is in the earlier page or above it; behind it, in the later page or
+#    below it. So if each page of a pass joined, the first began at row 0 and the last reached its
+#    own total, x was read, whatever the order in which the pages were fetched.
+# 2. Nothing twice. Every name that was yielded is remembered, and none is yielded again.
+# 3. Repair. A row that is gone, changed or elsewhere proves nothing: any other unchanged row of
+#    the page before will do, in the page that arrived or in one asked for a little earlier. If none
+#    is found, step 1 begins again at row 0: a second pass, which yields only new names.
+# 4. The head. An updated row may have moved from rows not read yet to the head, over the overlap.
+#    From then on it is above every row that was read and is unchanged. So once any change was
+#    noticed, the walk ends with a head check: it reads from row 0 to the first unchanged row of
+#    this walk, and does so again if anything changed meanwhile. A check that takes one page is one
+#    snapshot, so nothing can have.
+# 5. Contradictions. A name that comes twice although its page joined cleanly, rows beyond the
+#    total, no rows before it, other rows that hold the same page: no list that keeps (1) to (3)
+#    gives these replies. They are never explained away: they cost a second pass or another
+#    request, and end in an error if they last.
+# 6. The count. Rows that change places without a write, as where a list's order is not stable,
+#    break (2), and one may be passed over. But they do not change the total. So if the list has
+#    more rows at the end than were yielded and than it grew by, there is a second pass: where rows
+#    only change places, none is lost.
+#
+# What remains are changes that cancel out so exactly that every reply is that of a list at rest.
+# They can hide an item that moves, never one that stays.
+#
+# The modes, and what leads from one to the next
+# ==============================================
+#
+#   READING ───┬─► SEARCHING   a page does not join, and no row further down in it does (step 3)
+#              ├─► CHECKING    the end was reached, and a change was noticed on the way (step 4)
+#              ├─► READING     a contradiction (step 5), or a change where nothing overlaps
+#              └─► ENDED       the end was reached and nothing is owed, enough was yielded, or a
+#                              failure
+#   CHECKING ──┬─► SEARCHING   as above
+#              ├─► CHECKING    something changed while the head was read (step 4)
+#              ├─► READING     known rows are in another order (step 5), or too few came (step 6)
+#              └─► ENDED       the head is as it was
+#   SEARCHING ─┬─► READING     the place of a pass was found, or has to be read to again
+#              ├─► CHECKING    the place of a head check was found, or has to be read to again
+#              └─► ENDED       the repairs are used up
+#
+# What bounds a walk
+# ==================
+#
+# A pass reads ahead, and each of its requests moves it on or ends it. A search takes four looks. A
+# second pass or a head check that yields nothing new uses up one of `max_repairs`; one that does
+# yield something begins the count again, for it is how a loop that deletes what it gets comes to
+# the end. Over all of it there is a number of requests, in proportion to the rows that were found
+# and that the server counted at first.
 
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from tcb_async._arguments import DEFAULT_MAX_REPAIRS, DEFAULT_PAGE_SIZE
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.memory import (
-    Identity,
-    KnownRows,
-    Mode,
-    Pass,
-    Place,
-    Record,
-    place_of,
-    rows_around,
-)
+from tcb_async.pagination.memory import Identity, KnownRows, Place, Record, place_of, rows_around
 from tcb_async.pagination.page import Request, WalkStats
+from tcb_async.pagination.page_size import FALLBACK, PageSize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tcb_async.exceptions import TcbError
     from tcb_async.pagination.page import OnDrift, Page
 
-__all__ = ["Mode", "Plan"]
+__all__ = ["LEADS_TO", "Mode", "Plan"]
 
 T = TypeVar("T")
 
 _CONTRADICTIONS = 3  # times that rows are asked for again when a reply contradicts itself
 _LOOKS = 4  # pages read in search of a lost landmark before the list is read again from row 0
+_CLEAN_JOINS = 2  # pages that join as they should before a pass that was lost reads ahead again
 _SPARE_REQUESTS = 128  # what any walk may cost, and beyond it:
 _REQUESTS_PER_PAGE = 16  # for each page of rows of different names, and that the server counts
 _OUT_OF_ORDER = -1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
+
+
+class Mode(Enum):
+    """What the requests of a plan are for."""
+
+    READING = "reading"
+    """Pages ahead, from row 0 or the cursor to the end; each joins the page before it."""
+    CHECKING = "checking the head"
+    """One page at a time from row 0 to the first row that is unchanged since it was read."""
+    SEARCHING = "searching for its place"
+    """One page at a time, around the rows where the last landmarks were."""
+    ENDED = "ended"
+    """Nothing more is asked for."""
+
+
+LEADS_TO = {
+    Mode.READING: {Mode.SEARCHING, Mode.CHECKING, Mode.READING, Mode.ENDED},
+    Mode.CHECKING: {Mode.SEARCHING, Mode.CHECKING, Mode.READING, Mode.ENDED},
+    Mode.SEARCHING: {Mode.READING, Mode.CHECKING, Mode.ENDED},
+    Mode.ENDED: set[Mode](),
+}
+"""Which mode may follow which; the picture above is drawn from it."""
+
+
+@attrs.define(eq=False)
+class Pass(Generic[T]):
+    """One way down the list.
+
+    Attributes:
+        mode: READING or CHECKING; what a search returns to.
+        place: Where it stands: behind the last page that joined.
+        names: The names that it read; None in the first pass, where the record holds just these.
+        may_repeat: Names that may come again: of rows that were pushed down after they were read.
+        planned: The row that the requests made so far reach.
+        clean_joins: How many pages joined where they were expected to, since its place was lost.
+        last: What is kept of the page that joined last, rows before its landmark included.
+        last_names: The names of its rows.
+        drift: Whether a change was noticed on the way.
+    """
+
+    mode: Mode
+    place: Place[T] = attrs.field(factory=Place[T])
+    names: set[str] | None = None
+    may_repeat: set[str] = attrs.field(factory=set[str])
+    planned: int = 0
+    clean_joins: int = 0
+    last: Sequence[T | bytes] = ()
+    last_names: Sequence[str] = ()
+    drift: bool = False
+
+    @property
+    def relocating(self) -> bool:
+        """Whether its place, or that of the pass before it, was lost, and is not sure again.
+
+        Meanwhile nothing is read ahead: if the consumer deletes or updates what it gets, all of it
+        would be read without use.
+        """
+        return self.clean_joins < _CLEAN_JOINS
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether one reply held all that it read, from row 0 on."""
+        return len(self.last) == self.place.end
+
+    def comes_twice(self, names: Sequence[str], record: Record[T]) -> bool:
+        """Step 5: whether rows behind a landmark were read before, in this pass."""
+        if self.mode is Mode.CHECKING:
+            return False
+        if len(set(names)) < len(names):
+            return True
+        read = self.names
+        known = (name for name in names if (record.knows(name) if read is None else name in read))
+        return not self.may_repeat.issuperset(known)
 
 
 @attrs.define(eq=False)
@@ -88,7 +191,7 @@ class Plan(Generic[T]):
         identity: The two keys of an item: its name, unique in the list, and its value.
         start: The cursor of an earlier run, or the beginning. There is no case for it anywhere
             below: its landmarks are the page that joined last, and its names are in the record.
-        page_size: Rows per request. With 1 there is no room for an overlap, so that rows which
+        size: How many rows to ask for. With 1 there is no room for an overlap, so that rows which
             come and go between two requests can hide an item; a total that changed is answered by
             a second pass.
         max_items: The most items to yield, or None.
@@ -104,10 +207,10 @@ class Plan(Generic[T]):
 
     identity: Identity[T]
     start: Cursor = attrs.field(kw_only=True, default=Cursor(""))
-    page_size: int = attrs.field(kw_only=True, default=DEFAULT_PAGE_SIZE)
+    size: PageSize = attrs.field(kw_only=True, factory=lambda: PageSize(FALLBACK))
     max_items: int | None = attrs.field(kw_only=True, default=None)
     on_drift: OnDrift = attrs.field(kw_only=True, default="repair")
-    max_repairs: int = attrs.field(kw_only=True, default=DEFAULT_MAX_REPAIRS)
+    max_repairs: int = attrs.field(kw_only=True, default=8)
     stats: WalkStats = attrs.field(init=False, factory=WalkStats)
     total: int | None = attrs.field(init=False, default=None)
     mode: Mode = attrs.field(init=False, default=Mode.READING)
@@ -115,63 +218,69 @@ class Plan(Generic[T]):
     record: Record[T] = attrs.field(init=False)
     _pass: Pass[T] = attrs.field(init=False)
     # The requests whose replies are still to come, oldest first; stale ones are not in it.
-    _ahead: deque[Request] = attrs.field(init=False, factory=deque[Request])
-    # The rows by which a page overlaps the one before it: 1, or 0 where nothing is checked.
-    _overlap: int = attrs.field(init=False)
-    # SEARCHING: the row to look from, and those to look from after it.
-    _look: int = attrs.field(init=False, default=0)
-    _looks: Iterator[int] = attrs.field(init=False, default=iter(()))
-    # Steps 4 and 5: what the last pass has read, by value.
+    _outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
+    # SEARCHING: the rows to look from, the next one first.
+    _looks: deque[int] = attrs.field(init=False, factory=deque[int])
+    # Steps 4 and 5: what the last reading pass has read, by value.
     _known: KnownRows[T] = attrs.field(init=False)
-    # Step 4: whether the head is still to be checked: a change was noticed, in this run or before.
-    _owes_check: bool = attrs.field(init=False)
     # Step 6: how many rows there may be that this run did not yield: an earlier run did, or they
     # came where the pass was already.
-    _excused: int = attrs.field(init=False)
-    # Step 5: replies in a row that contradicted themselves, and that were shorter than asked for.
+    _explained_rows: int = attrs.field(init=False)
+    # Step 5: replies in a row that contradicted themselves.
     _contradictions: int = attrs.field(init=False, default=0)
-    _short_replies: int = attrs.field(init=False, default=0)
     # Second passes and head checks begun since anything new was yielded.
-    _repairs_in_vain: int = attrs.field(init=False, default=0)
+    _idle_repairs: int = attrs.field(init=False, default=0)
     # Seconds that the next request waits, so that a replica that lags can catch up.
     _pause: float = attrs.field(init=False, default=0.0)
     # What bounds the walk in requests, beside the names that are known: how many rows there were.
-    _first_total: int | None = attrs.field(init=False, default=None)
+    _first_total: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
-        start, checks = self.start, self.on_drift != "ignore"
-        self.record = Record(self.identity, start, self.max_items, checks)
+        start = self.start
+        place: Place[T] = place_of(start)
+        self.record = Record(self.identity, start)
         self.stats.resumed = start != Cursor(start.scope)
-        self._owes_check = start.drift
         self._known = KnownRows(self.identity)
-        self._set_page_size(self.page_size)
-        self._pass = Pass(Mode.READING, place_of(start, self.identity))
-        self._pass.planned = self._pass.place.end
-        self._excused = start.count
-        if self._pass.place.landmarks is not None:
-            self._pass.total = start.total
-        elif start.names:
-            self._pass.names = set()
+        self._pass = Pass(Mode.READING, place, planned=place.end, clean_joins=_CLEAN_JOINS)
+        self._explained_rows = start.count
+        if start.names and not place.landmarks:
+            self._pass.names = set()  # the run before it had begun a second pass
         if self.max_items == 0:
-            self._finish()
+            self._enter(Mode.ENDED)
 
     @property
     def outstanding(self) -> int:
         """How many requests wait for their reply; those that became stale do not."""
-        return len(self._ahead)
+        return len(self._outstanding)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is asked for."""
+        return self.mode is Mode.ENDED
 
     @property
     def done(self) -> bool:
         """Whether it ended well."""
-        return self.mode is Mode.ENDED and self.failure is None
+        return self.ended and self.failure is None
 
     def cursor(self, unread: int = 0) -> Cursor:
         """Tell where the walk stands, if the last `unread` items have not reached the consumer."""
         return self.record.cursor(unread, drift=self._owes_check)
 
-    def _set_page_size(self, rows: int) -> None:
-        self.page_size = rows
-        self._overlap = 1 if rows > 1 and self.on_drift != "ignore" else 0
+    @property
+    def _looks_for_drift(self) -> bool:
+        return self.on_drift != "ignore"
+
+    @property
+    def _overlap(self) -> int:
+        """The rows by which a page overlaps the one before it, if there is one."""
+        has_room = self.size.most > 1 and self._looks_for_drift
+        return int(has_room and len(self._pass.place.landmarks) > 0)
+
+    @property
+    def _owes_check(self) -> bool:
+        """Step 4: whether a change was noticed, in this run or in an earlier one."""
+        return self.stats.drift or self.start.drift
 
     # Asking
 
@@ -181,43 +290,58 @@ class Plan(Generic[T]):
         if limit <= 0:
             return None
         if self._is_overspent():
-            if not self._ahead:
+            if not self._outstanding:
                 self._give_up(f"{self.stats.requests} requests did not reach the end of the list")
             return None
-        current = self._pass
-        if self.mode is Mode.SEARCHING:
-            offset = self._look
-        else:
-            offset = current.planned
-            if current.place.landmarks is not None:
-                offset -= self._overlap
+        is_search = self.mode is Mode.SEARCHING
+        offset = self._looks[0] if is_search else self._pass.planned - self._overlap
         request = Request(offset, limit, self._pause)
-        current.planned = offset + limit
+        self._pass.planned = offset + self.size.ask(limit)
         self._pause = 0.0
         self.stats.requests += 1
-        self._ahead.append(request)
+        self._outstanding.append(request)
         return request
 
     def _limit(self) -> int:
         """How many rows to ask for next; 0 for none."""
         current = self._pass
-        if self.mode is Mode.ENDED:
+        if self.ended or (self._outstanding and not self._may_read_ahead()):
             return 0
-        is_steady = self.mode is Mode.READING and current.reads_ahead and not self._short_replies
-        if self._ahead and (not is_steady or current.planned >= (self.total or 0)):
-            return 0
+        limit = self.size.limit
         if self.max_items is None or current.names is not None or self.mode is not Mode.READING:
-            return self.page_size
+            return limit
         left = self.max_items - self.record.count - (current.planned - current.place.end)
-        overlap = self._overlap if current.place.landmarks is not None else 0
-        return min(self.page_size, left + overlap) if left > 0 else 0
+        return min(limit, left + self._overlap) if left > 0 else 0
+
+    def _may_read_ahead(self) -> bool:
+        current = self._pass
+        return (
+            self.mode is Mode.READING
+            and not current.relocating
+            and len(self._outstanding) < self.size.ahead
+            and current.planned < (self.total or 0)
+        )
 
     def _is_overspent(self) -> bool:
-        rows = min(self._first_total or 0, self.start.count + self.record.count)
-        pages = rows // max(1, self.page_size - 1)
+        rows = min(self._first_total, self.start.count + self.record.count)
+        pages = rows // max(1, self.size.expected - 1)
         return self.stats.requests >= _SPARE_REQUESTS + _REQUESTS_PER_PAGE * pages
 
     # Receiving
+
+    def refuse(self, request: Request) -> bool:
+        """Take a refusal of the oldest outstanding request, because of its arguments.
+
+        Args:
+            request: What was asked.
+
+        Returns:
+            Whether the same rows are asked for again, fewer at once.
+        """
+        if not self.size.refuse(request.limit):
+            return False
+        self._make_stale()
+        return True
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Take the reply to the oldest outstanding request.
@@ -232,13 +356,14 @@ class Plan(Generic[T]):
         Raises:
             ValueError: The request is not the oldest outstanding one.
         """
-        if not self._ahead or request is not self._ahead[0]:
+        if not self._outstanding or request is not self._outstanding[0]:
             raise ValueError(f"{request} is not the oldest outstanding request")
-        self._ahead.popleft()
+        self._outstanding.popleft()
         items, end = page.items, request.offset + len(page.items)
         if end > page.total if items else end < page.total:
             return self._ask_again(request, page)
-        if self._read_total(page.total):
+        self._note_total(page.total)
+        if self.ended:
             return ()
         if self.mode is Mode.SEARCHING:
             return self._receive_look(request, page)
@@ -246,15 +371,16 @@ class Plan(Generic[T]):
 
     def _receive_next(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Steps 1 and 3: join the page behind the last row of the one before, or repair."""
-        landmarks = self._pass.place.landmarks
-        if landmarks is None:
+        landmarks, items = self._pass.place.landmarks, page.items
+        if not landmarks:
             return self._join(request, page)
         if not self._overlap:
             self.stats.unchecked_joins += 1
             return self._join(request, page)
-        if landmarks.is_first(page.items):
+        if items and self.identity.is_same(landmarks[-1], items[0]):
             return self._join(request, page, 0, clean=True)
-        if self._notice(f"row {request.offset} is not the row that was read there"):
+        self._note_drift(f"row {request.offset} is not the row that was read there")
+        if self.ended:
             return ()
         place = self._find_landmark(request, page)
         if place is not None:
@@ -263,24 +389,21 @@ class Plan(Generic[T]):
         self._search(page.total)
         return ()
 
-    def _read_total(self, total: int) -> bool:
-        """Note how many rows there are; True if that ends the walk."""
-        current, before = self._pass, self._pass.total
-        if self.total is not None:
-            self._excused += max(0, total - self.total)
-        self.total = current.total = total
-        if self._first_total is None:
-            self._first_total = total
-        if before is None or before == total:
-            return False
-        return self._notice(f"it had {before} rows and now has {total}")
+    def _note_total(self, total: int) -> None:
+        """Note how many rows there are; another number than at the last page is drift."""
+        place = self._pass.place
+        if self.total is None:
+            self._first_total = self.total = total
+        self._explained_rows += max(0, total - self.total)
+        self.total = total
+        if place.landmarks and place.total != total:
+            self._note_drift(f"it had {place.total} rows and now has {total}")
 
-    def _notice(self, change: str) -> bool:
-        """Note that the list changed; True if that ends the walk."""
-        self.stats.drift = self._pass.drift = self._owes_check = True
+    def _note_drift(self, change: str) -> None:
+        """Note that the list changed, which ends the walk with on_drift="raise"."""
+        self.stats.drift = self._pass.drift = True
         if self.on_drift == "raise":
             self._give_up(change)
-        return self.failure is not None
 
     def _search(self, total: int) -> None:
         """Step 3: look for an unchanged row around where the last one should be now."""
@@ -289,49 +412,58 @@ class Plan(Generic[T]):
         shift = total - current.place.total
         around = rows_around(
             current.place.end - 1 + shift,
-            self.page_size - 1,
+            self.size.expected - 1,
             total,
-            is_exact=shift != 0 and not current.lost,
+            is_exact=shift != 0 and not current.relocating,
         )
-        current.lost = True
-        self.mode, self._looks = Mode.SEARCHING, islice(around, _LOOKS)
-        self._look_further()
+        current.clean_joins = 0
+        self._looks = deque(islice(around, _LOOKS))
+        self._enter(Mode.SEARCHING)
+        self._make_stale()
 
     def _receive_look(self, request: Request, page: Page[T]) -> Sequence[T]:
         place = self._find_landmark(request, page)
         if place is not None:
-            self.mode = self._pass.mode
+            self._enter(self._pass.mode)
             return self._join_at(request, page, place)
+        self._looks.popleft()
         if request.offset == 0:
             # Step 3: this is the first page that the next pass would ask for.
             self._begin(self._pass.mode)
-            if self.mode is Mode.ENDED or self._pause:
-                return ()
-            self._read_total(page.total)
-            return self._join(request, page)
-        self._look_further()
+            return () if self.ended or self._pause else self._join(request, page)
+        self._make_stale()
+        if not self._looks:
+            self._begin(self._pass.mode)
         return ()
 
     def _find_landmark(self, request: Request, page: Page[T]) -> int | None:
         """Step 1, unless other rows hold the very page that joined last (step 5)."""
-        current, end = self._pass, request.offset + len(page.items)
+        current, identity, items = self._pass, self.identity, page.items
         landmarks = current.place.landmarks
-        if landmarks is None or current.is_last_page(page.items, end):
+        if not landmarks or self._is_last_page(items, request.offset + len(items)):
             return None
-        places = landmarks.places(page.items)
+        places = identity.places(landmarks, items)
         if current.mode is Mode.CHECKING:
             return places[0] if places else None
         # Step 5: unchanged rows in another order, among each other or relative to rows above.
         in_order = all(later > earlier for later, earlier in pairwise(places))
-        known = self._known.among(page.items[places[0] + 1 :] if places else page.items)
+        known = self._known.among(items[places[0] + 1 :] if places else items)
         if places:
             return places[0] if in_order and not known else _OUT_OF_ORDER
         if not known:
             return None
         # Step 3: none of the page before, but one further above that this pass has read.
-        current.again.update(self._known.behind(known[-1]))
-        names = list(map(self.identity.name, page.items))
-        return names.index(known[-1]) if self._known.are_in_order(known) else _OUT_OF_ORDER
+        current.may_repeat.update(self._known.behind(known[-1]))
+        if not self._known.are_in_order(known):
+            return _OUT_OF_ORDER
+        return identity.names(items).index(known[-1])
+
+    def _is_last_page(self, items: Sequence[T], end: int) -> bool:
+        """Whether other rows hold the page that joined last, as if offsets were ignored."""
+        last = self._pass.last
+        if end == self._pass.place.end or len(items) != len(last):
+            return False
+        return all(map(self.identity.is_same, last, items))
 
     def _join_at(self, request: Request, page: Page[T], landmark: int) -> Sequence[T]:
         if landmark == _OUT_OF_ORDER:
@@ -339,33 +471,25 @@ class Plan(Generic[T]):
             return ()
         return self._join(request, page, landmark)
 
-    def _look_further(self) -> None:
-        self._make_stale()
-        look = next(self._looks, None)
-        if look is None:
-            self._begin(self._pass.mode)
-        else:
-            self._look = look
-
     def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Step 5: a reply that no list gives, with rows beyond its end or none before it."""
+        self._make_stale()
+        if not page.items and self.size.refuse(request.limit):
+            return ()
         self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1
-        self._make_stale()
         if self._contradictions > _CONTRADICTIONS:
-            self._end(
-                ResponseError(
-                    f"asked for {request.limit} rows from row {request.offset} on, the server "
-                    f"sent {len(page.items)} rows and a total of {page.total}, "
-                    f"{self._contradictions} times in a row: one of the two is wrong, so what was "
-                    "yielded may not be all",
-                    offset=request.offset,
-                )
+            self._fail(
+                f"asked for {request.limit} rows from row {request.offset} on, the server "
+                f"sent {len(page.items)} rows and a total of {page.total}, "
+                f"{self._contradictions} times in a row: one of the two is wrong, so what was "
+                "yielded may not be all",
+                request.offset,
             )
         return ()
 
     def _make_stale(self) -> None:
-        self._ahead.clear()
+        self._outstanding.clear()
         self._pass.planned = self._pass.place.end
 
     # Joining
@@ -383,78 +507,98 @@ class Plan(Generic[T]):
             clean: Whether that row is where it was expected to be: the first of the page.
         """
         current, items = self._pass, page.items
-        current.steady = current.steady + 1 if clean or landmark is None else 0
-        if landmark is not None and not clean:
-            current.again.update(map(self.identity.name, current.last))
-        names, fresh, twice = self._new_rows(items, landmark, clean=clean)
-        if twice and self._notice("a name came twice, although its page joined the one before it"):
-            return ()
-        yielded = self.record.add(names, fresh)
-        if len(yielded) < len(fresh):
+        names = self.identity.names(items) if self._looks_for_drift else []
+        if clean or landmark is None:
+            current.clean_joins += 1
+        else:
+            current.clean_joins = 0 if current.relocating else current.clean_joins
+            current.may_repeat.update(current.last_names)
+        new, fresh, twice = self._new_rows(names, items, landmark, clean=clean)
+        if twice:
+            self._note_drift("a name came twice, although its page joined the one before it")
+            if self.ended:
+                return ()
+        yielded = fresh
+        if self.max_items is not None and len(fresh) > self.max_items - self.record.count:
+            yielded = fresh[: self.max_items - self.record.count]
             items = _up_to(yielded[-1], items)
-        joined = items[landmark:] if landmark else items
-        end = request.offset + len(items)
-        current.join(self.identity, joined, items, end, page.total)
-        if self.mode is Mode.READING:
-            self.record.move(current.place, joined)
-            if self._overlap:
-                self._known.add(joined)
+            names = names[: len(items)]
+        kept = self.identity.keep(items)
+        self.record.add(new, yielded)
+        self._move(names, items, kept, landmark or 0, request.offset, page.total)
         self._contradictions = 0
         if yielded:
-            self._repairs_in_vain = 0
+            self._idle_repairs = 0
         if self.record.count == self.max_items:
-            self._finish()
+            self._enter(Mode.ENDED)
         elif twice:
             self._begin(Mode.READING)
         else:
-            self._go_on(joined, len(items), request.limit, page.total)
+            self._go_on(items[landmark or 0 :], len(items), request, page.total)
         return yielded
 
     def _new_rows(
-        self, items: Sequence[T], landmark: int | None, *, clean: bool
+        self, names: Sequence[str], items: Sequence[T], landmark: int | None, *, clean: bool
     ) -> tuple[dict[str, None], Sequence[T], bool]:
         """Which rows to yield, by name; and whether a row behind its landmark came before."""
-        record, read = self.record, self._pass.names
-        rows = items[1:] if clean else items
-        if not record.remembers:
-            return {}, rows, False
-        names = list(map(self.identity.name, rows))
+        if clean:
+            names, items = names[1:], items[1:]
+        if not self._looks_for_drift:
+            return {}, items, False
         # Step 2. Rows before a landmark were read before, or are new: if new, they are yielded too.
-        new, fresh = record.unknown(names, rows)
+        new, fresh = self.record.unknown(names, items)
         behind = names if clean or landmark is None else names[landmark + 1 :]
-        twice = len(fresh) < len(rows) and self._pass.comes_twice(behind, record)
-        if read is not None:
-            read.update(names)
+        twice = len(fresh) < len(items) and self._pass.comes_twice(behind, self.record)
+        if self._pass.names is not None:
+            self._pass.names.update(names)
         return new, fresh, twice
 
-    def _go_on(self, joined: Sequence[T], rows: int, limit: int, total: int) -> None:
+    def _move(  # noqa: PLR0913, PLR0917 - all that is known of a page that joined
+        self,
+        names: Sequence[str],
+        items: Sequence[T],
+        kept: Sequence[T | bytes],
+        landmark: int,
+        offset: int,
+        total: int,
+    ) -> None:
+        """Make a page the last one, of which the rows from its landmark on have joined."""
+        current, end, joined = self._pass, offset + len(items), items[landmark:]
+        current.planned = max(current.planned, end)
+        current.last, current.last_names = kept, names
+        if joined:
+            current.place = Place(end, total, kept[landmark:])
+        if self.mode is Mode.READING:
+            self.record.move(current.place, joined)
+            if self._overlap:
+                self._known.add(names[landmark:], kept[landmark:])
+
+    def _go_on(self, joined: Sequence[T], rows: int, request: Request, total: int) -> None:
         """Decide what follows a page that joined."""
         checking = self.mode is Mode.CHECKING
         if checking and (known := self._known.among(joined)):
             self._end_check(known)
         elif self._pass.place.end >= total:
             self._end_pass()
-        elif rows != limit:
-            self._adopt_length(rows, limit)
-        else:
-            self._short_replies = 0
-
-    def _adopt_length(self, rows: int, limit: int) -> None:
-        """Go on from what came. Two replies in a row that are shorter set the page size."""
-        self._make_stale()
-        self._short_replies = self._short_replies + 1 if rows < limit else 0
-        if self._short_replies > 1:
-            self._short_replies = 0
-            self._set_page_size(rows)
+        elif not self.size.receive(rows, request.limit):
+            self._make_stale()
+            if self.size.is_stuck and self._overlap:
+                self._fail(
+                    f"asked for {request.limit} rows from row {request.offset} on, the server sent "
+                    f"1 and a total of {total}, again and again. Either the total is wrong, or it "
+                    "gives 1 row a page, which leaves no room for the overlap by which changes are "
+                    "noticed: page_size=1 walks without it",
+                    request.offset,
+                )
 
     # Ending, and beginning again
 
     def _end_pass(self) -> None:
         """Steps 1 and 4: every page joined up to the end of the list."""
         current = self._pass
-        if self.on_drift == "ignore" or current.is_snapshot or not self._owes_check:
+        if not self._looks_for_drift or current.is_snapshot or not self._owes_check:
             self.stats.head_checked = current.is_snapshot
-            self._finish()
+            self._enter(Mode.ENDED)
         elif self.mode is Mode.CHECKING:
             self._end_check()
         elif self._overlap:
@@ -462,7 +606,7 @@ class Plan(Generic[T]):
         elif current.drift or current.names is None:
             self._begin(Mode.READING)
         else:
-            self._finish()
+            self._enter(Mode.ENDED)
 
     def _end_check(self, known: Sequence[str] = ()) -> None:
         """Step 4: finish if nothing changed while the head was read, or nothing can have."""
@@ -474,50 +618,52 @@ class Plan(Generic[T]):
             self._begin(Mode.READING)
         else:
             self.stats.head_checked = True
-            self._finish()
+            self._enter(Mode.ENDED)
 
     def _passed_over_rows(self) -> bool:
         """Step 6: whether the list counts rows that nothing explains."""
-        return self.record.count + self._excused < self._pass.place.total
+        return self.record.count + self._explained_rows < self._pass.place.total
 
     def _begin(self, mode: Mode) -> None:
         """Begin another pass or head check at row 0, if the repairs are not used up."""
         if mode is Mode.READING:
-            self.record.go_back()  # whoever resumes owes the second pass too
-        if self._repairs_in_vain >= self.max_repairs:
+            self.record.go_back()  # a run that resumes owes the second pass too
+        if self._idle_repairs >= self.max_repairs:
             self._give_up(
-                f"{self._repairs_in_vain} times it was read again and yielded nothing new"
-                if self._repairs_in_vain
+                f"{self._idle_repairs} times it was read again and yielded nothing new"
+                if self._idle_repairs
                 else "its rows would have to be read again, and max_repairs=0 forbids it"
             )
             return
-        if self._repairs_in_vain:
-            self._pause = _growing_pause(self._repairs_in_vain - 1)
-        self._repairs_in_vain += 1
-        self._ahead.clear()
-        self._pass = Pass(mode, Place(), set(), lost=True)
-        self.mode = mode
+        if self._idle_repairs:
+            self._pause = _growing_pause(self._idle_repairs - 1)
+        self._idle_repairs += 1
+        self._outstanding.clear()
+        self._pass = Pass(mode, names=set())
+        self._enter(mode)
         if mode is Mode.READING:
             self.stats.second_passes += 1
-            self._excused = self.start.count
+            self._explained_rows = self.start.count
             self._known = KnownRows(self.identity)
         else:
             self.stats.head_checks += 1
 
-    def _finish(self) -> None:
-        self._ahead.clear()
-        self.mode = Mode.ENDED
+    def _enter(self, mode: Mode) -> None:
+        if mode not in LEADS_TO[self.mode]:
+            raise RuntimeError(f"{self.mode} does not lead to {mode}")
+        self.mode = mode
+        if self.ended:
+            self._outstanding.clear()
 
-    def _end(self, failure: TcbError) -> None:
-        self._finish()
-        self.failure = failure
+    def _fail(self, what: str, offset: int) -> None:
+        self._enter(Mode.ENDED)
+        self.failure = ResponseError(what, offset=offset)
 
     def _give_up(self, why: str) -> None:
-        self._end(
-            DriftError(
-                f"the list changed during the walk: {why}. What was yielded is right but may not "
-                "be all: resume from this error's cursor, or walk again when less is changing"
-            )
+        self._enter(Mode.ENDED)
+        self.failure = DriftError(
+            f"the list changed during the walk: {why}. What was yielded is right but may not "
+            "be all: resume from this error's cursor, or walk again when less is changing"
         )
 
 

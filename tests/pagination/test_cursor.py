@@ -18,6 +18,7 @@ from tcb_async import ConfigurationError
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.pagination.memory import Identity
 from tcb_async.pagination.page import Page
+from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.plan import Plan
 
 texts = st.text(st.characters(), max_size=60)  # lone surrogates too
@@ -143,12 +144,12 @@ def test_its_length_is_11_characters_an_item_and_200_at_the_start():
 
 def test_names_of_50_000_characters_and_100_000_items_make_no_cursor_that_is_refused():
     long = Identity[Row](lambda row: row.name.ljust(50_000, "x"))
-    first = Plan(long, page_size=20)
+    first = Plan(long)
     outcome = Outcome(first)
     carry_out(first, ChangingList.of(60).page, outcome, most=30)
     assert Cursor.parse(str(first.cursor(9))).count == 30
 
-    walked = Plan(IDENTITY, page_size=50_000)
+    walked = Plan(IDENTITY, size=PageSize(50_000))
     for _ in range(2):
         request = walked.next_request()
         assert request is not None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 from model import IDENTITY, Change, ChangingList, Row
 
-from tcb_async.pagination.memory import Mode
-from tcb_async.pagination.plan import Plan
+from tcb_async.pagination.page_size import PageSize
+from tcb_async.pagination.plan import Mode, Plan
 
 if TYPE_CHECKING:
     from tcb_async.pagination.page import Page, Request
@@ -110,13 +110,13 @@ def _walk(size, manner, schedule, tally):
     listing = ChangingList([Row(f"f{number}") for number in range(size)])
     server = _Server(listing, list(reversed(schedule)))
     yielded: list[str] = []
-    plan = Plan(IDENTITY, page_size=manner.page_size)
+    plan = Plan(IDENTITY, size=PageSize(manner.page_size))
     drift = False
     if manner.most is not None:
         unread = _carry_out(plan, manner, server, yielded, manner.most)
         drift = plan.stats.drift
         if unread or plan.mode is not Mode.ENDED:
-            plan = Plan(IDENTITY, start=plan.cursor(unread), page_size=manner.page_size)
+            plan = Plan(IDENTITY, start=plan.cursor(unread), size=PageSize(manner.page_size))
     if plan.mode is not Mode.ENDED:
         _carry_out(plan, manner, server, yielded, None)
     if server.pending:

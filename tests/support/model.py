@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import attrs
 
 from tcb_async.cursor import Cursor
-from tcb_async.pagination.memory import Identity, Mode
+from tcb_async.pagination.memory import Identity
 from tcb_async.pagination.page import Page
-from tcb_async.pagination.plan import Plan
+from tcb_async.pagination.page_size import PageSize
+from tcb_async.pagination.plan import Mode, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ where it is, or is lifted to the head; a touched one is lifted too, but its valu
 it was updated twice within one second. Two rows that are swapped change places without a write."""
 
 NAME: Callable[[Row], str] = attrgetter("name")
-IDENTITY = Identity(NAME)
+IDENTITY = Identity(NAME, frozen=True)
 
 
 class Row(NamedTuple):
@@ -270,7 +271,7 @@ class Runs:
 
     def _plan(self, cursor):
         start = Cursor("") if cursor is None else Cursor.parse(cursor)
-        return Plan(IDENTITY, start=start, page_size=self.settings["page_size"])
+        return Plan(IDENTITY, start=start, size=PageSize(self.settings["page_size"]))
 
     def run(
         self,
