@@ -22,7 +22,6 @@ import attrs
 from tcb_async._arguments import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_REPAIRS,
-    DEFAULT_PAGE_SIZE,
     checked_callback,
     checked_count,
 )

@@ -70,7 +70,7 @@ class Server:
         return self.listing.page(Request(offset, limit))
 
     def pager(self, **settings):
-        return Pager(self.fetch, identify=NAME, scope="env", **settings)  # type: ignore[arg-type]
+        return Pager(self.fetch, identify=NAME, scope="env", **{"page_size": 20} | settings)
 
     @property
     def names(self):
@@ -487,7 +487,7 @@ class TestRepairs:
         replicas = Replicas(57, agree_after=3)
         names: list[str] = []
 
-        await note(Pager(replicas.fetch, identify=NAME), names)
+        await note(Pager(replicas.fetch, identify=NAME, page_size=20), names)
 
         assert sorted(names) == replicas.listing.names
         assert 3 < now() < 8
@@ -497,7 +497,7 @@ class TestRepairs:
         replicas = Replicas(57)
 
         with pytest.raises(DriftError):
-            await Pager(replicas.fetch, identify=NAME).collect()
+            await Pager(replicas.fetch, identify=NAME, page_size=20).collect()
 
         assert 5 < now() < 10
         assert replicas.replies < 100
@@ -509,7 +509,7 @@ class TestRepairs:
             waited.append(seconds)
 
         with pytest.raises(DriftError):
-            await Pager(Replicas(57).fetch, identify=NAME, sleep=sleep).collect()
+            await Pager(Replicas(57).fetch, identify=NAME, page_size=20, sleep=sleep).collect()
 
         assert waited == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
