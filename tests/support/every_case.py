@@ -7,16 +7,14 @@ comes too late to matter.
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import attrs
 from model import IDENTITY, Change, ChangingList, Row
 
+from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.plan import Mode, Plan
-
-if TYPE_CHECKING:
-    from tcb_async.pagination.page import Page, Request
 
 __all__ = ["Manner", "Tally", "every_exchange", "every_walk", "manners"]
 
@@ -29,12 +27,18 @@ class Manner(NamedTuple):
         ahead: How many requests are in flight at once, 1 or 2.
         last_first: Whether of two requests in flight the later one is answered first.
         most: After how many items the walk is left, and resumed from its cursor; None for never.
+        above: What the server does with a request for more than 2 rows, if the page size has to be
+            found out: it sends 2 ("clamp"), refuses ("refuse") or sends none ("empty").
     """
 
     page_size: int
     ahead: int = 1
     last_first: bool = False
     most: int | None = None
+    above: str | None = None
+
+    def size(self):
+        return PageSize(self.page_size, None if self.above is None else 2)
 
 
 def manners(page_sizes, most=(None,)):
@@ -108,15 +112,15 @@ def _grows(change):
 def _walk(size, manner, schedule, tally):
     """Walk, and check the law; False if the last change came too late to matter."""
     listing = ChangingList([Row(f"f{number}") for number in range(size)])
-    server = _Server(listing, list(reversed(schedule)))
+    server = _Server(listing, list(reversed(schedule)), manner.above)
     yielded: list[str] = []
-    plan = Plan(IDENTITY, size=PageSize(manner.page_size))
+    plan = Plan(IDENTITY, size=manner.size())
     drift = False
     if manner.most is not None:
         unread = _carry_out(plan, manner, server, yielded, manner.most)
         drift = plan.stats.drift
         if unread or plan.mode is not Mode.ENDED:
-            plan = Plan(IDENTITY, start=plan.cursor(unread), size=PageSize(manner.page_size))
+            plan = Plan(IDENTITY, start=plan.cursor(unread), size=manner.size())
     if plan.mode is not Mode.ENDED:
         _carry_out(plan, manner, server, yielded, None)
     if server.pending:
@@ -134,13 +138,18 @@ class _Server:
 
     listing: ChangingList
     pending: list[tuple[int, Change]]
+    above: str | None = None
     replies: int = 0
 
     def answer(self, request):
         while self.pending and self.pending[-1][0] == self.replies:
             self.listing.apply(self.pending.pop()[1])
         self.replies += 1
-        return self.listing.page(request)
+        if self.above is None or request.limit <= 2:
+            return self.listing.page(request)
+        if self.above == "clamp":
+            return self.listing.page(Request(request.offset, 2))
+        return None if self.above == "refuse" else Page((), len(self.listing.rows))
 
 
 def _carry_out(plan, manner, server, yielded, most):
@@ -156,6 +165,10 @@ def _carry_out(plan, manner, server, yielded, most):
             replied[flying[-1]] = server.answer(flying[-1])
         head = flying.pop(0)
         page = replied.pop(head, None) or server.answer(head)
+        if page is None:
+            assert plan.refuse(head)
+            flying.clear()
+            continue
         names = [row.name for row in plan.receive(head, page)]
         if plan.outstanding != len(flying):
             flying.clear()

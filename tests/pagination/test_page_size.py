@@ -1,0 +1,325 @@
+"""How many rows are asked for: found out at the price of one request, and never of a row."""
+
+import logging
+import random
+from itertools import count, cycle
+
+import attrs
+import pytest
+from every_case import Tally, every_walk, manners
+from hypothesis import given
+from hypothesis import strategies as st
+from model import IDENTITY, NAME, Change, ChangingList, Outcome, carry_out
+from strategies import changes, servers
+
+from tcb_async import (
+    ApiError,
+    PermissionDeniedError,
+    RetryPolicy,
+    SystemBusyError,
+    TcbClient,
+    TokenError,
+)
+from tcb_async.emulator import Emulator, Fault
+from tcb_async.exceptions import DriftError, ParameterError, ResponseError
+from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.page_size import PageSize
+from tcb_async.pagination.pager import Pager
+from tcb_async.pagination.plan import Plan
+
+ENV = "test-777bb9"
+UNTIRING = RetryPolicy(attempts=2, base=0.001, cap=0.002)
+
+
+def finding_out(most=100, fallback=20, **settings):
+    return Outcome(Plan(IDENTITY, size=PageSize(most, fallback), **settings))
+
+
+def explicit(size):
+    return Outcome(Plan(IDENTITY, size=PageSize(size)))
+
+
+def walked(outcome, listing, *, answer=None, concurrency=8):
+    """Walk over a list at rest; return the limits that were asked for."""
+    carry_out(outcome.plan, answer or listing.page, outcome, concurrency=concurrency)
+    assert outcome.plan.done
+    assert outcome.yielded == listing.names
+    return [request.limit for request in outcome.requests]
+
+
+def giving(listing, lengths):
+    """A server whose replies have at most so many rows, one length after the other."""
+    return lambda request: listing.page(Request(request.offset, min(request.limit, next(lengths))))
+
+
+class TestFindingOut:
+    @pytest.mark.parametrize(
+        ("rows", "clamp", "limits"),
+        [
+            (50, 1000, [100]),
+            (0, 20, [100]),
+            (20, 20, [100]),
+            (150, 1000, [100, 100]),
+            (50, 20, [100, 20, 20]),
+            (50, 10, [100, 10, 10, 10, 10, 10]),
+        ],
+    )
+    def test_a_clamp_on_the_first_page_is_adopted_at_once(self, rows, clamp, limits):
+        assert walked(finding_out(), ChangingList.of(rows, clamp)) == limits
+
+    def test_after_a_few_full_pages_one_asks_for_all_again_which_costs_nothing(self):
+        limits = walked(finding_out(), ChangingList.of(300, clamp=20), concurrency=1)
+
+        assert limits == [100, 20, *[20, 20, 100] * 5][: len(limits)]
+        assert len(limits) == 1 + -(-(300 - 20) // 19)
+
+    def test_a_clamp_that_was_lifted_is_outgrown(self):
+        listing, outcome = ChangingList.of(2000, clamp=10), finding_out()
+
+        def answer(request):
+            listing.clamp = 10 if len(outcome.yielded) < 100 else 1000
+            return listing.page(request)
+
+        limits = walked(outcome, listing, answer=answer, concurrency=1)
+
+        assert len(limits) < 12 + 4 + 20
+        assert limits[-3:] == [100, 100, 100]
+
+    def test_one_short_page_later_on_is_an_accident(self):
+        listing = ChangingList.of(500)
+        lengths = iter([100, 7, *[100] * 9])
+
+        assert set(walked(finding_out(), listing, answer=giving(listing, lengths))) == {100}
+
+    @pytest.mark.parametrize("max_items", [1, 20, 50])
+    def test_max_items_asks_for_no_more_than_it_needs(self, max_items):
+        listing, outcome = ChangingList.of(300), finding_out(max_items=max_items)
+        carry_out(outcome.plan, listing.page, outcome)
+
+        assert [request.limit for request in outcome.requests] == [max_items]
+        assert outcome.yielded == listing.names[:max_items]
+
+
+class TestSingleRows:
+    """A page size of one row ends the overlap, by which a function was lost."""
+
+    def test_two_single_rows_in_a_row_do_not_end_the_overlap(self):
+        listing, outcome = ChangingList.of(2000), explicit(20)
+        lengths = iter([20, 1, 1, *[20] * 200])
+
+        limits = walked(outcome, listing, answer=giving(listing, lengths), concurrency=1)
+
+        assert len(limits) <= 107 + 2
+        assert outcome.plan.stats.unchecked_joins == 0
+
+    def test_a_delete_and_a_deploy_behind_them_are_noticed(self):
+        listing, outcome = ChangingList.of(200), explicit(20)
+        lengths = iter([20, 1, 1, *[20] * 200])
+        short = giving(listing, lengths)
+
+        def answer(request):
+            if len(outcome.requests) == 5:
+                listing.apply(Change(0, "delete", 0))
+                listing.apply(Change(0, "insert", -1))
+            return short(request)
+
+        carry_out(outcome.plan, answer, outcome)
+
+        assert outcome.plan.stats.drift
+        assert {f"f{number:03}" for number in range(1, 200)} <= set(outcome.yielded)
+
+    @pytest.mark.parametrize("concurrency", [1, 8])
+    @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7])
+    def test_replies_that_vary_between_one_row_and_full_pages_cost_twice_their_average_at_most(
+        self, share, concurrency
+    ):
+        requests = 0
+        for seed in range(20):
+            chance = random.Random(seed)
+            listing = ChangingList.of(1901)
+            lengths = (1 if chance.random() < share else 20 for _ in count())
+            outcome = explicit(20)
+            requests += len(
+                walked(outcome, listing, answer=giving(listing, lengths), concurrency=concurrency)
+            )
+            assert outcome.plan.stats.unchecked_joins == 0
+
+        average = (1 - share) * 19  # new rows a reply
+        assert requests / 20 <= 2 * 1901 / average + concurrency
+
+    def test_replies_that_vary_in_any_way_never_end_the_overlap(self):
+        listing = ChangingList.of(600)
+        for lengths in ([2, 2, 20], [1, 2, 3], [3, 1, 1, 1, 50], [2, 100]):
+            outcome = explicit(20)
+            walked(outcome, listing, answer=giving(listing, cycle(lengths)))
+            assert outcome.plan.stats.unchecked_joins == 0
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("above", ["refuse", "empty"])
+    def test_a_server_that_gives_no_more_than_20_costs_one_request_more(self, above):
+        server = Strict(ChangingList.of(50), 20, above)
+
+        limits = server.walk(finding_out())
+
+        assert limits == [100, 20, 20, 20]
+
+    def test_what_was_chosen_by_the_caller_is_not_changed(self):
+        server = Strict(ChangingList.of(50), 20, "refuse")
+
+        with pytest.raises(ParameterError):
+            server.walk(explicit(100))
+
+    def test_a_page_that_stays_empty_is_an_error_with_20_as_well(self):
+        outcome = finding_out()
+        carry_out(outcome.plan, lambda _: Page((), 57), outcome)
+
+        assert isinstance(outcome.plan.failure, ResponseError)
+        assert [request.limit for request in outcome.requests] == [100, 20, 20, 20, 20]
+
+    def test_a_second_pass_that_is_the_first_to_ask_for_100_may_be_refused_too(self):
+        listing = ChangingList.of(50)
+        server, outcome = Strict(listing, 20, "refuse"), finding_out(max_items=15)
+        plan = outcome.plan
+        request = plan.next_request()
+        plan.receive(request, Page((*listing.page(request).items[:5], *listing.rows[:5]), 50))
+
+        server.walk(outcome, complete=False)
+
+        assert plan.done
+        assert [request.limit for request in outcome.requests] == [100, 20]
+
+
+@attrs.define
+class Strict:
+    """A server that gives `most` rows at once, and refuses to give more, or gives none."""
+
+    listing: ChangingList
+    most: int
+    above: str
+
+    def page(self, request):
+        if request.limit <= self.most:
+            return self.listing.page(request)
+        if self.above == "refuse":
+            raise ParameterError("too many", errcode=40097)
+        return Page((), len(self.listing.rows))
+
+    def walk(self, outcome, *, complete=True):
+        """Walk as the pager does: one request at a time."""
+        plan = outcome.plan
+        while (request := plan.next_request()) is not None:
+            outcome.requests.append(request)
+            try:
+                page = self.page(request)
+            except ApiError:
+                if not plan.refuse(request):
+                    raise
+                continue
+            outcome.yielded += map(NAME, plan.receive(request, page))
+        if complete:
+            assert outcome.yielded == self.listing.names
+        return [request.limit for request in outcome.requests]
+
+
+lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12)
+
+
+class TestLaws:
+    @given(servers, lengths, changes(), st.booleans())
+    def test_replies_of_any_length_lose_nothing_whatever_changes(
+        self, server, given_lengths, schedule, is_explicit
+    ):
+        listing = ChangingList.of(min(server.size, 300))
+        outcome = explicit(20) if is_explicit else finding_out(30, 10)
+        outcome.at_start = listing.names
+        lengths, script, at = cycle(given_lengths), {}, 0
+        for change in schedule:
+            at += change.after
+            script.setdefault(max(at, 1), []).append(change)
+        replies = count()
+
+        def answer(request):
+            for change in script.get(next(replies), ()):
+                listing.apply(change)
+            return listing.page(Request(request.offset, min(request.limit, next(lengths))))
+
+        carry_out(
+            outcome.plan,
+            answer,
+            outcome,
+            concurrency=server.concurrency,
+            arrival=server.arrival,
+        )
+
+        outcome.stayed = set(outcome.at_start) - listing.gone
+        outcome.updated = listing.updated
+        outcome.check()
+        assert outcome.plan.stats.unchecked_joins == 0
+        assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
+
+    @pytest.mark.parametrize("above", ["clamp", "refuse", "empty"])
+    @pytest.mark.parametrize("manner", manners((3,)), ids=str)
+    def test_every_walk_over_up_to_four_rows_on_a_strict_server_keeps_the_law(self, manner, above):
+        tally = Tally()
+
+        for size in range(5):
+            every_walk(size, 2, manner._replace(above=above), tally)
+
+        print(tally)
+        assert tally.walks > 3_000
+        assert tally.wrong == []
+        assert tally.gave_up == 0
+
+
+def limits_of(emulator):
+    return [request.body["limit"] for request in emulator.requests]
+
+
+class TestClient:
+    async def test_what_was_learned_is_the_clients_and_its_copies(self, caplog):
+        caplog.set_level(logging.INFO, "tcb_async")
+        async with Emulator(max_page=20, above_max_page="refuse") as emulator:
+            emulator.deploy(ENV, count=50)
+            async with TcbClient(emulator.token, base_url=emulator.url) as client:
+                for walker in (client, client.with_token(emulator.token), client):
+                    assert len(await walker.functions(ENV).collect()) == 50
+            async with TcbClient(emulator.token, base_url=emulator.url) as other:
+                await other.functions(ENV, page_size=None).collect()
+
+        assert limits_of(emulator) == [100, *[20] * 9, 100, 20, 20, 20]
+        told = [record for record in caplog.records if "100 rows" in record.getMessage()]
+        assert [record.levelname for record in told] == ["INFO"] * 2, "once a client"
+
+    async def test_a_clamp_is_remembered_too(self):
+        async with Emulator(max_page=20) as emulator:
+            emulator.deploy(ENV, count=30)
+            async with TcbClient(emulator.token, base_url=emulator.url) as client:
+                for _ in range(2):
+                    assert len(await client.functions(ENV).collect()) == 30
+
+        assert limits_of(emulator) == [100, 20, 20, 20]
+
+    @pytest.mark.parametrize(
+        ("errcode", "error"),
+        [(40014, TokenError), (48001, PermissionDeniedError), (-1, SystemBusyError)],
+    )
+    async def test_an_error_that_is_not_about_the_arguments_is_not_tried_with_20(
+        self, emulator, errcode, error
+    ):
+        emulator.script([Fault.errcode(errcode)] * 50)
+        async with TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING) as client:
+            with pytest.raises(error):
+                await client.functions(ENV).collect()
+
+        assert set(limits_of(emulator)) == {100}
+
+    async def test_a_pager_of_your_own_finds_it_out_too(self):
+        listing, limits = ChangingList.of(57), []
+
+        async def fetch(offset, limit):
+            limits.append(limit)
+            return Strict(listing, 20, "refuse").page(Request(offset, limit))
+
+        assert len(await Pager(fetch, identify=NAME).collect()) == 57
+        assert limits == [100, 20, 20, 20]
