@@ -236,7 +236,8 @@ from tcb_async.pagination import Pager
 taken = [
     parameter.default
     for made in (
-        TcbClient, TcbClient.watch_functions, TcbClient.wait_until_active, RetryPolicy, Pager,
+        TcbClient, TcbClient.function_page, TcbClient.watch_functions,
+        TcbClient.wait_until_active, RetryPolicy, Pager,
     )
     for parameter in inspect.signature(made).parameters.values()
 ]

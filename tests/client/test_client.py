@@ -84,7 +84,7 @@ async def test_iter_pages_is_the_same_walk_a_page_at_a_time(emulator, client):
 
     assert all(isinstance(page, FunctionPage) and page.total_count == 57 for page in pages)
     assert [f.name for page in pages for f in page.functions] == names(emulator)
-    assert pages[0].limit == 20
+    assert [page.limit for page in pages] == [100, 20, 20]
 
 
 async def test_iter_pages_can_be_left_early_and_leaves_nothing(client):

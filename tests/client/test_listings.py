@@ -175,7 +175,7 @@ async def test_whatever_ends_a_walk_says_which_environment_it_was():
         RawServer(beyond) as server,
         Client("TOKEN", base_url=server.url, retry=RetryPolicy(sleep=no_time)) as client,
     ):
-        with pytest.raises(ResponseError, match="asked for 20 rows") as caught:
+        with pytest.raises(ResponseError, match="asked for 100 rows") as caught:
             await client.collections("test-777bb9").collect()
 
     assert (caught.value.env, caught.value.offset) == ("test-777bb9", 0)

@@ -427,7 +427,7 @@ async def test_whatever_goes_wrong_no_secret_is_reported(emulator, watched, name
     emulator.deploy(ENV, count=57)
     emulator.add_app("wx0123456789abcdef", "s3cr3t")
     echo = Echo()
-    emulator.script([FAULTS[name], *[Fault("echo", echo)] * 2], path=path)
+    emulator.script([FAULTS[name], *[Fault("echo", echo)] * 4], path=path)
     token = (ClassicToken if path == CLASSIC else StableToken)("wx0123456789abcdef", "s3cr3t")
     impatient = RetryPolicy(base=0.0, attempts=2, deadline=1.0)
     async with watched.client(emulator, token=token, retry=impatient, timeout=0.2) as client:

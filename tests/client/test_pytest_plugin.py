@@ -334,7 +334,7 @@ import pytest
 
 @pytest.mark.parametrize("_", range(3))
 async def test(tcb_emulator, tcb_client, _):{DEPLOYS}
-    assert len(tcb_emulator.requests) == 3
+    assert len(tcb_emulator.requests) == 1
 """,
         *AUTO,
         passed=3,
