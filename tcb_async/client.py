@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         AsyncIterable,
         Awaitable,
         Callable,
+        Coroutine,
         Iterable,
         Mapping,
     )
