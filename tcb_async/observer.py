@@ -5,25 +5,19 @@ Rule: no secret is told, and without an observer nothing is made.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from typing import Literal
 
-    from tcb_async.inventory.inventory import InventorySummary
+    Facts = Mapping[str, str | int | float | bool]
 
-__all__ = [
-    "Attempt",
-    "InventoryObserver",
-    "Observer",
-    "ObservesInventories",
-    "VisitObserver",
-    "WalkObserver",
-    "WalkStats",
-]
+
+__all__ = ["Attempt", "InventoryObserver", "Observer", "WalkObserver", "WalkStats", "WorkObserver"]
 
 
 @attrs.define
@@ -87,70 +81,29 @@ class WalkStats:
         return self.shifted_pages + self.reanchors + self.second_passes + self.head_checks
 
 
-class WalkObserver(Protocol):
-    """Observes one walk, from its first request on."""
+Cost_contra = TypeVar("Cost_contra", contravariant=True)
+
+
+class WorkObserver(Protocol[Cost_contra]):
+    """Observes one walk, one inventory, or one account of an inventory."""
 
     def fetching(self) -> AbstractContextManager[object]:
-        """Entered around each page's requests, in a task of the page's own."""
+        """Entered around a part of the work, in a task of that part's own: a page, an account."""
         ...
 
-    def ended(self, stats: WalkStats, error: BaseException | None) -> None:
-        """Called once, when the walk has ended.
+    def ended(self, cost: Cost_contra, error: BaseException | None) -> None:
+        """Called once, when the work has ended.
 
         Args:
-            stats: What it cost, and what changes it met.
-            error: What was raised to the consumer; None at the end of the list, or if the consumer
-                left early.
+            cost: What it cost, and what it met: the `WalkStats` of a walk, and else numbers and
+                words by name.
+            error: What was raised to the consumer, or why an account is not complete; None at the
+                end of the list, or if the consumer left early.
         """
         ...
 
 
-class VisitObserver(Protocol):
-    """Told of the visit to one account of an inventory."""
-
-    def visiting(self) -> AbstractContextManager[object]:
-        """Entered around the visit, in a task of its own."""
-        ...
-
-    def ended(self, status: str, error: BaseException | None) -> None:
-        """Take note that the visit ended.
-
-        Args:
-            status: ``complete``, ``failed`` or ``denied``.
-            error: Why the account is not complete; None if it is.
-        """
-        ...
-
-
-class InventoryObserver(Protocol):
-    """Told of one inventory, from its start on."""
-
-    def visit_started(self, appid: str) -> VisitObserver:
-        """Take note that an account is about to be listed.
-
-        Args:
-            appid: The account's appid.
-        """
-        ...
-
-    def ended(self, summary: InventorySummary, error: BaseException | None) -> None:
-        """Take note that the inventory ended.
-
-        Args:
-            summary: What it cost, and what it found.
-            error: What was raised to the consumer; None at the end of the accounts, and where the
-                consumer left early.
-        """
-        ...
-
-
-@runtime_checkable
-class ObservesInventories(Protocol):
-    """An `Observer` that is told of inventories too; one that is not need not have this."""
-
-    def inventory_started(self) -> InventoryObserver:
-        """Take note that an inventory is about to begin."""
-        ...
+WalkObserver = WorkObserver[WalkStats]
 
 
 class Observer(Protocol):
@@ -169,4 +122,17 @@ class Observer(Protocol):
         Args:
             env: The environment's id, or what else is listed.
         """
+        ...
+
+
+@runtime_checkable
+class InventoryObserver(Protocol):
+    """An `Observer` that observes inventories too; one that does not need not have this."""
+
+    def inventory_started(self) -> WorkObserver[Facts]:
+        """Called when an inventory is about to begin."""
+        ...
+
+    def account_started(self, appid: str) -> WorkObserver[Facts]:
+        """Called when an account is about to be listed, within the inventory's `fetching`."""
         ...

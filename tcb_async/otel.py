@@ -26,6 +26,7 @@ except ModuleNotFoundError as error:
 
 from tcb_async._version import __version__
 from tcb_async.exceptions import ApiError, TcbError
+from tcb_async.observer import WalkStats
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
-    from tcb_async.inventory.inventory import InventorySummary
-    from tcb_async.observer import Attempt
-    from tcb_async.pagination.page import WalkStats
+    from tcb_async.observer import Attempt, Facts
 
     Attributes = dict[str, AttributeValue]
 
@@ -55,8 +54,8 @@ class Telemetry:
     span                              one for each
     ================================  ==========================================================
     ``tcb.inventory``                 inventory: at its end ``tcb.inventory.accounts``,
-                                      ``.complete``, ``.failed``, ``.denied``, ``.functions`` and
-                                      ``.requests``
+                                      ``.complete``, ``.failed``, ``.denied``, ``.environments``,
+                                      ``.functions``, ``.requests``, ``.retries``, ``.seconds``
     ``tcb.account``                   account of an inventory: ``tcb.appid``, ``tcb.account.status``
                                       and, if it failed, ``tcb.errcode`` and ``tcb.rid``
     ``tcb.walk``                      walk, from its first request on: ``tcb.env``, and at its end
@@ -96,38 +95,8 @@ class Telemetry:
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
         self._tracer = trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA)
-        self._meters = _Meters.of(
-            metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA)
-        )
-
-    def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
-        """Report one try, as a child of the current span."""
-        return _Try(self._tracer, self._meters, attempt)
-
-    def inventory_started(self) -> _Inventory:
-        """Report one inventory, as a child of the span that is current where it is consumed."""
-        return _Inventory(self._tracer, self._meters)
-
-    def walk_started(self, env: str) -> _Walk:
-        """Report one walk, as a child of the span that is current where it is consumed."""
-        return _Walk(self._tracer.start_span("tcb.walk", attributes={"tcb.env": env}), self._meters)
-
-
-@attrs.frozen
-class _Meters:
-    duration: metrics.Histogram
-    active: metrics.UpDownCounter
-    window: metrics._Gauge
-    retries: metrics.Counter
-    walks: metrics.Histogram
-    repairs: metrics.Counter
-    accounts: metrics.Counter
-    visits: metrics.Histogram
-    inventories: metrics.Histogram
-
-    @classmethod
-    def of(cls, meter: metrics.Meter) -> _Meters:
-        return cls(
+        meter = metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA)
+        self._meters = _Meters(
             duration=meter.create_histogram(
                 "http.client.request.duration",
                 "s",
@@ -143,24 +112,48 @@ class _Meters:
             retries=meter.create_counter(
                 "tcb.client.retries", "{retry}", "Tries of requests beyond the first."
             ),
-            walks=meter.create_histogram(
-                "tcb.walk.duration", "s", "Duration of walks, the consumer's own time included."
-            ),
             repairs=meter.create_counter(
                 "tcb.walk.repairs", "{repair}", "Repairs of walks whose list changed under them."
             ),
             accounts=meter.create_counter(
                 "tcb.inventory.accounts", "{account}", "Accounts that inventories visited."
             ),
-            visits=meter.create_histogram(
-                "tcb.account.duration", "s", "Duration of the visits to accounts."
-            ),
-            inventories=meter.create_histogram(
-                "tcb.inventory.duration",
-                "s",
-                "Duration of inventories, the consumer's time included.",
-            ),
+            works={
+                kind: meter.create_histogram(
+                    f"tcb.{kind}.duration",
+                    "s",
+                    f"Duration of each {kind}, its consumer's included.",
+                )
+                for kind in ("walk", "account", "inventory")
+            },
         )
+
+    def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
+        """Report one try, as a child of the current span."""
+        return _Try(self._tracer, self._meters, attempt)
+
+    def walk_started(self, env: str) -> _Work:
+        """Report one walk, as a child of the span that is current where it is consumed."""
+        return _Work(self._tracer, self._meters, "walk", {"tcb.env": env})
+
+    def inventory_started(self) -> _Work:
+        """Report one inventory, as a child of the span that is current where it is consumed."""
+        return _Work(self._tracer, self._meters, "inventory", {})
+
+    def account_started(self, appid: str) -> _Work:
+        """Report one account, as a child of the inventory."""
+        return _Work(self._tracer, self._meters, "account", {"tcb.appid": appid})
+
+
+@attrs.frozen
+class _Meters:
+    duration: metrics.Histogram
+    active: metrics.UpDownCounter
+    window: metrics._Gauge
+    retries: metrics.Counter
+    repairs: metrics.Counter
+    accounts: metrics.Counter
+    works: dict[str, metrics.Histogram]
 
 
 @lru_cache
@@ -257,95 +250,40 @@ def _description(error: BaseException) -> str | None:
     return error.message if isinstance(error, TcbError) else None
 
 
-class _Walk:
-    """The span of one walk: never the current one of its consumer, only of its fetches."""
+class _Work:
+    """The span of a walk, an inventory or an account: current only where its parts are fetched."""
 
-    __slots__ = ("_meters", "_span", "_started")
+    __slots__ = ("_kind", "_meters", "_span", "_started")
 
-    def __init__(self, span: trace.Span, meters: _Meters) -> None:
-        self._span = span
+    def __init__(
+        self, tracer: trace.Tracer, meters: _Meters, kind: str, attributes: Attributes
+    ) -> None:
+        self._kind = kind
         self._meters = meters
+        self._span = tracer.start_span(f"tcb.{kind}", attributes=attributes)
         self._started = perf_counter()
 
     def fetching(self) -> AbstractContextManager[object]:
-        """Make the tries of a page children of the walk."""
+        """Make what is fetched within it its children."""
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
-    def ended(self, stats: WalkStats, error: BaseException | None) -> None:
-        """Report the end."""
+    def ended(self, cost: WalkStats | Facts, error: BaseException | None) -> None:
+        """Report the end: words are attributes of the metric too, numbers of the span alone."""
         outcome = _failed(self._span, error)
-        self._meters.walks.record(perf_counter() - self._started, outcome)
+        facts = self._repairs(cost) if isinstance(cost, WalkStats) else cost
+        named = {f"tcb.{self._kind}.{name}": value for name, value in facts.items()}
+        outcome |= {name: value for name, value in named.items() if isinstance(value, str)}
+        if self._kind == "account":
+            self._meters.accounts.add(1, outcome)
+        self._meters.works[self._kind].record(perf_counter() - self._started, outcome)
+        self._span.set_attributes(named | outcome | _codes(error))
+        self._span.end()
+
+    def _repairs(self, stats: WalkStats) -> Facts:
         for kind in _REPAIRS:
             if times := getattr(stats, kind):
                 self._meters.repairs.add(times, {"tcb.walk.repair": kind})
-        self._span.set_attributes(
-            {
-                "tcb.walk.requests": stats.requests,
-                "tcb.walk.retries": stats.retries,
-                "tcb.walk.repairs": stats.repairs,
-                **outcome,
-            }
-        )
-        self._span.end()
-
-
-class _Inventory:
-    """The span of one inventory: the parent of its visits, never the consumer's current one."""
-
-    __slots__ = ("_inside", "_meters", "_span", "_started", "_tracer")
-
-    def __init__(self, tracer: trace.Tracer, meters: _Meters) -> None:
-        self._tracer = tracer
-        self._meters = meters
-        self._span = tracer.start_span("tcb.inventory")
-        self._inside = trace.set_span_in_context(self._span)
-        self._started = perf_counter()
-
-    def visit_started(self, appid: str) -> _Visit:
-        """Report one account."""
-        attributes: Attributes = {"tcb.appid": appid}
-        span = self._tracer.start_span("tcb.account", self._inside, attributes=attributes)
-        return _Visit(span, self._meters)
-
-    def ended(self, summary: InventorySummary, error: BaseException | None) -> None:
-        """Report the end."""
-        outcome = _failed(self._span, error)
-        self._meters.inventories.record(perf_counter() - self._started, outcome)
-        self._span.set_attributes(
-            {
-                "tcb.inventory.accounts": summary.accounts,
-                "tcb.inventory.complete": summary.complete,
-                "tcb.inventory.failed": summary.failed,
-                "tcb.inventory.denied": summary.denied,
-                "tcb.inventory.functions": summary.functions,
-                "tcb.inventory.requests": summary.requests,
-                **outcome,
-            }
-        )
-        self._span.end()
-
-
-class _Visit:
-    """The span of one account, current while it is listed."""
-
-    __slots__ = ("_meters", "_span", "_started")
-
-    def __init__(self, span: trace.Span, meters: _Meters) -> None:
-        self._span = span
-        self._meters = meters
-        self._started = perf_counter()
-
-    def visiting(self) -> AbstractContextManager[object]:
-        """Make the walks of the account its children."""
-        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
-
-    def ended(self, status: str, error: BaseException | None) -> None:
-        """Report the end."""
-        outcome: Attributes = {"tcb.account.status": status} | _failed(self._span, error)
-        self._meters.accounts.add(1, outcome)
-        self._meters.visits.record(perf_counter() - self._started, outcome)
-        self._span.set_attributes(outcome | _codes(error))
-        self._span.end()
+        return {"requests": stats.requests, "retries": stats.retries, "repairs": stats.repairs}
 
 
 def _failed(span: trace.Span, error: BaseException | None) -> Attributes:

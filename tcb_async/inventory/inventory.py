@@ -14,6 +14,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterable, Iterable
+from contextlib import nullcontext
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING
 
@@ -30,16 +31,17 @@ from tcb_async.inventory.accounts import (
     ends_inventory,
     iterate,
 )
-from tcb_async.observer import ObservesInventories
+from tcb_async.observer import InventoryObserver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
+    from contextlib import AbstractContextManager
     from typing import Self
 
     from tcb_async._transport import Transport
     from tcb_async.client import TcbClient, WalkOptions
     from tcb_async.models import CloudFunction
-    from tcb_async.observer import InventoryObserver, VisitObserver
+    from tcb_async.observer import Facts, WorkObserver
     from tcb_async.tokens import TokenApi, TokenKind
 
     Outcome = AccountListing | BaseException | None
@@ -198,7 +200,8 @@ class Inventory:
         self._begun: tuple[float, int, int] | None = None
         self._is_claimed = self._is_entered = self._is_closed = False
         self._generator: AsyncGenerator[AccountListing, None] | None = None
-        self._watched: InventoryObserver | None = None
+        self._observer: InventoryObserver | None = None
+        self._watched: WorkObserver[Facts] | None = None
         self._tasks: set[asyncio.Task[object]] = set()
         # Places that are taken: by a visit under way, or by what was found until it is consumed.
         self._taken = 0
@@ -256,10 +259,14 @@ class Inventory:
     async def _listings(self) -> AsyncGenerator[AccountListing, None]:
         self._begun = time.monotonic(), self._transport.sent, self._transport.retried
         observer = self._transport.observer
-        if isinstance(observer, ObservesInventories):
+        fetching: AbstractContextManager[object] = nullcontext()
+        if isinstance(observer, InventoryObserver):
+            self._observer = observer
             self._watched = observer.inventory_started()
+            fetching = self._watched.fetching()
         try:
-            self._spawn(self._begin_accounts())
+            with fetching:  # the tasks made here inherit its context
+                self._spawn(self._begin_accounts())
             while not (self._all_begun and self._taken == 0):
                 ended = await self._ended.get()
                 if isinstance(ended, BaseException):
@@ -279,7 +286,8 @@ class Inventory:
             summary, self._is_closed = self.summary, True
             self._generator = None
             if self._watched is not None:
-                self._watched.ended(summary, error if isinstance(error, Exception) else None)
+                failure = error if isinstance(error, Exception) else None
+                self._watched.ended(summary.to_dict(), failure)
 
     async def _cancel_tasks(self) -> None:
         tasks = tuple(self._tasks)
@@ -309,10 +317,10 @@ class Inventory:
         listing = list_account(
             self._client, account, page_size=self._page_size, max_in_flight=self._max_in_flight
         )
-        if self._watched is None:
+        if self._observer is None:
             found = await listing
         else:
-            found = await _watched(self._watched.visit_started(account.appid), listing)
+            found = await _watched(self._observer.account_started(account.appid), listing)
         self._ended.put_nowait(found)
 
     def _max_in_flight(self) -> int:
@@ -337,17 +345,17 @@ class Inventory:
 
 
 async def _watched(
-    observer: VisitObserver, listing: Coroutine[object, object, AccountListing]
+    observer: WorkObserver[Facts], listing: Coroutine[object, object, AccountListing]
 ) -> AccountListing:
     error: BaseException | None = ClientClosedError("the inventory was closed")
     status = "failed"
     try:
-        with observer.visiting():
+        with observer.fetching():
             found = await listing
         error, status = found.error, found.status
     except Exception as raised:
         error = raised
         raise
     finally:
-        observer.ended(status, error)
+        observer.ended({"status": status}, error)
     return found

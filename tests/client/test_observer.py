@@ -78,7 +78,7 @@ async def test_each_try_is_told_with_all_that_is_no_secret(emulator):
     told = [attrs.astuple(attempt) for attempt in diary.attempts]
     assert told == [
         ("POST", emulator.url, "/tcb/listfunctions", 1, 8, ENV, 1, 503),
-        ("POST", emulator.url, "/tcb/listfunctions", 2, 4, ENV, 1, 200),
+        ("POST", emulator.url, "/tcb/listfunctions", 2, 1, ENV, 1, 200),
     ]
     assert diary.raised == ["TransportError"]
     assert emulator.token not in repr(diary)
