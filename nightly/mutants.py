@@ -23,7 +23,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import attrs
-from coverage import CoverageData
 
 ROOT = Path(__file__).parents[1]
 NOT_COPIED = shutil.ignore_patterns(".*", "_build", "dist", "__pycache__")
@@ -183,6 +182,8 @@ class Copy:
         counted = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
         if not self._pass(*self._all, *counted, processes=3, shown=None):
             sys.exit("the tests fail before anything is broken")
+        from coverage import CoverageData  # noqa: PLC0415 - the default run has no coverage
+
         data = CoverageData(str(self.folder / ".coverage"))
         data.read()
         for name in data.measured_files():
