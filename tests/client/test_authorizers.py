@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 from contextlib import asynccontextmanager
+from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,11 @@ REFRESH = "refreshtoken@@@" + "r3fr3sh-s3cr3t-" * 4
 
 
 async def nothing(_refresh_token): ...
+
+
+async def asked(ask, client):
+    answer = ask(client)
+    return await answer if isawaitable(answer) else answer
 
 
 def platform_token(emulator):
@@ -140,16 +146,30 @@ class TestList:
 
 
 class TestTokenOfTheRightKind:
-    async def test_one_of_another_kind_is_refused_before_anything_is_sent(self):
+    @pytest.mark.parametrize(
+        ("ask", "endpoint"),
+        [
+            (lambda client: client.authorizers(), "api_get_authorizer_list"),
+            (
+                lambda client: client.authorizers(component_appid=PLATFORM),
+                "api_get_authorizer_list",
+            ),
+            (lambda client: client.batch_functions("own-1"), "getscflist"),
+            (lambda client: client.list_batch_environments(), "describeenvs"),
+            (lambda client: client.functions("test-1"), "listfunctions"),
+            (lambda client: client.list_environments(), "getenvinfo"),
+        ],
+    )
+    async def test_one_of_another_kind_is_refused_before_anything_is_sent(self, ask, endpoint):
         async with platform() as (emulator, client):
             component = platform_token(emulator)
             shop = AuthorizerToken(component, SHOP, REFRESH, on_rotate=nothing)
-            for wrong in (shop, StableToken("wxapp", SECRET)):
-                said = rf"api_get_authorizer_list .*ComponentToken.* {type(wrong).__name__}"
-                with pytest.raises(ConfigurationError, match=said):
-                    client.with_token(wrong).authorizers()
-                with pytest.raises(ConfigurationError, match=said):
-                    client.with_token(wrong).authorizers(component_appid=PLATFORM)
+            of_an_account = endpoint in {"listfunctions", "getenvinfo"}
+            for wrong in (component,) if of_an_account else (shop, StableToken("wxapp", SECRET)):
+                said = rf"{endpoint} .*ComponentToken.*"
+                with pytest.raises(ConfigurationError, match=said) as caught:
+                    await asked(ask, client.with_token(wrong))
+                assert type(wrong).__name__ in str(caught.value)
             assert emulator.requests == ()
 
     async def test_a_plain_component_token_needs_to_be_told_the_platform(self):

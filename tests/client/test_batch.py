@@ -21,7 +21,7 @@ from tcb_async import (
 )
 from tcb_async._listings import BATCH_FUNCTIONS
 from tcb_async.emulator import Emulator
-from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
+from tcb_async.tokens import ComponentToken
 
 if TYPE_CHECKING:
     from tcb_async.emulator import RecordedRequest
@@ -32,9 +32,6 @@ PLATFORM, SECRET, ENV = "wxplatform", "0123456789abcdef0123456789abcdef", "own-1
 
 async def ticket():
     return "ticket-1"
-
-
-async def nothing(_refresh_token): ...
 
 
 @asynccontextmanager
@@ -149,22 +146,3 @@ async def test_an_error_says_which_environment_it_was():
         with pytest.raises(ParameterError, match="environment was not found") as caught:
             await client.batch_functions("other-1").collect()
     assert (caught.value.errcode, caught.value.env) == (-501000, "other-1")
-
-
-async def test_a_token_of_another_kind_is_refused_before_anything_is_sent():
-    async with platform() as (emulator, client):
-        component = client._authorized.provider
-        assert isinstance(component, ComponentToken)
-        for wrong in (
-            StableToken("wxapp", SECRET),
-            AuthorizerToken(component, "wxshop", "refresh", on_rotate=nothing),
-        ):
-            other = client.with_token(wrong)
-            said = rf"componenttcb.*ComponentToken.*{type(wrong).__name__}"
-            with pytest.raises(ConfigurationError, match=said):
-                other.batch_functions(ENV)
-            with pytest.raises(ConfigurationError, match=said):
-                await other.list_batch_environments()
-        with pytest.raises(ConfigurationError, match=r"/tcb/listfunctions .*ComponentToken"):
-            client.functions(ENV)
-        assert emulator.requests == ()

@@ -27,7 +27,7 @@ from tcb_async import (
     TcbClient,
     TokenError,
 )
-from tcb_async.emulator import Emulator, Fault, RecordedRequest
+from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import StableToken
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -343,18 +343,6 @@ async def test_a_client_that_was_used_before_a_fork_is_refused_after_it(client, 
             await client.count_functions(ENV)
 
     assert await client.count_functions(ENV) == 57
-
-
-async def test_a_function_that_is_not_there_yet_is_waited_for(emulator, client):
-    @emulator.on_request
-    def deploy_at_the_second_look(asked: RecordedRequest) -> None:
-        if asked.number == 4:
-            emulator.deploy(ENV, "late")
-
-    function = await client.wait_until_active(ENV, "late", interval=0.001)
-
-    assert (function.name, function.status) == ("late", "Active")
-    assert len(emulator.requests) > 3
 
 
 async def test_two_walks_at_once_share_the_client_and_its_window(emulator):

@@ -9,7 +9,6 @@ import pytest
 from raw_server import RawServer, http_reply
 
 from tcb_async import (
-    ConfigurationError,
     Environment,
     PermissionDeniedError,
     ResponseError,
@@ -17,7 +16,6 @@ from tcb_async import (
     TcbClient,
 )
 from tcb_async._listings import ENVIRONMENTS
-from tcb_async.tokens import ComponentToken
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 DOCUMENTED = Environment(
@@ -118,15 +116,3 @@ async def test_a_busy_server_and_an_expired_token_are_retried(emulator):
         (environment,) = await client.list_environments()
     assert environment.env == "test-777bb9"
     assert [request.errcode for request in emulator.requests] == [-1, 42001, 0]
-
-
-async def test_a_platforms_own_token_is_refused_before_anything_is_sent(
-    emulator,
-):
-    async def ticket() -> str:
-        return "ticket"
-
-    async with client_of(emulator, ComponentToken("wxplatform", "s", ticket=ticket)) as client:
-        with pytest.raises(ConfigurationError, match=r"/tcb/getenvinfo .* ComponentToken"):
-            await client.list_environments()
-    assert emulator.requests == ()
