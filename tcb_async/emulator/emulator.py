@@ -17,22 +17,11 @@ from typing import Self
 import attrs
 from aiohttp import web
 
-from tcb_async.emulator import demo, wire
+from tcb_async.emulator import demo, state, wire
 from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints, Order
 from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, Scripts, When, checked_fault
 from tcb_async.emulator.server import Server
-from tcb_async.emulator.state import (
-    CLOUD_DEVELOPMENT,
-    App,
-    Authorizer,
-    Component,
-    DeployedFunction,
-    Environment,
-    EnvironmentInfo,
-    EnvironmentStatus,
-    Journal,
-    new_secret,
-)
+from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo, EnvironmentStatus
 from tcb_async.emulator.wire import Call, EmulatorClock, RecordedRequest, Refused
 
 OnRequest = Callable[[RecordedRequest], None]
@@ -109,7 +98,7 @@ class Emulator(Endpoints, Server):
         self._chance = random.Random(seed)  # noqa: S311 - faults and ids, no secrets
         self._scripts = Scripts(self._chance)
         self._hooks: list[OnRequest] = []
-        self._journal = Journal(_KEPT_REQUESTS)
+        self._journal = state.Journal(_KEPT_REQUESTS)
         self._in_progress = 0
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
@@ -141,7 +130,7 @@ class Emulator(Endpoints, Server):
         create_time: str | None = None,
         update_time: str | None = None,
     ) -> EnvironmentInfo:
-        """Create an environment without functions.
+        """Create an environment without functions, and return it as it is listed.
 
         Args:
             env: Its id.
@@ -152,9 +141,6 @@ class Emulator(Endpoints, Server):
             create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
             update_time: The same; None for ``create_time``.
 
-        Returns:
-            The environment as it is listed.
-
         Raises:
             ValueError: There is such an environment, or a time is unusable.
         """
@@ -162,7 +148,7 @@ class Emulator(Endpoints, Server):
             if env in self._environments:
                 raise ValueError(f"env is {env!r}: there is such an environment already")
             info = EnvironmentInfo(env, *self._times(create_time, update_time), status, owner)
-            self._environments[env] = self._owned[owner][env] = Environment(info)
+            self._environments[env] = self._owned[owner][env] = state.Environment(info)
             return info
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
@@ -205,7 +191,7 @@ class Emulator(Endpoints, Server):
         add_time: str | None = None,
         mod_time: str | None = None,
     ) -> tuple[DeployedFunction, ...]:
-        """Deploy functions. An environment that is new is created, with ``count=0`` too.
+        """Deploy functions, and return them. A new environment is created, with ``count=0`` too.
 
         Such an environment belongs to every ordinary account; ``add_environment`` creates one for
         a certain account.
@@ -220,9 +206,6 @@ class Emulator(Endpoints, Server):
             index: The row to insert at; None for the place that ``order`` says.
             add_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
             mod_time: The same; None for ``add_time``.
-
-        Returns:
-            What was deployed.
 
         Raises:
             ValueError: The name is taken, or a count or time is unusable.
@@ -257,16 +240,9 @@ class Emulator(Endpoints, Server):
     def update(
         self, env: str, name: str, *, status: str | None = None, runtime: str | None = None
     ) -> DeployedFunction:
-        """Update a function. Its ``mod_time`` becomes now, or a second more than it was if later.
+        """Update a function's status, runtime or both, and return it as it is listed then.
 
-        Args:
-            env: The environment's id.
-            name: The function's name.
-            status: Its new status; None to leave it.
-            runtime: Its new runtime; None to leave it.
-
-        Returns:
-            The function as it is listed from now on.
+        Its ``mod_time`` becomes now, or a second more than it was if that is later.
 
         Raises:
             ValueError: There is no such environment or function.
@@ -292,7 +268,7 @@ class Emulator(Endpoints, Server):
         with self._lock:
             return self._known(env).functions
 
-    def _known(self, env: str) -> Environment:
+    def _known(self, env: str) -> state.Environment:
         if (environment := self._environments.get(env)) is None:
             raise ValueError(f"env is {env!r}: there is no such environment")
         return environment
@@ -352,7 +328,7 @@ class Emulator(Endpoints, Server):
     def add_app(self, appid: str, secret: str) -> None:
         """Add a mini program or official account that requests tokens of its own."""
         with self._lock:
-            self._apps[appid] = App(appid, secret)
+            self._apps[appid] = state.App(appid, secret)
 
     def freeze_secret(self, appid: str, *, frozen: bool = True) -> None:
         """Refuse an app's or a platform's secret with 40243, or accept it again."""
@@ -372,13 +348,10 @@ class Emulator(Endpoints, Server):
     def add_component(self, appid: str, secret: str, ticket: str | None = None) -> str:
         """Add a third-party platform, push it a first ticket, and return the ticket.
 
-        Args:
-            appid: Its ``component_appid``.
-            secret: Its appsecret.
-            ticket: As for ``push_ticket``.
+        ``appid`` is its ``component_appid``; without a ``ticket`` it is a random one.
         """
         with self._lock:
-            self._components[appid] = Component(appid, secret)
+            self._components[appid] = state.Component(appid, secret)
             return self.push_ticket(appid, ticket)
 
     def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
@@ -386,7 +359,7 @@ class Emulator(Endpoints, Server):
 
         Without a ``ticket`` it is a random one.
         """
-        ticket = ticket or new_secret("ticket@@@")
+        ticket = ticket or state.new_secret("ticket@@@")
         with self._lock:
             self._components[component_appid].tickets[ticket] = self.clock()
         return ticket
@@ -399,9 +372,9 @@ class Emulator(Endpoints, Server):
         *,
         auth_time: int | None = None,
         exchanged: bool = True,
-        permission_sets: Iterable[int] = (CLOUD_DEVELOPMENT,),
+        permission_sets: Iterable[int] = (state.CLOUD_DEVELOPMENT,),
     ) -> str:
-        """Let a merchant authorise a platform, or authorise it again.
+        """Let a merchant authorise a platform, or authorise it again; return its refresh token.
 
         Args:
             component_appid: The platform.
@@ -412,13 +385,10 @@ class Emulator(Endpoints, Server):
                 shows no refresh token.
             permission_sets: The permission sets (权限集) that it grants. Without 49 (云开发) calls
                 for the merchant are answered 61007.
-
-        Returns:
-            The merchant's refresh token, which is ``refresh_token`` if that was given.
         """
-        refresh_token = refresh_token or new_secret("refreshtoken@@@")
+        refresh_token = refresh_token or state.new_secret("refreshtoken@@@")
         with self._lock:
-            self._components[component_appid].authorizers[authorizer_appid] = Authorizer(
+            self._components[component_appid].authorizers[authorizer_appid] = state.Authorizer(
                 refresh_token,
                 int(self.clock()) if auth_time is None else auth_time,
                 exchanged,
@@ -453,19 +423,16 @@ class Emulator(Endpoints, Server):
     def add_merchants(
         self, component_appid: str, count: int, *, environments: int = 1, functions: int = 20
     ) -> tuple[str, ...]:
-        """Let many merchants authorise a platform, with environments and functions.
+        """Let many merchants, with environments and functions, authorise a platform.
 
-        It is quick: 10,000 merchants take less than a second. The functions differ from one
-        environment to the next.
+        10,000 merchants take less than a second. The functions differ from one environment to the
+        next. The merchants' appids are returned.
 
         Args:
             component_appid: The platform.
             count: How many merchants.
             environments: How many environments each has.
             functions: How many functions each environment has, at most 400.
-
-        Returns:
-            The appids of the merchants.
 
         Raises:
             ValueError: There are too many functions.

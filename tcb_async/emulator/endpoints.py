@@ -9,22 +9,13 @@ import itertools
 from collections import defaultdict
 from typing import TYPE_CHECKING, Literal, get_args
 
-from tcb_async.emulator import wire
-from tcb_async.emulator.state import (
-    CLOUD_DEVELOPMENT,
-    AccessTokens,
-    App,
-    Authorizer,
-    Component,
-    Environment,
-    EnvironmentInfo,
-    Quotas,
-)
+from tcb_async.emulator import state, wire
 from tcb_async.emulator.wire import Refused, count_in, encode_reply, text_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from tcb_async.emulator.state import App, Authorizer, Component, Environment, EnvironmentInfo
     from tcb_async.emulator.wire import Call, EmulatorClock
 
 Order = Literal["added", "newest_first"]
@@ -55,8 +46,8 @@ class Endpoints:
         self._apps: dict[str, App] = {}
         self._components: dict[str, Component] = {}
         self._without_cloud: set[str] = set()
-        self._tokens = AccessTokens(clock)
-        self._quotas = Quotas(clock)
+        self._tokens = state.AccessTokens(clock)
+        self._quotas = state.Quotas(clock)
         self._endpoints: dict[str, Callable[[str, Call], bytes]] = {
             _STABLE_TOKEN: self._stable_token,
             "/cgi-bin/token": self._classic_token,
@@ -248,7 +239,7 @@ class Endpoints:
         issued = self._tokens.check(call.query.get("access_token"))
         if issued.platform is not None:
             authorizer = self._components[issued.platform].authorizer(issued.owner)
-            if CLOUD_DEVELOPMENT not in authorizer.permission_sets:
+            if state.CLOUD_DEVELOPMENT not in authorizer.permission_sets:
                 raise Refused(wire.NO_PERMISSION)
         self._spend_on_cloud(path, issued.owner)
         return issued.owner

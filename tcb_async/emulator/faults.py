@@ -62,11 +62,7 @@ class Exchange:
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The connection, to write raw bytes to.
-
-        Raises:
-            ConnectionError: The client has closed it.
-        """
+        """The connection, to write raw bytes to; ConnectionError if the client has closed it."""
         transport = self.request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")

@@ -13,25 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from tcb_async.emulator.wire import (
-    BAD_CREDENTIAL,
-    BAD_REFRESH_TOKEN,
-    BAD_SECRET,
-    BAD_TICKET,
-    BAD_TOKEN,
-    DAILY_QUOTA,
-    MINUTE_QUOTA,
-    NOT_AUTHORIZED,
-    SECRET_FROZEN,
-    TICKET_EXPIRED,
-    TOKEN_EXPIRED,
-    TOKEN_MISSING,
-    EmulatorClock,
-    RecordedRequest,
-    Refused,
-    encode_reply,
-    token_id,
-)
+from tcb_async.emulator import wire
+from tcb_async.emulator.wire import EmulatorClock, RecordedRequest, Refused, encode_reply, token_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -176,13 +159,13 @@ class Quotas:
             made = 0
         self._made[path, appid] = (today, made + 1)
         if made >= allowed:
-            raise Refused(DAILY_QUOTA)
+            raise Refused(wire.DAILY_QUOTA)
 
     def spend_forced(self, appid: str) -> None:
         """Count one forced refresh of a stable token: 20 a day, 30 seconds apart."""
         now = self.clock()
         if now - self._forced_at.get(appid, 0.0) < _FORCED_APART:
-            raise Refused(MINUTE_QUOTA)
+            raise Refused(wire.MINUTE_QUOTA)
         self.spend("force_refresh", appid, _FORCED_A_DAY)
         self._forced_at[appid] = now
 
@@ -224,14 +207,14 @@ class AccessTokens:
     def check(self, token: str | None, *, component: bool = False) -> IssuedToken:
         """Check a token: Refused if it is missing, unknown, replaced, expired, of another kind."""
         if not token:
-            raise Refused(TOKEN_MISSING)
+            raise Refused(wire.TOKEN_MISSING)
         if (issued := self._issued.get(token_id(token))) is None:
-            raise Refused(BAD_TOKEN)
+            raise Refused(wire.BAD_TOKEN)
         now = self.clock()
         if issued.replaced_at <= now or issued.component != component:
-            raise Refused(BAD_CREDENTIAL)
+            raise Refused(wire.BAD_CREDENTIAL)
         if issued.expires_at <= now:
-            raise Refused(TOKEN_EXPIRED)
+            raise Refused(wire.TOKEN_EXPIRED)
         return issued
 
     def issued_for(self, token: str | None) -> str | None:
@@ -256,9 +239,9 @@ class AccessTokens:
         """Refuse a token from now on, if the errcode says so and it was issued here."""
         if (issued := self._issued.get(token_id(token))) is None:
             return
-        if errcode == TOKEN_EXPIRED:
+        if errcode == wire.TOKEN_EXPIRED:
             issued.expires_at = min(issued.expires_at, self.clock())
-        elif errcode in (BAD_CREDENTIAL, BAD_TOKEN):
+        elif errcode in (wire.BAD_CREDENTIAL, wire.BAD_TOKEN):
             issued.replaced_at = min(issued.replaced_at, self.clock())
 
     def expire(self) -> None:
@@ -290,9 +273,9 @@ class Account:
     def authenticate(self, secret: str) -> None:
         """Check the appsecret."""
         if self.frozen:
-            raise Refused(SECRET_FROZEN)
+            raise Refused(wire.SECRET_FROZEN)
         if not _same(secret, self.secret):
-            raise Refused(BAD_SECRET)
+            raise Refused(wire.BAD_SECRET)
 
 
 @attrs.define
@@ -320,7 +303,7 @@ class Authorizer:
     def authenticate(self, refresh_token: object) -> None:
         """Check the refresh token, and rotate it if that is due."""
         if not isinstance(refresh_token, str) or not _same(refresh_token, self.refresh_token):
-            raise Refused(BAD_REFRESH_TOKEN)
+            raise Refused(wire.BAD_REFRESH_TOKEN)
         if self.rotating:
             self.refresh_token = new_secret("refreshtoken@@@")
             self.rotating = False
@@ -346,14 +329,14 @@ class Component(Account):
             if isinstance(ticket, str) and _same(ticket, known):
                 pushed_at = when
         if pushed_at == -math.inf:
-            raise Refused(BAD_TICKET)
+            raise Refused(wire.BAD_TICKET)
         if now - pushed_at >= _TICKET_LIFE:
-            raise Refused(TICKET_EXPIRED)
+            raise Refused(wire.TICKET_EXPIRED)
 
     def authorizer(self, appid: str) -> Authorizer:
         """The merchant of this appid, if it has authorised the platform."""
         if (authorizer := self.authorizers.get(appid)) is None:
-            raise Refused(NOT_AUTHORIZED)
+            raise Refused(wire.NOT_AUTHORIZED)
         return authorizer
 
 

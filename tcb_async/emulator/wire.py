@@ -102,9 +102,6 @@ class EmulatorClock:
     def advance(self, seconds: float) -> None:
         """Advance the clock.
 
-        Args:
-            seconds: By how much, 0 or more.
-
         Raises:
             ValueError: ``seconds`` is negative or not a finite number.
         """
@@ -200,14 +197,7 @@ _SHOWN = ("env", "limit", "offset", "count", "searchkey")
 
 
 def token_id(token: str) -> str:
-    """Compute a short fingerprint of a token, to compare tokens without showing them.
-
-    Args:
-        token: An access token.
-
-    Returns:
-        Sixteen hexadecimal digits.
-    """
+    """Compute a token's fingerprint, 16 hexadecimal digits, to compare tokens unseen."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
