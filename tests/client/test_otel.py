@@ -526,7 +526,9 @@ async def test_an_inventory_that_ends_early_says_why_and_ends_every_span(emulato
     assert span.status.status_code is StatusCode.ERROR
     assert span.attributes is not None
     assert span.attributes["error.type"] == "tcb_async.exceptions.TokenError"
-    assert {one.status.status_code for one in watched.spans(ACCOUNT)} == {StatusCode.ERROR}
+    visits = watched.spans(ACCOUNT)
+    assert {one.status.status_code for one in visits} == {StatusCode.ERROR}
+    assert [one for one in visits if one.attributes.get("tcb.errcode") == 61004]
 
 
 async def test_an_observer_that_knows_no_inventories_is_told_of_walks(emulator):
