@@ -260,30 +260,22 @@ class CachedToken:
     reissued_at: float  # when WeChat returned it again although it had refused it
 
 
+@attrs.define(eq=False)
 class RefreshingToken:
     """The token of one account at one host."""
 
-    __slots__ = (
-        *("_ask", "_before_refresh", "_context", "_key", "_refused"),
-        *("asked_for", "cached", "flight"),
-    )
+    _key: str  # in the store
+    _context: TokenContext
+    _ask: Ask
+    _before_refresh: Callable[[TokenApi], Awaitable[None]]
+    cached: CachedToken | None = attrs.field(init=False, default=None)
+    # By WeChat, the oldest first: not taken from the store again.
+    _refused: tuple[Secret, ...] = attrs.field(init=False, default=())
+    # The last one that came from WeChat itself, and not through the store.
+    asked_for: Secret | None = attrs.field(init=False, default=None)
+    flight: SingleFlight = attrs.field(init=False)
 
-    def __init__(
-        self,
-        key: str,
-        context: TokenContext,
-        ask: Ask,
-        before_refresh: Callable[[TokenApi], Awaitable[None]],
-    ) -> None:
-        self._key = key
-        self._context = context
-        self._ask = ask
-        self._before_refresh = before_refresh
-        self.cached: CachedToken | None = None
-        # By WeChat, the oldest first: not taken from the store again.
-        self._refused: tuple[Secret, ...] = ()
-        # The last one that came from WeChat itself, and not through the store.
-        self.asked_for: Secret | None = None
+    def __attrs_post_init__(self) -> None:
         self.flight = SingleFlight()
 
     @property
