@@ -70,27 +70,18 @@ async def test_it_is_stored_for_as_long_as_it_still_lives(api):
     assert lives == [LIFE - 105]
 
 
-async def test_a_token_that_expired_meanwhile_is_not_stored(api):
-    store = OftenAway()
-    await provider_on(store).get_token(api)
-    await asyncio.sleep(LIFE)
-
-    store.away = False
-    await asyncio.sleep(5)
-
-    assert await stored(store) is None
-    assert all(task.done() for task in api.spawned)
-
-
-async def test_a_token_that_was_refused_meanwhile_is_not_stored(api):
+@pytest.mark.parametrize("ended", ["expired", "refused"])
+async def test_a_token_that_ended_meanwhile_is_not_stored(api, ended):
     store = OftenAway()
     provider = provider_on(store)
-    await provider.invalidate(await provider.get_token(api))
+    token = await provider.get_token(api)
+    await (asyncio.sleep(LIFE) if ended == "expired" else provider.invalidate(token))
 
     store.away = False
     await asyncio.sleep(10)
 
     assert await stored(store) is None
+    assert all(task.done() for task in api.spawned)
 
 
 async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(api):

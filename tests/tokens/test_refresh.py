@@ -17,6 +17,7 @@ from token_kit import (
     APPSECRET,
     LIST,
     STABLE,
+    PacedApi,
     a_turn,
     open_api,
     stable,
@@ -305,48 +306,21 @@ class TestClientsAndLoops:
         assert asyncio.run(use(leave_hanging=True)) == 1
         assert asyncio.run(use(leave_hanging=False)) == 1
 
-    def test_a_refresh_that_another_loop_left_unfinished_is_started_anew(self):
-        clock = EmulatorClock(1_700_000_000.0)
+    def test_a_refresh_that_another_loop_left_unfinished_is_started_again(self):
         a_lease_later = itertools.count(step=15.0)
         store = MemoryStore(clock=lambda: next(a_lease_later))
-        provider = StableToken(APPID, APPSECRET, clock=clock, store=store)
-        stopped = asyncio.new_event_loop()
+        provider = StableToken(APPID, APPSECRET, store=store)
+        stopped, unanswered = asyncio.new_event_loop(), PacedApi(3600.0)
 
         async def begin():
-            api = await Unanswered.begin()
-            caller = asyncio.create_task(provider.get_token(api))
+            unanswered.spawned.append(asyncio.create_task(provider.get_token(unanswered)))
             await a_turn()
-            unfinished.extend([caller, *api.spawned])
 
-        async def use():
-            async with Emulator(clock=clock) as emulator, open_api(emulator) as api:
-                emulator.add_app(APPID, APPSECRET)
-                return await provider.get_token(api)
-
-        unfinished = []
         stopped.run_until_complete(begin())
+        assert unanswered.asked == 1
 
-        assert asyncio.run(use())
-        for task in unfinished:
-            task.cancel()
-        stopped.run_until_complete(asyncio.gather(*unfinished, return_exceptions=True))
+        assert asyncio.run(provider.get_token(PacedApi())) == "token-1"
+        unanswered.close()
+        ended = asyncio.gather(*unanswered.spawned, return_exceptions=True)
+        stopped.run_until_complete(ended)
         stopped.close()
-
-
-class Unanswered:
-    """An API whose token endpoint never answers."""
-
-    def __init__(self):
-        self.spawned: list[asyncio.Task[object]] = []
-
-    @classmethod
-    async def begin(cls):
-        return cls()
-
-    async def call_token_endpoint(self, *_, **__):
-        return await asyncio.get_running_loop().create_future()
-
-    def spawn(self, work):
-        task = asyncio.ensure_future(work)
-        self.spawned.append(task)
-        return task
