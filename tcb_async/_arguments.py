@@ -27,7 +27,8 @@ DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 DEFAULT_CONCURRENCY = 8
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_MAX_REPLY_BYTES = 8 * 2**20
-DEFAULT_PAGE_SIZE = 20
+DEFAULT_FIRST_PAGE_SIZE = 100  # of a walk: what the server gives decides the rest
+DEFAULT_PAGE_SIZE = 20  # of one page, and of a server that refuses more
 DEFAULT_MAX_REPAIRS = 8
 DEFAULT_ATTEMPTS = 5
 DEFAULT_BACKOFF = 1.0
@@ -195,13 +196,7 @@ def fault_of(hidden: Hidden[object]) -> str | None:
 def checked_secret(what: str, value: Secret) -> Secret:
     """Return a secret that can be one.
 
-    Args:
-        what: How the caller knows it.
-        value: What should be a secret. It is wrapped by whoever was given it, before anything
-            else: the error's traceback shows that frame too.
-
-    Raises:
-        ConfigurationError: It is no str, or holds what no secret of WeChat's does.
+    It is wrapped where it was given, before anything else: the error's traceback shows that frame.
     """
     if (fault := fault_of(value)) is not None:
         raise ConfigurationError(f"{what} {fault}: it must be a str as WeChat gave it")
@@ -209,15 +204,7 @@ def checked_secret(what: str, value: Secret) -> Secret:
 
 
 def checked_appid(what: str, value: Secret) -> str:
-    """Return an appid that can be one.
-
-    Args:
-        what: How the caller knows it.
-        value: The appid; wrapped, as it may be a secret in the wrong place.
-
-    Raises:
-        ConfigurationError: It is no string of ASCII letters, digits, hyphens and underscores.
-    """
+    """Return an appid that can be one; it is wrapped, as it may be a secret in the wrong place."""
     fault = fault_of(value)
     if fault is None and not _APPID.fullmatch(value.reveal()):
         fault = "holds a character that no appid has, or too many"
@@ -231,14 +218,7 @@ def checked_appid(what: str, value: Secret) -> str:
 def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
     """Refuse a token of a kind that an endpoint does not take, before anything is sent.
 
-    Args:
-        provider: Whoever provides the token. Its attribute ``kind`` says the kind; a plain token,
-            and a provider without the attribute, may be of any.
-        kinds: What the endpoint takes.
-        path: The endpoint.
-
-    Raises:
-        ConfigurationError: It is of another kind.
+    A plain token, and a provider without the attribute ``kind``, may be of any.
     """
     kind: object = getattr(provider, "kind", None)
     if isinstance(kind, str) and kind in _KINDS and kind not in kinds:
@@ -249,15 +229,7 @@ def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
 
 
 def checked_async(what: str, value: AsyncCallable) -> AsyncCallable:
-    """Return a callable, unless it is seen not to be async.
-
-    Args:
-        what: How the caller knows it.
-        value: The callable. An object that is called may hide that it is not async until then.
-
-    Raises:
-        ConfigurationError: It cannot be called, or is a plain function.
-    """
+    """Return a callable, unless it is seen not to be async, which an object may hide."""
     given: object = value
     if not callable(given):
         raise ConfigurationError(

@@ -78,13 +78,7 @@ class ListEndpoint(Generic[Item, PageT]):
     )
 
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
-        """Encode the body of a request.
-
-        Args:
-            fields: What is sent beside offset and limit, such as the environment's id.
-            offset: The first row, counted from 0.
-            limit: How many rows.
-        """
+        """Encode the body of a request; ``fields`` are sent beside offset and limit."""
         if self.total is not None:
             fields = {**fields, self.limit: limit, "offset": offset}
         return encode_object(fields)
@@ -98,19 +92,7 @@ class ListEndpoint(Generic[Item, PageT]):
         zone: tzinfo = CHINA_STANDARD_TIME,
         secrets: Iterable[Secret] = (),
     ) -> PageT:
-        """Read one page.
-
-        Args:
-            body: The reply.
-            offset: The row that was asked for.
-            limit: How many rows were asked for.
-            zone: Where a time is in that names no zone.
-            secrets: What no error may show.
-
-        Raises:
-            ApiError: The reply holds an errcode; the subclass tells which kind.
-            ResponseError: The reply is not what the endpoint promises.
-        """
+        """Read one page, or raise an `ApiError` for an errcode, or a `ResponseError`."""
         return self.page(*self._reader.read(body, zone, secrets), offset, limit)
 
 

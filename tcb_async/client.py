@@ -489,9 +489,6 @@ class TcbClient:
             component_appid: The platform's appid; None for that of the client's `ComponentToken`.
             options: As for `functions`; ``page_size`` is 500 at most, and if not given.
 
-        Returns:
-            A pager that makes its first request when it is iterated.
-
         Raises:
             ConfigurationError: An argument is unusable, or the client's token is none of a
                 platform itself.
@@ -526,9 +523,6 @@ class TcbClient:
             env: The environment's id.
             searchkey: List only functions whose names WeChat finds to match; None for all.
             options: As for `functions`.
-
-        Returns:
-            A pager that makes its first request when it is iterated.
 
         Raises:
             ConfigurationError: An argument is unusable, or the client's token is none of a

@@ -10,6 +10,8 @@ import sys
 
 import attrs
 
+from tcb_async._arguments import DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
+
 __all__ = ["FALLBACK", "MOST", "PageSize"]
 
 # WeChat names no maximum. Some of its relatives cut a page short, some refuse to answer, and some
@@ -22,7 +24,7 @@ __all__ = ["FALLBACK", "MOST", "PageSize"]
 #
 # Asking a server that clamps for more than it gives costs nothing, as long as the pages behind are
 # planned for the length that is expected. So after a few full pages one of them asks for all.
-MOST, FALLBACK = 100, 20
+MOST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 
 # One row is the row by which pages overlap, and nothing new: it is never taken for a page size.

@@ -232,8 +232,9 @@ for number, (name, value) in enumerate(changed.items(), 1001):
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.pagination import Pager
+from tcb_async.pagination.page_size import FALLBACK, MOST
 
-taken = [
+taken = [MOST, FALLBACK] + [
     parameter.default
     for made in (
         TcbClient, TcbClient.function_page, TcbClient.watch_functions,
