@@ -46,15 +46,7 @@ Whose = Literal["merchant", "platform", "request", "service"]
 
 @attrs.frozen
 class Errcode:
-    """One row of the table.
-
-    Attributes:
-        code: WeChat's errcode.
-        error: The exception that it becomes.
-        whose: Whose fault it is; None for a code that is not in the table.
-        meaning: What WeChat means by it.
-        advice: What to do next.
-    """
+    """One row of the table; ``whose`` is None for a code that is not in it."""
 
     code: int
     error: type[ApiError]

@@ -246,7 +246,16 @@ class DriftError(TcbError):
     """
 
 
-class FunctionFailedError(TcbError):
+class _OfFunctionError(TcbError):
+    def __init__(
+        self, message: str, *, name: str = "", status: str = "", **facts: Unpack[Facts]
+    ) -> None:
+        super().__init__(message, **facts)
+        self.name = name
+        self.status = status
+
+
+class FunctionFailedError(_OfFunctionError):
     """A function that was waited for is in a failed state.
 
     Args:
@@ -255,20 +264,8 @@ class FunctionFailedError(TcbError):
         status: Its status: ``CreateFailed``, ``UpdateFailed``, …
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        name: str = "",
-        status: str = "",
-        **facts: Unpack[Facts],
-    ) -> None:
-        super().__init__(message, **facts)
-        self.name = name
-        self.status = status
 
-
-class WaitTimeoutError(TcbError, TimeoutError):
+class WaitTimeoutError(_OfFunctionError, TimeoutError):
     """A function that was waited for was not ``Active`` in time.
 
     Args:
@@ -276,18 +273,6 @@ class WaitTimeoutError(TcbError, TimeoutError):
         name: The function's name; of several that are not ``Active``, the first.
         status: The last status that was seen; ``never seen`` if no listing succeeded.
     """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        name: str = "",
-        status: str = "",
-        **facts: Unpack[Facts],
-    ) -> None:
-        super().__init__(message, **facts)
-        self.name = name
-        self.status = status
 
 
 class ClientClosedError(TcbError):
