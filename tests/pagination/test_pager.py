@@ -558,6 +558,81 @@ class Watching:
         self.told.append(f"ended after {stats.requests} requests: {kind}")
 
 
+@attrs.define(eq=False)
+class Plain:
+    """An item without ``__eq__``: two of them are never equal."""
+
+    number: int
+
+
+class TestItems:
+    """What is kept of an item is its name and its value: the consumer may do with it what it likes.
+
+    A list at rest costs as many requests whatever the items are.
+    """
+
+    @staticmethod
+    def rows_of(make, size=57):
+        async def fetch(offset, limit):
+            return Page([make(n) for n in range(offset, min(offset + limit, size))], size)
+
+        return fetch
+
+    async def test_items_without_eq_are_recognised_by_their_value(self):
+        pager = Pager(
+            self.rows_of(Plain),
+            identify=lambda item: str(item.number),
+            value=lambda item: str(item.number),
+            page_size=20,
+        )
+
+        assert [item.number for item in await pager.collect()] == list(range(57))
+        assert (pager.stats.requests, pager.stats.drift) == (3, False)
+
+    async def test_items_that_hold_nan_are_recognised_by_their_value(self):
+        pager = Pager(
+            self.rows_of(lambda n: {"key": f"k{n}", "price": float("nan")}),
+            identify=lambda item: item["key"],
+            page_size=20,
+        )
+
+        assert len(await pager.collect()) == 57
+        assert (pager.stats.requests, pager.stats.drift) == (3, False)
+
+    @pytest.mark.parametrize("change", [lambda row: row.update(seen=True), dict.clear])
+    @pytest.mark.parametrize("is_changing", [False, True])
+    async def test_a_consumer_may_change_what_it_gets(self, change, is_changing):
+        server = Server.of(57)
+
+        async def fetch(offset, limit):
+            page = await server.fetch(offset, limit)
+            rows = [{"key": row.name, "version": row.version} for row in page.items]
+            return attrs.evolve(page, items=rows)
+
+        pager = Pager(fetch, identify=lambda row: row["key"], page_size=20, concurrency=1)
+        names, before = [], server.names
+        async for row in pager:
+            names.append(row["key"])
+            assert pager.cursor.count == len(names)
+            if is_changing and len(names) in {10, 25}:
+                server.delete_five()
+                server.listing.apply(Change(0, "lift", 40))
+            change(row)
+
+        assert sorted(names) == before
+        assert is_changing or (pager.stats.requests, pager.stats.drift) == (3, False)
+
+    @pytest.mark.parametrize("which", ["identify", "value"])
+    async def test_a_key_that_fails_is_named_in_a_sentence(self, which):
+        def key(row):
+            return {"k0": "k0"}[row["key"]] if row["key"] != "k1" else row["missing"]
+
+        keys = {"identify": lambda row: row["key"]} | {which: key}
+        pager = Pager(self.rows_of(lambda n: {"key": f"k{n}"}), **keys)
+        with pytest.raises(ConfigurationError, match=f"{which} failed with KeyError for an item"):
+            await pager.collect()
+
+
 class TestUse:
     async def test_an_empty_list_has_no_items_and_no_pages(self):
         assert await Server.of(0).pager().collect() == []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
+import re
 from itertools import count, cycle, pairwise
 from weakref import WeakSet
 
@@ -15,12 +17,13 @@ from hypothesis import strategies as st
 from model import IDENTITY, Change, ChangingList, Outcome, Row, Runs, carry_out, walk
 from strategies import Server, changes, exchanges, kinds, lies, servers
 
+import tcb_async.pagination.plan as plan_module
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.memory import Identity, rows_around
 from tcb_async.pagination.page import Page, Request, WalkStats
 from tcb_async.pagination.page_size import PageSize
-from tcb_async.pagination.plan import Plan
+from tcb_async.pagination.plan import LEADS_TO, Mode, Plan
 
 CHANGES = 3 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 2
 STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
@@ -46,8 +49,9 @@ def short(server):
 
 
 def walk_with(server, schedule, **settings):
+    identity = attrs.evolve(IDENTITY, frozen=server.frozen)
     return walk(
-        plan(server.page_size, **settings),
+        Plan(identity, size=PageSize(server.page_size), **settings),
         ChangingList.of(server.size, server.clamp),
         concurrency=server.concurrency,
         changes=schedule,
@@ -520,6 +524,14 @@ class TestRepairs:
         assert outcome.plan.done
         assert outcome.plan.stats.head_checked
         assert len(outcome.requests) == 3 + 3
+
+    def test_a_head_check_that_begins_again_notices_a_total_that_moves_behind_its_first_page(self):
+        """Its first page was that of the search; only the total tells that an item was lifted."""
+        outcome = head_check_that_loses_its_place()
+
+        assert outcome.plan.done
+        assert outcome.plan.stats.head_checks == 3
+        assert {f"f{number:03}" for number in range(57)} <= set(outcome.yielded)
 
     def test_a_row_that_comes_before_the_head_check_is_not_missed(self):
         listing = ChangingList.of(57)
@@ -1089,6 +1101,36 @@ class TestRowsAround:
         assert list(rows_around(5, 19, 0, is_exact=True)) == [0]
 
 
+class TestModes:
+    def test_the_picture_is_that_of_the_table(self):
+        drawn, mode = {mode: set() for mode in Mode}, None
+        for line in inspect.getsource(plan_module).splitlines():
+            if row := re.match(r"#   ([A-Z]+)?[ ─┬├└│]*─► ([A-Z]+) ", line):
+                mode = Mode[row[1]] if row[1] else mode
+                drawn[mode].add(Mode[row[2]])
+
+        assert drawn == LEADS_TO
+
+    def test_every_way_in_the_table_is_taken_and_no_other(self, monkeypatch):
+        taken, enter = {mode: set() for mode in Mode}, Plan._enter
+
+        def noted(self, mode):
+            taken[self.mode].add(mode)
+            enter(self, mode)
+
+        monkeypatch.setattr(Plan, "_enter", noted)
+        for manner in manners((2,)):
+            every_walk(5, 2, manner, Tally())
+        walk(plan(max_repairs=0), ChangingList.of(57), changes=[at(2, "delete", 0, times=39)])
+        head_check_that_loses_its_place()
+
+        assert taken == LEADS_TO
+
+    def test_a_way_that_is_not_in_the_table_is_a_bug(self):
+        with pytest.raises(RuntimeError, match=r"Mode.ENDED does not lead to Mode.READING"):
+            plan(max_items=0)._enter(Mode.READING)
+
+
 class TestContradictions:
     def test_a_name_that_comes_twice_on_pages_that_join_makes_a_second_pass(self):
         """Two rows changed places without a write: one of them was read twice, one not at all."""
@@ -1220,6 +1262,32 @@ class TestContradictions:
 
         assert outcome.yielded == listing.names
         assert outcome.plan.stats.unchecked_joins == 0
+
+
+def head_check_that_loses_its_place():
+    """The head check begins again, and an item jumps over it while as many rows go as come."""
+    listing = ChangingList.of(57)
+    outcome, steps = Outcome(plan()), iter(["lifted", "lost", "over"])
+    step = next(steps)
+
+    def answer(request):
+        nonlocal step
+        checks = outcome.plan.stats.head_checks
+        if step == "lifted" and request.offset == 38:
+            listing.change("f050", "lift")
+            listing.apply(at(0, "insert", 0, times=70))
+            step = next(steps)
+        elif step == "lost" and checks == 1 and request.offset == 19:
+            listing.apply(at(0, "delete", 0, times=20))
+            step = next(steps)
+        elif step == "over" and checks == 2 and request.offset == 19:
+            listing.change("f050", "lift")
+            listing.apply(at(0, "delete", 5))
+            step = next(steps, None)
+        return listing.page(request)
+
+    carry_out(outcome.plan, answer, outcome)
+    return outcome
 
 
 def emptied(listing, *, times, offset=19):

@@ -54,6 +54,7 @@ class Server:
     clamp: int
     concurrency: int
     arrival: list[int]
+    frozen: bool = True
 
     @property
     def shown(self):
@@ -68,6 +69,7 @@ _small = st.builds(
     clamp=clamps,
     concurrency=concurrencies,
     arrival=arrivals,
+    frozen=st.booleans(),
 )
 _large = st.builds(
     Server,
