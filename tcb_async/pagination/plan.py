@@ -217,6 +217,8 @@ class Plan(Generic[T]):
     failure: TcbError | None = attrs.field(init=False, default=None)
     record: Record[T] = attrs.field(init=False)
     _pass: Pass[T] = attrs.field(init=False)
+    # The rows by which a page overlaps the one before it: 1, or 0 where nothing is checked.
+    _overlap: int = attrs.field(init=False)
     # The requests whose replies are still to come, oldest first; stale ones are not in it.
     _outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
     # SEARCHING: the rows to look from, the next one first.
@@ -240,6 +242,7 @@ class Plan(Generic[T]):
         place: Place[T] = place_of(start)
         self.record = Record(self.identity, start)
         self.stats.resumed = start != Cursor(start.scope)
+        self._overlap = int(self.size.most > 1 and self.on_drift != "ignore")
         self._known = KnownRows(self.identity)
         self._pass = Pass(Mode.READING, place, planned=place.end, clean_joins=_CLEAN_JOINS)
         self._explained_rows = start.count
@@ -268,16 +271,6 @@ class Plan(Generic[T]):
         return self.record.cursor(unread, drift=self._owes_check)
 
     @property
-    def _looks_for_drift(self) -> bool:
-        return self.on_drift != "ignore"
-
-    @property
-    def _overlap(self) -> int:
-        """The rows by which a page overlaps the one before it, if there is one."""
-        has_room = self.size.most > 1 and self._looks_for_drift
-        return int(has_room and len(self._pass.place.landmarks) > 0)
-
-    @property
     def _owes_check(self) -> bool:
         """Step 4: whether a change was noticed, in this run or in an earlier one."""
         return self.stats.drift or self.start.drift
@@ -293,10 +286,13 @@ class Plan(Generic[T]):
             if not self._outstanding:
                 self._give_up(f"{self.stats.requests} requests did not reach the end of the list")
             return None
-        is_search = self.mode is Mode.SEARCHING
-        offset = self._looks[0] if is_search else self._pass.planned - self._overlap
+        current = self._pass
+        if self.mode is Mode.SEARCHING:
+            offset = self._looks[0]
+        else:
+            offset = current.planned - (self._overlap if current.place.landmarks else 0)
         request = Request(offset, limit, self._pause)
-        self._pass.planned = offset + self.size.ask(limit)
+        current.planned = offset + self.size.ask(limit)
         self._pause = 0.0
         self.stats.requests += 1
         self._outstanding.append(request)
@@ -311,15 +307,16 @@ class Plan(Generic[T]):
         if self.max_items is None or current.names is not None or self.mode is not Mode.READING:
             return limit
         left = self.max_items - self.record.count - (current.planned - current.place.end)
-        return min(limit, left + self._overlap) if left > 0 else 0
+        overlap = self._overlap if current.place.landmarks else 0
+        return min(limit, left + overlap) if left > 0 else 0
 
     def _may_read_ahead(self) -> bool:
         current = self._pass
         return (
             self.mode is Mode.READING
-            and not current.relocating
-            and len(self._outstanding) < self.size.ahead
             and current.planned < (self.total or 0)
+            and len(self._outstanding) < self.size.ahead
+            and not current.relocating
         )
 
     def _is_overspent(self) -> bool:
@@ -507,7 +504,7 @@ class Plan(Generic[T]):
             clean: Whether that row is where it was expected to be: the first of the page.
         """
         current, items = self._pass, page.items
-        names = self.identity.names(items) if self._looks_for_drift else []
+        names = self.identity.names(items) if self.on_drift != "ignore" else []
         if clean or landmark is None:
             current.clean_joins += 1
         else:
@@ -523,9 +520,8 @@ class Plan(Generic[T]):
             yielded = fresh[: self.max_items - self.record.count]
             items = _up_to(yielded[-1], items)
             names = names[: len(items)]
-        kept = self.identity.keep(items)
         self.record.add(new, yielded)
-        self._move(names, items, kept, landmark or 0, request.offset, page.total)
+        joined = self._move(request.offset, page.total, names, items, landmark or 0)
         self._contradictions = 0
         if yielded:
             self._idle_repairs = 0
@@ -534,7 +530,7 @@ class Plan(Generic[T]):
         elif twice:
             self._begin(Mode.READING)
         else:
-            self._go_on(items[landmark or 0 :], len(items), request, page.total)
+            self._go_on(joined, len(items), request, page.total)
         return yielded
 
     def _new_rows(
@@ -543,7 +539,7 @@ class Plan(Generic[T]):
         """Which rows to yield, by name; and whether a row behind its landmark came before."""
         if clean:
             names, items = names[1:], items[1:]
-        if not self._looks_for_drift:
+        if self.on_drift == "ignore":
             return {}, items, False
         # Step 2. Rows before a landmark were read before, or are new: if new, they are yielded too.
         new, fresh = self.record.unknown(names, items)
@@ -553,25 +549,23 @@ class Plan(Generic[T]):
             self._pass.names.update(names)
         return new, fresh, twice
 
-    def _move(  # noqa: PLR0913, PLR0917 - all that is known of a page that joined
-        self,
-        names: Sequence[str],
-        items: Sequence[T],
-        kept: Sequence[T | bytes],
-        landmark: int,
-        offset: int,
-        total: int,
-    ) -> None:
-        """Make a page the last one, of which the rows from its landmark on have joined."""
-        current, end, joined = self._pass, offset + len(items), items[landmark:]
-        current.planned = max(current.planned, end)
+    def _move(
+        self, offset: int, total: int, names: Sequence[str], items: Sequence[T], landmark: int
+    ) -> Sequence[T]:
+        """Make a page the last one; return its rows that have joined: from its landmark on."""
+        current, end, kept = self._pass, offset + len(items), self.identity.keep(items)
         current.last, current.last_names = kept, names
+        current.planned = max(current.planned, end)
+        joined = items
+        if landmark:
+            joined, kept, names = items[landmark:], kept[landmark:], names[landmark:]
         if joined:
-            current.place = Place(end, total, kept[landmark:])
+            current.place = Place(end, total, kept)
         if self.mode is Mode.READING:
             self.record.move(current.place, joined)
             if self._overlap:
-                self._known.add(names[landmark:], kept[landmark:])
+                self._known.add(names, kept)
+        return joined
 
     def _go_on(self, joined: Sequence[T], rows: int, request: Request, total: int) -> None:
         """Decide what follows a page that joined."""
@@ -596,7 +590,7 @@ class Plan(Generic[T]):
     def _end_pass(self) -> None:
         """Steps 1 and 4: every page joined up to the end of the list."""
         current = self._pass
-        if not self._looks_for_drift or current.is_snapshot or not self._owes_check:
+        if self.on_drift == "ignore" or current.is_snapshot or not self._owes_check:
             self.stats.head_checked = current.is_snapshot
             self._enter(Mode.ENDED)
         elif self.mode is Mode.CHECKING:
