@@ -147,9 +147,7 @@ async def test_every_page_is_retried_on_its_own(emulator, client):
     assert len(offsets) == 5
 
 
-async def test_an_error_comes_at_its_own_page_with_a_cursor_that_goes_on(
-    emulator,
-):
+async def test_an_error_comes_at_its_own_page_with_a_cursor_that_goes_on(emulator):
     emulator.deploy(ENV, count=57)
     seen: list[str] = []
 
@@ -218,9 +216,7 @@ async def test_a_token_that_is_refused_twice_is_an_error_and_no_loop(emulator):
     assert len(emulator.requests) == 2
 
 
-async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(
-    emulator,
-):
+async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(emulator):
     emulator.deploy(ENV, count=3)
     emulator.add_app("wx-own", "the-secret")
     async with TcbClient(StableToken("wx-own", "the-secret"), base_url=emulator.url) as client:
@@ -278,9 +274,7 @@ async def test_a_closed_client_says_so_before_any_request(emulator, client):
     assert "closed" in repr(client)
 
 
-async def test_a_client_that_is_closed_while_its_token_is_fetched_sends_nothing(
-    emulator,
-):
+async def test_a_client_that_is_closed_while_its_token_is_fetched_sends_nothing(emulator):
     async def closing() -> str:
         await copy.aclose()
         return emulator.token

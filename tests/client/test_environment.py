@@ -45,9 +45,7 @@ def test_an_access_token_goes_before_an_appid(monkeypatch):
     assert "StaticToken" in repr(TcbClient.from_env())
 
 
-def test_without_a_base_url_wechat_itself_is_asked_and_an_argument_goes_before_both(
-    monkeypatch,
-):
+def test_without_a_base_url_wechat_itself_is_asked_and_an_argument_goes_before_both(monkeypatch):
     monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
     assert "https://api.weixin.qq.com" in repr(TcbClient.from_env())
 

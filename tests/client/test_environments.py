@@ -54,9 +54,7 @@ async def test_the_documented_reply_gives_the_documented_environment():
     assert (request.target, request.body) == ("/tcb/getenvinfo?access_token=TOKEN", b"{}")
 
 
-async def test_environments_of_every_status_are_listed_in_the_servers_order(
-    emulator,
-):
+async def test_environments_of_every_status_are_listed_in_the_servers_order(emulator):
     for status in ("UNAVAILABLE", "NORMAL", "HALTED"):
         emulator.add_environment(f"env-{status}", status=status)
     async with client_of(emulator) as client:
@@ -93,9 +91,7 @@ async def test_a_reply_that_is_not_as_documented_is_a_response_error(reply):
             await client.list_environments()
 
 
-async def test_an_account_without_cloud_development_is_an_error_that_says_so(
-    emulator,
-):
+async def test_an_account_without_cloud_development_is_an_error_that_says_so(emulator):
     emulator.add_app("wxapp", "appsecret")
     emulator.fail_next(85088)
     async with client_of(emulator) as client:

@@ -71,9 +71,7 @@ async def asked_for_a_problem(url):
         return response.status, await response.json(content_type=None), response.headers
 
 
-async def test_one_client_serves_every_request_and_is_closed_with_the_application(
-    emulator,
-):
+async def test_one_client_serves_every_request_and_is_closed_with_the_application(emulator):
     emulator.deploy(ENV, count=3)
     made: list[TcbClient] = []
 
@@ -90,9 +88,7 @@ async def test_one_client_serves_every_request_and_is_closed_with_the_applicatio
     assert made[0].closed
 
 
-async def test_what_a_client_needs_is_opened_before_it_and_closed_after_it(
-    emulator,
-):
+async def test_what_a_client_needs_is_opened_before_it_and_closed_after_it(emulator):
     emulator.deploy(ENV, count=3)
     events: list[str] = []
 

@@ -25,19 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = [
-    "BROKEN",
-    "ENVIRONMENTS",
-    "LIST",
-    "MERCHANT_TOKEN",
-    "PLATFORM",
-    "PLATFORM_SECRET",
-    "PLATFORM_TOKEN",
-    "Platform",
-    "Way",
-    "as_deployed",
-]
-
 PLATFORM, PLATFORM_SECRET = "wxplatform000000001", "planted-appsecret-0123456789abcdef"
 PLATFORM_TOKEN = "/cgi-bin/component/api_component_token"
 MERCHANT_TOKEN = "/cgi-bin/component/api_authorizer_token"
@@ -53,14 +40,7 @@ class Platform:
         rotated: What `on_rotate` was given.
     """
 
-    def __init__(
-        self,
-        emulator,
-        merchants=0,
-        *,
-        environments=1,
-        functions=50,
-    ):
+    def __init__(self, emulator, merchants=0, *, environments=1, functions=50):
         self.emulator = emulator
         self.ticket = emulator.add_component(PLATFORM, PLATFORM_SECRET)
         self.appids = list(
@@ -77,13 +57,7 @@ class Platform:
 
         return ComponentToken(PLATFORM, PLATFORM_SECRET, ticket=ticket)
 
-    def client(
-        self,
-        *,
-        concurrency=8,
-        retry=None,
-        observer=None,
-    ):
+    def client(self, *, concurrency=8, retry=None, observer=None):
         self.component = self.token()
         options = {} if retry is None else {"retry": retry}
         return TcbClient(
@@ -121,9 +95,7 @@ class Platform:
         }
 
 
-def as_deployed(
-    functions,
-):
+def as_deployed(functions):
     """What an inventory found, to be compared with what is deployed."""
     return {
         env: {(function.name, function.status, function.runtime) for function in found}

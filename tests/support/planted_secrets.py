@@ -23,19 +23,6 @@ if TYPE_CHECKING:
 
     from tcb_async.tokens import TokenStore
 
-__all__ = [
-    "ENV",
-    "ENVIRONMENTS",
-    "KINDS",
-    "LIST",
-    "PLANTED",
-    "Planted",
-    "account",
-    "client_of",
-    "right_replies",
-    "wechat",
-]
-
 ENV, APPID, PLATFORM = "test-777bb9", "wx0123456789abcdef", "wxplatform000000001"
 LIST = "/tcb/listfunctions"
 ENVIRONMENTS = "/tcb/getenvinfo"

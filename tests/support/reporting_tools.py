@@ -31,8 +31,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AGENTS", "RENDERERS", "report", "watching"]
-
 
 def _message(error):
     return "\n".join(_words(error))

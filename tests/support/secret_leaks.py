@@ -14,8 +14,6 @@ from urllib.parse import quote
 
 from yarl import URL
 
-__all__ = ["encodings", "leaks_of", "logged", "shown_by"]
-
 PART = 8  # characters
 TESTS = str(Path(__file__).parents[1])
 

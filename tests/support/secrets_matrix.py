@@ -219,13 +219,7 @@ async def step_by_step(kind, call, ending, store=None):
                 return
 
 
-async def interrupt(
-    call,
-    client,
-    ending,
-    interruption,
-    errors,
-):
+async def interrupt(call, client, ending, interruption, errors):
     caller = Caller(timed=ending == "caller's timeout")
     closing: list[asyncio.Task[None]] = []
     if ending == "client closed":

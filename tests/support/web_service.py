@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager
 import uvicorn
 from asking import until
 
-__all__ = ["serving"]
-
 SMALL = 8 * 1024
 
 

@@ -90,14 +90,7 @@ def wechat(path, fault):
     return handle
 
 
-async def told_by(
-    url,
-    token,
-    caplog,
-    *,
-    calls=1,
-    patience=10.0,
-):
+async def told_by(url, token, caplog, *, calls=1, patience=10.0):
     """All that is said when a page is asked for, and once more if that fails."""
     caplog.set_level(logging.DEBUG)
     said: list[str] = []
@@ -221,9 +214,7 @@ class _Handing:
 @pytest.mark.parametrize(
     "token", [None, 5, b"bytes", "", f"{SECRET}\n", f"a {SECRET}", f"{SECRET}\ud800"]
 )
-async def test_what_a_provider_hands_out_that_cannot_be_a_token_is_refused_unseen(
-    token,
-):
+async def test_what_a_provider_hands_out_that_cannot_be_a_token_is_refused_unseen(token):
     provider: TokenProvider = _Handing(token)
     async with TcbClient(provider) as client:
         with pytest.raises(ConfigurationError, match="the token that the provider") as caught:
