@@ -206,7 +206,7 @@ class Inventory:
         # Places that are taken: by a visit under way, or by what was found until it is consumed.
         self._taken = 0
         self._all_begun = False
-        self._place = asyncio.Event()
+        self._free = asyncio.Semaphore(self._places)
         self._ended: asyncio.Queue[Outcome] = asyncio.Queue()
 
     @property
@@ -275,7 +275,7 @@ class Inventory:
                     self._summary.count(ended)
                     yield ended
                     self._taken -= 1
-                    self._place.set()
+                    self._free.release()
         finally:
             await self._leave(sys.exception())
 
@@ -300,9 +300,7 @@ class Inventory:
         accounts = iterate(self._accounts)
         try:
             while True:
-                while self._taken >= self._places:
-                    self._place.clear()
-                    await self._place.wait()
+                await self._free.acquire()
                 account = await anext(accounts, None)
                 if account is None:
                     break

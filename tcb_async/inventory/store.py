@@ -350,8 +350,9 @@ class InventoryStore:
                 "SELECT run, source FROM runs ORDER BY run DESC LIMIT 1"
             ):
                 self._check_follows(run, newest, today)
-                if self._has_accounts():
-                    self._check_source(source, its_source, appids)
+                question = "SELECT DISTINCT appid FROM accounts WHERE status != 'waiting'"
+                if known := {appid for (appid,) in database.execute(question)}:
+                    self._check_source(source, its_source, known, appids)
                 else:  # what was to be listed may have been another's
                     database.execute("DELETE FROM accounts")
             database.execute(
@@ -378,31 +379,22 @@ class InventoryStore:
                 "continued after it: continue the later one"
             )
 
-    def _check_source(self, source: str, its_source: str, appids: Collection[str]) -> None:
+    def _check_source(
+        self, source: str, its_source: str, known: set[str], appids: Collection[str]
+    ) -> None:
         problem = ""
         if source != its_source:
             problem = (
                 f"the accounts of {its_source or 'an unnamed source'}, not of "
                 f"{source or 'an unnamed source'}"
             )
-        elif appids and not any(map(self._has_accounts, appids)):
+        elif appids and known.isdisjoint(appids):
             problem = f"other accounts, and none of these {len(appids)}"
         if problem:
             raise ConfigurationError(f"{self.path} holds {problem}: name another file")
 
-    def _has_accounts(self, appid: str | None = None) -> bool:
-        question = "SELECT * FROM accounts WHERE appid = coalesce(?, appid) AND status != 'waiting'"
-        return bool(self._database.execute(f"SELECT EXISTS ({question})", (appid,)).fetchone()[0])
-
     def progress(self, run: str | None = None) -> RunProgress | None:
-        """Say how far a run is.
-
-        Args:
-            run: Its date; None for the newest.
-
-        Returns:
-            The numbers; None if there is no such run.
-        """
+        """Say how far a run is: the newest, or that of a date; None if there is none."""
         question = "SELECT * FROM progress WHERE run = coalesce(?, (SELECT max(run) FROM runs))"
         rows = [RunProgress(**row) for row in self._database.rows(question, (run,))]
         return rows[0] if rows else None
