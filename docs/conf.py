@@ -46,7 +46,7 @@ nitpick_ignore_regex = [
     # Ours, but no part of what a user writes.
     (
         r"py:class",
-        r"(tcb_async\..*)?(AsyncRedis|Facts|MakeClient|Names|OnDrift|Page|Reply|ResumePoint|T(_co)?|Result|Value_co)",
+        r"(tcb_async\..*)?(AsyncRedis|Cost_contra|Facts|MakeClient|Names|OnDrift|Page(Size)?|Reply|ResumePoint|T(_co)?|Result|Value_co)",
     ),
     (r"py:class", r"tcb_async\.fastapi\.client"),
     (r"py:obj", r"on_rotate"),

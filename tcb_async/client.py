@@ -229,14 +229,7 @@ class FunctionPager(ListingPager[CloudFunction]):
     """One walk over the functions of an environment: see `TcbClient.functions`."""
 
     def by_page(self) -> AsyncGenerator[FunctionPage, None]:
-        """Iterate over the same walk a page at a time.
-
-        Returns:
-            A generator of pages, none of them empty, without the rows by which they overlap.
-
-        Raises:
-            ConfigurationError: The pager was iterated before, or closed.
-        """
+        """Iterate over the same walk a page at a time: see `TcbClient.iter_pages`."""
         return cast("AsyncGenerator[FunctionPage, None]", super().by_page())
 
 

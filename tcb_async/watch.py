@@ -62,8 +62,8 @@ def changes(
         after: The functions as they are.
 
     Returns:
-        At most one change a function: those removed, in the order of `before`, then those added
-        and updated, in the order of `after`. A mere change of order is none.
+        The functions removed, in the order of ``before``, then those added and updated, in the
+        order of ``after``; at most one change a function. A mere change of order is none.
     """
     was = {function.name: function for function in before}
     now = {function.name: function for function in after}
