@@ -52,6 +52,19 @@ async def test_a_token_is_stored_within_five_seconds_of_the_stores_return(api):
     assert all(task.done() for task in api.spawned)
 
 
+async def test_a_call_that_failed_just_before_does_not_delay_it(api):
+    store = OftenAway()
+    provider = provider_on(store)
+    await provider.get_token(api)
+    await asyncio.sleep(4.9)
+    provider._context._failed_at = asyncio.get_running_loop().time()
+    store.away = False
+
+    await asyncio.sleep(0.2)
+
+    assert await stored(store) == "token-1"
+
+
 async def test_it_is_stored_for_as_long_as_it_still_lives(api):
     lives = []
 
