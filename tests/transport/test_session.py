@@ -395,3 +395,35 @@ async def test_a_call_under_way_when_its_session_is_closed_ends_at_once_as_close
         with pytest.raises(ClientClosedError, match="session of this client was closed"):
             await asyncio.wait_for(call, 5)
     assert len(emulator.requests) == 1
+
+
+async def test_closing_a_client_ends_what_its_tasks_begin_as_they_end():
+    client = TcbClient("T", base_url="http://127.0.0.1:9")
+    transport = client._transport
+
+    async def begin_another(times):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if times > 0:
+                begin(times - 1)
+
+    def begin(times):
+        """As an inventory does."""
+        task = asyncio.ensure_future(begin_another(times))
+        transport.live.add(task)
+        task.add_done_callback(transport.live.discard)
+
+    begin(3)
+    await asyncio.sleep(0)
+    await client.aclose()
+
+    assert not transport.live
+
+
+async def test_a_client_may_be_closed_by_one_of_its_own_tasks():
+    client = TcbClient("T", base_url="http://127.0.0.1:9")
+
+    await asyncio.wait_for(client._transport.spawn(client.aclose()), 5)
+
+    assert client.closed
