@@ -20,7 +20,7 @@ from tcb_async._redact import hide, redact
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping
 
     from tcb_async._transport.transport import ApiRequest
 
@@ -147,10 +147,10 @@ _CERTIFICATE_ADVICE = {
 """By OpenSSL's ``X509_V_ERR`` codes."""
 
 
-def refusal(request: ApiRequest, status: int, retry_after: float | None, body: bytes) -> TcbError:
+def refusal(request: ApiRequest, status: int, headers: Mapping[str, str], body: bytes) -> TcbError:
     """Build the error for a reply whose status is not 200."""
     target = request.target
-    error = _refused(target.path, target.path, status, retry_after)
+    error = _refused(target.path, target.path, status, headers)
     if error is not None:
         return error
     try:
@@ -163,16 +163,16 @@ def refusal(request: ApiRequest, status: int, retry_after: float | None, body: b
 def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, request: ApiRequest) -> TcbError:
     path = request.target.path
     who = f"{path}: the proxy on the way to {request.target.bare_url.host}"
-    later = read_retry_after(None if error.headers is None else error.headers.get("Retry-After"))
-    return _refused(who, path, error.status, later) or ResponseError(
+    return _refused(who, path, error.status, error.headers or {}) or ResponseError(
         f"{who} answered {_refusal(error.status)}; check the proxy and what it allows",
         endpoint=path,
         status=error.status,
     )
 
 
-def _refused(who: str, path: str, status: int, later: float | None) -> TcbError | None:
+def _refused(who: str, path: str, status: int, headers: Mapping[str, str]) -> TcbError | None:
     """Build the error for a status that may pass; None for any other."""
+    later = read_retry_after(headers.get("Retry-After"))
     row = next(row for row in _TABLE if status in row.statuses)
     if row is _TOO_MANY:
         text = f"{who} answered HTTP 429: too many calls; lower concurrency"
@@ -198,13 +198,8 @@ def translate(
 ) -> TcbError:
     """Turn any fault of the network or of aiohttp into ours, without its text: it holds the URL.
 
-    Args:
-        error: What was raised.
-        request: What was asked.
-        seconds: How long the try had.
-        answered: Whether an answer had begun.
-        new: Whether the connection was made for this try. One that was kept alive may be dropped
-            at any time, which says nothing about the load.
+    A connection that is not `new` to this try, but kept alive, may be dropped at any time: that
+    says nothing about the load.
     """
     path = request.target.path
     if isinstance(error, RuntimeError) and "closed" in str(error):

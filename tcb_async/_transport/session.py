@@ -63,13 +63,6 @@ class NewConnections:
     _slowest: float = attrs.field(init=False, default=0.0)
     """Seconds of the slowest first answer of late."""
 
-    def trace_config(self) -> aiohttp.TraceConfig:
-        """Build what tells a `Sending` that a connection is made for it."""
-        config = aiohttp.TraceConfig()
-        config.on_connection_create_start.append(_begin)
-        config.freeze()
-        return config
-
     def note_answer(self, sending: Sending, now: float) -> None:
         if sending in self.waiting:
             self.waiting.remove(sending)
@@ -85,19 +78,22 @@ class NewConnections:
         slowest = max(self._slowest, sending.other_took)
         return sending.waited >= sending.patience * max(_AT_LEAST, _TIMES_AS_LONG * slowest)
 
-    @property
-    def others(self) -> int:
-        """How many requests are in flight that do not wait for a first answer."""
-        return self.window.in_flight - len(self.waiting)
-
     def give_up_all(self) -> None:
         """Let none go on waiting, for the session is closed."""
         for sending in self.waiting:
             sending.give_up()
 
 
-async def _begin(_session: object, context: SimpleNamespace, _: object) -> None:
-    context.trace_request_ctx.begin()
+def _trace_config() -> aiohttp.TraceConfig:
+    """Build what tells a `Sending` that a connection is made for it."""
+
+    async def begin(_session: object, context: SimpleNamespace, _: object) -> None:
+        context.trace_request_ctx.begin()
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_start.append(begin)
+    config.freeze()
+    return config
 
 
 @attrs.define(eq=False)
@@ -132,7 +128,9 @@ class Sending:
         self.since = asyncio.get_running_loop().time()
         self.connections.waiting.add(self)
         # A connection that is answered and idle would have been used: so those are in use.
-        self._others = self.connections.others - self.connections.first_answers
+        connections = self.connections
+        in_use = connections.window.in_flight - len(connections.waiting)
+        self._others = in_use - connections.first_answers
         if self.patience < math.inf:
             self._look_later()
 
@@ -145,7 +143,7 @@ class Sending:
             self.other_took = now - self.since
 
     def give_up(self) -> None:
-        """Have its `timeout` expire; twice does nothing more."""
+        """Have its `timeout` expire. Twice does nothing more."""
         if not self.gave_up:
             self.gave_up = True
             self.timeout.reschedule(asyncio.get_running_loop().time())
@@ -227,14 +225,7 @@ class AddQuery:
 
 @attrs.define(eq=False)
 class SessionKeeper:
-    """Holds a session, or makes one for the first call.
-
-    Args:
-        window: How many requests there may be at once.
-        trust_env: Whether to use the proxy that the environment names, and ``.netrc``.
-        ssl_context: The caller's own TLS context; None for one that verifies as usual.
-        session: The caller's own session; None to make one.
-    """
+    """Holds the caller's own session, or makes one for the first call."""
 
     window: Window
     trust_env: bool
@@ -256,11 +247,7 @@ class SessionKeeper:
             checked_instance("ssl_context", self.ssl_context, ssl.SSLContext, "of the module ssl")
 
     def get_session(self) -> aiohttp.ClientSession:
-        """Return the session.
-
-        Raises:
-            ClientClosedError: It was closed, or cannot be used in this process or on this loop.
-        """
+        """Return the session, if it can be used in this process and on this loop."""
         if self.closed:
             raise ClientClosedError("this client was closed: make a new one")
         if self._pid != os.getpid():
@@ -304,7 +291,7 @@ class SessionKeeper:
             trust_env=self.trust_env,
         )
         # Sentry and OpenTelemetry add theirs to every session, which would see each URL.
-        session.trace_configs[:] = [self.connections.trace_config()]
+        session.trace_configs[:] = [_trace_config()]
         # It keeps the session alive: freed before this, as in a cycle, that would warn by itself.
         self._forgotten = weakref.finalize(self, _close_forgotten, session, os.getpid())
         return session

@@ -20,7 +20,7 @@ from yarl import URL
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forgetting_frames, revealed, wrap
-from tcb_async._transport.faults import read_retry_after, refusal, translate
+from tcb_async._transport.faults import refusal, translate
 from tcb_async._transport.session import HEADERS, AddQuery, Sending, SessionKeeper, cause_of
 from tcb_async.exceptions import (
     ApiError,
@@ -357,12 +357,7 @@ class Transport:
     ) -> Coroutine[object, object, Result]:
         """Send a request, again where that may help, and decode the reply.
 
-        Args:
-            request: What to send.
-            decode: Bytes to result; raises a `TcbError`.
-
-        Raises:
-            TcbError: The last try's error, with the request's facts on it.
+        What is raised is the last try's error, with the request's facts on it.
         """
         return Call(self, request, decode, self.retry.clock() + self.retry.deadline).run()
 
@@ -373,11 +368,7 @@ class Transport:
         query: Mapping[str, str | Secret] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Mapping[str, object]:
-        """Call an endpoint that issues tokens: POST with a body, GET without one.
-
-        Raises:
-            TcbError: The endpoint refused, or gave no usable answer.
-        """
+        """Call an endpoint that issues tokens: POST with a body, GET without one."""
         query, body = _wrapped(query or {}), body and _wrapped(body)
         target = self.target(path, query)
         sent = (value for value in (body or {}).values() if isinstance(value, Secret))
@@ -437,9 +428,6 @@ class Transport:
 
         For a fresh connection, which the server is asked to close after it, there is
         `server_hostname`: a pool knows its connections by it too.
-
-        Raises:
-            TcbError: Anything else came, or nothing.
         """
         seconds = min(self.timeout, left)
         request, fresh = call.request, call.fresh_connection
@@ -469,7 +457,8 @@ class Transport:
             failure = error
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
             if session.closed or self.closed:
-                failure = _closed()
+                text = "the session of this client was closed: make a new client"
+                failure = ClientClosedError(text)
             elif sending.gave_up:
                 failure = _UnansweredError(f"{target.path}: a new connection was not answered")
             else:
@@ -478,7 +467,7 @@ class Transport:
                 failure = translate(error, request, seconds, answered=answered, new=new)
         else:
             if response.status != 200:  # noqa: PLR2004 - HTTP's own word for OK
-                failure = _refused(response, body, request)
+                failure = refusal(request, response.status, response.headers, body)
         finally:
             sending.end()
             if response is not None:
@@ -507,15 +496,6 @@ class Transport:
                 )
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _closed() -> ClientClosedError:
-    return ClientClosedError("the session of this client was closed: make a new client")
-
-
-def _refused(response: aiohttp.ClientResponse, body: bytes, request: ApiRequest) -> TcbError:
-    later = read_retry_after(response.headers.get("Retry-After"))
-    return refusal(request, response.status, later, body)
 
 
 def _within(seconds: float) -> aiohttp.ClientTimeout:

@@ -62,7 +62,7 @@ async def test_a_walk_is_whole_with_few_tries_more_than_pages_and_no_time_out(be
         behind(beyond, scheme) as (emulator, proxy),
         client(emulator, proxy, scheme, timeout=60) as asking,
     ):
-        functions = await asyncio.wait_for(asking.functions(ENV).collect(), 10)
+        functions = await asyncio.wait_for(asking.functions(ENV, page_size=20).collect(), 10)
 
         assert transport_of(asking).window.size <= 4
         assert transport_of(asking).sent <= 3 * PAGES
@@ -74,7 +74,7 @@ async def test_a_walk_is_whole_with_few_tries_more_than_pages_and_no_time_out(be
 async def test_what_waits_in_a_proxys_queue_is_sent_again_outside_the_count_of_tries(scheme):
     async with behind("queue", scheme) as (emulator, proxy):
         async with client(emulator, proxy, scheme, retry=RetryPolicy.none()) as asking:
-            pager = asking.functions(ENV)
+            pager = asking.functions(ENV, page_size=20)
             await pager.collect()
 
             assert (pager.stats.requests, pager.stats.retries) == (PAGES, 0)
@@ -108,7 +108,7 @@ async def test_a_new_connection_whose_first_answer_takes_long_is_waited_for():
             emulator.latency = 0.0 if request.number == 1 else 0.8
 
         async with client(emulator, proxy) as asking:
-            pager = asking.functions(ENV)
+            pager = asking.functions(ENV, page_size=20)
             assert len(await pager.collect()) == COUNT
             size = transport_of(asking).window.size
 
@@ -123,7 +123,7 @@ async def test_a_server_that_is_slow_now_and_then_gets_each_request_at_most_twic
             emulator.latency = 0.9 if request.number % 2 else 0.01
 
         async with client(emulator, proxy, retry=RetryPolicy.none()) as asking:
-            assert len(await asking.functions(ENV).collect()) == COUNT
+            assert len(await asking.functions(ENV, page_size=20).collect()) == COUNT
 
         assert len(emulator.requests) <= 2 * PAGES
 

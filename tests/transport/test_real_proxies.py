@@ -58,7 +58,7 @@ async def walked(emulator, base_url, *, often=None, pause=0):
     """The names that a walk yields, with something done, and a pause, after every second page."""
     seen: list[str] = []
     async with asking(emulator, base_url) as client:
-        async for function in client.iter_functions(ENV):
+        async for function in client.iter_functions(ENV, page_size=20):
             seen.append(function.name)
             if len(seen) % 40 == 0:
                 if often is not None:
@@ -104,7 +104,7 @@ async def test_a_limit_on_the_rate_is_kept_to(emulator, status):
         location=f"limit_req zone=all burst=2 nodelay; limit_req_status {status};",
     ) as proxy:
         async with asking(emulator, by_http(proxy)) as client:
-            pager = client.functions(ENV)
+            pager = client.functions(ENV, page_size=20)
             functions = await pager.collect()
             size = client._authorized.transport.window.size
 
@@ -128,13 +128,13 @@ async def test_a_limit_that_does_not_give_way_ends_in_an_error_that_is_completed
             emulator, by_http(proxy), retry=RetryPolicy.none(), concurrency=1
         ) as client:
             with pytest.raises(kind) as caught:  # noqa: PT012 - what came before it counts
-                async for function in client.iter_functions(ENV):
+                async for function in client.iter_functions(ENV, page_size=20):
                     seen.append(function.name)  # noqa: PERF401 - what came before an error counts
 
     assert seen == names(emulator)[: len(seen)]
     assert 0 < len(seen) < COUNT
     async with asking(emulator, emulator.url) as client:
-        rest = client.iter_functions(ENV, resume=caught.value.cursor)
+        rest = client.iter_functions(ENV, page_size=20, resume=caught.value.cursor)
         seen += [function.name async for function in rest]
     assert seen == names(emulator)
 
@@ -148,7 +148,7 @@ async def test_two_connections_of_haproxy_cost_a_few_requests_more_and_no_time_o
     with haproxy(port_of(emulator), bind=tls, frontend="maxconn 2") as proxy:
         url = f"{scheme}://127.0.0.1:{proxy.port}"
         async with asking(emulator, url) as client:
-            pager = client.functions(ENV)
+            pager = client.functions(ENV, page_size=20)
             functions = await asyncio.wait_for(pager.collect(), 20)
             transport = client._authorized.transport
 
@@ -171,7 +171,7 @@ async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_bac
             emulator, by_http(proxy), retry=RetryPolicy.none(), concurrency=1
         ) as client:
             with pytest.raises(TransportError) as caught:  # noqa: PT012 - likewise
-                async for function in client.iter_functions(ENV):
+                async for function in client.iter_functions(ENV, page_size=20):
                     seen.append(function.name)
                     if len(seen) == 40:
                         await emulator.stop()
@@ -183,7 +183,7 @@ async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_bac
 
         await emulator.start()
         async with asking(emulator, by_http(proxy)) as client:
-            rest = client.iter_functions(ENV, resume=caught.value.cursor)
+            rest = client.iter_functions(ENV, page_size=20, resume=caught.value.cursor)
             seen += [function.name async for function in rest]
 
     assert seen == names(emulator)
@@ -212,7 +212,7 @@ def through(monkeypatch, emulator):
 async def test_squid_tunnels_a_walk(emulator, tls_port, through):
     with squid() as proxy:
         async with through(proxy, tls_port) as client:
-            functions = await client.functions(ENV).collect()
+            functions = await client.functions(ENV, page_size=20).collect()
 
     assert [function.name for function in functions] == names(emulator)
 
@@ -223,7 +223,7 @@ async def test_squid_with_three_connections_a_client_tunnels_a_walk_too(
     with squid(settings="client_ip_max_connections 3") as proxy:
         for _ in range(4):
             async with through(proxy, tls_port) as client:
-                functions = await client.functions(ENV).collect()
+                functions = await client.functions(ENV, page_size=20).collect()
             assert [function.name for function in functions] == names(emulator)
 
 
