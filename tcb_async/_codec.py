@@ -51,12 +51,7 @@ encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
 def decode_token_reply(
     body: bytes, endpoint: str, *, secrets: Iterable[Secret] = ()
 ) -> Mapping[str, object]:
-    """Read the reply of a token endpoint.
-
-    Raises:
-        ApiError: The reply holds an errcode; mostly it becomes a `TokenError`.
-        ResponseError: The reply is not a JSON object.
-    """
+    """Read the reply of a token endpoint, or raise an `ApiError`, or a `ResponseError`."""
     raise_for_errcode(body, endpoint, secrets=secrets)
     try:
         return _decode_object(body)

@@ -156,11 +156,8 @@ def wrapped(kind: type, value: object) -> object:
 def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = None) -> str:
     """Hide the given secrets, named credentials, URLs' users, and what looks like a token.
 
-    Args:
-        text: What is to be shown. However long it is, only what can be needed is looked at.
-        secrets: What must not be seen, neither as it is nor encoded.
-        length: How many characters are wanted; None for all. It is cut after hiding, and
-            what was too near the cut to be recognised is left out.
+    Of a long text only what can be needed is read. It is cut to `length` after hiding, and what was
+    too near the cut to be recognised is left out.
     """
     known = tuple(secrets)
     longest = max((len(secret.reveal()) for secret in known), default=len(MASK))
