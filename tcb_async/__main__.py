@@ -1,20 +1,28 @@
 """``tcb-async`` and ``python -m tcb_async``.
 
-Rule: it needs nothing but the standard library to say what is missing.
+Rule: it needs nothing but the standard library to say what is missing, and a signal is handled
+before anything large is imported.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-
-from tcb_async.cli import signals
-
-__all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; ends by raising `SystemExit` with the exit code."""
-    with signals.handled(signals.Ending(signals.end_process)):
+    try:
+        _main()
+    except KeyboardInterrupt:  # before there was a handler
+        sys.stderr.write("tcb-async: interrupted\n")
+        sys.exit(130)
+
+
+def _main() -> None:
+    from tcb_async.cli import signals  # noqa: PLC0415 - `main` catches a signal meanwhile
+
+    with signals.handled(signals.Ending(signals.end_process)) as ending:
         try:
             from tcb_async.cli.app import app  # noqa: PLC0415 - typer and rich are an extra
 
@@ -28,10 +36,10 @@ def main() -> None:
                 "pip install 'tcb-async[cli]'\n"
             )
             sys.exit(3)
-        except KeyboardInterrupt:
-            sys.exit(signals.INTERRUPTED)
-        except signals.Terminated:
-            sys.exit(signals.TERMINATED)
+        except SystemExit as ended:
+            if ending.received:  # do not wait for a thread that looks up a name
+                os._exit(int(ended.code or 0))
+            raise
 
 
 if __name__ == "__main__":

@@ -38,6 +38,12 @@ DEFAULT_WATCH_INTERVAL = 30.0
 DEFAULT_WAIT_INTERVAL = 2.0
 DEFAULT_WAIT_TIMEOUT = 300.0
 
+# The variables that `TcbClient.from_env` and the command line read.
+BASE_URL = "TCB_BASE_URL"
+ACCESS_TOKEN = "TCB_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
+APPID = "TCB_APPID"
+SECRET = "TCB_SECRET"  # noqa: S105 - the name of a variable
+
 _SHOWN = 80  # characters of a bad value
 T = TypeVar("T")
 TokenKind = Literal["access", "component", "authorizer"]

@@ -12,6 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, overload
 
 from tcb_async._arguments import (
+    ACCESS_TOKEN,
+    APPID,
+    BASE_URL,
     DEFAULT_BASE_URL,
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_REPLY_BYTES,
@@ -20,6 +23,7 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_INTERVAL,
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
+    SECRET,
     check_kind,
     checked_appid,
     checked_base_url,
@@ -82,12 +86,6 @@ if TYPE_CHECKING:
     Names: TypeAlias = list[str] | tuple[str, ...]
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
-
-
-BASE_URL = "TCB_BASE_URL"
-ACCESS_TOKEN = "TCB_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
-APPID = "TCB_APPID"
-SECRET = "TCB_SECRET"  # noqa: S105 - the name of a variable
 
 
 def _base_url_from_environment(*, allow_http: bool) -> str:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import chinese
-from typer.main import get_command
 
-from tcb_async.cli.app import app as terminal
+from tcb_async.cli.app import load
 from tcb_async.errcodes import ERRCODES, TOKEN_ENDPOINT_ERRCODES, is_stale_token
 from tcb_async.retry import is_retryable
 
@@ -78,8 +77,7 @@ def _handling(row: Errcode) -> str:
 
 def _command(name: str) -> list[tuple[str, ...]]:
     """List the arguments and options of one command of ``tcb-async``."""
-    group: Any = get_command(terminal)
-    shown = (it for it in group.get_command(None, name).params if not it.hidden)
+    shown = (it for it in load(name).params if not it.hidden)
     return [
         ("argument or option", "what it does"),
         *((_spelling(it), _purpose(it)) for it in shown),

@@ -1,18 +1,7 @@
-"""The account: an access token, or an app that fetches its own.
+"""Whom a command asks: WeChat with the user's credentials, or the demonstration.
 
-Rule: no secret comes from an argument, which every process list shows, and none is ever printed.
-
-----
-
-The demonstration: an emulator with an environment in which something happens.
-
-Rule: the same every time, so that what is said about it stays true.
-
-----
-
-The service that a command asks: WeChat, or the demonstration.
-
-Rule: a command opens one client, and everything that it needs is closed with it.
+Rule: no secret comes from an argument, which every process list shows, and none is ever printed. A
+command opens one client, and everything that it needs is closed with it.
 """
 
 from __future__ import annotations
@@ -32,9 +21,11 @@ from urllib.request import getproxies, proxy_bypass
 import attrs
 import typer
 
-from tcb_async._arguments import checked_appid, checked_secret
+from tcb_async._arguments import ACCESS_TOKEN, APPID, SECRET, checked_appid, checked_secret
 from tcb_async._redact import Secret
-from tcb_async.client import ACCESS_TOKEN, APPID, SECRET, TcbClient
+from tcb_async.cli import signals
+from tcb_async.cli.options import given
+from tcb_async.client import TcbClient
 from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.exceptions import ConfigurationError, TransportError
 from tcb_async.tokens import RedisStore, StableToken, StaticToken
@@ -60,12 +51,10 @@ class GivenToken:
 
     Attributes:
         owner: Where it came from.
-        account: Empty: a token does not say whose it is.
     """
 
     owner: str
     _token: Secret
-    account: ClassVar[str] = ""
 
     @asynccontextmanager
     async def provider(self) -> AsyncGenerator[TokenProvider]:
@@ -84,11 +73,6 @@ class App:
     appid: str
     _secret: Secret
     _redis_url: Secret | None
-
-    @property
-    def account(self) -> str:
-        """Whose functions are listed."""
-        return self.appid
 
     @property
     def owner(self) -> str:
@@ -183,7 +167,8 @@ def ask_secret(what: str, otherwise: str) -> Secret:
     """
     if not _may_ask():
         raise ConfigurationError(otherwise)
-    typed = Secret(typer.prompt(f"{what} (not shown)", hide_input=True, err=True).strip())
+    with signals.raised():  # so that the terminal shows again what is typed
+        typed = Secret(typer.prompt(f"{what} (not shown)", hide_input=True, err=True).strip())
     return checked_secret("what was typed", typed)
 
 
@@ -220,7 +205,6 @@ async def shared_store(redis_url: Secret) -> AsyncGenerator[TokenStore]:
         yield RedisStore(redis)
 
 
-BUSY_RATE = 0.2
 DEPLOYED_LAST = "webhookRelay"
 """A function that is being created when the demonstration begins."""
 
@@ -336,41 +320,52 @@ class WeChat:
 
     Attributes:
         credentials: The account.
-        base_url: Where it answers.
+        address: Where it answers.
         allow_http: Whether the token may travel in the clear.
         trust_env: Whether to use the proxy that the environment names, and ``.netrc``.
+        env: The environment that is asked for; empty if none is needed.
     """
 
     credentials: Credentials
-    base_url: str
+    address: str
     allow_http: bool = False
     trust_env: bool = False
+    env: str = ""
+    deployed_last: ClassVar[str] = ""  # nobody knows, so that it has to be named
 
     @property
-    def source(self) -> dict[str, str]:
-        """Which service and which account, for an export that is continued later."""
-        return {"service": self.base_url, "account": self.credentials.account}
+    def owner(self) -> str:
+        """Whose token it is."""
+        return self.credentials.owner
 
     @asynccontextmanager
-    async def open(self, *, concurrency: int = 8) -> AsyncGenerator[TcbClient]:
+    async def session(
+        self, *, concurrency: int | None = None
+    ) -> AsyncGenerator[tuple[TokenProvider, TcbClient]]:
         """Open a client, and what its token needs."""
         async with (
             self.credentials.provider() as provider,
             self.client(provider, concurrency=concurrency) as client,
         ):
+            yield provider, client
+
+    @asynccontextmanager
+    async def open(self, *, concurrency: int | None = None) -> AsyncGenerator[TcbClient]:
+        """Open a client."""
+        async with self.session(concurrency=concurrency) as (_, client):
             yield client
 
     @asynccontextmanager
     async def client(
-        self, provider: TokenProvider, *, concurrency: int = 8
+        self, provider: TokenProvider, *, concurrency: int | None = None
     ) -> AsyncGenerator[TcbClient]:
         """Open a client with a token provider that is open already."""
         client = TcbClient(
             provider,
-            base_url=self.base_url,
+            base_url=self.address,
             allow_http=self.allow_http,
             trust_env=self.trust_env,
-            concurrency=concurrency,
+            **given(concurrency=concurrency),
         )
         async with client:
             try:
@@ -382,11 +377,15 @@ class WeChat:
 
     def _unused_proxy(self) -> str:
         """The variable that names a proxy for this service, if we do not use it."""
-        url = urlsplit(self.base_url)
+        url = urlsplit(self.address)
         if self.trust_env or url.scheme not in getproxies() or proxy_bypass(url.hostname or ""):
             return ""
         name = f"{url.scheme}_proxy"
         return name if name in os.environ else name.upper()
+
+
+def _demo_env(env: str | None) -> str:
+    return env or DEMO_ENV
 
 
 @attrs.frozen
@@ -398,21 +397,28 @@ class Demonstration:
         is_changing: Whether functions are deployed, updated and deleted meanwhile.
     """
 
-    env: str = DEMO_ENV
+    env: str = attrs.field(default="", converter=_demo_env)
     is_changing: bool = False
 
-    @property
-    def source(self) -> dict[str, str]:
-        """No service and no account of anybody."""
-        return {"service": "the demonstration", "account": ""}
+    deployed_last: ClassVar[str] = DEPLOYED_LAST
+    owner: ClassVar[str] = "the demonstration"
+    address: ClassVar[str] = "the demonstration"
 
     @asynccontextmanager
-    async def open(self, *, concurrency: int = 8) -> AsyncGenerator[TcbClient]:
+    async def session(
+        self, *, concurrency: int | None = None
+    ) -> AsyncGenerator[tuple[TokenProvider, TcbClient]]:
         """Start the emulator, and open a client of it."""
         async with demo_emulator(self.env, is_changing=self.is_changing) as emulator:
-            token = GivenToken("the demonstration", Secret(emulator.token))
-            async with WeChat(token, emulator.url).open(concurrency=concurrency) as client:
-                yield client
+            token = GivenToken(self.owner, Secret(emulator.token))
+            async with WeChat(token, emulator.url).session(concurrency=concurrency) as both:
+                yield both
+
+    @asynccontextmanager
+    async def open(self, *, concurrency: int | None = None) -> AsyncGenerator[TcbClient]:
+        """Start the emulator, and open a client of it."""
+        async with self.session(concurrency=concurrency) as (_, client):
+            yield client
 
 
 Service = WeChat | Demonstration

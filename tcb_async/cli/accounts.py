@@ -1,95 +1,59 @@
-"""Where an inventory's accounts come from: a platform, a file, or an app of one's own.
+"""Whose functions an inventory lists: a platform's merchants, a file's accounts, or an app's own.
 
-Rule: every line of a file is checked before anything is asked, and no secret is shown.
+Rule: what is in a file, a variable or typed at a prompt is read once, and checked before anything
+is asked. No secret is shown.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from codecs import BOM_UTF8
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import attrs
 import msgspec
+import typer
 
-from tcb_async._arguments import checked_secret
+from tcb_async._arguments import APPID, DEFAULT_BASE_URL, SECRET, checked_appid, checked_secret
 from tcb_async._redact import Hidden, Secret, wrapped
-from tcb_async.cli.access import read_secret
-from tcb_async.cli.output import checked_file, sync
+from tcb_async.cli.access import (
+    GivenToken,
+    WeChat,
+    ask_secret,
+    demo_merchants,
+    find_secret,
+    read_secret,
+    shared_store,
+)
+from tcb_async.cli.options import checked_service_url
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import Account
 from tcb_async.inventory.accounts import merchant_account
-from tcb_async.tokens import AuthorizerToken, ComponentToken
+from tcb_async.tokens import ComponentToken, StableToken, StaticToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterator
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from tcb_async.client import TcbClient
     from tcb_async.tokens import TokenProvider, TokenStore
 
+    Make = Callable[[TokenStore | None], tuple["Source", TokenProvider]]
+    Open = Callable[..., AbstractAsyncContextManager["Opened"]]
 
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
-
-
-class _Line(msgspec.Struct, forbid_unknown_fields=True):
-    appid: str
-    refresh_token: Secret | None = None
-    access_token: Secret | None = None
-    envs: list[str] | None = None
-
-
-class _Rotated(msgspec.Struct, forbid_unknown_fields=True):
-    appid: str
-    refresh_token: Secret
-    replaces: Secret
-
-
-_L = TypeVar("_L", _Line, _Rotated)
-
-
-def platform_token(
-    component_appid: str, secret: Secret, ticket_file: str | None, store: TokenStore | None
-) -> ComponentToken:
-    """Make the token of a platform, whose ticket is read from a file each time it is needed.
-
-    Args:
-        component_appid: The platform's appid.
-        secret: Its appsecret.
-        ticket_file: A file that holds the newest ``component_verify_ticket``; None for the one in
-            ``TCB_COMPONENT_TICKET``.
-        store: Where the token is shared.
-
-    Raises:
-        ConfigurationError: An argument is unusable, or there is no ticket.
-    """
-
-    def read() -> Secret:
-        if ticket_file is None:
-            return Secret(os.environ.get("TCB_COMPONENT_TICKET", "").strip())
-        return read_secret(ticket_file)
-
-    where = f"--ticket-file {ticket_file}" if ticket_file else "TCB_COMPONENT_TICKET"
-    if ticket_file is not None and (path := Path(ticket_file)).exists() and not path.is_file():
-        raise ConfigurationError(
-            f"{where}: it is not a regular file, which can be read whenever the ticket is needed"
-        )
-    if not (given := read()).reveal():
-        raise ConfigurationError(
-            f"{where}: it holds no component_verify_ticket; write the newest one that WeChat has "
-            "pushed into it"
-        )
-    checked_secret(f"{where}: the ticket", given)
-
-    async def ticket() -> Secret:
-        return read()
-
-    return ComponentToken(component_appid, secret, ticket=ticket, store=store)
+_COMPONENT_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
+_TICKET = "TCB_COMPONENT_TICKET"
+_UNUSED = Secret("unused")
+"""Of a client whose accounts have tokens of their own."""
 
 
 @attrs.define
-class Platform:
+class Merchants:
     """Every merchant of a platform, as WeChat lists them.
 
     A refresh token that rotates is in the list the next time; that is where it is kept.
@@ -98,11 +62,6 @@ class Platform:
     token: ComponentToken
     total: int | None = None
     appids: Collection[str] = ()  # nobody knows them beforehand
-
-    @property
-    def name(self) -> str:
-        """What a store knows it by."""
-        return f"platform {self.token.appid}"
 
     async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:
         """Walk over the merchants."""
@@ -118,155 +77,216 @@ async def _kept_by_wechat(appid: str, refresh_token: str) -> None:
 
 
 @attrs.define
-class OwnApp:
-    """One account: the app that the client itself is made for."""
+class Listed:
+    """Accounts that are all known beforehand."""
 
-    appid: str
-    token: TokenProvider = attrs.field(repr=False)
-    total: int | None = 1
-
-    @property
-    def appids(self) -> Collection[str]:
-        """Its own."""
-        return (self.appid,)
-
-    @property
-    def name(self) -> str:
-        """What a store knows it by."""
-        return f"app {self.appid}"
-
-    async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:  # noqa: ARG002
-        """Yield it."""
-        yield Account(self.appid, self.token)
-
-
-@attrs.define
-class AccountsFile:
-    """The accounts of a file, one JSON object a line.
-
-    A refresh token that rotates is appended to a file beside it, named like it with ``.rotated``,
-    which is read with it from then on: without the newest one, a merchant has to authorise again.
-    It is used instead of the one that it replaces, and of no other: a merchant who authorised again
-    has a newer one, in the file of accounts itself.
-    """
-
-    path: Path
-    platform: ComponentToken | None
-    appids: Collection[str] = ()
-    # What replaced a refresh token. What nothing replaced is no key, so that every chain ends.
-    _rotated: dict[Secret, Secret] = attrs.field(factory=dict[Secret, Secret], repr=False)
+    _accounts: Sequence[Account]
 
     @property
     def total(self) -> int:
-        """How many accounts it holds, once it is checked."""
-        return len(self.appids)
+        """How many there are."""
+        return len(self._accounts)
 
     @property
-    def name(self) -> str:
-        """What a store knows it by."""
-        return "a file of accounts"
-
-    @property
-    def rotated_path(self) -> Path:
-        """Where refresh tokens that rotated are kept."""
-        return rotated_path(self.path)
-
-    def check(self) -> None:
-        """Read every line.
-
-        Raises:
-            ConfigurationError: One of them is no account; which one, and why. Or a refresh token
-                that rotates could not be kept.
-            OSError: The file cannot be read.
-        """
-        if self.rotated_path.is_file():
-            for _, rotated in _lines(self.rotated_path, _Rotated):
-                self._replace(rotated.replaces, rotated.refresh_token)
-        seen: dict[str, int] = {}
-        may_rotate = False
-        for number, line in _lines(self.path, _Line):
-            if (before := seen.setdefault(line.appid, number)) != number:
-                raise _bad_line(self.path, number, f"{line.appid} is in line {before} already")
-            self._account(number, line)
-            may_rotate = may_rotate or line.refresh_token is not None
-        if not seen:
-            raise ConfigurationError(f"--accounts {self.path}: the file holds no accounts")
-        if may_rotate:
-            checked_file("--accounts", str(self.rotated_path))
-        self.appids = seen.keys()
+    def appids(self) -> Collection[str]:
+        """Whose they are."""
+        return [account.appid for account in self._accounts]
 
     async def accounts(self, client: TcbClient) -> AsyncGenerator[Account, None]:  # noqa: ARG002
-        """Read the accounts, as they are asked for."""
-        for number, line in _lines(self.path, _Line):
-            yield self._account(number, line)
-
-    def _account(self, number: int, line: _Line) -> Account:
-        problem = ""
-        if (line.refresh_token is None) == (line.access_token is None):
-            problem = "it needs a refresh_token or an access_token, and not both"
-        elif line.refresh_token is not None and self.platform is None:
-            problem = "a refresh_token works only with its platform: pass --component-appid"
-        elif line.envs == []:
-            problem = "envs is empty: name environments, or leave envs out to list all of them"
-        else:
-            try:
-                return Account(line.appid, self._token(line), line.envs)
-            except ConfigurationError as error:
-                problem = error.message
-        raise _bad_line(self.path, number, problem)
-
-    def _token(self, line: _Line) -> Secret | AuthorizerToken:
-        if line.refresh_token is None or self.platform is None:
-            return line.access_token or Secret("")
-        save = partial(self._save, line.appid, line.refresh_token)
-        newest = self._newest(line.refresh_token)
-        return AuthorizerToken(self.platform, line.appid, newest, on_rotate=save)
-
-    def _newest(self, token: Secret) -> Secret:
-        while (later := self._rotated.get(token)) is not None:
-            token = later
-        return token
-
-    def _replace(self, old: Secret, new: Secret) -> None:
-        self._rotated[old] = new
-        self._rotated.pop(new, None)
-
-    async def _save(self, appid: str, given: Secret, refresh_token: str) -> None:
-        line = _Rotated(appid, Secret(refresh_token), self._newest(given))
-        del refresh_token
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        descriptor = os.open(self.rotated_path, flags, 0o600)
-        before = os.fstat(descriptor).st_size
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(line, enc_hook=Secret.reveal) + b"\n")
-                sync(file)
-        except OSError:  # a disk that fills up takes a part of it: half a line would spoil the file
-            os.truncate(self.rotated_path, before)
-            raise
-        self._replace(line.replaces, line.refresh_token)
+        """Yield them."""
+        for account in self._accounts:
+            yield account
 
 
-def rotated_path(accounts: Path) -> Path:
-    """Where refresh tokens are kept that replace those of a file of accounts."""
-    return accounts.with_name(f"{accounts.name}.rotated")
+Source = Merchants | Listed
 
 
-Source = Platform | OwnApp | AccountsFile
+@attrs.frozen
+class Opened:
+    """A source of accounts, and what it needs.
+
+    Attributes:
+        source: The accounts.
+        client: A client for them.
+        name: What a store knows the source by.
+    """
+
+    source: Source
+    client: TcbClient
+    name: str
 
 
-def _lines(path: Path, kind: type[_L]) -> Iterator[tuple[int, _L]]:
-    with path.open("rb") as file:
-        if file.read(len(BOM_UTF8)) != BOM_UTF8:  # as Notepad and PowerShell begin a file
-            file.seek(0)
-        for number, text in enumerate(map(Hidden, file), start=1):
-            if text.reveal().strip():
-                yield number, _read(path, number, text, kind)
+@attrs.frozen(kw_only=True)
+class Asked:
+    """Whose accounts are asked for, and where: the options, as they were given."""
+
+    component_appid: str | None = None
+    ticket_file: str | None = None
+    secret_file: str | None = None
+    accounts: str | None = None
+    appid: str | None = None
+    redis: Secret | None = None
+    base_url: str = DEFAULT_BASE_URL
+    allow_http: bool = False
+    trust_env: bool = False
+
+    def prepare(self) -> Open:
+        """Read and check all that can be without a request.
+
+        Returns:
+            A function that opens the source, given the most requests at once.
+
+        Raises:
+            typer.BadParameter: Options contradict each other, or none names a source.
+            ConfigurationError: What a file, a variable or the user says is unusable.
+            OSError: A file cannot be read.
+        """
+        address = checked_service_url(self.base_url, allow_http=self.allow_http)
+        service = WeChat(
+            GivenToken("each account", _UNUSED), address, self.allow_http, self.trust_env
+        )
+        name, make = self._source()
+
+        @asynccontextmanager
+        async def opened(*, concurrency: int | None = None) -> AsyncGenerator[Opened]:
+            async with AsyncExitStack() as stack:
+                store = None
+                if self.redis is not None:
+                    store = await stack.enter_async_context(shared_store(self.redis))
+                source, provider = make(store)
+                client = await stack.enter_async_context(
+                    service.client(provider, concurrency=concurrency)
+                )
+                yield Opened(source, client, f"{name} at {_service(address)}")
+
+        return opened
+
+    def _source(self) -> tuple[str, Make]:
+        appid = self.appid
+        if appid is not None and (self.accounts or self.component_appid):
+            raise typer.BadParameter(
+                "name an app of your own, or a platform or a file; not both", param_hint="--appid"
+            )
+        if self.accounts is not None:
+            file = Listed(read_accounts(self.accounts))
+            return "a file of accounts", lambda _: (file, StaticToken(_UNUSED))
+        if self.component_appid:
+            return self._platform(self.component_appid)
+        if (appid := appid or os.environ.get(APPID)) is None or not appid:
+            raise typer.BadParameter(
+                "name the accounts: pass --component-appid, --accounts or --appid, or pass --demo",
+                param_hint="--accounts",
+            )
+        return self._own_app(checked_appid("--appid" if self.appid else APPID, Secret(appid)))
+
+    def _own_app(self, appid: str) -> tuple[str, Make]:
+        secret = self._secret(appid, SECRET)
+
+        def make(store: TokenStore | None) -> tuple[Source, TokenProvider]:
+            token = StableToken(appid, secret, store=store)
+            return Listed([Account(appid, token)]), token
+
+        return f"app {appid}", make
+
+    def _platform(self, appid: str) -> tuple[str, Make]:
+        checked_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
+        secret = self._secret(appid, _COMPONENT_SECRET, SECRET)
+        self._check_ticket()
+
+        async def ticket() -> Secret:
+            return self._ticket()
+
+        def make(store: TokenStore | None) -> tuple[Source, TokenProvider]:
+            token = ComponentToken(appid, secret, ticket=ticket, store=store)
+            return Merchants(token), token
+
+        return f"platform {appid}", make
+
+    def _secret(self, appid: str, *variables: str) -> Secret:
+        if self.secret_file is not None:
+            what = f"--secret-file {self.secret_file}: the appsecret"
+            return checked_secret(what, read_secret(self.secret_file))
+        otherwise = f"no appsecret: set {variables[0]}"
+        return find_secret(*variables) or ask_secret(f"Appsecret of {appid}", otherwise)
+
+    def _ticket(self) -> Secret:
+        """Read the newest ticket: WeChat pushes another one every ten minutes."""
+        if self.ticket_file is None:
+            return Secret(os.environ.get(_TICKET, "").strip())
+        return read_secret(self.ticket_file)
+
+    def _check_ticket(self) -> None:
+        where = f"--ticket-file {self.ticket_file}" if self.ticket_file else _TICKET
+        if self.ticket_file and (path := Path(self.ticket_file)).exists() and not path.is_file():
+            raise ConfigurationError(
+                f"{where}: it is not a regular file, which can be read whenever the ticket is "
+                "needed"
+            )
+        if not (given := self._ticket()).reveal():
+            raise ConfigurationError(
+                f"{where}: it holds no component_verify_ticket; write the newest one that WeChat "
+                "has pushed into it"
+            )
+        checked_secret(f"{where}: the ticket", given)
 
 
-def _read(path: Path, number: int, text: Hidden[bytes], kind: type[_L]) -> _L:
+def _service(address: str) -> str:
+    """Name a service: all addresses of WeChat's own, such as api2.weixin.qq.com, are one."""
+    is_wechat = (urlsplit(address).hostname or "").endswith(".weixin.qq.com")
+    return DEFAULT_BASE_URL if is_wechat else address
+
+
+@asynccontextmanager
+async def demonstration(*, concurrency: int | None = None) -> AsyncGenerator[Opened]:
+    """Open the merchants of the demonstration."""
+    async with demo_merchants() as (emulator, appid, secret, ticket):
+
+        async def latest() -> str:
+            return ticket
+
+        token = ComponentToken(appid, secret, ticket=latest)
+        service = WeChat(GivenToken("each account", _UNUSED), emulator.url)
+        async with service.client(token, concurrency=concurrency) as client:
+            yield Opened(Merchants(token), client, "the demonstration")
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    appid: str
+    access_token: Secret
+    envs: list[str] | None = None
+
+
+def read_accounts(path: str) -> list[Account]:
+    """Read a file of accounts, one JSON object a line; ``-`` is stdin.
+
+    Raises:
+        ConfigurationError: A line is no account: which one, and why. Or there is none.
+        OSError: The file cannot be read.
+    """
+    text = Hidden(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
+    found: dict[str, tuple[int, Account]] = {}
+    # A file may begin with a byte order mark: Notepad and PowerShell write one.
+    lines = map(Hidden, text.reveal().removeprefix(BOM_UTF8).split(b"\n"))
+    for number, line in enumerate(lines, start=1):
+        if not line.reveal().strip():
+            continue
+        account = _account(path, number, line)
+        before, _ = found.setdefault(account.appid, (number, account))
+        if before != number:
+            raise _bad_line(path, number, f"{account.appid} is in line {before} already")
+    if not found:
+        raise ConfigurationError(f"--accounts {path}: the file holds no accounts")
+    return [account for _, account in found.values()]
+
+
+def _account(path: str, number: int, text: Hidden[bytes]) -> Account:
     try:
-        return msgspec.json.decode(text.reveal(), type=kind, dec_hook=wrapped)
+        line = msgspec.json.decode(text.reveal(), type=_Line, dec_hook=wrapped)
+        if line.envs != []:
+            return Account(line.appid, line.access_token, line.envs)
+        reason = "envs is empty: name environments, or leave envs out to list all of them"
+    except ConfigurationError as error:
+        reason = error.message
     except msgspec.ValidationError as error:  # it names types and fields, no values
         reason = str(error)
     except (msgspec.DecodeError, ValueError):
@@ -275,8 +295,8 @@ def _read(path: Path, number: int, text: Hidden[bytes], kind: type[_L]) -> _L:
     raise _bad_line(path, number, reason)
 
 
-def _bad_line(path: Path, number: int, reason: str) -> ConfigurationError:
+def _bad_line(path: str, number: int, reason: str) -> ConfigurationError:
     return ConfigurationError(
         f"{path}, line {number}: {reason}; a line is such as "
-        '{"appid": "wx0123456789abcdef", "refresh_token": "…"}'
+        '{"appid": "wx0123456789abcdef", "access_token": "…"}'
     )

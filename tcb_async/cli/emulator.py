@@ -3,23 +3,23 @@
 Rule: stdout says what a client needs, stderr what it did; the log shows no token.
 """
 
-import asyncio
 import logging
 import os
 import secrets
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tcb_async._arguments import checked_env
 from tcb_async.cli import signals
-from tcb_async.cli.access import BUSY_RATE, changing
 from tcb_async.cli.errors import at_terminal
 from tcb_async.cli.options import Verbose, seconds, whole_number
 from tcb_async.cli.screen import Screen
-from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from tcb_async.emulator import Emulator
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
@@ -40,7 +40,7 @@ Ctrl-C ends it, with exit code 0."""
 
 _ENV, _COUNT = "test-777bb9", 57
 _APPID, _MERCHANT, _PLATFORM = "wx0123456789abcdef", "wxfedcba9876543210", "wx00112233445566aa"
-_TOP_PORT = 65535
+_TOP_PORT, _BUSY_RATE = 65535, 0.2
 
 Port = Annotated[
     int,
@@ -80,7 +80,7 @@ Latency = Annotated[
 EmulatedDemo = Annotated[
     bool,
     typer.Option(
-        "--demo", help=f"Serve {DEMO_ENV}, the environment of list --demo, with some latency."
+        "--demo", help="Serve the environment of `tcb-async list --demo`, with some latency."
     ),
 ]
 Platform = Annotated[
@@ -96,7 +96,7 @@ Busy = Annotated[
     bool,
     typer.Option(
         "--busy",
-        help=f"Answer {BUSY_RATE:.0%} of the requests with -1, system busy: see clients retry.",
+        help=f"Answer {_BUSY_RATE:.0%} of the requests with -1, system busy: see clients retry.",
     ),
 ]
 Changing = Annotated[
@@ -122,11 +122,14 @@ def emulator(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Serve a WeChat emulator, until Ctrl-C."""
     with at_terminal(verbose=verbose, level=logging.INFO) as screen:
+        # aiohttp's server: help and usage errors do not wait for it.
+        from tcb_async.emulator import DEMO_ENV, Emulator  # noqa: PLC0415
+
         server = Emulator.demo(port=port) if demo else Emulator(port=port)
         if latency is not None:
             server.latency, server.jitter = latency, 0.0
         if busy:
-            server.busy_rate = BUSY_RATE
+            server.busy_rate = _BUSY_RATE
         envs = [DEMO_ENV] if demo else []
         for one in dict.fromkeys(env or ([] if demo else [_ENV])):
             if checked_env(one) not in envs:
@@ -139,7 +142,7 @@ def emulator(  # noqa: PLR0913 - each is an option
             screen.say("ended")
 
 
-def _accounts(server: Emulator, *, platform: bool, demo: bool) -> dict[str, str]:
+def _accounts(server: "Emulator", *, platform: bool, demo: bool) -> dict[str, str]:
     secret = secrets.token_hex(16)
     server.add_app(_APPID, secret)
     settings = {"TCB_APPID": _APPID, "TCB_SECRET": secret}
@@ -161,13 +164,17 @@ def _accounts(server: Emulator, *, platform: bool, demo: bool) -> dict[str, str]
 
 
 async def _serve(  # noqa: PLR0913, PLR0917 - what `emulator` has prepared
-    server: Emulator,
+    server: "Emulator",
     port: int,
     screen: Screen,
     envs: list[str],
     settings: dict[str, str],
     is_changing: bool,
 ) -> None:
+    import asyncio  # noqa: PLC0415 - running already
+
+    from tcb_async.cli.access import changing  # noqa: PLC0415 - likewise
+
     try:
         await server.start()
     except OSError as error:
@@ -191,3 +198,6 @@ async def _serve(  # noqa: PLR0913, PLR0917 - what `emulator` has prepared
             await asyncio.Event().wait()
     finally:
         await server.stop()
+
+
+COMMANDS = {"emulator": (emulator, EMULATOR_EPILOG)}

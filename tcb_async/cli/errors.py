@@ -1,18 +1,7 @@
-"""What the library says, in the words of the command line.
+"""Help formatting and usage errors; how a command ends: one sentence and an exit code.
 
-Rule: whoever typed ``--base-url`` is not told of an argument ``base_url=``.
-
-----
-
-How help looks, and what is said to somebody who typed something else.
-
-Rule: one sentence, as for every other error, and what was probably meant.
-
-----
-
-How a command ends: one sentence and an exit code, whatever happened.
-
-Rule: no traceback, unless ``--verbose`` asks for one after a bug.
+Rule: no traceback, unless ``--verbose`` asks for one after a bug. What the library says is said in
+the words of the command line: a user who typed ``--base-url`` reads nothing of ``base_url=``.
 """
 
 from __future__ import annotations
@@ -55,7 +44,6 @@ _OPTIONS = {
     "page_size=": "--page-size ",
     "max_items=": "--max-items ",
     "concurrency=": "--concurrency ",
-    "resume=": "--resume ",
 }
 _ARGUMENT = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _OPTIONS))})")
 
@@ -75,11 +63,11 @@ _MEANT = {
     "--yaml": "convert --format json",
     "--fields": "pass --columns",
     "--filter": "pass --name, --status or --runtime with a pattern",
-    "--offset": "a listing is complete; to continue an export, pass --resume FILE",
+    "--offset": "a listing is complete: leave it out",
+    "--resume": "an environment is listed again in seconds: run the command again",
     "--file": "pass --output FILE",
     "--env": "ENV is an argument: `tcb-async list ENV`",
     "--proxy": "set HTTPS_PROXY, and pass --trust-env",
-    "--demo": "try `tcb-async list --demo`",
     "--token": "others could read it in the list of processes: set TCB_ACCESS_TOKEN",
     "--access-token": "others could read it in the list of processes: set TCB_ACCESS_TOKEN",
     "--secret": "others could read it in the list of processes: set TCB_SECRET",
@@ -89,7 +77,7 @@ _MEANT = {
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:
-    """Let no ``<bool>`` stand behind a flag, and no ``<str>`` behind an argument."""
+    """Show no ``<bool>`` after a flag, and no ``<str>`` after an argument."""
     for parameter in parameters:
         if parameter.param_type_name == "argument" or parameter.is_flag:
             parameter.display_type_rich = _no_type
@@ -117,7 +105,7 @@ class Command(TyperCommand):
 
 
 class CommandGroup(TyperGroup):
-    """All commands: whoever types something else is told so in one sentence."""
+    """All commands, each imported when it is run; a usage error is one sentence."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401, D102 - typer's own method
         return _without_types(super().get_params(ctx))

@@ -1,20 +1,21 @@
 """Rows as bytes for programs: JSON, NDJSON, CSV.
 
-Rule: pure, and always UTF-8. A document is `head`, then rows page by page, then `tail`. In a file
-it says exactly what the server said; on a terminal, what could steer the terminal is escaped.
+Rule: pure, and always UTF-8. A format is one class in `FORMATS`, and every command writes it. In a
+file it says exactly what the server said; on a terminal, what could steer the terminal is escaped.
 
-CSV has one exception, for it is what spreadsheets open: a value that a spreadsheet would take for a
-formula gets a ``'`` in front. WeChat's own names never begin like that.
+CSV has one exception, for it is what spreadsheets open: what a spreadsheet would take for a formula
+gets a ``'`` in front, whichever of ``,``, ``;`` and tab it splits on. WeChat's own names never
+begin like that.
 """
 
 from __future__ import annotations
 
-import csv
+import abc
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
@@ -23,126 +24,119 @@ if TYPE_CHECKING:
 
 
 FIELDS = ("name", "status", "runtime", "add_time", "mod_time")
-_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+TABLE = "table"
+"""What is written for people: see `tcb_async.cli.screen`."""
+
+_FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+_SPLITS = re.compile('[,;"\t\r\n]')
 
 
-class Format(StrEnum):
-    """What can be written."""
+@attrs.frozen
+class Document(abc.ABC):
+    """How a document is written: `head`, then rows page by page, then `tail`.
 
-    TABLE = "table"
-    JSON = "json"
-    NDJSON = "ndjson"
-    CSV = "csv"
+    Attributes:
+        columns: Which fields, in this order.
+        escaped: Whether it is for a terminal, so that what cannot be printed is escaped.
+        description: What the help says of the format.
+        suffixes: Of the files that are written in it, if no format is named.
+        streams: Whether a document without its tail is of use.
+        tail: What comes after the last row.
+    """
 
-
-class DocumentFormat(Protocol):
-    """How a document is written."""
+    columns: Sequence[str] = FIELDS
+    escaped: bool = False
+    description: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    streams: ClassVar[bool] = True
+    tail: ClassVar[bytes] = b""
 
     @property
     def head(self) -> bytes:
         """What comes before the first row."""
-        ...
+        return b""
+
+    @abc.abstractmethod
+    def rows(self, rows: Iterable[object], written: int) -> bytes:
+        """Write some rows, given how many the document holds already.
+
+        Args:
+            rows: Each has an attribute, or a key, for each column.
+            written: 0 before the first row.
+        """
+
+    def whole(self, rows: Iterable[object]) -> bytes:
+        """Write a document at once."""
+        return self.head + self.rows(rows, 0) + self.tail
+
+
+class _Json(Document):
+    description = "json (one array)"
+    suffixes = (".json",)
+    streams = False
+    tail = b"\n]\n"
 
     @property
-    def tail(self) -> bytes:
-        """What comes after the last row."""
-        ...
+    def head(self) -> bytes:
+        return b"["
 
-    @property
-    def streams(self) -> bool:
-        """Whether a document without its tail is of use already."""
-        ...
-
-    def rows(self, rows: Sequence[object], written: int, /) -> bytes:
-        """Write some rows, given how many the document holds already."""
-        ...
+    def rows(self, rows: Iterable[object], written: int) -> bytes:
+        lines = b"".join(b",\n" + _as_json(row, self.columns, self.escaped) for row in rows)
+        return lines if written else lines[1:]
 
 
-def document_format(
-    form: Format, columns: Sequence[str] = FIELDS, *, escaped: bool = False
-) -> DocumentFormat:
-    """Make a format.
+class _Ndjson(Document):
+    description = "ndjson (one object per line)"
+    suffixes = (".ndjson", ".jsonl")
 
-    Args:
-        form: Which; not a table.
-        columns: Which fields, in this order.
-        escaped: Whether it is for a terminal, so that what cannot be printed is escaped.
-    """
-    match form:
-        case Format.CSV:
-            return _Csv(tuple(columns), escaped)
-        case Format.NDJSON:
-            return _Ndjson(tuple(columns), escaped)
-        case _:
-            return _Json(tuple(columns), escaped)
+    def rows(self, rows: Iterable[object], written: int) -> bytes:  # noqa: ARG002
+        return b"".join(_as_json(row, self.columns, self.escaped) + b"\n" for row in rows)
 
 
-@attrs.frozen
-class _Json:
-    columns: tuple[str, ...]
-    escaped: bool
-    head: bytes = b"["
-    tail: bytes = b"\n]\n"
-    streams: bool = False
-
-    def rows(self, functions: Sequence[object], written: int) -> bytes:
-        rows = b"".join(b",\n" + _as_json(one, self.columns, self.escaped) for one in functions)
-        return rows if written else rows[1:]
-
-
-@attrs.frozen
-class _Ndjson:
-    columns: tuple[str, ...]
-    escaped: bool
-    head: bytes = b""
-    tail: bytes = b""
-    streams: bool = True
-
-    def rows(self, functions: Sequence[object], written: int) -> bytes:  # noqa: ARG002
-        return b"".join(_as_json(one, self.columns, self.escaped) + b"\n" for one in functions)
-
-
-class _Lines(list[str]):
-    """Lines that end in CRLF, as the csv module has to be told if it is to quote a CR."""
-
-    def write(self, line: str) -> None:
-        self.append(line)
-
-
-@attrs.frozen
-class _Csv:
-    columns: tuple[str, ...]
-    escaped: bool
-    tail: bytes = b""
-    streams: bool = True
+class _Csv(Document):
+    description = "csv"
+    suffixes = (".csv",)
 
     @property
     def head(self) -> bytes:
         return (",".join(self.columns) + "\n").encode()
 
-    def rows(self, functions: Sequence[object], written: int) -> bytes:  # noqa: ARG002
-        return csv_lines(
-            [self._cell(value) for value in _values(function, self.columns).values()]
-            for function in functions
-        )
+    def rows(self, rows: Iterable[object], written: int) -> bytes:  # noqa: ARG002
+        return b"".join(self._line(row) for row in rows)
 
-    def _cell(self, value: str | None) -> str | None:
-        if value is None:
-            return None
-        value = spreadsheet_cell(value)
-        return _escape_unprintable(value) if self.escaped else value
+    def _line(self, row: object) -> bytes:
+        line = ",".join(self._cell(value) for value in _values(row, self.columns).values())
+        return (line or '""').encode() + b"\n"  # a reader skips a line that is empty
 
-
-def csv_lines(rows: Iterable[Iterable[str | int | None]]) -> bytes:
-    """Write rows of cells, a line each."""
-    lines = _Lines()
-    csv.writer(lines).writerows(rows)
-    return "".join(line.removesuffix("\r\n") + "\n" for line in lines).encode()
+    def _cell(self, value: str | int | None) -> str:
+        text = "" if value is None else _FORMULA.sub("'", str(value))
+        if self.escaped:
+            text = _escape_unprintable(text)
+        return '"' + text.replace('"', '""') + '"' if _SPLITS.search(text) else text
 
 
-def spreadsheet_cell(value: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return "'" + value if _FORMULA.match(value) else value
+FORMATS: dict[str, type[Document]] = {"json": _Json, "ndjson": _Ndjson, "csv": _Csv}
+
+
+def format_names() -> list[str]:
+    """Name everything that `tcb-async list` can write."""
+    return [TABLE, *FORMATS]
+
+
+def format_of(suffix: str) -> str | None:
+    """Name the format of the files with this suffix."""
+    return next((name for name, form in FORMATS.items() if suffix.lower() in form.suffixes), None)
+
+
+def known_suffixes() -> list[str]:
+    """List the suffixes of all formats."""
+    return sorted(suffix for form in FORMATS.values() for suffix in form.suffixes)
+
+
+def described() -> str:
+    """Say in one sentence which formats there are."""
+    *others, last = [TABLE, *(form.description for form in FORMATS.values())]
+    return f"{', '.join(others)} or {last}"
 
 
 def _as_json(row: object, columns: Sequence[str], escaped: bool) -> bytes:
@@ -159,9 +153,11 @@ def _escape_unprintable(text: str) -> str:
     )
 
 
-def _values(row: object, columns: Sequence[str]) -> dict[str, str | None]:
-    return {column: _as_text(getattr(row, column)) for column in columns}
+def _values(row: object, columns: Sequence[str]) -> dict[str, str | int | None]:
+    if isinstance(row, Mapping):
+        return {column: _plain(row[column]) for column in columns}
+    return {column: _plain(getattr(row, column)) for column in columns}
 
 
-def _as_text(value: datetime | str | None) -> str | None:
+def _plain(value: datetime | str | int | None) -> str | int | None:
     return value.isoformat() if isinstance(value, datetime) else value

@@ -1,30 +1,15 @@
-"""Which functions are listed, and in which order.
+"""``tcb-async list`` and ``count``.
 
-Rule: pure. First the filters, then the order, then the number.
-
-----
-
-One listing, from the first request to the last byte.
-
-Rule: what is of use in pieces is written piece by piece; everything else when it is complete.
-
-----
-
-``tcb-async list``.
-
-Rule: options that contradict each other are refused before anything is asked.
-
-----
-
-``tcb-async count``: one small request.
+Rule: options that contradict each other are refused before anything is asked. First the filters,
+then the order, then the number. What is of use in pieces is written page by page; everything else
+when it is complete.
 """
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -34,32 +19,42 @@ import attrs
 import typer
 
 from tcb_async.cli import signals
-from tcb_async.cli.access import Demonstration
 from tcb_async.cli.errors import EXIT_CODES, at_terminal
-from tcb_async.cli.formats import FIELDS, DocumentFormat, Format, document_format
+from tcb_async.cli.formats import (
+    FIELDS,
+    FORMATS,
+    TABLE,
+    described,
+    format_names,
+    format_of,
+    known_suffixes,
+)
 from tcb_async.cli.options import (
     Access,
+    Concurrency,
     Demo,
     OptionalEnv,
+    PageSize,
+    Quiet,
     Verbose,
-    checked_env,
     choice,
+    given,
     whole_number,
     with_access,
 )
-from tcb_async.cli.output import Position, Sink, checked_file, opened, output_path
-from tcb_async.cli.resume import Asked, ResumableFile, check_resume_path
-from tcb_async.cli.screen import Meter, Screen, counted, print_table, table_as_text
-from tcb_async.client import FunctionPager, TcbClient
-from tcb_async.cursor import Cursor
-from tcb_async.models import CloudFunction
+from tcb_async.cli.output import Sink, opened, output_path
+from tcb_async.cli.screen import Screen, counted, print_table, showing_walk, table_as_text
 
 if TYPE_CHECKING:
-    Take = Callable[[Sequence[CloudFunction], Callable[[], Cursor]], bool]
+    from tcb_async.client import FunctionPager, TcbClient
+    from tcb_async.models import CloudFunction
 
+    Take = Callable[[Sequence[CloudFunction]], bool]
 
 SORTS = [*FIELDS, *(f"-{field}" for field in FIELDS)]
+_FUNCTIONS = ("function", "functions")
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_SUFFIXES = {".txt": TABLE}
 
 
 @attrs.frozen
@@ -87,17 +82,14 @@ class Selection:
         words = [f"{option} {shlex.quote(one)}" for option, all_ in given for one in all_]
         return " ".join(words)
 
-    def left(self, written: int) -> int | None:
-        """How many more functions are wanted after so many; None for all that there are."""
-        return None if self.at_most is None else max(0, self.at_most - written)
+    @property
+    def rows_needed(self) -> int | None:
+        """How many rows of the list are enough; None if all have to be seen."""
+        return None if self.filters or self.sort else self.at_most
 
-    def rows_needed(self, written: int) -> int | None:
-        """How many more rows of the list are enough; None if all have to be seen."""
-        return None if self.filters or self.sort else self.left(written)
-
-    def is_enough(self, written: int) -> bool:
+    def is_enough(self, found: int) -> bool:
         """Whether this many functions, in the server's order, are all that is wanted."""
-        return not self.sort and self.left(written) == 0
+        return not self.sort and self.at_most is not None and found >= self.at_most
 
     def keep(self, functions: Iterable[CloudFunction]) -> list[CloudFunction]:
         """The functions that match."""
@@ -138,193 +130,134 @@ def _sort_key(function: CloudFunction, field: str) -> datetime | str:
             return function.name
 
 
-@attrs.frozen
-class Listing:
-    """What a user wants listed, how, and where to.
+@attrs.define
+class ListCommand:
+    """One listing, from the first request to the last byte.
 
     Attributes:
         env: The environment's id.
-        format: How.
-        columns: Which fields, in this order; None for all.
+        format: How: a name of `format_names`.
         selection: Which functions.
-        page_size: Functions per request.
+        screen: The streams.
+        columns: Which fields, in this order; None for all.
+        page_size: Functions per request; None for the client's default.
         output: A file, a device or a pipe; None for stdout.
-        resume: The resume file; None if the listing cannot be continued.
-        source: The service and the account: an export of another one is not continued.
+        is_quiet: Whether to say nothing of what the listing cost.
     """
 
     env: str
-    format: Format
+    format: str
     selection: Selection
+    screen: Screen
     columns: Sequence[str] | None = None
-    page_size: int = 20
+    page_size: int | None = None
     output: Path | None = None
-    resume: Path | None = None
-    source: Asked = attrs.field(factory=dict[str, "str | int | list[str] | None"])
+    is_quiet: bool = False
+    _listed: int = attrs.field(default=0, init=False)
+    _seconds: float = attrs.field(default=0.0, init=False)
 
-    async def write(self, client: TcbClient, screen: Screen) -> None:
+    async def run(self, client: TcbClient) -> None:
         """Walk, and write.
 
         Raises:
             TcbError: The walk failed.
             OSError: The file or stdout cannot be written.
         """
-        with self._sink(screen) as sink:
-            if sink is None:
-                return
-            work = _Work(self, client, screen, sink)
-            await (work.stream() if self.in_pieces else work.gather())
-        work.report()
+        walk = client.functions(
+            self.env,
+            max_items=self.selection.rows_needed,
+            **given(page_size=self.page_size),
+        )
+        with opened(self.output, self.screen) as sink:
+            await (self._stream if self._in_pieces else self._gather)(walk, sink)
+        self._report(walk)
 
     @property
-    def in_pieces(self) -> bool:
-        """Whether each page is written as it arrives."""
-        if self.format is Format.TABLE or self.selection.sort:
-            return False
-        return self.resume is not None or document_format(self.format).streams
+    def _in_pieces(self) -> bool:
+        is_table = self.format == TABLE
+        return not is_table and not self.selection.sort and FORMATS[self.format].streams
 
-    @property
-    def _asked(self) -> Asked:
-        return {
-            **self.source,
-            "env": self.env,
-            "--format": self.format.value,
-            "--columns": list(self.columns or ()),
-            "--output": str(self.output),
-            "--status": list(self.selection.statuses),
-            "--runtime": list(self.selection.runtimes),
-            "--name": list(self.selection.names),
-            "--max-items": self.selection.at_most,
-        }
-
-    @contextmanager
-    def _sink(self, screen: Screen) -> Generator[Sink | None]:
-        if self.output is None or self.resume is None:
-            with opened(self.output, screen) as sink:
-                yield sink
-        else:
-            part: ResumableFile | None = None
-            try:
-                with ResumableFile.at(self.output, self.resume, self._asked) as part:
-                    yield part
-            except BaseException:
-                if part is not None and part.is_kept:
-                    screen.say("what has arrived is kept: run the same command again to continue")
-                raise
-
-
-@attrs.define
-class _Work:
-    listing: Listing
-    client: TcbClient
-    screen: Screen
-    sink: Sink
-    listed: int = 0
-    seconds: float = 0.0
-    pager: FunctionPager | None = None
-
-    @property
-    def document(self) -> DocumentFormat:
-        columns = self.listing.columns or FIELDS
-        return document_format(self.listing.format, columns, escaped=self.sink.is_terminal)
-
-    async def stream(self) -> None:
+    async def _stream(self, walk: FunctionPager, sink: Sink) -> None:
         """Write each page as it arrives."""
-        selection, begun, document = self.listing.selection, self.sink.begun, self.document
-        written, seen = begun.written, begun.seen
-        head = b"" if begun.cursor else document.head
+        document = FORMATS[self.format](self.columns or FIELDS, sink.is_terminal)
+        head = document.head
 
-        def take(functions: Sequence[CloudFunction], cursor: Callable[[], Cursor]) -> bool:
-            nonlocal written, seen, head
-            rows = selection.keep(functions)[: selection.left(written)]
-            data = head + document.rows(rows, written)
+        def take(functions: Sequence[CloudFunction]) -> bool:
+            nonlocal head
+            at_most = self.selection.at_most
+            rows = self.selection.keep(functions)
+            rows = rows[: None if at_most is None else at_most - self._listed]
+            sink.write(head + document.rows(rows, self._listed))
             head = b""
-            written += len(rows)
-            seen += len(functions)
-            self.sink.write(data, Position(written, seen, cursor))
-            return selection.is_enough(written)
+            self._listed += len(rows)
+            return self.selection.is_enough(self._listed)
 
-        if not selection.is_enough(written):
-            await self._walk(take, selection.rows_needed(written))
-        self.sink.write(head + document.tail)
-        self.listed = written
+        await self._walk(walk, take)
+        sink.write(head + document.tail)
 
-    async def gather(self) -> None:
+    async def _gather(self, walk: FunctionPager, sink: Sink) -> None:
         """Write everything, when everything has arrived."""
-        listing, selection = self.listing, self.listing.selection
         functions: list[CloudFunction] = []
 
-        def take(more: Sequence[CloudFunction], _cursor: object) -> bool:
-            functions.extend(selection.keep(more))
-            return selection.is_enough(len(functions))
+        def take(more: Sequence[CloudFunction]) -> bool:
+            functions.extend(self.selection.keep(more))
+            return self.selection.is_enough(len(functions))
 
-        await self._walk(take, selection.rows_needed(0))
-        arranged = selection.arrange(functions)
-        self.listed = len(arranged)
-        if listing.format is not Format.TABLE:
-            document = self.document
-            self.sink.write(document.head + document.rows(arranged, 0) + document.tail)
-        elif listing.output is None:
+        await self._walk(walk, take)
+        arranged = self.selection.arrange(functions)
+        self._listed = len(arranged)
+        if self.format != TABLE:
+            document = FORMATS[self.format](self.columns or FIELDS, sink.is_terminal)
+            sink.write(document.whole(arranged))
+        elif self.output is None:
             self._print_table(arranged)
         else:
-            self.sink.write(table_as_text(arranged, listing.columns).encode())
+            sink.write(table_as_text(arranged, self.columns).encode())
 
-    def report(self) -> None:
-        """Say on stderr if nothing matched and, on a terminal, what the listing cost."""
-        filters = self.listing.selection.filters
-        if filters and not self.listed:
-            of = "" if self.pager is None else f" of {counted(self.pager.total or 0, *_FUNCTIONS)}"
+    async def _walk(self, walk: FunctionPager, take: Take) -> None:
+        started, done = time.monotonic(), 0
+        shown = self._is_meter_shown
+        async with walk:
+            with showing_walk(self.screen, self.env, walk, shown=shown) as moved:
+                async for page in walk.by_page():
+                    moved(done := done + len(page.items))
+                    if take(page.items):
+                        break
+        self._seconds = time.monotonic() - started
+
+    @property
+    def _is_meter_shown(self) -> bool:
+        rows_scroll_by = self.screen.out.is_terminal and self.output is None
+        return self.screen.is_watched and not (rows_scroll_by and self._in_pieces)
+
+    def _report(self, walk: FunctionPager) -> None:
+        """Say on stderr if nothing matched and what the listing cost."""
+        filters = self.selection.filters
+        if filters and not self._listed:
+            of = counted(walk.total or 0, *_FUNCTIONS)
             case = "; the case of a name counts" if "--name" in filters else ""
-            self.screen.say(f"none{of} in {self.listing.env} match {filters}{case}")
-        if self.screen.is_watched:
-            self.screen.say(self._summary())
+            self.screen.say(f"none of {of} in {self.env} match {filters}{case}")
+        if not self.is_quiet and (self.screen.is_watched or self.output is not None):
+            self.screen.say(self._summary(walk))
 
-    def _summary(self) -> str:
-        facts: list[str] = []
-        total = self.listed
-        if self.pager is not None:
-            stats, total = self.pager.stats, max(total, self.pager.total or 0)
-            facts.append(counted(stats.requests, "request", "requests"))
-            if stats.retries:
-                facts.append(counted(stats.retries, "retry", "retries"))
-            if stats.repairs:
-                facts.append(counted(stats.repairs, "repair", "repairs") + ": the list changed")
-        facts.append(f"{self.seconds:.1f} s")
-        number = f"{self.listed:,} of " if self.listed != total else ""
-        return f"{number}{counted(total, *_FUNCTIONS)} in {self.listing.env} ({', '.join(facts)})"
+    def _summary(self, walk: FunctionPager) -> str:
+        stats, total = walk.stats, max(self._listed, walk.total or 0)
+        facts = [counted(stats.requests, "request", "requests")]
+        if stats.retries:
+            facts.append(counted(stats.retries, "retry", "retries"))
+        if stats.repairs:
+            facts.append(counted(stats.repairs, "repair", "repairs") + ": the list changed")
+        facts.append(f"{self._seconds:.1f} s")
+        number = f"{self._listed:,} of " if self._listed != total else ""
+        return f"{number}{counted(total, *_FUNCTIONS)} in {self.env} ({', '.join(facts)})"
 
     def _print_table(self, functions: Sequence[CloudFunction]) -> None:
-        left_out = print_table(self.screen.out, functions, self.listing.columns)
+        left_out = print_table(self.screen.out, functions, self.columns)
         if left_out:
             self.screen.say(
                 f"left out to fit {self.screen.out.width} columns: {', '.join(left_out)}; use a "
                 "wider terminal, or choose with --columns"
             )
-
-    async def _walk(self, take: Take, at_most: int | None) -> None:
-        listing, begun, started = self.listing, self.sink.begun, time.monotonic()
-        meter = Meter(self.screen, listing.env, begun.seen, shown=self._is_meter_shown)
-        async with self.client.functions(
-            listing.env,
-            page_size=listing.page_size,
-            max_items=at_most,
-            resume=begun.cursor or None,
-            on_progress=meter.moved,
-        ) as pager:
-            self.pager = pager
-            with meter.showing(pager.stats):
-                async for page in pager.by_page():
-                    if take(page.items, lambda: pager.cursor):
-                        break
-        self.seconds = time.monotonic() - started
-
-    @property
-    def _is_meter_shown(self) -> bool:
-        rows_scroll_by = self.screen.out.is_terminal and self.listing.output is None
-        return self.screen.is_watched and not (rows_scroll_by and self.listing.in_pieces)
-
-
-_FUNCTIONS = ("function", "functions")
 
 
 LIST_EPILOG = f"""\
@@ -333,23 +266,15 @@ LIST_EPILOG = f"""\
   tcb-async list test-777bb9 --status '*Failed'
   tcb-async list test-777bb9 --sort -mod_time -n 5
   tcb-async list test-777bb9 -f json | jq -r '.\\[].name'
-  tcb-async list test-777bb9 -o f.csv --resume f.cursor
+  tcb-async list test-777bb9 -o all.csv
 
 {EXIT_CODES}"""
 
-_BY_SUFFIX = {
-    ".csv": Format.CSV,
-    ".json": Format.JSON,
-    ".jsonl": Format.NDJSON,
-    ".ndjson": Format.NDJSON,
-    ".txt": Format.TABLE,
-}
-_FORMATS = [form.value for form in Format]
 _STATUSES = [
     "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
     "PublishFailed", "Deleting", "DeleteFailed",
 ]  # fmt: skip
-_WHICH, _HOW, _REQUESTS = "Which functions", "Output", "Requests"
+_WHICH, _HOW = "Which functions", "Output"
 
 Formats = Annotated[
     str | None,
@@ -357,10 +282,10 @@ Formats = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        parser=choice(_FORMATS, "; convert json for any other"),
-        autocompletion=lambda: _FORMATS,
-        help="table, json (one array), ndjson (one object per line) or csv; ndjson and csv are "
-        "written page by page. Default: by the suffix of --output, else table.",
+        parser=choice(format_names, "; convert json for any other"),
+        autocompletion=format_names,
+        help=f"{described()}; ndjson and csv are written page by page. Default: by the suffix of "
+        "--output, else table.",
         rich_help_panel=_HOW,
     ),
 ]
@@ -381,16 +306,6 @@ Output = Annotated[
         "-o",
         metavar="FILE",
         help="Write a file, which appears when it is complete. - is stdout.",
-        rich_help_panel=_HOW,
-    ),
-]
-Resume = Annotated[
-    str | None,
-    typer.Option(
-        "--resume",
-        metavar="FILE",
-        help="Keep in this file how far --output is, so that the same command continues after an "
-        "interruption. It is deleted at the end.",
         rich_help_panel=_HOW,
     ),
 ]
@@ -427,7 +342,7 @@ Sort = Annotated[
     typer.Option(
         "--sort",
         metavar="FIELD",
-        parser=choice(SORTS),
+        parser=choice(lambda: SORTS),
         autocompletion=lambda: SORTS,
         help=f"Sort by {', '.join(FIELDS[:-1])} or {FIELDS[-1]}; -mod_time begins with the "
         "newest. Default: the server's order.",
@@ -445,26 +360,6 @@ MaxItems = Annotated[
         rich_help_panel=_WHICH,
     ),
 ]
-PageSize = Annotated[
-    int,
-    typer.Option(
-        "--page-size",
-        metavar="N",
-        parser=whole_number(least=1),
-        help="Functions per request.",
-        rich_help_panel=_REQUESTS,
-    ),
-]
-Concurrency = Annotated[
-    int,
-    typer.Option(
-        "--concurrency",
-        metavar="N",
-        parser=whole_number(least=1),
-        help="The most requests at once.",
-        rich_help_panel=_REQUESTS,
-    ),
-]
 
 
 @with_access
@@ -480,35 +375,30 @@ def list_functions(  # noqa: PLR0913 - each is an option
     output_format: Formats = None,
     columns: Columns = None,
     output: Output = None,
-    resume: Resume = None,
-    page_size: PageSize = 20,
-    concurrency: Concurrency = 8,
+    page_size: PageSize = None,
+    concurrency: Concurrency = None,
     access: Access,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """List the functions of an environment."""
     with at_terminal(verbose=verbose) as screen:
-        asked = checked_env(env, demo=demo)
-        selection = Selection(status or (), runtime or (), name or (), sort, max_items)
-        fields = _checked_columns(columns)
+        service = access.service(env, demo=demo)
         target = output_path(output)
-        form = Format(output_format) if output_format else _format_of(target)
-        place = _resume_path(form, selection, target, resume)
-        service = Demonstration(asked) if demo else access.service()
-        listing = Listing(
-            asked,
-            form,
-            selection,
-            columns=fields,
+        job = ListCommand(
+            service.env,
+            output_format or _format_for(target),
+            Selection(status or (), runtime or (), name or (), sort, max_items),
+            screen,
+            columns=_checked_columns(columns),
             page_size=page_size,
             output=target,
-            resume=place,
-            source={**service.source},
+            is_quiet=quiet,
         )
 
         async def work() -> None:
             async with service.open(concurrency=concurrency) as client:
-                await listing.write(client, screen)
+                await job.run(client)
 
         signals.run(work)
 
@@ -516,42 +406,24 @@ def list_functions(  # noqa: PLR0913 - each is an option
 def _checked_columns(text: str | None) -> list[str] | None:
     if text is None:
         return None
-    parse = choice(FIELDS)
+    parse = choice(lambda: FIELDS)
     try:
         return list(dict.fromkeys(parse(word.strip()) for word in text.split(",")))
     except typer.BadParameter as error:
         raise typer.BadParameter(error.message, param_hint="--columns") from None
 
 
-def _format_of(target: Path | None) -> Format:
+def _format_for(target: Path | None) -> str:
     if target is None:
-        return Format.TABLE
-    found = _BY_SUFFIX.get(target.suffix.lower())
+        return TABLE
+    found = _SUFFIXES.get(target.suffix.lower()) or format_of(target.suffix)
     if found is None:
+        known = ", ".join([*known_suffixes(), *_SUFFIXES])
         raise typer.BadParameter(
-            f"pass it: the suffix {target.suffix!r} of --output is none of {', '.join(_BY_SUFFIX)}",
+            f"pass it: the suffix {target.suffix!r} of --output is none of {known}",
             param_hint="--format",
         )
     return found
-
-
-def _resume_path(
-    form: Format, selection: Selection, target: Path | None, resume: str | None
-) -> Path | None:
-    if resume is None:
-        return None
-    wrong = ""
-    if target is None or (target.exists() and not target.is_file()):
-        wrong = "needs --output FILE, a regular file: only that can be continued"
-    elif form is Format.TABLE:
-        wrong = "goes with --format json, ndjson or csv: a table is written at the end"
-    elif selection.sort:
-        wrong = "goes without --sort: a sorted list is written at the end"
-    if wrong or target is None:
-        raise typer.BadParameter(wrong, param_hint="--resume")
-    place = checked_file("--resume", resume)
-    check_resume_path(target, place)
-    return place
 
 
 COUNT_EPILOG = """\
@@ -567,11 +439,13 @@ def count(
 ) -> None:
     """Count the functions of an environment."""
     with at_terminal(verbose=verbose) as screen:
-        asked = checked_env(env, demo=demo)
-        service = Demonstration(asked) if demo else access.service()
+        service = access.service(env, demo=demo)
 
         async def work() -> None:
             async with service.open() as client:
-                screen.write(b"%d\n" % await client.count_functions(asked))
+                screen.write(b"%d\n" % await client.count_functions(service.env))
 
         signals.run(work)
+
+
+COMMANDS = {"list": (list_functions, LIST_EPILOG), "count": (count, COUNT_EPILOG)}

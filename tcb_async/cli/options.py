@@ -8,32 +8,38 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 import typer
 
-from tcb_async._arguments import DEFAULT_BASE_URL, checked_base_url
+from tcb_async._arguments import (
+    BASE_URL,
+    DEFAULT_BASE_URL,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_PAGE_SIZE,
+    checked_base_url,
+)
 from tcb_async._redact import Secret
-from tcb_async.cli.access import WeChat, find_credentials
-from tcb_async.client import BASE_URL
-from tcb_async.emulator import DEMO_ENV
+from tcb_async.cli.formats import described, format_names
+
+if TYPE_CHECKING:
+    from tcb_async.cli.access import Service
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
-
-_ACCESS = "Account and service"
+_ACCESS, _OUTPUT, _REQUESTS = "Account and service", "Output", "Requests"
 
 
 # A parser is also given the default, which is of the right type already.
 
 
-def choice(choices: Sequence[str], hint: str = "") -> Callable[[str], str]:
-    """Make a parser that takes one of these words, whatever its case."""
+def choice(choices: Callable[[], Sequence[str]], hint: str = "") -> Callable[[str], str]:
+    """Make a parser that takes one of these words, in any case."""
 
     def parse(text: str) -> str:
-        if text.lower() not in choices:
-            raise typer.BadParameter(f"{text!r} is none of {', '.join(choices)}{hint}")
+        if text.lower() not in choices():
+            raise typer.BadParameter(f"{text!r} is none of {', '.join(choices())}{hint}")
         return text.lower()
 
     return parse
@@ -68,7 +74,6 @@ def seconds(*, least: float) -> Callable[[str | float], float]:
     return parse
 
 
-Env = Annotated[str, typer.Argument(metavar="ENV", help="The environment, such as test-777bb9.")]
 OptionalEnv = Annotated[
     str | None, typer.Argument(metavar="ENV", help="The environment, such as test-777bb9.")
 ]
@@ -134,18 +139,68 @@ Demo = Annotated[
     bool,
     typer.Option("--demo", help="Try it without an account, against an emulator in this process."),
 ]
+ComponentAppId = Annotated[
+    str | None,
+    typer.Option(
+        "--component-appid",
+        metavar="APPID",
+        envvar="TCB_COMPONENT_APPID",
+        help="Every merchant of this third-party platform. Its appsecret is read from "
+        "TCB_COMPONENT_SECRET or a prompt.",
+        rich_help_panel="Which accounts",
+    ),
+]
+TicketFile = Annotated[
+    str | None,
+    typer.Option(
+        "--ticket-file",
+        metavar="FILE",
+        help="The newest component_verify_ticket, read whenever it is needed. "
+        r"\[env var for the ticket: TCB_COMPONENT_TICKET]",
+        rich_help_panel="Which accounts",
+    ),
+]
+PageSize = Annotated[
+    int | None,
+    typer.Option(
+        "--page-size",
+        metavar="N",
+        parser=whole_number(least=1),
+        help=f"Functions per request. Default: {DEFAULT_PAGE_SIZE}.",
+        rich_help_panel=_REQUESTS,
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency",
+        metavar="N",
+        parser=whole_number(least=1),
+        help=f"The most requests at once. Default: {DEFAULT_CONCURRENCY}.",
+        rich_help_panel=_REQUESTS,
+    ),
+]
+RowFormat = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        parser=choice(format_names),
+        autocompletion=format_names,
+        help=f"{described()}.",
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Do not say what it cost.", rich_help_panel=_OUTPUT),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log on stderr.")]
 
 
-def checked_env(env: str | None, *, demo: bool) -> str:
-    """Return the environment that is asked for.
-
-    Raises:
-        typer.BadParameter: None is named, and it is not the demonstration.
-    """
-    if env is None and not demo:
-        raise typer.BadParameter("name an environment, or pass --demo", param_hint="ENV")
-    return DEMO_ENV if env is None else env
+def given(**options: object) -> dict[str, Any]:
+    """Keep what was given: the rest has its default in the library."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def checked_service_url(base_url: str, *, allow_http: bool) -> str:
@@ -174,18 +229,32 @@ class Access:
     allow_http: AllowHttp = False
     trust_env: TrustEnv = False
 
-    def service(self) -> WeChat:
+    def service(
+        self, env: str | None = "", *, demo: bool = False, is_changing: bool = False
+    ) -> "Service":
         """Find the service, and the credentials for it.
 
+        Args:
+            env: The environment that is asked for; empty if none is needed.
+            demo: Whether to ask the demonstration.
+            is_changing: Whether its functions are deployed, updated and deleted meanwhile.
+
         Raises:
-            typer.BadParameter: The options contradict each other.
+            typer.BadParameter: No environment is named, or the options contradict each other.
             ConfigurationError: There are no credentials, or no token may be sent there.
         """
+        if env is None and not demo:
+            raise typer.BadParameter("name an environment, or pass --demo", param_hint="ENV")
         if self.token_file is not None and self.appid is not None:
             raise typer.BadParameter("name a token or an app, not both", param_hint="--token-file")
+        # The client and the emulator: help, completion and usage errors do not wait for them.
+        from tcb_async.cli import access  # noqa: PLC0415
+
+        if demo:
+            return access.Demonstration(env, is_changing=is_changing)
         base_url = checked_service_url(self.base_url, allow_http=self.allow_http)
-        credentials = find_credentials(self.token_file, self.appid, self.redis)
-        return WeChat(credentials, base_url, self.allow_http, self.trust_env)
+        credentials = access.find_credentials(self.token_file, self.appid, self.redis)
+        return access.WeChat(credentials, base_url, self.allow_http, self.trust_env, env or "")
 
 
 def with_access(command: Callable[..., None]) -> Callable[..., None]:

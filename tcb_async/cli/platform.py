@@ -1,65 +1,40 @@
-"""``tcb-async environments``.
+"""``tcb-async environments``, ``merchants`` and ``token``: what belongs to an account.
 
-----
-
-``tcb-async merchants``.
-
-Rule: it prints no refresh token.
-
-----
-
-``tcb-async token``: whose token it is, how long it lives, whether it is accepted.
-
-Rule: the token itself is not shown, nor any part of it.
+Rule: no token, no appsecret and no refresh token is printed, nor any part of one.
 """
 
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tcb_async._arguments import DEFAULT_BASE_URL, checked_appid
-from tcb_async._redact import Secret
+from tcb_async._arguments import DEFAULT_BASE_URL
 from tcb_async.cli import signals
-from tcb_async.cli.access import Demonstration, GivenToken, WeChat, ask_secret, find_secret
-from tcb_async.cli.accounts import platform_token
 from tcb_async.cli.errors import at_terminal
-from tcb_async.cli.formats import Format, document_format
-from tcb_async.cli.inventory import ComponentAppId, TicketFile
+from tcb_async.cli.formats import FORMATS, TABLE
 from tcb_async.cli.options import (
     Access,
     AllowHttp,
     BaseUrl,
+    ComponentAppId,
     Demo,
+    RowFormat,
+    TicketFile,
     TrustEnv,
     Verbose,
-    checked_service_url,
-    choice,
     with_access,
 )
 from tcb_async.cli.screen import Screen, print_table
-from tcb_async.client import TcbClient
 from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
-from tcb_async.tokens import ComponentToken, StableToken
+
+if TYPE_CHECKING:
+    from tcb_async.cli.access import Service
+    from tcb_async.client import TcbClient
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
-
-_FORMATS = [form.value for form in Format]
-
-RowFormat = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="FORMAT",
-        parser=choice(_FORMATS),
-        autocompletion=lambda: _FORMATS,
-        help="table, json (one array), ndjson (one object per line) or csv.",
-    ),
-]
 
 
 def write_rows(screen: Screen, rows: Sequence[object], columns: Sequence[str], form: str) -> None:
@@ -71,11 +46,10 @@ def write_rows(screen: Screen, rows: Sequence[object], columns: Sequence[str], f
         columns: Which attributes, in this order.
         form: The name of a format.
     """
-    if form == Format.TABLE:
+    if form == TABLE:
         print_table(screen.out, rows, columns)
-        return
-    document = document_format(Format(form), columns, escaped=screen.out.is_terminal)
-    screen.write(document.head + document.rows(rows, 0) + document.tail)
+    else:
+        screen.write(FORMATS[form](columns, screen.out.is_terminal).whole(rows))
 
 
 ENVIRONMENTS_EPILOG = """\
@@ -90,20 +64,17 @@ _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time",
 
 @with_access
 def environments(
-    *, form: RowFormat = "table", demo: Demo = False, access: Access, verbose: Verbose = False
+    *, form: RowFormat = TABLE, demo: Demo = False, access: Access, verbose: Verbose = False
 ) -> None:
     """List the environments of an account."""
     with at_terminal(verbose=verbose) as screen:
-        service = Demonstration() if demo else access.service()
+        service = access.service(demo=demo)
 
         async def work() -> None:
             async with service.open() as client:
                 write_rows(screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, form)
 
         signals.run(work)
-
-
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
 
 MERCHANTS_EPILOG = """\
@@ -119,15 +90,14 @@ iter_authorizers().
 The exit codes are in tcb-async --help."""
 
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
-_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
-_NOBODY = GivenToken("nobody", Secret("unused"))
 
 
 def merchants(  # noqa: PLR0913 - each is an option
     *,
     component_appid: ComponentAppId = None,
     ticket_file: TicketFile = None,
-    form: RowFormat = "table",
+    form: RowFormat = TABLE,
+    demo: Demo = False,
     base_url: BaseUrl = DEFAULT_BASE_URL,
     allow_http: AllowHttp = False,
     trust_env: TrustEnv = False,
@@ -135,31 +105,32 @@ def merchants(  # noqa: PLR0913 - each is an option
 ) -> None:
     """List the merchants of a third-party platform (第三方平台)."""
     with at_terminal(verbose=verbose) as screen:
-        url = checked_service_url(base_url, allow_http=allow_http)
-        provider = _provider(component_appid, ticket_file)
+        if not component_appid and not demo:
+            raise typer.BadParameter(
+                "name the platform, or set TCB_COMPONENT_APPID; or pass --demo",
+                param_hint="--component-appid",
+            )
+        # The client: help, completion and usage errors do not wait for it.
+        from tcb_async.cli import accounts as whose  # noqa: PLC0415
+
+        asked = whose.Asked(
+            component_appid=component_appid,
+            ticket_file=ticket_file,
+            base_url=base_url,
+            allow_http=allow_http,
+            trust_env=trust_env,
+        )
+        opened = whose.demonstration if demo else asked.prepare()
 
         async def work() -> None:
-            async with WeChat(_NOBODY, url, allow_http, trust_env).client(provider) as client:
-                write_rows(screen, await client.authorizers().collect(), _MERCHANT_COLUMNS, form)
+            async with opened() as found:
+                rows = await found.client.authorizers().collect()
+                write_rows(screen, rows, _MERCHANT_COLUMNS, form)
 
         signals.run(work)
 
 
-def _provider(component_appid: str | None, ticket_file: str | None) -> ComponentToken:
-    if not component_appid:
-        raise typer.BadParameter(
-            "name the platform, or set TCB_COMPONENT_APPID", param_hint="--component-appid"
-        )
-    checked_appid("--component-appid or TCB_COMPONENT_APPID", Secret(component_appid))
-    question = f"Appsecret of {component_appid}"
-    secret = find_secret(_SECRET) or ask_secret(question, f"no appsecret: set {_SECRET}")
-    return platform_token(component_appid, secret, ticket_file, None)
-
-
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
-
-
-ACCESS_EPILOG = """\
+CHECK_EPILOG = """\
 [bold]Examples[/bold]
   tcb-async token
   tcb-async token test-777bb9 --appid wx0123456789abcdef
@@ -174,7 +145,6 @@ ACCESS_EPILOG = """\
 
 _NO_ENV = "token-check"
 
-Check = Annotated[bool, typer.Option("--check", hidden=True)]  # what earlier versions wanted
 CheckedEnv = Annotated[
     str | None,
     typer.Argument(metavar="ENV", help="Check that it may list this environment, too."),
@@ -183,27 +153,23 @@ CheckedEnv = Annotated[
 
 @with_access
 def token(
-    env: CheckedEnv = None,
-    *,
-    check: Check = False,  # noqa: ARG001 - it is always checked
-    access: Access,
-    verbose: Verbose = False,
+    env: CheckedEnv = None, *, demo: Demo = False, access: Access, verbose: Verbose = False
 ) -> None:
     """Check the token: whose it is, how long it lives, whether WeChat accepts it."""
     with at_terminal(verbose=verbose) as screen:
-        service = access.service()
-        screen.write(f"account   {service.credentials.owner}\n".encode())
+        service = access.service(env or "", demo=demo)
+        screen.write(f"account   {service.owner}\n".encode())
         signals.run(lambda: _check(service, screen, env))
 
 
-async def _check(service: WeChat, screen: Screen, env: str | None) -> None:
-    async with service.credentials.provider() as provider, service.client(provider) as client:
+async def _check(service: "Service", screen: Screen, env: str | None) -> None:
+    async with service.session() as (provider, client):
         accepted = await _is_accepted(client, env)
-        life = _life(provider.expires_at if isinstance(provider, StableToken) else None)
-    screen.write(f"lifetime  {life}\naccepted  {accepted}, by {service.base_url}\n".encode())
+        life = _life(getattr(provider, "expires_at", None))
+    screen.write(f"lifetime  {life}\naccepted  {accepted}, by {service.address}\n".encode())
 
 
-async def _is_accepted(client: TcbClient, env: str | None) -> str:
+async def _is_accepted(client: "TcbClient", env: str | None) -> str:
     """Ask for one row. Without an environment, a refusal of that alone says that the token is one.
 
     Raises:
@@ -225,3 +191,10 @@ def _life(expires_at: float | None) -> str:
         return "unknown: WeChat tells it only to whoever fetches the token"
     until = datetime.fromtimestamp(expires_at).astimezone()
     return f"another {(expires_at - time.time()) / 60:.0f} min, until {until:%Y-%m-%d %H:%M:%S}"
+
+
+COMMANDS = {
+    "environments": (environments, ENVIRONMENTS_EPILOG),
+    "merchants": (merchants, MERCHANTS_EPILOG),
+    "token": (token, CHECK_EPILOG),
+}

@@ -1,19 +1,8 @@
-"""The two streams of a command: data on stdout, everything else on stderr.
+"""The two streams of a command: data on stdout, everything else on stderr; and what people see.
 
-Rule: nothing writes to either stream but through here.
-
-----
-
-A progress bar on stderr, if that is a terminal.
-
-Rule: it only reads; a walk goes the same way without it.
-
-----
-
-Rows as a table for people.
-
-Rule: a name is never cut; what gives way on a narrow terminal is how exactly a time is shown, and
-then a column that nobody has asked for.
+Rule: nothing writes to either stream but through here. A progress bar only reads: a walk goes the
+same way without it. In a table a name is never cut; what gives way on a narrow terminal is how
+exactly a time is shown, and then a column that was not asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +12,6 @@ import io
 import logging
 import os
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 import attrs
@@ -49,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from datetime import datetime
 
+    from tcb_async.client import FunctionPager
     from tcb_async.pagination.page import WalkStats
 
 
@@ -175,48 +164,38 @@ def printable(text: str) -> str:
     )
 
 
-class Meter:
-    """A bar that fills as functions arrive: how many of how many, how fast, how many retries.
+def progress_bar(screen: Screen, *columns: ProgressColumn, shown: bool) -> Progress:
+    """Make a bar on stderr: what, how many of how many, and these columns."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        *columns,
+        console=screen.err,
+        transient=True,
+        redirect_stdout=False,
+        disable=not shown,
+        expand=True,
+    )
 
-    Args:
-        screen: Where to show it.
-        env: What is listed.
-        seen: How many functions earlier runs have fetched.
-        shown: Whether to show it at all.
+
+@contextlib.contextmanager
+def showing_walk(
+    screen: Screen, env: str, walk: FunctionPager, *, shown: bool
+) -> Generator[Callable[[int], None]]:
+    """Show how far a walk is: how many of how many, how fast, how many retries.
+
+    Yields:
+        A function to call with how many functions have arrived.
     """
+    columns = (_Rate(), _Retries(), TimeElapsedColumn())
+    with progress_bar(screen, *columns, shown=shown) as bar:
+        task = bar.add_task(env, total=None, stats=walk.stats)
 
-    def __init__(self, screen: Screen, env: str, seen: int, *, shown: bool) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            _Rate(),
-            _Retries(),
-            TimeElapsedColumn(),
-            console=screen.err,
-            transient=True,
-            redirect_stdout=False,
-            disable=not shown,
-            expand=True,
-        )
-        self._seen = seen
-        self._task = self._progress.add_task(env, total=None, completed=seen)
+        def moved(done: int) -> None:
+            bar.update(task, completed=done, total=max(done, walk.total or 0))
 
-    def moved(self, done: int, total: int) -> None:
-        """Show how many functions of how many have arrived in this run."""
-        done += self._seen
-        self._progress.update(self._task, completed=done, total=max(done, total))
-
-    @contextmanager
-    def showing(self, stats: WalkStats) -> Generator[None]:
-        """Show the bar meanwhile.
-
-        Args:
-            stats: Of the walk, for its retries.
-        """
-        self._progress.update(self._task, stats=stats)
-        with self._progress:
-            yield
+        yield moved
 
 
 class _Rate(ProgressColumn):

@@ -1,27 +1,26 @@
 """How SIGTERM and Ctrl-C end a command.
 
-Rule: inside the event loop a signal cancels the work, so that it stops at an ``await`` and what it
-has written stays whole. What has not ended a moment later, such as a write to a pipe that nobody
-reads, is ended by force. A signal that the parent process had ignored stays ignored: a shell starts
-``&`` jobs with SIGINT ignored, so SIGTERM is not turned into a SIGINT.
+Rule: inside the event loop the first signal cancels the work, so that it stops at an ``await`` and
+what it has written stays whole; the second ends the process by force. Outside of it there is
+nothing to clean up, and the first signal ends the process. A signal that the parent process had
+ignored stays ignored: a shell starts ``&`` jobs with SIGINT ignored, so SIGTERM is not turned into
+a SIGINT.
+
+This module is imported before all others: it imports what Python has loaded already, or little.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
-import threading
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-
-__all__ = ["INTERRUPTED", "TERMINATED", "Ending", "Terminated", "end_process", "handled", "run"]
+    from typing import NoReturn
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-_GRACE = 0.8
 _DEFAULTS = (signal.default_int_handler, signal.SIG_DFL)
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -34,65 +33,70 @@ class Ending:
     """The handler of both signals.
 
     Args:
-        force: Ends the process with an exit code and without cleanup. It is called 0.8 s after the
-            first signal, or at once at the second. None leaves the process alone.
+        force: Ends the process with an exit code and without cleanup; None leaves that to whoever
+            catches what is raised.
+
+    Attributes:
+        received: The signal that arrived last; 0 if none did.
     """
 
     def __init__(self, force: Callable[[int], object] | None = None) -> None:
         self.received = 0
-        self._force = force
-        self._cancel: Callable[[], object] | None = None
-        self._timer: threading.Timer | None = None
+        self.force = force
+        self._react: Callable[[], object] | None = None
 
     def __call__(self, number: int, _frame: object) -> None:
         """Handle a signal.
 
         Raises:
-            KeyboardInterrupt: It was SIGINT, and no event loop runs.
-            Terminated: It was SIGTERM, and no event loop runs.
+            KeyboardInterrupt: It was SIGINT, and it may be raised where the program is.
+            Terminated: It was SIGTERM, and it may be raised where the program is.
         """
-        insisting, self.received = bool(self.received), number
-        if self._force is not None and insisting:
-            self._force(128 + number)
-        elif self._force is not None:
-            self._timer = threading.Timer(_GRACE, self._force, (128 + number,))
-            self._timer.daemon = True
-            self._timer.start()
-        if self._cancel is None:
-            raise self.as_exception()
-        self._cancel()
+        is_second, self.received = bool(self.received), number
+        if self.force is not None and (is_second or self._react is None):
+            self.force(128 + number)
+        else:
+            (self._react or self.raise_it)()
+
+    def raise_it(self) -> NoReturn:
+        """Raise what the last signal means."""
+        raise self.as_exception()
 
     def as_exception(self) -> BaseException:
-        """What the last signal means, as an exception."""
+        """Say what the last signal means, as an exception."""
         return Terminated() if self.received == signal.SIGTERM else KeyboardInterrupt()
 
     @contextlib.contextmanager
-    def cancelling(self, task: asyncio.Task[object]) -> Generator[None]:
-        """Cancel this task at a signal, instead of raising wherever the program is."""
-        loop = asyncio.get_running_loop()
-        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+    def reacting(self, react: Callable[[], object]) -> Generator[None]:
+        """Call this at the first signal, instead of ending the process."""
+        before, self._react = self._react, react
         try:
             yield
         finally:
-            self._cancel = None
-
-    def close(self) -> None:
-        """The command has ended by itself: the process need not be ended by force."""
-        if self._timer is not None:
-            self._timer.cancel()
+            self._react = before
 
 
 @contextlib.contextmanager
 def handled(ending: Ending) -> Generator[Ending]:
-    """Let it handle both signals, unless they are ignored or somebody else handles them."""
+    """Let it handle both signals, unless they are ignored or handled by other code."""
     with contextlib.ExitStack() as stack:
-        stack.callback(ending.close)
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if (before := signal.getsignal(number)) in _DEFAULTS:
-                    stack.callback(signal.signal, number, before)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if (before := signal.getsignal(number)) in _DEFAULTS:
+                with contextlib.suppress(ValueError):  # only the main thread has signals
                     signal.signal(number, ending)
+                    stack.callback(signal.signal, number, before)
         yield ending
+
+
+@contextlib.contextmanager
+def raised() -> Generator[None]:
+    """Raise a signal as an exception meanwhile: the block has something to clean up."""
+    ending = _installed()
+    if ending is None:
+        yield
+    else:
+        with ending.reacting(ending.raise_it):
+            yield
 
 
 def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
@@ -102,14 +106,16 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
         KeyboardInterrupt: SIGINT cancelled it.
         Terminated: SIGTERM cancelled it.
     """
+    import asyncio  # noqa: PLC0415 - help and usage errors do not wait for it
+
     with contextlib.ExitStack() as stack:
         ending = _installed() or stack.enter_context(handled(Ending()))
-        runner = stack.enter_context(asyncio.Runner())
+        runner = asyncio.Runner()
 
         async def main() -> None:
-            task = asyncio.current_task()
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
             assert task is not None  # noqa: S101 - the runner has made one
-            with ending.cancelling(task):
+            with ending.reacting(lambda: loop.call_soon_threadsafe(task.cancel)):
                 await work()
 
         try:
@@ -118,6 +124,11 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
             if ending.received:
                 raise ending.as_exception() from None
             raise
+        finally:
+            # What was cancelled has been cleaned up. A thread that looks up a name cannot be
+            # cancelled: nobody waits for it in a process that ends.
+            if not (ending.received and ending.force):
+                runner.close()
 
 
 def end_process(code: int) -> None:
@@ -130,8 +141,7 @@ def end_process(code: int) -> None:
 
 
 def _installed() -> Ending | None:
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if isinstance(handler := signal.getsignal(number), Ending):
-                return handler
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if isinstance(handler := signal.getsignal(number), Ending):
+            return handler
     return None

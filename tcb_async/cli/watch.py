@@ -1,19 +1,14 @@
-"""``tcb-async watch``.
+"""``tcb-async watch`` and ``wait``: what changes, and until a function is Active.
 
-Rule: a terminal gets a table that grows, everybody else one line per change.
-
-----
-
-``tcb-async wait``: until a function is Active.
-
-Rule: nothing on stdout; the exit code is the answer.
+Rule: of ``watch``, a terminal gets a table that grows, and a pipe one line per change; every time
+is China's, and says so. ``wait`` writes nothing to stdout: its exit code is the answer.
 """
 
 import logging
 from collections import deque
 from contextlib import aclosing, nullcontext
 from datetime import datetime
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import attrs
 import typer
@@ -23,22 +18,30 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from tcb_async._arguments import (
+    DEFAULT_WAIT_INTERVAL,
+    DEFAULT_WAIT_TIMEOUT,
+    DEFAULT_WATCH_INTERVAL,
+)
 from tcb_async.cli import signals
-from tcb_async.cli.access import DEPLOYED_LAST, Demonstration
 from tcb_async.cli.errors import at_terminal
+from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import (
     Access,
     Demo,
     OptionalEnv,
     Verbose,
-    checked_env,
+    choice,
+    given,
     seconds,
     with_access,
 )
 from tcb_async.cli.screen import Screen, cell, counted, printable
-from tcb_async.client import TcbClient
-from tcb_async.emulator import DEMO_ENV
-from tcb_async.watch import FunctionChange
+from tcb_async.models import CHINA_STANDARD_TIME
+
+if TYPE_CHECKING:
+    from tcb_async.client import TcbClient
+    from tcb_async.watch import FunctionChange
 
 # No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
@@ -48,10 +51,13 @@ WATCH_EPILOG = """\
   tcb-async watch --demo
   tcb-async watch test-777bb9 --interval 5
   tcb-async watch test-777bb9 >> changes.log
+  tcb-async watch test-777bb9 --format ndjson | jq .name
 
 The exit codes are in tcb-async --help."""
 
-_INTERVAL, _DEMO_INTERVAL = 10.0, 0.5
+_DEMO_INTERVAL = 0.5
+_TEXT, _NDJSON = "text", "ndjson"
+_FORMATS = [_TEXT, _NDJSON]
 _STYLES = {"added": "green", "removed": "red", "updated": "yellow"}
 _OTHER_LINES = 6
 
@@ -62,47 +68,63 @@ WatchInterval = Annotated[
         metavar="SECONDS",
         parser=seconds(least=0.1),
         help="Seconds from one listing to the next. "
-        f"Default: {_INTERVAL:g}; {_DEMO_INTERVAL:g} with --demo.",
+        f"Default: {DEFAULT_WATCH_INTERVAL:g}; {_DEMO_INTERVAL:g} with --demo.",
+    ),
+]
+WatchFormat = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        parser=choice(lambda: _FORMATS),
+        autocompletion=lambda: _FORMATS,
+        help="text, or ndjson: one object per change.",
     ),
 ]
 
 
 @with_access
-def watch(
+def watch(  # noqa: PLR0913 - each is an option
     env: OptionalEnv = None,
     *,
     demo: Demo = False,
     interval: WatchInterval = None,
+    form: WatchFormat = _TEXT,
     access: Access,
     verbose: Verbose = False,
 ) -> None:
     """Show what is added, updated and removed, until Ctrl-C."""
     with at_terminal(verbose=verbose, level=logging.WARNING) as screen:
-        asked = checked_env(env, demo=demo)
-        service = Demonstration(asked, is_changing=True) if demo else access.service()
-        apart = interval or (_DEMO_INTERVAL if demo else _INTERVAL)
+        service = access.service(env, demo=demo, is_changing=True)
+        apart = interval or (_DEMO_INTERVAL if demo else DEFAULT_WATCH_INTERVAL)
 
         async def work() -> None:
             async with service.open() as client:
-                await _show_changes(client, screen, asked, apart)
+                await _show_changes(client, screen, service.env, apart, form)
 
         signals.run(work)
 
 
-async def _show_changes(client: TcbClient, screen: Screen, env: str, interval: float) -> NoReturn:
+async def _show_changes(
+    client: "TcbClient", screen: Screen, env: str, interval: float, form: str
+) -> NoReturn:
     functions = await client.functions(env).collect()
     board = _Board(env, len(functions), max(1, screen.out.height - _OTHER_LINES))
     changes = client.watch_functions(env, interval=interval, since=functions)
-    if not screen.out.is_terminal:
+    is_live = screen.out.is_terminal and form == _TEXT
+    if not is_live:
         screen.say(f"{board.headline}; polling every {interval:g} s, Ctrl-C ends it")
-        async with aclosing(changes):
+    async with aclosing(changes):
+        live = Live(board, console=screen.out, redirect_stderr=screen.is_watched)
+        with live if is_live else nullcontext():
             while True:
-                screen.write(_line(await anext(changes)).encode())
-    with Live(board, console=screen.out, redirect_stderr=screen.is_watched) as live:
-        async with aclosing(changes):
-            while True:
-                board.add(await anext(changes))
-                live.refresh()
+                change = await anext(changes)
+                if is_live:
+                    board.add(change)
+                    live.refresh()
+                else:
+                    screen.write(_line(change, form, escaped=screen.out.is_terminal))
 
 
 @attrs.define
@@ -111,8 +133,8 @@ class _Board:
     functions: int
     height: int
     changes: int = 0
-    _rows: deque[tuple[str, FunctionChange]] = attrs.field(
-        factory=deque[tuple[str, FunctionChange]]
+    _rows: deque[tuple[str, "FunctionChange"]] = attrs.field(
+        factory=deque[tuple[str, "FunctionChange"]]
     )
     _spinner: Spinner = attrs.field(factory=lambda: Spinner("dots"))
 
@@ -120,13 +142,14 @@ class _Board:
     def headline(self) -> str:
         changes = counted(self.changes, "change", "changes")
         return (
-            f"{printable(self.env)}: {counted(self.functions, 'function', 'functions')}, {changes}"
+            f"{printable(self.env)}: {counted(self.functions, 'function', 'functions')}, {changes} "
+            "(times in UTC+8)"
         )
 
-    def add(self, change: FunctionChange) -> None:
+    def add(self, change: "FunctionChange") -> None:
         self.changes += 1
         self.functions += {"added": 1, "removed": -1, "updated": 0}[change.kind]
-        self._rows.append((f"{datetime.now().astimezone():%H:%M:%S}", change))
+        self._rows.append((f"{datetime.now(CHINA_STANDARD_TIME):%H:%M:%S}", change))
         while len(self._rows) > self.height:
             self._rows.popleft()
 
@@ -143,12 +166,16 @@ class _Board:
         return Group(table, self._spinner)
 
 
-def _line(change: FunctionChange) -> str:
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
-    return f"{now} {change.kind} {printable(change.name)} {printable(describe(change))}\n"
+def _line(change: "FunctionChange", form: str, *, escaped: bool) -> bytes:
+    now = datetime.now(CHINA_STANDARD_TIME).isoformat(timespec="seconds")
+    if form == _NDJSON:
+        functions = {"before": change.before, "after": change.after}
+        row = {"time": now, "change": change.kind, "name": change.name, **functions}
+        return FORMATS[_NDJSON](tuple(row), escaped).rows([row], 0)
+    return f"{now} {change.kind} {printable(change.name)} {printable(describe(change))}\n".encode()
 
 
-def describe(change: FunctionChange) -> str:
+def describe(change: "FunctionChange") -> str:
     """Say what became of a function, field by field."""
     before, after = change.before, change.after
     if before is None or after is None:
@@ -174,10 +201,7 @@ def describe(change: FunctionChange) -> str:
 
 
 def _as_given(time: datetime | None) -> str | None:
-    return None if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
-
-
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
+    return None if time is None else time.isoformat()
 
 
 WAIT_EPILOG = """\
@@ -197,21 +221,21 @@ Name = Annotated[
     str | None, typer.Argument(metavar="NAME", help="The function's name, such as login.")
 ]
 Timeout = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--timeout",
         metavar="SECONDS",
         parser=seconds(least=0.1),
-        help="The most seconds to wait.",
+        help=f"The most seconds to wait. Default: {DEFAULT_WAIT_TIMEOUT:g}.",
     ),
 ]
 WaitInterval = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--interval",
         metavar="SECONDS",
         parser=seconds(least=0.1),
-        help="Seconds between polls.",
+        help=f"Seconds between polls. Default: {DEFAULT_WAIT_INTERVAL:g}.",
     ),
 ]
 
@@ -222,29 +246,30 @@ def wait(  # noqa: PLR0913 - each is an option
     name: Name = None,
     *,
     demo: Demo = False,
-    timeout: Timeout = 300.0,
-    interval: WaitInterval = 2.0,
+    timeout: Timeout = None,
+    interval: WaitInterval = None,
     access: Access,
     verbose: Verbose = False,
 ) -> None:
     """Wait until a function is Active, as after a deployment."""
     with at_terminal(verbose=verbose, level=logging.INFO) as screen:
-        asked, function = _checked(env, name, demo=demo)
-        service = Demonstration(asked, is_changing=True) if demo else access.service()
+        if demo and name is None:
+            env, name = None, env
+        elif env is None or name is None:
+            missing = "ENV and NAME" if env is None else "NAME"
+            raise typer.BadParameter("name the environment and the function", param_hint=missing)
+        service = access.service(env, demo=demo, is_changing=True)
+        function = name or service.deployed_last
 
         async def work() -> None:
             async with service.open() as client:
-                await client.wait_until_active(asked, function, timeout=timeout, interval=interval)
+                await client.wait_until_active(
+                    service.env, function, **given(timeout=timeout, interval=interval)
+                )
 
-        waiting = Text(printable(f"waiting for {function} in {asked}"))
+        waiting = Text(printable(f"waiting for {function} in {service.env}"))
         with screen.err.status(waiting) if screen.is_watched else nullcontext():
             signals.run(work)
 
 
-def _checked(env: str | None, name: str | None, *, demo: bool) -> tuple[str, str]:
-    if env is not None and name is not None:
-        return env, name
-    if demo:
-        return DEMO_ENV, env or DEPLOYED_LAST
-    missing = "ENV and NAME" if env is None else "NAME"
-    raise typer.BadParameter("name the environment and the function", param_hint=missing)
+COMMANDS = {"watch": (watch, WATCH_EPILOG), "wait": (wait, WAIT_EPILOG)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -17,10 +18,11 @@ from leaks import eventually
 from terminal import ENV, Ended, Screen, asks, run, start
 
 from tcb_async import CloudFunction
-from tcb_async.cli.formats import FIELDS, Format, document_format
+from tcb_async.cli import formats
+from tcb_async.cli.formats import FIELDS, FORMATS
 from tcb_async.emulator import Fault
 
-DOCUMENTS = [Format.CSV, Format.JSON, Format.NDJSON]
+DOCUMENTS = ["csv", "json", "ndjson"]
 HOSTILE = "a\x1b]0;owned\x07b\x9b2J\u0085\u202ec\u2066\x7f"
 
 
@@ -35,7 +37,7 @@ async def test_the_suffix_says_the_format(emulator, names, tmp_path, suffix):
 
     ended = await run("list", ENV, "--output", str(file), env=asks(emulator))
 
-    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert (ended.code, ended.out) == (0, "")
     text = file.read_text()
     assert all(name in text for name in names)
     assert text.startswith({"json": "[", "jsonl": "{", "ndjson": "{"}.get(suffix, "name"))
@@ -92,10 +94,7 @@ async def test_ctrl_c_leaves_no_half_of_a_file(emulator, names, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
-@pytest.mark.parametrize("resume", [False, True])
-async def test_a_file_keeps_its_mode_and_is_never_more_open_on_the_way(
-    emulator, tmp_path, *, mode, resume
-):
+async def test_a_file_keeps_its_mode_and_is_never_more_open_on_the_way(emulator, tmp_path, mode):
     emulator.deploy(ENV, count=60)
     file = tmp_path / "all.csv"
     file.touch()
@@ -104,11 +103,9 @@ async def test_a_file_keeps_its_mode_and_is_never_more_open_on_the_way(
 
     @emulator.on_request
     def look(_: object) -> None:
-        for path in (*tmp_path.glob("all.csv.part"), *tmp_path.glob(".all.csv.*.tmp")):
-            modes.add(path.stat().st_mode & 0o777)
+        modes.update(path.stat().st_mode & 0o777 for path in tmp_path.glob(".all.csv.*.tmp"))
 
-    words = ("--resume", str(tmp_path / "cursor")) if resume else ()
-    await run("list", ENV, "-o", str(file), *words, env=asks(emulator))
+    await run("list", ENV, "-o", str(file), env=asks(emulator))
 
     assert file.stat().st_mode & 0o777 == mode
     assert modes == {mode & ~_umask()}
@@ -200,7 +197,7 @@ async def test_an_export_into_a_pipe_is_complete(emulator, names, tmp_path):
     )
 
     assert ended.code == 0
-    assert [row["name"] for row in rows_in(text, Format.NDJSON)] == names
+    assert [row["name"] for row in rows_in(text, "ndjson")] == names
 
 
 async def test_an_export_to_a_device_makes_no_temporary_file(emulator):
@@ -217,7 +214,7 @@ async def test_an_export_to_a_device_makes_no_temporary_file(emulator):
 async def test_columns_are_those_that_were_asked_for_in_their_order(emulator, form):
     emulator.deploy(ENV, "login", mod_time="2024-01-01 00:00:00")
 
-    words = ("--columns", "mod_time, NAME,name", "-f", form.value.upper())
+    words = ("--columns", "mod_time, NAME,name", "-f", form.upper())
     ended = await run("list", ENV, *words, env=asks(emulator))
 
     assert ended.code == 0
@@ -231,7 +228,7 @@ async def test_no_control_character_reaches_a_terminal(emulator, form):
 
     async with (
         Screen.of(200) as screen,
-        start("list", ENV, "-f", form.value, env=asks(emulator), stdout=screen.tty) as command,
+        start("list", ENV, "-f", form, env=asks(emulator), stdout=screen.tty) as command,
     ):
         ended = await command.end()
         await screen.shows("Nodejs16.13")
@@ -240,7 +237,7 @@ async def test_no_control_character_reaches_a_terminal(emulator, form):
     shown = screen.shown.replace("\r\n", "\n")
     assert all(line.isprintable() for line in shown.split("\n"))
     assert r"a\u001b]0;owned\u0007b\u009b2J\u0085\u202ec\u2066\u007f" in shown
-    if form is not Format.CSV:
+    if form != "csv":
         assert rows_in(shown, form)[0]["name"] == HOSTILE
 
 
@@ -250,7 +247,7 @@ async def test_in_a_file_and_in_a_pipe_every_character_is_kept(emulator, tmp_pat
     file = tmp_path / f"all.{form}"
 
     await run("list", ENV, "-o", str(file), env=asks(emulator))
-    piped = await run("list", ENV, "-f", form.value, env=asks(emulator))
+    piped = await run("list", ENV, "-f", form, env=asks(emulator))
 
     assert listing(file) == [HOSTILE]
     assert file.read_bytes().decode() == piped.out
@@ -265,7 +262,7 @@ functions = st.lists(
 
 
 def document(form, pages, *, escaped=False):
-    how = document_format(form, escaped=escaped)
+    how = FORMATS[form](escaped=escaped)
     whole, written = how.head, 0
     for page in pages:
         whole += how.rows(page, written)
@@ -279,13 +276,22 @@ def test_whatever_a_server_says_can_be_read_back(form, pages):
     found = rows_in(document(form, pages), form)
 
     said = [(one.name, one.status, one.runtime) for page in pages for one in page]
-    if form is Format.CSV:
+    if form == "csv":
         said = [tuple(quoted(text or "") for text in texts) for texts in said]
     assert [(row["name"], row["status"], row["runtime"]) for row in found] == said
 
 
 def quoted(text):
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r", "\n"} else text
+    """A text behind whose every separator a formula is disarmed."""
+    shown = ""
+    for before, character in zip(f",{text}", text, strict=False):
+        shown += (
+            "'"
+            if before in ",;\t\r\n" and character in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+            else ""
+        )
+        shown += character
+    return shown
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
@@ -297,13 +303,93 @@ def test_nothing_on_a_terminal_steers_it(form, text):
 
 
 @pytest.mark.parametrize("start_of", ["=", "+", "-", "@", "\t", "\r", "\uff1d"])
-async def test_no_cell_of_a_csv_file_is_a_formula_and_json_is_exact(emulator, tmp_path, start_of):
-    formula = f"{start_of}cmd|' /C calc'!A0"
+@pytest.mark.parametrize("split", ["", "a;", "a\t", "a,", "a;b\t"])
+async def test_no_cell_of_a_csv_file_is_a_formula_and_json_is_exact(
+    emulator, tmp_path, start_of, split
+):
+    formula = f"{split}{start_of}cmd|' /C calc'!A0"
     emulator.deploy(ENV, formula, runtime=f"{start_of}1+1")
 
     for form in DOCUMENTS:
         await run("list", ENV, "-o", str(tmp_path / f"all.{form}"), env=asks(emulator))
 
-    (row,) = rows_in((tmp_path / "all.csv").read_bytes().decode(), Format.CSV)
-    assert (row["name"], row["runtime"]) == (f"'{formula}", f"'{start_of}1+1")
+    text = (tmp_path / "all.csv").read_bytes().decode()
+    (row,) = rows_in(text, "csv")
+    assert (row["name"], row["runtime"]) == (quoted(formula), f"'{start_of}1+1")
+    assert not split or f'"{quoted(formula)}"' in text, "a value that is split somewhere is quoted"
     assert listing(tmp_path / "all.json") == listing(tmp_path / "all.ndjson") == [formula]
+
+
+async def test_a_format_is_added_in_one_place_and_written_by_both_commands(
+    emulator, tmp_path, monkeypatch
+):
+    class Tsv(formats.Document):
+        description = "tsv (tab-separated)"
+        suffixes = (".tsv",)
+
+        def rows(self, rows, _written):
+            lines = [formats._values(row, self.columns).values() for row in rows]
+            return "".join("\t".join(map(str, line)) + "\n" for line in lines).encode()
+
+    monkeypatch.setitem(FORMATS, "tsv", Tsv)
+    emulator.deploy(ENV, "login", runtime="Go1")
+    accounts = tmp_path / "accounts.ndjson"
+    line = {"appid": "wxown", "access_token": emulator.token, "envs": [ENV]}
+    accounts.write_text(json.dumps(line))
+    words = ("inventory", "--accounts", str(accounts), "-o", str(tmp_path / "all.tsv"))
+
+    listed = await run("list", ENV, "-f", "tsv", env=asks(emulator))
+    inventory = await run(*words, env=asks(emulator))
+
+    assert listed.out.startswith("login\tActive\tGo1\t20")
+    assert inventory.code == 0
+    assert (tmp_path / "all.tsv").read_text().startswith(f"wxown\t{ENV}\tlogin\tActive\tGo1\t20")
+
+
+async def test_json_is_written_when_it_is_complete_so_that_a_failure_leaves_no_half(emulator):
+    emulator.deploy(ENV, count=60)
+    fail_from(emulator, 30)
+
+    ended = await run("list", ENV, "-f", "json", "--page-size", "10", env=asks(emulator))
+
+    assert (ended.code, ended.out) == (4, "")
+
+
+async def test_an_export_keeps_the_owner_of_the_file_that_it_replaces(
+    emulator, names, tmp_path, monkeypatch
+):
+    """As root does, whose new files are root's."""
+    file, owners = tmp_path / "all.csv", []
+    file.touch()
+    old = file.stat()
+    monkeypatch.setattr(os, "chown", lambda path, *ids: owners.append((path.name, *ids)))
+
+    await run("list", ENV, "-o", str(file), env=asks(emulator))
+
+    ((temporary, *ids),) = owners
+    assert temporary.startswith(".all.csv.")
+    assert ids == [old.st_uid, old.st_gid]
+
+
+async def test_of_two_exports_at_once_each_is_whole(emulator, names, tmp_path):
+    file = tmp_path / "all.csv"
+
+    words = ("list", ENV, "-o", str(file))
+    async with start(*words, env=asks(emulator)) as one, start(*words, env=asks(emulator)) as other:
+        ended = await asyncio.gather(one.end(), other.end())
+
+    assert [command.code for command in ended] == [0, 0]
+    assert listing(file) == names
+    assert files(tmp_path) == {"all.csv"}
+
+
+async def test_a_file_says_its_summary_without_a_terminal_too_unless_quiet(
+    emulator, names, tmp_path
+):
+    words = ("list", ENV, "-o", str(tmp_path / "all.csv"))
+
+    said = await run(*words, env=asks(emulator))
+    quiet = await run(*words, "--quiet", env=asks(emulator))
+
+    assert re.fullmatch(rf"60 functions in {ENV} \(\d+ requests?, \d\.\d s\)\n", said.err)
+    assert quiet.err == ""

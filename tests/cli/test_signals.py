@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from contextlib import asynccontextmanager
 
@@ -104,37 +103,31 @@ async def test_sigterm_ends_the_emulator_in_the_background():
     ("number", "code", "said"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
 )
-async def test_a_signal_ends_a_write_to_a_pipe_that_nobody_reads(emulator, number, code, said):
+async def test_a_second_signal_ends_a_write_to_a_pipe_that_nobody_reads(
+    emulator, number, code, said
+):
     emulator.deploy(ENV, count=3000)
     reading, writing = os.pipe()
     words = ("list", ENV, "-f", "ndjson", "--page-size", "3000")
 
-    async with start(*words, env=asks(emulator), stdout=writing) as command:
+    async with start(*words, env=asks(emulator, PYTHONUNBUFFERED=""), stdout=writing) as command:
         os.close(writing)
         await asyncio.to_thread(os.read, reading, 10)
-        ended = await ended_soon(command, number)
+        ended = await ended_soon(command, number, number)
         os.close(reading)
 
     assert (ended.code, ended.err) == (code, f"tcb-async: {said}\n")
 
 
-@pytest.mark.parametrize(
-    ("numbers", "code"),
-    [
-        ([signal.SIGTERM], 143),
-        ([signal.SIGINT], 130),
-        ([signal.SIGINT, signal.SIGINT], 130),
-        ([signal.SIGINT, signal.SIGTERM], 143),
-    ],
-)
-async def test_a_signal_ends_a_dns_lookup(numbers, code):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_a_signal_ends_a_dns_lookup(number, code):
     """Python resolves names in a thread, which cannot be cancelled."""
     program = (sys.executable, "-c", HANGING_DNS)
     words = ("count", ENV, "--base-url", "https://wechat.invalid", "--verbose")
 
     async with start(*words, program=program, env={"TCB_ACCESS_TOKEN": "token"}) as command:
         assert await command.line() == "asked\n"
-        ended = await ended_soon(command, *numbers)
+        ended = await ended_soon(command, number)
 
     assert ended.code == code
 
@@ -152,48 +145,77 @@ async def test_sigterm_at_a_prompt_leaves_the_terminal_as_it_was():
         assert screen.is_echoing
 
 
+STARTING = """
+import os, sys
+from tcb_async.__main__ import main
+
+class Impatient:
+    left = int(sys.argv.pop(1))
+
+    def find_spec(self, *_):
+        Impatient.left -= 1
+        if Impatient.left == 0:
+            os.kill(os.getpid(), {number:d})
+
+sys.meta_path.insert(0, Impatient())
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+async def test_a_signal_while_it_starts_ends_it_at_every_import(number, code, said):
+    async def at_import(count):
+        program = (sys.executable, "-c", STARTING.format(number=number), str(count))
+        async with start("list", "--demo", "-f", "ndjson", program=program) as command:
+            return await command.end()
+
+    first = 1 if number == signal.SIGINT else 20  # before the handler, SIGTERM ends it unsaid
+    for count in (first, 25, 60, 100, 180, 260, 340):
+        ended = await at_import(count)
+        assert (ended.code, ended.out, ended.err) == (code, "", f"tcb-async: {said}\n"), count
+
+
 class TestEnding:
     """The handler itself, in this process."""
 
-    @pytest.fixture(autouse=True)
-    def hurry(self, monkeypatch):
-        monkeypatch.setattr(signals, "_GRACE", 0.01)
-
-    def test_what_has_not_ended_a_moment_later_is_ended_by_force(self):
-        forced, was_forced = [], threading.Event()
-
-        def force(code: int) -> None:
-            forced.append(code)
-            was_forced.set()
-
-        with handled(Ending(force)):
-            with pytest.raises(Terminated):
-                signal.raise_signal(signal.SIGTERM)
-            assert was_forced.wait(20)
+    def test_outside_of_the_event_loop_the_first_signal_ends_the_process(self):
+        forced = []
+        with handled(Ending(forced.append)):
+            signal.raise_signal(signal.SIGTERM)
 
         assert forced == [143]
 
-    def test_a_second_signal_ends_it_at_once(self, monkeypatch):
-        monkeypatch.setattr(signals, "_GRACE", 100.0)
-        forced: list[int] = []
-        with handled(Ending(forced.append)):
-            for _ in range(2):
-                with pytest.raises(KeyboardInterrupt):
-                    signal.raise_signal(signal.SIGINT)
+    def test_in_the_event_loop_the_first_signal_cancels_and_the_second_ends_the_process(self):
+        forced = []
+
+        async def work():
+            signal.raise_signal(signal.SIGINT)
+            assert forced == []
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(100)
+
+        with handled(Ending(forced.append)), pytest.raises(KeyboardInterrupt):
+            signals.run(work)
 
         assert forced == [130]
 
-    def test_a_command_that_has_ended_is_not_ended_by_force(self, monkeypatch):
-        monkeypatch.setattr(signals, "_GRACE", 100.0)
-        forced: list[int] = []
-        others = set(threading.enumerate())
-        with pytest.raises(Terminated), handled(Ending(forced.append)):
+    def test_at_a_prompt_a_signal_is_raised_so_that_it_cleans_up(self):
+        with handled(Ending(pytest.fail)), pytest.raises(Terminated), signals.raised():
             signal.raise_signal(signal.SIGTERM)
-        for timer in set(threading.enumerate()) - others:
-            timer.join(20)
-            assert not timer.is_alive(), "it was not cancelled"
 
-        assert forced == []
+    def test_after_the_event_loop_a_signal_is_handled_as_before_it(self):
+        async def work():
+            pass
+
+        forced = []
+        with handled(Ending(forced.append)):
+            signals.run(work)
+            signal.raise_signal(signal.SIGINT)
+
+        assert forced == [130]
 
     def test_a_signal_is_reported_and_sets_the_exit_code(self, monkeypatch, capfd):
         codes: list[int] = []

@@ -12,6 +12,7 @@ import runpy
 import shutil
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -23,14 +24,13 @@ from terminal import (
     asks,
     plain,
     run,
-    signalled_once_it_serves,
     start,
 )
 
 import tcb_async.__main__
 from tcb_async import __version__
 from tcb_async.__main__ import main
-from tcb_async.cli import signals
+from tcb_async.cli import app, signals
 from tcb_async.emulator import Fault
 
 PLAIN = {"NO_COLOR": "1"}
@@ -350,7 +350,7 @@ async def test_python_m_is_the_same_command():
         ("tcb-async list --status Cr", "3", {"Creating", "CreateFailed"}),
         ("tcb-async list --sort mod", "3", {"mod_time"}),
         ("tcb-async list --columns na", "3", {"name"}),
-        ("tcb-async list --res", "2", {"--resume"}),
+        ("tcb-async list --pag", "2", {"--page-size"}),
     ],
 )
 async def test_the_shell_completes_commands_options_and_values(typed, words, offered):
@@ -362,6 +362,73 @@ async def test_the_shell_completes_commands_options_and_values(typed, words, off
     }
 
     assert set((await run(env=env)).out.split()) == offered
+
+
+LIGHT = """
+import sys
+from tcb_async.__main__ import main
+try:
+    main()
+finally:
+    heavy = {"aiohttp", "tcb_async.client", "tcb_async.emulator"} & sys.modules.keys()
+    print(f"{len(sys.modules)} modules, heavy: {sorted(heavy)}", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "env"),
+    [
+        (["--version"], 0, {}),
+        (["--help"], 0, {}),
+        (["list", "--help"], 0, {}),
+        (["inventory", "--help"], 0, {}),
+        (["lsit"], 2, {}),
+        (["list", ENV, "--limit", "5"], 2, {}),
+        (["inventory", "-o", "x.xlsx"], 2, {}),
+        (["emulator", "--port", "99999"], 2, {}),
+        ([], 0, {"_TCB_ASYNC_COMPLETE": "complete_bash", "COMP_CWORD": "1",
+                 "COMP_WORDS": "tcb-async li", "_TYPER_COMPLETE_ARGS": "tcb-async li"}),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_what_asks_for_nothing_imports_neither_the_client_nor_the_emulator(words, code, env):
+    async with start(*words, program=(sys.executable, "-c", LIGHT), env=env) as command:
+        ended = await command.end()
+
+    assert ended.code == code
+    assert ended.err.endswith("heavy: []\n")
+
+
+async def test_a_commands_line_in_the_help_is_the_first_line_of_its_own_help():
+    whole = " ".join((await run("--help", env={"COLUMNS": "200"})).out.split())
+    for name, (_, line) in app.COMMANDS.items():
+        assert f"{name} {line}" in whole
+        function, _ = import_module(f"tcb_async.cli.{app.COMMANDS[name][0]}").COMMANDS[name]
+        assert function.__doc__ == line
+
+
+async def test_the_help_reads_each_default_where_the_client_has_it():
+    code = """
+import sys
+import tcb_async._arguments
+tcb_async._arguments.DEFAULT_CONCURRENCY = 4
+from tcb_async import TcbClient
+assert TcbClient.__init__.__kwdefaults__["concurrency"] == 4
+from tcb_async.__main__ import main
+main()
+"""
+    program = (sys.executable, "-c", code)
+    async with start("list", "--help", program=program, env={"COLUMNS": "200"}) as command:
+        ended = await command.end()
+
+    assert "The most requests at once. Default: 4." in ended.out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+async def test_the_emulator_ends_at_a_signal(number, code):
+    async with start("emulator") as command:
+        assert (await command.line()).startswith("export TCB_BASE_URL=")
+        assert (await command.end(number)).code == code
 
 
 class TestMain:
@@ -420,25 +487,6 @@ class TestMain:
         monkeypatch.setattr(sys, "stdout", None)
 
         assert main("count", "--demo") == 3
-
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
-    def test_the_emulator_ends_at_a_signal(self, main, number, code):
-        with signalled_once_it_serves(number):
-            assert main("emulator") == code
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-    def test_a_signal_while_it_starts_ends_it(self, main, monkeypatch, number, code):
-        class Impatient:
-            def find_spec(self, name: str, *_: object) -> None:
-                if name == "tcb_async.cli.app":
-                    signal.raise_signal(number)
-
-        monkeypatch.delitem(sys.modules, "tcb_async.cli.app")
-        monkeypatch.setattr(sys, "meta_path", [Impatient(), *sys.meta_path])
-
-        assert main("--version") == code
 
 
 class _BrokenPipe(io.BytesIO):

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 
-from tcb_async.cli.formats import Format
 from tcb_async.emulator import Fault
 
 __all__ = ["contents", "fail_from", "files", "listing", "rows_in"]
@@ -20,10 +19,10 @@ def fail_from(emulator, row, fault=None):
 
 def rows_in(text, form):
     """Read a document with the standard library's readers."""
-    if form is Format.JSON:
+    if form == "json":
         found: list[dict[str, str | None]] = json.loads(text)
         return found
-    if form is Format.NDJSON:
+    if form == "ndjson":
         return [json.loads(line) for line in text.split("\n")[:-1]]
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
@@ -31,7 +30,7 @@ def rows_in(text, form):
 def listing(path):
     """The names in a finished export."""
     text = path.read_bytes().decode()
-    return [row["name"] for row in rows_in(text, Format(path.suffix[1:]))]
+    return [row["name"] for row in rows_in(text, path.suffix[1:])]
 
 
 def files(folder):

@@ -11,16 +11,12 @@ import fcntl
 import os
 import pty
 import re
-import socket
 import struct
 import sys
 import termios
-import threading
-import time
 from contextlib import asynccontextmanager
 
 import attrs
-from ports import listening_ports
 from typer.testing import CliRunner
 
 from tcb_async import RetryPolicy, TcbClient
@@ -133,33 +129,6 @@ async def start(
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.communicate()
-
-
-@contextlib.contextmanager
-def signalled_once_it_serves(number):
-    """Send this very process a signal as soon as a server in it has answered."""
-    before = listening_ports()
-
-    def wait_and_send() -> None:
-        for _ in range(1000):
-            if begun := listening_ports() - before:
-                _ask_to_the_end(begun.pop())
-                break
-            time.sleep(0.01)
-        os.kill(os.getpid(), number)
-
-    thread = threading.Thread(target=wait_and_send)
-    thread.start()
-    yield
-    thread.join()
-
-
-def _ask_to_the_end(port):
-    """Send a request, and read until the server has closed the connection."""
-    with socket.create_connection(("127.0.0.1", port)) as client:
-        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        while client.recv(65536):
-            pass
 
 
 @attrs.define
