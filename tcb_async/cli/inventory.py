@@ -26,6 +26,7 @@ from tcb_async.cli.options import (
     ComponentAppId,
     Concurrency,
     Demo,
+    PageSize,
     Quiet,
     RedisUrl,
     TicketFile,
@@ -131,6 +132,7 @@ def inventory(  # noqa: PLR0913 - each is an option
     output: Output = None,
     summary: Summary = None,
     run: Run = None,
+    page_size: PageSize = None,
     concurrency: Concurrency = None,
     appid: AppId = None,
     redis: RedisUrl = None,
@@ -170,7 +172,7 @@ def inventory(  # noqa: PLR0913 - each is an option
                 with files.store() as path, InventoryStore(path) as store:
                     begun = store.begin(run, source=found.name, appids=found.source.appids)
                     job = InventoryJob(store, begun, found, files, screen, is_quiet=quiet)
-                    missing = await job.work()
+                    missing = await job.work(page_size)
 
         signals.run(work)
         if missing:
@@ -269,8 +271,11 @@ class InventoryJob:
     screen: Screen
     is_quiet: bool
 
-    async def work(self) -> int:
+    async def work(self, page_size: int | None) -> int:
         """List every account that is not complete yet.
+
+        Args:
+            page_size: Functions per request; None for as many as the server gives.
 
         Returns:
             How many accounts are missing.
@@ -281,7 +286,7 @@ class InventoryJob:
         """
         client = self.found.client
         unfinished = self.run.unfinished(self.found.source.accounts(client))
-        inventory = client.inventory(unfinished)
+        inventory = client.inventory(unfinished, page_size=page_size)
         try:
             async with contextlib.aclosing(unfinished), inventory:
                 with self._meter(inventory) as moved:

@@ -38,7 +38,6 @@ from tcb_async.cli.options import (
     Quiet,
     Verbose,
     choice,
-    given,
     whole_number,
     with_access,
 )
@@ -140,7 +139,7 @@ class ListCommand:
         selection: Which functions.
         screen: The streams.
         columns: Which fields, in this order; None for all.
-        page_size: Functions per request; None for the client's default.
+        page_size: Functions per request; None for as many as the server gives.
         output: A file, a device or a pipe; None for stdout.
         is_quiet: Whether to say nothing of what the listing cost.
     """
@@ -166,7 +165,7 @@ class ListCommand:
         walk = client.functions(
             self.env,
             max_items=self.selection.rows_needed,
-            **given(page_size=self.page_size),
+            page_size=self.page_size,
         )
         with opened(self.output, self.screen) as sink:
             await (self._stream if self._in_pieces else self._gather)(walk, sink)

@@ -17,7 +17,6 @@ from tcb_async._arguments import (
     BASE_URL,
     DEFAULT_BASE_URL,
     DEFAULT_CONCURRENCY,
-    DEFAULT_PAGE_SIZE,
     checked_base_url,
 )
 from tcb_async._redact import Secret
@@ -166,7 +165,7 @@ PageSize = Annotated[
         "--page-size",
         metavar="N",
         parser=whole_number(least=1),
-        help=f"Functions per request. Default: {DEFAULT_PAGE_SIZE}.",
+        help="Functions per request. Default: as many as the server gives.",
         rich_help_panel=_REQUESTS,
     ),
 ]
