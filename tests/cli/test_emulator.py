@@ -17,12 +17,10 @@ from leaks import eventually
 from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
-from terminal import ENV, run, signalled_once_it_serves, start
-from typer.testing import CliRunner
+from terminal import ENV, run, start
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.cli.access import changing
-from tcb_async.cli.app import app
 from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.inventory import InventoryStore
 from tcb_async.tokens import AuthorizerToken, ComponentToken
@@ -184,14 +182,14 @@ async def test_changes_repeat_in_a_cycle_and_touch_no_other_function():
         (["--busy", "--changing", "--platform"], ENV),
     ],
 )
-def test_it_ends_with_0_at_ctrl_c_wherever_it_is(words, envs):
-    """In this process, whose main thread gets the signal."""
-    with signalled_once_it_serves(signal.SIGINT):
-        ended = CliRunner().invoke(app, ["emulator", *words])
+async def test_it_ends_with_0_at_ctrl_c(words, envs):
+    async with start("emulator", *words) as command:
+        assert (await command.line()).startswith("export TCB_BASE_URL=http://127.0.0.1:")
+        ended = await command.end(signal.SIGINT)
 
-    assert ended.exit_code == 0
-    assert f"Serving {envs}" in ended.stderr
-    assert "TCB_BASE_URL=http://127.0.0.1:" in ended.stdout
+    assert ended.code == 0
+    assert f"Serving {envs}" in ended.err
+    assert ended.err.endswith("ended\n")
 
 
 async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator):

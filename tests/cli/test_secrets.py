@@ -98,16 +98,6 @@ class TestInventory:
         )  # fmt: skip
         assert desk.told(said) == []
 
-    async def test_of_a_file_whose_refresh_tokens_rotate(self, desk):
-        words = ("inventory", "-o", str(desk.folder / "i.sqlite"))
-        words += ("--accounts", desk.accounts("refresh_token"))
-        for run in ("2026-01-01", "2026-01-02"):
-            desk.note_tokens()
-            for appid in desk.platform.appids:
-                desk.platform.emulator.rotate_refresh_token(PLATFORM, appid)
-            said = await desk.shown(*words, "--run", run, **of_platform(desk))
-            assert desk.told(said) == []
-
     async def test_of_a_file_of_access_tokens(self, desk):
         accounts = desk.accounts("access_token", envs=["test-777bb9"])
         words = ("-o", str(desk.folder / "i.sqlite"), "--accounts", accounts)

@@ -103,9 +103,7 @@ async def test_sigterm_ends_the_emulator_in_the_background():
     ("number", "code", "said"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
 )
-async def test_a_second_signal_ends_a_write_to_a_pipe_that_nobody_reads(
-    emulator, number, code, said
-):
+async def test_a_second_signal_ends_a_write_to_a_full_pipe(emulator, number, code, said):
     emulator.deploy(ENV, count=3000)
     reading, writing = os.pipe()
     words = ("list", ENV, "-f", "ndjson", "--page-size", "3000")
@@ -113,6 +111,7 @@ async def test_a_second_signal_ends_a_write_to_a_pipe_that_nobody_reads(
     async with start(*words, env=asks(emulator, PYTHONUNBUFFERED=""), stdout=writing) as command:
         os.close(writing)
         await asyncio.to_thread(os.read, reading, 10)
+        await asyncio.sleep(0.3)  # until the pipe is full
         ended = await ended_soon(command, number, number)
         os.close(reading)
 

@@ -44,7 +44,8 @@ async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_exits
     names = [function.name for function in emulator.deploy(ENV, count=60)]
     emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
 
-    async with start("list", ENV, "-f", "ndjson", env=asks(emulator)) as command:
+    words = ("list", ENV, "-f", "ndjson", "--page-size", "20")
+    async with start(*words, env=asks(emulator)) as command:
         lines = [await command.line() for _ in range(20)]
         ended = await command.end(signal.SIGINT)
 
