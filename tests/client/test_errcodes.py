@@ -1,7 +1,11 @@
 """The errcode table is data: one row a code, with its class and its advice."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import tcb_async
 from tcb_async._listings import (
     AUTHORIZERS,
     BATCH_ENVIRONMENTS,
@@ -119,3 +123,15 @@ def test_every_row_says_what_it_means_and_what_to_do():
 
 def test_61007_says_which_permission_set_to_ask_for():
     assert "permission set 49" in look_up(61007).advice
+
+
+def test_no_other_module_of_the_client_holds_an_errcode():
+    package = Path(tcb_async.__file__).parent
+    holding = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in {*map(abs, ERRCODES)} - {1, 1000}
+    }
+
+    assert {name for name in holding if not name.startswith("emulator")} == {"errcodes.py"}
