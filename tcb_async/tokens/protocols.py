@@ -29,7 +29,7 @@ def host_of(base_url: str) -> str:
     """Name the host of a base URL as it is in a key: a token is sent to the host it came from only.
 
     It has its port unless that is 443, so that what came over TLS never goes in the clear, and its
-    path, behind which a gateway may have another WeChat.
+    path, as a gateway may have another WeChat under each.
     """
     parts = urlsplit(base_url)
     host = parts.hostname or ""
@@ -83,7 +83,7 @@ class TokenApi(Protocol):
 
 @runtime_checkable
 class TokenProvider(Protocol):
-    """Provides access tokens, and is told when WeChat refuses one.
+    """Provides access tokens, and drops those that WeChat refused.
 
     It may have an attribute ``kind``, a `TokenKind`: a token of a kind that an endpoint does not
     take is then refused before anything is sent.

@@ -112,7 +112,7 @@ class CallableToken:
 def as_provider(
     token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
 ) -> TokenProvider:
-    """Make a provider of whatever `TcbClient` accepts as a token.
+    """Make a provider of what `TcbClient` accepts as a token.
 
     Args:
         token: A token, an async callable that returns one, or a provider, which is returned as it

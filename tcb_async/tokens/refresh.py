@@ -54,7 +54,7 @@ its process dies, or is too slow        the lease expires; what it writes later 
 the store fails, or hangs               asked once more at once, then not for 5 s; WeChat is asked
 WeChat fails, early                     the old token serves, and it is tried again in 10 s
 WeChat fails otherwise                  each caller gets a copy of the error
-WeChat returns what it refused          the token is *reissued*: it is kept for 30 s whatever is
+WeChat returns what it refused          the token is *reissued*: it is kept for 30 s though it is
                                         refused, so that this is no storm of token calls
 a token is refused while it is fetched  it is not cached, and the callers have another one fetched
 the clock is set back                   no pause lasts longer for it: each is checked at both ends

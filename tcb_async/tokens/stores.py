@@ -101,7 +101,7 @@ _A_DAY_MS = 86_400_000
 _AT_ONCE = 50  # commands: each takes a connection, and the pool of redis-py 8 refuses the 101st
 
 # Lua's numbers are doubles: versions, which are microseconds since 1970, stay exact up to 2**53.
-# `read` returns what `_write` wrote, and nothing for whatever else is there: another type of value,
+# `read` returns what `_write` wrote, and nothing for anything else: another type of value,
 # a text too long to be a token's, no JSON, a number that is none or out of all range.
 _READ = r"""
 local function text_of(key)
@@ -271,7 +271,7 @@ def _revealed(argument: str | int | Hidden[str] | Hidden[bytes]) -> str | bytes 
 
 
 def _write(value: StoredToken) -> bytes:
-    """In ASCII: a client that decodes replies, as whatever it does, must not stumble over it."""
+    """In ASCII: a client may decode replies, in any encoding."""
     expires_at = None if value.expires_at == math.inf else value.expires_at
     fields = {"token": value.token.reveal(), "expires_at": expires_at, "version": value.version}
     return json.dumps(fields).encode()
