@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tcb_async._transport import Transport
-    from tcb_async.client import TcbClient, WalkOptions
+    from tcb_async.client import TcbClient
     from tcb_async.models import CloudFunction
     from tcb_async.observer import Facts, WorkObserver
     from tcb_async.tokens import TokenApi, TokenKind
@@ -163,11 +163,9 @@ async def _functions(
     if envs is None:
         envs = tuple(environment.env for environment in await client.list_environments())
     found: dict[str, tuple[CloudFunction, ...]] = {}
-    options: WalkOptions = {} if page_size is None else {"page_size": page_size}
     for env in envs:
         functions: list[CloudFunction] = []
-        options["concurrency"] = max_in_flight()
-        async with client.functions(env, **options) as pager:
+        async with client.functions(env, page_size=page_size, concurrency=max_in_flight()) as pager:
             async for page in pager.by_page():
                 functions.extend(page.items)
                 pager.concurrency = max_in_flight()
