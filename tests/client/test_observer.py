@@ -15,7 +15,6 @@ from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
 
 if TYPE_CHECKING:
-    from tcb_async.emulator import RecordedRequest
     from tcb_async.observer import Attempt
     from tcb_async.pagination.page import WalkStats
 
@@ -105,9 +104,7 @@ async def test_a_copy_with_another_token_is_observed_too(emulator):
     assert len(diary.walks) == 1
 
 
-async def test_the_observer_gets_the_same_error_as_the_consumer(
-    emulator,
-):
+async def test_the_observer_gets_the_same_error_as_the_consumer(emulator):
     emulator.deploy(ENV, count=57)
     emulator.fail_next(48001)
     diary = Diary()
@@ -123,7 +120,7 @@ async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator):
     emulator.deploy(ENV, count=100)
 
     @emulator.on_request
-    def delete_before(asked: RecordedRequest) -> None:
+    def delete_before(asked):
         if asked.number == 2:
             for number in range(1, 6):
                 emulator.delete(ENV, f"fn-{number:04}")
@@ -136,9 +133,7 @@ async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator):
     assert diary.walks[0].ends == [(pager.stats, None)]
 
 
-async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(
-    emulator,
-):
+async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(emulator):
     emulator.deploy(ENV, count=57)
     diary = Diary()
     async with watched(emulator, diary) as client:

@@ -38,7 +38,6 @@ from tcb_async.tokens import ClassicToken, StableToken
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
-    from tcb_async.emulator import RecordedRequest
 
 ENV = "test-777bb9"
 LIST = "POST /tcb/listfunctions"
@@ -255,7 +254,7 @@ async def test_walks_at_once_keep_their_tries_apart(emulator, watched):
     emulator.deploy("one", count=57)
     emulator.deploy("two", count=57)
 
-    async def walk(env: str) -> None:
+    async def walk(env):
         async with client.functions(env) as pager:
             await pager.collect()
 
@@ -295,7 +294,7 @@ async def test_a_walk_that_fails_says_with_what(emulator, watched):
 
 
 async def test_an_error_that_is_not_ours_is_named_and_not_quoted(emulator, watched):
-    async def token() -> str:
+    async def token():
         raise KeyError("s3cr3t")
 
     async with watched.client(emulator, token=token) as client:
@@ -346,7 +345,7 @@ async def test_repairs_of_drift_are_counted_by_kind(emulator, watched):
     emulator.deploy(ENV, count=100)
 
     @emulator.on_request
-    def insert_before(asked: RecordedRequest) -> None:
+    def insert_before(asked):
         if len(emulator.requests) == 2:
             emulator.deploy(ENV, "new", index=0)
 
@@ -444,7 +443,7 @@ async def test_instrumentations_of_http_libraries_are_silent_within_a_try(emulat
     emulator.deploy(ENV, count=3)
     silenced: list[object] = []
 
-    async def started(*_: object) -> None:
+    async def started(*_):
         silenced.append(context.get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY))
 
     trace_config = aiohttp.TraceConfig()
@@ -462,9 +461,7 @@ async def test_the_global_providers_are_used_where_none_are_given(emulator):
         assert len(await client.functions(ENV).collect()) == 57
 
 
-def test_without_the_observer_nothing_of_opentelemetry_is_imported(
-    pytester,
-):
+def test_without_the_observer_nothing_of_opentelemetry_is_imported(pytester):
     run = pytester.runpython_c(
         "import sys, tcb_async, tcb_async.emulator, tcb_async.tokens; tcb_async.TcbClient('t');"
         "print(*sys.modules)"
@@ -533,20 +530,20 @@ async def test_an_inventory_that_ends_early_says_why_and_ends_every_span(emulato
 
 async def test_an_observer_that_knows_no_inventories_is_told_of_walks(emulator):
     class Walks:
-        def __init__(self) -> None:
+        def __init__(self):
             self.envs: list[str] = []
 
-        def attempting(self, _: object) -> nullcontext[None]:
+        def attempting(self, _):
             return nullcontext()
 
-        def walk_started(self, env: str) -> Walks:
+        def walk_started(self, env):
             self.envs.append(env)
             return self
 
-        def fetching(self) -> nullcontext[None]:
+        def fetching(self):
             return nullcontext()
 
-        def ended(self, *_: object) -> None:
+        def ended(self, *_):
             pass
 
     observer = Walks()

@@ -13,7 +13,7 @@ import json
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -116,7 +116,7 @@ async def before_it_began(client, _emulator):
 
 
 async def when_the_body_raises(client, _emulator):
-    async def body() -> None:
+    async def body():
         async for _ in client.iter_functions(ENV, page_size=5):
             raise BodyError
 
@@ -125,7 +125,7 @@ async def when_the_body_raises(client, _emulator):
 
 
 async def when_on_progress_raises(client, _emulator):
-    def fail(_done: int, _total: int) -> NoReturn:
+    def fail(_done, _total):
         raise BodyError
 
     with pytest.raises(BodyError):
@@ -158,7 +158,7 @@ async def when_the_client_is_closed_elsewhere(client, emulator):
 
 
 async def when_the_body_closes_the_client(client, _emulator):
-    async def body() -> None:
+    async def body():
         async for _ in client.iter_functions(ENV, page_size=5):
             await client.aclose()
 
@@ -276,7 +276,7 @@ async def unclosed_client(_client, emulator):
 
 
 async def unretrieved_error(_client, _emulator):
-    async def fail() -> NoReturn:
+    async def fail():
         raise BodyError
 
     await asyncio.wait((asyncio.ensure_future(fail()),))

@@ -161,7 +161,7 @@ class FaultProxy:
         return ends[-1]
 
     def _onto(self, writer, faults, direction):
-        async def write(data: bytes, _arrived: float) -> None:
+        async def write(data, _arrived):
             writer.write(data)
             await writer.drain()
             self.passed[direction] += len(data)
@@ -180,7 +180,7 @@ def _arrivals(group, reader):
     """Read ahead, so that a fault which waits knows when each chunk came; None is the end."""
     arrivals: Arrivals = asyncio.Queue(READ_AHEAD)
 
-    async def collect() -> None:
+    async def collect():
         while data := await reader.read(CHUNK):
             await arrivals.put((data, now()))
         await arrivals.put(None)

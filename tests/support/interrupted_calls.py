@@ -9,7 +9,6 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
 
 import attrs
 from redis.asyncio import Redis
@@ -18,10 +17,6 @@ from stepping import Interruption
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import RedisStore, StableToken, TokenProvider
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 
 __all__ = [
     "CALLS",
@@ -76,7 +71,7 @@ async def its_own(emulator):
 
 @asynccontextmanager
 async def of_a_slow_callable(emulator):
-    async def token() -> str:
+    async def token():
         await asyncio.sleep(0)
         return emulator.token
 
@@ -93,7 +88,7 @@ def of_redis(port):
     """Return the way to tokens of an app that are shared through an empty Redis."""
 
     @asynccontextmanager
-    async def tokens(emulator: Emulator) -> AsyncIterator[StableToken]:
+    async def tokens(emulator):
         emulator.add_app(APPID, APPSECRET)
         async with Redis(port=port) as redis:
             await redis.flushall()
@@ -129,10 +124,10 @@ def expiry_at_once(emulator):
 def shifts(emulator):
     """Shift the rows under the walk twice, so that it drops what it has in flight."""
 
-    def delete() -> None:
+    def delete():
         emulator.delete(ENV, emulator.functions(ENV)[0].name)
 
-    def insert() -> None:
+    def insert():
         emulator.deploy(ENV, index=0)
 
     _once_asked(emulator, {2: delete, 3: insert})
@@ -142,7 +137,7 @@ def _once_asked(emulator, what):
     """Do something before a page is answered, by how many were asked for in this run."""
 
     @emulator.on_request
-    def act(_request: object) -> None:
+    def act(_request):
         what.get(emulator.counts[LIST], lambda: None)()
 
 

@@ -60,7 +60,7 @@ class Latency(Fault):
     seconds: float = attrs.field(validator=ge(0))
 
     def onto(self, send):
-        async def late(data: bytes, arrived: float) -> None:
+        async def late(data, arrived):
             await _sleep_until(arrived + self.seconds)
             await send(data, now())
 
@@ -77,7 +77,7 @@ class Bandwidth(Fault):
         piece = max(1, int(self.rate / 100))
         free_at = 0.0
 
-        async def paced(data: bytes, arrived: float) -> None:
+        async def paced(data, arrived):
             nonlocal free_at
             free_at = max(free_at, arrived)
             for part in _parts(data, piece):
@@ -96,7 +96,7 @@ class Slice(Fault):
     gap: float = attrs.field(default=0.001, validator=ge(0))
 
     def onto(self, send):
-        async def sliced(data: bytes, arrived: float) -> None:
+        async def sliced(data, arrived):
             for part in _parts(data, self.size):
                 await send(part, arrived)
                 await asyncio.sleep(self.gap)
@@ -137,7 +137,7 @@ class _After(Fault):
     def onto(self, send):
         left = self.after
 
-        async def limited(data: bytes, arrived: float) -> None:
+        async def limited(data, arrived):
             nonlocal left
             passing = data[:left]
             left -= len(passing)

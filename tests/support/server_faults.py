@@ -19,7 +19,7 @@ from raw_server import http_reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from raw_server import Exchange, Reply
+    from raw_server import Reply
 
 __all__ = [
     "FAULTS",
@@ -80,7 +80,7 @@ CHUNKED = http_reply(b"", headers={"Content-Length": None, "Transfer-Encoding": 
 def then_close(data):
     """Send ``data``, then close the connection (FIN)."""
 
-    async def handle(exchange: Exchange) -> None:
+    async def handle(exchange):
         await exchange.send(data)
         await exchange.close()
 
@@ -90,7 +90,7 @@ def then_close(data):
 def then_reset(data):
     """Send ``data``, then reset the connection (RST)."""
 
-    async def handle(exchange: Exchange) -> None:
+    async def handle(exchange):
         await exchange.send(data)
         await exchange.reset()
 
@@ -100,7 +100,7 @@ def then_reset(data):
 def forever(first, again, *, every=0.0):
     """Send ``first``, then ``again`` each ``every`` seconds, until the client leaves."""
 
-    async def handle(exchange: Exchange) -> None:
+    async def handle(exchange):
         await exchange.send(first)
         while True:
             await exchange.send(again)
@@ -112,7 +112,7 @@ def forever(first, again, *, every=0.0):
 def once(fault, then=OK, *, times=1):
     """Answer the server's first ``times`` requests with a fault, all others with ``then``."""
 
-    async def handle(exchange: Exchange) -> None:
+    async def handle(exchange):
         await exchange.answer(fault if exchange.request.n < times else then)
 
     return handle
@@ -136,7 +136,7 @@ def bomb(encoding, size=16 * MIB):
 
 
 def _bomb(encoding):
-    async def handle(exchange: Exchange) -> None:
+    async def handle(exchange):
         await exchange.send(bomb(encoding))
 
     return handle

@@ -29,12 +29,10 @@ from redis_server import running_redis
 from stepping import SOON, Caller, run, watched
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from stepping import Interruption
 
     Ask = Callable[[TcbClient], Awaitable[None]]
 
@@ -68,19 +66,17 @@ async def interrupt_and_call_again(call, emulator, caller, interruption):
 @both_moments
 @every_call
 def test_whenever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(call, moment):
-    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+    async def cancelled(emulator, interruption):
         await interrupt_and_call_again(call, emulator, Caller(), interruption)
 
     assert run(call.step_by_step(cancelled, moment)) > 5
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_whenever_the_callers_timeout_expires_the_call_raises_the_callers_timeout_error(
-    name,
-):
+def test_whenever_the_callers_timeout_expires_the_call_raises_the_callers_timeout_error(name):
     call = CALLS[name]
 
-    async def timed_out(emulator: Emulator, interruption: Interruption) -> None:
+    async def timed_out(emulator, interruption):
         await interrupt_and_call_again(call, emulator, Caller(timed=True), interruption)
 
     assert run(call.step_by_step(timed_out, "after")) > 5
@@ -89,7 +85,7 @@ def test_whenever_the_callers_timeout_expires_the_call_raises_the_callers_timeou
 @both_moments
 @pytest.mark.parametrize("name", SOME)
 def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(name, moment):
-    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+    async def cancelled(emulator, interruption):
         interruption.again = True
         await interrupt_and_call_again(CALLS[name], emulator, Caller(), interruption)
 
@@ -106,7 +102,7 @@ def redis_port():
 def test_whenever_a_call_is_cancelled_in_redis_the_next_one_works(redis_port, moment):
     call = Call(items, changes=expiry, tokens=of_redis(redis_port))
 
-    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+    async def cancelled(emulator, interruption):
         await interrupt_and_call_again(call, emulator, Caller(), interruption)
 
     assert run(call.step_by_step(cancelled, moment)) > 40
@@ -119,18 +115,13 @@ def test_a_cancellation_while_a_refused_token_is_forgotten_in_redis_is_not_swall
     """In Python 3.11 ``asyncio.wait_for`` swallows some, and redis-py waits with it."""
     call = Call(one_page, changes=expiry_at_once, tokens=of_redis(redis_port))
 
-    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+    async def cancelled(emulator, interruption):
         await interrupt_and_call_again(call, emulator, Caller(), interruption)
 
     assert run(call.step_by_step(cancelled, moment)) > 20
 
 
-async def close_under(
-    call,
-    emulator,
-    interruption,
-    session=None,
-):
+async def close_under(call, emulator, interruption, session=None):
     """Close a client at one step of a call."""
     async with call.client(emulator, session) as client:
         closing: list[asyncio.Task[None]] = []
@@ -147,10 +138,8 @@ async def close_under(
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_closed(
-    name,
-):
-    async def closed(emulator: Emulator, interruption: Interruption) -> None:
+def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_closed(name):
+    async def closed(emulator, interruption):
         async with no_leaks(), aiohttp.ClientSession() as session:
             await close_under(CALLS[name], emulator, interruption, session)
             emulator.clear_faults()
@@ -163,10 +152,8 @@ def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_clos
 
 
 @every_call
-def test_whenever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error(
-    call,
-):
-    async def closed(emulator: Emulator, interruption: Interruption) -> None:
+def test_whenever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error(call):
+    async def closed(emulator, interruption):
         async with no_leaks():
             await close_under(call, emulator, interruption)
 
@@ -199,7 +186,7 @@ def test_whenever_aclose_is_cancelled_the_client_is_closed_and_nothing_is_left(
 ):
     call = Call(items, slowness, expiry, of_redis(redis_port))
 
-    async def cancelled(emulator: Emulator, interruption: Interruption) -> None:
+    async def cancelled(emulator, interruption):
         await interrupt_closing(call, emulator, asked, interruption)
 
     assert run(call.step_by_step(cancelled, moment)) > 2
@@ -238,7 +225,7 @@ async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next
     emulator.fail_next()
     waits, never = asyncio.Event(), asyncio.Event()
 
-    async def wait(_seconds: float) -> None:
+    async def wait(_seconds):
         waits.set()
         await never.wait()
 
@@ -252,14 +239,12 @@ async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next
         assert await goes_on(client, emulator)
 
 
-async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_is_closed(
-    emulator,
-):
+async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_is_closed(emulator):
     emulator.deploy(ENV, count=5)
     emulator.fail_next()
     waits, waited = asyncio.Event(), asyncio.Event()
 
-    async def wait(_seconds: float) -> None:
+    async def wait(_seconds):
         waits.set()
         await waited.wait()
 

@@ -51,7 +51,7 @@ async def behind_a_proxy(emulator, *refusals):
 def client(monkeypatch, emulator):
     """Makes a client that goes through a proxy."""
 
-    def make(proxy: str, base_url: str, retry: RetryPolicy) -> TcbClient:
+    def make(proxy, base_url, retry):
         for scheme in ("http", "https"):
             monkeypatch.setenv(f"{scheme}_proxy", proxy)
             monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy)

@@ -175,9 +175,7 @@ async def test_a_fault_comes_to_a_page_or_to_one_of_our_errors(fault):
 
 
 @pytest.mark.parametrize("fault", sorted(EVERY.keys() - ON_REUSE))
-async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_raised_at_once(
-    fault,
-):
+async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_raised_at_once(fault):
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
         RawServer(once(EVERY[fault])) as server,
@@ -194,9 +192,7 @@ async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_rais
 
 
 @pytest.mark.parametrize("fault", sorted(ON_REUSE))
-async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry(
-    fault,
-):
+async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry(fault):
     async with RawServer(FAULTS[fault]) as server, client(server.url, AT_ONCE) as asking:
         await spoiled(asking, fault)
         page = await asking.function_page(ENV)
@@ -205,9 +201,7 @@ async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry
 
 
 @pytest.mark.parametrize("fault", EMULATED)
-async def test_each_of_the_emulators_faults_is_an_error_of_ours_or_cured_by_a_retry(
-    fault,
-):
+async def test_each_of_the_emulators_faults_is_an_error_of_ours_or_cured_by_a_retry(fault):
     outcome = EMULATED_APART.get(fault, NOT_AS_PROMISED)
     script: list[EmulatedFault] = [EMULATED[fault], EMULATED[fault]]
     async with Emulator() as emulator:
@@ -227,7 +221,7 @@ async def test_each_of_the_emulators_faults_is_an_error_of_ours_or_cured_by_a_re
 
 
 async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again():
-    def cut_then_whole(_: bytes, n: int) -> bytes:
+    def cut_then_whole(_, n):
         return OK if n % 2 else http_reply(LISTING[: n // 2])
 
     async with RawServer(cut_then_whole) as server, client(server.url, AT_ONCE) as asking:
@@ -251,7 +245,7 @@ async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_curs
     body = {"errcode": 0, "errmsg": "ok", "total_count": 5, "functions": rows}
     seen: list[str] = []
 
-    async def walk(asking: TcbClient) -> None:
+    async def walk(asking):
         async for function in asking.iter_functions(ENV, page_size=3, concurrency=1):
             seen.append(function.name)  # noqa: PERF401 - what was seen before the error counts
 

@@ -105,9 +105,7 @@ async def test_a_slow_network_only_makes_a_walk_slower(faults):
 
 
 @pytest.mark.parametrize("fault", DEADLY)
-async def test_with_retries_the_listing_is_exact_whatever_some_connections_suffer(
-    fault,
-):
+async def test_with_retries_the_listing_is_exact_whatever_some_connections_suffer(fault):
     seen: list[str] = []
     async with behind_a_proxy() as (emulator, proxy, names):
         proxy.script([DEADLY[fault], (), DEADLY[fault], (), DEADLY[fault]])
@@ -118,9 +116,7 @@ async def test_with_retries_the_listing_is_exact_whatever_some_connections_suffe
 
 
 @pytest.mark.parametrize("fault", DEADLY)
-async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_completed(
-    fault,
-):
+async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_completed(fault):
     seen: list[str] = []
     async with behind_a_proxy() as (emulator, proxy, names):
         proxy.default = DEADLY[fault]
@@ -143,7 +139,7 @@ async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(way):
     waits: list[float] = []
     async with behind_a_proxy() as (emulator, proxy, names):
 
-        async def until_it_is_back(seconds: float) -> None:
+        async def until_it_is_back(seconds):
             waits.append(seconds)
             if way == "port closed" and len(waits) % 3 == 0:
                 proxy.accept()

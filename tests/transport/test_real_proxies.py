@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from leaks import no_leaks
-from real_proxies import Proxy, haproxy, nginx, squid
+from real_proxies import haproxy, nginx, squid
 from tls_emulator import CERTIFICATES, knows_our_ca, over_tls
 
 from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TransportError
@@ -70,9 +70,7 @@ async def walked(emulator, base_url, *, often=None, pause=0):
 # Connections that are closed while they are idle, or in the middle of everything
 
 
-async def test_nginx_closes_connections_that_are_idle_or_have_served_three_requests(
-    emulator,
-):
+async def test_nginx_closes_connections_that_are_idle_or_have_served_three_requests(emulator):
     limits = "keepalive_requests 3; keepalive_timeout 30ms;"
     with nginx(port_of(emulator), server=limits) as proxy:
         for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
@@ -196,7 +194,7 @@ async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_bac
 def through(monkeypatch, emulator):
     """Makes a client that goes through a forward proxy."""
 
-    def make(proxy: Proxy, port: int, retry: RetryPolicy = PATIENT) -> TcbClient:
+    def make(proxy, port, retry=PATIENT):
         for name in ("https_proxy", "HTTPS_PROXY"):
             monkeypatch.setenv(name, by_http(proxy))
         for name in ("no_proxy", "NO_PROXY"):

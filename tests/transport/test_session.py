@@ -8,7 +8,6 @@ import gc
 import itertools
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -19,22 +18,14 @@ from server_faults import FAULTS, LATE, LISTING, OK, listing, once, until_late
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError, TransportError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from raw_server import Exchange
-    from yarl import URL
-
-    from tcb_async.emulator import Emulator
-
 ENV = "test-777bb9"
 
 
-async def test_a_session_that_was_handed_in_is_used_as_it_is() -> None:
+async def test_a_session_that_was_handed_in_is_used_as_it_is():
     """Its headers, cookies and tracing work, its raise_for_status and timeout do not interfere."""
     traced: list[str] = []
 
-    async def note(*_: object) -> None:
+    async def note(*_):
         traced.append("end")
 
     tracing = aiohttp.TraceConfig()
@@ -70,15 +61,15 @@ async def test_a_session_that_was_handed_in_is_used_as_it_is() -> None:
 
 
 async def test_our_own_session_tells_nothing_to_libraries_that_add_trace_hooks_to_every_session(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     """As Sentry and OpenTelemetry do: what they are told has the token in its URL."""
     told: list[object] = []
 
-    async def note(*facts: object) -> None:
+    async def note(*facts):
         told.append(facts)
 
-    def init(session: aiohttp.ClientSession, **settings: Any) -> None:
+    def init(session, **settings):
         tracing = aiohttp.TraceConfig()
         for signal in (tracing.on_request_start, tracing.on_request_end):
             signal.append(note)
@@ -97,14 +88,12 @@ async def test_our_own_session_tells_nothing_to_libraries_that_add_trace_hooks_t
 
 @pytest.mark.parametrize("fault", ["reset", "reset_in_headers", "two_lengths", "redirect_307"])
 async def test_a_library_that_wraps_our_own_session_sees_no_token_in_urls_replies_or_errors(
-    fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    fault, monkeypatch
+):
     """As the agents of Elastic, Datadog and New Relic do."""
     seen: list[str] = []
 
-    async def request(
-        session: aiohttp.ClientSession, method: str, url: URL, **settings: Any
-    ) -> aiohttp.ClientResponse:
+    async def request(session, method, url, **settings):
         seen.append(str(url))
         try:
             reply = await own(session, method, url, **settings)
@@ -131,14 +120,12 @@ async def test_a_library_that_wraps_our_own_session_sees_no_token_in_urls_replie
 
 
 async def test_headers_that_a_wrapper_adds_to_a_request_are_on_that_request_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     """Elastic's agent writes into the headers that it finds."""
     numbers = itertools.count()
 
-    async def request(
-        session: aiohttp.ClientSession, *args: Any, **settings: Any
-    ) -> aiohttp.ClientResponse:
+    async def request(session, *args, **settings):
         if settings["headers"] is not None:
             settings["headers"][f"X-Trace-{next(numbers)}"] = "yes"
         return await own(session, *args, **settings)
@@ -157,8 +144,8 @@ async def test_headers_that_a_wrapper_adds_to_a_request_are_on_that_request_alon
     assert traced == [["x-trace-0"], ["x-trace-1"], []]
 
 
-async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_do_so() -> None:
-    async def refuse(response: aiohttp.ClientResponse) -> None:
+async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_do_so():
+    async def refuse(response):
         raise AssertionError(response.status)
 
     async with RawServer(OK) as server, aiohttp.ClientSession(raise_for_status=refuse) as session:
@@ -166,8 +153,8 @@ async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_
         assert await client.count_functions(ENV) == 1
 
 
-async def test_an_exception_from_code_added_to_a_session_becomes_one_of_ours_too() -> None:
-    async def fail(*_: object) -> None:
+async def test_an_exception_from_code_added_to_a_session_becomes_one_of_ours_too():
+    async def fail(*_):
         raise LookupError("planted-token")
 
     tracing = aiohttp.TraceConfig()
@@ -181,10 +168,10 @@ async def test_an_exception_from_code_added_to_a_session_becomes_one_of_ours_too
     assert "planted" not in str(caught.value)
 
 
-async def test_there_are_as_many_connections_as_the_window_has_permits() -> None:
+async def test_there_are_as_many_connections_as_the_window_has_permits():
     everybody_is_here = asyncio.Event()
 
-    async def gather_them(exchange: Exchange) -> None:
+    async def gather_them(exchange):
         if exchange.request.n == 149:
             everybody_is_here.set()
         await everybody_is_here.wait()
@@ -198,10 +185,10 @@ async def test_there_are_as_many_connections_as_the_window_has_permits() -> None
         assert server.accepted == 150
 
 
-async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer() -> None:
+async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer():
     """aiohttp keeps it, and would take it for the answer to the connection's next request."""
 
-    async def unasked_later(exchange: Exchange) -> None:
+    async def unasked_later(exchange):
         await exchange.send(OK)
         if exchange.request.n == 0:
             await asyncio.sleep(LATE)
@@ -216,7 +203,7 @@ async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer() -> Non
         assert [await client.count_functions(ENV) for _ in range(3)] == [1, 1, 1]
 
 
-async def test_a_client_used_on_a_second_loop_says_what_to_do(emulator: Emulator) -> None:
+async def test_a_client_used_on_a_second_loop_says_what_to_do(emulator):
     emulator.deploy(ENV)
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         await client.count_functions(ENV)
@@ -227,7 +214,7 @@ async def test_a_client_used_on_a_second_loop_says_what_to_do(emulator: Emulator
         assert await client.count_functions(ENV) == 1
 
 
-async def test_a_session_of_another_loop_is_refused_before_it_can_hang() -> None:
+async def test_a_session_of_another_loop_is_refused_before_it_can_hang():
     async with RawServer(OK) as server, aiohttp.ClientSession() as session:
         client = TcbClient("T", base_url=server.url, session=session)
         with pytest.raises(ClientClosedError, match=r"session .* belongs to another event loop"):
@@ -236,7 +223,7 @@ async def test_a_session_of_another_loop_is_refused_before_it_can_hang() -> None
     assert server.accepted == 0
 
 
-async def test_a_client_that_is_forgotten_says_so_and_closes_its_connections() -> None:
+async def test_a_client_that_is_forgotten_says_so_and_closes_its_connections():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.count_functions(ENV)
@@ -248,7 +235,7 @@ async def test_a_client_that_is_forgotten_says_so_and_closes_its_connections() -
     assert len(told) == 1
 
 
-async def test_a_client_that_is_forgotten_in_a_cycle_says_so_alone_too() -> None:
+async def test_a_client_that_is_forgotten_in_a_cycle_says_so_alone_too():
     async with RawServer(http_reply(LISTING)) as server:
         cycle: list[object] = [TcbClient("T", base_url=server.url)]
         client = cycle[0]
@@ -266,7 +253,7 @@ async def test_a_client_that_is_forgotten_in_a_cycle_says_so_alone_too() -> None
     assert ["unclosed TcbClient" in str(warning.message) for warning in told] == [True]
 
 
-async def test_a_client_whose_session_was_closed_by_somebody_else_may_be_forgotten() -> None:
+async def test_a_client_whose_session_was_closed_by_somebody_else_may_be_forgotten():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.count_functions(ENV)
@@ -279,12 +266,10 @@ async def test_a_client_whose_session_was_closed_by_somebody_else_may_be_forgott
     assert told == []
 
 
-async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_loop_ended() -> (
-    None
-):
+async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_loop_ended():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
 
-    def use_and_close(url: str) -> int:
+    def use_and_close(url):
         client = TcbClient("T", base_url=url)
         count = asyncio.run(client.count_functions(ENV))
         asyncio.run(client.aclose())
@@ -371,8 +356,8 @@ asyncio.run(main())
 
 
 async def test_after_a_fork_a_used_client_is_refused_an_unused_one_works_and_the_parents_lives(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     script = tmp_path / "fork.py"
     script.write_text(AFTER_A_FORK)
     command = (sys.executable, "-X", "dev", "-W", "error", str(script))
@@ -384,8 +369,8 @@ async def test_after_a_fork_a_used_client_is_refused_an_unused_one_works_and_the
 
 @pytest.mark.parametrize("foreign", [False, True])
 async def test_a_call_under_way_when_its_session_is_closed_ends_at_once_as_closed(
-    emulator: Emulator, *, foreign: bool
-) -> None:
+    emulator, *, foreign
+):
     emulator.latency = 30.0
     async with no_leaks():
         session = aiohttp.ClientSession() if foreign else None

@@ -39,9 +39,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-async def test_why_a_certificate_is_refused_is_said_in_openssls_words_with_what_to_do(
-    fault,
-):
+async def test_why_a_certificate_is_refused_is_said_in_openssls_words_with_what_to_do(fault):
     emulator = Emulator()
     unknown = fault == "unknown-ca"
     context: SSLContext | None = None if unknown else knows_our_ca()

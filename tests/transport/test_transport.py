@@ -30,7 +30,7 @@ from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, StableToken
 
 if TYPE_CHECKING:
-    from raw_server import Exchange, RawRequest
+    from raw_server import RawRequest
 
 ENV = "test-777bb9"
 MIB = 2**20
@@ -64,7 +64,7 @@ async def test_a_try_never_crosses_the_deadline_by_the_rounding_of_a_time_out(
 ):
     given_at: list[float] = []
 
-    def note(_url: object, **sent: object) -> None:
+    def note(_url, **sent):
         timeout = sent["timeout"]
         at = calculate_timeout_when(0.0, timeout.total, timeout.ceil_threshold)  # type: ignore[attr-defined]
         given_at.append(at)
@@ -82,7 +82,7 @@ async def test_no_try_is_begun_when_no_time_is_left_and_the_servers_own_error_is
     emulator.deploy(ENV)
     emulator.script([Fault.errcode(-1)])
 
-    async def oversleep(_: float) -> None:
+    async def oversleep(_):
         clock.now += 100.0
 
     retry = attrs.evolve(clock.policy(deadline=10.0), sleep=oversleep)
@@ -129,9 +129,7 @@ async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_serve
     assert caught.value.attempts == len(emulator.requests) == 1
 
 
-async def test_a_try_that_the_deadline_cut_short_leaves_the_servers_own_error(
-    emulator,
-):
+async def test_a_try_that_the_deadline_cut_short_leaves_the_servers_own_error(emulator):
     emulator.script([Fault.errcode(-1), Fault.hang()])
     retry = RetryPolicy(deadline=0.5, base=0.0)
     async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
@@ -154,9 +152,7 @@ def zstd_bomb(mebibytes):
 
 
 @pytest.mark.parametrize("fault", sorted(UNENDING | {"zstd_bomb"}))
-async def test_a_reply_is_read_up_to_max_reply_bytes_counted_after_decompression(
-    fault,
-):
+async def test_a_reply_is_read_up_to_max_reply_bytes_counted_after_decompression(fault):
     reply = zstd_bomb(16) if fault == "zstd_bomb" else FAULTS[fault]
     async with RawServer(reply) as server:
         url = server.url
@@ -210,7 +206,7 @@ asyncio.run(main(sys.argv[1]))
 
 
 async def test_a_bomb_of_128_mib_costs_the_process_little_more_than_max_reply_bytes():
-    async def bombs(exchange: Exchange) -> None:
+    async def bombs(exchange):
         n = exchange.request.n
         encoding = ("gzip", "br")[n % 2]
         await exchange.send(OK if n == 0 else zstd_bomb(128) if n == 3 else big[encoding])

@@ -8,7 +8,6 @@ import re
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -22,10 +21,6 @@ from tcb_async import RateLimitError, RetryPolicy, TcbClient
 from tcb_async import TransportError as NoAnswer
 from tcb_async._transport.faults import read_retry_after
 from tcb_async.emulator import Fault
-
-if TYPE_CHECKING:
-    from raw_server import Exchange
-
 
 ENV = "test-777bb9"
 
@@ -45,9 +40,7 @@ def clock():
     return PretendClock()
 
 
-async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one(
-    clock,
-):
+async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one(clock):
     async with met_with(FAULTS["dropped_keep_alive"], clock.policy()) as (server, client):
         await asyncio.gather(*(client.count_functions(ENV) for _ in range(4)))
         assert server.accepted == 4
@@ -59,10 +52,8 @@ async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one
     assert len(server.requests) == 6
 
 
-async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_its_turn(
-    clock,
-):
-    async def drop_on_reuse(exchange: Exchange) -> None:
+async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_its_turn(clock):
+    async def drop_on_reuse(exchange):
         if exchange.request.nth == 0:
             await exchange.send(OK)
         if exchange.request.nth > 0 or exchange.request.headers.get("connection") == "close":
@@ -75,9 +66,7 @@ async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_i
     assert clock.waits == [0.0] * 3
 
 
-async def test_only_a_kept_alive_connection_is_tried_again_at_once_when_it_is_dropped(
-    clock,
-):
+async def test_only_a_kept_alive_connection_is_tried_again_at_once_when_it_is_dropped(clock):
     async with met_with(FAULTS["closed"], clock.policy(attempts=4)) as (_, client):
         with pytest.raises(NoAnswer, match="dropped the connection") as caught:
             await client.count_functions(ENV)
@@ -86,9 +75,7 @@ async def test_only_a_kept_alive_connection_is_tried_again_at_once_when_it_is_dr
     assert (caught.value.attempts, caught.value.dropped, caught.value.overload) == (4, False, True)
 
 
-async def test_whether_a_session_of_the_callers_own_kept_it_alive_is_not_known(
-    clock,
-):
+async def test_whether_a_session_of_the_callers_own_kept_it_alive_is_not_known(clock):
     async with RawServer(FAULTS["closed"]) as server, aiohttp.ClientSession() as session:
         retry = clock.policy(attempts=4)
         client = TcbClient("T", base_url=server.url, retry=retry, session=session)
@@ -159,9 +146,7 @@ async def test_a_408_is_tried_again_for_it_answers_no_request(clock):
         assert await client.count_functions(ENV) == 1
 
 
-async def test_no_server_is_waited_for_longer_than_a_day_even_without_a_deadline(
-    clock,
-):
+async def test_no_server_is_waited_for_longer_than_a_day_even_without_a_deadline(clock):
     async with RawServer(http_reply(b"", 503, {"Retry-After": "1e9"})) as server:
         retry = clock.policy(deadline=float("inf"))
         async with TcbClient("T", base_url=server.url, retry=retry) as client:
