@@ -139,9 +139,9 @@ def wrap(value: T) -> T | Secret:
     return Secret(value) if isinstance(value, str) else value
 
 
-def revealed(value: T | Hidden[T]) -> T:
-    """Return a value, hidden or not."""
-    return value.reveal() if isinstance(value, Hidden) else value
+def revealed(text: str | Secret) -> str:
+    """Return a text, secret or not."""
+    return text.reveal() if isinstance(text, Secret) else text
 
 
 def wrapped(kind: type, value: object) -> object:

@@ -63,7 +63,6 @@ if TYPE_CHECKING:
         AsyncIterable,
         Awaitable,
         Callable,
-        Coroutine,
         Iterable,
         Mapping,
     )
@@ -606,14 +605,24 @@ class TcbClient:
         return watch(lambda: self.list_functions(env), interval=seconds, since=known)
 
     @overload
-    def wait_until_active(
-        self, env: str, name: str, *, timeout: float = ..., interval: float = ...
-    ) -> Coroutine[object, object, CloudFunction]: ...
+    async def wait_until_active(
+        self,
+        env: str,
+        name: str,
+        *,
+        timeout: float = ...,  # noqa: ASYNC109 - as below
+        interval: float = ...,
+    ) -> CloudFunction: ...
 
     @overload
-    def wait_until_active(
-        self, env: str, name: Names, *, timeout: float = ..., interval: float = ...
-    ) -> Coroutine[object, object, list[CloudFunction]]: ...
+    async def wait_until_active(
+        self,
+        env: str,
+        name: Names,
+        *,
+        timeout: float = ...,  # noqa: ASYNC109 - as below
+        interval: float = ...,
+    ) -> list[CloudFunction]: ...
 
     async def wait_until_active(
         self,

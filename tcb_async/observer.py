@@ -91,7 +91,7 @@ class WorkObserver(Protocol[Cost_contra]):
         """Entered around a part of the work, in a task of that part's own: a page, an account."""
         ...
 
-    def ended(self, cost: Cost_contra, error: BaseException | None) -> None:
+    def ended(self, cost: Cost_contra, error: BaseException | None, /) -> None:
         """Called once, when the work has ended.
 
         Args:

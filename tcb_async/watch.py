@@ -21,7 +21,14 @@ from tcb_async.exceptions import (
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import (
+        AsyncGenerator,
+        Awaitable,
+        Callable,
+        Collection,
+        Iterable,
+        Mapping,
+    )
 
     from tcb_async.models import CloudFunction
     from tcb_async.pagination.pager import Pager
@@ -129,15 +136,15 @@ async def wait_until_active(
     raise _not_in_time(statuses, env, timeout)
 
 
-def checked_names(name: object) -> tuple[str, ...]:
+def checked_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
     """Return one name, or several, if functions can have them."""
-    names = tuple(name) if isinstance(name, list | tuple) and name else (name,)
-    for one in names:
-        if not isinstance(one, str) or not one or one != one.strip():
-            raise ConfigurationError(
-                f"name={one!r}: must be the name of a function, such as 'login', or a list of them",
-                argument="name",
-            )
+    given = tuple(name) if isinstance(name, list | tuple) and name else (name,)
+    names = tuple(one for one in given if isinstance(one, str) and one and one == one.strip())
+    if len(names) < len(given):
+        raise ConfigurationError(
+            f"name={name!r}: must be the name of a function, such as 'login', or a list of them",
+            argument="name",
+        )
     return names
 
 
