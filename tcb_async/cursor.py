@@ -18,8 +18,6 @@ from tcb_async.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["DIGEST", "MOST_ROWS", "Cursor", "digest", "digests"]
-
 DIGEST = 8
 """Bytes of a digest: two of a million different texts are alike once in 40 million cursors."""
 
@@ -60,18 +58,8 @@ _packed = _is(
 )
 
 
-class _Fields(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """What the string of a cursor holds, as MessagePack."""
-
-    scope: bytes
-    offset: int
-    total: int
-    landmarks: bytes
-    names: bytes
-    drift: bool
-
-
-_encode = msgspec.msgpack.Encoder().encode
+# What the string of a cursor holds, as MessagePack: its fields, in their order.
+_Fields = tuple[bytes, int, int, bytes, bytes, bool]
 _decode = msgspec.msgpack.Decoder(_Fields).decode
 
 
@@ -109,9 +97,8 @@ class Cursor:
 
     def __str__(self) -> str:
         scope = self.scope.encode("utf-8", "surrogatepass")
-        body = _encode(
-            _Fields(scope, self.offset, self.total, self.landmarks, self.names, self.drift)
-        )
+        fields = scope, self.offset, self.total, self.landmarks, self.names, self.drift
+        body = msgspec.msgpack.encode(fields)
         checked = zlib.crc32(body).to_bytes(4, "big") + body
         return _VERSION + base64.urlsafe_b64encode(checked).rstrip(b"=").decode("ascii")
 
@@ -136,20 +123,18 @@ class Cursor:
             raise ConfigurationError(
                 _REFUSED.format(f"it is of version {text[:1]!r}, not {_VERSION!r}")
             )
-        read = _unpack(text[1:])
-        if read is None:
+        fields = _unpack(text[1:])
+        if fields is None:
             raise ConfigurationError(_REFUSED.format("its checksum does not fit"))
-        scope, fields = read
-        landmarks, names = fields.landmarks, fields.names
-        return cls(scope, fields.offset, fields.total, landmarks, names, fields.drift)
+        return cls(*fields)
 
 
-def _unpack(text: str) -> tuple[str, _Fields] | None:
+def _unpack(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None:
     try:
         checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         if zlib.crc32(checked[4:]).to_bytes(4, "big") == checked[:4]:
-            fields = _decode(checked[4:])
-            return fields.scope.decode("utf-8", "surrogatepass"), fields
+            scope, *fields = _decode(checked[4:])
+            return scope.decode("utf-8", "surrogatepass"), *fields
     except (ValueError, msgspec.MsgspecError):
         pass
     return None
