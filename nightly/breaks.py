@@ -51,7 +51,7 @@ def _forgetful_cursor(self, unread):
 
 
 def _no_check(self):
-    self._finish()
+    self._enter(Mode.ENDED)
 
 
 _begin = Plan._begin
@@ -59,7 +59,7 @@ _begin = Plan._begin
 
 def _no_second_pass(self, mode):
     if mode is Mode.READING:
-        self._finish()
+        self._enter(Mode.ENDED)
     else:
         _begin(self, mode)
 
