@@ -660,19 +660,6 @@ class TestWhatServersDo:
 
         assert in_flight[:4] == [1, 1, 3, 3]
 
-    def test_a_page_that_is_shorter_now_and_then_sets_nothing(self):
-        outcome = Outcome(plan())
-        listing = ChangingList.of(200)
-
-        def answer(request: Request) -> Page[Row]:
-            rows = 5 if len(outcome.requests) % 2 else 20
-            return listing.page(Request(request.offset, rows))
-
-        carry_out(outcome.plan, answer, outcome)
-
-        assert outcome.yielded == listing.names
-        assert {request.limit for request in outcome.requests} == {20}
-
     def test_a_server_that_never_sends_a_second_row_ends_in_an_error_that_names_page_size(self):
         outcome = walk(plan(page_size=50), ChangingList.of(7, clamp=1), concurrency=3)
 
@@ -1245,23 +1232,6 @@ class TestContradictions:
         pauses = [request.pause for request in outcome.requests if request.pause]
         assert isinstance(outcome.plan.failure, DriftError)
         assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
-
-    def test_one_short_reply_does_not_end_the_overlap(self):
-        listing = ChangingList.of(57)
-        outcome = Outcome(plan())
-
-        def answer(request: Request) -> Page[Row]:
-            return listing.page(Request(request.offset, 1 if not outcome.replies else 20))
-
-        def counted(request: Request) -> Page[Row]:
-            page = answer(request)
-            outcome.replies += 1
-            return page
-
-        carry_out(outcome.plan, counted, outcome, concurrency=3)
-
-        assert outcome.yielded == listing.names
-        assert outcome.plan.stats.unchecked_joins == 0
 
 
 def head_check_that_loses_its_place():
