@@ -783,13 +783,14 @@ class TestWhatServersDo:
         assert outcome.yielded == listing.names[:20]
         assert outcome.replies == 0 or outcome.replies < 30
 
-    def test_a_list_that_grows_faster_than_it_is_read_ends_in_an_error(self):
+    @pytest.mark.parametrize("ahead", [1, 4])
+    def test_a_list_that_grows_faster_than_it_is_read_ends_in_an_error(self, ahead):
         def answer(request: Request) -> Page[Row]:
             rows = range(request.offset, request.offset + request.limit)
             return Page([Row(f"f{row}") for row in rows], request.offset + 1000)
 
         outcome = Outcome(plan())
-        carry_out(outcome.plan, answer, outcome)
+        carry_out(outcome.plan, answer, outcome, concurrency=ahead)
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert len(outcome.yielded) > 4 * 1000
@@ -818,6 +819,13 @@ class TestPolicies:
         assert outcome.yielded == [f"f{number:03}" for number in range(39)]
         assert outcome.replies == 3, "what was in flight is not waited for"
         assert outcome.plan.next_request() is None
+
+    def test_raise_fails_where_a_name_comes_twice_although_its_page_joined(self):
+        swap = Change(1, "swap", 5, 30)
+        outcome = walk(plan(on_drift="raise"), ChangingList.of(57), changes=[swap])
+
+        assert "a name came twice" in str(outcome.plan.failure)
+        assert outcome.yielded == outcome.at_start[:20]
 
     def test_ignore_asks_for_no_row_twice_and_looks_for_nothing(self):
         outcome = walk(plan(on_drift="ignore"), ChangingList.of(60), changes=[at(1, "delete", 0)])
