@@ -52,7 +52,9 @@ TokenKind = Literal["access", "component", "authorizer"]
 def checked_env(env: object) -> str:
     """Return the environment id if it can be one."""
     if not isinstance(env, str) or not env or env != env.strip() or not env.isprintable():
-        raise _refused("env", env, "must be the id of an environment, such as 'test-777bb9'")
+        around = isinstance(env, str) and env.strip() and env != env.strip()
+        more = "; it has white space around it" if around else ""
+        raise _refused("env", env, f"must be the id of an environment, such as 'test-777bb9'{more}")
     return env
 
 

@@ -178,6 +178,7 @@ async def test_a_name_that_no_environment_has_exits_with_3_before_anything_is_as
 
     assert ended.code == 3
     assert ended.err.startswith("tcb-async: ENV ")
+    assert ("it has white space around it" in ended.err) is (env == " x")
     assert emulator.requests == ()
 
 

@@ -188,9 +188,10 @@ class TestEnding:
         assert forced == [143]
 
     def test_in_the_event_loop_the_first_signal_cancels_and_the_second_ends_the_process(self):
-        forced = []
+        forced, loops = [], []
 
         async def work():
+            loops.append(asyncio.get_running_loop())
             signal.raise_signal(signal.SIGINT)
             assert forced == []
             signal.raise_signal(signal.SIGINT)
@@ -198,12 +199,18 @@ class TestEnding:
 
         with handled(Ending(forced.append)), pytest.raises(KeyboardInterrupt):
             signals.run(work)
+        loops[0].close()  # which a process that ends does not wait for
 
         assert forced == [130]
 
     def test_at_a_prompt_a_signal_is_raised_so_that_it_cleans_up(self):
         with handled(Ending(pytest.fail)), pytest.raises(Terminated), signals.raised():
             signal.raise_signal(signal.SIGTERM)
+
+    def test_without_a_handler_a_prompt_is_as_it_was(self):
+        before = signal.getsignal(signal.SIGTERM)
+        with signals.raised():
+            assert signal.getsignal(signal.SIGTERM) == before
 
     def test_after_the_event_loop_a_signal_is_handled_as_before_it(self):
         async def work():

@@ -14,10 +14,12 @@ import signal
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from leaks import eventually
 from rich.cells import cell_len
+from rich.progress import Progress
 from terminal import (
     ENV,
     Screen,
@@ -31,6 +33,8 @@ import tcb_async.__main__
 from tcb_async import __version__
 from tcb_async.__main__ import main
 from tcb_async.cli import app, signals
+from tcb_async.cli.screen import Screen as Console
+from tcb_async.cli.screen import showing_walk
 from tcb_async.emulator import Fault
 
 PLAIN = {"NO_COLOR": "1"}
@@ -488,6 +492,39 @@ class TestMain:
         monkeypatch.setattr(sys, "stdout", None)
 
         assert main("count", "--demo") == 3
+
+    def test_ctrl_c_before_there_is_a_handler_is_one_line(self, main, monkeypatch, capsys):
+        def interrupted():
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(tcb_async.__main__, "_main", interrupted)
+
+        assert main("list") == 130
+        assert capsys.readouterr().err == "tcb-async: interrupted\n"
+
+    def test_after_a_signal_the_process_waits_for_no_thread(self, main, monkeypatch):
+        def ended_by_a_signal(**_):
+            signal.getsignal(signal.SIGTERM).received = signal.SIGTERM
+            raise SystemExit(143)
+
+        ends = []
+        monkeypatch.setattr(app, "app", ended_by_a_signal)
+        monkeypatch.setattr(os, "_exit", ends.append)
+
+        assert main("list") == 143
+        assert ends == [143]
+
+
+def test_a_bar_never_shows_more_functions_than_there_are(monkeypatch):
+    shown = []
+    monkeypatch.setattr(Progress, "update", lambda *_, **facts: shown.append(facts))
+    walk = SimpleNamespace(stats=None, total=3)
+
+    with showing_walk(Console.open(), ENV, walk, shown=False) as moved:
+        moved(2)
+        moved(5)
+
+    assert shown == [{"completed": 2, "total": 3}, {"completed": 5, "total": 5}]
 
 
 class _BrokenPipe(io.BytesIO):
