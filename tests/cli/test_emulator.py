@@ -210,6 +210,7 @@ async def test_an_environment_that_no_client_could_name_exits_with_3():
     assert "ENV '': must be the id of an environment" in ended.err
 
 
+@pytest.mark.slow
 class TestTheProgramsInDocsExamples:
     """Each is tried as its first lines say: with what the emulator prints, pasted."""
 

@@ -7,6 +7,7 @@ Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if
 from __future__ import annotations
 
 import os
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +47,7 @@ for _name, _examples in {"day": 60, "full": 300, "nightly": 20_000}.items():
 
 def pytest_addoption(parser):
     parser.addoption("--everything", action="store_true", help="run the slow tests too")
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="any order: --shuffle=7")
 
 
 def pytest_configure(config):
@@ -64,6 +66,20 @@ def pytest_collection_modifyitems(config, items):
         config.stash[LEFT_OUT] = len(slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
     items.sort(key=_place)
+    if (seed := config.getoption("shuffle")) is not None:
+        _shuffle(items, seed)
+
+
+def _shuffle(items, seed):
+    """Only the examples of a page stay together, and in their order."""
+    chance, places = random.Random(seed), {}
+    for item in items:
+        places.setdefault(_unit(item), chance.random())
+    items.sort(key=lambda item: places[_unit(item)])
+
+
+def _unit(item):
+    return item.path if item.path.suffix == ".md" else item
 
 
 def _slow_ones_are_wanted(config):
@@ -89,6 +105,5 @@ def pytest_testnodedown(node):
 
 def pytest_terminal_summary(terminalreporter, config):
     if left_out := config.stash[LEFT_OUT]:
-        terminalreporter._add_stats(
-            ADVICE, [SimpleNamespace()] * left_out
-        )  # as if these were reports
+        as_if_reports = [SimpleNamespace()] * left_out
+        terminalreporter._add_stats(ADVICE, as_if_reports)

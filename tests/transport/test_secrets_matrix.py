@@ -177,6 +177,7 @@ def test_it():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "tests", "told"),
     [(CAREFUL, 35, []), (CARELESS, 1, ["token of 136"])],

@@ -309,7 +309,7 @@ def refused(client):
             await client.aclose()
             os._exit(0)
     def work():
-        asyncio.run(use())
+        asyncio.run(use(), debug=False)
     return work
 
 def refused_on_the_parents_loop(client):
@@ -348,10 +348,10 @@ def works():
             except TransportError as error:
                 assert "could not connect" in str(error)
         os._exit(0)
-    asyncio.run(use())
+    asyncio.run(use(), debug=False)
 
 in_a_child(works)
-asyncio.run(main())
+asyncio.run(main(), debug=False)  # which would tell that a fork takes long
 """
 
 
