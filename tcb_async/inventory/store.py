@@ -256,12 +256,7 @@ class RunProgress(AccountCounts):
 
 @attrs.frozen
 class StoredAccount:
-    """An account that the newest run has completely.
-
-    Attributes:
-        appid: Its appid.
-        functions: Its functions by environment.
-    """
+    """An account that the newest run has completely, and its functions by environment."""
 
     appid: str
     functions: Mapping[str, tuple[CloudFunction, ...]]
@@ -452,14 +447,7 @@ class InventoryRun:
     async def unfinished(
         self, accounts: Iterable[Account] | AsyncIterable[Account]
     ) -> AsyncGenerator[Account, None]:
-        """Leave out the accounts that are complete in this run.
-
-        Args:
-            accounts: The accounts.
-
-        Yields:
-            Those that were not visited yet, and those that failed.
-        """
+        """Leave out the accounts that are complete in this run; one that failed is tried again."""
         async with contextlib.aclosing(iterate(accounts)) as every:
             async for account in every:
                 if self._last_complete(account.appid) == self.run:
@@ -472,9 +460,6 @@ class InventoryRun:
 
         An account that failed keeps what an earlier run found, which then is stale. Saved twice, an
         account is there once; one that is complete in this run does not become a failed one.
-
-        Args:
-            found: What was found.
 
         Raises:
             OSError: The file cannot be written, such as on a full disk. What was saved before is
