@@ -135,7 +135,9 @@ SELECT
         WHERE before.run = (
             SELECT max(earlier.run) FROM runs AS earlier
             WHERE earlier.run < runs.run AND earlier.finished_at IS NOT NULL
-        ) AND appid NOT IN (SELECT appid FROM accounts AS here WHERE here.run = runs.run)
+        ) AND NOT EXISTS (
+            SELECT 1 FROM accounts AS here WHERE here.run = runs.run AND here.appid = before.appid
+        )
     ) AS left
 FROM runs LEFT JOIN accounts USING (run)
 GROUP BY run;
