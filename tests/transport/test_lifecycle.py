@@ -30,7 +30,7 @@ async def main() -> None:
         emulator.deploy("test-777bb9", count=57)
         emulator.script([Fault.ok(), Fault.hang(), Fault.hang()])
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
-            async for function in client.iter_functions("test-777bb9"):
+            async for function in client.iter_functions("test-777bb9", page_size=20):
                 print(function.name, flush=True)
 
 asyncio.run(main())
