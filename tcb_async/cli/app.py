@@ -30,6 +30,8 @@ COMMANDS = {
     "count": ("listing", "Count the functions of an environment."),
     "watch": ("watch", "Show what is added, updated and removed, until Ctrl-C."),
     "wait": ("watch", "Wait until a function is Active, as after a deployment."),
+    "diff": ("compare", "Compare what should be there with what is."),
+    "runtimes": ("compare", "Show which runtimes come to their end."),
     "environments": ("platform", "List the environments of an account."),
     "merchants": ("platform", "List the merchants of a third-party platform (第三方平台)."),
     "inventory": ("inventory", "List every function of many accounts, into SQLite."),

@@ -164,7 +164,7 @@ def _named(error: typer.BadParameter) -> str:
     return parameter.opts[0] if parameter.param_type_name == "option" else str(parameter.metavar)
 
 
-DONE, BUG, CONFIGURATION, REFUSED, FAILED, MISSING = 0, 1, 3, 4, 5, 6
+DONE, BUG, CONFIGURATION, REFUSED, FAILED, MISSING, DIFFERENT = 0, 1, 3, 4, 5, 6, 7
 
 EXIT_CODES = """\
 [bold]Exit codes[/bold]
@@ -177,6 +177,7 @@ EXIT_CODES = """\
        permission, over quota
     5  the service or the network failed, after retries
     6  an inventory is finished, but accounts are missing
+    7  what was compared differs
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)"""
 

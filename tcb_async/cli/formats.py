@@ -115,7 +115,32 @@ class _Csv(Document):
         return '"' + text.replace('"', '""') + '"' if _SPLITS.search(text) else text
 
 
-FORMATS: dict[str, type[Document]] = {"json": _Json, "ndjson": _Ndjson, "csv": _Csv}
+class _Markdown(Document):
+    description = "markdown"
+    suffixes = (".md",)
+
+    @property
+    def head(self) -> bytes:
+        return (self._line(self.columns) + self._line(["---"] * len(self.columns))).encode()
+
+    def rows(self, rows: Iterable[object], written: int) -> bytes:  # noqa: ARG002
+        lines = (self._line(map(self._cell, _values(row, self.columns).values())) for row in rows)
+        return "".join(lines).encode()
+
+    def _line(self, cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |\n"
+
+    def _cell(self, value: str | int | None) -> str:
+        text = _escape_unprintable("" if value is None else str(value))
+        return re.sub(r"([\\|`*_<\[])", r"\\\1", text)
+
+
+FORMATS: dict[str, type[Document]] = {
+    "json": _Json,
+    "ndjson": _Ndjson,
+    "csv": _Csv,
+    "markdown": _Markdown,
+}
 
 
 def format_names() -> list[str]:
