@@ -29,7 +29,7 @@ COMMANDS = {
     "list": ("listing", "List the functions of an environment."),
     "count": ("listing", "Count the functions of an environment."),
     "watch": ("watch", "Show what is added, updated and removed, until Ctrl-C."),
-    "wait": ("watch", "Wait until a function is Active, as after a deployment."),
+    "wait": ("watch", "Wait until functions are Active, as after a deployment."),
     "diff": ("compare", "Compare what should be there with what is."),
     "runtimes": ("compare", "Show which runtimes come to their end."),
     "environments": ("platform", "List the environments of an account."),

@@ -207,19 +207,22 @@ def _as_given(time: datetime | None) -> str | None:
 WAIT_EPILOG = """\
 [bold]Examples[/bold]
   tcb-async wait test-777bb9 login --timeout 60 && echo up
+  tcb-async wait test-777bb9 --all
   tcb-async wait --demo
 
 [bold]Exit codes[/bold]
-    0  it is Active
-    4  it failed: CreateFailed, UpdateFailed, …
-    5  it was not Active in time, or the service or the
-       network failed
+    0  they are Active
+    4  one failed: CreateFailed, UpdateFailed, …
+    5  they were not all Active in time, or the service or
+       the network failed
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)"""
 
-Name = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="The function's name, such as login.")
+FunctionNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME…", help="The functions' names, such as login."),
 ]
+All = Annotated[bool, typer.Option("--all", help="Wait for every function that there is.")]
 Timeout = Annotated[
     float | None,
     typer.Option(
@@ -243,31 +246,42 @@ WaitInterval = Annotated[
 @with_access
 def wait(  # noqa: PLR0913 - each is an option
     env: OptionalEnv = None,
-    name: Name = None,
+    names: FunctionNames = None,
     *,
+    every: All = False,
     demo: Demo = False,
     timeout: Timeout = None,
     interval: WaitInterval = None,
     access: Access,
     verbose: Verbose = False,
 ) -> None:
-    """Wait until a function is Active, as after a deployment."""
+    """Wait until functions are Active, as after a deployment."""
     with at_terminal(verbose=verbose, level=logging.INFO) as screen:
-        if demo and name is None:
-            env, name = None, env
-        elif env is None or name is None:
-            missing = "ENV and NAME" if env is None else "NAME"
-            raise typer.BadParameter("name the environment and the function", param_hint=missing)
+        names = names or []
+        if demo and not names and not every:
+            env, names = None, [env] if env else []
+        elif env is None or bool(names) == every:
+            missing = "NAME" if env else "ENV and NAME"
+            raise typer.BadParameter(
+                "name the environment, and the functions or --all", param_hint=missing
+            )
         service = access.service(env, demo=demo, is_changing=True)
-        function = name or service.deployed_last
+        if not names and not every:
+            names = [service.deployed_last]
 
         async def work() -> None:
             async with service.open() as client:
-                await client.wait_until_active(
-                    service.env, function, **given(timeout=timeout, interval=interval)
-                )
+                awaited = names
+                if every:
+                    found = await client.list_functions(service.env)
+                    awaited = [it.name for it in found if it.status != "Active"]
+                if awaited:
+                    await client.wait_until_active(
+                        service.env, awaited, **given(timeout=timeout, interval=interval)
+                    )
 
-        waiting = Text(printable(f"waiting for {function} in {service.env}"))
+        what = "every function" if every else ", ".join(names)
+        waiting = Text(printable(f"waiting for {what} in {service.env}"))
         with screen.err.status(waiting) if screen.is_watched else nullcontext():
             signals.run(work)
 

@@ -247,16 +247,6 @@ class TestTheProgramsInDocsExamples:
         assert started.status == 202
         assert found.count("\n") == 30
 
-    async def test_try_runtime_guard(self):
-        async with serving("--demo") as (_, settings):
-            ended = await self.run(
-                "runtime_guard", DEMO_ENV, "--on", "2021-01-01", settings=settings
-            )
-
-        assert ended.code == 1
-        assert f"{DEMO_ENV} " in ended.out
-        assert "Nodejs8.9 came to its end" in ended.out
-
     async def test_try_central_tokens(self, tmp_path):
         async with serving() as (_, settings):
             (tmp_path / "token").write_text(settings["TCB_ACCESS_TOKEN"] + "\n", encoding="utf-8")

@@ -155,6 +155,27 @@ async def test_wait_shows_on_a_terminal_that_it_waits(emulator):
     assert f"waiting for login in {ENV}" in plain(ended.err)
 
 
+async def test_wait_takes_several_functions_or_all_that_there_are(emulator):
+    emulator.deploy(ENV, "login")
+    emulator.deploy(ENV, "pay", status="Updating")
+    words = ("--interval", "0.1", "--timeout", "0.3")
+    both = await run("wait", ENV, "login", "pay", *words, env=asks(emulator))
+    every = await run("wait", ENV, "--all", *words, env=asks(emulator))
+    assert (both.code, every.code) == (5, 5)
+    assert "function 'pay' was Updating" in both.err
+    assert "login" not in every.err  # it is Active already
+    emulator.update(ENV, "pay", status="Active")
+    assert (await run("wait", ENV, "login", "pay", *words, env=asks(emulator))).code == 0
+    assert (await run("wait", ENV, "--all", *words, env=asks(emulator))).code == 0
+
+
+@pytest.mark.parametrize("words", [(), (ENV,), (ENV, "login", "--all"), ("--all",)])
+async def test_wait_is_told_what_to_wait_for(words):
+    ended = await run("wait", *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert "the functions or --all" in ended.err
+
+
 async def test_wait_and_watch_have_a_demonstration_in_which_something_happens():
     async with start("watch", "--demo") as command:
         first = await command.line()

@@ -124,53 +124,6 @@ async def test_the_inventory_says_how_it_is_used(runner):
     assert (ended.status, ended.err) == (1, ["usage: inventory.py INVENTORY.sqlite"])
 
 
-async def test_the_guard_reports_functions_past_their_runtimes_end(runner):
-    for number, runtime in enumerate(("Nodejs8.9", "Nodejs16.13", "Python3.9", "Php7.2", "Go1")):
-        runner.emulator.deploy("test-777bb9", f"fn-{number}", runtime=runtime)
-    runner.emulator.deploy("prod-1a2b3c", "fn-5", runtime="Nodejs8.9")
-    ended = await runner.run("runtime_guard.py", "--on", "2023-06-01", "test-777bb9", "prod-1a2b3c")
-
-    assert ended == Ended(
-        1,
-        [
-            "test-777bb9 fn-0: Nodejs8.9 came to its end on 2019-12-31",
-            "test-777bb9 fn-3: Php7.2 came to its end on 2020-11-30",
-            "prod-1a2b3c fn-5: Nodejs8.9 came to its end on 2019-12-31",
-        ],
-        [],
-    )
-
-
-async def test_the_guard_reports_nothing_where_all_is_well(runner):
-    runner.emulator.deploy("test-777bb9", runtime="Nodejs16.13", count=45)
-    ended = await runner.run("runtime_guard.py", "--on", "2023-06-01", "test-777bb9")
-    assert ended == Ended(0, [], [])
-
-
-async def test_the_guard_names_what_it_cannot_judge(runner):
-    for runtime in ("Nodejs160.1", "Cobol85", None):
-        runner.emulator.deploy("test-777bb9", runtime=runtime)
-    ended = await runner.run("runtime_guard.py", "test-777bb9")
-    assert ended == Ended(
-        0,
-        [],
-        [
-            "test-777bb9: Cobol85 is not in the table",
-            "test-777bb9: Nodejs160.1 is not in the table",
-            "test-777bb9: no runtime is not in the table",
-        ],
-    )
-
-
-async def test_the_guard_looks_at_the_others_where_one_environment_fails(runner):
-    runner.emulator.deploy("test-777bb9", "old", runtime="Nodejs8.9")
-    ended = await runner.run("runtime_guard.py", "nowhere", "test-777bb9")
-
-    assert ended.status == 2
-    assert ended.out == ["test-777bb9 old: Nodejs8.9 came to its end on 2019-12-31"]
-    assert ended.err[0].startswith("nowhere could not be looked at: ")
-
-
 @pytest.mark.slow
 async def test_the_service_starts_and_stops_as_its_first_lines_say(runner):
     runner.emulator.deploy("test-777bb9", count=45)
