@@ -1115,7 +1115,7 @@ class TestModes:
 
         monkeypatch.setattr(Plan, "_enter", noted)
         for manner in manners((2,)):
-            every_walk(5, 2, manner, Tally())
+            every_walk(4, 2, manner, Tally())
         walk(plan(max_repairs=0), ChangingList.of(57), changes=[at(2, "delete", 0, times=39)])
         head_check_that_loses_its_place()
 
