@@ -14,19 +14,20 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 HEAVY_FIRST = (
-    "tests/pagination/test_plan.py",
-    "tests/inventory/test_command.py",
     "tests/transport/test_cancellation.py",
-    "tests/pagination/test_walk_over_the_wire.py",
+    "tests/pagination/test_plan.py",
     "tests/transport/test_secrets_matrix.py",
-    "tests/tokens/test_redis_processes.py",
-    "tests/cli/test_secrets.py",
     "tests/transport/test_secrets.py",
-    "tests/docs/test_examples.py",
+    "tests/pagination/test_page_size.py",
+    "tests/cli/test_secrets.py",
+    "tests/cli/test_terminal.py",
+    "tests/inventory/test_command.py",
+    "tests/transport/test_lifecycle.py",
+    "tests/tokens/test_redis_processes.py",
+    "tests/cli/test_output.py",
     "tests/cli/test_emulator.py",
-    "tests/inventory/test_inventory.py",
-    "README.md",
-    "tests/transport/test_real_proxies.py",
+    "tests/cli/test_signals.py",
+    "docs/how-to/terminal.md",
 )
 """The files that take longest, longest first: a worker that gets one last keeps others waiting."""
 
