@@ -91,6 +91,7 @@ def docs(session: nox.Session) -> None:
     """The documentation, into docs/_build/html; a warning is an error."""
     install(session)
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.log(f"open {Path('docs/_build/html/index.html').resolve()}")
 
 
 @nox.session(python=OLDEST)

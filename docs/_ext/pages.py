@@ -2,12 +2,13 @@
 
 Rule: what only Sphinx understands is in a comment of the page: ``<!--{directive} …-->``, or
 ``<!--{.class}-->``. What only a forge should show is between ``<!--forge-->`` and
-``<!--/forge-->``.
+``<!--/forge-->``. Each page is also in the site as Markdown, and ``llms.txt`` lists them.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docutils import nodes
@@ -21,6 +22,10 @@ _FORGE_ONLY = re.compile(r"<!--forge-->.*?<!--/forge-->\n?", re.DOTALL)
 _SITE_ONLY = re.compile(r"<!--(\{.*?)-->", re.DOTALL)
 _DRAWING = re.compile(r"^!\[[^]]*\]\((?:\.\./)*drawings/([\w-]+)\.svg\)$", re.MULTILINE)
 _ALERT = re.compile(r"^> \[!(\w+)\]\n((?:>.*\n)+)", re.MULTILINE)
+_INCLUDED = re.compile(r"<!--\{(literalinclude|include)\} (\S+)(.*?)-->", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?-->\n*", re.DOTALL)
+_ENTRY = re.compile(r"^- \[([^]]*)\]\(([\w/-]+\.md)\)(.*(?:\n  .*)*)", re.MULTILINE)
+_INDEXES = ("index", "how-to/index", "explanation/index", "reference/index", "zh/index")
 _LISTED = re.compile(r"^(?:- )?\[[^]]*\]\(([\w/-]+)\.md\)", re.MULTILINE)
 
 
@@ -67,8 +72,40 @@ class LinkedNames(SphinxPostTransform):
                 code.replace_self(link)
 
 
+def write_markdown(app: Sphinx, failure: Exception | None) -> None:
+    """Write each page as Markdown beside its HTML, and ``llms.txt``, which lists them."""
+    if failure is not None or app.builder.format != "html":
+        return
+    for page in app.env.found_docs:
+        source = Path(app.env.doc2path(page))
+        text = _FORGE_ONLY.sub("", source.read_text(encoding="utf-8"))
+        text = _INCLUDED.sub(lambda found, at=source.parent: _file(at, *found.groups()), text)
+        Path(app.outdir, f"{page}.md").write_text(_COMMENT.sub("", text), encoding="utf-8")
+    listed = "\n\n".join(_listing(app, index) for index in _INDEXES)
+    Path(app.outdir, "llms.txt").write_text(f"{listed}\n", encoding="utf-8")
+
+
+def _file(folder: Path, kind: str, name: str, options: str) -> str:
+    text = (folder / name).read_text(encoding="utf-8")
+    for option, part in ("start-at", r"(?s).*?(?={})"), ("end-before", r"(?s)(?={}).*"):
+        if wanted := re.search(f":{option}: (.*)", options):
+            text = re.sub(part.format(re.escape(wanted[1].strip('"'))), "", text, count=1)
+    return text if kind == "include" else f"```{Path(name).suffix[1:]}\n{text.rstrip()}\n```"
+
+
+def _listing(app: Sphinx, index: str) -> str:
+    """List the pages of an index page, with addresses relative to the site."""
+    text = Path(app.env.doc2path(index)).read_text(encoding="utf-8")
+    title, summary, *_ = text.split("\n\n")
+    head = "\n> ".join([f"{title}\n", *summary.split("\n")]) if index == "index" else f"#{title}"
+    folder = index.removesuffix("index")
+    entries = [f"- [{name}]({folder}{link}){rest}" for name, link, rest in _ENTRY.findall(text)]
+    return "\n".join([head, "", *entries])
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     """Listen."""
     app.connect("source-read", read_page)
+    app.connect("build-finished", write_markdown)
     app.add_post_transform(LinkedNames)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -107,6 +107,15 @@ def test_every_public_name_is_in_the_reference(site, module):
     assert wanted - documented == set()
 
 
+def test_each_page_is_there_as_markdown_and_llms_txt_lists_it(site):
+    listed = re.findall(r"\]\(([^)]*)\)", (site / "llms.txt").read_text(encoding="utf-8"))
+    pages = {path.relative_to(site).as_posix() for path in site.rglob("*.md")}
+    assert set(listed) == pages - {"index.md"}
+    text = (site / "how-to" / "inventory-tools.md").read_text(encoding="utf-8")
+    assert "client.list_account(" in text  # of the program that the page includes
+    assert "<!--" not in text
+
+
 @pytest.mark.parametrize("device", WIDTHS)
 def test_every_page_loads_without_complaint_and_fits(site, address, browser, device):
     complaints: list[str] = []
