@@ -7,12 +7,14 @@ pytest imports this package on every run, for the sake of the fixtures alone.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from tcb_async._api import *  # noqa: F403 - one list of what is public, not two
 else:
 
     def __getattr__(name: str) -> object:
-        if not name.startswith("__") or name in {"__all__", "__version__"}:
+        if not name.startswith("__") or name == "__all__":
             api = import_module("tcb_async._api")
             if name == "__all__" or name in api.__all__:
                 return getattr(api, name)

@@ -3,7 +3,6 @@
 Rule: what is listed here is public; `tcb_async` imports it when it is first used.
 """
 
-from tcb_async._version import __version__
 from tcb_async.client import ClientOptions, FunctionPager, TcbClient, WalkOptions
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import (
@@ -72,6 +71,5 @@ __all__ = [
     "WaitTimeoutError",
     "WalkOptions",
     "WalkStats",
-    "__version__",
     "changes",
 ]

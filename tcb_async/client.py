@@ -72,12 +72,12 @@ if TYPE_CHECKING:
     import aiohttp
 
     from tcb_async._listings import ListEndpoint
-    from tcb_async._transport import RetryCount, Target
+    from tcb_async._transport import Target
     from tcb_async.exceptions import ResumePoint
     from tcb_async.inventory.accounts import Account, AccountListing
     from tcb_async.inventory.inventory import Inventory
     from tcb_async.models import BatchEnvironment, Environment, FunctionPage
-    from tcb_async.observer import Observer
+    from tcb_async.observer import Observer, WalkStats
     from tcb_async.pagination.page import OnDrift, Page
     from tcb_async.tokens import TokenProvider
     from tcb_async.watch import FunctionChange
@@ -129,7 +129,7 @@ class AuthorizedTransport:
         fields: Mapping[str, str],
         offset: int = 0,
         limit: int = 0,
-        count: RetryCount | None = None,
+        count: WalkStats | None = None,
     ) -> PageT:
         """Fetch one page; ``fields`` are sent beside offset and limit, ``count`` counts retries."""
         body = Hidden(listing.encode(fields, offset, limit))

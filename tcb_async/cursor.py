@@ -133,8 +133,8 @@ def _unpack(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None:
     try:
         checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         if zlib.crc32(checked[4:]).to_bytes(4, "big") == checked[:4]:
-            scope, *fields = _decode(checked[4:])
-            return scope.decode("utf-8", "surrogatepass"), *fields
+            fields = _decode(checked[4:])
+            return fields[0].decode("utf-8", "surrogatepass"), *fields[1:]
     except (ValueError, msgspec.MsgspecError):
         pass
     return None

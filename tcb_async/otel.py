@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
         f"tcb_async.otel needs {error.name}: pip install 'tcb-async[otel]'", name=error.name
     ) from error
 
-from tcb_async._version import __version__
+from tcb_async import __version__
 from tcb_async.exceptions import ApiError, TcbError
 from tcb_async.observer import WalkStats
 

@@ -3,6 +3,6 @@
 Rule: everything above speaks of requests and results; nothing above knows aiohttp.
 """
 
-from tcb_async._transport.transport import ApiRequest, RetryCount, Target, Transport
+from tcb_async._transport.transport import ApiRequest, Target, Transport
 
-__all__ = ["ApiRequest", "RetryCount", "Target", "Transport"]
+__all__ = ["ApiRequest", "Target", "Transport"]

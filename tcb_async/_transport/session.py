@@ -15,22 +15,22 @@ import asyncio
 import contextlib
 import math
 import os
+import socket
 import ssl
 import warnings
 import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
 
+from tcb_async import __version__
 from tcb_async._arguments import checked_instance
 from tcb_async._redact import Hidden
-from tcb_async._version import __version__
 from tcb_async.exceptions import ClientClosedError
 
 if TYPE_CHECKING:
-    from types import SimpleNamespace
-
     from aiohttp.connector import Connection
     from yarl import URL
 
@@ -58,42 +58,13 @@ class NewConnections:
     window: Window
     waiting: set[Sending] = attrs.field(init=False, factory=set["Sending"])
     """Requests that wait for a new connection, or for its first answer."""
-    first_answers: int = attrs.field(init=False, default=0)
-    """How many connections were answered."""
-    _slowest: float = attrs.field(init=False, default=0.0)
+    slowest: float = attrs.field(init=False, default=0.0)
     """Seconds of the slowest first answer of late."""
-
-    def note_answer(self, sending: Sending, now: float) -> None:
-        if sending in self.waiting:
-            self.waiting.remove(sending)
-            self.first_answers += 1
-            self._slowest = max(now - sending.since, self._slowest * _FORGET)
-        for other in self.waiting:
-            other.note_other_answer(now)
-
-    def is_overtaken(self, sending: Sending) -> bool:
-        """Whether a request waited too long, although another was answered."""
-        if sending.other_took is None:
-            return False
-        slowest = max(self._slowest, sending.other_took)
-        return sending.waited >= sending.patience * max(_AT_LEAST, _TIMES_AS_LONG * slowest)
 
     def give_up_all(self) -> None:
         """Let none go on waiting, for the session is closed."""
         for sending in self.waiting:
             sending.give_up()
-
-
-def _trace_config() -> aiohttp.TraceConfig:
-    """Build what tells a `Sending` that a connection is made for it."""
-
-    async def begin(_session: object, context: SimpleNamespace, _: object) -> None:
-        context.trace_request_ctx.begin()
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_start.append(begin)
-    config.freeze()
-    return config
 
 
 @attrs.define(eq=False)
@@ -102,13 +73,13 @@ class Sending:
 
     Attributes:
         patience: How many times as long as usual it may wait; infinite for what is never given up.
-        timeout: What ends it then.
+        timeout: What ends it then; without a time until it is given up.
         since: When a connection was begun for it, by the loop's clock.
         waited: Seconds since then, at most; those in which the loop was busy do not count, for the
             answer may be there, unread.
+        answered: How many other connections were answered: those in use then, and new ones since.
         other_took: Seconds from then until another request was answered; None if none was.
         is_new: Whether a connection was made for it.
-        gave_up: Whether it was given up.
     """
 
     connections: NewConnections
@@ -116,36 +87,39 @@ class Sending:
     timeout: asyncio.Timeout = attrs.field(init=False, factory=lambda: asyncio.timeout(None))
     since: float = attrs.field(init=False, default=0.0)
     waited: float = attrs.field(init=False, default=0.0)
+    answered: int = attrs.field(init=False, default=0)
     other_took: float | None = attrs.field(init=False, default=None)
     is_new: bool = attrs.field(init=False, default=False)
-    gave_up: bool = attrs.field(init=False, default=False)
-    _others: int = attrs.field(init=False, default=0)
-    """How many other connections were answered, less `NewConnections.first_answers`."""
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
     def begin(self) -> None:
         self.is_new = True
         self.since = asyncio.get_running_loop().time()
-        self.connections.waiting.add(self)
+        waiting = self.connections.waiting
+        waiting.add(self)
         # A connection that is answered and idle would have been used: so those are in use.
-        connections = self.connections
-        in_use = connections.window.in_flight - len(connections.waiting)
-        self._others = in_use - connections.first_answers
+        self.answered = self.connections.window.in_flight - len(waiting)
         if self.patience < math.inf:
             self._look_later()
 
     def note_answer(self) -> None:
-        self.connections.note_answer(self, asyncio.get_running_loop().time())
-        self.end()
+        connections, now = self.connections, asyncio.get_running_loop().time()
+        is_first = self in connections.waiting
+        if is_first:
+            connections.slowest = max(now - self.since, connections.slowest * _FORGET)
+            self.end()
+        for other in connections.waiting:
+            other.answered += is_first
+            other.other_took = other.other_took or now - other.since
 
-    def note_other_answer(self, now: float) -> None:
-        if self.other_took is None:
-            self.other_took = now - self.since
+    @property
+    def gave_up(self) -> bool:
+        """Whether it was given up."""
+        return self.timeout.when() is not None
 
     def give_up(self) -> None:
         """Have its `timeout` expire. Twice does nothing more."""
         if not self.gave_up:
-            self.gave_up = True
             self.timeout.reschedule(asyncio.get_running_loop().time())
 
     def end(self) -> None:
@@ -158,13 +132,27 @@ class Sending:
         self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look)
 
     def _look(self) -> None:
-        connections = self.connections
         self.waited += _LOOK
-        if connections.is_overtaken(self):
-            connections.window.shrink_to(self._others + connections.first_answers)
-            self.give_up()
-        else:
+        slowest = max(self.connections.slowest, self.other_took or 0.0)
+        too_long = self.patience * max(_AT_LEAST, _TIMES_AS_LONG * slowest)
+        if self.other_took is None or self.waited < too_long:
             self._look_later()
+        else:
+            self.connections.window.shrink_to(self.answered)
+            self.give_up()
+
+
+SENDING: ContextVar[Sending] = ContextVar("tcb_async_sending")
+"""The request that a connection would be made for."""
+
+
+def _new_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
+    """Make a socket, and note whose it is: a request that finds a connection has no use for one."""
+    family, kind, protocol = address[:3]
+    sending = SENDING.get()
+    if not sending.is_new:  # a host may have several addresses, each of which is tried
+        sending.begin()
+    return socket.socket(family, kind, protocol)
 
 
 class Response(aiohttp.ClientResponse):
@@ -284,14 +272,14 @@ class SessionKeeper:
         tls = True if self.ssl_context is None else self.ssl_context
         limit = max(100, self.window.ceiling)
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, ssl=tls),
+            connector=aiohttp.TCPConnector(limit=limit, ssl=tls, socket_factory=_new_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
             response_class=Response,
             trust_env=self.trust_env,
         )
         # Sentry and OpenTelemetry add theirs to every session, which would see each URL.
-        session.trace_configs[:] = [_trace_config()]
+        session.trace_configs.clear()
         # It keeps the session alive: freed before this, as in a cycle, that would warn by itself.
         self._forgotten = weakref.finalize(self, _close_forgotten, session, os.getpid())
         return session

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import aiohttp
 import attrs
@@ -21,7 +21,14 @@ from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forgetting_frames, revealed, wrap
 from tcb_async._transport.faults import refusal, translate
-from tcb_async._transport.session import HEADERS, AddQuery, Sending, SessionKeeper, cause_of
+from tcb_async._transport.session import (
+    HEADERS,
+    SENDING,
+    AddQuery,
+    Sending,
+    SessionKeeper,
+    cause_of,
+)
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -41,16 +48,10 @@ if TYPE_CHECKING:
     from aiohttp import ClientMiddlewareType
 
     from tcb_async.limits import Window
-    from tcb_async.observer import Observer
+    from tcb_async.observer import Observer, WalkStats
     from tcb_async.retry import RetryPolicy, RetryQuota
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
-
-class RetryCount(Protocol):
-    """Where the tries beyond the first are counted, as they happen."""
-
-    retries: int
 
 
 @attrs.frozen
@@ -84,7 +85,7 @@ class ApiRequest:
     body: Hidden[bytes] | None
     env: str | None = None
     offset: int | None = None
-    count: RetryCount | None = None
+    count: WalkStats | None = None
     may_repeat: bool = True
 
     @property
@@ -437,6 +438,7 @@ class Transport:
         response: aiohttp.ClientResponse | None = None
         failure: TcbError | None = None
         body = b""
+        of_this = SENDING.set(sending)
         try:
             async with sending.timeout:
                 response = await session.request(
@@ -449,7 +451,6 @@ class Transport:
                     allow_redirects=False,
                     raise_for_status=False,
                     server_hostname=target.bare_url.raw_host if fresh else None,
-                    trace_request_ctx=None if foreign else sending,
                 )
                 sending.note_answer()
                 body = await self._read(response, request)
@@ -469,6 +470,7 @@ class Transport:
             if response.status != 200:  # noqa: PLR2004 - HTTP's own word for OK
                 failure = refusal(request, response.status, response.headers, body)
         finally:
+            SENDING.reset(of_this)
             sending.end()
             if response is not None:
                 response.close()

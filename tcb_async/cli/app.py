@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from tcb_async._version import __version__
+from tcb_async import __version__
 from tcb_async.cli.errors import EXIT_CODES, Command, CommandGroup
 
 _EPILOG = f"""\
