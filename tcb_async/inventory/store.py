@@ -169,7 +169,7 @@ class Database:
 
     def _make_tables(self) -> None:
         """Make what another process, which opened the file at the same time, has not made."""
-        schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+        schema = resources.files("tcb_async.inventory").joinpath("schema.sql").read_text("utf-8")
         for statement in schema.split(";\n"):
             self.execute(statement)
         self.execute(f"PRAGMA application_id = {_APPLICATION}")

@@ -66,10 +66,7 @@ class TokenApi(Protocol):
         Args:
             path: Such as ``/cgi-bin/stable_token``.
             query: What goes into the URL; secrets in it are never shown.
-            body: What is sent as a JSON object.
-
-        Returns:
-            The reply's JSON object.
+            body: What is sent as a JSON object, as the reply is one.
 
         Raises:
             TcbError: The endpoint refused, or gave no usable answer.
@@ -92,22 +89,16 @@ class TokenProvider(Protocol):
     async def get_token(self, api: TokenApi) -> str | Secret:
         """Return a token that should work now. It is called before every request: be quick.
 
-        Args:
-            api: What to ask WeChat with, if WeChat has to be asked.
-
         Raises:
             TcbError: There is no token.
         """
         ...
 
     async def invalidate(self, token: str) -> None:
-        """Drop a token that WeChat refused.
+        """Drop a token that WeChat refused; if the current one is newer, keep it.
 
         Afterwards `get_token` is called once more. If it returns the same token again, the
         refusal is raised.
-
-        Args:
-            token: The token that was refused. If the current one is newer, keep it.
         """
         ...
 
@@ -171,12 +162,11 @@ class LeasingStore(TokenStore, Protocol):
         ...
 
     async def acquire_lease(self, key: str) -> int | None:
-        """Take the lease of a key.
+        """Take the lease of a key; None if another holds it.
 
         Returns:
-            The version for the token that the holder will write, higher than that of any lease or
-            token before, so that a holder who was too slow is refused by `compare_and_set` once
-            another has taken over. None if another holds the lease.
+            The version for the token that the holder will write: higher than any before it, so
+            that `compare_and_set` refuses a holder who was too slow once another took over.
         """
         ...
 

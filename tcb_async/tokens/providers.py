@@ -10,6 +10,7 @@ import inspect
 import math
 import random
 import time
+from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,16 +28,16 @@ from tcb_async._redact import Hidden, Secret
 from tcb_async.errcodes import is_bad_refresh_token, is_stale_token
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
-from tcb_async.tokens.protocols import host_of
 from tcb_async.tokens.refresh import (
     AUTHORIZER,
     Grant,
     ManagedToken,
+    RefreshingToken,
     RotatingToken,
     TokenContext,
     answer_of,
     call_with_token,
-    fetch_grant,
+    read_grant,
 )
 
 if TYPE_CHECKING:
@@ -112,11 +113,7 @@ class CallableToken:
 def as_provider(
     token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
 ) -> TokenProvider:
-    """Make a provider of what `TcbClient` accepts as a token.
-
-    Args:
-        token: A token, an async callable that returns one, or a provider, which is returned as it
-            is.
+    """Make a provider of what `TcbClient` accepts as a token; one is returned as it is.
 
     Raises:
         ConfigurationError: It is none of these, or cannot be a token.
@@ -141,15 +138,17 @@ def _is_provider(token: object) -> TypeGuard[TokenProvider]:
 
 
 class _AppToken(ManagedToken):
-    """The token of an app, asked for with its appsecret."""
+    """The token of an app or a platform, asked for with its appsecret."""
 
     __slots__ = ("_forced", "_secret")
 
     kind: ClassVar[TokenKind] = "access"
+    _name: ClassVar[str]  # in its keys in the store
+    _argument: ClassVar[str] = "appid"
 
     def __init__(
         self,
-        appid: str,
+        appid: str | Secret,
         secret: str | Secret,
         *,
         store: TokenStore | None = None,
@@ -159,8 +158,16 @@ class _AppToken(ManagedToken):
         secret, given = Secret(secret), Secret(appid)
         del appid
         self._secret = checked_secret("secret", secret)
-        super().__init__(checked_appid("appid", given), TokenContext(store, clock, random))
+        appid = checked_appid(self._argument, given)
+        super().__init__(appid, TokenContext(store, clock, random))
         self._forced = _ForcedRefreshes()
+
+    @abstractmethod
+    async def _ask(self, api: TokenApi) -> Grant:
+        """Ask WeChat for a token."""
+
+    def _new_at(self, host: str) -> RefreshingToken:
+        return RefreshingToken(self._key(self._name, host), self._context, self._ask)
 
 
 class StableToken(_AppToken):
@@ -195,9 +202,6 @@ class StableToken(_AppToken):
 
         For a token that has leaked. It is done only when this method is called.
 
-        Args:
-            api: What to ask WeChat with.
-
         Raises:
             RateLimitError: This provider forced a refresh less than 30 s ago; nothing was sent.
             DailyQuotaError: It did so 20 times today, by China's calendar; nothing was sent.
@@ -216,7 +220,7 @@ class StableToken(_AppToken):
             "secret": self._secret,
             "force_refresh": force_refresh,
         }
-        return await fetch_grant(api, _STABLE, body=body)
+        return read_grant(await api.call_token_endpoint(_STABLE, body=body), _STABLE)
 
 
 class ClassicToken(_AppToken):
@@ -241,7 +245,7 @@ class ClassicToken(_AppToken):
             "appid": self.appid,
             "secret": self._secret,
         }
-        return await fetch_grant(api, _CLASSIC, query=query)
+        return read_grant(await api.call_token_endpoint(_CLASSIC, query=query), _CLASSIC)
 
 
 @attrs.define
@@ -272,7 +276,7 @@ class _ForcedRefreshes:
         self._last, self._day, self._made = now, day, made + 1
 
 
-class ComponentToken(ManagedToken):
+class ComponentToken(_AppToken):
     """The token of a third-party platform itself, with which it asks for its merchants' tokens.
 
     Args:
@@ -280,10 +284,9 @@ class ComponentToken(ManagedToken):
         secret: Its appsecret.
         ticket: Async callable that returns the newest ``component_verify_ticket``. WeChat pushes
             one every 10 minutes; each lives 12 hours.
-        store: Where the token is shared, such as a `RedisStore`; None keeps it in this provider
-            and the `AuthorizerToken` made from it.
-        clock: Seconds since 1970; for tests.
-        random: A number from 0 to 1; for tests.
+        store: As for `StableToken`; each `AuthorizerToken` made from it shares it.
+        clock: As for `StableToken`.
+        random: As for `StableToken`.
 
     Raises:
         ConfigurationError: An argument is unusable.
@@ -291,10 +294,11 @@ class ComponentToken(ManagedToken):
     Source: WeChat's page *getComponentAccessToken*.
     """
 
-    __slots__ = ("_secret", "_ticket")
+    __slots__ = ("_ticket",)
 
     kind: ClassVar[TokenKind] = "component"
     _name: ClassVar[str] = "component"
+    _argument: ClassVar[str] = "component_appid"
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -308,10 +312,8 @@ class ComponentToken(ManagedToken):
     ) -> None:
         secret, given = Secret(secret), Secret(component_appid)
         del component_appid
-        self._secret = checked_secret("secret", secret)
         self._ticket = checked_async("ticket", ticket)
-        appid = checked_appid("component_appid", given)
-        super().__init__(appid, TokenContext(store, clock, random))
+        super().__init__(given, secret, store=store, clock=clock, random=random)
 
     async def _ask(self, api: TokenApi) -> Grant:
         body = {
@@ -319,7 +321,9 @@ class ComponentToken(ManagedToken):
             "component_appsecret": self._secret,
             "component_verify_ticket": await self._newest_ticket(),
         }
-        return await fetch_grant(api, _COMPONENT, body=body, prefix="component_")
+        return read_grant(
+            await api.call_token_endpoint(_COMPONENT, body=body), _COMPONENT, prefix="component_"
+        )
 
     async def _newest_ticket(self) -> Secret:
         try:
@@ -357,10 +361,9 @@ class AuthorizerToken(ManagedToken):
     Source: WeChat's page *getAuthorizerAccessToken*.
     """
 
-    __slots__ = ("_component", "_given", "_on_rotate", "_rotating")
+    __slots__ = ("_component", "_given", "_on_rotate")
 
     kind: ClassVar[TokenKind] = "authorizer"
-    _name: ClassVar[str] = "authorizer"
 
     def __init__(
         self,
@@ -377,7 +380,6 @@ class AuthorizerToken(ManagedToken):
         checked_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = checked_async("on_rotate", on_rotate)
-        self._rotating: dict[str, RotatingToken] = {}  # by host
         context = component._context  # noqa: SLF001 - of the same family
         if store is not None:
             context = TokenContext(store, context.clock, context.random)
@@ -393,13 +395,7 @@ class AuthorizerToken(ManagedToken):
         on_rotate: Callable[[str], Awaitable[object]],
         store: TokenStore | None = None,
     ) -> Self:
-        """Make the token of a merchant from the platform's list of merchants.
-
-        Args:
-            component: The platform.
-            authorizer: The merchant, as `TcbClient.iter_authorizers` yields it.
-            on_rotate: As for the class itself.
-            store: As for the class itself.
+        """Make the token of a merchant as `TcbClient.iter_authorizers` yields it.
 
         Raises:
             ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
@@ -414,20 +410,12 @@ class AuthorizerToken(ManagedToken):
             )
         return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
-    async def _ask(self, api: TokenApi) -> Grant:
-        return await self._rotating_at(api).use(api, partial(self._ask_with, api))
-
-    async def _before_refresh(self, api: TokenApi) -> None:
-        await self._rotating_at(api).save_unsaved(api)
-
-    def _rotating_at(self, api: TokenApi) -> RotatingToken:
-        host = host_of(api.base_url)
-        token = self._rotating.get(host)
-        if token is None:
-            key = f"refresh:{host}:{self._account}"
-            token = RotatingToken(self.appid, key, self._context, self._on_rotate, self._given)
-            self._rotating[host] = token
-        return token
+    def _new_at(self, host: str) -> RefreshingToken:
+        context, key = self._context, self._key("authorizer", host)
+        rotating = RotatingToken(
+            self._key("refresh", host), context, self._ask_with, self._on_rotate, self._given
+        )
+        return RefreshingToken(key, context, rotating.ask, rotating.save_unsaved)
 
     async def _ask_with(self, api: TokenApi, refresh_token: Secret) -> Grant | TokenError:
         """Ask for a token; the error is returned if another refresh token may cure it."""
@@ -435,12 +423,13 @@ class AuthorizerToken(ManagedToken):
         try:
             return await call_with_token(self._component, api, request)
         except TokenError as error:
-            if error.endpoint != AUTHORIZER:
-                raise
             failure = error
-        if is_bad_refresh_token(failure.errcode):
-            return failure
-        raise _component_refused(failure) if is_stale_token(failure.errcode) else failure
+        if failure.endpoint == AUTHORIZER:
+            if is_bad_refresh_token(failure.errcode):
+                return failure
+            if is_stale_token(failure.errcode):
+                failure = _component_refused(failure)
+        raise failure
 
     async def _request(self, api: TokenApi, refresh_token: Secret, token: Secret) -> Grant:
         query = {"component_access_token": token}
@@ -449,7 +438,11 @@ class AuthorizerToken(ManagedToken):
             "authorizer_appid": self.appid,
             "authorizer_refresh_token": refresh_token,
         }
-        return await fetch_grant(api, AUTHORIZER, query=query, body=body, prefix="authorizer_")
+        return read_grant(
+            await api.call_token_endpoint(AUTHORIZER, query=query, body=body),
+            AUTHORIZER,
+            prefix="authorizer_",
+        )
 
 
 def _component_refused(error: TokenError) -> TokenError:

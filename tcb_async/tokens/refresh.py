@@ -157,7 +157,6 @@ class ManagedToken(ABC):
     __slots__ = ("_account", "_context", "_last", "_tokens")
 
     kind: ClassVar[TokenKind]
-    _name: ClassVar[str]
 
     def __init__(self, account: str, context: TokenContext) -> None:
         self._account = account  # as in its keys in the store
@@ -191,13 +190,10 @@ class ManagedToken(ABC):
         return f"<{type(self).__name__} {self.appid}, {state}{refreshing}>"
 
     async def get_token(self, api: TokenApi) -> Secret:
-        """Return a valid token; ask the store or WeChat for one only if none is held.
+        """Return a valid token of the API's host; ask for one only if none is held.
 
         From 60 to 200 s before its expiry the token is refreshed in the background, and the old
         one is returned meanwhile.
-
-        Args:
-            api: What to ask WeChat with. It says which host that is: each has a token of its own.
 
         Raises:
             TokenError: WeChat refused the credentials, or sent an unusable token.
@@ -208,11 +204,8 @@ class ManagedToken(ABC):
     async def invalidate(self, token: str | Secret) -> None:
         """Drop a token that WeChat refused, here and in the store.
 
-        A token that WeChat returns again although it refused it is kept for 30 s, so that a
-        refusal that lasts does not become a storm of token calls.
-
-        Args:
-            token: The token that was refused. A newer one is not touched.
+        A newer one is not touched. One that WeChat returns again although it refused it is kept
+        for 30 s, so that a refusal that lasts does not become a storm of token calls.
         """
         token = Secret(token)
         for one in tuple(self._tokens.values()):
@@ -226,19 +219,17 @@ class ManagedToken(ABC):
         return any(token == one.asked_for for one in self._tokens.values())
 
     @abstractmethod
-    async def _ask(self, api: TokenApi) -> Grant:
-        """Ask WeChat for a token."""
+    def _new_at(self, host: str) -> RefreshingToken:
+        """Make the token for a host."""
 
-    async def _before_refresh(self, api: TokenApi) -> None:  # noqa: B027 - nothing, for most
-        """Do what the last refresh left undone."""
+    def _key(self, kind: str, host: str) -> str:
+        return f"{kind}:{host}:{self._account}"
 
     def _at(self, api: TokenApi) -> RefreshingToken:
         host = host_of(api.base_url)
         token = self._tokens.get(host)
         if token is None:
-            key = f"{self._name}:{host}:{self._account}"
-            token = RefreshingToken(key, self._context, self._ask, self._before_refresh)
-            self._tokens[host] = token
+            token = self._tokens[host] = self._new_at(host)
         self._last = token
         return token
 
@@ -250,16 +241,6 @@ def _in_utc(seconds: float) -> str:
         return f"{seconds:g}"
 
 
-@attrs.frozen
-class CachedToken:
-    """The token in memory; times are in seconds since 1970."""
-
-    token: Secret
-    expires_at: float
-    refresh_at: float  # from when on it is refreshed in the background
-    reissued_at: float  # when WeChat returned it again although it had refused it
-
-
 @attrs.define(eq=False)
 class RefreshingToken:
     """The token of one account at one host."""
@@ -267,16 +248,17 @@ class RefreshingToken:
     _key: str  # in the store
     _context: TokenContext
     _ask: Ask
-    _before_refresh: Callable[[TokenApi], Awaitable[None]]
-    cached: CachedToken | None = attrs.field(init=False, default=None)
+    _before_refresh: Callable[[TokenApi], Awaitable[None]] | None = None
+    cached: StoredToken | None = attrs.field(init=False, default=None)
+    # From when on it is refreshed in the background, in seconds since 1970.
+    _refresh_at: float = attrs.field(init=False, default=math.inf)
+    # When WeChat returned it again although it had refused it.
+    _reissued_at: float = attrs.field(init=False, default=-math.inf)
     # By WeChat, the oldest first: not taken from the store again.
     _refused: tuple[Secret, ...] = attrs.field(init=False, default=())
     # The last one that came from WeChat itself, and not through the store.
     asked_for: Secret | None = attrs.field(init=False, default=None)
-    flight: SingleFlight = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.flight = SingleFlight()
+    flight: SingleFlight = attrs.field(init=False, factory=lambda: SingleFlight())  # noqa: PLW0108 - it is below
 
     @property
     def is_alive(self) -> bool:
@@ -289,7 +271,7 @@ class RefreshingToken:
             self._context.send(api)  # the client that began it may have been closed
         while (cached := self.cached) is None or not self.is_alive:
             await self.flight.join(api, partial(self._refresh, ask=self._ask))
-        if self._context.clock() >= cached.refresh_at:
+        if self._context.clock() >= self._refresh_at:
             self.flight.start(api, partial(self._refresh, ask=self._ask, early=True))
         return cached.token
 
@@ -299,7 +281,7 @@ class RefreshingToken:
             return
         cached = self.cached
         if cached is not None and token == cached.token:
-            if 0 <= self._context.clock() - cached.reissued_at < _REISSUED_SECONDS:
+            if 0 <= self._context.clock() - self._reissued_at < _REISSUED_SECONDS:
                 return
             self.cached = None
         self._refused = (*self._refused, token)[-_REMEMBERED:]
@@ -315,7 +297,8 @@ class RefreshingToken:
         failure: TcbError | None = None
         before = self.cached
         try:
-            await self._before_refresh(api)
+            if self._before_refresh is not None:
+                await self._before_refresh(api)
             await self._renew(api, ask, early=early, forced=forced)
         except TcbError as error:
             failure = error
@@ -323,9 +306,9 @@ class RefreshingToken:
             self._put_off(before, failure)
         return failure
 
-    def _put_off(self, cached: CachedToken, failure: TcbError | None) -> None:
+    def _put_off(self, cached: StoredToken, failure: TcbError | None) -> None:
         now = self._context.clock()
-        self.cached = attrs.evolve(cached, refresh_at=now + _PAUSE)
+        self._refresh_at = now + _PAUSE
         if failure is not None:
             _log.warning(
                 "%s: an early refresh failed, and the old token serves for another %.0f s: %s",
@@ -396,9 +379,8 @@ class RefreshingToken:
 
     def _cache(self, new: StoredToken, *, reissued_at: float = -math.inf) -> None:
         margin = _LATEST + (_EARLIEST - _LATEST) * self._context.random()
-        soonest = self._context.clock() + _PAUSE
-        refresh_at = max(new.expires_at - margin, soonest)
-        self.cached = CachedToken(new.token, new.expires_at, refresh_at, reissued_at)
+        self._refresh_at = max(new.expires_at - margin, self._context.clock() + _PAUSE)
+        self.cached, self._reissued_at = new, reissued_at
 
 
 def next_version(stored: StoredToken | None, now: float) -> int:
@@ -420,9 +402,9 @@ class RotatingToken:
     neither accepted nor sent.
     """
 
-    _appid: str
-    _key: str
+    _key: str  # in the store
     _context: TokenContext
+    _ask_with: Callable[[TokenApi, Secret], Awaitable[Grant | TokenError]]
     _on_rotate: OnRotate
     _given: Secret  # what the caller had saved when it made the provider
     _newest: Secret = attrs.field(init=False)
@@ -438,19 +420,14 @@ class RotatingToken:
         if self._unsaved is not None:
             await self._keep(api, self._unsaved)
 
-    async def use(
-        self, api: TokenApi, ask: Callable[[Secret], Awaitable[Grant | TokenError]]
-    ) -> Grant:
-        """Ask for a merchant's token with the newest refresh token that works.
-
-        `ask` returns the error if another refresh token may cure it, and raises any other.
-        """
+    async def ask(self, api: TokenApi) -> Grant:
+        """Ask for a merchant's token with the newest refresh token that works."""
         shared = await self._context.get(self._key)
         used = self._newest if shared is None else shared.token
-        grant = await ask(used)
+        grant = await self._ask_with(api, used)
         if isinstance(grant, TokenError) and used != self._newest:
             used = self._newest
-            grant = await ask(used)
+            grant = await self._ask_with(api, used)
         if isinstance(grant, TokenError):
             raise grant
         self._newest = newest = grant.refresh_token or used
@@ -486,9 +463,10 @@ class RotatingToken:
             try:
                 await answer_of(lambda: self._on_rotate(new.token.reveal()))
             except Exception as error:  # noqa: BLE001 - the caller's own code
+                appid = self._key.rpartition(":")[2]
                 return TokenError(
                     f"on_rotate failed ({describe(error, new.token)}): the new refresh token of "
-                    f"{self._appid} is kept, and is given to on_rotate again before the next call; "
+                    f"{appid} is kept, and is given to on_rotate again before the next call; "
                     "save it, or the merchant has to authorise again",
                     endpoint=AUTHORIZER,
                 )
@@ -586,10 +564,9 @@ class TokenContext:
     random: Callable[[], float]
     unsent: dict[str, StoredToken] = attrs.field(init=False, factory=dict[str, "StoredToken"])
     _leasing: LeasingStore | None = attrs.field(init=False)
+    # When it did not answer, on the clock; -inf if it answered since.
     _failed_at: float = attrs.field(init=False, default=-math.inf)
-    _unreachable: bool = attrs.field(init=False, default=False)
     _sending: SingleFlight = attrs.field(init=False, factory=SingleFlight)
-    _send_at: float = attrs.field(init=False, default=-math.inf)
 
     def __attrs_post_init__(self) -> None:
         right = "such as MemoryStore() or RedisStore(redis)"
@@ -614,7 +591,6 @@ class TokenContext:
         written = await self._ask(partial(self._write, key, value), None, value.token)
         if written is None:
             self.unsent[key] = value
-            self._send_at = asyncio.get_running_loop().time() + _STORE_PAUSE
             self.send(api)
         else:
             self.unsent.pop(key, None)
@@ -649,12 +625,14 @@ class TokenContext:
         )
 
     async def _send(self, _api: TokenApi) -> None:
-        loop = asyncio.get_running_loop()
         while self.unsent:
-            # Another loop's time, as of a client before this one, may be anything.
-            await asyncio.sleep(min(max(self._send_at - loop.time(), 0.0), _STORE_PAUSE))
+            await asyncio.sleep(self._pause())
             await self._send_each()
-            self._send_at = loop.time() + _STORE_PAUSE
+
+    def _pause(self) -> float:
+        """How long the store is not asked; not at all if the clock was set back."""
+        since = self.clock() - self._failed_at
+        return _STORE_PAUSE - since if 0 <= since < _STORE_PAUSE else 0.0
 
     async def _send_each(self) -> None:
         for key, value in tuple(self.unsent.items()):
@@ -675,7 +653,7 @@ class TokenContext:
         *secrets: Secret,
         now: bool = False,
     ) -> Result | Otherwise:
-        if not now and 0 <= self.clock() - self._failed_at < _STORE_PAUSE:
+        if self._pause() and not now:
             return otherwise
         try:
             with forgetting_frames():  # a store's frames hold the token
@@ -683,15 +661,14 @@ class TokenContext:
         except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
             self._note_outage(describe(error, *secrets))
             return otherwise
-        if self._unreachable:
-            self._unreachable = False
+        if self._failed_at > -math.inf:
+            self._failed_at = -math.inf
             _log.info("the token store answers again: tokens are shared again")
         return answer
 
     def _note_outage(self, reason: str) -> None:
+        level = logging.DEBUG if self._failed_at > -math.inf else logging.WARNING
         self._failed_at = self.clock()
-        level = logging.DEBUG if self._unreachable else logging.WARNING
-        self._unreachable = True
         _log.log(
             level,
             "the token store does not answer (%s): until it does, tokens are not shared, and each "
@@ -745,20 +722,6 @@ class Grant:
     token: Secret
     expires_in: float  # seconds from when it was asked for
     refresh_token: Secret | None = None  # of a merchant: what to ask for the next one with
-
-
-async def fetch_grant(
-    api: TokenApi,
-    path: str,
-    *,
-    query: Mapping[str, str | Secret] | None = None,
-    body: Mapping[str, object] | None = None,
-    prefix: str = "",
-) -> Grant:
-    """Ask an endpoint for a token, which may be called ``prefix + "access_token"``."""
-    return read_grant(
-        await api.call_token_endpoint(path, query=query, body=body), path, prefix=prefix
-    )
 
 
 def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> Grant:

@@ -10,6 +10,7 @@ and the next token replaces it. One that went by its version would keep every la
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import math
@@ -22,7 +23,6 @@ import msgspec
 from tcb_async._arguments import checked_seconds, fault_of
 from tcb_async._redact import Hidden, Secret, wrapped
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.limits import Window
 from tcb_async.tokens.protocols import StoredToken
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class RedisStore:
         ConfigurationError: An argument is unusable.
     """
 
-    __slots__ = ("_lease_ms", "_redis", "_window")
+    __slots__ = ("_free", "_lease_ms", "_redis")
 
     def __init__(self, redis: AsyncRedis, *, lease_seconds: float = 15.0) -> None:
         if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
@@ -205,7 +205,7 @@ class RedisStore:
             )
         self._lease_ms = max(1, int(checked_seconds("lease_seconds", lease_seconds) * 1000))
         self._redis = redis
-        self._window = Window(_AT_ONCE)
+        self._free = asyncio.Semaphore(_AT_ONCE)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_redis"):  # as in the traceback of an argument that was refused
@@ -252,13 +252,10 @@ class RedisStore:
         keys: tuple[str, ...],
         arguments: tuple[str | int | Hidden[str] | Hidden[bytes], ...],
     ) -> object:
-        epoch = await self._window.acquire()
-        try:
+        async with self._free:
             return await self._redis.execute_command(
                 "EVAL", _READ + script, len(keys), *keys, *map(_revealed, arguments)
             )
-        finally:
-            self._window.release(epoch)
 
 
 def _key(key: str, suffix: str = "") -> str:
