@@ -86,7 +86,8 @@ def _in_chinese(words: str) -> str:
 def _link(context: dict[str, Any], page: str, other: str, language: str, name: str) -> None:
     target = relative_uri(f"{page}.html", f"{other}.html")
     link = f'<a href="{target}" lang="{language}" hreflang="{language}">{name}</a>'
-    context["body"] = f'<p class="translation">{link}</p>\n{context["body"]}'
+    # A headerlink, so that the search does not quote it.
+    context["body"] = f'<p class="translation headerlink">{link}</p>\n{context["body"]}'
 
 
 def setup(app: Sphinx) -> dict[str, object]:

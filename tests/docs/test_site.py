@@ -89,7 +89,7 @@ def test_each_page_in_chinese_and_its_page_in_english_link_to_each_other(site):
 
 def translations_of(page):
     text = page.read_text(encoding="utf-8")
-    links = re.findall(r'class="translation"><a href="([^"]+)"', text)
+    links = re.findall(r'class="translation headerlink"><a href="([^"]+)"', text)
     return [(page.parent / link).resolve() for link in links]
 
 
