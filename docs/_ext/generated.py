@@ -2,11 +2,12 @@
 
 ``python docs/_ext/generated.py`` writes them again: what is between ``<!-- generated: KIND -->``
 and ``<!-- /generated -->``, where KIND is ``errcodes`` or ``token-errcodes``, both also with
-``chinese``, or ``command NAME``. A test says when it is time.
+``chinese``, ``command NAME`` or ``tree``. A test says when it is time.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from tcb_async.errcodes import Errcode
 
+ROOT = Path(__file__).parents[2]
 _HEAD = ("errcode, raised as", "what it means", "whose fault", "what to do", "the client")
 _HANDLED = {
     "retries": "retries",
@@ -41,6 +43,8 @@ def rewritten(page: str) -> str:
 def _rows_of(kind: str, *words: str) -> list[tuple[str, ...]]:
     if kind == "command":
         return _command(*words)
+    if kind == "tree":
+        return _tree()
     known = TOKEN_ENDPOINT_ERRCODES if kind == "token-errcodes" else ERRCODES
     if words == ("chinese",):
         translated = chinese.AT_TOKEN_ENDPOINTS if kind == "token-errcodes" else chinese.EVERYWHERE
@@ -105,6 +109,18 @@ def _purpose(parameter: Any) -> str:  # noqa: ANN401 - likewise
     return f"{text} Default: `{parameter.default}`."
 
 
+def _tree() -> list[tuple[str, ...]]:
+    """List the modules of the package with the first sentence of each."""
+    package = ROOT / "tcb_async"
+    rows = [("module", "what it does")]
+    for path in sorted(package.rglob("*.py"), key=lambda path: (len(path.parts), path.parts)):
+        sentence = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        first = re.split(r"(?<=\.)\s|\n\n", sentence)[0].replace("\n", " ").replace("``", "`")
+        if path.name != "__init__.py":
+            rows.append((f"`{path.relative_to(package).as_posix()}`", first))
+    return rows
+
+
 def _table(*rows: tuple[str, ...]) -> str:
     lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
     lines.insert(1, " | ".join("---" for _ in rows[0]))
@@ -113,7 +129,7 @@ def _table(*rows: tuple[str, ...]) -> str:
 
 def main() -> None:
     """Write every page again that has such tables."""
-    for path in Path(__file__).parents[1].rglob("*.md"):
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         page = path.read_text(encoding="utf-8")
         if (now := rewritten(page)) != page:
             path.write_text(now, encoding="utf-8")
