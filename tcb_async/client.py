@@ -216,7 +216,7 @@ class ListingPager(Pager[Item]):
     env: str | None = None
 
     def failed(self, error: BaseException, offset: int | None) -> BaseException:
-        """Write down in an error which environment was listed, too."""
+        """Add the environment that was listed."""
         if isinstance(error, TcbError):
             error.env = error.env or self.env
         return super().failed(error, offset)
@@ -240,6 +240,9 @@ class TcbClient:
                 print(function.name)
 
     It is bound to the event loop of its first call, and to its process.
+
+    Every method refuses a bad argument with `ConfigurationError` before any I/O, and raises the
+    `TcbError` of what could not be fetched. What a walk yielded before an error is right.
 
     Args:
         token: An access token (or an ``authorizer_access_token``, to call for a merchant), an
@@ -323,8 +326,7 @@ class TcbClient:
             options: Any other keyword argument of `TcbClient`. A ``base_url`` that is given wins.
 
         Raises:
-            ConfigurationError: A variable is missing (the error says which), or an argument is
-                unusable.
+            ConfigurationError: A variable is missing: the error says which.
         """
         if "base_url" not in options:
             allow_http = options.get("allow_http", False)
@@ -347,9 +349,6 @@ class TcbClient:
 
         Returns:
             A pager that makes its first request when it is iterated.
-
-        Raises:
-            ConfigurationError: An argument is unusable.
         """
         checked_env(env)
         return self._walk(FunctionPager, FUNCTIONS, env, {"env": env}, options)
@@ -360,14 +359,7 @@ class TcbClient:
         """Walk over the functions of an environment, in the server's order.
 
         Pages are fetched concurrently, and each is retried on its own. To stop early, close the
-        generator (``contextlib.aclosing``), or just break.
-
-        Args:
-            env: The environment's id.
-            options: As for `functions`.
-
-        Yields:
-            One `CloudFunction` after the other.
+        generator (``contextlib.aclosing``), or just break. The arguments are those of `functions`.
 
         Raises:
             ConfigurationError: An argument is unusable; raised at once.
@@ -382,10 +374,7 @@ class TcbClient:
     ) -> AsyncGenerator[FunctionPage, None]:
         """Take the same walk as `iter_functions`, a page at a time.
 
-        Arguments and errors are those of `iter_functions`.
-
-        Yields:
-            Pages, none of them empty, without the rows by which they overlap.
+        No page is empty, and none has the rows by which they overlap.
         """
         return self.functions(env, **options).by_page()
 
@@ -397,7 +386,6 @@ class TcbClient:
         fields: Mapping[str, str],
         options: WalkOptions,
     ) -> PagerT:
-        """Prepare a walk over any listing."""
         settings: dict[str, Any] = {**options}
         refuse_page_arguments(settings)
         if settings.get("concurrency") is None:
@@ -423,10 +411,7 @@ class TcbClient:
         return pager
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
-        """List the functions of an environment: all of them, in the server's order.
-
-        Arguments and errors are those of `iter_functions`, which yields them as they come.
-        """
+        """List all functions of an environment; `iter_functions` yields them as they come."""
         return await self.functions(env, **options).collect()
 
     async def function_page(
@@ -439,10 +424,6 @@ class TcbClient:
             limit: How many functions to ask for; the server may answer with fewer.
             offset: The row of the first, counted from 0.
 
-        Raises:
-            ConfigurationError: An argument is unusable.
-            TcbError: The page could not be fetched.
-
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
         """
         checked_env(env)
@@ -451,15 +432,12 @@ class TcbClient:
         return await self._authorized.fetch(FUNCTIONS, {"env": env}, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:
-        """List the environments of the account, in the server's order, with one request.
-
-        Returns:
-            All of them, those that are halted too.
+        """List the environments of the account, halted ones too, with one request.
 
         Raises:
             ConfigurationError: The client's token is one of a platform itself.
-            TcbError: They could not be fetched. `PermissionDeniedError` with errcode 85088 means
-                that the account has no cloud development (云开发).
+            PermissionDeniedError: With errcode 85088, the account has no cloud development
+                (云开发).
 
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
@@ -480,8 +458,7 @@ class TcbClient:
             options: As for `functions`; ``page_size`` is 500 at most, and if not given.
 
         Raises:
-            ConfigurationError: An argument is unusable, or the client's token is none of a
-                platform itself.
+            ConfigurationError: The client's token is none of a platform itself.
 
         Source: the WeChat page *getAuthorizerList*,
         ``POST /cgi-bin/component/api_get_authorizer_list``.
@@ -494,13 +471,10 @@ class TcbClient:
     def iter_authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[Authorizer, None]:
-        """Walk over the merchants of a platform, in the server's order.
+        """Walk over the merchants of a platform; the arguments are those of `authorizers`.
 
-        Arguments and errors are those of `authorizers`. A merchant that stays authorised during
-        the walk is yielded exactly once, whoever joins or leaves in the meantime.
-
-        Yields:
-            One `Authorizer` after the other.
+        A merchant that stays authorised during the walk is yielded exactly once, even if others
+        join or leave in the meantime.
         """
         return aiter(self.authorizers(component_appid=component_appid, **options))
 
@@ -515,8 +489,7 @@ class TcbClient:
             options: As for `functions`.
 
         Raises:
-            ConfigurationError: An argument is unusable, or the client's token is none of a
-                platform itself.
+            ConfigurationError: The client's token is none of a platform itself.
 
         Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
         """
@@ -530,13 +503,7 @@ class TcbClient:
     def iter_batch_functions(
         self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[BatchFunction, None]:
-        """Walk over the functions of a platform's own environment, in the server's order.
-
-        Arguments and errors are those of `batch_functions`.
-
-        Yields:
-            One `BatchFunction` after the other.
-        """
+        """Walk over the functions of a platform's own environment: see `batch_functions`."""
         return aiter(self.batch_functions(env, searchkey=searchkey, **options))
 
     async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
@@ -544,14 +511,12 @@ class TcbClient:
 
         Raises:
             ConfigurationError: The client's token is none of a platform itself.
-            TcbError: They could not be fetched.
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
         return tuple((await self._authorized.fetch(BATCH_ENVIRONMENTS, {})).items)
 
     def _platform(self, component_appid: str | None) -> str:
-        """The appid of the platform that this client calls as."""
         provider = self._authorized.provider
         if component_appid is not None:
             return checked_appid("component_appid", Secret(component_appid))
@@ -563,15 +528,7 @@ class TcbClient:
         )
 
     async def count_functions(self, env: str) -> int:
-        """Ask how many functions an environment holds, with one small request.
-
-        Args:
-            env: The environment's id.
-
-        Raises:
-            ConfigurationError: The environment's id is unusable.
-            TcbError: The count could not be fetched.
-        """
+        """Ask how many functions an environment holds, with one small request."""
         return (await self.function_page(env, limit=1)).total_count
 
     def watch_functions(
@@ -581,7 +538,7 @@ class TcbClient:
         interval: float = DEFAULT_WATCH_INTERVAL,
         since: Iterable[CloudFunction] | None = None,
     ) -> AsyncGenerator[FunctionChange, None]:
-        """Walk again and again, and tell what was added, removed and updated in between.
+        """Walk again and again, without end, and yield what changed in between.
 
         A walk that fails for a reason that may pass is logged, and the next one is awaited.
 
@@ -589,15 +546,11 @@ class TcbClient:
             env: The environment's id.
             interval: Seconds from the end of a walk to the start of the next.
             since: The functions to compare the first walk with, such as those of an earlier run;
-                None to begin with the first walk.
-
-        Yields:
-            One `FunctionChange` after the other, without end.
+                None to begin with the first walk, which then must not fail.
 
         Raises:
             ConfigurationError: An argument is unusable; raised at once.
-            TcbError: A walk failed for a reason that does not pass, or the one to begin with
-                failed.
+            TcbError: A walk failed for a reason that does not pass.
         """
         checked_env(env)
         seconds = checked_seconds("interval", interval)
@@ -644,18 +597,15 @@ class TcbClient:
             The function, ``Active``; a list for a list of names, in its order.
 
         Raises:
-            ConfigurationError: An argument is unusable.
             FunctionFailedError: The status of one is ``CreateFailed`` or the like.
             WaitTimeoutError: They were not all ``Active`` in time.
             TcbError: A walk failed for a reason that does not pass.
         """
         checked_env(env)
-        names = checked_names(name)
-
         active = await wait_until_active(
             lambda: self.functions(env),
             env,
-            names,
+            checked_names(name),
             timeout=checked_seconds("timeout", timeout),
             interval=checked_seconds("interval", interval),
         )
@@ -668,12 +618,6 @@ class TcbClient:
 
         It shares session, window and retry quota with this client. Closing it closes nothing of
         this client's; closing this client ends it.
-
-        Args:
-            token: As for the client itself.
-
-        Raises:
-            ConfigurationError: The token is unusable.
         """
         token = wrap(token)
         copy = object.__new__(type(self))
@@ -717,9 +661,9 @@ class TcbClient:
     ) -> Inventory:
         """Prepare to list every function of many accounts.
 
-        As many accounts are listed at once as this client has requests in flight
-        (``concurrency``). What was found in an account is yielded when it is finished, whole or
-        failed: a failure is a value, and stops no other account.
+        As many are listed at once as this client has requests in flight (``concurrency``). What
+        an account holds is yielded when it is finished, whole or failed: a failure is a value, and
+        stops no other account.
 
         ::
 
@@ -736,9 +680,6 @@ class TcbClient:
         Returns:
             An `Inventory`, to be iterated once. Iterating raises a `TcbError` only where the
             platform itself is refused: see `list_account`.
-
-        Raises:
-            ConfigurationError: They cannot be iterated.
         """
         from tcb_async.inventory.inventory import Inventory  # noqa: PLC0415 - it is above
 
@@ -761,12 +702,10 @@ class TcbClient:
                 and saves it. It is awaited before the call that brought the new one is answered.
 
         Yields:
-            An account for each merchant. One whose refresh token WeChat does not show is an
-            account that fails.
+            An account for each merchant. One whose refresh token WeChat does not show fails.
 
         Raises:
             ConfigurationError: The client's token is no `ComponentToken`.
-            TcbError: The merchants could not be fetched.
         """
         from tcb_async.inventory.accounts import platform_accounts  # noqa: PLC0415 - it is above
 
@@ -781,7 +720,6 @@ class TcbClient:
             ConfigurationError: The client's token is no `StableToken`, and cannot be forced.
             RateLimitError: It was done less than 30 s ago; nothing was sent.
             DailyQuotaError: It was done 20 times today, by China's calendar; nothing was sent.
-            TcbError: WeChat refused, or could not be asked.
 
         Source: the WeChat page *getStableAccessToken*, ``force_refresh``.
         """
@@ -827,9 +765,8 @@ class TcbClient:
     async def aclose(self) -> None:
         """End the walks under way with `ClientClosedError`, then close the session.
 
-        What waits between two tries, or between two polls of a watch, ends likewise after its wait.
-
-        A session that was passed in stays open. Closing twice does nothing.
+        What waits between two tries, or between two polls of a watch, ends so after its wait. A
+        session that was passed in stays open. Closing twice does nothing.
         """
         self._authorized.closed = True
         if self._owns_transport:

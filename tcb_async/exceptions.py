@@ -1,7 +1,8 @@
 """Every error that leaves this package.
 
-Rule: facts are named keyword arguments and attributes; the message says what to do next; neither
-ever holds a token, a secret or a URL with a query.
+Rule: facts are named keyword arguments and attributes, the same ones; those of `TcbError` are taken
+by every other error too. The message says what to do next. Neither ever holds a token, a secret or
+a URL with a query.
 
 ::
 
@@ -122,7 +123,6 @@ class ApiError(TcbError):
     """WeChat answered, and the answer was an errcode.
 
     Args:
-        message, facts: As for `TcbError`; each is a keyword argument of its own.
         errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
         rid: WeChat's request id, which its support asks for; None if the reply had none.
@@ -181,7 +181,6 @@ class TransportError(TcbError):
     """No usable answer came: refused, reset, timed out, cut short, or HTTP 5xx.
 
     Args:
-        message, facts: As for `TcbError`; each is a keyword argument of its own.
         endpoint: The path that was called.
         status: The HTTP status, or None if there was no answer at all.
         retry_after: Seconds the server asked to wait before another try, or None.
@@ -215,7 +214,6 @@ class ResponseError(TcbError):
     """An answer came that is not what the API promises.
 
     Args:
-        message, facts: As for `TcbError`; each is a keyword argument of its own.
         endpoint: The path that answered.
         status: The HTTP status.
         excerpt: The first characters of the answer, with anything that looks secret redacted.
@@ -259,7 +257,6 @@ class FunctionFailedError(_OfFunctionError):
     """A function that was waited for is in a failed state.
 
     Args:
-        message, facts: As for `TcbError`; each is a keyword argument of its own.
         name: The function's name.
         status: Its status: ``CreateFailed``, ``UpdateFailed``, …
     """
@@ -269,7 +266,6 @@ class WaitTimeoutError(_OfFunctionError, TimeoutError):
     """A function that was waited for was not ``Active`` in time.
 
     Args:
-        message, facts: As for `TcbError`; each is a keyword argument of its own.
         name: The function's name; of several that are not ``Active``, the first.
         status: The last status that was seen; ``never seen`` if no listing succeeded.
     """
@@ -283,7 +279,6 @@ class ConfigurationError(TcbError, ValueError):
     """The caller's own mistake, said before any I/O: which argument, its value, what is right.
 
     Args:
-        message, facts: As for `TcbError`; each is a keyword argument of its own.
         argument: The argument of a call that was out of range, such as ``env``; empty where the
             client, its token or the environment variables are at fault.
     """

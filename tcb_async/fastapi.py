@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 try:
     from fastapi import Depends
@@ -32,7 +32,6 @@ except ModuleNotFoundError as error:
 
 from tcb_async.client import TcbClient
 from tcb_async.exceptions import (
-    ApiError,
     ClientClosedError,
     ConfigurationError,
     DriftError,
@@ -52,14 +51,7 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
-__all__ = [
-    "DepClient",
-    "answer_error",
-    "client",
-    "lifespan",
-    "problem_of",
-    "status_of",
-]
+__all__ = ["DepClient", "answer_error", "client", "lifespan", "problem_of", "status_of"]
 
 _STATE = "tcb_async_client"
 _STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
@@ -74,25 +66,19 @@ _STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
 # that is not annotated is encoded by this table.
 encoders_by_class_tuples[Value.to_dict] = (Value,)
 
-if TYPE_CHECKING:
-    MakeClient: TypeAlias = Callable[[], AbstractAsyncContextManager[TcbClient]]
-
 
 def lifespan(
-    make_client: MakeClient,
+    make_client: Callable[[], AbstractAsyncContextManager[TcbClient]],
 ) -> Callable[[object], AbstractAsyncContextManager[Mapping[str, object]]]:
     """Open a client for as long as the application runs.
 
     Several accounts need one client only: make a light copy for each, ``client.with_token(...)``,
-    in a dependency of its own; the copies share connections and concurrency.
+    in a dependency of its own. A lifespan of your own may enter this one:
+    ``async with lifespan(make_client)(app) as state: yield {**state, ...}``.
 
     Args:
         make_client: Called when the application starts; returns the client, or an async context
             manager of it, which may open what the client needs, such as a Redis connection.
-
-    Returns:
-        What ``FastAPI(lifespan=...)`` takes. A lifespan of your own may enter it, too:
-        ``async with lifespan(make_client)(app) as state: yield {**state, ...}``.
     """
 
     @asynccontextmanager
@@ -104,11 +90,7 @@ def lifespan(
 
 
 async def client(connection: HTTPConnection) -> TcbClient:
-    """Return the application's client: a dependency of requests and web sockets.
-
-    Raises:
-        ConfigurationError: The application has no `lifespan` of ours, or it was not run.
-    """
+    """Return the application's client: a dependency of requests and web sockets."""
     opened: TcbClient | None = getattr(connection.state, _STATE, None)
     if opened is None:
         raise ConfigurationError(
@@ -149,9 +131,6 @@ def status_of(error: TcbError) -> int:
     `ConfigurationError`, without          500     a mistake in the service
     ``argument``
     =====================================  ======  ================================================
-
-    Args:
-        error: Any error of this package.
     """
     if isinstance(error, TransportError) and error.status is None:
         return 504
@@ -163,44 +142,31 @@ def status_of(error: TcbError) -> int:
 def problem_of(error: TcbError) -> dict[str, str | int]:
     """Describe an error to a caller of the service, as RFC 9457 does.
 
-    Args:
-        error: Any error of this package; none of them holds a secret.
-
-    Returns:
-        ``title`` (the error's class), ``status``, ``detail`` (what happened), and where there is
-        one ``errcode``, ``rid`` (what WeChat's support asks for) and ``resume`` (the cursor from
-        which a broken walk goes on).
+    It has a ``title`` (the error's class), ``status``, ``detail`` (what happened), and where there
+    is one ``errcode``, ``rid`` (what WeChat's support asks for) and ``resume`` (the cursor from
+    which a broken walk goes on). None of it is secret.
     """
-    problem: dict[str, str | int] = {
+    facts: dict[str, str | int | None] = {
         "title": type(error).__name__,
         "status": status_of(error),
         "detail": str(error),
+        "errcode": error.errcode,
+        "rid": error.rid,
+        "resume": None if error.cursor is None else str(error.cursor),
     }
-    if isinstance(error, ApiError):
-        problem["errcode"] = error.errcode
-        if error.rid is not None:
-            problem["rid"] = error.rid
-    if error.cursor is not None:
-        problem["resume"] = str(error.cursor)
-    return problem
+    return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 async def answer_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - Starlette's
     """Answer with `problem_of` an error, and a ``Retry-After`` where WeChat gave one.
 
     For ``app.add_exception_handler(TcbError, answer_error)``. It cannot help once a response has
-    begun: a stream has to say in its own words that it broke off.
-
-    Args:
-        request: What was asked.
-        error: A `TcbError`; anything else is raised.
+    begun: a stream has to say in its own words that it broke off. What is no `TcbError` is raised.
     """
     if not isinstance(error, TcbError):
         raise error
-    headers: dict[str, str] = {}
-    retry_after = error.retry_after if isinstance(error, (ApiError, TransportError)) else None
-    if retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(retry_after))
+    retry_after: float | None = getattr(error, "retry_after", None)
+    headers = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
     return JSONResponse(
         problem_of(error), status_of(error), headers, media_type="application/problem+json"
     )

@@ -50,25 +50,17 @@ class Window:
         self._limit = self.ceiling + 1
 
     def take(self) -> int | None:
-        """Take a permit if there is one, and nobody waits for it.
-
-        Returns:
-            The epoch that `release` wants back; None if there was none.
-        """
+        """Take a permit if there is one, and none waits for it; returns as `acquire`, or None."""
         if self.in_flight >= self.size or self._waiters or self._ahead:
             return None
         self.in_flight += 1
         return self._epoch
 
     async def acquire(self, *, ahead: bool = False) -> int:
-        """Take a permit, in the order of asking, however long it takes.
+        """Wait for a permit, in the order of asking; returns the epoch for `release`.
 
-        Args:
-            ahead: Take it ahead of all who do not say so. A retry does: what it waited for is
-                lost if the deadline passes meanwhile.
-
-        Returns:
-            The epoch that `release` wants back.
+        One that is `ahead` is served before the others. A retry is: what it waited for is lost if
+        the deadline passes meanwhile.
         """
         epoch = self.take()
         if epoch is not None:
@@ -91,11 +83,9 @@ class Window:
 
         Args:
             epoch: What `acquire` returned.
-            clean: It was answered as it should be, which counts while the window is full. One that
-                failed, or was given up, says nothing.
+            clean: It was answered as it should be, which counts while the window is full.
             overloaded: It failed as requests do when there are too many of them. Only the first of
-                a window halves it: the others were sent before the halving and say nothing about
-                it.
+                a window halves it: the others were sent before, and say nothing about its new size.
         """
         if overloaded:
             if epoch == self._epoch:

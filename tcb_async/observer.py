@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Facts = Mapping[str, str | int | float | bool]
 
 
-__all__ = ["Attempt", "InventoryObserver", "Observer", "WalkObserver", "WalkStats", "WorkObserver"]
+__all__ = ["Attempt", "InventoryObserver", "Observer", "WalkStats", "WorkObserver"]
 
 
 @attrs.define
@@ -103,9 +103,6 @@ class WorkObserver(Protocol[Cost_contra]):
         ...
 
 
-WalkObserver = WorkObserver[WalkStats]
-
-
 class Observer(Protocol):
     """Observes a client: ``TcbClient(..., observer=...)``. What it raises ends the call."""
 
@@ -116,7 +113,7 @@ class Observer(Protocol):
         """
         ...
 
-    def walk_started(self, env: str) -> WalkObserver:
+    def walk_started(self, env: str) -> WorkObserver[WalkStats]:
         """Called when a walk is about to make its first request.
 
         Args:

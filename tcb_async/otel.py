@@ -11,8 +11,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import attrs
-
 try:
     from opentelemetry import context, metrics, trace
     from opentelemetry.context import (
@@ -78,7 +76,8 @@ class Telemetry:
     ``tcb.inventory.duration``        seconds of each inventory
     ================================  ==========================================================
 
-    An errcode is an error, although it comes with HTTP 200: ``error.type`` names the exception.
+    A span is a child of the one that is current where the work is consumed. An errcode is an
+    error, although it comes with HTTP 200: ``error.type`` names the exception.
 
     Within a try, instrumentations of HTTP libraries are told to be silent: that of aiohttp would
     report the request once more, with the token in its URL.
@@ -94,66 +93,62 @@ class Telemetry:
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
-        self._tracer = trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA)
-        meter = metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA)
-        self._meters = _Meters(
-            duration=meter.create_histogram(
-                "http.client.request.duration",
-                "s",
-                "Duration of HTTP client requests.",
-                explicit_bucket_boundaries_advisory=_BUCKETS,
-            ),
-            active=meter.create_up_down_counter(
-                "http.client.active_requests", "{request}", "Number of active HTTP requests."
-            ),
-            window=meter.create_gauge(
-                "tcb.client.window", "{request}", "Requests that the client allows itself at once."
-            ),
-            retries=meter.create_counter(
-                "tcb.client.retries", "{retry}", "Tries of requests beyond the first."
-            ),
-            repairs=meter.create_counter(
-                "tcb.walk.repairs", "{repair}", "Repairs of walks whose list changed under them."
-            ),
-            accounts=meter.create_counter(
-                "tcb.inventory.accounts", "{account}", "Accounts that inventories visited."
-            ),
-            works={
-                kind: meter.create_histogram(
-                    f"tcb.{kind}.duration",
-                    "s",
-                    f"Duration of each {kind}, its consumer's included.",
-                )
-                for kind in ("walk", "account", "inventory")
-            },
-        )
+        self._reports = _Reports(tracer_provider, meter_provider)
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
-        """Report one try, as a child of the current span."""
-        return _Try(self._tracer, self._meters, attempt)
+        """Report one try."""
+        return _Try(self._reports, attempt)
 
     def walk_started(self, env: str) -> _Work:
-        """Report one walk, as a child of the span that is current where it is consumed."""
-        return _Work(self._tracer, self._meters, "walk", {"tcb.env": env})
+        """Report one walk."""
+        return _Work(self._reports, "walk", {"tcb.env": env})
 
     def inventory_started(self) -> _Work:
-        """Report one inventory, as a child of the span that is current where it is consumed."""
-        return _Work(self._tracer, self._meters, "inventory", {})
+        """Report one inventory."""
+        return _Work(self._reports, "inventory", {})
 
     def account_started(self, appid: str) -> _Work:
-        """Report one account, as a child of the inventory."""
-        return _Work(self._tracer, self._meters, "account", {"tcb.appid": appid})
+        """Report one account."""
+        return _Work(self._reports, "account", {"tcb.appid": appid})
 
 
-@attrs.frozen
-class _Meters:
-    duration: metrics.Histogram
-    active: metrics.UpDownCounter
-    window: metrics._Gauge
-    retries: metrics.Counter
-    repairs: metrics.Counter
-    accounts: metrics.Counter
-    works: dict[str, metrics.Histogram]
+class _Reports:
+    """Where spans and measurements go."""
+
+    def __init__(
+        self,
+        tracer_provider: trace.TracerProvider | None,
+        meter_provider: metrics.MeterProvider | None,
+    ) -> None:
+        self.tracer = trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA)
+        meter = metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA)
+        self.duration = meter.create_histogram(
+            "http.client.request.duration",
+            "s",
+            "Duration of HTTP client requests.",
+            explicit_bucket_boundaries_advisory=_BUCKETS,
+        )
+        self.active = meter.create_up_down_counter(
+            "http.client.active_requests", "{request}", "Number of active HTTP requests."
+        )
+        self.window = meter.create_gauge(
+            "tcb.client.window", "{request}", "Requests that the client allows itself at once."
+        )
+        self.retries = meter.create_counter(
+            "tcb.client.retries", "{retry}", "Tries of requests beyond the first."
+        )
+        self.repairs = meter.create_counter(
+            "tcb.walk.repairs", "{repair}", "Repairs of walks whose list changed under them."
+        )
+        self.accounts = meter.create_counter(
+            "tcb.inventory.accounts", "{account}", "Accounts that inventories visited."
+        )
+        self.works = {
+            kind: meter.create_histogram(
+                f"tcb.{kind}.duration", "s", f"Duration of each {kind}, its consumer's included."
+            )
+            for kind in ("walk", "account", "inventory")
+        }
 
 
 @lru_cache
@@ -163,41 +158,37 @@ def _server(base_url: str) -> Attributes:
     return {"server.address": parts.hostname or "", "server.port": parts.port or default}
 
 
-def _error_type(error: BaseException) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"
-
-
 class _Try:
     """One HTTP client span, current while the try is under way, and its measurements."""
 
-    __slots__ = ("_attempt", "_common", "_meters", "_server", "_span", "_started", "_token")
+    __slots__ = ("_attempt", "_common", "_reports", "_server", "_span", "_started", "_token")
 
     _started: float
     _token: Token[context.Context]
 
-    def __init__(self, tracer: trace.Tracer, meters: _Meters, attempt: Attempt) -> None:
+    def __init__(self, reports: _Reports, attempt: Attempt) -> None:
         self._attempt = attempt
-        self._meters = meters
+        self._reports = reports
         self._server = _server(attempt.base_url)
         self._common: Attributes = {
             "http.request.method": attempt.method,
             "url.template": attempt.path,
             **self._server,
         }
-        self._span = tracer.start_span(
+        self._span = reports.tracer.start_span(
             f"{attempt.method} {attempt.path}",
             kind=trace.SpanKind.CLIENT,
             attributes=self._common | _facts(attempt),
         )
 
     def __enter__(self) -> None:
-        meters, attempt = self._meters, self._attempt
+        reports, attempt = self._reports, self._attempt
         current = trace.set_span_in_context(self._span)
         self._token = context.attach(context.set_value(_NO_OTHER_HTTP_SPANS, True, current))  # noqa: FBT003 - the API's
-        meters.active.add(1, self._common)
-        meters.window.set(attempt.window, self._server)
+        reports.active.add(1, self._common)
+        reports.window.set(attempt.window, self._server)
         if attempt.number > 1:
-            meters.retries.add(1, self._common)
+            reports.retries.add(1, self._common)
         self._started = perf_counter()
 
     def __exit__(
@@ -209,20 +200,20 @@ class _Try:
         seconds = perf_counter() - self._started
         context.detach(self._token)
         outcome = self._outcome(error)
-        self._meters.active.add(-1, self._common)
-        self._meters.duration.record(seconds, self._common | outcome)
+        self._reports.active.add(-1, self._common)
+        self._reports.duration.record(seconds, self._common | outcome)
         self._span.set_attributes(outcome | _codes(error))
         self._span.end()
 
     def _outcome(self, error: BaseException | None) -> Attributes:
         status = self._attempt.status
-        outcome: Attributes = {} if status is None else {"http.response.status_code": status}
-        if error is not None:
-            said_by_status = status is not None and status >= _FIRST_ERROR_STATUS
-            outcome["error.type"] = str(status) if said_by_status else _error_type(error)
-            told = None if said_by_status else _description(error)
-            self._span.set_status(trace.StatusCode.ERROR, told)
-        return outcome
+        if status is None:
+            return _failed(self._span, error)
+        outcome: Attributes = {"http.response.status_code": status}
+        if error is None or status < _FIRST_ERROR_STATUS:
+            return outcome | _failed(self._span, error)
+        self._span.set_status(trace.StatusCode.ERROR)
+        return outcome | {"error.type": str(status)}
 
 
 def _facts(attempt: Attempt) -> Attributes:
@@ -245,26 +236,18 @@ def _codes(error: BaseException | None) -> Attributes:
     return codes
 
 
-def _description(error: BaseException) -> str | None:
-    """The text of our own errors, which hold no secret; not that of anybody else's."""
-    return error.message if isinstance(error, TcbError) else None
-
-
 class _Work:
     """The span of a walk, an inventory or an account: current only where its parts are fetched."""
 
-    __slots__ = ("_kind", "_meters", "_span", "_started")
+    __slots__ = ("_kind", "_reports", "_span", "_started")
 
-    def __init__(
-        self, tracer: trace.Tracer, meters: _Meters, kind: str, attributes: Attributes
-    ) -> None:
+    def __init__(self, reports: _Reports, kind: str, attributes: Attributes) -> None:
         self._kind = kind
-        self._meters = meters
-        self._span = tracer.start_span(f"tcb.{kind}", attributes=attributes)
+        self._reports = reports
+        self._span = reports.tracer.start_span(f"tcb.{kind}", attributes=attributes)
         self._started = perf_counter()
 
     def fetching(self) -> AbstractContextManager[object]:
-        """Make what is fetched within it its children."""
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     def ended(self, cost: WalkStats | Facts, error: BaseException | None) -> None:
@@ -274,20 +257,22 @@ class _Work:
         named = {f"tcb.{self._kind}.{name}": value for name, value in facts.items()}
         outcome |= {name: value for name, value in named.items() if isinstance(value, str)}
         if self._kind == "account":
-            self._meters.accounts.add(1, outcome)
-        self._meters.works[self._kind].record(perf_counter() - self._started, outcome)
+            self._reports.accounts.add(1, outcome)
+        self._reports.works[self._kind].record(perf_counter() - self._started, outcome)
         self._span.set_attributes(named | outcome | _codes(error))
         self._span.end()
 
     def _repairs(self, stats: WalkStats) -> Facts:
         for kind in _REPAIRS:
             if times := getattr(stats, kind):
-                self._meters.repairs.add(times, {"tcb.walk.repair": kind})
+                self._reports.repairs.add(times, {"tcb.walk.repair": kind})
         return {"requests": stats.requests, "retries": stats.retries, "repairs": stats.repairs}
 
 
 def _failed(span: trace.Span, error: BaseException | None) -> Attributes:
+    """Mark a span as failed, in the words of our own errors, which hold no secret."""
     if error is None:
         return {}
-    span.set_status(trace.StatusCode.ERROR, _description(error))
-    return {"error.type": _error_type(error)}
+    text = error.message if isinstance(error, TcbError) else None
+    span.set_status(trace.StatusCode.ERROR, text)
+    return {"error.type": f"{type(error).__module__}.{type(error).__qualname__}"}

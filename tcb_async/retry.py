@@ -32,30 +32,23 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _A_DAY = 86_400.0
+_THROTTLED = (RateLimitError, SystemBusyError)
 
 
 def is_retryable(error: BaseException) -> bool:
     """Whether another try may succeed where this one failed."""
-    match error:
-        case SystemBusyError() | RateLimitError():
-            return True
-        case TransportError():
-            return error.retryable
-        case ResponseError():
-            return error.truncated
-        case _:
-            return False
+    if isinstance(error, TransportError):
+        return error.retryable
+    if isinstance(error, ResponseError):
+        return error.truncated
+    return isinstance(error, _THROTTLED)
 
 
 def is_overload(error: BaseException) -> bool:
     """Whether this is what too many requests at once look like, so that fewer should be sent."""
-    match error:
-        case SystemBusyError() | RateLimitError():
-            return True
-        case TransportError():
-            return error.overload
-        case _:
-            return False
+    if isinstance(error, TransportError):
+        return error.overload
+    return isinstance(error, _THROTTLED)
 
 
 @attrs.define
@@ -76,7 +69,7 @@ class RetryQuota:
 
     def cost(self, error: BaseException) -> int:
         """What a retry after this error takes."""
-        return 5 if isinstance(error, (RateLimitError, SystemBusyError)) else 14
+        return 5 if isinstance(error, _THROTTLED) else 14
 
     def take(self, cost: int) -> bool:
         """Take so much out; False, and nothing taken, if it is not there."""
@@ -167,13 +160,7 @@ class RetryPolicy:
         return max(self.random() * longest, asked)
 
     def why_stop(self, number: int, wait: float, left: float) -> str | None:
-        """Say why no other try is made after try `number`; None if one is.
-
-        Args:
-            number: Counted from 1.
-            wait: Seconds before the next.
-            left: Seconds before the deadline.
-        """
+        """Say why try `number`, after which to `wait`, is the last; None if it is not."""
         if number >= self.attempts:
             return "the retry policy allows no more" if self.attempts > 1 else ""
         if wait >= left:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tcb_async.exceptions import ResumePoint
-    from tcb_async.observer import Observer, WalkObserver
+    from tcb_async.observer import Observer, WorkObserver
     from tcb_async.pagination.page import OnDrift, Request, WalkStats
 
 __all__ = ["Pager", "State"]
@@ -170,7 +170,7 @@ class Pager(Generic[T]):
         self._on_progress = on_progress
         self._live: set[asyncio.Task[object]] = set() if live is None else live
         self._observer = observer
-        self._walk: WalkObserver | None = None
+        self._walk: WorkObserver[WalkStats] | None = None
         self._sleep = sleep
         self._window: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         self._state = State.NEW

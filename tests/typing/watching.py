@@ -7,7 +7,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from tcb_async import TcbClient, WalkStats
-from tcb_async.observer import Attempt, Observer, WalkObserver
+from tcb_async.observer import Attempt, Observer, WorkObserver
 from tcb_async.otel import Telemetry
 
 TcbClient("ACCESS_TOKEN", observer=Telemetry())
@@ -49,5 +49,5 @@ class Counter:
 
 TcbClient("ACCESS_TOKEN", observer=Counter())
 observer: Observer = Counter()
-walk: WalkObserver = observer.walk_started("test-777bb9")
+walk: WorkObserver[WalkStats] = observer.walk_started("test-777bb9")
 TcbClient("ACCESS_TOKEN", observer=print)  # type: ignore[arg-type]
