@@ -202,10 +202,7 @@ def fault_of(hidden: Hidden[object]) -> str | None:
 
 
 def checked_secret(what: str, value: Secret) -> Secret:
-    """Return a secret that can be one.
-
-    It is wrapped where it was given, before anything else: the error's traceback shows that frame.
-    """
+    """Return a secret that can be one. It was wrapped where it was given: tracebacks show that."""
     if (fault := fault_of(value)) is not None:
         raise ConfigurationError(f"{what} {fault}: it must be a str as WeChat gave it")
     return value

@@ -71,11 +71,7 @@ def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Iterable[Secret] =
 
 
 def api_error(
-    errcode: int | str,
-    errmsg: str | None,
-    endpoint: str,
-    *,
-    secrets: Iterable[Secret] = (),
+    errcode: int | str, errmsg: str | None, endpoint: str, *, secrets: Iterable[Secret] = ()
 ) -> ApiError | ResponseError:
     """Build the exception that an errcode stands for, with WeChat's request id parsed out."""
     try:
@@ -117,9 +113,7 @@ def unreadable(
     """Build the exception for an answer that is not what the API promises."""
     text = body.strip()[:_LOOKED_AT].decode("utf-8", "replace")
     excerpt = redact(text, secrets, length=_EXCERPT)
-    what = "an HTML page" if text.startswith("<") else "something else"
-    if not text:
-        what = "nothing"
+    what = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
     return ResponseError(
         f"{endpoint} should answer with a JSON object as documented, but sent {what} "
         f"({reason[:_EXCERPT]}): {excerpt!r}; check base_url and any proxy between",

@@ -7,13 +7,12 @@ every other pytest run stays fast and a coverage measurement can start first.
 from __future__ import annotations
 
 import inspect
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, get_args
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
     from tcb_async.client import TcbClient
     from tcb_async.emulator import Emulator
@@ -91,38 +90,29 @@ def _is_asked_by_a_sync_test(request: pytest.FixtureRequest) -> bool:
     return takes_it and not inspect.iscoroutinefunction(test)
 
 
-@asynccontextmanager
-async def _client_of(emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
-    from tcb_async.client import TcbClient  # noqa: PLC0415 - the rule of this module
-    from tcb_async.retry import RetryPolicy  # noqa: PLC0415 - the rule of this module
+def _make_opener() -> Callable[[Emulator], AsyncGenerator[TcbClient, None]]:
+    """Write the fixture once more: pytest-asyncio notes the scope of each on its function."""
 
-    async def token() -> str:
-        return emulator.token  # a new one, once the last one was refused
+    async def open_client(tcb_emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
+        from tcb_async.client import TcbClient  # noqa: PLC0415 - the rule of this module
+        from tcb_async.retry import RetryPolicy  # noqa: PLC0415 - the rule of this module
 
-    retry = RetryPolicy(base=0.0)
-    async with TcbClient(token, base_url=emulator.url, retry=retry) as client:
-        yield client
+        async def token() -> str:
+            return tcb_emulator.token  # a new one, once the last one was refused
 
-
-@pytest.fixture
-async def _tcb_client_on_anyio(tcb_emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
-    async with _client_of(tcb_emulator) as client:
-        yield client
-
-
-def _on_loop(scope: LoopScope) -> object:
-    async def client_on_loop(tcb_emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
-        async with _client_of(tcb_emulator) as client:
+        retry = RetryPolicy(base=0.0)
+        async with TcbClient(token, base_url=tcb_emulator.url, retry=retry) as client:
             yield client
 
-    name = f"_tcb_client_on_{scope}_loop"
-    return pytest_asyncio.fixture(loop_scope=scope, name=name)(client_on_loop)
+    return open_client
 
 
+_on_anyio = pytest.fixture(name="_tcb_client_on_anyio")(_make_opener())
 try:
     import pytest_asyncio
 
     for _scope in get_args(LoopScope):
-        globals()[f"_on_{_scope}_loop"] = _on_loop(_scope)
+        _fixture = pytest_asyncio.fixture(loop_scope=_scope, name=f"_tcb_client_on_{_scope}_loop")
+        globals()[f"_on_{_scope}_loop"] = _fixture(_make_opener())
 except (ImportError, TypeError):  # not installed, or so old that it has no loop_scope
     pass

@@ -21,14 +21,7 @@ from tcb_async.exceptions import (
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        Awaitable,
-        Callable,
-        Collection,
-        Iterable,
-        Mapping,
-    )
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     from tcb_async.models import CloudFunction
     from tcb_async.pagination.pager import Pager
@@ -64,10 +57,6 @@ def changes(
 ) -> list[FunctionChange]:
     """Compare two complete listings, such as of two environments, or of today and yesterday.
 
-    Args:
-        before: The functions as they were.
-        after: The functions as they are.
-
     Returns:
         The functions removed, in the order of ``before``, then those added and updated, in the
         order of ``after``; at most one change a function. A mere change of order is none.
@@ -77,10 +66,8 @@ def changes(
     found = [FunctionChange("removed", old, None) for name, old in was.items() if name not in now]
     for name, new in now.items():
         old = was.get(name)
-        if old is None:
-            found.append(FunctionChange("added", None, new))
-        elif old != new:
-            found.append(FunctionChange("updated", old, new))
+        if old != new:
+            found.append(FunctionChange("updated" if old else "added", old, new))
     return found
 
 
@@ -91,7 +78,7 @@ async def watch(
     since: Iterable[CloudFunction] | None = None,
 ) -> AsyncGenerator[FunctionChange, None]:
     """Yield what changed from one complete walk to the next: see `TcbClient.watch_functions`."""
-    known: Iterable[CloudFunction] | None = None if since is None else tuple(since)
+    known = since
     if known is None:
         known = await walk()
         await asyncio.sleep(interval)
@@ -148,7 +135,9 @@ def checked_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-async def _find(pager: Pager[CloudFunction], names: Collection[str]) -> Mapping[str, CloudFunction]:
+async def _find(
+    pager: Pager[CloudFunction], names: Mapping[str, str]
+) -> Mapping[str, CloudFunction]:
     found: dict[str, CloudFunction] = {}
     async with pager:
         async for function in pager:
