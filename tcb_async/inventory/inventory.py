@@ -86,25 +86,20 @@ class InventorySummary(AccountCounts):
 
     def count(self, found: AccountListing) -> None:
         """Count one more account."""
+        status = found.status
         self.accounts += 1
-        match found.status:
-            case "complete":
-                self.complete += 1
-            case "denied":
-                self.denied += 1
-            case _:
-                self.failed += 1
+        self.complete += status == "complete"
+        self.failed += status == "failed"
+        self.denied += status == "denied"
         self.environments += len(found.functions)
         self.functions += sum(map(len, found.functions.values()))
 
 
+@attrs.frozen(repr=False)
 class IsolatedToken:
     """An account's token; whatever the provider raises, that account alone fails with it."""
 
-    __slots__ = ("_account",)
-
-    def __init__(self, account: Account) -> None:
-        self._account = account
+    _account: Account
 
     async def get_token(self, api: TokenApi) -> str | Secret:
         """Ask the account's own provider."""
@@ -310,14 +305,12 @@ class Inventory:
         self._ended.put_nowait(None)
 
     async def _list_one(self, account: Account) -> None:
-        listing = list_account(
+        found = list_account(
             self._client, account, page_size=self._page_size, max_in_flight=self._max_in_flight
         )
-        if self._observer is None:
-            found = await listing
-        else:
-            found = await _watched(self._observer.account_started(account.appid), listing)
-        self._ended.put_nowait(found)
+        if self._observer is not None:
+            found = _watched(self._observer.account_started(account.appid), found)
+        self._ended.put_nowait(await found)
 
     def _max_in_flight(self) -> int:
         """How many requests an account may have in flight."""

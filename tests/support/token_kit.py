@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import itertools
+import logging
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,17 @@ STABLE = "/cgi-bin/stable_token"
 CLASSIC = "/cgi-bin/token"
 COMPONENT = "/cgi-bin/component/api_component_token"
 AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
+LIFE = 7200
+KEY = f"stable:api.weixin.qq.com:{APPID}"
+
+
+async def never(*_):
+    """What a test expects not to be called."""
+    raise AssertionError("nothing rotated, and nobody asked")
+
+
+def warnings(caplog):
+    return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
 
 
 def half():

@@ -12,12 +12,14 @@ from token_kit import (
     AUTHORIZER,
     COMPONENT,
     ENV,
+    LIFE,
     LIST,
     MERCHANT,
     PLATFORM,
     STABLE,
     Merchant,
     PacedApi,
+    never,
     open_api,
     provider_on,
     stable,
@@ -30,16 +32,6 @@ from tcb_async import TcbClient, TokenError
 from tcb_async.emulator import token_id
 from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StaticToken
 from tcb_async.tokens.protocols import host_of
-
-LIFE = 7200
-
-
-async def latest_ticket():
-    return "ticket"
-
-
-async def never(_):
-    raise AssertionError("nothing rotated")
 
 
 @pytest.fixture
@@ -185,6 +177,9 @@ async def test_wechats_own_hosts_are_one_and_share_a_token():
 
 
 async def test_ten_thousand_merchants_of_one_platform_cost_little_more_than_their_tokens():
+    async def a_ticket():
+        return "ticket"
+
     class MerchantsApi(PacedApi):
         async def call_token_endpoint(self, path, **_):
             self.asked += 1
@@ -192,7 +187,7 @@ async def test_ten_thousand_merchants_of_one_platform_cost_little_more_than_thei
             return {f"{kind}_access_token": f"{self.asked:0136}", "expires_in": LIFE}
 
     api, store = MerchantsApi(), MemoryStore()
-    platform = ComponentToken(PLATFORM, APPSECRET, ticket=latest_ticket, store=store)
+    platform = ComponentToken(PLATFORM, APPSECRET, ticket=a_ticket, store=store)
     await platform.get_token(api)
     api.spawned.clear()
     tracemalloc.start()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from token_kit import APPID, APPSECRET, STABLE, FrailStore, a_turn, open_api, wechat
+from token_kit import APPID, APPSECRET, LIFE, STABLE, FrailStore, a_turn, open_api, wechat
 
 from tcb_async import SystemBusyError
 from tcb_async.emulator.wire import Refused
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from tcb_async._transport import Transport
 
-LIFE = 7200
 PROCESSES = st.integers(0, 2)
 Result = TypeVar("Result")
 

@@ -6,12 +6,9 @@ import asyncio
 import math
 
 import pytest
-from token_kit import APPID, FrailStore, PacedApi, a_turn, provider_on
+from token_kit import KEY, LIFE, FrailStore, PacedApi, a_turn, provider_on
 
 from tcb_async.tokens import MemoryStore, StoredToken
-
-LIFE = 7200
-KEY = f"stable:api.weixin.qq.com:{APPID}"
 
 pytestmark = pytest.mark.looptime
 

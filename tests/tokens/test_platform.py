@@ -6,24 +6,11 @@ import asyncio
 import json
 
 import pytest
-from token_kit import (
-    APPSECRET,
-    AUTHORIZER,
-    COMPONENT,
-    ENV,
-    MERCHANT,
-    PLATFORM,
-)
+from token_kit import APPSECRET, AUTHORIZER, COMPONENT, ENV, LIFE, MERCHANT, PLATFORM, never
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
 from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken
-
-LIFE = 7200
-
-
-async def never(_):
-    raise AssertionError("nothing rotated")
 
 
 class TestMerchant:
@@ -84,21 +71,16 @@ class TestMerchant:
 
         assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (2, 1)
 
-    async def test_a_merchant_that_took_the_authorisation_back_is_an_error_that_says_so(
+    async def test_other_refusals_are_raised_at_once_and_say_what_to_do(
         self, emulator, merchant, api
     ):
+        emulator.fail_next(61004, path=AUTHORIZER)
+        with pytest.raises(TokenError, match="IP whitelist"):
+            await merchant.token().get_token(api)
         with pytest.raises(TokenError, match=r"61023.*authorise again"):
             await merchant.token(refresh_token="refreshtoken@@@forgotten").get_token(api)
 
-        assert emulator.counts[AUTHORIZER] == 1
-
-    async def test_other_refusals_are_raised_at_once(self, emulator, merchant, api):
-        emulator.fail_next(61004, path=AUTHORIZER)
-
-        with pytest.raises(TokenError, match="IP whitelist"):
-            await merchant.token().get_token(api)
-
-        assert emulator.counts[AUTHORIZER] == 1
+        assert emulator.counts[AUTHORIZER] == 2
 
     async def test_a_reply_that_is_no_use_is_refused(self, emulator, merchant, api):
         emulator.script([Fault.body(b'{"expires_in": 7200}')], path=AUTHORIZER)
@@ -106,27 +88,27 @@ class TestMerchant:
         with pytest.raises(ResponseError, match="its authorizer_access_token"):
             await merchant.token().get_token(api)
 
-    async def test_arguments_are_checked_before_anything_is_asked(self, merchant):
-        def token(**changed):
-            given = {
-                "component": merchant.component,
-                "authorizer_appid": MERCHANT,
-                "refresh_token": "planted-refresh-token",
-                "on_rotate": never,
-            }
-            return AuthorizerToken(**(given | changed))
-
-        for changed, why in [
+    @pytest.mark.parametrize(
+        ("changed", "why"),
+        [
             ({"component": "wx"}, "component is of type str: it must be a ComponentToken"),
             ({"authorizer_appid": "wx 1"}, "authorizer_appid holds white space"),
             ({"refresh_token": "planted refresh token"}, "refresh_token holds white space"),
             ({"on_rotate": print}, "on_rotate is not async"),
             ({"on_rotate": None}, "on_rotate is of type NoneType"),
             ({"store": object()}, "store is of type object"),
-        ]:
-            with pytest.raises(ConfigurationError, match=why) as caught:
-                token(**changed)
-            assert "planted" not in str(caught.value)
+        ],
+    )
+    async def test_arguments_are_checked_before_anything_is_asked(self, merchant, changed, why):
+        given = {
+            "component": merchant.component,
+            "authorizer_appid": MERCHANT,
+            "refresh_token": "planted-refresh-token",
+            "on_rotate": never,
+        }
+        with pytest.raises(ConfigurationError, match=why) as caught:
+            AuthorizerToken(**(given | changed))
+        assert "planted" not in str(caught.value)
 
     async def test_a_platform_that_gets_no_token_of_its_own_is_what_the_merchants_error_says(
         self, emulator, merchant, api

@@ -25,6 +25,7 @@ from token_kit import (
     APPSECRET,
     AUTHORIZER,
     CLASSIC,
+    LIFE,
     MERCHANT,
     PLATFORM,
     STABLE,
@@ -37,7 +38,6 @@ from token_kit import (
 from tcb_async.emulator import Emulator, Fault, token_id
 from tcb_async.tokens import RedisStore, refresh
 
-LIFE = 7200
 WORKER = Path(__file__).parents[1] / "support" / "token_worker.py"
 
 

@@ -24,6 +24,7 @@ from token_kit import (
     APPSECRET,
     AUTHORIZER,
     CLASSIC,
+    LIFE,
     MERCHANT,
     PLATFORM,
     STABLE,
@@ -32,6 +33,7 @@ from token_kit import (
     open_api,
     stable,
     stored_key,
+    warnings,
 )
 
 from tcb_async import ConfigurationError, TcbClient
@@ -41,7 +43,6 @@ from tcb_async.tokens import LeasingStore, MemoryStore, RedisStore, StoredToken
 from tcb_async.tokens.refresh import next_version
 
 pytestmark = pytest.mark.usefixtures("patient")
-LIFE = 7200
 KEY = f"stable:{APPID}"
 VALUE, LEASE, VERSION = (f"tcb-async:{{{KEY}}}{end}" for end in ("", ":lease", ":version"))
 STEPS = st.tuples(
@@ -422,10 +423,6 @@ async def use_all(emulator, api, url):
             await provider.invalidate(await provider.get_token(api))
             await provider.force_refresh(api)
             emulator.clock.advance(LIFE)
-
-
-def warnings(caplog):
-    return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
 
 
 def url_of(server):

@@ -14,6 +14,7 @@ from token_kit import (
     CLASSIC,
     COMPONENT,
     ENV,
+    LIFE,
     LIST,
     PLATFORM,
     STABLE,
@@ -26,17 +27,10 @@ from token_kit import (
     walk,
 )
 
-from tcb_async import (
-    DailyQuotaError,
-    RateLimitError,
-    TcbClient,
-    TokenError,
-)
+from tcb_async import DailyQuotaError, RateLimitError, TcbClient, TokenError
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault, token_id
 from tcb_async.tokens import ClassicToken, MemoryStore, StableToken, StoredToken
-
-LIFE = 7200
 
 
 class TestRefused:

@@ -12,12 +12,14 @@ from token_kit import (
     AUTHORIZER,
     COMPONENT,
     ENV,
+    LIFE,
     LIST,
     MERCHANT,
     PLATFORM,
     FrailStore,
     PacedApi,
     a_turn,
+    never,
     stored_key,
 )
 
@@ -25,12 +27,6 @@ from tcb_async import ClientClosedError, TcbClient, TokenError
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StoredToken
-
-LIFE = 7200
-
-
-async def never(_):
-    raise AssertionError("nothing rotated")
 
 
 class TestRotation:
@@ -176,17 +172,6 @@ class TestRotation:
 
         assert merchant.saved == [merchant.accepted]
 
-    async def test_the_new_one_is_used_although_the_store_is_away(self, emulator, merchant, api):
-        store = FrailStore()
-        store.away = True
-        provider = merchant.shared_token(store)
-        merchant.rotate()
-        await provider.get_token(api)
-        emulator.clock.advance(LIFE)
-
-        assert await provider.get_token(api)
-        assert emulator.counts[AUTHORIZER] == 2
-
     @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line end\n"])
     async def test_nonsense_in_its_place_is_neither_saved_nor_used(
         self, emulator, merchant, api, nonsense
@@ -271,12 +256,14 @@ class TestSharedRotation:
 
         assert emulator.counts[AUTHORIZER] == 3
 
+    @pytest.mark.parametrize("kind", ["away", "read_only"])
     async def test_while_the_store_is_unreachable_the_newest_is_used_at_once(
-        self, emulator, merchant, api
+        self, emulator, merchant, api, kind
     ):
         store = FrailStore(emulator.clock)
         provider = merchant.shared_token(store)
-        for store.read_only in (False, True, True, False):
+        for fails in (False, True, True, False):
+            setattr(store, kind, fails)
             merchant.rotate()
             await provider.get_token(api)
             emulator.clock.advance(LIFE)

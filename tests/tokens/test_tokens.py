@@ -7,17 +7,7 @@ import json
 
 import attrs
 import pytest
-from token_kit import (
-    APPID,
-    APPSECRET,
-    ENV,
-    LIST,
-    STABLE,
-    Merchant,
-    open_api,
-    stable,
-    walk,
-)
+from token_kit import APPID, APPSECRET, ENV, LIST, STABLE, Merchant, open_api, stable, walk
 
 from tcb_async import (
     ConfigurationError,
@@ -115,24 +105,23 @@ class Answer:
         return self.answer
 
 
-async def test_a_callable_object_that_is_not_async_is_refused_when_it_is_asked():
-    token = as_provider(Answer("planted-token"))
-
-    with pytest.raises(ConfigurationError, match="not async") as caught:
-        await token.get_token(NOT_ASKED)
-
-    assert "planted" not in str(caught.value)
-
-
-@pytest.mark.parametrize("answer", [None, "", "planted token", 7])
-async def test_a_callable_that_returns_no_token_is_told_so(answer):
+def answering(answer):
     async def ask():
         return answer
 
-    token = CallableToken(ask)
+    return ask
 
-    with pytest.raises(ConfigurationError, match="what the callable returned") as caught:
-        await token.get_token(NOT_ASKED)
+
+@pytest.mark.parametrize(
+    ("ask", "why"),
+    [
+        (Answer("planted-token"), "not async"),
+        *((answering(it), "what the callable") for it in (None, "", "planted token", 7)),
+    ],
+)
+async def test_a_callable_that_returns_no_token_is_told_so_when_it_is_asked(ask, why):
+    with pytest.raises(ConfigurationError, match=why) as caught:
+        await as_provider(ask).get_token(NOT_ASKED)
 
     assert "planted" not in str(caught.value)
 
@@ -172,21 +161,13 @@ async def test_a_provider_is_taken_as_it_is(emulator):
         assert await client.count_functions(ENV) == 57
 
 
-def test_a_given_token_is_in_no_repr():
-    async def ask():
-        return "planted-token"
+async def test_a_given_token_is_in_no_repr_and_survives_being_told_that_it_failed():
+    token = StaticToken("planted-token")
+    await token.invalidate("planted-token")
 
-    given = [StaticToken("planted-token"), CallableToken(ask)]
-
+    assert await token.get_token(NOT_ASKED) == "planted-token"
+    given = [token, CallableToken(answering("planted-token"))]
     assert [repr(token) for token in given] == ["StaticToken()", "CallableToken()"]
-
-
-async def test_a_given_token_survives_being_told_that_it_failed():
-    token = StaticToken("given")
-
-    await token.invalidate("given")
-
-    assert await token.get_token(NOT_ASKED) == "given"
 
 
 class OddlyShown:
