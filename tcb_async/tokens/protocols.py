@@ -165,7 +165,7 @@ class LeasingStore(TokenStore, Protocol):
         """Take the lease of a key; None if another holds it.
 
         Returns:
-            The version for the token that the holder will write: higher than any before it, so
+            The version for the token that the holder will write, higher than any before it, so
             that `compare_and_set` refuses a holder who was too slow once another took over.
         """
         ...
