@@ -107,6 +107,8 @@ def build(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Ratios against other ways to do the same, in one run; see docs/explanation/speed.md."""
     install(session)
+    # What nothing else needs: the clients that ours is compared with.
+    session.install("azure-core==1.41.0", "openai==3.57.0", "aiobotocore==3.10.0")
     session.run("python", "nightly/benchmarks/run.py", *session.posargs)
 
 

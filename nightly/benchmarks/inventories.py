@@ -1,6 +1,6 @@
 """What an inventory costs: time, CPU over one written by hand, memory, and one large account.
 
-``python nightly/benchmarks/inventories.py [--quick | --cpu]``
+``python nightly/benchmarks/inventories.py [--quick]``
 
 The emulator is in a process of its own. The ideal is what the requests take if the window is full
 all the time: requests, times latency, over the window. On a machine that has other work, a round
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import aiohttp
 import psutil
+from tables import Promise, Table
 
 from tcb_async import Account, TcbClient
 from tcb_async.emulator import Emulator
@@ -219,7 +220,7 @@ def _night(pipe, lists, has_store, *server):
 
 
 def compare(merchants, rounds=5):
-    """Print the CPU of an inventory over that of one written by hand, in pages of 100.
+    """Compare the CPU of an inventory with that of one written by hand, in pages of 100.
 
     The least of some rounds: whatever else the machine does, adds to it.
     """
@@ -242,23 +243,28 @@ def compare(merchants, rounds=5):
     finally:
         server.kill()
         server.join()
-    for has_store, words in ((False, "CPU"), (True, "CPU with the store, on a second night")):
+    rows, promises = [], []
+    for has_store, words, most in (
+        (False, "listed", 1.9),
+        (True, "stored, on a second night", 2.4),
+    ):
         mine, by_hand = (min(costs[lists, has_store]) for lists in (_with_ours, _by_hand))
-        each = " and ".join(f"{cost / merchants / 3 * 1e6:.0f} µs" for cost in (mine, by_hand))
-        print(f"  {words}: {mine / by_hand:.2f} of that by hand ({each} a request)")
+        each = [f"{cost / merchants / 3 * 1e6:.0f} µs" for cost in (mine, by_hand)]
+        rows.append((words, *each, mine / by_hand))
+        promises.append(Promise(f"CPU of an inventory, {words}, × by hand", mine / by_hand, most))
+    return Table(
+        f"CPU of an inventory of {merchants:,} accounts: three requests each, 64 in flight.",
+        ("the functions are", "tcb_async, a request", "by hand, a request", "× by hand"),
+        rows,
+        promises,
+    )
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="fewer accounts")
-    parser.add_argument("--cpu", action="store_true", help="the CPU alone")
     arguments = parser.parse_args()
     share = 10 if arguments.quick else 1
-
-    print("three requests an account, in pages of 100, 64 in flight")
-    compare(500 // share)
-    if arguments.cpu:
-        return
 
     cost = listed(2000 // share, latency=LATENCY)
     print(f"{cost['accounts']:,} accounts, {cost['requests']:,} requests, {LATENCY * 1000:g} ms")

@@ -1,227 +1,286 @@
-"""The measurements: CPU per page, round trips, memory per function, and where the time goes.
+"""The measurements, as tables and as promises that are met or not.
 
 Rule: a ratio of two things measured in one run, turn by turn; nothing is shown that the run cannot
-stand behind.
+support.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import gc
 import math
-import multiprocessing
 import resource
 import signal
 import statistics
+import subprocess
+import sys
 import time
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
 import uvloop
-from server import ENV, server
-from walks import WALKS
+from server import knows_our_ca
+from tables import Promise, Table
+from walks import CONTENDERS, OURS, RAW, TYPED, Asked
 
 from tcb_async import TcbClient
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from server import Served
-
 CONCURRENCY = 8
 SAMPLES = 1000  # a share of a quarter is then known to within 3 points, 19 times in 20
-RAW = "gather, raw dicts"
-TYPED = "gather, typed by hand"
 
 
-@attrs.frozen
-class Cost:
-    """What one way of walking costs, beside both that are written by hand.
-
-    Attributes:
-        name: Which way.
-        per_page: CPU of the client for a page that was asked for, × that of raw dicts.
-        whole: CPU for the whole listing, × that of raw dicts. Ours asks for one page in 20 (or
-            100) more, for its pages overlap.
-        beside_typed: CPU for a page that was asked for, × that of the same values made by hand.
-        spread: The middle half of the rounds' `per_page`, from and to.
-    """
-
-    name: str
-    per_page: float
-    whole: float
-    beside_typed: float
-    spread: tuple[float, float]
-
-
-def cpu_seconds():
-    """CPU of this process: user and system."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+def _cpu(who=resource.RUSAGE_SELF):
+    """Seconds of CPU so far: user and system."""
+    usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
 
 
-def walk_once(name, served, page_size):
-    """Walk to the end on a loop of its own."""
+def _walk_once(name, asked):
+    """Walk to the end; the CPU for it, without what it takes to open and close a client."""
+
+    async def walk_to_the_end() -> float:
+        async with CONTENDERS[name](asked) as walk:
+            started = _cpu()
+            async for _ in walk:
+                pass
+            return _cpu() - started
+
     factory = uvloop.new_event_loop if name.endswith("uvloop") else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(consume(name, served, page_size))
+        return runner.run(walk_to_the_end())
 
 
-async def consume(name, served, page_size):
-    """Walk to the end and look at every item once."""
-    async with WALKS[name](served.url, served.token, ENV, page_size, CONCURRENCY) as walk:
-        async for _ in walk:
-            pass
+# The most CPU a page: × raw dicts, × typed by hand.
+_GUARD = {20: (1.42, 1.0), 100: (1.5, 0.66)}
 
 
-@attrs.frozen
-class Costs:
-    """All ways, and what the figures are a multiple of.
-
-    Attributes:
-        page_size: Functions per page.
-        base: Microseconds of CPU for a page of raw dicts, in this run.
-        ways: A row for each way.
-    """
-
-    page_size: int
-    base: float
-    ways: list[Cost]
-
-    def of(self, name):
-        """The row of one way."""
-        return next(cost for cost in self.ways if cost.name == name)
-
-
-def cpu_per_page(page_size, *, pages, rounds):
-    """CPU of the client by page of `page_size` functions, all ways in turn, round by round.
+def cpu_per_page(served, page_size, *, pages, rounds):
+    """CPU of the client by page, all contenders in turn, round by round.
 
     The first round warms up, and is not counted.
     """
-    spent: dict[str, list[float]] = {name: [] for name in WALKS}
-    asked: dict[str, int] = {}
-    with server(page_size * pages) as served:
-        for counted in range(rounds + 1):
-            for name in WALKS:
-                gc.collect()
-                before, started = served.requests(), cpu_seconds()
-                walk_once(name, served, page_size)
-                seconds = cpu_seconds() - started
-                if counted:
-                    spent[name].append(seconds)
-                asked[name] = served.requests() - before
-    base = statistics.median(spent[RAW]) / asked[RAW] * 1e6
-    return Costs(page_size, base, [_cost(name, spent, asked) for name in WALKS])
+    asked = Asked(served.near, served.token, served.environment(pages * page_size), page_size)
+    spent = collections.defaultdict(list)
+    requests = {}
+    for _ in range(rounds + 1):
+        for name in CONTENDERS:
+            gc.collect()
+            gc.freeze()  # so that no contender pays for what others imported
+            before = served.requests()
+            seconds = _walk_once(name, asked)
+            requests[name] = served.requests() - before
+            spent[name].append(seconds / requests[name])
+    for name in CONTENDERS:
+        del spent[name][0]
+
+    def ratios(name, other=RAW):
+        return [mine / its for mine, its in zip(spent[name], spent[other], strict=True)]
+
+    rows = []
+    for name in CONTENDERS:
+        low, middle, high = statistics.quantiles(ratios(name), n=4)
+        whole = middle * requests[name] / requests[RAW]
+        typed = statistics.median(ratios(name, TYPED))
+        rows.append((name, middle, f"{low:.2f}–{high:.2f}", whole, typed))
+    mine = next(row for row in rows if row[0] == OURS)
+    base = statistics.median(spent[RAW]) * 1e6
+    promises = [
+        Promise(f"CPU for a page of {page_size}, × {other}", figure, most)
+        for other, figure, most in zip((RAW, TYPED), mine[1::3], _GUARD[page_size], strict=True)
+    ]
+    return Table(
+        f"Pages of {page_size}; one of raw dicts took {base:.0f} µs in this run.",
+        (
+            "way to walk",
+            "a page, × raw dicts",
+            "half of the rounds",
+            "all pages, × raw dicts",
+            "a page, × typed",
+        ),
+        rows,
+        promises,
+    )
 
 
-def _cost(name, spent, asked):
-    def ratios(other: str) -> list[float]:
-        return [ours / theirs for ours, theirs in zip(spent[name], spent[other], strict=True)]
-
-    whole = ratios(RAW)
-    pages = asked[RAW] / asked[name]
-    first, median, third = (ratio * pages for ratio in statistics.quantiles(whole, n=4))
-    typed = statistics.median(ratios(TYPED)) * asked[TYPED] / asked[name]
-    return Cost(name, median, statistics.median(whole), typed, (first, third))
+async def _timed(awaitable):
+    started = time.perf_counter()
+    await awaitable
+    return time.perf_counter() - started
 
 
-@attrs.frozen
-class RoundTrips:
-    """How long a walk took, in round trips, beside how long it can take at best."""
+def ideal_trips(served, *, trip, rounds):
+    """Time of a walk in pages of 20, in the time of one request to the same server."""
 
-    functions: int
-    page_size: int
-    requests: int
-    ideal: int
-    measured: float
-
-    @property
-    def ratio(self):
-        """1.0 is ideal."""
-        return self.measured / self.ideal
-
-
-def round_trips(functions, page_size, *, latency, rounds):
-    """Time of a walk, measured in the time of one request to the same server."""
-
-    async def main(served: Served) -> RoundTrips:
-        async with TcbClient(served.token, base_url=served.url, concurrency=CONCURRENCY) as client:
-            await client.functions(ENV, page_size=page_size).collect()
+    async def walks(functions):
+        env = served.environment(functions)
+        async with TcbClient(served.token, base_url=served.far, concurrency=CONCURRENCY) as client:
+            await client.functions(env, page_size=20).collect()
             single, whole = [], []
             for _ in range(rounds):
-                started = time.perf_counter()
-                await client.count_functions(ENV)
-                single.append(time.perf_counter() - started)
-                started = time.perf_counter()
-                pager = client.functions(ENV, page_size=page_size)
-                await pager.collect()
-                whole.append(time.perf_counter() - started)
-            requests = pager.stats.requests
-            ideal = 1 + math.ceil((requests - 1) / CONCURRENCY)
-            measured = statistics.median(whole) / statistics.median(single)
-            return RoundTrips(functions, page_size, requests, ideal, measured)
+                single.append(await _timed(client.count_functions(env)))
+                pager = client.functions(env, page_size=20)
+                whole.append(await _timed(pager.collect()))
+        requests = pager.stats.requests
+        ideal = 1 + math.ceil((requests - 1) / CONCURRENCY)
+        return functions, requests, ideal, statistics.median(whole) / statistics.median(single)
 
-    with server(functions, latency=latency) as served:
-        return asyncio.run(main(served))
+    rows = [asyncio.run(walks(functions)) for functions in (200, 2000)]
+    return Table(
+        f"Pages of 20, {CONCURRENCY} at a time; round trips of {trip * 1000:g} ms.",
+        ("functions", "requests", "ideal round trips", "round trips"),
+        rows,
+        [
+            Promise(f"time for {row[0]} functions, × the ideal", row[3] / row[2], 1.1)
+            for row in rows
+        ],
+    )
 
 
-def _walk_and_weigh(pipe, url, token):
-    async def walk(client: TcbClient, functions: int) -> int:
+_NOISE = 0.5  # of a round trip: a real one more is 1
+_SERVERS = {
+    "gives 100": (None, "clamp"),
+    "clamps to 20": (20, "clamp"),
+    "clamps to 10": (10, "clamp"),
+    "refuses above 20": (20, "refuse"),
+    "is empty above 20": (20, "empty"),
+}
+
+
+async def _two_walks(served, url, trip, functions, page_size, **options):
+    """Requests and round trips of a new client's first walk, and of its second."""
+    env = served.environment(functions)
+    async with TcbClient(served.token, base_url=url, concurrency=CONCURRENCY, **options) as client:
+        walks = []
+        for _ in range(2):
+            before = served.requests()
+            seconds = await _timed(client.list_functions(env, page_size=page_size))
+            walks.append((served.requests() - before, seconds / trip))
+        return walks
+
+
+def _least(rounds, served, *arguments, **options):
+    """The fewest round trips of some clients: what else the machine does only adds to them."""
+    runs = [asyncio.run(_two_walks(served, *arguments, **options)) for _ in range(rounds)]
+    return [min(walks) for walks in zip(*runs, strict=True)]
+
+
+def page_sizes(served, *, trip, rounds):
+    """What it costs to find out how many rows the server gives, beside asking for 20."""
+    counts = (0, 50, 1000)
+    walks = {}
+    for kind, limits in _SERVERS.items():
+        served.limit(*limits)
+        for size in (None, 20):
+            walks[kind, size] = [
+                _least(rounds, served, served.far, trip, count, size) for count in counts
+            ]
+    served.limit()
+
+    rows = [
+        (kind, size or "not given", *(f"{n}, {trips:.1f}" for both in found for n, trips in both))
+        for (kind, size), found in walks.items()
+    ]
+    promises = [Promise("requests for 50 functions", walks["gives 100", None][1][0][0], 1)]
+    for kind, (_, above) in _SERVERS.items():
+        for walk, name in enumerate(("first", "second")):
+            # Only who refuses, or answers with nothing, costs a request; and once.
+            more = 1 if above != "clamp" and name == "first" else 0
+            pairs = [
+                (found[walk], asked[walk])
+                for found, asked in zip(walks[kind, None], walks[kind, 20], strict=True)
+            ]
+            requests, trips = (max(found[i] - asked[i] for found, asked in pairs) for i in (0, 1))
+            about = f"more than with pages of 20, server {kind}, {name} walk"
+            promises.append(Promise(f"requests {about}", requests, more))
+            promises.append(Promise(f"round trips {about}", trips, more + _NOISE))
+    heads = [f"{count:,}, {walk} walk" for count in counts for walk in ("first", "second")]
+    return Table(
+        f"Requests and round trips ({trip * 1000:g} ms) of a new client, by number of functions.",
+        ("the server", "page_size", *heads),
+        rows,
+        promises,
+    )
+
+
+def cold_tls(served, *, trip, rounds):
+    """Round trips of a first walk over TLS, the connection included."""
+    rows, promises = [], []
+    for size, most in ((None, 3.2), (20, 6.2)):
+        tls = {"ssl_context": knows_our_ca()}
+        requests, trips = _least(rounds, served, served.far_tls, trip, 50, size, **tls)[0]
+        rows.append((size or "not given", requests, trips))
+        label = f"round trips over TLS, 50 functions, page_size {rows[-1][0]}"
+        promises.append(Promise(label, trips, most))
+    about = f"50 functions over TLS, from a new client; a round trip is {trip * 1000:g} ms."
+    return Table(about, ("page_size", "requests", "round trips"), rows, promises)
+
+
+_IMPORT, _USE = "import aiohttp", "import tcb_async; TcbClient"
+_SCRIPT = str(Path(sys.executable).with_name("tcb-async"))
+_STARTS = {
+    "bare interpreter": ("-c", ""),
+    _IMPORT: ("-c", _IMPORT),
+    _USE: ("-c", "import tcb_async; tcb_async.TcbClient"),
+    "tcb-async --version": (_SCRIPT, "--version"),
+    "tcb-async --help": (_SCRIPT, "--help"),
+    "tcb-async, a usage error": (_SCRIPT, "list", "--no-such-option"),
+}
+
+
+def start_up(*, rounds):
+    """CPU until a program has started and ended, all in turn, round by round."""
+    spent = collections.defaultdict(list)
+    for counted in range(rounds + 1):
+        for name, arguments in _STARTS.items():
+            before = _cpu(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, *arguments], capture_output=True, check=False)  # noqa: S603 - our own words
+            if counted:
+                spent[name].append(_cpu(resource.RUSAGE_CHILDREN) - before)
+    # The least: what else the machine does only adds to it.
+    least = {name: min(costs) for name, costs in spent.items()}
+    bare, imported = least["bare interpreter"], least[_IMPORT]
+    return Table(
+        f"CPU from start to end; the bare interpreter took {bare * 1000:.0f} ms in this run.",
+        ("program", "× bare interpreter", f"× {_IMPORT}"),
+        [(name, cost / bare, cost / imported) for name, cost in least.items()],
+        [Promise(f"CPU of `{_USE}`, × {_IMPORT}", least[_USE] / imported, 1.5)],
+    )
+
+
+def memory(served, short, long):
+    """How much more memory a long walk needs at its peak than a short one, by function.
+
+    It is what Python allocates, counted by tracemalloc.
+    """
+    asked = Asked(served.near, served.token, served.environment(long), 100)
+
+    async def peak(client, functions):
         gc.collect()
         tracemalloc.reset_peak()
-        async for _ in client.iter_functions(ENV, page_size=100, max_items=functions):
+        async for _ in client.iter_functions(asked.env, page_size=100, max_items=functions):
             pass
         return tracemalloc.get_traced_memory()[1]
 
-    async def main() -> None:
-        async with TcbClient(token, base_url=url, concurrency=CONCURRENCY) as client:
-            await walk(client, 1000)
-            tracemalloc.start()
-            while True:
-                pipe.send(await walk(client, pipe.recv()))
+    async def peaks():
+        async with TcbClient(served.token, base_url=served.near) as client:
+            await peak(client, 1000)
+            return await peak(client, short), await peak(client, long)
 
-    with contextlib.suppress(EOFError):
-        asyncio.run(main())
-
-
-def bytes_per_function(short, long):
-    """How much more memory a long walk needs at its peak than a short one, for each function more.
-
-    It is what Python allocates, counted by tracemalloc, in a process of its own.
-    """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    with server(long) as served:
-        args = (theirs, served.url, served.token)
-        process = context.Process(target=_walk_and_weigh, args=args, daemon=True)
-        process.start()
-        peaks = []
-        for functions in (short, long):
-            ours.send(functions)
-            peaks.append(ours.recv())
-        process.kill()
-        process.join()
-    return (peaks[1] - peaks[0]) / (long - short)
-
-
-def where_time_goes(page_size, *, pages):
-    """The share of CPU that each part takes, from at least `SAMPLES` samples of what runs."""
-    samples: collections.Counter[str] = collections.Counter()
-
-    def sample(_signal: int, frame: FrameType | None) -> None:
-        samples[_part(frame)] += 1
-
-    with server(page_size * pages) as served:
-        walk_once("tcb_async", served, page_size)
-        signal.signal(signal.SIGPROF, sample)
-        signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)  # the kernel may give one in 4 to 10 ms
-        while samples.total() < SAMPLES:
-            walk_once("tcb_async", served, page_size)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-    return {part: n / samples.total() for part, n in samples.most_common()}
+    tracemalloc.start()
+    less, more = asyncio.run(peaks())
+    tracemalloc.stop()
+    each = (more - less) / (long - short)
+    return Table(
+        f"Memory: {each:.0f} bytes for each function walked.",
+        (),
+        [],
+        [Promise("bytes for each function walked", each, 200)],
+    )
 
 
 _PARTS = {
@@ -248,3 +307,34 @@ def _part(frame):
             return _PARTS[name]
         name = name.rpartition(".")[0]
     return "the rest of the standard library"
+
+
+def _shares(served, page_size, pages):
+    """The share of CPU of each part, from at least `SAMPLES` samples of what runs."""
+    samples: collections.Counter[str] = collections.Counter()
+
+    def sample(_signal: int, frame: FrameType | None) -> None:
+        samples[_part(frame)] += 1
+
+    asked = Asked(served.near, served.token, served.environment(pages * page_size), page_size)
+    _walk_once(OURS, asked)
+    signal.signal(signal.SIGPROF, sample)
+    signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)  # the kernel may give one in 4 to 10 ms
+    while samples.total() < SAMPLES:
+        _walk_once(OURS, asked)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return {part: n / samples.total() for part, n in samples.most_common()}
+
+
+def where_time_goes(served, *, pages):
+    """The share of CPU of each part of a walk, by page size."""
+    small, large = (_shares(served, size, pages) for size in (20, 100))
+    return Table(
+        "Shares of the CPU of a walk.",
+        ("part", "pages of 20", "pages of 100"),
+        [
+            (part, f"{small.get(part, 0):.0%}", f"{large.get(part, 0):.0%}")
+            for part in {**small, **large}
+            if max(small.get(part, 0), large.get(part, 0)) >= 0.01
+        ],
+    )

@@ -1,56 +1,124 @@
-"""The server of the benchmarks, in a process of its own."""
+"""The one server of the benchmarks: the emulator in a process of its own, near and far.
+
+Rule: one process serves every measurement, and is told how to behave. *Near* is the emulator
+itself. *Far* adds a round trip of `TRIP` seconds to each connection and each request, as a network
+would, plain or over TLS.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import multiprocessing
+import sys
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from tcb_async.emulator import Emulator
 
+sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
+from tls_emulator import knows_our_ca, over_tls
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-ENV = "bench-1"
+__all__ = ["Served", "knows_our_ca", "server"]
+
+_COUNTED = "/tcb/listfunctions"
 
 
-def _serve(pipe, functions, latency):
+async def _pump(reader, writer, trip, *, connecting=False):
+    """Deliver bytes half a round trip later; the first ones after the connection was made, too."""
+    later = asyncio.get_running_loop().call_later
+    if connecting:
+        await asyncio.sleep(trip)
+    while sent := await reader.read(1 << 16):
+        later(trip / 2, writer.write, sent)
+    later(trip / 2, writer.close)
+
+
+async def _far(port, trip):
+    """Listen for an emulator that is far away; returns the port."""
+
+    async def connected(reader, writer) -> None:
+        its_reader, its_writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(
+                _pump(reader, its_writer, trip, connecting=True), _pump(its_reader, writer, trip)
+            )
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    return server.sockets[0].getsockname()[1]
+
+
+def _serve(pipe, trip):
     async def main() -> None:
-        async with Emulator(latency=latency) as emulator:
-            emulator.deploy(ENV, count=functions)
-            pipe.send((emulator.url, emulator.token))
-            while True:
-                await asyncio.to_thread(pipe.recv)
-                pipe.send(emulator.counts["/tcb/listfunctions"])
+        async with Emulator() as emulator, over_tls(emulator) as tls_port:
+            near = int(emulator.url.rpartition(":")[2])
+            far, far_tls = await _far(near, trip), await _far(tls_port, trip)
+            urls = (emulator.url, f"http://127.0.0.1:{far}", f"https://127.0.0.1:{far_tls}")
+            pipe.send((*urls, emulator.token))
+            while order := await asyncio.to_thread(pipe.recv):
+                pipe.send(order(emulator))
 
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         asyncio.run(main())
 
 
-@attrs.frozen
-class Served:
-    """The address of a server in another process, and what it has been asked."""
+def _requests(emulator):
+    return emulator.counts[_COUNTED]
 
-    url: str
+
+def _deploy(emulator, functions):
+    env = f"bench-{functions}"
+    emulator.add_environment(env)
+    emulator.deploy(env, count=functions)
+    return env
+
+
+def _limit(emulator, most, above):
+    emulator.max_page, emulator.above_max_page = most, above
+
+
+@attrs.define
+class Served:
+    """The emulator in the other process: its addresses, and what it is told."""
+
+    near: str
+    far: str
+    far_tls: str
     token: str
     _pipe: Connection
+    _environments: dict[int, str] = attrs.field(factory=dict)
+
+    def _order(self, order):
+        self._pipe.send(order)
+        return self._pipe.recv()
 
     def requests(self):
         """How many pages were asked for so far."""
-        self._pipe.send("count")
-        count: int = self._pipe.recv()
-        return count
+        return self._order(_requests)
+
+    def environment(self, functions):
+        """An environment of so many functions."""
+        if functions not in self._environments:
+            self._environments[functions] = self._order(partial(_deploy, functions=functions))
+        return self._environments[functions]
+
+    def limit(self, most=None, above="clamp"):
+        """Give at most so many functions on a page."""
+        self._order(partial(_limit, most=most, above=above))
 
 
 @contextlib.contextmanager
-def server(functions, *, latency=0.0):
-    """Serve an environment of so many functions."""
+def server(trip):
+    """Serve until the block ends."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, functions, latency), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, trip), daemon=True)
     process.start()
     theirs.close()
     try:

@@ -1,85 +1,130 @@
-"""The same listing, walked in the ways that people walk it.
+"""The same listing, walked in the ways that people walk it: one table of contenders.
 
-Each is an async context manager that gives an async iterator, and takes a base URL, a token, an
-environment, a page size and a concurrency.
+Rule: each uses its library as its documentation says, with the defaults of its users.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import importlib
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from functools import partial
+from operator import attrgetter, itemgetter
 
 import aiohttp
-from azure.core.async_paging import AsyncItemPaged, AsyncList
+import attrs
+import httpx
+import msgspec
+import pydantic
 
 from tcb_async import CloudFunction, TcbClient
 
-PATH = "/tcb/listfunctions"
 CHINA = timezone(timedelta(hours=8))
 
-Walk = Callable[
-    [str, str, str, int, int], contextlib.AbstractAsyncContextManager[AsyncIterator[object]]
-]
 
+@attrs.frozen
+class Asked:
+    """What to list, and from whom."""
 
-def _given_plainly(walk):
-    """Make a context manager of a walk that needs none, at no cost for its items."""
+    base_url: str
+    token: str
+    env: str
+    page_size: int
+    concurrency: int = 8
+    path: str = "/tcb/listfunctions"
 
-    @contextlib.asynccontextmanager
-    async def given(
-        url: str, token: str, env: str, page_size: int, concurrency: int
-    ) -> AsyncIterator[AsyncIterator[object]]:
-        yield walk(url, token, env, page_size, concurrency)
+    @property
+    def url(self):
+        return self.base_url + self.path
 
-    return given
+    @property
+    def query(self):
+        return {"access_token": self.token}
+
+    def body(self, offset):
+        return {"env": self.env, "limit": self.page_size, "offset": offset}
 
 
 @contextlib.asynccontextmanager
-async def tcb_async_typed(url, token, env, page_size, concurrency):
+async def ours(asked):
     """This library: typed, checked, in order, complete."""
-    async with TcbClient(token, base_url=url, concurrency=concurrency) as client:
-        yield client.iter_functions(env, page_size=page_size)
+    async with TcbClient(
+        asked.token, base_url=asked.base_url, concurrency=asked.concurrency
+    ) as client:
+        yield client.iter_functions(asked.env, page_size=asked.page_size)
 
 
-def _gathered(read):
-    """Written by hand: `asyncio.gather` and `reply.json()`, and no checks at all."""
+# Written by hand: a way to ask for a page, and a way to walk over pages.
 
-    @_given_plainly
-    async def walk(
-        url: str, token: str, env: str, page_size: int, concurrency: int
-    ) -> AsyncIterator[object]:
-        async with aiohttp.ClientSession() as session:
 
-            async def page(offset: int) -> dict[str, Any]:
-                async with session.post(
-                    url + PATH,
-                    params={"access_token": token},
-                    json={"env": env, "limit": page_size, "offset": offset},
-                ) as reply:
-                    return await reply.json()
+@contextlib.asynccontextmanager
+async def _with_aiohttp(asked, read):
+    async with aiohttp.ClientSession() as session:
 
-            first = await page(0)
-            for function in read(first):
-                yield function
-            offsets = range(page_size, first["total_count"], page_size)
-            for start in range(0, len(offsets), concurrency):
-                batch = offsets[start : start + concurrency]
-                for reply in await asyncio.gather(*map(page, batch)):
-                    for function in read(reply):
-                        yield function
+        async def page(offset):
+            async with session.post(
+                asked.url, params=asked.query, json=asked.body(offset)
+            ) as reply:
+                return await read(reply)
 
-    return walk
+        yield page
+
+
+@contextlib.asynccontextmanager
+async def _with_httpx(asked, read):
+    async with httpx.AsyncClient() as session:
+
+        async def page(offset):
+            reply = await session.post(asked.url, params=asked.query, json=asked.body(offset))
+            return read(reply.raise_for_status().content)
+
+        yield page
 
 
 def _as_dicts(reply):
-    return reply["functions"]
+    return reply.json()
+
+
+class _Row(msgspec.Struct):
+    name: str
+    status: str
+    runtime: str
+    add_time: datetime
+    mod_time: datetime
+
+
+class _Rows(msgspec.Struct):
+    functions: list[_Row]
+    total_count: int
+
+
+class _Model(pydantic.BaseModel):
+    name: str
+    status: str
+    runtime: str
+    add_time: datetime
+    mod_time: datetime
+
+
+class _Models(pydantic.BaseModel):
+    functions: list[_Model]
+    total_count: int
+
+
+_decode_rows = msgspec.json.Decoder(_Rows).decode
+
+
+async def _as_structs(reply):
+    return _decode_rows(await reply.read())
+
+
+async def _as_bytes(reply):
+    return await reply.read()
 
 
 def _as_functions(reply):
-    """The same class as ours, with the same aware times."""
+    """Make the same class as ours, with the same aware times."""
     return [
         CloudFunction(
             name=row["name"],
@@ -96,85 +141,74 @@ def _in_china(text):
     return datetime.fromisoformat(text).replace(tzinfo=CHINA)
 
 
-@_given_plainly
-async def bare_bytes(url, token, env, page_size, concurrency):
-    """Bare aiohttp reading bytes: nothing is decoded but the first total."""
-    async with aiohttp.ClientSession() as session:
+def _gathered(pages, rows=itemgetter("functions"), total=itemgetter("total_count")):
+    """Walk with `asyncio.gather`, and check nothing."""
 
-        async def page(offset: int) -> bytes:
-            async with session.post(
-                url + PATH,
-                params={"access_token": token},
-                json={"env": env, "limit": page_size, "offset": offset},
-            ) as reply:
-                return await reply.read()
+    async def functions(page, asked):
+        first = await page(0)
+        for function in rows(first):
+            yield function
+        offsets = range(asked.page_size, total(first), asked.page_size)
+        for start in range(0, len(offsets), asked.concurrency):
+            batch = offsets[start : start + asked.concurrency]
+            for reply in await asyncio.gather(*map(page, batch)):
+                for function in rows(reply):
+                    yield function
 
-        count = {"env": env, "limit": 1, "offset": 0}
-        async with session.post(url + PATH, params={"access_token": token}, json=count) as reply:
-            total = (await reply.json())["total_count"]
-        offsets = range(0, total, page_size)
-        for start in range(0, len(offsets), concurrency):
-            batch = offsets[start : start + concurrency]
-            for body in await asyncio.gather(*map(page, batch)):
-                yield body
+    @contextlib.asynccontextmanager
+    async def walk(asked):
+        async with pages(asked) as page:
+            yield functions(page, asked)
+
+    return walk
 
 
 @contextlib.asynccontextmanager
-async def azure_core(
-    url,
-    token,
-    env,
-    page_size,
-    concurrency,
-):
-    """azure-core's `AsyncItemPaged`, which knows one page at a time."""
-    async with aiohttp.ClientSession() as session:
-
-        async def get_next(offset: int | None) -> dict[str, Any]:
-            async with session.post(
-                url + PATH,
-                params={"access_token": token},
-                json={"env": env, "limit": page_size, "offset": offset or 0},
-            ) as reply:
-                return {"offset": offset or 0, **await reply.json()}
-
-        async def extract(reply: dict[str, Any]) -> tuple[int | None, AsyncList[Any]]:
-            end = reply["offset"] + len(reply["functions"])
-            return (end if end < reply["total_count"] else None), AsyncList(reply["functions"])
-
-        yield AsyncItemPaged(get_next, extract)
+async def _bare_bytes(asked):
+    """Read every reply and decode none; a reply of one row gives the total."""
+    async with _with_aiohttp(attrs.evolve(asked, page_size=1), _as_dicts) as page:
+        total = (await page(0))["total_count"]
+    pages = partial(_with_aiohttp, read=_as_bytes)
+    async with _gathered(pages, rows=lambda body: (body,), total=lambda _: total)(asked) as walk:
+        yield walk
 
 
-@_given_plainly
-async def sequential(
-    url,
-    token,
-    env,
-    page_size,
-    concurrency,
-):
-    """A plain loop, one page after the other."""
-    async with aiohttp.ClientSession() as session:
+@contextlib.asynccontextmanager
+async def _sequential(asked):
+    """Walk in a plain loop, one page after the other."""
+
+    async def functions(page):
         offset, total = 0, 1
         while offset < total:
-            async with session.post(
-                url + PATH,
-                params={"access_token": token},
-                json={"env": env, "limit": page_size, "offset": offset},
-            ) as response:
-                reply = await response.json()
+            reply = await page(offset)
             total = reply["total_count"]
             offset += len(reply["functions"])
             for function in reply["functions"]:
                 yield function
 
+    async with _with_aiohttp(asked, _as_dicts) as page:
+        yield functions(page)
 
-WALKS: dict[str, Walk] = {
-    "tcb_async": tcb_async_typed,
-    "tcb_async on uvloop": tcb_async_typed,
-    "gather, raw dicts": _gathered(_as_dicts),
-    "gather, typed by hand": _gathered(_as_functions),
-    "bare bytes": bare_bytes,
-    "azure-core": azure_core,
-    "one page after the other": sequential,
+
+_ROWS = {"rows": attrgetter("functions"), "total": attrgetter("total_count")}
+RAW, TYPED, OURS = "gather, raw dicts", "gather, typed by hand", "tcb_async"
+_with_dicts = partial(_with_aiohttp, read=_as_dicts)
+CONTENDERS = {
+    OURS: ours,
+    f"{OURS} on uvloop": ours,
+    RAW: _gathered(_with_dicts),
+    TYPED: _gathered(_with_dicts, rows=_as_functions),
+    "gather, msgspec": _gathered(partial(_with_aiohttp, read=_as_structs), **_ROWS),
+    "gather, httpx + pydantic": _gathered(
+        partial(_with_httpx, read=_Models.model_validate_json), **_ROWS
+    ),
+    "bare bytes": _bare_bytes,
+    "one page after the other": _sequential,
 }
+# Packages that only `nox -s bench` installs.
+LEFT_OUT = []
+for _name in ("azure-core", "openai", "aiobotocore"):
+    try:
+        CONTENDERS[_name] = importlib.import_module("with_" + _name.replace("-", "_")).walk
+    except ImportError as _missing:
+        LEFT_OUT.append(f"{_name} is left out: {_missing.name} is not installed")
