@@ -1,6 +1,7 @@
-"""Whom a command asks: WeChat with the user's credentials, or the demonstration.
+"""Whom a command asks, and with which credentials: WeChat, or the demonstration.
 
-Rule: no secret comes from an argument, which every process list shows, and none is ever printed. A
+Rule: no secret comes from an argument, which every process list shows, and none is ever printed.
+What is in a file, a variable or typed at a prompt is read once, and checked before any request. A
 command opens one client, and everything that it needs is closed with it.
 """
 
@@ -12,29 +13,45 @@ import logging
 import os
 import secrets
 import sys
-from contextlib import asynccontextmanager
+from codecs import BOM_UTF8
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import attrs
+import msgspec
 import typer
 
-from tcb_async._arguments import ACCESS_TOKEN, APPID, SECRET, checked_appid, checked_secret
-from tcb_async._redact import Secret
+from tcb_async._arguments import (
+    ACCESS_TOKEN,
+    APPID,
+    DEFAULT_BASE_URL,
+    SECRET,
+    checked_appid,
+    checked_secret,
+)
+from tcb_async._redact import Hidden, Secret, wrapped
 from tcb_async.cli import signals
-from tcb_async.cli.options import given
+from tcb_async.cli.options import Access, given
 from tcb_async.client import TcbClient
 from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.exceptions import ConfigurationError, TransportError
-from tcb_async.tokens import RedisStore, StableToken, StaticToken
+from tcb_async.inventory import Account
+from tcb_async.inventory.accounts import merchant_account
+from tcb_async.tokens import (
+    ComponentToken,
+    RedisStore,
+    StableToken,
+    StaticToken,
+    TokenProvider,
+    TokenStore,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-
-    from tcb_async.tokens import TokenProvider, TokenStore
-
+Provide = Callable[[], AbstractAsyncContextManager[TokenProvider]]
+Session = AbstractAsyncContextManager[tuple[TokenProvider, TcbClient]]
 
 _LONGEST = 4096
 _NONE = (
@@ -43,110 +60,142 @@ _NONE = (
 )
 _NO_APPID = f"{SECRET} is set, but {APPID} is not: set it, or pass --appid APPID"
 _NO_SECRET = f"{SECRET} is not set: set it to the appsecret of {{appid}}"
+_DEMONSTRATION = "the demonstration"
 
 
 @attrs.frozen
-class GivenToken:
-    """A token that somebody else refreshes.
+class Service:
+    """Whom a command asks.
 
     Attributes:
-        owner: Where it came from.
+        owner: Whose token it is.
+        address: Where the service is.
+        env: The environment that is asked for; empty if none is needed.
+        deployed_last: A function that is being created; empty if nobody knows one.
     """
 
     owner: str
-    _token: Secret
+    address: str
+    env: str
+    _session: Callable[[int | None], Session]
+    deployed_last: str = ""
+
+    def session(self, *, concurrency: int | None = None) -> Session:
+        """Open a client, and the provider of its token."""
+        return self._session(concurrency)
 
     @asynccontextmanager
-    async def provider(self) -> AsyncGenerator[TokenProvider]:
-        """Make a provider of it."""
-        yield StaticToken(self._token)
+    async def open(self, *, concurrency: int | None = None) -> AsyncGenerator[TcbClient]:
+        """Open a client."""
+        async with self.session(concurrency=concurrency) as (_, client):
+            yield client
 
 
-@attrs.frozen
-class App:
-    """An app, whose token is fetched when it is needed.
-
-    Attributes:
-        appid: Its id.
-    """
-
-    appid: str
-    _secret: Secret
-    _redis_url: Secret | None
-
-    @property
-    def owner(self) -> str:
-        """Whose token it is."""
-        shared = "" if self._redis_url is None else ", shared through Redis"
-        return f"app {self.appid}{shared}"
-
-    @asynccontextmanager
-    async def provider(self) -> AsyncGenerator[StableToken]:
-        """Make a provider of it, which shares its token through Redis if there is one."""
-        if self._redis_url is None:
-            yield StableToken(self.appid, self._secret)
-            return
-        async with shared_store(self._redis_url) as store:
-            yield StableToken(self.appid, self._secret, store=store)
-
-
-Credentials = GivenToken | App
-
-
-def find_credentials(
-    token_file: str | None, appid: str | None, redis_url: Secret | None
-) -> Credentials:
-    """Look for credentials where users may have put them.
-
-    Args:
-        token_file: A file that holds a token; ``-`` is stdin.
-        appid: An app that was named on the command line.
-        redis_url: Where an app's token is shared.
-
-    Returns:
-        The first of these that is there: the file, the app, ``TCB_ACCESS_TOKEN``, the app in
-        ``TCB_APPID``, what is typed at a prompt.
+def wechat(access: Access, env: str) -> Service:
+    """Find WeChat, or what answers in its place, and the credentials for it.
 
     Raises:
-        ConfigurationError: There are none, or they cannot be read.
+        ConfigurationError: There are no credentials, or no token may be sent there.
     """
-    if token_file is not None:
-        return GivenToken(f"the token in {token_file}", _read_token(token_file))
-    token, appsecret = find_secret(ACCESS_TOKEN), find_secret(SECRET)
-    if not appid and token is not None:
-        return GivenToken(f"the token in {ACCESS_TOKEN}", checked_secret(ACCESS_TOKEN, token))
-    if named := appid or os.environ.get(APPID):
-        app = checked_appid("--appid" if appid else APPID, Secret(named))
+    address = access.checked_url()
+    owner, provide = _credentials(access)
+
+    @asynccontextmanager
+    async def session(concurrency: int | None) -> AsyncGenerator[tuple[TokenProvider, TcbClient]]:
+        async with (
+            provide() as provider,
+            _client(access, provider, concurrency=concurrency) as client,
+        ):
+            yield provider, client
+
+    return Service(owner, address, env, session)
+
+
+@asynccontextmanager
+async def _client(
+    access: Access, provider: TokenProvider, *, concurrency: int | None
+) -> AsyncGenerator[TcbClient]:
+    client = TcbClient(
+        provider,
+        base_url=access.base_url,
+        allow_http=access.allow_http,
+        trust_env=access.trust_env,
+        **given(concurrency=concurrency),
+    )
+    async with client:
+        try:
+            yield client
+        except TransportError as error:
+            if error.status is None and (proxy := _unused_proxy(access)):
+                error.add_note(f"{proxy} is set, but not used: pass --trust-env to use it")
+            raise
+
+
+def _unused_proxy(access: Access) -> str:
+    """Name the variable that has a proxy for this service, if it is not used."""
+    url = urlsplit(access.base_url)
+    if access.trust_env or url.scheme not in getproxies() or proxy_bypass(url.hostname or ""):
+        return ""
+    name = f"{url.scheme}_proxy"
+    return name if name in os.environ else name.upper()
+
+
+# Credentials
+
+
+def _credentials(access: Access) -> tuple[str, Provide]:
+    """Look for credentials where users may have put them.
+
+    Returns:
+        Whose token it is, and how to make its provider, of the first of these that is there: the
+        file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``, what is typed at a prompt.
+    """
+    if (path := access.token_file) is not None:
+        return _given_token(f"the token in {path}", _read_token(path))
+    token, appsecret = _find_secret(ACCESS_TOKEN), _find_secret(SECRET)
+    if not access.appid and token is not None:
+        return _given_token(f"the token in {ACCESS_TOKEN}", checked_secret(ACCESS_TOKEN, token))
+    if named := access.appid or os.environ.get(APPID):
+        appid = checked_appid("--appid" if access.appid else APPID, Secret(named))
         if appsecret is not None:
             checked_secret(SECRET, appsecret)
         else:
-            appsecret = ask_secret(f"Appsecret of {app}", _NO_SECRET.format(appid=app))
-        return App(app, appsecret, redis_url)
+            appsecret = _ask_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
+        return _app(appid, appsecret, access.redis)
     otherwise = _NONE if appsecret is None else _NO_APPID
-    return GivenToken("the token that was typed", ask_secret("Access token", otherwise))
+    return _given_token("the token that was typed", _ask_secret("Access token", otherwise))
 
 
-def find_secret(*variables: str) -> Secret | None:
-    """Return what the first of these variables holds that is set; None if none is."""
+def _given_token(owner: str, token: Secret) -> tuple[str, Provide]:
+    return owner, lambda: contextlib.nullcontext(StaticToken(token))
+
+
+def _app(appid: str, secret: Secret, redis_url: Secret | None) -> tuple[str, Provide]:
+    @asynccontextmanager
+    async def provide() -> AsyncGenerator[TokenProvider]:
+        async with _shared_store(redis_url) as store:
+            yield StableToken(appid, secret, store=store)
+
+    shared = "" if redis_url is None else ", shared through Redis"
+    return f"app {appid}{shared}", provide
+
+
+def _find_secret(*variables: str) -> Secret | None:
     return next((Secret(os.environ[name]) for name in variables if os.environ.get(name)), None)
 
 
 def _read_token(path: str) -> Secret:
     if path != "-":
-        token = read_secret(path)
+        token = _read_secret(path)
     elif _may_ask():
-        return ask_secret("Access token", _NONE)
+        return _ask_secret("Access token", _NONE)
     else:
         token = Secret(sys.stdin.read(_LONGEST).strip() if sys.stdin is not None else "")
     return checked_secret(f"--token-file {path}: the token", token)
 
 
-def read_secret(path: str) -> Secret:
-    """Read a file that holds one secret, however an editor begins and ends it.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+def _read_secret(path: str) -> Secret:
+    """Read a file that holds one secret, however an editor begins and ends it."""
     with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
         return Secret(file.read(_LONGEST).strip())
 
@@ -155,16 +204,8 @@ def _may_ask() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def ask_secret(what: str, otherwise: str) -> Secret:
-    """Ask at a prompt that does not echo.
-
-    Args:
-        what: What is asked for.
-        otherwise: What to say where nobody can be asked.
-
-    Raises:
-        ConfigurationError: Nobody can be asked.
-    """
+def _ask_secret(what: str, otherwise: str) -> Secret:
+    """Ask at a prompt that does not echo; ``otherwise`` is the error where no one can be asked."""
     if not _may_ask():
         raise ConfigurationError(otherwise)
     with signals.raised():  # so that the terminal shows again what is typed
@@ -173,16 +214,14 @@ def ask_secret(what: str, otherwise: str) -> Secret:
 
 
 @asynccontextmanager
-async def shared_store(redis_url: Secret) -> AsyncGenerator[TokenStore]:
-    """Open the store of this Redis.
-
-    Raises:
-        ConfigurationError: The package redis is missing, or the URL is unusable.
-    """
+async def _shared_store(redis_url: Secret | None) -> AsyncGenerator[TokenStore | None]:
+    if redis_url is None:
+        yield None
+        return
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
-        from redis.asyncio.retry import Retry  # noqa: PLC0415 - likewise
-        from redis.backoff import ExponentialBackoff  # noqa: PLC0415 - likewise
+        from redis.asyncio.retry import Retry  # noqa: PLC0415 - an extra
+        from redis.backoff import ExponentialBackoff  # noqa: PLC0415 - an extra
     except ModuleNotFoundError:
         raise ConfigurationError(
             "--redis needs the package redis: pip install 'tcb-async[cli,redis]'"
@@ -205,39 +244,276 @@ async def shared_store(redis_url: Secret) -> AsyncGenerator[TokenStore]:
         yield RedisStore(redis)
 
 
-DEPLOYED_LAST = "webhookRelay"
-"""A function that is being created when the demonstration begins."""
+# The accounts of an inventory
 
+_NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
+_COMPONENT_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
+_TICKET = "TCB_COMPONENT_TICKET"
+_UNUSED = Secret("unused")
+"""The token of a client whose accounts have tokens of their own."""
+
+
+@attrs.define
+class Accounts:
+    """Accounts, and a client for them.
+
+    Attributes:
+        name: What a store knows them by.
+        client: The client.
+        total: How many there are; None as long as nobody knows.
+    """
+
+    name: str
+    client: TcbClient
+    _source: ComponentToken | Sequence[Account]
+    total: int | None = None
+
+    @property
+    def appids(self) -> Collection[str]:
+        """Those that are known beforehand: none of a platform's merchants."""
+        if isinstance(self._source, ComponentToken):
+            return ()
+        return [account.appid for account in self._source]
+
+    async def listed(self) -> AsyncGenerator[Account, None]:
+        """Iterate over the accounts of a file, or over a platform's merchants as WeChat lists them.
+
+        A refresh token that rotates is in the list the next time; that is where it is kept.
+        """
+        if not isinstance(self._source, ComponentToken):
+            self.total = len(self._source)
+            for account in self._source:
+                yield account
+            return
+        async with self.client.authorizers(concurrency=1) as pager:
+            async for page in pager.by_page():
+                self.total = pager.total
+                for authorizer in page.items:
+                    yield merchant_account(self._source, authorizer, _kept_by_wechat)
+
+
+async def _kept_by_wechat(appid: str, refresh_token: str) -> None:
+    """Do nothing: the list of merchants has it."""
+
+
+Open = Callable[[int | None], AbstractAsyncContextManager[Accounts]]
+Make = Callable[[TokenStore | None], tuple[TokenProvider, ComponentToken | Sequence[Account]]]
+
+
+@attrs.frozen(kw_only=True)
+class AskedAccounts:
+    """The options that name accounts, as they were given."""
+
+    access: Access
+    component_appid: str | None = None
+    ticket_file: str | None = None
+    secret_file: str | None = None
+    accounts: str | None = None
+
+    def prepare(self) -> Open:
+        """Read and check all that can be without a request.
+
+        Returns:
+            A function that opens the accounts, given the most requests at once.
+
+        Raises:
+            typer.BadParameter: Options contradict each other, or none names an account.
+            ConfigurationError: What a file, a variable or the user says is unusable.
+            OSError: A file cannot be read.
+        """
+        address = self.access.checked_url()
+        name, make = self._source()
+
+        @asynccontextmanager
+        async def opened(concurrency: int | None) -> AsyncGenerator[Accounts]:
+            async with _shared_store(self.access.redis) as store:
+                provider, source = make(store)
+                async with _client(self.access, provider, concurrency=concurrency) as client:
+                    yield Accounts(f"{name} at {_service_name(address)}", client, source)
+
+        return opened
+
+    def _source(self) -> tuple[str, Make]:
+        own = self.access.appid
+        if own is not None and (self.accounts or self.component_appid):
+            raise typer.BadParameter(
+                "name an app of your own, or a platform or a file; not both", param_hint="--appid"
+            )
+        if self.accounts is not None:
+            listed = read_accounts(self.accounts)
+            return "a file of accounts", lambda _: (StaticToken(_UNUSED), listed)
+        if self.component_appid:
+            return self._platform(self.component_appid)
+        if not (appid := own or os.environ.get(APPID)):
+            raise typer.BadParameter(
+                "name the accounts: pass --component-appid, --accounts or --appid, or pass --demo",
+                param_hint="--accounts",
+            )
+        return self._own_app(checked_appid("--appid" if own else APPID, Secret(appid)))
+
+    def _own_app(self, appid: str) -> tuple[str, Make]:
+        secret = self._secret(appid, SECRET)
+
+        def make(store: TokenStore | None) -> tuple[TokenProvider, Sequence[Account]]:
+            token = StableToken(appid, secret, store=store)
+            return token, [Account(appid, token)]
+
+        return f"app {appid}", make
+
+    def _platform(self, appid: str) -> tuple[str, Make]:
+        checked_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
+        secret = self._secret(appid, _COMPONENT_SECRET, SECRET)
+        self._check_ticket()
+
+        async def ticket() -> Secret:
+            return self._ticket()
+
+        def make(store: TokenStore | None) -> tuple[TokenProvider, ComponentToken]:
+            token = ComponentToken(appid, secret, ticket=ticket, store=store)
+            return token, token
+
+        return f"platform {appid}", make
+
+    def _secret(self, appid: str, *variables: str) -> Secret:
+        if self.secret_file is not None:
+            what = f"--secret-file {self.secret_file}: the appsecret"
+            return checked_secret(what, _read_secret(self.secret_file))
+        otherwise = f"no appsecret: set {variables[0]}"
+        return _find_secret(*variables) or _ask_secret(f"Appsecret of {appid}", otherwise)
+
+    def _ticket(self) -> Secret:
+        """Read the newest ticket: WeChat pushes another one every ten minutes."""
+        if self.ticket_file is None:
+            return Secret(os.environ.get(_TICKET, "").strip())
+        return _read_secret(self.ticket_file)
+
+    def _check_ticket(self) -> None:
+        where = f"--ticket-file {self.ticket_file}" if self.ticket_file else _TICKET
+        if self.ticket_file and (path := Path(self.ticket_file)).exists() and not path.is_file():
+            raise ConfigurationError(
+                f"{where}: it is not a regular file, which can be read whenever the ticket is "
+                "needed"
+            )
+        if not (ticket := self._ticket()).reveal():
+            raise ConfigurationError(
+                f"{where}: it holds no component_verify_ticket; write the newest one that WeChat "
+                "has pushed into it"
+            )
+        checked_secret(f"{where}: the ticket", ticket)
+
+
+def _service_name(address: str) -> str:
+    """Name a service: all addresses of WeChat's own, such as api2.weixin.qq.com, are one."""
+    is_wechat = (urlsplit(address).hostname or "").endswith(".weixin.qq.com")
+    return DEFAULT_BASE_URL if is_wechat else address
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    appid: str
+    access_token: Secret
+    envs: list[str] | None = None
+
+
+def read_accounts(path: str) -> list[Account]:
+    """Read a file of accounts, one JSON object a line; ``-`` is stdin.
+
+    Raises:
+        ConfigurationError: A line is no account: which one, and why. Or there is none.
+        OSError: The file cannot be read.
+    """
+    text = Hidden(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
+    found: dict[str, tuple[int, Account]] = {}
+    # A file may begin with a byte order mark: Notepad and PowerShell write one.
+    lines = map(Hidden, text.reveal().removeprefix(BOM_UTF8).split(b"\n"))
+    for number, line in enumerate(lines, start=1):
+        if not line.reveal().strip():
+            continue
+        account = _account(path, number, line)
+        before, _ = found.setdefault(account.appid, (number, account))
+        if before != number:
+            raise _bad_line(path, number, f"{account.appid} is in line {before} already")
+    if not found:
+        raise ConfigurationError(f"--accounts {path}: the file holds no accounts")
+    return [account for _, account in found.values()]
+
+
+def _account(path: str, number: int, text: Hidden[bytes]) -> Account:
+    try:
+        line = msgspec.json.decode(text.reveal(), type=_Line, dec_hook=wrapped)
+        if line.envs != []:
+            return Account(line.appid, line.access_token, line.envs)
+        reason = "envs is empty: name environments, or leave envs out to list all of them"
+    except ConfigurationError as error:
+        reason = error.message
+    except msgspec.ValidationError as error:  # it names types and fields, no values
+        reason = str(error)
+    except (msgspec.DecodeError, ValueError):
+        is_text = text.reveal().decode(errors="ignore").encode() == text.reveal()
+        reason = "it is not one whole JSON object" if is_text else _NOT_UTF_8
+    raise _bad_line(path, number, reason)
+
+
+def _bad_line(path: str, number: int, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path}, line {number}: {reason}; a line is such as "
+        '{"appid": "wx0123456789abcdef", "access_token": "…"}'
+    )
+
+
+# The demonstration
+
+DEPLOYED_LAST = "webhookRelay"
 _SECONDS_APART = 1.5
 
 
-@asynccontextmanager
-async def demo_emulator(env: str, *, is_changing: bool = False) -> AsyncGenerator[Emulator]:
-    """Serve the demonstration's functions.
+def demonstration(asked: str | None, *, is_changing: bool = False) -> Service:
+    """Serve the functions of the demonstration, which may be deployed and deleted meanwhile."""
+    env = asked or DEMO_ENV
 
-    Args:
-        env: The environment that holds them.
-        is_changing: Whether to change them, time and again.
-    """
-    async with Emulator.demo() as emulator:
-        if env != DEMO_ENV:
-            for row in emulator.functions(DEMO_ENV):
-                emulator.deploy(
-                    env,
-                    row.name,
-                    runtime=row.runtime,
-                    status=row.status,
-                    add_time=row.add_time,
-                    mod_time=row.mod_time,
-                )
-        with _quiet():
-            async with changing(emulator, [env] if is_changing else []):
-                yield emulator
+    @asynccontextmanager
+    async def session(concurrency: int | None) -> AsyncGenerator[tuple[TokenProvider, TcbClient]]:
+        async with Emulator.demo() as emulator:
+            if env != DEMO_ENV:
+                for row in emulator.functions(DEMO_ENV):
+                    emulator.deploy(env, **attrs.asdict(row, filter=_can_be_deployed))
+            token = StaticToken(emulator.token)
+            access = Access(base_url=emulator.url)
+            async with (
+                changing(emulator, [env] if is_changing else []),
+                _client(access, token, concurrency=concurrency) as client,
+            ):
+                with _quiet():
+                    yield token, client
+
+    return Service(_DEMONSTRATION, _DEMONSTRATION, env, session, DEPLOYED_LAST)
+
+
+def _can_be_deployed(field: attrs.Attribute[object], _value: object) -> bool:
+    return field.init
+
+
+@asynccontextmanager
+async def demo_merchants(concurrency: int | None) -> AsyncGenerator[Accounts]:
+    """Open the merchants of the demonstration, whose platform is busy at first."""
+    appid, secret = "wx00112233445566aa", Secret(secrets.token_hex(16))
+    async with Emulator(latency=0.02) as emulator:
+        ticket = Secret(emulator.add_component(appid, secret.reveal()))
+        emulator.add_demo_merchants(appid)
+        emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
+
+        async def latest() -> Secret:
+            return ticket
+
+        token = ComponentToken(appid, secret, ticket=latest)
+        access = Access(base_url=emulator.url)
+        async with _client(access, token, concurrency=concurrency) as client:
+            with _quiet():
+                yield Accounts(_DEMONSTRATION, client, token)
 
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """Let the emulator log no requests: whoever is interested hears of them from the client."""
+    """Let the emulator log no requests: the client logs them."""
     log = logging.getLogger("tcb_async.emulator")
     before = log.level
     log.setLevel(logging.WARNING)
@@ -248,30 +524,14 @@ def _quiet() -> Generator[None]:
 
 
 @asynccontextmanager
-async def demo_merchants() -> AsyncGenerator[tuple[Emulator, str, str, str]]:
-    """Serve the platform of the demonstration, which is busy at first.
-
-    Yields:
-        The emulator, and the platform's appid, appsecret and ticket.
-    """
-    appid, secret = "wx00112233445566aa", secrets.token_hex(16)
-    async with Emulator(latency=0.02) as emulator:
-        ticket = emulator.add_component(appid, secret)
-        emulator.add_demo_merchants(appid)
-        emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
-        with _quiet():
-            yield emulator, appid, secret, ticket
-
-
-@asynccontextmanager
-async def changing(
-    emulator: Emulator,
-    envs: list[str],
-    *,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> AsyncGenerator[None]:
+async def changing(emulator: Emulator, envs: Sequence[str]) -> AsyncGenerator[None]:
     """Deploy, update and delete functions of these environments meanwhile."""
-    tasks = [asyncio.create_task(_change(emulator, env, sleep)) for env in envs]
+
+    async def change(env: str) -> None:
+        for _ in changes(emulator, env):
+            await asyncio.sleep(_SECONDS_APART)
+
+    tasks = [asyncio.create_task(change(env)) for env in envs]
     try:
         yield
     finally:
@@ -280,16 +540,7 @@ async def changing(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _change(
-    emulator: Emulator, env: str, sleep: Callable[[float], Awaitable[object]]
-) -> None:
-    changes = _changes(emulator, env)
-    while True:
-        next(changes)
-        await sleep(_SECONDS_APART)
-
-
-def _changes(emulator: Emulator, env: str) -> Iterator[None]:
+def changes(emulator: Emulator, env: str) -> Iterator[None]:
     """One change after the other: what was begun is finished, and then a deployment's life."""
     yield
     for status in ("Creating", "Updating"):
@@ -297,9 +548,7 @@ def _changes(emulator: Emulator, env: str) -> Iterator[None]:
             if function.status == status:
                 emulator.update(env, function.name, status="Active")
                 yield
-    number = 0
-    while True:
-        number += 1
+    for number in count(1):
         name = f"preview{number}"
         with contextlib.suppress(ValueError):  # somebody else was faster
             emulator.deploy(env, name, status="Creating", runtime="Nodejs18.15")
@@ -312,113 +561,3 @@ def _changes(emulator: Emulator, env: str) -> Iterator[None]:
             yield
             emulator.delete(env, name)
         yield
-
-
-@attrs.frozen
-class WeChat:
-    """WeChat itself, or whatever answers in its place.
-
-    Attributes:
-        credentials: The account.
-        address: Where it answers.
-        allow_http: Whether the token may travel in the clear.
-        trust_env: Whether to use the proxy that the environment names, and ``.netrc``.
-        env: The environment that is asked for; empty if none is needed.
-    """
-
-    credentials: Credentials
-    address: str
-    allow_http: bool = False
-    trust_env: bool = False
-    env: str = ""
-    deployed_last: ClassVar[str] = ""  # nobody knows, so that it has to be named
-
-    @property
-    def owner(self) -> str:
-        """Whose token it is."""
-        return self.credentials.owner
-
-    @asynccontextmanager
-    async def session(
-        self, *, concurrency: int | None = None
-    ) -> AsyncGenerator[tuple[TokenProvider, TcbClient]]:
-        """Open a client, and what its token needs."""
-        async with (
-            self.credentials.provider() as provider,
-            self.client(provider, concurrency=concurrency) as client,
-        ):
-            yield provider, client
-
-    @asynccontextmanager
-    async def open(self, *, concurrency: int | None = None) -> AsyncGenerator[TcbClient]:
-        """Open a client."""
-        async with self.session(concurrency=concurrency) as (_, client):
-            yield client
-
-    @asynccontextmanager
-    async def client(
-        self, provider: TokenProvider, *, concurrency: int | None = None
-    ) -> AsyncGenerator[TcbClient]:
-        """Open a client with a token provider that is open already."""
-        client = TcbClient(
-            provider,
-            base_url=self.address,
-            allow_http=self.allow_http,
-            trust_env=self.trust_env,
-            **given(concurrency=concurrency),
-        )
-        async with client:
-            try:
-                yield client
-            except TransportError as error:
-                if error.status is None and (proxy := self._unused_proxy()):
-                    error.add_note(f"{proxy} is set, but not used: pass --trust-env to use it")
-                raise
-
-    def _unused_proxy(self) -> str:
-        """The variable that names a proxy for this service, if we do not use it."""
-        url = urlsplit(self.address)
-        if self.trust_env or url.scheme not in getproxies() or proxy_bypass(url.hostname or ""):
-            return ""
-        name = f"{url.scheme}_proxy"
-        return name if name in os.environ else name.upper()
-
-
-def _demo_env(env: str | None) -> str:
-    return env or DEMO_ENV
-
-
-@attrs.frozen
-class Demonstration:
-    """The demonstration: an emulator in this process.
-
-    Attributes:
-        env: The environment that it holds.
-        is_changing: Whether functions are deployed, updated and deleted meanwhile.
-    """
-
-    env: str = attrs.field(default="", converter=_demo_env)
-    is_changing: bool = False
-
-    deployed_last: ClassVar[str] = DEPLOYED_LAST
-    owner: ClassVar[str] = "the demonstration"
-    address: ClassVar[str] = "the demonstration"
-
-    @asynccontextmanager
-    async def session(
-        self, *, concurrency: int | None = None
-    ) -> AsyncGenerator[tuple[TokenProvider, TcbClient]]:
-        """Start the emulator, and open a client of it."""
-        async with demo_emulator(self.env, is_changing=self.is_changing) as emulator:
-            token = GivenToken(self.owner, Secret(emulator.token))
-            async with WeChat(token, emulator.url).session(concurrency=concurrency) as both:
-                yield both
-
-    @asynccontextmanager
-    async def open(self, *, concurrency: int | None = None) -> AsyncGenerator[TcbClient]:
-        """Start the emulator, and open a client of it."""
-        async with self.session(concurrency=concurrency) as (_, client):
-            yield client
-
-
-Service = WeChat | Demonstration

@@ -13,26 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import typer
 
 from tcb_async.cli import signals
-from tcb_async.cli.errors import DIFFERENT, MISSING, at_terminal
-from tcb_async.cli.formats import FORMATS, TABLE
-from tcb_async.cli.options import (
-    Access,
-    PageSize,
-    Quiet,
-    RowFormat,
-    Verbose,
-    choice,
-    given,
-    whole_number,
-    with_access,
-)
-from tcb_async.cli.screen import Screen, counted, print_table, printable, showing_walk
+from tcb_async.cli.app import DIFFERENT, MISSING, at_terminal
+from tcb_async.cli.formats import FORMATS, TABLE, write_rows
+from tcb_async.cli.options import Access, argument, command, given, option, whole_number
+from tcb_async.cli.screen import Screen, counted, printable, showing_walk
 from tcb_async.cli.sources import FIELDS, KINDS, Listed, Source, find_source, read_local
 
 if TYPE_CHECKING:
@@ -300,45 +290,29 @@ DIFF_EPILOG = """\
     6  accounts of the inventory are not complete
   All others are in tcb-async --help."""
 
-Expected = Annotated[
-    str, typer.Argument(metavar="EXPECTED", help=f"What should be there: {KINDS}.")
-]
-Found = Annotated[str, typer.Argument(metavar="FOUND", help="What is there: likewise.")]
-WithTimes = Annotated[
-    bool, typer.Option("--times", help="Compare add_time and mod_time too, as of two exports.")
-]
-Ignored = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--ignore",
-        metavar="FIELD",
-        parser=choice(lambda: FIELDS),
-        help=f"Do not compare this: {', '.join(FIELDS)}. May be repeated.",
-    ),
-]
-OnlyNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--name",
-        metavar="PATTERN",
-        help="Only these names, such as 'get*'; the case counts. May be repeated.",
-    ),
-]
 
-
-@with_access
+@command(
+    expected=argument("EXPECTED", f"What should be there: {KINDS}."),
+    found=argument("FOUND", "What is there: the same choices."),
+    times=option("--times", "Compare add_time and mod_time too, as of two exports."),
+    ignore=option(
+        "--ignore FIELD",
+        f"Do not compare this: {', '.join(FIELDS)}. May be repeated.",
+        choices=lambda: FIELDS,
+    ),
+)
 def diff(  # noqa: PLR0913 - each is an option
-    expected: Expected,
-    found: Found,
+    expected: str,
+    found: str,
     *,
-    times: WithTimes = False,
-    ignore: Ignored = None,
-    name: OnlyNames = None,
-    form: RowFormat = TABLE,
-    page_size: PageSize = None,
+    times: bool = False,
+    ignore: list[str] | None = None,
+    name: list[str] | None = None,
+    form: str = TABLE,
+    page_size: int | None = None,
     access: Access,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> None:
     """Compare what should be there with what is."""
     with at_terminal(verbose=verbose) as screen:
@@ -456,42 +430,31 @@ def _parsed_day(text: str | date) -> date:
         raise typer.BadParameter(f"{text!r} is no day such as 2026-11-25") from None
 
 
-Of = Annotated[str, typer.Argument(metavar="SOURCE", help=f"{KINDS[0].upper()}{KINDS[1:]}.")]
-Within = Annotated[
-    int,
-    typer.Option(
-        "--within",
-        metavar="DAYS",
+@command(
+    source=argument("SOURCE", f"{KINDS[0].upper()}{KINDS[1:]}."),
+    within=option(
+        "--within DAYS",
+        "An end within this many days is near.",
         parser=whole_number(least=0, most=36_500),
-        help="An end within so many days is near.",
     ),
-]
-Fail = Annotated[bool, typer.Option("--fail", help="End with 7 if a runtime has ended.")]
-OwnTable = Annotated[
-    str | None,
-    typer.Option("--table", metavar="FILE", help="Use this table of runtimes, in JSON."),
-]
-On = Annotated[
-    date | None,
-    typer.Option("--on", metavar="DAY", parser=_parsed_day, help="Judge as of another day."),
-]
-
-
-@with_access
+    fail=option("--fail", "End with 7 if a runtime has ended."),
+    table=option("--table FILE", "Use this table of runtimes, in JSON."),
+    on=option("--on DAY", "Judge as of another day.", parser=_parsed_day),
+)
 def runtimes(  # noqa: PLR0913 - each is an option
-    source: Of,
+    source: str,
     *,
-    within: Within = 180,
-    fail: Fail = False,
-    table: OwnTable = None,
-    on: On = None,
-    form: RowFormat = TABLE,
-    page_size: PageSize = None,
+    within: int = 180,
+    fail: bool = False,
+    table: str | None = None,
+    on: date | None = None,
+    form: str = TABLE,
+    page_size: int | None = None,
     access: Access,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> None:
-    """Show which runtimes functions have, and when each comes to its end."""
+    """Show which runtimes come to their end."""
     with at_terminal(verbose=verbose) as screen:
         known = RuntimeTable.read(table)
         (read,) = Reader(access, page_size, screen, quiet).read(source)
@@ -506,10 +469,7 @@ def runtimes(  # noqa: PLR0913 - each is an option
                         counts.update(it.runtime or "" for it in functions)
         day = on or datetime.now().astimezone().date()
         rows = known.judged(counts, day, timedelta(days=within))
-        if form == TABLE:
-            print_table(screen.out, rows, _COLUMNS)
-        else:
-            screen.write(FORMATS[form](_COLUMNS, screen.out.is_terminal).whole(rows))
+        write_rows(screen, rows, _COLUMNS, form)
         if not quiet:
             screen.say(_judgement(rows, within, known.revised))
         if missing or (fail and any(row.state == "ended" for row in rows)):

@@ -3,25 +3,23 @@
 Rule: stdout says what a client needs, stderr what it did; the log shows no token.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import secrets
 import shlex
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from tcb_async._arguments import checked_env
 from tcb_async.cli import signals
-from tcb_async.cli.errors import at_terminal
-from tcb_async.cli.options import Verbose, seconds, whole_number
+from tcb_async.cli.app import at_terminal
+from tcb_async.cli.options import command, option, seconds, whole_number
 from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from tcb_async.emulator import Emulator
-
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
 
 EMULATOR_EPILOG = """\
@@ -42,83 +40,50 @@ _ENV, _COUNT = "test-777bb9", 57
 _APPID, _MERCHANT, _PLATFORM = "wx0123456789abcdef", "wxfedcba9876543210", "wx00112233445566aa"
 _TOP_PORT, _BUSY_RATE = 65535, 0.2
 
-Port = Annotated[
-    int,
-    typer.Option(
-        "--port",
-        metavar="PORT",
-        parser=whole_number(least=0, most=_TOP_PORT),
-        help="The port; 0 for any that is free.",
+
+@command(
+    env=option(
+        "--env ENV",
+        f"An environment to serve. May be repeated. Default: {_ENV}, unless --demo.",
     ),
-]
-Envs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--env",
-        metavar="ENV",
-        help=f"An environment to serve. May be repeated. Default: {_ENV}, unless --demo.",
-    ),
-]
-Count = Annotated[
-    int,
-    typer.Option(
-        "--count",
-        metavar="N",
-        parser=whole_number(least=0),
-        help="How many functions each --env holds.",
-    ),
-]
-Latency = Annotated[
-    float | None,
-    typer.Option(
-        "--latency",
-        metavar="SECONDS",
-        parser=seconds(least=0.0),
-        help="Seconds before each reply. Default: 0; about 0.04 with --demo.",
-    ),
-]
-EmulatedDemo = Annotated[
-    bool,
-    typer.Option(
-        "--demo", help="Serve the environment of `tcb-async list --demo`, with some latency."
-    ),
-]
-Platform = Annotated[
-    bool,
-    typer.Option(
+    count=option("--count N", "How many functions each --env holds.", parser=whole_number(least=0)),
+    demo=option("--demo", "Serve the environment of `tcb-async list --demo`, with some latency."),
+    platform=option(
         "--platform",
-        help="Serve a third-party platform, too: print its credentials, its ticket, and a "
-        "merchant that has authorised it. It has one merchant; with --demo 60, a few of them "
-        "broken, as in inventory --demo.",
+        "Serve a third-party platform, too: print its credentials, its ticket, and a merchant that "
+        "has authorised it. It has one merchant; with --demo 60, a few of them broken, as in "
+        "inventory --demo.",
     ),
-]
-Busy = Annotated[
-    bool,
-    typer.Option(
+    busy=option(
         "--busy",
-        help=f"Answer {_BUSY_RATE:.0%} of the requests with -1, system busy: see clients retry.",
+        f"Answer {_BUSY_RATE:.0%} of the requests with -1, system busy: see clients retry.",
     ),
-]
-Changing = Annotated[
-    bool,
-    typer.Option(
+    is_changing=option(
         "--changing",
-        help="Deploy, update and delete functions all the time: see `tcb-async watch` at work.",
+        "Deploy, update and delete functions all the time: see `tcb-async watch` at work.",
     ),
-]
-
-
+    latency=option(
+        "--latency SECONDS",
+        "Seconds before each reply. Default: 0; about 0.04 with --demo.",
+        parser=seconds(least=0.0),
+    ),
+    port=option(
+        "--port PORT",
+        "The port; 0 for any that is free.",
+        parser=whole_number(least=0, most=_TOP_PORT),
+    ),
+)
 def emulator(  # noqa: PLR0913 - each is an option
     *,
-    env: Envs = None,
-    count: Count = _COUNT,
-    demo: EmulatedDemo = False,
-    platform: Platform = False,
-    busy: Busy = False,
-    is_changing: Changing = False,
-    latency: Latency = None,
-    port: Port = 0,
-    verbose: Verbose = False,
+    env: list[str] | None = None,
+    count: int = _COUNT,
+    demo: bool = False,
+    platform: bool = False,
+    busy: bool = False,
+    is_changing: bool = False,
+    latency: float | None = None,
+    port: int = 0,
+    verbose: bool = False,
 ) -> None:
     """Serve a WeChat emulator, until Ctrl-C."""
     with at_terminal(verbose=verbose, level=logging.INFO) as screen:
@@ -142,7 +107,7 @@ def emulator(  # noqa: PLR0913 - each is an option
             screen.say("ended")
 
 
-def _accounts(server: "Emulator", *, platform: bool, demo: bool) -> dict[str, str]:
+def _accounts(server: Emulator, *, platform: bool, demo: bool) -> dict[str, str]:
     secret = secrets.token_hex(16)
     server.add_app(_APPID, secret)
     settings = {"TCB_APPID": _APPID, "TCB_SECRET": secret}
@@ -164,7 +129,7 @@ def _accounts(server: "Emulator", *, platform: bool, demo: bool) -> dict[str, st
 
 
 async def _serve(  # noqa: PLR0913, PLR0917 - what `emulator` has prepared
-    server: "Emulator",
+    server: Emulator,
     port: int,
     screen: Screen,
     envs: list[str],

@@ -1,7 +1,9 @@
-"""Rows as bytes for programs: JSON, NDJSON, CSV.
+"""Rows as bytes for programs: JSON, NDJSON, CSV, Markdown; and as tables for people.
 
-Rule: pure, and always UTF-8. A format is one class in `FORMATS`, and every command writes it. In a
-file it says exactly what the server said; on a terminal, what could steer the terminal is escaped.
+Rule: always UTF-8. A format is one class in `FORMATS`, and every command writes it. In a file it
+says exactly what the server said; on a terminal, what could steer the terminal is escaped. In a
+table a name is never cut; what gives way on a narrow terminal is how exactly a time is shown, and
+then a column that was not asked for.
 
 CSV has one exception, for it is what spreadsheets open: what a spreadsheet would take for a formula
 gets a ``'`` in front, whichever of ``,``, ``;`` and tab it splits on. WeChat's own names never
@@ -12,20 +14,24 @@ from __future__ import annotations
 
 import abc
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import attrs
+from rich import box
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
+from tcb_async.cli.screen import Screen, printable
 
 FIELDS = ("name", "status", "runtime", "add_time", "mod_time")
 TABLE = "table"
-"""What is written for people: see `tcb_async.cli.screen`."""
+"""What is written for people: `print_table` and `table_as_text`."""
 
 _FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 _SPLITS = re.compile('[,;"\t\r\n]')
@@ -186,3 +192,114 @@ def _values(row: object, columns: Sequence[str]) -> dict[str, str | int | None]:
 
 def _plain(value: datetime | str | int | None) -> str | int | None:
     return value.isoformat() if isinstance(value, datetime) else value
+
+
+def write_rows(screen: Screen, rows: Sequence[object], columns: Sequence[str], form: str) -> None:
+    """Write these columns of all rows to stdout."""
+    if form == TABLE:
+        print_table(screen.out, rows, columns)
+    else:
+        screen.write(FORMATS[form](columns, screen.out.is_terminal).whole(rows))
+
+
+_SECONDS, _MINUTES, _DAYS = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"
+_TIMES = {
+    "add_time": "added",
+    "mod_time": "modified",
+    "create_time": "created",
+    "update_time": "updated",
+    "auth_time": "authorised",
+}
+_EARLY = {"add_time", "create_time"}
+_LAYOUTS = ((_SECONDS, _SECONDS), (_DAYS, _MINUTES), (_DAYS, _DAYS))
+"""How times are shown, early ones and others: the first layout that fits is taken."""
+
+_NOTHING = "–"
+_GAP = 2
+_NARROWEST_NAME = 8
+
+
+def print_table(
+    console: Console, rows: Sequence[object], columns: Sequence[str] | None
+) -> list[str]:
+    """Print a table that fits: to the terminal, to ``COLUMNS``, or else one line a row.
+
+    Args:
+        console: Where to.
+        rows: Values that have an attribute for each column.
+        columns: The fields that were asked for; None for all that fit.
+
+    Returns:
+        The headings of columns that were left out, because they did not fit.
+    """
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.file.write(table_as_text(rows, columns))
+        console.file.flush()
+        return []
+    width = console.width - (_GAP if console.is_terminal else 0)
+    layouts = [_texts(rows, columns or FIELDS, *times) for times in _LAYOUTS]
+    if columns is None:
+        layouts.append({field: layouts[-1][field] for field in FIELDS if field != "add_time"})
+    layout = next((it for it in layouts if _missing_width(it, width) <= 0), layouts[-1])
+    console.print(_table(layout, width, boxed=console.is_terminal))
+    return [_TIMES.get(field, field) for field in layouts[0] if field not in layout]
+
+
+def table_as_text(rows: Sequence[object], columns: Sequence[str] | None) -> str:
+    """Write the table as plain text, one line a row."""
+    texts = _texts(rows, columns or FIELDS, *_LAYOUTS[0])
+    widths, gap = _widths(texts).values(), " " * _GAP
+    return "".join(
+        gap.join(map(set_cell_size, row, widths)).rstrip() + "\n"
+        for row in zip(*texts.values(), strict=True)
+    )
+
+
+def _texts(
+    rows: Sequence[object], fields: Sequence[str], early: str, other: str
+) -> dict[str, list[str]]:
+    """Return the texts of each column, its heading first."""
+    formats = {field: early if field in _EARLY else other for field in _TIMES}
+    return {field: _column(rows, field, formats.get(field)) for field in fields}
+
+
+def _column(rows: Sequence[object], field: str, time_format: str | None) -> list[str]:
+    values = [getattr(row, field) for row in rows]
+    if time_format is None:
+        return [field, *(printable(text or _NOTHING) for text in values)]
+    heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
+    return [heading, *(_NOTHING if at is None else at.strftime(time_format) for at in values)]
+
+
+def _widths(texts: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    return {field: max(map(cell_len, column)) for field, column in texts.items()}
+
+
+def _missing_width(texts: Mapping[str, Sequence[str]], width: int) -> int:
+    return sum(_widths(texts).values()) + _GAP * (len(texts) - 1) - width
+
+
+def _table(texts: Mapping[str, Sequence[str]], width: int, *, boxed: bool) -> Table:
+    """Draw it with widths that are known: measuring every cell would take most of the time."""
+    padding = (0, _GAP - 1 if boxed else _GAP, 0, 0)
+    frame = box.SIMPLE_HEAD if boxed else None
+    table = Table(box=frame, padding=padding, pad_edge=False, header_style="bold")
+    widths = _widths(texts)
+    if "name" in widths and (missing := _missing_width(texts, width)) > 0:
+        widths["name"] = max(_NARROWEST_NAME, widths["name"] - missing)
+    for field, (heading, *_) in texts.items():
+        table.add_column(heading, width=widths[field], overflow="fold")
+    styles = [_style if field == "status" else _no_style for field in texts]
+    for row in list(zip(*texts.values(), strict=True))[1:]:
+        table.add_row(*(Text(text, style(text)) for text, style in zip(row, styles, strict=True)))
+    return table
+
+
+def _style(status: str) -> str:
+    if status.endswith("Failed") or status == "HALTED":
+        return "red"
+    return "green" if status in {"Active", "NORMAL"} else "yellow"
+
+
+def _no_style(_text: str) -> str:
+    return ""

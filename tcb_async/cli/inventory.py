@@ -4,44 +4,36 @@ Rule: what cannot work is refused before anything is asked, and so is a file tha
 What arrived is in the store at once, so that the same command continues where this one ended.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import attrs
 import typer
 from rich.progress import TextColumn, TimeRemainingColumn
 
-from tcb_async._arguments import DEFAULT_BASE_URL
 from tcb_async.cli import signals
-from tcb_async.cli.errors import MISSING, at_terminal, in_terminal_words
+from tcb_async.cli.app import MISSING, at_terminal, in_terminal_words
 from tcb_async.cli.formats import FORMATS, format_of, known_suffixes
-from tcb_async.cli.options import (
-    AllowHttp,
-    AppId,
-    BaseUrl,
-    ComponentAppId,
-    Concurrency,
-    Demo,
-    PageSize,
-    Quiet,
-    RedisUrl,
-    TicketFile,
-    TrustEnv,
-    Verbose,
+from tcb_async.cli.options import Access, command, in_panel, option
+from tcb_async.cli.screen import (
+    Screen,
+    checked_file,
+    counted,
+    opened,
+    output_path,
+    progress_bar,
 )
-from tcb_async.cli.output import checked_file, opened, output_path
-from tcb_async.cli.screen import Screen, counted, progress_bar
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
 
 if TYPE_CHECKING:
-    from tcb_async.cli.accounts import Opened
+    from tcb_async.cli.access import Accounts
     from tcb_async.inventory import Inventory, InventoryRun, InventoryStore, RunProgress
-
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
 _STORES = (".sqlite", ".sqlite3", ".db")
 _COLUMNS = (
@@ -71,76 +63,52 @@ A line of --accounts is
 Exit code 6: finished, but accounts are missing; stderr
 names them. The others are in tcb-async --help."""
 
-_WHICH, _HOW = "Which accounts", "Output"
-
-SecretFile = Annotated[
-    str | None,
-    typer.Option(
-        "--secret-file",
-        metavar="FILE",
-        help="Read the platform's appsecret from a file instead.",
-        rich_help_panel=_WHICH,
+_OPTIONS = {
+    **in_panel(
+        "Which accounts",
+        secret_file=option(
+            "--secret-file FILE", "Read the platform's appsecret from a file instead."
+        ),
+        accounts=option(
+            "--accounts FILE",
+            "The accounts in this file, one JSON object per line. - is stdin.",
+        ),
     ),
-]
-Accounts = Annotated[
-    str | None,
-    typer.Option(
-        "--accounts",
-        metavar="FILE",
-        help="The accounts in this file, one JSON object per line. - is stdin.",
-        rich_help_panel=_WHICH,
+    **in_panel(
+        "Output",
+        output=option(
+            "--output -o FILE",
+            "The SQLite file that keeps all runs. Or a .csv, .ndjson or .json file, which is "
+            "written at the end from the SQLite file of the same name beside it.",
+        ),
+        summary=option(
+            "--summary FILE",
+            "Write the numbers to a file, as JSON, at the end. - is stdout.",
+        ),
+        run=option(
+            "--run DATE",
+            "The run to continue, such as 2026-01-31. Default: today in China.",
+        ),
     ),
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="The SQLite file that keeps all runs. Or a .csv, .ndjson or .json file, which is "
-        "written at the end from the SQLite file of the same name beside it.",
-        rich_help_panel=_HOW,
-    ),
-]
-Summary = Annotated[
-    str | None,
-    typer.Option(
-        "--summary",
-        metavar="FILE",
-        help="Write the numbers to a file, as JSON, at the end. - is stdout.",
-        rich_help_panel=_HOW,
-    ),
-]
-Run = Annotated[
-    str | None,
-    typer.Option(
-        "--run",
-        metavar="DATE",
-        help="The run to continue, such as 2026-01-31. Default: today in China.",
-        rich_help_panel=_HOW,
-    ),
-]
+}
 
 
+@command(lacks=("token_file",), **_OPTIONS)
 def inventory(  # noqa: PLR0913 - each is an option
-    component_appid: ComponentAppId = None,
-    ticket_file: TicketFile = None,
-    secret_file: SecretFile = None,
-    accounts: Accounts = None,
+    component_appid: str | None = None,
+    ticket_file: str | None = None,
+    secret_file: str | None = None,
+    accounts: str | None = None,
     *,
-    demo: Demo = False,
-    output: Output = None,
-    summary: Summary = None,
-    run: Run = None,
-    page_size: PageSize = None,
-    concurrency: Concurrency = None,
-    appid: AppId = None,
-    redis: RedisUrl = None,
-    base_url: BaseUrl = DEFAULT_BASE_URL,
-    allow_http: AllowHttp = False,
-    trust_env: TrustEnv = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    demo: bool = False,
+    output: str | None = None,
+    summary: str | None = None,
+    run: str | None = None,
+    page_size: int | None = None,
+    concurrency: int | None = None,
+    access: Access,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> None:
     """List every function of many accounts, into SQLite."""
     with at_terminal(verbose=verbose) as screen:
@@ -149,28 +117,24 @@ def inventory(  # noqa: PLR0913 - each is an option
         files = Files.named(output, summary)
         files.check(accounts, ticket_file, secret_file)
         # The client and SQLite: help, completion and usage errors do not wait for them.
-        from tcb_async.cli import accounts as whose  # noqa: PLC0415
+        from tcb_async.cli.access import AskedAccounts, demo_merchants  # noqa: PLC0415
         from tcb_async.inventory import InventoryStore  # noqa: PLC0415
 
-        asked = whose.Asked(
+        asked = AskedAccounts(
+            access=access,
             component_appid=component_appid,
             ticket_file=ticket_file,
             secret_file=secret_file,
             accounts=accounts,
-            appid=appid,
-            redis=redis,
-            base_url=base_url,
-            allow_http=allow_http,
-            trust_env=trust_env,
         )
-        source = whose.demonstration if demo else asked.prepare()
+        opened_accounts = demo_merchants if demo else asked.prepare()
         missing = 0
 
         async def work() -> None:
             nonlocal missing
-            async with source(concurrency=concurrency) as found:
+            async with opened_accounts(concurrency) as found:
                 with files.store() as path, InventoryStore(path) as store:
-                    begun = store.begin(run, source=found.name, appids=found.source.appids)
+                    begun = store.begin(run, source=found.name, appids=found.appids)
                     job = InventoryJob(store, begun, found, files, screen, is_quiet=quiet)
                     missing = await job.work(page_size)
 
@@ -196,7 +160,7 @@ class Files:
     summary: str | None
 
     @classmethod
-    def named(cls, output: str | None, summary: str | None) -> "Files":
+    def named(cls, output: str | None, summary: str | None) -> Files:
         """Say which SQLite file ``--output`` means, and what else is to be written.
 
         Raises:
@@ -224,7 +188,7 @@ class Files:
         output_path(self.export)
         output_path(self.summary, "--summary")
         named: dict[Path, str] = {}
-        for option, file in (
+        for name, file in (
             ("--accounts", accounts),
             ("--ticket-file", ticket_file),
             ("--secret-file", secret_file),
@@ -234,9 +198,9 @@ class Files:
         ):
             if file in {None, "-"}:
                 continue
-            if (other := named.setdefault(Path(str(file)).resolve(), option)) != option:
+            if (other := named.setdefault(Path(str(file)).resolve(), name)) != name:
                 raise typer.BadParameter(
-                    f"{file} is given as {other} already: name another file", param_hint=option
+                    f"{file} is given as {other} already: name another file", param_hint=name
                 )
         if self.path is not None:
             checked_file("--output", str(self.path))
@@ -264,9 +228,9 @@ class InventoryJob:
         is_quiet: Whether to say nothing of what it cost.
     """
 
-    store: "InventoryStore"
-    run: "InventoryRun"
-    found: "Opened"
+    store: InventoryStore
+    run: InventoryRun
+    found: Accounts
     files: Files
     screen: Screen
     is_quiet: bool
@@ -284,9 +248,8 @@ class InventoryJob:
             TcbError: The platform itself is refused.
             OSError: A file cannot be written.
         """
-        client = self.found.client
-        unfinished = self.run.unfinished(self.found.source.accounts(client))
-        inventory = client.inventory(unfinished, page_size=page_size)
+        unfinished = self.run.unfinished(self.found.listed())
+        inventory = self.found.client.inventory(unfinished, page_size=page_size)
         try:
             async with contextlib.aclosing(unfinished), inventory:
                 with self._meter(inventory) as moved:
@@ -309,7 +272,7 @@ class InventoryJob:
             return f"what has arrived is kept: continue tomorrow, with --run {self.run.run}"
         return "what has arrived is kept: run the same command again to continue"
 
-    def _write(self, progress: "RunProgress", inventory: "Inventory") -> None:
+    def _write(self, progress: RunProgress, inventory: Inventory) -> None:
         if self.files.export is not None:
             document = FORMATS[self.files.format](_COLUMNS)
             with opened(output_path(self.files.export), self.screen) as file:
@@ -329,7 +292,7 @@ class InventoryJob:
             with opened(output_path(self.files.summary, "--summary"), self.screen) as file:
                 file.write(json.dumps(facts, indent=1).encode() + b"\n")
 
-    def _report(self, progress: "RunProgress", inventory: "Inventory") -> int:
+    def _report(self, progress: RunProgress, inventory: Inventory) -> int:
         missing = list(self.store.missing())
         for account in missing[:_NAMED]:
             message = in_terminal_words(account.message)
@@ -352,14 +315,14 @@ class InventoryJob:
         return len(missing)
 
     @contextlib.contextmanager
-    def _meter(self, inventory: "Inventory") -> Generator[Callable[[], None]]:
+    def _meter(self, inventory: Inventory) -> Generator[Callable[[], None]]:
         """Show how far the inventory is, whenever the function that is yielded is called."""
         facts = TextColumn("{task.fields[facts]}", markup=False)
         shown = self.screen.is_watched
         with progress_bar(
             self.screen, facts, TimeRemainingColumn(compact=True), shown=shown
         ) as bar:
-            task = bar.add_task("accounts", total=self.found.source.total, facts="")
+            task = bar.add_task("accounts", total=self.found.total, facts="")
 
             def moved() -> None:
                 if shown:
@@ -367,14 +330,14 @@ class InventoryJob:
                     bar.update(
                         task,
                         completed=summary.accounts + self.run.skipped,
-                        total=self.found.source.total,
+                        total=self.found.total,
                         facts=_facts(inventory),
                     )
 
             yield moved
 
 
-def _facts(inventory: "Inventory") -> str:
+def _facts(inventory: Inventory) -> str:
     summary = inventory.summary
     failed = summary.failed + summary.denied
     facts = [f"{failed:,} failed"] if failed else []

@@ -1,8 +1,8 @@
-"""``tcb-async list`` and ``count``.
+"""``tcb-async list``, ``count``, ``environments``, ``merchants`` and ``token``.
 
-Rule: options that contradict each other are refused before anything is asked. First the filters,
-then the order, then the number. What is of use in pieces is written page by page; everything else
-when it is complete.
+Rule: options that contradict each other are refused before any request. First the filters, then the
+order, then the number. What is of use in pieces is written page by page; everything else when it is
+complete. No token, no appsecret and no refresh token is printed, nor any part of one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import attrs
 import typer
 
 from tcb_async.cli import signals
-from tcb_async.cli.errors import EXIT_CODES, at_terminal
+from tcb_async.cli.app import EXIT_CODES, at_terminal
 from tcb_async.cli.formats import (
     FIELDS,
     FORMATS,
@@ -28,23 +28,25 @@ from tcb_async.cli.formats import (
     format_names,
     format_of,
     known_suffixes,
+    print_table,
+    table_as_text,
+    write_rows,
 )
 from tcb_async.cli.options import (
     Access,
-    Concurrency,
-    Demo,
-    OptionalEnv,
-    PageSize,
-    Quiet,
-    Verbose,
+    argument,
     choice,
+    command,
+    in_panel,
+    option,
     whole_number,
-    with_access,
 )
-from tcb_async.cli.output import Sink, opened, output_path
-from tcb_async.cli.screen import Screen, counted, print_table, showing_walk, table_as_text
+from tcb_async.cli.screen import Screen, Sink, counted, opened, output_path, showing_walk
+from tcb_async.errcodes import is_token_accepted
+from tcb_async.exceptions import ApiError, TcbError
 
 if TYPE_CHECKING:
+    from tcb_async.cli.access import Service
     from tcb_async.client import FunctionPager, TcbClient
     from tcb_async.models import CloudFunction
 
@@ -273,112 +275,70 @@ _STATUSES = [
     "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
     "PublishFailed", "Deleting", "DeleteFailed",
 ]  # fmt: skip
-_WHICH, _HOW = "Which functions", "Output"
-
-Formats = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="FORMAT",
-        parser=choice(format_names, "; convert json for any other"),
-        autocompletion=format_names,
-        help=f"{described()}; ndjson and csv are written page by page. Default: by the suffix of "
-        "--output, else table.",
-        rich_help_panel=_HOW,
+_LIST_OPTIONS = {
+    **in_panel(
+        "Which functions",
+        status=option(
+            "--status PATTERN",
+            "Only this status, such as Active or '*Failed', in any case. May be repeated.",
+            autocompletion=lambda: _STATUSES,
+        ),
+        runtime=option(
+            "--runtime PATTERN",
+            "Only this runtime, such as 'Nodejs*', in any case. May be repeated.",
+        ),
+        sort=option(
+            "--sort FIELD",
+            f"Sort by {', '.join(FIELDS[:-1])} or {FIELDS[-1]}; -mod_time begins with the newest. "
+            "Default: the server's order.",
+            choices=lambda: SORTS,
+        ),
+        max_items=option(
+            "--max-items -n N",
+            "At most N functions, after filters and --sort.",
+            parser=whole_number(least=1),
+        ),
     ),
-]
-Columns = Annotated[
-    str | None,
-    typer.Option(
-        "--columns",
-        metavar="FIELD,…",
-        autocompletion=lambda: list(FIELDS),
-        help=f"Which columns, in which order: {', '.join(FIELDS)}.",
-        rich_help_panel=_HOW,
+    **in_panel(
+        "Output",
+        output_format=option(
+            "--format -f FORMAT",
+            f"{described()}; ndjson and csv are written page by page. Default: by the suffix of "
+            "--output, else table.",
+            choices=format_names,
+            hint="; convert json for any other",
+        ),
+        columns=option(
+            "--columns FIELD,…",
+            f"Which columns, in which order: {', '.join(FIELDS)}.",
+            autocompletion=lambda: list(FIELDS),
+        ),
+        output=option(
+            "--output -o FILE",
+            "Write a file, which appears when it is complete. - is stdout.",
+        ),
     ),
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Write a file, which appears when it is complete. - is stdout.",
-        rich_help_panel=_HOW,
-    ),
-]
-Statuses = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--status",
-        metavar="PATTERN",
-        autocompletion=lambda: _STATUSES,
-        help="Only this status, such as Active or '*Failed', in any case. May be repeated.",
-        rich_help_panel=_WHICH,
-    ),
-]
-Runtimes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--runtime",
-        metavar="PATTERN",
-        help="Only this runtime, such as 'Nodejs*', in any case. May be repeated.",
-        rich_help_panel=_WHICH,
-    ),
-]
-Names = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--name",
-        metavar="PATTERN",
-        help="Only these names, such as 'get*'; the case counts. May be repeated.",
-        rich_help_panel=_WHICH,
-    ),
-]
-Sort = Annotated[
-    str | None,
-    typer.Option(
-        "--sort",
-        metavar="FIELD",
-        parser=choice(lambda: SORTS),
-        autocompletion=lambda: SORTS,
-        help=f"Sort by {', '.join(FIELDS[:-1])} or {FIELDS[-1]}; -mod_time begins with the "
-        "newest. Default: the server's order.",
-        rich_help_panel=_WHICH,
-    ),
-]
-MaxItems = Annotated[
-    int | None,
-    typer.Option(
-        "--max-items",
-        "-n",
-        metavar="N",
-        parser=whole_number(least=1),
-        help="At most N functions, after filters and --sort.",
-        rich_help_panel=_WHICH,
-    ),
-]
+}
 
 
-@with_access
+@command(**_LIST_OPTIONS)
 def list_functions(  # noqa: PLR0913 - each is an option
-    env: OptionalEnv = None,
+    env: str | None = None,
     *,
-    demo: Demo = False,
-    status: Statuses = None,
-    runtime: Runtimes = None,
-    name: Names = None,
-    sort: Sort = None,
-    max_items: MaxItems = None,
-    output_format: Formats = None,
-    columns: Columns = None,
-    output: Output = None,
-    page_size: PageSize = None,
-    concurrency: Concurrency = None,
+    demo: bool = False,
+    status: list[str] | None = None,
+    runtime: list[str] | None = None,
+    name: list[str] | None = None,
+    sort: str | None = None,
+    max_items: int | None = None,
+    output_format: str | None = None,
+    columns: str | None = None,
+    output: str | None = None,
+    page_size: int | None = None,
+    concurrency: int | None = None,
     access: Access,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> None:
     """List the functions of an environment."""
     with at_terminal(verbose=verbose) as screen:
@@ -432,9 +392,9 @@ COUNT_EPILOG = """\
 The exit codes are in tcb-async --help."""
 
 
-@with_access
+@command()
 def count(
-    env: OptionalEnv = None, *, demo: Demo = False, access: Access, verbose: Verbose = False
+    env: str | None = None, *, demo: bool = False, access: Access, verbose: bool = False
 ) -> None:
     """Count the functions of an environment."""
     with at_terminal(verbose=verbose) as screen:
@@ -447,4 +407,141 @@ def count(
         signals.run(work)
 
 
-COMMANDS = {"list": (list_functions, LIST_EPILOG), "count": (count, COUNT_EPILOG)}
+ENVIRONMENTS_EPILOG = """\
+[bold]Examples[/bold]
+  tcb-async environments
+  tcb-async environments -f json | jq -r '.\\[].env'
+
+The exit codes are in tcb-async --help."""
+
+_ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
+
+
+@command()
+def environments(
+    *, form: str = TABLE, demo: bool = False, access: Access, verbose: bool = False
+) -> None:
+    """List the environments of an account."""
+    with at_terminal(verbose=verbose) as screen:
+        service = access.service(demo=demo)
+
+        async def work() -> None:
+            async with service.open() as client:
+                write_rows(screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, form)
+
+        signals.run(work)
+
+
+MERCHANTS_EPILOG = """\
+[bold]Examples[/bold]
+  export TCB_COMPONENT_APPID=… TCB_COMPONENT_SECRET=…
+  export TCB_COMPONENT_TICKET=…
+  tcb-async merchants
+  tcb-async merchants -f csv > merchants.csv
+
+Refresh tokens are not printed. TcbClient has them:
+iter_authorizers().
+
+The exit codes are in tcb-async --help."""
+
+_MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
+
+
+@command(lacks=("token_file", "appid", "redis"))
+def merchants(  # noqa: PLR0913 - each is an option
+    *,
+    component_appid: str | None = None,
+    ticket_file: str | None = None,
+    form: str = TABLE,
+    demo: bool = False,
+    access: Access,
+    verbose: bool = False,
+) -> None:
+    """List the merchants of a third-party platform (第三方平台)."""
+    with at_terminal(verbose=verbose) as screen:
+        if not component_appid and not demo:
+            raise typer.BadParameter(
+                "name the platform, or set TCB_COMPONENT_APPID; or pass --demo",
+                param_hint="--component-appid",
+            )
+        # The client: help, completion and usage errors do not wait for it.
+        from tcb_async.cli.access import AskedAccounts, demo_merchants  # noqa: PLC0415
+
+        asked = AskedAccounts(
+            access=access, component_appid=component_appid, ticket_file=ticket_file
+        )
+        opened_accounts = demo_merchants if demo else asked.prepare()
+
+        async def work() -> None:
+            async with opened_accounts(None) as found:
+                rows = await found.client.authorizers().collect()
+                write_rows(screen, rows, _MERCHANT_COLUMNS, form)
+
+        signals.run(work)
+
+
+CHECK_EPILOG = """\
+[bold]Examples[/bold]
+  tcb-async token
+  tcb-async token test-777bb9 --appid wx0123456789abcdef
+
+[bold]Exit codes[/bold]
+    0  accepted
+    3  refused, or there is none
+    4  accepted, but not for this environment
+    5  the service or the network failed
+  130  interrupted (Ctrl-C)
+  143  terminated (SIGTERM)"""
+
+_NO_ENV = "token-check"
+
+
+@command(env=argument("ENV", "Check that it may list this environment, too."))
+def token(
+    env: str | None = None, *, demo: bool = False, access: Access, verbose: bool = False
+) -> None:
+    """Check the token: whose it is, how long it lives, whether WeChat accepts it."""
+    with at_terminal(verbose=verbose) as screen:
+        service = access.service(env or "", demo=demo)
+        screen.write(f"account   {service.owner}\n".encode())
+        signals.run(lambda: _check(service, screen, env))
+
+
+async def _check(service: Service, screen: Screen, env: str | None) -> None:
+    async with service.session() as (provider, client):
+        accepted = await _is_accepted(client, env)
+        life = _life(getattr(provider, "expires_at", None))
+    screen.write(f"lifetime  {life}\naccepted  {accepted}, by {service.address}\n".encode())
+
+
+async def _is_accepted(client: TcbClient, env: str | None) -> str:
+    """Ask for one row. Without an environment, a refusal of that alone says that the token is one.
+
+    Raises:
+        TcbError: The token was refused, or nothing was learnt.
+    """
+    try:
+        await client.function_page(env or _NO_ENV, limit=1)
+    except TcbError as error:
+        if env is None and isinstance(error, ApiError) and is_token_accepted(error.errcode):
+            return "yes"
+        if env is None:
+            error.env = error.offset = None
+        raise
+    return "yes" if env is None else f"yes, for {env}"
+
+
+def _life(expires_at: float | None) -> str:
+    if expires_at is None:
+        return "unknown: WeChat tells it only to the one that fetches the token"
+    until = datetime.fromtimestamp(expires_at).astimezone()
+    return f"another {(expires_at - time.time()) / 60:.0f} min, until {until:%Y-%m-%d %H:%M:%S}"
+
+
+COMMANDS = {
+    "list": (list_functions, LIST_EPILOG),
+    "count": (count, COUNT_EPILOG),
+    "environments": (environments, ENVIRONMENTS_EPILOG),
+    "merchants": (merchants, MERCHANTS_EPILOG),
+    "token": (token, CHECK_EPILOG),
+}

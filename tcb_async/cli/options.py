@@ -1,13 +1,15 @@
-"""The options that commands share.
+"""The options of commands: how one is declared, and those that commands share.
 
-Rule: no option holds a secret, but for the address of a Redis, which may hold a password.
+Rule: an option is declared once, under the name of the parameter that it becomes, whichever
+commands have it. No option holds a secret, but for the address of a Redis, which may hold a
+password.
 """
 
 import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
@@ -25,9 +27,45 @@ from tcb_async.cli.formats import described, format_names
 if TYPE_CHECKING:
     from tcb_async.cli.access import Service
 
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
+# No `from __future__ import annotations`: typer reads the types of `Access` when it runs.
 
-_ACCESS, _OUTPUT, _REQUESTS = "Account and service", "Output", "Requests"
+Command = Callable[..., None]
+
+
+def option(
+    words: str,
+    text: str,
+    *,
+    choices: Callable[[], Sequence[str]] | None = None,
+    hint: str = "",
+    **more: Any,  # noqa: ANN401 - typer's own arguments
+) -> Any:  # noqa: ANN401 - typer does not export what it returns
+    """Declare an option.
+
+    Args:
+        words: Its names, and then what stands for its value, if it has one: ``--columns FIELD,…``.
+        text: Its help.
+        choices: The values that there are, in any case; the shell completes them. None for any.
+        hint: What to add for somebody who gave none of these.
+        more: Arguments of ``typer.Option``.
+    """
+    names = [word for word in words.split() if word.startswith("-")]
+    if choices is not None:
+        more |= {"parser": choice(choices, hint), "autocompletion": choices}
+    metavar = words.rsplit(maxsplit=1)[-1] if len(names) < len(words.split()) else None
+    return typer.Option(*names, metavar=metavar, help=text, **more)
+
+
+def argument(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer does not export what it returns
+    """Declare an argument."""
+    return typer.Argument(metavar=metavar, help=text)
+
+
+def in_panel(panel: str, /, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+    """Show these options together in the help."""
+    for one in options.values():
+        one.rich_help_panel = panel
+    return options
 
 
 # A parser is also given the default, which is of the right type already.
@@ -73,128 +111,75 @@ def seconds(*, least: float) -> Callable[[str | float], float]:
     return parse
 
 
-OptionalEnv = Annotated[
-    str | None, typer.Argument(metavar="ENV", help="The environment, such as test-777bb9.")
-]
-TokenFile = Annotated[
-    str | None,
-    typer.Option(
-        "--token-file",
-        metavar="FILE",
-        help="Read the access token from a file; - is stdin. "
-        r"\[env var for the token: TCB_ACCESS_TOKEN]",
-        rich_help_panel=_ACCESS,
+_SHARED: dict[str, Any] = {
+    "env": argument("ENV", "The environment, such as test-777bb9."),
+    "demo": option("--demo", "Try it without an account, against an emulator in this process."),
+    "form": option("--format -f FORMAT", f"{described()}.", choices=format_names),
+    "verbose": option("--verbose -v", "Show the log on stderr."),
+    **in_panel(
+        "Account and service",
+        token_file=option(
+            "--token-file FILE",
+            "Read the access token from a file; - is stdin. "
+            r"\[env var for the token: TCB_ACCESS_TOKEN]",
+        ),
+        appid=option(
+            "--appid APPID",
+            "Fetch the token for this app, with the appsecret in TCB_SECRET or from a prompt. "
+            r"\[env var: TCB_APPID]",
+        ),
+        redis=option(
+            "--redis URL",
+            "Share the app's token with other processes. If the URL holds a password, use the "
+            "variable.",
+            parser=Secret,
+            envvar="TCB_REDIS_URL",
+        ),
+        base_url=option("--base-url URL", "The address of WeChat's API.", envvar=BASE_URL),
+        allow_http=option(
+            "--allow-http",
+            "Allow plain http to any host. Everyone on the way can then read the token.",
+        ),
+        trust_env=option(
+            "--trust-env", "Use the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and .netrc."
+        ),
     ),
-]
-AppId = Annotated[
-    str | None,
-    typer.Option(
-        "--appid",
-        metavar="APPID",
-        help="Fetch the token for this app, with the appsecret in TCB_SECRET or from a prompt. "
-        r"\[env var: TCB_APPID]",
-        rich_help_panel=_ACCESS,
+    **in_panel(
+        "Which accounts",
+        component_appid=option(
+            "--component-appid APPID",
+            "Every merchant of this third-party platform. Its appsecret is read from "
+            "TCB_COMPONENT_SECRET or a prompt.",
+            envvar="TCB_COMPONENT_APPID",
+        ),
+        ticket_file=option(
+            "--ticket-file FILE",
+            "The newest component_verify_ticket, read whenever it is needed. "
+            r"\[env var for the ticket: TCB_COMPONENT_TICKET]",
+        ),
     ),
-]
-RedisUrl = Annotated[
-    Secret | None,
-    typer.Option(
-        "--redis",
-        metavar="URL",
-        parser=Secret,
-        envvar="TCB_REDIS_URL",
-        help="Share the app's token with other processes. If the URL holds a password, use the "
-        "variable.",
-        rich_help_panel=_ACCESS,
+    **in_panel(
+        "Which functions",
+        name=option(
+            "--name PATTERN",
+            "Only these names, such as 'get*'; the case counts. May be repeated.",
+        ),
     ),
-]
-BaseUrl = Annotated[
-    str,
-    typer.Option(
-        "--base-url",
-        metavar="URL",
-        envvar=BASE_URL,
-        help="The address of WeChat's API.",
-        rich_help_panel=_ACCESS,
+    **in_panel(
+        "Requests",
+        page_size=option(
+            "--page-size N",
+            "Functions per request. Default: as many as the server gives.",
+            parser=whole_number(least=1),
+        ),
+        concurrency=option(
+            "--concurrency N",
+            f"The most requests at once. Default: {DEFAULT_CONCURRENCY}.",
+            parser=whole_number(least=1),
+        ),
     ),
-]
-AllowHttp = Annotated[
-    bool,
-    typer.Option(
-        "--allow-http",
-        help="Allow plain http to any host. Everyone on the way can then read the token.",
-        rich_help_panel=_ACCESS,
-    ),
-]
-TrustEnv = Annotated[
-    bool,
-    typer.Option(
-        "--trust-env",
-        help="Use the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and .netrc.",
-        rich_help_panel=_ACCESS,
-    ),
-]
-Demo = Annotated[
-    bool,
-    typer.Option("--demo", help="Try it without an account, against an emulator in this process."),
-]
-ComponentAppId = Annotated[
-    str | None,
-    typer.Option(
-        "--component-appid",
-        metavar="APPID",
-        envvar="TCB_COMPONENT_APPID",
-        help="Every merchant of this third-party platform. Its appsecret is read from "
-        "TCB_COMPONENT_SECRET or a prompt.",
-        rich_help_panel="Which accounts",
-    ),
-]
-TicketFile = Annotated[
-    str | None,
-    typer.Option(
-        "--ticket-file",
-        metavar="FILE",
-        help="The newest component_verify_ticket, read whenever it is needed. "
-        r"\[env var for the ticket: TCB_COMPONENT_TICKET]",
-        rich_help_panel="Which accounts",
-    ),
-]
-PageSize = Annotated[
-    int | None,
-    typer.Option(
-        "--page-size",
-        metavar="N",
-        parser=whole_number(least=1),
-        help="Functions per request. Default: as many as the server gives.",
-        rich_help_panel=_REQUESTS,
-    ),
-]
-Concurrency = Annotated[
-    int | None,
-    typer.Option(
-        "--concurrency",
-        metavar="N",
-        parser=whole_number(least=1),
-        help=f"The most requests at once. Default: {DEFAULT_CONCURRENCY}.",
-        rich_help_panel=_REQUESTS,
-    ),
-]
-RowFormat = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="FORMAT",
-        parser=choice(format_names),
-        autocompletion=format_names,
-        help=f"{described()}.",
-    ),
-]
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Do not say what it cost.", rich_help_panel=_OUTPUT),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log on stderr.")]
+    **in_panel("Output", quiet=option("--quiet -q", "Do not say what it cost.")),
+}
 
 
 def given(**options: object) -> dict[str, Any]:
@@ -202,31 +187,16 @@ def given(**options: object) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def checked_service_url(base_url: str, *, allow_http: bool) -> str:
-    """Return the address of the service; an error says where it was given."""
-    given_by = BASE_URL if base_url == os.environ.get(BASE_URL) else "--base-url"
-    return checked_base_url(base_url, allow_http=allow_http, name=given_by)
-
-
 @attrs.frozen(kw_only=True)
 class Access:
-    """The options that name an account and a service, as they were given.
+    """The options that name an account and a service, as they were given."""
 
-    Attributes:
-        token_file: A file with an access token.
-        appid: An app.
-        redis: Where the app's token is shared.
-        base_url: The service.
-        allow_http: Whether the token may travel in the clear.
-        trust_env: Whether to use the environment's proxy.
-    """
-
-    token_file: TokenFile = None
-    appid: AppId = None
-    redis: RedisUrl = None
-    base_url: BaseUrl = DEFAULT_BASE_URL
-    allow_http: AllowHttp = False
-    trust_env: TrustEnv = False
+    token_file: str | None = None
+    appid: str | None = None
+    redis: Secret | None = None
+    base_url: str = DEFAULT_BASE_URL
+    allow_http: bool = False
+    trust_env: bool = False
 
     def service(
         self, env: str | None = "", *, demo: bool = False, is_changing: bool = False
@@ -250,25 +220,49 @@ class Access:
         from tcb_async.cli import access  # noqa: PLC0415
 
         if demo:
-            return access.Demonstration(env, is_changing=is_changing)
-        base_url = checked_service_url(self.base_url, allow_http=self.allow_http)
-        credentials = access.find_credentials(self.token_file, self.appid, self.redis)
-        return access.WeChat(credentials, base_url, self.allow_http, self.trust_env, env or "")
+            return access.demonstration(env, is_changing=is_changing)
+        return access.wechat(self, env or "")
+
+    def checked_url(self) -> str:
+        """Return the address of the service.
+
+        Raises:
+            ConfigurationError: No token may be sent there; it says where the address was given.
+        """
+        given_by = BASE_URL if self.base_url == os.environ.get(BASE_URL) else "--base-url"
+        return checked_base_url(self.base_url, allow_http=self.allow_http, name=given_by)
 
 
-def with_access(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Access`; it gets them together, as ``access``."""
-    ours = inspect.signature(Access).parameters
-    theirs = dict(inspect.signature(command, eval_str=True).parameters)
-    del theirs["access"]
+def command(lacks: Collection[str] = (), **own: Any) -> Callable[[Command], Command]:  # noqa: ANN401 - as above
+    """Give the parameters of a command their options, and the options of `Access` as ``access``.
 
-    @functools.wraps(command)
-    def with_one_argument(**options: Any) -> None:  # noqa: ANN401 - of every type
-        access = Access(**{name: options.pop(name) for name in ours})
-        command(access=access, **options)
+    Args:
+        lacks: Which options of `Access` the command has not.
+        own: Options that no other command has, or that mean something else here.
+    """
 
-    verbose = theirs.pop("verbose")
-    both = [*theirs.values(), *ours.values(), verbose]
-    with_one_argument.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
-    with_one_argument.__annotations__ = {it.name: it.annotation for it in both}
-    return with_one_argument
+    def declare(function: Command) -> Command:
+        theirs = dict(inspect.signature(function, eval_str=True).parameters)
+        verbose, has_access = theirs.pop("verbose"), theirs.pop("access", None)
+        shared = {
+            name: parameter
+            for name, parameter in inspect.signature(Access).parameters.items()
+            if has_access and name not in lacks
+        }
+
+        @functools.wraps(function)
+        def with_access(**values: Any) -> None:  # noqa: ANN401 - of every type
+            if has_access:
+                values["access"] = Access(**{name: values.pop(name) for name in shared})
+            function(**values)
+
+        annotated: Any = Annotated
+        parameters = [
+            it.replace(annotation=annotated[it.annotation, (_SHARED | own)[it.name]])
+            for it in (*theirs.values(), *shared.values(), verbose)
+        ]
+        with_access.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_access.__annotations__ = {it.name: it.annotation for it in parameters}
+        return with_access
+
+    return declare

@@ -1,8 +1,7 @@
-"""The two streams of a command: data on stdout, everything else on stderr; and what people see.
+"""Where a command writes: data on stdout or into a file, everything else on stderr.
 
 Rule: nothing writes to either stream but through here. A progress bar only reads: a walk goes the
-same way without it. In a table a name is never cut; what gives way on a narrow terminal is how
-exactly a time is shown, and then a column that was not asked for.
+same way without it. A file has its name only when it is complete; before that, it is as it was.
 """
 
 from __future__ import annotations
@@ -11,12 +10,14 @@ import contextlib
 import io
 import logging
 import os
+import secrets
+import stat
 import sys
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TextIO
 
 import attrs
-from rich import box
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,16 +28,11 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
-from tcb_async.cli.formats import FIELDS
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-    from datetime import datetime
-
     from tcb_async.client import FunctionPager
     from tcb_async.pagination.page import WalkStats
 
@@ -215,118 +211,117 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-_SECONDS, _MINUTES, _DAYS = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"
-_TIMES = {
-    "add_time": "added",
-    "mod_time": "modified",
-    "create_time": "created",
-    "update_time": "updated",
-    "auth_time": "authorised",
-}
-_EARLY = {"add_time", "create_time"}
-_LAYOUTS = ((_SECONDS, _SECONDS), (_DAYS, _MINUTES), (_DAYS, _DAYS))
-_NOTHING = "–"
-_GAP = 2
-_NARROWEST_NAME = 8
-
-
-@attrs.frozen
-class _Layout:
-    """Columns of text, headings first, and how wide they want to be."""
-
-    fields: Sequence[str]
-    columns: Sequence[Sequence[str]]
-    widths: Sequence[int]
-
-    @classmethod
-    def of(
-        cls, functions: Sequence[object], fields: Sequence[str], added: str, modified: str
-    ) -> _Layout:
-        formats = {field: added if field in _EARLY else modified for field in _TIMES}
-        columns = [_column(functions, field, formats.get(field)) for field in fields]
-        return cls(fields, columns, [max(map(cell_len, column)) for column in columns])
-
-    @property
-    def width(self) -> int:
-        return sum(self.widths) + _GAP * (len(self.widths) - 1)
-
-
-def print_table(
-    console: Console, functions: Sequence[object], columns: Sequence[str] | None
-) -> list[str]:
-    """Print a table that fits: to the terminal, to ``COLUMNS``, or else one line a function.
-
-    Args:
-        console: Where to.
-        functions: The rows.
-        columns: The fields that were asked for; None for all that fit.
-
-    Returns:
-        The headings of columns that were left out, because they did not fit.
-    """
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.file.write(table_as_text(functions, columns))
-        console.file.flush()
-        return []
-    width = console.width - (_GAP if console.is_terminal else 0)
-    fields = FIELDS if columns is None else columns
-    layouts = [_Layout.of(functions, fields, *times) for times in _LAYOUTS]
-    if columns is None:
-        fewer = [field for field in fields if field != "add_time"]
-        layouts.append(_Layout.of(functions, fewer, _DAYS, _DAYS))
-    fitting = [layout for layout in layouts if layout.width <= width]
-    layout = (fitting or layouts[-1:])[0]
-    console.print(_table(layout, width, boxed=console.is_terminal))
-    return [_TIMES.get(field, field) for field in fields if field not in layout.fields]
-
-
-def table_as_text(functions: Sequence[object], columns: Sequence[str] | None) -> str:
-    """Write the table as plain text, one line a function."""
-    layout = _Layout.of(functions, columns or FIELDS, *_LAYOUTS[0])
-    gap = " " * _GAP
-    return "".join(
-        gap.join(map(set_cell_size, row, layout.widths)).rstrip() + "\n"
-        for row in zip(*layout.columns, strict=True)
-    )
-
-
 def cell(text: str) -> Text:
     """Show what a server sent, as text that can do no harm."""
     return Text(printable(text))
 
 
-def _table(layout: _Layout, width: int, *, boxed: bool) -> Table:
-    """Draw it with widths that are known: measuring every cell would take most of the time."""
-    frame = box.SIMPLE_HEAD if boxed else None
-    padding = (0, _GAP - 1 if boxed else _GAP, 0, 0)
-    table = Table(box=frame, padding=padding, pad_edge=False, header_style="bold")
-    for field, wanted, (heading, *_) in zip(
-        layout.fields, layout.widths, layout.columns, strict=True
-    ):
-        left = wanted
-        if field == "name":
-            left = max(_NARROWEST_NAME, min(wanted, width - (layout.width - wanted)))
-        table.add_column(heading, width=left, overflow="fold")
-    for row in zip(*(column[1:] for column in layout.columns), strict=True):
-        table.add_row(
-            *(
-                Text(text, _style(text) if field == "status" else "")
-                for field, text in zip(layout.fields, row, strict=True)
-            )
-        )
-    return table
+_STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 
 
-def _column(functions: Sequence[object], field: str, time_format: str | None) -> list[str]:
-    if field in _TIMES and time_format is not None:
-        heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
-        times: list[datetime | None] = [getattr(function, field) for function in functions]
-        return [heading, *(_NOTHING if at is None else at.strftime(time_format) for at in times)]
-    texts: list[str | None] = [getattr(function, field) for function in functions]
-    return [field, *(printable(text or _NOTHING) for text in texts)]
+@attrs.frozen
+class Sink:
+    """Where a document is written, piece by piece.
+
+    Attributes:
+        write: Writes the bytes that follow.
+        is_terminal: Whether what is written shows on a terminal.
+    """
+
+    write: Callable[[bytes], object]
+    is_terminal: bool
 
 
-def _style(status: str) -> str:
-    if status.endswith("Failed") or status == "HALTED":
-        return "red"
-    return "green" if status in {"Active", "NORMAL"} else "yellow"
+@contextlib.contextmanager
+def opened(path: Path | None, screen: Screen) -> Generator[Sink]:
+    """Open what `output_path` found: stdout, a device or pipe, or a file that is replaced."""
+    if path is None:
+        yield Sink(screen.write, screen.out.is_terminal)
+        return
+    is_file = path.is_file() or not path.exists()
+    try:
+        with replaced(path) if is_file else path.open("wb") as file:
+            yield Sink(file.write if is_file else _flushing(file), file.isatty())
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk says only that it is full
+        raise
+
+
+def _flushing(file: IO[bytes]) -> Callable[[bytes], object]:
+    def write(data: bytes) -> None:
+        file.write(data)
+        file.flush()
+
+    return write
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Generator[IO[bytes]]:
+    """Write a temporary file beside a path; it takes the path's place if the block succeeds.
+
+    Each time it is another one, so that two who write the same path do not meet.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with _created(temporary, like=path) as file:
+            yield file
+            _keep_mode(temporary, path)
+            file.flush()
+            os.fsync(file.fileno())  # a power cut cannot undo what was written
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _created(path: Path, *, like: Path) -> IO[bytes]:
+    """Create a file that nobody may read who may not read the one that it will replace."""
+    mode = stat.S_IMODE(like.stat().st_mode) if like.exists() else 0o666
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, mode), "wb")
+
+
+def _keep_mode(temporary: Path, path: Path) -> None:
+    """Give a file the mode and, as far as we may, the owner of the one that it will replace."""
+    with contextlib.suppress(FileNotFoundError):
+        old = path.stat()
+        with contextlib.suppress(PermissionError, AttributeError):  # Windows has no owners
+            os.chown(temporary, old.st_uid, old.st_gid)
+        temporary.chmod(stat.S_IMODE(old.st_mode))
+
+
+def output_path(text: str | None, option: str = "--output") -> Path | None:
+    """Find out what ``--output``, or another option, names.
+
+    Returns:
+        A path; None for stdout.
+
+    Raises:
+        ConfigurationError: It cannot be written.
+    """
+    if text is None or text in _STDOUT:
+        return None
+    path = Path(text)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return path  # a device or a pipe: its real name may be none that can be opened
+    return checked_file(option, text)
+
+
+def checked_file(option: str, text: str) -> Path:
+    """Return the path of a regular file that can be written, or created.
+
+    Raises:
+        ConfigurationError: It cannot be.
+    """
+    path = Path(text).resolve()
+    wrong = ""
+    if path.exists() and not path.is_file():
+        wrong = "is a folder" if path.is_dir() else "is not a regular file"
+    elif not path.parent.is_dir():
+        wrong = f"cannot be created: there is no folder {path.parent}"
+    elif not os.access(path.parent, os.W_OK):
+        wrong = f"cannot be created: you may not write to the folder {path.parent}"
+    elif path.exists() and not os.access(path, os.W_OK):
+        wrong = "is read-only"
+    if wrong:
+        raise ConfigurationError(f"{option} {path} {wrong}; name another file")
+    return path

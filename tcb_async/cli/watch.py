@@ -4,11 +4,13 @@ Rule: of ``watch``, a terminal gets a table that grows, and a pipe one line per 
 is China's, and says so. ``wait`` writes nothing to stdout: its exit code is the answer.
 """
 
+from __future__ import annotations
+
 import logging
 from collections import deque
 from contextlib import aclosing, nullcontext
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 import typer
@@ -24,26 +26,15 @@ from tcb_async._arguments import (
     DEFAULT_WATCH_INTERVAL,
 )
 from tcb_async.cli import signals
-from tcb_async.cli.errors import at_terminal
+from tcb_async.cli.app import at_terminal
 from tcb_async.cli.formats import FORMATS
-from tcb_async.cli.options import (
-    Access,
-    Demo,
-    OptionalEnv,
-    Verbose,
-    choice,
-    given,
-    seconds,
-    with_access,
-)
+from tcb_async.cli.options import Access, argument, command, given, option, seconds
 from tcb_async.cli.screen import Screen, cell, counted, printable
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
     from tcb_async.watch import FunctionChange
-
-# No `from __future__ import annotations`: typer reads what stands here when the program runs.
 
 
 WATCH_EPILOG = """\
@@ -61,38 +52,28 @@ _FORMATS = [_TEXT, _NDJSON]
 _STYLES = {"added": "green", "removed": "red", "updated": "yellow"}
 _OTHER_LINES = 6
 
-WatchInterval = Annotated[
-    float | None,
-    typer.Option(
-        "--interval",
-        metavar="SECONDS",
-        parser=seconds(least=0.1),
-        help="Seconds from one listing to the next. "
+
+@command(
+    interval=option(
+        "--interval SECONDS",
+        "Seconds from one listing to the next. "
         f"Default: {DEFAULT_WATCH_INTERVAL:g}; {_DEMO_INTERVAL:g} with --demo.",
+        parser=seconds(least=0.1),
     ),
-]
-WatchFormat = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="FORMAT",
-        parser=choice(lambda: _FORMATS),
-        autocompletion=lambda: _FORMATS,
-        help="text, or ndjson: one object per change.",
+    form=option(
+        "--format -f FORMAT",
+        "text, or ndjson: one object per change.",
+        choices=lambda: _FORMATS,
     ),
-]
-
-
-@with_access
+)
 def watch(  # noqa: PLR0913 - each is an option
-    env: OptionalEnv = None,
+    env: str | None = None,
     *,
-    demo: Demo = False,
-    interval: WatchInterval = None,
-    form: WatchFormat = _TEXT,
+    demo: bool = False,
+    interval: float | None = None,
+    form: str = _TEXT,
     access: Access,
-    verbose: Verbose = False,
+    verbose: bool = False,
 ) -> None:
     """Show what is added, updated and removed, until Ctrl-C."""
     with at_terminal(verbose=verbose, level=logging.WARNING) as screen:
@@ -107,7 +88,7 @@ def watch(  # noqa: PLR0913 - each is an option
 
 
 async def _show_changes(
-    client: "TcbClient", screen: Screen, env: str, interval: float, form: str
+    client: TcbClient, screen: Screen, env: str, interval: float, form: str
 ) -> NoReturn:
     functions = await client.functions(env).collect()
     board = _Board(env, len(functions), max(1, screen.out.height - _OTHER_LINES))
@@ -133,10 +114,11 @@ class _Board:
     functions: int
     height: int
     changes: int = 0
-    _rows: deque[tuple[str, "FunctionChange"]] = attrs.field(
-        factory=deque[tuple[str, "FunctionChange"]]
-    )
+    _rows: deque[tuple[str, FunctionChange]] = attrs.field(init=False)
     _spinner: Spinner = attrs.field(factory=lambda: Spinner("dots"))
+
+    def __attrs_post_init__(self) -> None:
+        self._rows = deque(maxlen=self.height)
 
     @property
     def headline(self) -> str:
@@ -146,12 +128,10 @@ class _Board:
             "(times in UTC+8)"
         )
 
-    def add(self, change: "FunctionChange") -> None:
+    def add(self, change: FunctionChange) -> None:
         self.changes += 1
         self.functions += {"added": 1, "removed": -1, "updated": 0}[change.kind]
         self._rows.append((f"{datetime.now(CHINA_STANDARD_TIME):%H:%M:%S}", change))
-        while len(self._rows) > self.height:
-            self._rows.popleft()
 
     def __rich__(self) -> RenderableType:
         self._spinner.update(text=Text(self.headline))
@@ -166,7 +146,7 @@ class _Board:
         return Group(table, self._spinner)
 
 
-def _line(change: "FunctionChange", form: str, *, escaped: bool) -> bytes:
+def _line(change: FunctionChange, form: str, *, escaped: bool) -> bytes:
     now = datetime.now(CHINA_STANDARD_TIME).isoformat(timespec="seconds")
     if form == _NDJSON:
         functions = {"before": change.before, "after": change.after}
@@ -175,7 +155,7 @@ def _line(change: "FunctionChange", form: str, *, escaped: bool) -> bytes:
     return f"{now} {change.kind} {printable(change.name)} {printable(describe(change))}\n".encode()
 
 
-def describe(change: "FunctionChange") -> str:
+def describe(change: FunctionChange) -> str:
     """Say what became of a function, field by field."""
     before, after = change.before, change.after
     if before is None or after is None:
@@ -218,42 +198,31 @@ WAIT_EPILOG = """\
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)"""
 
-FunctionNames = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="NAME…", help="The functions' names, such as login."),
-]
-All = Annotated[bool, typer.Option("--all", help="Wait for every function that there is.")]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout",
-        metavar="SECONDS",
-        parser=seconds(least=0.1),
-        help=f"The most seconds to wait. Default: {DEFAULT_WAIT_TIMEOUT:g}.",
-    ),
-]
-WaitInterval = Annotated[
-    float | None,
-    typer.Option(
-        "--interval",
-        metavar="SECONDS",
-        parser=seconds(least=0.1),
-        help=f"Seconds between polls. Default: {DEFAULT_WAIT_INTERVAL:g}.",
-    ),
-]
 
-
-@with_access
+@command(
+    names=argument("NAME…", "The functions' names, such as login."),
+    every=option("--all", "Wait for every function that there is."),
+    timeout=option(
+        "--timeout SECONDS",
+        f"The most seconds to wait. Default: {DEFAULT_WAIT_TIMEOUT:g}.",
+        parser=seconds(least=0.1),
+    ),
+    interval=option(
+        "--interval SECONDS",
+        f"Seconds between polls. Default: {DEFAULT_WAIT_INTERVAL:g}.",
+        parser=seconds(least=0.1),
+    ),
+)
 def wait(  # noqa: PLR0913 - each is an option
-    env: OptionalEnv = None,
-    names: FunctionNames = None,
+    env: str | None = None,
+    names: list[str] | None = None,
     *,
-    every: All = False,
-    demo: Demo = False,
-    timeout: Timeout = None,
-    interval: WaitInterval = None,
+    every: bool = False,
+    demo: bool = False,
+    timeout: float | None = None,
+    interval: float | None = None,
     access: Access,
-    verbose: Verbose = False,
+    verbose: bool = False,
 ) -> None:
     """Wait until functions are Active, as after a deployment."""
     with at_terminal(verbose=verbose, level=logging.INFO) as screen:

@@ -12,8 +12,8 @@ from redis_server import running_redis
 from terminal import ENV, asks, retry_at_once, run
 
 from tcb_async.__main__ import main
-from tcb_async.cli import access, errors, listing, output
-from tcb_async.cli.errors import in_terminal_words
+from tcb_async.cli import access, listing, screen
+from tcb_async.cli.app import exit_code, in_terminal_words
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -92,7 +92,7 @@ async def test_a_proxy_that_answers_html_exits_with_5(emulator):
     ],
 )
 def test_the_exit_code_says_whose_fault_an_error_is(error, code):
-    assert errors.exit_code(error) == code
+    assert exit_code(error) == code
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ async def test_a_file_that_cannot_be_written_exits_with_3(emulator, tmp_path, mo
     (tmp_path / "closed").mkdir()
     (tmp_path / "locked.csv").touch()
     forbidden = {str(tmp_path / "closed"), str(tmp_path / "locked.csv")}
-    monkeypatch.setattr(output.os, "access", lambda path, _: str(path) not in forbidden)  # for root
+    monkeypatch.setattr(screen.os, "access", lambda path, _: str(path) not in forbidden)  # for root
 
     ended = await run("list", ENV, "--output", str(tmp_path / file), env=asks(emulator))
 

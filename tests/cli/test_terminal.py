@@ -33,6 +33,7 @@ import tcb_async.__main__
 from tcb_async import __version__
 from tcb_async.__main__ import main
 from tcb_async.cli import app, signals
+from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.screen import Screen as Console
 from tcb_async.cli.screen import showing_walk
 from tcb_async.emulator import Fault
@@ -295,9 +296,7 @@ async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(
     assert r"\u83b7\u53d6" in ended.out
 
 
-COMMANDS = (
-    "list", "count", "watch", "wait", "environments", "merchants", "inventory", "token", "emulator",
-)  # fmt: skip
+COMMANDS = tuple(app.COMMANDS)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -351,7 +350,7 @@ async def test_python_m_is_the_same_command():
     [
         ("tcb-async ", "1", {*COMMANDS}),
         ("tcb-async li", "1", {"list"}),
-        ("tcb-async list --format ", "3", {"table", "json", "ndjson", "csv"}),
+        ("tcb-async list --format ", "3", {"table", *FORMATS}),
         ("tcb-async list --status Cr", "3", {"Creating", "CreateFailed"}),
         ("tcb-async list --sort mod", "3", {"mod_time"}),
         ("tcb-async list --columns na", "3", {"name"}),
