@@ -279,7 +279,7 @@ def store_differences(
 DIFF_EPILOG = """\
 [bold]Examples[/bold]
   tcb-async diff cloudbaserc.json test-777bb9
-  tcb-async diff cloudfunctions/ test-777bb9 --ignore status
+  tcb-async diff functions/ test-777bb9 --ignore status
   tcb-async diff yesterday.json today.json --times
   tcb-async diff test-777bb9 prod-1a2b3c -f markdown
   tcb-async diff inventory.sqlite cloudbaserc.json
@@ -346,7 +346,7 @@ RUNTIMES_EPILOG = """\
 [bold]Examples[/bold]
   tcb-async runtimes test-777bb9
   tcb-async runtimes inventory.sqlite --within 365 -f csv
-  tcb-async runtimes test-777bb9 --fail || echo "move them"
+  tcb-async runtimes test-777bb9 --fail || echo move
 
 [bold]Exit codes[/bold]
     7  with --fail: a runtime has come to its end
