@@ -20,24 +20,21 @@ _RECORD = "tcb_async.pagination.memory.Record"
 _IDENTITY = "tcb_async.pagination.memory.Identity"
 
 
+def _names_of(_self, items):
+    return [item.name for item in items]
+
+
 def _is_same_by_name(_self, kept, item):
-    return kept == digest(item.name) if isinstance(kept, bytes) else kept.name == item.name
+    if isinstance(kept, bytes):
+        return kept == digest(item.name)
+    return item.name == (kept if isinstance(kept, str) else kept.name)
 
 
-def _joins_by_name(self, kept, items):
-    places = {digest(row.name): place for place, row in enumerate(items)}
-    return [places[row] for row in reversed(self.digests(kept)) if row in places]
-
-
-def _digests_by_name(_self, item):
-    return digest(item.name)
-
-
-_knows, _unknown, _digests = Record.knows, Record.unknown, Record._digests_of
+_knows, _digests = Record.knows, Record.digests
 
 
 def _knows_512(self, name):
-    return name in list(self._names)[:512] or (bool(self._earlier) and _knows(self, name))
+    return name in list(self._names)[:512] or (bool(self.earlier) and _knows(self, name))
 
 
 def _unknown_512(self, names, rows):
@@ -83,16 +80,16 @@ def _no_progress(self, *arguments, **named):
 
 
 BREAKS: dict[str, dict[str, object]] = {
-    "join by name": {f"{_IDENTITY}.is_same": _is_same_by_name},
-    "landmark by name": {
-        f"{_IDENTITY}.places": _joins_by_name,
-        f"{_IDENTITY}.digest": _digests_by_name,
+    "join by name": {
+        f"{_IDENTITY}.is_same": _is_same_by_name,
+        f"{_IDENTITY}.texts": _names_of,
     },
+    "landmark by name": {f"{_IDENTITY}.texts": _names_of},
     "memory of 512": {
         f"{_RECORD}.knows": _knows_512,
         f"{_RECORD}.unknown": _unknown_512,
     },
-    "cursor forgets names": {f"{_RECORD}._digests_of": _forgetful_cursor},
+    "cursor forgets names": {f"{_RECORD}.digests": _forgetful_cursor},
     "no head check": {f"{_PLAN}._end_pass": _no_check},
     "no second pass": {f"{_PLAN}._begin": _no_second_pass},
     "a name may come twice": {"tcb_async.pagination.plan.Pass.comes_twice": _never_twice},

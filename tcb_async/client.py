@@ -49,7 +49,7 @@ from tcb_async._transport import ApiRequest, Transport
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.limits import Window
 from tcb_async.models import CHINA_STANDARD_TIME, Authorizer, BatchFunction, CloudFunction
-from tcb_async.pagination.page_size import FALLBACK, MOST, PageSize
+from tcb_async.pagination.page import FALLBACK, MOST, PageSize
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, as_provider

@@ -1,4 +1,4 @@
-"""What a walk remembers: the rows that it has read, the names that it has yielded, where it stands.
+"""What a walk remembers: the rows that it has read, the names that it has yielded, where it is.
 
 Rule: it keeps facts; what follows from them is the plan's to decide. A row that the consumer has
 got is never asked for its name or its value again.
@@ -6,22 +6,20 @@ got is never asked for its name or its value again.
 
 from __future__ import annotations
 
-from itertools import islice, pairwise
+from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from tcb_async.cursor import DIGEST, Cursor, digest, digests
+from tcb_async.cursor import DIGEST, digest
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 T = TypeVar("T")
-
-_IN_CURSOR = 16  # landmarks that a cursor carries: 8 bytes each
-_KNOWN = 1000  # rows that a pass keeps by value, beside the last of each page
+Key = TypeVar("Key")
 
 
 # Two questions, two keys. Was this yielded already? Its name says so. Is this the row that was
@@ -29,10 +27,11 @@ _KNOWN = 1000  # rows that a pass keeps by value, beside the last of each page
 # again under its name is another row.
 #
 # The consumer may change the rows that it gets, and equal rows need not compare equal: an object
-# without `__eq__` does not, nor does a dict that holds NaN. So what is kept of a row is the digest
-# of its value, worked out before the row is yielded. Rows of a class that cannot be changed, and
-# whose `==` compares every field, are kept themselves: most of them are never asked for a digest,
-# and a digest costs more than all else that a quiet walk does with a row.
+# without `__eq__` does not, nor does a dict that holds NaN. So what is kept of a row is the text of
+# its value, asked for before the row is yielded. Rows of a class that cannot be changed, and whose
+# `==` compares every field, are kept themselves, which costs nothing. Digests cost more than all
+# else that a quiet walk does with a row: they are worked out for cursors and in repairs alone, and
+# what a cursor brings along is digests.
 
 
 @attrs.frozen
@@ -51,45 +50,61 @@ class Identity(Generic[T]):
 
     def names(self, items: Sequence[T]) -> list[str]:
         """The names of some items."""
-        try:
-            return list(map(self.name, items))
-        except Exception as error:
-            raise _unusable("identify", error) from error
+        return _each("identify", self.name, items)
 
-    def text(self, item: T) -> str:
-        """The item's value."""
-        try:
-            return self.value(item)
-        except Exception as error:
-            raise _unusable("value", error) from error
+    def texts(self, items: Sequence[T]) -> list[str]:
+        """The values of some items."""
+        return _each("value", self.value, items)
 
     def digest(self, item: T) -> bytes:
         """The item's value, short enough for a cursor."""
-        return digest(self.text(item))
+        return digest(*self.texts((item,)))
 
-    def keep(self, items: Sequence[T]) -> Sequence[T | bytes]:
+    def keep(self, items: Sequence[T]) -> Sequence[T | str]:
         """What can be kept of some items so that it does not change."""
-        return items if self.frozen else list(map(self.digest, items))
+        return items if self.frozen else self.texts(items)
 
-    def digests(self, kept: Sequence[T | bytes]) -> list[bytes]:
+    def digests(self, kept: Sequence[T | str | bytes]) -> list[bytes]:
         """The digests of what was kept."""
-        return [row if isinstance(row, bytes) else self.digest(row) for row in kept]
+        return [
+            row
+            if isinstance(row, bytes)
+            else digest(row)
+            if isinstance(row, str)
+            else self.digest(row)
+            for row in kept
+        ]
 
-    def is_same(self, kept: T | bytes | None, item: T) -> bool:
+    def is_same(self, kept: T | str | bytes, item: T) -> bool:
         """Whether an item is the one that was kept, unchanged."""
-        return kept == (self.digest(item) if isinstance(kept, bytes) else item)
+        if isinstance(kept, bytes):
+            return kept == self.digest(item)
+        return kept == (item if self.frozen else self.texts((item,))[0])
 
-    def places(self, kept: Sequence[T | bytes], items: Sequence[T]) -> list[int]:
+    def places(self, kept: Sequence[T | str | bytes], items: Sequence[T]) -> list[int]:
         """Where in `items` the kept rows are unchanged: that of the last one first."""
         places = {self.digest(item): place for place, item in enumerate(items)}
         return [places[row] for row in reversed(self.digests(kept)) if row in places]
 
+    def unchanged(self, known: Mapping[str, T | str | bytes], items: Sequence[T]) -> list[str]:
+        """The names of those of some items that are known, by name, and unchanged."""
+        named = zip(self.names(items), items, strict=True)
+        return [name for name, item in named if name in known and self.is_same(known[name], item)]
 
-def _unusable(which: str, error: Exception) -> ConfigurationError:
-    return ConfigurationError(
-        f"{which} failed with {type(error).__name__} for an item that was fetched: it must return "
-        "a str for each of them"
-    )
+
+def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
+    try:
+        return list(map(key, items))
+    except Exception as error:
+        raise ConfigurationError(
+            f"{which} failed with {type(error).__name__} for an item that was fetched: it must "
+            "return a str for each of them"
+        ) from error
+
+
+def place_of(item: T, items: Sequence[T]) -> int | None:
+    """Where this very object is in `items`: the consumer may have changed it, or `==` be costly."""
+    return next((place for place, other in enumerate(items) if other is item), None)
 
 
 def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> Iterator[int]:
@@ -130,14 +145,7 @@ class Place(Generic[T]):
 
     end: int = 0
     total: int = 0
-    landmarks: Sequence[T | bytes] = ()
-
-
-def place_of(cursor: Cursor) -> Place[T]:
-    """Read the place that a cursor holds."""
-    if not cursor.landmarks:
-        return Place()
-    return Place(cursor.offset + 1, cursor.total, tuple(digests(cursor.landmarks)))
+    landmarks: Sequence[T | str | bytes] = ()
 
 
 @attrs.define(eq=False)
@@ -145,40 +153,25 @@ class Record(Generic[T]):
     """What a walk has yielded: a name that is in it is never yielded again, in any run.
 
     Args:
-        identity: The two keys of an item.
-        start: The cursor that the walk began from.
+        earlier: The digests of the names that earlier runs have yielded.
 
     Attributes:
         count: How many items this run has yielded.
+        last: What was yielded last, in one batch. The consumer has it: it is only looked for.
     """
 
-    identity: Identity[T]
-    start: Cursor
+    earlier: frozenset[bytes]
     count: int = attrs.field(init=False, default=0)
+    last: Sequence[T] = attrs.field(init=False, default=())
     # All names of this run in the order in which they were yielded: a dict is the ordered set.
     # Empty with on_drift="ignore".
     _names: dict[str, None] = attrs.field(init=False, factory=dict[str, None])
-    # The digests of the names of earlier runs; asked only in a walk that resumed.
-    _earlier: frozenset[bytes] = attrs.field(init=False)
-    # The digests of the names of all runs, worked out as far as a cursor was asked for.
-    _digests: bytearray = attrs.field(init=False)
-    # Where the reading pass stands, and where it stood one page before: the consumer may still be
-    # in the page that was yielded last.
-    _place: Place[T] = attrs.field(init=False)
-    _place_before: Place[T] = attrs.field(init=False)
-    # What was yielded last, in one batch, and the rows that joined with it. They are only looked
-    # for by `is`: the consumer has them.
-    _last: Sequence[T] = attrs.field(init=False, default=())
-    _rows: Sequence[T] = attrs.field(init=False, default=())
-
-    def __attrs_post_init__(self) -> None:
-        self._earlier = frozenset(digests(self.start.names))
-        self._digests = bytearray(self.start.names)
-        self._place = self._place_before = place_of(self.start)
+    # Their digests, worked out as far as a cursor was asked for.
+    _digests: bytearray = attrs.field(init=False, factory=bytearray)
 
     def knows(self, name: str) -> bool:
         """Whether an item of this name was yielded, in this run or before it."""
-        return name in self._names or (bool(self._earlier) and digest(name) in self._earlier)
+        return name in self._names or (bool(self.earlier) and digest(name) in self.earlier)
 
     def unknown(
         self, names: Sequence[str], rows: Sequence[T]
@@ -186,7 +179,7 @@ class Record(Generic[T]):
         """Which of these rows were never yielded, and their names: of each name the first."""
         unique = dict.fromkeys(names)
         is_new = self._names.keys().isdisjoint(unique)
-        if is_new and not self._earlier and len(unique) == len(names):
+        if is_new and not self.earlier and len(unique) == len(names):
             return unique, rows
         new: dict[str, T] = {}
         for name, row in zip(names, rows, strict=True):
@@ -200,77 +193,10 @@ class Record(Generic[T]):
             names = dict.fromkeys(islice(names, len(rows)))
         self.count += len(rows)
         self._names.update(names)
-        self._last, self._rows = rows, ()
+        self.last = rows
 
-    def move(self, place: Place[T], rows: Sequence[T]) -> None:
-        """Move on to a place of the reading pass, behind the rows of the page that joined."""
-        self._place_before, self._place = self._place, place
-        self._rows = rows
-
-    def go_back(self) -> None:
-        """Go back to the start of the list, as a second pass does."""
-        self._place = self._place_before = Place()
-        self._rows = ()
-
-    def cursor(self, unread: int, *, drift: bool) -> Cursor:
-        """Tell where the walk stands, if the last `unread` items have not reached the consumer.
-
-        A head check does not move the place: its items are above what was read already.
-        """
-        place = self._place_before_unread(unread) if unread and self._rows else self._place
-        return Cursor(
-            self.start.scope,
-            max(0, place.end - 1),
-            place.total,
-            b"".join(self.identity.digests(place.landmarks[-_IN_CURSOR:])),
-            self._digests_of(unread),
-            drift,
-        )
-
-    def _place_before_unread(self, unread: int) -> Place[T]:
-        first, rows = self._last[-unread], self._rows
-        read = next((place for place, row in enumerate(rows) if row is first), 0)
-        if not read:
-            return self._place_before
-        end = self._place.end - len(rows) + read
-        return Place(end, self._place.total, self._place.landmarks[:read])
-
-    def _digests_of(self, unread: int) -> bytes:
-        before = len(self.start.names)
-        for name in islice(self._names, (len(self._digests) - before) // DIGEST, None):
+    def digests(self, unread: int) -> bytes:
+        """The digests of the names, without those of the last `unread` items."""
+        for name in islice(self._names, len(self._digests) // DIGEST, None):
             self._digests += digest(name)
-        return bytes(self._digests[: max(before, len(self._digests) - DIGEST * unread)])
-
-
-@attrs.define(eq=False)
-class KnownRows(Generic[T]):
-    """Rows that a pass has read, by name and in their order: steps 4 and 5 ask for them.
-
-    The first thousand are kept, then the last of each page: a head check ends at any of them, so
-    that few are enough, and a long walk is light.
-    """
-
-    identity: Identity[T]
-    _rows: dict[str, T | bytes] = attrs.field(init=False, factory=dict[str, "T | bytes"])
-
-    def add(self, names: Sequence[str], kept: Sequence[T | bytes]) -> None:
-        """Keep what was read next."""
-        if len(self._rows) >= _KNOWN:
-            names, kept = names[-1:], kept[-1:]
-        self._rows.update(zip(names, kept, strict=True))
-
-    def among(self, items: Sequence[T]) -> list[str]:
-        """The names of those that are known and unchanged."""
-        is_same, known = self.identity.is_same, self._rows
-        named = zip(self.identity.names(items), items, strict=True)
-        return [name for name, item in named if name in known and is_same(known[name], item)]
-
-    def are_in_order(self, names: Sequence[str]) -> bool:
-        """Whether known rows follow each other as they did when they were read."""
-        order = {name: place for place, name in enumerate(self._rows)}
-        return all(order[before] < order[after] for before, after in pairwise(names))
-
-    def behind(self, name: str) -> list[str]:
-        """The names of the rows that were read behind this one."""
-        names = list(self._rows)
-        return names[names.index(name) + 1 :]
+        return bytes(self._digests[: max(0, len(self._digests) - DIGEST * unread)])

@@ -1,20 +1,23 @@
-"""What passes between a plan and whoever carries out its requests.
+"""A request, its page, and how many rows to ask for at once.
 
-Rule: plain values; nothing here decides anything.
+Rule: pure. A size is learned from a reply, and never by a request that a server at rest would not
+have been sent anyway, except for one that it refused.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import attrs
 
+from tcb_async._arguments import DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 from tcb_async.observer import WalkStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["OnDrift", "Page", "Request", "WalkStats"]
+__all__ = ["FALLBACK", "MOST", "OnDrift", "Page", "PageSize", "Request", "WalkStats"]
 
 OnDrift = Literal["repair", "raise", "ignore"]
 """What to do when the list changes under the walk."""
@@ -52,3 +55,109 @@ class Page(Generic[T]):
     total: int
     offset: int = 0
     limit: int = 0
+
+
+# WeChat names no maximum. Some of its relatives cut a page short, some refuse to answer, and some
+# answer with no rows at all. So the first page asks for `MOST`, and what comes back decides:
+#
+#   as many rows     nothing is learned: the next walk asks for as many
+#   fewer rows       the server clamps: that length is what is expected from now on
+#   a refusal, or    `FALLBACK` is asked for instead, once: a server that refuses that too has
+#   none of many     another reason
+#
+# Asking a server that clamps for more than it gives costs nothing, as long as the pages behind are
+# planned for the length that is expected. So after a few full pages one of them asks for all.
+MOST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
+_FULL_PAGES = 3
+
+# One row is the row by which pages overlap, and nothing new: it is never taken for a page size.
+# A server that keeps sending single rows is not walked in this way at all.
+_SINGLE_ROWS = 32
+
+
+@attrs.define(eq=False)
+class PageSize:
+    """The page size of one walk; or, between walks, what the last one has learned.
+
+    Args:
+        most: Rows to ask for, unless fewer are expected.
+        fallback: Rows to ask for if the server refuses as many as `most`, or None: then `most` was
+            chosen by the caller, or has been answered before.
+        expected: How many rows a page is expected to have, `most` or less.
+
+    Attributes:
+        ahead: How many requests may be outstanding at once.
+        is_learned: Whether a reply has changed `most` or `expected`.
+    """
+
+    most: int
+    fallback: int | None = None
+    expected: int = attrs.field(default=attrs.Factory(lambda self: self.most, takes_self=True))
+    # After a reply of another length than expected, what was planned behind it is of no use. With
+    # one more request for each full page since, no more are lost than were answered: replies of
+    # any lengths cost at most twice the requests that they would cost one by one.
+    ahead: int = attrs.field(init=False, default=sys.maxsize)
+    is_learned: bool = attrs.field(init=False, default=False)
+    # Replies in a row that were shorter than expected, and full ones since the last that was not.
+    _short: int = attrs.field(init=False, default=0)
+    _full: int = attrs.field(init=False, default=0)
+
+    @property
+    def limit(self) -> int:
+        """How many rows to ask for next."""
+        return self.most if self._full >= _FULL_PAGES else self.expected
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether single rows came so often that no more is to be expected."""
+        return self._short >= _SINGLE_ROWS
+
+    def ask(self, limit: int) -> None:
+        """Note that so many rows are asked for."""
+        if limit > self.expected:
+            self._full = 0
+
+    def refuse(self, limit: int) -> bool:
+        """Ask for fewer rows from now on, if that may help where as many were refused."""
+        if self.fallback is None or limit <= self.fallback:
+            return False
+        self.most = self.expected = self.fallback
+        self.fallback = None
+        self.is_learned = True
+        return True
+
+    def receive(self, rows: int, limit: int) -> bool:
+        """Note how long a page is that does not end the list; False if another was expected."""
+        expected, is_first = min(limit, self.expected), self.fallback is not None
+        if limit >= self.most:
+            self.fallback = None
+        if rows == expected:
+            self._short = 0
+            self._full += 1
+            self.ahead += 1
+            return True
+        self._full = 0
+        self._short = self._short + 1 if rows < expected else 0
+        self.ahead = 1
+        # Twice in a row, because one short reply may be an accident; the first page has no time.
+        if rows > expected:
+            self._adopt(max(self.expected, min(rows, self.most)))
+        elif rows > 1 and (is_first or self._short > 1):
+            self._adopt(rows)
+        return False
+
+    def _adopt(self, rows: int) -> None:
+        if rows == self.expected:
+            return
+        if not self.is_learned:
+            self.ahead = sys.maxsize
+        self._short = 0
+        self.expected = rows
+        self.is_learned = True
+
+    def learn(self, walk: PageSize) -> bool:
+        """Take over what a walk has learned; True if it was that fewer rows must be asked for."""
+        is_refused = walk.most < self.most
+        self.most, self.fallback = min(walk.most, self.most), walk.fallback
+        self.expected = min(walk.expected, self.most)
+        return is_refused

@@ -36,9 +36,8 @@ from tcb_async.exceptions import (
     TcbError,
     TokenError,
 )
-from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import Page
-from tcb_async.pagination.page_size import FALLBACK, MOST, PageSize
+from tcb_async.pagination.memory import Identity, place_of
+from tcb_async.pagination.page import FALLBACK, MOST, Page, PageSize
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
@@ -244,8 +243,7 @@ class Pager(Generic[T]):
         await self._cancel_fetches()
 
     def __aiter__(self) -> AsyncGenerator[T, None]:
-        self._claim()
-        return self._hold(self._items())
+        return self._start(self._items())
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
@@ -257,8 +255,7 @@ class Pager(Generic[T]):
         Raises:
             ConfigurationError: The pager was iterated before, or closed.
         """
-        self._claim()
-        return self._hold(self._pages())
+        return self._start(self._pages())
 
     async def collect(self) -> list[T]:
         """Walk to the end.
@@ -275,15 +272,13 @@ class Pager(Generic[T]):
                 items.extend(page.items)
         return items
 
-    def _claim(self) -> None:
+    def _start(self, generator: AsyncGenerator[Yield, None]) -> AsyncGenerator[Yield, None]:
         if self._is_claimed or self._state is State.CLOSED:
             raise ConfigurationError(
                 f"{self!r} was iterated or closed before, and a pager walks once: make a new one, "
                 "with resume=… set to its cursor to go on from there"
             )
         self._is_claimed = True
-
-    def _hold(self, generator: AsyncGenerator[Yield, None]) -> AsyncGenerator[Yield, None]:
         if self._is_entered:
             self._generator = generator
         return generator
@@ -302,17 +297,11 @@ class Pager(Generic[T]):
             while await self._advance():
                 batch, self._unread = tuple(self._unread), iter(())
                 request, page = self._reply
-                row = self._row_of(batch[0])
+                row = request.offset + (place_of(batch[0], page.items) or 0)
                 yield attrs.evolve(page, items=batch, offset=row, limit=request.limit)
                 self._report_progress()
         finally:
             await self._leave()
-
-    def _row_of(self, item: T) -> int:
-        request, page = self._reply
-        return request.offset + next(
-            place for place, other in enumerate(page.items) if other is item
-        )
 
     def _report_progress(self) -> None:
         if self._on_progress is None:
@@ -423,8 +412,9 @@ class Pager(Generic[T]):
                 f"fetch returned items of type {type(items).__name__}: must be a list or tuple"
             )
         if page.items and self.total is None:
-            identity, item = self._plan.identity, page.items[0]
-            for which, key in ("identify", *identity.names([item])), ("value", identity.text(item)):
+            identity, first = self._plan.identity, page.items[:1]
+            keys = (*identity.names(first), *identity.texts(first))
+            for which, key in zip(("identify", "value"), keys, strict=True):
                 if not isinstance(key, str):
                     raise ConfigurationError(
                         f"{which} returned {key!r:.80}: must be a str, such as str(order.number)"

@@ -81,11 +81,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from tcb_async.cursor import Cursor
+from tcb_async.cursor import Cursor, digests
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.memory import Identity, KnownRows, Place, Record, place_of, rows_around
-from tcb_async.pagination.page import Request, WalkStats
-from tcb_async.pagination.page_size import FALLBACK, PageSize
+from tcb_async.pagination.memory import Identity, Place, Record, place_of, rows_around
+from tcb_async.pagination.page import FALLBACK, PageSize, Request, WalkStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +101,8 @@ _LOOKS = 4  # pages read in search of a lost landmark before the list is read ag
 _CLEAN_JOINS = 2  # pages that join as they should before a pass that was lost reads ahead again
 _SPARE_REQUESTS = 128  # what any walk may cost, and beyond it:
 _REQUESTS_PER_PAGE = 16  # for each page of rows of different names, and that the server counts
+_IN_CURSOR = 16  # landmarks that a cursor carries: 8 bytes each
+_KNOWN = 1000  # rows that a pass keeps by value, beside the last of each page
 _OUT_OF_ORDER = -1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 
@@ -130,27 +131,31 @@ LEADS_TO = {
 
 @attrs.define(eq=False)
 class Pass(Generic[T]):
-    """One way down the list.
+    """One way down the list: a reading of it, or a head check.
 
     Attributes:
-        mode: READING or CHECKING; what a search returns to.
-        place: Where it stands: behind the last page that joined.
+        place: Where it is: behind the last page that joined.
+        place_before: Where it was one page before: the consumer may not be behind that page yet.
+        rows: The rows up to `place` that joined last, from their landmark on.
         names: The names that it read; None in the first pass, where the record holds just these.
+        known: What is kept of rows that it read, by name and in their order: of the first thousand,
+            then of the last of each page. Any of them ends a head check, so that few are enough,
+            and a long walk is light.
         may_repeat: Names that may come again: of rows that were pushed down after they were read.
-        planned: The row that the requests made so far reach.
+        grown: By how many rows the list grew meanwhile: they may be where the pass was already.
         clean_joins: How many pages joined where they were expected to, since its place was lost.
-        last: What is kept of the page that joined last, rows before its landmark included.
-        last_names: The names of its rows.
+        last_names: The names of the page that joined last, rows before its landmark included.
         drift: Whether a change was noticed on the way.
     """
 
-    mode: Mode
     place: Place[T] = attrs.field(factory=Place[T])
+    place_before: Place[T] = attrs.field(factory=Place[T])
+    rows: Sequence[T] = ()
     names: set[str] | None = None
+    known: dict[str, T | str | bytes] = attrs.field(factory=dict[str, "T | str | bytes"])
     may_repeat: set[str] = attrs.field(factory=set[str])
-    planned: int = 0
+    grown: int = 0
     clean_joins: int = 0
-    last: Sequence[T | bytes] = ()
     last_names: Sequence[str] = ()
     drift: bool = False
 
@@ -166,17 +171,20 @@ class Pass(Generic[T]):
     @property
     def is_snapshot(self) -> bool:
         """Whether one reply held all that it read, from row 0 on."""
-        return len(self.last) == self.place.end
+        return len(self.last_names) == self.place.end
 
     def comes_twice(self, names: Sequence[str], record: Record[T]) -> bool:
         """Step 5: whether rows behind a landmark were read before, in this pass."""
-        if self.mode is Mode.CHECKING:
-            return False
         if len(set(names)) < len(names):
             return True
         read = self.names
         known = (name for name in names if (record.knows(name) if read is None else name in read))
         return not self.may_repeat.issuperset(known)
+
+    def in_order(self, names: Sequence[str]) -> bool:
+        """Step 5: whether known rows follow each other as they did when they were read."""
+        order = {name: place for place, name in enumerate(self.known)}
+        return all(order[before] < order[after] for before, after in pairwise(names))
 
 
 @attrs.define(eq=False)
@@ -203,6 +211,7 @@ class Plan(Generic[T]):
         total: How many rows the list has by the newest reply; None before the first.
         mode: What it is doing.
         failure: Why it ended before the end of the list; None if it did not.
+        record: What it has yielded.
     """
 
     identity: Identity[T]
@@ -216,18 +225,14 @@ class Plan(Generic[T]):
     mode: Mode = attrs.field(init=False, default=Mode.READING)
     failure: TcbError | None = attrs.field(init=False, default=None)
     record: Record[T] = attrs.field(init=False)
+    # The reading that yields in the list's order, and the pass that is under way: the same one,
+    # or the head check behind it.
+    _reading: Pass[T] = attrs.field(init=False)
     _pass: Pass[T] = attrs.field(init=False)
-    # The rows by which a page overlaps the one before it: 1, or 0 where nothing is checked.
-    _overlap: int = attrs.field(init=False)
     # The requests whose replies are still to come, oldest first; stale ones are not in it.
     _outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
     # SEARCHING: the rows to look from, the next one first.
     _looks: deque[int] = attrs.field(init=False, factory=deque[int])
-    # Steps 4 and 5: what the last reading pass has read, by value.
-    _known: KnownRows[T] = attrs.field(init=False)
-    # Step 6: how many rows there may be that this run did not yield: an earlier run did, or they
-    # came where the pass was already.
-    _explained_rows: int = attrs.field(init=False)
     # Step 5: replies in a row that contradicted themselves.
     _contradictions: int = attrs.field(init=False, default=0)
     # Second passes and head checks begun since anything new was yielded.
@@ -238,15 +243,13 @@ class Plan(Generic[T]):
     _first_total: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
-        start = self.start
-        place: Place[T] = place_of(start)
-        self.record = Record(self.identity, start)
+        start, place = self.start, Place[T]()
+        if start.landmarks:
+            place = Place(start.offset + 1, start.total, tuple(digests(start.landmarks)))
+        self.record = Record(frozenset(digests(start.names)))
         self.stats.resumed = start != Cursor(start.scope)
-        self._overlap = int(self.size.most > 1 and self.on_drift != "ignore")
-        self._known = KnownRows(self.identity)
-        self._pass = Pass(Mode.READING, place, planned=place.end, clean_joins=_CLEAN_JOINS)
-        self._explained_rows = start.count
-        if start.names and not place.landmarks:
+        self._reading = self._pass = Pass(place, place, clean_joins=_CLEAN_JOINS)
+        if start.names and not start.landmarks:
             self._pass.names = set()  # the run before it had begun a second pass
         if self.max_items == 0:
             self._enter(Mode.ENDED)
@@ -267,13 +270,50 @@ class Plan(Generic[T]):
         return self.ended and self.failure is None
 
     def cursor(self, unread: int = 0) -> Cursor:
-        """Tell where the walk stands, if the last `unread` items have not reached the consumer."""
-        return self.record.cursor(unread, drift=self._owes_check)
+        """Tell where the walk is, if the last `unread` items have not reached the consumer."""
+        place = self._place(unread)
+        return Cursor(
+            self.start.scope,
+            max(0, place.end - 1),
+            place.total,
+            b"".join(self.identity.digests(place.landmarks[-_IN_CURSOR:])),
+            self.start.names + self.record.digests(unread),
+            self._owes_check,
+        )
+
+    def _place(self, unread: int) -> Place[T]:
+        # A head check does not move the place: its items are above what was read already.
+        place, rows = self._reading.place, self._reading.rows
+        if not unread or not rows:
+            return place
+        read = place_of(self.record.last[-unread], rows)
+        if not read:
+            return self._reading.place_before
+        return Place(place.end - len(rows) + read, place.total, place.landmarks[:read])
 
     @property
     def _owes_check(self) -> bool:
         """Step 4: whether a change was noticed, in this run or in an earlier one."""
         return self.stats.drift or self.start.drift
+
+    @property
+    def _purpose(self) -> Mode:
+        """What the pass is for, to which a search returns."""
+        return Mode.READING if self._pass is self._reading else Mode.CHECKING
+
+    @property
+    def _overlap(self) -> int:
+        """How many rows of the last page the next one repeats: 1, or 0 if nothing is checked."""
+        is_checked = self.on_drift != "ignore" and self.size.most > 1
+        return int(is_checked and bool(self._pass.place.landmarks))
+
+    @property
+    def _planned(self) -> int:
+        """The row that the requests made so far reach."""
+        if not self._outstanding:
+            return self._pass.place.end
+        last = self._outstanding[-1]
+        return last.offset + min(last.limit, self.size.expected)
 
     # Asking
 
@@ -286,13 +326,10 @@ class Plan(Generic[T]):
             if not self._outstanding:
                 self._give_up(f"{self.stats.requests} requests did not reach the end of the list")
             return None
-        current = self._pass
-        if self.mode is Mode.SEARCHING:
-            offset = self._looks[0]
-        else:
-            offset = current.planned - (self._overlap if current.place.landmarks else 0)
+        is_look = self.mode is Mode.SEARCHING
+        offset = self._looks[0] if is_look else self._planned - self._overlap
         request = Request(offset, limit, self._pause)
-        current.planned = offset + self.size.ask(limit)
+        self.size.ask(limit)
         self._pause = 0.0
         self.stats.requests += 1
         self._outstanding.append(request)
@@ -300,23 +337,20 @@ class Plan(Generic[T]):
 
     def _limit(self) -> int:
         """How many rows to ask for next; 0 for none."""
-        current = self._pass
         if self.ended or (self._outstanding and not self._may_read_ahead()):
             return 0
-        limit = self.size.limit
+        limit, current = self.size.limit, self._pass
         if self.max_items is None or current.names is not None or self.mode is not Mode.READING:
             return limit
-        left = self.max_items - self.record.count - (current.planned - current.place.end)
-        overlap = self._overlap if current.place.landmarks else 0
-        return min(limit, left + overlap) if left > 0 else 0
+        left = self.max_items - self.record.count - (self._planned - current.place.end)
+        return min(limit, left + self._overlap) if left > 0 else 0
 
     def _may_read_ahead(self) -> bool:
-        current = self._pass
         return (
             self.mode is Mode.READING
-            and current.planned < (self.total or 0)
+            and self._planned < (self.total or 0)
             and len(self._outstanding) < self.size.ahead
-            and not current.relocating
+            and not self._pass.relocating
         )
 
     def _is_overspent(self) -> bool:
@@ -337,7 +371,7 @@ class Plan(Generic[T]):
         """
         if not self.size.refuse(request.limit):
             return False
-        self._make_stale()
+        self._outstanding.clear()
         return True
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
@@ -356,8 +390,8 @@ class Plan(Generic[T]):
         if not self._outstanding or request is not self._outstanding[0]:
             raise ValueError(f"{request} is not the oldest outstanding request")
         self._outstanding.popleft()
-        items, end = page.items, request.offset + len(page.items)
-        if end > page.total if items else end < page.total:
+        end = request.offset + len(page.items)
+        if end > page.total if page.items else end < page.total:
             return self._ask_again(request, page)
         self._note_total(page.total)
         if self.ended:
@@ -369,29 +403,27 @@ class Plan(Generic[T]):
     def _receive_next(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Steps 1 and 3: join the page behind the last row of the one before, or repair."""
         landmarks, items = self._pass.place.landmarks, page.items
-        if not landmarks:
-            return self._join(request, page)
         if not self._overlap:
-            self.stats.unchecked_joins += 1
-            return self._join(request, page)
+            self.stats.unchecked_joins += bool(landmarks)
+            return self._join(request, page, 0)
         if items and self.identity.is_same(landmarks[-1], items[0]):
-            return self._join(request, page, 0, clean=True)
+            return self._join(request, page, 1)
         self._note_drift(f"row {request.offset} is not the row that was read there")
         if self.ended:
             return ()
-        place = self._find_landmark(request, page)
-        if place is not None:
-            self.stats.shifted_pages += 1
-            return self._join_at(request, page, place)
-        self._search(page.total)
-        return ()
+        rows = self._rejoin(request, page)
+        if rows is None:
+            self._search(page.total)
+            return ()
+        self.stats.shifted_pages += 1
+        return rows
 
     def _note_total(self, total: int) -> None:
         """Note how many rows there are; another number than at the last page is drift."""
         place = self._pass.place
         if self.total is None:
             self._first_total = self.total = total
-        self._explained_rows += max(0, total - self.total)
+        self._reading.grown += max(0, total - self.total)
         self.total = total
         if place.landmarks and place.total != total:
             self._note_drift(f"it had {place.total} rows and now has {total}")
@@ -416,61 +448,64 @@ class Plan(Generic[T]):
         current.clean_joins = 0
         self._looks = deque(islice(around, _LOOKS))
         self._enter(Mode.SEARCHING)
-        self._make_stale()
+        self._outstanding.clear()
 
     def _receive_look(self, request: Request, page: Page[T]) -> Sequence[T]:
-        place = self._find_landmark(request, page)
-        if place is not None:
-            self._enter(self._pass.mode)
-            return self._join_at(request, page, place)
+        rows = self._rejoin(request, page)
+        if rows is not None:
+            return rows
         self._looks.popleft()
         if request.offset == 0:
             # Step 3: this is the first page that the next pass would ask for.
-            self._begin(self._pass.mode)
-            return () if self.ended or self._pause else self._join(request, page)
-        self._make_stale()
+            self._begin(self._purpose)
+            return () if self.ended or self._pause else self._join(request, page, 0)
         if not self._looks:
-            self._begin(self._pass.mode)
+            self._begin(self._purpose)
         return ()
+
+    def _rejoin(self, request: Request, page: Page[T]) -> Sequence[T] | None:
+        """Step 3: join a page behind the landmark in it, if there is one."""
+        landmark = self._find_landmark(request, page)
+        if landmark is None:
+            return None
+        current = self._pass
+        if self.mode is Mode.SEARCHING:
+            self._enter(self._purpose)
+        if landmark == _OUT_OF_ORDER:
+            self._begin(Mode.READING)
+            return ()
+        if current.relocating:
+            current.clean_joins = -1  # this one does not count
+        current.may_repeat.update(current.last_names)
+        return self._join(request, page, landmark + 1)
 
     def _find_landmark(self, request: Request, page: Page[T]) -> int | None:
         """Step 1, unless other rows hold the very page that joined last (step 5)."""
         current, identity, items = self._pass, self.identity, page.items
-        landmarks = current.place.landmarks
-        if not landmarks or self._is_last_page(items, request.offset + len(items)):
+        names, end = identity.names(items), request.offset + len(items)
+        if not current.place.landmarks or (
+            # As if offsets were ignored.
+            end != current.place.end and names == current.last_names
+        ):
             return None
-        places = identity.places(landmarks, items)
-        if current.mode is Mode.CHECKING:
+        places = identity.places(current.place.landmarks, items)
+        if current is not self._reading:
             return places[0] if places else None
         # Step 5: unchanged rows in another order, among each other or relative to rows above.
         in_order = all(later > earlier for later, earlier in pairwise(places))
-        known = self._known.among(items[places[0] + 1 :] if places else items)
+        known = identity.unchanged(current.known, items[places[0] + 1 :] if places else items)
         if places:
             return places[0] if in_order and not known else _OUT_OF_ORDER
         if not known:
             return None
         # Step 3: none of the page before, but one further above that this pass has read.
-        current.may_repeat.update(self._known.behind(known[-1]))
-        if not self._known.are_in_order(known):
-            return _OUT_OF_ORDER
-        return identity.names(items).index(known[-1])
-
-    def _is_last_page(self, items: Sequence[T], end: int) -> bool:
-        """Whether other rows hold the page that joined last, as if offsets were ignored."""
-        last = self._pass.last
-        if end == self._pass.place.end or len(items) != len(last):
-            return False
-        return all(map(self.identity.is_same, last, items))
-
-    def _join_at(self, request: Request, page: Page[T], landmark: int) -> Sequence[T]:
-        if landmark == _OUT_OF_ORDER:
-            self._begin(Mode.READING)
-            return ()
-        return self._join(request, page, landmark)
+        read = list(current.known)
+        current.may_repeat.update(read[read.index(known[-1]) + 1 :])
+        return names.index(known[-1]) if current.in_order(known) else _OUT_OF_ORDER
 
     def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Step 5: a reply that no list gives, with rows beyond its end or none before it."""
-        self._make_stale()
+        self._outstanding.clear()
         if not page.items and self.size.refuse(request.limit):
             return ()
         self._pause = _growing_pause(self._contradictions)
@@ -485,43 +520,30 @@ class Plan(Generic[T]):
             )
         return ()
 
-    def _make_stale(self) -> None:
-        self._outstanding.clear()
-        self._pass.planned = self._pass.place.end
-
     # Joining
 
-    def _join(
-        self, request: Request, page: Page[T], landmark: int | None = None, *, clean: bool = False
-    ) -> Sequence[T]:
+    def _join(self, request: Request, page: Page[T], behind: int) -> Sequence[T]:
         """Let a page follow the one before it.
 
         Args:
             request: What was asked.
             page: What came.
-            landmark: The place in the page of the row behind which it joins; None where the page is
+            behind: The place in the page of the first row behind its landmark; 0 where the page is
                 the first of its pass, or nothing is checked.
-            clean: Whether that row is where it was expected to be: the first of the page.
         """
-        current, items = self._pass, page.items
-        names = self.identity.names(items) if self.on_drift != "ignore" else []
-        if clean or landmark is None:
-            current.clean_joins += 1
-        else:
-            current.clean_joins = 0 if current.relocating else current.clean_joins
-            current.may_repeat.update(current.last_names)
-        new, fresh, twice = self._new_rows(names, items, landmark, clean=clean)
+        items = page.items
+        names = self.identity.names(items)
+        new, yielded, twice = self._new_rows(names, items, behind)
         if twice:
             self._note_drift("a name came twice, although its page joined the one before it")
             if self.ended:
                 return ()
-        yielded = fresh
-        if self.max_items is not None and len(fresh) > self.max_items - self.record.count:
-            yielded = fresh[: self.max_items - self.record.count]
-            items = _up_to(yielded[-1], items)
-            names = names[: len(items)]
+        left = len(yielded) if self.max_items is None else self.max_items - self.record.count
+        if len(yielded) > left:
+            yielded = yielded[:left]
+            items = items[: 1 + (place_of(yielded[-1], items) or 0)]
         self.record.add(new, yielded)
-        joined = self._move(request.offset, page.total, names, items, landmark or 0)
+        joined = self._move(request.offset, page.total, names[: len(items)], items, behind)
         self._contradictions = 0
         if yielded:
             self._idle_repairs = 0
@@ -534,48 +556,54 @@ class Plan(Generic[T]):
         return yielded
 
     def _new_rows(
-        self, names: Sequence[str], items: Sequence[T], landmark: int | None, *, clean: bool
+        self, names: Sequence[str], items: Sequence[T], behind: int
     ) -> tuple[dict[str, None], Sequence[T], bool]:
         """Which rows to yield, by name; and whether a row behind its landmark came before."""
-        if clean:
-            names, items = names[1:], items[1:]
         if self.on_drift == "ignore":
             return {}, items, False
         # Step 2. Rows before a landmark were read before, or are new: if new, they are yielded too.
+        current, after = self._pass, names[behind:]
+        if behind == 1:
+            names, items = after, items[1:]
         new, fresh = self.record.unknown(names, items)
-        behind = names if clean or landmark is None else names[landmark + 1 :]
-        twice = len(fresh) < len(items) and self._pass.comes_twice(behind, self.record)
-        if self._pass.names is not None:
-            self._pass.names.update(names)
+        twice = (
+            len(fresh) < len(items)
+            and current is self._reading
+            and current.comes_twice(after, self.record)
+        )
+        if current.names is not None:
+            current.names.update(names)
         return new, fresh, twice
 
     def _move(
-        self, offset: int, total: int, names: Sequence[str], items: Sequence[T], landmark: int
+        self, offset: int, total: int, names: Sequence[str], items: Sequence[T], behind: int
     ) -> Sequence[T]:
         """Make a page the last one; return its rows that have joined: from its landmark on."""
-        current, end, kept = self._pass, offset + len(items), self.identity.keep(items)
-        current.last, current.last_names = kept, names
-        current.planned = max(current.planned, end)
+        current, reading = self._pass, self._reading
+        current.clean_joins += 1
+        current.last_names = names
         joined = items
-        if landmark:
-            joined, kept, names = items[landmark:], kept[landmark:], names[landmark:]
+        if behind > 1:
+            joined, names = items[behind - 1 :], names[behind - 1 :]
         if joined:
-            current.place = Place(end, total, kept)
-        if self.mode is Mode.READING:
-            self.record.move(current.place, joined)
-            if self._overlap:
-                self._known.add(names, kept)
+            kept = self.identity.keep(joined)
+            current.place_before = current.place
+            current.place = Place(offset + len(items), total, kept)
+            if current is reading and self._overlap:
+                few = slice(-1, None) if len(current.known) >= _KNOWN else slice(None)
+                current.known.update(zip(names[few], kept[few], strict=True))
+        reading.rows = joined if current is reading else ()
         return joined
 
     def _go_on(self, joined: Sequence[T], rows: int, request: Request, total: int) -> None:
         """Decide what follows a page that joined."""
-        checking = self.mode is Mode.CHECKING
-        if checking and (known := self._known.among(joined)):
+        is_check = self._pass is not self._reading
+        if is_check and (known := self.identity.unchanged(self._reading.known, joined)):
             self._end_check(known)
         elif self._pass.place.end >= total:
             self._end_pass()
         elif not self.size.receive(rows, request.limit):
-            self._make_stale()
+            self._outstanding.clear()
             if self.size.is_stuck and self._overlap:
                 self._fail(
                     f"asked for {request.limit} rows from row {request.offset} on, the server sent "
@@ -593,7 +621,7 @@ class Plan(Generic[T]):
         if self.on_drift == "ignore" or current.is_snapshot or not self._owes_check:
             self.stats.head_checked = current.is_snapshot
             self._enter(Mode.ENDED)
-        elif self.mode is Mode.CHECKING:
+        elif current is not self._reading:
             self._end_check()
         elif self._overlap:
             self._begin(Mode.CHECKING)
@@ -604,7 +632,7 @@ class Plan(Generic[T]):
 
     def _end_check(self, known: Sequence[str] = ()) -> None:
         """Step 4: finish if nothing changed while the head was read, or nothing can have."""
-        if not self._known.are_in_order(known):  # step 5
+        if not self._reading.in_order(known):  # step 5
             self._begin(Mode.READING)
         elif self._pass.drift and not self._pass.is_snapshot:
             self._begin(Mode.CHECKING)
@@ -616,12 +644,14 @@ class Plan(Generic[T]):
 
     def _passed_over_rows(self) -> bool:
         """Step 6: whether the list counts rows that nothing explains."""
-        return self.record.count + self._explained_rows < self._pass.place.total
+        explained = self.start.count + self.record.count + self._reading.grown
+        return explained < self._pass.place.total
 
     def _begin(self, mode: Mode) -> None:
         """Begin another pass or head check at row 0, if the repairs are not used up."""
         if mode is Mode.READING:
-            self.record.go_back()  # a run that resumes owes the second pass too
+            # The cursor is at row 0 from now on: a run that resumes owes the second pass too.
+            self._reading = Pass(names=set())
         if self._idle_repairs >= self.max_repairs:
             self._give_up(
                 f"{self._idle_repairs} times it was read again and yielded nothing new"
@@ -633,13 +663,12 @@ class Plan(Generic[T]):
             self._pause = _growing_pause(self._idle_repairs - 1)
         self._idle_repairs += 1
         self._outstanding.clear()
-        self._pass = Pass(mode, names=set())
         self._enter(mode)
         if mode is Mode.READING:
+            self._pass = self._reading
             self.stats.second_passes += 1
-            self._explained_rows = self.start.count
-            self._known = KnownRows(self.identity)
         else:
+            self._pass = Pass()
             self.stats.head_checks += 1
 
     def _enter(self, mode: Mode) -> None:
@@ -659,10 +688,6 @@ class Plan(Generic[T]):
             f"the list changed during the walk: {why}. What was yielded is right but may not "
             "be all: resume from this error's cursor, or walk again when less is changing"
         )
-
-
-def _up_to(last: T, items: Sequence[T]) -> Sequence[T]:
-    return items[: 1 + next(place for place, item in enumerate(items) if item is last)]
 
 
 def _growing_pause(times: int) -> float:

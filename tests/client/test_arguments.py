@@ -232,7 +232,7 @@ for number, (name, value) in enumerate(changed.items(), 1001):
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.pagination import Pager
-from tcb_async.pagination.page_size import FALLBACK, MOST
+from tcb_async.pagination.page import FALLBACK, MOST
 
 taken = [MOST, FALLBACK] + [
     parameter.default

@@ -22,8 +22,7 @@ from tcb_async import (
 )
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.exceptions import DriftError, ParameterError, ResponseError
-from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import PageSize
+from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.pager import Pager
 from tcb_async.pagination.plan import Plan
 

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import attrs
 from model import IDENTITY, Change, ChangingList, Row
 
-from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import PageSize
+from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import Mode, Plan
 
 __all__ = ["Manner", "Tally", "every_exchange", "every_walk", "manners"]

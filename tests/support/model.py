@@ -13,8 +13,7 @@ import attrs
 
 from tcb_async.cursor import Cursor
 from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import Page
-from tcb_async.pagination.page_size import PageSize
+from tcb_async.pagination.page import Page, PageSize
 from tcb_async.pagination.plan import Mode, Plan
 
 if TYPE_CHECKING:
