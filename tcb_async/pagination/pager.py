@@ -242,7 +242,7 @@ class Pager(Generic[T]):
             self._state = State.CLOSED
         await self._cancel_fetches()
 
-    def __aiter__(self) -> AsyncGenerator[T, None]:
+    def __aiter__(self) -> AsyncGenerator[T, None]:  # noqa: PYI058 - to be closed by its caller
         return self._start(self._items())
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:

@@ -148,8 +148,8 @@ class Pass(Generic[T]):
         drift: Whether a change was noticed on the way.
     """
 
-    place: Place[T] = attrs.field(factory=Place[T])
-    place_before: Place[T] = attrs.field(factory=Place[T])
+    place: Place[T] = Place()
+    place_before: Place[T] = Place()
     rows: Sequence[T] = ()
     names: set[str] | None = None
     known: dict[str, T | str | bytes] = attrs.field(factory=dict[str, "T | str | bytes"])
@@ -243,7 +243,8 @@ class Plan(Generic[T]):
     _first_total: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
-        start, place = self.start, Place[T]()
+        start = self.start
+        place: Place[T] = Place()
         if start.landmarks:
             place = Place(start.offset + 1, start.total, tuple(digests(start.landmarks)))
         self.record = Record(frozenset(digests(start.names)))
@@ -542,8 +543,9 @@ class Plan(Generic[T]):
         if len(yielded) > left:
             yielded = yielded[:left]
             items = items[: 1 + (place_of(yielded[-1], items) or 0)]
+            names = names[: len(items)]
         self.record.add(new, yielded)
-        joined = self._move(request.offset, page.total, names[: len(items)], items, behind)
+        joined = self._move(request.offset, page.total, names, items, behind)
         self._contradictions = 0
         if yielded:
             self._idle_repairs = 0
@@ -589,9 +591,10 @@ class Plan(Generic[T]):
             kept = self.identity.keep(joined)
             current.place_before = current.place
             current.place = Place(offset + len(items), total, kept)
-            if current is reading and self._overlap:
-                few = slice(-1, None) if len(current.known) >= _KNOWN else slice(None)
-                current.known.update(zip(names[few], kept[few], strict=True))
+            if current is reading and len(current.known) < _KNOWN:
+                current.known.update(zip(names, kept, strict=True))
+            elif current is reading:
+                current.known[names[-1]] = kept[-1]
         reading.rows = joined if current is reading else ()
         return joined
 
