@@ -148,8 +148,8 @@ class Pass(Generic[T]):
         drift: Whether a change was noticed on the way.
     """
 
-    place: Place[T] = Place()
-    place_before: Place[T] = Place()
+    place: Place[T] = attrs.field(default=Place())
+    place_before: Place[T] = attrs.field(default=Place())
     rows: Sequence[T] = ()
     names: set[str] | None = None
     known: dict[str, T | str | bytes] = attrs.field(factory=dict[str, "T | str | bytes"])
