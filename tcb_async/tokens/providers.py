@@ -160,7 +160,7 @@ class _AppToken(ManagedToken):
         self._secret = checked_secret("secret", secret)
         appid = checked_appid(self._argument, given)
         super().__init__(appid, TokenContext(store, clock, random))
-        self._forced = _ForcedRefreshes()
+        self._forced: list[float] = []  # of a `StableToken`: when, on one day in China
 
     @abstractmethod
     async def _ask(self, api: TokenApi) -> Grant:
@@ -207,8 +207,28 @@ class StableToken(_AppToken):
             DailyQuotaError: It did so 20 times today, by China's calendar; nothing was sent.
             TcbError: WeChat refused, or could not be asked.
         """
-        self._forced.count(self._context.clock())
+        self._count_forced(self._context.clock())
         await self._at(api).force(api, partial(self._request, force_refresh=True))
+
+    def _count_forced(self, now: float) -> None:
+        since = now - (self._forced[-1] if self._forced else -math.inf)
+        if 0 <= since < _FORCED_APART:
+            wait = _FORCED_APART - since
+            raise RateLimitError(
+                f"force_refresh: WeChat allows one in {_FORCED_APART:g} s, so nothing was sent; "
+                f"wait another {wait:.0f} s",
+                endpoint=_STABLE,
+                retry_after=wait,
+            )
+        day = _day_in_china(now)
+        today = [at for at in self._forced if _day_in_china(at) == day]
+        if len(today) >= _FORCED_A_DAY:
+            raise DailyQuotaError(
+                f"force_refresh: WeChat allows {_FORCED_A_DAY} a day, so nothing was sent; wait "
+                "until midnight in China, and find out why the token keeps failing",
+                endpoint=_STABLE,
+            )
+        self._forced = [*today, now]
 
     async def _ask(self, api: TokenApi) -> Grant:
         return await self._request(api, force_refresh=False)
@@ -221,6 +241,10 @@ class StableToken(_AppToken):
             "force_refresh": force_refresh,
         }
         return read_grant(await api.call_token_endpoint(_STABLE, body=body), _STABLE)
+
+
+def _day_in_china(now: float) -> int:
+    return int(now + _CHINA) // _DAY
 
 
 class ClassicToken(_AppToken):
@@ -246,34 +270,6 @@ class ClassicToken(_AppToken):
             "secret": self._secret,
         }
         return read_grant(await api.call_token_endpoint(_CLASSIC, query=query), _CLASSIC)
-
-
-@attrs.define
-class _ForcedRefreshes:
-    """How often a `StableToken` forced a refresh: WeChat allows 20 a day, 30 seconds apart."""
-
-    _last: float = -math.inf
-    _day: int = 0
-    _made: int = 0
-
-    def count(self, now: float) -> None:
-        wait = _FORCED_APART - (now - self._last)
-        if 0 < wait <= _FORCED_APART:
-            raise RateLimitError(
-                f"force_refresh: WeChat allows one in {_FORCED_APART:g} s, so nothing was sent; "
-                f"wait another {wait:.0f} s",
-                endpoint=_STABLE,
-                retry_after=wait,
-            )
-        day = int(now + _CHINA) // _DAY
-        made = self._made if day == self._day else 0
-        if made >= _FORCED_A_DAY:
-            raise DailyQuotaError(
-                f"force_refresh: WeChat allows {_FORCED_A_DAY} a day, so nothing was sent; wait "
-                "until midnight in China, and find out why the token keeps failing",
-                endpoint=_STABLE,
-            )
-        self._last, self._day, self._made = now, day, made + 1
 
 
 class ComponentToken(_AppToken):

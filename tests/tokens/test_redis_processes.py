@@ -324,6 +324,11 @@ async def end_connections(server):
         await redis.execute_command("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
 
 
+async def restart(server):
+    server.stop()
+    server.start()
+
+
 @pytest.mark.usefixtures("patient")
 class TestSixProcessesRefreshOnce:
     """A connection to Redis that ended between two refreshes costs no second refresh."""
@@ -339,22 +344,14 @@ class TestSixProcessesRefreshOnce:
         yield
         assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
 
-    async def test_after_redis_closed_their_idle_connections(self, emulator, server):
+    @pytest.mark.parametrize("end", [end_connections, restart])
+    async def test_after_redis_closed_their_idle_connections(self, emulator, server, end):
         async with stores(server.url) as each:
             providers = [stable(emulator, store=store) for store in each]
             for refreshes in range(1, 4):
                 assert len(await tokens_of(emulator, providers)) == 1
                 assert emulator.counts[STABLE] == refreshes
-                await end_connections(server)
-
-    async def test_after_a_restart(self, emulator, server):
-        async with stores(server.url) as each:
-            providers = [stable(emulator, store=store) for store in each]
-            for refreshes in range(1, 3):
-                assert len(await tokens_of(emulator, providers)) == 1
-                assert emulator.counts[STABLE] == refreshes
-                server.stop()
-                server.start()
+                await end(server)
 
     async def test_after_another_redis_took_over(self, emulator, server):
         with running_redis("--replicaof", f"127.0.0.1 {server.port}") as replica:

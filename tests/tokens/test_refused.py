@@ -46,15 +46,22 @@ class TestRefused:
         assert emulator.counts[STABLE] == 2
         assert emulator.counts[LIST] == 3
 
-    async def test_only_the_very_token_that_failed_is_given_up(self, emulator, api):
+    @pytest.mark.parametrize("was_refused", [True, False])
+    async def test_only_the_very_token_that_failed_is_given_up(self, emulator, api, was_refused):
         provider = stable(emulator)
         old = await provider.get_token(api)
-        await provider.invalidate(old)
-        emulator.expire_tokens()
+        if was_refused:
+            await provider.invalidate(old)
+            emulator.expire_tokens()
+        else:
+            emulator.clock.advance(LIFE - 100)
+            await provider.get_token(api)
+            await eventually(lambda: not api.live)
         new = await provider.get_token(api)
 
         await provider.invalidate(old)
 
+        assert provider.expires_at is not None
         assert await provider.get_token(api) == new != old
         assert emulator.counts[STABLE] == 2
 
@@ -69,21 +76,6 @@ class TestRefused:
 
         assert await restarted.get_token(api) != old
         assert emulator.counts[STABLE] == 2
-
-    async def test_an_older_token_that_fails_late_is_noted_and_the_newer_one_kept(
-        self, emulator, api
-    ):
-        provider = stable(emulator)
-        old = await provider.get_token(api)
-        emulator.clock.advance(LIFE - 100)
-        await provider.get_token(api)
-        await eventually(lambda: not api.live)
-        new = await provider.get_token(api)
-
-        await provider.invalidate(old)
-
-        assert provider.expires_at is not None
-        assert await provider.get_token(api) == new != old
 
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_a_refusal_that_lasts_costs_at_most_two_token_calls(self, emulator, walks):
@@ -268,13 +260,17 @@ async def leave_a_dead_one(store, key, emulator):
 
 
 class TestForced:
-    async def test_it_ends_the_old_token_for_everybody(self, emulator, api):
-        provider = stable(emulator)
-        old = await provider.get_token(api)
+    async def test_it_ends_the_old_token_for_everybody_and_takes_none_of_the_stores(
+        self, emulator, api
+    ):
+        store = MemoryStore()
+        leaked = await stable(emulator, store=store).get_token(api)
+        provider = stable(emulator, store=store)
 
         await provider.force_refresh(api)
 
-        assert await provider.get_token(api) != old
+        assert await provider.get_token(api) != leaked
+        assert (await store.get(stored_key(emulator))).token != leaked
         assert emulator.requests[-1].body["force_refresh"] is True
 
     async def test_it_is_never_done_unasked(self, emulator):
@@ -332,33 +328,19 @@ class TestForced:
         assert await provider.get_token(api) != await ordinary
         assert emulator.counts[STABLE] == 2
 
-    async def test_it_does_not_take_a_token_of_the_stores_either(self, emulator, api):
-        store = MemoryStore()
-        leaked = await stable(emulator, store=store).get_token(api)
-
-        await stable(emulator, store=store).force_refresh(api)
-
-        assert (await store.get(stored_key(emulator))).token != leaked
-
 
 def _to_midnight_in_china(clock):
     return 86_400 - (clock() + 8 * 3600) % 86_400
 
 
 class TestClassic:
-    async def test_it_asks_with_a_GET_and_the_new_token_works(  # noqa: N802
+    async def test_it_asks_with_a_GET_and_heals_when_another_system_replaces_it(  # noqa: N802
         self, emulator
     ):
         provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
-        async with TcbClient(provider, base_url=emulator.url) as client:
-            assert await walk(client) == 57
-
-        assert (emulator.requests[0].method, emulator.requests[0].path) == ("GET", CLASSIC)
-
-    async def test_when_another_system_replaces_it_one_refresh_heals_it(self, emulator):
-        provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
         async with TcbClient(provider, base_url=emulator.url) as client, open_api(emulator) as api:
-            await walk(client)
+            assert await walk(client) == 57
+            assert (emulator.requests[0].method, emulator.requests[0].path) == ("GET", CLASSIC)
             theirs = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
             stolen = token_id((await theirs.get_token(api)).reveal())
             emulator.clock.advance(301)

@@ -405,10 +405,3 @@ class TestMemoryStore:
 
         third = await store.acquire_lease(KEY)
         assert first < second < third
-
-    async def test_what_was_never_stored_can_be_forgotten(self):
-        store = MemoryStore()
-
-        await store.delete_if(KEY, "token")
-
-        assert await store.get(KEY) is None

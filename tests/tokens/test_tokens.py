@@ -33,20 +33,15 @@ from tcb_async.tokens import (
 NOT_ASKED = None
 
 
-async def test_a_string_is_sent_as_it_is(emulator):
+async def test_a_string_is_sent_as_it_is_and_once_if_it_is_refused(emulator):
+    dead = emulator.issue_token(life=0)
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         assert await client.count_functions(ENV) == 57
-
-    assert emulator.requests[-1].token_id == token_id(emulator.token)
-
-
-async def test_a_string_that_is_refused_is_sent_once(emulator):
-    emulator.expire_tokens()
-    async with TcbClient(emulator.issue_token(life=0), base_url=emulator.url) as client:
+        assert emulator.requests[-1].token_id == token_id(emulator.token)
         with pytest.raises(TokenError, match="42001"):
-            await client.count_functions(ENV)
+            await client.with_token(StaticToken(dead)).count_functions(ENV)
 
-    assert emulator.counts[LIST] == 1
+    assert emulator.counts[LIST] == 2
 
 
 async def test_a_callable_is_asked_before_each_request_and_once_more_after_a_refusal(emulator):
