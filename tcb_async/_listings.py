@@ -78,7 +78,6 @@ class ListEndpoint(Generic[Item, PageT]):
     )
 
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
-        """Encode the body of a request; ``fields`` are sent beside offset and limit."""
         if self.total is not None:
             fields = {**fields, self.limit: limit, "offset": offset}
         return encode_object(fields)
@@ -119,7 +118,6 @@ class _Reader(Generic[Item]):
     def read(
         self, body: bytes, zone: tzinfo, secrets: Iterable[Secret]
     ) -> tuple[tuple[Item, ...], int]:
-        """Read the rows and the total."""
         try:
             reply = self.decode(body)
         except UNREADABLE:

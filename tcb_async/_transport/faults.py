@@ -42,7 +42,7 @@ def read_retry_after(value: str | None) -> float | None:
 
 @attrs.frozen
 class _Row:
-    """One thing that may happen to a try, and what is made of it, whoever says that it happened.
+    """One thing that may happen to a try, and what is made of it.
 
     Attributes:
         again: Whether another try may help.
@@ -137,12 +137,8 @@ _RIGHT_HOST = "check base_url"
 _CERTIFICATE_ADVICE = {
     9: _CLOCK,
     10: f"its owner has to renew it; if it was renewed, {_CLOCK}",
-    18: _OWN_CA,
-    19: _OWN_CA,
-    20: _OWN_CA,
-    21: _OWN_CA,
-    62: _RIGHT_HOST,
-    64: _RIGHT_HOST,
+    **dict.fromkeys((18, 19, 20, 21), _OWN_CA),
+    **dict.fromkeys((62, 64), _RIGHT_HOST),
 }
 """By OpenSSL's ``X509_V_ERR`` codes."""
 

@@ -175,7 +175,7 @@ HEADERS = {
 
 
 class QueryError(Exception):
-    """An error of aiohttp's, whose text may hold the URL: whoever wraps a session logs texts."""
+    """An error of aiohttp's, whose text may hold the URL: tools that wrap a session log texts."""
 
     def __init__(self, error: Hidden[Exception]) -> None:
         super().__init__("the request failed")
@@ -183,7 +183,6 @@ class QueryError(Exception):
 
 
 def cause_of(error: Exception) -> Exception:
-    """Return aiohttp's own error."""
     return error.error.reveal() if isinstance(error, QueryError) else error
 
 
@@ -202,7 +201,6 @@ class AddQuery:
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send the request with its query."""
         request.url = self._url.reveal()
         try:
             return await handler(request)

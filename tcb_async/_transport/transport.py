@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Literal
 
-    from aiohttp import ClientMiddlewareType
-
     from tcb_async.limits import Window
     from tcb_async.observer import Observer, WalkStats
     from tcb_async.retry import RetryPolicy, RetryQuota
@@ -62,15 +60,13 @@ class Target:
         path: What is shown of it.
         bare_url: The URL without its query.
         url: The URL with its query, which may hold a secret.
-        secrets: What is secret in the request, to be hidden in whatever is said about it.
-        middlewares: What adds the query to a request of a session that we made.
+        secrets: What is secret in the request, to be hidden in all that is said about it.
     """
 
     path: str
     bare_url: URL
     url: Hidden[URL]
     secrets: tuple[Secret, ...]
-    middlewares: tuple[ClientMiddlewareType, ...]
 
 
 @attrs.frozen
@@ -90,7 +86,6 @@ class ApiRequest:
 
     @property
     def method(self) -> Literal["GET", "POST"]:
-        """GET without a body, POST with one."""
         return "GET" if self.body is None else "POST"
 
     def __str__(self) -> str:
@@ -194,7 +189,6 @@ class Call(Generic[Result]):
                 self.patience *= 2
 
     async def _send(self) -> Result:
-        """Send the request once, with a permit of the window."""
         transport, request, window = self.transport, self.request, self.transport.window
         epoch = window.take()
         if epoch is None:
@@ -212,7 +206,7 @@ class Call(Generic[Result]):
                 with forgetting_frames():
                     result = self.decode(await transport.send(session, self, left))
             else:
-                seen = transport.as_seen(request, self.number)
+                seen = self._as_seen()
                 with transport.observer.attempting(seen), forgetting_frames():
                     result = self.decode(await transport.send(session, self, left, seen))
             clean = True
@@ -228,6 +222,11 @@ class Call(Generic[Result]):
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s try=%d: errcode=0", request, self.number)
         return result
+
+    def _as_seen(self) -> Attempt:
+        transport, request = self.transport, self.request
+        facts = request.target.path, self.number, transport.window.size, request.env, request.offset
+        return Attempt(request.method, transport.base_url, *facts)
 
     async def _wait_for_permit(self) -> int:
         self.transport.get_session()  # fail before waiting for a permit
@@ -280,7 +279,6 @@ class Call(Generic[Result]):
         return True
 
     def _before_sleep(self, state: RetryCallState) -> None:
-        """Count a retry, and log it."""
         self.last = error = _error(state).with_traceback(None)
         level = logging.INFO if self.number == 1 else logging.WARNING
         text = "%s try=%d failed (%s), trying again in %.2f s"
@@ -338,12 +336,10 @@ class Transport:
         self._whole = _within(self.timeout)
 
     def get_session(self) -> aiohttp.ClientSession:
-        """Return the session; see `SessionKeeper.get_session`."""
         return self._keeper.get_session()
 
     @property
     def closed(self) -> bool:
-        """Whether `aclose` was called."""
         return self._keeper.closed
 
     def target(self, path: str, query: Mapping[str, str | Secret]) -> Target:
@@ -351,7 +347,7 @@ class Transport:
         url = URL(self.base_url + path)
         secrets = tuple(value for value in query.values() if isinstance(value, Secret))
         full = Hidden(url.with_query({key: revealed(value) for key, value in query.items()}))
-        return Target(path, url, full, secrets, (AddQuery(full),))
+        return Target(path, url, full, secrets)
 
     def call(
         self, request: ApiRequest, decode: Callable[[bytes], Result]
@@ -392,7 +388,6 @@ class Transport:
         return task
 
     async def aclose(self) -> None:
-        """Close the session, unless it was handed in. Closing twice does nothing."""
         self._keeper.closed = True
         try:
             await self._end_live_tasks()
@@ -406,17 +401,6 @@ class Transport:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    def as_seen(self, request: ApiRequest, number: int) -> Attempt:
-        return Attempt(
-            request.method,
-            self.base_url,
-            request.target.path,
-            number,
-            self.window.size,
-            request.env,
-            request.offset,
-        )
 
     async def send(
         self,
@@ -444,7 +428,7 @@ class Transport:
                 response = await session.request(
                     request.method,
                     target.url.reveal() if foreign else target.bare_url,
-                    middlewares=None if foreign else target.middlewares,
+                    middlewares=None if foreign else (AddQuery(target.url),),
                     data=None if request.body is None else request.body.reveal(),
                     headers=dict(_CLOSING if fresh else HEADERS) if fresh or foreign else None,
                     timeout=self._whole if left >= self.timeout else _within(seconds),
@@ -505,10 +489,9 @@ def _within(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(seconds, ceil_threshold=math.inf)
 
 
-def _is_secret(key: str) -> bool:
-    return any(word in key for word in _SECRET_KEYS)
-
-
 def _wrapped(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:
     """Wrap what is secret, so that no frame shows it."""
-    return {key: wrap(value) if _is_secret(key) else value for key, value in fields.items()}
+    return {
+        key: wrap(value) if any(word in key for word in _SECRET_KEYS) else value
+        for key, value in fields.items()
+    }
