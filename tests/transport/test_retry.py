@@ -126,73 +126,66 @@ def test_what_too_many_requests_look_like_is_known(error, overload):
     assert is_overload(error) is overload
 
 
-async def test_a_final_error_is_raised_at_once_as_itself():
-    error = TokenError("no", errcode=40014)
-    story = Story([error])
-
-    with pytest.raises(TokenError) as caught:
-        await story.run()
-
-    assert caught.value is error
-    assert (error.attempts, error.gave_up, story.waits) == (1, "", [])
+FIRST, SECOND = SystemBusyError("first", errcode=-1), SystemBusyError("second", errcode=-1)
+REFUSED, CUT = TokenError("refused", errcode=40014), TransportError("no complete answer")
+ANSWERED = TransportError("HTTP 503", status=503)
+TOO_LATE = "the deadline of 10 s passed"
+CROSSES = "another wait would cross the deadline of 10 s"
+PATIENT = {"attempts": 20, "deadline": 10.0}
 
 
-async def test_a_final_error_after_a_retry_counts_its_tries_and_did_not_give_up():
-    story = Story([BUSY, TokenError("no")])
+@pytest.mark.parametrize(
+    ("errors", "takes", "settings", "raised", "gave_up", "waits"),
+    [
+        pytest.param([REFUSED], {}, {}, 1, "", [], id="a final error is raised at once"),
+        pytest.param([FIRST, REFUSED], {}, {}, 2, "", [1], id="a final error after a retry"),
+        pytest.param([FIRST], {}, {"attempts": 1}, 1, "", [], id="one try gives nothing up"),
+        pytest.param(
+            [FIRST, CUT, SECOND], {}, {"attempts": 3}, 3, "the retry policy allows no more", [1, 2],
+            id="the last error of all attempts",
+        ),
+        pytest.param(
+            [FIRST, SECOND, FIRST], {"seconds_per_try": 1.0}, PATIENT, 3, CROSSES, [1, 2],
+            id="no wait is begun that would cross the deadline",
+        ),
+        pytest.param(
+            [TransportError("503", retry_after=1e9)], {}, PATIENT, 1, CROSSES, [],
+            id="a retry-after beyond the deadline does not hang",
+        ),
+        pytest.param(
+            [FIRST, SECOND], {"seconds_before_a_try": 4.0}, {**PATIENT, "base": 0.0}, 2, TOO_LATE,
+            [0, 0], id="the deadline passes before a later try begins",
+        ),
+        pytest.param(
+            [CUT], {"seconds_per_try": 10.0}, PATIENT, 1, TOO_LATE, [],
+            id="a first try that the deadline cut short is all that can be said",
+        ),
+        pytest.param(
+            [FIRST, ANSWERED], {"seconds_per_try": 4.5}, PATIENT, 2, CROSSES, [1],
+            id="an answer just before the deadline is the server's last error",
+        ),
+    ],
+)  # fmt: skip
+async def test_the_last_error_is_raised_with_its_tries_and_why_no_other_was_made(
+    errors, takes, settings, raised, gave_up, waits
+):
+    story = Story(errors, **takes)
 
-    with pytest.raises(TokenError) as caught:
-        await story.run()
+    with pytest.raises(type(errors[raised - 1])) as caught:
+        await story.run(**settings)
 
-    assert (caught.value.attempts, caught.value.gave_up) == (2, "")
-
-
-async def test_it_stops_after_the_attempts_with_the_last_error():
-    errors = [SystemBusyError(f"busy {n}", errcode=-1) for n in range(9)]
-    story = Story(errors)
-
-    with pytest.raises(SystemBusyError, match="busy 2") as caught:
-        await story.run(attempts=3)
-
-    assert caught.value is errors[2]
-    assert caught.value.attempts == 3
-    assert str(caught.value).endswith("(after 3 attempts, the retry policy allows no more)")
+    assert caught.value is errors[raised - 1]
+    assert (caught.value.attempts, caught.value.gave_up) == (raised, gave_up)
+    assert str(caught.value).endswith(f"{gave_up})") or not gave_up
+    assert (caught.value.__context__, caught.value.__cause__) == (None, None)
+    assert story.waits == waits
 
 
-async def test_none_tries_once_and_says_nothing_of_having_given_up():
+async def test_a_try_that_the_deadline_cut_short_does_not_replace_the_servers_own_error():
     with pytest.raises(SystemBusyError) as caught:
-        await Story([BUSY]).run(attempts=1)
+        await Story([FIRST, CUT], seconds_per_try=4.5).run(deadline=10.0)
 
-    assert (caught.value.attempts, caught.value.gave_up) == (1, "")
-    assert RetryPolicy.none().attempts == 1
-
-
-async def test_no_wait_is_begun_that_would_cross_the_deadline():
-    story = Story([BUSY] * 20, seconds_per_try=1.0)
-
-    with pytest.raises(SystemBusyError, match="deadline of 10 s"):
-        await story.run(attempts=20, deadline=10.0)
-
-    assert story.now - 1000.0 <= 10.0
-    assert story.waits == [1.0, 2.0]
-
-
-async def test_each_try_is_told_what_is_left_of_the_deadline():
-    story = Story([BUSY, BUSY], seconds_per_try=5.0)
-
-    await story.run(deadline=60.0)
-
-    assert story.left == [60.0, 54.0, 47.0]
-
-
-async def test_a_deadline_that_passes_before_a_later_try_begins_raises_the_servers_last_error():
-    errors = [SystemBusyError("first"), SystemBusyError("second")]
-    story = Story(errors, seconds_before_a_try=0.4)
-
-    with pytest.raises(SystemBusyError, match="second") as caught:
-        await story.run(base=0.0, deadline=1.0)
-
-    assert (caught.value.attempts, caught.value.gave_up) == (2, "the deadline of 1 s passed")
-    assert caught.value.__context__ is None
+    assert (caught.value.attempts, caught.value.gave_up) == (2, TOO_LATE)
 
 
 async def test_a_deadline_that_passes_before_the_first_try_begins_says_that_nothing_was_sent():
@@ -203,34 +196,12 @@ async def test_a_deadline_that_passes_before_the_first_try_begins_says_that_noth
     assert caught.value.__context__ is None
 
 
-async def test_a_first_try_that_the_deadline_cut_short_is_all_that_can_be_said():
-    silence = TransportError("no complete answer in 10 s")
+async def test_each_try_is_told_what_is_left_of_the_deadline():
+    story = Story([BUSY, BUSY], seconds_per_try=5.0)
 
-    with pytest.raises(TransportError, match="no complete answer") as caught:
-        await Story([silence], seconds_per_try=10.0).run(deadline=10.0)
+    await story.run(deadline=60.0)
 
-    assert (caught.value.attempts, caught.value.gave_up) == (1, "the deadline of 10 s passed")
-
-
-async def test_a_try_that_the_deadline_cut_short_does_not_replace_the_servers_own_error():
-    silence = TransportError("no complete answer in 0.5 s")
-    story = Story([SystemBusyError("busy"), silence], seconds_per_try=4.5)
-
-    with pytest.raises(SystemBusyError) as caught:
-        await story.run(deadline=10.0)
-
-    assert (caught.value.attempts, caught.value.gave_up) == (2, "the deadline of 10 s passed")
-
-
-async def test_an_answer_that_came_just_before_the_deadline_is_the_servers_last_error():
-    answer = TransportError("HTTP 503", status=503)
-    story = Story([SystemBusyError("busy"), answer], seconds_per_try=4.5)
-
-    with pytest.raises(TransportError) as caught:
-        await story.run(deadline=10.0)
-
-    assert caught.value is answer
-    assert "another wait would cross the deadline" in caught.value.gave_up
+    assert story.left == [60.0, 54.0, 47.0]
 
 
 async def test_waits_double_up_to_the_cap_with_full_jitter():
@@ -259,16 +230,6 @@ def test_retry_after_is_honoured_as_a_minimum(asked, draw):
     assert RetryPolicy(random=lambda: draw).wait(1, error) >= asked
 
 
-async def test_a_retry_after_beyond_the_deadline_fails_at_once_instead_of_hanging():
-    error = TransportError("503", retry_after=1e9)
-    story = Story([error])
-
-    with pytest.raises(TransportError, match="deadline"):
-        await story.run()
-
-    assert story.waits == []
-
-
 async def test_an_empty_quota_fails_at_once_and_says_why():
     story = Story([TransportError("reset")] * 9, quota=RetryQuota(capacity=20))
 
@@ -279,22 +240,17 @@ async def test_an_empty_quota_fails_at_once_and_says_why():
     assert story.quota.available == 6
 
 
-async def test_success_pays_back_what_its_retries_took():
-    quota = RetryQuota(available=100)
+async def test_success_pays_back_what_its_retries_took_but_never_more_than_the_quota_held():
+    full, quota = RetryQuota(), RetryQuota(available=100)
+
+    await Story([], quota=full).run()
+    assert full.available == full.capacity == 500
 
     await Story([TransportError("reset"), BUSY], quota=quota).run()
     assert quota.available == 100
 
     await Story([], quota=quota).run()
     assert quota.available == 101
-
-
-async def test_the_quota_is_never_more_than_full():
-    quota = RetryQuota()
-
-    await Story([], quota=quota).run()
-
-    assert quota.available == quota.capacity == 500
 
 
 async def test_cancellation_is_neither_swallowed_nor_retried():
@@ -328,16 +284,6 @@ async def test_concurrent_calls_do_not_share_their_attempts(emulator):
     assert len(emulator.requests) == 60
 
 
-async def test_no_earlier_error_clings_to_the_last_one():
-    story = Story([SystemBusyError("first"), TransportError("second")])
-
-    with pytest.raises(TransportError) as caught:
-        await story.run(attempts=2)
-
-    assert caught.value.__context__ is None
-    assert caught.value.__cause__ is None
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -360,5 +306,6 @@ def test_an_unusable_policy_is_refused_by_name_and_value(field, value):
     assert f"{field}={value!r}" in str(caught.value)
 
 
-def test_a_deadline_may_be_infinite():
+def test_a_deadline_may_be_infinite_and_none_tries_once():
     assert RetryPolicy(deadline=math.inf).deadline == math.inf
+    assert RetryPolicy.none().attempts == 1
