@@ -52,22 +52,6 @@ def passes(pytester):
     loop.close()
 
 
-def test_the_fixtures_work_with_pytest_asyncio_in_auto_mode(passes):
-    passes(f"async def test(tcb_emulator, tcb_client):{DEPLOYS}", *AUTO)
-
-
-def test_the_fixtures_work_with_pytest_asyncio_in_strict_mode(passes):
-    passes(
-        f"""
-import pytest
-
-@pytest.mark.asyncio
-async def test(tcb_emulator, tcb_client):{DEPLOYS}
-""",
-        *STRICT,
-    )
-
-
 ANYIO = f"""
 import pytest
 
@@ -122,8 +106,9 @@ def test_the_emulator_works_in_a_sync_test(passes, options):
     passes(SYNC, *options)
 
 
-def test_a_service_is_tested_with_fastapis_test_client(passes):
-    passes(
+SUITES = {
+    "fastapi's test client": (
+        STRICT,
         """
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -142,8 +127,108 @@ def test(tcb_emulator):
     with TestClient(app) as service:
         assert service.get("/count", params={"env": "test-777bb9"}).json() == 57
 """,
-        *STRICT,
-    )
+    ),
+    "an async fixture of a sync test": (
+        AUTO,
+        """
+import pytest
+
+@pytest.fixture
+async def count(tcb_emulator, tcb_client):
+    tcb_emulator.deploy("test-777bb9", count=57)
+    return await tcb_client.count_functions("test-777bb9")
+
+def test(count):
+    assert count == 57
+""",
+    ),
+    "a property test": (
+        AUTO,
+        """
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=5, database=None)
+@given(count=st.integers(0, 30))
+async def test(tcb_emulator, tcb_client, count):
+    env = f"env-{len(tcb_emulator.requests)}"
+    tcb_emulator.deploy(env, count=count)
+    assert await tcb_client.count_functions(env) == count
+""",
+    ),
+    "a fault is one line and is tried again at once": (
+        AUTO,
+        """
+import asyncio
+
+async def test(tcb_emulator, tcb_client):
+    tcb_emulator.deploy("test-777bb9", count=57)
+    tcb_emulator.fail_next(-1, times=4)
+    async with asyncio.timeout(2), tcb_client.functions("test-777bb9") as pager:
+        assert len(await pager.collect()) == 57
+    assert pager.stats.retries == 4
+""",
+    ),
+    "what every test deploys is one fixture": (
+        AUTO,
+        f"""
+import pytest
+
+@pytest.fixture
+def tcb_emulator(tcb_emulator):
+    tcb_emulator.deploy("test-777bb9", count=5)
+    return tcb_emulator
+
+async def test(tcb_emulator, tcb_client):{LISTS}
+""",
+    ),
+    "pytest-asyncio in strict mode": (
+        STRICT,
+        f"""
+import pytest
+
+@pytest.mark.asyncio
+async def test(tcb_emulator, tcb_client):{DEPLOYS}
+""",
+    ),
+    "an emulator is shared by a session": (
+        AUTO,
+        """
+import pytest
+from tcb_async import TcbClient
+from tcb_async.emulator import Emulator
+
+@pytest.fixture(scope="session")
+def wechat():
+    with Emulator() as emulator:
+        emulator.deploy("test-777bb9", count=57)
+        yield emulator
+
+@pytest.mark.parametrize("_", range(3))
+async def test(wechat, _):
+    async with TcbClient(wechat.token, base_url=wechat.url) as client:
+        assert await client.count_functions("test-777bb9") == 57
+""",
+    ),
+    "every test has an emulator of its own": (
+        AUTO,
+        f"""
+import pytest
+
+@pytest.mark.parametrize("_", range(3))
+async def test(tcb_emulator, tcb_client, _):{DEPLOYS}
+    assert len(tcb_emulator.requests) == 1
+""",
+    ),
+    "pytest-asyncio in auto mode": (
+        AUTO,
+        f"async def test(tcb_emulator, tcb_client):{DEPLOYS}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "source"), SUITES.values(), ids=SUITES)
+def test_the_fixtures_work_in(passes, options, source):
+    passes(source, *options, passed=3 if "range(3)" in source else 1)
 
 
 SCOPES = ["function", "class", "module", "package", "session"]
@@ -191,62 +276,6 @@ async def test(names, tcb_client):
     assert await tcb_client.count_functions("test-777bb9") == 2
 """,
         *STRICT,
-    )
-
-
-def test_an_emulator_may_be_shared_by_the_tests_of_a_session(passes):
-    passes(
-        """
-import pytest
-from tcb_async import TcbClient
-from tcb_async.emulator import Emulator
-
-@pytest.fixture(scope="session")
-def wechat():
-    with Emulator() as emulator:
-        emulator.deploy("test-777bb9", count=57)
-        yield emulator
-
-@pytest.mark.parametrize("_", range(3))
-async def test(wechat, _):
-    async with TcbClient(wechat.token, base_url=wechat.url) as client:
-        assert await client.count_functions("test-777bb9") == 57
-""",
-        *AUTO,
-        passed=3,
-    )
-
-
-def test_the_client_works_in_a_property_test(passes):
-    passes(
-        """
-from hypothesis import HealthCheck, given, settings, strategies as st
-
-@settings(suppress_health_check=list(HealthCheck), max_examples=5, database=None)
-@given(count=st.integers(0, 30))
-async def test(tcb_emulator, tcb_client, count):
-    env = f"env-{len(tcb_emulator.requests)}"
-    tcb_emulator.deploy(env, count=count)
-    assert await tcb_client.count_functions(env) == count
-""",
-        *AUTO,
-    )
-
-
-def test_an_async_fixture_of_a_sync_test_may_use_the_client(passes):
-    passes(
-        """
-import pytest
-
-@pytest.fixture
-async def count(tcb_emulator, tcb_client):
-    tcb_emulator.deploy("test-777bb9", count=57)
-    return await tcb_client.count_functions("test-777bb9")
-
-def test(count):
-    assert count == 57
-""",
-        *AUTO,
     )
 
 
@@ -306,52 +335,6 @@ async def test(tcb_emulator, tcb_client):
     first, second = tcb_emulator.requests
     assert (first.errcode, second.errcode) == ({errcode}, 0)
     assert first.token_id != second.token_id
-""",
-        *AUTO,
-    )
-
-
-def test_a_fault_is_one_line_and_is_tried_again_at_once(passes):
-    passes(
-        """
-import asyncio
-
-async def test(tcb_emulator, tcb_client):
-    tcb_emulator.deploy("test-777bb9", count=57)
-    tcb_emulator.fail_next(-1, times=4)
-    async with asyncio.timeout(2), tcb_client.functions("test-777bb9") as pager:
-        assert len(await pager.collect()) == 57
-    assert pager.stats.retries == 4
-""",
-        *AUTO,
-    )
-
-
-def test_every_test_has_an_emulator_of_its_own(passes):
-    passes(
-        f"""
-import pytest
-
-@pytest.mark.parametrize("_", range(3))
-async def test(tcb_emulator, tcb_client, _):{DEPLOYS}
-    assert len(tcb_emulator.requests) == 1
-""",
-        *AUTO,
-        passed=3,
-    )
-
-
-def test_what_is_deployed_for_every_test_is_one_fixture_of_ones_own(passes):
-    passes(
-        f"""
-import pytest
-
-@pytest.fixture
-def tcb_emulator(tcb_emulator):
-    tcb_emulator.deploy("test-777bb9", count=5)
-    return tcb_emulator
-
-async def test(tcb_emulator, tcb_client):{LISTS}
 """,
         *AUTO,
     )

@@ -135,47 +135,47 @@ PATIENT = {"attempts": 20, "deadline": 10.0}
 
 
 @pytest.mark.parametrize(
-    ("errors", "takes", "settings", "raised", "gave_up", "waits"),
+    ("errors", "takes", "settings", "ending"),
     [
-        pytest.param([REFUSED], {}, {}, 1, "", [], id="a final error is raised at once"),
-        pytest.param([FIRST, REFUSED], {}, {}, 2, "", [1], id="a final error after a retry"),
-        pytest.param([FIRST], {}, {"attempts": 1}, 1, "", [], id="one try gives nothing up"),
+        pytest.param([REFUSED], {}, {}, (1, "", []), id="a final error is raised at once"),
+        pytest.param([FIRST, REFUSED], {}, {}, (2, "", [1]), id="a final error after a retry"),
+        pytest.param([FIRST], {}, {"attempts": 1}, (1, "", []), id="one try gives nothing up"),
         pytest.param(
-            [FIRST, CUT, SECOND], {}, {"attempts": 3}, 3, "the retry policy allows no more", [1, 2],
-            id="the last error of all attempts",
+            [FIRST, CUT, SECOND], {}, {"attempts": 3},
+            (3, "the retry policy allows no more", [1, 2]), id="the last error of all attempts",
         ),
         pytest.param(
-            [FIRST, SECOND, FIRST], {"seconds_per_try": 1.0}, PATIENT, 3, CROSSES, [1, 2],
+            [FIRST, SECOND, FIRST], {"seconds_per_try": 1.0}, PATIENT, (3, CROSSES, [1, 2]),
             id="no wait is begun that would cross the deadline",
         ),
         pytest.param(
-            [TransportError("503", retry_after=1e9)], {}, PATIENT, 1, CROSSES, [],
+            [TransportError("503", retry_after=1e9)], {}, PATIENT, (1, CROSSES, []),
             id="a retry-after beyond the deadline does not hang",
         ),
         pytest.param(
-            [FIRST, SECOND], {"seconds_before_a_try": 4.0}, {**PATIENT, "base": 0.0}, 2, TOO_LATE,
-            [0, 0], id="the deadline passes before a later try begins",
+            [FIRST, SECOND], {"seconds_before_a_try": 4.0}, {**PATIENT, "base": 0.0},
+            (2, TOO_LATE, [0, 0]), id="the deadline passes before a later try begins",
         ),
         pytest.param(
-            [CUT], {"seconds_per_try": 10.0}, PATIENT, 1, TOO_LATE, [],
+            [CUT], {"seconds_per_try": 10.0}, PATIENT, (1, TOO_LATE, []),
             id="a first try that the deadline cut short is all that can be said",
         ),
         pytest.param(
-            [FIRST, ANSWERED], {"seconds_per_try": 4.5}, PATIENT, 2, CROSSES, [1],
+            [FIRST, ANSWERED], {"seconds_per_try": 4.5}, PATIENT, (2, CROSSES, [1]),
             id="an answer just before the deadline is the server's last error",
         ),
     ],
 )  # fmt: skip
 async def test_the_last_error_is_raised_with_its_tries_and_why_no_other_was_made(
-    errors, takes, settings, raised, gave_up, waits
+    errors, takes, settings, ending
 ):
-    story = Story(errors, **takes)
+    story, (tries, gave_up, waits) = Story(errors, **takes), ending
 
-    with pytest.raises(type(errors[raised - 1])) as caught:
+    with pytest.raises(type(errors[tries - 1])) as caught:
         await story.run(**settings)
 
-    assert caught.value is errors[raised - 1]
-    assert (caught.value.attempts, caught.value.gave_up) == (raised, gave_up)
+    assert caught.value is errors[tries - 1]
+    assert (caught.value.attempts, caught.value.gave_up) == (tries, gave_up)
     assert str(caught.value).endswith(f"{gave_up})") or not gave_up
     assert (caught.value.__context__, caught.value.__cause__) == (None, None)
     assert story.waits == waits
