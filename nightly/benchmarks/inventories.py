@@ -1,11 +1,9 @@
-"""What an inventory costs: time, CPU over one written by hand, memory, and one large account.
+"""What an inventory costs: CPU over one written by hand, time, memory, and one large account.
 
-``python nightly/benchmarks/inventories.py [--quick]``
+``python nightly/benchmarks/inventories.py [--quick]``; `run.py` shows the CPU alone.
 
-The emulator is in a process of its own. The ideal is what the requests take if the window is full
-all the time: requests, times latency, over the window. On a machine that has other work, a round
-trip takes longer than the emulator's latency; so the same is said with what a round trip took, in
-the same run, when eight tasks did nothing but ask for one page after the other.
+Rule: the emulator, and each listing, has a process of its own. The ideal time is what the requests
+take if as many as allowed are in flight all the time: requests, times latency, over their number.
 """
 
 from __future__ import annotations
@@ -18,12 +16,13 @@ import multiprocessing
 import sqlite3
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
 import aiohttp
 import psutil
-from tables import Promise, Table
+from tables import Promise, Table, markdown
 
 from tcb_async import Account, TcbClient
 from tcb_async.emulator import Emulator
@@ -31,11 +30,12 @@ from tcb_async.inventory import InventoryStore
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 PLATFORM, SECRET = "wx00112233445566aa", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
-WINDOW, LATENCY = 8, 0.05
+LATENCY = 0.05
 LARGE = "wxlarge"
+SPAWN = multiprocessing.get_context("spawn")
 
 
-def _serve(pipe, merchants, latency, functions=25):
+def _serve(pipe, merchants, latency, functions):
     async def main() -> None:
         async with Emulator(latency=latency) as emulator:
             ticket = emulator.add_component(PLATFORM, SECRET)
@@ -43,7 +43,7 @@ def _serve(pipe, merchants, latency, functions=25):
             emulator.add_authorizer(PLATFORM, LARGE)
             emulator.add_environment("large-1", owner=LARGE)
             emulator.deploy("large-1", count=2000)
-            tokens = {one: emulator.refresh_token(PLATFORM, one) for one in (*appids, LARGE)}
+            tokens = {one: emulator.refresh_token(PLATFORM, one) for one in (LARGE, *appids)}
             pipe.send((emulator.url, ticket, tokens))
             await asyncio.to_thread(pipe.recv)
 
@@ -51,7 +51,30 @@ def _serve(pipe, merchants, latency, functions=25):
         asyncio.run(main())
 
 
-async def _list(url, ticket, tokens, appids):
+@contextlib.contextmanager
+def _served(merchants, *, latency=LATENCY, functions=25, large=False):
+    """Serve a platform of so many merchants; gives the URL, the ticket and the refresh tokens."""
+    ours, theirs = SPAWN.Pipe()
+    arguments = (theirs, merchants, latency, functions)
+    process = SPAWN.Process(target=_serve, args=arguments, daemon=True)
+    process.start()
+    try:
+        url, ticket, tokens = ours.recv()
+        if not large:
+            del tokens[LARGE]
+        yield url, ticket, tokens
+    finally:
+        process.kill()
+        process.join()
+
+
+def _alone(function, *arguments):
+    """Call it in a new process, so that its memory and its CPU are its own."""
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+async def _with_ours(url, ticket, tokens, run=None, *, concurrency=64, page_size=100):
     async def newest() -> str:
         return ticket
 
@@ -60,72 +83,20 @@ async def _list(url, ticket, tokens, appids):
 
     platform = ComponentToken(PLATFORM, SECRET, ticket=newest)
     accounts = (
-        Account(one, AuthorizerToken(platform, one, tokens[one], on_rotate=forget))
-        for one in appids
+        Account(one, AuthorizerToken(platform, one, token, on_rotate=forget))
+        for one, token in tokens.items()
     )
-    async with TcbClient(platform, base_url=url, concurrency=WINDOW) as client:
-        large = client.with_token(AuthorizerToken(platform, LARGE, tokens[LARGE], on_rotate=forget))
-        before = await _round_trip(large)
-        cpu = time.process_time()
-        async with client.inventory(accounts) as inventory:
-            async for found in inventory:
-                assert found.error is None, found
-        cpu = time.process_time() - cpu
-        after = await _round_trip(large)
-    return inventory.summary, cpu, (before + after) / 2
-
-
-async def _round_trip(client):
-    """Seconds of a round trip, while the window is full all the time."""
-    await client.function_page("large-1")
-
-    async def ask() -> None:
-        for offset in range(0, 1000, 20):
-            await client.function_page("large-1", offset=offset)
-
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(WINDOW):
-            group.create_task(ask())
-    return (time.perf_counter() - started) / 50
-
-
-def _measure(pipe, *arguments):
-    """List in a process of its own, so that its memory is that of this listing alone."""
-    summary, cpu, trip = asyncio.run(_list(*arguments))  # type: ignore[arg-type]
-    pipe.send((summary.to_dict(), cpu, trip, psutil.Process().memory_info().rss))
-
-
-def listed(merchants, *, latency, with_large=False):
-    """List so many merchants; returns what it cost."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    server = context.Process(target=_serve, args=(theirs, merchants, latency), daemon=True)
-    server.start()
-    try:
-        url, ticket, tokens = ours.recv()
-        appids = [one for one in tokens if one != LARGE]
-        if with_large:
-            appids.insert(0, LARGE)
-        result, theirs = context.Pipe()
-        arguments = (theirs, url, ticket, tokens, appids)
-        client = context.Process(target=_measure, args=arguments, daemon=True)
-        client.start()
-        summary, cpu, trip, memory = result.recv()
-        client.join()
-    finally:
-        server.kill()
-        server.join()
-    return {**summary, "cpu": cpu, "trip": trip, "memory": memory}
-
-
-def _time(cost):
-    ideal = cost["requests"] * LATENCY / WINDOW
-    same_run = cost["requests"] * cost["trip"] / WINDOW
-    return (
-        f"  time: {cost['seconds']:.2f} s, {cost['seconds'] / ideal:.3f} of the ideal; "
-        f"{cost['seconds'] / same_run:.3f} with round trips of {cost['trip'] * 1000:.1f} ms"
-    )
+    async with (
+        TcbClient(platform, base_url=url, concurrency=concurrency) as client,
+        client.inventory(accounts, page_size=page_size) as inventory,
+    ):
+        async for found in inventory:
+            assert found.error is None, found
+            if run is not None:
+                run.save(found)
+    if run is not None:
+        run.finish()
+    return inventory.summary.to_dict()
 
 
 async def _by_hand(url, ticket, tokens, store):
@@ -172,77 +143,44 @@ async def _by_hand(url, ticket, tokens, store):
             store.commit()
 
 
-async def _with_ours(url, ticket, tokens, run):
-    async def newest() -> str:
-        return ticket
-
-    async def forget(_: str) -> None:
-        pass
-
-    platform = ComponentToken(PLATFORM, SECRET, ticket=newest)
-    accounts = (
-        Account(one, AuthorizerToken(platform, one, token, on_rotate=forget))
-        for one, token in tokens.items()
-    )
-    async with (
-        TcbClient(platform, base_url=url, concurrency=64) as client,
-        client.inventory(accounts, page_size=100) as inventory,
-    ):
-        async for found in inventory:
-            assert found.error is None, found
-            if run is not None:
-                run.save(found)
-    if run is not None:
-        run.finish()
+def _opened(lists, has_store, folder, day):
+    """A store on a day, and what to write with."""
+    if not has_store:
+        return contextlib.nullcontext(), None
+    if lists is _by_hand:
+        store = sqlite3.connect(folder / "by_hand.sqlite")
+        store.execute(
+            "CREATE TABLE IF NOT EXISTS functions (appid, env, name, status, runtime, "
+            "added, modified, PRIMARY KEY (appid, env, name))"
+        )
+        return contextlib.closing(store), store
+    noon = datetime.fromisoformat(f"{day}T12:00:00+08:00")
+    store = InventoryStore(folder / "ours.sqlite", clock=lambda: noon)
+    return contextlib.closing(store), store.begin()
 
 
-def _night(pipe, lists, has_store, *server):
-    """List all twice, as on two nights; the CPU of the second is measured."""
+def _second_night(lists, has_store, *server):
+    """List all twice, as on two nights; returns the CPU of the second."""
     with tempfile.TemporaryDirectory() as folder:
         for day in ("2026-01-01", "2026-01-02"):
-            store = run = None
-            if has_store and lists is _by_hand:
-                run = store = sqlite3.connect(Path(folder) / "by_hand.sqlite")
-                store.execute(
-                    "CREATE TABLE IF NOT EXISTS functions (appid, env, name, status, runtime, "
-                    "added, modified, PRIMARY KEY (appid, env, name))"
-                )
-            elif has_store:
-                noon = datetime.fromisoformat(f"{day}T12:00:00+08:00")
-                store = InventoryStore(Path(folder) / "ours.sqlite", clock=lambda now=noon: now)
-                run = store.begin()
-            cpu = time.process_time()
-            asyncio.run(lists(*server, run))
-            cpu = time.process_time() - cpu
-            if store is not None:
-                store.close()
-    pipe.send(cpu)
+            closing, run = _opened(lists, has_store, Path(folder), day)
+            with closing:
+                started = time.process_time()
+                asyncio.run(lists(*server, run))
+                cpu = time.process_time() - started
+    return cpu
 
 
-def compare(merchants, rounds=5):
+def compare(merchants, rounds):
     """Compare the CPU of an inventory with that of one written by hand, in pages of 100.
 
-    The least of some rounds: whatever else the machine does, adds to it.
+    The least of some rounds: what else the machine does only adds to it.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    server = context.Process(target=_serve, args=(theirs, merchants, LATENCY, 50), daemon=True)
-    server.start()
     costs = {}
-    try:
-        url, ticket, tokens = ours.recv()
-        del tokens[LARGE]
+    with _served(merchants, functions=50) as server:
         for _ in range(rounds):
-            for lists, has_store in itertools.product((_with_ours, _by_hand), (False, True)):
-                result, theirs = context.Pipe()
-                arguments = (theirs, lists, has_store, url, ticket, tokens)
-                client = context.Process(target=_night, args=arguments, daemon=True)
-                client.start()
-                costs.setdefault((lists, has_store), []).append(result.recv())
-                client.join()
-    finally:
-        server.kill()
-        server.join()
+            for way in itertools.product((_with_ours, _by_hand), (False, True)):
+                costs.setdefault(way, []).append(_alone(_second_night, *way, *server))
     rows, promises = [], []
     for has_store, words, most in (
         (False, "listed", 1.9),
@@ -260,26 +198,41 @@ def compare(merchants, rounds=5):
     )
 
 
+def _summary(concurrency, *server):
+    summary = asyncio.run(_with_ours(*server, concurrency=concurrency, page_size=None))
+    return summary, psutil.Process().memory_info().rss
+
+
+def _listed(merchants, **options):
+    """List so many merchants, 8 requests in flight; what the summary says, and the memory."""
+    with _served(merchants, **options) as server:
+        return _alone(_summary, 8, *server)
+
+
+def scale(share):
+    """How time grows with the accounts, with one large account, and how memory does not."""
+    rows, promises = [], []
+    for merchants, large in ((2000, False), (400, False), (400, True)):
+        found, _ = _listed(merchants // share, large=large)
+        ratio = found["seconds"] / (found["requests"] * LATENCY / 8)
+        row = (found["accounts"], "2,000 functions" if large else "25 functions")
+        rows.append((*row, found["requests"], ratio))
+        promises.append(Promise(f"time of {row[0]} accounts, × ideal, {row[1]}", ratio, 1.1))
+    few, many = (_listed(count // share, latency=0.0)[1] for count in (1000, 10_000))
+    promises.append(Promise("memory at ten times as many accounts", many / few, 1.1))
+    heads = ("accounts", "the largest has", "requests", "time, × ideal")
+    return Table(
+        f"Inventories with 8 in flight; {LATENCY * 1000:g} ms a request.", heads, rows, promises
+    )
+
+
 def main():
-    parser = argparse.ArgumentParser()
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer accounts")
-    arguments = parser.parse_args()
-    share = 10 if arguments.quick else 1
-
-    cost = listed(2000 // share, latency=LATENCY)
-    print(f"{cost['accounts']:,} accounts, {cost['requests']:,} requests, {LATENCY * 1000:g} ms")
-    print(_time(cost))
-    print(f"  CPU: {cost['cpu'] / cost['requests'] * 1000:.3f} ms a request")
-
-    few, many = (listed(count // share, latency=0.0) for count in (1000, 10_000))
-    ratio = many["memory"] / few["memory"]
-    print(f"memory at {many['accounts']:,} accounts: {ratio:.3f} of that at {few['accounts']:,}")
-
-    without = listed(400 // share, latency=LATENCY)
-    mixed = listed(400 // share, latency=LATENCY, with_large=True)
-    more = mixed["requests"] - without["requests"]
-    print(f"one account of 2,000 functions: {more:g} requests more, for its token and its pages")
-    print(_time(mixed))
+    share = 10 if parser.parse_args().quick else 1
+    for table in (compare(500 // share, 5 // share or 1), scale(share)):
+        print(markdown(table), *table.promises, "", sep="\n")
 
 
 if __name__ == "__main__":
