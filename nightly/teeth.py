@@ -1,7 +1,8 @@
 """How soon the laws of the walk notice that a rule of it is broken.
 
 Each rule is broken on purpose, and each law is run until it fails. Rule: a law that notices no
-break has no teeth; the figure is the number of random examples that it took, three times over.
+break has no teeth; the figure is the number of random examples that it took, three times over, and
+for the law of every small walk, which is not random, the number of walks.
 
     python nightly/teeth.py --examples 20000
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -44,10 +45,16 @@ def main():
         for law in breaks.LAWS:
             figures = [_examples_until(law, broken, number) for number in range(arguments.seeds)]
             noticed = noticed or all(figures)
-            shown = ", ".join(f"{figure:,}" if figure else "never" for figure in figures)
-            print(f"{name:24} {law.__name__[5:]:75.75} {shown}", flush=True)
-        missed += not noticed
+            _show(name, law.__name__[5:], figures)
+        walks = _walks_until(broken)
+        _show(name, "every_walk_over_four_rows_under_every_three_changes", [walks])
+        missed += not (noticed or walks)
     return missed
+
+
+def _show(name, law, figures):
+    shown = ", ".join(f"{figure:,}" if figure else "never" for figure in figures)
+    print(f"{name:24} {law:75.75} {shown}", flush=True)
 
 
 def _examples_until(law, broken, number):
@@ -62,15 +69,37 @@ def _examples_until(law, broken, number):
         drawn += 1
         inner(*arguments, **named)
 
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(law.hypothesis, "inner_test", counted))
-        for target, replacement in broken.items():
-            stack.enter_context(patch(target, replacement))
+    with _broken(broken), patch.object(law.hypothesis, "inner_test", counted):
         try:
             seed(number)(law)(breaks.TestLaws())
         except AssertionError:
             return drawn
     return None
+
+
+def _walks_until(broken):
+    """The number of walks until one of them breaks the law; None if none does."""
+    from every_case import Manner, Tally, every_walk  # noqa: PLC0415 - after the profile, too
+
+    class Alarm(list):
+        def append(self, wrong):
+            raise AssertionError(wrong)
+
+    tally = Tally(wrong=Alarm())
+    with _broken(broken):
+        try:
+            every_walk(4, 3, Manner(2), tally)
+        except AssertionError:
+            return tally.walks
+    return None
+
+
+@contextmanager
+def _broken(broken):
+    with ExitStack() as stack:
+        for target, replacement in broken.items():
+            stack.enter_context(patch(target, replacement))
+        yield
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ Yield = TypeVar("Yield")
 
 _log = logging.getLogger("tcb_async")
 _UNWATCHED = nullcontext()
+# After any other `ApiError`, fewer rows may help: the server answered, and refused the arguments.
 _NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, QuotaError, SystemBusyError)
 
 
@@ -144,6 +145,10 @@ class Pager(Generic[T]):
             raise ConfigurationError(
                 f"fetch={fetch!r:.80}: must be async, called with (offset, limit)"
             )
+        if on_drift not in ("repair", "raise", "ignore"):
+            raise ConfigurationError(
+                f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'"
+            )
         if max_items is not None:
             checked_count("max_items", max_items, least=0)
         checked_callback("identify", identify)
@@ -158,7 +163,7 @@ class Pager(Generic[T]):
             start=_start_of(scope, resume),
             size=attrs.evolve(self._learned),
             max_items=max_items,
-            on_drift=_policy(on_drift),
+            on_drift=on_drift,
             max_repairs=checked_count("max_repairs", max_repairs, least=0),
         )
         self._fetch = fetch
@@ -173,7 +178,6 @@ class Pager(Generic[T]):
         self._sleep = sleep
         self._window: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         self._state = State.NEW
-        self._is_claimed = False
         # Inside ``async with`` the pager holds the generator of its one iteration, and closes it at
         # the end of the block. Elsewhere it must not: one that nobody holds is cleaned up at once.
         self._is_entered = False
@@ -273,12 +277,12 @@ class Pager(Generic[T]):
         return items
 
     def _start(self, generator: AsyncGenerator[Yield, None]) -> AsyncGenerator[Yield, None]:
-        if self._is_claimed or self._state is State.CLOSED:
+        if self._state is not State.NEW:
             raise ConfigurationError(
                 f"{self!r} was iterated or closed before, and a pager walks once: make a new one, "
                 "with resume=… set to its cursor to go on from there"
             )
-        self._is_claimed = True
+        self._state = State.WALKING
         if self._is_entered:
             self._generator = generator
         return generator
@@ -314,8 +318,7 @@ class Pager(Generic[T]):
     async def _advance(self) -> bool:
         """Get the next items that are to be yielded; False at the end."""
         plan, window = self._plan, self._window
-        if self._state is State.NEW:
-            self._state = State.WALKING
+        if plan.total is None:
             self._refill()
         while window:
             request, head = window[0]
@@ -379,7 +382,8 @@ class Pager(Generic[T]):
             self._reply = request, page
             items = plan.receive(request, page)
         except BaseException as error:
-            if _is_refusal(error) and plan.refuse(request):
+            is_answer = isinstance(error, ApiError) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
+            if is_answer and plan.refuse(request):
                 return ()
             self.failed(error, request.offset)
             raise
@@ -472,17 +476,6 @@ def _closed() -> ClientClosedError:
         "this walk was closed before its end: to go on, walk again with an open client and "
         "resume=… set to this error's cursor"
     )
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Whether fewer rows may help: the server answered, and did not like the arguments."""
-    return isinstance(error, ApiError) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
-
-
-def _policy(on_drift: OnDrift) -> OnDrift:
-    if on_drift not in ("repair", "raise", "ignore"):
-        raise ConfigurationError(f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'")
-    return on_drift
 
 
 def _start_of(scope: str, resume: object) -> Cursor:
