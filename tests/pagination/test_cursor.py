@@ -47,17 +47,9 @@ def reads_as(text):
 
 
 @given(cursors)
-def test_its_string_reads_back_to_the_same_cursor(cursor):
+def test_it_pickles_and_its_string_reads_back_and_goes_into_a_url_as_it_is(cursor):
     assert Cursor.parse(str(cursor)) == cursor
-
-
-@given(cursors)
-def test_it_pickles(cursor):
     assert pickle.loads(pickle.dumps(cursor)) == cursor  # noqa: S301 - our own bytes
-
-
-@given(cursors)
-def test_its_string_goes_into_a_url_as_it_is(cursor):
     assert re.fullmatch(r"[A-Za-z0-9_-]+", str(cursor))
 
 

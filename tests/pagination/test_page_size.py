@@ -147,13 +147,6 @@ class TestSingleRows:
         average = (1 - share) * 19  # new rows a reply
         assert requests / 20 <= 2 * 1901 / average + concurrency
 
-    def test_replies_that_vary_in_any_way_never_end_the_overlap(self):
-        listing = ChangingList.of(600)
-        for lengths in ([2, 2, 20], [1, 2, 3], [3, 1, 1, 1, 50], [2, 100]):
-            outcome = explicit(20)
-            walked(outcome, listing, answer=giving(listing, cycle(lengths)))
-            assert outcome.plan.stats.unchecked_joins == 0
-
 
 class TestRefusals:
     @pytest.mark.parametrize("above", ["refuse", "empty"])
@@ -313,6 +306,17 @@ class TestClient:
                 await client.functions(ENV).collect()
 
         assert set(limits_of(emulator)) == {100}
+
+    async def test_a_wrong_environment_costs_one_request_more_and_teaches_nothing(self):
+        async with Emulator() as emulator:
+            emulator.deploy(ENV, count=50)
+            emulator.script([Fault.errcode(-501007)] * 2)
+            async with TcbClient(emulator.token, base_url=emulator.url) as client:
+                with pytest.raises(ApiError, match="-501007"):
+                    await client.functions("wrong-1a2b3c").collect()
+                await client.functions(ENV).collect()
+
+        assert limits_of(emulator) == [100, 20, 100]
 
     async def test_a_pager_of_your_own_finds_it_out_too(self):
         listing, limits = ChangingList.of(57), []

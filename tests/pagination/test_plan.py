@@ -324,45 +324,62 @@ def cursor_behind(listing, done, page_size=20):
     return walked.cursor(walked.record.count - done)
 
 
-def at(reply, kind, place, times=1):
-    return Change(reply, kind, place, times=times)  # type: ignore[arg-type]
+def at(reply, kind, place, times=1, *, to=0):
+    return Change(reply, kind, place, to, times)  # type: ignore[arg-type]
 
 
 class TestRepairs:
-    def test_rows_inserted_before_are_found_in_the_very_page_that_arrived(self):
-        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "insert", 3)])
-
-        assert outcome.yielded == [*outcome.at_start, "new001"]
-        assert outcome.plan.stats.shifted_pages == 1
-        assert outcome.replies == 3 + 1, "the fourth checks the head"
-
-    def test_rows_deleted_before_are_made_up_for_by_looking_a_little_earlier(self):
-        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 3)])
-
-        assert outcome.yielded == outcome.at_start
-        assert outcome.plan.stats.reanchors == 1
-        assert outcome.replies == 3 + 1 + 1, "one page was stale, one checks the head"
-
-    def test_a_seam_that_is_gone_is_replaced_by_what_stood_before_it(self):
-        outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "delete", 19)])
-
-        assert outcome.yielded == outcome.at_start
-        assert (outcome.plan.stats.reanchors, outcome.plan.stats.second_passes) == (1, 0)
-
-    def test_when_all_that_was_read_is_gone_the_walk_begins_again_and_repeats_nothing(
-        self,
+    @pytest.mark.parametrize(
+        ("change", "shifted", "reanchors", "passes", "requests"),
+        [
+            pytest.param(
+                at(1, "insert", 3), 1, 0, 0, 4, id="inserted: found in the page that came"
+            ),
+            pytest.param(at(1, "insert", 0, 71), 0, 1, 0, 8, id="inserted: found further down"),
+            pytest.param(at(1, "delete", 3), 0, 1, 0, 5, id="deleted: found a little earlier"),
+            pytest.param(
+                at(1, "delete", 19), 0, 1, 0, 5, id="the overlap is gone: a row before it"
+            ),
+            pytest.param(at(1, "redeploy", 19, to=-1), 0, 1, 0, 6, id="the overlap is elsewhere"),
+            pytest.param(at(2, "delete", 19, 20), 0, 1, 0, 5, id="the page is gone: one above it"),
+            pytest.param(at(2, "delete", 0, 39), 0, 1, 1, 4, id="all is gone: a second pass"),
+            pytest.param(at(2, "delete", 0, 57), 0, 1, 1, 4, id="the list is gone"),
+        ],
+    )
+    def test_the_cheapest_repair_finds_what_follows(
+        self, change, shifted, reanchors, passes, requests
     ):
-        schedule = [at(2, "delete", 0, times=39)]
-        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
+        outcome = walk(plan(), ChangingList.of(57), changes=[change])
 
-        assert outcome.yielded == outcome.at_start
-        assert outcome.plan.stats.second_passes == 1
+        stats = outcome.plan.stats
+        assert outcome.plan.done
+        kept = [name for name in outcome.yielded if name in outcome.at_start]
+        assert kept == outcome.at_start[: len(kept)]
+        assert set(outcome.in_place) <= set(kept)
+        assert (stats.shifted_pages, stats.reanchors, stats.second_passes) == (
+            shifted,
+            reanchors,
+            passes,
+        )
+        assert outcome.replies == requests
 
-    def test_when_the_page_before_is_gone_a_row_further_above_will_do(self):
-        outcome = walk(plan(), ChangingList.of(57), changes=[at(2, "delete", 19, times=20)])
+    @pytest.mark.parametrize("ahead", [1, 5])
+    def test_what_is_read_behind_a_repair_in_the_page_is_not_asked_for_again(self, ahead):
+        outcome = walk(
+            plan(), ChangingList.of(300), concurrency=ahead, changes=[at(1, "insert", 0)]
+        )
 
-        assert outcome.yielded == outcome.at_start
-        assert (outcome.plan.stats.reanchors, outcome.plan.stats.second_passes) == (1, 0)
+        assert outcome.plan.stats.requests == needed(301, 20) + 1
+
+    def test_passes_that_never_join_come_to_an_end(self):
+        strangers = count()
+        answer = lambda _: Page([Row(f"f{next(strangers)}") for _ in range(20)], 60)  # noqa: E731
+
+        outcome = Outcome(plan())
+        carry_out(outcome.plan, answer, outcome)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert outcome.plan.stats.requests < 200
 
     def test_items_lifted_to_the_head_are_yielded_last(self):
         schedule = [at(1, "lift", 50), at(0, "lift", 45), at(0, "lift", 5)]
@@ -403,20 +420,6 @@ class TestRepairs:
 
         assert outcome.updated == {"f003", "f050"}
         assert set(outcome.at_start) <= set(outcome.yielded)
-
-    def test_a_seam_redeployed_elsewhere_under_its_name_is_no_seam(self):
-        listing = ChangingList.of(25)
-        outcome = Outcome(plan())
-
-        def answer(request: Request) -> Page[Row]:
-            if request.offset == 19:
-                listing.rows = [row for row in listing.rows if row.name != "f019"]
-                listing.rows.append(Row("f019", version=1))
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome)
-
-        assert outcome.yielded == [f"f{number:03}" for number in range(25)]
 
     @pytest.mark.parametrize("ahead", [1, 4])
     def test_a_place_that_moved_further_than_a_page_is_found_one_request_at_a_time(self, ahead):
@@ -577,20 +580,6 @@ class TestRepairs:
         assert walked.record.count == 9_901
         assert len(rows) < 1_500
 
-    def test_many_rows_inserted_at_once_are_looked_for_further_down(self):
-        schedule = [at(1, "insert", 0), *[at(0, "insert", 0)] * 70]
-        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
-
-        assert outcome.yielded[:57] == outcome.at_start
-        assert outcome.plan.stats.second_passes == 0
-
-    def test_a_list_that_vanishes_ends_the_walk(self):
-        schedule = [at(2, "delete", 0), *[at(0, "delete", 0)] * 56]
-        outcome = walk(plan(), ChangingList.of(57), concurrency=4, changes=schedule)
-
-        assert outcome.plan.done
-        assert outcome.plan.total == 0
-
     def test_changes_that_cancel_out_exactly_hide_what_moved_and_nothing_else(self):
         """No walk at the price of one can notice: each of its replies is that of a list at rest."""
         schedule = [at(1, "lift", 50), at(0, "delete", 5), at(0, "insert", 56)]
@@ -599,11 +588,6 @@ class TestRepairs:
         assert not outcome.plan.stats.drift
         assert set(outcome.in_place) == set(outcome.yielded) & outcome.stayed
         assert outcome.updated == {"f050"}
-
-    def test_what_is_read_behind_a_repair_in_the_page_is_not_asked_for_again(self):
-        outcome = walk(plan(), ChangingList.of(300), concurrency=5, changes=[at(1, "insert", 0)])
-
-        assert outcome.plan.stats.requests == needed(301, 20) + 1
 
     def test_without_repairs_left_a_lost_place_is_an_error_that_says_so(self):
         schedule = [at(2, "delete", 0, times=39)]
@@ -618,21 +602,6 @@ class TestRepairs:
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert outcome.yielded[:57] == outcome.at_start
-
-    def test_passes_that_never_join_come_to_an_end(self):
-        listing = ChangingList.of(60)
-        strangers = count_up()
-
-        def answer(request: Request) -> Page[Row]:
-            del listing.rows[:]
-            listing.rows += [Row(next(strangers)) for _ in range(60)]
-            return listing.page(request)
-
-        outcome = Outcome(plan())
-        carry_out(outcome.plan, answer, outcome)
-
-        assert isinstance(outcome.plan.failure, DriftError)
-        assert outcome.plan.stats.requests < 200
 
 
 @attrs.frozen
@@ -1279,7 +1248,3 @@ def emptied(listing, *, times, offset=19):
         return listing.page(request)
 
     return answer
-
-
-def count_up():
-    return (f"stranger{number}" for number in count())
