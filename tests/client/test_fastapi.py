@@ -54,6 +54,10 @@ def counting(lifespan):
     return app
 
 
+def service_of(emulator):
+    return serving(counting(lifespan(lambda: client_of(emulator))))
+
+
 async def ask(url):
     status, answer = await answer_of(url)
     assert status == 200
@@ -180,7 +184,7 @@ async def test_what_wechat_does_becomes_a_status_that_blames_whom_it_should(
 ):
     emulator.deploy(ENV, count=3)
     emulator.script([fault] * 2)
-    async with serving(counting(lifespan(lambda: client_of(emulator)))) as url:
+    async with service_of(emulator) as url:
         answered, problem, _ = await asked_for_a_problem(f"{url}/count")
 
     assert (answered, problem["status"], problem["title"]) == (status, status, title)
@@ -214,7 +218,7 @@ async def test_an_argument_that_the_caller_got_wrong_is_the_callers_mistake(emul
 async def test_a_problem_names_errcode_and_rid_and_never_the_token(emulator):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(48001)
-    async with serving(counting(lifespan(lambda: client_of(emulator)))) as url:
+    async with service_of(emulator) as url:
         _, problem, _ = await asked_for_a_problem(f"{url}/count")
 
     assert problem["errcode"] == 48001
@@ -287,7 +291,7 @@ def test_the_open_api_schema_of_a_function_is_right():
 
 async def test_a_retry_after_of_wechats_is_handed_on(emulator):
     emulator.script([Fault.status(429, headers={"Retry-After": "2.5"}), Fault.status(503)])
-    async with serving(counting(lifespan(lambda: client_of(emulator)))) as url:
+    async with service_of(emulator) as url:
         _, _, headers = await asked_for_a_problem(f"{url}/count")
         assert headers["Retry-After"] == "3"
         _, _, headers = await asked_for_a_problem(f"{url}/count")

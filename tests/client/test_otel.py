@@ -156,64 +156,36 @@ async def test_the_port_is_told_even_where_the_url_leaves_it_out(watched, base_u
     assert attributes[server_attributes.SERVER_PORT] == port
 
 
-async def test_an_errcode_is_an_error_with_its_code_and_rid(emulator, watched):
-    emulator.deploy(ENV, count=3)
-    emulator.fail_next(48001)
-    async with watched.client(emulator) as client:
+BARE = Fault.body(b'{"errcode":48001,"errmsg":"api unauthorized"}')
+OURS = "tcb_async.exceptions."
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Fault.errcode(48001), (200, f"{OURS}PermissionDeniedError", 48001, True)),
+        (BARE, (200, f"{OURS}PermissionDeniedError", 48001, True)),
+        (Fault.status(503), (503, "503", None, False)),
+        (Fault.status(429), (429, "429", None, False)),
+        (Fault.reset(), (None, f"{OURS}TransportError", None, True)),
+    ],
+    ids=["an errcode", "an errcode without a rid", "HTTP 503", "HTTP 429", "no answer"],
+)
+async def test_a_try_that_fails_says_with_what(emulator, watched, fault, expected):
+    status, error_type, errcode, is_described = expected
+    emulator.script([fault])
+    async with watched.client(emulator, retry=RetryPolicy.none()) as client:
         with pytest.raises(TcbError) as caught:
             await client.function_page(ENV)
 
     span = watched.span(LIST)
-    assert span.attributes is not None
-    assert span.attributes[http_attributes.HTTP_RESPONSE_STATUS_CODE] == 200
-    expected = "tcb_async.exceptions.PermissionDeniedError"
-    assert span.attributes[error_attributes.ERROR_TYPE] == expected
-    assert span.attributes["tcb.errcode"] == 48001
-    assert span.attributes["tcb.rid"] == caught.value.rid  # type: ignore[attr-defined]
+    assert span.attributes.get(http_attributes.HTTP_RESPONSE_STATUS_CODE) == status
+    assert span.attributes[error_attributes.ERROR_TYPE] == error_type
+    assert span.attributes.get("tcb.errcode") == errcode
+    assert span.attributes.get("tcb.rid") == caught.value.rid
+    assert ("tcb.rid" in span.attributes) is (fault.name == "errcode 48001")
     assert span.status.status_code is StatusCode.ERROR
-    assert span.status.description == caught.value.message
-
-
-async def test_an_errcode_without_a_rid_has_no_rid_attribute(emulator, watched):
-    emulator.script([Fault.body(b'{"errcode":48001,"errmsg":"api unauthorized"}')])
-    async with watched.client(emulator) as client:
-        with pytest.raises(TcbError):
-            await client.function_page(ENV)
-
-    attributes = watched.span(LIST).attributes or {}
-    assert attributes["tcb.errcode"] == 48001
-    assert "tcb.rid" not in attributes
-
-
-@pytest.mark.parametrize("fault", [Fault.status(503), Fault.status(429)])
-async def test_an_http_status_is_the_error_type(emulator, watched, fault):
-    emulator.script([fault])
-    async with watched.client(emulator, retry=RetryPolicy.none()) as client:
-        with pytest.raises(TcbError):
-            await client.function_page(ENV)
-
-    span = watched.span(LIST)
-    status = int(fault.name.split()[1])
-    assert span.attributes is not None
-    assert span.attributes[http_attributes.HTTP_RESPONSE_STATUS_CODE] == status
-    assert span.attributes[error_attributes.ERROR_TYPE] == str(status)
-    assert "tcb.errcode" not in span.attributes
-    assert span.status.status_code is StatusCode.ERROR
-    assert span.status.description is None
-
-
-async def test_without_an_answer_there_is_no_status(emulator, watched):
-    emulator.script([Fault.reset()])
-    async with watched.client(emulator, retry=RetryPolicy.none()) as client:
-        with pytest.raises(TransportError) as caught:
-            await client.function_page(ENV)
-
-    span = watched.span(LIST)
-    assert span.attributes is not None
-    assert http_attributes.HTTP_RESPONSE_STATUS_CODE not in span.attributes
-    expected = "tcb_async.exceptions.TransportError"
-    assert span.attributes[error_attributes.ERROR_TYPE] == expected
-    assert span.status.description == caught.value.message
+    assert span.status.description == (caught.value.message if is_described else None)
 
 
 async def test_every_try_is_a_span_and_those_beyond_the_first_are_counted(emulator, watched):
