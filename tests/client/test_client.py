@@ -27,7 +27,7 @@ from tcb_async import (
     TcbClient,
     TokenError,
 )
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 from tcb_async.tokens import StableToken
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -238,16 +238,6 @@ async def test_a_token_that_the_client_did_not_fetch_cannot_be_forced(client):
         await client.force_refresh_token()
 
 
-async def test_a_session_that_was_handed_in_is_used_and_never_closed(emulator):
-    emulator.deploy(ENV, count=3)
-    async with aiohttp.ClientSession(raise_for_status=True) as session:
-        async with TcbClient(emulator.token, base_url=emulator.url, session=session) as client:
-            assert await client.count_functions(ENV) == 3
-        assert not session.closed
-
-    assert emulator.requests[-1].headers["Accept-Encoding"] == "identity"
-
-
 async def test_settings_of_a_session_are_refused_beside_one_that_was_handed_in():
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ConfigurationError, match="session"):
@@ -310,23 +300,6 @@ async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(emulator, clie
     with pytest.raises(ClientClosedError) as caught:
         await walk
     assert caught.value.cursor is not None
-
-
-def test_a_client_on_a_second_loop_says_what_is_wrong():
-    emulator = Emulator()
-    clients: list[TcbClient] = []
-
-    async def use_it_once_and_keep_it() -> None:
-        async with emulator, aiohttp.ClientSession() as session:
-            emulator.deploy(ENV)
-            client = TcbClient(emulator.token, base_url=emulator.url, session=session)
-            await client.count_functions(ENV)
-            clients.append(client)
-
-    asyncio.run(use_it_once_and_keep_it())
-
-    with pytest.raises(ClientClosedError, match="another event loop"):
-        asyncio.run(clients[0].count_functions(ENV))
 
 
 async def test_a_client_that_was_used_before_a_fork_is_refused_after_it(client, monkeypatch):

@@ -61,16 +61,20 @@ class Walk:
         self.ends.append((stats, error))
 
 
+@pytest.fixture
+def diary():
+    return Diary()
+
+
 def watched(emulator, diary):
     return TcbClient(
         emulator.token, base_url=emulator.url, retry=RetryPolicy(base=0.0), observer=diary
     )
 
 
-async def test_each_try_is_told_with_all_that_is_no_secret(emulator):
+async def test_each_try_is_told_with_all_that_is_no_secret(emulator, diary):
     emulator.deploy(ENV, count=3)
     emulator.script([Fault.status(503)])
-    diary = Diary()
     async with watched(emulator, diary) as client:
         await client.function_page(ENV, offset=1)
 
@@ -83,9 +87,8 @@ async def test_each_try_is_told_with_all_that_is_no_secret(emulator):
     assert emulator.token not in repr(diary)
 
 
-async def test_a_walk_is_observed_once_with_its_pages_and_its_stats(emulator):
+async def test_a_walk_is_observed_once_with_its_pages_and_its_stats(emulator, diary):
     emulator.deploy(ENV, count=57)
-    diary = Diary()
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
         await pager.collect()
 
@@ -94,9 +97,8 @@ async def test_a_walk_is_observed_once_with_its_pages_and_its_stats(emulator):
     assert walk.ends == [(pager.stats, None)]
 
 
-async def test_a_copy_with_another_token_is_observed_too(emulator):
+async def test_a_copy_with_another_token_is_observed_too(emulator, diary):
     emulator.deploy(ENV, count=57)
-    diary = Diary()
     async with watched(emulator, diary) as client:
         copy = client.with_token(emulator.issue_token())
         assert [page.offset async for page in copy.iter_pages(ENV)]
@@ -104,10 +106,9 @@ async def test_a_copy_with_another_token_is_observed_too(emulator):
     assert len(diary.walks) == 1
 
 
-async def test_the_observer_gets_the_same_error_as_the_consumer(emulator):
+async def test_the_observer_gets_the_same_error_as_the_consumer(emulator, diary):
     emulator.deploy(ENV, count=57)
     emulator.fail_next(48001)
-    diary = Diary()
     async with watched(emulator, diary) as client:
         with pytest.raises(TcbError) as caught:
             await client.functions(ENV).collect()
@@ -116,7 +117,7 @@ async def test_the_observer_gets_the_same_error_as_the_consumer(emulator):
     assert error is caught.value
 
 
-async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator):
+async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator, diary):
     emulator.deploy(ENV, count=100)
 
     @emulator.on_request
@@ -125,7 +126,6 @@ async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator):
             for number in range(1, 6):
                 emulator.delete(ENV, f"fn-{number:04}")
 
-    diary = Diary()
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
         async for function in pager:
             assert not diary.walks[0].ends, function
@@ -133,9 +133,8 @@ async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator):
     assert diary.walks[0].ends == [(pager.stats, None)]
 
 
-async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(emulator):
+async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(emulator, diary):
     emulator.deploy(ENV, count=57)
-    diary = Diary()
     async with watched(emulator, diary) as client:
         try:
             raise LookupError  # noqa: TRY301 - as a consumer might
@@ -147,10 +146,9 @@ async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(emulator)
 
 
 async def test_the_observer_gets_the_same_end_as_the_consumer_of_a_pager_closed_by_another_task(
-    emulator,
+    emulator, diary
 ):
     emulator.script([Fault.hang()])
-    diary = Diary()
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
         consumer = asyncio.create_task(pager.collect())
         await until(lambda: emulator.in_flight == 1)
@@ -162,9 +160,8 @@ async def test_the_observer_gets_the_same_end_as_the_consumer_of_a_pager_closed_
     assert error is caught.value
 
 
-async def test_leaving_early_ends_a_walk_without_an_error(emulator):
+async def test_leaving_early_ends_a_walk_without_an_error(emulator, diary):
     emulator.deploy(ENV, count=500)
-    diary = Diary()
     async with no_leaks(), watched(emulator, diary) as client:
         try:
             async with client.functions(ENV) as pager:
@@ -179,10 +176,9 @@ async def test_leaving_early_ends_a_walk_without_an_error(emulator):
 
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_walk_cancelled_at_any_moment_is_observed_to_end_as_often_as_to_start(
-    emulator, turns
+    emulator, diary, turns
 ):
     emulator.deploy(ENV, count=57)
-    diary = Diary()
     async with no_leaks(), watched(emulator, diary) as client:
         task = asyncio.create_task(client.functions(ENV).collect())
         for _ in range(turns):

@@ -10,7 +10,6 @@ import sys
 import tracemalloc
 from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 from aiohttp.helpers import calculate_timeout_when
 from pretend_clock import PretendClock
@@ -76,23 +75,6 @@ async def test_a_try_never_crosses_the_deadline_by_the_rounding_of_a_time_out(
     assert given_at == [given]
 
 
-async def test_no_try_is_begun_when_no_time_is_left_and_the_servers_own_error_is_raised(
-    emulator, clock
-):
-    emulator.deploy(ENV)
-    emulator.script([Fault.errcode(-1)])
-
-    async def oversleep(_):
-        clock.now += 100.0
-
-    retry = attrs.evolve(clock.policy(deadline=10.0), sleep=oversleep)
-    async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
-        with pytest.raises(SystemBusyError, match="the deadline of 10 s passed") as caught:
-            await client.count_functions(ENV)
-
-    assert caught.value.attempts == len(emulator.requests) == 1
-
-
 async def test_the_deadline_holds_while_others_have_all_the_permits(emulator):
     emulator.script([Fault.hang()])
     retry = RetryPolicy(deadline=0.2)
@@ -127,16 +109,6 @@ async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_serve
             await client.count_functions(ENV)
 
     assert caught.value.attempts == len(emulator.requests) == 1
-
-
-async def test_a_try_that_the_deadline_cut_short_leaves_the_servers_own_error(emulator):
-    emulator.script([Fault.errcode(-1), Fault.hang()])
-    retry = RetryPolicy(deadline=0.5, base=0.0)
-    async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
-        with pytest.raises(SystemBusyError, match=r"the deadline of 0\.5 s passed") as caught:
-            await client.count_functions(ENV)
-
-    assert caught.value.attempts == len(emulator.requests) == 2
 
 
 # Size
