@@ -661,7 +661,8 @@ class TokenContext:
         except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
             self._note_outage(describe(error, *secrets))
             return otherwise
-        if self._failed_at > -math.inf:
+        # What was on its way when the store failed does not end the pause.
+        if self._failed_at > -math.inf and not self._pause():
             self._failed_at = -math.inf
             _log.info("the token store answers again: tokens are shared again")
         return answer

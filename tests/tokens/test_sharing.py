@@ -226,6 +226,21 @@ class TestOutage:
         assert store.asked == ["get"] * 4
 
     @pytest.mark.looptime
+    async def test_an_answer_that_was_on_its_way_when_the_store_failed_ends_no_pause(self, caplog):
+        class Slow(FrailStore):
+            async def get(self, key):
+                await (asyncio.sleep(0.5) if key == "slow" else super().get(key))
+
+        store, clock = Slow(), asyncio.get_running_loop().time
+        store.away = True
+        context = TokenContext(store, clock, half)
+        await asyncio.gather(context.get("slow"), context.get("other"))
+        await context.get("other")
+
+        assert store.asked == ["get"] * 2
+        assert len(warnings(caplog)) == 1
+
+    @pytest.mark.looptime
     async def test_a_store_that_hangs_costs_two_seconds(self, caplog):
         store = FrailStore()
         store.hanging = True
