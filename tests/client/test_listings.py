@@ -77,16 +77,6 @@ def test_run_time_is_read_as_runtime():
     assert [f.runtime for f in page.functions] == ["Php7", "Go1", None, "Go1"]
 
 
-def test_times_are_read_in_the_zone_of_the_client():
-    row = {"name": "a", "status": "Active", "add_time": "2019-02-27 15:34:59", "mod_time": None}
-
-    page = decode({"total_count": 1, "functions": [row]}, zone=timezone(timedelta(hours=-5)))
-
-    assert page.functions[0].add_time is not None
-    assert page.functions[0].add_time.isoformat() == "2019-02-27T15:34:59-05:00"
-    assert page.functions[0].mod_time is None
-
-
 @pytest.mark.parametrize("zone", [NEW_YORK, UTC, ZoneInfo("Asia/Shanghai")], ids=str)
 @pytest.mark.parametrize("old_name", [{}, {"run_time": "Php7"}], ids=["documented", "older page"])
 def test_a_time_is_in_the_zone_of_the_client_unless_it_names_its_own(zone, old_name):
