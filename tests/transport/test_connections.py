@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -142,6 +143,21 @@ async def test_a_busy_event_loop_is_not_taken_for_a_proxys_queue():
 
             assert transport_of(asking).window.size == 8
             assert proxy.accepted == 2
+
+
+async def test_a_host_whose_first_address_is_dead_is_reached_by_the_next_in_the_same_try(
+    emulator, monkeypatch
+):
+    async def two_addresses(_host, port, **_):
+        family, kind = socket.AF_INET, socket.SOCK_STREAM
+        return [(family, kind, 6, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+
+    emulator.deploy(ENV, count=COUNT)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
+    url = emulator.url.replace("127.0.0.1", "localhost")
+    async with TcbClient(emulator.token, base_url=url, retry=RetryPolicy.none()) as asking:
+        assert await asking.count_functions(ENV) == COUNT
+        assert not waiting_of(asking)
 
 
 @pytest.fixture
