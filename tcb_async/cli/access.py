@@ -92,11 +92,7 @@ class Service:
 
 
 def wechat(access: Access, env: str) -> Service:
-    """Find WeChat, or what answers in its place, and the credentials for it.
-
-    Raises:
-        ConfigurationError: There are no credentials, or no token may be sent there.
-    """
+    """Find WeChat, or what answers in its place, and the credentials for it."""
     address = access.checked_url()
     owner, provide = _credentials(access)
 
@@ -415,12 +411,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read_accounts(path: str) -> list[Account]:
-    """Read a file of accounts, one JSON object a line; ``-`` is stdin.
-
-    Raises:
-        ConfigurationError: A line is no account: which one, and why. Or there is none.
-        OSError: The file cannot be read.
-    """
+    """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
     text = Hidden(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
     found: dict[str, tuple[int, Account]] = {}
     # A file may begin with a byte order mark: Notepad and PowerShell write one.

@@ -70,15 +70,7 @@ def exit_code(error: TcbError) -> int:
 
 @contextlib.contextmanager
 def at_terminal(*, verbose: bool, level: int = logging.ERROR) -> Generator[Screen]:
-    """Run a command: open the streams, show the log, and end as every command ends.
-
-    Args:
-        verbose: Whether to show all that is logged.
-        level: The level from which on it is shown otherwise.
-
-    Raises:
-        typer.Exit: With the exit code, if the command failed.
-    """
+    """Run a command: open the streams, show the log, and end as every command ends."""
     screen = Screen.open()
     with screen.showing_log(logging.DEBUG if verbose else level), reporting(screen):
         yield screen
@@ -86,11 +78,7 @@ def at_terminal(*, verbose: bool, level: int = logging.ERROR) -> Generator[Scree
 
 @contextlib.contextmanager
 def reporting(screen: Screen) -> Generator[None]:
-    """Turn whatever ends a command into a sentence on stderr and an exit code.
-
-    Raises:
-        typer.Exit: With the exit code.
-    """
+    """Turn whatever ends a command into a sentence on stderr and an exit code."""
     try:
         yield
     except (typer.Exit, typer.TyperException):

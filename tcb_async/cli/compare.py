@@ -7,7 +7,6 @@ is never compared.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+import msgspec
 import typer
 
 from tcb_async.cli import signals
@@ -23,31 +23,25 @@ from tcb_async.cli.app import DIFFERENT, MISSING, at_terminal
 from tcb_async.cli.formats import FORMATS, TABLE, write_rows
 from tcb_async.cli.options import Access, argument, command, given, option, whole_number
 from tcb_async.cli.screen import Screen, counted, printable, showing_walk
-from tcb_async.cli.sources import FIELDS, KINDS, Listed, Source, find_source, read_local
+from tcb_async.cli.sources import FIELDS, KINDS, Functions, Source, find_source, read_local
+from tcb_async.exceptions import ConfigurationError
+from tcb_async.runtimes import REVISED, RUNTIMES, Runtime, find_runtime, runtime_state
+from tcb_async.watch import changes
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
     from tcb_async.inventory import InventoryStore
     from tcb_async.models import CloudFunction
-    from tcb_async.runtimes import Runtime
 
 TIMES = ("add_time", "mod_time")
 Kind = Literal["missing", "extra", "changed"]
 _KINDS: dict[str, Kind] = {"removed": "missing", "added": "extra", "updated": "changed"}
+_MOST = 20
 
 
 @attrs.frozen
 class Difference:
-    """A function in which two lists differ.
-
-    Attributes:
-        kind: Whether it is missing, is there though it is not expected, or is another.
-        name: Its name.
-        expected: What was expected; None if it is extra.
-        found: What was found; None if it is missing.
-        appid: Whose it is, in an inventory.
-        env: Where it is, in an inventory; None for an account without any environment.
-    """
+    """A function in which two lists differ; in an inventory, of which account and environment."""
 
     kind: Kind
     name: str
@@ -64,58 +58,49 @@ class Difference:
         pairs = ((it, getattr(self.expected, it), getattr(self.found, it)) for it in FIELDS)
         return ", ".join(_change(*pair) for pair in pairs if pair[1] != pair[2])
 
-    def as_row(self, form: str) -> dict[str, object]:
-        """Return what a document shows of it: objects in JSON, otherwise what differs as text."""
-        row: dict[str, object] = {"kind": self.kind, "name": self.name, "what": self.what}
-        if form in {"json", "ndjson"}:
-            del row["what"]
-            row |= {"expected": _shown(self.expected), "found": _shown(self.found)}
-        return row if self.appid is None else {"appid": self.appid, "env": self.env, **row}
-
 
 def _change(field: str, before: object, after: object) -> str:
     recreated = ", recreated" if field == "runtime" else ""  # it is fixed when a function is made
     return f"{field} {before} → {after}{recreated}"
 
 
-def _shown(function: CloudFunction | None) -> dict[str, object] | None:
-    if function is None:
-        return None
-    return {it: value or None for it, value in function.to_dict().items()}
-
-
 @attrs.frozen
 class Comparison:
-    """What is compared.
-
-    Attributes:
-        fields: Which fields.
-        names: Patterns of names; none for all.
-    """
+    """Which fields are compared, and of which names; no pattern is for all."""
 
     fields: Sequence[str]
-    names: Sequence[str] = ()
+    names: Sequence[str]
 
     def differences(
-        self, expected: Listed, found: Listed, appid: str | None = None, env: str | None = None
+        self,
+        expected: Functions,
+        found: Functions,
+        appid: str | None = None,
+        env: str | None = None,
     ) -> Iterator[Difference]:
         """Compare what both know: those missing, then those that are extra or changed."""
-        from tcb_async.watch import changes  # noqa: PLC0415 - --help does not wait for it
-
         wanted, there = self.selected(expected), self.selected(found)
         before = [self._comparable(one, there.get(name)) for name, one in wanted.items()]
         after = [self._comparable(one, wanted.get(name)) for name, one in there.items()]
         for it in changes(before, after):
             yield Difference(_KINDS[it.kind], it.name, it.before, it.after, appid, env)
 
-    def selected(self, listed: Listed) -> dict[str, CloudFunction]:
+    def selected(self, functions: Functions) -> dict[str, CloudFunction]:
         """Return the functions that are compared, by name."""
         names = self.names or ("*",)
         return {
             it.name: it
-            for it in listed.functions
+            for it in functions
             if any(fnmatchcase(it.name, pattern) for pattern in names)
         }
+
+    def in_store(self, store: InventoryStore, expected: Functions) -> Iterator[Difference]:
+        """Compare each environment of each account with what every account should have."""
+        for account in store.complete_accounts():
+            if not account.functions:
+                yield from self.differences(expected, (), account.appid)
+            for env, functions in account.functions.items():
+                yield from self.differences(expected, functions, account.appid, env)
 
     def _comparable(self, one: CloudFunction, other: CloudFunction | None) -> CloudFunction:
         """Take away what is not compared; what has no status should be active."""
@@ -131,81 +116,69 @@ class Comparison:
 
 
 @attrs.define
-class Tally:
-    """How many differences there were, of each kind, and in how many accounts."""
+class DifferenceWriter:
+    """Writes differences one by one: those of thousands of accounts may not fit into memory."""
 
-    kinds: Counter[str] = attrs.field(factory=Counter[str])
-    accounts: set[str | None] = attrs.field(factory=set["str | None"])
+    screen: Screen
+    form: str
+    has_accounts: bool
+    tally: Counter[tuple[Kind, str | None]] = attrs.field(factory=Counter[tuple[Kind, str | None]])
 
-    def counting(self, differences: Iterable[Difference]) -> Iterator[Difference]:
-        """Count what passes."""
-        for it in differences:
-            self.kinds[it.kind] += 1
-            self.accounts.add(it.appid)
-            yield it
+    def write(self, differences: Iterable[Difference]) -> None:
+        """Write them, and count them by kind and account."""
+        if self.form == TABLE:
+            self._write_lines(self._counted(differences))
+            return
+        in_json = self.form in {"json", "ndjson"}
+        accounts = ("appid", "env") if self.has_accounts else ()
+        columns = (*accounts, "kind", "name", *(("expected", "found") if in_json else ("what",)))
+        document = FORMATS[self.form](columns, self.screen.out.is_terminal)
+        self.screen.write(document.head)
+        for written, it in enumerate(self._counted(differences)):
+            self.screen.write(document.rows([it], written))
+        self.screen.write(document.tail)
 
-    def __str__(self) -> str:
-        missing, extra = self.kinds["missing"], self.kinds["extra"]
-        return ", ".join(
-            [
-                f"{counted(self.kinds['changed'], 'function differs', 'functions differ')}",
-                f"{missing:,} {'is' if missing == 1 else 'are'} missing",
-                f"{extra:,} {'is' if extra == 1 else 'are'} extra",
-            ]
+    def summary(self) -> str:
+        """Say how many there were."""
+        kinds = Counter[Kind]()
+        for (kind, _), number in self.tally.items():
+            kinds[kind] += number
+        missing, extra = kinds["missing"], kinds["extra"]
+        accounts = len({appid for _, appid in self.tally})
+        where = f" in {counted(accounts, 'account', 'accounts')}" if self.has_accounts else ""
+        return (
+            f"{counted(kinds['changed'], 'function differs', 'functions differ')}, "
+            f"{missing:,} {'is' if missing == 1 else 'are'} missing, "
+            f"{extra:,} {'is' if extra == 1 else 'are'} extra{where}"
         )
 
+    def _counted(self, differences: Iterable[Difference]) -> Iterator[Difference]:
+        for it in differences:
+            self.tally[it.kind, it.appid] += 1
+            yield it
 
-def write_differences(screen: Screen, differences: Iterable[Difference], form: str) -> None:
-    """Write them one by one: those of thousands of accounts may not fit into memory."""
-    if form == TABLE:
-        _write_lines(screen, differences)
-        return
-    rows = (it.as_row(form) for it in differences)
-    first = next(rows, None)
-    if first is None:
-        screen.write(b"[]\n" if form == "json" else b"")
-        return
-    document = FORMATS[form](tuple(first), screen.out.is_terminal)
-    screen.write(document.head + document.rows([first], 0))
-    for written, row in enumerate(rows, start=1):
-        screen.write(document.rows([row], written))
-    screen.write(document.tail)
-
-
-def _write_lines(screen: Screen, differences: Iterable[Difference]) -> None:
-    """Write lines for people, under the name of each account."""
-    above: tuple[str | None, str | None] = (None, None)
-    for it in differences:
-        indent = "" if it.appid is None else "  "
-        if it.appid is not None and above != (above := (it.appid, it.env)):
-            screen.write(f"{it.appid} {it.env or '(no environment)'}\n".encode())
-        line = f"{indent}{it.kind:8}  {printable(it.name):24}  {printable(it.what)}"
-        screen.write(line.rstrip().encode() + b"\n")
+    def _write_lines(self, differences: Iterable[Difference]) -> None:
+        """Write lines for people, under the name of each account."""
+        above: tuple[str | None, str | None] = (None, None)
+        for it in differences:
+            if self.has_accounts and above != (above := (it.appid, it.env)):
+                self.screen.write(f"{it.appid} {it.env or '(no environment)'}\n".encode())
+            indent = "  " if self.has_accounts else ""
+            line = f"{indent}{it.kind:8}  {printable(it.name):24}  {printable(it.what)}"
+            self.screen.write(line.rstrip().encode() + b"\n")
 
 
 @attrs.frozen
 class Reader:
-    """Reads sources, each completely.
-
-    Attributes:
-        access: The account, for environments.
-        page_size: Functions per request; None for the client's default.
-        screen: Where progress is shown.
-        is_quiet: Whether to say nothing of how a source was understood.
-    """
+    """Reads sources, each completely; an environment with this account."""
 
     access: Access
     page_size: int | None
     screen: Screen
     is_quiet: bool
 
-    def read(self, *texts: str) -> list[Listed | Source]:
-        """Read each source; a store is returned as it is.
-
-        Raises:
-            ConfigurationError: One is no source, or cannot be read.
-            TcbError: An environment could not be listed.
-        """
+    def read(self, *texts: str) -> list[Functions | Source]:
+        """Read each source; a store is returned as it is."""
         sources = [find_source(text) for text in texts]
         if [it.kind for it in sources].count("stdin") > 1:
             raise typer.BadParameter("stdin can be read only once", param_hint="-")
@@ -220,9 +193,9 @@ class Reader:
             read.update(self._walked(environments))
         return [read.get(it, it) for it in sources]
 
-    def _walked(self, environments: Sequence[Source]) -> dict[Source, Listed]:
+    def _walked(self, environments: Sequence[Source]) -> dict[Source, Functions]:
         service = self.access.service()
-        found: dict[Source, Listed] = {}
+        found: dict[Source, Functions] = {}
 
         async def work() -> None:
             async with service.open() as client:
@@ -232,7 +205,7 @@ class Reader:
         signals.run(work)
         return found
 
-    async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> Listed:
+    async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> Functions:
         functions: list[CloudFunction] = []
         async with client.functions(env, **given(page_size=self.page_size)) as walk:
             shown = is_shown and self.screen.is_watched
@@ -240,40 +213,24 @@ class Reader:
                 async for page in walk.by_page():
                     functions += page.items
                     moved(len(functions))
-        return Listed(tuple(functions))
+        return tuple(functions)
 
+    def opened_store(self, source: Source) -> InventoryStore:
+        """Open a store, to read it."""
+        from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not wait for it
 
-def opened_store(source: Source) -> InventoryStore:
-    """Open a store, to read it."""
-    from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not wait for it
+        return InventoryStore(source.text, read_only=True)
 
-    return InventoryStore(source.text, read_only=True)
-
-
-_MOST = 20
-
-
-def name_missing(screen: Screen, store: InventoryStore) -> int:
-    """Name the accounts that the newest run has not completely; returns how many there are."""
-    missing = 0
-    for missing, account in enumerate(store.missing(), start=1):
-        if missing <= _MOST:
-            said = account.message or account.status
-            screen.say(f"{account.appid} is not compared: {said}")
-    if missing > _MOST:
-        screen.say(f"… and {missing - _MOST:,} more in the table accounts")
-    return missing
-
-
-def store_differences(
-    store: InventoryStore, expected: Listed, comparison: Comparison
-) -> Iterator[Difference]:
-    """Compare each environment of each account with what every account should have."""
-    for account in store.complete_accounts():
-        if not account.functions:
-            yield from comparison.differences(expected, Listed(()), account.appid)
-        for env, functions in account.functions.items():
-            yield from comparison.differences(expected, Listed(functions), account.appid, env)
+    def name_missing(self, store: InventoryStore) -> int:
+        """Name the accounts that the newest run has not completely; return how many there are."""
+        missing = 0
+        for missing, account in enumerate(store.missing(), start=1):
+            if missing <= _MOST:
+                said = account.message or account.status
+                self.screen.say(f"{account.appid} is not compared: {said}")
+        if missing > _MOST:
+            self.screen.say(f"… and {missing - _MOST:,} more in the table accounts")
+        return missing
 
 
 DIFF_EPILOG = """\
@@ -318,27 +275,25 @@ def diff(  # noqa: PLR0913 - each is an option
     with at_terminal(verbose=verbose) as screen:
         fields = [it for it in FIELDS if (times or it not in TIMES) and it not in (ignore or ())]
         comparison = Comparison(fields, name or ())
-        sides = Reader(access, page_size, screen, quiet).read(expected, found)
+        reader = Reader(access, page_size, screen, quiet)
+        sides = reader.read(expected, found)
         stores = [it for it in sides if isinstance(it, Source)]
-        lists = [it for it in sides if isinstance(it, Listed)]
+        lists = [it for it in sides if not isinstance(it, Source)]
         if len(stores) > 1:
             raise typer.BadParameter(
                 "compare one inventory with what every account should have", param_hint="FOUND"
             )
-        tally, missing = Tally(), 0
+        writer, missing = DifferenceWriter(screen, form, bool(stores)), 0
         if stores:
-            with opened_store(stores[0]) as store:
-                missing = name_missing(screen, store)
-                there = store_differences(store, lists[0], comparison)
-                write_differences(screen, tally.counting(there), form)
+            with reader.opened_store(stores[0]) as store:
+                missing = reader.name_missing(store)
+                writer.write(comparison.in_store(store, lists[0]))
         else:
-            there = comparison.differences(lists[0], lists[1])
-            write_differences(screen, tally.counting(there), form)
+            writer.write(comparison.differences(lists[0], lists[1]))
         if not quiet:
-            where = f" in {counted(len(tally.accounts), 'account', 'accounts')}" if stores else ""
-            total = len(comparison.selected(lists[0]))
-            screen.say(f"{tally}{where}; {counted(total, 'function', 'functions')} expected")
-        if missing or tally.kinds:
+            total = counted(len(comparison.selected(lists[0])), "function", "functions")
+            screen.say(f"{writer.summary()}; {total} expected")
+        if missing or writer.tally:
             raise typer.Exit(MISSING if missing else DIFFERENT)
 
 
@@ -357,70 +312,48 @@ _COLUMNS = ("runtime", "functions", "ends", "state", "offered")
 _STATES = ("ended", "ending", "unknown", "fine")
 
 
-@attrs.frozen
-class JudgedRuntime:
-    """The functions on one runtime, as text."""
-
-    runtime: str
-    functions: str
-    ends: str
-    state: str
-    offered: str
+class _Line(msgspec.Struct):
+    ends: date | None
+    offered: bool
 
 
-@attrs.frozen
-class RuntimeTable:
-    """When runtimes end.
-
-    Attributes:
-        lines: By name.
-        revised: The day on which the table was revised.
-    """
-
-    lines: dict[str, Runtime]
+class _Table(msgspec.Struct):
     revised: date
+    runtimes: dict[str, _Line]
 
-    @classmethod
-    def read(cls, path: str | None) -> RuntimeTable:
-        """Read a table of the user's own; None for the one of the package.
 
-        Raises:
-            ConfigurationError: It is none.
-        """
-        from tcb_async.exceptions import ConfigurationError  # noqa: PLC0415 - as above
-        from tcb_async.runtimes import REVISED, RUNTIMES, Runtime  # noqa: PLC0415 - as above
+def _read_table(path: str | None) -> tuple[dict[str, Runtime], date]:
+    """Read a table of the user's own, and the day of its revision; None for the package's."""
+    if path is None:
+        return dict(RUNTIMES), REVISED
+    try:
+        table = msgspec.json.decode(Path(path).read_bytes(), type=_Table)
+    except msgspec.DecodeError:
+        raise ConfigurationError(
+            f'--table {path}: must be JSON such as {{"revised": "2026-11-25", "runtimes": '
+            '{"Nodejs22": {"ends": "2027-04-30", "offered": true}}}; "ends": null is never'
+        ) from None
+    lines = table.runtimes.items()
+    return {name: Runtime(name, it.ends, offered=it.offered) for name, it in lines}, table.revised
 
-        if path is None:
-            return cls(dict(RUNTIMES), REVISED)
-        try:
-            table = json.loads(Path(path).read_bytes())
-            lines = {
-                name: Runtime(name, _day(line["ends"]), offered=bool(line["offered"]))
-                for name, line in table["runtimes"].items()
+
+def _judged(
+    counts: Counter[str], on: date, within: timedelta, table: dict[str, Runtime]
+) -> list[dict[str, str]]:
+    """Judge each runtime that functions have, the worst first."""
+    rows: list[dict[str, str]] = []
+    for name, number in counts.items():
+        line = find_runtime(name, table)
+        rows.append(
+            {
+                "runtime": name or "(none)",
+                "functions": str(number),
+                "ends": "" if line is None else str(line.ends or "never"),
+                "state": runtime_state(name, on, within=within, table=table),
+                "offered": "" if line is None else ("yes" if line.offered else "no"),
             }
-            return cls(lines, date.fromisoformat(table["revised"]))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise ConfigurationError(
-                f'--table {path}: must be JSON such as {{"revised": "2026-11-25", "runtimes": '
-                '{"Nodejs22": {"ends": "2027-04-30", "offered": true}}}; "ends": null is never'
-            ) from None
-
-    def judged(self, counts: Counter[str], on: date, within: timedelta) -> list[JudgedRuntime]:
-        """Judge each runtime that functions have, the worst first."""
-        from tcb_async.runtimes import find_runtime, runtime_state  # noqa: PLC0415 - as above
-
-        rows = []
-        for name, count in counts.items():
-            line = find_runtime(name, self.lines)
-            state = runtime_state(name, on, within=within, table=self.lines)
-            ends = "" if line is None else str(line.ends or "never")
-            offered = "" if line is None else ("yes" if line.offered else "no")
-            rows.append(JudgedRuntime(name or "(none)", str(count), ends, state, offered))
-        return sorted(rows, key=lambda row: (_STATES.index(row.state), row.ends, row.runtime))
-
-
-def _day(text: str | None) -> date | None:
-    return None if text is None else date.fromisoformat(text)
+        )
+    return sorted(rows, key=lambda row: (_STATES.index(row["state"]), row["ends"], row["runtime"]))
 
 
 def _parsed_day(text: str | date) -> date:
@@ -456,35 +389,35 @@ def runtimes(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Show which runtimes come to their end."""
     with at_terminal(verbose=verbose) as screen:
-        known = RuntimeTable.read(table)
-        (read,) = Reader(access, page_size, screen, quiet).read(source)
+        lines, revised = _read_table(table)
+        reader = Reader(access, page_size, screen, quiet)
+        (read,) = reader.read(source)
         missing, counts = 0, Counter[str]()
-        if isinstance(read, Listed):
-            counts.update(it.runtime or "" for it in read.functions)
-        else:
-            with opened_store(read) as store:
-                missing = name_missing(screen, store)
+        if isinstance(read, Source):
+            with reader.opened_store(read) as store:
+                missing = reader.name_missing(store)
                 for account in store.complete_accounts():
                     for functions in account.functions.values():
                         counts.update(it.runtime or "" for it in functions)
+        else:
+            counts.update(it.runtime or "" for it in read)
         day = on or datetime.now().astimezone().date()
-        rows = known.judged(counts, day, timedelta(days=within))
+        rows = _judged(counts, day, timedelta(days=within), lines)
         write_rows(screen, rows, _COLUMNS, form)
         if not quiet:
-            screen.say(_judgement(rows, within, known.revised))
-        if missing or (fail and any(row.state == "ended" for row in rows)):
+            screen.say(f"{_judgement(rows, within)} (table of {revised})")
+        if missing or (fail and any(row["state"] == "ended" for row in rows)):
             raise typer.Exit(MISSING if missing else DIFFERENT)
 
 
-def _judgement(rows: Sequence[JudgedRuntime], within: int, revised: date) -> str:
+def _judgement(rows: Sequence[dict[str, str]], within: int) -> str:
     number = Counter[str]()
     for row in rows:
-        number[row.state] += int(row.functions)
+        number[row["state"]] += int(row["functions"])
     total = counted(number.total(), "function", "functions")
     return (
         f"{number['ended']:,} of {total} on runtimes that have ended, {number['ending']:,} on some "
-        f"that end within {counted(within, 'day', 'days')}, {number['unknown']:,} on unknown ones "
-        f"(table of {revised})"
+        f"that end within {counted(within, 'day', 'days')}, {number['unknown']:,} on unknown ones"
     )
 
 

@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import attrs
 from rich import box
@@ -28,6 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tcb_async.cli.screen import Screen, printable
+from tcb_async.models import CloudFunction
 
 FIELDS = ("name", "status", "runtime", "add_time", "mod_time")
 TABLE = "table"
@@ -64,12 +65,7 @@ class Document(abc.ABC):
 
     @abc.abstractmethod
     def rows(self, rows: Iterable[object], written: int) -> bytes:
-        """Write some rows, given how many the document holds already.
-
-        Args:
-            rows: Each has an attribute, or a key, for each column.
-            written: 0 before the first row.
-        """
+        """Write some rows, given how many the document holds already."""
 
     def whole(self, rows: Iterable[object]) -> bytes:
         """Write a document at once."""
@@ -184,14 +180,22 @@ def _escape_unprintable(text: str) -> str:
     )
 
 
-def _values(row: object, columns: Sequence[str]) -> dict[str, str | int | None]:
+def _values(row: object, columns: Sequence[str]) -> dict[str, Any]:
+    return {column: _plain(_value(row, column)) for column in columns}
+
+
+def _value(row: object, column: str) -> Any:  # noqa: ANN401 - of every type
     if isinstance(row, Mapping):
-        return {column: _plain(row[column]) for column in columns}
-    return {column: _plain(getattr(row, column)) for column in columns}
+        return cast("Mapping[str, object]", row)[column]
+    return getattr(row, column)
 
 
-def _plain(value: datetime | str | int | None) -> str | int | None:
-    return value.isoformat() if isinstance(value, datetime) else value
+def _plain(value: Any) -> Any:  # noqa: ANN401 - what JSON can hold
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, CloudFunction):
+        return {field: text or None for field, text in value.to_dict().items()}
+    return value
 
 
 def write_rows(screen: Screen, rows: Sequence[object], columns: Sequence[str], form: str) -> None:
@@ -264,7 +268,7 @@ def _texts(
 
 
 def _column(rows: Sequence[object], field: str, time_format: str | None) -> list[str]:
-    values = [getattr(row, field) for row in rows]
+    values = [_value(row, field) for row in rows]
     if time_format is None:
         return [field, *(printable(text or _NOTHING) for text in values)]
     heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")

@@ -161,11 +161,7 @@ class Files:
 
     @classmethod
     def named(cls, output: str | None, summary: str | None) -> Files:
-        """Say which SQLite file ``--output`` means, and what else is to be written.
-
-        Raises:
-            typer.BadParameter: The suffix is of no format.
-        """
+        """Say which SQLite file ``--output`` means, and what else is to be written."""
         if output is None:
             return cls(None, None, "", summary)
         path = Path(output)
@@ -179,12 +175,7 @@ class Files:
         return cls(path.with_suffix(".sqlite"), output, form, summary)
 
     def check(self, accounts: str | None, ticket_file: str | None, secret_file: str | None) -> None:
-        """Refuse what cannot be written, and a file that two options name.
-
-        Raises:
-            ConfigurationError: A file cannot be written.
-            typer.BadParameter: What one option writes would replace what another one names.
-        """
+        """Refuse what cannot be written, and a file that two options name."""
         output_path(self.export)
         output_path(self.summary, "--summary")
         named: dict[Path, str] = {}
@@ -236,18 +227,7 @@ class InventoryJob:
     is_quiet: bool
 
     async def work(self, page_size: int | None) -> int:
-        """List every account that is not complete yet.
-
-        Args:
-            page_size: Functions per request; None for as many as the server gives.
-
-        Returns:
-            How many accounts are missing.
-
-        Raises:
-            TcbError: The platform itself is refused.
-            OSError: A file cannot be written.
-        """
+        """List every account that is not complete yet."""
         unfinished = self.run.unfinished(self.found.listed())
         inventory = self.found.client.inventory(unfinished, page_size=page_size)
         try:

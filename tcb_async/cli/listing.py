@@ -158,12 +158,7 @@ class ListCommand:
     _seconds: float = attrs.field(default=0.0, init=False)
 
     async def run(self, client: TcbClient) -> None:
-        """Walk, and write.
-
-        Raises:
-            TcbError: The walk failed.
-            OSError: The file or stdout cannot be written.
-        """
+        """Walk, and write."""
         walk = client.functions(
             self.env,
             max_items=self.selection.rows_needed,
@@ -515,11 +510,7 @@ async def _check(service: Service, screen: Screen, env: str | None) -> None:
 
 
 async def _is_accepted(client: TcbClient, env: str | None) -> str:
-    """Ask for one row. Without an environment, a refusal of that alone says that the token is one.
-
-    Raises:
-        TcbError: The token was refused, or nothing was learnt.
-    """
+    """Ask for one row. Without an environment, a refusal of that alone means that it is a token."""
     try:
         await client.function_page(env or _NO_ENV, limit=1)
     except TcbError as error:

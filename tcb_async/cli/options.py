@@ -201,17 +201,7 @@ class Access:
     def service(
         self, env: str | None = "", *, demo: bool = False, is_changing: bool = False
     ) -> "Service":
-        """Find the service, and the credentials for it.
-
-        Args:
-            env: The environment that is asked for; empty if none is needed.
-            demo: Whether to ask the demonstration.
-            is_changing: Whether its functions are deployed, updated and deleted meanwhile.
-
-        Raises:
-            typer.BadParameter: No environment is named, or the options contradict each other.
-            ConfigurationError: There are no credentials, or no token may be sent there.
-        """
+        """Find the service, and the credentials for it."""
         if env is None and not demo:
             raise typer.BadParameter("name an environment, or pass --demo", param_hint="ENV")
         if self.token_file is not None and self.appid is not None:
@@ -224,11 +214,7 @@ class Access:
         return access.wechat(self, env or "")
 
     def checked_url(self) -> str:
-        """Return the address of the service.
-
-        Raises:
-            ConfigurationError: No token may be sent there; it says where the address was given.
-        """
+        """Return the address of the service."""
         given_by = BASE_URL if self.base_url == os.environ.get(BASE_URL) else "--base-url"
         return checked_base_url(self.base_url, allow_http=self.allow_http, name=given_by)
 

@@ -63,11 +63,7 @@ class Screen:
 
     @property
     def out(self) -> Console:
-        """stdout, for data alone.
-
-        Raises:
-            ConfigurationError: There is no stdout.
-        """
+        """stdout, for data alone."""
         _stdout()
         return self._out
 
@@ -77,12 +73,7 @@ class Screen:
         return self.err.is_terminal
 
     def write(self, data: bytes) -> None:
-        """Write data to stdout, at once.
-
-        Raises:
-            OSError: It cannot be written; `BrokenPipeError` if nobody reads it any more.
-            ConfigurationError: There is no stdout.
-        """
+        """Write data to stdout, at once."""
         stdout = _stdout()
         stdout.flush()
         stdout.buffer.write(data)
@@ -179,11 +170,7 @@ def progress_bar(screen: Screen, *columns: ProgressColumn, shown: bool) -> Progr
 def showing_walk(
     screen: Screen, env: str, walk: FunctionPager, *, shown: bool
 ) -> Generator[Callable[[int], None]]:
-    """Show how far a walk is: how many of how many, how fast, how many retries.
-
-    Yields:
-        A function to call with how many functions have arrived.
-    """
+    """Show how far a walk is: how many of how many, how fast, how many retries."""
     columns = (_Rate(), _Retries(), TimeElapsedColumn())
     with progress_bar(screen, *columns, shown=shown) as bar:
         task = bar.add_task(env, total=None, stats=walk.stats)
@@ -290,14 +277,7 @@ def _keep_mode(temporary: Path, path: Path) -> None:
 
 
 def output_path(text: str | None, option: str = "--output") -> Path | None:
-    """Find out what ``--output``, or another option, names.
-
-    Returns:
-        A path; None for stdout.
-
-    Raises:
-        ConfigurationError: It cannot be written.
-    """
+    """Find out what ``--output``, or another option, names."""
     if text is None or text in _STDOUT:
         return None
     path = Path(text)
@@ -307,11 +287,7 @@ def output_path(text: str | None, option: str = "--output") -> Path | None:
 
 
 def checked_file(option: str, text: str) -> Path:
-    """Return the path of a regular file that can be written, or created.
-
-    Raises:
-        ConfigurationError: It cannot be.
-    """
+    """Return the path of a regular file that can be written, or created."""
     path = Path(text).resolve()
     wrong = ""
     if path.exists() and not path.is_file():

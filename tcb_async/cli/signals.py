@@ -46,12 +46,7 @@ class Ending:
         self._react: Callable[[], object] | None = None
 
     def __call__(self, number: int, _frame: object) -> None:
-        """Handle a signal.
-
-        Raises:
-            KeyboardInterrupt: It was SIGINT, and it may be raised where the program is.
-            Terminated: It was SIGTERM, and it may be raised where the program is.
-        """
+        """Handle a signal."""
         is_second, self.received = bool(self.received), number
         if self.force is not None and (is_second or self._react is None):
             self.force(128 + number)
@@ -100,12 +95,7 @@ def raised() -> Generator[None]:
 
 
 def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
-    """Run a coroutine to its end, or until a signal cancels it.
-
-    Raises:
-        KeyboardInterrupt: SIGINT cancelled it.
-        Terminated: SIGTERM cancelled it.
-    """
+    """Run a coroutine to its end, or until a signal cancels it."""
     import asyncio  # noqa: PLC0415 - help and usage errors do not wait for it
 
     with contextlib.ExitStack() as stack:

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import attrs
+import msgspec
 
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
+
+Functions = tuple[CloudFunction, ...]
+"""A complete list. A status that its source does not know is empty, everything else is None."""
 
 FIELDS = ("status", "runtime", "add_time", "mod_time")
 KINDS = (
@@ -29,28 +34,24 @@ _TEXT_OR_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTA
 _TEXT_OR_LAST_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 
 
-@attrs.frozen
-class Listed:
-    """A complete list of functions.
+class _Declared(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    runtime: str | None = None
 
-    Attributes:
-        functions: In the order of the source. A status that it does not know is empty, everything
-            else that it does not know is None.
-        declared: Whether they are what somebody wants, rather than what was found.
-    """
 
-    functions: tuple[CloudFunction, ...]
-    declared: bool = False
+class _Exported(_Declared):
+    status: str | None = None
+    add_time: str | None = None
+    mod_time: str | None = None
+
+
+class _Configuration(msgspec.Struct):
+    functions: list[Any]
 
 
 @attrs.frozen
 class Source:
-    """A source, told from how it is written.
-
-    Attributes:
-        kind: What it is.
-        text: What the user wrote.
-    """
+    """A source, told from how it is written."""
 
     kind: Literal["environment", "file", "folder", "stdin", "store"]
     text: str
@@ -62,11 +63,7 @@ class Source:
 
 
 def find_source(text: str) -> Source:
-    """Tell what a source is.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
+    """Tell what a source is; what looks like a file or a folder has to be there."""
     if text == "-":
         return Source("stdin", text)
     path = Path(text)
@@ -82,13 +79,8 @@ def find_source(text: str) -> Source:
     return Source("environment", text)
 
 
-def read_local(source: Source) -> Listed:
-    """Read a file, a folder or standard input.
-
-    Raises:
-        ConfigurationError: It is not what it should be.
-        OSError: It cannot be read.
-    """
+def read_local(source: Source) -> Functions:
+    """Read a file, a folder or standard input."""
     if source.kind == "folder":
         return _read_folder(Path(source.text))
     if source.kind == "stdin":
@@ -96,12 +88,8 @@ def read_local(source: Source) -> Listed:
     return parse(Path(source.text).read_bytes(), source.text)
 
 
-def parse(data: bytes, where: str) -> Listed:
-    """Read an export of ours, or ``cloudbaserc.json``.
-
-    Args:
-        data: All of it.
-        where: Its name, for what is said.
+def parse(data: bytes, where: str) -> Functions:
+    """Read an export of ours, or ``cloudbaserc.json``; errors say where it is from.
 
     Raises:
         ConfigurationError: It is neither, or not complete.
@@ -112,48 +100,50 @@ def parse(data: bytes, where: str) -> Listed:
         raise ConfigurationError(f"{where} is not UTF-8: save it as UTF-8") from None
     begins = text.lstrip()[:1]
     if begins == "[":
-        listed = Listed(_known(_decode(text, where), where))
+        found = _functions(_decode(text, where), where)
     elif begins == "{":
-        listed = _read_objects(text, where)
+        found = _parse_objects(text, where)
     elif text.partition("\n")[0].strip().split(",")[0] == "name":
-        listed = Listed(_known(_read_csv(text, where), where))
+        found = _functions(_parse_csv(text, where), where)
     else:
         raise ConfigurationError(f"{where}: cannot tell what it is; it must be {KINDS}")
-    _check_names(listed, where)
-    return listed
+    for name, times in Counter(function.name for function in found).items():
+        if times > 1:
+            raise ConfigurationError(f"{where}: holds the function {name!r} twice")
+    return found
 
 
-def _read_objects(text: str, where: str) -> Listed:
+def _parse_objects(text: str, where: str) -> Functions:
     """Tell NDJSON, an object a line, from one object that is a configuration."""
     lines = text.split("\n")
-    first = _object(lines[0])
-    if first is not None and "functions" not in first:
-        return Listed(_known([_decode(line, where) for line in lines if line.strip()], where))
+    if _is_row(lines[0]):
+        return _functions([_decode(line, where) for line in lines if line.strip()], where)
     without_comments = _TEXT_OR_COMMENT.sub(lambda it: it[1] or " ", text)
     without_commas = _TEXT_OR_LAST_COMMA.sub(lambda it: it[1] or "", without_comments)
-    configuration = _decode(without_commas, where)
-    functions = configuration.get("functions") if isinstance(configuration, dict) else None
-    if not isinstance(functions, list):
-        raise ConfigurationError(f"{where}: has no list of functions, as cloudbaserc.json has")
-    return Listed(_known(functions, where, ("name", "runtime")), declared=True)
-
-
-def _object(line: str) -> dict[str, object] | None:
     try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+        declared = msgspec.convert(_decode(without_commas, where), _Configuration).functions
+    except msgspec.ValidationError:
+        raise ConfigurationError(
+            f"{where}: has no list of functions, as cloudbaserc.json has"
+        ) from None
+    return _functions(declared, where, _Declared)
 
 
-def _decode(text: str, where: str) -> object:
+def _is_row(line: str) -> bool:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return "functions" not in msgspec.json.decode(line, type=dict[str, object])
+    except msgspec.DecodeError:
+        return False
+
+
+def _decode(text: str, where: str) -> Any:  # noqa: ANN401 - what JSON may hold
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
         raise ConfigurationError(f"{where} is damaged or cut off: it is no complete JSON") from None
 
 
-def _read_csv(text: str, where: str) -> list[dict[str, str]]:
+def _parse_csv(text: str, where: str) -> list[dict[str, str]]:
     if not text.endswith("\n"):
         raise ConfigurationError(f"{where} is cut off: its last line has no end")
     head, *rows = csv.reader(io.StringIO(text, newline=""))
@@ -167,33 +157,29 @@ def _without_guard(value: str) -> str:
     return value[1:] if re.match(r"'\W", value) else value
 
 
-def _known(
-    rows: object, where: str, fields: tuple[str, ...] = ("name", *FIELDS)
-) -> tuple[CloudFunction, ...]:
+def _functions(rows: Iterable[object], where: str, kind: type[_Declared] = _Exported) -> Functions:
     found: list[CloudFunction] = []
-    for row in rows if isinstance(rows, list) else ():
-        texts = {it: row[it] for it in fields if row.get(it)} if isinstance(row, dict) else {}
-        if "name" not in texts or not all(isinstance(text, str) for text in texts.values()):
-            raise ConfigurationError(f"{where}: item {len(found) + 1} is no function with a name")
+    for row in rows:
         try:
+            known = msgspec.structs.asdict(msgspec.convert(row, kind))
+        except msgspec.ValidationError:
+            raise ConfigurationError(
+                f"{where}: item {len(found) + 1} is no function with a name"
+            ) from None
+        try:
+            texts = {field: value for field, value in known.items() if value}
             found.append(CloudFunction(**{"status": "", **texts}))
         except ValueError:
-            raise ConfigurationError(f"{where}: a time of {texts['name']!r} is none") from None
+            raise ConfigurationError(
+                f"{where}: a time of {known['name']!r} is not a time such as 2026-11-25T09:30:00"
+            ) from None
     return tuple(found)
 
 
-def _check_names(listed: Listed, where: str) -> None:
-    seen: set[str] = set()
-    for function in listed.functions:
-        if function.name in seen:
-            raise ConfigurationError(f"{where}: holds the function {function.name!r} twice")
-        seen.add(function.name)
-
-
-def _read_folder(folder: Path) -> Listed:
+def _read_folder(folder: Path) -> Functions:
     """List the sub-folders that hold code, as ``cloudfunctions/`` does."""
     inside = sorted(it for it in folder.iterdir() if it.is_dir() and not it.name.startswith("."))
     named = [it.name for it in inside if it.name != "node_modules" and any(it.iterdir())]
     if not named:
         raise ConfigurationError(f"{folder} has no sub-folder that holds a function")
-    return Listed(tuple(CloudFunction(it, "") for it in named), declared=True)
+    return tuple(CloudFunction(it, "") for it in named)

@@ -78,7 +78,7 @@ async def test_every_format_shows_the_differences(emulator, declared, form, out)
 async def test_no_difference_is_an_empty_array_in_json(emulator, declared):
     deploy_as_declared(emulator)
     ended = await run("diff", declared, ENV, "-f", "json", env=asks(emulator))
-    assert (ended.code, ended.out) == (0, "[]\n")
+    assert (ended.code, json.loads(ended.out)) == (0, [])
 
 
 async def test_two_environments_are_read_at_once(emulator):
