@@ -50,7 +50,7 @@ from tcb_async.tokens import (
     TokenStore,
 )
 
-Provide = Callable[[], AbstractAsyncContextManager[TokenProvider]]
+Closing = AbstractAsyncContextManager[object]
 Session = AbstractAsyncContextManager[tuple[TokenProvider, TcbClient]]
 
 _LONGEST = 4096
@@ -65,20 +65,13 @@ _DEMONSTRATION = "the demonstration"
 
 @attrs.frozen
 class Service:
-    """Whom a command asks.
-
-    Attributes:
-        owner: Whose token it is.
-        address: Where the service is.
-        env: The environment that is asked for; empty if none is needed.
-        deployed_last: A function that is being created; empty if nobody knows one.
-    """
+    """Whom a command asks, with whose token, and for which environment, if it needs one."""
 
     owner: str
     address: str
     env: str
     _session: Callable[[int | None], Session]
-    deployed_last: str = ""
+    deployed_last: str = ""  # the demonstration's: a function that is being created
 
     def session(self, *, concurrency: int | None = None) -> Session:
         """Open a client, and the provider of its token."""
@@ -94,14 +87,11 @@ class Service:
 def wechat(access: Access, env: str) -> Service:
     """Find WeChat, or what answers in its place, and the credentials for it."""
     address = access.checked_url()
-    owner, provide = _credentials(access)
+    owner, provider, closing = _credentials(access)
 
     @asynccontextmanager
     async def session(concurrency: int | None) -> AsyncGenerator[tuple[TokenProvider, TcbClient]]:
-        async with (
-            provide() as provider,
-            _client(access, provider, concurrency=concurrency) as client,
-        ):
+        async with closing, _client(access, provider, concurrency) as client:
             yield provider, client
 
     return Service(owner, address, env, session)
@@ -109,7 +99,7 @@ def wechat(access: Access, env: str) -> Service:
 
 @asynccontextmanager
 async def _client(
-    access: Access, provider: TokenProvider, *, concurrency: int | None
+    access: Access, provider: TokenProvider, concurrency: int | None
 ) -> AsyncGenerator[TcbClient]:
     client = TcbClient(
         provider,
@@ -139,12 +129,13 @@ def _unused_proxy(access: Access) -> str:
 # Credentials
 
 
-def _credentials(access: Access) -> tuple[str, Provide]:
+def _credentials(access: Access) -> tuple[str, TokenProvider, Closing]:
     """Look for credentials where users may have put them.
 
     Returns:
-        Whose token it is, and how to make its provider, of the first of these that is there: the
-        file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``, what is typed at a prompt.
+        Whose token it is, its provider, and what is closed in the end, of the first of these that
+        is there: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``, what is typed
+        at a prompt.
     """
     if (path := access.token_file) is not None:
         return _given_token(f"the token in {path}", _read_token(path))
@@ -157,23 +148,15 @@ def _credentials(access: Access) -> tuple[str, Provide]:
             checked_secret(SECRET, appsecret)
         else:
             appsecret = _ask_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
-        return _app(appid, appsecret, access.redis)
+        store, closing = _shared_store(access.redis)
+        shared = "" if store is None else ", shared through Redis"
+        return f"app {appid}{shared}", StableToken(appid, appsecret, store=store), closing
     otherwise = _NONE if appsecret is None else _NO_APPID
     return _given_token("the token that was typed", _ask_secret("Access token", otherwise))
 
 
-def _given_token(owner: str, token: Secret) -> tuple[str, Provide]:
-    return owner, lambda: contextlib.nullcontext(StaticToken(token))
-
-
-def _app(appid: str, secret: Secret, redis_url: Secret | None) -> tuple[str, Provide]:
-    @asynccontextmanager
-    async def provide() -> AsyncGenerator[TokenProvider]:
-        async with _shared_store(redis_url) as store:
-            yield StableToken(appid, secret, store=store)
-
-    shared = "" if redis_url is None else ", shared through Redis"
-    return f"app {appid}{shared}", provide
+def _given_token(owner: str, token: Secret) -> tuple[str, TokenProvider, Closing]:
+    return owner, StaticToken(token), contextlib.nullcontext()
 
 
 def _find_secret(*variables: str) -> Secret | None:
@@ -209,11 +192,10 @@ def _ask_secret(what: str, otherwise: str) -> Secret:
     return checked_secret("what was typed", typed)
 
 
-@asynccontextmanager
-async def _shared_store(redis_url: Secret | None) -> AsyncGenerator[TokenStore | None]:
+def _shared_store(redis_url: Secret | None) -> tuple[TokenStore | None, Closing]:
+    """Make the store in which tokens are shared, if any, and what is closed in the end."""
     if redis_url is None:
-        yield None
-        return
+        return None, contextlib.nullcontext()
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
         from redis.asyncio.retry import Retry  # noqa: PLC0415 - an extra
@@ -232,12 +214,11 @@ async def _shared_store(redis_url: Secret | None) -> AsyncGenerator[TokenStore |
         )
     except ValueError:
         redis = None
-    if redis is None:
+    if redis is None:  # not in `except`: that error shows the address
         raise ConfigurationError(
             "--redis / TCB_REDIS_URL: must be a URL such as redis://localhost:6379/0"
         )
-    async with redis:
-        yield RedisStore(redis)
+    return RedisStore(redis), redis
 
 
 # The accounts of an inventory
@@ -245,24 +226,16 @@ async def _shared_store(redis_url: Secret | None) -> AsyncGenerator[TokenStore |
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 _COMPONENT_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
 _TICKET = "TCB_COMPONENT_TICKET"
-_UNUSED = Secret("unused")
-"""The token of a client whose accounts have tokens of their own."""
 
 
 @attrs.define
 class Accounts:
-    """Accounts, and a client for them.
+    """Accounts, and a client for them."""
 
-    Attributes:
-        name: What a store knows them by.
-        client: The client.
-        total: How many there are; None as long as nobody knows.
-    """
-
-    name: str
+    name: str  # by which a store knows them
     client: TcbClient
     _source: ComponentToken | Sequence[Account]
-    total: int | None = None
+    total: int | None = None  # until WeChat gives it
 
     @property
     def appids(self) -> Collection[str]:
@@ -293,7 +266,7 @@ async def _kept_by_wechat(appid: str, refresh_token: str) -> None:
 
 
 Open = Callable[[int | None], AbstractAsyncContextManager[Accounts]]
-Make = Callable[[TokenStore | None], tuple[TokenProvider, ComponentToken | Sequence[Account]]]
+Found = tuple[str, TokenProvider, ComponentToken | Sequence[Account]]
 
 
 @attrs.frozen(kw_only=True)
@@ -311,52 +284,43 @@ class AskedAccounts:
 
         Returns:
             A function that opens the accounts, given the most requests at once.
-
-        Raises:
-            typer.BadParameter: Options contradict each other, or none names an account.
-            ConfigurationError: What a file, a variable or the user says is unusable.
-            OSError: A file cannot be read.
         """
         address = self.access.checked_url()
-        name, make = self._source()
+        store, closing = _shared_store(self.access.redis)
+        name, provider, source = self._find(store)
 
         @asynccontextmanager
         async def opened(concurrency: int | None) -> AsyncGenerator[Accounts]:
-            async with _shared_store(self.access.redis) as store:
-                provider, source = make(store)
-                async with _client(self.access, provider, concurrency=concurrency) as client:
-                    yield Accounts(f"{name} at {_service_name(address)}", client, source)
+            async with closing, _client(self.access, provider, concurrency) as client:
+                yield Accounts(f"{name} at {_service_name(address)}", client, source)
 
         return opened
 
-    def _source(self) -> tuple[str, Make]:
+    def _find(self, store: TokenStore | None) -> Found:
+        """Find the accounts: what a store knows them by, a token of the client, and what they are.
+
+        A client whose accounts have tokens of their own never uses its token.
+        """
         own = self.access.appid
         if own is not None and (self.accounts or self.component_appid):
             raise typer.BadParameter(
                 "name an app of your own, or a platform or a file; not both", param_hint="--appid"
             )
         if self.accounts is not None:
-            listed = read_accounts(self.accounts)
-            return "a file of accounts", lambda _: (StaticToken(_UNUSED), listed)
+            return "a file of accounts", StaticToken("unused"), read_accounts(self.accounts)
         if self.component_appid:
-            return self._platform(self.component_appid)
-        if not (appid := own or os.environ.get(APPID)):
+            component = self._platform(self.component_appid, store)
+            return f"platform {self.component_appid}", component, component
+        if not (named := own or os.environ.get(APPID)):
             raise typer.BadParameter(
                 "name the accounts: pass --component-appid, --accounts or --appid, or pass --demo",
                 param_hint="--accounts",
             )
-        return self._own_app(checked_appid("--appid" if own else APPID, Secret(appid)))
+        appid = checked_appid("--appid" if own else APPID, Secret(named))
+        token = StableToken(appid, self._secret(appid, SECRET), store=store)
+        return f"app {appid}", token, [Account(appid, token)]
 
-    def _own_app(self, appid: str) -> tuple[str, Make]:
-        secret = self._secret(appid, SECRET)
-
-        def make(store: TokenStore | None) -> tuple[TokenProvider, Sequence[Account]]:
-            token = StableToken(appid, secret, store=store)
-            return token, [Account(appid, token)]
-
-        return f"app {appid}", make
-
-    def _platform(self, appid: str) -> tuple[str, Make]:
+    def _platform(self, appid: str, store: TokenStore | None) -> ComponentToken:
         checked_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
         secret = self._secret(appid, _COMPONENT_SECRET, SECRET)
         self._check_ticket()
@@ -364,11 +328,7 @@ class AskedAccounts:
         async def ticket() -> Secret:
             return self._ticket()
 
-        def make(store: TokenStore | None) -> tuple[TokenProvider, ComponentToken]:
-            token = ComponentToken(appid, secret, ticket=ticket, store=store)
-            return token, token
-
-        return f"platform {appid}", make
+        return ComponentToken(appid, secret, ticket=ticket, store=store)
 
     def _secret(self, appid: str, *variables: str) -> Secret:
         if self.secret_file is not None:
@@ -471,7 +431,7 @@ def demonstration(asked: str | None, *, is_changing: bool = False) -> Service:
             access = Access(base_url=emulator.url)
             async with (
                 changing(emulator, [env] if is_changing else []),
-                _client(access, token, concurrency=concurrency) as client,
+                _client(access, token, concurrency) as client,
             ):
                 with _quiet():
                     yield token, client
@@ -497,7 +457,7 @@ async def demo_merchants(concurrency: int | None) -> AsyncGenerator[Accounts]:
 
         token = ComponentToken(appid, secret, ticket=latest)
         access = Access(base_url=emulator.url)
-        async with _client(access, token, concurrency=concurrency) as client:
+        async with _client(access, token, concurrency) as client:
             with _quiet():
                 yield Accounts(_DEMONSTRATION, client, token)
 

@@ -43,8 +43,7 @@ _TOP_PORT, _BUSY_RATE = 65535, 0.2
 
 @command(
     env=option(
-        "--env ENV",
-        f"An environment to serve. May be repeated. Default: {_ENV}, unless --demo.",
+        "--env ENV", f"An environment to serve. May be repeated. Default: {_ENV}, unless --demo."
     ),
     count=option("--count N", "How many functions each --env holds.", parser=whole_number(least=0)),
     demo=option("--demo", "Serve the environment of `tcb-async list --demo`, with some latency."),

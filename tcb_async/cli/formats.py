@@ -40,22 +40,13 @@ _SPLITS = re.compile('[,;"\t\r\n]')
 
 @attrs.frozen
 class Document(abc.ABC):
-    """How a document is written: `head`, then rows page by page, then `tail`.
-
-    Attributes:
-        columns: Which fields, in this order.
-        escaped: Whether it is for a terminal, so that what cannot be printed is escaped.
-        description: What the help says of the format.
-        suffixes: Of the files that are written in it, if no format is named.
-        streams: Whether a document without its tail is of use.
-        tail: What comes after the last row.
-    """
+    """How a document is written: `head`, then rows page by page, then `tail`."""
 
     columns: Sequence[str] = FIELDS
-    escaped: bool = False
+    escaped: bool = False  # for a terminal: what cannot be printed
     description: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]
-    streams: ClassVar[bool] = True
+    suffixes: ClassVar[tuple[str, ...]]  # of files that are written in it, if none is named
+    streams: ClassVar[bool] = True  # a document without its tail is of use
     tail: ClassVar[bytes] = b""
 
     @property

@@ -70,8 +70,7 @@ _OPTIONS = {
             "--secret-file FILE", "Read the platform's appsecret from a file instead."
         ),
         accounts=option(
-            "--accounts FILE",
-            "The accounts in this file, one JSON object per line. - is stdin.",
+            "--accounts FILE", "The accounts in this file, one JSON object per line. - is stdin."
         ),
     ),
     **in_panel(
@@ -82,12 +81,10 @@ _OPTIONS = {
             "written at the end from the SQLite file of the same name beside it.",
         ),
         summary=option(
-            "--summary FILE",
-            "Write the numbers to a file, as JSON, at the end. - is stdout.",
+            "--summary FILE", "Write the numbers to a file, as JSON, at the end. - is stdout."
         ),
         run=option(
-            "--run DATE",
-            "The run to continue, such as 2026-01-31. Default: today in China.",
+            "--run DATE", "The run to continue, such as 2026-01-31. Default: today in China."
         ),
     ),
 }
@@ -145,14 +142,7 @@ def inventory(  # noqa: PLR0913 - each is an option
 
 @attrs.frozen
 class Files:
-    """What is written.
-
-    Attributes:
-        path: The SQLite file; None for a temporary one.
-        export: What else is written at the end, as it was named; None for nothing.
-        format: Its format.
-        summary: Where the numbers are written, as it was named; None for nowhere.
-    """
+    """What is written: a store, a temporary one if it has no path; an export and its format."""
 
     path: Path | None
     export: str | None
@@ -208,16 +198,7 @@ class Files:
 
 @attrs.frozen
 class InventoryJob:
-    """One inventory at the terminal, from the first account to the last byte.
-
-    Attributes:
-        store: The store, open.
-        run: The run that is begun or continued.
-        found: The accounts, and a client for them.
-        files: What else is written at the end.
-        screen: The streams.
-        is_quiet: Whether to say nothing of what it cost.
-    """
+    """One inventory at the terminal, from the first account to the last byte."""
 
     store: InventoryStore
     run: InventoryRun

@@ -60,14 +60,9 @@ _SUFFIXES = {".txt": TABLE}
 
 @attrs.frozen
 class Selection:
-    """What a user asked for.
+    """Which functions a user asked for, by patterns, in which order and how many at most.
 
-    Attributes:
-        statuses: Patterns; the status has to match one of them, whatever the case; none for any.
-        runtimes: The same for the runtime.
-        names: The same for the name, but here the case counts.
-        sort: One of `SORTS`; None for the server's order.
-        at_most: How many functions at most; None for all.
+    Each pattern that is given has to match; the case counts in names alone.
     """
 
     statuses: Sequence[str] = ()
@@ -118,33 +113,15 @@ def _any_matches(patterns: Sequence[str], text: str) -> bool:
 
 
 def _sort_key(function: CloudFunction, field: str) -> datetime | str:
-    match field:
-        case "add_time":
-            return function.add_time or _LONG_AGO
-        case "mod_time":
-            return function.mod_time or _LONG_AGO
-        case "runtime":
-            return (function.runtime or "").casefold()
-        case "status":
-            return function.status
-        case _:
-            return function.name
+    value = getattr(function, field)
+    if field in {"add_time", "mod_time"}:
+        return value or _LONG_AGO
+    return (value or "").casefold() if field == "runtime" else value
 
 
 @attrs.define
 class ListCommand:
-    """One listing, from the first request to the last byte.
-
-    Attributes:
-        env: The environment's id.
-        format: How: a name of `format_names`.
-        selection: Which functions.
-        screen: The streams.
-        columns: Which fields, in this order; None for all.
-        page_size: Functions per request; None for as many as the server gives.
-        output: A file, a device or a pipe; None for stdout.
-        is_quiet: Whether to say nothing of what the listing cost.
-    """
+    """One listing, from the first request to the last byte."""
 
     env: str
     format: str
@@ -309,8 +286,7 @@ _LIST_OPTIONS = {
             autocompletion=lambda: list(FIELDS),
         ),
         output=option(
-            "--output -o FILE",
-            "Write a file, which appears when it is complete. - is stdout.",
+            "--output -o FILE", "Write a file, which appears when it is complete. - is stdout."
         ),
     ),
 }

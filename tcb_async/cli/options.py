@@ -161,8 +161,7 @@ _SHARED: dict[str, Any] = {
     **in_panel(
         "Which functions",
         name=option(
-            "--name PATTERN",
-            "Only these names, such as 'get*'; the case counts. May be repeated.",
+            "--name PATTERN", "Only these names, such as 'get*'; the case counts. May be repeated."
         ),
     ),
     **in_panel(

@@ -44,11 +44,7 @@ class _Out(Console):
 
 @attrs.frozen
 class Screen:
-    """The two streams, as consoles.
-
-    Attributes:
-        err: stderr, for people.
-    """
+    """The two streams, as consoles: data on stdout, what is for people on stderr."""
 
     _out: Console
     err: Console
@@ -208,12 +204,7 @@ _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 
 @attrs.frozen
 class Sink:
-    """Where a document is written, piece by piece.
-
-    Attributes:
-        write: Writes the bytes that follow.
-        is_terminal: Whether what is written shows on a terminal.
-    """
+    """Where a document is written, piece by piece, and whether that shows on a terminal."""
 
     write: Callable[[bytes], object]
     is_terminal: bool

@@ -51,6 +51,12 @@ _TEXT, _NDJSON = "text", "ndjson"
 _FORMATS = [_TEXT, _NDJSON]
 _STYLES = {"added": "green", "removed": "red", "updated": "yellow"}
 _OTHER_LINES = 6
+_DESCRIBED = {
+    "status": "status {} → {}",
+    "runtime": "runtime {} → {}",
+    "add_time": "added {1}",
+    "mod_time": "modified {1}",
+}
 
 
 @command(
@@ -61,9 +67,7 @@ _OTHER_LINES = 6
         parser=seconds(least=0.1),
     ),
     form=option(
-        "--format -f FORMAT",
-        "text, or ndjson: one object per change.",
-        choices=lambda: _FORMATS,
+        "--format -f FORMAT", "text, or ndjson: one object per change.", choices=lambda: _FORMATS
     ),
 )
 def watch(  # noqa: PLR0913 - each is an option
@@ -161,27 +165,13 @@ def describe(change: FunctionChange) -> str:
     if before is None or after is None:
         function = before or after
         return "" if function is None else f"{function.status} {function.runtime or ''}".rstrip()
-    facts = [
-        f"{what} {old} → {new}"
-        for what, old, new in (
-            ("status", before.status, after.status),
-            ("runtime", before.runtime, after.runtime),
-        )
-        if old != new
-    ]
-    facts += [
-        f"{what} {_as_given(new)}"
-        for what, old, new in (
-            ("added", before.add_time, after.add_time),
-            ("modified", before.mod_time, after.mod_time),
-        )
-        if old != new
-    ]
+    was, now = before.to_dict(), after.to_dict()
+    facts = (
+        words.format(was[field], now[field])
+        for field, words in _DESCRIBED.items()
+        if was[field] != now[field]
+    )
     return ", ".join(facts)
-
-
-def _as_given(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
 
 
 WAIT_EPILOG = """\

@@ -246,7 +246,11 @@ async def test_token_mentions_an_environment_only_if_one_is_given(emulator, monk
 
 
 async def test_token_says_that_it_is_shared_through_redis(emulator):
-    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET, "TCB_REDIS_URL": "nonsense"}
+    env = {
+        "TCB_BASE_URL": emulator.url,
+        "TCB_SECRET": SECRET,
+        "TCB_REDIS_URL": "redis://127.0.0.1:1",
+    }
 
     ended = await run("token", "--appid", APPID, env=env)
 
