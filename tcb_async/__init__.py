@@ -4,8 +4,7 @@ Rule: the public API is what `tcb_async._api` lists, and it is imported when it 
 pytest imports this package on every run, for the sake of the fixtures alone.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # as in `typing`, which Ctrl-C could interrupt before anything handles it
 
 __version__ = "0.1.0"
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
+        from importlib import import_module  # noqa: PLC0415 - as above
+
         if not name.startswith("__") or name == "__all__":
             api = import_module("tcb_async._api")
             if name == "__all__" or name in api.__all__:

@@ -1,10 +1,8 @@
 """``tcb-async`` and ``python -m tcb_async``.
 
-Rule: it needs nothing but the standard library to say what is missing, and a signal is handled
-before anything large is imported.
+Rule: it needs nothing but the standard library to say what is missing. Until `main` is called,
+nothing is imported that Python has not loaded already: from then on, Ctrl-C is one line.
 """
-
-from __future__ import annotations
 
 import os
 import sys

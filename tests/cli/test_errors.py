@@ -14,6 +14,7 @@ from terminal import ENV, asks, retry_at_once, run
 from tcb_async.__main__ import main
 from tcb_async.cli import access, listing, screen
 from tcb_async.cli.app import exit_code, in_terminal_words
+from tcb_async.cli.signals import Terminated
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -335,6 +336,24 @@ async def test_a_prompt_that_is_left_exits_with_130(emulator, monkeypatch):
     ended = await run("count", ENV, env={"TCB_BASE_URL": emulator.url}, stdin="")
 
     assert ended.code == 130
+
+
+@pytest.mark.parametrize(
+    ("signalled", "code", "said"),
+    [(KeyboardInterrupt, 130, "interrupted"), (Terminated, 143, "terminated")],
+)
+async def test_a_signal_at_a_prompt_ends_the_command_as_anywhere(
+    monkeypatch, signalled, code, said
+):
+    def prompt(*_, **__):
+        raise signalled
+
+    monkeypatch.setattr(access, "_may_ask", lambda: True)
+    monkeypatch.setattr(access.typer, "prompt", prompt)
+
+    ended = await run("count", ENV)
+
+    assert (ended.code, ended.err) == (code, f"tcb-async: {said}\n")
 
 
 async def test_two_commands_share_an_apps_token_through_redis(emulator):

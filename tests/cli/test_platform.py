@@ -73,6 +73,11 @@ async def test_the_demonstration_has_one_environment():
     assert [row["env"] for row in json.loads(ended.out)] == ["demo-3f6b2a"]
 
 
+async def test_the_demonstration_has_sixty_merchants():
+    ended = await run("merchants", "--demo", "-f", "ndjson")
+    assert (ended.code, len(ended.out.splitlines())) == (0, 60)
+
+
 async def test_an_account_without_cloud_development_ends_with_4(wechat):
     wechat.fail_next(85088)
     ended = await run("environments", env=asks(wechat))

@@ -403,6 +403,17 @@ async def test_what_asks_for_nothing_imports_neither_the_client_nor_the_emulator
     assert ended.err.endswith("heavy: []\n")
 
 
+async def test_nothing_else_is_imported_before_ctrl_c_is_one_line():
+    code = (
+        "import sys; before = {*sys.modules}; import tcb_async.__main__; "
+        "print(sorted({*sys.modules} - before))"
+    )
+    async with start(program=(sys.executable, "-c", code)) as command:
+        ended = await command.end()
+
+    assert (ended.out, ended.err) == ("['tcb_async', 'tcb_async.__main__']\n", "")
+
+
 async def test_a_commands_line_in_the_help_is_the_first_line_of_its_own_help():
     whole = " ".join((await run("--help", env={"COLUMNS": "200"})).out.split())
     for name, (_, line) in app.COMMANDS.items():

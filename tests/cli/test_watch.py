@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +62,19 @@ async def test_watch_writes_one_line_a_change(emulator):
     assert lines[1][3].startswith("status Creating → Active, modified ")
     assert ended.code == 3
     assert f"{ENV}: 30 functions, 0 changes" in ended.err
+
+
+async def test_watch_writes_each_change_as_an_object_in_ndjson(emulator):
+    words = ("watch", ENV, "--interval", "0.1", "--format", "ndjson")
+    ended = await watched(emulator, run(*words, env=asks(emulator)))
+
+    added, updated, removed = map(json.loads, ended.out.splitlines())
+    assert [it["change"] for it in (added, updated, removed)] == ["added", "updated", "removed"]
+    assert {it["name"] for it in (added, updated, removed)} == {"login"}
+    assert (added["before"], removed["after"]) == (None, None)
+    assert added["after"] == updated["before"]
+    assert (added["after"]["status"], updated["after"]["status"]) == ("Creating", "Active")
+    assert datetime.fromisoformat(added["after"]["add_time"]).utcoffset() == timedelta(hours=8)
 
 
 async def test_watch_misses_nothing_after_its_first_look(emulator):
