@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
     from tcb_async.client import FunctionPager, TcbClient
     from tcb_async.models import CloudFunction
 
-    Take = Callable[[Sequence[CloudFunction]], bool]
-
 SORTS = [*FIELDS, *(f"-{field}" for field in FIELDS)]
 _FUNCTIONS = ("function", "functions")
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -83,9 +82,10 @@ class Selection:
         """How many rows of the list are enough; None if all have to be seen."""
         return None if self.filters or self.sort else self.at_most
 
-    def is_enough(self, found: int) -> bool:
-        """Whether this many functions, in the server's order, are all that is wanted."""
-        return not self.sort and self.at_most is not None and found >= self.at_most
+    @property
+    def enough(self) -> int | None:
+        """How many matches, in the server's order, are all that is wanted; None for all."""
+        return None if self.sort else self.at_most
 
     def keep(self, functions: Iterable[CloudFunction]) -> list[CloudFunction]:
         """The functions that match."""
@@ -137,9 +137,7 @@ class ListCommand:
     async def run(self, client: TcbClient) -> None:
         """Walk, and write."""
         walk = client.functions(
-            self.env,
-            max_items=self.selection.rows_needed,
-            page_size=self.page_size,
+            self.env, max_items=self.selection.rows_needed, page_size=self.page_size
         )
         with opened(self.output, self.screen) as sink:
             await (self._stream if self._in_pieces else self._gather)(walk, sink)
@@ -154,29 +152,17 @@ class ListCommand:
         """Write each page as it arrives."""
         document = FORMATS[self.format](self.columns or FIELDS, sink.is_terminal)
         head = document.head
-
-        def take(functions: Sequence[CloudFunction]) -> bool:
-            nonlocal head
-            at_most = self.selection.at_most
-            rows = self.selection.keep(functions)
-            rows = rows[: None if at_most is None else at_most - self._listed]
-            sink.write(head + document.rows(rows, self._listed))
-            head = b""
-            self._listed += len(rows)
-            return self.selection.is_enough(self._listed)
-
-        await self._walk(walk, take)
+        async with aclosing(self._pages(walk)) as pages:
+            async for rows in pages:
+                sink.write(head + document.rows(rows, self._listed))
+                head = b""
+                self._listed += len(rows)
         sink.write(head + document.tail)
 
     async def _gather(self, walk: FunctionPager, sink: Sink) -> None:
         """Write everything, when everything has arrived."""
-        functions: list[CloudFunction] = []
-
-        def take(more: Sequence[CloudFunction]) -> bool:
-            functions.extend(self.selection.keep(more))
-            return self.selection.is_enough(len(functions))
-
-        await self._walk(walk, take)
+        async with aclosing(self._pages(walk)) as pages:
+            functions = [function async for rows in pages for function in rows]
         arranged = self.selection.arrange(functions)
         self._listed = len(arranged)
         if self.format != TABLE:
@@ -187,14 +173,17 @@ class ListCommand:
         else:
             sink.write(table_as_text(arranged, self.columns).encode())
 
-    async def _walk(self, walk: FunctionPager, take: Take) -> None:
-        started, done = time.monotonic(), 0
-        shown = self._is_meter_shown
+    async def _pages(self, walk: FunctionPager) -> AsyncGenerator[list[CloudFunction], None]:
+        """Yield what is wanted of each page, until that is enough."""
+        started, done, left = time.monotonic(), 0, self.selection.enough
         async with walk:
-            with showing_walk(self.screen, self.env, walk, shown=shown) as moved:
+            with showing_walk(self.screen, self.env, walk, shown=self._is_meter_shown) as moved:
                 async for page in walk.by_page():
                     moved(done := done + len(page.items))
-                    if take(page.items):
+                    rows = self.selection.keep(page.items)[:left]
+                    yield rows
+                    left = None if left is None else left - len(rows)
+                    if left == 0:
                         break
         self._seconds = time.monotonic() - started
 
