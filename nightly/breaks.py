@@ -34,13 +34,11 @@ _knows, _digests = Record.knows, Record.digests
 
 
 def _knows_512(self, name):
-    return name in list(self._names)[:512] or (bool(self.earlier) and _knows(self, name))
+    return name in self._order[:512] or (bool(self.earlier) and _knows(self, name))
 
 
-def _unknown_512(self, names, rows):
-    pairs = list(zip(names, rows, strict=True))
-    new = [(name, row) for name, row in pairs if not _knows_512(self, name)]
-    return dict.fromkeys(name for name, _ in new), [row for _, row in new]
+def _never_all_new(_self, _names):
+    return False
 
 
 def _forgetful_cursor(self, unread):
@@ -87,7 +85,7 @@ BREAKS: dict[str, dict[str, object]] = {
     "landmark by name": {f"{_IDENTITY}.texts": _names_of},
     "memory of 512": {
         f"{_RECORD}.knows": _knows_512,
-        f"{_RECORD}.unknown": _unknown_512,
+        f"{_RECORD}.add_if_new": _never_all_new,
     },
     "cursor forgets names": {f"{_RECORD}.digests": _forgetful_cursor},
     "no head check": {f"{_PLAN}._end_pass": _no_check},

@@ -15,11 +15,14 @@ from tcb_async.cursor import DIGEST, digest
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 T = TypeVar("T")
 Key = TypeVar("Key")
+
+LOOKS = 4
+"""Pages read in search of a lost landmark before the list is read again from row 0."""
 
 
 # Two questions, two keys. Was this yielded already? Its name says so. Is this the row that was
@@ -103,12 +106,12 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
 
 
 def place_of(item: T, items: Sequence[T]) -> int | None:
-    """Where this very object is in `items`: the consumer may have changed it, or `==` be costly."""
+    """Where this very object is in `items`: equal ones need not compare equal, and others may."""
     return next((place for place, other in enumerate(items) if other is item), None)
 
 
-def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> Iterator[int]:
-    """Yield the rows from which to look for what should be in `row` now, likeliest first.
+def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> list[int]:
+    """The rows from which to look for what should be in `row` now, likeliest first.
 
     Args:
         row: Where it should be.
@@ -118,18 +121,12 @@ def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> Iterator[
             where a page shows it even if the list goes on shrinking.
     """
     here = max(0, min(row, total - 1))
-    if is_exact:
-        yield here
-    left = right = max(0, here - (step + 1) // 2)
-    if left < here or not is_exact:
-        yield left
-    while left > 0 or right + step < total:
-        if left > 0:
-            left = max(0, left - step)
-            yield left
-        right += step
-        if right < total:
-            yield right
+    middle = max(0, here - (step + 1) // 2)
+    rows = [here] if is_exact else []
+    for far in range(0, LOOKS * step, step):
+        rows += [middle - far, middle + far]
+    there = dict.fromkeys(max(0, row) for row in rows if row < max(1, total))
+    return list(there)[:LOOKS]
 
 
 @attrs.frozen(eq=False)
@@ -149,54 +146,64 @@ class Place(Generic[T]):
 
 
 @attrs.define(eq=False)
-class Record(Generic[T]):
+class Record:
     """What a walk has yielded: a name that is in it is never yielded again, in any run.
 
     Args:
         earlier: The digests of the names that earlier runs have yielded.
-
-    Attributes:
-        count: How many items this run has yielded.
-        last: What was yielded last, in one batch. The consumer has it: it is only looked for.
     """
 
     earlier: frozenset[bytes]
-    count: int = attrs.field(init=False, default=0)
-    last: Sequence[T] = attrs.field(init=False, default=())
-    # All names of this run in the order in which they were yielded: a dict is the ordered set.
-    # Empty with on_drift="ignore".
-    _names: dict[str, None] = attrs.field(init=False, factory=dict[str, None])
+    # All names of this run, as a set, and in the order in which they were yielded. The set is empty
+    # with on_drift="ignore": there a name may be yielded twice, and no cursor says which were.
+    _names: set[str] = attrs.field(init=False, factory=set[str])
+    _order: list[str] = attrs.field(init=False, factory=list[str])
     # Their digests, worked out as far as a cursor was asked for.
     _digests: bytearray = attrs.field(init=False, factory=bytearray)
+
+    @property
+    def count(self) -> int:
+        """How many items this run has yielded."""
+        return len(self._order)
+
+    def name(self, unread: int) -> str:
+        """The name of the first of the last `unread` items."""
+        return self._order[-unread]
 
     def knows(self, name: str) -> bool:
         """Whether an item of this name was yielded, in this run or before it."""
         return name in self._names or (bool(self.earlier) and digest(name) in self.earlier)
 
-    def unknown(
-        self, names: Sequence[str], rows: Sequence[T]
-    ) -> tuple[dict[str, None], Sequence[T]]:
-        """Which of these rows were never yielded, and their names: of each name the first."""
-        unique = dict.fromkeys(names)
-        is_new = self._names.keys().isdisjoint(unique)
-        if is_new and not self.earlier and len(unique) == len(names):
-            return unique, rows
+    def unknown(self, names: Sequence[str], rows: Sequence[T]) -> dict[str, T]:
+        """Which of these rows were never yielded, by name: of each name the first."""
         new: dict[str, T] = {}
         for name, row in zip(names, rows, strict=True):
             if not self.knows(name):
                 new.setdefault(name, row)
-        return dict.fromkeys(new), list(new.values())
+        return new
 
-    def add(self, names: dict[str, None], rows: Sequence[T]) -> None:
-        """Take rows that are unknown as yielded; without names where none are kept."""
-        if len(rows) < len(names):
-            names = dict.fromkeys(islice(names, len(rows)))
-        self.count += len(rows)
-        self._names.update(names)
-        self.last = rows
+    def add(self, names: Sequence[str], *, is_checked: bool = True) -> None:
+        """Take as yielded what is unknown."""
+        self._order += names
+        if is_checked:
+            self._names.update(names)
+
+    def add_if_new(self, names: Sequence[str]) -> bool:
+        """Take as yielded what is unknown, if all of it is: what a page costs at rest."""
+        known, before = self._names, len(self._names)
+        if self.earlier or not known.isdisjoint(names):
+            return False
+        known.update(names)
+        if len(known) - before < len(names):  # one of them comes twice
+            known.difference_update(names)
+            return False
+        self._order += names
+        return True
 
     def digests(self, unread: int) -> bytes:
         """The digests of the names, without those of the last `unread` items."""
-        for name in islice(self._names, len(self._digests) // DIGEST, None):
+        if not self._names:
+            return b""
+        for name in islice(self._order, len(self._digests) // DIGEST, None):
             self._digests += digest(name)
-        return bytes(self._digests[: max(0, len(self._digests) - DIGEST * unread)])
+        return bytes(self._digests[: len(self._digests) - DIGEST * unread])

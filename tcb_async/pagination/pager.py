@@ -115,7 +115,8 @@ class Pager(Generic[T]):
 
     Raises:
         ConfigurationError: An argument is unusable, or the cursor is of another scope. While it is
-            iterated: the fetch returned no `Page`, or ``identify`` or ``value`` no str.
+            iterated: the fetch returned no `Page`, or ``identify`` or ``value`` no str; or the
+            pager was iterated before, or closed.
     """
 
     has_frozen_items: ClassVar[bool] = False
@@ -252,24 +253,13 @@ class Pager(Generic[T]):
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
 
-        Returns:
-            A generator of pages of the class that was fetched, none of them empty, without the rows
-            by which they overlap.
-
-        Raises:
-            ConfigurationError: The pager was iterated before, or closed.
+        Its pages are of the class that was fetched, none of them empty, without the rows by which
+        they overlap.
         """
         return self._start(self._pages())
 
     async def collect(self) -> list[T]:
-        """Walk to the end.
-
-        Returns:
-            All items, in order.
-
-        Raises:
-            ConfigurationError: The pager was iterated before, or closed.
-        """
+        """Walk to the end, and return all items in order."""
         items: list[T] = []
         async with self:
             async for page in self.by_page():
@@ -425,16 +415,9 @@ class Pager(Generic[T]):
                     )
 
     def failed(self, error: BaseException, offset: int | None) -> BaseException:
-        """Write down in an error where the walk stood: called once, before the error is raised.
+        """Write in an error where the walk stopped: once, before it is raised.
 
         A subclass may override it to add what it knows, and calls this one.
-
-        Args:
-            error: What ends the walk.
-            offset: The row from which was asked for, if it was in a request.
-
-        Returns:
-            The same error.
         """
         if self._state is State.WALKING:
             self._state = State.FAILED

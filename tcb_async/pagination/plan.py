@@ -76,14 +76,14 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
 from tcb_async.cursor import Cursor, digests
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.memory import Identity, Place, Record, place_of, rows_around
+from tcb_async.pagination.memory import Identity, Place, Record, rows_around
 from tcb_async.pagination.page import FALLBACK, PageSize, Request, WalkStats
 
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ __all__ = ["LEADS_TO", "Mode", "Plan"]
 T = TypeVar("T")
 
 _CONTRADICTIONS = 3  # times that rows are asked for again when a reply contradicts itself
-_LOOKS = 4  # pages read in search of a lost landmark before the list is read again from row 0
 _CLEAN_JOINS = 2  # pages that join as they should before a pass that was lost reads ahead again
 _SPARE_REQUESTS = 128  # what any walk may cost, and beyond it:
 _REQUESTS_PER_PAGE = 16  # for each page of rows of different names, and that the server counts
@@ -136,7 +135,7 @@ class Pass(Generic[T]):
     Attributes:
         place: Where it is: behind the last page that joined.
         place_before: Where it was one page before: the consumer may not be behind that page yet.
-        rows: The rows up to `place` that joined last, from their landmark on.
+        joined: The names of the rows up to `place` that joined last, from their landmark on.
         names: The names that it read; None in the first pass, where the record holds just these.
         known: What is kept of rows that it read, by name and in their order: of the first thousand,
             then of the last of each page. Any of them ends a head check, so that few are enough,
@@ -150,7 +149,7 @@ class Pass(Generic[T]):
 
     place: Place[T] = attrs.field(default=Place())
     place_before: Place[T] = attrs.field(default=Place())
-    rows: Sequence[T] = ()
+    joined: Sequence[str] = ()
     names: set[str] | None = None
     known: dict[str, T | str | bytes] = attrs.field(factory=dict[str, "T | str | bytes"])
     may_repeat: set[str] = attrs.field(factory=set[str])
@@ -173,7 +172,7 @@ class Pass(Generic[T]):
         """Whether one reply held all that it read, from row 0 on."""
         return len(self.last_names) == self.place.end
 
-    def comes_twice(self, names: Sequence[str], record: Record[T]) -> bool:
+    def comes_twice(self, names: Sequence[str], record: Record) -> bool:
         """Step 5: whether rows behind a landmark were read before, in this pass."""
         if len(set(names)) < len(names):
             return True
@@ -224,7 +223,7 @@ class Plan(Generic[T]):
     total: int | None = attrs.field(init=False, default=None)
     mode: Mode = attrs.field(init=False, default=Mode.READING)
     failure: TcbError | None = attrs.field(init=False, default=None)
-    record: Record[T] = attrs.field(init=False)
+    record: Record = attrs.field(init=False)
     # The reading that yields in the list's order, and the pass that is under way: the same one,
     # or the head check behind it.
     _reading: Pass[T] = attrs.field(init=False)
@@ -232,7 +231,7 @@ class Plan(Generic[T]):
     # The requests whose replies are still to come, oldest first; stale ones are not in it.
     _outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
     # SEARCHING: the rows to look from, the next one first.
-    _looks: deque[int] = attrs.field(init=False, factory=deque[int])
+    _looks: list[int] = attrs.field(init=False, factory=list[int])
     # Step 5: replies in a row that contradicted themselves.
     _contradictions: int = attrs.field(init=False, default=0)
     # Second passes and head checks begun since anything new was yielded.
@@ -284,13 +283,14 @@ class Plan(Generic[T]):
 
     def _place(self, unread: int) -> Place[T]:
         # A head check does not move the place: its items are above what was read already.
-        place, rows = self._reading.place, self._reading.rows
-        if not unread or not rows:
+        place, names = self._reading.place, self._reading.joined
+        if not unread or not names:
             return place
-        read = place_of(self.record.last[-unread], rows)
-        if not read:
+        first = self.record.name(unread)
+        if first not in names[1:]:
             return self._reading.place_before
-        return Place(place.end - len(rows) + read, place.total, place.landmarks[:read])
+        read = names.index(first)
+        return Place(place.end - len(names) + read, place.total, place.landmarks[:read])
 
     @property
     def _owes_check(self) -> bool:
@@ -305,8 +305,8 @@ class Plan(Generic[T]):
     @property
     def _overlap(self) -> int:
         """How many rows of the last page the next one repeats: 1, or 0 if nothing is checked."""
-        is_checked = self.on_drift != "ignore" and self.size.most > 1
-        return int(is_checked and bool(self._pass.place.landmarks))
+        is_checked = self.size.most > 1 and self.on_drift != "ignore"
+        return 1 if is_checked and self._pass.place.landmarks else 0
 
     @property
     def _planned(self) -> int:
@@ -320,15 +320,15 @@ class Plan(Generic[T]):
 
     def next_request(self) -> Request | None:
         """Plan one more request; None while there is nothing more to ask for."""
-        limit = self._limit()
+        planned, overlap = self._planned, self._overlap
+        limit = self._limit(planned, overlap)
         if limit <= 0:
             return None
         if self._is_overspent():
             if not self._outstanding:
                 self._give_up(f"{self.stats.requests} requests did not reach the end of the list")
             return None
-        is_look = self.mode is Mode.SEARCHING
-        offset = self._looks[0] if is_look else self._planned - self._overlap
+        offset = self._looks[0] if self.mode is Mode.SEARCHING else planned - overlap
         request = Request(offset, limit, self._pause)
         self.size.ask(limit)
         self._pause = 0.0
@@ -336,28 +336,30 @@ class Plan(Generic[T]):
         self._outstanding.append(request)
         return request
 
-    def _limit(self) -> int:
+    def _limit(self, planned: int, overlap: int) -> int:
         """How many rows to ask for next; 0 for none."""
-        if self.ended or (self._outstanding and not self._may_read_ahead()):
+        if self.ended or (self._outstanding and not self._may_read_ahead(planned)):
             return 0
         limit, current = self.size.limit, self._pass
         if self.max_items is None or current.names is not None or self.mode is not Mode.READING:
             return limit
-        left = self.max_items - self.record.count - (self._planned - current.place.end)
-        return min(limit, left + self._overlap) if left > 0 else 0
+        left = self.max_items - self.record.count - (planned - current.place.end)
+        return min(limit, left + overlap) if left > 0 else 0
 
-    def _may_read_ahead(self) -> bool:
+    def _may_read_ahead(self, planned: int) -> bool:
         return (
             self.mode is Mode.READING
-            and self._planned < (self.total or 0)
+            and planned < (self.total or 0)
             and len(self._outstanding) < self.size.ahead
             and not self._pass.relocating
         )
 
     def _is_overspent(self) -> bool:
+        spent = self.stats.requests - _SPARE_REQUESTS
+        if spent < 0:
+            return False
         rows = min(self._first_total, self.start.count + self.record.count)
-        pages = rows // max(1, self.size.expected - 1)
-        return self.stats.requests >= _SPARE_REQUESTS + _REQUESTS_PER_PAGE * pages
+        return spent >= _REQUESTS_PER_PAGE * (rows // max(1, self.size.expected - 1))
 
     # Receiving
 
@@ -440,14 +442,13 @@ class Plan(Generic[T]):
         current = self._pass
         self.stats.reanchors += 1
         shift = total - current.place.total
-        around = rows_around(
+        self._looks = rows_around(
             current.place.end - 1 + shift,
             self.size.expected - 1,
             total,
             is_exact=shift != 0 and not current.relocating,
         )
         current.clean_joins = 0
-        self._looks = deque(islice(around, _LOOKS))
         self._enter(Mode.SEARCHING)
         self._outstanding.clear()
 
@@ -455,7 +456,7 @@ class Plan(Generic[T]):
         rows = self._rejoin(request, page)
         if rows is not None:
             return rows
-        self._looks.popleft()
+        del self._looks[0]
         if request.offset == 0:
             # Step 3: this is the first page that the next pass would ask for.
             self._begin(self._purpose)
@@ -534,17 +535,12 @@ class Plan(Generic[T]):
         """
         items = page.items
         names = self.identity.names(items)
-        new, yielded, twice = self._new_rows(names, items, behind)
-        if twice:
-            self._note_drift("a name came twice, although its page joined the one before it")
-            if self.ended:
-                return ()
-        left = len(yielded) if self.max_items is None else self.max_items - self.record.count
-        if len(yielded) > left:
-            yielded = yielded[:left]
-            items = items[: 1 + (place_of(yielded[-1], items) or 0)]
-            names = names[: len(items)]
-        self.record.add(new, yielded)
+        yielded, twice = self._take(names, items, behind)
+        if self.ended:
+            return ()
+        if self.record.count == self.max_items:
+            names = names[: 1 + names.index(self.record.name(1))]
+            items = items[: len(names)]
         joined = self._move(request.offset, page.total, names, items, behind)
         self._contradictions = 0
         if yielded:
@@ -557,25 +553,36 @@ class Plan(Generic[T]):
             self._go_on(joined, len(items), request, page.total)
         return yielded
 
-    def _new_rows(
+    def _take(
         self, names: Sequence[str], items: Sequence[T], behind: int
-    ) -> tuple[dict[str, None], Sequence[T], bool]:
-        """Which rows to yield, by name; and whether a row behind its landmark came before."""
-        if self.on_drift == "ignore":
-            return {}, items, False
-        # Step 2. Rows before a landmark were read before, or are new: if new, they are yielded too.
-        current, after = self._pass, names[behind:]
+    ) -> tuple[Sequence[T], bool]:
+        """Step 2: what is to be yielded; and whether a row behind its landmark came before."""
+        current, record, after = self._pass, self.record, names[behind:]
         if behind == 1:
             names, items = after, items[1:]
-        new, fresh = self.record.unknown(names, items)
-        twice = (
-            len(fresh) < len(items)
-            and current is self._reading
-            and current.comes_twice(after, self.record)
-        )
+        most = len(names) if self.max_items is None else self.max_items - record.count
+        if self.on_drift == "ignore":
+            record.add(names[:most], is_checked=False)
+            return items[:most], False
+        twice = False
+        if most < len(names) or not record.add_if_new(names):
+            # Rows before a landmark were read before, or are new: if new, they are yielded too.
+            new = record.unknown(names, items)
+            twice = len(new) < len(names) and self._comes_twice(after)
+            if self.ended:
+                return (), True
+            record.add(list(new)[:most])
+            items = list(new.values())[:most]
         if current.names is not None:
             current.names.update(names)
-        return new, fresh, twice
+        return items, twice
+
+    def _comes_twice(self, names: Sequence[str]) -> bool:
+        """Step 5: whether rows behind a landmark were read before, in this pass."""
+        if self._pass is self._reading and self._pass.comes_twice(names, self.record):
+            self._note_drift("a name came twice, although its page joined the one before it")
+            return True
+        return False
 
     def _move(
         self, offset: int, total: int, names: Sequence[str], items: Sequence[T], behind: int
@@ -595,7 +602,7 @@ class Plan(Generic[T]):
                 current.known.update(zip(names, kept, strict=True))
             elif current is reading:
                 current.known[names[-1]] = kept[-1]
-        reading.rows = joined if current is reading else ()
+        reading.joined = names if current is reading else ()
         return joined
 
     def _go_on(self, joined: Sequence[T], rows: int, request: Request, total: int) -> None:

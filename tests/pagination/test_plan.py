@@ -1048,20 +1048,21 @@ def last_of(cursor):
     return next((row for row in rows if digest(repr(row)) == cursor.landmarks[-DIGEST:]), None)
 
 
-class TestRowsAround:
-    def test_a_place_is_looked_for_where_it_should_be_then_all_around_and_in_every_row(
-        self,
-    ):
-        assert list(rows_around(50, 19, 100, is_exact=True)) == [50, 40, 21, 59, 2, 78, 0, 97]
-        assert list(rows_around(50, 19, 57, is_exact=False)) == [40, 21, 2, 0]
-        assert list(rows_around(5, 19, 80, is_exact=True)) == [5, 0, 19, 38, 57, 76]
-        assert list(rows_around(5, 19, 76, is_exact=True)) == [5, 0, 19, 38, 57]
-        assert list(rows_around(11, 19, 12, is_exact=True)) == [11, 1, 0]
-
-    def test_at_the_head_of_a_list_there_is_one_row_to_look_from(self):
-        assert list(rows_around(0, 19, 10, is_exact=True)) == [0]
-        assert list(rows_around(0, 19, 10, is_exact=False)) == [0]
-        assert list(rows_around(5, 19, 0, is_exact=True)) == [0]
+@pytest.mark.parametrize(
+    ("row", "total", "is_exact", "rows"),
+    [
+        (50, 100, True, [50, 40, 21, 59]),
+        (50, 57, False, [40, 21, 2, 0]),
+        (5, 80, True, [5, 0, 19, 38]),
+        (5, 38, True, [5, 0, 19]),
+        (11, 12, True, [11, 1, 0]),
+        (0, 10, True, [0]),
+        (0, 10, False, [0]),
+        (5, 0, True, [0]),
+    ],
+)
+def test_a_place_is_looked_for_where_it_should_be_then_on_both_sides(row, total, is_exact, rows):
+    assert rows_around(row, 19, total, is_exact=is_exact) == rows
 
 
 class TestModes:
