@@ -47,7 +47,7 @@ def main():
             noticed = noticed or all(figures)
             _show(name, law.__name__[5:], figures)
         walks = _walks_until(broken)
-        _show(name, "every_walk_over_four_rows_under_every_three_changes", [walks])
+        _show(name, "every_walk_over_three_rows_under_every_three_changes", [walks])
         missed += not (noticed or walks)
     return missed
 
@@ -88,7 +88,7 @@ def _walks_until(broken):
     tally = Tally(wrong=Alarm())
     with _broken(broken):
         try:
-            every_walk(4, 3, Manner(2), tally)
+            every_walk(3, 3, Manner(2), tally)
         except AssertionError:
             return tally.walks
     return None
