@@ -45,7 +45,7 @@ def measured(*, quick):
     with server(tls_trip) as served:
         yield measure.cold_tls(served, trip=tls_trip, rounds=few)
     yield measure.start_up(rounds=2 * few)
-    yield inventories.compare(*((50, 1) if quick else (500, 3)))
+    yield inventories.compare(*((50, 1) if quick else (500, 5)))
 
 
 def keep(tables):
