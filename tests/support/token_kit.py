@@ -164,7 +164,7 @@ class Merchant:
         self.ticket = emulator.add_component(PLATFORM, APPSECRET)
         self.first = emulator.add_authorizer(PLATFORM, MERCHANT)
         self.saved: list[str] = []
-        self.failures = 0
+        self.failures, self.failure = 0, OSError
         self.component = self.new_component()
 
     def new_component(self, store=None):
@@ -190,7 +190,7 @@ class Merchant:
     async def save(self, refresh_token):
         if self.failures:
             self.failures -= 1
-            raise OSError(f"no room for {refresh_token}")
+            raise self.failure(f"no room for {refresh_token}")
         self.saved.append(refresh_token)
 
     def rotate(self):

@@ -86,6 +86,13 @@ async def stored(server, key):
             await asyncio.sleep(0.01)
 
 
+@pytest.fixture
+def server():
+    """A Redis for each test: it is stopped, frozen and replaced by another."""
+    with running_redis("--repl-diskless-sync-delay", "0") as server:
+        yield server
+
+
 class TestProcesses:
     @pytest.fixture
     async def emulator(self):
@@ -93,7 +100,6 @@ class TestProcesses:
             emulator.add_app(APPID, APPSECRET)
             yield emulator
 
-    @pytest.mark.usefixtures("redis")
     async def test_one_of_them_asks_for_all(self, emulator, server):
         emulator.latency = 0.2
         async with AsyncExitStack() as stack:
@@ -167,11 +173,6 @@ class TestMerchants:
     """The processes of a platform, and the file in which they save the refresh tokens."""
 
     @pytest.fixture
-    def server(self):
-        with running_redis() as server:
-            yield server
-
-    @pytest.fixture
     async def emulator(self):
         async with Emulator() as emulator:
             yield emulator
@@ -230,11 +231,6 @@ class TestMerchants:
 
 
 class TestOutage:
-    @pytest.fixture
-    def server(self):
-        with running_redis() as server:
-            yield server
-
     async def test_redis_stops_and_comes_back(self, emulator, api, server, redis, caplog):
         caplog.set_level(logging.INFO, "tcb_async")
         provider = stable(emulator, store=RedisStore(redis))
@@ -332,11 +328,6 @@ async def restart(server):
 @pytest.mark.usefixtures("patient")
 class TestSixProcessesRefreshOnce:
     """A connection to Redis that ended between two refreshes costs no second refresh."""
-
-    @pytest.fixture
-    def server(self):
-        with running_redis("--repl-diskless-sync-delay", "0") as server:
-            yield server
 
     @pytest.fixture(autouse=True)
     def no_outage(self, caplog):
