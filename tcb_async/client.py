@@ -66,7 +66,6 @@ if TYPE_CHECKING:
         Iterable,
         Mapping,
     )
-    from types import TracebackType
     from typing import Self, TypeAlias, Unpack
 
     import aiohttp
@@ -143,14 +142,14 @@ class AuthorizedTransport:
             return self.transport.call(ApiRequest(target, body, env, row, count), decode)
 
         if self.closed:
-            raise _closed()
+            raise ClientClosedError(_CLOSED)
         check_kind(self.provider, listing.kinds, listing.path)
         return await call_with_token(self.provider, self.transport, send)
 
     def _target_of(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """The URL that carries the token, checked and built once per token."""
         if self.closed:  # while the token was fetched
-            raise _closed()
+            raise ClientClosedError(_CLOSED)
         held = self._target
         if held is None or held[0] != token or held[1].path != listing.path:
             checked_secret("the token that the provider returned", token)
@@ -159,10 +158,7 @@ class AuthorizedTransport:
         return held[1]
 
 
-def _closed() -> ClientClosedError:
-    return ClientClosedError("this client was closed: make a new one")
-
-
+_CLOSED = "this client was closed: make a new one"
 _DEFAULT_RETRY = RetryPolicy()
 Item = TypeVar("Item")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
@@ -754,12 +750,7 @@ class TcbClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -29,7 +29,6 @@ from tcb_async.observer import WalkStats
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from contextvars import Token
-    from types import TracebackType
 
     from opentelemetry.util.types import AttributeValue
 
@@ -191,12 +190,7 @@ class _Try:
             reports.retries.add(1, self._common)
         self._started = perf_counter()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         seconds = perf_counter() - self._started
         context.detach(self._token)
         outcome = self._outcome(error)
