@@ -222,14 +222,11 @@ _COMPONENT = "/cgi-bin/component/"
 
 def look_up(errcode: int, endpoint: str = "") -> Errcode:
     """Find the row of a code; an unknown one gets a row that says so."""
-    table = ERRCODES
-    if endpoint.endswith("token") and errcode in TOKEN_ENDPOINT_ERRCODES:  # …/stable_token, …
-        table = TOKEN_ENDPOINT_ERRCODES
-    unknown = Errcode(
+    issuing = TOKEN_ENDPOINT_ERRCODES if endpoint.endswith("token") else {}  # …/stable_token, …
+    return issuing.get(errcode) or ERRCODES.get(errcode) or Errcode(
         errcode, ApiError, None, "an errcode that this library does not know",
         "look it up in WeChat's global return codes",
     )  # fmt: skip
-    return table.get(errcode, unknown)
 
 
 def is_stale_token(errcode: int | None) -> bool:

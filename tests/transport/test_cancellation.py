@@ -219,17 +219,25 @@ async def goes_on(client, emulator):
     return await client.count_functions(ENV) == 5 and len(emulator.requests) == asked + 1
 
 
-@both_kinds
-async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next_try(emulator, ask):
+@pytest.fixture
+def pausing(emulator):
+    """A policy that says when it waits for the next try, and waits until it is told."""
     emulator.deploy(ENV, count=5)
     emulator.fail_next()
-    waits, never = asyncio.Event(), asyncio.Event()
+    waits, waited = asyncio.Event(), asyncio.Event()
 
     async def wait(_seconds):
         waits.set()
-        await never.wait()
+        await waited.wait()
 
-    policy = RetryPolicy(sleep=wait)
+    return waits, waited, RetryPolicy(sleep=wait)
+
+
+@both_kinds
+async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next_try(
+    emulator, pausing, ask
+):
+    waits, _, policy = pausing
     async with TcbClient(emulator.token, base_url=emulator.url, retry=policy) as client:
         task = asyncio.ensure_future(ask(client))
         await waits.wait()
@@ -239,16 +247,10 @@ async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next
         assert await goes_on(client, emulator)
 
 
-async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_is_closed(emulator):
-    emulator.deploy(ENV, count=5)
-    emulator.fail_next()
-    waits, waited = asyncio.Event(), asyncio.Event()
-
-    async def wait(_seconds):
-        waits.set()
-        await waited.wait()
-
-    policy = RetryPolicy(sleep=wait)
+async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_is_closed(
+    emulator, pausing
+):
+    waits, waited, policy = pausing
     async with aiohttp.ClientSession() as session:
         client = TcbClient(emulator.token, base_url=emulator.url, session=session, retry=policy)
         task = asyncio.ensure_future(client.count_functions(ENV))
