@@ -16,7 +16,6 @@ import sys
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -479,7 +478,9 @@ async def changing(emulator: Emulator, envs: Sequence[str]) -> AsyncGenerator[No
     """Deploy, update and delete functions of these environments meanwhile."""
 
     async def change(env: str) -> None:
-        for _ in changes(emulator, env):
+        steps = changes(emulator, env)
+        while True:
+            next(steps)
             await asyncio.sleep(_SECONDS_APART)
 
     tasks = [asyncio.create_task(change(env)) for env in envs]
@@ -499,7 +500,9 @@ def changes(emulator: Emulator, env: str) -> Iterator[None]:
             if function.status == status:
                 emulator.update(env, function.name, status="Active")
                 yield
-    for number in count(1):
+    number = 0
+    while True:
+        number += 1
         name = f"preview{number}"
         with contextlib.suppress(ValueError):  # somebody else was faster
             emulator.deploy(env, name, status="Creating", runtime="Nodejs18.15")
