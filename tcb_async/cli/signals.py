@@ -32,16 +32,11 @@ class Terminated(BaseException):
 class Ending:
     """The handler of both signals.
 
-    Args:
-        force: Ends the process with an exit code and without cleanup; None leaves that to whoever
-            catches what is raised.
-
-    Attributes:
-        received: The signal that arrived last; 0 if none did.
+    `force` ends the process with an exit code and without cleanup; None raises an exception.
     """
 
     def __init__(self, force: Callable[[int], object] | None = None) -> None:
-        self.received = 0
+        self.received = 0  # the signal that arrived last
         self.force = force
         self._react: Callable[[], object] | None = None
 

@@ -18,9 +18,12 @@ from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
 from terminal import ENV, run, start
+from typer.testing import CliRunner
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.cli.access import changes
+from tcb_async.cli.app import app
+from tcb_async.cli.screen import Screen as Console
 from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.inventory import InventoryStore
 from tcb_async.tokens import AuthorizerToken, ComponentToken
@@ -175,17 +178,25 @@ def test_changes_repeat_in_a_cycle_and_touch_no_other_function():
         (["--demo"], DEMO_ENV),
         (["--demo", "--env", "my-env", "--latency", "0"], f"{DEMO_ENV}, my-env"),
         (["--demo", "--env", DEMO_ENV], DEMO_ENV),
-        (["--busy", "--changing", "--platform"], ENV),
+        (["--busy", "--changing", "--platform"], f"{ENV} and a platform with 1 merchant. "),
+        (["--demo", "--platform"], f"{DEMO_ENV} and a platform with 60 merchants. "),
     ],
 )
-async def test_it_ends_with_0_at_ctrl_c(words, envs):
-    async with start("emulator", *words) as command:
-        assert (await command.line()).startswith("export TCB_BASE_URL=http://127.0.0.1:")
-        ended = await command.end(signal.SIGINT)
+def test_it_says_what_it_serves_and_ends_with_0_at_ctrl_c(monkeypatch, words, envs):
+    say = Console.say
 
-    assert ended.code == 0
-    assert f"Serving {envs}" in ended.err
-    assert ended.err.endswith("ended\n")
+    def interrupted(screen, sentence):
+        say(screen, sentence)
+        if sentence.startswith("Serving"):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Console, "say", interrupted)
+    ended = CliRunner().invoke(app, ["emulator", *words])
+
+    assert ended.exit_code == 0
+    assert ended.stdout.startswith("export TCB_BASE_URL=http://127.0.0.1:")
+    assert f"Serving {envs}" in ended.stderr
+    assert ended.stderr.endswith("ended\n")
 
 
 async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator):

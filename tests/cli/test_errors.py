@@ -50,9 +50,7 @@ async def test_an_unknown_environment_exits_with_4_and_names_it(emulator):
     assert "test-nobody" in ended.err
 
 
-async def test_a_server_that_is_down_exits_with_5_and_names_it(
-    monkeypatch,
-):
+async def test_a_server_that_is_down_exits_with_5_and_names_it(monkeypatch):
     retry_at_once(monkeypatch)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -183,9 +181,7 @@ async def test_a_name_that_no_environment_has_exits_with_3_before_anything_is_as
     assert emulator.requests == ()
 
 
-async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed(
-    monkeypatch,
-):
+async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed(monkeypatch):
     retry_at_once(monkeypatch)
     words = ("count", ENV, "--base-url", "http://wechat.invalid")
 
@@ -258,9 +254,7 @@ async def test_an_app_gets_its_own_token(emulator):
     assert (await run("count", ENV, env=env | {"TCB_APPID": APPID})).out == "2\n"
 
 
-async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment(
-    emulator,
-):
+async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment(emulator):
     emulator.deploy(ENV, count=2)
     emulator.add_app(APPID, SECRET)
 
@@ -270,9 +264,7 @@ async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
-async def test_an_app_without_a_secret_exits_with_3_and_says_where_it_goes(
-    emulator,
-):
+async def test_an_app_without_a_secret_exits_with_3_and_says_where_it_goes(emulator):
     ended = await run("count", ENV, "--appid", APPID, env={"TCB_BASE_URL": emulator.url})
 
     assert ended.code == 3

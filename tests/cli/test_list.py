@@ -81,9 +81,7 @@ async def test_csv_has_a_heading_and_one_line_a_function(documented):
     assert list(csv.DictReader(io.StringIO(ended.out))) == [ROW]
 
 
-async def test_what_wechat_does_not_say_is_null_in_json_and_empty_in_csv(
-    emulator,
-):
+async def test_what_wechat_does_not_say_is_null_in_json_and_empty_in_csv(emulator):
     emulator.deploy(ENV, "login", runtime=None)
 
     as_json = await run("list", ENV, "-f", "json", env=asks(emulator))
@@ -212,9 +210,7 @@ async def test_a_busy_service_is_asked_again(emulator, monkeypatch):
     assert (await run("count", ENV, env=asks(emulator))).out == "3\n"
 
 
-async def test_the_total_shown_is_never_less_than_what_was_listed(
-    emulator,
-):
+async def test_the_total_shown_is_never_less_than_what_was_listed(emulator):
     names = [function.name for function in emulator.deploy(ENV, count=50)]
     emulator.on_request(lambda _: emulator.delete(ENV, names.pop(0)))
 

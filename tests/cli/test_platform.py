@@ -61,9 +61,7 @@ async def test_environments_are_json_csv_and_lines_of_json(wechat):
     assert rows[0]["create_time"] == "2019-05-16T17:56:47+08:00"
 
 
-async def test_an_account_without_environments_has_a_table_of_its_headings(
-    wechat,
-):
+async def test_an_account_without_environments_has_a_table_of_its_headings(wechat):
     ended = await run("environments", env=asks(wechat))
     assert (ended.code, len(ended.out.splitlines())) == (0, 1)
 
@@ -85,9 +83,7 @@ async def test_an_account_without_cloud_development_ends_with_4(wechat):
     assert "no cloud development" in ended.err
 
 
-async def test_merchants_are_appids_and_times_and_never_a_refresh_token(
-    wechat,
-):
+async def test_merchants_are_appids_and_times_and_never_a_refresh_token(wechat):
     env = platform(wechat)
     wechat.add_authorizer(PLATFORM, "wxshop", REFRESH)
     wechat.add_authorizer(PLATFORM, "wxbakery", exchanged=False)

@@ -43,9 +43,7 @@ LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
 CSI = "\x1b["
 
 
-async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_exits_with_130(
-    emulator,
-):
+async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_exits_with_130(emulator):
     names = [function.name for function in emulator.deploy(ENV, count=60)]
     emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
 
@@ -104,9 +102,7 @@ async def test_a_full_disk_behind_stderr_changes_no_exit_code(emulator, words, c
     assert ended.code == code
 
 
-async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_is_no_matter(
-    emulator,
-):
+async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_is_no_matter(emulator):
     emulator.deploy(ENV, count=3)
     sh = shutil.which("sh") or "sh"
     inner = f'exec "$0" -m tcb_async list {ENV}'
@@ -150,9 +146,7 @@ async def test_a_typed_token_is_not_shown(emulator):
     assert emulator.token[:8] not in screen.shown
 
 
-async def test_a_bar_shows_how_far_it_is_how_fast_and_how_often_it_asked_again(
-    emulator,
-):
+async def test_a_bar_shows_how_far_it_is_how_fast_and_how_often_it_asked_again(emulator):
     emulator.deploy(ENV, count=60)
     emulator.script([Fault.ok(), Fault.disconnect(), Fault.ok(), Fault.delay(0.6), Fault.ok()])
 
@@ -171,9 +165,7 @@ async def test_a_bar_shows_how_far_it_is_how_fast_and_how_often_it_asked_again(
     assert re.search(r" 39/60 [\d,]+/s 1 retry ", screen.text)
 
 
-async def test_no_progress_bar_while_rows_are_written_to_the_same_terminal(
-    emulator,
-):
+async def test_no_progress_bar_while_rows_are_written_to_the_same_terminal(emulator):
     emulator.deploy(ENV, count=3)
 
     async with (
@@ -225,9 +217,7 @@ async def test_a_column_that_does_not_fit_is_left_out_and_that_is_said(emulator)
     assert "left out" not in wide.err
 
 
-async def test_columns_that_were_asked_for_are_all_there_however_narrow_the_terminal(
-    emulator,
-):
+async def test_columns_that_were_asked_for_are_all_there_however_narrow_the_terminal(emulator):
     emulator.deploy(ENV, "a-name-of-20-letters", add_time="2024-01-01 00:00:00")
     env = asks(emulator, COLUMNS="24", **LOCAL, **PLAIN)
 
@@ -239,9 +229,7 @@ async def test_columns_that_were_asked_for_are_all_there_however_narrow_the_term
     assert "left out" not in ended.err
 
 
-async def test_a_name_too_long_for_the_terminal_is_wrapped(
-    emulator,
-):
+async def test_a_name_too_long_for_the_terminal_is_wrapped(emulator):
     name = "abcdefghij" * 6
     emulator.deploy(ENV, name)
 
@@ -283,9 +271,7 @@ async def test_a_stream_that_knows_no_chinese_gets_the_help_all_the_same(words):
     assert "Exit codes" in ended.out
 
 
-async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(
-    emulator,
-):
+async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(emulator):
     emulator.deploy(ENV, "获取")
     env = asks(emulator, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
 
@@ -471,13 +457,7 @@ class TestMain:
         assert capsys.readouterr().out == f"tcb-async {__version__}\n" * 2
 
     @pytest.mark.parametrize("columns", [{}, {"COLUMNS": "80"}], ids=str)
-    def test_a_pipe_that_nobody_reads_ends_it_quietly(
-        self,
-        main,
-        columns,
-        monkeypatch,
-        capsys,
-    ):
+    def test_a_pipe_that_nobody_reads_ends_it_quietly(self, main, columns, monkeypatch, capsys):
         for name, value in columns.items():
             monkeypatch.setenv(name, value)
         reading, writing = os.pipe()

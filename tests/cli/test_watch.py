@@ -221,9 +221,7 @@ async def test_the_demonstration_waits_for_any_function_of_its_own(words, code, 
     assert said in ended.err
 
 
-async def test_token_says_whose_it_is_how_long_it_lives_and_that_it_is_accepted(
-    emulator,
-):
+async def test_token_says_whose_it_is_how_long_it_lives_and_that_it_is_accepted(emulator):
     emulator.deploy(ENV, count=3)
     emulator.add_app(APPID, SECRET)
     env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
