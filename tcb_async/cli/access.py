@@ -504,7 +504,7 @@ def changes(emulator: Emulator, env: str) -> Iterator[None]:
     while True:
         number += 1
         name = f"preview{number}"
-        with contextlib.suppress(ValueError):  # somebody else was faster
+        with contextlib.suppress(ValueError):  # another client deployed it first
             emulator.deploy(env, name, status="Creating", runtime="Nodejs18.15")
             yield
             emulator.update(env, name, status="Active")

@@ -78,12 +78,12 @@ def at_terminal(*, verbose: bool, level: int = logging.ERROR) -> Generator[Scree
 
 @contextlib.contextmanager
 def reporting(screen: Screen) -> Generator[None]:
-    """Turn whatever ends a command into a sentence on stderr and an exit code."""
+    """Turn what ends a command into a sentence on stderr and an exit code."""
     try:
         yield
     except (typer.Exit, typer.TyperException):
         raise
-    except (BrokenPipeError, SystemExit):  # SystemExit is rich's, whose help nobody reads on
+    except (BrokenPipeError, SystemExit):  # rich writes help: SystemExit is its broken pipe
         code = DONE
     except (KeyboardInterrupt, typer.Abort):
         code = _ended(screen, "interrupted", INTERRUPTED)
@@ -173,7 +173,7 @@ class Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401, D102 - typer's own method
         return _without_types(super().get_params(ctx))
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401, D102 - likewise
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401, D102 - as above
         try:
             return super().parse_args(ctx, args)
         except typer.TyperException as error:

@@ -137,7 +137,7 @@ async def _serve(  # noqa: PLR0913, PLR0917 - what `emulator` has prepared
 ) -> None:
     import asyncio  # noqa: PLC0415 - running already
 
-    from tcb_async.cli.access import changing  # noqa: PLC0415 - likewise
+    from tcb_async.cli.access import changing  # noqa: PLC0415 - not for --help
 
     try:
         await server.start()

@@ -46,7 +46,7 @@ def option(
         words: Its names, and then what stands for its value, if it has one: ``--columns FIELD,…``.
         text: Its help.
         choices: The values that there are, in any case; the shell completes them. None for any.
-        hint: What to add for somebody who gave none of these.
+        hint: What the error adds if the value is none of these.
         more: Arguments of ``typer.Option``.
     """
     names = [word for word in words.split() if word.startswith("-")]

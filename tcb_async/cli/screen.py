@@ -81,7 +81,7 @@ class Screen:
             lines = [printable(line) for line in sentence.split("\n")]
             if self.is_watched:
                 lines = [part for line in lines for part in self._wrapped(line)]
-            with contextlib.suppress(OSError):  # nobody reads it any more, or its disk is full
+            with contextlib.suppress(OSError):  # its reader has ended, or its disk is full
                 sys.stderr.write("\n".join(lines) + "\n")
                 sys.stderr.flush()
 
@@ -252,7 +252,7 @@ def replaced(path: Path) -> Generator[IO[bytes]]:
 
 
 def _created(path: Path, *, like: Path) -> IO[bytes]:
-    """Create a file that nobody may read who may not read the one that it will replace."""
+    """Create a file that no one may read who may not read the one that it will replace."""
     mode = stat.S_IMODE(like.stat().st_mode) if like.exists() else 0o666
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, mode), "wb")

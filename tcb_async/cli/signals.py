@@ -111,7 +111,7 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
             raise
         finally:
             # What was cancelled has been cleaned up. A thread that looks up a name cannot be
-            # cancelled: nobody waits for it in a process that ends.
+            # cancelled: a process that ends does not wait for it.
             if not (ending.received and ending.force):
                 runner.close()
 
