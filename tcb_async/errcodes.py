@@ -222,8 +222,9 @@ _COMPONENT = "/cgi-bin/component/"
 
 def look_up(errcode: int, endpoint: str = "") -> Errcode:
     """Find the row of a code; an unknown one gets a row that says so."""
-    issuing = TOKEN_ENDPOINT_ERRCODES if endpoint.endswith("token") else {}  # …/stable_token, …
-    return issuing.get(errcode) or ERRCODES.get(errcode) or Errcode(
+    issues_tokens = endpoint.endswith("token")  # …/stable_token, …
+    special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
+    return special or ERRCODES.get(errcode) or Errcode(
         errcode, ApiError, None, "an errcode that this library does not know",
         "look it up in WeChat's global return codes",
     )  # fmt: skip
