@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import attrs
 import pytest
+from leaks import eventually
 from merchants import (
     BROKEN,
     LIST,
@@ -450,13 +451,15 @@ class TestKilled:
         assert sum(emulator.counts.values()) <= ideal + kills * WINDOW * 4
 
     async def test_of_two_at_once_the_second_says_so_and_ends(self, shop):
-        shop.emulator.script(itertools.repeat(Fault.delay(0.02)))
-        both = [await shop.start() for _ in range(2)]
+        shop.emulator.latency = 2.0
+        first = await shop.start()
+        await eventually(lambda: shop.emulator.in_flight > 0, seconds=60)
+        second = await shop.start()
         async with asyncio.timeout(60):
-            ends = [await program.communicate() for program in both]
-        codes = [program.returncode for program in both]
-        assert sorted(map(str, codes)) == ["0", "3"]
-        _, err = ends[codes.index(3)]
+            _, err = await second.communicate()
+            shop.emulator.latency = 0.0
+            await first.communicate()
+        assert (first.returncode, second.returncode) == (0, 3)
         assert b"is being written by another process" in err
         assert shop.listed() == shop.deployed()
         assert shop.emulator.counts[MERCHANT_TOKEN] == 40
