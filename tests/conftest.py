@@ -10,13 +10,32 @@ import aiohttp
 import aioresponses
 import aioresponses.core
 import pytest
+from blockbuster import blockbuster_ctx
 
 from tcb_async.emulator import Emulator
 
 pytest_plugins = ["pytester"]
 
+LIBRARY = [
+    "tcb_async.client", "tcb_async.pagination", "tcb_async._transport",
+    "tcb_async.retry", "tcb_async.watch", "tcb_async.fastapi",
+]  # fmt: skip
+
 # looptime asks for a loop in tests without one too, and Python 3.11 makes one that nobody closes.
 asyncio.set_event_loop(None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop_of_a_service():
+    """A call of the library that blocks the event loop fails.
+
+    Three may, and are not looked at. redis-py reads files when a token store first connects. An
+    inventory's store is SQLite, which is synchronous: it saves an account in a tenth of a
+    millisecond, and handing that to a thread would cost as much. The command line has its process
+    for itself.
+    """
+    with blockbuster_ctx(scanned_modules=LIBRARY):
+        yield
 
 
 @pytest.fixture
