@@ -121,7 +121,7 @@ class Pager(Generic[T]):
 
     has_frozen_items: ClassVar[bool] = False
     """Whether items cannot be changed and compare field by field. A subclass that says so is spared
-    a digest of each item."""
+    the value of each item."""
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,

@@ -662,16 +662,8 @@ class Plan(Generic[T]):
         if mode is Mode.READING:
             # The cursor is at row 0 from now on: a run that resumes owes the second pass too.
             self._reading = Pass(names=set())
-        if self._idle_repairs >= self.max_repairs:
-            self._give_up(
-                f"{self._idle_repairs} times it was read again and yielded nothing new"
-                if self._idle_repairs
-                else "its rows would have to be read again, and max_repairs=0 forbids it"
-            )
+        if not self._spend_repair():
             return
-        if self._idle_repairs:
-            self._pause = _growing_pause(self._idle_repairs - 1)
-        self._idle_repairs += 1
         self._outstanding.clear()
         self._enter(mode)
         if mode is Mode.READING:
@@ -680,6 +672,21 @@ class Plan(Generic[T]):
         else:
             self._pass = Pass()
             self.stats.head_checks += 1
+
+    def _spend_repair(self) -> bool:
+        """Count one more repair, to be waited for if the last one yielded nothing."""
+        used = self._idle_repairs
+        if used >= self.max_repairs:
+            self._give_up(
+                f"{used} times it was read again and yielded nothing new"
+                if used
+                else "its rows would have to be read again, and max_repairs=0 forbids it"
+            )
+            return False
+        if used:
+            self._pause = _growing_pause(used - 1)
+        self._idle_repairs += 1
+        return True
 
     def _enter(self, mode: Mode) -> None:
         if mode not in LEADS_TO[self.mode]:

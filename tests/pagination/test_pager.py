@@ -9,11 +9,11 @@ import random
 from contextlib import aclosing, contextmanager
 from inspect import isawaitable
 from itertools import count, repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from model import NAME, Change, ChangingList, Row
+from model import NAME, Change, ChangingList
 
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import (
@@ -148,9 +148,7 @@ class TestTime:
 
         assert now() - start == 1 + 9, "nothing was waited for but the first page"
 
-    async def test_no_more_is_in_flight_than_was_allowed_and_the_first_page_goes_alone(
-        self,
-    ):
+    async def test_no_more_is_in_flight_than_was_allowed_and_the_first_page_goes_alone(self):
         chance = random.Random(1)
         server = Server(ChangingList.of(300), seconds=at_random(chance))
 
@@ -393,9 +391,7 @@ class TestLeavingEarly:
         assert [name for name in names if name in server.names] == server.names
         assert server.cancelled == 3, "all that were behind the page that did not join"
 
-    async def test_a_pager_closed_while_it_drops_stale_requests_is_no_end_of_the_list(
-        self,
-    ):
+    async def test_a_pager_closed_while_it_drops_stale_requests_is_no_end_of_the_list(self):
         server = Server.of(300)
         server.seconds, server.farewell = iter([1, 1, 5, 5, 5]), 3
         pager = server.pager(concurrency=4)
@@ -434,7 +430,7 @@ class TestRepairs:
     async def test_how_it_waits_is_the_callers_choice(self):
         waited: list[float] = []
 
-        async def sleep(seconds: float) -> None:
+        async def sleep(seconds):
             waited.append(seconds)
 
         with pytest.raises(DriftError):
@@ -613,7 +609,7 @@ class TestUse:
     async def test_progress_is_told_after_each_page(self):
         told: list[tuple[int, int]] = []
 
-        def on_progress(done: int, total: int) -> None:
+        def on_progress(done, total):
             told.append((done, total))
 
         await Server.of(57).pager(on_progress=on_progress).collect()
@@ -622,13 +618,11 @@ class TestUse:
 
         assert told == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
 
-    async def test_progress_never_promises_more_than_there_is_nor_less_than_was_yielded(
-        self,
-    ):
+    async def test_progress_never_promises_more_than_there_is_nor_less_than_was_yielded(self):
         told: list[tuple[int, int]] = []
         server = Server.of(57)
 
-        def on_progress(done: int, total: int) -> None:
+        def on_progress(done, total):
             told.append((done, total))
             server.listing.apply(Change(0, "delete", 0, times=25))
 
@@ -641,7 +635,7 @@ class TestUse:
     async def test_an_error_of_the_progress_callback_ends_the_walk(self):
         server = Server.of(300)
 
-        def on_progress(done: int, total: int) -> None:
+        def on_progress(done, total):
             raise ZeroDivisionError(done, total)
 
         with pytest.raises(ZeroDivisionError):
@@ -709,7 +703,7 @@ class TestUse:
         ],
     )
     async def test_what_a_fetch_must_not_return_is_refused_in_a_sentence(self, returned, message):
-        async def fetch(offset: int, limit: int) -> Page[int]:
+        async def fetch(offset, limit):
             return returned
 
         with pytest.raises(ConfigurationError) as caught:
@@ -723,7 +717,7 @@ class TestUse:
             Pager(fetch, identify=NAME)
 
     async def test_a_fetch_that_is_not_async_is_refused_in_a_sentence(self):
-        def fetch(offset: int, limit: int) -> Any:
+        def fetch(offset, limit):
             return Page([], 0)
 
         with pytest.raises(ConfigurationError, match="returned Page: write it with async def"):
@@ -732,15 +726,13 @@ class TestUse:
     async def test_a_fetch_may_return_anything_that_can_be_awaited(self):
         server = Server.of(57)
 
-        def fetch(offset: int, limit: int) -> asyncio.Future[Page[Row]]:
+        def fetch(offset, limit):
             return asyncio.ensure_future(server.fetch(offset, limit))
 
         assert [row.name for row in await Pager(fetch, identify=NAME).collect()] == server.names
 
-    async def test_what_a_fetch_raises_before_it_is_awaited_ends_the_walk_like_any_error(
-        self,
-    ):
-        def fetch(offset: int, limit: int) -> Any:
+    async def test_what_a_fetch_raises_before_it_is_awaited_ends_the_walk_like_any_error(self):
+        def fetch(offset, limit):
             raise TransportError("the proxy is gone")
 
         pager = Pager(fetch, identify=NAME, scope="env")

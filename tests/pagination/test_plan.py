@@ -37,14 +37,16 @@ def plan(page_size=20, **settings):
     return Plan(IDENTITY, size=PageSize(page_size), **settings)  # type: ignore[arg-type]
 
 
+def carried(walked, answer, **settings):
+    """Carry a plan out with what `answer` replies."""
+    outcome = Outcome(walked)
+    carry_out(walked, answer, outcome, **settings)
+    return outcome
+
+
 def needed(rows, shown):
     """How many pages of so many rows, each overlapping the one before it, hold so many rows."""
     return 1 if rows <= shown else 1 + -(-(rows - shown) // (shown - 1))
-
-
-def short(server):
-    """How many requests a server costs that shows less than is asked for, until it is believed."""
-    return server.clamp < min(server.page_size, server.size)
 
 
 def walk_with(server, schedule, **settings):
@@ -305,7 +307,7 @@ def carry_out_with(plan, replies, concurrency, *, most=1000):
     outcome = Outcome(plan)
     answers = cycle(replies)
 
-    def answer(_request: Request) -> Page[Row]:
+    def answer(_request):
         outcome.replies += 1
         assert outcome.replies < most
         return next(answers)
@@ -375,8 +377,7 @@ class TestRepairs:
         strangers = count()
         answer = lambda _: Page([Row(f"f{next(strangers)}") for _ in range(20)], 60)  # noqa: E731
 
-        outcome = Outcome(plan())
-        carry_out(outcome.plan, answer, outcome)
+        outcome = carried(plan(), answer)
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert outcome.plan.stats.requests < 200
@@ -400,7 +401,7 @@ class TestRepairs:
         listing = ChangingList.of(57)
         outcome = Outcome(plan())
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if request.offset and not outcome.plan.stats.drift:
                 listing.apply(at(0, "lift", 50))
                 for _ in range(30):
@@ -455,7 +456,7 @@ class TestRepairs:
         outcome, in_flight = Outcome(plan()), list[int]()
         listing = ChangingList.of(200)
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if outcome.plan.stats.second_passes:
                 in_flight.append(outcome.plan.outstanding)
             elif request.offset == 38:
@@ -471,7 +472,7 @@ class TestRepairs:
         listing = ChangingList.of(9)
         outcome = Outcome(plan(2))
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if len(outcome.requests) == 2:
                 return Page((Row("x0"), Row("x1")), 9)
             return listing.page(request)
@@ -485,7 +486,7 @@ class TestRepairs:
         listing = ChangingList.of(100)
         outcome = Outcome(plan(), at_start=listing.names)
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if request.offset == 38:
                 listing.apply(at(0, "lift", 99, times=30))
             if outcome.plan.stats.head_checks == 1 and request.offset == 19:
@@ -506,13 +507,11 @@ class TestRepairs:
         assert outcome.plan.total == 59
         assert outcome.plan.stats.head_checks == 1
 
-    def test_when_every_row_was_updated_the_head_check_reads_to_the_end_and_no_further(
-        self,
-    ):
+    def test_when_every_row_was_updated_the_head_check_reads_to_the_end_and_no_further(self):
         listing = ChangingList.of(57)
         outcome = Outcome(plan())
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if len(outcome.requests) == 2:
                 listing.insert(-1)
             page = listing.page(request)
@@ -539,7 +538,7 @@ class TestRepairs:
         listing = ChangingList.of(57)
         outcome = Outcome(plan())
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if len(outcome.requests) == 2:
                 listing.insert(-1)
             elif outcome.plan.stats.head_checks:
@@ -566,7 +565,7 @@ class TestRepairs:
     def test_a_long_walk_keeps_the_names_of_its_rows_and_few_of_the_rows(self):
         rows: WeakSet[HeavyRow] = WeakSet()
 
-        def answer(request: Request) -> Page[HeavyRow]:
+        def answer(request):
             page = [
                 HeavyRow(f"f{row}") for row in range(request.offset, request.offset + request.limit)
             ]
@@ -620,7 +619,7 @@ class TestWhatServersDo:
         outcome, in_flight = Outcome(plan(page_size=50)), list[int]()
         listing = ChangingList.of(57, clamp=10)
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             in_flight.append(outcome.plan.outstanding)
             return listing.page(request)
 
@@ -642,24 +641,22 @@ class TestWhatServersDo:
 
     def test_a_page_longer_than_asked_for_is_taken_as_it_is(self):
         listing = ChangingList.of(57)
-        outcome = Outcome(plan(page_size=10))
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             return listing.page(Request(request.offset, 25))
 
-        carry_out(outcome.plan, answer, outcome, concurrency=3)
+        outcome = carried(plan(page_size=10), answer, concurrency=3)
 
         assert outcome.yielded == listing.names
         assert len(outcome.requests) == needed(57, 25)
 
     def test_a_page_longer_than_asked_for_is_cut_where_max_items_says(self):
         listing = ChangingList.of(57)
-        outcome = Outcome(plan(page_size=10, max_items=15))
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             return listing.page(Request(request.offset, 25))
 
-        carry_out(outcome.plan, answer, outcome)
+        outcome = carried(plan(page_size=10, max_items=15), answer)
 
         assert outcome.yielded == listing.names[:15]
         assert last_of(outcome.plan.cursor()) == Row("f014")
@@ -682,12 +679,10 @@ class TestWhatServersDo:
     def test_an_empty_page_before_the_end_is_asked_for_again_then_it_is_an_error(self):
         listing = ChangingList.of(57)
 
-        outcome = Outcome(plan())
-        carry_out(outcome.plan, emptied(listing, times=3), outcome)
+        outcome = carried(plan(), emptied(listing, times=3))
         assert outcome.yielded == listing.names
 
-        outcome = Outcome(plan())
-        carry_out(outcome.plan, emptied(listing, times=4), outcome)
+        outcome = carried(plan(), emptied(listing, times=4))
         assert isinstance(outcome.plan.failure, ResponseError)
         assert outcome.plan.failure.offset == 19
         assert outcome.yielded == listing.names[:20]
@@ -721,19 +716,17 @@ class TestWhatServersDo:
     def test_a_total_that_never_comes_true_is_an_error_after_all_rows(self):
         listing = ChangingList.of(57)
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             return Page(listing.page(request).items, 1000)
 
-        outcome = Outcome(plan())
-        carry_out(outcome.plan, answer, outcome, concurrency=5)
+        outcome = carried(plan(), answer, concurrency=5)
 
         assert isinstance(outcome.plan.failure, ResponseError)
         assert "a total of 1000" in str(outcome.plan.failure)
         assert outcome.yielded == listing.names
 
     def test_rows_beyond_the_total_are_an_error(self):
-        outcome = Outcome(plan())
-        carry_out(outcome.plan, lambda _request: Page((Row("f0"), Row("f1")), 1), outcome)
+        outcome = carried(plan(), lambda _request: Page((Row("f0"), Row("f1")), 1))
 
         assert isinstance(outcome.plan.failure, ResponseError)
         assert outcome.yielded == []
@@ -741,11 +734,10 @@ class TestWhatServersDo:
     def test_a_server_that_ignores_offsets_ends_in_an_error(self):
         listing = ChangingList.of(57)
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             return listing.page(Request(0, request.limit))
 
-        outcome = Outcome(plan())
-        carry_out(outcome.plan, answer, outcome, concurrency=5)
+        outcome = carried(plan(), answer, concurrency=5)
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert outcome.yielded == listing.names[:20]
@@ -753,20 +745,18 @@ class TestWhatServersDo:
 
     @pytest.mark.parametrize("ahead", [1, 4])
     def test_a_list_that_grows_faster_than_it_is_read_ends_in_an_error(self, ahead):
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             rows = range(request.offset, request.offset + request.limit)
             return Page([Row(f"f{row}") for row in rows], request.offset + 1000)
 
-        outcome = Outcome(plan())
-        carry_out(outcome.plan, answer, outcome, concurrency=ahead)
+        outcome = carried(plan(), answer, concurrency=ahead)
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert len(outcome.yielded) > 4 * 1000
 
     def test_an_item_that_is_twice_in_a_page_is_yielded_once(self):
         rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
-        outcome = Outcome(plan())
-        carry_out(outcome.plan, lambda _request: Page(rows, 4), outcome)
+        outcome = carried(plan(), lambda _request: Page(rows, 4))
 
         assert outcome.yielded == ["f0", "f1", "f2"]
         assert outcome.plan.stats.drift
@@ -892,7 +882,7 @@ class TestResume:
         listing = ChangingList.of(57)
         first = Outcome(plan())
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if request.offset == 19:
                 listing.change("f050", "lift")
             return listing.page(request)
@@ -984,18 +974,15 @@ class TestResume:
         assert last_of(outcome.plan.cursor(1)) == last_of(outcome.plan.cursor()) == Row("f056")
         assert (outcome.plan.cursor(1).count, outcome.plan.cursor().count) == (56, 57)
 
-    def test_the_cursor_of_a_second_pass_is_the_start_of_the_list_and_knows_every_name(
-        self,
-    ):
+    def test_the_cursor_of_a_second_pass_is_the_start_of_the_list_and_knows_every_name(self):
         listing = ChangingList.of(57)
-        outcome = Outcome(plan(max_repairs=0))
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if request.offset == 19:
                 listing.apply(at(0, "delete", 0, times=20))
             return listing.page(request)
 
-        carry_out(outcome.plan, answer, outcome)
+        outcome = carried(plan(max_repairs=0), answer)
         cursor = outcome.plan.cursor()
 
         assert isinstance(outcome.plan.failure, DriftError)
@@ -1137,7 +1124,7 @@ class TestContradictions:
         listing = ChangingList.of(2000)
         outcome = Outcome(plan(page_size=100), at_start=listing.names)
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if len(outcome.requests) == 18:
                 for number in range(1000, 1400):
                     listing.change(f"f{number:03}", "redeploy", to=-1)
@@ -1154,7 +1141,7 @@ class TestContradictions:
         listing = ChangingList.of(60)
         outcome = Outcome(plan(), at_start=listing.names)
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if request.offset == 19 and len(outcome.requests) == 2:
                 listing.change("f019", "redeploy", to=30)
                 listing.apply(at(0, "delete", 0, times=11))
@@ -1169,7 +1156,7 @@ class TestContradictions:
         listing = ChangingList.of(400)
         outcome = Outcome(plan(), at_start=listing.names)
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             listing.apply(at(0, "delete", 0))
             return listing.page(request)
 
@@ -1197,14 +1184,13 @@ class TestContradictions:
     def test_repairs_that_yield_nothing_wait_longer_and_longer_and_end(self):
         """A replica that lags by a second or a few is waited for."""
         listing = ChangingList.of(57)
-        outcome = Outcome(plan())
 
-        def answer(request: Request) -> Page[Row]:
+        def answer(request):
             if request.offset == 19:
                 listing.rows.reverse()
             return listing.page(request)
 
-        carry_out(outcome.plan, answer, outcome)
+        outcome = carried(plan(), answer)
 
         pauses = [request.pause for request in outcome.requests if request.pause]
         assert isinstance(outcome.plan.failure, DriftError)
@@ -1241,7 +1227,7 @@ def emptied(listing, *, times, offset=19):
     """A server that answers one page with nothing, so many times."""
     left = times
 
-    def answer(request: Request) -> Page[Row]:
+    def answer(request):
         nonlocal left
         if request.offset == offset and left > 0:
             left -= 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from contextlib import asynccontextmanager
 from itertools import count, cycle
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
 import pytest
@@ -18,12 +18,8 @@ from hypothesis import strategies as st
 from model import Change
 from strategies import Server, changes, clamps, concurrencies, page_sizes
 
-from tcb_async import CloudFunction, DriftError, RetryPolicy, TcbClient, TcbError
+from tcb_async import DriftError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-
 
 ENV = "test-777bb9"
 UNTIRING = RetryPolicy(attempts=12, base=0.001, cap=0.002)
@@ -63,25 +59,25 @@ class Listing:
     gone: set[str] = attrs.field(factory=set)
 
     @property
-    def names(self) -> list[str]:
+    def names(self):
         return [function.name for function in self.emulator.functions(ENV)]
 
     @property
-    def stayed(self) -> set[str]:
+    def stayed(self):
         return {*self.at_start} - self.gone
 
     @property
-    def in_place(self) -> list[str]:
+    def in_place(self):
         """What stayed and never moved, in the order of the list."""
         stayed = self.stayed - self.moved
         return [name for name in self.at_start if name in stayed]
 
-    def begin(self) -> None:
+    def begin(self):
         self.at_start = self.names
         self.moved.clear()
         self.gone.clear()
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change):
         self.clock.advance(1)  # what is deployed again is new in value: times have whole seconds
         names = self.names
         name = names[change.place % len(names)] if names else None
@@ -97,7 +93,7 @@ class Listing:
             if change.kind == "redeploy":
                 self.emulator.deploy(ENV, name, index=change.to % len(names))
 
-    def change_while_walked(self, schedule: Sequence[Change]) -> None:
+    def change_while_walked(self, schedule):
         """Apply changes before requests are answered; a walk begins with the first of these."""
         at, due = 0, dict[int, list[Change]]()
         for change in schedule:
@@ -106,14 +102,14 @@ class Listing:
         asked = count()
 
         @self.emulator.on_request
-        def _(_request: object) -> None:
+        def _(_request):
             number = next(asked)
             for change in due.pop(number, ()):
                 self.apply(change)
             if number == 0:
                 self.begin()
 
-    def check_runs(self, listed: list[str]) -> None:
+    def check_runs(self, listed):
         """Check the law for a walk in several runs."""
         began_with = [name for name in listed if name in self.at_start]
         assert len(began_with) == len({*began_with}), "none twice"
@@ -122,7 +118,7 @@ class Listing:
         if self.order == "added":
             assert kept == self.in_place, "in the order of the list"
 
-    async def walk(self, client: TcbClient, **settings: object) -> bool:
+    async def walk(self, client, **settings):
         """Walk and check the law; tell whether the walk came to its end."""
         pager = client.functions(ENV, **settings)  # type: ignore[arg-type]
         listed, error = await names_of(aiter(pager))
@@ -139,9 +135,7 @@ class Listing:
         return True
 
 
-async def names_of(
-    walk: AsyncGenerator[CloudFunction, None],
-) -> tuple[list[str], TcbError | None]:
+async def names_of(walk):
     """Walk; return what was listed, and the error that ended it."""
     listed: list[str] = []
     try:
@@ -153,14 +147,14 @@ async def names_of(
 
 
 @asynccontextmanager
-async def listing_of(size: int, order: Order, clamp: int = 1000) -> AsyncIterator[Listing]:
+async def listing_of(size, order, clamp=1000):
     clock = EmulatorClock()
     async with Emulator(order=order, max_page=clamp, clock=clock) as emulator:
         emulator.deploy(ENV, count=size)
         yield Listing(emulator, order, clock)
 
 
-def client_of(listing: Listing) -> TcbClient:
+def client_of(listing):
     emulator = listing.emulator
     return TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING)
 
@@ -191,8 +185,8 @@ REDEPLOYED_TWICE = [
 @given(orders, servers, changes(WIRE_KINDS))
 @example("added", Server(3, 2, 1000, 1, [0]), REDEPLOYED_TWICE)
 async def test_what_stays_is_yielded_once_whatever_changes_and_in_whatever_order_pages_arrive(
-    order: Order, server: Server, schedule: list[Change]
-) -> None:
+    order, server, schedule
+):
     async with (
         listing_of(server.size, order, server.clamp) as listing,
         client_of(listing) as client,
@@ -207,7 +201,7 @@ async def test_what_stays_is_yielded_once_whatever_changes_and_in_whatever_order
         event(f"complete: {complete}")
 
 
-def drawn(chance: random.Random, size: int) -> list[Change]:
+def drawn(chance, size):
     every_kind = ("insert", "delete", "redeploy", "update")
     return [
         Change(chance.randrange(5), chance.choice(every_kind), chance.randrange(size))
@@ -215,13 +209,13 @@ def drawn(chance: random.Random, size: int) -> list[Change]:
     ]
 
 
-def faults(chance: random.Random) -> Iterator[Fault]:
+def faults(chance):
     while True:
         yield chance.choice(FAULTS) if chance.random() < 1 / 5 else Fault.ok()
 
 
 @pytest.mark.parametrize("order", ["added", "newest_first"])
-async def test_sixty_walks_through_changes_jitter_and_faults_lose_nothing(order: Order) -> None:
+async def test_sixty_walks_through_changes_jitter_and_faults_lose_nothing(order):
     complete = 0
     for seed in range(60):
         chance = random.Random(seed)
@@ -246,8 +240,8 @@ async def test_sixty_walks_through_changes_jitter_and_faults_lose_nothing(order:
     between=changes(st.sampled_from(["insert", "delete", "redeploy", "update"])),
 )
 async def test_a_walk_resumed_from_a_string_goes_on_behind_the_last_although_rows_came_and_went(
-    order: Order, size: int, page_size: int, done: int, between: list[Change]
-) -> None:
+    order, size, page_size, done, between
+):
     async with listing_of(size, order) as listing:
         listing.begin()
         async with client_of(listing) as client:
