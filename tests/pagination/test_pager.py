@@ -184,6 +184,13 @@ class TestErrors:
         rest = await server.pager(resume=busy.cursor).collect()
         assert [row.name for row in rest] == server.names[39:]
 
+    async def test_an_error_of_another_kind_passes_as_it_is(self):
+        server = Server.of(57)
+        server.broken = {19: KeyError("a fault of the fetch")}
+
+        with pytest.raises(KeyError, match="a fault of the fetch"):
+            await server.pager().collect()
+
     async def test_an_error_at_the_first_page_has_the_cursor_of_the_beginning(self):
         server = Server.of(300)
         server.broken = {0: SystemBusyError("busy", errcode=-1)}

@@ -778,6 +778,13 @@ class TestPolicies:
         assert outcome.replies == 3, "what was in flight is not waited for"
         assert outcome.plan.next_request() is None
 
+    def test_raise_fails_where_the_row_of_the_overlap_changed_and_the_total_did_not(self):
+        update = at(1, "update", 19)
+        outcome = walk(plan(on_drift="raise"), ChangingList.of(57), changes=[update])
+
+        assert "row 19 is not the row that was read there" in str(outcome.plan.failure)
+        assert outcome.yielded == outcome.at_start[:20]
+
     def test_raise_fails_where_a_name_comes_twice_although_its_page_joined(self):
         swap = Change(1, "swap", 5, 30)
         outcome = walk(plan(on_drift="raise"), ChangingList.of(57), changes=[swap])
