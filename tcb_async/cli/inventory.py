@@ -124,6 +124,7 @@ def inventory(  # noqa: PLR0913 - each is an option
             secret_file=secret_file,
             accounts=accounts,
         )
+        written = _last_written(accounts)
         opened_accounts = demo_merchants if demo else asked.prepare()
         missing = 0
 
@@ -136,8 +137,22 @@ def inventory(  # noqa: PLR0913 - each is an option
                     missing = await job.work(page_size)
 
         signals.run(work)
+        if (now := _last_written(accounts)) != written and now[:2] == written[:2]:
+            screen.say(
+                f"{accounts} was written meanwhile, so accounts may be missing: run the command "
+                "again; to change the file, write another one and rename it"
+            )
+            missing += 1
         if missing:
             raise typer.Exit(MISSING)
+
+
+def _last_written(path: str | None) -> tuple[int, ...]:
+    """Say which file it is, and what changes when it is written in place; nothing of stdin."""
+    if path is None or not Path(path).is_file():
+        return ()
+    state = Path(path).stat()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 @attrs.frozen

@@ -655,16 +655,28 @@ class TestBadInput:
         assert ended.code == 0
         assert set(shop.listed()) == {shop.platform.appids[0]}
 
-    async def test_a_file_that_changes_while_its_accounts_are_listed_is_that_of_the_beginning(
-        self, shop
-    ):
+    async def test_a_file_that_is_written_in_place_meanwhile_is_no_complete_list(self, shop):
         path = await shop.write_accounts()
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
 
         @shop.emulator.on_request
-        def change(request):
-            if request.number == 1:
-                path.write_text("".join(reversed(lines)))
+        def change(_):
+            path.write_text("".join(reversed(lines)))
+
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended.code == 6
+        assert "was written meanwhile, so accounts may be missing" in ended.err
+        assert shop.listed() == shop.deployed()  # it was read once, at the beginning
+
+    async def test_another_file_in_the_place_of_the_one_that_was_read_changes_nothing(self, shop):
+        path = await shop.write_accounts()
+        other = path.with_name("next.ndjson")
+        other.write_text("")
+
+        @shop.emulator.on_request
+        def replace(_):
+            if other.exists():
+                other.replace(path)
 
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
         assert ended.code == 0
