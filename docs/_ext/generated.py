@@ -2,7 +2,7 @@
 
 ``python docs/_ext/generated.py`` writes them again: what is between ``<!-- generated: KIND -->``
 and ``<!-- /generated -->``, where KIND is ``errcodes`` or ``token-errcodes``, both also with
-``chinese``, ``command NAME`` or ``tree``. A test says when it is time.
+``chinese``, ``command NAME``, ``tree``, or ``core PROGRAM NAME …``. A test says when it is time.
 """
 
 from __future__ import annotations
@@ -30,21 +30,25 @@ _HANDLED = {
     "replays": "one fresh token, one replay",
     "raises": "raises at once",
 }
-_BLOCK = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(\n<!-- /generated -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- generated: ([\w .-]+) -->\n).*?(\n<!-- /generated -->)", re.DOTALL)
 
 
 def rewritten(page: str) -> str:
-    """Return a page with its tables as they should be now."""
-    return _BLOCK.sub(
-        lambda block: block[1] + _table(*_rows_of(*block[2].split())) + block[3], page
-    )
+    """Return a page with what is generated as it should be now."""
+    return _BLOCK.sub(lambda block: block[1] + _written(*block[2].split()) + block[3], page)
 
 
-def _rows_of(kind: str, *words: str) -> list[tuple[str, ...]]:
+def _written(kind: str, *words: str) -> str:
+    if kind == "core":
+        return _core(*words)
     if kind == "command":
-        return _command(*words)
+        return _table(*_command(*words))
     if kind == "tree":
-        return _tree()
+        return _table(*_tree())
+    return _table(*_errcodes(kind, *words))
+
+
+def _errcodes(kind: str, *words: str) -> list[tuple[str, ...]]:
     known = TOKEN_ENDPOINT_ERRCODES if kind == "token-errcodes" else ERRCODES
     if words == ("chinese",):
         translated = chinese.AT_TOKEN_ENDPOINTS if kind == "token-errcodes" else chinese.EVERYWHERE
@@ -119,6 +123,18 @@ def _tree() -> list[tuple[str, ...]]:
         if path.name != "__init__.py":
             rows.append((f"`{path.relative_to(package).as_posix()}`", first))
     return rows
+
+
+def _core(program: str, *names: str) -> str:
+    """Show these functions and classes of an example program."""
+    source = (ROOT / "docs" / "examples" / program).read_text(encoding="utf-8")
+    lines = source.split("\n")
+    named = {getattr(it, "name", ""): it for it in ast.parse(source).body}
+    parts = []
+    for it in map(named.__getitem__, names):
+        first = min([it.lineno, *(line.lineno for line in getattr(it, "decorator_list", ()))])
+        parts.append("\n".join(lines[first - 1 : it.end_lineno]))
+    return "```py\n" + "\n\n\n".join(parts) + "\n```"
 
 
 def _table(*rows: tuple[str, ...]) -> str:
