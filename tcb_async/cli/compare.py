@@ -181,7 +181,7 @@ class Reader:
         """Read each source; a store is returned as it is."""
         sources = [find_source(text) for text in texts]
         if [it.kind for it in sources].count("stdin") > 1:
-            raise typer.BadParameter("stdin can be read only once", param_hint="-")
+            raise ConfigurationError("- is given twice: stdin can be read only once")
         for it in sources:
             if it.shadows_a_folder and not self.is_quiet:
                 self.screen.say(
@@ -280,8 +280,8 @@ def diff(  # noqa: PLR0913 - each is an option
         stores = [it for it in sides if isinstance(it, Source)]
         lists = [it for it in sides if not isinstance(it, Source)]
         if len(stores) > 1:
-            raise typer.BadParameter(
-                "compare one inventory with what every account should have", param_hint="FOUND"
+            raise ConfigurationError(
+                "two inventories are given: compare one with what every account should have"
             )
         writer, missing = DifferenceWriter(screen, form, bool(stores)), 0
         if stores:
