@@ -69,16 +69,37 @@ def test_the_fixtures_work_with_anyio(passes, options):
     passes(ANYIO, *options)
 
 
-def without_pytest_asyncio(monkeypatch):
-    """The plugin, as it is where pytest-asyncio is not installed."""
-    spec = importlib.util.spec_from_file_location("alone", pytest_plugin.__file__)
+def loaded_again(path):
+    """A module of its own from the file of another."""
+    spec = importlib.util.spec_from_file_location("again", path)
     assert spec is not None
     assert spec.loader is not None
-    alone = importlib.util.module_from_spec(spec)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    return again
+
+
+def without_pytest_asyncio(monkeypatch):
+    """The plugin, as it is where pytest-asyncio is not installed."""
     with monkeypatch.context() as context:
         context.setitem(sys.modules, "pytest_asyncio", None)
-        spec.loader.exec_module(alone)
-    return alone
+        return loaded_again(pytest_plugin.__file__)
+
+
+def test_there_is_a_client_for_each_scope_of_a_loop():
+    fixtures = [
+        name for name in vars(loaded_again(pytest_plugin.__file__)) if name.endswith("_loop")
+    ]
+    scopes = ("function", "class", "module", "package", "session")
+    assert set(fixtures) == {f"_on_{scope}_loop" for scope in scopes}
+
+
+def test_the_package_knows_its_version_and_what_it_lacks_before_it_imports_its_api():
+    package = loaded_again(tcb_async.__file__)
+    assert package.__version__ == tcb_async.__version__
+    assert set(tcb_async.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing_like_it'"):
+        package.nothing_like_it  # noqa: B018 - it is what is tried
 
 
 def test_the_fixtures_are_there_for_anyio_where_pytest_asyncio_is_not_installed(

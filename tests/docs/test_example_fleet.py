@@ -154,7 +154,7 @@ async def test_an_account_of_which_nothing_can_be_saved_is_named_as_one_that_fai
     nothing, gone, zero_byte, too_large, *others = platform.appids
     listing = b'{"errcode":0,"functions":[{"name":"a\\u0000b","status":"Active"}],"total_count":1}'
     emulator.script([Fault.body(listing)], path=LIST, account=zero_byte)
-    emulator.script([Fault.errcode(10**12)], path=LIST, account=too_large)
+    emulator.script([Fault.errcode(10**12)] * 2, path=LIST, account=too_large)
     async with running_fleet(emulator, platform) as fleet:
         await fleet.pool.execute(
             "UPDATE merchants SET refresh_token = '' WHERE appid = $1", nothing

@@ -148,7 +148,7 @@ def reader(tmp_path):
     """Somebody with a clone and nothing else."""
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "tcb_async", clone / "tcb_async")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)
     with ExitStack() as stack:
         wechat = stack.enter_context(Emulator())
