@@ -23,8 +23,11 @@ def starts(version: str) -> bool:
 PYTHONS = ["3.11", "3.12", "3.13"]
 OLDEST = PYTHONS[0]
 NEWEST = next(filter(starts, reversed(PYTHONS)), OLDEST)
-INSTALLED = {"PYTHONSAFEPATH": "1"}  # what is tested is what was installed, not what lies here
-PYTEST = ("python", "-m", "pytest", "-n", "3")
+PYTEST = (
+    "pytest",
+    "-n",
+    "3",
+)  # `python -m pytest` would test what lies here, not what is installed
 COMPILE = ("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras")
 PIN = (
     *("--universal", "--python-version", OLDEST, "--generate-hashes"),
@@ -65,14 +68,14 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests of the day, against the built wheel."""
     install(session, wheel=True)
-    session.run(*PYTEST, *session.posargs, env=INSTALLED)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(python=NEWEST)
 def full(session: nox.Session) -> None:
     """Every test, the slow ones too, against the built wheel; every branch is counted."""
     install(session, wheel=True)
-    session.run(*PYTEST, "--everything", "--cov", *session.posargs, env=INSTALLED)
+    session.run(*PYTEST, "--everything", "--cov", *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -83,7 +86,7 @@ def lowest(session: nox.Session) -> None:
     session.run(*COMPILE, "--no-deps", "--resolution", "lowest-direct", "-o", versions)
     # With the tools, so that those whose pinned version does not go with these are replaced.
     session.install("-r", versions, "--group", "dev")
-    session.run(*PYTEST, *session.posargs, env=INSTALLED)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(python=OLDEST)
