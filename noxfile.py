@@ -23,11 +23,8 @@ def starts(version: str) -> bool:
 PYTHONS = ["3.11", "3.12", "3.13"]
 OLDEST = PYTHONS[0]
 NEWEST = next(filter(starts, reversed(PYTHONS)), OLDEST)
-PYTEST = (
-    "pytest",
-    "-n",
-    "3",
-)  # `python -m pytest` would test what lies here, not what is installed
+# `python -m pytest` would test what lies here, not what is installed.
+PYTEST = ("pytest", "-n", "3")
 COMPILE = ("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras")
 PIN = (
     *("--universal", "--python-version", OLDEST, "--generate-hashes"),

@@ -37,7 +37,7 @@ Value_co = TypeVar("Value_co", covariant=True)
 
 
 class Hidden(Generic[Value_co]):
-    """Holds a value that nothing shows: whoever needs it calls `reveal`.
+    """Holds a value that nothing shows: its user calls `reveal`.
 
     It is no str, so that a tool which cuts what is long, or which reads a str in its own way, has
     nothing to cut and nothing to read.

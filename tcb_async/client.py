@@ -253,7 +253,7 @@ class TcbClient:
         trust_env: Use the proxy that the environment names, and ``.netrc``.
         ssl_context: A TLS context of your own, such as one with a private CA.
         time_zone: The zone in which WeChat's times are read.
-        observer: Told of each try and each walk, such as ``tcb_async.otel.Telemetry()``.
+        observer: Gets each try and each walk, such as ``tcb_async.otel.Telemetry()``.
 
     Raises:
         ConfigurationError: An argument is unusable.
@@ -723,7 +723,7 @@ class TcbClient:
         if not isinstance(provider, StableToken):
             raise ConfigurationError(
                 f"token={provider!r}: only a StableToken can be refreshed by force; "
-                "ask whoever provides this token to replace it"
+                "ask its provider to replace it"
             )
         await provider.force_refresh(self._transport)
 

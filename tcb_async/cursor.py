@@ -69,7 +69,7 @@ class Cursor:
 
     ``str(cursor)`` is an opaque string, safe in a URL; :meth:`parse` reads it back. It has about
     11 characters for each item that was yielded, so that a resumed walk knows them all. The value
-    itself pickles. It is not signed: whoever can change it can make a walk skip items.
+    itself pickles. It is not signed: anyone who can change it can make a walk skip items.
 
     Attributes:
         scope: What was listed: the environment's id.

@@ -36,9 +36,9 @@ Whose = Literal["merchant", "platform", "request", "service"]
 ``merchant``
     The account that was asked about, or its environment: other accounts may succeed.
 ``platform``
-    Whoever calls: its credentials, its address or its quota. Every account fails alike.
+    The caller: its credentials, its address or its quota. Every account fails alike.
 ``request``
-    What was sent. Nobody succeeds with the same arguments.
+    What was sent. No one succeeds with the same arguments.
 ``service``
     WeChat itself. It passes.
 """

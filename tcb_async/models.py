@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
-"""UTC+08:00, in which WeChat's times are read unless the client is told otherwise."""
+"""UTC+08:00, in which WeChat's times are read unless the client has another zone."""
 
 
 @attrs.frozen
@@ -109,10 +109,10 @@ class CloudFunction(Value):
         status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: a status
             that this library has never heard of is kept as it is.
         runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None where WeChat gives none.
-        add_time: When it was created: aware, UTC+08:00 unless the client was told otherwise. None
+        add_time: When it was created: aware, UTC+08:00 unless the client has another zone. None
             where WeChat gives no time. ISO 8601 text is accepted too, and without a zone is read
             at UTC+08:00.
-        mod_time: When it was last changed; likewise.
+        mod_time: When it was last changed, in the same form.
 
     Source: the WeChat page *getFuntionList*, ``functions[]``.
     """
@@ -132,7 +132,7 @@ class Environment(Value):
         env: Its id.
         alias: Its name.
         status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
-        create_time: When it was created: aware, UTC+08:00 unless the client was told otherwise.
+        create_time: When it was created: aware, UTC+08:00 unless the client has another zone.
             None where WeChat gives no time.
         update_time: When it was last changed; likewise.
         package_id: Its plan (套餐), such as ``basic``.

@@ -1,6 +1,6 @@
-"""What an observer of a client is told: each try of a request, and each walk.
+"""What a client reports to its observer: each try of a request, and each walk.
 
-Rule: no secret is told, and without an observer nothing is made.
+Rule: no secret is reported, and without an observer nothing is made.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class WalkStats:
 
     Attributes:
         requests: Pages asked for; retries are not counted.
-        retries: Tries beyond the first, counted by whoever fetches.
+        retries: Tries beyond the first, counted by what fetches.
         shifted_pages: Pages that joined the one before further down than expected.
         reanchors: Pages that did not join, so that the place was searched for in other rows.
         second_passes: Times that the list was read again from row 0.

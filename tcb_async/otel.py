@@ -78,7 +78,7 @@ class Telemetry:
     A span is a child of the one that is current where the work is consumed. An errcode is an
     error, although it comes with HTTP 200: ``error.type`` names the exception.
 
-    Within a try, instrumentations of HTTP libraries are told to be silent: that of aiohttp would
+    Within a try, instrumentations of HTTP libraries are switched off: that of aiohttp would
     report the request once more, with the token in its URL.
 
     Args:

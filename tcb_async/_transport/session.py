@@ -189,7 +189,7 @@ def cause_of(error: Exception) -> Exception:
 class AddQuery:
     """Adds the query to a request below whatever wraps the session or hooks into it.
 
-    This is a middleware of aiohttp's. The session itself is told the bare URL only: Elastic's
+    This is a middleware of aiohttp's. The session itself gets the bare URL only: Elastic's
     agent, Datadog's and New Relic's wrap its ``_request``, and record what it is called with.
     """
 
@@ -284,7 +284,7 @@ class SessionKeeper:
 
 
 def _close_forgotten(session: aiohttp.ClientSession, pid: int) -> None:
-    """Warn of a client that nobody closed, and close its connections: unless a parent's, forked."""
+    """Warn of a client that was not closed, and close its connections unless a parent has them."""
     connector = session.connector
     if connector is None or pid != os.getpid():
         return
@@ -294,10 +294,10 @@ def _close_forgotten(session: aiohttp.ClientSession, pid: int) -> None:
         source=session,
         stacklevel=1,
     )
-    session.detach()  # or aiohttp would warn too, of a session that nobody has heard of
+    session.detach()  # or aiohttp would warn too, of a session that its user does not know
     closing = _close(connector)
     with contextlib.suppress(StopIteration):
-        closing.send(None)  # it closes the connections now; nobody can wait for their end
+        closing.send(None)  # it closes the connections now; there is no loop to wait for their end
     closing.close()
 
 

@@ -51,7 +51,7 @@ class _Configuration(msgspec.Struct):
 
 @attrs.frozen
 class Source:
-    """A source, told from how it is written."""
+    """A source, recognised by how it is written."""
 
     kind: Literal["environment", "file", "folder", "stdin", "store"]
     text: str

@@ -49,7 +49,7 @@ class Account:
     Args:
         appid: Its appid.
         token: An access token of it, an async callable that returns one, or a `TokenProvider`,
-            such as an `AuthorizerToken`: whatever `TcbClient` accepts.
+            such as an `AuthorizerToken`: anything that `TcbClient` accepts.
         envs: The ids of its environments; None to ask WeChat for them.
 
     Raises:

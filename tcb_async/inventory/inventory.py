@@ -70,7 +70,7 @@ class InventorySummary(AccountCounts):
     Attributes:
         accounts: Accounts visited: those that are complete, failed and denied.
         complete: Accounts of which everything was listed.
-        failed: Accounts that failed, for whatever reason but the next.
+        failed: Accounts that failed, for any reason but the next.
         denied: Accounts that may not be listed: their merchant has not authorised the platform, or
             not for cloud development.
         environments: Environments of the complete ones.
@@ -97,7 +97,7 @@ class InventorySummary(AccountCounts):
 
 @attrs.frozen(repr=False)
 class IsolatedToken:
-    """An account's token; whatever the provider raises, that account alone fails with it."""
+    """An account's token; any error of its provider fails that account alone."""
 
     _account: Account
 

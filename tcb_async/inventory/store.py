@@ -1,7 +1,7 @@
 """What inventories found, run after run, in one SQLite file.
 
-Rule: an account is one transaction, so that it is there whole or not at all, whatever kills the
-process. A finished run has every account that it was to list, whole or failed. No token is in the
+Rule: an account is one transaction, so that it is there whole or not at all if the process is
+killed. A finished run has every account that it was to list, whole or failed. No token is in the
 file, ever, and no error of SQLite's leaves this module: each becomes what a caller can act on.
 
 The tables and views are in ``schema.sql``.
@@ -56,7 +56,7 @@ class Database:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._place = path.resolve()  # by whatever name, and wherever the program goes
+        self._place = path.resolve()  # under any name, and in any working directory
         self._is_read_only = read_only
         self._lock: sqlite3.Connection | None = None
         with self._explained():
@@ -244,7 +244,7 @@ class RunProgress(AccountCounts):
     Attributes:
         run: Its date.
         is_finished: Whether every account was listed, or has failed.
-        waiting: Accounts that it is to list, as `InventoryStore.begin` was told, and has not yet.
+        waiting: Accounts that it is to list, as given to `InventoryStore.begin`, and has not yet.
         left: Accounts of the last finished run before it that this one has not met, or not yet.
     """
 
@@ -270,7 +270,7 @@ def china_now() -> datetime:
 class InventoryStore:
     """What inventories found, in one SQLite file, which is made where there is none.
 
-    Whoever only reads may read meanwhile, with any program; one process at a time writes.
+    Any program may read it meanwhile; one process at a time writes.
 
     ::
 

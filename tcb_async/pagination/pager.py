@@ -110,7 +110,7 @@ class Pager(Generic[T]):
             are to yield in all.
         live: The fetches in flight, shared by all walks of an owner: when it cancels them, the
             walk ends with `ClientClosedError`.
-        observer: Told when the walk starts, of each page, and when the walk ends, however it ends.
+        observer: Called when the walk starts, for each page, and when it ends in any way.
         sleep: How to wait between repairs; for tests.
 
     Raises:
@@ -180,7 +180,7 @@ class Pager(Generic[T]):
         self._window: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         self._state = State.NEW
         # Inside ``async with`` the pager holds the generator of its one iteration, and closes it at
-        # the end of the block. Elsewhere it must not: one that nobody holds is cleaned up at once.
+        # the end of the block. Elsewhere it must not: an unreferenced one is cleaned up at once.
         self._is_entered = False
         self._generator: AsyncGenerator[object, None] | None = None
         # What of the page in hand the consumer has not got yet.
@@ -234,7 +234,7 @@ class Pager(Generic[T]):
         try:
             await self.aclose()
         finally:
-            # Running, it is another task's, which has just been told that the walk was closed.
+            # Running, it is another task's, which has just learned that the walk was closed.
             if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
                 await generator.aclose()
 
@@ -427,7 +427,7 @@ class Pager(Generic[T]):
         return error
 
     async def _leave(self) -> None:
-        """End the walk. Another cancellation cuts the wait short, but the observer is told."""
+        """End the walk. Another cancellation cuts the wait short, but the observer is called."""
         error = None if self._state is State.DONE else sys.exception()
         if self._state is State.WALKING:
             self._state = State.CLOSED
@@ -439,7 +439,7 @@ class Pager(Generic[T]):
                 walk.ended(self.stats, error if isinstance(error, Exception) else None)
 
     async def _release(self) -> None:
-        """Cancel what is in flight and await it, so that whatever it holds is given back."""
+        """Cancel what is in flight and await it, so that what it holds is given back."""
         if self._window:
             await self._cancel_fetches()
             self._window.clear()

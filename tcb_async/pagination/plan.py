@@ -1,6 +1,6 @@
 """Which rows to ask for next, whether the pages join, and what to yield.
 
-Rule: a pure state machine, without asyncio and without a clock. Whatever the replies are, it ends:
+Rule: a pure state machine, without asyncio and without a clock. With any replies it ends:
 complete, or with a failure.
 """
 
@@ -25,7 +25,7 @@ complete, or with a failure.
 #    x that was there throughout and was not updated is then on the same side of y in both
 #    snapshots: before it, it is in the earlier page or above it; behind it, in the later page or
 #    below it. So if each page of a pass joined, the first began at row 0 and the last reached its
-#    own total, x was read, whatever the order in which the pages were fetched.
+#    own total, x was read, in any order of fetching.
 # 2. Nothing twice. Every name that was yielded is remembered, and none is yielded again.
 # 3. Repair. A row that is gone, changed or elsewhere proves nothing: any other unchanged row of
 #    the page before will do, in the page that arrived or in one asked for a little earlier. If none
