@@ -138,9 +138,9 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         if self._is_read_only:
             name = f"{self._place.as_uri()}?mode=ro"
-            return sqlite3.connect(name, _PATIENCE, isolation_level=None, uri=True)
+            return sqlite3.connect(name, timeout=_PATIENCE, isolation_level=None, uri=True)
         # By its whole name: SQLite takes one that begins with "file:" for a URI.
-        return sqlite3.connect(self._place, _PATIENCE, isolation_level=None)
+        return sqlite3.connect(self._place, timeout=_PATIENCE, isolation_level=None)
 
     def _prepare(self) -> None:
         # One statement, so that another process makes its tables before it or after it.
