@@ -310,7 +310,7 @@ async def _run(ending):
     async with no_leaks(), Emulator(latency=LATENCY) as emulator:
         emulator.deploy(ENV, count=ROWS)
         port = int(emulator.url.rpartition(":")[2])
-        async with FaultProxy("127.0.0.1", port) as proxy:
+        async with FaultProxy(port) as proxy:
             policy = RetryPolicy(base=0.0)
             async with TcbClient(emulator.token, base_url=proxy.url, retry=policy) as client:
                 await ending(client, emulator)

@@ -1,11 +1,11 @@
-"""A TCP proxy that misbehaves on purpose, for a test to put between a client and a real server.
+"""TCP proxies that misbehave on purpose, for a test to put between a client and a real server.
 
 Rule: each connection has the faults that were its own when it was made; closing the proxy ends
 every connection and leaves nothing behind.
 
 ::
 
-    async with FaultProxy(host, port) as proxy:
+    async with FaultProxy(port) as proxy:
         proxy.script([CutAfter(100), (Latency(0.05), Slice(7)), ()])   # one entry a connection
         proxy.default = Bandwidth(10_000)                              # each one after those
         ...  # talk to proxy.url
@@ -14,198 +14,168 @@ every connection and leaves nothing behind.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import Counter, deque
+from collections import deque
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 from listener import CHUNK, Listener, abort, discard, hang_up, unbuffered
-from network_faults import (
-    ClientLeft,
-    Cut,
-    Direction,
-    End,
-    Fault,
-    Faults,
-    HalfOpen,
-    Lost,
-    Reset,
-    Send,
-    as_tuple,
-    now,
-)
+from network_faults import Cut, Fault, Faults, HalfOpen, Lost, Reset, as_tuple, now
 
-__all__ = ["FaultProxy"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-READ_AHEAD = 16  # chunks; beyond it the sender is held back, as by any network
+    from network_faults import Send
+
+__all__ = ["ConnectProxy", "FaultProxy", "NarrowProxy"]
 
 
 @attrs.define(eq=False)
-class FaultProxy:
-    """Stands before a server, as an async context manager; leaves nothing behind.
+class FaultProxy(Listener):
+    """Stands before a server.
 
     An HTTP client never half-closes, so a client's FIN ends its connection at both ends.
 
     Args:
-        upstream_host: The server's address.
-        upstream_port: The server's port.
+        upstream_port: The server's port on 127.0.0.1.
         default: The faults of each connection that the script has none for. It may be set at any
             time and holds for the connections made from then on.
-
-    Attributes:
-        passed: How many bytes were passed on, by direction.
     """
 
-    upstream_host: str
     upstream_port: int
     default: Faults = attrs.field(default=(), kw_only=True, converter=as_tuple)
-    passed: Counter[Direction] = attrs.field(factory=Counter, init=False)
     _script: deque[tuple[Fault, ...]] = attrs.field(factory=deque, init=False)
-    _listener: Listener = attrs.field(init=False, repr=False)
-
-    @_listener.default
-    def _(self):
-        return Listener(self._carry)
-
-    @property
-    def port(self):
-        """The port on 127.0.0.1, the same for the proxy's whole life."""
-        return self._listener.port
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def accepted(self):
-        """How many connections came."""
-        return self._listener.accepted
-
-    @property
-    def open(self):
-        """How many connections are open."""
-        return self._listener.open
 
     def script(self, entries):
         """Give each of the next connections an entry, in order, in place of what was planned."""
         self._script = deque(map(as_tuple, entries))
 
-    def accept(self):
-        """Listen again, after ``refuse``, on the same port."""
-        self._listener.listen()
-
-    async def refuse(self):
-        """Close the port, so that connecting is refused, and reset what is open."""
-        await self._listener.close()
-
-    async def reset(self):
-        """Reset every open connection (RST at both ends)."""
-        await self._listener.reset()
-
-    async def __aenter__(self):
-        self.accept()
-        return self
-
-    async def __aexit__(self, *exc_info):
-        await self.refuse()
-
-    async def _carry(self, client, _number):
+    async def serve(self, reader, writer):
         faults = self._script.popleft() if self._script else as_tuple(self.default)
-        writers = [client[1]]
-        end: type[End] = Reset
-        try:
-            with contextlib.suppress(OSError):
-                end = await self._carried(client, faults, writers)
-        finally:
-            for writer in writers:  # all of them before the first await, which may be cancelled
-                abort(writer, reset=end is Reset)
-            for writer in writers:
-                await hang_up(writer, reset=end is Reset)
-
-    async def _carried(self, client, faults, writers):
         if any(isinstance(fault, HalfOpen) for fault in faults):
-            await discard(client[0])
-            return ClientLeft
-        server = unbuffered(await asyncio.open_connection(self.upstream_host, self.upstream_port))
-        writers.append(server[1])
-        relay = asyncio.ensure_future(self._relay(client, server, faults))
-        try:
-            await asyncio.wait([relay])  # not the relay itself: it may swallow a cancellation
-        finally:
-            relay.cancel()
-            await asyncio.gather(relay, return_exceptions=True)
-        end = relay.result()
-        if end is Cut:
-            for writer in writers:
-                writer.write_eof()
-            await discard(client[0])
-        return end
-
-    async def _relay(self, client, server, faults):
-        """Carry bytes both ways until the connection ends; return how.
-
-        Before Python 3.13, a TaskGroup that ends by an error swallows a cancellation.
-        """
-        ends: list[type[End]] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                to_server = self._onto(server[1], faults, "up")
-                to_client = self._onto(client[1], faults, "down")
-                group.create_task(_carry_up(_arrivals(group, client[0]), to_server))
-                group.create_task(_carry_down(_arrivals(group, server[0]), to_client, client[1]))
-        except* ClientLeft:
-            ends.append(ClientLeft)
-        except* Cut:
-            ends.append(Cut)
-        except* (Reset, OSError):
-            ends.append(Reset)
-        return ends[-1]
-
-    def _onto(self, writer, faults, direction):
-        async def write(data, _arrived):
-            writer.write(data)
-            await writer.drain()
-            self.passed[direction] += len(data)
-
-        send: Send = write
-        for fault in reversed(faults):
-            if fault.direction == direction:
-                send = fault.onto(send)
-        return send
+            await discard(reader)
+            return
+        server = unbuffered(await asyncio.open_connection("127.0.0.1", self.upstream_port))
+        await _connected((reader, writer), server, faults)
 
 
-Arrivals = asyncio.Queue[tuple[bytes, float] | None]
+async def _connected(client, server, faults):
+    """Carry bytes both ways until the connection ends, and end it in the same way at both ends."""
+    reset = True
+    try:
+        await _until_one_ends(
+            _passed_on(client[0], _through(faults, "up", server[1])),
+            _passed_down(server[0], _through(faults, "down", client[1]), client[1]),
+        )
+        reset = False
+    except Cut:
+        reset = False
+        for _, writer in (client, server):
+            writer.write_eof()
+        await discard(client[0])
+    except Reset:
+        pass
+    finally:
+        for _, writer in (client, server):  # both before the first await, which may be cancelled
+            abort(writer, reset=reset)
+        await hang_up(server[1], reset=reset)
 
 
-def _arrivals(group, reader):
-    """Read ahead, so that a fault which waits knows when each chunk came; None is the end."""
-    arrivals: Arrivals = asyncio.Queue(READ_AHEAD)
+def _through(faults, direction, writer):
+    """Return what writes bytes once they met the faults of their way."""
 
-    async def collect():
-        while data := await reader.read(CHUNK):
-            await arrivals.put((data, now()))
-        await arrivals.put(None)
+    async def write(data, _arrived):
+        writer.write(data)
+        await writer.drain()
 
-    group.create_task(collect())
-    return arrivals
-
-
-async def _carry_up(arrivals, send):
-    await _all_passed(arrivals, send)
-    raise ClientLeft
+    send: Send = write
+    for fault in reversed(faults):
+        if fault.direction == direction:
+            send = fault.onto(send)
+    return send
 
 
-async def _carry_down(arrivals, send, to_client):
-    if await _all_passed(arrivals, send):
-        to_client.write_eof()
-
-
-async def _all_passed(arrivals, send):
+async def _passed_on(reader, send):
     """Pass on what arrives until its end; tell whether none of it was lost."""
     lost = False
-    while (arrival := await arrivals.get()) is not None:
+    while data := await reader.read(CHUNK):
         try:
             if not lost:
-                await send(*arrival)
+                await send(data, now())
         except Lost:
             lost = True
     return not lost
+
+
+async def _passed_down(reader, send, to_client):
+    if await _passed_on(reader, send):
+        to_client.write_eof()
+    await asyncio.Event().wait()  # it is the client that ends the connection then
+
+
+async def _until_one_ends(*ways):
+    # Before Python 3.13, a TaskGroup that ends by an error swallows a cancellation.
+    tasks = [asyncio.ensure_future(way) for way in ways]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+@attrs.define(eq=False)
+class NarrowProxy(FaultProxy):
+    """Serves only so many connections at once, in one of the ways that proxies have.
+
+    Args:
+        connections: How many it serves at once.
+        beyond: What becomes of others: they wait until one of those is closed, are dropped, or
+            are answered 503.
+    """
+
+    connections: int
+    beyond: Literal["queue", "drop", "503"]
+    _free: asyncio.Semaphore = attrs.field(init=False)
+
+    @_free.default
+    def _(self):
+        return asyncio.Semaphore(self.connections)
+
+    async def serve(self, reader, writer):
+        if self.beyond == "queue" or not self._free.locked():
+            async with self._free:
+                await super().serve(reader, writer)
+        elif self.beyond == "503":
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+
+
+@attrs.define(eq=False)
+class ConnectProxy(FaultProxy):
+    r"""A forward proxy that refuses the first times that it is asked to CONNECT.
+
+    What it does not refuse, it tunnels to one server, whatever host was asked for.
+
+    Args:
+        refusals: The heads of its first answers, such as ``"503 Busy\r\nRetry-After: 7"``;
+            empty to hang up.
+
+    Attributes:
+        asked: The first line of each request.
+    """
+
+    refusals: Iterable[str] = attrs.field(converter=deque[str])
+    asked: list[str] = attrs.field(factory=list, init=False)
+
+    async def serve(self, reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head.split(b"\r\n")[0].decode())
+        if not self.refusals:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await super().serve(reader, writer)
+        elif refusal := self.refusals.popleft():
+            writer.write(f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n".encode())
+            await writer.drain()

@@ -10,40 +10,55 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-__all__ = ["CHUNK", "Listener", "Stream", "abort", "discard", "hang_up", "unbuffered"]
+__all__ = ["CHUNK", "Listener", "abort", "discard", "hang_up", "unbuffered"]
 
 CHUNK = 64 * 1024
 MAX_LINE = 1024 * 1024  # the longest head of a request
 
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
 
 @attrs.define(eq=False)
 class Listener:
-    """Gives each connection to ``serve``, with its number, from 0; ``serve`` has to hang up.
+    """Listens as an async context manager; a class of it says how a connection is served.
+
+    What ``serve`` raises, other than for a client that left, is raised when the block ends.
 
     Attributes:
         port: The port, the same whenever this listens.
         accepted: How many connections came.
     """
 
-    serve: Callable[[Stream, int], Coroutine[Any, Any, None]]
     port: int = attrs.field(default=0, init=False)
     accepted: int = attrs.field(default=0, init=False)
     _sock: socket.socket | None = attrs.field(default=None, init=False)
     _live: dict[asyncio.Task[None], socket.socket] = attrs.field(factory=dict, init=False)
+    _failures: list[Exception] = attrs.field(factory=list, init=False)
+
+    async def serve(self, reader, writer):
+        """Serve a connection; when this returns, or the client has left, it is closed."""
+        raise NotImplementedError
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def open(self):
         """How many connections are open."""
         return len(self._live)
+
+    async def __aenter__(self):
+        self.listen()
+        return self
+
+    async def __aexit__(self, _, error, __):
+        await self.close()
+        for failure in self._failures:
+            if error is None:
+                raise failure
+            error.add_note(f"The server failed too: {failure!r}")
 
     def listen(self):
         sock = socket.create_server(("127.0.0.1", self.port), backlog=1024)
@@ -73,7 +88,7 @@ class Listener:
         except OSError:
             return  # it came and went
         sock.setblocking(False)  # noqa: FBT003  # its only argument
-        task = asyncio.get_running_loop().create_task(self._serve(sock, self.accepted))
+        task = asyncio.get_running_loop().create_task(self._serve(sock))
         self.accepted += 1
         self._live[task] = sock
         task.add_done_callback(self._ended)
@@ -81,9 +96,17 @@ class Listener:
     def _ended(self, task):
         self._live.pop(task).close()  # the task may never have begun
 
-    async def _serve(self, sock, number):
+    async def _serve(self, sock):
         stream = await asyncio.open_connection(sock=sock, limit=MAX_LINE)
-        await self.serve(unbuffered(stream), number)
+        reader, writer = unbuffered(stream)
+        try:
+            await self.serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        except Exception as failure:  # noqa: BLE001  # it is raised when the block ends
+            self._failures.append(failure)
+        finally:
+            await hang_up(writer, reset=False)
 
 
 def unbuffered(stream):

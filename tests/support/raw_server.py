@@ -14,17 +14,19 @@ so that bytes which are no whole reply leave the client hanging.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING
 
 import attrs
 from listener import Listener, hang_up
 
-__all__ = ["Exchange", "Handler", "RawRequest", "RawServer", "Reply", "http_reply"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Exchange", "RawRequest", "RawServer", "Reply", "http_reply"]
 
 
 def http_reply(body, status=200, headers=None):
@@ -54,14 +56,12 @@ class RawRequest:
         head: The request line and the header fields, with the empty line that ends them.
         body: As many bytes as Content-Length says.
         n: Which of the server's requests it is, from 0.
-        connection: Which of the server's connections it came by, from 0.
-        nth: Which of that connection's requests it is, from 0.
+        nth: Which of its connection's requests it is, from 0.
     """
 
     head: bytes = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     n: int
-    connection: int
     nth: int
 
     @property
@@ -99,9 +99,9 @@ class Exchange:
         if isinstance(reply, bytes):
             await self.send(reply)
         elif inspect.iscoroutinefunction(reply):
-            await cast("Handler", reply)(self)
+            await reply(self)
         else:
-            await self.send(cast("Callback", reply)(self.request.raw, self.request.n))
+            await self.send(reply(self.request.raw, self.request.n))
 
     async def close(self):
         """Close the connection (FIN)."""
@@ -112,16 +112,12 @@ class Exchange:
         await hang_up(self._writer, reset=True)
 
 
-Handler = Callable[[Exchange], Awaitable[None]]
-Callback = Callable[[bytes, int], bytes]
-Reply = bytes | Callback | Handler
+Reply = bytes | Callable[[bytes, int], bytes] | Callable[[Exchange], Awaitable[None]]
 
 
 @attrs.define(eq=False)
-class RawServer:
-    """Answers every request with ``reply``, as an async context manager; leaves nothing behind.
-
-    What a handler raises, other than for a client that left, is raised when the server is closed.
+class RawServer(Listener):
+    """Answers every request with ``reply``.
 
     Args:
         reply: Bytes; or a function of the request's bytes and its number; or a coroutine function
@@ -133,60 +129,16 @@ class RawServer:
 
     reply: Reply
     requests: list[RawRequest] = attrs.field(factory=list, init=False)
-    _failures: list[Exception] = attrs.field(factory=list, init=False, repr=False)
-    _listener: Listener = attrs.field(init=False, repr=False)
 
-    @_listener.default
-    def _(self):
-        return Listener(self._serve)
-
-    @property
-    def port(self):
-        """The port on 127.0.0.1."""
-        return self._listener.port
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def accepted(self):
-        """How many connections came."""
-        return self._listener.accepted
-
-    @property
-    def open(self):
-        """How many connections are open."""
-        return self._listener.open
-
-    async def __aenter__(self):
-        self._listener.listen()
-        return self
-
-    async def __aexit__(self, _, error, __):
-        await self._listener.close()
-        for failure in self._failures:
-            if error is None:
-                raise failure
-            error.add_note(f"The server's handler failed too: {failure!r}")
-
-    async def _serve(self, stream, connection):
-        reader, writer = stream
+    async def serve(self, reader, writer):
         nth = 0
-        try:
-            while not writer.is_closing():
-                head = await reader.readuntil(b"\r\n\r\n")
-                body = await reader.readexactly(int(_fields(head).get("content-length", "0")))
-                request = RawRequest(head, body, len(self.requests), connection, nth)
-                self.requests.append(request)
-                await Exchange(request, writer).answer(self.reply)
-                nth += 1
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        except Exception as failure:  # noqa: BLE001  # it is raised when the server is closed
-            self._failures.append(failure)
-        finally:
-            await hang_up(writer, reset=False)
+        while not writer.is_closing():
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(int(_fields(head).get("content-length", "0")))
+            request = RawRequest(head, body, len(self.requests), nth)
+            self.requests.append(request)
+            await Exchange(request, writer).answer(self.reply)
+            nth += 1
 
 
 def _fields(head):

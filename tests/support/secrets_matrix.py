@@ -185,12 +185,12 @@ async def faults_of_the_network(kind, call=one_page):
     for fault in NETWORK:
         async with (
             RawServer(wechat()) as server,
-            FaultProxy("127.0.0.1", server.port, default=fault) as proxy,
+            FaultProxy(server.port, default=fault) as proxy,
             looked_at("network's faults") as errors,
             client_of(kind, proxy.url, patience=0.05) as client,
         ):
             await fail(call, client, errors)
-            await proxy.refuse()
+            await proxy.close()
             await fail(call, client, errors)
 
 

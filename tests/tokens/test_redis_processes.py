@@ -347,7 +347,7 @@ class TestSixProcessesRefreshOnce:
     async def test_after_another_redis_took_over(self, emulator, server):
         with running_redis("--replicaof", f"127.0.0.1 {server.port}") as replica:
             async with (
-                FaultProxy("127.0.0.1", server.port) as proxy,
+                FaultProxy(server.port) as proxy,
                 stores(f"redis://127.0.0.1:{proxy.port}") as each,
                 Redis(port=replica.port) as promoted,
             ):
@@ -367,7 +367,7 @@ class TestSixProcessesRefreshOnce:
     ):
         idle = asyncio.Event()
         async with (
-            FaultProxy("127.0.0.1", server.port, default=DroppedAfter(idle)) as proxy,
+            FaultProxy(server.port, default=DroppedAfter(idle)) as proxy,
             stores(f"redis://127.0.0.1:{proxy.port}") as each,
         ):
             providers = [stable(emulator, store=store) for store in each]

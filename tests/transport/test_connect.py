@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from connect_proxy import ConnectProxy
+from fault_proxy import ConnectProxy
 from pretend_clock import PretendClock
 from raw_server import RawServer, http_reply
 from tls_emulator import knows_our_ca, over_tls

@@ -80,7 +80,7 @@ async def behind_a_proxy():
         emulator.deploy(ENV, count=COUNT)
         names = [function.name for function in emulator.functions(ENV)]
         port = int(emulator.url.rpartition(":")[2])
-        async with FaultProxy("127.0.0.1", port) as proxy:
+        async with FaultProxy(port) as proxy:
             yield emulator, proxy, names
 
 
@@ -142,14 +142,14 @@ async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(way):
         async def until_it_is_back(seconds):
             waits.append(seconds)
             if way == "port closed" and len(waits) % 3 == 0:
-                proxy.accept()
+                proxy.listen()
 
         retry = RetryPolicy(attempts=8, random=lambda: 1.0, sleep=until_it_is_back)
         async with client(emulator, proxy, retry, 10.0) as asking:
             async for function in asking.iter_functions(ENV, page_size=10, concurrency=1):
                 seen.append(function.name)
                 if len(seen) in {10, 28}:
-                    await (proxy.reset() if way == "connections reset" else proxy.refuse())
+                    await (proxy.reset() if way == "connections reset" else proxy.close())
 
     assert seen == names
     assert waits in ([], [0.0], [0.0, 0.0], [1.0, 2.0, 4.0] * 2, [0.0, 2.0, 4.0] * 2)

@@ -175,10 +175,10 @@ async def test_no_fault_of_the_network_gives_it_away(fault, kind, caplog):
     path, make = TOKENS[kind]
     async with (
         RawServer(wechat(path, RIGHT[path])) as server,
-        FaultProxy("127.0.0.1", server.port, default=NETWORK[fault]) as proxy,
+        FaultProxy(server.port, default=NETWORK[fault]) as proxy,
     ):
         said = await told_by(proxy.url, make(), caplog, patience=0.1)
-        await proxy.refuse()
+        await proxy.close()
         said += await told_by(proxy.url, make(), caplog, patience=0.1)
 
     assert leaks_of([SECRET], said) == []
