@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
-import math
 import re
 import sys
 from collections.abc import Iterable
@@ -50,7 +49,6 @@ TokenKind = Literal["access", "component", "authorizer"]
 
 
 def checked_env(env: object) -> str:
-    """Return the environment id if it can be one."""
     if not isinstance(env, str) or not env or env != env.strip() or not env.isprintable():
         around = isinstance(env, str) and env.strip() and env != env.strip()
         more = "; it has white space around it" if around else ""
@@ -59,14 +57,12 @@ def checked_env(env: object) -> str:
 
 
 def checked_text(name: str, value: object) -> str:
-    """Return a text if it is one, and not empty."""
     if not isinstance(value, str) or not value:
         raise _refused(name, value, "must be a str, and not empty")
     return value
 
 
 def checked_count(name: str, value: object, *, least: int, most: int | None = None) -> int:
-    """Return a whole number if it is not below `least`, nor above `most`."""
     if isinstance(value, int) and not isinstance(value, bool):
         if least <= value <= (sys.maxsize if most is None else most):
             return value
@@ -77,14 +73,12 @@ def checked_count(name: str, value: object, *, least: int, most: int | None = No
 
 
 def checked_seconds(name: str, value: object) -> float:
-    """Return a number of seconds if it is finite and above 0."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            seconds = float(value)
-        except OverflowError:
-            seconds = math.inf
-        if 0 < seconds < math.inf:
-            return seconds
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 < value <= sys.float_info.max
+    ):
+        return float(value)
     raise _refused(name, value, "must be a number of seconds above 0")
 
 
@@ -99,19 +93,16 @@ def checked_instance(name: str, value: object, kind: type, example: str) -> None
 
 
 def checked_methods(name: str, value: object, *methods: str) -> None:
-    """Refuse what does not have these methods, or is a class."""
     if isinstance(value, type) or not all(callable(getattr(value, it, None)) for it in methods):
         raise _refused(name, value, f"must be an object with the methods {' and '.join(methods)}")
 
 
 def checked_callback(name: str, value: object) -> None:
-    """Refuse what is not a function, or has to be awaited."""
     if not callable(value) or inspect.iscoroutinefunction(value):
         raise _refused(name, value, "must be a function that is not async")
 
 
 def checked_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
-    """Return the items of an iterable if each is of a kind."""
     if isinstance(value, Iterable):
         items = tuple(value)
         if all(isinstance(item, kind) for item in items):
@@ -120,7 +111,6 @@ def checked_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]
 
 
 def refuse_page_arguments(options: Mapping[str, object]) -> None:
-    """Refuse the arguments of one page where all of them are read."""
     for name in ("limit", "offset"):
         if name in options:
             raise _refused(

@@ -4,9 +4,11 @@ Rule: thin; a method checks its arguments, wires modules together, and decides n
 often a refused call is replayed is decided in `tcb_async.tokens.refresh`.
 """
 
+# ruff: noqa: ASYNC109 - a caller expects a timeout; its scope is in `tcb_async.watch`
 from __future__ import annotations
 
 import os
+from copy import copy
 from datetime import tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, overload
@@ -86,11 +88,6 @@ if TYPE_CHECKING:
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
 
-def _base_url_from_environment(*, allow_http: bool) -> str:
-    base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
-    return checked_base_url(base_url, allow_http=allow_http, name=BASE_URL)
-
-
 def _token_from_environment() -> StaticToken | StableToken:
     token = Secret(os.environ.get(ACCESS_TOKEN, ""))
     if token.reveal():
@@ -107,60 +104,10 @@ def _token_from_environment() -> StaticToken | StableToken:
     return StableToken(checked_appid(APPID, appid), checked_secret(SECRET, secret))
 
 
-PageT = TypeVar("PageT", bound="Page[Any]")
-
-
-class AuthorizedTransport:
-    """Calls WeChat for one account, over a transport that others may use too."""
-
-    __slots__ = ("_target", "closed", "provider", "transport", "zone")
-
-    def __init__(self, provider: TokenProvider, transport: Transport, zone: tzinfo) -> None:
-        self.provider = provider
-        self.transport = transport
-        self.zone = zone
-        self.closed = False
-        self._target: tuple[Secret, Target] | None = None
-
-    async def fetch(
-        self,
-        listing: ListEndpoint[Any, PageT],
-        fields: Mapping[str, str],
-        offset: int = 0,
-        limit: int = 0,
-        count: WalkStats | None = None,
-    ) -> PageT:
-        """Fetch one page; ``fields`` are sent beside offset and limit, ``count`` counts retries."""
-        body = Hidden(listing.encode(fields, offset, limit))
-        env, row = fields.get("env"), None if listing.total is None else offset
-
-        def send(token: Secret) -> Awaitable[PageT]:
-            target = self._target_of(listing, token)
-            decode = partial(
-                listing.decode, offset=offset, limit=limit, zone=self.zone, secrets=target.secrets
-            )
-            return self.transport.call(ApiRequest(target, body, env, row, count), decode)
-
-        if self.closed:
-            raise ClientClosedError(_CLOSED)
-        check_kind(self.provider, listing.kinds, listing.path)
-        return await call_with_token(self.provider, self.transport, send)
-
-    def _target_of(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
-        """The URL that carries the token, checked and built once per token."""
-        if self.closed:  # while the token was fetched
-            raise ClientClosedError(_CLOSED)
-        held = self._target
-        if held is None or held[0] != token or held[1].path != listing.path:
-            checked_secret("the token that the provider returned", token)
-            target = self.transport.target(listing.path, {listing.token: token})
-            held = self._target = token, target
-        return held[1]
-
-
 _CLOSED = "this client was closed: make a new one"
 _DEFAULT_RETRY = RetryPolicy()
 Item = TypeVar("Item")
+PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
 
 
@@ -259,7 +206,15 @@ class TcbClient:
         ConfigurationError: An argument is unusable.
     """
 
-    __slots__ = ("_authorized", "_owns_transport", "_page_sizes")
+    __slots__ = (
+        "_is_closed",
+        "_owns_transport",
+        "_page_sizes",
+        "_provider",
+        "_target",
+        "_transport",
+        "_zone",
+    )
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -287,7 +242,7 @@ class TcbClient:
         checked_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
         if observer is not None:
             checked_methods("observer", observer, "attempting", "walk_started")
-        transport = Transport(
+        self._transport = Transport(
             base_url=checked_base_url(base_url, allow_http=allow_http),
             window=Window(checked_count("concurrency", concurrency, least=1)),
             retry=retry,
@@ -299,9 +254,12 @@ class TcbClient:
             observer=observer,
             session=session,
         )
-        self._authorized = AuthorizedTransport(as_provider(token), transport, time_zone)
         self._owns_transport = True
         self._page_sizes: dict[str, PageSize] = {}  # learned, by endpoint; copies share it
+        self._zone = time_zone
+        self._is_closed = False
+        self._target: tuple[Secret, Target] | None = None
+        self._provider = as_provider(token)
 
     @classmethod
     def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
@@ -325,8 +283,9 @@ class TcbClient:
             ConfigurationError: A variable is missing: the error says which.
         """
         if "base_url" not in options:
+            base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
             allow_http = options.get("allow_http", False)
-            options["base_url"] = _base_url_from_environment(allow_http=allow_http)
+            options["base_url"] = checked_base_url(base_url, allow_http=allow_http, name=BASE_URL)
         return cls(_token_from_environment(), **options)
 
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
@@ -346,8 +305,7 @@ class TcbClient:
         Returns:
             A pager that makes its first request when it is iterated.
         """
-        checked_env(env)
-        return self._walk(FunctionPager, FUNCTIONS, env, {"env": env}, options)
+        return self._walk(FunctionPager, FUNCTIONS, env, {"env": checked_env(env)}, options)
 
     def iter_functions(
         self, env: str, **options: Unpack[WalkOptions]
@@ -386,12 +344,12 @@ class TcbClient:
         refuse_page_arguments(settings)
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
-        check_kind(self._authorized.provider, listing.kinds, listing.path)
+        check_kind(self._provider, listing.kinds, listing.path)
         if listing.max_page is not None:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             checked_count("page_size", settings["page_size"], least=1, most=listing.max_page)
-        fetch = partial(self._authorized.fetch, listing, fields)
+        fetch = partial(self._fetch, listing, fields)
         pager = pager_class(
             fetch,
             learned=self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK)),
@@ -405,6 +363,41 @@ class TcbClient:
         fetch.keywords["count"] = pager.stats
         pager.env = fields.get("env")
         return pager
+
+    async def _fetch(
+        self,
+        listing: ListEndpoint[Any, PageT],
+        fields: Mapping[str, str],
+        offset: int = 0,
+        limit: int = 0,
+        count: WalkStats | None = None,
+    ) -> PageT:
+        """Fetch one page; ``fields`` are sent beside offset and limit, ``count`` counts retries."""
+        body = Hidden(listing.encode(fields, offset, limit))
+        env, row = fields.get("env"), None if listing.total is None else offset
+
+        def send(token: Secret) -> Awaitable[PageT]:
+            target = self._target_of(listing, token)
+            decode = partial(
+                listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
+            )
+            return self._transport.call(ApiRequest(target, body, env, row, count), decode)
+
+        if self._is_closed:
+            raise ClientClosedError(_CLOSED)
+        check_kind(self._provider, listing.kinds, listing.path)
+        return await call_with_token(self._provider, self._transport, send)
+
+    def _target_of(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
+        """The URL that carries the token, checked and built once per token."""
+        if self._is_closed:  # while the token was fetched
+            raise ClientClosedError(_CLOSED)
+        held = self._target
+        if held is None or held[0] != token or held[1].path != listing.path:
+            checked_secret("the token that the provider returned", token)
+            target = self._transport.target(listing.path, {listing.token: token})
+            held = self._target = token, target
+        return held[1]
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
         """List all functions of an environment; `iter_functions` yields them as they come."""
@@ -425,7 +418,7 @@ class TcbClient:
         checked_env(env)
         checked_count("limit", limit, least=1)
         checked_count("offset", offset, least=0)
-        return await self._authorized.fetch(FUNCTIONS, {"env": env}, offset, limit)
+        return await self._fetch(FUNCTIONS, {"env": env}, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:
         """List the environments of the account, halted ones too, with one request.
@@ -437,7 +430,7 @@ class TcbClient:
 
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
-        return tuple((await self._authorized.fetch(ENVIRONMENTS, {})).items)
+        return tuple((await self._fetch(ENVIRONMENTS, {})).items)
 
     def authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
@@ -459,8 +452,16 @@ class TcbClient:
         Source: the WeChat page *getAuthorizerList*,
         ``POST /cgi-bin/component/api_get_authorizer_list``.
         """
-        check_kind(self._authorized.provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
-        appid = self._platform(component_appid)
+        check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
+        if component_appid is not None:
+            appid = checked_appid("component_appid", Secret(component_appid))
+        elif isinstance(self._provider, ComponentToken):
+            appid = self._provider.appid
+        else:
+            raise ConfigurationError(
+                "component_appid is missing: give the platform's appid, or make the client with a "
+                "ComponentToken, which knows it"
+            )
         fields = {"component_appid": appid}
         return self._walk(ListingPager[Authorizer], AUTHORIZERS, appid, fields, options)
 
@@ -510,18 +511,7 @@ class TcbClient:
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
-        return tuple((await self._authorized.fetch(BATCH_ENVIRONMENTS, {})).items)
-
-    def _platform(self, component_appid: str | None) -> str:
-        provider = self._authorized.provider
-        if component_appid is not None:
-            return checked_appid("component_appid", Secret(component_appid))
-        if isinstance(provider, ComponentToken):
-            return provider.appid
-        raise ConfigurationError(
-            "component_appid is missing: give the platform's appid, or make the client with a "
-            "ComponentToken, which knows it"
-        )
+        return tuple((await self._fetch(BATCH_ENVIRONMENTS, {})).items)
 
     async def count_functions(self, env: str) -> int:
         """Ask how many functions an environment holds, with one small request."""
@@ -555,22 +545,12 @@ class TcbClient:
 
     @overload
     async def wait_until_active(
-        self,
-        env: str,
-        name: str,
-        *,
-        timeout: float = ...,  # noqa: ASYNC109 - as below
-        interval: float = ...,
+        self, env: str, name: str, *, timeout: float = ..., interval: float = ...
     ) -> CloudFunction: ...
 
     @overload
     async def wait_until_active(
-        self,
-        env: str,
-        name: Names,
-        *,
-        timeout: float = ...,  # noqa: ASYNC109 - as below
-        interval: float = ...,
+        self, env: str, name: Names, *, timeout: float = ..., interval: float = ...
     ) -> list[CloudFunction]: ...
 
     async def wait_until_active(
@@ -578,7 +558,7 @@ class TcbClient:
         env: str,
         name: str | Names,
         *,
-        timeout: float = DEFAULT_WAIT_TIMEOUT,  # noqa: ASYNC109 - what a caller expects
+        timeout: float = DEFAULT_WAIT_TIMEOUT,
         interval: float = DEFAULT_WAIT_INTERVAL,
     ) -> CloudFunction | list[CloudFunction]:
         """Wait until functions are ``Active``, as after a deployment. They need not be there yet.
@@ -616,14 +596,11 @@ class TcbClient:
         this client's; closing this client ends it.
         """
         token = wrap(token)
-        copy = object.__new__(type(self))
-        copy._authorized = AuthorizedTransport(
-            as_provider(token), self._transport, self._authorized.zone
-        )
-        copy._authorized.closed = self._authorized.closed
-        copy._owns_transport = False
-        copy._page_sizes = self._page_sizes
-        return copy
+        other: Self = copy(self)
+        other._provider = as_provider(token)
+        other._target = None
+        other._owns_transport = False
+        return other
 
     async def list_account(
         self, account: Account, *, page_size: int | None = None
@@ -705,7 +682,7 @@ class TcbClient:
         """
         from tcb_async.inventory.accounts import platform_accounts  # noqa: PLC0415 - it is above
 
-        return platform_accounts(self, self._authorized.provider, on_rotate)
+        return platform_accounts(self, self._provider, on_rotate)
 
     async def force_refresh_token(self) -> None:
         """Have WeChat replace the access token now, which ends the old one for everybody.
@@ -719,33 +696,28 @@ class TcbClient:
 
         Source: the WeChat page *getStableAccessToken*, ``force_refresh``.
         """
-        provider = self._authorized.provider
-        if not isinstance(provider, StableToken):
+        if not isinstance(self._provider, StableToken):
             raise ConfigurationError(
-                f"token={provider!r}: only a StableToken can be refreshed by force; "
+                f"token={self._provider!r}: only a StableToken can be refreshed by force; "
                 "ask its provider to replace it"
             )
-        await provider.force_refresh(self._transport)
+        await self._provider.force_refresh(self._transport)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_authorized"):  # as in the traceback of an argument that was refused
+        if not hasattr(self, "_provider"):  # as in the traceback of an argument that was refused
             return f"<{type(self).__name__}, not made>"
         window = self._transport.window
         state = "closed" if self.closed else f"{window.in_flight} of {window.size} in flight"
         try:
-            token = repr(self._authorized.provider)
+            token = repr(self._provider)
         except Exception:  # noqa: BLE001 - the caller's own code
-            token = f"<{type(self._authorized.provider).__name__}, whose repr fails>"
+            token = f"<{type(self._provider).__name__}, whose repr fails>"
         return f"<TcbClient {self._transport.base_url}, token {token}, {state}>"
-
-    @property
-    def _transport(self) -> Transport:
-        return self._authorized.transport
 
     @property
     def closed(self) -> bool:
         """Whether it was closed, or the client that it is a copy of."""
-        return self._authorized.closed or self._transport.closed
+        return self._is_closed or self._transport.closed
 
     async def __aenter__(self) -> Self:
         return self
@@ -759,6 +731,6 @@ class TcbClient:
         What waits between two tries, or between two polls of a watch, ends so after its wait. A
         session that was passed in stays open. Closing twice does nothing.
         """
-        self._authorized.closed = True
+        self._is_closed = True
         if self._owns_transport:
             await self._transport.aclose()

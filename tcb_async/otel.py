@@ -92,7 +92,10 @@ class Telemetry:
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
-        self._reports = _Reports(tracer_provider, meter_provider)
+        self._reports = _Reports(
+            trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA),
+            metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA),
+        )
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
         """Report one try."""
@@ -114,13 +117,8 @@ class Telemetry:
 class _Reports:
     """Where spans and measurements go."""
 
-    def __init__(
-        self,
-        tracer_provider: trace.TracerProvider | None,
-        meter_provider: metrics.MeterProvider | None,
-    ) -> None:
-        self.tracer = trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA)
-        meter = metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA)
+    def __init__(self, tracer: trace.Tracer, meter: metrics.Meter) -> None:
+        self.tracer = tracer
         self.duration = meter.create_histogram(
             "http.client.request.duration",
             "s",

@@ -110,12 +110,9 @@ def find_runtime(name: str | None, table: Mapping[str, Runtime] = RUNTIMES) -> R
         The most exact line of the table; None if it knows none.
     """
     line = name or ""
-    while line not in table:
-        shorter = re.sub(r"\.\d+$", "", line)
-        if shorter == line:
-            return None
+    while line not in table and (shorter := re.sub(r"\.\d+$", "", line)) != line:
         line = shorter
-    return table[line]
+    return table.get(line)
 
 
 def runtime_state(

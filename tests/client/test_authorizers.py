@@ -214,7 +214,7 @@ class TestJoiningAndLeaving:
             before = set(emulator.authorizers(PLATFORM))
             found: list[str] = []
             while True:
-                page = await client._authorized.fetch(
+                page = await client._fetch(
                     AUTHORIZERS, {"component_appid": PLATFORM}, len(found), 100
                 )
                 if not page.items:

@@ -46,7 +46,7 @@ def client(emulator, proxy, scheme="http", **options):
 
 
 def transport_of(asking):
-    return asking._authorized.transport
+    return asking._transport
 
 
 def waiting_of(asking):

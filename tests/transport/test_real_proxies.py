@@ -104,7 +104,7 @@ async def test_a_limit_on_the_rate_is_kept_to(emulator, status):
         async with asking(emulator, by_http(proxy)) as client:
             pager = client.functions(ENV, page_size=20)
             functions = await pager.collect()
-            size = client._authorized.transport.window.size
+            size = client._transport.window.size
 
     assert [function.name for function in functions] == names(emulator)
     assert pager.stats.retries > 0
@@ -148,7 +148,7 @@ async def test_two_connections_of_haproxy_cost_a_few_requests_more_and_no_time_o
         async with asking(emulator, url) as client:
             pager = client.functions(ENV, page_size=20)
             functions = await asyncio.wait_for(pager.collect(), 20)
-            transport = client._authorized.transport
+            transport = client._transport
 
             assert (pager.stats.retries, transport.window.size <= 3) == (0, True)
             assert transport.sent <= pager.stats.requests + 8

@@ -107,7 +107,7 @@ async def told_by(url, token, caplog, *, calls=1, patience=10.0):
                 said.append(repr(await client.function_page(ENV)))
             except TcbError as error:
                 said += shown_by(error)
-        said += (repr(client), repr(client._transport), repr(client._authorized.provider))
+        said += (repr(client), repr(client._transport), repr(client._provider))
     return said + list(logged(caplog.records))
 
 

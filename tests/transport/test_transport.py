@@ -81,7 +81,7 @@ async def test_the_deadline_holds_while_others_have_all_the_permits(emulator):
     async with TcbClient(
         emulator.token, base_url=emulator.url, retry=retry, concurrency=1
     ) as client:
-        window = client._authorized.transport.window
+        window = client._transport.window
         await window.acquire()
         started = asyncio.get_running_loop().time()
         with pytest.raises(NoAnswer, match="nothing was sent, because 1 other") as caught:
@@ -104,7 +104,7 @@ async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_serve
     async with TcbClient(
         emulator.token, base_url=emulator.url, retry=retry, concurrency=2
     ) as client:
-        await client._authorized.transport.window.acquire()  # as a walk beside does; -1 halves it
+        await client._transport.window.acquire()  # as a walk beside does; -1 halves it
         with pytest.raises(SystemBusyError, match=r"the deadline of 0\.5 s passed") as caught:
             await client.count_functions(ENV)
 
