@@ -87,25 +87,17 @@ class Secret(Hidden[str]):
     def __init__(self, text: str | Secret) -> None:
         self._value = text.reveal() if isinstance(text, Secret) else text
 
-    @classmethod
-    def of(cls, text: str | Secret) -> Secret:
-        """Return the secret itself, or make one of a str."""
-        return text if isinstance(text, Secret) else cls(text)
-
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if isinstance(other, str):
-            other = Secret(other)
-        if not isinstance(other, Secret):
+        if not isinstance(other, (str, Secret)):
             return NotImplemented
-        return hmac.compare_digest(self._encoded(), other._encoded())
+        return hmac.compare_digest(_encoded(self), _encoded(Secret(other)))
 
     def __hash__(self) -> int:
         return hash(self._value)
 
-    def _encoded(self) -> bytes:
-        return self._value.encode("utf-8", "surrogatepass")
+
+def _encoded(secret: Secret) -> bytes:
+    return secret.reveal().encode("utf-8", "surrogatepass")
 
 
 class forgetting_frames:  # noqa: N801 - a context manager, read as a verb
@@ -137,11 +129,6 @@ class forgetting_frames:  # noqa: N801 - a context manager, read as a verb
 def wrap(value: T) -> T | Secret:
     """Wrap a str, so that no frame of this package shows it, should another argument be bad."""
     return Secret(value) if isinstance(value, str) else value
-
-
-def revealed(text: str | Secret) -> str:
-    """Return a text, secret or not."""
-    return text.reveal() if isinstance(text, Secret) else text
 
 
 def wrapped(kind: type, value: object) -> object:
@@ -204,7 +191,7 @@ def _without(text: str, forms: Iterable[str], pieces: Container[str]) -> str:
 
 def _forms(secret: Secret) -> Iterator[str]:
     """The secret, and what it is in base64, wherever it is in a longer text."""
-    raw = secret.reveal().encode("utf-8", "surrogatepass")
+    raw = _encoded(secret)
     if not raw:
         return
     yield secret.reveal()

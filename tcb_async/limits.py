@@ -93,7 +93,8 @@ class Window:
                 self._shrink_to(min(self.size // 2, self.in_flight))
         elif clean and self.in_flight >= self.size:
             self._clean += 1
-            if self._clean >= self._clean_enough():
+            windows = _BEFORE_THE_LIMIT if self.size + 1 == self._limit else 1
+            if self._clean >= self.size * windows:
                 self._grow()
         self._give_back()
 
@@ -105,9 +106,6 @@ class Window:
         if connections < self.size:
             self._limit = connections + 1
             self._shrink_to(connections)
-
-    def _clean_enough(self) -> int:
-        return self.size * (_BEFORE_THE_LIMIT if self.size + 1 == self._limit else 1)
 
     def _grow(self) -> None:
         self._clean = 0

@@ -55,7 +55,7 @@ def is_overload(error: BaseException) -> bool:
 class RetryQuota:
     """What all calls of a client may spend on retries, so that they never become a storm.
 
-    A retry takes `cost` out, a throttled one less; a success puts back what its own retries took,
+    A retry takes some of it, a throttled one less; a success puts back what its own retries took,
     or 1 if it needed none. Empty, a call fails at once. The numbers are those of botocore's
     standard mode.
 
@@ -67,16 +67,13 @@ class RetryQuota:
     capacity: int = 500
     available: int = attrs.field(default=attrs.Factory(lambda self: self.capacity, takes_self=True))
 
-    def cost(self, error: BaseException) -> int:
-        """What a retry after this error takes."""
-        return 5 if isinstance(error, _THROTTLED) else 14
-
-    def take(self, cost: int) -> bool:
-        """Take so much out; False, and nothing taken, if it is not there."""
+    def take(self, error: BaseException) -> int:
+        """Take out, and return, what a retry after this error costs; 0 if that is not there."""
+        cost = 5 if isinstance(error, _THROTTLED) else 14
         if cost > self.available:
-            return False
+            return 0
         self.available -= cost
-        return True
+        return cost
 
     def put_back(self, amount: int) -> None:
         """Put so much back, up to the capacity."""

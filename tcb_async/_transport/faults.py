@@ -9,6 +9,7 @@ import math
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -17,10 +18,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import raise_for_errcode, unreadable
 from tcb_async._redact import hide, redact
+from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping
 
     from tcb_async._transport.transport import ApiRequest
 
@@ -42,89 +44,71 @@ def read_retry_after(value: str | None) -> float | None:
 
 @attrs.frozen
 class _Row:
-    """One thing that may happen to a try, and what is made of it.
+    """How the network says that something happened, and what is made of it.
 
     Attributes:
         again: Whether another try may help.
-        overload: Whether too many requests at once look like this.
-        statuses: How a service, a reverse proxy or a forward proxy (asked to CONNECT) says it.
-        errors: How the network says it.
-        text: What is said of it then.
+        overload: Whether too many requests at once look like this, as most that may pass do.
     """
 
-    again: bool
-    overload: bool
-    statuses: Container[int] = ()
-    errors: tuple[type[Exception], ...] = ()
-    text: str = ""
+    errors: tuple[type[Exception], ...]
+    text: str
+    again: bool = True
+    overload: bool = attrs.Factory(lambda row: row.again, takes_self=True)
 
 
-_TOO_MANY = _Row(again=True, overload=True, statuses=(429,))
 _DROPPED = _Row(
-    again=True,
-    overload=True,
     errors=(aiohttp.ClientConnectionError, OSError),
     text="{host} dropped the connection; try again",
 )
 _TABLE = (
-    _TOO_MANY,
     _Row(
-        again=True,
-        overload=True,
-        statuses=(504,),
         errors=(TimeoutError,),
         text="{host} gave no complete answer in {seconds:.3g} s; a longer timeout may help",
     ),
     _Row(
-        again=False,
-        overload=False,
         errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         text="the TLS certificate of {host} was not accepted ({reason}); {advice}",
+        again=False,
     ),
     _Row(
-        again=False,
-        overload=False,
         errors=(aiohttp.ClientSSLError,),
         text="no TLS connection to {host} ({reason}); check that base_url's scheme and port fit",
+        again=False,
     ),
     _Row(
-        again=True,
-        overload=False,
         errors=(aiohttp.ClientConnectorDNSError,),
         text="the host name {host} could not be resolved; "
         "check base_url or TCB_BASE_URL, and the network",
+        overload=False,
     ),
     _Row(
-        again=True,
-        overload=True,
-        statuses=(502, 503),
         errors=(aiohttp.ClientProxyConnectionError,),
         text="could not connect to the proxy on the way to {host} ({reason}); check the proxy",
     ),
     _Row(
-        again=True,
-        overload=True,
         errors=(aiohttp.ClientConnectorError,),
         text="could not connect to {host} ({reason}); "
         "check base_url or TCB_BASE_URL, and the network",
     ),
     _Row(
-        again=True,
-        overload=False,
-        statuses=(408, *range(500, 600)),
         errors=(aiohttp.ClientPayloadError,),
         text="the answer of {host} was cut short or badly encoded; try again",
+        overload=False,
     ),
     _DROPPED,
     _Row(
-        again=False,
-        overload=False,
-        statuses=range(1000),
         errors=(Exception,),
         text="the call to {host} failed ({kind})",
+        again=False,
     ),
 )
-"""The first row that fits holds. What an errcode means is in `tcb_async.errcodes`."""
+"""The first row that fits holds."""
+
+_PASSING = (408, *range(500, 600))
+_OVERLOAD = (502, 503, 504)
+"""Statuses of a service, a reverse proxy, or a forward proxy that is asked to CONNECT. What an
+errcode means is in `tcb_async.errcodes`."""
 
 _REFUSALS = {
     3: "a redirect, which is not followed",
@@ -169,18 +153,17 @@ def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, request: ApiRequest) 
 def _refused(who: str, path: str, status: int, headers: Mapping[str, str]) -> TcbError | None:
     """Build the error for a status that may pass; None for any other."""
     later = read_retry_after(headers.get("Retry-After"))
-    row = next(row for row in _TABLE if status in row.statuses)
-    if row is _TOO_MANY:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         text = f"{who} answered HTTP 429: too many calls; lower concurrency"
         return RateLimitError(text, endpoint=path, retry_after=later)
-    if not row.again:
+    if status not in _PASSING:
         return None
     return TransportError(
         f"{who} answered HTTP {status}: the service or a proxy failed; try again later",
         endpoint=path,
         status=status,
         retry_after=later,
-        overload=row.overload,
+        overload=status in _OVERLOAD,
     )
 
 
@@ -198,6 +181,8 @@ def translate(
     says nothing about the load.
     """
     path = request.target.path
+    if isinstance(error, QueryError):
+        error = error.error.reveal()
     if isinstance(error, RuntimeError) and "closed" in str(error):
         error = ConnectionResetError()  # uvloop's word for a connection that has gone
     if isinstance(error, aiohttp.ClientHttpProxyError):

@@ -12,7 +12,6 @@ another request is over, whose connection it takes; see `NewConnections`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import socket
@@ -182,31 +181,24 @@ class QueryError(Exception):
         self.error = error
 
 
-def cause_of(error: Exception) -> Exception:
-    return error.error.reveal() if isinstance(error, QueryError) else error
+def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware of aiohttp's that adds the query below whatever hooks into the session.
 
-
-class AddQuery:
-    """Adds the query to a request below whatever wraps the session or hooks into it.
-
-    This is a middleware of aiohttp's. The session itself gets the bare URL only: Elastic's
-    agent, Datadog's and New Relic's wrap its ``_request``, and record what it is called with.
+    The session itself gets the bare URL only: Elastic's agent, Datadog's and New Relic's wrap its
+    ``_request``, and record what it is called with.
     """
 
-    __slots__ = ("_url",)
-
-    def __init__(self, url: Hidden[URL]) -> None:
-        self._url = url
-
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    async def add(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        request.url = self._url.reveal()
+        request.url = url.reveal()
         try:
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises
             hidden = Hidden(error)
         raise QueryError(hidden)
+
+    return add
 
 
 @attrs.define(eq=False)
@@ -245,11 +237,10 @@ class SessionKeeper:
         return self._session
 
     async def aclose(self) -> None:
-        """Close the session if it is this one's to close. Closing twice does nothing.
+        """Close the session if it is this one's to close; it is to be `closed` before.
 
         After a fork it is left alone: it is the parent's, and so are its connections.
         """
-        self.closed = True
         session = self._session
         if session is not None and not self.foreign and self._pid == os.getpid():
             self._forgotten.detach()
@@ -295,14 +286,8 @@ def _close_forgotten(session: aiohttp.ClientSession, pid: int) -> None:
         stacklevel=1,
     )
     session.detach()  # or aiohttp would warn too, of a session that its user does not know
-    closing = _close(connector)
-    with contextlib.suppress(StopIteration):
-        closing.send(None)  # it closes the connections now; there is no loop to wait for their end
-    closing.close()
-
-
-async def _close(connector: aiohttp.BaseConnector) -> None:
-    await connector.close()
+    # It closes the connections at its first step; there is no loop to wait for their end.
+    next(connector.close().__await__(), None)
 
 
 _OTHER_LOOP = "belongs to another event loop: make one client per loop (one asyncio.run)"

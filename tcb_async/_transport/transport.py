@@ -7,10 +7,12 @@ Rule: limits on time and size, no redirects, and a fault is raised as ours only 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
-import sys
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from contextlib import nullcontext
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import aiohttp
 import attrs
@@ -19,15 +21,14 @@ from yarl import URL
 
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_token_reply, encode_object
-from tcb_async._redact import Hidden, Secret, forgetting_frames, revealed, wrap
+from tcb_async._redact import Hidden, Secret, forgetting_frames, wrap
 from tcb_async._transport.faults import refusal, translate
 from tcb_async._transport.session import (
     HEADERS,
     SENDING,
-    AddQuery,
     Sending,
     SessionKeeper,
-    cause_of,
+    add_query,
 )
 from tcb_async.exceptions import (
     ApiError,
@@ -41,15 +42,13 @@ from tcb_async.retry import is_overload, is_retryable
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Coroutine, Mapping
-    from types import TracebackType
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from contextlib import AbstractContextManager
     from typing import Literal
 
     from tcb_async.limits import Window
     from tcb_async.observer import Observer, WalkStats
     from tcb_async.retry import RetryPolicy, RetryQuota
-
-    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 @attrs.frozen
@@ -132,16 +131,8 @@ class Call(Generic[Result]):
     patience: float = 1.0
 
     async def run(self) -> Result:
-        state: RetryCallState | None = None
         try:
-            while True:
-                try:
-                    result = await self._try()
-                    break
-                except TcbError:
-                    state = state or self._begin_to_retry()
-                    state.set_exception(cast("ExcInfo", sys.exc_info()))
-                await self._wait_for_next_try(state)
+            result = await self._result()
         except _OutOfTimeError:
             failure = self._out_of_time()
         except TcbError as error:
@@ -149,10 +140,6 @@ class Call(Generic[Result]):
         else:
             self.transport.quota.put_back(self.spent or 1)
             return result
-        finally:
-            if state is not None:  # it is part of a cycle, which would hold this call
-                state.retry_object.iter_state.reset()
-                del state
         failure.attempts = self.number
         failure.gave_up = self.gave_up if is_retryable(failure) else ""
         try:
@@ -160,25 +147,30 @@ class Call(Generic[Result]):
         finally:
             del failure, self.last  # or they would hold this frame, which would hold them
 
-    def _begin_to_retry(self) -> RetryCallState:
+    async def _result(self) -> Result:
+        # tenacity costs 17 us, a tenth of a page, and nearly all calls are done at the first try.
+        try:
+            return await self._try()
+        except TcbError as error:
+            failed = [error]
         retrying = AsyncRetrying(
+            sleep=self.transport.retry.sleep,
             retry=retry_if_exception(is_retryable),
             wait=self._wait,
             stop=self._stop,
             before_sleep=self._before_sleep,
             reraise=True,
         )
-        retrying.begin()
-        return RetryCallState(retrying, fn=None, args=(), kwargs={})
+        try:
+            return await retrying(self._try_after, failed)
+        finally:
+            retrying.iter_state.reset()  # it is part of a cycle, which would hold this call
 
-    async def _wait_for_next_try(self, state: RetryCallState) -> None:
-        """Wait as tenacity says; raises the error of the last try if there is to be no other."""
-        # What `AsyncRetrying` does between two tries. It is not asked to make them: that would cost
-        # each call 17 us, a tenth of a page, and nearly all of them are done at the first.
-        retrying = cast("AsyncRetrying", state.retry_object)
-        seconds = cast("float", await retrying.iter(state))
-        state.prepare_for_next_attempt()
-        await self.transport.retry.sleep(seconds)
+    async def _try_after(self, failed: list[TcbError]) -> Result:
+        """Fail as the first try did, then try."""
+        if failed:
+            raise failed.pop()
+        return await self._try()
 
     async def _try(self) -> Result:
         self.number += 1
@@ -201,14 +193,10 @@ class Call(Generic[Result]):
                 raise _OutOfTimeError
             transport.sent += 1
             transport.retried += self.number > 1
+            seen, observing = self._observe()
             # The frames below hold the URL, the body that is sent, and the reply.
-            if transport.observer is None:
-                with forgetting_frames():
-                    result = self.decode(await transport.send(session, self, left))
-            else:
-                seen = self._as_seen()
-                with transport.observer.attempting(seen), forgetting_frames():
-                    result = self.decode(await transport.send(session, self, left, seen))
+            with observing, forgetting_frames():
+                result = self.decode(await transport.send(session, self, left, seen))
             clean = True
         except TcbError as error:
             overload = is_overload(error)
@@ -223,10 +211,13 @@ class Call(Generic[Result]):
             _log.debug("%s try=%d: errcode=0", request, self.number)
         return result
 
-    def _as_seen(self) -> Attempt:
+    def _observe(self) -> tuple[Attempt | None, AbstractContextManager[object]]:
         transport, request = self.transport, self.request
+        if transport.observer is None:
+            return None, nullcontext()
         facts = request.target.path, self.number, transport.window.size, request.env, request.offset
-        return Attempt(request.method, transport.base_url, *facts)
+        seen = Attempt(request.method, transport.base_url, *facts)
+        return seen, transport.observer.attempting(seen)
 
     async def _wait_for_permit(self) -> int:
         self.transport.get_session()  # fail before waiting for a permit
@@ -264,18 +255,18 @@ class Call(Generic[Result]):
         return self.last or error
 
     def _wait(self, state: RetryCallState) -> float:
-        return self.transport.retry.wait(state.attempt_number, _error(state))
+        return self.transport.retry.wait(self.number, _error(state))
 
     def _stop(self, state: RetryCallState) -> bool:
-        policy, quota, number = self.transport.retry, self.transport.quota, state.attempt_number
-        reason = policy.why_stop(number, state.upcoming_sleep, self._left())
-        if reason is not None:
-            self.gave_up = reason
-        elif not quota.take(cost := quota.cost(_error(state))):
-            self.gave_up = "the client's retry quota is used up: too many calls fail at once"
-        else:
-            self.spent += cost
-            return False
+        policy, quota = self.transport.retry, self.transport.quota
+        reason = policy.why_stop(self.number, state.upcoming_sleep, self._left())
+        if reason is None:
+            cost = quota.take(_error(state))
+            if cost:
+                self.spent += cost
+                return False
+            reason = "the client's retry quota is used up: too many calls fail at once"
+        self.gave_up = reason
         return True
 
     def _before_sleep(self, state: RetryCallState) -> None:
@@ -329,11 +320,9 @@ class Transport:
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )
     _keeper: SessionKeeper = attrs.field(init=False, repr=False)
-    _whole: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._keeper = SessionKeeper(self.window, self.trust_env, self.ssl_context, self._session)
-        self._whole = _within(self.timeout)
 
     def get_session(self) -> aiohttp.ClientSession:
         return self._keeper.get_session()
@@ -346,7 +335,7 @@ class Transport:
         """Build the URL of an endpoint once, for as many requests as the query stays the same."""
         url = URL(self.base_url + path)
         secrets = tuple(value for value in query.values() if isinstance(value, Secret))
-        full = Hidden(url.with_query({key: revealed(value) for key, value in query.items()}))
+        full = Hidden(url.with_query({key: Secret(value).reveal() for key, value in query.items()}))
         return Target(path, url, full, secrets)
 
     def call(
@@ -409,35 +398,19 @@ class Transport:
         left: float,
         seen: Attempt | None = None,
     ) -> bytes:
-        """Send a call's request once; returns the body of a reply that is HTTP 200.
-
-        For a fresh connection, which the server is asked to close after it, there is
-        `server_hostname`: a pool knows its connections by it too.
-        """
-        seconds = min(self.timeout, left)
-        request, fresh = call.request, call.fresh_connection
-        target, foreign = request.target, self._keeper.foreign
+        """Send a call's request once; returns the body of a reply that is HTTP 200."""
+        request, seconds = call.request, min(self.timeout, left)
         patience = call.patience if request.may_repeat else math.inf
         sending = Sending(self._keeper.connections, patience)
         response: aiohttp.ClientResponse | None = None
-        failure: TcbError | None = None
-        body = b""
         of_this = SENDING.set(sending)
         try:
             async with sending.timeout:
-                response = await session.request(
-                    request.method,
-                    target.url.reveal() if foreign else target.bare_url,
-                    middlewares=None if foreign else (AddQuery(target.url),),
-                    data=None if request.body is None else request.body.reveal(),
-                    headers=dict(_CLOSING if fresh else HEADERS) if fresh or foreign else None,
-                    timeout=self._whole if left >= self.timeout else _within(seconds),
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    server_hostname=target.bare_url.raw_host if fresh else None,
-                )
+                response = await self._request(session, call, seconds)
                 sending.note_answer()
-                body = await self._read(response, request)
+                if seen is not None:
+                    seen.status = response.status
+                return await self._read(response, request)
         except TcbError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
@@ -445,25 +418,39 @@ class Transport:
                 text = "the session of this client was closed: make a new client"
                 failure = ClientClosedError(text)
             elif sending.gave_up:
-                failure = _UnansweredError(f"{target.path}: a new connection was not answered")
+                failure = _UnansweredError(f"{request}: a new connection was not answered")
             else:
-                error, new = cause_of(error), fresh or sending.is_new
-                answered = response is not None
+                answered, new = response is not None, call.fresh_connection or sending.is_new
                 failure = translate(error, request, seconds, answered=answered, new=new)
-        else:
-            if response.status != 200:  # noqa: PLR2004 - HTTP's own word for OK
-                failure = refusal(request, response.status, response.headers, body)
         finally:
             SENDING.reset(of_this)
             sending.end()
             if response is not None:
                 response.close()
-        if seen is not None:
-            # That of a proxy's answer to CONNECT is on the failure alone.
-            seen.status = getattr(response or failure, "status", None)
-        if failure is not None:
-            raise failure
-        return body
+        if seen is not None and response is None:
+            seen.status = getattr(failure, "status", None)  # of a proxy's answer to CONNECT
+        raise failure
+
+    def _request(
+        self, session: aiohttp.ClientSession, call: Call[Any], seconds: float
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        """Begin a request: on a fresh connection, which the server is asked to close, or on any.
+
+        For a fresh one there is `server_hostname`: a pool knows its connections by it too.
+        """
+        request, fresh, foreign = call.request, call.fresh_connection, self._keeper.foreign
+        target = request.target
+        return session.request(
+            request.method,
+            target.url.reveal() if foreign else target.bare_url,
+            middlewares=None if foreign else (add_query(target.url),),
+            data=None if request.body is None else request.body.reveal(),
+            headers=dict(_CLOSING if fresh else HEADERS) if fresh or foreign else None,
+            timeout=_within(seconds),
+            allow_redirects=False,
+            raise_for_status=False,
+            server_hostname=target.bare_url.raw_host if fresh else None,
+        )
 
     async def _read(self, response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
         """Read a body that, counted after decompression, is not larger than allowed."""
@@ -481,9 +468,13 @@ class Transport:
                     status=response.status,
                 )
             chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        body = b"".join(chunks)
+        if response.status != HTTPStatus.OK:
+            raise refusal(request, response.status, response.headers, body)
+        return body
 
 
+@functools.lru_cache
 def _within(seconds: float) -> aiohttp.ClientTimeout:
     """Exactly: aiohttp rounds what is over 5 s up to a whole second, which may cross a deadline."""
     return aiohttp.ClientTimeout(seconds, ceil_threshold=math.inf)

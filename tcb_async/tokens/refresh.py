@@ -125,7 +125,7 @@ async def call_with_token(
         TokenError: WeChat refused the newest token too.
         TcbError: The provider or the call raised it.
     """
-    token = Secret.of(await provider.get_token(api))
+    token = Secret(await provider.get_token(api))
     refused: list[Secret] = []
     while True:
         try:
@@ -138,7 +138,7 @@ async def call_with_token(
             raise failure
         await provider.invalidate(token.reveal())
         refused.append(token)
-        token = Secret.of(await provider.get_token(api))
+        token = Secret(await provider.get_token(api))
         if token in refused:
             raise failure
 
