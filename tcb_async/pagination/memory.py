@@ -59,34 +59,28 @@ class Identity(Generic[T]):
         """The values of some items."""
         return _each("value", self.value, items)
 
-    def digest(self, item: T) -> bytes:
-        """The item's value, short enough for a cursor."""
-        return digest(*self.texts((item,)))
-
     def keep(self, items: Sequence[T]) -> Sequence[T | str]:
         """What can be kept of some items so that it does not change."""
         return items if self.frozen else self.texts(items)
 
     def digests(self, kept: Sequence[T | str | bytes]) -> list[bytes]:
-        """The digests of what was kept."""
-        return [
-            row
-            if isinstance(row, bytes)
-            else digest(row)
-            if isinstance(row, str)
-            else self.digest(row)
-            for row in kept
-        ]
+        """What was kept, short enough for a cursor."""
+        return [self._digest(row) for row in kept]
+
+    def _digest(self, kept: T | str | bytes) -> bytes:
+        if isinstance(kept, bytes):
+            return kept
+        return digest(kept if isinstance(kept, str) else self.texts((kept,))[0])
 
     def is_same(self, kept: T | str | bytes, item: T) -> bool:
         """Whether an item is the one that was kept, unchanged."""
         if isinstance(kept, bytes):
-            return kept == self.digest(item)
-        return kept == (item if self.frozen else self.texts((item,))[0])
+            return kept == digest(self.texts((item,))[0])
+        return kept == self.keep((item,))[0]
 
     def places(self, kept: Sequence[T | str | bytes], items: Sequence[T]) -> list[int]:
         """Where in `items` the kept rows are unchanged: that of the last one first."""
-        places = {self.digest(item): place for place, item in enumerate(items)}
+        places = {digest(text): place for place, text in enumerate(self.texts(items))}
         return [places[row] for row in reversed(self.digests(kept)) if row in places]
 
     def unchanged(self, known: Mapping[str, T | str | bytes], items: Sequence[T]) -> list[str]:
@@ -105,20 +99,11 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
         ) from error
 
 
-def place_of(item: T, items: Sequence[T]) -> int | None:
-    """Where this very object is in `items`: equal ones need not compare equal, and others may."""
-    return next((place for place, other in enumerate(items) if other is item), None)
-
-
 def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> list[int]:
     """The rows from which to look for what should be in `row` now, likeliest first.
 
-    Args:
-        row: Where it should be.
-        step: How far the pages that are looked at lie apart.
-        total: How many rows there are.
-        is_exact: Whether it is likely to be just there; else it is looked for half a page earlier,
-            where a page shows it even if the list goes on shrinking.
+    Unless it is likely to be exactly there, it is looked for half a page earlier, where a page
+    shows it even if the list goes on shrinking; then `step` rows further on either side.
     """
     here = max(0, min(row, total - 1))
     middle = max(0, here - (step + 1) // 2)
@@ -131,28 +116,20 @@ def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> list[int]
 
 @attrs.frozen(eq=False)
 class Place(Generic[T]):
-    """A place in the list: all rows up to it were read by this pass, or by those before it.
+    """A place in the list: all rows up to it were read by this pass, or by those before it."""
 
-    Attributes:
-        end: The row behind it, counted from 0.
-        total: How many rows the list had when it was read.
-        landmarks: What is kept of the rows just before `end`: behind any of them that is unchanged
-            a page may join. Empty at the start of the list.
-    """
-
-    end: int = 0
-    total: int = 0
+    end: int = 0  # the row behind it, counted from 0
+    total: int = 0  # how many rows the list had when it was read
+    # What is kept of the rows just before `end`: behind any of them that is unchanged a page may
+    # join. Empty at the start of the list.
     landmarks: Sequence[T | str | bytes] = ()
 
 
 @attrs.define(eq=False)
 class Record:
-    """What a walk has yielded: a name that is in it is never yielded again, in any run.
+    """What a walk has yielded: a name that is in it is never yielded again, in any run."""
 
-    Args:
-        earlier: The digests of the names that earlier runs have yielded.
-    """
-
+    # The digests of the names that earlier runs have yielded.
     earlier: frozenset[bytes]
     # All names of this run, as a set, and in the order in which they were yielded. The set is empty
     # with on_drift="ignore": there a name may be yielded twice, and no cursor says which were.
@@ -190,14 +167,10 @@ class Record:
 
     def add_if_new(self, names: Sequence[str]) -> bool:
         """Take as yielded what is unknown, if all of it is: what a page costs at rest."""
-        known, before = self._names, len(self._names)
-        if self.earlier or not known.isdisjoint(names):
+        new = set(names)
+        if self.earlier or len(new) < len(names) or not self._names.isdisjoint(new):
             return False
-        known.update(names)
-        if len(known) - before < len(names):  # one of them comes twice
-            known.difference_update(names)
-            return False
-        self._order += names
+        self.add(names)
         return True
 
     def digests(self, unread: int) -> bytes:

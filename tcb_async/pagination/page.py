@@ -27,17 +27,11 @@ T = TypeVar("T")
 
 @attrs.frozen(eq=False)
 class Request:
-    """Rows to ask for. Two requests for the same rows are still two requests.
-
-    Attributes:
-        offset: The first row, counted from 0.
-        limit: How many rows, 1 or more.
-        pause: Seconds to wait before it is sent; 0 for nearly all.
-    """
+    """Rows to ask for. Two requests for the same rows are still two requests."""
 
     offset: int
     limit: int
-    pause: float = 0.0
+    pause: float = 0.0  # seconds to wait before it is sent; 0 for nearly all
 
 
 @attrs.frozen
@@ -77,26 +71,21 @@ _SINGLE_ROWS = 32
 
 @attrs.define(eq=False)
 class PageSize:
-    """The page size of one walk; or, between walks, what the last one has learned.
+    """The page size of one walk; or, between walks, what the last one has learned."""
 
-    Args:
-        most: Rows to ask for, unless fewer are expected.
-        fallback: Rows to ask for if the server refuses as many as `most`, or None: then `most` was
-            chosen by the caller, or has been answered before.
-        expected: How many rows a page is expected to have, `most` or less.
-
-    Attributes:
-        ahead: How many requests may be outstanding at once.
-        is_learned: Whether a reply has changed `most` or `expected`.
-    """
-
+    # Rows to ask for, unless fewer are expected.
     most: int
+    # Rows to ask for if the server refuses as many as `most`, or None: then `most` was chosen by
+    # the caller, or has been answered before.
     fallback: int | None = None
+    # How many rows a page is expected to have, `most` or less.
     expected: int = attrs.field(default=attrs.Factory(lambda self: self.most, takes_self=True))
-    # After a reply of another length than expected, what was planned behind it is of no use. With
-    # one more request for each full page since, no more are lost than were answered: replies of
-    # any lengths cost at most twice the requests that they would cost one by one.
+    # How many requests may be outstanding at once. After a reply of another length than expected,
+    # what was planned behind it is of no use. With one more request for each full page since, no
+    # more are lost than were answered: replies of any lengths cost at most twice the requests that
+    # they would cost one by one.
     ahead: int = attrs.field(init=False, default=sys.maxsize)
+    # Whether a reply has changed `most` or `expected`.
     is_learned: bool = attrs.field(init=False, default=False)
     # Replies in a row that were shorter than expected, and full ones since the last that was not.
     _short: int = attrs.field(init=False, default=0)

@@ -11,11 +11,10 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext
-from enum import Enum
 from inspect import iscoroutinefunction
 from operator import length_hint
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar, cast
 
 import attrs
 
@@ -36,20 +35,17 @@ from tcb_async.exceptions import (
     TcbError,
     TokenError,
 )
-from tcb_async.pagination.memory import Identity, place_of
+from tcb_async.pagination.memory import Identity
 from tcb_async.pagination.page import FALLBACK, MOST, Page, PageSize
 from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-    from types import TracebackType
     from typing import Self
 
     from tcb_async.exceptions import ResumePoint
     from tcb_async.observer import Observer, WorkObserver
     from tcb_async.pagination.page import OnDrift, Request, WalkStats
-
-__all__ = ["Pager", "State"]
 
 T = TypeVar("T")
 Yield = TypeVar("Yield")
@@ -58,16 +54,6 @@ _log = logging.getLogger("tcb_async")
 _UNWATCHED = nullcontext()
 # After any other `ApiError`, fewer rows may help: the server answered, and refused the arguments.
 _NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, QuotaError, SystemBusyError)
-
-
-class State(Enum):
-    """Where a walk is in its life."""
-
-    NEW = "new"
-    WALKING = "walking"
-    DONE = "done"
-    FAILED = "failed"
-    CLOSED = "closed"
 
 
 class Pager(Generic[T]):
@@ -83,9 +69,8 @@ class Pager(Generic[T]):
             async for order in pager:
                 ...
 
-    At the end of the ``async with`` block nothing is left, a ``break`` inside it included: what is
-    in flight was cancelled and awaited. Without the block, the event loop does so on its next turns
-    after a ``break``.
+    At the end of the ``async with`` block, after a ``break`` too, nothing is left: what is in
+    flight was cancelled and awaited. Without the block, the event loop does so on its next turns.
 
     Args:
         fetch: Async callable, called with ``(offset, limit)``; it returns a `Page`.
@@ -142,23 +127,12 @@ class Pager(Generic[T]):
         observer: Observer | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        if not callable(fetch):
-            raise ConfigurationError(
-                f"fetch={fetch!r:.80}: must be async, called with (offset, limit)"
-            )
-        if on_drift not in ("repair", "raise", "ignore"):
-            raise ConfigurationError(
-                f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'"
-            )
-        if max_items is not None:
-            checked_count("max_items", max_items, least=0)
+        _check_arguments(fetch, on_drift, max_items, on_progress)
         checked_callback("identify", identify)
         checked_callback("value", value)
-        if on_progress is not None:
-            checked_callback("on_progress", on_progress)
         if page_size is not None:
             learned = PageSize(checked_count("page_size", page_size, least=1))
-        self._learned = PageSize(MOST, FALLBACK) if learned is None else learned
+        self._learned = learned or PageSize(MOST, FALLBACK)
         self._plan: Plan[T] = Plan(
             Identity(identify, value, frozen=self.has_frozen_items),
             start=_start_of(scope, resume),
@@ -178,7 +152,7 @@ class Pager(Generic[T]):
         self._walk: WorkObserver[WalkStats] | None = None
         self._sleep = sleep
         self._window: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
-        self._state = State.NEW
+        self._state: Literal["new", "walking", "done", "failed", "closed"] = "new"
         # Inside ``async with`` the pager holds the generator of its one iteration, and closes it at
         # the end of the block. Elsewhere it must not: an unreferenced one is cleaned up at once.
         self._is_entered = False
@@ -211,9 +185,9 @@ class Pager(Generic[T]):
         return self._plan.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:
-        plan, state = self._plan, self._state.value
+        plan, state = self._plan, str(self._state)
         scope = f" {plan.start.scope!r}" if plan.start.scope else ""
-        if self._state is not State.NEW:
+        if self._state != "new":
             yielded = plan.record.count - length_hint(self._unread)
             state += f" {yielded} of {'?' if plan.total is None else plan.total}"
         if in_flight := sum(not task.done() for _, task in self._window):
@@ -224,12 +198,7 @@ class Pager(Generic[T]):
         self._is_entered = True
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         generator, self._generator = self._generator, None
         try:
             await self.aclose()
@@ -243,8 +212,8 @@ class Pager(Generic[T]):
 
         A consumer in another task gets `ClientClosedError` once it has had the page in hand.
         """
-        if self._state in {State.NEW, State.WALKING}:
-            self._state = State.CLOSED
+        if self._state in {"new", "walking"}:
+            self._state = "closed"
         await self._cancel_fetches()
 
     def __aiter__(self) -> AsyncGenerator[T, None]:  # noqa: PYI058 - to be closed by its caller
@@ -267,12 +236,12 @@ class Pager(Generic[T]):
         return items
 
     def _start(self, generator: AsyncGenerator[Yield, None]) -> AsyncGenerator[Yield, None]:
-        if self._state is not State.NEW:
+        if self._state != "new":
             raise ConfigurationError(
                 f"{self!r} was iterated or closed before, and a pager walks once: make a new one, "
                 "with resume=… set to its cursor to go on from there"
             )
-        self._state = State.WALKING
+        self._state = "walking"
         if self._is_entered:
             self._generator = generator
         return generator
@@ -291,8 +260,10 @@ class Pager(Generic[T]):
             while await self._advance():
                 batch, self._unread = tuple(self._unread), iter(())
                 request, page = self._reply
-                row = request.offset + (place_of(batch[0], page.items) or 0)
-                yield attrs.evolve(page, items=batch, offset=row, limit=request.limit)
+                # The very object: equal items need not compare equal, and others may.
+                rows = (row for row, item in enumerate(page.items) if item is batch[0])
+                offset = request.offset + next(rows, 0)
+                yield attrs.evolve(page, items=batch, offset=offset, limit=request.limit)
                 self._report_progress()
         finally:
             await self._leave()
@@ -326,7 +297,7 @@ class Pager(Generic[T]):
             raise self.failed(plan.failure, plan.failure.offset)
         if not plan.done:
             raise self.failed(_closed(), None)
-        self._state = State.DONE
+        self._state = "done"
         return False
 
     def _refill(self) -> None:
@@ -334,7 +305,7 @@ class Pager(Generic[T]):
         create_task = asyncio.get_running_loop().create_task
         while (
             len(window) < self.concurrency
-            and self._state is State.WALKING
+            and self._state == "walking"
             and (request := next_request()) is not None
         ):
             if self._observer is not None and self._walk is None:
@@ -419,8 +390,8 @@ class Pager(Generic[T]):
 
         A subclass may override it to add what it knows, and calls this one.
         """
-        if self._state is State.WALKING:
-            self._state = State.FAILED
+        if self._state == "walking":
+            self._state = "failed"
         if isinstance(error, TcbError):
             error.cursor = self.cursor
             error.offset = offset if error.offset is None else error.offset
@@ -428,9 +399,9 @@ class Pager(Generic[T]):
 
     async def _leave(self) -> None:
         """End the walk. Another cancellation cuts the wait short, but the observer is called."""
-        error = None if self._state is State.DONE else sys.exception()
-        if self._state is State.WALKING:
-            self._state = State.CLOSED
+        error = None if self._state == "done" else sys.exception()
+        if self._state == "walking":
+            self._state = "closed"
         try:
             await self._release()
         finally:
@@ -440,9 +411,8 @@ class Pager(Generic[T]):
 
     async def _release(self) -> None:
         """Cancel what is in flight and await it, so that what it holds is given back."""
-        if self._window:
-            await self._cancel_fetches()
-            self._window.clear()
+        await self._cancel_fetches()
+        self._window.clear()
 
     async def _cancel_fetches(self) -> None:
         tasks = [task for _, task in self._window]
@@ -452,6 +422,19 @@ class Pager(Generic[T]):
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._live.difference_update(tasks)
+
+
+def _check_arguments(
+    fetch: object, on_drift: object, max_items: object, on_progress: object
+) -> None:
+    if not callable(fetch):
+        raise ConfigurationError(f"fetch={fetch!r:.80}: must be async, called with (offset, limit)")
+    if on_drift not in ("repair", "raise", "ignore"):
+        raise ConfigurationError(f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'")
+    if max_items is not None:
+        checked_count("max_items", max_items, least=0)
+    if on_progress is not None:
+        checked_callback("on_progress", on_progress)
 
 
 def _closed() -> ClientClosedError:

@@ -109,14 +109,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 class Mode(Enum):
     """What the requests of a plan are for."""
 
-    READING = "reading"
-    """Pages ahead, from row 0 or the cursor to the end; each joins the page before it."""
-    CHECKING = "checking the head"
-    """One page at a time from row 0 to the first row that is unchanged since it was read."""
-    SEARCHING = "searching for its place"
-    """One page at a time, around the rows where the last landmarks were."""
-    ENDED = "ended"
-    """Nothing more is asked for."""
+    READING = "pages ahead, from row 0 or the cursor to the end; each joins the page before it"
+    CHECKING = "one page at a time, from row 0 to the first row that is unchanged since it was read"
+    SEARCHING = "one page at a time, around the rows where the last landmarks were"
+    ENDED = "nothing more"
 
 
 LEADS_TO = {
@@ -130,32 +126,29 @@ LEADS_TO = {
 
 @attrs.define(eq=False)
 class Pass(Generic[T]):
-    """One way down the list: a reading of it, or a head check.
+    """One way down the list: a reading of it, or a head check."""
 
-    Attributes:
-        place: Where it is: behind the last page that joined.
-        place_before: Where it was one page before: the consumer may not be behind that page yet.
-        joined: The names of the rows up to `place` that joined last, from their landmark on.
-        names: The names that it read; None in the first pass, where the record holds just these.
-        known: What is kept of rows that it read, by name and in their order: of the first thousand,
-            then of the last of each page. Any of them ends a head check, so that few are enough,
-            and a long walk is light.
-        may_repeat: Names that may come again: of rows that were pushed down after they were read.
-        grown: By how many rows the list grew meanwhile: they may be where the pass was already.
-        clean_joins: How many pages joined where they were expected to, since its place was lost.
-        last_names: The names of the page that joined last, rows before its landmark included.
-        drift: Whether a change was noticed on the way.
-    """
-
+    # Where it is: behind the last page that joined.
     place: Place[T] = attrs.field(default=Place())
+    # Where it was one page before: the consumer may not be behind that page yet.
     place_before: Place[T] = attrs.field(default=Place())
+    # The names of the rows up to `place` that joined last, from their landmark on.
     joined: Sequence[str] = ()
+    # The names that it read; None in the first pass, where the record holds just these.
     names: set[str] | None = None
+    # What is kept of rows that it read, by name and in their order: of the first thousand, then of
+    # the last of each page. Any of them ends a head check, so that few are enough, and a long walk
+    # is light.
     known: dict[str, T | str | bytes] = attrs.field(factory=dict[str, "T | str | bytes"])
+    # Names that may come again: of rows that were pushed down after they were read.
     may_repeat: set[str] = attrs.field(factory=set[str])
+    # By how many rows the list grew meanwhile: they may be where the pass was already.
     grown: int = 0
+    # How many pages joined where they were expected to, since its place was lost.
     clean_joins: int = 0
+    # The names of the page that joined last, rows before its landmark included.
     last_names: Sequence[str] = ()
+    # Whether a change was noticed on the way.
     drift: bool = False
 
     @property
@@ -204,13 +197,6 @@ class Plan(Generic[T]):
         max_items: The most items to yield, or None.
         on_drift: Repair what a change breaks, fail at its first sign, or do not look (no overlap).
         max_repairs: The most second passes and head checks in a row that yield nothing new.
-
-    Attributes:
-        stats: What the walk costs, at any time.
-        total: How many rows the list has by the newest reply; None before the first.
-        mode: What it is doing.
-        failure: Why it ended before the end of the list; None if it did not.
-        record: What it has yielded.
     """
 
     identity: Identity[T]
@@ -220,8 +206,10 @@ class Plan(Generic[T]):
     on_drift: OnDrift = attrs.field(kw_only=True, default="repair")
     max_repairs: int = attrs.field(kw_only=True, default=8)
     stats: WalkStats = attrs.field(init=False, factory=WalkStats)
+    # How many rows the list has by the newest reply; None before the first.
     total: int | None = attrs.field(init=False, default=None)
     mode: Mode = attrs.field(init=False, default=Mode.READING)
+    # Why it ended before the end of the list; None if it did not.
     failure: TcbError | None = attrs.field(init=False, default=None)
     record: Record = attrs.field(init=False)
     # The reading that yields in the list's order, and the pass that is under way: the same one,
@@ -364,32 +352,14 @@ class Plan(Generic[T]):
     # Receiving
 
     def refuse(self, request: Request) -> bool:
-        """Take a refusal of the oldest outstanding request, because of its arguments.
-
-        Args:
-            request: What was asked.
-
-        Returns:
-            Whether the same rows are asked for again, fewer at once.
-        """
+        """Ask for the same rows again, fewer at once, if that may help against a refusal."""
         if not self.size.refuse(request.limit):
             return False
         self._outstanding.clear()
         return True
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
-        """Take the reply to the oldest outstanding request.
-
-        Args:
-            request: What was asked.
-            page: What came.
-
-        Returns:
-            The items to yield, in order.
-
-        Raises:
-            ValueError: The request is not the oldest outstanding one.
-        """
+        """Take the reply to the oldest outstanding request; return the items to yield, in order."""
         if not self._outstanding or request is not self._outstanding[0]:
             raise ValueError(f"{request} is not the oldest outstanding request")
         self._outstanding.popleft()
@@ -457,13 +427,12 @@ class Plan(Generic[T]):
         if rows is not None:
             return rows
         del self._looks[0]
-        if request.offset == 0:
-            # Step 3: this is the first page that the next pass would ask for.
-            self._begin(self._purpose)
-            return () if self.ended or self._pause else self._join(request, page, 0)
-        if not self._looks:
-            self._begin(self._purpose)
-        return ()
+        if self._looks and request.offset:
+            return ()
+        self._begin(self._purpose)
+        # Step 3: at row 0, this is the first page that the next pass would ask for.
+        is_first = request.offset == 0 and not self.ended and not self._pause
+        return self._join(request, page, 0) if is_first else ()
 
     def _rejoin(self, request: Request, page: Page[T]) -> Sequence[T] | None:
         """Step 3: join a page behind the landmark in it, if there is one."""
@@ -525,13 +494,9 @@ class Plan(Generic[T]):
     # Joining
 
     def _join(self, request: Request, page: Page[T], behind: int) -> Sequence[T]:
-        """Let a page follow the one before it.
+        """Let a page follow the one before it, from the row on that is `behind` its landmark.
 
-        Args:
-            request: What was asked.
-            page: What came.
-            behind: The place in the page of the first row behind its landmark; 0 where the page is
-                the first of its pass, or nothing is checked.
+        That is row 0 of the page where it is the first of its pass, or nothing is checked.
         """
         items = page.items
         names = self.identity.names(items)
@@ -568,7 +533,10 @@ class Plan(Generic[T]):
         if most < len(names) or not record.add_if_new(names):
             # Rows before a landmark were read before, or are new: if new, they are yielded too.
             new = record.unknown(names, items)
-            twice = len(new) < len(names) and self._comes_twice(after)
+            if len(new) < len(names) and current is self._reading:
+                twice = current.comes_twice(after, record)
+            if twice:
+                self._note_drift("a name came twice, although its page joined the one before it")
             if self.ended:
                 return (), True
             record.add(list(new)[:most])
@@ -576,13 +544,6 @@ class Plan(Generic[T]):
         if current.names is not None:
             current.names.update(names)
         return items, twice
-
-    def _comes_twice(self, names: Sequence[str]) -> bool:
-        """Step 5: whether rows behind a landmark were read before, in this pass."""
-        if self._pass is self._reading and self._pass.comes_twice(names, self.record):
-            self._note_drift("a name came twice, although its page joined the one before it")
-            return True
-        return False
 
     def _move(
         self, offset: int, total: int, names: Sequence[str], items: Sequence[T], behind: int
@@ -662,7 +623,8 @@ class Plan(Generic[T]):
         if mode is Mode.READING:
             # The cursor is at row 0 from now on: a run that resumes owes the second pass too.
             self._reading = Pass(names=set())
-        if not self._spend_repair():
+        self._spend_repair()
+        if self.ended:
             return
         self._outstanding.clear()
         self._enter(mode)
@@ -673,7 +635,7 @@ class Plan(Generic[T]):
             self._pass = Pass()
             self.stats.head_checks += 1
 
-    def _spend_repair(self) -> bool:
+    def _spend_repair(self) -> None:
         """Count one more repair, to be waited for if the last one yielded nothing."""
         used = self._idle_repairs
         if used >= self.max_repairs:
@@ -682,11 +644,9 @@ class Plan(Generic[T]):
                 if used
                 else "its rows would have to be read again, and max_repairs=0 forbids it"
             )
-            return False
-        if used:
+        elif used:
             self._pause = _growing_pause(used - 1)
         self._idle_repairs += 1
-        return True
 
     def _enter(self, mode: Mode) -> None:
         if mode not in LEADS_TO[self.mode]:
