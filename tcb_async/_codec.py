@@ -41,7 +41,6 @@ _decode_status = msgspec.json.Decoder(_Status).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _SUCCESS = (0, "0")
 
-
 encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
     enc_hook=Secret.reveal
 ).encode
@@ -67,25 +66,24 @@ def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Iterable[Secret] =
     except UNREADABLE:
         return
     if status.errcode not in _SUCCESS:
-        raise api_error(status.errcode, status.errmsg, endpoint, secrets=secrets)
+        raise _api_error(status, endpoint, secrets)
 
 
-def api_error(
-    errcode: int | str, errmsg: str | None, endpoint: str, *, secrets: Iterable[Secret] = ()
+def _api_error(
+    status: _Status, endpoint: str, secrets: Iterable[Secret]
 ) -> ApiError | ResponseError:
-    """Build the exception that an errcode stands for, with WeChat's request id parsed out."""
     try:
-        code = int(errcode)
+        code = int(status.errcode)
     except ValueError:
-        excerpt = redact(str(errcode), secrets, length=_EXCERPT)
+        excerpt = redact(str(status.errcode), secrets, length=_EXCERPT)
         return ResponseError(
             f"{endpoint} answered with an errcode that is no number: {excerpt!r}",
             endpoint=endpoint,
             status=200,
             excerpt=excerpt,
         )
-    text, rid = _split_rid(errmsg or "", secrets)
-    text = redact(text, secrets, length=_ERRMSG)
+    errmsg, rid = _split_rid(status.errmsg or "", secrets)
+    text = redact(errmsg, secrets, length=_ERRMSG)
     row = look_up(code, endpoint)
     said = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""

@@ -6,6 +6,7 @@ Rule: a row is data. Whatever bytes come back, a page or a `TcbError` comes out.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
@@ -71,11 +72,10 @@ class ListEndpoint(Generic[Item, PageT]):
     token: Literal["access_token", "component_access_token"] = "access_token"  # noqa: S105 - a kind
     kinds: tuple[TokenKind, ...] = ("access", "authorizer")
     max_page: int | None = None
-    _reader: _Reader[Item] = attrs.field(
-        init=False,
-        repr=False,
-        default=attrs.Factory(lambda self: _Reader(self), takes_self=True),  # noqa: PLW0108 - below
-    )
+
+    @cached_property
+    def _reader(self) -> _Reader[Item]:
+        return _Reader(self)
 
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
         if self.total is not None:

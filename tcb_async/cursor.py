@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ MOST_ROWS = 2**63 - 1
 """What a list may count: a number of 8 bytes."""
 
 _VERSION = "2"
-_REFUSED = "this is not a cursor, or it was damaged on its way: {}"
 
 
 def digest(text: str) -> bytes:
@@ -119,22 +119,18 @@ class Cursor:
             ConfigurationError: It is not a cursor, was damaged, or is of a version that this one
                 cannot read.
         """
-        if not text.startswith(_VERSION):
-            raise ConfigurationError(
-                _REFUSED.format(f"it is of version {text[:1]!r}, not {_VERSION!r}")
-            )
-        fields = _unpack(text[1:])
-        if fields is None:
-            raise ConfigurationError(_REFUSED.format("its checksum does not fit"))
-        return cls(*fields)
+        wrong = f"it is of version {text[:1]!r}, not {_VERSION!r}"
+        if text.startswith(_VERSION):
+            if (fields := _unpack(text[1:])) is not None:
+                return cls(*fields)
+            wrong = "its checksum does not fit"
+        raise ConfigurationError(f"this is not a cursor, or it was damaged on its way: {wrong}")
 
 
 def _unpack(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None:
-    try:
+    with suppress(ValueError, msgspec.MsgspecError):
         checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         if zlib.crc32(checked[4:]).to_bytes(4, "big") == checked[:4]:
             fields = _decode(checked[4:])
             return fields[0].decode("utf-8", "surrogatepass"), *fields[1:]
-    except (ValueError, msgspec.MsgspecError):
-        pass
     return None

@@ -212,11 +212,19 @@ TOKEN_ENDPOINT_ERRCODES: Mapping[int, Errcode] = MappingProxyType(
 )
 """The few codes that mean something else at an endpoint that issues tokens."""
 
-_STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
-_DENIED = frozenset({48001, 61003, 61007})
-_NO_CLOUD_DEVELOPMENT = 85088
+STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
+"""A fresh access token may cure them, at an endpoint that is called with one."""
+
+BAD_REFRESH_TOKEN = 61023
+"""Another refresh token of the merchant may cure it."""
+
+DENIED = frozenset({48001, 61003, 61007})
+"""The merchant, or WeChat, does not let the caller list the account."""
+
+NO_CLOUD_DEVELOPMENT = 85088
+"""The account has no environments."""
+
 _BAD_APPID = 40013
-_BAD_REFRESH_TOKEN = 61023
 _COMPONENT = "/cgi-bin/component/"
 
 
@@ -228,26 +236,6 @@ def look_up(errcode: int, endpoint: str = "") -> Errcode:
         errcode, ApiError, None, "an errcode that this library does not know",
         "look it up in WeChat's global return codes",
     )  # fmt: skip
-
-
-def is_stale_token(errcode: int | None) -> bool:
-    """Whether a fresh access token may cure it, at an endpoint that is called with one."""
-    return errcode in _STALE_TOKEN
-
-
-def is_bad_refresh_token(errcode: int | None) -> bool:
-    """Whether another refresh token of the merchant may cure it."""
-    return errcode == _BAD_REFRESH_TOKEN
-
-
-def is_denied(errcode: int | None) -> bool:
-    """Whether the merchant, or WeChat, does not let the caller list the account."""
-    return errcode in _DENIED
-
-
-def has_no_cloud(errcode: int | None) -> bool:
-    """Whether the account has no cloud development, and so no environments."""
-    return errcode == _NO_CLOUD_DEVELOPMENT
 
 
 def is_token_accepted(errcode: int) -> bool:

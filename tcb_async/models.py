@@ -32,8 +32,8 @@ class Value:
 
         ``type(value)(**value.to_dict()) == value`` for a value without values or secrets in it.
         """
-        names = _names_in_json(type(self))
-        return {name: msgspec.to_builtins(getattr(self, name)) for name in names}
+        fields = _fields_in_json(type(self))
+        return {field.name: msgspec.to_builtins(getattr(self, field.name)) for field in fields}
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -42,18 +42,17 @@ class Value:
         """Tell pydantic what the fields are; it calls this for a class that appears in a model."""
         from pydantic_core import core_schema as schemas  # noqa: PLC0415 - pydantic is there
 
-        hints = get_type_hints(cls)
-        defaults = {field.name: field.default for field in attrs.fields(cls)}
+        hints, fields = get_type_hints(cls), _fields_in_json(cls)
         about = (cls.__doc__ or "").partition("\n")[0]
 
-        def fields(*, all_required: bool) -> CoreSchema:
+        def as_dict(*, all_required: bool) -> CoreSchema:
             return schemas.typed_dict_schema(
                 {
-                    name: schemas.typed_dict_field(
-                        handler.generate_schema(hints[name]),
-                        required=all_required or defaults[name] is attrs.NOTHING,
+                    field.name: schemas.typed_dict_field(
+                        handler.generate_schema(hints[field.name]),
+                        required=all_required or field.default is attrs.NOTHING,
                     )
-                    for name in _names_in_json(cls)
+                    for field in fields
                 },
                 cls_name=cls.__name__,
                 metadata={"pydantic_js_updates": {"title": cls.__name__, "description": about}},
@@ -61,18 +60,18 @@ class Value:
 
         return schemas.no_info_wrap_validator_function(
             lambda given, check: given if isinstance(given, cls) else cls(**check(given)),
-            fields(all_required=False),
+            as_dict(all_required=False),
             serialization=schemas.plain_serializer_function_ser_schema(
-                lambda value: {name: getattr(value, name) for name in _names_in_json(cls)},
-                return_schema=fields(all_required=True),
+                lambda value: {field.name: getattr(value, field.name) for field in fields},
+                return_schema=as_dict(all_required=True),
             ),
             ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
         )
 
 
-def _names_in_json(cls: type[Value]) -> list[str]:
+def _fields_in_json(cls: type[Value]) -> list[attrs.Attribute[object]]:
     """The fields that may be shown: a secret is in no repr, and in no JSON either."""
-    return [field.name for field in attrs.fields(cls) if field.repr is not False]
+    return [field for field in attrs.fields(cls) if field.repr is not False]
 
 
 def _aware(time: datetime | str | None) -> datetime | None:
@@ -201,14 +200,7 @@ class Authorizer(Value):
 
 @attrs.frozen
 class FunctionPage(Page[CloudFunction]):
-    """One page of a listing, in WeChat's words too.
-
-    Attributes:
-        items: The page's functions, in the server's order.
-        total: How many functions the environment held when the page was read.
-        offset: The row of the first function, counted from 0.
-        limit: How many functions were asked for.
-    """
+    """One page of a listing: a `Page` of functions, in WeChat's words too."""
 
     @property
     def functions(self) -> tuple[CloudFunction, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import chinese
 
 from tcb_async.cli.app import load
-from tcb_async.errcodes import ERRCODES, TOKEN_ENDPOINT_ERRCODES, is_stale_token
+from tcb_async.errcodes import ERRCODES, STALE_TOKEN, TOKEN_ENDPOINT_ERRCODES
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _raised(row: Errcode) -> str:
 def _handling(row: Errcode) -> str:
     if is_retryable(row.error("")):
         return "retries"
-    if is_stale_token(row.code) and row is ERRCODES.get(row.code):
+    if row.code in STALE_TOKEN and row is ERRCODES.get(row.code):
         return "replays"
     return "raises"
 

@@ -14,7 +14,7 @@ import attrs
 
 from tcb_async._arguments import checked_appid, checked_async, checked_env, checked_instance
 from tcb_async._redact import Secret, wrap
-from tcb_async.errcodes import is_denied, is_platforms_fault
+from tcb_async.errcodes import DENIED, is_platforms_fault
 from tcb_async.exceptions import ApiError, ClientClosedError, ConfigurationError, TokenError
 from tcb_async.tokens import AuthorizerToken, ComponentToken, as_provider
 
@@ -104,7 +104,7 @@ class AccountListing:
         """How the visit ended: ``complete``, ``failed`` or ``denied``."""
         if self.error is None:
             return "complete"
-        return "denied" if is_denied(self.error.errcode) else "failed"
+        return "denied" if self.error.errcode in DENIED else "failed"
 
     def __repr__(self) -> str:
         if self.error is not None:

@@ -22,7 +22,7 @@ import attrs
 
 from tcb_async._arguments import describe
 from tcb_async._redact import Secret
-from tcb_async.errcodes import has_no_cloud
+from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
 from tcb_async.inventory.accounts import (
     Account,
@@ -143,7 +143,7 @@ async def list_account(
     except TcbError as error:
         if ends_inventory(error):
             raise
-        if account.envs is None and has_no_cloud(error.errcode):
+        if account.envs is None and error.errcode == NO_CLOUD_DEVELOPMENT:
             return AccountListing(account)
         failure = error
     # A listing may be kept for long, and the frames of a traceback hold whole pages.

@@ -25,7 +25,7 @@ from tcb_async._arguments import (
     fault_of,
 )
 from tcb_async._redact import Hidden, Secret
-from tcb_async.errcodes import is_bad_refresh_token, is_stale_token
+from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
 from tcb_async.tokens.refresh import (
@@ -421,9 +421,9 @@ class AuthorizerToken(ManagedToken):
         except TokenError as error:
             failure = error
         if failure.endpoint == AUTHORIZER:
-            if is_bad_refresh_token(failure.errcode):
+            if failure.errcode == BAD_REFRESH_TOKEN:
                 return failure
-            if is_stale_token(failure.errcode):
+            if failure.errcode in STALE_TOKEN:
                 failure = _component_refused(failure)
         raise failure
 

@@ -77,7 +77,7 @@ import attrs
 
 from tcb_async._arguments import checked_instance, describe, fault_of
 from tcb_async._redact import Hidden, Secret, forgetting_frames
-from tcb_async.errcodes import is_stale_token
+from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
 from tcb_async.tokens.protocols import LeasingStore, StoredToken, TokenStore, host_of
 from tcb_async.tokens.stores import MemoryStore
@@ -131,7 +131,7 @@ async def call_with_token(
         try:
             return await call(token)
         except TokenError as error:
-            if not is_stale_token(error.errcode):
+            if error.errcode not in STALE_TOKEN:
                 raise
             failure = error
         if refused and (len(refused) == _REPLAYS or _came_from_wechat(provider, token)):

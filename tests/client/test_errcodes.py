@@ -15,9 +15,9 @@ from tcb_async._listings import (
 )
 from tcb_async.errcodes import (
     ERRCODES,
+    STALE_TOKEN,
     TOKEN_ENDPOINT_ERRCODES,
     is_platforms_fault,
-    is_stale_token,
     is_token_accepted,
     look_up,
 )
@@ -118,7 +118,7 @@ def test_every_row_says_what_it_means_and_what_to_do():
     rows = [*ERRCODES.values(), *TOKEN_ENDPOINT_ERRCODES.values()]
 
     assert all(row.meaning and row.advice and row.whose for row in rows)
-    assert all(row.error is TokenError for row in rows if is_stale_token(row.code))
+    assert all(row.error is TokenError for row in rows if row.code in STALE_TOKEN)
 
 
 def test_61007_says_which_permission_set_to_ask_for():
