@@ -8,7 +8,6 @@ import logging
 import pickle
 from contextlib import asynccontextmanager
 from inspect import isawaitable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -36,7 +35,6 @@ from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
 if TYPE_CHECKING:
     from tcb_async.emulator import RecordedRequest
 
-SAMPLES = Path(__file__).parents[1] / "samples"
 MERCHANTS = "/cgi-bin/component/api_get_authorizer_list"
 PLATFORM, SECRET, SHOP = "wxplatform", "0123456789abcdef0123456789abcdef", "wxshop"
 REFRESH = "refreshtoken@@@" + "r3fr3sh-s3cr3t-" * 4
@@ -73,22 +71,6 @@ def list_requests(emulator):
 
 
 class TestList:
-    def test_the_documented_request_is_what_we_send(self):
-        documented = json.loads((SAMPLES / "getauthorizerlist_request.json").read_bytes())
-        sent = AUTHORIZERS.encode({"component_appid": "appid_value"}, 0, 100)
-        assert json.loads(sent) == documented
-
-    def test_the_documented_reply_gives_the_documented_merchants(self):
-        page = AUTHORIZERS.decode((SAMPLES / "getauthorizerlist_reply.json").read_bytes())
-        assert page.total == 33
-        assert page.items == tuple(
-            Authorizer(
-                f"authorizer_appid_{number}", f"refresh_token_{number}", "2019-05-16 17:56:47"
-            )  # type: ignore[arg-type]
-            for number in (1, 2)
-        )
-        assert all(merchant.auth_time.tzinfo for merchant in page.items if merchant.auth_time)
-
     async def test_every_merchant_is_listed_at_most_500_a_page(self):
         async with platform() as (emulator, client):
             appids = emulator.add_merchants(PLATFORM, 1_234)
@@ -141,7 +123,6 @@ class TestList:
             with pytest.raises(DailyQuotaError) as caught:
                 _ = [merchant async for merchant in walk]
         assert (caught.value.env, caught.value.offset) == (None, 12)
-        assert caught.value.cursor is not None
         assert caught.value.cursor.count == 13
 
 
@@ -310,7 +291,6 @@ class TestRefreshToken:
         assert copies == [merchant] * 3
         assert {hash(twin) for twin in copies} == {hash(merchant)}
         assert Authorizer(SHOP, Secret(REFRESH), merchant.auth_time) == merchant
-        assert merchant.refresh_token is not None
         assert merchant.refresh_token.reveal() == REFRESH
 
     @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from blockbuster import BlockingError
 
 from tcb_async import (
     ClientClosedError,
-    CloudFunction,
     ConfigurationError,
     FunctionPage,
     ParameterError,
@@ -46,20 +45,6 @@ async def client(emulator):
 
 def names(emulator):
     return [function.name for function in emulator.functions(ENV)]
-
-
-async def test_the_documented_sample_comes_out_of_iter_functions(emulator):
-    sample = json.loads((SAMPLES / "listfunctions_reply.json").read_bytes())["functions"][0]
-    emulator.deploy(ENV, **sample)
-
-    async with TcbClient(emulator.token, base_url=emulator.url) as client:
-        functions = [function async for function in client.iter_functions(ENV)]
-
-    assert functions == [
-        CloudFunction("login", "Active", "Nodejs8.9", "2019-02-27 15:34:59", "2019-06-21 15:23:54")
-    ]
-    assert functions[0].add_time is not None
-    assert functions[0].add_time.isoformat() == "2019-02-27T15:34:59+08:00"
 
 
 async def test_what_goes_over_the_wire_is_the_documented_request(emulator):
@@ -132,7 +117,6 @@ async def test_times_are_read_in_the_zone_that_the_client_is_told(emulator):
     async with TcbClient(emulator.token, base_url=emulator.url, time_zone=zone) as client:
         (function,) = (await client.function_page(ENV)).functions
 
-    assert function.add_time is not None
     assert function.add_time.isoformat() == "2019-02-27T15:34:59-05:00"
 
 
@@ -301,7 +285,7 @@ async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(emulator, clie
 
     with pytest.raises(ClientClosedError) as caught:
         await walk
-    assert caught.value.cursor is not None
+    assert caught.value.cursor.scope == ENV
 
 
 async def test_a_client_that_was_used_before_a_fork_is_refused_after_it(client, monkeypatch):

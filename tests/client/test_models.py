@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from tcb_async._listings import FUNCTIONS
-from tcb_async.models import CloudFunction, FunctionPage, StatusReason, Value
+from tcb_async.models import BatchFunction, CloudFunction, FunctionPage, StatusReason, Value
 
 LOGIN = CloudFunction(
     "login", "Active", "Nodejs8.9", add_time="2019-02-27 15:34:59", mod_time="2019-06-21 15:23:54"
@@ -30,17 +29,6 @@ OTHERS = {
 zones = st.integers(-23, 23).map(lambda hours: timezone(timedelta(hours=hours)))
 times = st.none() | st.datetimes(timezones=zones)
 functions = st.builds(CloudFunction, st.text(), st.text(), st.none() | st.text(), times, times)
-
-
-def as_wechat_writes_it(function):
-    """A row of a reply, with times in China's zone and without a zone's name."""
-    china = timezone(timedelta(hours=8))
-    return {
-        name: f"{value.astimezone(china):%Y-%m-%d %H:%M:%S}"
-        if isinstance(value, datetime)
-        else value
-        for name, value in attrs.asdict(function).items()
-    }
 
 
 @given(functions)
@@ -62,16 +50,6 @@ def test_a_copy_of_a_function_is_the_same_function(function):
     assert {type(twin) for twin in copies} == {CloudFunction}
 
 
-def test_a_function_that_came_over_the_wire_equals_one_that_was_made():
-    reply = {"total_count": 1, "functions": [as_wechat_writes_it(LOGIN)]}
-    (fetched,) = FUNCTIONS.decode(json.dumps(reply).encode()).functions
-
-    assert fetched == LOGIN
-    assert hash(fetched) == hash(LOGIN)
-    assert repr(fetched) == repr(LOGIN)
-    assert fetched.to_dict() == LOGIN.to_dict()
-
-
 @pytest.mark.parametrize("name", OTHERS)
 def test_functions_that_differ_in_any_field_differ(name):
     changed = attrs.evolve(LOGIN, **{name: OTHERS[name]})
@@ -82,7 +60,6 @@ def test_functions_that_differ_in_any_field_differ(name):
 
 
 def test_the_same_moment_in_another_zone_is_the_same_time():
-    assert LOGIN.add_time is not None
     abroad = attrs.evolve(LOGIN, add_time=LOGIN.add_time.astimezone(UTC))
 
     assert abroad == LOGIN
@@ -93,7 +70,6 @@ def test_times_are_aware_and_in_china():
     noon = datetime(2019, 2, 27, 12, 0)  # noqa: DTZ001 - as one might write it
 
     assert LOGIN.add_time == datetime.fromisoformat("2019-02-27T15:34:59+08:00")
-    assert LOGIN.mod_time is not None
     assert LOGIN.mod_time.utcoffset() == timedelta(hours=8)
     assert CloudFunction("a", "Active", add_time=noon).add_time == datetime(
         2019, 2, 27, 4, 0, tzinfo=UTC
@@ -103,7 +79,6 @@ def test_times_are_aware_and_in_china():
 def test_a_time_that_names_its_zone_keeps_it():
     function = CloudFunction("a", "Active", add_time="2019-02-27T15:34:59+02:00")
 
-    assert function.add_time is not None
     assert function.add_time.utcoffset() == timedelta(hours=2)
 
 
@@ -149,14 +124,10 @@ def test_a_page_is_a_value_too_and_has_wechats_field_names():
         page.offset = 1  # type: ignore[misc]
 
 
-@attrs.frozen
-class Failed(CloudFunction):
-    status_reason: tuple[StatusReason, ...] = ()
-
-
 def test_a_value_in_a_value_becomes_json_too():
-    failed = Failed("a", "CreateFailed", status_reason=(StatusReason("NotFound", "no such file"),))
-    adapter = TypeAdapter(Failed)
+    reason = StatusReason("NotFound", "no such file")
+    failed = BatchFunction("a", "CreateFailed", status_reason=(reason,))
+    adapter = TypeAdapter(BatchFunction)
 
     shown = json.loads(json.dumps(failed.to_dict()))
     assert shown["status_reason"] == [{"errcode": "NotFound", "errmsg": "no such file"}]

@@ -258,8 +258,6 @@ class TestClient:
             kinds += [updated.kind, (await anext(found)).kind]
 
         assert kinds == ["added", "updated", "removed"]
-        assert updated.before is not None
-        assert updated.after is not None
         assert (updated.before.status, updated.after.status) == ("Creating", "Active")
 
     async def test_wait_until_active_finds_a_function_on_any_page(self, emulator):
