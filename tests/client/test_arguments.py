@@ -23,9 +23,13 @@ async def test_an_impossible_env_is_refused_by_every_method(env):
                 await ask(env)
 
 
+async def listen(done, total): ...
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
+        ("page_size", 10**400),
         ("page_size", 0),
         ("page_size", -1),
         ("page_size", 2.0),
@@ -33,17 +37,22 @@ async def test_an_impossible_env_is_refused_by_every_method(env):
         ("page_size", "20"),
         ("concurrency", 0),
         ("max_items", -1),
+        ("max_items", 10**400),
         ("on_drift", "panic"),
+        ("on_drift", []),
+        ("on_drift", None),
+        ("on_progress", 5),
+        ("on_progress", listen),
         ("resume", 5),
     ],
 )
 async def test_a_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
     async with TcbClient("T") as client:
-        with pytest.raises(ConfigurationError) as caught:
-            client.functions("test-1", **{argument: value})
+        for call in (client.functions, client.iter_functions, client.iter_pages):
+            with pytest.raises(ConfigurationError) as caught:
+                call("test-1", **{argument: value})
 
-    assert argument in str(caught.value)
-    assert repr(value) in str(caught.value)
+            assert f"{argument}={value!r:.79}" in str(caught.value)
 
 
 @pytest.mark.parametrize("argument", ["limit", "offset"])
@@ -81,12 +90,16 @@ async def test_a_page_refuses_a_bad_limit_and_offset():
         "https://[::1",
         "https://host:port",
         "https://ho\nst",
+        "https://a b",
+        "https://xn--zzzzzz.com",
+        "http://xn--.localhost",
         None,
         5,
     ],
 )
 def test_an_unusable_base_url_is_refused(base_url):
-    with pytest.raises(ConfigurationError, match=r"base_url=.*https://api\.weixin\.qq\.com"):
+    right = r"must be (a str|an http\(s\) URL), such as 'https://api\.weixin\.qq\.com'"
+    with pytest.raises(ConfigurationError, match=rf"^base_url=.*: {right}"):
         TcbClient("T", base_url=base_url)
 
 
@@ -109,25 +122,13 @@ def test_a_base_url_with_a_secret_in_it_is_refused_without_showing_it(base_url):
 
 
 def test_plain_http_is_refused_unless_loopback_or_allowed():
-    with pytest.raises(ConfigurationError, match="allow_http=True"):
-        TcbClient("T", base_url="http://api.weixin.qq.com")
-
-    with pytest.raises(
-        ConfigurationError, match="allow_http=True"
-    ):  # it resolves elsewhere, or not
-        TcbClient("T", base_url="http://x.localhost")
+    for host in ("api.weixin.qq.com", "x.localhost"):  # which may resolve to anything
+        with pytest.raises(ConfigurationError, match="allow_http=True"):
+            TcbClient("T", base_url=f"http://{host}")
 
     for url in ("http://127.0.0.1:8", "http://localhost:8", "http://[::1]:8"):
         assert url in repr(TcbClient("T", base_url=url))
     assert "http://x" in repr(TcbClient("T", base_url="http://x/", allow_http=True))
-
-
-@pytest.mark.parametrize(
-    "base_url", ["http://xn--.localhost", "https://a b", "https://xn--zzzzzz.com"]
-)
-def test_a_host_that_cannot_exist_is_refused(base_url):
-    with pytest.raises(ConfigurationError, match=r"base_url=.*must be an http\(s\) URL"):
-        TcbClient("T", base_url=base_url)
 
 
 class HalfAnObserver:
@@ -156,37 +157,21 @@ class Unshowable:
         ("retry", Unshowable(), "is of type Unshowable"),
         ("concurrency", 10**400, "from 1 to"),
         pytest.param("concurrency", 10**5000, "from 1 to", id="5000-digits"),
+        ("concurrency", 0, "concurrency=0: must be a whole number, 1 or more"),
+        ("max_reply_bytes", 0, "max_reply_bytes=0: must be a whole number, 1 or more"),
         ("max_reply_bytes", 1.5, "whole number"),
-        ("timeout", 10**400, "seconds above 0"),
+        *(
+            ("timeout", value, "seconds above 0")
+            for value in (0, -1, math.inf, math.nan, "30", None, True, 10**400)
+        ),
     ],
 )
-def test_a_client_refuses_what_is_of_the_wrong_type(argument, value, right):
+def test_a_client_refuses_what_is_of_the_wrong_type_or_out_of_range(argument, value, right):
     with pytest.raises(ConfigurationError) as caught:
-        TcbClient("T", **{argument: value})  # type: ignore[arg-type]
+        TcbClient("T", **{argument: value})
 
     assert str(caught.value).startswith(argument)
     assert right in str(caught.value)
-
-
-async def listen(done, total): ...
-
-
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [
-        ("page_size", 10**400),
-        ("max_items", 10**400),
-        ("on_drift", []),
-        ("on_drift", None),
-        ("on_progress", 5),
-        ("on_progress", listen),
-    ],
-)
-async def test_a_walk_refuses_what_is_of_the_wrong_type(argument, value):
-    async with TcbClient("T") as client:
-        for call in (client.functions, client.iter_functions, client.iter_pages):
-            with pytest.raises(ConfigurationError, match=argument):
-                call("test-1", **{argument: value})  # type: ignore[arg-type]
 
 
 async def nothing():
@@ -199,18 +184,6 @@ async def test_a_watch_refuses_a_since_that_is_no_listing(since):
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"since=.* a list of CloudFunctions"):
             client.watch_functions("test-1", since=since)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan, "30", None, True])
-def test_a_timeout_must_be_seconds(timeout):
-    with pytest.raises(ConfigurationError, match=r"timeout=.*seconds above 0"):
-        TcbClient("T", timeout=timeout)
-
-
-@pytest.mark.parametrize(("argument", "value"), [("concurrency", 0), ("max_reply_bytes", 0)])
-def test_a_client_refuses_a_count_below_one(argument, value):
-    with pytest.raises(ConfigurationError, match=rf"{argument}={value}: .* 1 or more"):
-        TcbClient("T", **{argument: value})  # type: ignore[arg-type]
 
 
 def test_a_long_bad_value_is_shown_in_part():

@@ -8,7 +8,7 @@ import pytest
 
 from tcb_async import exceptions
 from tcb_async.cursor import Cursor
-from tcb_async.exceptions import ApiError, ConfigurationError, TcbError, TokenError, TransportError
+from tcb_async.exceptions import ApiError, ConfigurationError, TcbError, TransportError
 
 TREE = {
     "ApiError": "TcbError",
@@ -109,11 +109,9 @@ def test_a_misspelt_fact_is_a_type_error(kind):
         kind("what happened", "test-1")  # type: ignore[misc]
 
 
-def test_the_message_of_a_list_without_an_environment_names_the_row_alone():
+def test_the_message_names_env_offset_tries_and_why_it_gave_up_where_they_are_known():
+    assert str(TcbError("the client was closed")) == "the client was closed"
     assert str(TransportError("no answer", offset=40)) == "no answer (offset 40)"
-
-
-def test_the_message_names_env_offset_tries_and_why_it_gave_up():
     error = TransportError("no answer", env="test-1", offset=40, attempts=3, gave_up="deadline")
 
     assert str(error) == "no answer (env 'test-1', offset 40, after 3 attempts, deadline)"
@@ -121,18 +119,6 @@ def test_the_message_names_env_offset_tries_and_why_it_gave_up():
     assert repr(error) == (
         """TransportError("no answer (env 'test-1', offset 40, after 3 attempts, deadline)")"""
     )
-
-
-def test_an_error_without_facts_is_just_its_message():
-    assert str(TcbError("the client was closed")) == "the client was closed"
-
-
-def test_an_api_error_carries_what_wechat_said():
-    error = TokenError("no", errcode=40014, errmsg="invalid", rid="a-b-c", endpoint="/tcb/x")
-
-    assert (error.errcode, error.errmsg, error.rid) == (40014, "invalid", "a-b-c")
-    assert error.endpoint == "/tcb/x"
-    assert isinstance(error, ApiError)
 
 
 def test_every_error_says_in_its_docstring_what_it_means():
