@@ -6,22 +6,17 @@ import asyncio
 import importlib.util
 import sys
 from textwrap import indent
-from typing import TYPE_CHECKING
 
 import pytest
 
 import tcb_async
 from tcb_async import pytest_plugin
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    Check = Callable[..., None]
-
 SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
 AUTO = ("--asyncio-mode=auto", *SCOPE)
 STRICT = ("--asyncio-mode=strict", *SCOPE)
 ALONE = ("-p", "no:asyncio", "-p", "no:looptime_plugin")
+SCOPES = ["function", "class", "module", "package", "session"]
 LISTS = """
     names = [function.name async for function in tcb_client.iter_functions("test-777bb9")]
     assert names == [row.name for row in tcb_emulator.functions("test-777bb9")]
@@ -38,9 +33,7 @@ def passes(pytester):
     loop = asyncio.new_event_loop()  # that pytest-asyncio goes back to, or it leaks one
     asyncio.set_event_loop(loop)
 
-    def check(
-        source: str, *options: str, passed: int = 1, failed: int = 0, plugins: Sequence[object] = ()
-    ) -> None:
+    def check(source, *options, passed=1, failed=0, plugins=()):
         pytester.makepyfile(source)
         result = pytester.runpytest_inprocess(
             "-W", "error", "-p", "no:cacheprovider", *options, plugins=plugins
@@ -72,26 +65,16 @@ def test_the_fixtures_work_with_anyio(passes, options):
 def loaded_again(path):
     """A module of its own from the file of another."""
     spec = importlib.util.spec_from_file_location("again", path)
-    assert spec is not None
-    assert spec.loader is not None
     again = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(again)
     return again
 
 
-def without_pytest_asyncio(monkeypatch):
-    """The plugin, as it is where pytest-asyncio is not installed."""
-    with monkeypatch.context() as context:
-        context.setitem(sys.modules, "pytest_asyncio", None)
-        return loaded_again(pytest_plugin.__file__)
-
-
 def test_there_is_a_client_for_each_scope_of_a_loop():
-    fixtures = [
-        name for name in vars(loaded_again(pytest_plugin.__file__)) if name.endswith("_loop")
-    ]
-    scopes = ("function", "class", "module", "package", "session")
-    assert set(fixtures) == {f"_on_{scope}_loop" for scope in scopes}
+    names = vars(loaded_again(pytest_plugin.__file__))
+    assert {name for name in names if name.endswith("_loop")} == {
+        f"_on_{scope}_loop" for scope in SCOPES
+    }
 
 
 def test_the_package_knows_its_version_and_what_it_lacks_before_it_imports_its_api():
@@ -105,7 +88,9 @@ def test_the_package_knows_its_version_and_what_it_lacks_before_it_imports_its_a
 def test_the_fixtures_are_there_for_anyio_where_pytest_asyncio_is_not_installed(
     monkeypatch, passes
 ):
-    alone = without_pytest_asyncio(monkeypatch)
+    with monkeypatch.context() as context:
+        context.setitem(sys.modules, "pytest_asyncio", None)
+        alone = loaded_again(pytest_plugin.__file__)
     passes(ANYIO, *ALONE, "-p", "no:tcb_async", plugins=[alone])
 
 
@@ -128,27 +113,6 @@ def test_the_emulator_works_in_a_sync_test(passes, options):
 
 
 SUITES = {
-    "fastapi's test client": (
-        STRICT,
-        """
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
-from tcb_async import TcbClient
-from tcb_async.fastapi import DepClient, lifespan
-
-def test(tcb_emulator):
-    tcb_emulator.deploy("test-777bb9", count=57)
-    make_client = lambda: TcbClient(tcb_emulator.token, base_url=tcb_emulator.url)
-    app = FastAPI(lifespan=lifespan(make_client))
-
-    @app.get("/count")
-    async def count(client: DepClient, env: str) -> int:
-        return await client.count_functions(env)
-
-    with TestClient(app) as service:
-        assert service.get("/count", params={"env": "test-777bb9"}).json() == 57
-""",
-    ),
     "an async fixture of a sync test": (
         AUTO,
         """
@@ -202,34 +166,6 @@ def tcb_emulator(tcb_emulator):
 async def test(tcb_emulator, tcb_client):{LISTS}
 """,
     ),
-    "pytest-asyncio in strict mode": (
-        STRICT,
-        f"""
-import pytest
-
-@pytest.mark.asyncio
-async def test(tcb_emulator, tcb_client):{DEPLOYS}
-""",
-    ),
-    "an emulator is shared by a session": (
-        AUTO,
-        """
-import pytest
-from tcb_async import TcbClient
-from tcb_async.emulator import Emulator
-
-@pytest.fixture(scope="session")
-def wechat():
-    with Emulator() as emulator:
-        emulator.deploy("test-777bb9", count=57)
-        yield emulator
-
-@pytest.mark.parametrize("_", range(3))
-async def test(wechat, _):
-    async with TcbClient(wechat.token, base_url=wechat.url) as client:
-        assert await client.count_functions("test-777bb9") == 57
-""",
-    ),
     "every test has an emulator of its own": (
         AUTO,
         f"""
@@ -240,19 +176,12 @@ async def test(tcb_emulator, tcb_client, _):{DEPLOYS}
     assert len(tcb_emulator.requests) == 1
 """,
     ),
-    "pytest-asyncio in auto mode": (
-        AUTO,
-        f"async def test(tcb_emulator, tcb_client):{DEPLOYS}",
-    ),
 }
 
 
 @pytest.mark.parametrize(("options", "source"), SUITES.values(), ids=SUITES)
 def test_the_fixtures_work_in(passes, options, source):
     passes(source, *options, passed=3 if "range(3)" in source else 1)
-
-
-SCOPES = ["function", "class", "module", "package", "session"]
 
 
 @pytest.mark.parametrize("scope", SCOPES)
