@@ -72,7 +72,7 @@ class Sending:
 
     Attributes:
         patience: How many times as long as usual it may wait; infinite for what is never given up.
-        timeout: What ends it then; without a time until it is given up.
+        gave_up: Whether it was given up.
         since: When a connection was begun for it, by the loop's clock.
         waited: Seconds since then, at most; those in which the loop was busy do not count, for the
             answer may be there, unread.
@@ -83,13 +83,22 @@ class Sending:
 
     connections: NewConnections
     patience: float
-    timeout: asyncio.Timeout = attrs.field(init=False, factory=lambda: asyncio.timeout(None))
+    # What ends it when it is given up. A timer and a connection keep the context that they were
+    # made in, and this with it, for long after the request: so its task, whose result is a page, is
+    # let go of by `end`.
+    _timeout: asyncio.Timeout | None = attrs.field(init=False, default=None)
+    gave_up: bool = attrs.field(init=False, default=False)
     since: float = attrs.field(init=False, default=0.0)
     waited: float = attrs.field(init=False, default=0.0)
     answered: int = attrs.field(init=False, default=0)
     other_took: float | None = attrs.field(init=False, default=None)
     is_new: bool = attrs.field(init=False, default=False)
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+
+    def until_given_up(self) -> asyncio.Timeout:
+        """A block that ends with `TimeoutError` when this is given up."""
+        self._timeout = asyncio.timeout(None)
+        return self._timeout
 
     def begin(self) -> None:
         self.is_new = True
@@ -106,26 +115,26 @@ class Sending:
         is_first = self in connections.waiting
         if is_first:
             connections.slowest = max(now - self.since, connections.slowest * _FORGET)
-            self.end()
+            self.stop_looking()
         for other in connections.waiting:
             other.answered += is_first
             other.other_took = other.other_took or now - other.since
 
-    @property
-    def gave_up(self) -> bool:
-        """Whether it was given up."""
-        return self.timeout.when() is not None
-
     def give_up(self) -> None:
-        """Have its `timeout` expire. Twice does nothing more."""
-        if not self.gave_up:
-            self.timeout.reschedule(asyncio.get_running_loop().time())
+        """End its block. Twice does nothing more."""
+        if self._timeout is not None and not self.gave_up:
+            self.gave_up = True
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
-    def end(self) -> None:
-        """Wait no more; twice does nothing more."""
+    def stop_looking(self) -> None:
         self.connections.waiting.discard(self)
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+
+    def end(self) -> None:
+        self.stop_looking()
+        self._timeout = None
 
     def _look_later(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look)

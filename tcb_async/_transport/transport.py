@@ -405,7 +405,7 @@ class Transport:
         response: aiohttp.ClientResponse | None = None
         of_this = SENDING.set(sending)
         try:
-            async with sending.timeout:
+            async with sending.until_given_up():
                 response = await self._request(session, call, seconds)
                 sending.note_answer()
                 if seen is not None:

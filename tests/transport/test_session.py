@@ -8,6 +8,7 @@ import gc
 import itertools
 import sys
 import warnings
+from weakref import ref
 
 import aiohttp
 import pytest
@@ -201,6 +202,17 @@ async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer():
         assert await client.count_functions(ENV) == 1
         await until_late()
         assert [await client.count_functions(ENV) for _ in range(3)] == [1, 1, 1]
+
+
+async def test_a_page_that_was_read_is_not_kept_by_the_timers_and_connections_of_its_request(
+    emulator,
+):
+    emulator.deploy(ENV, count=400)
+    async with TcbClient(emulator.token, base_url=emulator.url) as client:
+        refs = [ref(function) async for function in client.iter_functions(ENV, page_size=20)]
+
+        assert len(refs) == 400
+        assert [its() for its in refs if its() is not None] == []
 
 
 async def test_a_client_used_on_a_second_loop_says_what_to_do(emulator):
