@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import secrets
 import sys
 from codecs import BOM_UTF8
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -50,7 +52,6 @@ from tcb_async.tokens import (
 )
 
 Closing = AbstractAsyncContextManager[object]
-Session = AbstractAsyncContextManager[tuple[TokenProvider, TcbClient]]
 
 _LONGEST = 4096
 _NONE = (
@@ -69,36 +70,33 @@ class Service:
     owner: str
     address: str
     env: str
-    _session: Callable[[int | None], Session]
+    _opened: Callable[[int | None], AbstractAsyncContextManager[TcbClient]]
+    provider: TokenProvider | None = None  # None for the demonstration's, which is made later
     deployed_last: str = ""  # the demonstration's: a function that is being created
 
-    def session(self, *, concurrency: int | None = None) -> Session:
-        """Open a client, and the provider of its token."""
-        return self._session(concurrency)
+    def run(
+        self, work: Callable[[TcbClient], Awaitable[object]], *, concurrency: int | None = None
+    ) -> None:
+        """Do the work of a command with a client, until a signal cancels it."""
 
-    @asynccontextmanager
-    async def open(self, *, concurrency: int | None = None) -> AsyncGenerator[TcbClient]:
-        """Open a client."""
-        async with self.session(concurrency=concurrency) as (_, client):
-            yield client
+        async def main() -> None:
+            async with self._opened(concurrency) as client:
+                await work(client)
+
+        signals.run(main)
 
 
-def wechat(access: Access, env: str) -> Service:
+def wechat(access: Access) -> Service:
     """Find WeChat, or what answers in its place, and the credentials for it."""
     address = access.checked_url()
     owner, provider, closing = _credentials(access)
-
-    @asynccontextmanager
-    async def session(concurrency: int | None) -> AsyncGenerator[tuple[TokenProvider, TcbClient]]:
-        async with closing, _client(access, provider, concurrency) as client:
-            yield provider, client
-
-    return Service(owner, address, env, session)
+    opened = partial(_client, access, provider, closing)
+    return Service(owner, address, access.env or "", opened, provider)
 
 
 @asynccontextmanager
 async def _client(
-    access: Access, provider: TokenProvider, concurrency: int | None
+    access: Access, provider: TokenProvider, closing: Closing, concurrency: int | None
 ) -> AsyncGenerator[TcbClient]:
     client = TcbClient(
         provider,
@@ -107,7 +105,7 @@ async def _client(
         trust_env=access.trust_env,
         **given(concurrency=concurrency),
     )
-    async with client:
+    async with closing, client:
         try:
             yield client
         except TransportError as error:
@@ -141,8 +139,7 @@ def _credentials(access: Access) -> tuple[str, TokenProvider, Closing]:
     token, appsecret = _find_secret(ACCESS_TOKEN), _find_secret(SECRET)
     if not access.appid and token is not None:
         return _given_token(f"the token in {ACCESS_TOKEN}", checked_secret(ACCESS_TOKEN, token))
-    if named := access.appid or os.environ.get(APPID):
-        appid = checked_appid("--appid" if access.appid else APPID, Secret(named))
+    if appid := _own_appid(access):
         if appsecret is not None:
             checked_secret(SECRET, appsecret)
         else:
@@ -152,6 +149,11 @@ def _credentials(access: Access) -> tuple[str, TokenProvider, Closing]:
         return f"app {appid}{shared}", StableToken(appid, appsecret, store=store), closing
     otherwise = _NONE if appsecret is None else _NO_APPID
     return _given_token("the token that was typed", _ask_secret("Access token", otherwise))
+
+
+def _own_appid(access: Access) -> str | None:
+    named = access.appid or os.environ.get(APPID)
+    return named and checked_appid("--appid" if access.appid else APPID, Secret(named))
 
 
 def _given_token(owner: str, token: Secret) -> tuple[str, TokenProvider, Closing]:
@@ -268,93 +270,82 @@ Open = Callable[[int | None], AbstractAsyncContextManager[Accounts]]
 Found = tuple[str, TokenProvider, ComponentToken | Sequence[Account]]
 
 
-@attrs.frozen(kw_only=True)
-class AskedAccounts:
-    """The options that name accounts, as they were given."""
+def many_accounts(access: Access) -> Open:
+    """Read and check all that can be without a request.
 
-    access: Access
-    component_appid: str | None = None
-    ticket_file: str | None = None
-    secret_file: str | None = None
-    accounts: str | None = None
+    Returns:
+        A function that opens the accounts, given the most requests at once.
+    """
+    address = access.checked_url()
+    store, closing = _shared_store(access.redis)
+    name, provider, source = _find_accounts(access, store)
 
-    def prepare(self) -> Open:
-        """Read and check all that can be without a request.
+    @asynccontextmanager
+    async def opened(concurrency: int | None) -> AsyncGenerator[Accounts]:
+        async with _client(access, provider, closing, concurrency) as client:
+            yield Accounts(f"{name} at {_service_name(address)}", client, source)
 
-        Returns:
-            A function that opens the accounts, given the most requests at once.
-        """
-        address = self.access.checked_url()
-        store, closing = _shared_store(self.access.redis)
-        name, provider, source = self._find(store)
+    return opened
 
-        @asynccontextmanager
-        async def opened(concurrency: int | None) -> AsyncGenerator[Accounts]:
-            async with closing, _client(self.access, provider, concurrency) as client:
-                yield Accounts(f"{name} at {_service_name(address)}", client, source)
 
-        return opened
+def _find_accounts(access: Access, store: TokenStore | None) -> Found:
+    """Find the accounts: what a store knows them by, a token of the client, and what they are.
 
-    def _find(self, store: TokenStore | None) -> Found:
-        """Find the accounts: what a store knows them by, a token of the client, and what they are.
+    A client whose accounts have tokens of their own never uses its token.
+    """
+    if access.appid is not None and (access.accounts or access.component_appid):
+        raise typer.BadParameter(
+            "name an app of your own, or a platform or a file; not both", param_hint="--appid"
+        )
+    if access.accounts is not None:
+        return "a file of accounts", StaticToken("unused"), read_accounts(access.accounts)
+    if access.component_appid:
+        component = _platform(access, access.component_appid, store)
+        return f"platform {access.component_appid}", component, component
+    if not (appid := _own_appid(access)):
+        raise typer.BadParameter(
+            "name the accounts: pass --component-appid, --accounts or --appid, or pass --demo",
+            param_hint="--accounts",
+        )
+    token = StableToken(appid, _appsecret(access, appid, SECRET), store=store)
+    return f"app {appid}", token, [Account(appid, token)]
 
-        A client whose accounts have tokens of their own never uses its token.
-        """
-        own = self.access.appid
-        if own is not None and (self.accounts or self.component_appid):
-            raise typer.BadParameter(
-                "name an app of your own, or a platform or a file; not both", param_hint="--appid"
-            )
-        if self.accounts is not None:
-            return "a file of accounts", StaticToken("unused"), read_accounts(self.accounts)
-        if self.component_appid:
-            component = self._platform(self.component_appid, store)
-            return f"platform {self.component_appid}", component, component
-        if not (named := own or os.environ.get(APPID)):
-            raise typer.BadParameter(
-                "name the accounts: pass --component-appid, --accounts or --appid, or pass --demo",
-                param_hint="--accounts",
-            )
-        appid = checked_appid("--appid" if own else APPID, Secret(named))
-        token = StableToken(appid, self._secret(appid, SECRET), store=store)
-        return f"app {appid}", token, [Account(appid, token)]
 
-    def _platform(self, appid: str, store: TokenStore | None) -> ComponentToken:
-        checked_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
-        secret = self._secret(appid, _COMPONENT_SECRET, SECRET)
-        self._check_ticket()
+def _platform(access: Access, appid: str, store: TokenStore | None) -> ComponentToken:
+    checked_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
+    secret = _appsecret(access, appid, _COMPONENT_SECRET, SECRET)
+    _check_ticket(access.ticket_file)
 
-        async def ticket() -> Secret:
-            return self._ticket()
+    async def ticket() -> Secret:
+        return _ticket(access.ticket_file)
 
-        return ComponentToken(appid, secret, ticket=ticket, store=store)
+    return ComponentToken(appid, secret, ticket=ticket, store=store)
 
-    def _secret(self, appid: str, *variables: str) -> Secret:
-        if self.secret_file is not None:
-            what = f"--secret-file {self.secret_file}: the appsecret"
-            return checked_secret(what, _read_secret(self.secret_file))
-        otherwise = f"no appsecret: set {variables[0]}"
-        return _find_secret(*variables) or _ask_secret(f"Appsecret of {appid}", otherwise)
 
-    def _ticket(self) -> Secret:
-        """Read the newest ticket: WeChat pushes another one every ten minutes."""
-        if self.ticket_file is None:
-            return Secret(os.environ.get(_TICKET, "").strip())
-        return _read_secret(self.ticket_file)
+def _appsecret(access: Access, appid: str, *variables: str) -> Secret:
+    if (path := access.secret_file) is not None:
+        return checked_secret(f"--secret-file {path}: the appsecret", _read_secret(path))
+    otherwise = f"no appsecret: set {variables[0]}"
+    return _find_secret(*variables) or _ask_secret(f"Appsecret of {appid}", otherwise)
 
-    def _check_ticket(self) -> None:
-        where = f"--ticket-file {self.ticket_file}" if self.ticket_file else _TICKET
-        if self.ticket_file and (path := Path(self.ticket_file)).exists() and not path.is_file():
-            raise ConfigurationError(
-                f"{where}: it is not a regular file, which can be read whenever the ticket is "
-                "needed"
-            )
-        if not (ticket := self._ticket()).reveal():
-            raise ConfigurationError(
-                f"{where}: it holds no component_verify_ticket; write the newest one that WeChat "
-                "has pushed into it"
-            )
-        checked_secret(f"{where}: the ticket", ticket)
+
+def _ticket(path: str | None) -> Secret:
+    """Read the newest ticket: WeChat pushes another one every ten minutes."""
+    return Secret(os.environ.get(_TICKET, "").strip()) if path is None else _read_secret(path)
+
+
+def _check_ticket(path: str | None) -> None:
+    where = f"--ticket-file {path}" if path else _TICKET
+    if path and Path(path).exists() and not Path(path).is_file():
+        raise ConfigurationError(
+            f"{where}: it is not a regular file, which can be read whenever the ticket is needed"
+        )
+    if not (ticket := _ticket(path)).reveal():
+        raise ConfigurationError(
+            f"{where}: it holds no component_verify_ticket; write the newest one that WeChat has "
+            "pushed into it"
+        )
+    checked_secret(f"{where}: the ticket", ticket)
 
 
 def _service_name(address: str) -> str:
@@ -412,7 +403,7 @@ def _bad_line(path: str, number: int, reason: str) -> ConfigurationError:
 
 # The demonstration
 
-DEPLOYED_LAST = "webhookRelay"
+_DEPLOYED_LAST = "webhookRelay"
 _SECONDS_APART = 1.5
 
 
@@ -421,21 +412,18 @@ def demonstration(asked: str | None, *, is_changing: bool = False) -> Service:
     env = asked or DEMO_ENV
 
     @asynccontextmanager
-    async def session(concurrency: int | None) -> AsyncGenerator[tuple[TokenProvider, TcbClient]]:
+    async def opened(concurrency: int | None) -> AsyncGenerator[TcbClient]:
         async with Emulator.demo() as emulator:
             if env != DEMO_ENV:
                 for row in emulator.functions(DEMO_ENV):
                     emulator.deploy(env, **attrs.asdict(row, filter=_can_be_deployed))
-            token = StaticToken(emulator.token)
-            access = Access(base_url=emulator.url)
             async with (
                 changing(emulator, [env] if is_changing else []),
-                _client(access, token, concurrency) as client,
+                _demo_client(emulator, StaticToken(emulator.token), concurrency) as client,
             ):
-                with _quiet():
-                    yield token, client
+                yield client
 
-    return Service(_DEMONSTRATION, _DEMONSTRATION, env, session, DEPLOYED_LAST)
+    return Service(_DEMONSTRATION, _DEMONSTRATION, env, opened, deployed_last=_DEPLOYED_LAST)
 
 
 def _can_be_deployed(field: attrs.Attribute[object], _value: object) -> bool:
@@ -455,20 +443,22 @@ async def demo_merchants(concurrency: int | None) -> AsyncGenerator[Accounts]:
             return ticket
 
         token = ComponentToken(appid, secret, ticket=latest)
-        access = Access(base_url=emulator.url)
-        async with _client(access, token, concurrency) as client:
-            with _quiet():
-                yield Accounts(_DEMONSTRATION, client, token)
+        async with _demo_client(emulator, token, concurrency) as client:
+            yield Accounts(_DEMONSTRATION, client, token)
 
 
-@contextlib.contextmanager
-def _quiet() -> Generator[None]:
-    """Let the emulator log no requests: the client logs them."""
+@asynccontextmanager
+async def _demo_client(
+    emulator: Emulator, token: TokenProvider, concurrency: int | None
+) -> AsyncGenerator[TcbClient]:
+    """Make a client of the emulator, which logs no requests meanwhile: the client logs them."""
     log = logging.getLogger("tcb_async.emulator")
     before = log.level
     log.setLevel(logging.WARNING)
     try:
-        yield
+        access = Access(base_url=emulator.url)
+        async with _client(access, token, contextlib.nullcontext(), concurrency) as client:
+            yield client
     finally:
         log.setLevel(before)
 
@@ -500,9 +490,7 @@ def changes(emulator: Emulator, env: str) -> Iterator[None]:
             if function.status == status:
                 emulator.update(env, function.name, status="Active")
                 yield
-    number = 0
-    while True:
-        number += 1
+    for number in itertools.count(1):
         name = f"preview{number}"
         with contextlib.suppress(ValueError):  # another client deployed it first
             emulator.deploy(env, name, status="Creating", runtime="Nodejs18.15")

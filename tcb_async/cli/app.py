@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
 
 from tcb_async import __version__
 from tcb_async.cli.screen import Screen, flush
@@ -33,7 +32,7 @@ from tcb_async.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
 DONE, BUG, CONFIGURATION, REFUSED, FAILED, MISSING, DIFFERENT = 0, 1, 3, 4, 5, 6, 7
 
@@ -193,27 +192,12 @@ class CommandGroup(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401, D102 - typer's own method
         return _without_types(super().get_params(ctx))
 
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,  # noqa: ARG002, FBT002 - typer's own method
-        windows_expand_args: bool = True,  # noqa: FBT002 - typer's own method
-        **extra: Any,  # noqa: ANN401 - typer's own method
-    ) -> NoReturn:
+    def main(self, *words: Any, **settings: Any) -> NoReturn:  # noqa: ANN401 - typer's own method
         """Run a command, and end the process with its exit code."""
         screen = Screen.open()  # before help is written: stdout may not know its characters
         try:
             with reporting(screen):
-                code = super().main(
-                    args,
-                    prog_name,
-                    complete_var,
-                    standalone_mode=False,
-                    windows_expand_args=windows_expand_args,
-                    **extra,
-                )
+                code = super().main(*words, **settings | {"standalone_mode": False})
         except typer.Exit as ended:
             code = ended.exit_code
         except typer.TyperException as error:
@@ -273,16 +257,13 @@ COMMANDS = {
     ),
     "emulator": ("emulator", "Serve a WeChat emulator, until Ctrl-C."),
 }
-"""The module of each command, which has it in its own `COMMANDS` with its epilog, and its help."""
+"""The module of each command, and its help, which is its docstring there."""
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - typer does not export its own commands
     """Import a command."""
-    module, line = COMMANDS[name]
-    function, epilog = import_module(f"tcb_async.cli.{module}").COMMANDS[name]
-    one = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    one.command(name, cls=Command, help=line, epilog=epilog)(function)
-    return get_command(one)
+    module, _ = COMMANDS[name]
+    return getattr(import_module(f"tcb_async.cli.{module}"), f"{name}_command")
 
 
 app = typer.Typer(

@@ -12,31 +12,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 import msgspec
 import typer
 
-from tcb_async.cli import signals
-from tcb_async.cli.app import DIFFERENT, MISSING, at_terminal
+from tcb_async.cli.app import DIFFERENT, MISSING
 from tcb_async.cli.formats import FORMATS, TABLE, write_rows
-from tcb_async.cli.options import Access, argument, command, given, option, whole_number
+from tcb_async.cli.options import MANY, Access, argument, command, given, option, whole_number
 from tcb_async.cli.screen import Screen, counted, printable, showing_walk
 from tcb_async.cli.sources import FIELDS, KINDS, Functions, Source, find_source, read_local
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.models import CloudFunction
 from tcb_async.runtimes import REVISED, RUNTIMES, Runtime, find_runtime, runtime_state
 from tcb_async.watch import changes
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
-    from tcb_async.inventory import InventoryStore
-    from tcb_async.models import CloudFunction
+    from tcb_async.inventory.store import StoredAccount
 
 TIMES = ("add_time", "mod_time")
 Kind = Literal["missing", "extra", "changed"]
 _KINDS: dict[str, Kind] = {"removed": "missing", "added": "extra", "updated": "changed"}
-_MOST = 20
 
 
 @attrs.frozen
@@ -94,9 +92,11 @@ class Comparison:
             if any(fnmatchcase(it.name, pattern) for pattern in names)
         }
 
-    def in_store(self, store: InventoryStore, expected: Functions) -> Iterator[Difference]:
+    def in_accounts(
+        self, accounts: Iterable[StoredAccount], expected: Functions
+    ) -> Iterator[Difference]:
         """Compare each environment of each account with what every account should have."""
-        for account in store.complete_accounts():
+        for account in accounts:
             if not account.functions:
                 yield from self.differences(expected, (), account.appid)
             for env, functions in account.functions.items():
@@ -106,13 +106,11 @@ class Comparison:
         """Take away what is not compared; what has no status should be active."""
         if other is None:
             return one
-        known: dict[str, Any] = {"status": "", "runtime": None, "add_time": None, "mod_time": None}
-        if "status" in self.fields and (one.status or other.status):
+        pairs = {it: (getattr(one, it), getattr(other, it)) for it in self.fields}
+        known = {field: pair[0] for field, pair in pairs.items() if all(pair)}
+        if any(pairs.get("status", ())):
             known["status"] = one.status or "Active"
-        for field in FIELDS[1:]:
-            if field in self.fields and getattr(one, field) and getattr(other, field):
-                known[field] = getattr(one, field)
-        return attrs.evolve(one, **known)
+        return CloudFunction(one.name, **{"status": "", **known})
 
 
 @attrs.define
@@ -122,10 +120,11 @@ class DifferenceWriter:
     screen: Screen
     form: str
     has_accounts: bool
-    tally: Counter[tuple[Kind, str | None]] = attrs.field(factory=Counter[tuple[Kind, str | None]])
+    kinds: Counter[Kind] = attrs.field(factory=Counter[Kind])
+    appids: set[str | None] = attrs.field(factory=set[str | None])
 
     def write(self, differences: Iterable[Difference]) -> None:
-        """Write them, and count them by kind and account."""
+        """Write them, and count them."""
         if self.form == TABLE:
             self._write_lines(self._counted(differences))
             return
@@ -140,21 +139,19 @@ class DifferenceWriter:
 
     def summary(self) -> str:
         """Say how many there were."""
-        kinds = Counter[Kind]()
-        for (kind, _), number in self.tally.items():
-            kinds[kind] += number
-        missing, extra = kinds["missing"], kinds["extra"]
-        accounts = len({appid for _, appid in self.tally})
-        where = f" in {counted(accounts, 'account', 'accounts')}" if self.has_accounts else ""
+        missing, extra = self.kinds["missing"], self.kinds["extra"]
+        accounts = counted(len(self.appids), "account", "accounts")
+        where = f" in {accounts}" if self.has_accounts else ""
         return (
-            f"{counted(kinds['changed'], 'function differs', 'functions differ')}, "
+            f"{counted(self.kinds['changed'], 'function differs', 'functions differ')}, "
             f"{missing:,} {'is' if missing == 1 else 'are'} missing, "
             f"{extra:,} {'is' if extra == 1 else 'are'} extra{where}"
         )
 
     def _counted(self, differences: Iterable[Difference]) -> Iterator[Difference]:
         for it in differences:
-            self.tally[it.kind, it.appid] += 1
+            self.kinds[it.kind] += 1
+            self.appids.add(it.appid)
             yield it
 
     def _write_lines(self, differences: Iterable[Difference]) -> None:
@@ -168,7 +165,7 @@ class DifferenceWriter:
             self.screen.write(line.rstrip().encode() + b"\n")
 
 
-@attrs.frozen
+@attrs.define
 class Reader:
     """Reads sources, each completely; an environment with this account."""
 
@@ -176,6 +173,7 @@ class Reader:
     page_size: int | None
     screen: Screen
     is_quiet: bool
+    missing: int = 0  # accounts of an inventory that it has not completely
 
     def read(self, *texts: str) -> list[Functions | Source]:
         """Read each source; a store is returned as it is."""
@@ -194,15 +192,13 @@ class Reader:
         return [read.get(it, it) for it in sources]
 
     def _walked(self, environments: Sequence[Source]) -> dict[Source, Functions]:
-        service = self.access.service()
         found: dict[Source, Functions] = {}
 
-        async def work() -> None:
-            async with service.open() as client:
-                walks = [self._walk(client, it.text, it is environments[-1]) for it in environments]
-                found.update(zip(environments, await asyncio.gather(*walks), strict=True))
+        async def work(client: TcbClient) -> None:
+            walks = [self._walk(client, it.text, it is environments[-1]) for it in environments]
+            found.update(zip(environments, await asyncio.gather(*walks), strict=True))
 
-        signals.run(work)
+        self.access.service(needs_env=False).run(work)
         return found
 
     async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> Functions:
@@ -215,22 +211,19 @@ class Reader:
                     moved(len(functions))
         return tuple(functions)
 
-    def opened_store(self, source: Source) -> InventoryStore:
-        """Open a store, to read it."""
+    def accounts(self, source: Source) -> Iterator[StoredAccount]:
+        """Read an inventory: name the accounts that it has not completely, yield the others."""
         from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not wait for it
 
-        return InventoryStore(source.text, read_only=True)
-
-    def name_missing(self, store: InventoryStore) -> int:
-        """Name the accounts that the newest run has not completely; return how many there are."""
-        missing = 0
-        for missing, account in enumerate(store.missing(), start=1):
-            if missing <= _MOST:
-                said = account.message or account.status
-                self.screen.say(f"{account.appid} is not compared: {said}")
-        if missing > _MOST:
-            self.screen.say(f"… and {missing - _MOST:,} more in the table accounts")
-        return missing
+        with InventoryStore(source.text, read_only=True) as store:
+            self.missing = self.screen.say_each(
+                (
+                    f"{it.appid} is not compared: {it.message or it.status}"
+                    for it in store.missing()
+                ),
+                "… and {:,} more in the table accounts",
+            )
+            yield from store.complete_accounts()
 
 
 DIFF_EPILOG = """\
@@ -249,6 +242,8 @@ DIFF_EPILOG = """\
 
 
 @command(
+    DIFF_EPILOG,
+    lacks=("env", "demo", *MANY),
     expected=argument("EXPECTED", f"What should be there: {KINDS}."),
     found=argument("FOUND", "What is there: the same choices."),
     times=option("--times", "Compare add_time and mod_time too, as of two exports."),
@@ -258,7 +253,8 @@ DIFF_EPILOG = """\
         choices=lambda: FIELDS,
     ),
 )
-def diff(  # noqa: PLR0913 - each is an option
+def diff_command(  # noqa: PLR0913 - each is an option
+    screen: Screen,
     expected: str,
     found: str,
     *,
@@ -269,32 +265,28 @@ def diff(  # noqa: PLR0913 - each is an option
     page_size: int | None = None,
     access: Access,
     quiet: bool = False,
-    verbose: bool = False,
 ) -> None:
     """Compare what should be there with what is."""
-    with at_terminal(verbose=verbose) as screen:
-        fields = [it for it in FIELDS if (times or it not in TIMES) and it not in (ignore or ())]
-        comparison = Comparison(fields, name or ())
-        reader = Reader(access, page_size, screen, quiet)
-        sides = reader.read(expected, found)
-        stores = [it for it in sides if isinstance(it, Source)]
-        lists = [it for it in sides if not isinstance(it, Source)]
-        if len(stores) > 1:
-            raise ConfigurationError(
-                "two inventories are given: compare one with what every account should have"
-            )
-        writer, missing = DifferenceWriter(screen, form, bool(stores)), 0
-        if stores:
-            with reader.opened_store(stores[0]) as store:
-                missing = reader.name_missing(store)
-                writer.write(comparison.in_store(store, lists[0]))
-        else:
-            writer.write(comparison.differences(lists[0], lists[1]))
-        if not quiet:
-            total = counted(len(comparison.selected(lists[0])), "function", "functions")
-            screen.say(f"{writer.summary()}; {total} expected")
-        if missing or writer.tally:
-            raise typer.Exit(MISSING if missing else DIFFERENT)
+    fields = [it for it in FIELDS if (times or it not in TIMES) and it not in (ignore or ())]
+    comparison = Comparison(fields, name or ())
+    reader = Reader(access, page_size, screen, quiet)
+    sides = reader.read(expected, found)
+    stores = [it for it in sides if isinstance(it, Source)]
+    lists = [it for it in sides if not isinstance(it, Source)]
+    if len(stores) > 1:
+        raise ConfigurationError(
+            "two inventories are given: compare one with what every account should have"
+        )
+    writer = DifferenceWriter(screen, form, bool(stores))
+    if stores:
+        writer.write(comparison.in_accounts(reader.accounts(stores[0]), lists[0]))
+    else:
+        writer.write(comparison.differences(lists[0], lists[1]))
+    if not quiet:
+        total = counted(len(comparison.selected(lists[0])), "function", "functions")
+        screen.say(f"{writer.summary()}; {total} expected")
+    if reader.missing or writer.kinds:
+        raise typer.Exit(MISSING if reader.missing else DIFFERENT)
 
 
 RUNTIMES_EPILOG = """\
@@ -364,6 +356,8 @@ def _parsed_day(text: str | date) -> date:
 
 
 @command(
+    RUNTIMES_EPILOG,
+    lacks=("env", "demo", *MANY),
     source=argument("SOURCE", f"{KINDS[0].upper()}{KINDS[1:]}."),
     within=option(
         "--within DAYS",
@@ -374,7 +368,8 @@ def _parsed_day(text: str | date) -> date:
     table=option("--table FILE", "Use this table of runtimes, in JSON."),
     on=option("--on DAY", "Judge as of another day.", parser=_parsed_day),
 )
-def runtimes(  # noqa: PLR0913 - each is an option
+def runtimes_command(  # noqa: PLR0913 - each is an option
+    screen: Screen,
     source: str,
     *,
     within: int = 180,
@@ -385,29 +380,24 @@ def runtimes(  # noqa: PLR0913 - each is an option
     page_size: int | None = None,
     access: Access,
     quiet: bool = False,
-    verbose: bool = False,
 ) -> None:
     """Show which runtimes come to their end."""
-    with at_terminal(verbose=verbose) as screen:
-        lines, revised = _read_table(table)
-        reader = Reader(access, page_size, screen, quiet)
-        (read,) = reader.read(source)
-        missing, counts = 0, Counter[str]()
-        if isinstance(read, Source):
-            with reader.opened_store(read) as store:
-                missing = reader.name_missing(store)
-                for account in store.complete_accounts():
-                    for functions in account.functions.values():
-                        counts.update(it.runtime or "" for it in functions)
-        else:
-            counts.update(it.runtime or "" for it in read)
-        day = on or datetime.now().astimezone().date()
-        rows = _judged(counts, day, timedelta(days=within), lines)
-        write_rows(screen, rows, _COLUMNS, form)
-        if not quiet:
-            screen.say(f"{_judgement(rows, within)} (table of {revised})")
-        if missing or (fail and any(row["state"] == "ended" for row in rows)):
-            raise typer.Exit(MISSING if missing else DIFFERENT)
+    lines, revised = _read_table(table)
+    reader, counts = Reader(access, page_size, screen, quiet), Counter[str]()
+    (read,) = reader.read(source)
+    if isinstance(read, Source):
+        for account in reader.accounts(read):
+            for functions in account.functions.values():
+                counts.update(it.runtime or "" for it in functions)
+    else:
+        counts.update(it.runtime or "" for it in read)
+    day = on or datetime.now().astimezone().date()
+    rows = _judged(counts, day, timedelta(days=within), lines)
+    write_rows(screen, rows, _COLUMNS, form)
+    if not quiet:
+        screen.say(f"{_judgement(rows, within)} (table of {revised})")
+    if reader.missing or (fail and any(row["state"] == "ended" for row in rows)):
+        raise typer.Exit(MISSING if reader.missing else DIFFERENT)
 
 
 def _judgement(rows: Sequence[dict[str, str]], within: int) -> str:
@@ -419,6 +409,3 @@ def _judgement(rows: Sequence[dict[str, str]], within: int) -> str:
         f"{number['ended']:,} of {total} on runtimes that have ended, {number['ending']:,} on some "
         f"that end within {counted(within, 'day', 'days')}, {number['unknown']:,} on unknown ones"
     )
-
-
-COMMANDS = {"diff": (diff, DIFF_EPILOG), "runtimes": (runtimes, RUNTIMES_EPILOG)}

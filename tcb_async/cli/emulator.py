@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from tcb_async._arguments import checked_env
 from tcb_async.cli import signals
-from tcb_async.cli.app import at_terminal
 from tcb_async.cli.options import command, option, seconds, whole_number
 from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
@@ -42,6 +41,8 @@ _TOP_PORT, _BUSY_RATE = 65535, 0.2
 
 
 @command(
+    EMULATOR_EPILOG,
+    level=logging.INFO,
     env=option(
         "--env ENV", f"An environment to serve. May be repeated. Default: {_ENV}, unless --demo."
     ),
@@ -72,7 +73,8 @@ _TOP_PORT, _BUSY_RATE = 65535, 0.2
         parser=whole_number(least=0, most=_TOP_PORT),
     ),
 )
-def emulator(  # noqa: PLR0913 - each is an option
+def emulator_command(  # noqa: PLR0913 - each is an option
+    screen: Screen,
     *,
     env: list[str] | None = None,
     count: int = _COUNT,
@@ -82,28 +84,26 @@ def emulator(  # noqa: PLR0913 - each is an option
     is_changing: bool = False,
     latency: float | None = None,
     port: int = 0,
-    verbose: bool = False,
 ) -> None:
     """Serve a WeChat emulator, until Ctrl-C."""
-    with at_terminal(verbose=verbose, level=logging.INFO) as screen:
-        # aiohttp's server: help and usage errors do not wait for it.
-        from tcb_async.emulator import DEMO_ENV, Emulator  # noqa: PLC0415
+    # aiohttp's server: help and usage errors do not wait for it.
+    from tcb_async.emulator import DEMO_ENV, Emulator  # noqa: PLC0415
 
-        server = Emulator.demo(port=port) if demo else Emulator(port=port)
-        if latency is not None:
-            server.latency, server.jitter = latency, 0.0
-        if busy:
-            server.busy_rate = _BUSY_RATE
-        envs = [DEMO_ENV] if demo else []
-        for one in dict.fromkeys(env or ([] if demo else [_ENV])):
-            if checked_env(one) not in envs:
-                server.deploy(one, count=count)
-                envs.append(one)
-        settings = _accounts(server, platform=platform, demo=demo)
-        try:
-            signals.run(lambda: _serve(server, port, screen, envs, settings, is_changing))
-        except KeyboardInterrupt:
-            screen.say("ended")
+    server = Emulator.demo(port=port) if demo else Emulator(port=port)
+    if latency is not None:
+        server.latency, server.jitter = latency, 0.0
+    if busy:
+        server.busy_rate = _BUSY_RATE
+    envs = [DEMO_ENV] if demo else []
+    for one in dict.fromkeys(env or ([] if demo else [_ENV])):
+        if checked_env(one) not in envs:
+            server.deploy(one, count=count)
+            envs.append(one)
+    settings = _accounts(server, platform=platform, demo=demo)
+    try:
+        signals.run(lambda: _serve(server, port, screen, envs, settings, is_changing))
+    except KeyboardInterrupt:
+        screen.say("ended")
 
 
 def _accounts(server: Emulator, *, platform: bool, demo: bool) -> dict[str, str]:
@@ -162,6 +162,3 @@ async def _serve(  # noqa: PLR0913, PLR0917 - what `emulator` has prepared
             await asyncio.Event().wait()
     finally:
         await server.stop()
-
-
-COMMANDS = {"emulator": (emulator, EMULATOR_EPILOG)}

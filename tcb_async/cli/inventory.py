@@ -18,17 +18,10 @@ import typer
 from rich.progress import TextColumn, TimeRemainingColumn
 
 from tcb_async.cli import signals
-from tcb_async.cli.app import MISSING, at_terminal, in_terminal_words
+from tcb_async.cli.app import MISSING, in_terminal_words
 from tcb_async.cli.formats import FORMATS, format_of, known_suffixes
 from tcb_async.cli.options import Access, command, in_panel, option
-from tcb_async.cli.screen import (
-    Screen,
-    checked_file,
-    counted,
-    opened,
-    output_path,
-    progress_bar,
-)
+from tcb_async.cli.screen import Screen, checked_file, counted, opened, output_path, progress_bar
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
 
 if TYPE_CHECKING:
@@ -40,8 +33,6 @@ _COLUMNS = (
     "appid", "env", "name", "status", "runtime", "add_time", "mod_time", "first_seen_run",
     "last_seen_run", "stale",
 )  # fmt: skip
-_NAMED = 20
-
 
 INVENTORY_EPILOG = """\
 [bold]Examples[/bold]
@@ -63,88 +54,61 @@ A line of --accounts is
 Exit code 6: finished, but accounts are missing; stderr
 names them. The others are in tcb-async --help."""
 
-_OPTIONS = {
-    **in_panel(
-        "Which accounts",
-        secret_file=option(
-            "--secret-file FILE", "Read the platform's appsecret from a file instead."
-        ),
-        accounts=option(
-            "--accounts FILE", "The accounts in this file, one JSON object per line. - is stdin."
-        ),
+_OPTIONS = in_panel(
+    "Output",
+    output=option(
+        "--output -o FILE",
+        "The SQLite file that keeps all runs. Or a .csv, .ndjson or .json file, which is written "
+        "at the end from the SQLite file of the same name beside it.",
     ),
-    **in_panel(
-        "Output",
-        output=option(
-            "--output -o FILE",
-            "The SQLite file that keeps all runs. Or a .csv, .ndjson or .json file, which is "
-            "written at the end from the SQLite file of the same name beside it.",
-        ),
-        summary=option(
-            "--summary FILE", "Write the numbers to a file, as JSON, at the end. - is stdout."
-        ),
-        run=option(
-            "--run DATE", "The run to continue, such as 2026-01-31. Default: today in China."
-        ),
+    summary=option(
+        "--summary FILE", "Write the numbers to a file, as JSON, at the end. - is stdout."
     ),
-}
+    run=option("--run DATE", "The run to continue, such as 2026-01-31. Default: today in China."),
+)
 
 
-@command(lacks=("token_file",), **_OPTIONS)
-def inventory(  # noqa: PLR0913 - each is an option
-    component_appid: str | None = None,
-    ticket_file: str | None = None,
-    secret_file: str | None = None,
-    accounts: str | None = None,
+@command(INVENTORY_EPILOG, lacks=("env", "token_file"), **_OPTIONS)
+def inventory_command(  # noqa: PLR0913 - each is an option
+    screen: Screen,
+    access: Access,
     *,
-    demo: bool = False,
     output: str | None = None,
     summary: str | None = None,
     run: str | None = None,
     page_size: int | None = None,
     concurrency: int | None = None,
-    access: Access,
     quiet: bool = False,
-    verbose: bool = False,
 ) -> None:
     """List every function of many accounts, into SQLite."""
-    with at_terminal(verbose=verbose) as screen:
-        if output is None and not demo:
-            raise typer.BadParameter("name a file, such as inventory.sqlite", param_hint="--output")
-        files = Files.named(output, summary)
-        files.check(accounts, ticket_file, secret_file)
-        # The client and SQLite: help, completion and usage errors do not wait for them.
-        from tcb_async.cli.access import AskedAccounts, demo_merchants  # noqa: PLC0415
-        from tcb_async.inventory import InventoryStore  # noqa: PLC0415
+    if output is None and not access.demo:
+        raise typer.BadParameter("name a file, such as inventory.sqlite", param_hint="--output")
+    files = Files.named(output, summary)
+    files.check(access)
+    # SQLite: help, completion and usage errors do not wait for it.
+    from tcb_async.inventory import InventoryStore  # noqa: PLC0415
 
-        asked = AskedAccounts(
-            access=access,
-            component_appid=component_appid,
-            ticket_file=ticket_file,
-            secret_file=secret_file,
-            accounts=accounts,
+    written = _last_written(access.accounts)
+    opened_accounts = access.many()
+    missing = 0
+
+    async def work() -> None:
+        nonlocal missing
+        async with opened_accounts(concurrency) as found:
+            with files.store() as path, InventoryStore(path) as store:
+                begun = store.begin(run, source=found.name, appids=found.appids)
+                job = InventoryJob(store, begun, found, files, screen, is_quiet=quiet)
+                missing = await job.work(page_size)
+
+    signals.run(work)
+    if (now := _last_written(access.accounts)) != written and now[:2] == written[:2]:
+        screen.say(
+            f"{access.accounts} was written meanwhile, so accounts may be missing: run the command "
+            "again; to change the file, write another one and rename it"
         )
-        written = _last_written(accounts)
-        opened_accounts = demo_merchants if demo else asked.prepare()
-        missing = 0
-
-        async def work() -> None:
-            nonlocal missing
-            async with opened_accounts(concurrency) as found:
-                with files.store() as path, InventoryStore(path) as store:
-                    begun = store.begin(run, source=found.name, appids=found.appids)
-                    job = InventoryJob(store, begun, found, files, screen, is_quiet=quiet)
-                    missing = await job.work(page_size)
-
-        signals.run(work)
-        if (now := _last_written(accounts)) != written and now[:2] == written[:2]:
-            screen.say(
-                f"{accounts} was written meanwhile, so accounts may be missing: run the command "
-                "again; to change the file, write another one and rename it"
-            )
-            missing += 1
-        if missing:
-            raise typer.Exit(MISSING)
+        missing += 1
+    if missing:
+        raise typer.Exit(MISSING)
 
 
 def _last_written(path: str | None) -> tuple[int, ...]:
@@ -179,15 +143,15 @@ class Files:
             )
         return cls(path.with_suffix(".sqlite"), output, form, summary)
 
-    def check(self, accounts: str | None, ticket_file: str | None, secret_file: str | None) -> None:
+    def check(self, access: Access) -> None:
         """Refuse what cannot be written, and a file that two options name."""
         output_path(self.export)
         output_path(self.summary, "--summary")
         named: dict[Path, str] = {}
         for name, file in (
-            ("--accounts", accounts),
-            ("--ticket-file", ticket_file),
-            ("--secret-file", secret_file),
+            ("--accounts", access.accounts),
+            ("--ticket-file", access.ticket_file),
+            ("--secret-file", access.secret_file),
             ("--output", None if self.path is None else str(self.path)),
             ("--output", self.export),
             ("--summary", self.summary),
@@ -235,18 +199,16 @@ class InventoryJob:
         except ConfigurationError:  # it says itself what to change first
             raise
         except TcbError as error:
-            self.screen.say(self._how_to_go_on(error))
+            how = "run the same command again to continue"
+            if isinstance(error, DailyQuotaError):
+                how = f"continue tomorrow, with --run {self.run.run}"
+            self.screen.say(f"what has arrived is kept: {how}")
             raise
         self.run.finish()
         progress = self.store.progress(self.run.run)
         assert progress is not None  # noqa: S101 - the run was begun
         self._write(progress, inventory)
         return self._report(progress, inventory)
-
-    def _how_to_go_on(self, error: TcbError) -> str:
-        if isinstance(error, DailyQuotaError):
-            return f"what has arrived is kept: continue tomorrow, with --run {self.run.run}"
-        return "what has arrived is kept: run the same command again to continue"
 
     def _write(self, progress: RunProgress, inventory: Inventory) -> None:
         if self.files.export is not None:
@@ -269,12 +231,14 @@ class InventoryJob:
                 file.write(json.dumps(facts, indent=1).encode() + b"\n")
 
     def _report(self, progress: RunProgress, inventory: Inventory) -> int:
-        missing = list(self.store.missing())
-        for account in missing[:_NAMED]:
-            message = in_terminal_words(account.message)
-            self.screen.say(f"{account.appid} is missing ({account.status}): {message}")
-        if len(missing) > _NAMED:
-            self.screen.say(f"… and {len(missing) - _NAMED} more in the view missing")
+        missing = self.screen.say_each(
+            (
+                f"{account.appid} is missing ({account.status}): "
+                f"{in_terminal_words(account.message)}"
+                for account in self.store.missing()
+            ),
+            "… and {} more in the view missing",
+        )
         if progress.left:
             left = counted(progress.left, "account", "accounts")
             self.screen.say(
@@ -288,7 +252,7 @@ class InventoryJob:
                 f"{counted(progress.functions, 'function', 'functions')} in {environments} "
                 f"({counted(cost.requests, 'request', 'requests')}, {cost.seconds:.1f} s)"
             )
-        return len(missing)
+        return missing
 
     @contextlib.contextmanager
     def _meter(self, inventory: Inventory) -> Generator[Callable[[], None]]:
@@ -322,6 +286,3 @@ def _facts(inventory: Inventory) -> str:
         f"{summary.requests / max(summary.seconds, 0.001):,.0f} requests/s",
     ]
     return ", ".join(facts)
-
-
-COMMANDS = {"inventory": (inventory, INVENTORY_EPILOG)}

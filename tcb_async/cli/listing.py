@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -20,7 +20,7 @@ import attrs
 import typer
 
 from tcb_async.cli import signals
-from tcb_async.cli.app import EXIT_CODES, at_terminal
+from tcb_async.cli.app import EXIT_CODES
 from tcb_async.cli.formats import (
     FIELDS,
     FORMATS,
@@ -34,6 +34,7 @@ from tcb_async.cli.formats import (
     write_rows,
 )
 from tcb_async.cli.options import (
+    MANY,
     Access,
     argument,
     choice,
@@ -47,7 +48,6 @@ from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
 
 if TYPE_CHECKING:
-    from tcb_async.cli.access import Service
     from tcb_async.client import FunctionPager, TcbClient
     from tcb_async.models import CloudFunction
 
@@ -64,28 +64,28 @@ class Selection:
     Each pattern that is given has to match; the case counts in names alone.
     """
 
-    statuses: Sequence[str] = ()
-    runtimes: Sequence[str] = ()
-    names: Sequence[str] = ()
+    status: list[str] | None = None
+    runtime: list[str] | None = None
+    name: list[str] | None = None
     sort: str | None = None
-    at_most: int | None = None
+    max_items: int | None = None
 
     @property
     def filters(self) -> str:
         """The filters as they are typed; empty if there are none."""
-        given = (("--status", self.statuses), ("--runtime", self.runtimes), ("--name", self.names))
-        words = [f"{option} {shlex.quote(one)}" for option, all_ in given for one in all_]
+        given = (("--status", self.status), ("--runtime", self.runtime), ("--name", self.name))
+        words = [f"{option} {shlex.quote(one)}" for option, all_ in given for one in all_ or ()]
         return " ".join(words)
 
     @property
     def rows_needed(self) -> int | None:
         """How many rows of the list are enough; None if all have to be seen."""
-        return None if self.filters or self.sort else self.at_most
+        return None if self.filters or self.sort else self.max_items
 
     @property
     def enough(self) -> int | None:
         """How many matches, in the server's order, are all that is wanted; None for all."""
-        return None if self.sort else self.at_most
+        return None if self.sort else self.max_items
 
     def keep(self, functions: Iterable[CloudFunction]) -> list[CloudFunction]:
         """The functions that match."""
@@ -97,19 +97,18 @@ class Selection:
         if self.sort:
             field = self.sort.removeprefix("-")
             arranged.sort(key=lambda one: _sort_key(one, field), reverse=self.sort != field)
-        return arranged[: self.at_most]
+        return arranged[: self.max_items]
 
     def _matches(self, function: CloudFunction) -> bool:
-        status, runtime = function.status.casefold(), (function.runtime or "").casefold()
         return (
-            _any_matches(self.names, function.name)
-            and _any_matches([one.casefold() for one in self.statuses], status)
-            and _any_matches([one.casefold() for one in self.runtimes], runtime)
+            _any_matches(self.name, function.name)
+            and _any_matches(self.status, function.status, str.casefold)
+            and _any_matches(self.runtime, function.runtime or "", str.casefold)
         )
 
 
-def _any_matches(patterns: Sequence[str], text: str) -> bool:
-    return not patterns or any(fnmatchcase(text, pattern) for pattern in patterns)
+def _any_matches(patterns: list[str] | None, text: str, plain: Callable[[str], str] = str) -> bool:
+    return not patterns or any(fnmatchcase(plain(text), plain(one)) for one in patterns)
 
 
 def _sort_key(function: CloudFunction, field: str) -> datetime | str:
@@ -119,38 +118,50 @@ def _sort_key(function: CloudFunction, field: str) -> datetime | str:
     return (value or "").casefold() if field == "runtime" else value
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class ListCommand:
-    """One listing, from the first request to the last byte."""
+    """List the functions of an environment."""
 
-    env: str
-    format: str
-    selection: Selection
     screen: Screen
-    columns: Sequence[str] | None = None
+    access: Access
+    selection: Selection
+    output_format: str | None = None
+    columns: str | None = None
+    output: str | None = None
     page_size: int | None = None
-    output: Path | None = None
-    is_quiet: bool = False
+    concurrency: int | None = None
+    quiet: bool = False
+    _env: str = attrs.field(default="", init=False)
+    _format: str = attrs.field(default=TABLE, init=False)
+    _target: Path | None = attrs.field(default=None, init=False)
+    _columns: list[str] | None = attrs.field(default=None, init=False)
     _listed: int = attrs.field(default=0, init=False)
     _seconds: float = attrs.field(default=0.0, init=False)
 
-    async def run(self, client: TcbClient) -> None:
-        """Walk, and write."""
+    def run(self) -> None:
+        """Check what was given, then walk and write."""
+        service = self.access.service()
+        self._env, self._target = service.env, output_path(self.output)
+        self._format = self.output_format or _format_for(self._target)
+        self._columns = None if self.columns is None else _checked_columns(self.columns)
+        service.run(self._list, concurrency=self.concurrency)
+
+    async def _list(self, client: TcbClient) -> None:
         walk = client.functions(
-            self.env, max_items=self.selection.rows_needed, page_size=self.page_size
+            self._env, max_items=self.selection.rows_needed, page_size=self.page_size
         )
-        with opened(self.output, self.screen) as sink:
+        with opened(self._target, self.screen) as sink:
             await (self._stream if self._in_pieces else self._gather)(walk, sink)
         self._report(walk)
 
     @property
     def _in_pieces(self) -> bool:
-        is_table = self.format == TABLE
-        return not is_table and not self.selection.sort and FORMATS[self.format].streams
+        is_table = self._format == TABLE
+        return not is_table and not self.selection.sort and FORMATS[self._format].streams
 
     async def _stream(self, walk: FunctionPager, sink: Sink) -> None:
         """Write each page as it arrives."""
-        document = FORMATS[self.format](self.columns or FIELDS, sink.is_terminal)
+        document = FORMATS[self._format](self._columns or FIELDS, sink.is_terminal)
         head = document.head
         async with aclosing(self._pages(walk)) as pages:
             async for rows in pages:
@@ -165,19 +176,19 @@ class ListCommand:
             functions = [function async for rows in pages for function in rows]
         arranged = self.selection.arrange(functions)
         self._listed = len(arranged)
-        if self.format != TABLE:
-            document = FORMATS[self.format](self.columns or FIELDS, sink.is_terminal)
+        if self._format != TABLE:
+            document = FORMATS[self._format](self._columns or FIELDS, sink.is_terminal)
             sink.write(document.whole(arranged))
-        elif self.output is None:
+        elif self._target is None:
             self._print_table(arranged)
         else:
-            sink.write(table_as_text(arranged, self.columns).encode())
+            sink.write(table_as_text(arranged, self._columns).encode())
 
     async def _pages(self, walk: FunctionPager) -> AsyncGenerator[list[CloudFunction], None]:
         """Yield what is wanted of each page, until that is enough."""
         started, done, left = time.monotonic(), 0, self.selection.enough
         async with walk:
-            with showing_walk(self.screen, self.env, walk, shown=self._is_meter_shown) as moved:
+            with showing_walk(self.screen, self._env, walk, shown=self._is_meter_shown) as moved:
                 async for page in walk.by_page():
                     moved(done := done + len(page.items))
                     rows = self.selection.keep(page.items)[:left]
@@ -189,7 +200,7 @@ class ListCommand:
 
     @property
     def _is_meter_shown(self) -> bool:
-        rows_scroll_by = self.screen.out.is_terminal and self.output is None
+        rows_scroll_by = self.screen.out.is_terminal and self._target is None
         return self.screen.is_watched and not (rows_scroll_by and self._in_pieces)
 
     def _report(self, walk: FunctionPager) -> None:
@@ -198,8 +209,8 @@ class ListCommand:
         if filters and not self._listed:
             of = counted(walk.total or 0, *_FUNCTIONS)
             case = "; the case of a name counts" if "--name" in filters else ""
-            self.screen.say(f"none of {of} in {self.env} match {filters}{case}")
-        if not self.is_quiet and (self.screen.is_watched or self.output is not None):
+            self.screen.say(f"none of {of} in {self._env} match {filters}{case}")
+        if not self.quiet and (self.screen.is_watched or self._target is not None):
             self.screen.say(self._summary(walk))
 
     def _summary(self, walk: FunctionPager) -> str:
@@ -211,10 +222,10 @@ class ListCommand:
             facts.append(counted(stats.repairs, "repair", "repairs") + ": the list changed")
         facts.append(f"{self._seconds:.1f} s")
         number = f"{self._listed:,} of " if self._listed != total else ""
-        return f"{number}{counted(total, *_FUNCTIONS)} in {self.env} ({', '.join(facts)})"
+        return f"{number}{counted(total, *_FUNCTIONS)} in {self._env} ({', '.join(facts)})"
 
     def _print_table(self, functions: Sequence[CloudFunction]) -> None:
-        left_out = print_table(self.screen.out, functions, self.columns)
+        left_out = print_table(self.screen.out, functions, self._columns)
         if left_out:
             self.screen.say(
                 f"left out to fit {self.screen.out.width} columns: {', '.join(left_out)}; use a "
@@ -281,50 +292,10 @@ _LIST_OPTIONS = {
 }
 
 
-@command(**_LIST_OPTIONS)
-def list_functions(  # noqa: PLR0913 - each is an option
-    env: str | None = None,
-    *,
-    demo: bool = False,
-    status: list[str] | None = None,
-    runtime: list[str] | None = None,
-    name: list[str] | None = None,
-    sort: str | None = None,
-    max_items: int | None = None,
-    output_format: str | None = None,
-    columns: str | None = None,
-    output: str | None = None,
-    page_size: int | None = None,
-    concurrency: int | None = None,
-    access: Access,
-    quiet: bool = False,
-    verbose: bool = False,
-) -> None:
-    """List the functions of an environment."""
-    with at_terminal(verbose=verbose) as screen:
-        service = access.service(env, demo=demo)
-        target = output_path(output)
-        job = ListCommand(
-            service.env,
-            output_format or _format_for(target),
-            Selection(status or (), runtime or (), name or (), sort, max_items),
-            screen,
-            columns=_checked_columns(columns),
-            page_size=page_size,
-            output=target,
-            is_quiet=quiet,
-        )
-
-        async def work() -> None:
-            async with service.open(concurrency=concurrency) as client:
-                await job.run(client)
-
-        signals.run(work)
+list_command = command(LIST_EPILOG, **_LIST_OPTIONS)(ListCommand)
 
 
-def _checked_columns(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
+def _checked_columns(text: str) -> list[str]:
     parse = choice(lambda: FIELDS)
     try:
         return list(dict.fromkeys(parse(word.strip()) for word in text.split(",")))
@@ -352,19 +323,15 @@ COUNT_EPILOG = """\
 The exit codes are in tcb-async --help."""
 
 
-@command()
-def count(
-    env: str | None = None, *, demo: bool = False, access: Access, verbose: bool = False
-) -> None:
+@command(COUNT_EPILOG)
+def count_command(screen: Screen, access: Access) -> None:
     """Count the functions of an environment."""
-    with at_terminal(verbose=verbose) as screen:
-        service = access.service(env, demo=demo)
+    service = access.service()
 
-        async def work() -> None:
-            async with service.open() as client:
-                screen.write(b"%d\n" % await client.count_functions(service.env))
+    async def work(client: TcbClient) -> None:
+        screen.write(b"%d\n" % await client.count_functions(service.env))
 
-        signals.run(work)
+    service.run(work)
 
 
 ENVIRONMENTS_EPILOG = """\
@@ -377,19 +344,14 @@ The exit codes are in tcb-async --help."""
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
 
 
-@command()
-def environments(
-    *, form: str = TABLE, demo: bool = False, access: Access, verbose: bool = False
-) -> None:
+@command(ENVIRONMENTS_EPILOG, lacks=("env", *MANY))
+def environments_command(screen: Screen, *, form: str = TABLE, access: Access) -> None:
     """List the environments of an account."""
-    with at_terminal(verbose=verbose) as screen:
-        service = access.service(demo=demo)
 
-        async def work() -> None:
-            async with service.open() as client:
-                write_rows(screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, form)
+    async def work(client: TcbClient) -> None:
+        write_rows(screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, form)
 
-        signals.run(work)
+    access.service(needs_env=False).run(work)
 
 
 MERCHANTS_EPILOG = """\
@@ -407,37 +369,22 @@ The exit codes are in tcb-async --help."""
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
 
 
-@command(lacks=("token_file", "appid", "redis"))
-def merchants(  # noqa: PLR0913 - each is an option
-    *,
-    component_appid: str | None = None,
-    ticket_file: str | None = None,
-    form: str = TABLE,
-    demo: bool = False,
-    access: Access,
-    verbose: bool = False,
-) -> None:
+@command(MERCHANTS_EPILOG, lacks=("env", "token_file", "appid", "redis", "secret_file", "accounts"))
+def merchants_command(screen: Screen, *, form: str = TABLE, access: Access) -> None:
     """List the merchants of a third-party platform (第三方平台)."""
-    with at_terminal(verbose=verbose) as screen:
-        if not component_appid and not demo:
-            raise typer.BadParameter(
-                "name the platform, or set TCB_COMPONENT_APPID; or pass --demo",
-                param_hint="--component-appid",
-            )
-        # The client: help, completion and usage errors do not wait for it.
-        from tcb_async.cli.access import AskedAccounts, demo_merchants  # noqa: PLC0415
-
-        asked = AskedAccounts(
-            access=access, component_appid=component_appid, ticket_file=ticket_file
+    if not access.component_appid and not access.demo:
+        raise typer.BadParameter(
+            "name the platform, or set TCB_COMPONENT_APPID; or pass --demo",
+            param_hint="--component-appid",
         )
-        opened_accounts = demo_merchants if demo else asked.prepare()
+    opened_accounts = access.many()
 
-        async def work() -> None:
-            async with opened_accounts(None) as found:
-                rows = await found.client.authorizers().collect()
-                write_rows(screen, rows, _MERCHANT_COLUMNS, form)
+    async def work() -> None:
+        async with opened_accounts(None) as found:
+            rows = await found.client.authorizers().collect()
+            write_rows(screen, rows, _MERCHANT_COLUMNS, form)
 
-        signals.run(work)
+    signals.run(work)
 
 
 CHECK_EPILOG = """\
@@ -456,22 +403,18 @@ CHECK_EPILOG = """\
 _NO_ENV = "token-check"
 
 
-@command(env=argument("ENV", "Check that it may list this environment, too."))
-def token(
-    env: str | None = None, *, demo: bool = False, access: Access, verbose: bool = False
-) -> None:
+@command(CHECK_EPILOG, env=argument("ENV", "Check that it may list this environment, too."))
+def token_command(screen: Screen, access: Access) -> None:
     """Check the token: whose it is, how long it lives, whether WeChat accepts it."""
-    with at_terminal(verbose=verbose) as screen:
-        service = access.service(env or "", demo=demo)
-        screen.write(f"account   {service.owner}\n".encode())
-        signals.run(lambda: _check(service, screen, env))
+    service = access.service(needs_env=False)
+    screen.write(f"account   {service.owner}\n".encode())
 
+    async def work(client: TcbClient) -> None:
+        accepted = await _is_accepted(client, access.env)
+        life = _life(getattr(service.provider, "expires_at", None))
+        screen.write(f"lifetime  {life}\naccepted  {accepted}, by {service.address}\n".encode())
 
-async def _check(service: Service, screen: Screen, env: str | None) -> None:
-    async with service.session() as (provider, client):
-        accepted = await _is_accepted(client, env)
-        life = _life(getattr(provider, "expires_at", None))
-    screen.write(f"lifetime  {life}\naccepted  {accepted}, by {service.address}\n".encode())
+    service.run(work)
 
 
 async def _is_accepted(client: TcbClient, env: str | None) -> str:
@@ -492,12 +435,3 @@ def _life(expires_at: float | None) -> str:
         return "unknown: WeChat tells it only to the one that fetches the token"
     until = datetime.fromtimestamp(expires_at).astimezone()
     return f"another {(expires_at - time.time()) / 60:.0f} min, until {until:%Y-%m-%d %H:%M:%S}"
-
-
-COMMANDS = {
-    "list": (list_functions, LIST_EPILOG),
-    "count": (count, COUNT_EPILOG),
-    "environments": (environments, ENVIRONMENTS_EPILOG),
-    "merchants": (merchants, MERCHANTS_EPILOG),
-    "token": (token, CHECK_EPILOG),
-}

@@ -5,31 +5,32 @@ commands have it. No option holds a secret, but for the address of a Redis, whic
 password.
 """
 
-import functools
 import inspect
+import logging
 import math
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import attrs
 import typer
+from typer.main import get_command
 
-from tcb_async._arguments import (
-    BASE_URL,
-    DEFAULT_BASE_URL,
-    DEFAULT_CONCURRENCY,
-    checked_base_url,
-)
+from tcb_async._arguments import BASE_URL, DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, checked_base_url
 from tcb_async._redact import Secret
+from tcb_async.cli.app import Command, at_terminal
 from tcb_async.cli.formats import described, format_names
 
 if TYPE_CHECKING:
-    from tcb_async.cli.access import Service
+    from tcb_async.cli.access import Open, Service
 
 # No `from __future__ import annotations`: typer reads the types of `Access` when it runs.
 
-Command = Callable[..., None]
+_ACCOUNT = "Account and service"
+_ANNOTATED: Any = Annotated
+_VERBOSE = inspect.Parameter(
+    "verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool
+)
 
 
 def option(
@@ -117,7 +118,7 @@ _SHARED: dict[str, Any] = {
     "form": option("--format -f FORMAT", f"{described()}.", choices=format_names),
     "verbose": option("--verbose -v", "Show the log on stderr."),
     **in_panel(
-        "Account and service",
+        _ACCOUNT,
         token_file=option(
             "--token-file FILE",
             "Read the access token from a file; - is stdin. "
@@ -157,6 +158,12 @@ _SHARED: dict[str, Any] = {
             "The newest component_verify_ticket, read whenever it is needed. "
             r"\[env var for the ticket: TCB_COMPONENT_TICKET]",
         ),
+        secret_file=option(
+            "--secret-file FILE", "Read the platform's appsecret from a file instead."
+        ),
+        accounts=option(
+            "--accounts FILE", "The accounts in this file, one JSON object per line. - is stdin."
+        ),
     ),
     **in_panel(
         "Which functions",
@@ -188,8 +195,14 @@ def given(**options: object) -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True)
 class Access:
-    """The options that name an account and a service, as they were given."""
+    """The options that name a service, and an account or many, as they were given."""
 
+    env: str | None = None
+    demo: bool = False
+    component_appid: str | None = None
+    ticket_file: str | None = None
+    secret_file: str | None = None
+    accounts: str | None = None
     token_file: str | None = None
     appid: str | None = None
     redis: Secret | None = None
@@ -197,20 +210,24 @@ class Access:
     allow_http: bool = False
     trust_env: bool = False
 
-    def service(
-        self, env: str | None = "", *, demo: bool = False, is_changing: bool = False
-    ) -> "Service":
+    def service(self, *, needs_env: bool = True, is_changing: bool = False) -> "Service":
         """Find the service, and the credentials for it."""
-        if env is None and not demo:
+        if needs_env and self.env is None and not self.demo:
             raise typer.BadParameter("name an environment, or pass --demo", param_hint="ENV")
         if self.token_file is not None and self.appid is not None:
             raise typer.BadParameter("name a token or an app, not both", param_hint="--token-file")
         # The client and the emulator: help, completion and usage errors do not wait for them.
         from tcb_async.cli import access  # noqa: PLC0415
 
-        if demo:
-            return access.demonstration(env, is_changing=is_changing)
-        return access.wechat(self, env or "")
+        if self.demo:
+            return access.demonstration(self.env, is_changing=is_changing)
+        return access.wechat(self)
+
+    def many(self) -> "Open":
+        """Find many accounts: read and check all that can be without a request."""
+        from tcb_async.cli import access  # noqa: PLC0415 - as above
+
+        return access.demo_merchants if self.demo else access.many_accounts(self)
 
     def checked_url(self) -> str:
         """Return the address of the service."""
@@ -218,36 +235,66 @@ class Access:
         return checked_base_url(self.base_url, allow_http=self.allow_http, name=given_by)
 
 
-def command(lacks: Collection[str] = (), **own: Any) -> Callable[[Command], Command]:  # noqa: ANN401 - as above
-    """Give the parameters of a command their options, and the options of `Access` as ``access``.
+MANY = ("component_appid", "ticket_file", "secret_file", "accounts")
+"""The options of `Access` that name many accounts."""
+
+
+def command(
+    epilog: str,
+    *,
+    lacks: Collection[str] = MANY,
+    level: int = logging.ERROR,
+    **own: Any,  # noqa: ANN401 - as above
+) -> Callable[[Callable[..., Any]], Any]:
+    """Make a command of a function, or of a class whose ``run`` it calls.
+
+    Its parameters are its options, but for ``screen``. One whose type is a class of options, such
+    as `Access`, is made of all of them.
 
     Args:
-        lacks: Which options of `Access` the command has not.
+        epilog: What its help ends with.
+        lacks: Which options of those classes the command has not.
+        level: From which level on the log is shown without ``--verbose``, too.
         own: Options that no other command has, or that mean something else here.
     """
 
-    def declare(function: Command) -> Command:
-        theirs = dict(inspect.signature(function, eval_str=True).parameters)
-        verbose, has_access = theirs.pop("verbose"), theirs.pop("access", None)
-        shared = {
-            name: parameter
-            for name, parameter in inspect.signature(Access).parameters.items()
-            if has_access and name not in lacks
-        }
-
-        @functools.wraps(function)
-        def with_access(**values: Any) -> None:  # noqa: ANN401 - of every type
-            if has_access:
-                values["access"] = Access(**{name: values.pop(name) for name in shared})
-            function(**values)
-
-        annotated: Any = Annotated
+    def declare(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - as above
+        known, groups, parameters = _SHARED | own, dict[str, Any](), list[inspect.Parameter]()
+        for it in _parameters(function):
+            if attrs.has(it.annotation):
+                groups[it.name] = it.annotation
+                parameters += [one for one in _parameters(it.annotation) if one.name not in lacks]
+            else:
+                parameters.append(it)
         parameters = [
-            it.replace(annotation=annotated[it.annotation, (_SHARED | own)[it.name]])
-            for it in (*theirs.values(), *shared.values(), verbose)
+            it.replace(annotation=_ANNOTATED[it.annotation, known[it.name]])
+            for it in [*parameters, _VERBOSE]
         ]
-        with_access.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        with_access.__annotations__ = {it.name: it.annotation for it in parameters}
-        return with_access
+        parameters.sort(key=lambda it: known[it.name].rich_help_panel == _ACCOUNT)
+
+        def run(*, verbose: bool, **values: Any) -> None:  # noqa: ANN401 - of every type
+            with at_terminal(verbose=verbose, level=level) as screen:
+                for name, kind in groups.items():
+                    names = values.keys() & {it.name for it in _parameters(kind)}
+                    values[name] = kind(**{it: values.pop(it) for it in names})
+                made = function(screen=screen, **values)
+                if made is not None:
+                    made.run()
+
+        run.__doc__ = function.__doc__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {it.name: it.annotation for it in parameters}
+        one = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        one.command(cls=Command, epilog=epilog)(run)
+        return get_command(one)
 
     return declare
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    types = get_type_hints(function)
+    return [
+        it.replace(annotation=types[it.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for it in inspect.signature(function).parameters.values()
+        if it.name != "screen"
+    ]

@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TextIO
 
@@ -35,6 +35,9 @@ from tcb_async.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from tcb_async.client import FunctionPager
     from tcb_async.pagination.page import WalkStats
+
+
+_MOST = 20
 
 
 class _Out(Console):
@@ -84,6 +87,16 @@ class Screen:
             with contextlib.suppress(OSError):  # its reader has ended, or its disk is full
                 sys.stderr.write("\n".join(lines) + "\n")
                 sys.stderr.flush()
+
+    def say_each(self, sentences: Iterable[str], rest: str) -> int:
+        """Say the first 20 sentences, and how many more there are; return how many in all."""
+        number = 0
+        for number, sentence in enumerate(sentences, start=1):
+            if number <= _MOST:
+                self.say(sentence)
+        if number > _MOST:
+            self.say(rest.format(number - _MOST))
+        return number
 
     def _wrapped(self, line: str) -> list[str]:
         return [part.plain.rstrip() for part in Text(line).wrap(self.err, self.err.width)]
@@ -192,11 +205,6 @@ class _Retries(ProgressColumn):
 def counted(number: int, one: str, many: str) -> str:
     """Say how many there are, in the singular or the plural."""
     return f"{number:,} {one if number == 1 else many}"
-
-
-def cell(text: str) -> Text:
-    """Show what a server sent, as text that can do no harm."""
-    return Text(printable(text))
 
 
 _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}

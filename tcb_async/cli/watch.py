@@ -25,11 +25,9 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
 )
-from tcb_async.cli import signals
-from tcb_async.cli.app import at_terminal
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import Access, argument, command, given, option, seconds
-from tcb_async.cli.screen import Screen, cell, counted, printable
+from tcb_async.cli.screen import Screen, counted, printable
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
@@ -60,6 +58,8 @@ _DESCRIBED = {
 
 
 @command(
+    WATCH_EPILOG,
+    level=logging.WARNING,
     interval=option(
         "--interval SECONDS",
         "Seconds from one listing to the next. "
@@ -70,25 +70,13 @@ _DESCRIBED = {
         "--format -f FORMAT", "text, or ndjson: one object per change.", choices=lambda: _FORMATS
     ),
 )
-def watch(  # noqa: PLR0913 - each is an option
-    env: str | None = None,
-    *,
-    demo: bool = False,
-    interval: float | None = None,
-    form: str = _TEXT,
-    access: Access,
-    verbose: bool = False,
+def watch_command(
+    screen: Screen, access: Access, *, interval: float | None = None, form: str = _TEXT
 ) -> None:
     """Show what is added, updated and removed, until Ctrl-C."""
-    with at_terminal(verbose=verbose, level=logging.WARNING) as screen:
-        service = access.service(env, demo=demo, is_changing=True)
-        apart = interval or (_DEMO_INTERVAL if demo else DEFAULT_WATCH_INTERVAL)
-
-        async def work() -> None:
-            async with service.open() as client:
-                await _show_changes(client, screen, service.env, apart, form)
-
-        signals.run(work)
+    service = access.service(is_changing=True)
+    apart = interval or (_DEMO_INTERVAL if access.demo else DEFAULT_WATCH_INTERVAL)
+    service.run(lambda client: _show_changes(client, screen, service.env, apart, form))
 
 
 async def _show_changes(
@@ -146,7 +134,8 @@ class _Board:
         table.add_column(overflow="fold")
         for time, change in self._rows:
             kind = Text(change.kind, _STYLES[change.kind])
-            table.add_row(Text(time), kind, cell(change.name), cell(describe(change)))
+            what = Text(printable(describe(change)))
+            table.add_row(Text(time), kind, Text(printable(change.name)), what)
         return Group(table, self._spinner)
 
 
@@ -190,6 +179,8 @@ WAIT_EPILOG = """\
 
 
 @command(
+    WAIT_EPILOG,
+    level=logging.INFO,
     names=argument("NAME…", "The functions' names, such as login."),
     every=option("--all", "Wait for every function that there is."),
     timeout=option(
@@ -203,46 +194,40 @@ WAIT_EPILOG = """\
         parser=seconds(least=0.1),
     ),
 )
-def wait(  # noqa: PLR0913 - each is an option
-    env: str | None = None,
-    names: list[str] | None = None,
+def wait_command(  # noqa: PLR0913 - each is an option
+    screen: Screen,
     *,
     every: bool = False,
-    demo: bool = False,
+    access: Access,
+    names: list[str] | None = None,
     timeout: float | None = None,
     interval: float | None = None,
-    access: Access,
-    verbose: bool = False,
 ) -> None:
     """Wait until functions are Active, as after a deployment."""
-    with at_terminal(verbose=verbose, level=logging.INFO) as screen:
-        names = names or []
-        if demo and not names and not every:
-            env, names = None, [env] if env else []
-        elif env is None or bool(names) == every:
-            missing = "NAME" if env else "ENV and NAME"
-            raise typer.BadParameter(
-                "name the environment, and the functions or --all", param_hint=missing
+    names = names or []
+    if access.demo and not names and not every:
+        names = [access.env] if access.env else []
+        access = attrs.evolve(access, env=None)
+    elif access.env is None or bool(names) == every:
+        missing = "NAME" if access.env else "ENV and NAME"
+        raise typer.BadParameter(
+            "name the environment, and the functions or --all", param_hint=missing
+        )
+    service = access.service(is_changing=True)
+    if not names and not every:
+        names = [service.deployed_last]
+
+    async def work(client: TcbClient) -> None:
+        awaited = names
+        if every:
+            found = await client.list_functions(service.env)
+            awaited = [it.name for it in found if it.status != "Active"]
+        if awaited:
+            await client.wait_until_active(
+                service.env, awaited, **given(timeout=timeout, interval=interval)
             )
-        service = access.service(env, demo=demo, is_changing=True)
-        if not names and not every:
-            names = [service.deployed_last]
 
-        async def work() -> None:
-            async with service.open() as client:
-                awaited = names
-                if every:
-                    found = await client.list_functions(service.env)
-                    awaited = [it.name for it in found if it.status != "Active"]
-                if awaited:
-                    await client.wait_until_active(
-                        service.env, awaited, **given(timeout=timeout, interval=interval)
-                    )
-
-        what = "every function" if every else ", ".join(names)
-        waiting = Text(printable(f"waiting for {what} in {service.env}"))
-        with screen.err.status(waiting) if screen.is_watched else nullcontext():
-            signals.run(work)
-
-
-COMMANDS = {"watch": (watch, WATCH_EPILOG), "wait": (wait, WAIT_EPILOG)}
+    what = "every function" if every else ", ".join(names)
+    waiting = Text(printable(f"waiting for {what} in {service.env}"))
+    with screen.err.status(waiting) if screen.is_watched else nullcontext():
+        service.run(work)

@@ -423,7 +423,7 @@ async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(emulator
 
 
 async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(emulator, monkeypatch):
-    monkeypatch.setattr(listing, "Selection", lambda *_: 1 / 0)
+    monkeypatch.setattr(listing.ListCommand, "run", lambda _: 1 / 0)
 
     quiet = await run("list", ENV, env=asks(emulator))
     verbose = await run("list", ENV, "--verbose", env=asks(emulator))
