@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, create_subprocess_exec
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,11 +15,13 @@ from merchants import LIST, MERCHANT_TOKEN, PLATFORM, PLATFORM_SECRET, PLATFORM_
 from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
+from terminal import Ended, start
 from token_kit import EXAMPLES
 
 from tcb_async.emulator import Emulator, Fault
 
 AT_ONCE = 8
+PROGRAM = (sys.executable, str(EXAMPLES / "fleet.py"))
 
 
 @attrs.frozen
@@ -32,18 +32,12 @@ class Fleet:
     pool: Any
     environment: dict[str, str]
 
-    async def start(self, command):
-        return await create_subprocess_exec(
-            sys.executable,
-            str(EXAMPLES / "fleet.py"),
-            command,
-            env={**os.environ, **self.environment},
-            stdout=PIPE,
-            stderr=PIPE,
-        )
+    def start(self, command):
+        return start(command, program=PROGRAM, env=self.environment)
 
     async def run(self, command):
-        return await ended(await self.start(command))
+        async with self.start(command) as program:
+            return await ended(program)
 
     async def done(self):
         return int(await self.pool.fetchval("SELECT count(*) FROM accounts"))
@@ -61,11 +55,10 @@ class Fleet:
         return accounts
 
 
-async def ended(program):
-    async with asyncio.timeout(60):
-        out, err = await program.communicate()
-    assert PLATFORM_SECRET.encode() not in out + err
-    return program.returncode, out.decode(), err.decode()
+async def ended(program, number=None):
+    ended = await program.end(number)
+    assert PLATFORM_SECRET not in ended.out + ended.err
+    return ended
 
 
 @asynccontextmanager
@@ -84,7 +77,7 @@ async def running_fleet(emulator, platform):
         ):
             await redis.set(f"tickets:{PLATFORM}", platform.ticket)
             fleet = Fleet(emulator, pool, environment)
-            assert (await fleet.run("plan"))[0] == 0  # the tables are there
+            assert (await fleet.run("plan")).code == 0  # the tables are there
             await pool.executemany(
                 "INSERT INTO merchants VALUES ($1, $2)",
                 [(appid, emulator.refresh_token(PLATFORM, appid)) for appid in platform.appids],
@@ -101,23 +94,15 @@ async def test_each_account_once_and_whole_although_a_machine_is_killed(emulator
         emulator.remove_authorizer(PLATFORM, broken)
         for appid in platform.appids[:3]:
             emulator.rotate_refresh_token(PLATFORM, appid)
-        assert f"{merchants} merchants" in (await fleet.run("plan"))[1]
-        workers = [await fleet.start("work") for _ in range(2)]
-        try:
+        assert f"{merchants} merchants" in (await fleet.run("plan")).out
+        async with fleet.start("work") as one, fleet.start("work") as other:
             await fleet.until_done(10)
-            workers[0].send_signal(signal.SIGKILL)
-            await workers[0].wait()
+            await ended(one, signal.SIGKILL)
             assert await fleet.done() < merchants
             await fleet.until_done(merchants)
-            workers[1].send_signal(signal.SIGTERM)
-            status, _, err = await ended(workers[1])
-        finally:
-            for worker in workers:
-                if worker.returncode is None:
-                    worker.kill()
-                await worker.communicate()
+            last = await ended(other, signal.SIGTERM)
 
-        assert status == 0, err
+        assert last.code == 0, last.err
         expected = {one: platform.deployed(one) for one in platform.appids if one != broken}
         assert await fleet.found() == expected
         assert emulator.peak_in_flight <= AT_ONCE
@@ -130,7 +115,7 @@ async def test_each_account_once_and_whole_although_a_machine_is_killed(emulator
         saved = dict(await fleet.pool.fetch("SELECT appid, refresh_token FROM merchants"))
         for appid in platform.appids[:3]:
             assert saved[appid] == emulator.refresh_token(PLATFORM, appid)
-        assert "1 merchants" in (await fleet.run("plan"))[1]
+        assert "1 merchants" in (await fleet.run("plan")).out
 
 
 @pytest.mark.slow
@@ -139,10 +124,10 @@ async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(em
     emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
     async with running_fleet(emulator, platform) as fleet:
         await fleet.run("plan")
-        status, _, err = await fleet.run("work")
-        assert status == 1
-        assert "the platform itself is refused" in err
-        assert "61004" in err
+        stopped = await fleet.run("work")
+        assert stopped.code == 1
+        assert "the platform itself is refused" in stopped.err
+        assert "61004" in stopped.err
         assert emulator.counts[MERCHANT_TOKEN] <= 2 * AT_ONCE
         assert await fleet.done() == 0
         assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 30
@@ -161,13 +146,10 @@ async def test_an_account_of_which_nothing_can_be_saved_is_named_as_one_that_fai
         )
         await fleet.run("plan")
         await fleet.pool.execute("DELETE FROM merchants WHERE appid = $1", gone)
-        worker = await fleet.start("work")
-        try:
+        async with fleet.start("work") as worker:
             await fleet.until_done(10)
-        finally:
-            worker.send_signal(signal.SIGTERM)
-            status, _, err = await ended(worker)
-        assert status == 0, err
+            last = await ended(worker, signal.SIGTERM)
+        assert last.code == 0, last.err
         assert await fleet.found() == {one: platform.deployed(one) for one in others}
         failures = await fleet.pool.fetch(
             "SELECT appid, message FROM accounts WHERE status = 'failed' ORDER BY appid"
@@ -180,8 +162,5 @@ async def test_an_account_of_which_nothing_can_be_saved_is_named_as_one_that_fai
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["plan", "work"]])
 async def test_usage(arguments):
-    program = await create_subprocess_exec(
-        sys.executable, str(EXAMPLES / "fleet.py"), *arguments, stdout=PIPE, stderr=PIPE
-    )
-    _, err = await program.communicate()
-    assert (program.returncode, err) == (1, b"usage: fleet.py plan | work\n")
+    async with start(*arguments, program=PROGRAM) as program:
+        assert await program.end() == Ended(1, "", "usage: fleet.py plan | work\n")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import sys
-from asyncio.subprocess import PIPE, create_subprocess_exec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ import aiohttp
 import attrs
 import pytest
 from asking import LIST
+from terminal import Ended, start
 
 from tcb_async.inventory import InventoryStore
 
@@ -27,45 +26,25 @@ APPID, SECRET = "wx0123456789abcdef", "s3cr3t-of-the-app"
 
 
 @attrs.frozen
-class Ended:
-    """How a program ended."""
-
-    status: int
-    out: list[str]
-    err: list[str]
-
-
-@attrs.frozen
 class Runner:
-    """Runs example programs that ask one emulator."""
+    """Runs example programs in a folder of their own, with these variables."""
 
     emulator: Emulator
     folder: Path
+    variables: dict[str, str]
 
-    async def start(self, *arguments, folder=None):
-        return await create_subprocess_exec(
-            sys.executable,
-            *arguments,
-            cwd=folder or self.folder,
-            env={
-                **os.environ,
-                "TCB_ACCESS_TOKEN": "",
-                "TCB_APPID": APPID,
-                "TCB_SECRET": SECRET,
-                "TCB_BASE_URL": self.emulator.url,
-                "PYTHONWARNINGS": "error",
-            },
-            stdout=PIPE,
-            stderr=PIPE,
-        )
+    def start(self, *arguments):
+        return start(*arguments, program=(sys.executable,), cwd=self.folder, env=self.variables)
+
+    def serve(self, app):
+        words = ("-W", "error", "-m", "uvicorn", "--app-dir", str(EXAMPLES), app, "--port", "0")
+        return self.start(*words)
 
     async def run(self, name, *arguments):
-        program = await self.start(str(EXAMPLES / name), *arguments)
-        async with asyncio.timeout(120):
-            out, err = await program.communicate()
-        assert program.returncode is not None
-        assert SECRET.encode() not in out + err
-        return Ended(program.returncode, out.decode().splitlines(), err.decode().splitlines())
+        async with self.start(str(EXAMPLES / name), *arguments) as program:
+            ended = await program.end()
+        assert SECRET not in ended.out + ended.err
+        return ended
 
     async def inventory(self):
         return await self.run("inventory.py", "inventory.sqlite")
@@ -78,7 +57,8 @@ class Runner:
 @pytest.fixture
 def runner(emulator, tmp_path):
     emulator.add_app(APPID, SECRET)
-    return Runner(emulator, tmp_path)
+    variables = {"TCB_APPID": APPID, "TCB_SECRET": SECRET, "TCB_BASE_URL": emulator.url}
+    return Runner(emulator, tmp_path, {**variables, "PYTHONWARNINGS": "error"})
 
 
 def deploy(runner, environments, functions):
@@ -96,83 +76,72 @@ async def test_the_inventory_holds_every_function_of_every_environment(runner):
     envs = deploy(runner, environments=12, functions=45)
     ended = await runner.inventory()
 
-    assert ended == Ended(0, [], [])
+    assert ended == Ended(0, "", "")
     assert runner.inventoried() == sorted(expected(runner, envs))
     assert runner.emulator.peak_in_flight <= 8
 
 
 @pytest.mark.slow
-async def test_an_inventory_that_failed_says_so_and_is_made_whole_by_the_next(
-    runner,
-):
+async def test_an_inventory_that_failed_says_so_and_is_made_whole_by_the_next(runner):
     envs = deploy(runner, environments=2, functions=3)
     await runner.inventory()
     before = runner.inventoried()
     (runner.folder / "inventory.sqlite").rename(runner.folder / "before.sqlite")
     runner.emulator.fail_next(45009, times=1, path=LIST)
     ended = await runner.inventory()
-    assert ended.status == 1
-    (line,) = ended.err
+    assert ended.code == 1
+    (line,) = ended.err.splitlines()
     assert line.startswith(f"{APPID} is missing: ")
 
-    assert await runner.inventory() == Ended(0, [], [])
+    assert await runner.inventory() == Ended(0, "", "")
     assert runner.inventoried() == before == sorted(expected(runner, envs))
 
 
 async def test_the_inventory_says_how_it_is_used(runner):
     ended = await runner.run("inventory.py")
-    assert (ended.status, ended.err) == (1, ["usage: inventory.py INVENTORY.sqlite"])
+    assert (ended.code, ended.err) == (1, "usage: inventory.py INVENTORY.sqlite\n")
+
+
+async def url_of(program):
+    async with asyncio.timeout(120):
+        said = await program.process.stderr.readuntil(b"Press CTRL+C to quit)\n")
+    return re.search(r"running on (\S+)", said.decode())[1]
 
 
 @pytest.mark.slow
 async def test_the_service_starts_and_stops_as_its_first_lines_say(runner):
     runner.emulator.deploy("test-777bb9", count=45)
-    command = ("-W", "error", "-m", "uvicorn", "service:app", "--port", "0", "--no-access-log")
-    program = await runner.start(*command, folder=EXAMPLES)
-    assert program.stderr is not None
-    async with asyncio.timeout(120):
-        said = (await program.stderr.readuntil(b"Press CTRL+C to quit)\n")).decode()
-        (url,) = re.findall(r"running on (\S+)", said)
+    async with runner.serve("service:app") as program:
+        url = await url_of(program)
         async with aiohttp.request("GET", f"{url}/functions?env=test-777bb9") as reply:
             assert (await reply.read()).count(b"\n") == 45
-        program.send_signal(signal.SIGINT)
-        _, err = await program.communicate()
-    assert "Application shutdown complete." in err.decode()
-    assert "Traceback" not in err.decode()
+        ended = await program.end(signal.SIGINT)
+    assert "Application shutdown complete." in ended.err
+    assert "Traceback" not in ended.err
 
 
 @pytest.mark.slow
 async def test_the_inventory_service_does_not_start_without_a_secret(runner):
     """It said that an inventory was started, and held the store for ever."""
-    command = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "inventory_service:app", "--port", "0")
-    environment = {name: value for name, value in os.environ.items() if name != "TCB_SECRET"}
-    program = await create_subprocess_exec(
-        sys.executable,
-        *command,
-        cwd=runner.folder,
-        env={**environment, "TCB_APPID": APPID},
-        stderr=PIPE,
-    )
-    async with asyncio.timeout(60):
-        _, err = await program.communicate()
-    assert program.returncode != 0
-    assert "KeyError: 'TCB_SECRET'" in err.decode()
+    without = attrs.evolve(runner, variables={"TCB_APPID": APPID})
+    async with without.serve("inventory_service:app") as program:
+        ended = await program.end()
+    assert ended.code != 0
+    assert "KeyError: 'TCB_SECRET'" in ended.err
 
 
 @pytest.mark.slow
-async def test_the_inventory_service_works_in_the_background_and_serves_its_store(
-    runner,
-):
+async def test_the_inventory_service_works_in_the_background_and_serves_its_store(runner):
     envs = deploy(runner, environments=3, functions=45)
     runner.emulator.latency = 0.02
-    command = ("-W", "error", "-m", "uvicorn", "--app-dir", str(EXAMPLES))
-    program = await runner.start(*command, "inventory_service:app", "--port", "0")
-    assert program.stderr is not None
-    async with asyncio.timeout(120), aiohttp.ClientSession() as session:
-        said = (await program.stderr.readuntil(b"Press CTRL+C to quit)\n")).decode()
-        (url,) = re.findall(r"running on (\S+)", said)
+    async with (
+        runner.serve("inventory_service:app") as program,
+        aiohttp.ClientSession() as session,
+        asyncio.timeout(120),
+    ):
+        url = await url_of(program)
 
-        async def ask(method: str, path: str) -> tuple[int, str]:
+        async def ask(method, path):
             async with session.request(method, url + path) as reply:
                 return reply.status, await reply.text()
 
@@ -187,6 +156,5 @@ async def test_the_inventory_service_works_in_the_background_and_serves_its_stor
         _, lines = await ask("GET", "/functions")
         rows = [json.loads(line) for line in lines.splitlines()]
         assert sorted((row["env"], row["name"]) for row in rows) == sorted(expected(runner, envs))
-        program.send_signal(signal.SIGINT)
-        _, err = await program.communicate()
-    assert "Traceback" not in err.decode()
+        ended = await program.end(signal.SIGINT)
+    assert "Traceback" not in ended.err

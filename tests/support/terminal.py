@@ -22,18 +22,6 @@ from typer.testing import CliRunner
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.cli.app import app
 
-__all__ = [
-    "ENV",
-    "Ended",
-    "Running",
-    "Screen",
-    "asks",
-    "plain",
-    "retry_at_once",
-    "run",
-    "start",
-]
-
 ENV = "test-777bb9"
 _SECONDS = 60
 _FOREIGN = (
@@ -111,6 +99,7 @@ async def start(
     stdout=asyncio.subprocess.PIPE,
     stderr=asyncio.subprocess.PIPE,
     program=(sys.executable, "-m", "tcb_async"),
+    cwd=None,
 ):
     """Start the command in a process of its own, and see that it is gone afterwards."""
     ours = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
@@ -121,6 +110,7 @@ async def start(
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
+        cwd=cwd,
         start_new_session=True,
     )
     try:
