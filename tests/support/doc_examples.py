@@ -25,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from programs import lacking, needs
@@ -35,15 +34,6 @@ from sybil.parsers.myst import CodeBlockParser
 
 from tcb_async import TcbClient
 from tcb_async.emulator import DEMO_ENV, Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sybil import Example
-
-    Evaluator = Callable[[Example], None]
-
-__all__ = ["PARSERS", "setup", "teardown"]
 
 ROOT = Path(__file__).parents[2]
 ENV = "test-777bb9"
@@ -56,16 +46,15 @@ _SECONDS = 60
 class Document:
     """What the examples of one document share."""
 
-    def __init__(self):
+    def __init__(self, namespace):
         self._stack = contextlib.ExitStack()
         self.printed = ""
         self.needs: list[str] = []
-
-    def open(self, namespace):
         enter = self._stack.enter_context
         folder = Path(enter(tempfile.TemporaryDirectory()))
         (folder / "docs").symlink_to(ROOT / "docs")
-        enter(contextlib.chdir(folder))
+        self._patch = enter(pytest.MonkeyPatch.context())
+        self._patch.chdir(folder)
         emulator = enter(Emulator())
         for row in Emulator.demo().functions(DEMO_ENV):
             fields = {"runtime": row.runtime, "status": row.status}
@@ -73,22 +62,21 @@ class Document:
         emulator.add_app(APPID, SECRET)
         self._answer_for_wechat(emulator)
         self.runner = enter(asyncio.Runner())
-        namespace["emulator"] = emulator
-        namespace["start_redis"] = self.start_redis
-        namespace["client"] = client = TcbClient(emulator.token)
+        client = TcbClient(emulator.token)
         self._stack.callback(lambda: self.runner.run(client.aclose()))
+        namespace.update(emulator=emulator, start_redis=self.start_redis, client=client)
 
     def start_redis(self):
         """Let the examples find a Redis at ``TCB_REDIS_URL``; skip them where there is none."""
         self.needs.append("redis-server")
         redis = self._stack.enter_context(running_redis())
-        self._set({"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}"})
+        self._patch.setenv("TCB_REDIS_URL", redis.url)
 
     def close(self):
         self._stack.close()
 
     def _answer_for_wechat(self, emulator):
-        """Let clients ask the emulator who were told nothing else, here and in child processes."""
+        """Let clients with no other base URL ask the emulator, here and in child processes."""
         settings = {
             "TCB_BASE_URL": emulator.url,
             "TCB_ACCESS_TOKEN": emulator.token,
@@ -96,42 +84,25 @@ class Document:
             "TCB_SECRET": SECRET,
             "COLUMNS": "90",
             "NO_COLOR": "1",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
-        self._set(settings)
-        defaults = TcbClient.__init__.__kwdefaults__
-        self._stack.callback(defaults.update, dict(defaults))
-        defaults["base_url"] = emulator.url
-
-    def _set(self, settings):
-        before = {name: os.environ.get(name) for name in settings}
-        os.environ.update(settings)
-        self._stack.callback(_restore, before)
-
-
-def _restore(before):
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
+        for name, setting in settings.items():
+            self._patch.setenv(name, setting)
+        self._patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        self._patch.setitem(TcbClient.__init__.__kwdefaults__, "base_url", emulator.url)
 
 
 def setup(namespace):
-    """Open what a document's examples need."""
-    namespace["_document"] = document = Document()
-    document.open(namespace)
+    namespace["_document"] = Document(namespace)
 
 
 def teardown(namespace):
-    """Close it."""
     namespace["_document"].close()
 
 
 def unless_it_lacks(evaluate):
     """Skip an example if its document's programs or its section's packages are not here."""
 
-    def run(example: Example) -> None:
+    def run(example):
         for program in example.namespace["_document"].needs:
             needs(program)
         for package in packages_of(example):
@@ -247,7 +218,7 @@ def _without_trailing_space(text):
     return "\n".join(line.rstrip() for line in text.strip("\n").split("\n")) + "\n"
 
 
-_EVALUATORS: dict[str, Evaluator] = {
+_EVALUATORS = {
     "python": run_python,
     "output": check_output,
     "console": run_console,
