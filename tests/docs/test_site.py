@@ -1,16 +1,23 @@
-"""What a reader of the site is promised: it is built, and read in a browser."""
+"""What a reader of the site is promised: it is built, and read in a browser.
+
+Rule: nothing outside this machine is asked for.
+"""
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import re
 import subprocess
 import sys
+import threading
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
 from programs import needs, needs_package
-from site_reader import Html, broken_links, served
 
 import tcb_async
 import tcb_async.emulator
@@ -23,6 +30,44 @@ pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[2] / "docs"
 WIDTHS = {"desktop": 1280, "phone": 390}
+SITE = "http://site.invalid/"
+
+
+class Html(HTMLParser):
+    """What a page links to, loads, and can be linked at."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.anchors: set[str] = {"", "top"}
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.anchors.update(filter(None, (given.get("id"), given.get("name"))))
+        if tag == "a":
+            self.links.extend(filter(None, [given.get("href")]))
+        elif tag in {"img", "script", "source", "iframe"}:
+            self.loaded.extend(filter(None, [given.get("src")]))
+        elif tag == "link" and given.get("rel") != "canonical":
+            self.loaded.extend(filter(None, [given.get("href")]))
+
+
+def broken_links(root):
+    """Links of a built site that lead to no page, or to no place on it."""
+    pages = {path.relative_to(root).as_posix(): Html(path) for path in root.rglob("*.html")}
+    broken = []
+    for name, page in pages.items():
+        for link in page.links + page.loaded:
+            target, anchor = urldefrag(urljoin(SITE + name, link))
+            if not target.startswith(SITE):
+                continue
+            there = unquote(target.removeprefix(SITE).partition("?")[0])
+            found = (root / there).is_file()
+            if not found or (there in pages and unquote(anchor) not in pages[there].anchors):
+                broken.append(f"{name} -> {link}")
+    return broken
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +96,23 @@ def browser():
         yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
 
 
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Say nothing."""
+
+
 @pytest.fixture(scope="session")
 def address(site):
-    with served(site) as address:
-        yield address
+    """Where the site is served on loopback."""
+    handler = functools.partial(_Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, name="site")
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def pages_of(site):

@@ -8,8 +8,6 @@ import json
 
 from tcb_async.emulator import Fault
 
-__all__ = ["contents", "fail_from", "files", "listing", "rows_in"]
-
 
 def fail_from(emulator, row, fault=None):
     """Let every page from a row on meet a fault."""

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from network_faults import Send
 
-__all__ = ["ConnectProxy", "FaultProxy", "NarrowProxy"]
-
 
 @attrs.define(eq=False)
 class FaultProxy(Listener):

@@ -10,8 +10,6 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-__all__ = ["eventually", "no_leaks"]
-
 
 async def eventually(condition, *, seconds=1.0):
     """Wait until a condition holds; fail with ``TimeoutError`` if it does not in ``seconds``."""

@@ -13,8 +13,6 @@ import struct
 
 import attrs
 
-__all__ = ["CHUNK", "Listener", "abort", "discard", "hang_up", "unbuffered"]
-
 CHUNK = 64 * 1024
 MAX_LINE = 1024 * 1024  # the longest head of a request
 

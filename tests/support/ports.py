@@ -8,8 +8,6 @@ import socket
 
 import psutil
 
-__all__ = ["listening_ports", "unused_port"]
-
 
 @contextlib.contextmanager
 def unused_port():

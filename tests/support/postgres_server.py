@@ -16,8 +16,6 @@ from pathlib import Path
 
 from programs import needs, needs_package
 
-__all__ = ["queue_in", "running_postgres"]
-
 _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=")
 
 

@@ -6,8 +6,6 @@ import attrs
 
 from tcb_async import RetryPolicy
 
-__all__ = ["PretendClock"]
-
 
 @attrs.define
 class PretendClock:

@@ -14,8 +14,6 @@ from typing import TypeVar
 
 import pytest
 
-__all__ = ["fail_if_skipped_in_ci", "lacking", "needs", "needs_package", "path_of"]
-
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 _ELSEWHERE = os.pathsep.join(("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))

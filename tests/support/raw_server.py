@@ -26,8 +26,6 @@ from listener import Listener, hang_up
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Exchange", "RawRequest", "RawServer", "Reply", "http_reply"]
-
 
 def http_reply(body, status=200, headers=None):
     """Return a whole HTTP/1.1 reply.

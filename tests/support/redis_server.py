@@ -16,8 +16,6 @@ import time
 from ports import unused_port
 from programs import needs
 
-__all__ = ["RedisServer", "running_redis"]
-
 _SECONDS = 60.0
 
 

@@ -21,24 +21,6 @@ if TYPE_CHECKING:
 
     from raw_server import Reply
 
-__all__ = [
-    "FAULTS",
-    "LISTING",
-    "OK",
-    "ONLY_TIME_ENDS",
-    "ON_REUSE",
-    "UNENDING",
-    "bomb",
-    "forever",
-    "listing",
-    "once",
-    "redirect",
-    "row",
-    "then_close",
-    "then_reset",
-    "until_late",
-]
-
 MIB = 1024 * 1024
 LATE = 0.01
 """Seconds after which ``late_unasked_reply`` is sent, so that it meets an idle connection."""

@@ -17,8 +17,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["SOON", "Caller", "Interruption", "Moment", "run", "watched"]
-
 SOON = 10.0  # seconds: to be interrupted takes turns of the loop and no time; this is a stall
 
 Moment = Literal["before", "after"]

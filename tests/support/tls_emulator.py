@@ -8,8 +8,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-__all__ = ["CERTIFICATES", "knows_our_ca", "over_tls"]
-
 CERTIFICATES = Path(__file__).parents[1] / "certificates"
 
 
