@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 AccountStatus = Literal["complete", "failed", "denied"]
 """How a visit ended. ``denied``: the merchant, or WeChat, does not let the caller list it."""
 
+SUCH_AS = "such as Account(appid, token)"
+
 _COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"  # noqa: S105 - a path
 
 
@@ -66,20 +68,11 @@ class Account:
         token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
         envs: Iterable[str] | None = None,
     ) -> None:
-        given = wrap(appid)
-        hidden = wrap(token)
+        given, hidden = Secret(appid), wrap(token)
         del appid, token
-        if not isinstance(given, Secret):
-            raise ConfigurationError(
-                f"appid is of type {type(given).__name__}: it must be a str such as "
-                "wx0123456789abcdef"
-            )
-        for name, value in (
-            ("appid", checked_appid("appid", given)),
-            ("token", as_provider(hidden)),
-            ("envs", _checked_envs(envs)),
-        ):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "appid", checked_appid("appid", given))
+        object.__setattr__(self, "token", as_provider(hidden))
+        object.__setattr__(self, "envs", _checked_envs(envs))
 
 
 @attrs.frozen
@@ -135,23 +128,19 @@ async def iterate(
     accounts: Iterable[Account] | AsyncIterable[Account],
 ) -> AsyncGenerator[Account, None]:
     """Iterate over accounts of either kind, and close what can be closed."""
-    if isinstance(accounts, AsyncIterable):
-        iterator = aiter(accounts)
-        try:
-            async for account in iterator:
-                yield checked_account("accounts", account)
-        finally:
-            if (close := getattr(iterator, "aclose", None)) is not None:
-                await close()
-    else:
-        for account in accounts:
-            yield checked_account("accounts", account)
+    iterator = aiter(accounts) if isinstance(accounts, AsyncIterable) else _each(accounts)
+    try:
+        async for account in iterator:
+            checked_instance("accounts", account, Account, SUCH_AS)
+            yield account
+    finally:
+        if (close := getattr(iterator, "aclose", None)) is not None:
+            await close()
 
 
-def checked_account(name: str, account: Account) -> Account:
-    """Refuse what is no account."""
-    checked_instance(name, account, Account, "such as Account(appid, token)")
-    return account
+async def _each(accounts: Iterable[Account]) -> AsyncGenerator[Account, None]:
+    for account in accounts:
+        yield account
 
 
 async def platform_accounts(

@@ -14,23 +14,17 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterable, Iterable
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING
 
 import attrs
 
-from tcb_async._arguments import describe
+from tcb_async._arguments import checked_instance, describe
 from tcb_async._redact import Secret
 from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
-from tcb_async.inventory.accounts import (
-    Account,
-    AccountListing,
-    checked_account,
-    ends_inventory,
-    iterate,
-)
+from tcb_async.inventory.accounts import SUCH_AS, Account, AccountListing, ends_inventory, iterate
 from tcb_async.observer import InventoryObserver
 
 if TYPE_CHECKING:
@@ -96,13 +90,12 @@ class InventorySummary(AccountCounts):
 
 
 @attrs.frozen(repr=False)
-class IsolatedToken:
+class _IsolatedToken:
     """An account's token; any error of its provider fails that account alone."""
 
     _account: Account
 
     async def get_token(self, api: TokenApi) -> str | Secret:
-        """Ask the account's own provider."""
         try:
             return await self._account.token.get_token(api)
         except TcbError:
@@ -115,13 +108,11 @@ class IsolatedToken:
         )
 
     async def invalidate(self, token: str | Secret) -> None:
-        """Tell the account's own provider."""
         token = Secret(token)
         await self._account.token.invalidate(token.reveal())
 
     @property
     def kind(self) -> TokenKind | None:
-        """The kind of the account's own token, if it says so."""
         return getattr(self._account.token, "kind", None)
 
     def __repr__(self) -> str:
@@ -136,9 +127,9 @@ async def list_account(
     max_in_flight: Callable[[], int] = lambda: 1,
 ) -> AccountListing:
     """List every function of an account: see `TcbClient.list_account`."""
-    checked_account("account", account)
+    checked_instance("account", account, Account, SUCH_AS)
     try:
-        own = client.with_token(IsolatedToken(account))
+        own = client.with_token(_IsolatedToken(account))
         return AccountListing(account, await _functions(own, account, page_size, max_in_flight))
     except TcbError as error:
         if ends_inventory(error):
@@ -195,7 +186,7 @@ class Inventory:
         self._generator: AsyncGenerator[AccountListing, None] | None = None
         self._observer: InventoryObserver | None = None
         self._watched: WorkObserver[Facts] | None = None
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         # Places that are taken: by a visit under way, or by what was found until it is consumed.
         self._taken = 0
         self._all_begun = False
@@ -228,7 +219,7 @@ class Inventory:
         self._is_claimed = True
         if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
             await generator.aclose()
-        else:  # running, it is another task's, which is told by what is cancelled here
+        else:  # running, it is another task's, which learns it from what is cancelled here
             await self._cancel_tasks()
 
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
@@ -289,18 +280,12 @@ class Inventory:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _begin_accounts(self) -> None:
-        """Begin an account whenever there is a place."""
-        accounts = iterate(self._accounts)
-        try:
-            while True:
-                await self._free.acquire()
-                account = await anext(accounts, None)
-                if account is None:
-                    break
+        async with aclosing(iterate(self._accounts)) as accounts:
+            await self._free.acquire()  # before an account is asked for
+            async for account in accounts:
                 self._taken += 1
                 self._spawn(self._list_one(account))
-        finally:
-            await accounts.aclose()
+                await self._free.acquire()
         self._all_begun = True
         self._ended.put_nowait(None)
 
@@ -313,18 +298,15 @@ class Inventory:
         self._ended.put_nowait(await found)
 
     def _max_in_flight(self) -> int:
-        """How many requests an account may have in flight."""
         return max(1, self._places // max(1, self._taken)) if self._all_begun else 1
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task: asyncio.Task[object] = asyncio.ensure_future(work)
+        task = self._transport.spawn(work)
         self._tasks.add(task)
-        self._transport.live.add(task)
         task.add_done_callback(self._note_end)
 
-    def _note_end(self, task: asyncio.Task[object]) -> None:
+    def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._transport.live.discard(task)
         if task.cancelled():
             self._ended.put_nowait(
                 ClientClosedError("this inventory was closed, or its client was: make a new one")

@@ -12,12 +12,13 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS accounts (
     run TEXT NOT NULL,
     appid TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('waiting', 'complete', 'failed', 'denied')),
+    status TEXT NOT NULL DEFAULT 'waiting'
+        CHECK (status IN ('waiting', 'complete', 'failed', 'denied')),
     errcode INTEGER,
     rid TEXT,
     message TEXT,
-    environments INTEGER NOT NULL,
-    functions INTEGER NOT NULL,
+    environments INTEGER NOT NULL DEFAULT 0,
+    functions INTEGER NOT NULL DEFAULT 0,
     finished_at TEXT,
     PRIMARY KEY (run, appid)
 ) WITHOUT ROWID;
@@ -44,10 +45,7 @@ CREATE TABLE IF NOT EXISTS functions (
 -- shown.
 CREATE VIEW IF NOT EXISTS current AS
 WITH latest AS (
-    SELECT
-        appid,
-        max(run) AS visited,
-        max(CASE WHEN status = 'complete' THEN run END) AS complete
+    SELECT appid, max(run) AS visited, max(run) FILTER (WHERE status = 'complete') AS complete
     FROM accounts
     WHERE status != 'waiting'
     GROUP BY appid
@@ -62,30 +60,20 @@ WHERE last_seen_run = complete
 -- What was added, removed and updated between the last two finished runs, of accounts that did not
 -- fail in either.
 CREATE VIEW IF NOT EXISTS changes AS
-WITH pair AS (
-    SELECT max(run) AS new, (
-        SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 1 OFFSET 1
-    ) AS old
-    FROM runs
-    WHERE finished_at IS NOT NULL
+WITH pair AS (  -- of one run and itself, if it is the first
+    SELECT min(run) AS old, max(run) AS new
+    FROM (SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 2)
 ),
-incomparable AS (
-    SELECT appid FROM accounts, pair WHERE run IN (old, new) AND status != 'complete'
-),
-was AS (
-    SELECT functions.* FROM pair
-    JOIN accounts ON run = old
+seen AS (
+    SELECT run, functions.* FROM pair
+    JOIN accounts ON run IN (old, new)
     JOIN functions USING (appid)
-    WHERE first_seen_run <= old AND last_seen_run >= old
-        AND appid NOT IN (SELECT appid FROM incomparable)
+    WHERE run BETWEEN first_seen_run AND last_seen_run AND appid NOT IN (
+        SELECT appid FROM accounts, pair WHERE run IN (old, new) AND status != 'complete'
+    )
 ),
-now AS (
-    SELECT functions.* FROM pair
-    JOIN accounts ON run = new
-    JOIN functions USING (appid)
-    WHERE first_seen_run <= new AND last_seen_run >= new AND old IS NOT NULL
-        AND appid NOT IN (SELECT appid FROM incomparable)
-)
+was AS (SELECT seen.* FROM pair JOIN seen ON run = old),
+now AS (SELECT seen.* FROM pair JOIN seen ON run = new)
 SELECT
     appid, env, name, CASE WHEN now.name IS NULL THEN 'removed' ELSE 'updated' END AS change,
     was.status AS old_status, now.status AS new_status,
@@ -102,23 +90,27 @@ SELECT
 FROM now LEFT JOIN was USING (appid, env, name)
 WHERE was.name IS NULL;
 
--- Accounts that the newest run has not completely, and why. Until it is finished, the accounts of the
--- last finished run that it has not met are waiting too.
-CREATE VIEW IF NOT EXISTS missing AS
-WITH newest AS (
-    SELECT max(run) AS run, (SELECT max(run) FROM runs WHERE finished_at IS NOT NULL) AS finished
-    FROM runs
+-- Accounts of the last finished run before a run which that run has not met, or not yet.
+CREATE VIEW IF NOT EXISTS unmet AS
+SELECT runs.run, appid FROM runs JOIN accounts AS before ON before.run = (
+    SELECT max(run) FROM runs AS earlier WHERE run < runs.run AND finished_at IS NOT NULL
 )
-SELECT run, appid, status, errcode, rid, coalesce(message, 'not listed yet') AS message, finished_at
-FROM accounts JOIN newest USING (run)
-WHERE status != 'complete'
-UNION ALL
-SELECT newest.run, appid, 'waiting', NULL, NULL, 'not listed yet', NULL
-FROM accounts JOIN newest ON accounts.run = finished AND finished < newest.run
-WHERE appid NOT IN (SELECT appid FROM accounts, newest WHERE accounts.run = newest.run);
+WHERE NOT EXISTS (
+    SELECT 1 FROM accounts AS here WHERE here.run = runs.run AND here.appid = before.appid
+);
 
--- How far each run is. left: accounts of the last finished run before it that it has not met, or not
--- yet.
+-- Accounts that the newest run has not completely, and why. Until it is finished, those that it has
+-- not met are waiting too.
+CREATE VIEW IF NOT EXISTS missing AS
+SELECT run, appid, status, errcode, rid, coalesce(message, 'not listed yet') AS message, finished_at
+FROM accounts
+WHERE status != 'complete' AND run = (SELECT max(run) FROM runs)
+UNION ALL
+SELECT run, appid, 'waiting', NULL, NULL, 'not listed yet', NULL
+FROM unmet JOIN runs USING (run)
+WHERE finished_at IS NULL AND run = (SELECT max(run) FROM runs);
+
+-- How far each run is. left: accounts that it has not met.
 CREATE VIEW IF NOT EXISTS progress AS
 SELECT
     run,
@@ -130,23 +122,15 @@ SELECT
     count(*) FILTER (WHERE status = 'waiting') AS waiting,
     coalesce(sum(environments), 0) AS environments,
     coalesce(sum(functions), 0) AS functions,
-    (
-        SELECT count(*) FROM accounts AS before
-        WHERE before.run = (
-            SELECT max(earlier.run) FROM runs AS earlier
-            WHERE earlier.run < runs.run AND earlier.finished_at IS NOT NULL
-        ) AND NOT EXISTS (
-            SELECT 1 FROM accounts AS here WHERE here.run = runs.run AND here.appid = before.appid
-        )
-    ) AS left
+    (SELECT count(*) FROM unmet WHERE unmet.run = runs.run) AS left
 FROM runs LEFT JOIN accounts USING (run)
 GROUP BY run;
 
 -- Accounts of which the functions are not all there that were saved: the file is damaged.
 CREATE VIEW IF NOT EXISTS lost AS
-SELECT appid, run FROM
-    (SELECT appid, max(run) AS run FROM accounts WHERE status = 'complete' GROUP BY appid) AS latest
-    JOIN accounts USING (appid, run)
+SELECT appid, run FROM (
+    SELECT appid, max(run) AS run, functions FROM accounts WHERE status = 'complete' GROUP BY appid
+) AS latest
 WHERE functions != (
     SELECT count(*) FROM functions WHERE appid = latest.appid AND last_seen_run = latest.run
 );

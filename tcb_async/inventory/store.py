@@ -44,14 +44,12 @@ if TYPE_CHECKING:
 
     from tcb_async.inventory.accounts import Account
 
-    Values = tuple[object, ...]
-
 _APPLICATION = 0x74636269  # "tcbi": how we know our file
 _VERSION = 2
 _PATIENCE = 10.0  # seconds, for another program that is in the way
 
 
-class Database:
+class _Database:
     """One connection to the file: checked, locked for one writer, and with errors in our words."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -59,47 +57,34 @@ class Database:
         self._place = path.resolve()  # under any name, and in any working directory
         self._is_read_only = read_only
         self._lock: sqlite3.Connection | None = None
-        with self._explained():
+        with self._explained(), contextlib.ExitStack() as on_failure:
             self._connection = self._connect()
+            on_failure.callback(self._connection.close)
             self._connection.row_factory = sqlite3.Row
             self.execute = self._connection.execute
             self.execute_many = self._connection.executemany
-        try:
             self._file = self._place.stat()
-            with self._explained():
-                self._prepare()
-        except BaseException:
-            self._connection.close()
-            raise
+            self._prepare()
+            on_failure.pop_all()
 
     def close(self) -> None:
-        """Close the file, and let another process write it. Closing twice does nothing."""
         self._connection.close()
         if self._lock is not None:
             self._lock.close()
-            self._lock = None
 
-    def rows(self, question: str, values: Values = ()) -> Iterator[sqlite3.Row]:
-        """Read rows, outside of a transaction."""
+    def rows(self, question: str, *values: object) -> Iterator[sqlite3.Row]:
         with self._explained():
             yield from self.execute(question, values)
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
-        """Do all of it, or nothing."""
         # SQLite would write on, into a file that has no name any more.
         if not self._place.exists() or not os.path.samestat(self._file, self._place.stat()):
             why = "the file was removed, or replaced, while it was written"
             raise FileNotFoundError(errno.ENOENT, why, str(self.path))
-        with self._explained():
+        with self._explained(), self._connection:  # which commits at the end, or rolls back
             self.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk may have ended it already
-                    self.execute("ROLLBACK")
-                raise
+            yield
 
     def check(self) -> None:
         """Read all of it: damage shows only where it is read.
@@ -113,7 +98,7 @@ class Database:
         ):
             is_sound = reader.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
             if not is_sound or reader.execute("SELECT * FROM lost").fetchall():
-                raise self._damaged(self.path)
+                raise _damaged(self.path)
 
     def lock(self) -> None:
         """Become the file's only writer, until it is closed.
@@ -126,21 +111,18 @@ class Database:
         if self._lock is not None:
             return
         path = self._place.with_name(f".{self._place.name}.lock")
-        with self._explained(path):
+        with self._explained(path), contextlib.ExitStack() as on_failure:
             lock = sqlite3.connect(path, timeout=0, isolation_level=None)
-            try:
-                lock.execute("BEGIN EXCLUSIVE")
-            except BaseException:
-                lock.close()
-                raise
-        self._lock = lock
+            on_failure.callback(lock.close)
+            lock.execute("BEGIN EXCLUSIVE")
+            on_failure.pop_all()
+            self._lock = lock
 
     def _connect(self) -> sqlite3.Connection:
-        if self._is_read_only:
-            name = f"{self._place.as_uri()}?mode=ro"
-            return sqlite3.connect(name, timeout=_PATIENCE, isolation_level=None, uri=True)
         # By its whole name: SQLite takes one that begins with "file:" for a URI.
-        return sqlite3.connect(self._place, timeout=_PATIENCE, isolation_level=None)
+        is_uri = self._is_read_only
+        name = f"{self._place.as_uri()}?mode=ro" if is_uri else self._place
+        return sqlite3.connect(name, timeout=_PATIENCE, isolation_level=None, uri=is_uri)
 
     def _prepare(self) -> None:
         # One statement, so that another process makes its tables before it or after it.
@@ -164,45 +146,37 @@ class Database:
             self.execute("PRAGMA journal_mode = WAL")
         self.execute("PRAGMA synchronous = NORMAL")  # all that kill -9 asks for
         if not tables:
-            with self.transaction():
-                self._make_tables()
-
-    def _make_tables(self) -> None:
-        """Make what another process, which opened the file at the same time, has not made."""
-        schema = resources.files("tcb_async.inventory").joinpath("schema.sql").read_text("utf-8")
-        for statement in schema.split(";\n"):
-            self.execute(statement)
-        self.execute(f"PRAGMA application_id = {_APPLICATION}")
-        self.execute(f"PRAGMA user_version = {_VERSION}")
+            schema = resources.files("tcb_async.inventory").joinpath("schema.sql")
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {schema.read_text('utf-8')} PRAGMA user_version = {_VERSION}; "
+                f"PRAGMA application_id = {_APPLICATION}; COMMIT"
+            )
 
     @contextlib.contextmanager
     def _explained(self, path: Path | None = None) -> Generator[None]:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            failure = self._explain(error, path or self.path)
-        else:
-            return
-        raise failure
+            raise self._explain(error, path or self.path) from None
 
     def _explain(self, error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more about the same
         if code in _NO_DATABASE or "decode" in str(error):  # sqlite3 gives that one no code
-            return self._damaged(path)
+            return _damaged(path)
         if code == sqlite3.SQLITE_BUSY:
             return ConfigurationError(
                 f"{self.path} is being written by another process, such as another inventory: wait "
                 "for it to end, or name another file"
             )
-        if code in _OS_ERRORS:
-            return OSError(*_OS_ERRORS[code], str(path))
-        return OSError(errno.EIO, f"SQLite: {error}", str(path))
+        number, why = _OS_ERRORS.get(code, (errno.EIO, f"SQLite: {error}"))
+        return OSError(number, why, str(path))
 
-    def _damaged(self, path: Path) -> ConfigurationError:
-        return ConfigurationError(
-            f"{path} is no SQLite database, or is damaged: put a backup in its place, or name "
-            "another file"
-        )
+
+def _damaged(path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} is no SQLite database, or is damaged: put a backup in its place, or name another "
+        "file"
+    )
 
 
 _NOT_MET = (
@@ -302,7 +276,7 @@ class InventoryStore:
     ) -> None:
         self.path = Path(path)
         self._clock = clock
-        self._database = Database(self.path, read_only=read_only)
+        self._database = _Database(self.path, read_only=read_only)
 
     def __repr__(self) -> str:
         return f"<InventoryStore {str(self.path)!r}>"
@@ -341,23 +315,20 @@ class InventoryStore:
         database = self._database
         database.lock()
         with database.transaction():
-            for newest, its_source in database.execute(
-                "SELECT run, source FROM runs ORDER BY run DESC LIMIT 1"
-            ):
-                self._check_follows(run, newest, today)
-                question = "SELECT DISTINCT appid FROM accounts WHERE status != 'waiting'"
-                if known := {appid for (appid,) in database.execute(question)}:
-                    self._check_source(source, its_source, known, appids)
-                else:  # what was to be listed may have been another's
-                    database.execute("DELETE FROM accounts")
+            newest, its_source = database.execute("SELECT max(run), source FROM runs").fetchone()
+            self._check_follows(run, newest or run, today)
+            question = "SELECT DISTINCT appid FROM accounts WHERE status != 'waiting'"
+            if known := {appid for (appid,) in database.execute(question)}:
+                self._check_source(source, its_source, known, appids)
+            else:  # what was to be listed may have been another's
+                database.execute("DELETE FROM accounts")
             database.execute(
                 "INSERT INTO runs (run, source, started_at) VALUES (?, ?, ?) "
                 "ON CONFLICT (run) DO UPDATE SET source = excluded.source",
                 (run, source, self._clock().isoformat()),
             )
             database.execute_many(
-                "INSERT OR IGNORE INTO accounts (run, appid, status, environments, functions) "
-                "VALUES (?, ?, 'waiting', 0, 0)",
+                "INSERT OR IGNORE INTO accounts (run, appid) VALUES (?, ?)",
                 ((run, appid) for appid in appids),
             )
         return InventoryRun(database, run, self._clock)
@@ -377,21 +348,19 @@ class InventoryStore:
     def _check_source(
         self, source: str, its_source: str, known: set[str], appids: Collection[str]
     ) -> None:
-        problem = ""
         if source != its_source:
-            problem = (
-                f"the accounts of {its_source or 'an unnamed source'}, not of "
-                f"{source or 'an unnamed source'}"
-            )
+            its, asked = its_source or "an unnamed source", source or "an unnamed source"
+            problem = f"the accounts of {its}, not of {asked}"
         elif appids and known.isdisjoint(appids):
             problem = f"other accounts, and none of these {len(appids)}"
-        if problem:
-            raise ConfigurationError(f"{self.path} holds {problem}: name another file")
+        else:
+            return
+        raise ConfigurationError(f"{self.path} holds {problem}: name another file")
 
     def progress(self, run: str | None = None) -> RunProgress | None:
         """Say how far a run is: the newest, or that of a date; None if there is none."""
         question = "SELECT * FROM progress WHERE run = coalesce(?, (SELECT max(run) FROM runs))"
-        rows = [RunProgress(**row) for row in self._database.rows(question, (run,))]
+        rows = [RunProgress(**row) for row in self._database.rows(question, run)]
         return rows[0] if rows else None
 
     def missing(self) -> Iterator[MissingAccount]:
@@ -400,8 +369,7 @@ class InventoryStore:
         Until it is finished, those that it has not listed yet are among them.
         """
         question = "SELECT appid, status, errcode, rid, message FROM missing ORDER BY appid"
-        for row in self._database.rows(question):
-            yield MissingAccount(*row)
+        return itertools.starmap(MissingAccount, self._database.rows(question))
 
     def complete_accounts(self) -> Iterator[StoredAccount]:
         """Read the accounts that the newest run has completely, one after the other, by appid.
@@ -435,7 +403,7 @@ class InventoryRun:
         skipped: How many accounts `unfinished` left out so far, as they are complete in this run.
     """
 
-    def __init__(self, database: Database, run: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: _Database, run: str, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
         self.run = run
@@ -469,14 +437,14 @@ class InventoryRun:
         appid = found.account.appid
         with self._database.transaction():
             last = self._last_complete(appid)
-            functions = 0
+            if last == self.run:
+                if found.error is not None:
+                    return
+                last = self._take_back(appid)
+            kept = 0
             if found.error is None:
-                if last == self.run:
-                    last = self._take_back(appid)
-                functions = self._keep_functions(appid, found.functions, last)
-            elif last == self.run:
-                return
-            self._note(found, functions)
+                kept = self._keep_functions(appid, found.functions, last)
+            self._keep_account(found, kept)
 
     def finish(self) -> None:
         """Take note that every account was listed: one that was not met has left.
@@ -499,7 +467,6 @@ class InventoryRun:
             database.execute("UPDATE runs SET finished_at = ? WHERE run = ?", (now, self.run))
 
     def _last_complete(self, appid: str) -> str | None:
-        """The last run in which an account is complete."""
         question = "SELECT max(run) FROM accounts WHERE appid = ? AND status = 'complete'"
         last: str | None = self._database.execute(question, (appid,)).fetchone()[0]
         return last
@@ -517,10 +484,7 @@ class InventoryRun:
         return last
 
     def _keep_functions(
-        self,
-        appid: str,
-        functions: Mapping[str, tuple[CloudFunction, ...]],
-        last: str | None,
+        self, appid: str, functions: Mapping[str, tuple[CloudFunction, ...]], last: str | None
     ) -> int:
         """Keep what is there now; returns how many there are."""
         execute, execute_many = self._database.execute, self._database.execute_many
@@ -554,27 +518,19 @@ class InventoryRun:
         )
         return len(found)
 
-    def _note(self, found: AccountListing, functions: int) -> None:
-        error = found.error
+    def _keep_account(self, found: AccountListing, functions: int) -> None:
+        error, counts = found.error, (len(found.functions), functions)
+        why = (None,) * 3 if error is None else (_storable(error.errcode), error.rid, str(error))
+        who, now = (self.run, found.account.appid), self._clock().isoformat()
         self._database.execute(
             "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                self.run,
-                found.account.appid,
-                found.status,
-                None if error is None else _storable(error.errcode),
-                None if error is None else error.rid,
-                None if error is None else str(error),
-                len(found.functions),
-                functions,
-                self._clock().isoformat(),
-            ),
+            (*who, found.status, *why, *counts, now),
         )
 
 
 def _storable(errcode: int | None) -> int | None:
     """Leave out what SQLite cannot hold: the message has it."""
-    return None if errcode is None or errcode.bit_length() > 63 else errcode  # noqa: PLR2004 - bits
+    return errcode if errcode is not None and -(2**63) <= errcode < 2**63 else None
 
 
 def _values(function: CloudFunction) -> tuple[str | None, ...]:
@@ -587,10 +543,9 @@ def _values(function: CloudFunction) -> tuple[str | None, ...]:
 
 
 def _checked_run(run: str, today: str) -> str:
-    try:
+    is_date = False
+    with contextlib.suppress(TypeError, ValueError):
         is_date = date.fromisoformat(run).isoformat() == run
-    except (TypeError, ValueError):
-        is_date = False
     if not is_date:
         raise ConfigurationError(f"run {run!r}: it must be a date, such as {today}")
     if run > today:

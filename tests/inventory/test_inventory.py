@@ -33,7 +33,7 @@ from tcb_async import (
     TokenError,
 )
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
-from tcb_async.inventory.inventory import IsolatedToken
+from tcb_async.inventory.inventory import _IsolatedToken
 
 APPID = "wx0123456789abcdef"
 QUICK = RetryPolicy(attempts=2, base=0.0)
@@ -524,4 +524,4 @@ class TestArguments:
         assert repr(found[good]).endswith("complete: 5 functions in 1 environments>")
         assert f"{bad}, denied: " in repr(found[bad])
         token = platform.account(good).token
-        assert repr(IsolatedToken(platform.account(good))) == repr(token)
+        assert repr(_IsolatedToken(platform.account(good))) == repr(token)
