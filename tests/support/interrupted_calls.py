@@ -18,18 +18,6 @@ from tcb_async import RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import RedisStore, StableToken, TokenProvider
 
-__all__ = [
-    "CALLS",
-    "ENV",
-    "Call",
-    "expiry",
-    "expiry_at_once",
-    "items",
-    "of_redis",
-    "one_page",
-    "slowness",
-]
-
 ENV, LIST = "test-777bb9", "/tcb/listfunctions"
 APPID, APPSECRET = "wx1234567890abcdef", "0123456789abcdef0123456789abcdef"
 LEASE = 0.05

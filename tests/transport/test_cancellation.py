@@ -25,7 +25,6 @@ from interrupted_calls import (
     slowness,
 )
 from leaks import eventually, no_leaks
-from redis_server import running_redis
 from stepping import SOON, Caller, run, watched
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
 SOME = ("items, shifts", "items, token that expires", "pages, faults", "one page")
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+some_calls = pytest.mark.parametrize("call", [CALLS[name] for name in SOME], ids=SOME)
 both_moments = pytest.mark.parametrize("moment", ["before", "after"])
 
 
@@ -63,62 +63,44 @@ async def interrupt_and_call_again(call, emulator, caller, interruption):
         await CALLS["one page"].checked(client, emulator)
 
 
+def at_every_step(call, moment="after", *, again=False, timed=False):
+    """Interrupt a call at each of its steps in turn; return how many there are."""
+
+    async def interrupted(emulator, interruption):
+        interruption.again = again
+        await interrupt_and_call_again(call, emulator, Caller(timed=timed), interruption)
+
+    return run(call.step_by_step(interrupted, moment))
+
+
 @both_moments
 @every_call
 def test_whenever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(call, moment):
-    async def cancelled(emulator, interruption):
-        await interrupt_and_call_again(call, emulator, Caller(), interruption)
-
-    assert run(call.step_by_step(cancelled, moment)) > 5
+    assert at_every_step(call, moment) > 5
 
 
-@pytest.mark.parametrize("name", SOME)
-def test_whenever_the_callers_timeout_expires_the_call_raises_the_callers_timeout_error(name):
-    call = CALLS[name]
-
-    async def timed_out(emulator, interruption):
-        await interrupt_and_call_again(call, emulator, Caller(timed=True), interruption)
-
-    assert run(call.step_by_step(timed_out, "after")) > 5
+@some_calls
+def test_whenever_the_callers_timeout_expires_the_call_raises_the_callers_timeout_error(call):
+    assert at_every_step(call, timed=True) > 5
 
 
 @both_moments
-@pytest.mark.parametrize("name", SOME)
-def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(name, moment):
-    async def cancelled(emulator, interruption):
-        interruption.again = True
-        await interrupt_and_call_again(CALLS[name], emulator, Caller(), interruption)
-
-    assert run(CALLS[name].step_by_step(cancelled, moment)) > 5
-
-
-@pytest.fixture(scope="module")
-def redis_port():
-    with running_redis() as server:
-        yield server.port
+@some_calls
+def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(call, moment):
+    assert at_every_step(call, moment, again=True) > 5
 
 
 @both_moments
-def test_whenever_a_call_is_cancelled_in_redis_the_next_one_works(redis_port, moment):
-    call = Call(items, changes=expiry, tokens=of_redis(redis_port))
-
-    async def cancelled(emulator, interruption):
-        await interrupt_and_call_again(call, emulator, Caller(), interruption)
-
-    assert run(call.step_by_step(cancelled, moment)) > 40
-
-
-@both_moments
-def test_a_cancellation_while_a_refused_token_is_forgotten_in_redis_is_not_swallowed(
-    redis_port, moment
+@pytest.mark.parametrize(
+    ("listed", "expires", "steps"), [(items, expiry, 40), (one_page, expiry_at_once, 20)]
+)
+def test_whenever_a_call_is_cancelled_in_redis_it_is_not_swallowed_and_the_next_one_works(
+    redis_port, listed, expires, steps, moment
 ):
     """In Python 3.11 ``asyncio.wait_for`` swallows some, and redis-py waits with it."""
-    call = Call(one_page, changes=expiry_at_once, tokens=of_redis(redis_port))
+    call = Call(listed, changes=expires, tokens=of_redis(redis_port))
 
-    async def cancelled(emulator, interruption):
-        await interrupt_and_call_again(call, emulator, Caller(), interruption)
-
-    assert run(call.step_by_step(cancelled, moment)) > 20
+    assert at_every_step(call, moment) > steps
 
 
 async def close_under(call, emulator, interruption, session=None):
@@ -137,18 +119,18 @@ async def close_under(call, emulator, interruption, session=None):
     await eventually(lambda: emulator.in_flight == 0)
 
 
-@pytest.mark.parametrize("name", SOME)
-def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_closed(name):
+@some_calls
+def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_closed(call):
     async def closed(emulator, interruption):
         async with no_leaks(), aiohttp.ClientSession() as session:
-            await close_under(CALLS[name], emulator, interruption, session)
+            await close_under(call, emulator, interruption, session)
             emulator.clear_faults()
             emulator.forget_requests()
             token = emulator.issue_token()
             async with TcbClient(token, base_url=emulator.url, session=session) as other:
                 await CALLS["one page"].checked(other, emulator)
 
-    assert run(CALLS[name].step_by_step(closed, "after")) > 5
+    assert run(call.step_by_step(closed, "after")) > 5
 
 
 @every_call
@@ -203,26 +185,25 @@ async def a_count(client):
 both_kinds = pytest.mark.parametrize("ask", [a_walk, a_count])
 
 
-async def cancel(task):
-    """Cancel a task, which has to end of it, and at once."""
+@both_kinds
+@pytest.mark.parametrize("fault", [Fault.hang(), Fault.drip(0.5), Fault.endless()])
+async def test_a_try_is_cancelled_at_once_and_is_the_last(emulator, client_of, ask, fault):
+    emulator.deploy(ENV, count=5)
+    emulator.script([fault])
+    client = await client_of(emulator, retry=RetryPolicy(base=0.0))
+    task = asyncio.ensure_future(ask(client))
+    await eventually(lambda: emulator.in_flight == 1)
     task.cancel()
     async with asyncio.timeout(SOON):
         await asyncio.wait((task,))
     assert task.cancelled()
 
-
-async def goes_on(client, emulator):
-    """Whether no more was asked than until now, and the next call works."""
     await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
-    emulator.clear_faults()
-    asked = len(emulator.requests)
-    return await client.count_functions(ENV) == 5 and len(emulator.requests) == asked + 1
+    assert await client.count_functions(ENV) == 5
+    assert len(emulator.requests) == 2
 
 
-@pytest.fixture
-def pausing(emulator):
-    """A policy that says when it waits for the next try, and waits until it is told."""
-    emulator.deploy(ENV, count=5)
+async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_is_closed(emulator):
     emulator.fail_next()
     waits, waited = asyncio.Event(), asyncio.Event()
 
@@ -230,28 +211,8 @@ def pausing(emulator):
         waits.set()
         await waited.wait()
 
-    return waits, waited, RetryPolicy(sleep=wait)
-
-
-@both_kinds
-async def test_a_wait_for_the_next_try_is_cancelled_at_once_and_there_is_no_next_try(
-    emulator, pausing, ask
-):
-    waits, _, policy = pausing
-    async with TcbClient(emulator.token, base_url=emulator.url, retry=policy) as client:
-        task = asyncio.ensure_future(ask(client))
-        await waits.wait()
-        await cancel(task)
-
-        assert len(emulator.requests) == 1
-        assert await goes_on(client, emulator)
-
-
-async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_is_closed(
-    emulator, pausing
-):
-    waits, waited, policy = pausing
     async with aiohttp.ClientSession() as session:
+        policy = RetryPolicy(sleep=wait)
         client = TcbClient(emulator.token, base_url=emulator.url, session=session, retry=policy)
         task = asyncio.ensure_future(client.count_functions(ENV))
         await waits.wait()
@@ -264,44 +225,11 @@ async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_
 
 
 @both_kinds
-@pytest.mark.parametrize("fault", [Fault.hang(), Fault.drip(0.5), Fault.endless()])
-async def test_a_try_is_cancelled_at_once_and_is_the_last(emulator, ask, fault):
-    emulator.deploy(ENV, count=5)
-    emulator.script([fault])
-    policy = RetryPolicy(base=0.0)
-    async with TcbClient(emulator.token, base_url=emulator.url, retry=policy) as client:
-        task = asyncio.ensure_future(ask(client))
-        await eventually(lambda: emulator.in_flight == 1)
-        await cancel(task)
-
-        assert await goes_on(client, emulator)
-        assert len(emulator.requests) == 2
-
-
-@both_kinds
-async def test_a_cancelled_wait_for_a_permit_sends_nothing(emulator, ask):
-    emulator.deploy(ENV, count=5)
-    async with TcbClient(emulator.token, base_url=emulator.url, concurrency=1) as client:
-        emulator.script([Fault.delay(0.05)])
-        first = asyncio.ensure_future(client.count_functions(ENV))
-        await eventually(lambda: emulator.in_flight == 1)
-        waiting = asyncio.ensure_future(ask(client))
-        await asyncio.sleep(0)
-        await cancel(waiting)
-
-        assert await first == 5
-        assert await goes_on(client, emulator)
-        assert len(emulator.requests) == 2
-
-
-@both_kinds
-async def test_the_callers_timeout_and_ours_may_expire_at_once(emulator, ask):
+async def test_the_callers_timeout_and_ours_may_expire_at_once(emulator, client_of, ask):
     emulator.script(itertools.repeat(Fault.hang()))
+    client = await client_of(emulator, timeout=0.005, retry=RetryPolicy.none())
     for seconds in (0.0, 0.001, 0.002, 0.003, 0.005, 0.008, 0.013):
-        async with TcbClient(
-            emulator.token, base_url=emulator.url, timeout=0.005, retry=RetryPolicy.none()
-        ) as client:
-            with pytest.raises((TimeoutError, TransportError)):
-                async with asyncio.timeout(seconds):
-                    await ask(client)
-            await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
+        with pytest.raises((TimeoutError, TransportError)):
+            async with asyncio.timeout(seconds):
+                await ask(client)
+        await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcb_async import TcbClient
 from tcb_async._transport import ApiRequest, Transport
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
@@ -273,14 +272,14 @@ async def test_cancellation_is_neither_swallowed_nor_retried():
     assert story.waits == [1.0]
 
 
-async def test_concurrent_calls_do_not_share_their_attempts(emulator):
+async def test_concurrent_calls_do_not_share_their_attempts(emulator, client_of):
     emulator.deploy("test-777bb9")
     emulator.script([Fault.errcode(-1)] * 40)
     retry = RetryPolicy(attempts=41, base=0.0)
-    async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
-        counts = (client.count_functions("test-777bb9") for _ in range(20))
+    client = await client_of(emulator, retry=retry)
+    counts = (client.count_functions("test-777bb9") for _ in range(20))
 
-        assert await asyncio.gather(*counts) == [1] * 20
+    assert await asyncio.gather(*counts) == [1] * 20
     assert len(emulator.requests) == 60
 
 

@@ -249,7 +249,7 @@ def test_a_token_in_the_place_of_base_url_is_not_shown():
     assert token[:20] not in str(caught.value)
 
 
-async def test_a_custom_provider_may_call_a_token_endpoint_with_a_plain_str():
+async def test_a_custom_provider_may_call_a_token_endpoint_with_a_plain_str(serve):
     class Custom(_Handing):
         async def get_token(self, api: TokenApi) -> str:
             sent = json.dumps({"secret": self.token})
@@ -257,12 +257,9 @@ async def test_a_custom_provider_may_call_a_token_endpoint_with_a_plain_str():
             raise AssertionError
 
     echo = {"errcode": 40125, "errmsg": f"{SECRET} is wrong"}
-    async with (
-        RawServer(http_reply(echo)) as server,
-        TcbClient(Custom(SECRET), base_url=server.url) as client,
-    ):
-        with pytest.raises(TcbError) as caught:
-            await client.count_functions(ENV)
+    server, client = await serve(http_reply(echo), token=Custom(SECRET))
+    with pytest.raises(TcbError) as caught:
+        await client.count_functions(ENV)
 
     assert b"s3cr~t" in server.requests[0].body
     assert leaks_of([SECRET], shown_by(caught.value)) == []

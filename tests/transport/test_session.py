@@ -89,7 +89,7 @@ async def test_our_own_session_tells_nothing_to_libraries_that_add_trace_hooks_t
 
 @pytest.mark.parametrize("fault", ["reset", "reset_in_headers", "two_lengths", "redirect_307"])
 async def test_a_library_that_wraps_our_own_session_sees_no_token_in_urls_replies_or_errors(
-    fault, monkeypatch
+    fault, monkeypatch, serve
 ):
     """As the agents of Elastic, Datadog and New Relic do."""
     seen: list[str] = []
@@ -108,21 +108,16 @@ async def test_a_library_that_wraps_our_own_session_sees_no_token_in_urls_replie
     monkeypatch.setattr(aiohttp.ClientSession, "_request", request)
     secret, replies = "s3cr3t-t0ken-of-some-length", once(FAULTS[fault])
     retry = RetryPolicy(base=0.0)
-    async with (
-        RawServer(replies) as server,
-        TcbClient(secret, base_url=server.url, retry=retry) as client,
-    ):
-        with contextlib.suppress(TcbError):
-            await client.count_functions(ENV)
+    server, client = await serve(replies, token=secret, retry=retry)
+    with contextlib.suppress(TcbError):
+        await client.count_functions(ENV)
 
-        assert seen[0] == f"{server.url}/tcb/listfunctions"
-        assert server.requests[0].target == f"/tcb/listfunctions?access_token={secret}"
+    assert seen[0] == f"{server.url}/tcb/listfunctions"
+    assert server.requests[0].target == f"/tcb/listfunctions?access_token={secret}"
     assert leaks_of([secret], seen) == []
 
 
-async def test_headers_that_a_wrapper_adds_to_a_request_are_on_that_request_alone(
-    monkeypatch,
-):
+async def test_headers_that_a_wrapper_adds_to_a_request_are_on_that_request_alone(monkeypatch):
     """Elastic's agent writes into the headers that it finds."""
     numbers = itertools.count()
 
@@ -186,7 +181,7 @@ async def test_there_are_as_many_connections_as_the_window_has_permits():
         assert server.accepted == 150
 
 
-async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer():
+async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer(serve):
     """aiohttp keeps it, and would take it for the answer to the connection's next request."""
 
     async def unasked_later(exchange):
@@ -195,35 +190,32 @@ async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer():
             await asyncio.sleep(LATE)
             await exchange.send(http_reply(listing(total_count=99)))
 
-    async with (
-        RawServer(unasked_later) as server,
-        TcbClient("T", base_url=server.url) as client,
-    ):
-        assert await client.count_functions(ENV) == 1
-        await until_late()
-        assert [await client.count_functions(ENV) for _ in range(3)] == [1, 1, 1]
+    _, client = await serve(unasked_later)
+    assert await client.count_functions(ENV) == 1
+    await until_late()
+    assert [await client.count_functions(ENV) for _ in range(3)] == [1, 1, 1]
 
 
 async def test_a_page_that_was_read_is_not_kept_by_the_timers_and_connections_of_its_request(
-    emulator,
+    emulator, client_of
 ):
     emulator.deploy(ENV, count=400)
-    async with TcbClient(emulator.token, base_url=emulator.url) as client:
-        refs = [ref(function) async for function in client.iter_functions(ENV, page_size=20)]
+    client = await client_of(emulator)
+    refs = [ref(function) async for function in client.iter_functions(ENV, page_size=20)]
 
-        assert len(refs) == 400
-        assert [its() for its in refs if its() is not None] == []
+    assert len(refs) == 400
+    assert [its() for its in refs if its() is not None] == []
 
 
-async def test_a_client_used_on_a_second_loop_says_what_to_do(emulator):
+async def test_a_client_used_on_a_second_loop_says_what_to_do(emulator, client_of):
     emulator.deploy(ENV)
-    async with TcbClient(emulator.token, base_url=emulator.url) as client:
-        await client.count_functions(ENV)
+    client = await client_of(emulator)
+    await client.count_functions(ENV)
 
-        with pytest.raises(ClientClosedError, match=r"another event loop: make one client per"):
-            await asyncio.to_thread(asyncio.run, client.count_functions(ENV))
+    with pytest.raises(ClientClosedError, match=r"another event loop: make one client per"):
+        await asyncio.to_thread(asyncio.run, client.count_functions(ENV))
 
-        assert await client.count_functions(ENV) == 1
+    assert await client.count_functions(ENV) == 1
 
 
 async def test_a_session_of_another_loop_is_refused_before_it_can_hang():

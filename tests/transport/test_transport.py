@@ -75,18 +75,16 @@ async def test_a_try_never_crosses_the_deadline_by_the_rounding_of_a_time_out(
     assert given_at == [given]
 
 
-async def test_the_deadline_holds_while_others_have_all_the_permits(emulator):
+async def test_the_deadline_holds_while_others_have_all_the_permits(emulator, client_of):
     emulator.script([Fault.hang()])
     retry = RetryPolicy(deadline=0.2)
-    async with TcbClient(
-        emulator.token, base_url=emulator.url, retry=retry, concurrency=1
-    ) as client:
-        window = client._transport.window
-        await window.acquire()
-        started = asyncio.get_running_loop().time()
-        with pytest.raises(NoAnswer, match="nothing was sent, because 1 other") as caught:
-            await client.function_page(ENV, offset=40)
-        took = asyncio.get_running_loop().time() - started
+    client = await client_of(emulator, retry=retry, concurrency=1)
+    window = client._transport.window
+    await window.acquire()
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(NoAnswer, match="nothing was sent, because 1 other") as caught:
+        await client.function_page(ENV, offset=40)
+    took = asyncio.get_running_loop().time() - started
 
     error = caught.value
     assert 0.2 <= took < 20.0
@@ -97,16 +95,14 @@ async def test_the_deadline_holds_while_others_have_all_the_permits(emulator):
 
 
 async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_servers_error_is_raised(
-    emulator,
+    emulator, client_of
 ):
     emulator.script([Fault.errcode(-1)])
     retry = RetryPolicy(deadline=0.5, base=0.0)
-    async with TcbClient(
-        emulator.token, base_url=emulator.url, retry=retry, concurrency=2
-    ) as client:
-        await client._transport.window.acquire()  # as a walk beside does; -1 halves it
-        with pytest.raises(SystemBusyError, match=r"the deadline of 0\.5 s passed") as caught:
-            await client.count_functions(ENV)
+    client = await client_of(emulator, retry=retry, concurrency=2)
+    await client._transport.window.acquire()  # as a walk beside does; -1 halves it
+    with pytest.raises(SystemBusyError, match=r"the deadline of 0\.5 s passed") as caught:
+        await client.count_functions(ENV)
 
     assert caught.value.attempts == len(emulator.requests) == 1
 
@@ -217,17 +213,18 @@ def _big_bomb(encoding, mebibytes):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("kind", ["token", "stable", "classic"])
-async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewhere(status, kind):
+async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewhere(
+    status, kind, serve
+):
     token = {
         "token": "planted-token",
         "stable": StableToken("wx0123456789abcdef", "planted-secret"),
         "classic": ClassicToken("wx0123456789abcdef", "planted-secret"),
     }[kind]
-    async with (
-        RawServer(OK) as elsewhere,
-        RawServer(redirect(f"{elsewhere.url}/tcb/listfunctions", status)) as server,
-        TcbClient(token, base_url=server.url) as client,
-    ):
+    async with RawServer(OK) as elsewhere:
+        server, client = await serve(
+            redirect(f"{elsewhere.url}/tcb/listfunctions", status), token=token
+        )
         with pytest.raises(ResponseError, match=f"HTTP {status}: a redirect"):
             await client.count_functions(ENV)
 

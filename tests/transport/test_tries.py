@@ -6,14 +6,12 @@ import asyncio
 import logging
 import re
 import sys
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pretend_clock import PretendClock
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, OK, once
 
@@ -25,51 +23,38 @@ from tcb_async.emulator import Fault
 ENV = "test-777bb9"
 
 
-@asynccontextmanager
-async def met_with(reply, retry):
-    """A server that answers so, and a client of it."""
-    async with (
-        RawServer(reply) as server,
-        TcbClient("T", base_url=server.url, retry=retry) as client,
-    ):
-        yield server, client
+async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one(clock, serve):
+    server, client = await serve(FAULTS["dropped_keep_alive"], retry=clock.policy())
+    await asyncio.gather(*(client.count_functions(ENV) for _ in range(4)))
+    assert server.accepted == 4
 
-
-@pytest.fixture
-def clock():
-    return PretendClock()
-
-
-async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one(clock):
-    async with met_with(FAULTS["dropped_keep_alive"], clock.policy()) as (server, client):
-        await asyncio.gather(*(client.count_functions(ENV) for _ in range(4)))
-        assert server.accepted == 4
-
-        assert await client.count_functions(ENV) == 1
+    assert await client.count_functions(ENV) == 1
 
     assert clock.waits == [0.0]
     assert server.accepted == 5
     assert len(server.requests) == 6
 
 
-async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_its_turn(clock):
+async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_its_turn(
+    clock, serve
+):
     async def drop_on_reuse(exchange):
         if exchange.request.nth == 0:
             await exchange.send(OK)
         if exchange.request.nth > 0 or exchange.request.headers.get("connection") == "close":
             await exchange.close()
 
-    async with met_with(drop_on_reuse, clock.policy()) as (_, client):
-        for _call in range(6):
-            assert await client.count_functions(ENV) == 1
+    _, client = await serve(drop_on_reuse, retry=clock.policy())
+    for _call in range(6):
+        assert await client.count_functions(ENV) == 1
 
     assert clock.waits == [0.0] * 3
 
 
-async def test_only_a_kept_alive_connection_is_tried_again_at_once_when_it_is_dropped(clock):
-    async with met_with(FAULTS["closed"], clock.policy(attempts=4)) as (_, client):
-        with pytest.raises(NoAnswer, match="dropped the connection") as caught:
-            await client.count_functions(ENV)
+async def test_only_a_kept_alive_connection_is_tried_again_at_once_when_it_is_dropped(clock, serve):
+    _, client = await serve(FAULTS["closed"], retry=clock.policy(attempts=4))
+    with pytest.raises(NoAnswer, match="dropped the connection") as caught:
+        await client.count_functions(ENV)
 
     assert clock.waits == [1.0, 2.0, 4.0]
     assert (caught.value.attempts, caught.value.dropped, caught.value.overload) == (4, False, True)
@@ -85,9 +70,9 @@ async def test_whether_a_session_of_the_callers_own_kept_it_alive_is_not_known(c
     assert clock.waits == [0.0, 2.0, 4.0]
 
 
-async def test_an_answer_that_breaks_off_is_no_dropped_connection(clock):
-    async with met_with(once(FAULTS["reset_in_body"]), clock.policy()) as (_, client):
-        await client.count_functions(ENV)
+async def test_an_answer_that_breaks_off_is_no_dropped_connection(clock, serve):
+    _, client = await serve(once(FAULTS["reset_in_body"]), retry=clock.policy())
+    await client.count_functions(ENV)
 
     assert clock.waits == [1.0]
 
@@ -102,13 +87,13 @@ ABSURD = [
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("value", ABSURD, ids=lambda value: value[:40] or "empty")
-async def test_an_absurd_retry_after_never_hangs_a_call(clock, value, status):
+async def test_an_absurd_retry_after_never_hangs_a_call(clock, value, status, serve):
     later = {"Retry-After": value.encode().decode("latin-1")}
-    async with met_with(once(http_reply(b"", status, later)), clock.policy()) as (_, client):
-        try:
-            assert await client.count_functions(ENV) == 1
-        except (RateLimitError, NoAnswer) as error:
-            assert "deadline" in error.gave_up  # noqa: PT017 - either way is right
+    _, client = await serve(once(http_reply(b"", status, later)), retry=clock.policy())
+    try:
+        assert await client.count_functions(ENV) == 1
+    except (RateLimitError, NoAnswer) as error:
+        assert "deadline" in error.gave_up  # noqa: PT017 - either way is right
 
     assert clock.now <= 60.0
 
@@ -123,27 +108,27 @@ async def test_an_absurd_retry_after_never_hangs_a_call(clock, value, status):
         ("nan", 1),
     ],
 )
-async def test_a_sensible_retry_after_is_honoured_as_a_minimum(clock, value, waited):
+async def test_a_sensible_retry_after_is_honoured_as_a_minimum(clock, value, waited, serve):
     later = http_reply(b"", 503, {"Retry-After": value})
-    async with met_with(once(later), clock.policy()) as (_, client):
-        await client.count_functions(ENV)
+    _, client = await serve(once(later), retry=clock.policy())
+    await client.count_functions(ENV)
 
     assert clock.waits == [waited]
 
 
 @pytest.mark.parametrize("zone", ["GMT", "", "-0000", "+0000"])
-async def test_a_retry_after_may_be_a_date_in_utc(clock, zone):
+async def test_a_retry_after_may_be_a_date_in_utc(clock, zone, serve):
     date = datetime.now(UTC) + timedelta(seconds=30)
     later = http_reply(b"", 503, {"Retry-After": f"{date:%a, %d %b %Y %H:%M:%S} {zone}"})
-    async with met_with(once(later), clock.policy()) as (_, client):
-        await client.count_functions(ENV)
+    _, client = await serve(once(later), retry=clock.policy())
+    await client.count_functions(ENV)
 
     assert 20 < clock.now <= 30
 
 
-async def test_a_408_is_tried_again_for_it_answers_no_request(clock):
-    async with met_with(once(http_reply(b"", 408)), clock.policy()) as (_, client):
-        assert await client.count_functions(ENV) == 1
+async def test_a_408_is_tried_again_for_it_answers_no_request(clock, serve):
+    _, client = await serve(once(http_reply(b"", 408)), retry=clock.policy())
+    assert await client.count_functions(ENV) == 1
 
 
 async def test_no_server_is_waited_for_longer_than_a_day_even_without_a_deadline(clock):
@@ -174,13 +159,13 @@ def test_a_retry_after_is_a_finite_number_of_seconds_or_none(value):
     assert seconds is None or 0 <= seconds < float("inf")
 
 
-async def test_a_storm_of_retries_is_bounded_by_a_quota_that_all_copies_share():
+async def test_a_storm_of_retries_is_bounded_by_a_quota_that_all_copies_share(serve):
     retry = RetryPolicy(attempts=1000, base=0.0, deadline=float("inf"))
-    async with met_with(FAULTS["status_500"], retry) as (server, client):
-        copies = [client.with_token(f"T{number}") for number in range(10)]
-        results = await asyncio.gather(
-            *(copy.count_functions(ENV) for copy in copies), return_exceptions=True
-        )
+    server, client = await serve(FAULTS["status_500"], retry=retry)
+    copies = [client.with_token(f"T{number}") for number in range(10)]
+    results = await asyncio.gather(
+        *(copy.count_functions(ENV) for copy in copies), return_exceptions=True
+    )
 
     assert len(server.requests) == 10 + 500 // 14
     assert all("retry quota" in error.gave_up for error in results)  # type: ignore[union-attr]
@@ -191,13 +176,13 @@ def said(caplog):
 
 
 async def test_each_try_is_logged_at_debug_and_each_retry_at_info_then_warning(
-    emulator, clock, caplog
+    emulator, clock, caplog, client_of
 ):
     caplog.set_level(logging.DEBUG, logger="tcb_async")
     emulator.deploy(ENV)
     emulator.script([Fault.errcode(-1), Fault.status(502)])
-    async with TcbClient(emulator.token, base_url=emulator.url, retry=clock.policy()) as client:
-        await client.function_page(ENV, offset=40)
+    client = await client_of(emulator, retry=clock.policy())
+    await client.function_page(ENV, offset=40)
 
     lines = [(level, re.sub(r"rid=[0-9a-f-]{26}", "rid=RID", text)) for level, text in said(caplog)]
     call = f"POST /tcb/listfunctions env={ENV} offset=40"

@@ -1,0 +1,53 @@
+"""What tests of the transport ask for."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+from pretend_clock import PretendClock
+from raw_server import RawServer
+from redis_server import running_redis
+
+from tcb_async import TcbClient
+
+
+@pytest.fixture
+def clock():
+    return PretendClock()
+
+
+@pytest.fixture(scope="module")
+def redis_port():
+    with running_redis() as server:
+        yield server.port
+
+
+@pytest.fixture
+async def stack():
+    """What is entered here is left when the test has ended."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def serve(stack):
+    """Starts a server that answers so, and makes a client of it."""
+
+    async def serve(reply, **options):
+        server = await stack.enter_async_context(RawServer(reply))
+        client = TcbClient(**{"token": "T", "base_url": server.url, **options})
+        return server, await stack.enter_async_context(client)
+
+    return serve
+
+
+@pytest.fixture
+def client_of(stack):
+    """Makes a client of an emulator."""
+
+    async def make(emulator, **options):
+        client = TcbClient(**{"token": emulator.token, "base_url": emulator.url, **options})
+        return await stack.enter_async_context(client)
+
+    return make
