@@ -10,6 +10,8 @@ import random
 import string
 from typing import TYPE_CHECKING
 
+from asking import AUTHORIZER, CLASSIC, COMPONENT, ENV, ENVIRONMENTS, LIST, STABLE
+from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
 from raw_server import http_reply
 from server_faults import LISTING
 
@@ -23,13 +25,7 @@ if TYPE_CHECKING:
 
     from tcb_async.tokens import TokenStore
 
-ENV, APPID, PLATFORM = "test-777bb9", "wx0123456789abcdef", "wxplatform000000001"
-LIST = "/tcb/listfunctions"
-ENVIRONMENTS = "/tcb/getenvinfo"
-STABLE = "/cgi-bin/stable_token"
-CLASSIC = "/cgi-bin/token"
-COMPONENT = "/cgi-bin/component/api_component_token"
-AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
+APPID, PLATFORM = "wx0123456789abcdef", "wxplatform000000001"
 PIECE = 10  # characters: whoever tells 20 in a row tells one of these whole
 
 
@@ -39,13 +35,8 @@ class Planted:
     def __init__(self):
         chance = random.Random(20)
         letters = f"{string.ascii_letters}{string.digits}_-"
-        lengths = {
-            "token of 136": 136,
-            "token of 512": 512,
-            "ticket": 88,
-            "refresh token": 64,
-            "rotated refresh token": 64,
-        }
+        lengths = {"token of 136": 136, "token of 512": 512, "ticket": 88}
+        lengths |= {"refresh token": 64, "rotated refresh token": 64}
         self.texts = {
             name: "".join(chance.choices(letters, k=length)) for name, length in lengths.items()
         }
@@ -91,6 +82,16 @@ def wechat(path="", fault=b""):
         await exchange.answer(fault if asked == path else right_replies()[asked])
 
     return handle
+
+
+NETWORK = (
+    CutAfter(40, direction="up"),
+    CutAfter(40),
+    CutAfter(200),
+    ResetAfter(40),
+    BlackHole(200),
+    HalfOpen(),
+)
 
 
 async def hand_out():

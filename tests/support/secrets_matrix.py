@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 import aiohttp
 import attrs
 from fault_proxy import FaultProxy
-from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
 from planted_secrets import (
     ENV,
     ENVIRONMENTS,
     KINDS,
     LIST,
+    NETWORK,
     PLANTED,
     account,
     client_of,
@@ -45,8 +45,6 @@ from tcb_async.tokens import RedisStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from network_faults import Fault
 
     from tcb_async import TcbClient
 
@@ -169,16 +167,6 @@ async def refusals(kind, call=one_page):
                 client_of(kind, server.url) as client,
             ):
                 await fail(call, client, errors)
-
-
-NETWORK: tuple[Fault, ...] = (
-    CutAfter(40, direction="up"),
-    CutAfter(40),
-    CutAfter(200),
-    ResetAfter(40),
-    BlackHole(200),
-    HalfOpen(),
-)
 
 
 async def faults_of_the_network(kind, call=one_page):

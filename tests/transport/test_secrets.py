@@ -12,96 +12,34 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_proxy import FaultProxy
-from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
+from planted_secrets import APPID, ENV, KINDS, NETWORK, PLANTED, STABLE, client_of, wechat
 from raw_server import RawServer, http_reply
 from secret_leaks import encodings, leaks_of, logged, shown_by
-from server_faults import FAULTS, LISTING, ON_REUSE, ONLY_TIME_ENDS, then_close
+from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS, then_close
 
-from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TcbError
+from tcb_async import ConfigurationError, TcbClient, TcbError
 from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator
-from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from network_faults import Fault
-    from raw_server import Exchange
-
     from tcb_async.tokens import TokenApi, TokenProvider
 
 SECRET = "pl@nt?>/+s3cr~t="
 """Every encoding changes it, and few make it so long that it looks like a token."""
 
-ENV, APPID = "test-777bb9", "wx0123456789abcdef"
-LIST = "/tcb/listfunctions"
-STABLE = "/cgi-bin/stable_token"
-CLASSIC = "/cgi-bin/token"
-COMPONENT = "/cgi-bin/component/api_component_token"
-AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
-RIGHT = {
-    LIST: http_reply(LISTING),
-    STABLE: http_reply({"access_token": SECRET, "expires_in": 7200}),
-    CLASSIC: http_reply({"access_token": SECRET, "expires_in": 7200}),
-    COMPONENT: http_reply({"component_access_token": SECRET, "expires_in": 7200}),
-    AUTHORIZER: http_reply(
-        {
-            "authorizer_access_token": SECRET,
-            "expires_in": 7200,
-            "authorizer_refresh_token": SECRET,
-        }
-    ),
-}
+MANY_KINDS = [kind for kind in KINDS if kind != "token of 512"]
 
 
-async def hand_out():
-    return SECRET
+@pytest.fixture(autouse=True)
+def _one_secret_as_every_credential(monkeypatch):
+    monkeypatch.setattr(PLANTED, "texts", dict.fromkeys(PLANTED.texts, SECRET))
 
 
-def platform():
-    return ComponentToken(APPID, SECRET, ticket=hand_out)
-
-
-async def save(_token):
-    pass
-
-
-TOKENS: dict[str, tuple[str, Callable[[], object]]] = {
-    "token": (LIST, lambda: SECRET),
-    "callable": (LIST, lambda: hand_out),
-    "stable": (STABLE, lambda: StableToken(APPID, SECRET)),
-    "classic": (CLASSIC, lambda: ClassicToken(APPID, SECRET)),
-    "component": (COMPONENT, platform),
-    "authorizer": (
-        AUTHORIZER,
-        lambda: AuthorizerToken(platform(), APPID, SECRET, on_rotate=save),
-    ),
-}
-"""What the secret is handed in as, and the endpoint that it is sent to first."""
-
-
-def wechat(path, fault):
-    """All is well, but for one endpoint."""
-
-    async def handle(exchange: Exchange) -> None:
-        asked = exchange.request.target.partition("?")[0]
-        await exchange.answer(fault if asked == path else RIGHT[asked])
-
-    return handle
-
-
-async def told_by(url, token, caplog, *, calls=1, patience=10.0):
+async def told_by(client, caplog, *, calls=1):
     """All that is said when a page is asked for, and once more if that fails."""
     caplog.set_level(logging.DEBUG)
     said: list[str] = []
-    retry = RetryPolicy(attempts=2, base=0.0, deadline=3 * patience)
-    async with TcbClient(
-        token,  # type: ignore[arg-type]
-        base_url=url,
-        retry=retry,
-        timeout=patience,
-        max_reply_bytes=2**16,
-    ) as client:
+    async with client:
         for _ in range(calls):
             try:
                 said.append(repr(await client.function_page(ENV)))
@@ -111,14 +49,13 @@ async def told_by(url, token, caplog, *, calls=1, patience=10.0):
     return said + list(logged(caplog.records))
 
 
-@pytest.mark.parametrize("kind", ["token", "stable", "classic", "authorizer"])
+@pytest.mark.parametrize("kind", ["token of 136", "stable", "classic", "authorizer"])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_no_fault_of_a_server_gives_it_away(fault, kind, caplog):
-    path, make = TOKENS[kind]
     patience = 0.1 if fault in ONLY_TIME_ENDS else 10.0
-    calls = 2 if fault in ON_REUSE else 1
-    async with RawServer(wechat(path, FAULTS[fault])) as server:
-        said = await told_by(server.url, make(), caplog, calls=calls, patience=patience)
+    async with RawServer(wechat(KINDS[kind][0], FAULTS[fault])) as server:
+        client = client_of(kind, server.url, patience=patience)
+        said = await told_by(client, caplog, calls=2 if fault in ON_REUSE else 1)
 
     assert leaks_of([SECRET], said) == []
 
@@ -147,39 +84,24 @@ def echoes(shown):
     }
 
 
-@pytest.mark.parametrize("kind", TOKENS)
+@pytest.mark.parametrize("kind", MANY_KINDS)
 @pytest.mark.parametrize("echo", echoes(""))
 async def test_no_echo_of_a_server_gives_it_away_in_whatever_encoding(echo, kind, caplog):
-    path, make = TOKENS[kind]
     for shown in encodings(SECRET).values():
         caplog.clear()
-        async with RawServer(wechat(path, echoes(shown)[echo])) as server:
-            said = await told_by(server.url, make(), caplog)
+        async with RawServer(wechat(KINDS[kind][0], echoes(shown)[echo])) as server:
+            said = await told_by(client_of(kind, server.url), caplog)
 
         assert leaks_of([SECRET], said) == []
 
 
-NETWORK: dict[str, Fault] = {
-    "cut in the request": CutAfter(40, direction="up"),
-    "cut in the head": CutAfter(40),
-    "cut in the body": CutAfter(200),
-    "reset": ResetAfter(40),
-    "black hole": BlackHole(200),
-    "half open": HalfOpen(),
-}
-
-
-@pytest.mark.parametrize("kind", TOKENS)
-@pytest.mark.parametrize("fault", NETWORK)
+@pytest.mark.parametrize("kind", MANY_KINDS)
+@pytest.mark.parametrize("fault", NETWORK, ids=repr)
 async def test_no_fault_of_the_network_gives_it_away(fault, kind, caplog):
-    path, make = TOKENS[kind]
-    async with (
-        RawServer(wechat(path, RIGHT[path])) as server,
-        FaultProxy(server.port, default=NETWORK[fault]) as proxy,
-    ):
-        said = await told_by(proxy.url, make(), caplog, patience=0.1)
+    async with RawServer(wechat()) as server, FaultProxy(server.port, default=fault) as proxy:
+        said = await told_by(client_of(kind, proxy.url, patience=0.1), caplog)
         await proxy.close()
-        said += await told_by(proxy.url, make(), caplog, patience=0.1)
+        said += await told_by(client_of(kind, proxy.url, patience=0.1), caplog)
 
     assert leaks_of([SECRET], said) == []
 
@@ -189,10 +111,10 @@ async def test_neither_does_the_emulator(fault, caplog):
     async with Emulator() as emulator:
         emulator.deploy(ENV)
         emulator.add_app(APPID, SECRET)
-        emulator.script([EMULATED[fault]] * 2)
-        said = await told_by(emulator.url, StableToken(APPID, SECRET), caplog, patience=0.2)
-        emulator.script([EMULATED[fault]] * 2)
-        said += await told_by(emulator.url, emulator.token, caplog, patience=0.2)
+        said: list[str] = []
+        for kind in ("stable", "token of 136"):
+            emulator.script([EMULATED[fault]] * 2)
+            said += await told_by(client_of(kind, emulator.url, patience=0.2), caplog)
         said += (repr(emulator), repr(emulator.requests))
 
         assert leaks_of([SECRET, emulator.token], said) == []

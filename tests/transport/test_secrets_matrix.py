@@ -7,16 +7,15 @@ is long would show a part; what is searched for is any 20 characters in a row.
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 from datetime import date
 from pathlib import Path
 
-import attrs
 import pytest
 from planted_secrets import PLANTED
-from redis_server import running_redis
 
 SCRIPT = Path(__file__).parents[1] / "support" / "secrets_matrix.py"
 TOOLS = (
@@ -30,22 +29,6 @@ TOOLS = (
     "opentelemetry, aiohttp",
     "log, DEBUG",
 )
-CREDENTIALS = (
-    "token of 136",
-    "token of 512",
-    "appsecret",
-    "ticket",
-    "refresh token",
-    "rotated refresh token",
-)
-ENDINGS = (
-    "server's faults",
-    "refusals",
-    "network's faults",
-    "caller's timeout",
-    "caller's cancellation",
-    "client closed",
-)
 FEWEST = {
     "server's faults": 400,
     "refusals": 100,
@@ -57,70 +40,42 @@ FEWEST = {
 """A call is ended at each turn of the loop, of which Python 3.13 takes fewer than 3.11."""
 
 
-@attrs.frozen
-class Matrix:
-    """How many errors were looked at, and what was told of a secret."""
-
-    errors: dict[str, int]
-    leaks: list[tuple[str, str, str, str]]
-
-    @classmethod
-    def of(cls, *words):
-        done = subprocess.run(  # noqa: S603 - our own words
-            [sys.executable, str(SCRIPT), *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=800,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
-        return cls(found["errors"], [tuple(leak) for leak in found["leaks"]])
-
-    def count(self, tool, credential, ending):
-        return sum(leak[:3] == (tool, credential, ending) for leak in self.leaks)
-
-    def lines(self):
-        """The matrix, as text."""
-        yield f"{'leaks, of errors looked at:':50}" + "".join(f"{name:>23}" for name in ENDINGS)
-        yield " " * 50 + "".join(f"{self.errors[name]:>23}" for name in ENDINGS)
-        for tool in TOOLS:
-            for credential in CREDENTIALS:
-                counts = (self.count(tool, credential, ending) for ending in ENDINGS)
-                cells = "".join(f"{count:>23}" for count in counts)
-                yield f"{tool:27}{credential:23}{cells}"
-
-
-@pytest.fixture(scope="module")
-def redis_port():
-    with running_redis() as server:
-        yield server.port
+def run_matrix(*words):
+    """How many errors were looked at, by ending, and each leak, as the script prints them."""
+    done = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, str(SCRIPT), *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    return found["errors"], found["leaks"]
 
 
 def test_no_tool_tells_a_secret_in_an_eighth_of_all_cases_another_each_day(redis_port):
-    matrix = Matrix.of(redis_port, date.today().toordinal() % 8, 8)  # noqa: DTZ011 - any day will do
+    today = date.today().toordinal() % 8  # noqa: DTZ011 - any day will do
+    errors, leaks = run_matrix(redis_port, today, 8)
 
-    assert matrix.leaks == []
-    assert sum(matrix.errors.values()) >= 80
+    assert leaks == []
+    assert sum(errors.values()) >= 80
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_tool_tells_a_secret_however_a_call_ends(redis_port):
-    matrix = Matrix.of(redis_port)
+    errors, leaks = run_matrix(redis_port)
 
-    print(*matrix.lines(), sep="\n")
-    assert matrix.leaks == []
-    assert {
-        name: matrix.errors[name] >= fewest for name, fewest in FEWEST.items()
-    } == dict.fromkeys(ENDINGS, True)
+    assert leaks == []
+    assert [name for name, fewest in FEWEST.items() if errors[name] < fewest] == []
 
 
 def test_every_tool_tells_every_secret_of_a_careless_caller():
-    matrix = Matrix.of("careless")
+    _, leaks = run_matrix("careless")
 
-    cells = [(tool, name) for tool in TOOLS for name in CREDENTIALS]
-    assert [cell for cell in cells if not matrix.count(*cell, "carelessness")] == []
+    told = {(tool, name) for tool, name, _ending, _around in leaks}
+    assert told == {*itertools.product(TOOLS, PLANTED.texts)}
 
 
 CAREFUL = """
