@@ -157,15 +157,13 @@ class TestLaws:
     @given(servers, st.sampled_from(["delete", "update", "lift", "redeploy"]))
     def test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end(self, server, kind):
         listing = ChangingList.of(server.size, server.clamp)
-        outcome = Outcome(plan(server.page_size), at_start=listing.names)
 
-        carry_out(
-            outcome.plan,
-            listing.page,
-            outcome,
+        outcome = walk(
+            plan(server.page_size),
+            listing,
             concurrency=server.concurrency,
             arrival=server.arrival,
-            consume=lambda name: listing.change(name, kind, to=-1),  # type: ignore[arg-type]
+            consume=lambda name: listing.change(name, kind, to=-1),
         )
 
         assert outcome.plan.done
@@ -181,10 +179,7 @@ class TestLaws:
         for size in range(rows + 1):
             every_walk(size, CHANGES, manner, tally)
 
-        print(tally)
-        assert tally.walks > walks
-        assert tally.wrong == []
-        assert tally.gave_up == 0
+        tally.check(more_than=walks)
 
     @pytest.mark.parametrize(("rows", "walks"), [(4, 1_500), slow(5, 10_000)])
     def test_every_walk_over_few_rows_that_only_change_places_keeps_the_law(self, rows, walks):
@@ -194,10 +189,7 @@ class TestLaws:
             for manner in manners((2, 3), (None, *range(1, size + 1)) if size < rows else (None,)):
                 every_walk(size, CHANGES, manner, tally, kinds=every_exchange)
 
-        print(tally)
-        assert tally.walks > walks
-        assert tally.wrong == []
-        assert tally.gave_up == 0
+        tally.check(more_than=walks)
 
     @pytest.mark.parametrize(("rows", "walks"), [(2, 2_500), slow(3, 30_000)])
     def test_every_walk_over_few_rows_resumed_at_every_row_keeps_the_law(self, rows, walks):
@@ -207,10 +199,7 @@ class TestLaws:
             for manner in manners((2, 3), range(size + 1)):
                 every_walk(size, CHANGES, manner, tally)
 
-        print(tally)
-        assert tally.walks > walks
-        assert tally.wrong == []
-        assert tally.gave_up == 0
+        tally.check(more_than=walks)
 
     @given(servers)
     def test_at_rest_it_asks_for_exactly_what_it_needs_and_repairs_nothing(self, server):
@@ -330,6 +319,14 @@ def at(reply, kind, place, times=1, *, to=0):
     return Change(reply, kind, place, to, times)  # type: ignore[arg-type]
 
 
+HEAD_CHECK_THAT_LOSES_ITS_PLACE = [
+    *(at(2, "lift", 50), at(0, "insert", 0, times=70)),
+    at(3, "delete", 0, times=20),
+    *(at(2, "lift", 50), at(0, "delete", 5)),
+]
+"""The head check begins again, and an item jumps over it while as many rows go as come."""
+
+
 class TestRepairs:
     @pytest.mark.parametrize(
         ("change", "shifted", "reanchors", "passes", "requests"),
@@ -398,21 +395,10 @@ class TestRepairs:
         assert outcome.plan.stats.head_checked
 
     def test_an_item_lifted_during_a_head_check_of_several_pages_is_found_by_the_next(self):
-        listing = ChangingList.of(57)
-        outcome = Outcome(plan())
+        schedule = [at(1, "lift", 50), at(0, "insert", 0, times=30), at(5, "lift", 30)]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
-        def answer(request):
-            if request.offset and not outcome.plan.stats.drift:
-                listing.apply(at(0, "lift", 50))
-                for _ in range(30):
-                    listing.insert(0)
-            if request.offset and outcome.plan.stats.head_checks == 1:
-                listing.apply(at(0, "lift", listing.names.index("f050")))
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome)
-
-        assert {f"f{number:03}" for number in range(57)} <= set(outcome.yielded)
+        assert set(outcome.at_start) <= set(outcome.yielded)
         assert outcome.plan.stats.head_checks == 2
 
     def test_an_item_that_was_lifted_itself_does_not_end_the_head_check(self):
@@ -483,17 +469,8 @@ class TestRepairs:
         assert outcome.plan.stats.second_passes == 0
 
     def test_a_head_check_that_is_pushed_down_goes_on_where_it_was(self):
-        listing = ChangingList.of(100)
-        outcome = Outcome(plan(), at_start=listing.names)
-
-        def answer(request):
-            if request.offset == 38:
-                listing.apply(at(0, "lift", 99, times=30))
-            if outcome.plan.stats.head_checks == 1 and request.offset == 19:
-                listing.apply(at(0, "insert", 0, times=5))
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome)
+        listing, schedule = ChangingList.of(100), [at(2, "lift", 99, 30), at(5, "insert", 0, 5)]
+        outcome = walk(plan(), listing, changes=schedule)
 
         stats = outcome.plan.stats
         assert set(listing.names) == set(outcome.yielded)
@@ -508,19 +485,9 @@ class TestRepairs:
         assert outcome.plan.stats.head_checks == 1
 
     def test_when_every_row_was_updated_the_head_check_reads_to_the_end_and_no_further(self):
-        listing = ChangingList.of(57)
-        outcome = Outcome(plan())
-
-        def answer(request):
-            if len(outcome.requests) == 2:
-                listing.insert(-1)
-            page = listing.page(request)
-            if len(outcome.requests) == 3:
-                for name in listing.names:
-                    listing.change(name, "update")
-            return page
-
-        carry_out(outcome.plan, answer, outcome)
+        updates = [at(0, "update", place) for place in range(1, 58)]
+        schedule = [at(1, "insert", -1), at(2, "update", 0), *updates]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
         assert outcome.plan.done
         assert outcome.plan.stats.head_checked
@@ -528,24 +495,15 @@ class TestRepairs:
 
     def test_a_head_check_that_begins_again_notices_a_total_that_moves_behind_its_first_page(self):
         """Its first page was that of the search; only the total tells that an item was lifted."""
-        outcome = head_check_that_loses_its_place()
+        outcome = walk(plan(), ChangingList.of(57), changes=HEAD_CHECK_THAT_LOSES_ITS_PLACE)
 
         assert outcome.plan.done
         assert outcome.plan.stats.head_checks == 3
-        assert {f"f{number:03}" for number in range(57)} <= set(outcome.yielded)
+        assert set(outcome.at_start) <= set(outcome.yielded)
 
     def test_a_row_that_comes_before_the_head_check_is_not_missed(self):
-        listing = ChangingList.of(57)
-        outcome = Outcome(plan())
-
-        def answer(request):
-            if len(outcome.requests) == 2:
-                listing.insert(-1)
-            elif outcome.plan.stats.head_checks:
-                listing.insert(30)
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome)
+        schedule = [at(1, "insert", -1), at(2, "insert", 30)]
+        outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
         assert outcome.plan.done
         assert outcome.plan.stats.second_passes == 0
@@ -764,33 +722,26 @@ class TestWhatServersDo:
 
 class TestPolicies:
     @pytest.mark.parametrize("ahead", [1, 4])
-    def test_raise_fails_at_the_first_broken_seam_behind_what_is_sure(self, ahead):
+    @pytest.mark.parametrize(
+        ("change", "message", "yielded"),
+        [
+            (at(2, "insert", 0), "it had 57 rows and now has 58", 39),
+            (at(1, "update", 19), "row 19 is not the row that was read there", 20),
+            (at(1, "swap", 5, to=30), "a name came twice, although its page joined", 20),
+        ],
+    )
+    def test_raise_fails_at_the_first_sign_of_a_change_behind_what_is_sure(
+        self, change, message, yielded, ahead
+    ):
         outcome = walk(
-            plan(on_drift="raise"),
-            ChangingList.of(57),
-            concurrency=ahead,
-            changes=[at(2, "insert", 0)],
+            plan(on_drift="raise"), ChangingList.of(57), concurrency=ahead, changes=[change]
         )
 
         assert isinstance(outcome.plan.failure, DriftError)
-        assert "it had 57 rows and now has 58" in str(outcome.plan.failure)
-        assert outcome.yielded == [f"f{number:03}" for number in range(39)]
-        assert outcome.replies == 3, "what was in flight is not waited for"
+        assert message in str(outcome.plan.failure)
+        assert outcome.yielded == outcome.at_start[:yielded]
+        assert outcome.replies == change.after + 1, "what was in flight is not waited for"
         assert outcome.plan.next_request() is None
-
-    def test_raise_fails_where_the_row_of_the_overlap_changed_and_the_total_did_not(self):
-        update = at(1, "update", 19)
-        outcome = walk(plan(on_drift="raise"), ChangingList.of(57), changes=[update])
-
-        assert "row 19 is not the row that was read there" in str(outcome.plan.failure)
-        assert outcome.yielded == outcome.at_start[:20]
-
-    def test_raise_fails_where_a_name_comes_twice_although_its_page_joined(self):
-        swap = Change(1, "swap", 5, 30)
-        outcome = walk(plan(on_drift="raise"), ChangingList.of(57), changes=[swap])
-
-        assert "a name came twice" in str(outcome.plan.failure)
-        assert outcome.yielded == outcome.at_start[:20]
 
     def test_ignore_asks_for_no_row_twice_and_looks_for_nothing(self):
         outcome = walk(plan(on_drift="ignore"), ChangingList.of(60), changes=[at(1, "delete", 0)])
@@ -823,19 +774,23 @@ class TestPolicies:
         assert len(outcome.requests) == 5
         assert outcome.plan.stats.unchecked_joins == 4
 
-    def test_pages_of_one_row_are_walked_again_if_the_total_changed(self):
-        outcome = walk(plan(page_size=1), ChangingList.of(5), changes=[at(2, "delete", 0)])
-
-        assert outcome.plan.done
-        assert outcome.yielded == ["f000", "f001", "f003", "f004", "f002"]
-        assert outcome.plan.stats.second_passes == 1
-
-    def test_pages_of_one_row_are_walked_again_if_a_name_comes_twice(self):
-        schedule = [at(2, "insert", 0), at(0, "delete", -1)]
+    @pytest.mark.parametrize(
+        ("schedule", "found_late"),
+        [
+            pytest.param([at(2, "delete", 0)], "f003 f004 f002", id="the total changed"),
+            pytest.param(
+                [at(2, "insert", 0), at(0, "delete", -1)],
+                "new001 f002 f003",
+                id="a name came twice",
+            ),
+        ],
+    )
+    def test_pages_of_one_row_are_walked_again_if_there_was_a_change(self, schedule, found_late):
         outcome = walk(plan(page_size=1), ChangingList.of(5), changes=schedule)
 
         assert outcome.plan.done
-        assert sorted(outcome.yielded) == ["f000", "f001", "f002", "f003", "new001"]
+        assert outcome.yielded == ["f000", "f001", *found_late.split()]
+        assert outcome.plan.stats.second_passes == 1
 
     def test_pages_of_one_row_are_walked_again_if_an_earlier_run_noticed_a_change(self):
         listing = ChangingList.of(5)
@@ -917,36 +872,24 @@ class TestResume:
 
         assert {f"f{number:03}" for number in range(30, 55)} <= set(outcome.yielded)
 
-    def test_a_last_item_that_is_gone_is_made_up_for_by_those_before_it(self):
-        listing = ChangingList.of(57)
-        start = cursor_behind(listing, 30)
-        for place in (29, 28, 27):
-            listing.apply(at(0, "delete", place))
-
-        outcome = walk(plan(start=start), listing)
-
-        assert outcome.yielded == listing.names[27:]
-        assert outcome.plan.stats.second_passes == 0
-
-    def test_when_all_landmarks_are_gone_it_reads_the_list_again_and_repeats_nothing(self):
-        listing = ChangingList.of(57)
-        start = cursor_behind(listing, 30)
-        listing.apply(at(0, "delete", 5, times=25))
-
-        outcome = walk(plan(start=start), listing)
-
-        assert outcome.yielded == [f"f{number:03}" for number in range(30, 57)]
-        assert outcome.plan.stats.second_passes == 1
-
-    def test_a_place_that_was_pushed_far_down_is_found(self):
+    @pytest.mark.parametrize(
+        ("change", "passes"),
+        [
+            pytest.param(at(0, "delete", 27, 3), 0, id="its last item is gone: one before it"),
+            pytest.param(at(0, "delete", 5, 25), 1, id="all landmarks are gone: a second pass"),
+            pytest.param(at(0, "insert", 0, 60), 0, id="it was pushed far down"),
+        ],
+    )
+    def test_the_cheapest_repair_finds_its_place_and_it_repeats_nothing(self, change, passes):
         listing = ChangingList.of(200)
         start = cursor_behind(listing, 30)
-        listing.apply(at(0, "insert", 0, times=60))
+        listing.apply(change)
 
         outcome = walk(plan(start=start), listing)
 
-        assert [name for name in outcome.yielded if name < "new"] == listing.names[90:]
-        assert outcome.plan.stats.second_passes == 0
+        kept = [name for name in outcome.yielded if name < "new"]
+        assert kept == [f"f{number:03}" for number in range(30, 200)]
+        assert outcome.plan.stats.second_passes == passes
 
     def test_with_ignore_it_goes_on_at_the_next_row(self):
         listing = ChangingList.of(57)
@@ -983,13 +926,7 @@ class TestResume:
 
     def test_the_cursor_of_a_second_pass_is_the_start_of_the_list_and_knows_every_name(self):
         listing = ChangingList.of(57)
-
-        def answer(request):
-            if request.offset == 19:
-                listing.apply(at(0, "delete", 0, times=20))
-            return listing.page(request)
-
-        outcome = carried(plan(max_repairs=0), answer)
+        outcome = walk(plan(max_repairs=0), listing, changes=[at(1, "delete", 0, times=20)])
         cursor = outcome.plan.cursor()
 
         assert isinstance(outcome.plan.failure, DriftError)
@@ -1080,7 +1017,7 @@ class TestModes:
         for manner in manners((2,)):
             every_walk(4, 2, manner, Tally())
         walk(plan(max_repairs=0), ChangingList.of(57), changes=[at(2, "delete", 0, times=39)])
-        head_check_that_loses_its_place()
+        walk(plan(), ChangingList.of(57), changes=HEAD_CHECK_THAT_LOSES_ITS_PLACE)
 
         assert taken == LEADS_TO
 
@@ -1090,19 +1027,18 @@ class TestModes:
 
 
 class TestContradictions:
-    def test_a_name_that_comes_twice_on_pages_that_join_makes_a_second_pass(self):
-        """Two rows changed places without a write: one of them was read twice, one not at all."""
-        outcome = walk(plan(), ChangingList.of(57), changes=[Change(1, "swap", 5, 30)])
-
-        assert sorted(outcome.yielded) == outcome.at_start
-        assert outcome.plan.stats.second_passes == 1
-
-    def test_rows_that_change_places_twice_so_that_no_name_comes_twice_are_missed_by_the_count(
-        self,
+    @pytest.mark.parametrize(
+        ("page_size", "rows", "swaps"),
+        [
+            pytest.param(20, 57, [at(1, "swap", 5, to=30)], id="one is read twice"),
+            pytest.param(2, 5, [at(1, "swap", 2, to=1), at(2, "swap", 4, to=2)], id="none is"),
+        ],
+    )
+    def test_rows_that_changed_places_without_a_write_make_a_second_pass(
+        self, page_size, rows, swaps
     ):
-        swaps = [Change(1, "swap", 2, 1), Change(2, "swap", 4, 2)]
-
-        outcome = walk(plan(2), ChangingList.of(5), changes=swaps)
+        """One of them was not read at all: a name that comes twice tells so, or the count."""
+        outcome = walk(plan(page_size), ChangingList.of(rows), changes=swaps)
 
         assert sorted(outcome.yielded) == outcome.at_start
         assert outcome.plan.stats.second_passes == 1
@@ -1128,60 +1064,31 @@ class TestContradictions:
 
     def test_hundreds_of_updates_between_two_replies_repeat_nothing(self):
         """The first version checked the first 512 names on a quiet page, and no other."""
-        listing = ChangingList.of(2000)
-        outcome = Outcome(plan(page_size=100), at_start=listing.names)
-
-        def answer(request):
-            if len(outcome.requests) == 18:
-                for number in range(1000, 1400):
-                    listing.change(f"f{number:03}", "redeploy", to=-1)
-                listing.apply(Change(0, "insert", 0, times=400))
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome)
+        schedule = [at(17, "redeploy", 1000, 400, to=-1), at(0, "insert", 0, 400)]
+        outcome = walk(plan(page_size=100), ChangingList.of(2000), changes=schedule)
 
         assert len(outcome.yielded) == len(set(outcome.yielded))
         assert set(outcome.at_start) <= set(outcome.yielded)
 
     def test_a_seam_that_was_redeployed_in_its_row_is_no_seam(self):
         """The first version joined by name, and lost every row between."""
-        listing = ChangingList.of(60)
-        outcome = Outcome(plan(), at_start=listing.names)
-
-        def answer(request):
-            if request.offset == 19 and len(outcome.requests) == 2:
-                listing.change("f019", "redeploy", to=30)
-                listing.apply(at(0, "delete", 0, times=11))
-                listing.apply(at(0, "insert", -1, times=11))
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome)
+        redeployed = at(1, "redeploy", 19, to=30)
+        schedule = [redeployed, at(0, "delete", 0, times=11), at(0, "insert", -1, times=11)]
+        outcome = walk(plan(), ChangingList.of(60), changes=schedule)
 
         assert {f"f{number:03}" for number in range(20, 60)} <= set(outcome.yielded)
 
     def test_deletions_at_the_head_do_not_make_the_head_check_read_the_list(self):
-        listing = ChangingList.of(400)
-        outcome = Outcome(plan(), at_start=listing.names)
-
-        def answer(request):
-            listing.apply(at(0, "delete", 0))
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome, concurrency=2)
+        schedule = [at(1, "delete", 0)] * 200
+        outcome = walk(plan(), ChangingList.of(400), concurrency=2, changes=schedule)
 
         assert outcome.plan.done
         assert len(outcome.requests) <= 4 * needed(400, 20)
 
     def test_a_list_of_2000_that_is_deleted_as_it_is_read_comes_to_its_end(self):
         listing = ChangingList.of(2000)
-        outcome = Outcome(plan(), at_start=listing.names)
-
-        carry_out(
-            outcome.plan,
-            listing.page,
-            outcome,
-            concurrency=8,
-            consume=lambda name: listing.change(name, "delete"),
+        outcome = walk(
+            plan(), listing, concurrency=8, consume=lambda name: listing.change(name, "delete")
         )
 
         assert outcome.plan.done
@@ -1202,32 +1109,6 @@ class TestContradictions:
         pauses = [request.pause for request in outcome.requests if request.pause]
         assert isinstance(outcome.plan.failure, DriftError)
         assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
-
-
-def head_check_that_loses_its_place():
-    """The head check begins again, and an item jumps over it while as many rows go as come."""
-    listing = ChangingList.of(57)
-    outcome, steps = Outcome(plan()), iter(["lifted", "lost", "over"])
-    step = next(steps)
-
-    def answer(request):
-        nonlocal step
-        checks = outcome.plan.stats.head_checks
-        if step == "lifted" and request.offset == 38:
-            listing.change("f050", "lift")
-            listing.apply(at(0, "insert", 0, times=70))
-            step = next(steps)
-        elif step == "lost" and checks == 1 and request.offset == 19:
-            listing.apply(at(0, "delete", 0, times=20))
-            step = next(steps)
-        elif step == "over" and checks == 2 and request.offset == 19:
-            listing.change("f050", "lift")
-            listing.apply(at(0, "delete", 5))
-            step = next(steps, None)
-        return listing.page(request)
-
-    carry_out(outcome.plan, answer, outcome)
-    return outcome
 
 
 def emptied(listing, *, times, offset=19):

@@ -58,8 +58,11 @@ class Tally:
     gave_up: int = 0
     wrong: list[str] = attrs.field(factory=list)
 
-    def __str__(self):
-        return f"{self.walks:,} walks, {len(self.wrong)} wrong, {self.gave_up} gave up"
+    def check(self, *, more_than):
+        print(f"{self.walks:,} walks")
+        assert self.walks > more_than
+        assert self.wrong == []
+        assert self.gave_up == 0
 
 
 def every_change(rows):

@@ -154,6 +154,7 @@ def walk(
     changes=(),
     arrival=(0,),
     lag=0,
+    consume=None,
 ):
     """Walk with requests that are answered in any order while the list changes.
 
@@ -164,6 +165,7 @@ def walk(
         changes: What happens between the replies.
         arrival: Which of the requests in flight is answered next, over and over.
         lag: By how many replies the second of two replicas, which answer in turn, is behind.
+        consume: What the consumer does with each item.
     """
     outcome = Outcome(plan)
     script = by_reply(changes)
@@ -182,7 +184,7 @@ def walk(
         behind = past[max(0, len(past) - 1 - lag)] if outcome.replies % 2 else past[-1]
         return ChangingList(behind, listing.clamp).page(request)
 
-    carry_out(plan, answer, outcome, concurrency=concurrency, arrival=arrival)
+    carry_out(plan, answer, outcome, concurrency=concurrency, arrival=arrival, consume=consume)
     outcome.stayed = set(outcome.at_start) - listing.gone
     outcome.updated = set(listing.updated)
     return outcome
