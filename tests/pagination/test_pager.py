@@ -9,6 +9,7 @@ import random
 from contextlib import aclosing, contextmanager
 from inspect import isawaitable
 from itertools import count, repeat
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -95,6 +96,12 @@ async def nothing_left():
     assert complaints == []
 
 
+@pytest.fixture
+def server():
+    """A server of 300 rows, which are 16 pages."""
+    return Server.of(300)
+
+
 async def turns():
     """Let the loop take a few turns, in no time."""
     for _ in range(5):
@@ -130,8 +137,7 @@ class TestTime:
         assert now() - start == 1 + -(-(pages - 1) // ahead)
         assert len(server.offsets) == pages
 
-    async def test_the_first_item_comes_after_one_round_trip(self):
-        server = Server.of(300)
+    async def test_the_first_item_comes_after_one_round_trip(self, server):
         start = now()
 
         async with server.pager() as pager:
@@ -166,9 +172,8 @@ class TestTime:
 
 
 class TestErrors:
-    async def test_an_error_comes_at_its_own_page_behind_the_good_ones_before_it(self):
+    async def test_an_error_comes_at_its_own_page_behind_the_good_ones_before_it(self, server):
         busy = SystemBusyError("busy", errcode=-1)
-        server = Server.of(300)
         server.broken = {38: busy, 57: SystemBusyError("too", errcode=-1), 76: ValueError("no")}
         pager = server.pager(concurrency=5)
         names: list[str] = []
@@ -191,15 +196,6 @@ class TestErrors:
         with pytest.raises(KeyError, match="a fault of the fetch"):
             await server.pager().collect()
 
-    async def test_an_error_at_the_first_page_has_the_cursor_of_the_beginning(self):
-        server = Server.of(300)
-        server.broken = {0: SystemBusyError("busy", errcode=-1)}
-
-        with pytest.raises(SystemBusyError) as caught:
-            await server.pager().collect()
-
-        assert caught.value.cursor == Cursor("env")
-
     async def test_what_the_plan_finds_wrong_is_raised_with_a_cursor(self):
         server = Server.of(57)
         pager = server.pager(on_drift="raise", concurrency=1)
@@ -213,8 +209,7 @@ class TestErrors:
 
 
 class TestLeavingEarly:
-    async def test_a_bare_break_leaves_nothing_after_a_few_turns(self):
-        server = Server.of(300)
+    async def test_a_bare_break_leaves_nothing_after_a_few_turns(self, server):
         pager = server.pager()
 
         async for _ in pager:
@@ -248,8 +243,7 @@ class TestLeavingEarly:
             await reader
         assert len(names) == 20
 
-    async def test_a_generator_that_is_closed_leaves_nothing_at_once(self):
-        server = Server.of(300)
+    async def test_a_generator_that_is_closed_leaves_nothing_at_once(self, server):
 
         async with aclosing(aiter(server.pager())) as rows:
             async for _ in rows:
@@ -257,8 +251,7 @@ class TestLeavingEarly:
 
         assert server.flying == 0
 
-    async def test_an_error_in_the_loop_leaves_nothing(self):
-        server = Server.of(300)
+    async def test_an_error_in_the_loop_leaves_nothing(self, server):
 
         with pytest.raises(ZeroDivisionError):
             await note(server.pager(), [], {"f000": lambda: 1 / 0})
@@ -267,8 +260,7 @@ class TestLeavingEarly:
         assert server.flying == 0
 
     @pytest.mark.parametrize(("after", "yielded"), [(0.5, 0), (1.5, 20), (2.5, 58)])
-    async def test_a_timeout_leaves_nothing_and_stays_a_timeout(self, after, yielded):
-        server = Server.of(300)
+    async def test_a_timeout_leaves_nothing_and_stays_a_timeout(self, server, after, yielded):
         pager = server.pager(concurrency=2)
         names: list[str] = []
 
@@ -283,10 +275,9 @@ class TestLeavingEarly:
 
     @pytest.mark.parametrize("times", [1, 2, 3])
     async def test_an_observer_hears_of_the_end_however_often_the_consumer_is_cancelled(
-        self, times
+        self, server, times
     ):
         """As anyio does: a cancelled scope cancels again and again until it is left."""
-        server = Server.of(300)
         server.farewell = 3
         watching = Watching()
         consumer = asyncio.create_task(server.pager(observer=watching).collect())
@@ -320,8 +311,7 @@ class TestLeavingEarly:
         ]
         assert watching.pages == 3 + 3 + 1
 
-    async def test_a_consumer_that_is_cancelled_twice_leaves_nothing_to_its_owner(self):
-        server = Server.of(300)
+    async def test_a_consumer_that_is_cancelled_twice_leaves_nothing_to_its_owner(self, server):
         server.farewell = 3
         live: set[asyncio.Task[object]] = set()
         consumer = asyncio.create_task(server.pager(live=live).collect())
@@ -335,8 +325,7 @@ class TestLeavingEarly:
         assert consumer.cancelled()
         assert (server.flying, live) == (0, set())
 
-    async def test_walks_whose_owner_cancels_their_fetches_end_with_client_closed(self):
-        server = Server.of(300)
+    async def test_walks_whose_owner_cancels_their_fetches_end_with_client_closed(self, server):
         live: set[asyncio.Task[object]] = set()
         pagers = [server.pager(live=live), server.pager(live=live, concurrency=3)]
         consumers = [asyncio.create_task(pager.collect()) for pager in pagers]
@@ -354,8 +343,7 @@ class TestLeavingEarly:
             assert (error.cursor.offset, error.cursor.count) == (19, 20)
         assert live == set()
 
-    async def test_a_pager_closed_under_its_consumer_is_no_end_of_the_list(self):
-        server = Server.of(300)
+    async def test_a_pager_closed_under_its_consumer_is_no_end_of_the_list(self, server):
         pager = server.pager()
         consumer = asyncio.create_task(pager.collect())
         await asyncio.sleep(1.5)
@@ -367,8 +355,7 @@ class TestLeavingEarly:
             await consumer
         assert repr(pager) == "<Pager 'env': closed 20 of 300>"
 
-    async def test_a_pager_closed_between_two_items_is_no_end_of_the_list(self):
-        server = Server.of(300)
+    async def test_a_pager_closed_between_two_items_is_no_end_of_the_list(self, server):
         pager = server.pager()
         names: list[str] = []
 
@@ -377,8 +364,7 @@ class TestLeavingEarly:
 
         assert names == server.names[:20], "the page in hand is still yielded"
 
-    async def test_a_pager_closed_before_its_first_item_asks_for_nothing(self):
-        server = Server.of(300)
+    async def test_a_pager_closed_before_its_first_item_asks_for_nothing(self, server):
         pager = server.pager()
         rows = aiter(pager)
         await pager.aclose()
@@ -388,8 +374,7 @@ class TestLeavingEarly:
 
         assert server.offsets == []
 
-    async def test_requests_that_became_stale_are_cancelled_and_awaited(self):
-        server = Server.of(300)
+    async def test_requests_that_became_stale_are_cancelled_and_awaited(self, server):
         server.seconds = iter([1, 1, 5, 5, 5])
         names: list[str] = []
 
@@ -398,8 +383,7 @@ class TestLeavingEarly:
         assert [name for name in names if name in server.names] == server.names
         assert server.cancelled == 3, "all that were behind the page that did not join"
 
-    async def test_a_pager_closed_while_it_drops_stale_requests_is_no_end_of_the_list(self):
-        server = Server.of(300)
+    async def test_a_pager_closed_while_it_drops_stale_requests_is_no_end_of_the_list(self, server):
         server.seconds, server.farewell = iter([1, 1, 5, 5, 5]), 3
         pager = server.pager(concurrency=4)
         consumer = asyncio.create_task(note(pager, [], {"f010": server.delete_five}))
@@ -494,7 +478,7 @@ class Watching:
 class Plain:
     """An item without ``__eq__``: two of them are never equal."""
 
-    number: int
+    key: str = attrs.field(converter=str)
 
 
 class TestItems:
@@ -510,25 +494,19 @@ class TestItems:
 
         return fetch
 
-    async def test_items_without_eq_are_recognised_by_their_value(self):
-        pager = Pager(
-            self.rows_of(Plain),
-            identify=lambda item: str(item.number),
-            value=lambda item: str(item.number),
-            page_size=20,
-        )
+    @pytest.mark.parametrize(
+        ("make", "keys"),
+        [
+            (Plain, {"identify": attrgetter("key"), "value": attrgetter("key")}),
+            (lambda n: {"key": f"{n}", "price": float("nan")}, {"identify": itemgetter("key")}),
+        ],
+    )
+    async def test_items_that_do_not_equal_themselves_are_recognised_by_their_value(
+        self, make, keys
+    ):
+        pager = Pager(self.rows_of(make), page_size=20, **keys)
 
-        assert [item.number for item in await pager.collect()] == list(range(57))
-        assert (pager.stats.requests, pager.stats.drift) == (3, False)
-
-    async def test_items_that_hold_nan_are_recognised_by_their_value(self):
-        pager = Pager(
-            self.rows_of(lambda n: {"key": f"k{n}", "price": float("nan")}),
-            identify=lambda item: item["key"],
-            page_size=20,
-        )
-
-        assert len(await pager.collect()) == 57
+        assert list(map(keys["identify"], await pager.collect())) == [f"{n}" for n in range(57)]
         assert (pager.stats.requests, pager.stats.drift) == (3, False)
 
     @pytest.mark.parametrize("change", [lambda row: row.update(seen=True), dict.clear])
@@ -588,19 +566,12 @@ class TestUse:
             with pytest.raises(ConfigurationError, match="a pager walks once"):
                 await again()  # type: ignore[misc]
 
-    async def test_total_is_known_with_the_first_page(self):
-        pager = Server.of(57).pager()
-        assert pager.total is None
-
-        await pager.collect()
-
-        assert pager.total == 57
-
-    async def test_the_cursor_stands_behind_the_item_in_hand(self):
+    async def test_the_total_is_known_with_the_first_page_and_the_cursor_is_behind_each_item(self):
         server = Server.of(57)
         async with server.pager() as pager:
-            assert pager.cursor == Cursor("env")
+            assert (pager.total, pager.cursor) == (None, Cursor("env"))
             async for row in pager:
+                assert pager.total == 57
                 assert server.names[pager.cursor.offset] == row.name
                 assert pager.cursor.count == pager.cursor.offset + 1
 
@@ -616,12 +587,11 @@ class TestUse:
     async def test_progress_is_told_after_each_page(self):
         told: list[tuple[int, int]] = []
 
-        def on_progress(done, total):
-            told.append((done, total))
+        def on_progress(*progress):
+            told.append(progress)
 
         await Server.of(57).pager(on_progress=on_progress).collect()
-        async for _ in Server.of(57).pager(on_progress=on_progress, max_items=30):
-            pass
+        await note(Server.of(57).pager(on_progress=on_progress, max_items=30), [])
 
         assert told == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
 
@@ -639,37 +609,26 @@ class TestUse:
         assert all(done <= total for done, total in told)
         assert told[-1] == (47, 47), "though the list has 7 rows left"
 
-    async def test_an_error_of_the_progress_callback_ends_the_walk(self):
-        server = Server.of(300)
-
-        def on_progress(done, total):
-            raise ZeroDivisionError(done, total)
+    async def test_an_error_of_the_progress_callback_ends_the_walk(self, server):
 
         with pytest.raises(ZeroDivisionError):
-            await server.pager(on_progress=on_progress).collect()
+            await server.pager(on_progress=lambda done, _total: done / 0).collect()
 
         assert server.flying == 0
 
     async def test_its_repr_tells_where_it_is(self):
-        server = Server.of(57)
+        server, seen = Server.of(57), []
         pager = server.pager(concurrency=1)
         assert repr(pager) == "<Pager 'env': new>"
 
-        async for row in pager:
-            if row.name == "f019":
-                assert repr(pager) == "<Pager 'env': walking 20 of 57, 1 request in flight>"
+        consumer = asyncio.create_task(note(pager, [], {"f019": lambda: seen.append(repr(pager))}))
+        await turns()
+        assert repr(pager) == "<Pager 'env': walking 0 of ?, 1 request in flight>"
+        await consumer
 
+        assert seen == ["<Pager 'env': walking 20 of 57, 1 request in flight>"]
         assert repr(pager) == "<Pager 'env': done 57 of 57>"
         assert repr(Pager(server.fetch, identify=NAME)) == "<Pager: new>"
-
-    async def test_its_repr_before_the_first_reply_does_not_know_the_total(self):
-        pager = Server.of(57).pager()
-        consumer = asyncio.create_task(pager.collect())
-        await turns()
-
-        assert repr(pager) == "<Pager 'env': walking 0 of ?, 1 request in flight>"
-
-        await consumer
 
     @pytest.mark.parametrize(
         ("settings", "message"),
@@ -685,17 +644,16 @@ class TestUse:
             ({"resume": "nonsense"}, "resume=…: this is not a cursor"),
             ({"value": "number"}, "value='number': must be a function that is not async"),
             ({"resume": Cursor("other", 1, 2)}, "a cursor of 'other', not of 'env'"),
+            ({"identify": "name"}, "identify='name': must be a function that is not async"),
+            ({"fetch": 7}, "fetch=7: must be async, called with (offset, limit)"),
+            ({"fetch": None}, "fetch=None: must be async"),
         ],
     )
     def test_bad_settings_are_refused_by_name_and_value(self, settings, message):
         with pytest.raises(ConfigurationError) as caught:
-            Server.of(57).pager(**settings)
+            Pager(**{"fetch": Server.of(57).fetch, "identify": NAME, "scope": "env"} | settings)
 
         assert message in str(caught.value)
-
-    def test_what_cannot_identify_is_refused_before_the_first_request(self):
-        with pytest.raises(ConfigurationError, match="identify='name': must be a function"):
-            Pager(Server.of(57).fetch, identify="name")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         ("returned", "message"),
@@ -718,25 +676,15 @@ class TestUse:
 
         assert message in str(caught.value)
 
-    @pytest.mark.parametrize("fetch", [7, None, "fetch"])
-    def test_a_fetch_that_cannot_be_called_is_refused_at_once(self, fetch):
-        with pytest.raises(ConfigurationError, match=f"fetch={fetch!r}: must be async, called"):
-            Pager(fetch, identify=NAME)
-
     async def test_a_fetch_that_is_not_async_is_refused_in_a_sentence(self):
-        def fetch(offset, limit):
-            return Page([], 0)
-
         with pytest.raises(ConfigurationError, match="returned Page: write it with async def"):
-            await Pager(fetch, identify=NAME).collect()
+            await Pager(lambda _offset, _limit: Page([], 0), identify=NAME).collect()
 
     async def test_a_fetch_may_return_anything_that_can_be_awaited(self):
         server = Server.of(57)
+        pager = Pager(lambda *rows: asyncio.ensure_future(server.fetch(*rows)), identify=NAME)
 
-        def fetch(offset, limit):
-            return asyncio.ensure_future(server.fetch(offset, limit))
-
-        assert [row.name for row in await Pager(fetch, identify=NAME).collect()] == server.names
+        assert [row.name for row in await pager.collect()] == server.names
 
     async def test_what_a_fetch_raises_before_it_is_awaited_ends_the_walk_like_any_error(self):
         def fetch(offset, limit):

@@ -15,7 +15,7 @@ import attrs
 import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
-from model import Change
+from model import Change, by_reply
 from strategies import Server, changes, clamps, concurrencies, page_sizes
 
 from tcb_async import DriftError, RetryPolicy, TcbClient, TcbError
@@ -95,11 +95,7 @@ class Listing:
 
     def change_while_walked(self, schedule):
         """Apply changes before requests are answered; a walk begins with the first of these."""
-        at, due = 0, dict[int, list[Change]]()
-        for change in schedule:
-            at += change.after
-            due.setdefault(at, []).append(change)
-        asked = count()
+        due, asked = by_reply(schedule), count()
 
         @self.emulator.on_request
         def _(_request):
