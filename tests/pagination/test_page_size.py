@@ -2,14 +2,15 @@
 
 import logging
 import random
-from itertools import count, cycle
+from collections.abc import Iterator
+from itertools import chain, count, cycle, repeat
 
 import attrs
 import pytest
 from every_case import Tally, every_walk, manners
 from hypothesis import given
 from hypothesis import strategies as st
-from model import IDENTITY, NAME, Change, ChangingList, Outcome, carry_out
+from model import IDENTITY, NAME, Change, ChangingList, Outcome, carry_out, walk
 from strategies import changes, servers
 
 from tcb_async import (
@@ -31,24 +32,34 @@ UNTIRING = RetryPolicy(attempts=2, base=0.001, cap=0.002)
 
 
 def finding_out(most=100, fallback=20, **settings):
-    return Outcome(Plan(IDENTITY, size=PageSize(most, fallback), **settings))
+    return Plan(IDENTITY, size=PageSize(most, fallback), **settings)
 
 
 def explicit(size):
-    return Outcome(Plan(IDENTITY, size=PageSize(size)))
+    return Plan(IDENTITY, size=PageSize(size))
 
 
-def walked(outcome, listing, *, answer=None, concurrency=8):
+def limits_of_walk(plan, listing, *, concurrency=8):
     """Walk over a list at rest; return the limits that were asked for."""
-    carry_out(outcome.plan, answer or listing.page, outcome, concurrency=concurrency)
-    assert outcome.plan.done
+    outcome = walk(plan, listing, concurrency=concurrency)
+    assert plan.done
     assert outcome.yielded == listing.names
     return [request.limit for request in outcome.requests]
 
 
-def giving(listing, lengths):
-    """A server whose replies have at most so many rows, one length after the other."""
-    return lambda request: listing.page(Request(request.offset, min(request.limit, next(lengths))))
+@attrs.define
+class Moody(ChangingList):
+    """A list whose server gives at most so many rows, one length after the other."""
+
+    lengths: Iterator[int] = attrs.field(kw_only=True)
+
+    @classmethod
+    def of(cls, size, lengths):
+        return cls(ChangingList.of(size).rows, lengths=iter(lengths))
+
+    def page(self, request):
+        self.clamp = next(self.lengths)
+        return super().page(request)
 
 
 class TestFindingOut:
@@ -64,39 +75,32 @@ class TestFindingOut:
         ],
     )
     def test_a_clamp_on_the_first_page_is_adopted_at_once(self, rows, clamp, limits):
-        assert walked(finding_out(), ChangingList.of(rows, clamp)) == limits
+        assert limits_of_walk(finding_out(), ChangingList.of(rows, clamp)) == limits
 
     def test_after_a_few_full_pages_one_asks_for_all_again_which_costs_nothing(self):
-        limits = walked(finding_out(), ChangingList.of(300, clamp=20), concurrency=1)
+        limits = limits_of_walk(finding_out(), ChangingList.of(300, clamp=20), concurrency=1)
 
         assert limits == [100, 20, *[20, 20, 100] * 5][: len(limits)]
         assert len(limits) == 1 + -(-(300 - 20) // 19)
 
     def test_a_clamp_that_was_lifted_is_outgrown(self):
-        listing, outcome = ChangingList.of(2000, clamp=10), finding_out()
+        listing = Moody.of(2000, chain(repeat(10, 11), repeat(1000)))
 
-        def answer(request):
-            listing.clamp = 10 if len(outcome.yielded) < 100 else 1000
-            return listing.page(request)
-
-        limits = walked(outcome, listing, answer=answer, concurrency=1)
+        limits = limits_of_walk(finding_out(), listing, concurrency=1)
 
         assert len(limits) < 12 + 4 + 20
         assert limits[-3:] == [100, 100, 100]
 
     @pytest.mark.parametrize(("size", "lengths"), [(100, [100, 7, 100]), (20, [5, 20])])
     def test_one_short_page_now_and_then_is_an_accident(self, size, lengths):
-        listing, outcome = ChangingList.of(500), Outcome(Plan(IDENTITY, size=PageSize(size)))
-
-        assert set(walked(outcome, listing, answer=giving(listing, cycle(lengths)))) == {size}
+        assert set(limits_of_walk(explicit(size), Moody.of(500, cycle(lengths)))) == {size}
 
     @pytest.mark.parametrize("max_items", [1, 20, 50])
     def test_max_items_asks_for_no_more_than_it_needs(self, max_items):
-        listing, outcome = ChangingList.of(300), finding_out(max_items=max_items)
-        carry_out(outcome.plan, listing.page, outcome)
+        outcome = walk(finding_out(max_items=max_items), ChangingList.of(300))
 
         assert [request.limit for request in outcome.requests] == [max_items]
-        assert outcome.yielded == listing.names[:max_items]
+        assert outcome.yielded == outcome.at_start[:max_items]
 
 
 class TestSingleRows:
@@ -104,26 +108,18 @@ class TestSingleRows:
 
     @pytest.mark.parametrize("first", [[1], [1, 1], [20, 1, 1], [1] * 20])
     def test_single_rows_in_a_row_do_not_end_the_overlap(self, first):
-        listing, outcome = ChangingList.of(2000), explicit(20)
-        lengths = iter([*first, *[20] * 200])
+        plan = explicit(20)
 
-        limits = walked(outcome, listing, answer=giving(listing, lengths), concurrency=1)
+        limits = limits_of_walk(plan, Moody.of(2000, chain(first, repeat(20))), concurrency=1)
 
         assert len(limits) <= 107 + len(first)
-        assert outcome.plan.stats.unchecked_joins == 0
+        assert plan.stats.unchecked_joins == 0
 
     def test_a_delete_and_a_deploy_behind_them_are_noticed(self):
-        listing, outcome = ChangingList.of(200), explicit(20)
-        lengths = iter([20, 1, 1, *[20] * 200])
-        short = giving(listing, lengths)
+        listing = Moody.of(200, chain([20, 1, 1], repeat(20)))
+        schedule = [Change(4, "delete", 0), Change(0, "insert", -1)]
 
-        def answer(request):
-            if len(outcome.requests) == 5:
-                listing.apply(Change(0, "delete", 0))
-                listing.apply(Change(0, "insert", -1))
-            return short(request)
-
-        carry_out(outcome.plan, answer, outcome)
+        outcome = walk(explicit(20), listing, changes=schedule)
 
         assert outcome.plan.stats.drift
         assert {f"f{number:03}" for number in range(1, 200)} <= set(outcome.yielded)
@@ -135,14 +131,10 @@ class TestSingleRows:
     ):
         requests = 0
         for seed in range(20):
-            chance = random.Random(seed)
-            listing = ChangingList.of(1901)
-            lengths = (1 if chance.random() < share else 20 for _ in count())
-            outcome = explicit(20)
-            requests += len(
-                walked(outcome, listing, answer=giving(listing, lengths), concurrency=concurrency)
-            )
-            assert outcome.plan.stats.unchecked_joins == 0
+            chance, plan = random.Random(seed), explicit(20)
+            listing = Moody.of(1901, (1 if chance.random() < share else 20 for _ in count()))
+            requests += len(limits_of_walk(plan, listing, concurrency=concurrency))
+            assert plan.stats.unchecked_joins == 0
 
         average = (1 - share) * 19  # new rows a reply
         assert requests / 20 <= 2 * 1901 / average + concurrency
@@ -153,9 +145,7 @@ class TestRefusals:
     def test_a_server_that_gives_no_more_than_20_costs_one_request_more(self, above):
         server = Strict(ChangingList.of(50), 20, above)
 
-        limits = server.walk(finding_out())
-
-        assert limits == [100, 20, 20, 20]
+        assert server.walk(finding_out()) == (server.listing.names, [100, 20, 20, 20])
 
     def test_what_was_chosen_by_the_caller_is_not_changed(self):
         server = Strict(ChangingList.of(50), 20, "refuse")
@@ -164,7 +154,7 @@ class TestRefusals:
             server.walk(explicit(100))
 
     def test_a_page_that_stays_empty_is_an_error_with_20_as_well(self):
-        outcome = finding_out()
+        outcome = Outcome(finding_out())
         carry_out(outcome.plan, lambda _: Page((), 57), outcome)
 
         assert isinstance(outcome.plan.failure, ResponseError)
@@ -172,15 +162,12 @@ class TestRefusals:
 
     def test_a_second_pass_that_is_the_first_to_ask_for_100_may_be_refused_too(self):
         listing = ChangingList.of(50)
-        server, outcome = Strict(listing, 20, "refuse"), finding_out(max_items=15)
-        plan = outcome.plan
+        server, plan = Strict(listing, 20, "refuse"), finding_out(max_items=15)
         request = plan.next_request()
         plan.receive(request, Page((*listing.page(request).items[:5], *listing.rows[:5]), 50))
 
-        server.walk(outcome, complete=False)
-
+        assert server.walk(plan) == (listing.names[5:15], [100, 20])
         assert plan.done
-        assert [request.limit for request in outcome.requests] == [100, 20]
 
 
 @attrs.define
@@ -198,21 +185,19 @@ class Strict:
             raise ParameterError("too many", errcode=40097)
         return Page((), len(self.listing.rows))
 
-    def walk(self, outcome, *, complete=True):
-        """Walk as the pager does: one request at a time."""
-        plan = outcome.plan
+    def walk(self, plan):
+        """Walk as the pager does, one request at a time; return the names, and the limits."""
+        yielded, limits = [], []
         while (request := plan.next_request()) is not None:
-            outcome.requests.append(request)
+            limits.append(request.limit)
             try:
                 page = self.page(request)
             except ApiError:
                 if not plan.refuse(request):
                     raise
                 continue
-            outcome.yielded += map(NAME, plan.receive(request, page))
-        if complete:
-            assert outcome.yielded == self.listing.names
-        return [request.limit for request in outcome.requests]
+            yielded += map(NAME, plan.receive(request, page))
+        return yielded, limits
 
 
 lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12)
@@ -223,30 +208,14 @@ class TestLaws:
     def test_replies_of_any_length_lose_nothing_whatever_changes(
         self, server, given_lengths, schedule, is_explicit
     ):
-        listing = ChangingList.of(min(server.size, 300))
-        outcome = explicit(20) if is_explicit else finding_out(30, 10)
-        outcome.at_start = listing.names
-        lengths, script, at = cycle(given_lengths), {}, 0
-        for change in schedule:
-            at += change.after
-            script.setdefault(max(at, 1), []).append(change)
-        replies = count()
-
-        def answer(request):
-            for change in script.get(next(replies), ()):
-                listing.apply(change)
-            return listing.page(Request(request.offset, min(request.limit, next(lengths))))
-
-        carry_out(
-            outcome.plan,
-            answer,
-            outcome,
+        outcome = walk(
+            explicit(20) if is_explicit else finding_out(30, 10),
+            Moody.of(min(server.size, 300), cycle(given_lengths)),
             concurrency=server.concurrency,
+            changes=schedule,
             arrival=server.arrival,
         )
 
-        outcome.stayed = set(outcome.at_start) - listing.gone
-        outcome.updated = listing.updated
         outcome.check()
         assert outcome.plan.stats.unchecked_joins == 0
         assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)

@@ -15,7 +15,17 @@ import pytest
 from every_case import Tally, every_exchange, every_walk, manners
 from hypothesis import event, given
 from hypothesis import strategies as st
-from model import IDENTITY, Change, ChangingList, Outcome, Row, Runs, carry_out, walk
+from model import (
+    IDENTITY,
+    Change,
+    ChangingList,
+    Outcome,
+    Row,
+    Runs,
+    a_dozen_changes,
+    carry_out,
+    walk,
+)
 from strategies import Server, changes, exchanges, kinds, lies, servers
 
 import tcb_async.pagination.plan as plan_module
@@ -50,7 +60,7 @@ def needed(rows, shown):
     return 1 if rows <= shown else 1 + -(-(rows - shown) // (shown - 1))
 
 
-def walk_with(server, schedule, **settings):
+def walk_with(server, schedule, *, lag=0, **settings):
     identity = attrs.evolve(IDENTITY, frozen=server.frozen)
     return walk(
         Plan(identity, size=PageSize(server.page_size), **settings),
@@ -58,6 +68,7 @@ def walk_with(server, schedule, **settings):
         concurrency=server.concurrency,
         changes=schedule,
         arrival=server.arrival,
+        lag=lag,
     )
 
 
@@ -132,14 +143,7 @@ class TestLaws:
     def test_two_replicas_of_which_one_lags_hide_nothing_or_the_walk_says_so(
         self, server, schedule, lag
     ):
-        outcome = walk(
-            plan(server.page_size),
-            ChangingList.of(server.size, server.clamp),
-            concurrency=server.concurrency,
-            changes=schedule,
-            arrival=server.arrival,
-            lag=lag,
-        )
+        outcome = walk_with(server, schedule, lag=lag)
 
         event(f"done: {outcome.plan.done}")
         assert len(outcome.yielded) == len(set(outcome.yielded))
@@ -274,13 +278,9 @@ class TestLaws:
         assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
 
     def test_many_walks_through_a_dozen_changes_lose_nothing_and_never_give_up(self):
-        every_kind = ["insert", "delete", "redeploy", "update"]
         for seed in range(180):
             chance = random.Random(seed)
-            schedule = [
-                Change(chance.randrange(4), chance.choice(every_kind), chance.randrange(180))  # type: ignore[arg-type]
-                for _ in range(chance.randrange(13))
-            ]
+            schedule = a_dozen_changes(chance, 180)
             server = Server(180, 12, 1000, 5, [chance.randrange(5) for _ in range(9)])
 
             outcome = walk_with(server, schedule)
@@ -440,20 +440,12 @@ class TestRepairs:
         assert outcome.requests[-1].limit == 20
 
     def test_a_second_pass_reads_ahead_once_two_of_its_pages_joined(self):
-        outcome, in_flight = Outcome(plan()), list[int]()
-        listing = ChangingList.of(200)
-
-        def answer(request):
-            if outcome.plan.stats.second_passes:
-                in_flight.append(outcome.plan.outstanding)
-            elif request.offset == 38:
-                listing.apply(at(0, "delete", 0, times=39))
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome, concurrency=4)
+        schedule = [at(2, "delete", 0, times=39)]
+        outcome = walk(plan(), ChangingList.of(200), concurrency=4, changes=schedule)
 
         assert outcome.plan.stats.second_passes == 1
-        assert in_flight[:3] == [1, 4, 4], "its first page was that of the search"
+        assert outcome.requests[6].offset == 0, "the search ends with its first page"
+        assert outcome.in_flight[3:7] == [1, 1, 4, 4]
 
     def test_one_reply_that_belongs_nowhere_costs_no_second_pass(self):
         listing = ChangingList.of(9)
@@ -575,18 +567,7 @@ class TestWhatServersDo:
 
         assert outcome.yielded == outcome.at_start
         assert [request.limit for request in outcome.requests] == [50, 50, *[10] * 5]
-
-    def test_once_it_is_set_pages_are_read_ahead_at_once(self):
-        outcome, in_flight = Outcome(plan(page_size=50)), list[int]()
-        listing = ChangingList.of(57, clamp=10)
-
-        def answer(request):
-            in_flight.append(outcome.plan.outstanding)
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome, concurrency=3)
-
-        assert in_flight[:4] == [1, 1, 3, 3]
+        assert outcome.in_flight[:4] == [1, 1, 3, 3], "pages are read ahead at once"
 
     def test_a_server_that_never_sends_a_second_row_ends_in_an_error_that_names_page_size(self):
         outcome = walk(plan(page_size=50), ChangingList.of(7, clamp=1), concurrency=3)

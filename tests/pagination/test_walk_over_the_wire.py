@@ -15,7 +15,7 @@ import attrs
 import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
-from model import Change, by_reply
+from model import Change, a_dozen_changes, by_reply
 from strategies import Server, changes, clamps, concurrencies, page_sizes
 
 from tcb_async import DriftError, RetryPolicy, TcbClient, TcbError
@@ -69,8 +69,7 @@ class Listing:
     @property
     def in_place(self):
         """What stayed and never moved, in the order of the list."""
-        stayed = self.stayed - self.moved
-        return [name for name in self.at_start if name in stayed]
+        return [name for name in self.at_start if name in self.stayed - self.moved]
 
     def begin(self):
         self.at_start = self.names
@@ -105,30 +104,25 @@ class Listing:
             if number == 0:
                 self.begin()
 
-    def check_runs(self, listed):
-        """Check the law for a walk in several runs."""
-        began_with = [name for name in listed if name in self.at_start]
-        assert len(began_with) == len({*began_with}), "none twice"
-        kept = [name for name in began_with if name in self.in_place]
-        assert {*kept} == {*self.in_place}, "none lost"
-        if self.order == "added":
-            assert kept == self.in_place, "in the order of the list"
-
-    async def walk(self, client, **settings):
-        """Walk and check the law; tell whether the walk came to its end."""
-        pager = client.functions(ENV, **settings)  # type: ignore[arg-type]
-        listed, error = await names_of(aiter(pager))
+    def check(self, listed, error, *, drift=False):
+        """Check the law of a walk, in one run or several; tell whether it came to its end."""
         assert len(listed) == len({*listed}), "none twice"
         if error is not None:
             assert isinstance(error, DriftError)
             return False
-        assert {*self.in_place} <= {*listed}, "none lost"
-        if pager.stats.drift:
+        in_place = self.in_place
+        kept = [name for name in listed if name in in_place]
+        assert {*kept} == {*in_place}, "none lost"
+        if drift:
             assert self.stayed <= {*listed}, "none lost that was lifted to the head"
         if self.order == "added":
-            kept = [name for name in listed if name in self.in_place]
-            assert kept == self.in_place, "in the order of the list"
+            assert kept == in_place, "in the order of the list"
         return True
+
+    async def walk(self, client, **settings):
+        pager = client.functions(ENV, **settings)
+        listed, error = await names_of(aiter(pager))
+        return self.check(listed, error, drift=pager.stats.drift)
 
 
 async def names_of(walk):
@@ -197,14 +191,6 @@ async def test_what_stays_is_yielded_once_whatever_changes_and_in_whatever_order
         event(f"complete: {complete}")
 
 
-def drawn(chance, size):
-    every_kind = ("insert", "delete", "redeploy", "update")
-    return [
-        Change(chance.randrange(5), chance.choice(every_kind), chance.randrange(size))
-        for _ in range(chance.randrange(13))
-    ]
-
-
 def faults(chance):
     while True:
         yield chance.choice(FAULTS) if chance.random() < 1 / 5 else Fault.ok()
@@ -219,7 +205,7 @@ async def test_sixty_walks_through_changes_jitter_and_faults_lose_nothing(order)
         async with listing_of(size, order) as listing, client_of(listing) as client:
             listing.emulator.jitter = 0.002
             listing.emulator.script(faults(chance))
-            listing.change_while_walked(drawn(chance, size))
+            listing.change_while_walked(a_dozen_changes(chance, size))
 
             complete += await listing.walk(
                 client, page_size=chance.randrange(4, 13), concurrency=chance.randrange(1, 9)
@@ -233,7 +219,7 @@ async def test_sixty_walks_through_changes_jitter_and_faults_lose_nothing(order)
     size=sizes,
     page_size=page_sizes,
     done=st.integers(0, 60),
-    between=changes(st.sampled_from(["insert", "delete", "redeploy", "update"])),
+    between=changes(WIRE_KINDS),
 )
 async def test_a_walk_resumed_from_a_string_goes_on_behind_the_last_although_rows_came_and_went(
     order, size, page_size, done, between
@@ -252,9 +238,7 @@ async def test_a_walk_resumed_from_a_string_goes_on_behind_the_last_although_row
         async with client_of(listing) as client:
             rest, error = await names_of(client.iter_functions(ENV, resume=place))
 
-        assert error is None or isinstance(error, DriftError)
-        if error is None:
-            listing.check_runs(first + rest)
+        listing.check(first + rest, error)
 
 
 @pytest.mark.parametrize("walks", [15, pytest.param(60, marks=pytest.mark.slow)])
@@ -265,7 +249,7 @@ async def test_a_walk_that_fails_again_and_again_is_one_walk_if_each_resumes_aft
         size = chance.randrange(20, 90)
         async with listing_of(size, "added") as listing:
             listing.emulator.script(faults(chance))
-            listing.change_while_walked(drawn(chance, size))
+            listing.change_while_walked(a_dozen_changes(chance, size))
             token, url = listing.emulator.token, listing.emulator.url
             async with TcbClient(token, base_url=url, retry=RetryPolicy.none()) as client:
                 listed, error = await names_of(client.iter_functions(ENV, page_size=6))
@@ -273,8 +257,6 @@ async def test_a_walk_that_fails_again_and_again_is_one_walk_if_each_resumes_aft
                     walk = client.iter_functions(ENV, page_size=6, resume=str(error.cursor))
                     more, error = await names_of(walk)
                     listed += more
-        if error is None:
-            listing.check_runs(listed)
-            complete += 1
+            complete += listing.check(listed, error)
 
     assert complete >= walks * 19 // 20, "it does not give up for a dozen changes"

@@ -121,6 +121,7 @@ class Outcome:
     at_start: list[str] = attrs.field(factory=list)
     yielded: list[str] = attrs.field(factory=list)
     requests: list[Request] = attrs.field(factory=list)
+    in_flight: list[int] = attrs.field(factory=list)  # at each reply
     replies: int = 0
     stayed: set[str] = attrs.field(factory=set)
     updated: set[str] = attrs.field(factory=set)
@@ -226,6 +227,7 @@ def carry_out(
         while flying[0] not in replies:
             waiting = [request for request in flying if request not in replies]
             request = waiting[next(turns) % len(waiting)]
+            outcome.in_flight.append(len(flying))
             replies[request] = answer(request)
         head = flying.pop(0)
         names = [row.name for row in plan.receive(head, replies.pop(head))]
@@ -242,6 +244,15 @@ def carry_out(
             return 0
     assert plan.done != (plan.failure is not None)
     return 0
+
+
+def a_dozen_changes(chance, places):
+    """A schedule of up to a dozen changes, drawn by a `random.Random`."""
+    kinds = ("insert", "delete", "redeploy", "update")
+    return [
+        Change(chance.randrange(5), chance.choice(kinds), chance.randrange(places))
+        for _ in range(chance.randrange(13))
+    ]
 
 
 def by_reply(changes):
