@@ -598,7 +598,6 @@ class TcbClient:
         token = wrap(token)
         other: Self = copy(self)
         other._provider = as_provider(token)
-        other._target = None
         other._owns_transport = False
         return other
 

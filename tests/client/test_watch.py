@@ -272,15 +272,14 @@ class TestClient:
         assert len(emulator.requests) == 1
 
     @pytest.mark.parametrize("interval", [0, -1, float("nan"), "1"])
-    async def test_an_unusable_interval_is_refused_at_once(self, emulator, interval):
-        async with TcbClient(emulator.token, base_url=emulator.url) as client:
-            with pytest.raises(ConfigurationError, match="interval"):
-                client.watch_functions(ENV, interval=interval)
-            with pytest.raises(ConfigurationError, match="interval"):
-                await client.wait_until_active(ENV, "login", interval=interval)
-            with pytest.raises(ConfigurationError, match="timeout"):
-                await client.wait_until_active(ENV, "login", timeout=interval)
-            with pytest.raises(ConfigurationError, match="env"):
-                client.watch_functions("")
+    async def test_an_unusable_interval_is_refused_at_once(self, emulator, client, interval):
+        with pytest.raises(ConfigurationError, match="interval"):
+            client.watch_functions(ENV, interval=interval)
+        with pytest.raises(ConfigurationError, match="interval"):
+            await client.wait_until_active(ENV, "login", interval=interval)
+        with pytest.raises(ConfigurationError, match="timeout"):
+            await client.wait_until_active(ENV, "login", timeout=interval)
+        with pytest.raises(ConfigurationError, match="env"):
+            client.watch_functions("")
 
         assert emulator.requests == ()

@@ -1,0 +1,15 @@
+"""What tests of a client may ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcb_async import RetryPolicy, TcbClient
+
+
+@pytest.fixture
+async def client(emulator):
+    """A client that retries without waiting."""
+    retry = RetryPolicy(base=0.0)
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
+        yield client

@@ -1,0 +1,340 @@
+"""What a platform lists: its merchants, each once, and its own environments (批量云开发)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import pickle
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from merchants import PLATFORM, Platform
+from pydantic import TypeAdapter
+from raw_server import RawServer, http_reply
+from secret_leaks import leaks_of, logged, shown_by
+
+from tcb_async import (
+    Authorizer,
+    ConfigurationError,
+    DailyQuotaError,
+    ParameterError,
+    ResponseError,
+    RetryPolicy,
+    StatusReason,
+    TcbClient,
+    TokenError,
+)
+from tcb_async._listings import AUTHORIZERS
+from tcb_async._redact import Secret
+from tcb_async.emulator import Emulator, Fault
+from tcb_async.tokens import AuthorizerToken, StableToken
+
+MERCHANTS = AUTHORIZERS.path
+SHOP, OWN_ENV = "wxshop", "own-1"
+REFRESH = "refreshtoken@@@" + "r3fr3sh-s3cr3t-" * 4
+AT_ONCE = RetryPolicy(base=0.0)
+
+
+@pytest.fixture
+def platform(emulator):
+    """A platform without merchants, with an environment of its own."""
+    platform = Platform(emulator)
+    emulator.add_environment(OWN_ENV, owner=PLATFORM)
+    return platform
+
+
+@pytest.fixture
+async def client(platform):
+    """A client with the token of the platform itself."""
+    async with platform.client(retry=AT_ONCE) as client:
+        yield client
+
+
+async def nothing(_refresh_token): ...
+
+
+def appids_of(merchants):
+    return [merchant.authorizer_appid for merchant in merchants]
+
+
+def list_bodies(emulator):
+    return [request.body for request in emulator.requests if request.path == MERCHANTS]
+
+
+class TestMerchants:
+    async def test_every_merchant_is_listed_at_most_500_a_page(self, emulator, client):
+        appids = emulator.add_merchants(PLATFORM, 1_234)
+        async with client.authorizers() as pager:
+            merchants = await pager.collect()
+            assert pager.total == 1_234
+        assert appids_of(merchants) == [*appids]
+        assert [m.authorizer_appid async for m in client.iter_authorizers()] == [*appids]
+        bodies = list_bodies(emulator)
+        assert len(bodies) == 6
+        assert max(body["count"] for body in bodies) == 500
+        assert {body["component_appid"] for body in bodies} == {PLATFORM}
+
+    async def test_a_page_may_be_smaller_but_not_larger(self, emulator, client):
+        emulator.add_merchants(PLATFORM, 10)
+        assert len(await client.authorizers(page_size=4, concurrency=1).collect()) == 10
+        assert {body["count"] for body in list_bodies(emulator)} == {4}
+        with pytest.raises(ConfigurationError, match=r"page_size=501: .* from 1 to 500"):
+            client.authorizers(page_size=501)
+
+    async def test_a_merchant_may_have_no_refresh_token(self, emulator, client):
+        emulator.add_authorizer(PLATFORM, SHOP, REFRESH)
+        emulator.add_authorizer(PLATFORM, "wxbakery", exchanged=False)
+        shop, bakery = await client.authorizers().collect()
+        assert (shop.refresh_token, bakery.refresh_token) == (REFRESH, None)
+
+    async def test_a_platform_without_merchants_lists_none(self, client):
+        assert await client.authorizers().collect() == []
+
+    async def test_a_walk_is_resumed_by_its_cursor(self, emulator, client):
+        appids = emulator.add_merchants(PLATFORM, 30)
+        async with client.authorizers(page_size=7, max_items=20) as pager:
+            first = await pager.collect()
+        rest = await client.authorizers(page_size=7, resume=str(pager.cursor)).collect()
+        assert appids_of(first + rest) == [*appids]
+        with pytest.raises(ConfigurationError, match="resume"):
+            client.authorizers(component_appid="wxother", resume=pager.cursor)
+
+    async def test_the_platforms_quota_is_an_error_with_the_merchants_before_it(
+        self, emulator, client
+    ):
+        emulator.add_merchants(PLATFORM, 30)
+        emulator.script(
+            [Fault.errcode(45009)] * 9, path=MERCHANTS, when=lambda asked: asked.offset > 10
+        )
+        walk = client.iter_authorizers(page_size=7)
+        with pytest.raises(DailyQuotaError) as caught:
+            _ = [merchant async for merchant in walk]
+        assert (caught.value.env, caught.value.offset) == (None, 12)
+        assert caught.value.cursor.count == 13
+
+
+class TestTokenOfTheRightKind:
+    @pytest.mark.parametrize(
+        ("ask", "endpoint"),
+        [
+            (lambda client: client.authorizers(), MERCHANTS),
+            (lambda client: client.authorizers(component_appid=PLATFORM), MERCHANTS),
+            (lambda client: client.batch_functions(OWN_ENV), "getscflist"),
+            (lambda client: client.list_batch_environments(), "describeenvs"),
+            (lambda client: client.functions("test-1"), "listfunctions"),
+            (lambda client: client.list_environments(), "getenvinfo"),
+        ],
+    )
+    async def test_one_of_another_kind_is_refused_before_anything_is_sent(
+        self, emulator, platform, client, ask, endpoint
+    ):
+        component = platform.token()
+        shop = AuthorizerToken(component, SHOP, REFRESH, on_rotate=nothing)
+        of_an_account = endpoint in {"listfunctions", "getenvinfo"}
+        for wrong in (component,) if of_an_account else (shop, StableToken("wxapp", "secret")):
+            said = rf"{endpoint} .*ComponentToken.*"
+            with pytest.raises(ConfigurationError, match=said) as caught:
+                await ask(client.with_token(wrong))
+            assert type(wrong).__name__ in str(caught.value)
+        assert emulator.requests == ()
+
+    async def test_a_plain_component_token_needs_to_be_told_the_platform(
+        self, emulator, platform, client
+    ):
+        emulator.add_merchants(PLATFORM, 3)
+        plain = await platform.token().get_token(client._transport)
+        copy = client.with_token(plain)
+        with pytest.raises(ConfigurationError, match="component_appid is missing"):
+            copy.authorizers()
+        with pytest.raises(ConfigurationError, match="component_appid"):
+            copy.authorizers(component_appid="no appid")
+        assert len(await copy.authorizers(component_appid=PLATFORM).collect()) == 3
+
+
+class TestJoiningAndLeaving:
+    @staticmethod
+    def churn(emulator):
+        """Let an early merchant leave and another join before each page of the list."""
+        emulator.add_merchants(PLATFORM, 2_000)
+
+        @emulator.on_request
+        def change(asked):
+            if asked.path == MERCHANTS:
+                appids = emulator.authorizers(PLATFORM)
+                emulator.remove_authorizer(PLATFORM, appids[len(appids) // 20])
+                emulator.add_authorizer(PLATFORM, f"wxnew{asked.number}")
+
+    async def test_none_that_stayed_is_missing_or_doubled(self, emulator, client):
+        self.churn(emulator)
+        before = set(emulator.authorizers(PLATFORM))
+        found = appids_of(await client.authorizers(page_size=100).collect())
+        assert before & set(emulator.authorizers(PLATFORM)) <= set(found)
+        assert len(found) == len(set(found))
+
+    async def test_a_plain_loop_loses_some(self, emulator, client):
+        self.churn(emulator)
+        before = set(emulator.authorizers(PLATFORM))
+        found = []
+        of_platform = {"component_appid": PLATFORM}
+        while (page := await client._fetch(AUTHORIZERS, of_platform, len(found), 100)).items:
+            found += appids_of(page.items)
+        lost = (before & set(emulator.authorizers(PLATFORM))) - set(found)
+        assert len(lost) == 18
+
+    @settings(suppress_health_check=list(HealthCheck), deadline=None)
+    @given(
+        changes=st.lists(
+            st.tuples(st.integers(1, 12), st.booleans(), st.floats(0, 1, exclude_max=True)),
+            max_size=12,
+        ),
+        count=st.integers(0, 60),
+        page_size=st.integers(2, 20),
+        order=st.sampled_from(["added", "newest_first"]),
+    )
+    async def test_whatever_joins_and_leaves_who_stays_is_listed_once(
+        self, changes, count, page_size, order
+    ):
+        async with (
+            Emulator(order=order) as emulator,
+            Platform(emulator, count).client(retry=AT_ONCE) as client,
+        ):
+            before = set(emulator.authorizers(PLATFORM))
+            left = set()
+
+            @emulator.on_request
+            def change(asked):
+                for number, joins, where in changes:
+                    if emulator.counts[MERCHANTS] != number:
+                        continue
+                    appids = emulator.authorizers(PLATFORM)
+                    if joins:
+                        emulator.add_authorizer(PLATFORM, f"wxnew{asked.number}-{where}")
+                    elif appids:
+                        left.add(gone := appids[int(where * len(appids))])
+                        emulator.remove_authorizer(PLATFORM, gone)
+
+            found = appids_of(await client.authorizers(page_size=page_size).collect())
+        assert before - left <= set(found)
+        assert len(found) == len(set(found))
+
+
+class TestRefreshToken:
+    async def test_a_lost_one_is_recovered_from_the_list(self, emulator, platform, client):
+        emulator.add_authorizer(PLATFORM, SHOP)
+        emulator.add_environment("shop-1", owner=SHOP)
+        emulator.deploy("shop-1", count=3)
+        component = platform.token()
+        forgotten = AuthorizerToken(component, SHOP, "forgotten", on_rotate=nothing)
+        with pytest.raises(TokenError, match="61023"):
+            await client.with_token(forgotten).count_functions("shop-1")
+
+        async for merchant in client.iter_authorizers():
+            token = AuthorizerToken.from_authorizer(component, merchant, on_rotate=nothing)
+            assert await client.with_token(token).count_functions("shop-1") == 3
+
+    async def test_where_there_is_none_the_error_says_what_to_do(self, platform):
+        component = platform.token()
+        with pytest.raises(ConfigurationError, match=r"no refresh token for wxshop: use the"):
+            AuthorizerToken.from_authorizer(component, Authorizer(SHOP), on_rotate=nothing)
+        with pytest.raises(ConfigurationError, match=r"an? Authorizer, from client"):
+            AuthorizerToken.from_authorizer(component, SHOP, on_rotate=nothing)
+
+    def test_nothing_shows_it(self):
+        merchant = Authorizer(SHOP, REFRESH, "2019-05-16 17:56:47")
+        adapter = TypeAdapter(Authorizer)
+        shown = [
+            f"{merchant!r} {merchant}",
+            repr(merchant.to_dict()),
+            repr(attrs.asdict(merchant)),
+            repr(vars(type(merchant))),
+            adapter.dump_json(merchant).decode(),
+            json.dumps(adapter.json_schema(mode="serialization")),
+        ]
+        assert leaks_of([REFRESH], shown) == []
+        assert list(merchant.to_dict()) == ["authorizer_appid", "auth_time"]
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(merchant)
+
+    def test_copies_of_a_merchant_keep_it(self):
+        merchant = Authorizer(SHOP, REFRESH, "2019-05-16 17:56:47")
+        copies = [copy.copy(merchant), copy.deepcopy(merchant), attrs.evolve(merchant)]
+        assert copies == [merchant] * 3
+        assert {hash(twin) for twin in copies} == {hash(merchant)}
+        assert Authorizer(SHOP, Secret(REFRESH), merchant.auth_time) == merchant
+        assert merchant.refresh_token.reveal() == REFRESH
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            '{"total_count":1,"list":[{"authorizer_appid":"wxshop","refresh_token":"%s"}]}',
+            '{"total_count":1,"list":[{"authorizer_appid":"wxshop","refresh_token":"%s"',
+            '{"total_count":1,"list":[{"authorizer_appid":5,"refresh_token":"%s"}]}',
+            '{"total_count":"many","list":[{"authorizer_appid":"a","refresh_token":"%s"}]}',
+            '{"total_count":1,"list":[{"refresh_token":"%s"}]}',
+            '{"total_count":1,"list":[{"refresh_token":["%s"]}]}',
+            '{"errcode":-1,"errmsg":"busy","list":[{"refresh_token":"%s"}]}',
+        ],
+    )
+    async def test_no_error_log_or_traceback_shows_it(self, reply, caplog):
+        caplog.set_level(logging.DEBUG)
+        body = (reply % REFRESH).encode()
+        async with (
+            RawServer(lambda *_: http_reply(body)) as server,
+            TcbClient("TOKEN", base_url=server.url, retry=RetryPolicy.none()) as client,
+        ):
+            pager = client.authorizers(component_appid=PLATFORM)
+            try:
+                said = [repr(await pager.collect())]
+            except Exception as error:  # noqa: BLE001 - all that is raised is looked at
+                said = [*shown_by(error)]
+            said += [repr(pager), repr(pager.cursor), str(pager.cursor)]
+        assert leaks_of([REFRESH], [*said, *logged(caplog.records)]) == []
+
+    async def test_one_that_is_no_text_is_a_response_error(self):
+        body = b'{"total_count":1,"list":[{"authorizer_appid":"wxshop","refresh_token":5}]}'
+        with pytest.raises(ResponseError, match="where text should be"):
+            AUTHORIZERS.decode(body)
+
+
+class TestBatch:
+    async def test_every_function_is_listed_with_why_it_failed(self, emulator, client):
+        emulator.deploy(OWN_ENV, count=45)
+        why = ("ResourceNotFound.File", "no such file")
+        emulator.deploy(OWN_ENV, "broken", status="CreateFailed", status_reason=[why])
+        functions = [function async for function in client.iter_batch_functions(OWN_ENV)]
+        assert [f.name for f in functions] == [row.name for row in emulator.functions(OWN_ENV)]
+        assert [found.env for found in await client.list_batch_environments()] == [OWN_ENV]
+        assert functions[-1].status_reason == (StatusReason(*why),)
+        assert functions[0].status_reason == ()
+
+    async def test_a_searchkey_lists_some_and_a_cursor_holds_for_it_alone(self, emulator, client):
+        emulator.deploy(OWN_ENV, count=45)
+        async with client.batch_functions(OWN_ENV, searchkey="fn-001", page_size=4) as pager:
+            names = [function.name for function in await pager.collect()]
+            assert pager.total == 10
+        assert names == [f"fn-00{number}" for number in range(10, 20)]
+        for other in (None, "fn-002"):
+            with pytest.raises(ConfigurationError, match="resume"):
+                client.batch_functions(OWN_ENV, searchkey=other, resume=pager.cursor)
+        with pytest.raises(ConfigurationError, match="searchkey=''"):
+            client.batch_functions(OWN_ENV, searchkey="")
+
+    async def test_functions_deployed_during_the_walk_make_it_lose_none(self, emulator, client):
+        before = [row.name for row in emulator.deploy(OWN_ENV, count=100)]
+
+        @emulator.on_request
+        def deploy_at_the_head(asked):
+            if asked.number < 10:
+                emulator.deploy(OWN_ENV, index=0)
+
+        names = [f.name for f in await client.batch_functions(OWN_ENV, page_size=10).collect()]
+        assert set(before) <= set(names)
+        assert len(names) == len(set(names))
+
+    async def test_an_error_says_which_environment_it_was(self, client):
+        with pytest.raises(ParameterError, match="environment was not found") as caught:
+            await client.batch_functions("other-1").collect()
+        assert (caught.value.errcode, caught.value.env) == (-501000, "other-1")
