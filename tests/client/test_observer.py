@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 from asking import until
 from leaks import no_leaks
+from merchants import Platform
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
-
-if TYPE_CHECKING:
-    from tcb_async.observer import Attempt
-    from tcb_async.pagination.page import WalkStats
 
 ENV = "test-777bb9"
 
@@ -25,9 +21,9 @@ ENV = "test-777bb9"
 class Diary:
     """Writes down what it is told."""
 
-    attempts: list[Attempt] = attrs.field(factory=list)
-    walks: list[Walk] = attrs.field(factory=list)
-    raised: list[str] = attrs.field(factory=list)
+    attempts = attrs.field(factory=list)
+    walks = attrs.field(factory=list)
+    raised = attrs.field(factory=list)
 
     @contextmanager
     def attempting(self, attempt):
@@ -48,9 +44,9 @@ class Diary:
 class Walk:
     """One of a diary's walks."""
 
-    env: str
-    pages: int = 0
-    ends: list[tuple[WalkStats, BaseException | None]] = attrs.field(factory=list)
+    env = attrs.field()
+    pages = attrs.field(default=0)
+    ends = attrs.field(factory=list)
 
     @contextmanager
     def fetching(self):
@@ -143,6 +139,16 @@ async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(emulator,
 
     ((_, error),) = diary.walks[0].ends
     assert error is None
+
+
+async def test_an_observer_that_knows_no_inventories_gets_their_walks(emulator, diary):
+    platform = Platform(emulator, 2, functions=5)
+    async with (
+        platform.client(observer=diary) as client,
+        client.inventory(platform.accounts()) as inventory,
+    ):
+        assert [found.status async for found in inventory] == ["complete", "complete"]
+    assert sorted(walk.env for walk in diary.walks) == ["shop1-1", "shop2-1"]
 
 
 async def test_the_observer_gets_the_same_end_as_the_consumer_of_a_pager_closed_by_another_task(
