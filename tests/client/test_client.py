@@ -55,11 +55,15 @@ async def test_what_goes_over_the_wire_is_the_documented_request(emulator, clien
     assert asked.headers["User-Agent"].startswith("tcb-async/")
 
 
-async def test_iter_functions_is_an_async_generator_in_the_servers_order(emulator, client):
+async def test_iter_functions_yields_and_list_functions_returns_all_in_the_servers_order(
+    emulator, client
+):
     walk = client.iter_functions(ENV)
 
     assert inspect.isasyncgen(walk)
     assert [function.name async for function in walk] == names(emulator)
+    assert [function.name for function in await client.list_functions(ENV)] == names(emulator)
+    assert len(await client.list_functions(ENV, max_items=30)) == 30
 
 
 async def test_iter_pages_is_the_same_walk_a_page_at_a_time(emulator, client):
@@ -87,11 +91,6 @@ async def test_functions_gives_a_pager_with_total_cursor_and_stats(client):
     assert pager.stats.requests == 3
     assert "done 57 of 57" in repr(pager)
     assert pager.cursor.scope == ENV
-
-
-async def test_list_functions_returns_all_of_them(emulator, client):
-    assert [f.name for f in await client.list_functions(ENV)] == names(emulator)
-    assert len(await client.list_functions(ENV, max_items=30)) == 30
 
 
 async def test_function_page_is_exactly_one_page(emulator, client):
@@ -165,37 +164,6 @@ async def test_a_wrong_token_says_what_to_pass_instead(emulator):
 
     assert caught.value.errcode == 40014
     assert len(emulator.requests) == 1
-
-
-async def test_a_callable_is_asked_again_when_its_token_was_refused(emulator):
-    emulator.deploy(ENV, count=3)
-    stale = emulator.issue_token()
-    emulator.revoke(stale)
-    handed_out = []
-
-    async def token():
-        handed_out.append(emulator.token if handed_out else stale)
-        return handed_out[-1]
-
-    async with TcbClient(token, base_url=emulator.url) as client:
-        assert await client.count_functions(ENV) == 3
-
-    assert handed_out == [stale, emulator.token]
-
-
-async def test_a_token_that_is_refused_twice_is_an_error_and_no_loop(emulator):
-    stale = [emulator.issue_token() for _ in range(9)]
-    for one in stale:
-        emulator.revoke(one)
-
-    async def token() -> str:
-        return stale.pop()
-
-    async with TcbClient(token, base_url=emulator.url) as client:
-        with pytest.raises(TokenError):
-            await client.count_functions(ENV)
-
-    assert len(emulator.requests) == 2
 
 
 async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(emulator):

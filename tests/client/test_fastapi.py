@@ -435,15 +435,11 @@ async def test_a_reader_that_goes_away_while_wechat_is_silent_ends_the_request(e
         await until_idle(emulator)
 
 
-async def test_health_is_said_without_asking_wechat(emulator, service):
+async def test_health_is_said_without_asking_wechat_until_the_client_is_closed(emulator, service):
+    own = client_of(emulator)
+    service.app.dependency_overrides[client] = lambda: own
     async with serving(service.app) as url:
         assert await ask(f"{url}/healthz") == {"status": "ok"}
-    assert emulator.requests == ()
-
-
-async def test_a_service_whose_client_is_closed_is_not_healthy(emulator, service):
-    closed = client_of(emulator)
-    await closed.aclose()
-    service.app.dependency_overrides[client] = lambda: closed
-    async with serving(service.app) as url:
+        await own.aclose()
         assert await ask(f"{url}/healthz", 503) == {"detail": "shutting down"}
+    assert emulator.requests == ()

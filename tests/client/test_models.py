@@ -76,13 +76,10 @@ def test_times_are_aware_and_in_china():
     )
 
 
-def test_a_time_that_names_its_zone_keeps_it():
+def test_a_time_that_names_its_zone_keeps_it_and_a_text_that_is_no_time_is_refused():
     function = CloudFunction("a", "Active", add_time="2019-02-27T15:34:59+02:00")
 
     assert function.add_time.utcoffset() == timedelta(hours=2)
-
-
-def test_a_function_is_not_made_with_a_text_that_is_no_time():
     with pytest.raises(ValueError, match="yesterday"):
         CloudFunction("a", "Active", add_time="yesterday")
 
