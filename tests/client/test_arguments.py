@@ -93,14 +93,17 @@ async def test_a_page_refuses_a_bad_limit_and_offset():
         "https://a b",
         "https://xn--zzzzzz.com",
         "http://xn--.localhost",
+        "x" * 1000,
         None,
         5,
     ],
 )
 def test_an_unusable_base_url_is_refused(base_url):
     right = r"must be (a str|an http\(s\) URL), such as 'https://api\.weixin\.qq\.com'"
-    with pytest.raises(ConfigurationError, match=rf"^base_url=.*: {right}"):
+    with pytest.raises(ConfigurationError, match=rf"^base_url=.*: {right}") as caught:
         TcbClient("T", base_url=base_url)
+
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
@@ -184,13 +187,6 @@ async def test_a_watch_refuses_a_since_that_is_no_listing(since):
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"since=.* a list of CloudFunctions"):
             client.watch_functions("test-1", since=since)  # type: ignore[arg-type]
-
-
-def test_a_long_bad_value_is_shown_in_part():
-    with pytest.raises(ConfigurationError) as caught:
-        TcbClient("T", base_url="x" * 1000)
-
-    assert len(str(caught.value)) < 300
 
 
 CHANGE_EVERY_DEFAULT = """

@@ -38,20 +38,23 @@ async def test_an_appid_and_its_secret_are_enough(emulator, monkeypatch):
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
-def test_an_access_token_goes_before_an_appid(monkeypatch):
-    monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
-    monkeypatch.setenv("TCB_APPID", APPID)
+@pytest.mark.parametrize(
+    ("variables", "options", "shown"),
+    [
+        ({"TCB_APPID": APPID}, {}, "StaticToken"),
+        ({}, {}, "https://api.weixin.qq.com,"),
+        ({"TCB_BASE_URL": "https://sh.x.test/"}, {}, "https://sh.x.test,"),
+        ({"TCB_BASE_URL": "https://sh.x.test/"}, {"base_url": "https://x.test"}, "https://x.test,"),
+        ({"TCB_BASE_URL": "http://x.test"}, {"allow_http": True}, "http://x.test,"),
+    ],
+)
+def test_an_access_token_goes_before_an_appid_and_an_argument_before_all(
+    variables, options, shown, monkeypatch
+):
+    for name, value in {"TCB_ACCESS_TOKEN": "TOKEN", **variables}.items():
+        monkeypatch.setenv(name, value)
 
-    assert "StaticToken" in repr(TcbClient.from_env())
-
-
-def test_without_a_base_url_wechat_itself_is_asked_and_an_argument_goes_before_both(monkeypatch):
-    monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
-    assert "https://api.weixin.qq.com" in repr(TcbClient.from_env())
-
-    monkeypatch.setenv("TCB_BASE_URL", "https://sh.api.weixin.qq.com/")
-    assert "https://sh.api.weixin.qq.com," in repr(TcbClient.from_env())
-    assert "https://x.test" in repr(TcbClient.from_env(base_url="https://x.test"))
+    assert shown in repr(TcbClient.from_env(**options))
 
 
 @pytest.mark.parametrize(
@@ -88,10 +91,3 @@ async def test_where_nobody_answers_any_more_the_variable_is_named(emulator, mon
     async with TcbClient.from_env(retry=RetryPolicy.none()) as client:
         with pytest.raises(TransportError, match=r"check base_url or TCB_BASE_URL"):
             await client.count_functions("test-1")
-
-
-def test_plain_http_may_be_allowed(monkeypatch):
-    monkeypatch.setenv("TCB_ACCESS_TOKEN", "TOKEN")
-    monkeypatch.setenv("TCB_BASE_URL", "http://x.test")
-
-    assert "http://x.test" in repr(TcbClient.from_env(allow_http=True))

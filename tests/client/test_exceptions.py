@@ -40,9 +40,6 @@ def test_the_tree_is_the_documented_one():
 
     assert {c.__name__: bases[1] for c, bases in public.items()} == TREE
     assert all(name in (exceptions.__doc__ or "") for name in TREE)
-
-
-def test_a_configuration_error_is_also_a_value_error():
     assert issubclass(ConfigurationError, ValueError)
 
 

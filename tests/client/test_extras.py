@@ -1,4 +1,4 @@
-"""What an import says when the extra that it needs is not installed."""
+"""What is imported, and what an import says when the extra that it needs is not installed."""
 
 from __future__ import annotations
 
@@ -23,3 +23,20 @@ def test_without_its_extra_an_integration_says_which_extra_to_install(
 
     assert str(caught.value) == f"{module} needs {package}: pip install 'tcb-async[{extra}]'"
     assert caught.value.name == package
+
+
+@pytest.mark.parametrize(
+    ("code", "needless"),
+    [
+        ("import tcb_async.pytest_plugin", {"tcb_async.client", "aiohttp"}),
+        (
+            "import tcb_async.emulator, tcb_async.tokens; tcb_async.TcbClient('t')",
+            {"opentelemetry", "fastapi"},
+        ),
+    ],
+)
+def test_what_is_not_used_is_not_imported(pytester, code, needless):
+    run = pytester.runpython_c(f"{code}; import sys; print(*sys.modules)")
+    modules = run.stdout.str().split()
+    assert "tcb_async" in modules
+    assert not needless.intersection(modules)

@@ -68,11 +68,16 @@ def watched(emulator, diary):
     )
 
 
-async def test_each_try_is_told_with_all_that_is_no_secret(emulator, diary):
+@pytest.fixture
+async def client(emulator, diary):
+    async with watched(emulator, diary) as client:
+        yield client
+
+
+async def test_each_try_is_told_with_all_that_is_no_secret(emulator, diary, client):
     emulator.deploy(ENV, count=3)
     emulator.script([Fault.status(503)])
-    async with watched(emulator, diary) as client:
-        await client.function_page(ENV, offset=1)
+    await client.function_page(ENV, offset=1)
 
     told = [attrs.astuple(attempt) for attempt in diary.attempts]
     assert told == [
@@ -93,21 +98,19 @@ async def test_a_walk_is_observed_once_with_its_pages_and_its_stats(emulator, di
     assert walk.ends == [(pager.stats, None)]
 
 
-async def test_a_copy_with_another_token_is_observed_too(emulator, diary):
+async def test_a_copy_with_another_token_is_observed_too(emulator, diary, client):
     emulator.deploy(ENV, count=57)
-    async with watched(emulator, diary) as client:
-        copy = client.with_token(emulator.issue_token())
-        assert [page.offset async for page in copy.iter_pages(ENV)]
+    copy = client.with_token(emulator.issue_token())
+    assert [page.offset async for page in copy.iter_pages(ENV)]
 
     assert len(diary.walks) == 1
 
 
-async def test_the_observer_gets_the_same_error_as_the_consumer(emulator, diary):
+async def test_the_observer_gets_the_same_error_as_the_consumer(emulator, diary, client):
     emulator.deploy(ENV, count=57)
     emulator.fail_next(48001)
-    async with watched(emulator, diary) as client:
-        with pytest.raises(TcbError) as caught:
-            await client.functions(ENV).collect()
+    with pytest.raises(TcbError) as caught:
+        await client.functions(ENV).collect()
 
     ((_, error),) = diary.walks[0].ends
     assert error is caught.value
@@ -129,13 +132,12 @@ async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator, diary)
     assert diary.walks[0].ends == [(pager.stats, None)]
 
 
-async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(emulator, diary):
+async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(emulator, diary, client):
     emulator.deploy(ENV, count=57)
-    async with watched(emulator, diary) as client:
-        try:
-            raise LookupError  # noqa: TRY301 - as a consumer might
-        except LookupError:
-            await client.functions(ENV).collect()
+    try:
+        raise LookupError  # noqa: TRY301 - as a consumer might
+    except LookupError:
+        await client.functions(ENV).collect()
 
     ((_, error),) = diary.walks[0].ends
     assert error is None

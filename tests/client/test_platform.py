@@ -322,18 +322,6 @@ class TestBatch:
         with pytest.raises(ConfigurationError, match="searchkey=''"):
             client.batch_functions(OWN_ENV, searchkey="")
 
-    async def test_functions_deployed_during_the_walk_make_it_lose_none(self, emulator, client):
-        before = [row.name for row in emulator.deploy(OWN_ENV, count=100)]
-
-        @emulator.on_request
-        def deploy_at_the_head(asked):
-            if asked.number < 10:
-                emulator.deploy(OWN_ENV, index=0)
-
-        names = [f.name for f in await client.batch_functions(OWN_ENV, page_size=10).collect()]
-        assert set(before) <= set(names)
-        assert len(names) == len(set(names))
-
     async def test_an_error_says_which_environment_it_was(self, client):
         with pytest.raises(ParameterError, match="environment was not found") as caught:
             await client.batch_functions("other-1").collect()

@@ -296,13 +296,6 @@ async def test(tcb_emulator, tcb_client):
     )
 
 
-def test_importing_the_plugin_imports_neither_client_nor_aiohttp(pytester):
-    run = pytester.runpython_c("import sys, tcb_async.pytest_plugin; print(*sorted(sys.modules))")
-    modules = run.stdout.str().split()
-    assert "tcb_async.pytest_plugin" in modules
-    assert not {"tcb_async.client", "aiohttp"}.intersection(modules)
-
-
 def test_what_is_public_is_found_in_the_package_when_it_is_asked_for(pytester):
     code = """
 import tcb_async

@@ -35,7 +35,7 @@ def test_what_the_table_does_not_know_is_unknown_and_never_fine(name):
     assert runtime_state(name, date(2020, 1, 1)) == "unknown"
 
 
-def test_the_day_of_its_end_is_the_last_of_a_runtime():
+def test_the_day_of_its_end_is_the_last_of_a_runtime_and_what_runs_anything_has_none():
     end = RUNTIMES["Nodejs22"].ends
     day = timedelta(days=1)
     states = [
@@ -43,9 +43,6 @@ def test_the_day_of_its_end_is_the_last_of_a_runtime():
     ]
     assert states == ["fine", "ending", "ending", "ended"]
     assert runtime_state("Nodejs22.1", end - 31 * day, within=30 * day) == "fine"
-
-
-def test_what_runs_anything_has_no_end():
     assert runtime_state("Go1", date.max, within=timedelta(0)) == "fine"
 
 

@@ -124,15 +124,12 @@ class TestWatch:
         warnings = [line.getMessage() for line in caplog.records]
         assert warnings == [f"{error}; looking again in 30 s"] * 2
 
-    async def test_a_failure_that_does_not_pass_ends_it(self):
-        walk = Answers([LOGIN], TokenError("refused"))
-
-        with pytest.raises(TokenError):
-            await anext(watch(walk, interval=30))
-
-    async def test_a_failure_of_the_very_first_walk_ends_it(self):
-        with pytest.raises(TransportError):
-            await anext(watch(Answers(TransportError("refused")), interval=30))
+    @pytest.mark.parametrize(
+        "answers", [([LOGIN], TokenError("refused")), (TransportError("refused"),)]
+    )
+    async def test_a_failure_that_does_not_pass_or_of_the_very_first_walk_ends_it(self, answers):
+        with pytest.raises(type(answers[-1])):
+            await anext(watch(Answers(*answers), interval=30))
 
 
 @pytest.mark.looptime
