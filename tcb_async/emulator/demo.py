@@ -23,16 +23,10 @@ _NAMES = (
     *("refundNotify", "prepay", "refund", "couponList", "couponClaim", "couponRedeem"),
     *("pointsLedger", "pointsExchange", "cartSync", "addressBook", "goodsList", "goodsDetail"),
     *("goodsSearch", "goodsRecommend", "stockLock", "stockRelease", "priceCalc", "shopNearby"),
-    *(
-        "reserveSlot",
-        "queueTicket",
-        "sendSubscribeMsg",
-        "sendTemplateMsg",
-        "customerService",
-        "imageCheck",
-    ),
-    *("textCheck", "uploadToken", "makePoster", "qrcodeGen", "dailyReport", "weeklyDigest"),
-    *("dataExport", "cleanTempFiles", "syncErp", "syncWarehouse", "webhookRelay", "healthProbe"),
+    *("reserveSlot", "queueTicket", "sendSubscribeMsg", "sendTemplateMsg", "customerService"),
+    *("imageCheck", "textCheck", "uploadToken", "makePoster", "qrcodeGen", "dailyReport"),
+    *("weeklyDigest", "dataExport", "cleanTempFiles", "syncErp", "syncWarehouse", "webhookRelay"),
+    "healthProbe",
 )
 _RUNTIMES = ("Nodejs16.13", "Nodejs18.15", "Python3.10", "Php8.0", "Go1", "Nodejs8.9")
 _WEIGHTS = (45, 28, 12, 6, 5, 4)

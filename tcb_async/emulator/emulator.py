@@ -638,7 +638,7 @@ class Emulator(Endpoints, Server):
             except Refused as refused:
                 return self._refuse(refused)
 
-    def _scripted(self, call: Call, errcode: int, errmsg: str) -> Reply:
+    def _scripted(self, call: Call, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:
             self._tokens.end(call.token or "", errcode)
             return self._refuse(Refused(errcode, errmsg))

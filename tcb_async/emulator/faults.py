@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import attrs
 from aiohttp import web
 
-from tcb_async.emulator.wire import BUSY, ERRMSG, RecordedRequest
+from tcb_async.emulator.wire import BUSY, RecordedRequest
 
 if TYPE_CHECKING:
     import random
@@ -44,14 +44,14 @@ class Exchange:
     Attributes:
         request: The request, its body read.
         answer: Makes the honest reply.
-        refuse: Makes the reply for an errcode and its errmsg.
+        refuse: Makes the reply for an errcode and its errmsg; None for WeChat's text.
         errcode: The errcode that was sent, once ``send`` has been called.
         fault: The name of the fault that it met, or None.
     """
 
     request: web.BaseRequest
     answer: Callable[[], Reply]
-    refuse: Callable[[int, str], Reply]
+    refuse: Callable[[int, str | None], Reply]
     errcode: int | None = None
     fault: str | None = None
 
@@ -131,10 +131,9 @@ class Fault:
         """
         if not isinstance(errcode, int):
             raise TypeError(f"errcode is {errcode!r}: it must be an int, such as 45009")
-        text = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
 
         async def act(exchange: Exchange) -> web.StreamResponse:
-            return exchange.send(exchange.refuse(errcode, text))
+            return exchange.send(exchange.refuse(errcode, errmsg))
 
         return cls(f"errcode {errcode}", act)
 

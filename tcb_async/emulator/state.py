@@ -9,6 +9,7 @@ import hmac
 import math
 import secrets
 from collections import Counter
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -32,16 +33,6 @@ _TICKET_LIFE = 12 * 3600.0
 _TOKEN_LENGTH = 157
 
 
-def _function_row(function: DeployedFunction) -> dict[str, object]:
-    return {
-        "mod_time": function.mod_time,
-        "add_time": function.add_time,
-        "runtime": function.runtime,
-        "name": function.name,
-        "status": function.status,
-    }
-
-
 @attrs.frozen
 class DeployedFunction:
     """One row of a list of functions, as WeChat shows it.
@@ -61,19 +52,27 @@ class DeployedFunction:
     add_time: str
     mod_time: str
     status_reason: tuple[tuple[str, str], ...] = ()
-    # Encoded once: pages of thousands of rows are joined from it.
-    wire: bytes = attrs.field(
-        init=False,
-        repr=False,
-        eq=False,
-        default=attrs.Factory(lambda self: encode_reply(**_function_row(self)), takes_self=True),
-    )
+
+    @cached_property
+    def wire(self) -> bytes:
+        """The row in a list. It is encoded once: pages of thousands of rows are joined from it."""
+        return self._encoded()
 
     @property
     def wire_for_platforms(self) -> bytes:
         """The row in a platform's list, which says why a function failed."""
         reasons = [{"errcode": code, "errmsg": text} for code, text in self.status_reason]
-        return encode_reply(**_function_row(self), status_reason=reasons)
+        return self._encoded(status_reason=reasons)
+
+    def _encoded(self, **more: object) -> bytes:
+        return encode_reply(
+            mod_time=self.mod_time,
+            add_time=self.add_time,
+            runtime=self.runtime,
+            name=self.name,
+            status=self.status,
+            **more,
+        )
 
 
 @attrs.frozen
@@ -146,19 +145,16 @@ class Quotas:
     """Counts of calls, by path and account, in a day of China's time."""
 
     clock: EmulatorClock
-    _made: dict[tuple[str, str], tuple[int, int]] = attrs.field(
-        init=False, factory=dict[tuple[str, str], tuple[int, int]]
+    _made: Counter[tuple[int, str, str]] = attrs.field(
+        init=False, factory=Counter[tuple[int, str, str]]
     )
     _forced_at: dict[str, float] = attrs.field(init=False, factory=dict[str, float])
 
     def spend(self, path: str, appid: str, allowed: int) -> None:
         """Count one call; Refused if more than these were made today."""
         today = int(self.clock() + _CHINA_OFFSET) // _DAY
-        counted_on, made = self._made.get((path, appid), (today, 0))
-        if counted_on != today:
-            made = 0
-        self._made[path, appid] = (today, made + 1)
-        if made >= allowed:
+        self._made[today, path, appid] += 1
+        if self._made[today, path, appid] > allowed:
             raise Refused(wire.DAILY_QUOTA)
 
     def spend_forced(self, appid: str) -> None:
@@ -251,8 +247,8 @@ class AccessTokens:
             issued.expires_at = min(issued.expires_at, now)
 
 
-def _same(given: str, known: str) -> bool:
-    return hmac.compare_digest(
+def _same(given: object, known: str) -> bool:
+    return isinstance(given, str) and hmac.compare_digest(
         given.encode("utf-8", "surrogatepass"), known.encode("utf-8", "surrogatepass")
     )
 
@@ -302,7 +298,7 @@ class Authorizer:
 
     def authenticate(self, refresh_token: object) -> None:
         """Check the refresh token, and rotate it if that is due."""
-        if not isinstance(refresh_token, str) or not _same(refresh_token, self.refresh_token):
+        if not _same(refresh_token, self.refresh_token):
             raise Refused(wire.BAD_REFRESH_TOKEN)
         if self.rotating:
             self.refresh_token = new_secret("refreshtoken@@@")
@@ -324,13 +320,10 @@ class Component(Account):
 
     def accept_ticket(self, ticket: object, now: float) -> None:
         """Check a ticket, which lives 12 hours."""
-        pushed_at = -math.inf
-        for known, when in self.tickets.items():
-            if isinstance(ticket, str) and _same(ticket, known):
-                pushed_at = when
-        if pushed_at == -math.inf:
+        pushed_at = [when for known, when in self.tickets.items() if _same(ticket, known)]
+        if not pushed_at:
             raise Refused(wire.BAD_TICKET)
-        if now - pushed_at >= _TICKET_LIFE:
+        if now - pushed_at[0] >= _TICKET_LIFE:
             raise Refused(wire.TICKET_EXPIRED)
 
     def authorizer(self, appid: str) -> Authorizer:
