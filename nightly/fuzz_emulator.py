@@ -48,6 +48,14 @@ _BODIES: Mapping[str, Mapping[str, object]] = {
     "/cgi-bin/token": {},
     "/cgi-bin/component/api_component_token": {**_PLATFORM, "component_verify_ticket": "ticket"},
     "/cgi-bin/component/api_authorizer_token": {"component_appid": APPID, **_MERCHANT},
+    "/cgi-bin/component/api_get_authorizer_list": {
+        "component_appid": APPID,
+        "offset": 0,
+        "count": 9,
+    },
+    "/tcb/getenvinfo": {"env": ENV},
+    "/componenttcb/describeenvs": {},
+    "/componenttcb/getscflist": {"env": ENV, "searchkey": "fn"},
 }
 _METHODS = (
     *(b"POST",) * 6,

@@ -191,6 +191,14 @@ class TestEnvironments:
             (lambda _: Emulator(above_max_page="less"), "above_max_page is 'less': it must be"),
             (lambda e: e.fail_next(-1, times=0), "times is 0: it must be 1 or more, or None"),
             (lambda e: e.fail_next(path="tcb/listfunctions"), "it must begin with /"),
+            (lambda e: e.add_environment(ENV), "there is such an environment already"),
+            (lambda e: e.add_environment("test-2", create_time="now"), "now"),
+            (lambda e: e.update_environment("other", status="HALTED"), "no such environment"),
+            (lambda e: e.delete_environment("other"), "no such environment"),
+            (lambda e: e.add_merchants("wxplatform", 1, functions=401), "from 0 to 400"),
+            (lambda e: setattr(e, "busy_rate", -0.1), "must be a share from 0 to 1"),
+            (lambda e: setattr(e, "busy_rate", 1.1), "must be a share from 0 to 1"),
+            (lambda e: setattr(e, "busy_rate", float("nan")), "must be a share from 0 to 1"),
         ],
     )
     def test_misuse_is_said_and_changes_nothing(self, misuse, said):
@@ -199,6 +207,7 @@ class TestEnvironments:
         with pytest.raises(ValueError, match=re.escape(said)):
             misuse(emulator)
         assert emulator.functions(ENV) == before
+        assert [info.env for info in emulator.environments()] == [ENV]
 
     async def test_change_from_on_request_shows_in_the_very_page(self, wechat):
         @wechat.emulator.on_request

@@ -214,24 +214,6 @@ class TestOrdinaryEnvironments:
         assert (await wechat.merchant_reply(SHOP))["errcode"] == 61003
         assert (await wechat.call(MERCHANTS))["total_count"] == 0
 
-    @pytest.mark.parametrize(
-        ("misuse", "said"),
-        [
-            (lambda e: e.add_environment("test-1"), "there is such an environment already"),
-            (lambda e: e.add_environment("test-2", create_time="now"), "now"),
-            (lambda e: e.update_environment("other", status="HALTED"), "no such environment"),
-            (lambda e: e.delete_environment("other"), "no such environment"),
-            (lambda e: e.add_merchants("wxplatform", 1, functions=401), "from 0 to 400"),
-        ],
-    )
-    def test_misuse_is_said(self, misuse, said):
-        emulator = Emulator()
-        emulator.add_component(PLATFORM, SECRET)
-        emulator.add_environment("test-1")
-        with pytest.raises(ValueError, match=said):
-            misuse(emulator)
-        assert len(emulator.environments()) == 1
-
 
 class TestPlatformsOwnEnvironments:
     async def test_documented_environments(self, wechat):

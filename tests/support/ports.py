@@ -6,8 +6,6 @@ import contextlib
 import random
 import socket
 
-import psutil
-
 
 @contextlib.contextmanager
 def unused_port():
@@ -25,9 +23,3 @@ def unused_port():
                 holder.bind(("127.0.0.1", random.randrange(12_000, 22_000)))
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         yield holder.getsockname()[1]
-
-
-def listening_ports():
-    """The ports on which this process listens."""
-    connections = psutil.Process().net_connections("tcp")
-    return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
