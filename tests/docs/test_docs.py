@@ -3,8 +3,6 @@
 Its examples are run by Sybil: see the ``conftest.py`` at the top. The site is in ``test_site.py``.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -28,7 +26,7 @@ def test_each_readme_begins_with_one_command_to_list_and_one_to_test(readme):
 
 
 def test_the_two_readmes_show_the_same_programs():
-    def blocks(readme: str) -> list[str]:
+    def blocks(readme):
         text = (ROOT / readme).read_text(encoding="utf-8")
         return re.findall(r"^```.*?^```", text, flags=re.DOTALL | re.MULTILINE)
 

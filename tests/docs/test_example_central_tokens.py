@@ -1,7 +1,5 @@
 """docs/examples/central_tokens.py: a provider of one's own in ten lines."""
 
-from __future__ import annotations
-
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -13,7 +11,7 @@ from tcb_async import TcbClient
 async def test_it_asks_once_and_again_when_wechat_has_refused_what_it_got():
     asked = 0
 
-    async def hand_out(_: web.Request) -> web.Response:
+    async def hand_out(_):
         nonlocal asked
         asked += 1
         return web.Response(text=emulator.token)

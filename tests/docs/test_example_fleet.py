@@ -48,7 +48,7 @@ class Fleet:
                 await asyncio.sleep(0.02)
 
     async def found(self):
-        accounts: dict[str, dict[str, set[tuple[str, str, str | None]]]] = {}
+        accounts = {}
         for row in await self.pool.fetch("SELECT * FROM functions"):
             envs = accounts.setdefault(row["appid"], {})
             envs.setdefault(row["env"], set()).add((row["name"], row["status"], row["runtime"]))

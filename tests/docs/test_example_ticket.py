@@ -1,7 +1,5 @@
 """docs/examples/ticket_callback.py: what WeChat pushes is what the platform asks with."""
 
-from __future__ import annotations
-
 import httpx2
 import pytest
 from redis.asyncio import Redis

@@ -1,7 +1,5 @@
 """Pages read well where people land: as plain Markdown on a forge, without Sphinx."""
 
-from __future__ import annotations
-
 import re
 import sys
 from importlib.metadata import metadata

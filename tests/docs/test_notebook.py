@@ -1,7 +1,5 @@
 """A notebook, run by a real Jupyter kernel, as the documentation shows it."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Each program of the README, pasted alone into an empty file in an empty folder."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

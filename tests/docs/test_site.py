@@ -3,8 +3,6 @@
 Rule: nothing outside this machine is asked for.
 """
 
-from __future__ import annotations
-
 import functools
 import http.server
 import os
@@ -38,9 +36,9 @@ class Html(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.links: list[str] = []
-        self.loaded: list[str] = []
-        self.anchors: set[str] = {"", "top"}
+        self.links = []
+        self.loaded = []
+        self.anchors = {"", "top"}
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
@@ -176,7 +174,7 @@ def test_each_page_is_there_as_markdown_and_llms_txt_lists_it(site):
 
 @pytest.mark.parametrize("device", WIDTHS)
 def test_every_page_loads_without_complaint_and_fits(site, address, browser, device):
-    complaints: list[str] = []
+    complaints = []
     page = browser.new_page(viewport={"width": WIDTHS[device], "height": 900})
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
     page.on("console", lambda line: complaints.append(f"{page.url}: {line.type} {line.text}"))
@@ -194,7 +192,7 @@ def test_every_page_loads_without_complaint_and_fits(site, address, browser, dev
 
 def test_no_column_of_a_table_in_chinese_is_one_character_wide(site, address, browser):
     page = browser.new_page(viewport={"width": WIDTHS["desktop"], "height": 900})
-    broken: list[str] = []
+    broken = []
     for name in pages_of(site):
         if name.startswith("zh/"):
             page.goto(f"{address}/{name}")
@@ -226,14 +224,13 @@ def is_too_wide(page):
 
 def cut_off(page):
     """Words of a drawing that do not fit into it."""
-    texts: list[str] = page.evaluate(
+    return page.evaluate(
         """() => [...document.querySelectorAll("svg.drawing text")].filter((text) => {
             const [inner, outer] = [text, text.closest("svg")].map(
                 (element) => element.getBoundingClientRect());
             return inner.left < outer.left || inner.right > outer.right;
         }).map((text) => text.textContent)"""
     )
-    return texts
 
 
 @pytest.mark.parametrize(

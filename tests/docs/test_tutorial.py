@@ -4,8 +4,6 @@ Three things differ: pip downloads nothing (what it is asked to install is there
 service listens on a free port, and an emulator answers for WeChat.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -62,7 +60,7 @@ class Terminal:
 
     def shown_until(self, pattern):
         """Read up to a line that the pattern matches, included."""
-        shown: list[str] = []
+        shown = []
         for line in self._screen:
             shown.append(line.rstrip("\n"))
             if re.match(pattern, shown[-1]):
@@ -138,7 +136,7 @@ class Reader:
 
     def _open(self, path):
         with urllib.request.urlopen(self._service + path, timeout=30) as reply:  # noqa: S310 - ours
-            shown: str = reply.read().decode()
+            shown = reply.read().decode()
         self._terminal.enter("kill $! && wait")  # Ctrl-C
         return shown
 
@@ -178,7 +176,7 @@ def test_the_tutorial_can_be_followed_to_the_letter_from_an_empty_folder(reader)
 
 
 def test_the_chinese_tutorial_has_the_same_programs_and_commands():
-    def steps(name: str) -> list[str]:
+    def steps(name):
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         return [re.sub(r"  # .*", "", match[0]) for match in BLOCK.finditer(text)]
 

@@ -1,7 +1,5 @@
 """What every test of the emulator may ask for."""
 
-from __future__ import annotations
-
 import pytest
 from asking import asking, populated
 

@@ -1,7 +1,5 @@
 """The emulator lists functions as WeChat does, records requests, starts and stops."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
@@ -18,7 +16,6 @@ from tcb_async.emulator import (
     Emulator,
     EmulatorClock,
     Fault,
-    RecordedRequest,
     token_id,
 )
 from tcb_async.emulator.wire import Call
@@ -211,7 +208,7 @@ class TestEnvironments:
 
     async def test_change_from_on_request_shows_in_the_very_page(self, wechat):
         @wechat.emulator.on_request
-        def delete_a_row(asked: RecordedRequest) -> None:
+        def delete_a_row(asked):
             if asked.offset == 20:
                 wechat.emulator.delete(ENV, "fn-0001")
 
@@ -313,7 +310,7 @@ class TestRecord:
 
     async def test_error_in_a_callback_is_logged_with_its_traceback(self, wechat, caplog):
         @wechat.emulator.on_request
-        def mistaken(_: RecordedRequest) -> None:
+        def mistaken(_):
             raise LookupError("a test's own mistake")
 
         assert (await wechat.send("POST", LIST))[0] == 500

@@ -1,7 +1,5 @@
 """Each mistake in a call has its documented errcode."""
 
-from __future__ import annotations
-
 import json
 import re
 

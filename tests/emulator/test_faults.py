@@ -1,7 +1,5 @@
 """Each fault does what its name says, to the requests that a script chooses."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
@@ -12,7 +10,7 @@ import aiohttp.web
 import pytest
 from asking import LIST, STABLE, asking, until, until_idle
 
-from tcb_async.emulator import FAULTS, Emulator, Exchange, Fault
+from tcb_async.emulator import FAULTS, Emulator, Fault
 
 ENV = "test-777bb9"
 
@@ -32,7 +30,7 @@ class TestLoad:
     async def test_requests_beyond_capacity_are_busy_until_it_grows(self, wechat):
         gate = asyncio.Event()
 
-        async def wait_at_the_gate(exchange: Exchange) -> aiohttp.web.StreamResponse:
+        async def wait_at_the_gate(exchange):
             await gate.wait()
             return exchange.send(exchange.answer())
 
@@ -54,7 +52,7 @@ class TestLoad:
         assert [asked.fault for asked in emulator.requests].count("gate") == 4
 
     async def test_busy_rate_is_by_chance_and_reproducible(self):
-        async def codes(seed: int) -> list[int]:
+        async def codes(seed):
             async with asking(Emulator(seed=seed)) as asker:
                 asker.emulator.deploy(ENV)
                 asker.emulator.busy_rate = 0.5

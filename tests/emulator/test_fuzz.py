@@ -3,8 +3,6 @@
 Any bytes, and many clients at once, are sent to it in ``test_nightly.py``.
 """
 
-from __future__ import annotations
-
 import json
 
 from asking import APPID, CLASSIC, ENV, RIGHT, asking, populated

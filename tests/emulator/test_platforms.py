@@ -1,11 +1,8 @@
 """The emulator's platforms, merchants and environments answer as WeChat's do."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from asking import (
@@ -26,9 +23,6 @@ from asking import (
 )
 
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
-
-if TYPE_CHECKING:
-    from tcb_async.emulator import RecordedRequest
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 BAKERY = "wxbakery"
@@ -100,7 +94,7 @@ class TestMerchants:
         appids = emulator.add_merchants(PLATFORM, 3)
 
         @emulator.on_request
-        def change(request: RecordedRequest) -> None:
+        def change(request):
             if request.path == MERCHANTS and request.offset == 1:
                 emulator.remove_authorizer(PLATFORM, appids[0])
                 emulator.add_authorizer(PLATFORM, SHOP)
@@ -313,7 +307,7 @@ class TestManyMerchants:
 
     async def test_each_merchant_has_environments_and_functions_of_its_own(self, wechat):
         emulator = wechat.emulator
-        lists: set[tuple[str, ...]] = set()
+        lists = set()
         for appid in emulator.add_merchants(PLATFORM, 10, environments=2, functions=50):
             token = await wechat.merchant_token(appid)
             seen = (await wechat.call(ENVIRONMENTS, token=token))["info_list"]
@@ -352,7 +346,7 @@ class TestManyMerchants:
     async def test_fault_may_concern_one_merchant(self, wechat):
         emulator = wechat.emulator
         emulator.deploy("shared-1")
-        tokens: dict[str, str] = {}
+        tokens = {}
         for appid in (SHOP, BAKERY):
             emulator.add_authorizer(PLATFORM, appid)
             tokens[appid] = await wechat.merchant_token(appid)
@@ -360,7 +354,7 @@ class TestManyMerchants:
         emulator.fail_next(-1, account=BAKERY)
         emulator.fail_next(61023, account=BAKERY, path=AUTHORIZER)
 
-        async def codes(appid: str) -> list[int]:
+        async def codes(appid):
             lists = [await wechat.list("shared-1", token=tokens[appid]) for _ in range(3)]
             return [reply["errcode"] for reply in lists]
 

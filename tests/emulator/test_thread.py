@@ -1,7 +1,5 @@
 """An emulator in a ``with`` block runs on a thread of its own, for code of any kind."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
@@ -11,7 +9,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -19,9 +16,6 @@ from asking import LIST, until
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
-
-if TYPE_CHECKING:
-    from tcb_async.emulator import RecordedRequest
 
 ENV = "test-777bb9"
 
@@ -133,7 +127,7 @@ def test_a_port_that_is_taken_is_an_error_that_leaves_no_thread():
 
 def test_it_comes_back_on_its_port():
     emulator = Emulator()
-    urls: list[str] = []
+    urls = []
     for _ in range(2):
         with emulator:
             urls.append(emulator.url)
@@ -169,9 +163,9 @@ async def test_an_emulator_that_runs_cannot_be_started_again():
 
 
 async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_one():
-    called_on: list[threading.Thread] = []
+    called_on = []
 
-    def note(_: RecordedRequest) -> None:
+    def note(_):
         called_on.append(threading.current_thread())
 
     emulator = Emulator()
@@ -196,7 +190,7 @@ class SlowlyCompared(str):
 
 
 def test_threads_may_change_it_at_the_same_time():
-    def keep_changing(name: str) -> None:
+    def keep_changing(name):
         for _ in range(30):
             emulator.deploy(ENV, name, index=0)
             emulator.update(ENV, SlowlyCompared(name), status="Updating")

@@ -1,7 +1,5 @@
 """The emulator issues and ends tokens as WeChat does."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest
@@ -160,9 +158,9 @@ class TestClassicToken:
     )
 )
 async def test_token_lives_as_long_as_promised_unless_it_is_replaced(steps):
-    dies_at: dict[str, float] = {}
+    dies_at = {}
     forceable_at = 0.0
-    newest: dict[str, str] = {}
+    newest = {}
     async with asking(populated(EmulatorClock(MIDNIGHT_IN_CHINA))) as asker:
         clock = asker.emulator.clock
         for step in steps:

@@ -4,8 +4,6 @@ Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if
 (``file.py::test``); the closing line says how many were left out, and how to run them.
 """
 
-from __future__ import annotations
-
 import os
 import random
 from types import SimpleNamespace

@@ -10,8 +10,6 @@ saved under the name that it begins with. Other languages
 (``shell`` for what only a fresh machine can do) are not run here.
 """
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import contextlib
@@ -49,7 +47,7 @@ class Document:
     def __init__(self, namespace):
         self._stack = contextlib.ExitStack()
         self.printed = ""
-        self.needs: list[str] = []
+        self.needs = []
         enter = self._stack.enter_context
         folder = Path(enter(tempfile.TemporaryDirectory()))
         (folder / "docs").symlink_to(ROOT / "docs")
@@ -198,7 +196,7 @@ def run_console(example):
 
 def commands_in(text):
     """Split a block into commands, which follow ``$``, and what each prints."""
-    found: list[tuple[str, str]] = []
+    found = []
     for part in ("\n" + text).split("\n$ ")[1:]:
         lines = part.split("\n")
         end = next(i for i, line in enumerate(lines) if not line.endswith("\\")) + 1

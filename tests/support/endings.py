@@ -4,8 +4,6 @@ Rule: run as ``python -X dev -W error endings.py``, it prints by name, as JSON, 
 left behind or made somebody complain of; all of them leave nothing.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc
@@ -33,7 +31,7 @@ APPID, APPSECRET = "wx1234567890abcdef", "0123456789abcdef0123456789abcdef"
 ROWS = 57
 LATENCY = 0.02  # seconds
 
-_kept_for_ever: list[object] = []
+_kept_for_ever = []
 
 
 class BodyError(Exception):
@@ -93,9 +91,9 @@ async def when_the_generator_is_dropped(client, _emulator):
 
 
 async def when_the_generator_is_dropped_in_a_cycle(client, _):
-    cycle: list[object] = [client.iter_functions(ENV, page_size=5)]
+    cycle = [client.iter_functions(ENV, page_size=5)]
     cycle.append(cycle)
-    await anext(cycle[0])  # type: ignore[call-overload]
+    await anext(cycle[0])
     del cycle
     gc.collect()
 
@@ -282,7 +280,7 @@ async def _turns():
 
 def _complaints(ending):
     """Run an ending; return what there is to complain of."""
-    heard: list[str] = []
+    heard = []
     sys.unraisablehook = lambda lost: heard.append(f"unraisable: {lost.exc_value!r}")
     try:
         with asyncio.Runner() as runner:

@@ -1,7 +1,5 @@
 """What exports leave behind, for tests of them."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -18,8 +16,7 @@ def fail_from(emulator, row, fault=None):
 def rows_in(text, form):
     """Read a document with the standard library's readers."""
     if form == "json":
-        found: list[dict[str, str | None]] = json.loads(text)
-        return found
+        return json.loads(text)
     if form == "ndjson":
         return [json.loads(line) for line in text.split("\n")[:-1]]
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))

@@ -24,8 +24,6 @@ from network_faults import Cut, Fault, Faults, HalfOpen, Lost, Reset, as_tuple, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from network_faults import Send
-
 
 @attrs.define(eq=False)
 class FaultProxy(Listener):
@@ -85,7 +83,7 @@ def _through(faults, direction, writer):
         writer.write(data)
         await writer.drain()
 
-    send: Send = write
+    send = write
     for fault in reversed(faults):
         if fault.direction == direction:
             send = fault.onto(send)

@@ -4,8 +4,6 @@ Rule: what is still on its way out gets a second to leave; what stays after that
 second is counted in turns of the loop, so that it is longer on a machine that is slow or busy.
 """
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path

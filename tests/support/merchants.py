@@ -48,11 +48,11 @@ class Platform:
                 PLATFORM, merchants, environments=environments, functions=functions
             )
         )
-        self.rotated: list[str] = []
+        self.rotated = []
         self.asked_for = 0
 
     def token(self):
-        async def ticket() -> str:
+        async def ticket():
             return self.ticket
 
         return ComponentToken(PLATFORM, PLATFORM_SECRET, ticket=ticket)
@@ -69,7 +69,7 @@ class Platform:
         )
 
     def account(self, appid):
-        async def on_rotate(refresh_token: str) -> None:
+        async def on_rotate(refresh_token):
             self.rotated.append(refresh_token)
 
         refresh_token = (
@@ -118,7 +118,7 @@ def is_suspended(platform, appid):
 
 
 def always(fault, path=LIST):
-    def breaks(platform: Platform, appid: str) -> None:
+    def breaks(platform, appid):
         platform.emulator.script(itertools.repeat(fault), path=path, account=appid)
 
     return breaks

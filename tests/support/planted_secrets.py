@@ -3,12 +3,9 @@
 Rule: no repr of anything here shows a secret, so that a test's own frames are clean.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import string
-from typing import TYPE_CHECKING
 
 from asking import AUTHORIZER, CLASSIC, COMPONENT, ENV, ENVIRONMENTS, LIST, STABLE
 from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
@@ -17,13 +14,6 @@ from server_faults import LISTING
 
 from tcb_async import Account, RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from raw_server import Exchange
-
-    from tcb_async.tokens import TokenStore
 
 APPID, PLATFORM = "wx0123456789abcdef", "wxplatform000000001"
 PIECE = 10  # characters: whoever tells 20 in a row tells one of these whole
@@ -77,7 +67,7 @@ def right_replies():
 def wechat(path="", fault=b""):
     """All is well, but for one endpoint."""
 
-    async def handle(exchange: Exchange) -> None:
+    async def handle(exchange):
         asked = exchange.request.target.partition("?")[0]
         await exchange.answer(fault if asked == path else right_replies()[asked])
 
@@ -119,7 +109,7 @@ def account():
     return Account(APPID, merchant(None))
 
 
-KINDS: dict[str, tuple[str, Callable[[TokenStore | None], object]]] = {
+KINDS = {
     "token of 136": (LIST, lambda _: PLANTED.texts["token of 136"]),
     "token of 512": (LIST, lambda _: PLANTED.texts["token of 512"]),
     "callable": (LIST, lambda _: hand_out),
@@ -136,7 +126,7 @@ KINDS: dict[str, tuple[str, Callable[[TokenStore | None], object]]] = {
 
 def client_of(kind, url, *, patience=10.0, store=None):
     return TcbClient(
-        KINDS[kind][1](store),  # type: ignore[arg-type]
+        KINDS[kind][1](store),
         base_url=url,
         retry=RetryPolicy(attempts=2, base=0.0, deadline=3 * patience),
         timeout=patience,

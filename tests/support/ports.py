@@ -1,7 +1,5 @@
 """Ports on 127.0.0.1."""
 
-from __future__ import annotations
-
 import contextlib
 import random
 import socket

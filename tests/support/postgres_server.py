@@ -4,8 +4,6 @@ Rule: it keeps nothing, listens on a Unix socket alone, and never outlives the t
 refuses to run as root: then it runs as the user of the same name that its package makes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pwd
@@ -30,7 +28,7 @@ def running_postgres():
     user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: the path of a socket has 107 characters
 
-    def run(program: str, *arguments: str) -> None:
+    def run(program, *arguments):
         subprocess.run(  # noqa: S603 - our own words
             [binaries / program, *arguments],
             check=True,

@@ -22,4 +22,4 @@ class PretendClock:
         self.now += seconds
 
     def policy(self, **settings):
-        return RetryPolicy(clock=self, sleep=self.sleep, random=lambda: 1.0, **settings)  # type: ignore[arg-type]
+        return RetryPolicy(clock=self, sleep=self.sleep, random=lambda: 1.0, **settings)

@@ -4,8 +4,6 @@ Rule: a test that needs what this machine lacks is skipped, and the reason says 
 Under ``CI`` every skip is a failure, so that nothing goes untested unnoticed.
 """
 
-from __future__ import annotations
-
 import glob
 import importlib
 import os

@@ -36,7 +36,7 @@ def http_reply(body, status=200, headers=None):
         headers: Fields to add or, by their canonical name, to replace; None leaves one out.
     """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    fields: dict[str, str | None] = {
+    fields = {
         "Content-Type": "application/json; charset=UTF-8",
         "Content-Length": str(len(content)),
         **(headers or {}),

@@ -3,8 +3,6 @@
 Rule: it keeps nothing on disk, and never outlives the test.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -33,7 +31,7 @@ class RedisServer:
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder),
             *("--save", "", "--appendonly", "no", "--logfile", f"{folder}/log", *settings),
         )
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = None
 
     def start(self):
         self._process = subprocess.Popen(self._command)  # noqa: S603 - our own words

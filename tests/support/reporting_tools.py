@@ -5,15 +5,12 @@ Importing this hooks Sentry, Elastic's agent and OpenTelemetry into aiohttp for 
 imported in a process of its own.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
 import logging
 import pickle
 import traceback
-from typing import TYPE_CHECKING
 
 import elasticapm
 import loguru
@@ -27,9 +24,6 @@ from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrument
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def _message(error):
@@ -54,7 +48,7 @@ def _rich(error):
         type(error), error, error.__traceback__, width=1000, code_width=1000, show_locals=True
     )
     console.print(shown)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return console.file.getvalue()
 
 
 def _structlog(error):
@@ -70,7 +64,7 @@ def _loguru(error):
     return said.getvalue()
 
 
-RENDERERS: dict[str, Callable[[BaseException], str]] = {
+RENDERERS = {
     "message and pickle": _message,
     "traceback, capture_locals": _stdlib,
     "rich, show_locals": _rich,
@@ -100,9 +94,9 @@ class _Records(logging.Handler):
             _log.append(_stdlib(record.exc_info[1]))
 
 
-_sentry: list[str] = []
-_elastic: list[str] = []
-_log: list[str] = []
+_sentry = []
+_elastic = []
+_log = []
 _spans = InMemorySpanExporter()
 _provider = TracerProvider()
 _provider.add_span_processor(SimpleSpanProcessor(_spans))
@@ -133,7 +127,7 @@ def watching():
     for told in (_sentry, _elastic, _log):
         told.clear()
     _spans.clear()
-    told_by: dict[str, str] = {}
+    told_by = {}
     _client.begin_transaction("test")
     with (
         sentry_sdk.isolation_scope(),

@@ -3,8 +3,6 @@
 Rule: what is not looked at here may leak; when in doubt, look.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import pickle
@@ -63,7 +61,7 @@ def encodings(secret):
 
 def leaks_of(secrets, said):
     """What was said with a secret in it, in whatever encoding, or a part of one that tells."""
-    looked_for: set[str] = set()
+    looked_for = set()
     for secret in secrets:
         looked_for.update(encodings(secret).values())
         looked_for.update(secret[at : at + PART] for at in range(len(secret) - PART + 1))

@@ -4,22 +4,14 @@ Rule: what a fault spoils is one thing; all else about the answer is right. So a
 not look at that one thing takes the answer for good, and a test of it fails.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import gzip
 import json
 import zlib
-from typing import TYPE_CHECKING
 
 import brotli
 from raw_server import http_reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from raw_server import Reply
 
 MIB = 1024 * 1024
 LATE = 0.01
@@ -108,7 +100,7 @@ def redirect(location, status=307):
 @functools.cache
 def bomb(encoding, size=16 * MIB):
     """Return a reply that inflates to a right one behind ``size`` spaces, which JSON allows."""
-    compress: dict[str, Callable[[bytes], bytes]] = {
+    compress = {
         "gzip": gzip.compress,
         "deflate": zlib.compress,
         "br": functools.partial(brotli.compress, quality=5),
@@ -145,7 +137,7 @@ async def _late_unasked_reply(exchange):
         await exchange.send(_UNASKED)
 
 
-_CONNECTION: dict[str, Reply] = {
+_CONNECTION = {
     "closed": then_close(b""),
     "closed_in_headers": then_close(OK[:40]),
     "reset": then_reset(b""),
@@ -173,7 +165,7 @@ _CONNECTION: dict[str, Reply] = {
     "unended_chunked": then_close(CHUNKED + b"%x\r\n" % len(LISTING) + LISTING + b"\r\n"),
 }
 
-_HTTP: dict[str, Reply] = {
+_HTTP = {
     "not_http": then_close(b"SSH-2.0-OpenSSH_9.6\r\n"),
     "no_status_line": then_close(LISTING),
     "bad_chunk_size": then_close(CHUNKED + b"zz\r\n" + LISTING + b"\r\n0\r\n\r\n"),
@@ -197,7 +189,7 @@ _HTTP: dict[str, Reply] = {
 
 _HTML = b"<!DOCTYPE html><html><title>Log in to the network</title></html>"
 
-_BODIES: dict[str, bytes] = {
+_BODIES = {
     "html": _HTML,
     "empty": b"",
     "spaces": b" \r\n",
@@ -245,7 +237,7 @@ _BODIES: dict[str, bytes] = {
     "mod_time_impossible": listing(functions=[row(mod_time="2019-02-30 25:61:61")]),
 }
 
-FAULTS: dict[str, Reply] = {
+FAULTS = {
     **_CONNECTION,
     **_HTTP,
     **{name: http_reply(body) for name, body in _BODIES.items()},

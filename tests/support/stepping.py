@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 SOON = 10.0  # seconds: to be interrupted takes turns of the loop and no time; this is a stall
 
@@ -52,7 +52,7 @@ class Interruption:
             self.act()
 
 
-_watching: ContextVar[Interruption | None] = ContextVar("watching", default=None)
+_watching = ContextVar("watching", default=None)
 
 
 class SteppingLoop(asyncio.SelectorEventLoop):
@@ -113,7 +113,7 @@ class Caller:
 
 def run(main):
     """Run to the end on a loop that counts steps; fail if the loop has anything to complain of."""
-    complaints: list[Mapping[str, Any]] = []
+    complaints = []
     with asyncio.Runner(loop_factory=SteppingLoop) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
         result = runner.run(main)

@@ -1,7 +1,5 @@
 """Smoke row of the servers that misbehave: a fault does what its name says to a plain client."""
 
-from __future__ import annotations
-
 import aiohttp
 import pytest
 from fault_proxy import FaultProxy

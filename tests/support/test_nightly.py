@@ -1,7 +1,5 @@
 """What runs at night runs here for a second, so that it does not rot; and it can fail."""
 
-from __future__ import annotations
-
 import random
 import re
 import subprocess
@@ -63,14 +61,14 @@ def test_an_export_that_lost_something_would_be_found(tmp_path):
 
 
 def found(decode):
-    return list(fuzz_decoder.problems(decode, b'{"total_count":1}', Counter()))  # type: ignore[arg-type]
+    return list(fuzz_decoder.problems(decode, b'{"total_count":1}', Counter()))
 
 
 def test_the_fuzz_tells_of_a_foreign_error_a_shown_secret_and_a_wrong_page():
-    def fails(_: bytes) -> object:
+    def fails(_):
         raise KeyError
 
-    def tells(_: bytes) -> object:
+    def tells(_):
         raise TokenError(f"refused {SECRET}")
 
     assert "KeyError came out" in found(fails)[0]

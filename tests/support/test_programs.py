@@ -1,7 +1,5 @@
 """What is tested is what is installed; what a machine lacks is skipped there, and fails in CI."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os

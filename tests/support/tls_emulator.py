@@ -1,7 +1,5 @@
 """The emulator behind TLS, with one of the certificates of the tests."""
 
-from __future__ import annotations
-
 import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path

@@ -31,7 +31,6 @@ from tcb_async.tokens import (
     ComponentToken,
     RedisStore,
     StableToken,
-    TokenProvider,
     refresh,
 )
 
@@ -62,7 +61,6 @@ async def work(*words):
     redis = Redis.from_url(redis_url)
     store = RedisStore(redis, lease_seconds=float(lease_seconds))
     merchant = None
-    provider: TokenProvider
     if kind == "merchant":
         ticket, merchant_appid, refresh_token, file = of_merchant
         merchant = Merchant(ticket, file)

@@ -4,8 +4,6 @@ Rule: run as ``python traced_command.py FILE WORDS…``: what was shown is in FI
 exit code is the command's.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import tcb_async.cli
 from tcb_async.__main__ import main
 
 OURS = str(Path(tcb_async.cli.__file__).parent)
-shown: set[str] = set()
+shown = set()
 
 
 def at_each_line(frame, _event, _argument):
@@ -32,7 +30,7 @@ def trace(frame, _event, _argument):
 
 if __name__ == "__main__":
     place = Path(sys.argv.pop(1))
-    sys.settrace(trace)  # type: ignore[arg-type]
+    sys.settrace(trace)
     try:
         main()
     finally:

@@ -3,8 +3,6 @@
 Rule: its buffers are small, so that a slow reader is felt at once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from contextlib import asynccontextmanager
