@@ -60,11 +60,6 @@ class NewConnections:
     slowest: float = attrs.field(init=False, default=0.0)
     """Seconds of the slowest first answer of late."""
 
-    def give_up_all(self) -> None:
-        """Let none go on waiting, for the session is closed."""
-        for sending in self.waiting:
-            sending.give_up()
-
 
 @attrs.define(eq=False)
 class Sending:
@@ -72,13 +67,11 @@ class Sending:
 
     Attributes:
         patience: How many times as long as usual it may wait; infinite for what is never given up.
-        gave_up: Whether it was given up.
         since: When a connection was begun for it, by the loop's clock.
         waited: Seconds since then, at most; those in which the loop was busy do not count, for the
             answer may be there, unread.
         answered: How many other connections were answered: those in use then, and new ones since.
         other_took: Seconds from then until another request was answered; None if none was.
-        is_new: Whether a connection was made for it.
     """
 
     connections: NewConnections
@@ -253,7 +246,8 @@ class SessionKeeper:
         session = self._session
         if session is not None and not self.foreign and self._pid == os.getpid():
             self._forgotten.detach()
-            self.connections.give_up_all()
+            for sending in self.connections.waiting:
+                sending.give_up()
             await session.close()
 
     def _bind(self) -> None:

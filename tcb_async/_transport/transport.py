@@ -331,10 +331,12 @@ class Transport:
     def closed(self) -> bool:
         return self._keeper.closed
 
-    def target(self, path: str, query: Mapping[str, str | Secret]) -> Target:
+    def target(
+        self, path: str, query: Mapping[str, str | Secret], body: Mapping[str, object] | None = None
+    ) -> Target:
         """Build the URL of an endpoint once, for as many requests as the query stays the same."""
-        url = URL(self.base_url + path)
-        secrets = tuple(value for value in query.values() if isinstance(value, Secret))
+        url, sent = URL(self.base_url + path), (*query.values(), *(body or {}).values())
+        secrets = tuple(value for value in sent if isinstance(value, Secret))
         full = Hidden(url.with_query({key: Secret(value).reveal() for key, value in query.items()}))
         return Target(path, url, full, secrets)
 
@@ -356,9 +358,7 @@ class Transport:
     ) -> Mapping[str, object]:
         """Call an endpoint that issues tokens: POST with a body, GET without one."""
         query, body = _wrapped(query or {}), body and _wrapped(body)
-        target = self.target(path, query)
-        sent = (value for value in (body or {}).values() if isinstance(value, Secret))
-        target = attrs.evolve(target, secrets=(*target.secrets, *sent))
+        target = self.target(path, query, body)
         sent_body = None if body is None else Hidden(encode_object(body))
         request = ApiRequest(target, sent_body, may_repeat=False)
 

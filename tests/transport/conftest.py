@@ -46,8 +46,8 @@ def serve(stack):
 def client_of(stack):
     """Makes a client of an emulator."""
 
-    async def make(emulator, **options):
-        client = TcbClient(**{"token": emulator.token, "base_url": emulator.url, **options})
+    async def make(emulator, *, base_url=None, **options):
+        client = TcbClient(emulator.token, base_url=base_url or emulator.url, **options)
         return await stack.enter_async_context(client)
 
     return make

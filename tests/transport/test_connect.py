@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_proxy import ConnectProxy
-from pretend_clock import PretendClock
 from raw_server import RawServer, http_reply
 from tls_emulator import knows_our_ca, over_tls
 
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
 ENV = "test-777bb9"
 PASSING = [408, 429, 502, 503, 504]
 FINAL = [302, 400, 403, 404, 407]
-
-
-@pytest.fixture
-def clock():
-    return PretendClock()
 
 
 @pytest.fixture
@@ -65,37 +59,26 @@ def client(monkeypatch, emulator):
     return make
 
 
-@pytest.mark.parametrize("status", PASSING)
-async def test_a_refusal_that_may_pass_is_tried_again(emulator, client, clock, status):
-    async with (
-        behind_a_proxy(emulator, f"{status} Sorry") as (proxy, url),
-        client(proxy.url, url, clock.policy()) as asking,
-    ):
-        assert await asking.count_functions(ENV) == 45
-
-    assert clock.waits == [1.0]
-    assert [line.split()[0] for line in proxy.asked] == ["CONNECT"] * 2
-
-
-async def test_a_proxy_that_hangs_up_is_asked_again_after_a_wait(emulator, client, clock):
-    async with (
-        behind_a_proxy(emulator, "", "") as (proxy, url),
-        client(proxy.url, url, clock.policy()) as asking,
-    ):
-        assert await asking.count_functions(ENV) == 45
-
-    assert clock.waits == [1.0, 2.0]
-
-
-async def test_its_retry_after_is_honoured(emulator, client, clock):
-    refusals = ("503 Busy\r\nRetry-After: 7", "429 Too Many\r\nRetry-After: 11")
+@pytest.mark.parametrize(
+    ("refusals", "waits"),
+    [
+        *(([f"{status} Sorry"], [1.0]) for status in PASSING),
+        (["", ""], [1.0, 2.0]),
+        (["503 Busy\r\nRetry-After: 7", "429 Too Many\r\nRetry-After: 11"], [7.0, 11.0]),
+    ],
+    ids=str,
+)
+async def test_a_refusal_that_may_pass_or_a_hang_up_is_tried_again_after_a_wait(
+    emulator, client, clock, refusals, waits
+):
     async with (
         behind_a_proxy(emulator, *refusals) as (proxy, url),
         client(proxy.url, url, clock.policy()) as asking,
     ):
         assert await asking.count_functions(ENV) == 45
 
-    assert clock.waits == [7.0, 11.0]
+    assert clock.waits == waits
+    assert [line.split()[0] for line in proxy.asked] == ["CONNECT"] * (1 + len(refusals))
 
 
 @pytest.mark.parametrize("status", FINAL)

@@ -14,7 +14,18 @@ import attrs
 import pytest
 from leaks import no_leaks
 from raw_server import RawServer, http_reply
-from server_faults import FAULTS, LISTING, OK, ON_REUSE, forever, once, row, then_close, until_late
+from server_faults import (
+    FAULTS,
+    LISTING,
+    OK,
+    ON_REUSE,
+    ONLY_TIME_ENDS,
+    forever,
+    once,
+    row,
+    then_close,
+    until_late,
+)
 
 from tcb_async import (
     PermissionDeniedError,
@@ -76,58 +87,31 @@ _RARE: dict[str, Reply] = {
 EVERY = FAULTS | _RARE
 
 TOLD_APART: dict[str, Outcome | None] = {
-    "unasked_reply": A_PAGE,
-    "name_empty": A_PAGE,
-    "an_encoding_nobody_knows": A_PAGE,
-    "a_content_type_that_is_none": A_PAGE,
-    "mod_time_text": A_PAGE,
-    "mod_time_number": A_PAGE,
+    **dict.fromkeys(("unasked_reply", "name_empty", "an_encoding_nobody_knows"), A_PAGE),
+    **dict.fromkeys(("a_content_type_that_is_none", "mod_time_text", "mod_time_number"), A_PAGE),
     "mod_time_impossible": A_PAGE,
     "status_429": TOO_MANY,
-    "closed": DROPPED,
-    "closed_in_headers": DROPPED,
-    "reset": DROPPED,
-    "reset_in_headers": DROPPED,
-    "dropped_keep_alive": DROPPED,
-    "late_unasked_reply": DROPPED,
-    "reset_in_body": CUT_SHORT,
-    "truncated_with_length": CUT_SHORT,
-    "truncated_chunked": CUT_SHORT,
-    "unended_chunked": CUT_SHORT,
-    "bad_gzip": CUT_SHORT,
-    "gzip_of_many_members": CUT_SHORT,
-    "truncated_without_length": ENDS_TOO_EARLY,
-    "truncated_gzip": ENDS_TOO_EARLY,
-    "empty": ENDS_TOO_EARLY,
-    "spaces": ENDS_TOO_EARLY,
-    "cut_json": ENDS_TOO_EARLY,
-    "hang": NO_ANSWER_IN_TIME,
-    "hang_in_headers": NO_ANSWER_IN_TIME,
-    "hang_in_body": NO_ANSWER_IN_TIME,
-    "drip_in_headers": NO_ANSWER_IN_TIME,
-    "drip_in_body": NO_ANSWER_IN_TIME,
-    "endless_continue": NO_ANSWER_IN_TIME,
-    "endless_chunk_extension": NO_ANSWER_IN_TIME,
-    "chunks_of_a_byte": NO_ANSWER_IN_TIME,
+    **dict.fromkeys(("closed", "closed_in_headers", "reset", "reset_in_headers"), DROPPED),
+    **dict.fromkeys(("dropped_keep_alive", "late_unasked_reply"), DROPPED),
+    **dict.fromkeys(("reset_in_body", "truncated_with_length", "truncated_chunked"), CUT_SHORT),
+    **dict.fromkeys(("unended_chunked", "bad_gzip", "gzip_of_many_members"), CUT_SHORT),
+    **dict.fromkeys(("truncated_without_length", "truncated_gzip"), ENDS_TOO_EARLY),
+    **dict.fromkeys(("empty", "spaces", "cut_json"), ENDS_TOO_EARLY),
+    **dict.fromkeys(ONLY_TIME_ENDS, NO_ANSWER_IN_TIME),
+    **dict.fromkeys(("endless_chunk_extension", "chunks_of_a_byte"), NO_ANSWER_IN_TIME),
     "html_error": SERVER_ERROR,
     **{f"status_{code}": SERVER_ERROR for code in (500, 502, 503, 504)},
 }
 """What does not come to NOT_AS_PROMISED."""
 
 EMULATED_APART: dict[str, Outcome] = {
-    "errcode -1": BUSY,
-    "errcode -1000": BUSY,
+    **dict.fromkeys(("errcode -1", "errcode -1000"), BUSY),
     "status 429": TOO_MANY,
-    "status 500": SERVER_ERROR,
-    "status 502": SERVER_ERROR,
-    "status 503": SERVER_ERROR,
-    "empty": ENDS_TOO_EARLY,
+    **dict.fromkeys(("status 500", "status 502", "status 503"), SERVER_ERROR),
+    **dict.fromkeys(("empty", "truncated_undeclared"), ENDS_TOO_EARLY),
     "truncated": CUT_SHORT,
-    "truncated_undeclared": ENDS_TOO_EARLY,
-    "disconnect": DROPPED,
-    "reset": DROPPED,
-    "drip": NO_ANSWER_IN_TIME,
-    "hang": NO_ANSWER_IN_TIME,
+    **dict.fromkeys(("disconnect", "reset"), DROPPED),
+    **dict.fromkeys(("drip", "hang"), NO_ANSWER_IN_TIME),
 }
 
 

@@ -145,21 +145,6 @@ async def test_a_shrunken_window_gives_no_permit_until_enough_were_returned():
     assert await waiting == 1
 
 
-@pytest.mark.looptime
-async def test_a_waiter_that_is_timed_out_leaves_nothing_behind():
-    window, (epoch,) = await filled(1)
-
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(2.5):
-            await window.acquire()
-
-    patient = asyncio.create_task(window.acquire())
-    await asyncio.sleep(0)
-    window.release(epoch)
-    assert await patient == 0
-    assert window.in_flight == 1
-
-
 async def test_beyond_what_a_proxy_lets_through_it_grows_eight_times_as_slowly_then_as_usual():
     window = Window(8)
     window.shrink_to(2)

@@ -20,6 +20,7 @@ from network_faults import (
     Bandwidth,
     BlackHole,
     CutAfter,
+    Direction,
     Fault,
     HalfOpen,
     Latency,
@@ -51,21 +52,19 @@ PASSABLE: dict[str, Faults] = {
 }
 """What only makes a walk slower."""
 
+WHERE: dict[str, tuple[int, Direction]] = {
+    "at once": (0, "down"),
+    "in the request": (100, "up"),
+    "in the head": (50, "down"),
+    "in the body": (1000, "down"),
+    "in the third page": (6500, "down"),
+}
 DEADLY: dict[str, Fault] = {
-    "cut at once": CutAfter(0),
-    "cut in the request": CutAfter(100, direction="up"),
-    "cut in the head": CutAfter(50),
-    "cut in the body": CutAfter(1000),
-    "cut in the third page": CutAfter(6500),
-    "reset at once": ResetAfter(0),
-    "reset in the request": ResetAfter(100, direction="up"),
-    "reset in the head": ResetAfter(50),
-    "reset in the body": ResetAfter(1000),
-    "reset in the third page": ResetAfter(6500),
-    "black hole at once": BlackHole(0),
-    "black hole in the request": BlackHole(100, direction="up"),
-    "black hole in the body": BlackHole(1000),
-    "black hole in the third page": BlackHole(6500),
+    **{
+        f"{name} {where}": kind(after, direction=direction)
+        for name, kind in (("cut", CutAfter), ("reset", ResetAfter), ("black hole", BlackHole))
+        for where, (after, direction) in WHERE.items()
+    },
     "half open": HalfOpen(),
     "drip": drip(0.02),
     "drip of a request": drip(0.02, direction="up"),

@@ -70,16 +70,17 @@ async def walked(emulator, base_url, *, often=None, pause=0):
 # Connections that are closed while they are idle, or in the middle of everything
 
 
-async def test_nginx_closes_connections_that_are_idle_or_have_served_three_requests(emulator):
-    limits = "keepalive_requests 3; keepalive_timeout 30ms;"
-    with nginx(port_of(emulator), server=limits) as proxy:
-        for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
-            assert await walked(emulator, by_http(proxy), pause=pause) == names(emulator)
+LIMITS = {"server": "keepalive_requests 3; keepalive_timeout 30ms;"}
 
 
-async def test_haproxy_closes_connections_that_are_idle(emulator):
-    limit = "timeout http-keep-alive 30ms"
-    with haproxy(port_of(emulator), defaults=limit) as proxy:
+@pytest.mark.parametrize(
+    ("program", "limits"),
+    [(nginx, LIMITS), (haproxy, {"defaults": "timeout http-keep-alive 30ms"})],
+)
+async def test_connections_that_are_closed_when_idle_or_after_three_requests_lose_nothing(
+    emulator, program, limits
+):
+    with program(port_of(emulator), **limits) as proxy:
         for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
             assert await walked(emulator, by_http(proxy), pause=pause) == names(emulator)
 
@@ -111,30 +112,40 @@ async def test_a_limit_on_the_rate_is_kept_to(emulator, status):
     assert size < 8
 
 
+async def walk_into_an_error(emulator, proxy, kind, *, at_40=None):
+    """The error that ends a walk, and the names before it, which are right."""
+    seen: list[str] = []
+    async with asking(emulator, by_http(proxy), retry=RetryPolicy.none(), concurrency=1) as client:
+        with pytest.raises(kind) as caught:  # noqa: PT012 - what came before it counts
+            async for function in client.iter_functions(ENV, page_size=20):
+                seen.append(function.name)
+                if len(seen) == 40 and at_40 is not None:
+                    await at_40()
+
+    assert seen == names(emulator)[: len(seen)]
+    assert 0 < len(seen) < COUNT
+    return caught.value, seen
+
+
+async def completed(emulator, url, error, seen):
+    async with asking(emulator, url) as client:
+        rest = client.iter_functions(ENV, page_size=20, resume=error.cursor)
+        return seen + [function.name async for function in rest]
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_limit_that_does_not_give_way_ends_in_an_error_that_is_completed_later(
     emulator, status
 ):
-    seen: list[str] = []
     kind = RateLimitError if status == 429 else TransportError
     limits = {
         "http": "limit_req_zone $binary_remote_addr zone=all:1m rate=1r/m;",
         "location": f"limit_req zone=all burst=3 nodelay; limit_req_status {status};",
     }
     with nginx(port_of(emulator), **limits) as proxy:
-        async with asking(
-            emulator, by_http(proxy), retry=RetryPolicy.none(), concurrency=1
-        ) as client:
-            with pytest.raises(kind) as caught:  # noqa: PT012 - what came before it counts
-                async for function in client.iter_functions(ENV, page_size=20):
-                    seen.append(function.name)  # noqa: PERF401 - what came before an error counts
+        error, seen = await walk_into_an_error(emulator, proxy, kind)
 
-    assert seen == names(emulator)[: len(seen)]
-    assert 0 < len(seen) < COUNT
-    async with asking(emulator, emulator.url) as client:
-        rest = client.iter_functions(ENV, page_size=20, resume=caught.value.cursor)
-        seen += [function.name async for function in rest]
-    assert seen == names(emulator)
+    assert await completed(emulator, emulator.url, error, seen) == names(emulator)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -163,28 +174,13 @@ async def test_two_connections_of_haproxy_cost_a_few_requests_more_and_no_time_o
 async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_back(
     emulator, program, status
 ):
-    seen: list[str] = []
     with program(port_of(emulator)) as proxy:  # type: ignore[attr-defined]
-        async with asking(
-            emulator, by_http(proxy), retry=RetryPolicy.none(), concurrency=1
-        ) as client:
-            with pytest.raises(TransportError) as caught:  # noqa: PT012 - likewise
-                async for function in client.iter_functions(ENV, page_size=20):
-                    seen.append(function.name)
-                    if len(seen) == 40:
-                        await emulator.stop()
-
-            # A request that is on its way when the server goes is dropped, or refused by the proxy.
-            assert caught.value.status in {None, status}
-            assert seen == names(emulator)[: len(seen)]
-            assert len(seen) < COUNT
+        error, seen = await walk_into_an_error(emulator, proxy, TransportError, at_40=emulator.stop)
+        # A request that is on its way when the server goes is dropped, or refused by the proxy.
+        assert error.status in {None, status}
 
         await emulator.start()
-        async with asking(emulator, by_http(proxy)) as client:
-            rest = client.iter_functions(ENV, page_size=20, resume=caught.value.cursor)
-            seen += [function.name async for function in rest]
-
-    assert seen == names(emulator)
+        assert await completed(emulator, by_http(proxy), error, seen) == names(emulator)
 
 
 # A forward proxy
@@ -207,18 +203,9 @@ def through(monkeypatch, emulator):
     return make
 
 
-async def test_squid_tunnels_a_walk(emulator, tls_port, through):
-    with squid() as proxy:
-        async with through(proxy, tls_port) as client:
-            functions = await client.functions(ENV, page_size=20).collect()
-
-    assert [function.name for function in functions] == names(emulator)
-
-
-async def test_squid_with_three_connections_a_client_tunnels_a_walk_too(
-    emulator, tls_port, through
-):
-    with squid(settings="client_ip_max_connections 3") as proxy:
+@pytest.mark.parametrize("settings", ["", "client_ip_max_connections 3"])
+async def test_squid_tunnels_walks_with_few_connections_too(emulator, tls_port, through, settings):
+    with squid(settings=settings) as proxy:
         for _ in range(4):
             async with through(proxy, tls_port) as client:
                 functions = await client.functions(ENV, page_size=20).collect()

@@ -20,6 +20,7 @@ from tcb_async.exceptions import (
     TransportError,
 )
 from tcb_async.limits import Window
+from tcb_async.observer import WalkStats
 from tcb_async.retry import RetryPolicy, RetryQuota, is_overload, is_retryable
 
 BUSY = SystemBusyError("busy", errcode=-1)
@@ -39,13 +40,6 @@ FINAL = [
 ]
 
 
-@attrs.define
-class Count:
-    """Counts what a walk counts."""
-
-    retries: int = 0
-
-
 @attrs.define(slots=False)
 class Story:
     """A call that fails as told, on a clock of its own."""
@@ -55,7 +49,7 @@ class Story:
     waits: list = attrs.Factory(list)
     left: list = attrs.Factory(list)
     """Of the deadline, at each try."""
-    count: Count = attrs.Factory(Count)
+    count: WalkStats = attrs.Factory(WalkStats)
     quota: RetryQuota = attrs.Factory(RetryQuota)
     seconds_per_try: float = 0.0
     seconds_before_a_try: float = 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from tls_emulator import knows_our_ca, over_tls
@@ -11,80 +10,75 @@ from tls_emulator import knows_our_ca, over_tls
 from tcb_async import TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
 
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
 ENV = "test-777bb9"
 
 
-async def test_a_certificate_that_no_known_ca_signed_is_refused_before_the_token_is_sent():
-    emulator = Emulator()
-    async with over_tls(emulator) as port:
-        url = f"https://127.0.0.1:{port}"
-        async with TcbClient(emulator.token, base_url=url) as client:
-            with pytest.raises(TransportError, match="TLS certificate of 127") as caught:
-                await client.count_functions(ENV)
+@pytest.fixture
+def over_tls_of(stack, client_of):
+    """Serves an emulator behind TLS, and makes a client of it."""
 
-    assert (caught.value.retryable, caught.value.attempts) == (False, 1)
+    async def make(emulator, certificate="server", host="127.0.0.1", ssl_context=None):
+        port = await stack.enter_async_context(over_tls(emulator, certificate))
+        url = f"https://{host}:{port}"
+        return await client_of(emulator, base_url=url, ssl_context=ssl_context)
+
+    return make
+
+
+CLOCK = "check this machine's clock"
+REFUSED = [
+    ("expired", "127.0.0.1", "certificate has expired", f"its owner has to renew it.* {CLOCK}"),
+    ("not-yet-valid", "127.0.0.1", "certificate is not yet valid", CLOCK),
+    ("other-host", "127.0.0.1", ".* not valid for '127.0.0.1'", "check base_url"),
+    ("server", "localhost", "Hostname mismatch.* 'localhost'", "check base_url"),
+    ("self-signed", "127.0.0.1", "self-signed certificate", "pass an ssl_context that trusts it"),
+]
+
+
+@pytest.mark.parametrize(("certificate", "host", "reason", "advice"), REFUSED)
+async def test_a_refused_certificate_is_explained_before_a_token_is_sent(
+    over_tls_of, certificate, host, reason, advice
+):
+    """In OpenSSL's words, with what to do."""
+    emulator = Emulator()
+    client = await over_tls_of(emulator, certificate, host, knows_our_ca())
+    await refused(client, host, reason, advice)
     assert emulator.requests == ()
 
 
-REFUSED = {
-    "expired": ("certificate has expired", "its owner has to renew it.* this machine's clock"),
-    "not-yet-valid": ("certificate is not yet valid", "check this machine's clock"),
-    "other-host": ("IP address mismatch, .* not valid for '127.0.0.1'", "check base_url"),
-    "self-signed": ("self-signed certificate", "pass an ssl_context that trusts it"),
-    "unknown-ca": ("unable to get local issuer certificate", "pass an ssl_context .* its CA"),
-}
-
-
-@pytest.mark.parametrize("fault", REFUSED)
-async def test_why_a_certificate_is_refused_is_said_in_openssls_words_with_what_to_do(fault):
+async def test_a_certificate_that_no_known_ca_signed_is_refused_before_the_token_is_sent(
+    over_tls_of,
+):
     emulator = Emulator()
-    unknown = fault == "unknown-ca"
-    context: SSLContext | None = None if unknown else knows_our_ca()
-    async with over_tls(emulator, "server" if unknown else fault) as port:
-        url = f"https://127.0.0.1:{port}"
-        async with TcbClient("T" * 40, base_url=url, ssl_context=context) as client:
-            with pytest.raises(TransportError) as caught:
-                await client.count_functions(ENV)
+    client = await over_tls_of(emulator)
+    reason, advice = "unable to get local issuer certificate", "pass an ssl_context .* its CA"
+    await refused(client, "127.0.0.1", reason, advice)
+    assert emulator.requests == ()
 
-    reason, advice = REFUSED[fault]
-    said = rf"certificate of 127\.0\.0\.1 was not accepted \({reason}.*\); {advice}"
+
+async def refused(client, host, reason, advice):
+    with pytest.raises(TransportError) as caught:
+        await client.count_functions(ENV)
+
+    said = rf"certificate of {re.escape(host)} was not accepted \({reason}.*\); {advice}"
     assert re.search(said, str(caught.value))
     assert (caught.value.retryable, caught.value.attempts) == (False, 1)
-    assert emulator.requests == ()
 
 
-async def test_a_tls_context_of_ones_own_may_know_a_private_ca():
+async def test_a_tls_context_of_ones_own_may_know_a_private_ca(over_tls_of):
     emulator = Emulator()
     emulator.deploy(ENV, count=45)
-    async with over_tls(emulator) as port:
-        url = f"https://127.0.0.1:{port}"
-        async with TcbClient(emulator.token, base_url=url, ssl_context=knows_our_ca()) as client:
-            assert len(await client.functions(ENV).collect()) == 45
+    client = await over_tls_of(emulator, ssl_context=knows_our_ca())
+    assert len(await client.functions(ENV).collect()) == 45
 
 
-async def test_a_certificate_for_another_host_is_refused_with_a_context_of_ones_own_too():
-    emulator = Emulator()
-    async with over_tls(emulator) as port:
-        url = f"https://localhost:{port}"
-        async with TcbClient(emulator.token, base_url=url, ssl_context=knows_our_ca()) as client:
-            with pytest.raises(TransportError, match=r"Hostname mismatch.*'localhost'"):
-                await client.count_functions(ENV)
-
-    assert emulator.requests == ()
-
-
-async def test_a_retry_on_a_new_connection_works_over_tls_as_well():
+async def test_a_retry_on_a_new_connection_works_over_tls_as_well(over_tls_of):
     emulator = Emulator()
     emulator.deploy(ENV)
     emulator.script([Fault.ok(), Fault.disconnect()])
-    async with over_tls(emulator) as port:
-        url = f"https://127.0.0.1:{port}"
-        async with TcbClient(emulator.token, base_url=url, ssl_context=knows_our_ca()) as client:
-            for _ in range(3):
-                assert await client.count_functions(ENV) == 1
+    client = await over_tls_of(emulator, ssl_context=knows_our_ca())
+    for _ in range(3):
+        assert await client.count_functions(ENV) == 1
 
     assert len({request.peer_port for request in emulator.requests}) == 3
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp.helpers import calculate_timeout_when
-from pretend_clock import PretendClock
 from raw_server import RawServer, http_reply
-from server_faults import FAULTS, LISTING, OK, UNENDING, redirect
+from server_faults import FAULTS, LISTING, OK, UNENDING, bomb, redirect
 
 from tcb_async import (
     ParameterError,
@@ -35,11 +34,6 @@ ENV = "test-777bb9"
 MIB = 2**20
 ONCE = RetryPolicy.none()
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
-
-@pytest.fixture
-def clock():
-    return PretendClock()
 
 
 # Time
@@ -175,11 +169,10 @@ asyncio.run(main(sys.argv[1]))
 
 async def test_a_bomb_of_128_mib_costs_the_process_little_more_than_max_reply_bytes():
     async def bombs(exchange):
-        n = exchange.request.n
-        encoding = ("gzip", "br")[n % 2]
-        await exchange.send(OK if n == 0 else zstd_bomb(128) if n == 3 else big[encoding])
+        await exchange.send(replies[exchange.request.n])
 
-    big = {encoding: _big_bomb(encoding, 128) for encoding in ("gzip", "br")}
+    size = 128 * MIB
+    replies = (OK, bomb("br", size), bomb("gzip", size), zstd_bomb(128))
     async with RawServer(bombs) as server:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -192,20 +185,6 @@ async def test_a_bomb_of_128_mib_costs_the_process_little_more_than_max_reply_by
 
     assert child.returncode == 0
     assert int(said) < 32
-
-
-def _big_bomb(encoding, mebibytes):
-    import zlib  # noqa: PLC0415
-
-    import brotli  # noqa: PLC0415 - nothing else here wants it
-
-    if encoding == "gzip":
-        deflate = zlib.compressobj(1, wbits=31)
-        parts = [deflate.compress(bytes(MIB)) for _ in range(mebibytes)] + [deflate.flush()]
-    else:
-        squeeze = brotli.Compressor(quality=1)
-        parts = [squeeze.process(bytes(MIB)) for _ in range(mebibytes)] + [squeeze.finish()]
-    return http_reply(b"".join(parts), headers={"Content-Encoding": encoding})
 
 
 # Where it goes

@@ -126,11 +126,6 @@ async def test_a_retry_after_may_be_a_date_in_utc(clock, zone, serve):
     assert 20 < clock.now <= 30
 
 
-async def test_a_408_is_tried_again_for_it_answers_no_request(clock, serve):
-    _, client = await serve(once(http_reply(b"", 408)), retry=clock.policy())
-    assert await client.count_functions(ENV) == 1
-
-
 async def test_no_server_is_waited_for_longer_than_a_day_even_without_a_deadline(clock):
     async with RawServer(http_reply(b"", 503, {"Retry-After": "1e9"})) as server:
         retry = clock.policy(deadline=float("inf"))
