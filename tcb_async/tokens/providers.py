@@ -39,6 +39,7 @@ from tcb_async.tokens.refresh import (
     call_with_token,
     read_grant,
 )
+from tcb_async.tokens.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from tcb_async._arguments import TokenKind
     from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
-
 
 _STABLE = "/cgi-bin/stable_token"
 _CLASSIC = "/cgi-bin/token"
@@ -140,15 +140,12 @@ def _is_provider(token: object) -> TypeGuard[TokenProvider]:
 class _AppToken(ManagedToken):
     """The token of an app or a platform, asked for with its appsecret."""
 
-    __slots__ = ("_forced", "_secret")
-
     kind: ClassVar[TokenKind] = "access"
     _name: ClassVar[str]  # in its keys in the store
-    _argument: ClassVar[str] = "appid"
 
     def __init__(
         self,
-        appid: str | Secret,
+        appid: str,
         secret: str | Secret,
         *,
         store: TokenStore | None = None,
@@ -158,8 +155,9 @@ class _AppToken(ManagedToken):
         secret, given = Secret(secret), Secret(appid)
         del appid
         self._secret = checked_secret("secret", secret)
-        appid = checked_appid(self._argument, given)
-        super().__init__(appid, TokenContext(store, clock, random))
+        appid = checked_appid("appid", given)
+        shared = MemoryStore() if store is None else store
+        super().__init__(appid, TokenContext(shared, clock, random))
         self._forced: list[float] = []  # of a `StableToken`: when, on one day in China
 
     @abstractmethod
@@ -193,8 +191,6 @@ class StableToken(_AppToken):
     Source: WeChat's page *getStableAccessToken*.
     """
 
-    __slots__ = ()
-
     _name: ClassVar[str] = "stable"
 
     async def force_refresh(self, api: TokenApi) -> None:
@@ -208,7 +204,7 @@ class StableToken(_AppToken):
             TcbError: WeChat refused, or could not be asked.
         """
         self._count_forced(self._context.clock())
-        await self._at(api).force(api, partial(self._request, force_refresh=True))
+        await self._at(api).force(api, partial(self._ask, force_refresh=True))
 
     def _count_forced(self, now: float) -> None:
         since = now - (self._forced[-1] if self._forced else -math.inf)
@@ -230,10 +226,7 @@ class StableToken(_AppToken):
             )
         self._forced = [*today, now]
 
-    async def _ask(self, api: TokenApi) -> Grant:
-        return await self._request(api, force_refresh=False)
-
-    async def _request(self, api: TokenApi, *, force_refresh: bool) -> Grant:
+    async def _ask(self, api: TokenApi, *, force_refresh: bool = False) -> Grant:
         body = {
             "grant_type": "client_credential",
             "appid": self.appid,
@@ -258,8 +251,6 @@ class ClassicToken(_AppToken):
 
     Source: WeChat's page *getAccessToken*.
     """
-
-    __slots__ = ()
 
     _name: ClassVar[str] = "classic"
 
@@ -290,11 +281,8 @@ class ComponentToken(_AppToken):
     Source: WeChat's page *getComponentAccessToken*.
     """
 
-    __slots__ = ("_ticket",)
-
     kind: ClassVar[TokenKind] = "component"
     _name: ClassVar[str] = "component"
-    _argument: ClassVar[str] = "component_appid"
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -309,7 +297,8 @@ class ComponentToken(_AppToken):
         secret, given = Secret(secret), Secret(component_appid)
         del component_appid
         self._ticket = checked_async("ticket", ticket)
-        super().__init__(given, secret, store=store, clock=clock, random=random)
+        appid = checked_appid("component_appid", given)
+        super().__init__(appid, secret, store=store, clock=clock, random=random)
 
     async def _ask(self, api: TokenApi) -> Grant:
         body = {

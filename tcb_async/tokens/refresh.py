@@ -80,7 +80,6 @@ from tcb_async._redact import Hidden, Secret, forgetting_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
 from tcb_async.tokens.protocols import LeasingStore, StoredToken, TokenStore, host_of
-from tcb_async.tokens.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -134,7 +133,8 @@ async def call_with_token(
             if error.errcode not in STALE_TOKEN:
                 raise
             failure = error
-        if refused and (len(refused) == _REPLAYS or _came_from_wechat(provider, token)):
+        shared = isinstance(provider, ManagedToken) and not provider.came_from_wechat(token)
+        if len(refused) == _REPLAYS or (refused and not shared):
             raise failure
         await provider.invalidate(token.reveal())
         refused.append(token)
@@ -143,16 +143,8 @@ async def call_with_token(
             raise failure
 
 
-def _came_from_wechat(provider: TokenProvider, token: Secret) -> bool:
-    return not isinstance(provider, ManagedToken) or provider.came_from_wechat(token)
-
-
 class ManagedToken(ABC):
-    """A token that comes from WeChat, is shared through a store and refreshed before it expires.
-
-    Attributes:
-        kind: What kind of token it is.
-    """
+    """A token that comes from WeChat, is shared through a store and refreshed before it expires."""
 
     __slots__ = ("_account", "_context", "_last", "_tokens")
 
@@ -212,10 +204,7 @@ class ManagedToken(ABC):
             await one.refuse(token)
 
     def came_from_wechat(self, token: Secret) -> bool:
-        """Whether this is a token that the provider asked WeChat for itself.
-
-        One that came through the store may have been refused elsewhere, unknown to the provider.
-        """
+        """Whether it came from WeChat itself: the store's may have been refused elsewhere."""
         return any(token == one.asked_for for one in self._tokens.values())
 
     @abstractmethod
@@ -227,11 +216,10 @@ class ManagedToken(ABC):
 
     def _at(self, api: TokenApi) -> RefreshingToken:
         host = host_of(api.base_url)
-        token = self._tokens.get(host)
-        if token is None:
-            token = self._tokens[host] = self._new_at(host)
-        self._last = token
-        return token
+        if host not in self._tokens:
+            self._tokens[host] = self._new_at(host)
+        self._last = self._tokens[host]
+        return self._last
 
 
 def _in_utc(seconds: float) -> str:
@@ -499,10 +487,7 @@ class SingleFlight:
         """Wait for the work that is running, or for this, which is started now.
 
         It ends with the client that started it. If that is another client than the caller's, it is
-        started again with the caller's own.
-
-        Raises:
-            TcbError: What it ended with; a copy for each caller.
+        started again with the caller's own. Each caller gets a copy of its error.
         """
         while True:
             task = self._current() or self._launch(api, work)
@@ -542,26 +527,17 @@ class SingleFlight:
 _CLOSED = ClientClosedError("the client was closed while it asked for a token: make a new one")
 
 
-def _or_memory(store: TokenStore | None) -> TokenStore:
-    return MemoryStore() if store is None else store
-
-
 @attrs.define(eq=False)
 class TokenContext:
     """What providers that belong together share: a store, asked with patience, a clock, and chance.
 
     While the store is unreachable, each question has a harmless answer.
-
-    Attributes:
-        clock: Seconds since 1970.
-        random: A number from 0 to 1.
-        unsent: What the store has missed, by key. It is stored when the store answers again, unless
-            a newer value is there by then.
     """
 
-    _store: TokenStore = attrs.field(converter=_or_memory)
-    clock: Callable[[], float]
-    random: Callable[[], float]
+    _store: TokenStore
+    clock: Callable[[], float]  # seconds since 1970
+    random: Callable[[], float]  # a number from 0 to 1
+    # What the store has missed, by key: stored when it answers again, unless a newer one is there.
     unsent: dict[str, StoredToken] = attrs.field(init=False, factory=dict[str, "StoredToken"])
     _leasing: LeasingStore | None = attrs.field(init=False)
     # When it did not answer, on the clock; -inf if it answered since.
@@ -694,11 +670,8 @@ async def answer_of(call: Callable[[], Awaitable[Result]]) -> Result:
     """Await somebody else's code: it neither swallows a cancellation nor makes one up.
 
     redis-py waits with `asyncio.wait_for`, which swallows some in Python 3.11. And awaiting a task
-    that has been cancelled raises a `CancelledError` although the one who waits was not cancelled.
-
-    Raises:
-        asyncio.CancelledError: The task that runs this was cancelled.
-        RuntimeError: Something that it waited for was cancelled.
+    that has been cancelled raises a `CancelledError` although the one who waits was not cancelled:
+    that becomes a `RuntimeError`.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
@@ -726,11 +699,7 @@ class Grant:
 
 
 def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> Grant:
-    """Read the reply of an endpoint, in which a prefix may come before ``access_token``.
-
-    Raises:
-        ResponseError: There is no usable token in it, or no sensible ``expires_in``.
-    """
+    """Read the reply of an endpoint, in which a prefix may come before ``access_token``."""
     with forgetting_frames():  # this one holds the reply
         token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
         if (fault := fault_of(token)) is not None:

@@ -195,8 +195,6 @@ class RedisStore:
         ConfigurationError: An argument is unusable.
     """
 
-    __slots__ = ("_free", "_lease_ms", "_redis")
-
     def __init__(self, redis: AsyncRedis, *, lease_seconds: float = 15.0) -> None:
         if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
             raise ConfigurationError(
@@ -252,19 +250,16 @@ class RedisStore:
         keys: tuple[str, ...],
         arguments: tuple[str | int | Hidden[str] | Hidden[bytes], ...],
     ) -> object:
+        revealed = (it.reveal() if isinstance(it, Hidden) else it for it in arguments)
         async with self._free:
             return await self._redis.execute_command(
-                "EVAL", _READ + script, len(keys), *keys, *map(_revealed, arguments)
+                "EVAL", _READ + script, len(keys), *keys, *revealed
             )
 
 
 def _key(key: str, suffix: str = "") -> str:
     # The braces are part of it: they keep an account's keys on one node of a Redis Cluster.
     return f"tcb-async:{{{key}}}{suffix}"
-
-
-def _revealed(argument: str | int | Hidden[str] | Hidden[bytes]) -> str | bytes | int:
-    return argument.reveal() if isinstance(argument, Hidden) else argument
 
 
 def _write(value: StoredToken) -> bytes:
