@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_kit import Merchant, open_api, wechat
+from token_kit import Merchant, open_api, stable, wechat
 
+from tcb_async import TcbClient
 from tcb_async.tokens import refresh
 
 
@@ -22,6 +23,17 @@ async def api(emulator):
     """What a client of the emulator hands to its provider."""
     async with open_api(emulator) as api:
         yield api
+
+
+@pytest.fixture
+def provider(emulator):
+    return stable(emulator)
+
+
+@pytest.fixture
+async def client(emulator, provider):
+    async with TcbClient(provider, base_url=emulator.url) as client:
+        yield client
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from token_kit import (
     LIST,
     PLATFORM,
     STABLE,
-    Merchant,
     PlainStore,
     a_turn,
     open_api,
@@ -28,27 +27,37 @@ from token_kit import (
 )
 
 from tcb_async import DailyQuotaError, RateLimitError, TcbClient, TokenError
-from tcb_async._redact import Secret
 from tcb_async.emulator import Fault, token_id
-from tcb_async.tokens import ClassicToken, MemoryStore, StableToken, StoredToken
+from tcb_async.tokens import ClassicToken, MemoryStore, StoredToken
+
+
+async def errors_of(client, walks):
+    """What many who count at once get."""
+    counts = (client.count_functions(ENV) for _ in range(walks))
+    return {type(it) for it in await asyncio.gather(*counts, return_exceptions=True)}
+
+
+def refuse_each(emulator):
+    emulator.script(iter(lambda: Fault.errcode(40001), None), path=LIST)
 
 
 class TestRefused:
     @pytest.mark.parametrize("errcode", [40001, 40014, 41001, 42001])
-    async def test_a_refused_token_costs_one_refresh_and_one_replay(self, emulator, errcode):
-        async with TcbClient(stable(emulator), base_url=emulator.url) as client:
-            await client.count_functions(ENV)
-            emulator.expire_tokens()
-            emulator.fail_next(errcode, path=LIST)
+    async def test_a_refused_token_costs_one_refresh_and_one_replay(
+        self, emulator, client, errcode
+    ):
+        await client.count_functions(ENV)
+        emulator.expire_tokens()
+        emulator.fail_next(errcode, path=LIST)
 
-            assert await client.count_functions(ENV) == 57
+        assert await client.count_functions(ENV) == 57
 
-        assert emulator.counts[STABLE] == 2
-        assert emulator.counts[LIST] == 3
+        assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, 3)
 
     @pytest.mark.parametrize("was_refused", [True, False])
-    async def test_only_the_very_token_that_failed_is_given_up(self, emulator, api, was_refused):
-        provider = stable(emulator)
+    async def test_only_the_very_token_that_failed_is_given_up(
+        self, emulator, api, provider, was_refused
+    ):
         old = await provider.get_token(api)
         if was_refused:
             await provider.invalidate(old)
@@ -80,54 +89,35 @@ class TestRefused:
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_a_refusal_that_lasts_costs_at_most_two_token_calls(self, emulator, walks):
         provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
-        emulator.script(iter(lambda: Fault.errcode(40001), None), path=LIST)
+        refuse_each(emulator)
         async with TcbClient(provider, base_url=emulator.url) as client:
-            errors = await asyncio.gather(
-                *(client.count_functions(ENV) for _ in range(walks)), return_exceptions=True
-            )
+            assert await errors_of(client, walks) == {TokenError}
 
-        assert {type(error) for error in errors} == {TokenError}
-        assert emulator.counts[CLASSIC] == 2
-        assert emulator.counts[LIST] == 2 * walks
+        assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (2, 2 * walks)
 
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_the_same_token_handed_out_again_is_compared_and_not_sent_again(
-        self, emulator, walks
+        self, emulator, api, provider, client, walks
     ):
-        provider = stable(emulator)
-        async with open_api(emulator) as api:
-            emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
-        async with TcbClient(provider, base_url=emulator.url) as client:
-            errors = await asyncio.gather(
-                *(client.count_functions(ENV) for _ in range(walks)), return_exceptions=True
-            )
+        emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
 
-        assert {type(error) for error in errors} == {TokenError}
-        assert emulator.counts[STABLE] == 2
-        assert emulator.counts[LIST] == walks
+        assert await errors_of(client, walks) == {TokenError}
+
+        assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, walks)
 
     async def test_a_token_that_WeChat_insists_on_is_asked_about_every_30_seconds_at_most(  # noqa: N802
-        self, emulator, api
+        self, emulator, api, provider
     ):
-        provider = stable(emulator)
         token = await provider.get_token(api)
-        await provider.invalidate(token)
-        assert await provider.get_token(api) == token
-
-        for seconds in (0, 29):
+        for seconds, asked in ((0, 2), (0, 2), (29, 2), (1, 3)):
             emulator.clock.advance(seconds)
             await provider.invalidate(token)
             assert await provider.get_token(api) == token
-            assert emulator.counts[STABLE] == 2
-        emulator.clock.advance(1)
-        await provider.invalidate(token)
-        assert await provider.get_token(api) == token
-        assert emulator.counts[STABLE] == 3
+            assert emulator.counts[STABLE] == asked
 
     async def test_a_token_refused_while_it_is_asked_for_again_is_asked_for_once_more(
-        self, emulator, api
+        self, emulator, api, provider
     ):
-        provider = stable(emulator)
         token = await provider.get_token(api)
         emulator.clock.advance(LIFE - 110)
         reply = json.dumps({"access_token": token.reveal(), "expires_in": 110}).encode()
@@ -143,92 +133,86 @@ class TestRefused:
         assert newer != token
         assert emulator.counts[STABLE] == 3
 
-    async def test_an_insisted_token_and_a_clock_that_is_set_back_a_day_heal(self, emulator):
-        moved = [0.0]
-        provider = StableToken(APPID, APPSECRET, clock=lambda: emulator.clock() + moved[0])
-        async with open_api(emulator) as api:
-            emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
-        async with TcbClient(provider, base_url=emulator.url) as client:
-            with pytest.raises(TokenError):
-                await client.count_functions(ENV)
-            emulator.expire_tokens()
-            moved[0] = -86_400.0
+    async def test_an_insisted_token_and_a_clock_that_is_set_back_a_day_heal(
+        self, emulator, api, provider, client
+    ):
+        emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
+        assert await errors_of(client, 1) == {TokenError}
+        emulator.expire_tokens()
+        provider._context.clock = lambda: emulator.clock() - 86_400.0
 
-            assert await client.count_functions(ENV) == 57
+        assert await client.count_functions(ENV) == 57
 
 
 class TestRefusedAgain:
     """The store's newer token may be dead too: WeChat is asked before anybody gets an error."""
 
-    async def test_the_stores_newer_token_is_refused_too_and_wechat_is_asked(self, emulator):
-        store = MemoryStore()
-        async with TcbClient(stable(emulator, store=store), base_url=emulator.url) as client:
-            await client.count_functions(ENV)
-            emulator.expire_tokens()
-            await leave_a_dead_one(store, stored_key(emulator), emulator)
+    @pytest.fixture
+    def store(self):
+        return MemoryStore()
 
-            assert await client.count_functions(ENV) == 57
+    @pytest.fixture
+    def provider(self, emulator, store):
+        return stable(emulator, store=store)
+
+    async def test_the_stores_newer_token_is_refused_too_and_wechat_is_asked(
+        self, emulator, client, store
+    ):
+        await client.count_functions(ENV)
+        emulator.expire_tokens()
+        await leave_a_dead_one(store, stored_key(emulator), emulator)
+
+        assert await client.count_functions(ENV) == 57
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, 1 + 3)
 
-    async def test_another_process_may_have_asked_wechat_meanwhile(self, emulator):
-        store = MemoryStore()
+    async def test_another_process_may_have_asked_wechat_meanwhile(self, emulator, client, store):
         key = stored_key(emulator)
-        provider = stable(emulator, store=store)
-        async with TcbClient(provider, base_url=emulator.url) as client:
-            await client.count_functions(ENV)
-            emulator.expire_tokens()
-            await leave_a_dead_one(store, key, emulator)
-            alive = emulator.issue_token()
-            replacing = []
+        await client.count_functions(ENV)
+        emulator.expire_tokens()
+        await leave_a_dead_one(store, key, emulator)
+        newest = StoredToken(emulator.issue_token(), emulator.clock() + LIFE, 3 * 10**15)
+        replacing = []
 
-            @emulator.on_request
-            def replace(seen):
-                if seen.token_id == token_id(DEAD):
-                    newest = StoredToken(Secret(alive), emulator.clock() + LIFE, 3 * 10**15)
-                    replacing.append(
-                        asyncio.ensure_future(store.compare_and_set(key, newest, ttl=LIFE))
-                    )
+        @emulator.on_request
+        def replace(seen):
+            if seen.token_id == token_id(DEAD):
+                write = store.compare_and_set(key, newest, ttl=LIFE)
+                replacing.append(asyncio.ensure_future(write))
 
-            assert await client.count_functions(ENV) == 57
+        assert await client.count_functions(ENV) == 57
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (1, 1 + 3)
 
     @pytest.mark.parametrize("walks", [1, 200])
-    async def test_if_wechats_is_refused_as_well_it_ends_after_three(self, emulator, walks):
-        store = MemoryStore()
+    async def test_if_wechats_is_refused_as_well_it_ends_after_three(self, emulator, store, walks):
         provider = ClassicToken(APPID, APPSECRET, store=store, clock=emulator.clock)
         async with TcbClient(provider, base_url=emulator.url) as client:
             await client.count_functions(ENV)
-            emulator.script(iter(lambda: Fault.errcode(40001), None), path=LIST)
+            refuse_each(emulator)
             await leave_a_dead_one(store, stored_key(emulator, "classic"), emulator)
 
-            errors = await asyncio.gather(
-                *(client.count_functions(ENV) for _ in range(walks)), return_exceptions=True
-            )
+            assert await errors_of(client, walks) == {TokenError}
 
-        assert {type(error) for error in errors} == {TokenError}
         assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (2, 1 + 3 * walks)
 
     async def test_a_store_that_has_a_dead_one_each_time_ends_it_after_three(self, emulator):
         class Graveyard(PlainStore):
             dead = 0
 
-            async def get(self, key):  # noqa: ARG002 - whatever it is
+            async def get(self, key):  # noqa: ARG002 - any
                 self.dead += 1
-                return StoredToken(Secret(f"dead-{self.dead}"), emulator.clock() + LIFE, self.dead)
+                return StoredToken(f"dead-{self.dead}", emulator.clock() + LIFE, self.dead)
 
         provider = stable(emulator, store=Graveyard())
         async with TcbClient(provider, base_url=emulator.url) as client:
-            with pytest.raises(TokenError):
-                await client.count_functions(ENV)
+            assert await errors_of(client, 1) == {TokenError}
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (0, 3)
 
     async def test_the_platforms_newer_token_is_refused_too_and_wechat_is_asked(
-        self, emulator, api
+        self, emulator, merchant, api, store
     ):
-        merchant, store = Merchant(emulator), MemoryStore()
         component = merchant.new_component(store)
         await component.get_token(api)
         emulator.expire_tokens()
@@ -245,8 +229,7 @@ class TestRefusedAgain:
             return given.pop(0)
 
         async with TcbClient(next_token, base_url=emulator.url) as client:
-            with pytest.raises(TokenError):
-                await client.count_functions(ENV)
+            assert await errors_of(client, 1) == {TokenError}
 
         assert given[0] == "dead-2"
 
@@ -255,7 +238,7 @@ DEAD = "a-token-that-nobody-issued"
 
 
 async def leave_a_dead_one(store, key, emulator):
-    dead = StoredToken(Secret(DEAD), emulator.clock() + LIFE, 2 * 10**15)
+    dead = StoredToken(DEAD, emulator.clock() + LIFE, 2 * 10**15)
     assert await store.compare_and_set(key, dead, ttl=LIFE)
 
 
@@ -273,21 +256,18 @@ class TestForced:
         assert (await store.get(stored_key(emulator))).token != leaked
         assert emulator.requests[-1].body["force_refresh"] is True
 
-    async def test_it_is_never_done_unasked(self, emulator):
-        async with TcbClient(stable(emulator), base_url=emulator.url) as client:
-            await walk(client)
-            emulator.expire_tokens()
-            await walk(client)
+    async def test_it_is_never_done_unasked(self, emulator, client):
+        await walk(client)
+        emulator.expire_tokens()
+        await walk(client)
 
         asked = [seen.body for seen in emulator.requests if seen.path == STABLE]
         assert [body["force_refresh"] for body in asked if body] == [False, False]
 
     @pytest.mark.parametrize("waited", [0, 29])
     async def test_a_second_within_30_seconds_is_refused_before_anything_is_sent(
-        self, emulator, api, waited
+        self, emulator, api, provider, waited
     ):
-        moved = [0.0]
-        provider = StableToken(APPID, APPSECRET, clock=lambda: emulator.clock() + moved[0])
         await provider.force_refresh(api)
         emulator.clock.advance(waited)
 
@@ -298,14 +278,14 @@ class TestForced:
         assert emulator.counts[STABLE] == 1
         emulator.clock.advance(30 - waited)
         await provider.force_refresh(api)
-        moved[0] = -3600.0  # a clock that is set back is no reason to wait
+        # A clock that is set back is no reason to wait.
+        provider._context.clock = lambda: emulator.clock() - 3600.0
         emulator.clock.advance(30)
         await provider.force_refresh(api)
 
     async def test_a_21st_in_a_day_is_refused_until_midnight_in_China(  # noqa: N802
-        self, emulator, api
+        self, emulator, api, provider
     ):
-        provider = stable(emulator)
         emulator.clock.advance(_to_midnight_in_china(emulator.clock) + 60)
         for _ in range(20):
             emulator.clock.advance(30)

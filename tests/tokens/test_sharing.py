@@ -35,33 +35,26 @@ from tcb_async.tokens import ClassicToken, LeasingStore, MemoryStore, StableToke
 from tcb_async.tokens.refresh import TokenContext
 
 
-@pytest.mark.looptime
-async def test_a_store_that_can_only_be_read_holds_up_no_refresh_ahead():
-    store = FrailStore(asyncio.get_running_loop().time)
-    api, provider = PacedApi(), provider_on(store)
-    await provider.get_token(api)
-    store.read_only = True
-    await asyncio.sleep(LIFE - 1)
-    assert await provider.get_token(api) == "token-1"
-    await asyncio.sleep(0.5)
-
-    assert await provider.get_token(api) == "token-2"
-    api.close()
-
-
-@pytest.mark.parametrize("make_store", [MemoryStore, PlainStore])
 class TestAnyStore:
-    async def test_a_second_provider_finds_the_token_of_the_first(self, emulator, api, make_store):
-        store = make_store()
+    @pytest.fixture(params=[MemoryStore, PlainStore])
+    def store(self, request):
+        return request.param()
 
+    @pytest.fixture
+    def one(self, emulator, store):
+        return stable(emulator, store=store)
+
+    @pytest.fixture
+    def other(self, emulator, store):
+        return stable(emulator, store=store)
+
+    async def test_a_second_provider_finds_the_token_of_the_first(self, emulator, api, store):
         tokens = [await stable(emulator, store=store).get_token(api) for _ in range(5)]
 
         assert len(set(tokens)) == 1
         assert emulator.counts[STABLE] == 1
 
-    async def test_what_one_refreshed_ahead_the_other_takes_over(self, emulator, api, make_store):
-        store = make_store()
-        one, other = stable(emulator, store=store), stable(emulator, store=store)
+    async def test_what_one_refreshed_ahead_the_other_takes_over(self, emulator, api, one, other):
         old = await one.get_token(api)
         assert await other.get_token(api) == old
         emulator.clock.advance(LIFE - 100)
@@ -72,39 +65,9 @@ class TestAnyStore:
         assert await one.get_token(api) == await other.get_token(api) != old
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_token_that_failed_is_forgotten_in_the_store_too(
-        self, emulator, api, make_store
-    ):
-        store = make_store()
-        provider = stable(emulator, store=store)
-        token = await provider.get_token(api)
-
-        await provider.invalidate(token)
-
-        assert await store.get(stored_key(emulator)) is None
-
-    async def test_two_hundred_who_tell_it_cost_the_store_one_question(
-        self, emulator, api, make_store
-    ):
-        asked = []
-
-        class Asked(make_store):
-            async def delete_if(self, key, token):
-                asked.append(key)
-                await super().delete_if(key, token)
-
-        provider = stable(emulator, store=Asked())
-        token = await provider.get_token(api)
-
-        await asyncio.gather(*(provider.invalidate(token) for _ in range(200)))
-
-        assert asked == [stored_key(emulator)]
-
     async def test_a_newer_token_in_the_store_is_not_forgotten_for_an_older_one(
-        self, emulator, api, make_store
+        self, emulator, api, one, other
     ):
-        store = make_store()
-        one, other = stable(emulator, store=store), stable(emulator, store=store)
         old = await one.get_token(api)
         await other.get_token(api)
         emulator.expire_tokens()
@@ -116,21 +79,19 @@ class TestAnyStore:
         assert await other.get_token(api) == new
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_dead_token_that_the_store_still_holds_is_not_taken_again(
-        self, emulator, api, make_store
+    async def test_a_token_that_failed_is_forgotten_and_if_it_is_still_there_not_taken_again(
+        self, emulator, api, one, store
     ):
-        store = make_store()
-        provider = stable(emulator, store=store)
-        dead = await provider.get_token(api)
+        dead = await one.get_token(api)
         emulator.expire_tokens()
-        await provider.invalidate(dead)
-        later = StoredToken(Secret(dead), emulator.clock() + LIFE, 2 * 10**15)
+        await one.invalidate(dead)
+        assert await store.get(stored_key(emulator)) is None
+        later = StoredToken(dead, emulator.clock() + LIFE, 2 * 10**15)
         await store.compare_and_set(stored_key(emulator), later, ttl=LIFE)
 
-        assert await provider.get_token(api) != dead
+        assert await one.get_token(api) != dead
 
-    async def test_processes_that_all_see_it_expire_walk_on(self, emulator, make_store):
-        store = make_store()
+    async def test_processes_that_all_see_it_expire_walk_on(self, emulator, store):
         clients = [
             TcbClient(stable(emulator, store=store), base_url=emulator.url) for _ in range(10)
         ]
@@ -141,23 +102,29 @@ class TestAnyStore:
         await asyncio.gather(*(client.aclose() for client in clients))
 
         assert counted == [57] * 10
-        if make_store is MemoryStore:
+        if isinstance(store, MemoryStore):
             assert emulator.counts[STABLE] == 2
 
-    async def test_each_kind_and_each_account_has_a_place_of_its_own(
-        self, emulator, api, make_store
-    ):
-        store = make_store()
+    async def test_each_kind_and_each_account_has_a_place_of_its_own(self, emulator, api, store):
         emulator.add_app("wxother", APPSECRET)
-        clock = emulator.clock
+        accounts = ((StableToken, APPID), (StableToken, "wxother"), (ClassicToken, APPID))
         tokens = {
-            await StableToken(APPID, APPSECRET, store=store, clock=clock).get_token(api),
-            await StableToken("wxother", APPSECRET, store=store, clock=clock).get_token(api),
-            await ClassicToken(APPID, APPSECRET, store=store, clock=clock).get_token(api),
+            await kind(appid, APPSECRET, store=store, clock=emulator.clock).get_token(api)
+            for kind, appid in accounts
         }
 
         assert len(tokens) == 3
         assert (emulator.counts[STABLE], emulator.counts[CLASSIC]) == (2, 1)
+
+
+async def test_two_hundred_who_tell_of_a_refusal_cost_the_store_one_question(emulator, api):
+    store = FrailStore()
+    provider = stable(emulator, store=store)
+    token = await provider.get_token(api)
+
+    await asyncio.gather(*(provider.invalidate(token) for _ in range(200)))
+
+    assert store.asked.count("delete_if") == 1
 
 
 async def test_a_refresh_costs_the_store_five_questions(emulator, api):
@@ -244,12 +211,24 @@ class TestOutage:
     async def test_a_store_that_hangs_costs_two_seconds(self, caplog):
         store = FrailStore()
         store.hanging = True
-        loop = asyncio.get_running_loop()
 
         assert await provider_on(store).get_token(PacedApi()) == "token-1"
 
-        assert loop.time() == 2.0
+        assert asyncio.get_running_loop().time() == 2.0
         assert "(TimeoutError)" in warnings(caplog)[0]
+
+    @pytest.mark.looptime
+    async def test_a_store_that_can_only_be_read_holds_up_no_refresh_ahead(self):
+        store = FrailStore(asyncio.get_running_loop().time)
+        api, provider = PacedApi(), provider_on(store)
+        await provider.get_token(api)
+        store.read_only = True
+        await asyncio.sleep(LIFE - 1)
+        assert await provider.get_token(api) == "token-1"
+        await asyncio.sleep(0.5)
+
+        assert await provider.get_token(api) == "token-2"
+        api.close()
 
 
 @pytest.mark.parametrize("swallows", [False, True])
@@ -278,16 +257,23 @@ def test_a_stored_token_does_not_show_it():
 
 @pytest.mark.looptime
 class TestLease:
-    async def test_one_asks_and_the_others_wait_for_its_token(self):
-        api, store = PacedApi(1.0), MemoryStore(clock=asyncio.get_running_loop().time)
+    @pytest.fixture
+    async def now(self):
+        return asyncio.get_running_loop().time
+
+    @pytest.fixture
+    async def store(self, now):
+        return MemoryStore(clock=now)
+
+    async def test_one_asks_and_the_others_wait_for_its_token(self, store, now):
+        api = PacedApi(1.0)
 
         tokens = await asyncio.gather(*(provider_on(store).get_token(api) for _ in range(50)))
 
         assert set(tokens) == {"token-1"}
-        assert asyncio.get_running_loop().time() < 1.2
+        assert now() < 1.2
 
-    async def test_when_the_holder_fails_the_next_takes_over_at_once(self):
-        store = MemoryStore(clock=asyncio.get_running_loop().time)
+    async def test_when_the_holder_fails_the_next_takes_over_at_once(self, store, now):
         slow = PacedApi(3.0)
         holder = asyncio.create_task(provider_on(store).get_token(slow))
         await asyncio.sleep(1)
@@ -297,25 +283,22 @@ class TestLease:
         slow.close()
 
         assert await other == "token-1"
-        assert asyncio.get_running_loop().time() < 2.2
+        assert now() < 2.2
         with pytest.raises(ClientClosedError):
             await holder
 
-    async def test_a_holder_that_is_too_slow_does_not_overwrite_the_newer_token(self):
-        loop = asyncio.get_running_loop()
-        store = MemoryStore(clock=loop.time)
+    async def test_a_holder_that_is_too_slow_does_not_overwrite_the_newer_token(self, store, now):
         api = PacedApi(40.0, 1.0)
         slow = asyncio.create_task(provider_on(store).get_token(api))
         await asyncio.sleep(1)
 
         assert await provider_on(store).get_token(api) == "token-2"
-        assert 15 < loop.time() < 16.5
+        assert 15 < now() < 16.5
 
         assert await slow == "token-2"
         assert (await store.get(KEY)).token == "token-2"
 
-    async def test_a_holder_overtaken_by_one_that_is_not_done_keeps_its_own_to_itself(self):
-        store = MemoryStore(clock=asyncio.get_running_loop().time)
+    async def test_a_holder_overtaken_by_one_that_is_not_done_keeps_its_own_to_itself(self, store):
         api = PacedApi(20.0, 20.0)
         slow = asyncio.create_task(provider_on(store).get_token(api))
         await asyncio.sleep(1)
@@ -326,10 +309,7 @@ class TestLease:
         assert await overtaking == "token-2"
         assert (await store.get(KEY)).token == "token-2"
 
-    async def test_who_has_waited_for_two_leases_asks_without_one(self):
-        loop = asyncio.get_running_loop()
-        store = MemoryStore(clock=loop.time)
-
+    async def test_who_has_waited_for_two_leases_asks_without_one(self, store, now):
         async def fail_one_after_the_other():
             while True:
                 version = await store.acquire_lease(KEY)
@@ -340,13 +320,13 @@ class TestLease:
         await asyncio.sleep(0)
 
         assert await provider_on(store).get_token(PacedApi()) == "token-1"
-        assert 30 <= loop.time() < 30.2
+        assert 30 <= now() < 30.2
         failing.cancel()
 
     async def test_a_token_that_came_while_the_lease_was_taken_is_not_asked_for_again(self):
         class BeatenStore(MemoryStore):
             async def acquire_lease(self, key):
-                await self.compare_and_set(key, StoredToken(Secret("theirs"), LIFE, 1), ttl=LIFE)
+                await self.compare_and_set(key, StoredToken("theirs", LIFE, 1), ttl=LIFE)
                 return await super().acquire_lease(key)
 
         api = PacedApi()
@@ -354,9 +334,9 @@ class TestLease:
         assert await provider_on(BeatenStore()).get_token(api) == "theirs"
         assert api.asked == 0
 
-    async def test_an_early_refresh_leaves_it_to_whoever_is_at_it_without_a_warning(self, caplog):
-        loop = asyncio.get_running_loop()
-        store = MemoryStore(clock=loop.time)
+    async def test_an_early_refresh_leaves_it_to_who_is_at_it_without_a_warning_until_it_expires(
+        self, store, caplog
+    ):
         provider, api = provider_on(store), PacedApi()
         await provider.get_token(api)
         await asyncio.sleep(LIFE - 50)
@@ -364,21 +344,12 @@ class TestLease:
 
         assert await provider.get_token(api) == "token-1"
         await asyncio.sleep(1)
-
         assert api.asked == 1
         assert all(task.done() for task in api.spawned)
         assert caplog.records == []
-        await store.release_lease(KEY, version)
 
-    async def test_a_token_that_expires_during_an_idle_early_refresh_is_asked_for(self):
-        loop = asyncio.get_running_loop()
-        store = MemoryStore(clock=loop.time)
-        provider, api = provider_on(store), PacedApi()
-        await provider.get_token(api)
-        await asyncio.sleep(LIFE - 50)
-        version = await store.acquire_lease(KEY)
-        await provider.get_token(api)
-
+        await asyncio.sleep(10)
+        await provider.get_token(api)  # begins another, which is joined
         await provider.invalidate("token-1")
         waiting = asyncio.create_task(provider.get_token(api))
         await asyncio.sleep(1)
