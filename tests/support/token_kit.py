@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accounts import APPID, APPSECRET, AUTHORIZER, ENV, LIFE, MERCHANT, PLATFORM
+
 from tcb_async._transport import Transport
 from tcb_async.emulator import Emulator, EmulatorClock
 from tcb_async.limits import Window
@@ -21,16 +23,6 @@ if TYPE_CHECKING:
     from tcb_async.tokens import StoredToken
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-ENV = "test-777bb9"
-APPID, APPSECRET = "wx0123456789abcdef", "planted-appsecret-0123456789abcdef"
-PLATFORM, MERCHANT = "wxplatform000000001", "wxmerchant000000001"
-LIST = "/tcb/listfunctions"
-STABLE = "/cgi-bin/stable_token"
-CLASSIC = "/cgi-bin/token"
-COMPONENT = "/cgi-bin/component/api_component_token"
-AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
-LIFE = 7200
-KEY = f"stable:api.weixin.qq.com:{APPID}"
 
 
 async def never(*_):
@@ -166,6 +158,7 @@ class Merchant:
         self.saved: list[str] = []
         self.failures, self.failure = 0, OSError
         self.component = self.new_component()
+        self.key = stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")  # of its refresh token
 
     def new_component(self, store=None):
         clock = self.emulator.clock
@@ -173,12 +166,13 @@ class Merchant:
             PLATFORM, APPSECRET, ticket=self.newest, store=store, clock=clock, random=half
         )
 
-    def token(self, component=None, refresh_token=None):
+    def token(self, component=None, refresh_token=None, *, on_rotate=None, store=None):
         return AuthorizerToken(
             component or self.component,
             MERCHANT,
             refresh_token or self.first,
-            on_rotate=self.save,
+            on_rotate=on_rotate or self.save,
+            store=store,
         )
 
     def shared_token(self, store):
@@ -195,6 +189,15 @@ class Merchant:
 
     def rotate(self):
         self.emulator.rotate_refresh_token(PLATFORM, MERCHANT)
+
+    def expire(self):
+        """Let its token and the platform's live out their time."""
+        self.emulator.clock.advance(LIFE)
+
+    @property
+    def asked(self):
+        """How often WeChat was asked for its token."""
+        return self.emulator.counts[AUTHORIZER]
 
     @property
     def accepted(self):

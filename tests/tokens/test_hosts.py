@@ -7,16 +7,8 @@ import tracemalloc
 from contextlib import AsyncExitStack
 
 import pytest
+from accounts import APPSECRET, AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM, STABLE
 from token_kit import (
-    APPSECRET,
-    AUTHORIZER,
-    COMPONENT,
-    ENV,
-    LIFE,
-    LIST,
-    MERCHANT,
-    PLATFORM,
-    STABLE,
     Merchant,
     PacedApi,
     never,

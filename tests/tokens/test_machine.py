@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from accounts import APPID, APPSECRET, LIFE, STABLE
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from token_kit import APPID, APPSECRET, LIFE, STABLE, FrailStore, a_turn, open_api, wechat
+from token_kit import FrailStore, a_turn, open_api, wechat
 
 from tcb_async import SystemBusyError
 from tcb_async.emulator.wire import Refused

@@ -6,7 +6,8 @@ import asyncio
 import math
 
 import pytest
-from token_kit import KEY, LIFE, FrailStore, PacedApi, a_turn, provider_on
+from accounts import KEY, LIFE
+from token_kit import FrailStore, PacedApi, a_turn, provider_on
 
 from tcb_async.tokens import MemoryStore, StoredToken
 
@@ -20,6 +21,13 @@ class OftenAway(FrailStore):
         super().__init__(asyncio.get_running_loop().time)
         self.away = True
 
+    async def stored_after(self, seconds):
+        """The token that it has some time after its return."""
+        self.away = False
+        await asyncio.sleep(seconds)
+        value = await MemoryStore.get(self, KEY)
+        return value and value.token
+
 
 @pytest.fixture
 async def api():
@@ -28,9 +36,19 @@ async def api():
     api.close()
 
 
-async def stored(store):
-    value = await MemoryStore.get(store, KEY)
-    return value and value.token
+@pytest.fixture
+async def store():
+    return OftenAway()
+
+
+@pytest.fixture
+async def provider(store):
+    return provider_on(store)
+
+
+@pytest.fixture
+def context(provider):
+    return provider._context
 
 
 async def test_a_token_is_stored_within_five_seconds_of_the_stores_return_for_as_long_as_it_lives(
@@ -47,42 +65,31 @@ async def test_a_token_is_stored_within_five_seconds_of_the_stores_return_for_as
     store = Asked()
     await provider_on(store).get_token(api)
     await asyncio.sleep(101)
-    assert await stored(store) is None
+    assert lives == []
 
-    store.away = False
-    await asyncio.sleep(5)
+    assert await store.stored_after(5) == "token-1"
 
-    assert await stored(store) == "token-1"
     assert lives == [LIFE - 105]
     assert await provider_on(store).get_token(api) == "token-1"
     await asyncio.sleep(10)
     assert all(task.done() for task in api.spawned)
 
 
-async def test_a_call_that_failed_just_before_does_not_delay_it(api):
-    store = OftenAway()
-    provider = provider_on(store)
+async def test_a_call_that_failed_just_before_does_not_delay_it(api, store, provider, context):
     await provider.get_token(api)
     await asyncio.sleep(4.9)
-    provider._context._failed_at = asyncio.get_running_loop().time()
-    store.away = False
+    context._failed_at = asyncio.get_running_loop().time()
 
-    await asyncio.sleep(0.2)
-
-    assert await stored(store) == "token-1"
+    assert await store.stored_after(0.2) == "token-1"
 
 
 @pytest.mark.parametrize("ended", ["expired", "refused"])
-async def test_a_token_that_ended_meanwhile_is_not_stored(api, ended):
-    store = OftenAway()
-    provider = provider_on(store)
+async def test_a_token_that_ended_meanwhile_is_not_stored(api, store, provider, ended):
     token = await provider.get_token(api)
     await (asyncio.sleep(LIFE) if ended == "expired" else provider.invalidate(token))
 
-    store.away = False
-    await asyncio.sleep(10)
+    assert await store.stored_after(10) is None
 
-    assert await stored(store) is None
     assert all(task.done() for task in api.spawned)
 
 
@@ -109,39 +116,32 @@ async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(api
     assert all(task.done() for task in api.spawned)
 
 
-async def test_until_then_it_is_what_the_store_would_hold(api):
-    store = OftenAway()
-    sharing = provider_on(store)._context
+async def test_until_then_it_is_what_the_store_would_hold(api, store, context):
     missed = StoredToken("missed", LIFE, 5)
-    await sharing.put(api, KEY, missed)
-    assert await sharing.get(KEY) == missed
+    await context.put(api, KEY, missed)
+    assert await context.get(KEY) == missed
 
     store.away = False
-    sharing._failed_at = -math.inf  # it is asked again before what it missed is sent
+    context._failed_at = -math.inf  # it is asked again before what it missed is sent
     for version, newest in ((4, missed), (5, None), (6, None)):
         await store.delete_if(KEY, "theirs")
         theirs = StoredToken("theirs", LIFE, version)
         assert await store.compare_and_set(KEY, theirs, ttl=LIFE)
-        assert await sharing.get(KEY) == (newest or theirs)
+        assert await context.get(KEY) == (newest or theirs)
 
 
-async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api):
-    store = OftenAway()
-    provider = provider_on(store)
+async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api, store, provider):
     await provider.invalidate(await provider.get_token(api))
     await provider.get_token(api)
 
     await provider.invalidate("token-1")
+
+    assert await store.stored_after(10) == "token-2"
+
+
+@pytest.mark.parametrize("refused", [None, "token-1"])
+async def test_it_replaces_an_older_one_even_if_that_is_refused_late(api, store, provider, refused):
     store.away = False
-    await asyncio.sleep(10)
-
-    assert await stored(store) == "token-2"
-
-
-async def test_a_newer_one_is_not_dropped_for_an_older_one_that_is_refused_late(api):
-    store = OftenAway()
-    store.away = False
-    provider = provider_on(store)
     await provider.get_token(api)
     store.away = True
     await asyncio.sleep(LIFE - 1)
@@ -149,80 +149,54 @@ async def test_a_newer_one_is_not_dropped_for_an_older_one_that_is_refused_late(
     await a_turn()
     assert await provider.get_token(api) == "token-2"
 
-    await provider.invalidate("token-1")
+    if refused is not None:
+        await provider.invalidate(refused)
+
+    assert await store.stored_after(5) == "token-2"
+
+
+async def test_what_came_after_it_is_not_replaced_though_this_machines_clock_is_ahead(
+    api, store, context
+):
+    await context.put(api, KEY, StoredToken("missed", LIFE, 9))
     store.away = False
-    await asyncio.sleep(10)
-
-    assert await stored(store) == "token-2"
-
-
-async def test_what_came_after_it_is_not_replaced_though_this_machines_clock_is_ahead(api):
-    store = OftenAway()
-    sharing = provider_on(store)._context
-    await sharing.put(api, KEY, StoredToken("missed", LIFE, 9))
-    store.away = False
-    sharing._failed_at = -math.inf  # it is asked again before what it missed is sent
+    context._failed_at = -math.inf  # it is asked again before what it missed is sent
     later = StoredToken("later", LIFE, 5)  # as the store's clock counts
 
-    assert await sharing.put(api, KEY, later)
+    assert await context.put(api, KEY, later)
 
-    assert await sharing.get(KEY) == later
-    await asyncio.sleep(10)
-    assert await stored(store) == "later"
+    assert await context.get(KEY) == later
+    assert await store.stored_after(10) == "later"
 
 
-async def test_a_newer_one_in_the_store_is_not_replaced(api):
-    store = OftenAway()
-    await provider_on(store).get_token(api)
+async def test_a_newer_one_in_the_store_is_not_replaced(api, store, provider):
+    await provider.get_token(api)
     await asyncio.sleep(1)
     store.away = False
 
-    newer = provider_on(store)
-    await newer.get_token(api)
+    await provider_on(store).get_token(api)
     later = StoredToken("later", LIFE, int(asyncio.get_running_loop().time() * 1e6))
     await store.compare_and_set(KEY, later, ttl=LIFE)
-    await asyncio.sleep(10)
 
-    assert await stored(store) == "later"
-
-
-async def test_an_older_one_in_the_store_is_replaced(api):
-    store = OftenAway()
-    store.away = False
-    provider = provider_on(store)
-    await provider.get_token(api)
-    await asyncio.sleep(LIFE)
-    store.away = True
-    await provider.get_token(api)
-
-    store.away = False
-    await asyncio.sleep(5)
-
-    assert await stored(store) == "token-2"
+    assert await store.stored_after(10) == "later"
 
 
-async def test_a_client_that_is_closed_leaves_it_to_the_next_one(api):
-    store, first = OftenAway(), PacedApi()
-    provider = provider_on(store)
+async def test_a_client_that_is_closed_leaves_it_to_the_next_one(api, store, provider):
+    first = PacedApi()
     await provider.get_token(first)
     first.close()
-    store.away = False
-    await asyncio.sleep(100)
-    assert await stored(store) is None
+    assert await store.stored_after(100) is None
 
     assert await provider.get_token(api) == "token-1"
     await a_turn()
 
-    assert await stored(store) == "token-1"
+    assert await store.stored_after(0) == "token-1"
 
 
-async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(api):
-    store = OftenAway()
-    provider = provider_on(store)
-    sharing = provider._context
+async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(api, store, context):
     keys = [f"key-{number}" for number in range(100)]
     for key in keys:
-        await sharing.put(api, key, StoredToken("token", LIFE, 1))
+        await context.put(api, key, StoredToken("token", LIFE, 1))
     assert len(api.spawned) == 1
 
     store.asked.clear()
@@ -233,14 +207,12 @@ async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(a
     await asyncio.sleep(11)
 
     assert [key for key in keys if await MemoryStore.get(store, key) is None] == ["key-0"]
-    assert list(sharing.unsent) == ["key-0"]
+    assert list(context.unsent) == ["key-0"]
 
 
-async def test_after_the_clock_was_set_back_it_is_stored_at_once(api):
-    store = OftenAway()
-    provider = provider_on(store)
+async def test_after_the_clock_was_set_back_it_is_stored_at_once(api, store, provider, context):
     await provider.get_token(api)
-    provider._context._failed_at = 1e9
+    context._failed_at = 1e9
     api.close()
     await a_turn()
     store.away = False
@@ -248,4 +220,4 @@ async def test_after_the_clock_was_set_back_it_is_stored_at_once(api):
     await provider.get_token(api)
     await a_turn()
 
-    assert await stored(store) == "token-1"
+    assert await store.stored_after(0) == "token-1"

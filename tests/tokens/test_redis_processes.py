@@ -14,26 +14,14 @@ from unittest.mock import AsyncMock
 
 import attrs
 import pytest
+from accounts import APPID, APPSECRET, AUTHORIZER, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
 from fault_proxy import FaultProxy
 from leaks import eventually
 from network_faults import Direction, Lost
 from network_faults import Fault as NetworkFault
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_kit import (
-    APPID,
-    APPSECRET,
-    AUTHORIZER,
-    CLASSIC,
-    LIFE,
-    MERCHANT,
-    PLATFORM,
-    STABLE,
-    Merchant,
-    in_redis,
-    open_api,
-    stable,
-)
+from token_kit import Merchant, in_redis, open_api, stable
 
 from tcb_async.emulator import Emulator, Fault, token_id
 from tcb_async.tokens import RedisStore, refresh

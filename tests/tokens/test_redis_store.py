@@ -14,27 +14,13 @@ from pathlib import Path
 
 import pytest
 import redis as sync_redis
+from accounts import APPID, APPSECRET, AUTHORIZER, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 from redis_server import running_redis
-from token_kit import (
-    APPID,
-    APPSECRET,
-    AUTHORIZER,
-    CLASSIC,
-    LIFE,
-    MERCHANT,
-    PLATFORM,
-    STABLE,
-    Merchant,
-    in_redis,
-    open_api,
-    stable,
-    stored_key,
-    warnings,
-)
+from token_kit import Merchant, in_redis, open_api, stable, stored_key, warnings
 
 from tcb_async import ConfigurationError, TcbClient
 from tcb_async._redact import Secret

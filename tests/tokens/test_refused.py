@@ -6,8 +6,7 @@ import asyncio
 import json
 
 import pytest
-from leaks import eventually
-from token_kit import (
+from accounts import (
     APPID,
     APPSECRET,
     AUTHORIZER,
@@ -18,13 +17,9 @@ from token_kit import (
     LIST,
     PLATFORM,
     STABLE,
-    PlainStore,
-    a_turn,
-    open_api,
-    stable,
-    stored_key,
-    walk,
 )
+from leaks import eventually
+from token_kit import PlainStore, a_turn, open_api, stable, stored_key, walk
 
 from tcb_async import DailyQuotaError, RateLimitError, TcbClient, TokenError
 from tcb_async.emulator import Fault, token_id

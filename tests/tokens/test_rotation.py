@@ -7,58 +7,45 @@ import json
 import math
 
 import pytest
+from accounts import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
 from leaks import eventually
-from token_kit import (
-    AUTHORIZER,
-    COMPONENT,
-    ENV,
-    LIFE,
-    LIST,
-    MERCHANT,
-    PLATFORM,
-    FrailStore,
-    PacedApi,
-    a_turn,
-    never,
-    stored_key,
-)
+from token_kit import FrailStore, PacedApi, a_turn
 
 from tcb_async import ClientClosedError, TcbClient, TokenError
-from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StoredToken
 
 
+@pytest.fixture
+def provider(merchant):
+    """The provider of a merchant's token."""
+    return merchant.token()
+
+
 class TestRotation:
     async def test_the_new_refresh_token_is_saved_before_the_call_is_answered(
-        self, emulator, merchant
+        self, emulator, merchant, client
     ):
         merchant.rotate()
-        saved_before_listing = []
-        emulator.on_request(
-            lambda seen: (
-                saved_before_listing.append(merchant.saved[:]) if seen.path == LIST else None
-            )
-        )
-        async with TcbClient(merchant.token(), base_url=emulator.url) as client:
-            await client.count_functions(ENV)
+        saved_before = {}
+        emulator.on_request(lambda seen: saved_before.setdefault(seen.path, merchant.saved[:]))
 
-        assert saved_before_listing == [[merchant.accepted]]
+        await client.count_functions(ENV)
+
+        assert saved_before[LIST] == [merchant.accepted]
         assert merchant.accepted != merchant.first
 
-    async def test_the_next_token_is_asked_for_with_the_new_one(self, emulator, merchant, api):
-        provider = merchant.token()
+    async def test_the_next_token_is_asked_for_with_the_new_one(self, merchant, provider, api):
         for _ in range(3):
             merchant.rotate()
             await provider.get_token(api)
-            emulator.clock.advance(LIFE)
+            merchant.expire()
 
         assert len(merchant.saved) == 3
         assert merchant.saved[-1] == merchant.accepted
-        assert emulator.counts[AUTHORIZER] == 3
+        assert merchant.asked == 3
 
-    async def test_two_hundred_callers_see_it_saved_once(self, merchant, api):
-        provider = merchant.token()
+    async def test_two_hundred_callers_see_it_saved_once(self, merchant, provider, api):
         merchant.rotate()
 
         await asyncio.gather(*(provider.get_token(api) for _ in range(200)))
@@ -69,9 +56,8 @@ class TestRotation:
         ("failure", "why"), [(OSError, "OSError"), (asyncio.CancelledError, "was cancelled")]
     )
     async def test_when_saving_fails_the_call_fails_and_the_new_one_is_kept_and_saved_next_time(
-        self, emulator, merchant, api, failure, why
+        self, merchant, provider, api, failure, why
     ):
-        provider = merchant.token()
         merchant.rotate()
         merchant.failures, merchant.failure = 5, failure
 
@@ -80,11 +66,11 @@ class TestRotation:
                 await provider.get_token(api)
             assert merchant.accepted not in str(caught.value)
         assert merchant.saved == []
-        assert emulator.counts[AUTHORIZER] == 1
+        assert merchant.asked == 1
 
         assert await provider.get_token(api)
         assert merchant.saved == [merchant.accepted]
-        assert emulator.counts[AUTHORIZER] == 2
+        assert merchant.asked == 2
 
     async def test_a_client_that_is_closed_lets_the_saving_end(self, emulator, merchant):
         may_end, started = asyncio.Event(), asyncio.Event()
@@ -94,9 +80,7 @@ class TestRotation:
             await may_end.wait()
             await merchant.save(refresh_token)
 
-        provider = AuthorizerToken(
-            merchant.component, MERCHANT, merchant.first, on_rotate=save_slowly
-        )
+        provider = merchant.token(on_rotate=save_slowly)
         merchant.rotate()
         client = TcbClient(provider, base_url=emulator.url)
         caller = asyncio.create_task(client.count_functions(ENV))
@@ -143,8 +127,7 @@ class TestRotation:
 
         assert loop.time() == 1 + 10
 
-    async def test_an_early_refresh_saves_it_too(self, emulator, merchant, api):
-        provider = merchant.token()
+    async def test_an_early_refresh_saves_it_too(self, emulator, merchant, provider, api):
         await provider.get_token(api)
         emulator.clock.advance(LIFE - 100)
         merchant.rotate()
@@ -156,87 +139,92 @@ class TestRotation:
 
     @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line end\n"])
     async def test_nonsense_in_its_place_is_neither_saved_nor_used(
-        self, emulator, merchant, api, nonsense
+        self, emulator, merchant, provider, api, nonsense
     ):
         reply = {"authorizer_access_token": "token", "expires_in": LIFE}
         reply["authorizer_refresh_token"] = nonsense
         emulator.script([Fault.body(json.dumps(reply).encode())], path=AUTHORIZER)
-        provider = merchant.token()
 
         assert await provider.get_token(api) == "token"
-        emulator.clock.advance(LIFE)
+        merchant.expire()
         assert await provider.get_token(api)
 
         assert merchant.saved == []
 
 
+NEWER = "refreshtoken@@@newer"
+
+
 class TestSharedRotation:
+    @pytest.fixture
+    def store(self):
+        return MemoryStore()
+
+    @pytest.fixture
+    def two(self, merchant, store):
+        """Two processes."""
+        return merchant.shared_token(store), merchant.shared_token(store)
+
     async def test_what_one_process_was_given_the_other_uses_and_saves_too(
-        self, emulator, merchant, api
+        self, merchant, api, two
     ):
-        store = MemoryStore()
-        one, other = (merchant.shared_token(store) for _ in range(2))
+        one, other = two
         merchant.rotate()
         token = await one.get_token(api)
         assert await other.get_token(api) == token
-        emulator.clock.advance(LIFE)
+        merchant.expire()
 
         assert await other.get_token(api) != token
 
         assert merchant.saved == [merchant.accepted] * 2
-        assert emulator.counts[AUTHORIZER] == 2
+        assert merchant.asked == 2
 
     async def test_one_whose_saving_failed_does_not_come_back_after_a_newer_one(
-        self, emulator, merchant, api
+        self, merchant, api, two
     ):
-        store = MemoryStore()
-        one, other = (merchant.shared_token(store) for _ in range(2))
+        one, other = two
         merchant.rotate()
         merchant.failures = 1
         with pytest.raises(TokenError, match="on_rotate failed"):
             await one.get_token(api)
         merchant.rotate()
         await other.get_token(api)
-        emulator.clock.advance(LIFE)
+        merchant.expire()
 
         await one.get_token(api)
 
         assert set(merchant.saved) == {merchant.accepted}
 
     async def test_a_dead_one_in_the_store_is_saved_by_nobody_and_replaced(
-        self, emulator, merchant, api
+        self, merchant, api, store
     ):
-        store, key = MemoryStore(), stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
-        older = StoredToken(Secret("refreshtoken@@@older"), math.inf, 1)
-        await store.compare_and_set(key, older, ttl=None)
+        older = StoredToken("refreshtoken@@@older", math.inf, 1)
+        await store.compare_and_set(merchant.key, older, ttl=None)
 
         await merchant.shared_token(store).get_token(api)
 
         assert merchant.saved == []
-        assert (await store.get(key)).token == merchant.accepted
+        assert (await store.get(merchant.key)).token == merchant.accepted
 
-    async def test_one_that_never_rotated_is_not_stored(self, emulator, merchant, api):
-        store = MemoryStore()
-
+    async def test_one_that_never_rotated_is_not_stored(self, merchant, api, store):
         await merchant.shared_token(store).get_token(api)
 
-        assert await store.get(stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")) is None
+        assert await store.get(merchant.key) is None
 
     async def test_one_that_the_store_forgot_is_stored_again_by_who_knows_it(
-        self, emulator, merchant, api
+        self, merchant, api, store, two
     ):
-        store = MemoryStore()
-        one, other = (merchant.shared_token(store) for _ in range(2))
+        one, other = two
         merchant.rotate()
         await one.get_token(api)
         store._slots.clear()
-        emulator.clock.advance(LIFE)
+        merchant.expire()
         await one.get_token(api)
-        emulator.clock.advance(LIFE)
+        merchant.expire()
 
         assert await other.get_token(api)
 
-        assert emulator.counts[AUTHORIZER] == 3
+        assert merchant.asked == 3
 
     @pytest.mark.parametrize("kind", ["away", "read_only"])
     async def test_while_the_store_is_unreachable_the_newest_is_used_at_once(
@@ -248,106 +236,72 @@ class TestSharedRotation:
             setattr(store, kind, fails)
             merchant.rotate()
             await provider.get_token(api)
-            emulator.clock.advance(LIFE)
+            merchant.expire()
 
-        assert emulator.counts[AUTHORIZER] == 4
+        assert merchant.asked == 4
         assert len(merchant.saved) == 4
 
     async def test_a_merchant_that_authorised_again_is_not_held_to_the_old_one(
-        self, emulator, merchant, api
+        self, emulator, merchant, api, store
     ):
-        store = MemoryStore()
         merchant.rotate()
         await merchant.shared_token(store).get_token(api)
-        emulator.clock.advance(LIFE)
+        merchant.expire()
         again = emulator.add_authorizer(PLATFORM, MERCHANT)
         renewed = merchant.token(merchant.new_component(store), refresh_token=again)
 
         assert await renewed.get_token(api)
-        assert emulator.counts[AUTHORIZER] == 3
-        emulator.clock.advance(LIFE)
+        assert merchant.asked == 3
+        merchant.expire()
         assert await renewed.get_token(api)
 
-        assert emulator.counts[AUTHORIZER] == 4
+        assert merchant.asked == 4
         assert merchant.saved[1:] == []
 
-    async def test_a_slow_process_does_not_save_its_own_over_a_newer_one(
-        self, emulator, merchant, api
-    ):
-        store, newer = MemoryStore(), "refreshtoken@@@newer"
-        next_year = int((emulator.clock() + 365 * 86_400) * 1e6)
-        overtaking = []
-
-        @emulator.on_request
-        def overtake(seen):
-            if seen.path == AUTHORIZER and not overtaking:
-                record = StoredToken(Secret(newer), math.inf, version=next_year)
-                key = stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
-                write = store.compare_and_set(key, record, ttl=None)
-                overtaking.append(asyncio.ensure_future(write))
-
-        provider = merchant.shared_token(store)
-        merchant.rotate()
-        assert await provider.get_token(api)
-        assert [await written for written in overtaking] == [True]
-        assert merchant.saved == []
-
-        emulator.add_authorizer(PLATFORM, MERCHANT, newer)
-        emulator.clock.advance(LIFE)
-        assert await provider.get_token(api)
-        assert emulator.counts[AUTHORIZER] == 2
-
-    async def test_what_overtook_it_is_used_even_if_the_store_is_then_unreachable(
-        self, emulator, merchant, api
+    @pytest.mark.parametrize("away", [False, True])
+    async def test_a_newer_one_that_overtook_it_is_used_and_saved_even_if_the_store_is_then_away(
+        self, emulator, merchant, api, away
     ):
         class Overtaken(FrailStore):
             async def compare_and_set(self, key, value, *, ttl):
-                if key.startswith("refresh:"):
-                    newer = StoredToken(Secret("refreshtoken@@@newer"), math.inf, value.version + 1)
+                if key == merchant.key:
+                    newer = StoredToken(NEWER, math.inf, value.version + 1)
                     await super().compare_and_set(key, newer, ttl=None)
                 return await super().compare_and_set(key, value, ttl=ttl)
 
         store = Overtaken(emulator.clock)
         provider = merchant.shared_token(store)
         merchant.rotate()
-        await provider.get_token(api)
-        emulator.add_authorizer(PLATFORM, MERCHANT, "refreshtoken@@@newer")
-        emulator.clock.advance(LIFE)
-        store.away = True
+        assert await provider.get_token(api)
+        assert merchant.saved == []
 
+        emulator.add_authorizer(PLATFORM, MERCHANT, NEWER)
+        merchant.expire()
+        store.away = away
         assert await provider.get_token(api)
 
-        assert emulator.counts[AUTHORIZER] == 2
-        assert merchant.saved == ["refreshtoken@@@newer"]
+        assert merchant.asked == 2
+        assert merchant.saved == [NEWER]
 
-    async def test_what_overtook_it_cannot_be_read_and_its_own_is_saved(
-        self, emulator, merchant, api
-    ):
+    async def test_what_overtook_it_cannot_be_read_and_its_own_is_saved(self, merchant, api):
         class Overtaken(MemoryStore):
             async def compare_and_set(self, key, value, *, ttl):
-                if key.startswith("refresh:"):
+                if key == merchant.key:
                     return False  # and the newer one is lost right then, as in a failover
                 return await super().compare_and_set(key, value, ttl=ttl)
 
-        provider = merchant.token(merchant.new_component(Overtaken(clock=emulator.clock)))
         merchant.rotate()
 
-        assert await provider.get_token(api)
+        assert await merchant.shared_token(Overtaken()).get_token(api)
 
         assert merchant.saved == [merchant.accepted]
 
     async def test_merchants_may_be_shared_elsewhere_than_their_platform(
-        self, emulator, merchant, api
+        self, emulator, merchant, api, store
     ):
-        store = MemoryStore()
-        tokens = [
-            AuthorizerToken(
-                merchant.new_component(), MERCHANT, merchant.first, on_rotate=never, store=store
-            )
-            for _ in range(2)
-        ]
+        tokens = [merchant.token(merchant.new_component(), store=store) for _ in range(2)]
 
         one, other = [await token.get_token(api) for token in tokens]
 
         assert one == other
-        assert (emulator.counts[COMPONENT], emulator.counts[AUTHORIZER]) == (1, 1)
+        assert (emulator.counts[COMPONENT], merchant.asked) == (1, 1)

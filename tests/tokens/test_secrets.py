@@ -8,20 +8,9 @@ import logging
 import traceback
 
 import pytest
+from accounts import APPID, APPSECRET, AUTHORIZER, CLASSIC, COMPONENT, ENV, PLATFORM, STABLE
 from secret_leaks import shown_by
-from token_kit import (
-    APPID,
-    APPSECRET,
-    AUTHORIZER,
-    CLASSIC,
-    COMPONENT,
-    ENV,
-    PLATFORM,
-    STABLE,
-    a_turn,
-    never,
-    stable,
-)
+from token_kit import a_turn, never, stable
 
 from tcb_async import Account, ConfigurationError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault

@@ -8,16 +8,10 @@ import logging
 import time
 
 import pytest
+from accounts import APPID, APPSECRET, CLASSIC, ENV, KEY, LIFE, STABLE
 from hypothesis import given
 from hypothesis import strategies as st
 from token_kit import (
-    APPID,
-    APPSECRET,
-    CLASSIC,
-    ENV,
-    KEY,
-    LIFE,
-    STABLE,
     FrailStore,
     PacedApi,
     PlainStore,
@@ -29,7 +23,6 @@ from token_kit import (
 )
 
 from tcb_async import ClientClosedError, TcbClient
-from tcb_async._redact import Secret
 from tcb_async.emulator import EmulatorClock
 from tcb_async.tokens import ClassicToken, LeasingStore, MemoryStore, StableToken, StoredToken
 from tcb_async.tokens.refresh import TokenContext
@@ -117,31 +110,30 @@ class TestAnyStore:
         assert (emulator.counts[STABLE], emulator.counts[CLASSIC]) == (2, 1)
 
 
-async def test_two_hundred_who_tell_of_a_refusal_cost_the_store_one_question(emulator, api):
+async def test_a_refresh_costs_the_store_five_questions_and_two_hundred_refusals_one(emulator, api):
     store = FrailStore()
     provider = stable(emulator, store=store)
-    token = await provider.get_token(api)
 
+    token = await provider.get_token(api)
     await asyncio.gather(*(provider.invalidate(token) for _ in range(200)))
 
-    assert store.asked.count("delete_if") == 1
-
-
-async def test_a_refresh_costs_the_store_five_questions(emulator, api):
-    store = FrailStore()
-
-    await stable(emulator, store=store).get_token(api)
-
-    assert store.asked == ["get", "acquire_lease", "get", "compare_and_set", "release_lease"]
+    to_get = ["get", "acquire_lease", "get", "compare_and_set", "release_lease"]
+    assert store.asked == [*to_get, "delete_if"]
 
 
 class TestOutage:
+    @pytest.fixture
+    def store(self):
+        return FrailStore()
+
+    @pytest.fixture
+    def provider(self, emulator, store):
+        return stable(emulator, store=store)
+
     async def test_the_local_token_serves_with_one_warning_and_then_sharing_goes_on(
-        self, emulator, api, caplog
+        self, emulator, api, store, provider, caplog
     ):
         caplog.set_level(logging.DEBUG, "tcb_async")
-        store = FrailStore()
-        provider = stable(emulator, store=store)
         token = await provider.get_token(api)
         store.away = True
         assert await provider.get_token(api) == token
@@ -178,10 +170,10 @@ class TestOutage:
         (warning,) = warnings(caplog)
         assert "something that it waited for was cancelled" in warning
 
-    async def test_a_store_that_is_away_is_asked_every_5_seconds_at_most(self, emulator, api):
-        store = FrailStore()
+    async def test_a_store_that_is_away_is_asked_every_5_seconds_at_most(
+        self, emulator, api, store, provider
+    ):
         store.away = True
-        provider = stable(emulator, store=store)
         for _ in range(5):
             await provider.invalidate(await provider.get_token(api))
             emulator.expire_tokens()
@@ -208,8 +200,7 @@ class TestOutage:
         assert len(warnings(caplog)) == 1
 
     @pytest.mark.looptime
-    async def test_a_store_that_hangs_costs_two_seconds(self, caplog):
-        store = FrailStore()
+    async def test_a_store_that_hangs_costs_two_seconds(self, store, caplog):
         store.hanging = True
 
         assert await provider_on(store).get_token(PacedApi()) == "token-1"
@@ -369,7 +360,7 @@ class TestMemoryStore:
         async def write_all():
             store = MemoryStore()
             for version in versions:
-                value = StoredToken(Secret(f"token-{version}"), 0.0, version)
+                value = StoredToken(f"token-{version}", 0.0, version)
                 await store.compare_and_set(KEY, value, ttl=None)
             return await store.get(KEY)
 

@@ -7,7 +7,8 @@ import json
 
 import attrs
 import pytest
-from token_kit import APPID, APPSECRET, ENV, LIST, STABLE, Merchant, open_api, stable, walk
+from accounts import APPID, APPSECRET, ENV, LIST, STABLE
+from token_kit import Merchant, open_api, stable, walk
 
 from tcb_async import (
     ConfigurationError,
