@@ -1,8 +1,7 @@
 """A process that shares tokens through Redis and does what it is told on its standard input.
 
-``python token_worker.py KIND APPID SECRET WECHAT_URL REDIS_URL LEASE_SECONDS``, where the kind is
-stable, classic or merchant. A merchant's words go on with ``TICKET MERCHANT REFRESH_TOKEN FILE``:
-refresh tokens are saved to the file, one a line.
+``python token_worker.py APPID SECRET WECHAT_URL REDIS_URL LEASE_SECONDS``. A platform's words go on
+with ``TICKET MERCHANT REFRESH_TOKEN FILE``: refresh tokens are saved to the file, one a line.
 
 Then, a line each: ``get`` answers with the fingerprint of the token, ``refused`` says that the last
 token failed, ``die-saving`` has the process kill itself within the next ``on_rotate``. A store that
@@ -27,7 +26,6 @@ from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import (
     AuthorizerToken,
-    ClassicToken,
     ComponentToken,
     RedisStore,
     StableToken,
@@ -35,7 +33,6 @@ from tcb_async.tokens import (
 )
 
 refresh._STORE_PAUSE = 0.5
-KINDS = {"stable": StableToken, "classic": ClassicToken}
 
 
 class Merchant:
@@ -57,17 +54,17 @@ class Merchant:
 
 
 async def work(*words):
-    kind, appid, secret, url, redis_url, lease_seconds, *of_merchant = words
+    appid, secret, url, redis_url, lease_seconds, *of_merchant = words
     redis = Redis.from_url(redis_url)
     store = RedisStore(redis, lease_seconds=float(lease_seconds))
     merchant = None
-    if kind == "merchant":
+    if of_merchant:
         ticket, merchant_appid, refresh_token, file = of_merchant
         merchant = Merchant(ticket, file)
         platform = ComponentToken(appid, secret, ticket=merchant.newest, store=store)
         provider = AuthorizerToken(platform, merchant_appid, refresh_token, on_rotate=merchant.save)
     else:
-        provider = KINDS[kind](appid, secret, store=store)
+        provider = StableToken(appid, secret, store=store)
     api = Transport(url, Window(8), RetryPolicy.none(), RetryQuota())
     token = Secret("")
     say("ready")

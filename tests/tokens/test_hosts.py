@@ -22,7 +22,7 @@ from token_kit import (
 
 from tcb_async import TcbClient, TokenError
 from tcb_async.emulator import token_id
-from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StaticToken
+from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore
 from tcb_async.tokens.protocols import host_of
 
 
@@ -89,17 +89,6 @@ async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(
     assert was_sent(token, here)
 
 
-async def test_a_copy_for_another_token_calls_the_same_host(here_and_there):
-    here, there = here_and_there
-    provider = stable(here)
-    async with TcbClient(StaticToken(there.token), base_url=there.url) as client:
-        assert await walk(client.with_token(provider)) == 57
-    async with TcbClient(provider, base_url=here.url) as client:
-        assert await walk(client) == 57
-
-    assert (here.counts[STABLE], there.counts[STABLE]) == (1, 1)
-
-
 async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(here_and_there):
     here, there = here_and_there
     merchant, store = Merchant(here), MemoryStore()
@@ -157,15 +146,6 @@ async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last():
 )
 def test_whatever_may_be_another_service_has_another_key(base_url, host):
     assert host_of(base_url) == host
-
-
-async def test_wechats_own_hosts_are_one_and_share_a_token():
-    at_api, at_sh = PacedApi(), PacedApi()
-    at_sh.base_url = "https://sh.api.weixin.qq.com"
-    provider = provider_on(MemoryStore())
-
-    assert await provider.get_token(at_api) == await provider.get_token(at_sh)
-    assert (at_api.asked, at_sh.asked) == (1, 0)
 
 
 async def test_ten_thousand_merchants_of_one_platform_cost_little_more_than_their_tokens():

@@ -6,60 +6,51 @@ import asyncio
 import json
 
 import pytest
-from accounts import APPSECRET, AUTHORIZER, COMPONENT, ENV, LIFE, MERCHANT, PLATFORM
-from token_kit import never
+from accounts import APPSECRET, AUTHORIZER, COMPONENT, LIFE, MERCHANT, PLATFORM
+from token_kit import never, walk
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
 from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 
-@pytest.fixture
-def provider(merchant):
-    """The provider of a merchant's token."""
-    return merchant.token()
-
-
 class TestMerchant:
-    async def test_a_walk_in_a_merchants_name_asks_for_both_tokens_once(
-        self, emulator, merchant, client
-    ):
-        assert len(await client.list_functions(ENV)) == 57
+    async def test_a_walk_in_a_merchants_name_asks_for_both_tokens_once(self, emulator, merchant):
+        async with TcbClient(merchant.token(), base_url=emulator.url) as client:
+            assert await walk(client) == 57
 
         assert (emulator.counts[COMPONENT], merchant.asked) == (1, 1)
         assert merchant.saved == []
 
     async def test_many_merchants_share_one_platform_token(self, emulator, merchant, api):
         given = {
-            appid: emulator.add_authorizer(PLATFORM, appid)
-            for appid in (f"wxmerchant{number:08}" for number in range(20))
+            f"wxmerchant{number}": emulator.add_authorizer(PLATFORM, f"wxmerchant{number}")
+            for number in range(20)
         }
         tokens = await asyncio.gather(
             *(
-                AuthorizerToken(merchant.component, *of_one, on_rotate=never).get_token(api)
-                for of_one in given.items()
+                AuthorizerToken(merchant.component, appid, refresh, on_rotate=never).get_token(api)
+                for appid, refresh in given.items()
             )
         )
 
         assert len(set(tokens)) == 20
         assert (emulator.counts[COMPONENT], merchant.asked) == (1, 20)
 
-    async def test_a_refused_platform_token_is_replaced_once(
-        self, emulator, merchant, provider, api
-    ):
+    async def test_a_refused_platform_token_is_replaced_once(self, emulator, merchant, api):
         emulator.revoke((await merchant.component.get_token(api)).reveal())
 
-        assert await provider.get_token(api)
+        assert await merchant.token().get_token(api)
 
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 2)
 
     async def test_a_platform_token_that_keeps_being_refused_ends_after_one_replay(
-        self, emulator, merchant, provider, api
+        self, emulator, merchant, api
     ):
         emulator.fail_next(40001, times=5, path=AUTHORIZER)
 
         with pytest.raises(TokenError, match=r"component access token.*share one store") as caught:
-            await provider.get_token(api)
+            await merchant.token().get_token(api)
 
         assert caught.value.errcode == 40001
         assert caught.value.rid is not None

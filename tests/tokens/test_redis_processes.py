@@ -14,7 +14,7 @@ from unittest.mock import AsyncMock
 
 import attrs
 import pytest
-from accounts import APPID, APPSECRET, AUTHORIZER, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
+from accounts import APPID, APPSECRET, AUTHORIZER, LIFE, MERCHANT, PLATFORM, STABLE
 from fault_proxy import FaultProxy
 from leaks import eventually
 from network_faults import Direction, Lost
@@ -48,14 +48,13 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(kind, emulator, server, lease_seconds=15.0, *of_merchant):
+async def worker(emulator, server, lease_seconds=15.0, *of_merchant):
     appid = PLATFORM if of_merchant else APPID
-    words = (kind, appid, APPSECRET, emulator.url, server.url, str(lease_seconds))
+    words = (appid, APPSECRET, emulator.url, server.url, str(lease_seconds), *of_merchant)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(WORKER),
         *words,
-        *of_merchant,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -91,10 +90,7 @@ class TestProcesses:
     async def test_one_of_them_asks_for_all(self, emulator, server):
         emulator.latency = 0.2
         async with AsyncExitStack() as stack:
-            workers = [
-                await stack.enter_async_context(worker("stable", emulator, server))
-                for _ in range(4)
-            ]
+            workers = [await stack.enter_async_context(worker(emulator, server)) for _ in range(4)]
             for each in workers:
                 assert await each.hears() == "ready"
 
@@ -112,8 +108,8 @@ class TestProcesses:
     ):
         emulator.script([Fault.hang()], path=STABLE)
         async with (
-            worker("stable", emulator, server, 4.0) as doomed,
-            worker("stable", emulator, server, 4.0) as heir,
+            worker(emulator, server, 4.0) as doomed,
+            worker(emulator, server, 4.0) as heir,
         ):
             assert await doomed.hears() == await heir.hears() == "ready"
             doomed.tell("get")
@@ -127,34 +123,6 @@ class TestProcesses:
         assert time.monotonic() - started < 2 * 4.0, "later, it would have asked without a lease"
         assert token == token_id(json.loads(await redis.get(in_redis(emulator)))["token"])
         assert emulator.counts[STABLE] == 2
-
-    @pytest.mark.slow
-    async def test_one_that_is_too_slow_does_not_overwrite_the_newer_token(
-        self, emulator, server, redis
-    ):
-        may_arrive = asyncio.Event()
-
-        async def late(exchange):
-            reply = exchange.answer()
-            await may_arrive.wait()
-            return exchange.send(reply)
-
-        emulator.script([Fault("late", late)], path=CLASSIC)
-        async with (
-            worker("classic", emulator, server, 0.5) as slow,
-            worker("classic", emulator, server, 0.5) as quick,
-        ):
-            assert await slow.hears() == await quick.hears() == "ready"
-            slow.tell("get")
-            await eventually(lambda: emulator.counts[CLASSIC] == 1, seconds=10)
-            newer = await quick.ask("get")
-            may_arrive.set()
-
-            assert await slow.hears() == newer
-
-        value = json.loads(await redis.get(in_redis(emulator, "classic")))
-        assert token_id(value["token"]) == newer
-        assert emulator.counts[CLASSIC] == 2
 
 
 class TestMerchants:
@@ -173,7 +141,7 @@ class TestMerchants:
         words = (merchant.ticket, MERCHANT, merchant.first, str(file))
         async with AsyncExitStack() as stack:
             workers = [
-                await stack.enter_async_context(worker("merchant", emulator, server, 15.0, *words))
+                await stack.enter_async_context(worker(emulator, server, 15.0, *words))
                 for _ in range(6)
             ]
 
@@ -204,8 +172,8 @@ class TestMerchants:
         merchant.rotate()
         words = (merchant.ticket, MERCHANT, merchant.first, str(file))
         async with (
-            worker("merchant", emulator, server, 0.5, *words) as doomed,
-            worker("merchant", emulator, server, 0.5, *words) as heir,
+            worker(emulator, server, 0.5, *words) as doomed,
+            worker(emulator, server, 0.5, *words) as heir,
         ):
             assert await doomed.hears() == await heir.hears() == "ready"
             assert await doomed.ask("die-saving") == "noted"

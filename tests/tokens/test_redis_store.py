@@ -232,6 +232,8 @@ class Both:
 
 @settings(max_examples=50)
 @example(steps=[("acquire", 0), ("lose", 0), ("acquire", 0), ("write", 1), ("write", 0)])
+@example(steps=[("acquire", 0), ("lose", 0), ("acquire", 0), ("release", 1), ("acquire", 0)])
+@example(steps=[("acquire", 0), ("release", 0), ("acquire", 0), ("write", 0), ("write", 1)])
 @given(steps=st.lists(STEPS, min_size=5, max_size=30))
 def test_redis_and_memory_agree_on_every_step(server, steps):
     async def take_them():

@@ -9,8 +9,6 @@ import time
 
 import pytest
 from accounts import APPID, APPSECRET, CLASSIC, ENV, KEY, LIFE, STABLE
-from hypothesis import given
-from hypothesis import strategies as st
 from token_kit import (
     FrailStore,
     PacedApi,
@@ -23,7 +21,6 @@ from token_kit import (
 )
 
 from tcb_async import ClientClosedError, TcbClient
-from tcb_async.emulator import EmulatorClock
 from tcb_async.tokens import ClassicToken, LeasingStore, MemoryStore, StableToken, StoredToken
 from tcb_async.tokens.refresh import TokenContext
 
@@ -354,31 +351,3 @@ class TestMemoryStore:
         assert isinstance(MemoryStore(), LeasingStore)
         assert not isinstance(PlainStore(), LeasingStore)
         assert repr(MemoryStore()) == "<MemoryStore, 0 keys>"
-
-    @given(versions=st.lists(st.integers(1, 20)))
-    def test_the_highest_version_wins_in_whatever_order_they_come(self, versions):
-        async def write_all():
-            store = MemoryStore()
-            for version in versions:
-                value = StoredToken(f"token-{version}", 0.0, version)
-                await store.compare_and_set(KEY, value, ttl=None)
-            return await store.get(KEY)
-
-        stored = asyncio.run(write_all())
-
-        assert (stored.version if stored else 0) == max(versions, default=0)
-
-    async def test_a_lease_is_given_back_by_its_holder_only(self):
-        clock = EmulatorClock(0.0)
-        store = MemoryStore(clock=clock)
-        first = await store.acquire_lease(KEY)
-        assert await store.acquire_lease(KEY) is None
-        clock.advance(15)
-        second = await store.acquire_lease(KEY)
-
-        await store.release_lease(KEY, first)
-        assert await store.acquire_lease(KEY) is None
-        await store.release_lease(KEY, second)
-
-        third = await store.acquire_lease(KEY)
-        assert first < second < third

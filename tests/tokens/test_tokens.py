@@ -322,12 +322,6 @@ class TestCredentials:
         assert caught.value.errcode == errcode
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (1, 0)
 
-    async def test_an_address_that_is_not_whitelisted_is_named(self, emulator):
-        emulator.whitelist = {"192.0.2.1"}
-        async with TcbClient(stable(emulator), base_url=emulator.url) as client:
-            with pytest.raises(TokenError, match=r"40164.*127\.0\.0\.1.*whitelist"):
-                await client.count_functions(ENV)
-
     @pytest.mark.parametrize(
         ("appid", "secret", "why"),
         [
