@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_kit import Merchant, open_api, stable, wechat
+from token_kit import Merchant, open_api, stable, warnings, wechat
 
 from tcb_async import TcbClient
 from tcb_async.tokens import refresh
@@ -45,6 +45,13 @@ def merchant(emulator):
 def patient(monkeypatch):
     """Redis may take its time, as on a busy machine: it is not taken for an outage so soon."""
     monkeypatch.setattr(refresh, "_PATIENCE", 10.0)
+
+
+@pytest.fixture
+def no_outage(caplog):
+    """Nothing that the test does is taken for an outage of the store."""
+    yield
+    assert warnings(caplog) == []
 
 
 @pytest.fixture(scope="module")

@@ -48,9 +48,7 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(emulator, server, lease_seconds=15.0, *of_merchant):
-    appid = PLATFORM if of_merchant else APPID
-    words = (appid, APPSECRET, emulator.url, server.url, str(lease_seconds), *of_merchant)
+async def worker(*words):
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(WORKER),
@@ -64,6 +62,20 @@ async def worker(emulator, server, lease_seconds=15.0, *of_merchant):
         if process.returncode is None:
             process.stdin.close()
         await process.wait()
+
+
+@asynccontextmanager
+async def workers(count, emulator, server, *of_merchant, lease_seconds=15.0):
+    appid = PLATFORM if of_merchant else APPID
+    words = (appid, APPSECRET, emulator.url, server.url, str(lease_seconds), *of_merchant)
+    async with AsyncExitStack() as stack:
+        each = [await stack.enter_async_context(worker(*words)) for _ in range(count)]
+        assert [await one.hears() for one in each] == ["ready"] * count
+        yield each
+
+
+async def ask_all(each, order):
+    return await asyncio.gather(*(one.ask(order) for one in each))
 
 
 async def stored(server, key):
@@ -87,17 +99,22 @@ class TestProcesses:
             emulator.add_app(APPID, APPSECRET)
             yield emulator
 
+    @pytest.fixture
+    def file(self, tmp_path):
+        """Where the processes of a platform save the refresh tokens."""
+        return tmp_path / "saved"
+
+    @pytest.fixture
+    def of_merchant(self, merchant, file):
+        return merchant.ticket, MERCHANT, merchant.first, str(file)
+
     async def test_one_of_them_asks_for_all(self, emulator, server):
         emulator.latency = 0.2
-        async with AsyncExitStack() as stack:
-            workers = [await stack.enter_async_context(worker(emulator, server)) for _ in range(4)]
-            for each in workers:
-                assert await each.hears() == "ready"
-
-            first = await asyncio.gather(*(each.ask("get") for each in workers))
+        async with workers(4, emulator, server) as each:
+            first = await ask_all(each, "get")
             emulator.expire_tokens()
-            noted = await asyncio.gather(*(each.ask("refused") for each in workers))
-            second = await asyncio.gather(*(each.ask("get") for each in workers))
+            noted = await ask_all(each, "refused")
+            second = await ask_all(each, "get")
 
         assert len(set(first)) == len(set(second)) == len(set(noted)) == 1
         assert first[0] != second[0]
@@ -107,11 +124,7 @@ class TestProcesses:
         self, emulator, server, redis
     ):
         emulator.script([Fault.hang()], path=STABLE)
-        async with (
-            worker(emulator, server, 4.0) as doomed,
-            worker(emulator, server, 4.0) as heir,
-        ):
-            assert await doomed.hears() == await heir.hears() == "ready"
+        async with workers(2, emulator, server, lease_seconds=4.0) as (doomed, heir):
             doomed.tell("get")
             await eventually(lambda: emulator.counts[STABLE] == 1, seconds=10)
             assert await redis.exists(in_redis(emulator) + ":lease")
@@ -124,33 +137,17 @@ class TestProcesses:
         assert token == token_id(json.loads(await redis.get(in_redis(emulator)))["token"])
         assert emulator.counts[STABLE] == 2
 
-
-class TestMerchants:
-    """The processes of a platform, and the file in which they save the refresh tokens."""
-
-    @pytest.fixture
-    async def emulator(self):
-        async with Emulator() as emulator:
-            yield emulator
-
     @pytest.mark.slow
     async def test_a_refresh_token_that_came_while_redis_was_stopped_reaches_all_six(
-        self, emulator, server, tmp_path
+        self, emulator, server, merchant, file, of_merchant
     ):
-        merchant, file = Merchant(emulator), tmp_path / "saved"
-        words = (merchant.ticket, MERCHANT, merchant.first, str(file))
-        async with AsyncExitStack() as stack:
-            workers = [
-                await stack.enter_async_context(worker(emulator, server, 15.0, *words))
-                for _ in range(6)
-            ]
+        async with workers(6, emulator, server, *of_merchant) as each:
 
             async def all_ask():
                 emulator.expire_tokens()
-                await asyncio.gather(*(each.ask("refused") for each in workers))
-                return await asyncio.gather(*(each.ask("get") for each in workers))
+                await ask_all(each, "refused")
+                return await ask_all(each, "get")
 
-            assert [await each.hears() for each in workers] == ["ready"] * 6
             assert len(set(await all_ask())) == 1
             server.stop()
             merchant.rotate()
@@ -166,16 +163,10 @@ class TestMerchants:
 
     @pytest.mark.slow
     async def test_a_process_that_dies_while_it_saves_leaves_the_saving_to_the_next(
-        self, emulator, server, tmp_path
+        self, emulator, server, merchant, file, of_merchant
     ):
-        merchant, file = Merchant(emulator), tmp_path / "saved"
         merchant.rotate()
-        words = (merchant.ticket, MERCHANT, merchant.first, str(file))
-        async with (
-            worker(emulator, server, 0.5, *words) as doomed,
-            worker(emulator, server, 0.5, *words) as heir,
-        ):
-            assert await doomed.hears() == await heir.hears() == "ready"
+        async with workers(2, emulator, server, *of_merchant, lease_seconds=0.5) as (doomed, heir):
             assert await doomed.ask("die-saving") == "noted"
             doomed.tell("get")
             assert await doomed.process.wait() == -signal.SIGKILL
@@ -281,15 +272,9 @@ async def restart(server):
     server.start()
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("patient", "no_outage")
 class TestSixProcessesRefreshOnce:
     """A connection to Redis that ended between two refreshes costs no second refresh."""
-
-    @pytest.fixture(autouse=True)
-    def no_outage(self, caplog):
-        """None of it is taken for an outage."""
-        yield
-        assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
 
     @pytest.mark.parametrize("end", [end_connections, restart])
     async def test_after_redis_closed_their_idle_connections(self, emulator, server, end):
