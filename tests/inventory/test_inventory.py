@@ -26,7 +26,6 @@ from tcb_async import (
     AccountListing,
     ClientClosedError,
     ConfigurationError,
-    DailyQuotaError,
     RetryPolicy,
     TcbClient,
     TcbError,
@@ -146,20 +145,6 @@ class TestOneBrokenAccount:
         assert listing.error.errcode == way.errcode
         assert (listing.error.rid is None) == (way.errcode is None)
 
-    async def test_all_of_them_at_once(self, emulator):
-        platform = Platform(emulator, 280, functions=5)
-        broken = {}
-        async with platform.client(retry=QUICK) as client:
-            accounts = list(platform.accounts())
-            for appid, way in zip(platform.appids[::10], itertools.cycle(BROKEN), strict=False):
-                way.breaks(platform, appid)
-                broken[appid] = way.errcode
-            found = await found_in(client, iter(accounts))
-
-        failed = {appid: one.error.errcode for appid, one in found.items() if one.error is not None}
-        assert failed == broken
-        assert len(found) == 280
-
     async def test_a_large_one_that_fails_at_its_end_is_not_there_in_part(self, emulator):
         platform = Platform(emulator, 1, functions=300)
 
@@ -236,24 +221,6 @@ class TestThePlatformItself:
                 with pytest.raises(TokenError, match="component_verify_ticket"):
                     await found_in(client, platform.accounts())
             assert sum(emulator.counts.values()) == 0
-
-    async def test_over_the_daily_quota_it_continues_tomorrow(self):
-        async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
-            platform = Platform(emulator, 40, functions=5)
-            emulator.daily_quota[MERCHANT_TOKEN] = 25
-            found = {}
-            async with platform.client() as client:
-                with pytest.raises(DailyQuotaError):
-                    await drain(
-                        client.inventory(platform.accounts()),
-                        lambda one: found.update({one.account.appid: one}),
-                    )
-                emulator.clock.advance(86_400)
-                platform.ticket = emulator.push_ticket(PLATFORM)
-                rest = (platform.account(one) for one in platform.appids if one not in found)
-                found |= await found_in(client, rest)
-        assert {one.status for one in found.values()} == {"complete"}
-        assert len(found) == 40
 
     async def test_an_app_of_ones_own_that_is_refused_is_one_failed_account(self, emulator):
         from tcb_async.tokens import StableToken  # noqa: PLC0415

@@ -7,8 +7,6 @@ import contextlib
 import random
 import re
 import sqlite3
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -80,7 +78,7 @@ def whole(store):
 
 
 CURRENT = "SELECT appid, name, runtime, stale FROM current ORDER BY appid, name"
-CHANGES = "SELECT appid, name, change FROM changes ORDER BY appid, name"
+CHANGES = "SELECT appid, name, change, old_runtime, new_runtime FROM changes ORDER BY appid, name"
 
 
 class TestRuns:
@@ -184,59 +182,6 @@ class TestRuns:
             assert [row[0] for row in select(store, "SELECT run FROM runs")] == [DAYS[0]]
             store.begin(appids=["wxc", "wxb"])
 
-    def test_how_many_accounts_have_left_since_the_last_finished_run(self, tmp_path):
-        def left(day, *appids, finishes=True):
-            found = (failure(one) if one == "wxbroken" else listing(one) for one in appids)
-            night(tmp_path, day, *found, finishes=finishes)
-            with opened(tmp_path, day) as store:
-                return store.progress().left
-
-        assert left(DAYS[0], "wxa", "wxb", "wxbroken") == 0
-        assert left(DAYS[1], finishes=False) == 3
-        assert left(DAYS[2], "wxbroken", "wxnew") == 2
-        assert left(DAYS[3], "wxbroken", "wxnew") == 0
-
-
-class TestCurrent:
-    def test_an_account_that_fails_keeps_what_it_had_and_is_stale(self, tmp_path):
-        night(tmp_path, DAYS[0], listing("wxa", get="Go1"), listing("wxb", put="Go1"))
-        night(tmp_path, DAYS[1], failure("wxa"), listing("wxb", put="Go1"))
-        with opened(tmp_path, DAYS[1]) as store:
-            assert select(store, CURRENT) == [("wxa", "get", "Go1", 1), ("wxb", "put", "Go1", 0)]
-            assert [row["name"] for row in store.functions()] == ["get", "put"]
-
-    def test_a_merchant_that_left_is_not_shown_once_a_run_is_finished(self, tmp_path):
-        night(tmp_path, DAYS[0], listing("wxa", get="Go1"), listing("wxb", put="Go1"))
-        with opened(tmp_path, DAYS[1]) as store:
-            run = store.begin()
-            run.save(listing("wxb", put="Go1"))
-            assert [row[0] for row in select(store, CURRENT)] == ["wxa", "wxb"]
-            run.finish()
-            assert [row[0] for row in select(store, CURRENT)] == ["wxb"]
-
-    def test_changes_are_between_the_last_two_finished_runs(self, tmp_path):
-        first = listing("wxa", same="Go1", updated="Go1", removed="Go1")
-        left, broken = listing("wxleft", get="Go1"), listing("wxbroken", get="Go1")
-        night(tmp_path, DAYS[0], first, left, broken)
-        with opened(tmp_path, DAYS[1]) as store:
-            assert select(store, CHANGES) == []
-            run = store.begin()
-            run.save(listing("wxa", same="Go1", updated="Java8", added="Go1"))
-            run.save(listing("wxjoined", get="Go1"))
-            run.save(failure("wxbroken"))
-            assert select(store, CHANGES) == []
-            run.finish()
-            assert select(store, CHANGES) == [
-                ("wxa", "added", "added"),
-                ("wxa", "removed", "removed"),
-                ("wxa", "updated", "updated"),
-                ("wxjoined", "get", "added"),
-                ("wxleft", "get", "removed"),
-            ]
-            assert select(
-                store, "SELECT old_runtime, new_runtime FROM changes WHERE name = 'updated'"
-            ) == [("Go1", "Java8")]
-
 
 APPIDS = ("wxa", "wxb", "wxc")
 FUNCTIONS = st.dictionaries(
@@ -263,9 +208,13 @@ class Model:
                 rows += [(appid, name, found[name], stale) for name in sorted(found)]
         return rows
 
+    def left(self):
+        finished = [met for met, done in self.runs[:-1] if done]
+        return finished[-1].keys() - self.runs[-1][0].keys() if finished else set()
+
     def missing(self):
-        (met, is_finished), finished = self.runs[-1], [met for met, done in self.runs if done]
-        unmet = set() if is_finished or not finished else finished[-1].keys() - met.keys()
+        met, is_finished = self.runs[-1]
+        unmet = set() if is_finished else self.left()
         return unmet | {appid for appid, found in met.items() if found is None}
 
     def changes(self):
@@ -279,12 +228,10 @@ class Model:
             if was is None or now is None:
                 continue
             for name in sorted(was.keys() | now.keys()):
-                if name not in was:
-                    rows.append((appid, name, "added"))
-                elif name not in now:
-                    rows.append((appid, name, "removed"))
-                elif was[name] != now[name]:
-                    rows.append((appid, name, "updated"))
+                pair = was.get(name), now.get(name)
+                change = "added" if name not in was else "updated" if name in now else "removed"
+                if pair[0] != pair[1]:
+                    rows.append((appid, name, change, *pair))
         return rows
 
 
@@ -309,9 +256,13 @@ class TestLaws:
                 if finishes:
                     run.finish()
                 model.runs.append((met, finishes))
-                assert select(store, CURRENT) == model.current()
+                assert [
+                    (row["appid"], row["name"], row["runtime"], row["stale"])
+                    for row in store.functions()
+                ] == model.current()
                 assert select(store, CHANGES) == model.changes()
                 assert {one.appid for one in store.missing()} == model.missing()
+                assert store.progress().left == len(model.left())
                 assert whole(store) == {
                     one: found for one, found in met.items() if found is not None
                 }
@@ -339,37 +290,8 @@ class TestLaws:
         assert platform.appids[0].encode() in written
 
 
-BEGIN = """
-import sys
-from tcb_async.inventory import InventoryStore
-store = InventoryStore(sys.argv[1])
-run = store.begin()
-print("begun", flush=True)
-sys.stdin.read()
-"""
-
-
 class TestOneWriter:
-    def test_another_process_is_told_and_reads_meanwhile(self, tmp_path):
-        path = tmp_path / "inventory.sqlite"
-        with subprocess.Popen(  # noqa: S603 - ours
-            [sys.executable, "-c", BEGIN, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as other:
-            assert other.stdout is not None
-            assert other.stdout.readline() == "begun\n"
-            with InventoryStore(path) as store:
-                with pytest.raises(ConfigurationError, match="being written by another"):
-                    store.begin()
-                assert store.progress() is not None
-            other.kill()
-            other.wait()
-            with InventoryStore(path) as store:
-                store.begin()
-
-    def test_another_store_in_this_process_is_told_whatever_name_it_has_for_the_file(
+    def test_another_store_is_refused_under_any_name_of_the_file_and_reads_meanwhile(
         self, tmp_path
     ):
         link = tmp_path / "link.sqlite"
@@ -380,6 +302,7 @@ class TestOneWriter:
             for one in (other, linked):
                 with pytest.raises(ConfigurationError, match="being written by another"):
                     one.begin()
+                assert one.progress() is not None
             store.close()
             store.close()
             other.begin()
