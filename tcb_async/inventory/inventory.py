@@ -223,10 +223,7 @@ class Inventory:
             await self._cancel_tasks()
 
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
-        """Visit the accounts, and yield what was found in each, as finished.
-
-        Yields:
-            An `AccountListing` for each account.
+        """Yield what was found in each account, as finished.
 
         Raises:
             ConfigurationError: It was iterated before, or an account is none.

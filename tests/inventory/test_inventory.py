@@ -332,8 +332,7 @@ class TestPace:
                 await asyncio.sleep(0.005)  # a slow consumer
                 assert platform.asked_for <= taken + 4
 
-    @pytest.mark.parametrize("kind", ["generator", "queue"])
-    async def test_accounts_may_come_slowly_from_any_asynchronous_iterator(self, emulator, kind):
+    async def test_accounts_may_come_slowly_from_any_asynchronous_iterator(self, emulator):
         platform = Platform(emulator, 10, functions=5)
 
         class Queue:
@@ -354,7 +353,7 @@ class TestPace:
                 yield account
 
         async with platform.client() as client:
-            found = await found_in(client, slowly() if kind == "generator" else Queue(slowly()))
+            found = await found_in(client, Queue(slowly()))
         assert len(found) == 10
 
 

@@ -167,12 +167,14 @@ class TestRuns:
             with pytest.raises(ConfigurationError, match="holds the accounts of platform wxa"):
                 store.begin(source="platform wxb")
 
-    def test_a_store_without_accounts_is_of_no_source_yet(self, tmp_path):
+    @pytest.mark.parametrize("is_empty", [False, True])
+    def test_a_store_in_which_no_account_was_listed_is_of_no_source_yet(self, tmp_path, is_empty):
+        listed = [] if is_empty else ["wxwrong"]
+        night(tmp_path, DAYS[0], source="a typing error", appids=listed, finishes=is_empty)
+        night(tmp_path, DAYS[0], listing("wxright"), source="right", appids=["wxright"])
         with opened(tmp_path) as store:
-            store.begin(source="a typing error").finish()
-            store.begin(source="platform wxa", appids=["wxshop"]).save(listing("wxshop"))
-            store.begin(source="platform wxa")
-            assert select(store, "SELECT source FROM runs") == [("platform wxa",)]
+            assert select(store, "SELECT source FROM runs") == [("right",)]
+            assert list(store.missing()) == []
 
     def test_accounts_of_which_the_store_has_none_are_refused_if_it_has_others(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa"), failure("wxb"), appids=["wxa", "wxb"])
@@ -434,12 +436,6 @@ class TestAccountsThatARunIsToList:
             run.finish()
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 1)]
             assert select(store, CHANGES) == []
-
-    def test_a_list_of_which_nothing_was_found_is_forgotten(self, tmp_path):
-        night(tmp_path, DAYS[-1], source="wrong", appids=["wxwrong"], finishes=False)
-        night(tmp_path, DAYS[-1], listing("wxright"), source="right", appids=["wxright"])
-        with opened(tmp_path) as store:
-            assert list(store.missing()) == []
 
 
 class TestReadOnly:
