@@ -15,7 +15,7 @@ from tcb_async.errcodes import look_up
 from tcb_async.exceptions import ApiError, ResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec raises, whatever bytes it is given."""
@@ -48,7 +48,7 @@ encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
 
 
 def decode_token_reply(
-    body: bytes, endpoint: str, *, secrets: Iterable[Secret] = ()
+    body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()
 ) -> Mapping[str, object]:
     """Read the reply of a token endpoint, or raise an `ApiError`, or a `ResponseError`."""
     raise_for_errcode(body, endpoint, secrets=secrets)
@@ -59,7 +59,7 @@ def decode_token_reply(
     raise unreadable(body, reason, endpoint, secrets)
 
 
-def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Iterable[Secret] = ()) -> None:
+def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> None:
     """Raise what the errcode of a reply stands for; do nothing where there is none to read."""
     try:
         status = _decode_status(body)
@@ -70,7 +70,7 @@ def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Iterable[Secret] =
 
 
 def _api_error(
-    status: _Status, endpoint: str, secrets: Iterable[Secret]
+    status: _Status, endpoint: str, secrets: Collection[Secret]
 ) -> ApiError | ResponseError:
     try:
         code = int(status.errcode)
@@ -96,7 +96,7 @@ def _api_error(
     )
 
 
-def _split_rid(errmsg: str, secrets: Iterable[Secret]) -> tuple[str, str | None]:
+def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | None]:
     """Split WeChat's text from its request id, which is looked for at the end only."""
     start = max(0, len(errmsg) - _RID_LENGTH)
     found = _RID.search(errmsg[start:])
@@ -106,7 +106,7 @@ def _split_rid(errmsg: str, secrets: Iterable[Secret]) -> tuple[str, str | None]
 
 
 def unreadable(
-    body: bytes, reason: str, endpoint: str, secrets: Iterable[Secret], status: int = 200
+    body: bytes, reason: str, endpoint: str, secrets: Collection[Secret], status: int = 200
 ) -> ResponseError:
     """Build the exception for an answer that is not what the API promises."""
     text = body.strip()[:_LOOKED_AT].decode("utf-8", "replace")

@@ -28,7 +28,7 @@ from tcb_async.models import (
 from tcb_async.pagination.page import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import tzinfo
 
     from tcb_async._arguments import TokenKind
@@ -89,7 +89,7 @@ class ListEndpoint(Generic[Item, PageT]):
         offset: int = 0,
         limit: int = 0,
         zone: tzinfo = CHINA_STANDARD_TIME,
-        secrets: Iterable[Secret] = (),
+        secrets: Collection[Secret] = (),
     ) -> PageT:
         """Read one page, or raise an `ApiError` for an errcode, or a `ResponseError`."""
         return self.page(*self._reader.read(body, zone, secrets), offset, limit)
@@ -116,7 +116,7 @@ class _Reader(Generic[Item]):
         ]
 
     def read(
-        self, body: bytes, zone: tzinfo, secrets: Iterable[Secret]
+        self, body: bytes, zone: tzinfo, secrets: Collection[Secret]
     ) -> tuple[tuple[Item, ...], int]:
         try:
             reply = self.decode(body)
@@ -140,7 +140,7 @@ class _Reader(Generic[Item]):
                     set_time(row, aware + (time - _EPOCH))
         return tuple(rows), total
 
-    def _decode_tolerantly(self, body: bytes, zone: tzinfo, secrets: Iterable[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
+    def _decode_tolerantly(self, body: bytes, zone: tzinfo, secrets: Collection[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
         raise_for_errcode(body, self.listing.path, secrets=secrets)
         try:
             reply = self.decode_any_rows(body)
@@ -152,7 +152,7 @@ class _Reader(Generic[Item]):
             return reply
         raise self._unreadable(body, reason, secrets)
 
-    def _unreadable(self, body: bytes, reason: str, secrets: Iterable[Secret]) -> ResponseError:
+    def _unreadable(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
         if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML holds none of them
             body = b"(what is not shown, since it may hold secrets)"
         return unreadable(body, reason, self.listing.path, secrets)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Collection, Container, Iterable, Iterator
     from types import TracebackType
     from typing import NoReturn, Self, SupportsIndex
 
@@ -140,17 +140,16 @@ def wrapped(kind: type, value: object) -> object:
     return Secret(value)
 
 
-def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = None) -> str:
+def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = None) -> str:
     """Hide the given secrets, named credentials, URLs' users, and what looks like a token.
 
     Of a long text only what can be needed is read. It is cut to `length` after hiding, and what was
     too near the cut to be recognised is left out.
     """
-    known = tuple(secrets)
-    longest = max((len(secret.reveal()) for secret in known), default=len(MASK))
+    longest = max((len(secret.reveal()) for secret in secrets), default=len(MASK))
     margin = _ESCAPED_CHARACTER * longest
     window = len(text) if length is None else 4 * length + margin
-    shown = _NAMED.sub(rf"\1{MASK}", hide(text[:window], known))
+    shown = _NAMED.sub(rf"\1{MASK}", hide(text[:window], secrets))
     shown = _TOKEN_LIKE.sub(MASK, _USER.sub(f"{MASK}@", shown))
     if window < len(text):
         masked = shown.rfind(MASK) + len(MASK) if MASK in shown else 0
@@ -158,14 +157,13 @@ def redact(text: str, secrets: Iterable[Secret] = (), *, length: int | None = No
     return shown[:length]
 
 
-def hide(text: str, secrets: Iterable[Secret]) -> str:
+def hide(text: str, secrets: Collection[Secret]) -> str:
     """Hide the given secrets alone: as they are, in base64, and escaped in whatever layers.
 
     A piece of one is hidden too: it may have been broken into lines, or cut off with the reply.
     """
-    known = tuple(secrets)
-    forms = [form for secret in known for form in _forms(secret)]
-    pieces = {piece for secret in known for piece in _pieces(secret.reveal())}
+    forms = [form for secret in secrets for form in _forms(secret)]
+    pieces = {piece for secret in secrets for piece in _pieces(secret.reveal())}
     text = _without(text, forms, pieces)
     plain = _unescaped(text)
     if plain == text:

@@ -22,14 +22,9 @@ _BEFORE_THE_LIMIT = 8
 
 @attrs.define
 class Window:
-    """A window of permits that adapts between 1 and a ceiling.
+    """A window of permits, `size` now, that adapts between 1 and a ceiling.
 
     Take one with ``epoch = await window.acquire()``; give it back with ``release(epoch, …)``.
-
-    Attributes:
-        ceiling: The most permits there ever are.
-        size: How many there are now.
-        in_flight: How many are taken.
     """
 
     ceiling: int
@@ -79,13 +74,10 @@ class Window:
         return self._epoch
 
     def release(self, epoch: int, *, clean: bool = True, overloaded: bool = False) -> None:
-        """Give a permit back and say what became of the request.
+        """Give a permit back; a `clean` answer counts while the window is full.
 
-        Args:
-            epoch: What `acquire` returned.
-            clean: It was answered as it should be, which counts while the window is full.
-            overloaded: It failed as requests do when there are too many of them. Only the first of
-                a window halves it: the others were sent before, and say nothing about its new size.
+        Of requests that failed because there were too many, only the first of a window halves it:
+        the others were sent before, and say nothing about its new size.
         """
         if overloaded:
             if epoch == self._epoch:

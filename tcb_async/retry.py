@@ -58,10 +58,6 @@ class RetryQuota:
     A retry takes some of it, a throttled one less; a success puts back what its own retries took,
     or 1 if it needed none. Empty, a call fails at once. The numbers are those of botocore's
     standard mode.
-
-    Attributes:
-        capacity: What it holds when full.
-        available: What it holds now.
     """
 
     capacity: int = 500

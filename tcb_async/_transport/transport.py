@@ -53,13 +53,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Target:
-    """Where a request goes.
+    """Where a request goes: `path` is shown, `bare_url` has no query, and `url` may hold a secret.
 
-    Attributes:
-        path: What is shown of it.
-        bare_url: The URL without its query.
-        url: The URL with its query, which may hold a secret.
-        secrets: What is secret in the request, to be hidden in all that is said about it.
+    What is said about the request hides its `secrets`.
     """
 
     path: str
@@ -70,11 +66,7 @@ class Target:
 
 @attrs.frozen
 class ApiRequest:
-    """One request, as often as it may be tried.
-
-    Attributes:
-        may_repeat: Whether it may be sent again while the server may still answer it.
-    """
+    """One request, as often as it may be tried."""
 
     target: Target
     body: Hidden[bytes] | None
@@ -82,6 +74,7 @@ class ApiRequest:
     offset: int | None = None
     count: WalkStats | None = None
     may_repeat: bool = True
+    """Whether it may be sent again while the server may still answer it."""
 
     @property
     def method(self) -> Literal["GET", "POST"]:
@@ -111,7 +104,7 @@ class Call(Generic[Result]):
 
     Attributes:
         number: How many tries were begun.
-        spent: What they took out of the quota.
+        spent: What retries took out of the quota.
         last: The error of the last try that says something about the server. A try that the
             deadline cut short, or prevented, says nothing.
         gave_up: Why no other try is made.

@@ -51,3 +51,17 @@ def client_of(stack):
         return await stack.enter_async_context(client)
 
     return make
+
+
+@pytest.fixture
+def set_proxy(monkeypatch):
+    """Names a proxy in the environment, for every host."""
+
+    def set_proxy(url):
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            for written in (name, name.upper()):
+                monkeypatch.delenv(written, raising=False)
+                if name != "no_proxy":
+                    monkeypatch.setenv(written, url)
+
+    return set_proxy

@@ -42,15 +42,11 @@ async def behind_a_proxy(emulator, *refusals):
 
 
 @pytest.fixture
-def client(monkeypatch, emulator):
+def client(set_proxy, emulator):
     """Makes a client that goes through a proxy."""
 
     def make(proxy, base_url, retry):
-        for scheme in ("http", "https"):
-            monkeypatch.setenv(f"{scheme}_proxy", proxy)
-            monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy)
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
+        set_proxy(proxy)
         tls = knows_our_ca()
         return TcbClient(
             emulator.token, base_url=base_url, retry=retry, trust_env=True, ssl_context=tls

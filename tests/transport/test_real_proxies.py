@@ -187,14 +187,11 @@ async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_bac
 
 
 @pytest.fixture
-def through(monkeypatch, emulator):
+def through(set_proxy, emulator):
     """Makes a client that goes through a forward proxy."""
 
     def make(proxy, port, retry=PATIENT):
-        for name in ("https_proxy", "HTTPS_PROXY"):
-            monkeypatch.setenv(name, by_http(proxy))
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
+        set_proxy(by_http(proxy))
         url = f"https://127.0.0.1:{port}"
         return TcbClient(
             emulator.token, base_url=url, retry=retry, trust_env=True, ssl_context=knows_our_ca()

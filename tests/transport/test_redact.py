@@ -212,10 +212,3 @@ def test_an_error_keeps_what_its_caller_was_handling():
     assert caught.value.__context__ is handled
     assert again.value is handled
     assert again.value.__context__ is None
-
-
-def test_a_block_without_an_error_is_left_alone():
-    with forgetting_frames():
-        done = True
-
-    assert done

@@ -140,12 +140,12 @@ async def test_headers_that_a_wrapper_adds_to_a_request_are_on_that_request_alon
     assert traced == [["x-trace-0"], ["x-trace-1"], []]
 
 
-async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_do_so():
+async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_do_so(serve):
     async def refuse(response):
         raise AssertionError(response.status)
 
-    async with RawServer(OK) as server, aiohttp.ClientSession(raise_for_status=refuse) as session:
-        client = TcbClient("T", base_url=server.url, session=session)
+    async with aiohttp.ClientSession(raise_for_status=refuse) as session:
+        _, client = await serve(OK, session=session)
         assert await client.count_functions(ENV) == 1
 
 
@@ -227,30 +227,19 @@ async def test_a_session_of_another_loop_is_refused_before_it_can_hang():
     assert server.accepted == 0
 
 
-async def test_a_client_that_is_forgotten_says_so_and_closes_its_connections():
+@pytest.mark.parametrize("in_a_cycle", [False, True])
+async def test_a_client_that_is_forgotten_says_so_alone_and_closes_its_connections(*, in_a_cycle):
     async with RawServer(http_reply(LISTING)) as server:
-        client = TcbClient("T", base_url=server.url)
-        await client.count_functions(ENV)
-        gc.collect()
-        with pytest.warns(ResourceWarning, match="unclosed TcbClient") as told:
-            del client
-        await eventually(lambda: server.open == 0)
-
-    assert len(told) == 1
-
-
-async def test_a_client_that_is_forgotten_in_a_cycle_says_so_alone_too():
-    async with RawServer(http_reply(LISTING)) as server:
-        cycle: list[object] = [TcbClient("T", base_url=server.url)]
-        client = cycle[0]
-        assert isinstance(client, TcbClient)
+        kept: list[object] = [client := TcbClient("T", base_url=server.url)]
         await client.count_functions(ENV)
         session = client._transport.get_session()
         del client
         gc.collect()  # what only other objects refer to goes to the end: so the session is first
-        cycle.append(cycle)
-        del cycle, session
-        with pytest.warns(ResourceWarning) as told:
+        if in_a_cycle:
+            kept.append(kept)
+        del session
+        with pytest.warns(ResourceWarning) as told:  # noqa: PT031 - either says so
+            del kept
             gc.collect()
         await eventually(lambda: server.open == 0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import re
 import sys
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 ENV = "test-777bb9"
 MIB = 2**20
 ONCE = RetryPolicy.none()
-PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 # Time
@@ -133,15 +131,14 @@ async def test_a_reply_is_read_up_to_max_reply_bytes_counted_after_decompression
     assert peak < 5 * MIB
 
 
-async def test_a_reply_of_exactly_max_reply_bytes_is_read_and_one_byte_more_is_not():
+async def test_a_reply_of_exactly_max_reply_bytes_is_read_and_one_byte_more_is_not(serve):
     compressed = http_reply(gzip.compress(LISTING), headers={"Content-Encoding": "gzip"})
     for reply in (http_reply(LISTING), compressed):
-        async with RawServer(reply) as server:
-            for size, fits in ((len(LISTING), True), (len(LISTING) - 1, False)):
-                refused = pytest.raises(ResponseError, match="max_reply_bytes")
-                async with TcbClient("T", base_url=server.url, max_reply_bytes=size) as client:
-                    with contextlib.nullcontext() if fits else refused:
-                        assert await client.count_functions(ENV) == 1
+        _, client = await serve(reply, max_reply_bytes=len(LISTING))
+        assert await client.count_functions(ENV) == 1
+        _, client = await serve(reply, max_reply_bytes=len(LISTING) - 1)
+        with pytest.raises(ResponseError, match="max_reply_bytes"):
+            await client.count_functions(ENV)
 
 
 THE_COST_OF_A_BOMB = r"""
@@ -219,27 +216,18 @@ async def test_a_base_url_that_ends_in_a_path_of_the_api_is_explained(emulator):
     assert (caught.value.errcode, caught.value.attempts) == (40066, 1)
 
 
-@pytest.fixture
-def no_proxy_yet(monkeypatch):
-    for name in PROXY_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    return monkeypatch
-
-
 @pytest.mark.parametrize("trust_env", [False, True])
 async def test_the_environments_proxy_and_netrc_are_used_only_if_asked_for(
-    no_proxy_yet, tmp_path, *, trust_env
+    serve, set_proxy, monkeypatch, tmp_path, *, trust_env
 ):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password something\n")
     netrc.chmod(0o600)
-    no_proxy_yet.setenv("NETRC", str(netrc))
-    async with RawServer(OK) as proxy, RawServer(OK) as server:
-        for name in ("http_proxy", "all_proxy"):
-            no_proxy_yet.setenv(name, proxy.url)
-        async with TcbClient("T", base_url=server.url, trust_env=trust_env) as client:
-            await client.count_functions(ENV)
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with RawServer(OK) as proxy:
+        set_proxy(proxy.url)
+        server, client = await serve(OK, trust_env=trust_env)
+        await client.count_functions(ENV)
 
         asked: list[RawRequest] = [*server.requests, *proxy.requests]
         assert len(proxy.requests) == trust_env
