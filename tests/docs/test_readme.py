@@ -1,12 +1,11 @@
 """Each program of the README, pasted alone into an empty file in an empty folder."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from doc_examples import APPID, ENV, SECRET
+from doc_examples import APPID, ENV, SECRET, ran
 
 from tcb_async.emulator import Emulator
 
@@ -33,14 +32,6 @@ def _account(tmp_path, monkeypatch):
         yield
 
 
-def ran(*command):
-    done = subprocess.run(  # noqa: S603 - our own programs
-        [sys.executable, *command], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def the_program_with(text):
     (program,) = (program for program in PROGRAMS if text in program)
     return program
@@ -48,19 +39,21 @@ def the_program_with(text):
 
 def test_the_first_program_needs_no_account():
     Path("first.py").write_text(the_program_with("Emulator.demo()"), encoding="utf-8")
-    assert ran("first.py").count("\n") == 48
+    assert ran(sys.executable, "first.py").count("\n") == 48
 
 
 def test_the_program_with_an_account_lists_its_functions():
     Path("listing.py").write_text(the_program_with("from_env()"), encoding="utf-8")
-    assert ran("listing.py").count("\n") == 48
+    assert ran(sys.executable, "listing.py").count("\n") == 48
 
 
 def test_the_service_counts():
     Path("service.py").write_text(the_program_with("FastAPI("), encoding="utf-8")
-    assert ran("-c", ASK_THE_SERVICE) == "48\n"
+    assert ran(sys.executable, "-c", ASK_THE_SERVICE) == "48\n"
 
 
 def test_the_test_passes_without_any_settings():
     Path("test_count.py").write_text(the_program_with("def test_"), encoding="utf-8")
-    assert "1 passed" in ran("-m", "pytest", "-p", "no:cacheprovider", "test_count.py")
+    assert "1 passed" in ran(
+        sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_count.py"
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import TestServer
 from asking import CLASSIC, ENV, LIST, STABLE, asking, talk, until, until_idle
 
 from tcb_async.emulator import (
@@ -45,18 +44,21 @@ class TestListing:
 
     @pytest.mark.parametrize(
         ("limit", "offset", "rows"),
-        [(20, 0, range(20)), (20, 40, range(40, 57)), (1, 56, [56]), (20, 57, []), (0, 0, [])],
+        [
+            (20, 0, range(20)),
+            (20, 40, range(40, 57)),
+            (1, 56, [56]),
+            (20, 57, []),
+            (0, 0, []),
+            (10**30, 10**30, []),
+        ],
     )
     async def test_page_is_the_rows_asked_for_and_the_total(self, wechat, limit, offset, rows):
         reply = await wechat.list(limit=limit, offset=offset)
         assert [function["name"] for function in reply["functions"]] == [
             f"fn-{row + 1:04d}" for row in rows
         ]
-        assert reply["total_count"] == 57
-
-    async def test_numbers_too_large_for_anything_are_an_empty_page(self, wechat):
-        reply = await wechat.list(limit=10**30, offset=10**30)
-        assert (reply["errcode"], reply["functions"]) == (0, [])
+        assert (reply["errcode"], reply["total_count"]) == (0, 57)
 
     async def test_null_runtime_and_chinese_text_arrive_as_they_are(self, wechat):
         wechat.emulator.deploy("env", "登录", runtime=None)
@@ -81,13 +83,6 @@ class TestListing:
             for token in (good, "a-stranger's", "\N{SNOWMAN}", old, dead)
         }
         assert list(answers.values()) == [0, 40014, 40014, 42001, 40001]
-
-    async def test_token_is_always_a_good_one(self, wechat):
-        before = wechat.emulator.token
-        wechat.emulator.expire_tokens()
-        assert (await wechat.list(token=before))["errcode"] == 42001
-        assert (await wechat.list(token=wechat.emulator.token))["errcode"] == 0
-        assert wechat.emulator.token == wechat.emulator.token
 
     @pytest.mark.parametrize(
         ("above_max_page", "answer"),
@@ -274,12 +269,6 @@ class TestRecord:
         wechat.emulator.forget_requests()
         assert wechat.emulator.requests == ()
 
-    async def test_reset_has_no_status(self, wechat):
-        wechat.emulator.script([Fault.reset()])
-        with pytest.raises(aiohttp.ClientError):
-            await wechat.list()
-        assert wechat.emulator.requests[0].status is None
-
     async def test_only_the_newest_are_kept_but_all_are_counted(self, monkeypatch):
         monkeypatch.setattr("tcb_async.emulator.emulator._KEPT_REQUESTS", 3)
         async with asking(Emulator()) as asker:
@@ -356,17 +345,3 @@ class TestLife:
             await asyncio.wait(asking_three)
             assert all(task.exception() for task in asking_three)
         assert asyncio.all_tasks() == before
-
-    async def test_app_runs_in_a_server_of_ones_own(self):
-        emulator = Emulator()
-        emulator.deploy(ENV, count=3)
-        async with (
-            TestServer(emulator.app) as server,
-            aiohttp.ClientSession() as session,
-            session.post(
-                server.make_url(LIST),
-                params={"access_token": emulator.token},
-                json={"env": ENV, "limit": 20, "offset": 0},
-            ) as reply,
-        ):
-            assert (await reply.json())["total_count"] == 3

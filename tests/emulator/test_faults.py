@@ -107,7 +107,7 @@ class TestScripts:
         wechat.emulator.fail_next(errcode)
         assert (await wechat.list(token=token))["errcode"] == errcode
         assert (await wechat.list(token=token))["errcode"] in (40001, 42001)
-        assert wechat.emulator.token != token
+        assert wechat.emulator.token == wechat.emulator.token != token
         assert (await wechat.list())["errcode"] == 0
 
     async def test_script_may_refuse_an_unknown_token_too(self, wechat):

@@ -38,7 +38,6 @@ ENV = "test-777bb9"
 APPID, SECRET = "wx0123456789abcdef", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
 """What examples use, and only the dependency group ``dev`` has."""
-_SECONDS = 60
 
 
 class Document:
@@ -160,17 +159,8 @@ def run_tests(name, source):
         settings += ["-o", "asyncio_mode=auto"]
         settings += ["-o", "asyncio_default_fixture_loop_scope=function"]
     plugins = ("-p", "pytest_asyncio.plugin", "-p", "tcb_async.pytest_plugin")
-    command = [sys.executable, "-m", "pytest", "-q", *settings, *plugins, name]
-    done = subprocess.run(  # noqa: S603 - our own examples
-        command,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-        env=os.environ | {"COLUMNS": "80", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    words = (sys.executable, "-m", "pytest", "-q", *settings, *plugins, name)
+    return ran(*words, COLUMNS="80", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
 
 def check_output(example):
@@ -181,17 +171,23 @@ def check_output(example):
 def run_console(example):
     """Type each command into a shell, and compare what comes out."""
     for command, expected in commands_in(example.parsed):
-        done = subprocess.run(  # noqa: S603 - our own examples
-            ["bash", "-c", command],  # noqa: S607 - whichever bash this machine has
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}"
-        compare(expected, done.stdout)
+        compare(expected, ran("bash", "-c", command))
+
+
+def ran(*words, **variables):
+    """Run a program, which must not fail; returns what it printed."""
+    done = subprocess.run(  # noqa: S603 - our own examples
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | variables,
+    )
+    assert done.returncode == 0, f"{words}: exit code {done.returncode}\n{done.stdout}"
+    return done.stdout
 
 
 def commands_in(text):

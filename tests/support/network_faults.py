@@ -7,49 +7,29 @@ compose: in a tuple of faults, bytes meet the first one first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import attrs
 from attrs.validators import ge, gt, in_
 
-__all__ = [
-    "Bandwidth",
-    "BlackHole",
-    "ClientLeft",
-    "Cut",
-    "CutAfter",
-    "Direction",
-    "End",
-    "Fault",
-    "Faults",
-    "HalfOpen",
-    "Latency",
-    "Lost",
-    "Reset",
-    "ResetAfter",
-    "Send",
-    "Slice",
-    "as_tuple",
-    "drip",
-    "now",
-]
-
-Direction = Literal["up", "down"]
-"""``up`` is from the client to the server, ``down`` is back."""
-
-Send = Callable[[bytes, float], Awaitable[None]]
-"""Pass bytes on that arrived at a time of the loop's clock."""
-
 
 @attrs.frozen
 class Fault:
-    """What happens to the bytes that go one way; this one lets all of them pass."""
+    """What happens to the bytes that go one way; this one lets all of them pass.
 
-    direction: Direction = attrs.field(default="down", validator=in_(("up", "down")), kw_only=True)
+    ``up`` is from the client to the server, ``down`` is back.
+    """
+
+    direction: Literal["up", "down"] = attrs.field(
+        default="down", validator=in_(("up", "down")), kw_only=True
+    )
 
     def onto(self, send):
-        """Return a ``send`` that puts this fault before the one given."""
+        """Return a ``send`` that puts this fault before the one given.
+
+        It passes on bytes that arrived at a time of the loop's clock.
+        """
         return send
 
 
@@ -111,10 +91,6 @@ def drip(interval, *, direction="down"):
 
 class End(Exception):  # noqa: N818  # the way a connection ends is no error of ours
     """How the bytes of a connection come to an end."""
-
-
-class ClientLeft(End):
-    """The client closed its side."""
 
 
 class Cut(End):
