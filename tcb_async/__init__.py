@@ -16,9 +16,11 @@ else:
         from importlib import import_module  # noqa: PLC0415 - as above
 
         if not name.startswith("__") or name == "__all__":
-            api = import_module("tcb_async._api")
-            if name == "__all__" or name in api.__all__:
-                return getattr(api, name)
+            api = vars(import_module("tcb_async._api"))
+            if name == "__all__":
+                return [public for public in api if not public.startswith("_")]
+            if name in api:
+                return api[name]
             if name in globals():  # a module of ours that this has just imported
                 return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

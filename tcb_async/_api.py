@@ -1,75 +1,42 @@
 """The public API, by name.
 
-Rule: what is listed here is public; `tcb_async` imports it when it is first used.
+Rule: what is listed here is public; `tcb_async` imports it when it is first used. A name that is
+imported ``as`` itself is exported for type checkers too.
 """
 
-from tcb_async.client import ClientOptions, FunctionPager, TcbClient, WalkOptions
-from tcb_async.cursor import Cursor
-from tcb_async.exceptions import (
-    ApiError,
-    ClientClosedError,
-    ConfigurationError,
-    DailyQuotaError,
-    DriftError,
-    FunctionFailedError,
-    ParameterError,
-    PermissionDeniedError,
-    QuotaError,
-    RateLimitError,
-    ResponseError,
-    SystemBusyError,
-    TcbError,
-    TokenError,
-    TransportError,
-    WaitTimeoutError,
-)
-from tcb_async.inventory.accounts import Account, AccountListing
-from tcb_async.models import (
-    Authorizer,
-    BatchEnvironment,
-    BatchFunction,
-    CloudFunction,
-    Environment,
-    FunctionPage,
-    StatusReason,
-)
-from tcb_async.pagination.page import WalkStats
-from tcb_async.retry import RetryPolicy
-from tcb_async.watch import FunctionChange, changes
+# ruff: noqa: PLC0414 - see the rule
 
-__all__ = [
-    "Account",
-    "AccountListing",
-    "ApiError",
-    "Authorizer",
-    "BatchEnvironment",
-    "BatchFunction",
-    "ClientClosedError",
-    "ClientOptions",
-    "CloudFunction",
-    "ConfigurationError",
-    "Cursor",
-    "DailyQuotaError",
-    "DriftError",
-    "Environment",
-    "FunctionChange",
-    "FunctionFailedError",
-    "FunctionPage",
-    "FunctionPager",
-    "ParameterError",
-    "PermissionDeniedError",
-    "QuotaError",
-    "RateLimitError",
-    "ResponseError",
-    "RetryPolicy",
-    "StatusReason",
-    "SystemBusyError",
-    "TcbClient",
-    "TcbError",
-    "TokenError",
-    "TransportError",
-    "WaitTimeoutError",
-    "WalkOptions",
-    "WalkStats",
-    "changes",
-]
+from tcb_async.client import ClientOptions as ClientOptions
+from tcb_async.client import FunctionPager as FunctionPager
+from tcb_async.client import TcbClient as TcbClient
+from tcb_async.client import WalkOptions as WalkOptions
+from tcb_async.cursor import Cursor as Cursor
+from tcb_async.exceptions import ApiError as ApiError
+from tcb_async.exceptions import ClientClosedError as ClientClosedError
+from tcb_async.exceptions import ConfigurationError as ConfigurationError
+from tcb_async.exceptions import DailyQuotaError as DailyQuotaError
+from tcb_async.exceptions import DriftError as DriftError
+from tcb_async.exceptions import FunctionFailedError as FunctionFailedError
+from tcb_async.exceptions import ParameterError as ParameterError
+from tcb_async.exceptions import PermissionDeniedError as PermissionDeniedError
+from tcb_async.exceptions import QuotaError as QuotaError
+from tcb_async.exceptions import RateLimitError as RateLimitError
+from tcb_async.exceptions import ResponseError as ResponseError
+from tcb_async.exceptions import SystemBusyError as SystemBusyError
+from tcb_async.exceptions import TcbError as TcbError
+from tcb_async.exceptions import TokenError as TokenError
+from tcb_async.exceptions import TransportError as TransportError
+from tcb_async.exceptions import WaitTimeoutError as WaitTimeoutError
+from tcb_async.inventory.accounts import Account as Account
+from tcb_async.inventory.accounts import AccountListing as AccountListing
+from tcb_async.models import Authorizer as Authorizer
+from tcb_async.models import BatchEnvironment as BatchEnvironment
+from tcb_async.models import BatchFunction as BatchFunction
+from tcb_async.models import CloudFunction as CloudFunction
+from tcb_async.models import Environment as Environment
+from tcb_async.models import FunctionPage as FunctionPage
+from tcb_async.models import StatusReason as StatusReason
+from tcb_async.pagination.page import WalkStats as WalkStats
+from tcb_async.retry import RetryPolicy as RetryPolicy
+from tcb_async.watch import FunctionChange as FunctionChange
+from tcb_async.watch import changes as changes
