@@ -117,7 +117,7 @@ class WalkOptions(TypedDict, total=False):
     page_size: int | None
     """Rows per request, 1 or more. None, or not given, asks for 100 first and goes on with as many
     as the server gives; the client remembers it. If the server refuses as many, 20 are asked for.
-    Merchants: 500. With 1 there is no room for the overlap by which changes are noticed."""
+    Merchants: 500. With 1, pages have no overlap, by which changes are noticed."""
 
     max_items: int | None
     """The most items in all; None for every one."""
