@@ -281,6 +281,15 @@ async def test_a_copy_for_another_token_shares_everything_and_closes_nothing(emu
     assert len(emulator.requests) == len({request.token_id for request in emulator.requests}) == 2
 
 
+def test_a_copy_has_what_a_subclass_adds():
+    class Named(TcbClient):
+        name = ""
+
+    client = Named("T")
+    client.name = "shop"
+    assert client.with_token("other").name == "shop"
+
+
 def test_ten_thousand_copies_cost_memory_only_for_their_tokens():
     client = TcbClient("T")
     tokens = [f"{number:0>120}" for number in range(10_000)]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from tcb_async.models import BatchFunction, CloudFunction, FunctionPage, StatusReason, Value
+from tcb_async.models import BatchFunction, CloudFunction, FunctionPage, StatusReason
 
 LOGIN = CloudFunction(
     "login", "Active", "Nodejs8.9", add_time="2019-02-27 15:34:59", mod_time="2019-06-21 15:23:54"
@@ -86,11 +86,6 @@ def test_a_time_that_names_its_zone_keeps_it_and_a_text_that_is_no_time_is_refus
     assert function.add_time.utcoffset() == timedelta(hours=2)
     with pytest.raises(ValueError, match="yesterday"):
         CloudFunction("a", "Active", add_time="yesterday")
-
-
-def test_a_function_is_an_attrs_class_of_five_fields():
-    assert [field.name for field in attrs.fields(CloudFunction)] == list(OTHERS)
-    assert CloudFunction.__mro__ == (CloudFunction, Value, object)
 
 
 def test_a_repr_shows_times_as_people_read_them():
