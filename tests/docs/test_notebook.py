@@ -16,7 +16,6 @@ def test_the_cell_of_the_documentation_runs_in_a_notebook(monkeypatch):
     nbformat, nbclient = needs_package("nbformat"), needs_package("nbclient")
     text = PAGE.read_text(encoding="utf-8")
     cell = re.search(r"## Notebooks.*?```python\n(.*?)```", text, flags=re.DOTALL)
-    assert cell is not None
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell[1])])
 
     with Emulator() as wechat:

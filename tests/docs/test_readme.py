@@ -1,4 +1,4 @@
-"""Each program of the README, pasted alone into an empty file in an empty folder."""
+"""Each program of the README, pasted alone into an empty file in an empty folder; its commands."""
 
 import re
 import sys
@@ -9,7 +9,15 @@ from doc_examples import APPID, ENV, SECRET, ran
 
 from tcb_async.emulator import Emulator
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LISTING = (
+    "python3 -m venv .venv && .venv/bin/pip install -q '.[cli]' && .venv/bin/tcb-async list --demo"
+)
+TESTING = (
+    "python3 -m venv .venv && .venv/bin/pip install --require-hashes -r constraints-test.txt && "
+    ".venv/bin/pip install --no-deps . && .venv/bin/pytest -n 3"
+)
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 ASK_THE_SERVICE = f"""
 from fastapi.testclient import TestClient
@@ -57,3 +65,15 @@ def test_the_test_passes_without_any_settings():
     assert "1 passed" in ran(
         sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_count.py"
     )
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_each_readme_begins_with_one_command_to_list_and_one_to_test(readme):
+    lines = (ROOT / readme).read_text(encoding="utf-8").split("\n")
+    assert lines.index(LISTING) < lines.index(TESTING)
+
+
+def test_the_two_readmes_show_the_same_programs():
+    blocks = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+    chinese = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+    assert blocks.findall(README) == blocks.findall(chinese)

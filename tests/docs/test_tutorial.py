@@ -42,7 +42,7 @@ class Terminal:
             start_new_session=True,
         )
         stack.callback(self._close)
-        self._keys, self._screen = _opened(self._shell.stdin), _opened(self._shell.stdout)
+        self._keys, self._screen = self._shell.stdin, self._shell.stdout
 
     def enter(self, command):
         """Type a command; returns what it printed."""
@@ -74,13 +74,8 @@ class Terminal:
         self._screen.close()
 
 
-def _opened(stream):
-    assert stream is not None
-    return stream
-
-
 class Reader:
-    """Whoever follows the tutorial."""
+    """Follows the tutorial."""
 
     def __init__(self, stack, clone, environment):
         self._stack = stack

@@ -8,7 +8,19 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from asking import CLASSIC, ENV, LIST, STABLE, asking, talk, until, until_idle
+from asking import (
+    CLASSIC,
+    ENV,
+    LIST,
+    REFRESH,
+    SECRET,
+    STABLE,
+    TICKET,
+    asking,
+    talk,
+    until,
+    until_idle,
+)
 
 from tcb_async.emulator import (
     DEMO_ENV,
@@ -289,13 +301,17 @@ class TestRecord:
         token = wechat.emulator.token
         await wechat.list()
         await wechat.ask(STABLE, {"appid": "wx1", "secret": "hush-hush"}, access_token=token)
+        merchants = await wechat.merchant_token()
+        await wechat.call(CLASSIC)
         raw = f"POST {LIST}?access_token={token} HTTP/1.1 nonsense\r\n\r\n".encode()
         assert b" 400 " in await talk(wechat.emulator, raw)
         shown = caplog.text + repr(wechat.emulator.requests) + repr(wechat.emulator)
         assert f"POST {LIST} -> status 200, errcode 0" in shown
         assert "Error handling request" in shown
         assert token not in shown
-        assert "hush-hush" not in shown
+        shown += repr(vars(wechat.emulator))
+        for secret in (merchants, "hush-hush", SECRET, TICKET, REFRESH):
+            assert secret not in shown
 
     async def test_error_in_a_callback_is_logged_with_its_traceback(self, wechat, caplog):
         @wechat.emulator.on_request

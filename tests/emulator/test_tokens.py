@@ -1,7 +1,5 @@
 """The emulator issues and ends tokens as WeChat does."""
 
-import logging
-
 import pytest
 from asking import (
     APPID,
@@ -14,7 +12,6 @@ from asking import (
     SECRET,
     SHOP,
     STABLE,
-    TICKET,
     asking,
     populated,
 )
@@ -262,17 +259,3 @@ class TestPlatform:
             authorizer_refresh_token=refresh,
         )
         assert await verdict(wechat, reply["authorizer_access_token"]) == 0
-
-    async def test_no_secret_shows_in_log_or_repr(self, wechat, caplog):
-        caplog.set_level(logging.DEBUG, "tcb_async")
-        reply = await wechat.call(AUTHORIZER)
-        await classic(wechat)
-        shown = (
-            caplog.text
-            + repr(wechat.emulator)
-            + repr(wechat.emulator.requests)
-            + repr(wechat.emulator.__dict__)
-        )
-        assert AUTHORIZER in shown
-        for secret in (SECRET, TICKET, REFRESH, reply["authorizer_access_token"]):
-            assert secret not in shown

@@ -248,25 +248,11 @@ ON_REUSE = frozenset({"dropped_keep_alive", "unasked_reply", "late_unasked_reply
 """The faults that answer a connection's first request right and spoil its second."""
 
 ONLY_TIME_ENDS = frozenset(
-    {
-        "hang",
-        "hang_in_headers",
-        "hang_in_body",
-        "drip_in_headers",
-        "drip_in_body",
-        "endless_continue",
-    }
+    name for name in FAULTS if name.startswith(("hang", "drip", "endless_continue"))
 )
 """The faults that nothing but a limit on total time ends."""
 
 UNENDING = frozenset(
-    {
-        "endless_body",
-        "endless_body_with_length",
-        "endless_body_without_length",
-        "gzip_bomb",
-        "deflate_bomb",
-        "br_bomb",
-    }
+    name for name in FAULTS if name.startswith("endless_body") or name.endswith("_bomb")
 )
 """The faults that a limit on size ends, counted after decompression."""

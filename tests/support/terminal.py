@@ -76,7 +76,6 @@ class Running:
 
     async def line(self):
         """The next line of stdout."""
-        assert self.process.stdout is not None
         async with asyncio.timeout(_SECONDS):
             return (await self.process.stdout.readline()).decode()
 
@@ -86,9 +85,7 @@ class Running:
             self.process.send_signal(number)
         async with asyncio.timeout(_SECONDS):
             out, err = await self.process.communicate()
-        code = self.process.returncode
-        assert code is not None
-        return Ended(code, (out or b"").decode(), (err or b"").decode())
+        return Ended(self.process.returncode, (out or b"").decode(), (err or b"").decode())
 
 
 @asynccontextmanager

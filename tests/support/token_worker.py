@@ -73,7 +73,6 @@ async def work(*words):
             await provider.invalidate(token.reveal())
             say("noted")
         elif order == "die-saving":
-            assert merchant is not None
             merchant.dies_saving = True
             say("noted")
         else:

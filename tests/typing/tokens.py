@@ -39,7 +39,7 @@ class OwnProvider:
 
 
 class OwnStore:
-    """A store of a user's own, likewise."""
+    """A store of a user's own, which inherits from nothing either."""
 
     async def get(self, key: str) -> StoredToken | None: ...
 
