@@ -49,18 +49,18 @@ async def wechat():
 
 
 @asynccontextmanager
-async def open_api(emulator, *, attempts=1, seconds=30.0):
+async def open_api(emulator, *, attempts=1):
     """What a client hands to its provider, without the client."""
     retry = RetryPolicy(attempts=attempts, base=0.0)
-    api = Transport(emulator.url, Window(8), retry, RetryQuota(), seconds)
+    api = Transport(emulator.url, Window(8), retry, RetryQuota())
     try:
         yield api
     finally:
         await api.aclose()
 
 
-def stable(emulator, *, secret=APPSECRET, store=None):
-    return StableToken(APPID, secret, store=store, clock=emulator.clock, random=half)
+def stable(emulator, *, secret=APPSECRET, store=None, random=half):
+    return StableToken(APPID, secret, store=store, clock=emulator.clock, random=random)
 
 
 def stored_key(emulator, kind="stable", account=APPID):

@@ -7,25 +7,17 @@ told; and a token that WeChat was just asked for always lives.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
 
-from accounts import APPID, APPSECRET, LIFE, STABLE
+from accounts import APPID, LIFE, STABLE
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from token_kit import FrailStore, a_turn, open_api, wechat
+from token_kit import FrailStore, a_turn, open_api, stable, wechat
 
 from tcb_async import SystemBusyError
 from tcb_async.emulator.wire import Refused
-from tcb_async.tokens import StableToken
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from tcb_async._transport import Transport
 
 PROCESSES = st.integers(0, 2)
-Result = TypeVar("Result")
 
 
 class Process:
@@ -33,18 +25,11 @@ class Process:
 
     def __init__(self, machine):
         self.machine = machine
-        self.told: set[str] = set()
-        self.provider = StableToken(
-            APPID,
-            APPSECRET,
-            store=machine.store,
-            clock=machine.wechat.clock,
-            random=lambda: machine.chance,
-        )
-        self.opened: AbstractAsyncContextManager[Transport] = open_api(machine.wechat)
-        self.api: Transport
+        self.told = set()
+        self.provider = stable(machine.wechat, store=machine.store, random=lambda: machine.chance)
 
     async def start(self):
+        self.opened = open_api(self.machine.wechat)
         self.api = await self.opened.__aenter__()
 
     async def end(self):
@@ -77,16 +62,14 @@ class TokensMachine(RuleBasedStateMachine):
     def begin(self, chance):
         self.chance = chance
         self.restarts = 0
-        self.loop = asyncio.new_event_loop()
+        self.runner = asyncio.Runner()
+        self.run = self.runner.run
         self.serving = wechat()
         self.wechat = self.run(self.serving.__aenter__())
         self.store = FrailStore()
         self.processes = [Process(self) for _ in range(3)]
         for process in self.processes:
             self.run(process.start())
-
-    def run(self, work):
-        return self.loop.run_until_complete(work)
 
     def is_dead(self, token):
         try:
@@ -127,10 +110,8 @@ class TokensMachine(RuleBasedStateMachine):
 
     @rule(which=PROCESSES)
     def a_client_is_closed_and_another_opened(self, which):
-        process = self.processes[which]
-        self.run(process.end())
-        process.opened = open_api(self.wechat)
-        self.run(process.start())
+        self.run(self.processes[which].end())
+        self.run(self.processes[which].start())
 
     @rule(seconds=st.one_of(st.floats(0, 400), st.floats(LIFE - 400, LIFE + 400)))
     def time_passes(self, seconds):
@@ -146,13 +127,9 @@ class TokensMachine(RuleBasedStateMachine):
         try:
             self.run(self.processes[which].call())
         except SystemBusyError:
-            assert self.processes[which].provider.expires_at is None or self.is_expired(which)
+            assert (self.processes[which].provider.expires_at or 0) <= self.wechat.clock()
         self.run(self.settle())
         self.wechat.clear_faults()
-
-    def is_expired(self, which):
-        expires_at = self.processes[which].provider.expires_at
-        return expires_at is not None and expires_at <= self.wechat.clock()
 
     @invariant()
     def there_are_never_more_refreshes_than_generations(self):
@@ -166,8 +143,7 @@ class TokensMachine(RuleBasedStateMachine):
             for process in self.processes:
                 self.run(process.end())
             self.run(self.serving.__aexit__(None, None, None))
-            self.run(self.loop.shutdown_default_executor())
-            self.loop.close()
+            self.runner.close()
 
 
 class TokensMachineWithOutages(TokensMachine):

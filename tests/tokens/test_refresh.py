@@ -16,37 +16,35 @@ from leaks import eventually
 from token_kit import PacedApi, a_turn, open_api, stable, walk, wechat
 
 from tcb_async import ClientClosedError, SystemBusyError, TcbClient, TokenError
-from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.emulator import Fault
 from tcb_async.tokens import MemoryStore, StableToken
 
 
 class TestOneRefresh:
-    async def test_two_hundred_walks_with_an_expired_token_refresh_it_once(self, emulator):
-        async with TcbClient(stable(emulator), base_url=emulator.url) as client:
-            await walk(client)
-            emulator.expire_tokens()
+    async def test_two_hundred_walks_with_an_expired_token_refresh_it_once(self, emulator, client):
+        await walk(client)
+        emulator.expire_tokens()
 
-            walked = await asyncio.gather(*(walk(client) for _ in range(200)))
+        walked = await asyncio.gather(*(walk(client) for _ in range(200)))
 
         assert walked == [57] * 200
         assert emulator.counts[STABLE] == 2
 
     async def test_the_caller_that_started_it_is_cancelled_and_the_other_199_succeed(
-        self, emulator
+        self, emulator, client
     ):
-        async with TcbClient(stable(emulator), base_url=emulator.url) as client:
-            first, *others = [asyncio.create_task(walk(client)) for _ in range(200)]
-            await a_turn()
-            first.cancel()
+        first, *others = [asyncio.create_task(walk(client)) for _ in range(200)]
+        await a_turn()
+        first.cancel()
 
-            walked = await asyncio.gather(*others)
+        assert await asyncio.gather(*others) == [57] * 199
 
         assert first.cancelled()
-        assert walked == [57] * 199
         assert emulator.counts[STABLE] == 1
 
-    async def test_all_callers_are_cancelled_and_the_next_finds_the_token(self, emulator, api):
-        provider = stable(emulator)
+    async def test_all_callers_are_cancelled_and_the_next_finds_the_token(
+        self, emulator, api, provider
+    ):
         callers = [asyncio.create_task(provider.get_token(api)) for _ in range(3)]
         await a_turn()
         for caller in callers:
@@ -56,8 +54,7 @@ class TestOneRefresh:
         assert await provider.get_token(api)
         assert emulator.counts[STABLE] == 1
 
-    async def test_a_fresh_token_costs_neither_a_request_nor_a_wait(self, emulator, api):
-        provider = stable(emulator)
+    async def test_a_fresh_token_costs_neither_a_request_nor_a_wait(self, emulator, api, provider):
         token = await provider.get_token(api)
 
         answer = provider.get_token(api)
@@ -89,8 +86,9 @@ class TestOneRefresh:
 
 
 class TestAheadOfTime:
-    async def test_it_happens_in_the_background_while_the_old_token_serves(self, emulator, api):
-        provider = stable(emulator)
+    async def test_it_happens_in_the_background_while_the_old_token_serves(
+        self, emulator, api, provider
+    ):
         old = await provider.get_token(api)
 
         emulator.clock.advance(LIFE - 131)
@@ -110,10 +108,9 @@ class TestAheadOfTime:
     def test_it_happens_60_to_200_seconds_ahead_by_chance(self, chance, late):
         async def refreshes():
             async with wechat() as emulator, open_api(emulator) as api:
-                clock = emulator.clock
-                provider = StableToken(APPID, APPSECRET, clock=clock, random=lambda: chance)
+                provider = stable(emulator, random=lambda: chance)
                 await provider.get_token(api)
-                clock.advance(LIFE - (60 + 140 * chance) + late)
+                emulator.clock.advance(LIFE - (60 + 140 * chance) + late)
                 await provider.get_token(api)
                 return bool(api.live)
 
@@ -121,9 +118,8 @@ class TestAheadOfTime:
             assert asyncio.run(refreshes()) == (late > 0)
 
     async def test_a_failed_one_warns_the_old_token_serves_and_ten_seconds_later_it_is_tried_again(
-        self, emulator, api, caplog
+        self, emulator, api, provider, caplog
     ):
-        provider = stable(emulator)
         old = await provider.get_token(api)
         emulator.fail_next(-1, times=2, path=STABLE)
         emulator.clock.advance(LIFE - 100)
@@ -132,8 +128,8 @@ class TestAheadOfTime:
             assert await provider.get_token(api) == old
             await eventually(lambda: not api.live)
 
-        (warning,) = [line for line in caplog.records if line.levelno == logging.WARNING]
-        assert warning.name == "tcb_async"
+        (warning,) = caplog.records
+        assert (warning.name, warning.levelno) == ("tcb_async", logging.WARNING)
         assert "the old token serves for another 100 s" in warning.getMessage()
         assert "errcode -1" in warning.getMessage()
         assert emulator.counts[STABLE] == 2
@@ -147,9 +143,8 @@ class TestAheadOfTime:
         assert await provider.get_token(api) != old
 
     async def test_without_any_token_that_lives_a_failure_is_raised_and_nobody_says_it_serves_on(
-        self, emulator, api, caplog
+        self, emulator, api, provider, caplog
     ):
-        provider = stable(emulator)
         await provider.get_token(api)
         emulator.fail_next(-1, path=STABLE)
         emulator.clock.advance(LIFE)
@@ -160,11 +155,10 @@ class TestAheadOfTime:
         assert caplog.records == []
 
     async def test_of_a_token_that_soon_expires_it_is_done_every_ten_seconds_at_most(
-        self, emulator, api
+        self, emulator, api, provider
     ):
         short = {"access_token": "of-a-minute", "expires_in": 60}
         emulator.script([Fault.body(json.dumps(short).encode())] * 9, path=STABLE)
-        provider = stable(emulator)
 
         for _ in range(19):
             await provider.get_token(api)
@@ -174,20 +168,18 @@ class TestAheadOfTime:
         assert emulator.counts[STABLE] == 2
 
     async def test_a_token_of_which_WeChat_has_300_seconds_left_is_not_asked_for_in_a_loop(  # noqa: N802
-        self, emulator, api
+        self, emulator, api, provider
     ):
         old = await stable(emulator).get_token(api)
         emulator.clock.advance(LIFE - 301)
-        provider = stable(emulator)
 
         assert await provider.get_token(api) == old
         assert provider.expires_at == emulator.clock() + 301
         assert not api.live
 
     async def test_the_client_that_was_to_refresh_is_closed_and_another_does_it(
-        self, emulator, api
+        self, emulator, api, provider
     ):
-        provider = stable(emulator)
         old = await provider.get_token(api)
         emulator.clock.advance(LIFE - 100)
         emulator.script([Fault.hang()], path=STABLE)
@@ -201,8 +193,7 @@ class TestAheadOfTime:
         assert await provider.get_token(api) != old
 
 
-async def test_whose_token_it_is_and_in_which_state_is_seen(emulator, api):
-    provider = stable(emulator)
+async def test_whose_token_it_is_and_in_which_state_is_seen(emulator, api, provider):
     assert (provider.appid, provider.expires_at) == (APPID, None)
     seen = [repr(provider)]
     caller = asyncio.create_task(provider.get_token(api))
@@ -224,9 +215,8 @@ async def test_whose_token_it_is_and_in_which_state_is_seen(emulator, api):
 
 class TestClientsAndLoops:
     async def test_the_client_that_asks_is_closed_and_the_others_ask_themselves(
-        self, emulator, api
+        self, emulator, api, provider
     ):
-        provider = stable(emulator)
         emulator.script([Fault.hang()], path=STABLE)
         async with open_api(emulator) as closing:
             first = asyncio.create_task(provider.get_token(closing))
@@ -239,39 +229,19 @@ class TestClientsAndLoops:
             await first
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_closed_client_gets_no_token_of_a_provider_that_holds_none(self, emulator, api):
+    async def test_a_closed_client_gets_no_token_of_a_provider_that_holds_none(self, api, provider):
         await api.aclose()
 
         with pytest.raises(ClientClosedError):
-            await stable(emulator).get_token(api)
+            await provider.get_token(api)
 
-    async def test_one_provider_serves_many_clients_with_one_token(self, emulator):
-        provider = stable(emulator)
+    async def test_one_provider_serves_many_clients_with_one_token(self, emulator, provider):
         for _ in range(3):
             async with TcbClient(provider, base_url=emulator.url) as client:
                 assert await walk(client) == 57
 
         assert emulator.counts[STABLE] == 1
         assert len({seen.token_id for seen in emulator.requests if seen.path == LIST}) == 1
-
-    def test_a_provider_goes_on_in_a_second_event_loop(self):
-        clock = EmulatorClock(1_700_000_000.0)
-        provider = StableToken(APPID, APPSECRET, clock=clock)
-
-        async def use(*, leave_hanging):
-            async with Emulator(clock=clock) as emulator, open_api(emulator) as api:
-                emulator.add_app(APPID, APPSECRET)
-                if leave_hanging:
-                    emulator.script([Fault.hang()])
-                    caller = asyncio.create_task(provider.get_token(api))
-                    await eventually(lambda: emulator.counts[STABLE] == 1)
-                    caller.cancel()
-                else:
-                    await provider.get_token(api)
-                return emulator.counts[STABLE]
-
-        assert asyncio.run(use(leave_hanging=True)) == 1
-        assert asyncio.run(use(leave_hanging=False)) == 1
 
     def test_a_refresh_that_another_loop_left_unfinished_is_started_again(self):
         a_lease_later = itertools.count(step=15.0)

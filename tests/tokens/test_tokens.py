@@ -8,16 +8,9 @@ import json
 import attrs
 import pytest
 from accounts import APPID, APPSECRET, ENV, LIST, STABLE
-from token_kit import Merchant, open_api, stable, walk
+from token_kit import open_api, stable, walk
 
-from tcb_async import (
-    ConfigurationError,
-    ResponseError,
-    TcbClient,
-    TcbError,
-    TokenError,
-    TransportError,
-)
+from tcb_async import ConfigurationError, ResponseError, TcbClient, TcbError, TokenError
 from tcb_async.emulator import Emulator, Fault, token_id
 from tcb_async.tokens import (
     AuthorizerToken,
@@ -182,16 +175,14 @@ class TestReprs:
     """They are printed when something is wrong, so they work when something is."""
 
     @pytest.mark.parametrize("now", [1e300, -1e300, float("inf"), float("nan"), 1.7e12])
-    async def test_a_clock_that_says_nonsense_breaks_none(self, emulator, now):
-        provider = StableToken(APPID, APPSECRET, clock=emulator.clock)
-        async with TcbClient(provider, base_url=emulator.url) as client:
-            await client.count_functions(ENV)
-            held = provider._at(client._transport)
-            held.cached = attrs.evolve(held.cached, expires_at=now)
+    async def test_a_clock_that_says_nonsense_breaks_none(self, provider, client, now):
+        await client.count_functions(ENV)
+        held = provider._at(client._transport)
+        held.cached = attrs.evolve(held.cached, expires_at=now)
 
-            assert APPID in repr(provider)
-            assert "None" not in repr(provider)
-            assert repr(provider) in repr(client)
+        assert APPID in repr(provider)
+        assert "None" not in repr(provider)
+        assert repr(provider) in repr(client)
 
     def test_a_provider_that_cannot_be_shown_breaks_no_client(self):
         assert "token <OddlyShown, whose repr fails>" in repr(TcbClient(OddlyShown()))
@@ -205,10 +196,9 @@ class TestReprs:
 
 class TestKinds:
     async def test_a_token_of_the_wrong_kind_is_refused_by_name_of_both_before_any_request(
-        self, emulator
+        self, emulator, merchant
     ):
-        platform = Merchant(emulator).component
-        async with TcbClient(platform, base_url=emulator.url) as client:
+        async with TcbClient(merchant.component, base_url=emulator.url) as client:
             with pytest.raises(ConfigurationError) as caught:
                 await client.count_functions(ENV)
 
@@ -235,14 +225,9 @@ class TestKinds:
             with pytest.raises(ConfigurationError, match="Ours provides a platform's"):
                 await client.count_functions(ENV)
 
-    def test_each_provider_says_which_kind_it_is(self, emulator):
-        merchant = Merchant(emulator)
-        providers = [
-            StableToken(APPID, APPSECRET),
-            ClassicToken(APPID, APPSECRET),
-            merchant.component,
-            merchant.token(),
-        ]
+    def test_each_provider_says_which_kind_it_is(self, merchant):
+        app = [kind(APPID, APPSECRET) for kind in (StableToken, ClassicToken)]
+        providers = [*app, merchant.component, merchant.token()]
 
         kinds = [provider.kind for provider in providers]
         assert kinds == ["access", "access", "component", "authorizer"]
@@ -278,9 +263,8 @@ class TestWhatArrives:
         assert caught.value.endpoint == STABLE
 
     @pytest.mark.parametrize("expires_in", [1, 0.5, 7200.0, 30 * 86_400])
-    async def test_a_life_of_up_to_30_days_is_believed(self, emulator, api, expires_in):
+    async def test_a_life_of_up_to_30_days_is_believed(self, emulator, api, provider, expires_in):
         emulator.script([reply(expires_in=expires_in)], path=STABLE)
-        provider = stable(emulator)
 
         assert await provider.get_token(api) == "planted-token"
         assert provider.expires_at == emulator.clock() + expires_in
@@ -292,10 +276,10 @@ class TestWhatArrives:
         with pytest.raises(TokenError, match="already expired"):
             await stable(emulator).get_token(api)
 
-    async def test_a_token_of_512_characters_is_like_any_other(self, emulator, monkeypatch):
+    async def test_a_token_of_512_characters_is_like_any_other(self, client, monkeypatch):
         monkeypatch.setattr("tcb_async.emulator.state._TOKEN_LENGTH", 512)
-        async with TcbClient(stable(emulator), base_url=emulator.url) as client:
-            assert await walk(client) == 57
+
+        assert await walk(client) == 57
 
 
 class TestCredentials:
@@ -312,12 +296,11 @@ class TestCredentials:
         ],
     )
     async def test_refused_credentials_are_an_error_at_once_that_says_what_to_do(
-        self, emulator, errcode, advice
+        self, emulator, client, errcode, advice
     ):
         emulator.fail_next(errcode, path=STABLE)
-        async with TcbClient(stable(emulator), base_url=emulator.url) as client:
-            with pytest.raises(TokenError, match=advice) as caught:
-                await client.count_functions(ENV)
+        with pytest.raises(TokenError, match=advice) as caught:
+            await client.count_functions(ENV)
 
         assert caught.value.errcode == errcode
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (1, 0)
@@ -364,17 +347,3 @@ class TestLimits:
                 await stable(emulator).get_token(api)
 
             assert thief.requests == ()
-
-    async def test_a_token_endpoint_that_hangs_is_given_up(self, emulator):
-        emulator.script([Fault.hang()])
-
-        async with open_api(emulator, seconds=0.05) as api:
-            with pytest.raises(TransportError, match="no complete answer"):
-                await stable(emulator).get_token(api)
-
-    async def test_an_endless_reply_is_cut_off(self, emulator, api):
-        api.max_reply_bytes = 1000
-        emulator.script([Fault.endless()])
-
-        with pytest.raises(ResponseError, match="max_reply_bytes"):
-            await stable(emulator).get_token(api)
