@@ -30,6 +30,10 @@ async def never(*_):
     raise AssertionError("nothing rotated, and nobody asked")
 
 
+async def a_ticket():
+    return "ticket"
+
+
 def warnings(caplog):
     return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
 
@@ -213,17 +217,19 @@ class PacedApi:
     """An API that takes its time over each token: virtual time and sockets do not go together."""
 
     base_url: str = "https://api.weixin.qq.com"
+    refresh_token = None
 
     def __init__(self, *seconds):
-        self.seconds = iter([*seconds, *itertools.repeat(0.0, 99)])
+        self.seconds = itertools.chain(seconds, itertools.repeat(0.0))
         self.asked = 0
         self.spawned: list[asyncio.Task[Any]] = []
 
     async def call_token_endpoint(self, *_, **__):
         self.asked += 1
-        number = self.asked
+        token = f"token-{self.asked}"
         await asyncio.sleep(next(self.seconds))
-        return {"access_token": f"token-{number}", "expires_in": 7200}
+        tokens = {f"{whose}access_token": token for whose in ("", "component_", "authorizer_")}
+        return {**tokens, "authorizer_refresh_token": self.refresh_token, "expires_in": LIFE}
 
     def spawn(self, work):
         self.spawned.append(asyncio.ensure_future(work))

@@ -9,7 +9,7 @@ import math
 import pytest
 from accounts import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
 from leaks import eventually
-from token_kit import FrailStore, PacedApi, a_turn
+from token_kit import FrailStore, PacedApi, a_ticket, a_turn
 
 from tcb_async import ClientClosedError, TcbClient, TokenError
 from tcb_async.emulator import Fault
@@ -106,17 +106,9 @@ class TestRotation:
             finally:
                 ended.set()
 
-        class RotatingApi(PacedApi):
-            async def call_token_endpoint(self, path, **_):
-                kind = "component" if path == COMPONENT else "authorizer"
-                names = (f"{kind}_access_token", f"{kind}_refresh_token")
-                return {**dict.fromkeys(names, "new"), "expires_in": LIFE}
-
-        async def ticket():
-            return "ticket"
-
-        api = RotatingApi()
-        platform = ComponentToken(PLATFORM, "appsecret", ticket=ticket)
+        api = PacedApi()
+        api.refresh_token = "new"
+        platform = ComponentToken(PLATFORM, "appsecret", ticket=a_ticket)
         provider = AuthorizerToken(platform, MERCHANT, "old", on_rotate=hang)
         caller = asyncio.create_task(provider.get_token(api))
         await asyncio.sleep(1)

@@ -8,7 +8,7 @@ import logging
 import time
 
 import pytest
-from accounts import APPID, APPSECRET, CLASSIC, ENV, KEY, LIFE, STABLE
+from accounts import APPID, APPSECRET, CLASSIC, KEY, LIFE, STABLE
 from token_kit import (
     FrailStore,
     PacedApi,
@@ -20,7 +20,7 @@ from token_kit import (
     warnings,
 )
 
-from tcb_async import ClientClosedError, TcbClient
+from tcb_async import ClientClosedError
 from tcb_async.tokens import ClassicToken, LeasingStore, MemoryStore, StableToken, StoredToken
 from tcb_async.tokens.refresh import TokenContext
 
@@ -81,20 +81,6 @@ class TestAnyStore:
 
         assert await one.get_token(api) != dead
 
-    async def test_processes_that_all_see_it_expire_walk_on(self, emulator, store):
-        clients = [
-            TcbClient(stable(emulator, store=store), base_url=emulator.url) for _ in range(10)
-        ]
-        await asyncio.gather(*(client.count_functions(ENV) for client in clients))
-        emulator.expire_tokens()
-
-        counted = await asyncio.gather(*(client.count_functions(ENV) for client in clients))
-        await asyncio.gather(*(client.aclose() for client in clients))
-
-        assert counted == [57] * 10
-        if isinstance(store, MemoryStore):
-            assert emulator.counts[STABLE] == 2
-
     async def test_each_kind_and_each_account_has_a_place_of_its_own(self, emulator, api, store):
         emulator.add_app("wxother", APPSECRET)
         accounts = ((StableToken, APPID), (StableToken, "wxother"), (ClassicToken, APPID))
@@ -146,7 +132,7 @@ class TestOutage:
         store.away = False
         emulator.clock.advance(LIFE)
         token = await provider.get_token(api)
-        assert any("shared again" in line.getMessage() for line in caplog.records)
+        assert sum("shared again" in line.getMessage() for line in caplog.records) == 1
         assert await stable(emulator, store=store).get_token(api) == token
         assert emulator.counts[STABLE] == 5
 
