@@ -15,6 +15,7 @@ import inspect
 import json
 import math
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
@@ -52,18 +53,18 @@ class MemoryStore:
 
     lease_seconds: Final = 15.0
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
-    _slots: dict[str, _Slot] = attrs.field(init=False, factory=dict[str, _Slot])
+    _slots: defaultdict[str, _Slot] = attrs.field(init=False, factory=lambda: defaultdict(_Slot))
 
     def __repr__(self) -> str:
         return f"<MemoryStore, {len(self._slots)} keys>"
 
     async def get(self, key: str) -> StoredToken | None:
         """Return what is stored, expired or not; None for nothing."""
-        return self._slot(key).value
+        return self._slots[key].value
 
     async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:  # noqa: ARG002 - memory forgets with the process
         """Write a value, unless a newer one, or the lease of a newer one, is there."""
-        slot = self._slot(key)
+        slot = self._slots[key]
         stored = 0 if slot.value is None else slot.value.version
         if stored >= value.version or slot.newest > value.version:
             return False
@@ -73,13 +74,13 @@ class MemoryStore:
     async def delete_if(self, key: str, token: str | Secret) -> None:
         """Forget what is stored, if it is this very token."""
         token = Secret(token)
-        slot = self._slot(key)
+        slot = self._slots[key]
         if slot.value is not None and slot.value.token == token:
             slot.value = None
 
     async def acquire_lease(self, key: str) -> int | None:
         """Take the lease of a key; None if another provider holds it."""
-        slot = self._slot(key)
+        slot = self._slots[key]
         now = self._clock()
         if now < slot.leased_until:
             return None
@@ -89,12 +90,9 @@ class MemoryStore:
 
     async def release_lease(self, key: str, version: int) -> None:
         """Give a lease back, if it is still this one."""
-        slot = self._slot(key)
+        slot = self._slots[key]
         if slot.newest == version:
             slot.leased_until = -math.inf
-
-    def _slot(self, key: str) -> _Slot:
-        return self._slots.setdefault(key, _Slot())
 
 
 _A_DAY_MS = 86_400_000

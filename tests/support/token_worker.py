@@ -24,13 +24,7 @@ from tcb_async._transport import Transport
 from tcb_async.exceptions import TcbError
 from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import (
-    AuthorizerToken,
-    ComponentToken,
-    RedisStore,
-    StableToken,
-    refresh,
-)
+from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore, StableToken, refresh
 
 refresh._STORE_PAUSE = 0.5
 
