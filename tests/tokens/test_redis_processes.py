@@ -16,8 +16,8 @@ import pytest
 from accounts import APPID, APPSECRET, AUTHORIZER, LIFE, MERCHANT, PLATFORM, STABLE
 from fault_proxy import FaultProxy
 from leaks import eventually
-from network_faults import Direction, Lost
 from network_faults import Fault as NetworkFault
+from network_faults import Lost
 from redis.asyncio import Redis
 from redis_server import running_redis
 from token_kit import Merchant, in_redis, open_api, stable
@@ -229,7 +229,6 @@ class DroppedAfter(NetworkFault):
     """Whatever the client sends after an event is lost without a sign."""
 
     event: asyncio.Event
-    direction: Direction = attrs.field(default="up", init=False)
 
     def onto(self, send):
         async def until(data, arrived):
@@ -301,7 +300,7 @@ class TestSixProcessesRefreshOnce:
     ):
         idle = asyncio.Event()
         async with (
-            FaultProxy(server.port, default=DroppedAfter(idle)) as proxy,
+            FaultProxy(server.port, default=DroppedAfter(idle, direction="up")) as proxy,
             stores(f"redis://127.0.0.1:{proxy.port}") as each,
         ):
             providers = [stable(emulator, store=store) for store in each]
