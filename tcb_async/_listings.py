@@ -42,36 +42,27 @@ PageT = TypeVar("PageT", bound="Page[Any]")
 
 @attrs.frozen(eq=False)
 class ListEndpoint(Generic[Item, PageT]):
-    """One list call of WeChat's: how it is asked for, and how its reply is read.
-
-    Attributes:
-        path: The endpoint.
-        page: The class of a page.
-        item: The class of a row: attrs, with slots, its fields named as WeChat names them. A field
-            of type ``datetime`` is read from text or Unix seconds, and is aware.
-        identify: An item's id, unique in the list.
-        rows: The reply's key for the rows.
-        total: The reply's key for the total, such as ``pager.Total`` where it is nested; None
-            where the reply is the whole list, which is then asked for without limit and offset.
-        limit: The request's key for how many rows are asked for.
-        other_names: Keys under which WeChat sometimes writes a field, and the name of the field,
-            which is None where it is missing.
-        token: The token's key in the query.
-        kinds: The kinds of token that it may be called with.
-        max_page: The most rows that may be asked for at once; None where WeChat names no limit.
-    """
+    """One list call of WeChat's: how it is asked for, and how its reply is read."""
 
     path: str
     page: type[PageT]
+    # The class of a row: attrs, with slots, its fields named as WeChat names them. A field of type
+    # `datetime` is read from text or Unix seconds, and is aware.
     item: type[Item]
+    # An item's id, unique in the list.
     identify: Callable[[Item], str]
+    # The reply's keys for the rows and for the total, such as ``pager.Total`` where it is nested;
+    # None where the reply is the whole list, which is asked for without limit and offset.
     rows: str = "functions"
     total: str | None = "total_count"
+    # The request's key for how many rows are asked for, and the most that it may be, if limited.
     limit: str = "limit"
+    max_page: int | None = None
+    # Keys under which WeChat sometimes writes a field, which is None where it is missing.
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    # The token's key in the query, and the kinds of token that it may be called with.
     token: Literal["access_token", "component_access_token"] = "access_token"  # noqa: S105 - a kind
     kinds: tuple[TokenKind, ...] = ("access", "authorizer")
-    max_page: int | None = None
 
     @cached_property
     def _reader(self) -> _Reader[Item]:

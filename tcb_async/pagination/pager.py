@@ -82,8 +82,7 @@ class Pager(Generic[T]):
             as the server gives. If it refuses (``fetch`` raises an `ApiError` that is not about a
             token, a permission, a quota or a busy server), or sends no rows and a total above 0,
             20 are asked for. With 1 there is no room for the overlap by which changes are noticed.
-        learned: Where walks over one list keep the page size that they have learned; None to find
-            it out again in each.
+        learned: Where walks over one list keep what they learn of it; None to learn it again.
         max_items: The most items to yield; None for all.
         concurrency: The most fetches in flight at once, 1 or more.
         on_drift: ``"repair"`` what breaks when the list changes, ``"raise"`` at the first sign of a
@@ -91,10 +90,9 @@ class Pager(Generic[T]):
         max_repairs: The most second passes and head checks in a row that yield nothing new, before
             `DriftError`. The default gives a replica that lags about 7 seconds to catch up.
         resume: The cursor of an earlier run, or the string of it.
-        on_progress: Called after each page with how many items were yielded, and how many there
-            are to yield in all.
-        live: The fetches in flight, shared by all walks of an owner: when it cancels them, the
-            walk ends with `ClientClosedError`.
+        on_progress: Called after each page with how many items were yielded, and are to be in all.
+        live: The fetches in flight of all walks of an owner: when it cancels them, a walk ends with
+            `ClientClosedError`.
         observer: Called when the walk starts, for each page, and when it ends in any way.
         sleep: How to wait between repairs; for tests.
 
@@ -177,11 +175,10 @@ class Pager(Generic[T]):
 
         It holds a digest of every name that was yielded: see `Cursor`.
         """
-        # The plan counts a page as yielded once it was received; the consumer gets it one by one.
-        # `_unread` is the very iterator over which `_items` yields, so that what it has left (which
-        # an iterator over a list or tuple knows: `length_hint`) is what the consumer has not got.
-        # So no item costs a count, and the cursor is right wherever the consumer stops: in the
-        # loop's body, at a break, in an error, from another task.
+        # To the plan a page is yielded once it was received; the consumer gets it one by one.
+        # `_unread` is the very iterator over which `_items` yields, and knows what it has left
+        # (`length_hint`). So no item costs a count, and the cursor is right wherever the consumer
+        # stops: in the loop's body, at a break, in an error, from another task.
         return self._plan.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:
@@ -406,8 +403,7 @@ class Pager(Generic[T]):
             await self._release()
         finally:
             if self._walk is not None:
-                walk, self._walk = self._walk, None
-                walk.ended(self.stats, error if isinstance(error, Exception) else None)
+                self._walk.ended(self.stats, error if isinstance(error, Exception) else None)
 
     async def _release(self) -> None:
         """Cancel what is in flight and await it, so that what it holds is given back."""

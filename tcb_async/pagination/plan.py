@@ -53,8 +53,7 @@ complete, or with a failure.
 #   READING ───┬─► SEARCHING   a page does not join, and no row further down in it does (step 3)
 #              ├─► CHECKING    the end was reached, and a change was noticed on the way (step 4)
 #              ├─► READING     a contradiction (step 5), or a change where nothing overlaps
-#              └─► ENDED       the end was reached and nothing is owed, enough was yielded, or a
-#                              failure
+#              └─► ENDED       the end is reached with nothing owed, enough is yielded, or it fails
 #   CHECKING ──┬─► SEARCHING   as above
 #              ├─► CHECKING    something changed while the head was read (step 4)
 #              ├─► READING     known rows are in another order (step 5), or too few came (step 6)

@@ -7,7 +7,7 @@ import os
 import random
 import re
 from functools import partial
-from itertools import count, cycle, pairwise
+from itertools import count, cycle, islice, pairwise
 from weakref import WeakSet
 
 import attrs
@@ -17,6 +17,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from model import (
     IDENTITY,
+    NAME,
     Change,
     ChangingList,
     Outcome,
@@ -372,10 +373,9 @@ class TestRepairs:
         assert outcome.plan.stats.requests == needed(301, 20) + 1
 
     def test_passes_that_never_join_come_to_an_end(self):
-        strangers = count()
-        answer = lambda _: Page([Row(f"f{next(strangers)}") for _ in range(20)], 60)  # noqa: E731
+        strangers = (Row(f"f{number}") for number in count())
 
-        outcome = carried(plan(), answer)
+        outcome = carried(plan(), lambda _: Page([*islice(strangers, 20)], 60))
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert outcome.plan.stats.requests < 200
@@ -449,14 +449,9 @@ class TestRepairs:
 
     def test_one_reply_that_belongs_nowhere_costs_no_second_pass(self):
         listing = ChangingList.of(9)
-        outcome = Outcome(plan(2))
+        pages = iter([None, Page((Row("x0"), Row("x1")), 9)])
 
-        def answer(request):
-            if len(outcome.requests) == 2:
-                return Page((Row("x0"), Row("x1")), 9)
-            return listing.page(request)
-
-        carry_out(outcome.plan, answer, outcome)
+        outcome = carried(plan(2), lambda request: next(pages, None) or listing.page(request))
 
         assert outcome.yielded == listing.names
         assert outcome.plan.stats.second_passes == 0
@@ -514,21 +509,18 @@ class TestRepairs:
         assert stats.repairs == 15
 
     def test_a_long_walk_keeps_the_names_of_its_rows_and_few_of_the_rows(self):
-        rows: WeakSet[HeavyRow] = WeakSet()
+        alive: WeakSet[HeavyRow] = WeakSet()
 
         def answer(request):
-            page = [
-                HeavyRow(f"f{row}") for row in range(request.offset, request.offset + request.limit)
-            ]
-            rows.update(page)
+            rows = range(request.offset, request.offset + request.limit)
+            page = [HeavyRow(f"f{row}") for row in rows]
+            alive.update(page)
             return Page(page, 9_901)
 
-        walked = Plan[HeavyRow](Identity(lambda row: row.name), size=PageSize(100))
-        while (request := walked.next_request()) is not None:
-            walked.receive(request, answer(request))
+        outcome = carried(Plan(Identity(NAME), size=PageSize(100)), answer)
 
-        assert walked.record.count == 9_901
-        assert len(rows) < 1_500
+        assert outcome.plan.record.count == 9_901
+        assert len(alive) < 1_500
 
     def test_changes_that_cancel_out_exactly_hide_what_moved_and_nothing_else(self):
         """No walk at the price of one can notice: each of its replies is that of a list at rest."""
