@@ -250,12 +250,11 @@ class TestClient:
         told = [record for record in caplog.records if "100 rows" in record.getMessage()]
         assert [record.levelname for record in told] == ["INFO"] * 2, "once a client"
 
-    async def test_a_clamp_is_remembered_too(self):
-        async with Emulator(max_page=20) as emulator:
-            emulator.deploy(ENV, count=30)
-            async with TcbClient(emulator.token, base_url=emulator.url) as client:
-                for _ in range(2):
-                    assert len(await client.functions(ENV).collect()) == 30
+    async def test_a_clamp_is_remembered_too(self, emulator):
+        emulator.deploy(ENV, count=30)
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            for _ in range(2):
+                assert len(await client.functions(ENV).collect()) == 30
 
         assert limits_of(emulator) == [100, 20, 20, 20]
 

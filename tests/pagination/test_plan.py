@@ -25,6 +25,7 @@ from model import (
     Runs,
     a_dozen_changes,
     carry_out,
+    step,
     walk,
 )
 from strategies import Server, changes, exchanges, kinds, lies, servers
@@ -311,9 +312,7 @@ def cursor_behind(listing, done, page_size=20):
     """Where a walk stands once so many items were handed on."""
     walked = plan(page_size)
     while walked.record.count < done:
-        request = walked.next_request()
-        assert request is not None
-        walked.receive(request, listing.page(request))
+        step(walked, listing)
     return walked.cursor(walked.record.count - done)
 
 
@@ -728,9 +727,7 @@ class TestPolicies:
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
         walked = plan(start=start, on_drift="ignore")
-        request = walked.next_request()
-        assert request is not None
-        walked.receive(request, listing.page(request))
+        step(walked, listing)
 
         assert [walked.cursor(unread).names for unread in (0, 5)] == [start.names, start.names]
 
@@ -771,12 +768,11 @@ class TestPolicies:
         listing = ChangingList.of(57)
         walked = plan()
         first = walked.next_request()
-        assert first is not None
         walked.receive(first, listing.page(first))
         ahead = [walked.next_request(), walked.next_request()]
 
         with pytest.raises(ValueError, match="oldest outstanding"):
-            walked.receive(ahead[1], listing.page(first))  # type: ignore[arg-type]
+            walked.receive(ahead[1], listing.page(first))
         with pytest.raises(ValueError, match="oldest outstanding"):
             walked.receive(first, listing.page(first))
         with pytest.raises(ValueError, match="oldest outstanding"):
@@ -811,15 +807,8 @@ class TestResume:
         assert sorted(outcome.yielded) == [f"f{number:03}" for number in range(30, 57)]
 
     def test_it_owes_the_head_check_that_the_run_before_it_did_not_come_to(self, listing):
-        first = Outcome(plan())
-
-        def answer(request):
-            if request.offset == 19:
-                listing.change("f050", "lift")
-            return listing.page(request)
-
-        unread = carry_out(first.plan, answer, first, most=30)
-        rest = walk(plan(start=first.plan.cursor(unread)), listing)
+        first = walk(plan(), listing, changes=[at(1, "lift", 50)], most=30)
+        rest = walk(plan(start=first.plan.cursor(first.unread)), listing)
 
         assert first.plan.cursor().drift
         assert not rest.plan.stats.drift, "this run met a list at rest"
@@ -898,12 +887,12 @@ class TestResume:
 
     def test_a_cursor_taken_behind_every_page_is_that_of_a_walk_which_was_asked_once(self, listing):
         often, once = plan(), plan()
-        for walked in (often, once):
-            while (request := walked.next_request()) is not None:
-                walked.receive(request, listing.page(request))
-                if walked is often:
-                    walked.cursor()
+        for _ in range(3):
+            step(often, listing)
+            step(once, listing)
+            often.cursor()
 
+        assert often.next_request() is once.next_request() is None
         assert often.cursor() == once.cursor()
 
     def test_a_cursor_holds_16_rows_however_long_the_pages_are(self):
@@ -915,9 +904,7 @@ class TestResume:
         listing = ChangingList.of(5)
         walked = plan(page_size=2, on_drift="ignore")
         for _ in range(2):
-            request = walked.next_request()
-            assert request is not None
-            walked.receive(request, listing.page(request))
+            step(walked, listing)
 
         assert [last_of(walked.cursor(unread)) for unread in (2, 1, 0)] == [
             Row("f001"),

@@ -123,6 +123,7 @@ class Outcome:
     requests: list[Request] = attrs.field(factory=list)
     in_flight: list[int] = attrs.field(factory=list)  # at each reply
     replies: int = 0
+    unread: int = 0
     stayed: set[str] = attrs.field(factory=set)
     updated: set[str] = attrs.field(factory=set)
 
@@ -155,7 +156,7 @@ def walk(
     changes=(),
     arrival=(0,),
     lag=0,
-    consume=None,
+    **consumer,
 ):
     """Walk with requests that are answered in any order while the list changes.
 
@@ -166,7 +167,7 @@ def walk(
         changes: What happens between the replies.
         arrival: Which of the requests in flight is answered next, over and over.
         lag: By how many replies the second of two replicas, which answer in turn, is behind.
-        consume: What the consumer does with each item.
+        consumer: What the consumer does: see `carry_out`.
     """
     outcome = Outcome(plan)
     script = by_reply(changes)
@@ -185,7 +186,9 @@ def walk(
         behind = past[max(0, len(past) - 1 - lag)] if outcome.replies % 2 else past[-1]
         return ChangingList(behind, listing.clamp).page(request)
 
-    carry_out(plan, answer, outcome, concurrency=concurrency, arrival=arrival, consume=consume)
+    outcome.unread = carry_out(
+        plan, answer, outcome, concurrency=concurrency, arrival=arrival, **consumer
+    )
     outcome.stayed = set(outcome.at_start) - listing.gone
     outcome.updated = set(listing.updated)
     return outcome
@@ -253,6 +256,12 @@ def a_dozen_changes(chance, places):
         Change(chance.randrange(5), chance.choice(kinds), chance.randrange(places))
         for _ in range(chance.randrange(13))
     ]
+
+
+def step(plan, listing):
+    """Carry out one request of a plan."""
+    request = plan.next_request()
+    plan.receive(request, listing.page(request))
 
 
 def by_reply(changes):
