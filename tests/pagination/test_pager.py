@@ -244,17 +244,18 @@ class TestLeavingEarly:
         assert len(names) == 20
 
     async def test_a_generator_that_is_closed_leaves_nothing_at_once(self, server):
-
         async with aclosing(aiter(server.pager())) as rows:
             async for _ in rows:
                 break
 
         assert server.flying == 0
 
-    async def test_an_error_in_the_loop_leaves_nothing(self, server):
+    @pytest.mark.parametrize("where", ["f000", "on_progress"])
+    async def test_an_error_of_the_caller_ends_the_walk_and_leaves_nothing(self, server, where):
+        pager = server.pager(on_progress=lambda done, _total: done / 0)
 
         with pytest.raises(ZeroDivisionError):
-            await note(server.pager(), [], {"f000": lambda: 1 / 0})
+            await note(pager, [], {where: lambda: 1 / 0})
         await turns()
 
         assert server.flying == 0
@@ -608,13 +609,6 @@ class TestUse:
         assert told[0] == (20, 57)
         assert all(done <= total for done, total in told)
         assert told[-1] == (47, 47), "though the list has 7 rows left"
-
-    async def test_an_error_of_the_progress_callback_ends_the_walk(self, server):
-
-        with pytest.raises(ZeroDivisionError):
-            await server.pager(on_progress=lambda done, _total: done / 0).collect()
-
-        assert server.flying == 0
 
     async def test_its_repr_tells_where_it_is(self):
         server, seen = Server.of(57), []

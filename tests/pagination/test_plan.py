@@ -22,11 +22,11 @@ from model import (
     ChangingList,
     Outcome,
     Row,
-    Runs,
     a_dozen_changes,
     carry_out,
     step,
     walk,
+    walk_in_runs,
 )
 from strategies import Server, changes, exchanges, kinds, lies, servers
 
@@ -75,19 +75,13 @@ def walk_with(server, schedule, *, lag=0, **settings):
 
 
 def run_in_legs(server, legs):
-    """Walk in runs that end after so many items; the first changes of each happen before it."""
-    runs = Runs(
+    walk_in_runs(
         ChangingList.of(server.size, server.clamp),
-        {"page_size": server.page_size, "concurrency": server.concurrency},
+        legs,
+        page_size=server.page_size,
+        concurrency=server.concurrency,
+        arrival=server.arrival,
     )
-
-    for most, schedule in legs:
-        if not runs.ended:
-            runs.run(most=most, changes=schedule, arrival=server.arrival)
-    if not runs.ended:
-        runs.run(most=None, arrival=server.arrival)
-
-    assert runs.ended
 
 
 class TestLaws:
@@ -288,24 +282,13 @@ class TestLaws:
             outcome = walk_with(server, schedule)
 
             assert outcome.plan.done
-            assert len(outcome.yielded) == len(set(outcome.yielded))
-            assert (outcome.stayed if outcome.plan.stats.drift else set(outcome.in_place)) <= set(
-                outcome.yielded
-            )
+            outcome.check()
 
 
 def carry_out_with(plan, replies, concurrency, *, most=1000):
     """Give the same replies over and over; the walk must end before there were so many."""
-    outcome = Outcome(plan)
-    answers = cycle(replies)
-
-    def answer(_request):
-        outcome.replies += 1
-        assert outcome.replies < most
-        return next(answers)
-
-    carry_out(plan, answer, outcome, concurrency=concurrency)
-    return outcome
+    answers = islice(cycle(replies), most)
+    return carried(plan, lambda _request: next(answers), concurrency=concurrency)
 
 
 def cursor_behind(listing, done, page_size=20):

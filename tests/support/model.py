@@ -5,6 +5,7 @@ Rule: the list can do whatever a list in the world can; the law is checked from 
 
 from __future__ import annotations
 
+import sys
 from itertools import count, cycle
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -14,7 +15,7 @@ import attrs
 from tcb_async.cursor import Cursor
 from tcb_async.pagination.memory import Identity
 from tcb_async.pagination.page import Page, PageSize
-from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,16 +123,23 @@ class Outcome:
     yielded: list[str] = attrs.field(factory=list)
     requests: list[Request] = attrs.field(factory=list)
     in_flight: list[int] = attrs.field(factory=list)  # at each reply
-    replies: int = 0
     unread: int = 0
     stayed: set[str] = attrs.field(factory=set)
     updated: set[str] = attrs.field(factory=set)
+
+    @property
+    def replies(self):
+        return len(self.in_flight)
 
     @property
     def in_place(self):
         """What was there throughout and was not updated, in the list's order."""
         stayed = self.stayed - self.updated
         return [name for name in self.at_start if name in stayed]
+
+    def note_what_became_of(self, listing):
+        self.stayed = set(self.at_start) - listing.gone
+        self.updated = set(listing.updated)
 
     def check(self, *, drift=None):
         """The law of a walk: none twice; none lost that stayed, or the walk says so.
@@ -179,18 +187,16 @@ def walk(
         if outcome.replies == 0:
             outcome.at_start = listing.names
             listing.begin()
-        outcome.replies += 1
         if not lag:
             return listing.page(request)
         past.append(list(listing.rows))
-        behind = past[max(0, len(past) - 1 - lag)] if outcome.replies % 2 else past[-1]
+        behind = past[-1] if outcome.replies % 2 else past[max(0, len(past) - 1 - lag)]
         return ChangingList(behind, listing.clamp).page(request)
 
     outcome.unread = carry_out(
         plan, answer, outcome, concurrency=concurrency, arrival=arrival, **consumer
     )
-    outcome.stayed = set(outcome.at_start) - listing.gone
-    outcome.updated = set(listing.updated)
+    outcome.note_what_became_of(listing)
     return outcome
 
 
@@ -230,8 +236,8 @@ def carry_out(
         while flying[0] not in replies:
             waiting = [request for request in flying if request not in replies]
             request = waiting[next(turns) % len(waiting)]
-            outcome.in_flight.append(len(flying))
             replies[request] = answer(request)
+            outcome.in_flight.append(len(flying))
         head = flying.pop(0)
         names = [row.name for row in plan.receive(head, replies.pop(head))]
         if plan.outstanding != len(flying):
@@ -274,61 +280,45 @@ def by_reply(changes):
     return script
 
 
-@attrs.define
-class Runs:
-    """A walk in several runs, each of which resumes where the one before it left.
+def walk_in_runs(listing, legs, *, page_size, concurrency, arrival):
+    """Walk in runs, each of which resumes where the one before it left, and check the law.
 
     Whatever happens to the list between two runs happens during the walk.
+
+    Args:
+        listing: What is walked over.
+        legs: For each run but the last, how many items are taken, and the changes between the
+            replies; those before its first reply happen before the run.
+        page_size: How many rows to ask for.
+        concurrency: How many requests are in flight at once.
+        arrival: Which of the requests in flight is answered next, over and over.
     """
+    size, cursor, drift = PageSize(page_size), Cursor(""), False
+    outcome = Outcome(Plan(IDENTITY, size=size), at_start=listing.names)
+    listing.begin()
+    for most, changes in [*legs, (sys.maxsize, ())]:
+        outcome.plan = Plan(IDENTITY, start=cursor, size=attrs.evolve(size))
+        outcome.in_flight.clear()
+        script = by_reply(changes)
 
-    listing: ChangingList
-    settings: dict[str, int]
-    outcome: Outcome = attrs.field(init=False)
-    drift: bool = False
+        def answer(request, script=script):
+            for change in script.pop(outcome.replies, ()):
+                listing.apply(change)
+            return listing.page(request)
 
-    def __attrs_post_init__(self):
-        self.listing.begin()
-        self.outcome = Outcome(self._plan(None), at_start=self.listing.names)
-
-    def _plan(self, cursor):
-        start = Cursor("") if cursor is None else Cursor.parse(cursor)
-        return Plan(IDENTITY, start=start, size=PageSize(self.settings["page_size"]))
-
-    def run(
-        self,
-        *,
-        most,
-        changes=(),
-        arrival=(0,),
-    ):
-        """Run until so many items more were taken, and leave with a cursor."""
-        outcome, script, replies = self.outcome, by_reply(changes), 0
-
-        def answer(request: Request) -> Page[Row]:
-            nonlocal replies
-            for change in script.pop(replies, ()):
-                self.listing.apply(change)
-            replies += 1
-            return self.listing.page(request)
-
-        target = None if most is None else len(outcome.yielded) + most
         unread = carry_out(
             outcome.plan,
             answer,
             outcome,
-            concurrency=self.settings["concurrency"],
+            concurrency=concurrency,
             arrival=arrival,
-            most=target,
+            most=len(outcome.yielded) + most,
         )
-        self.drift = self.drift or outcome.plan.stats.drift
-        outcome.stayed = set(outcome.at_start) - self.listing.gone
-        outcome.updated = set(self.listing.updated)
+        drift = drift or outcome.plan.stats.drift
+        outcome.note_what_became_of(listing)
         assert len(outcome.yielded) == len(set(outcome.yielded)), "nothing is yielded twice"
-        if unread or outcome.plan.mode is not Mode.ENDED:
-            outcome.plan = self._plan(str(outcome.plan.cursor(unread)))
-        else:
-            outcome.check(drift=self.drift)
-
-    @property
-    def ended(self):
-        return self.outcome.plan.mode is Mode.ENDED
+        if not unread and outcome.plan.ended:
+            break
+        cursor = Cursor.parse(str(outcome.plan.cursor(unread)))
+    assert outcome.plan.ended
+    outcome.check(drift=drift)
