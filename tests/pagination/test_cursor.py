@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -39,13 +40,6 @@ def checked(body):
     return "2" + base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
-def reads_as(text):
-    try:
-        return Cursor.parse(text)
-    except ConfigurationError:
-        return None
-
-
 @given(cursors)
 def test_it_pickles_and_its_string_reads_back_and_goes_into_a_url_as_it_is(cursor):
     assert Cursor.parse(str(cursor)) == cursor
@@ -60,7 +54,8 @@ def test_a_damaged_string_is_refused(cursor, data):
     other = data.draw(st.sampled_from("AQgw_-!é ").filter(lambda letter: letter != text[place]))
     damaged = text[:place] + other + text[place + 1 :]
 
-    assert reads_as(damaged) in {None, cursor}, "only bits that mean nothing may differ"
+    with suppress(ConfigurationError):
+        assert Cursor.parse(damaged) == cursor, "only bits that mean nothing may differ"
 
 
 @given(st.text(max_size=200))
@@ -84,16 +79,12 @@ def test_garbage_is_refused(text):
         [b"env", 0, 0, b"", b"9 bytes..", False],
         [b"env", 0, 0, b"", b"", 1],
         [b"\xff", 0, 0, b"", b"", False],
+        msgspec.Raw(b"\x91" * 100_000),
     ],
 )
 def test_a_string_with_a_right_checksum_and_other_fields_is_refused(fields):
     with pytest.raises(ConfigurationError):
         Cursor.parse(checked(msgspec.msgpack.encode(fields)))
-
-
-def test_deep_nesting_is_refused():
-    with pytest.raises(ConfigurationError, match="not a cursor"):
-        Cursor.parse(checked(b"\x91" * 100_000))
 
 
 def test_a_string_of_another_version_says_which_version_it_is():

@@ -148,10 +148,8 @@ class TestRefusals:
         assert server.walk(finding_out()) == (server.listing.names, [100, 20, 20, 20])
 
     def test_what_was_chosen_by_the_caller_is_not_changed(self):
-        server = Strict(ChangingList.of(50), 20, "refuse")
-
         with pytest.raises(ParameterError):
-            server.walk(explicit(100))
+            Strict(ChangingList.of(50), 20, "refuse").walk(explicit(100))
 
     def test_a_page_that_stays_empty_is_an_error_with_20_as_well(self):
         outcome = Outcome(finding_out())

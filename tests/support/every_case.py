@@ -15,8 +15,6 @@ from model import IDENTITY, Change, ChangingList, Row
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import Mode, Plan
 
-__all__ = ["Manner", "Tally", "every_exchange", "every_walk", "manners"]
-
 
 class Manner(NamedTuple):
     """How a list is walked.
@@ -83,14 +81,7 @@ def every_exchange(rows):
     return (Change(0, "swap", place, to) for place in range(rows) for to in range(place))
 
 
-def every_walk(
-    size,
-    changes,
-    manner,
-    tally,
-    *,
-    kinds=every_change,
-):
+def every_walk(size, changes, manner, tally, *, kinds=every_change):
     """Walk a list of so many rows under every schedule of so many changes of some kinds."""
 
     def extend(schedule: tuple[tuple[int, Change], ...], left: int) -> None:

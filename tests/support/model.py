@@ -156,26 +156,15 @@ class Outcome:
             assert self.stayed <= yielded, "what is updated comes too, once a change was noticed"
 
 
-def walk(
-    plan,
-    listing,
-    *,
-    concurrency=1,
-    changes=(),
-    arrival=(0,),
-    lag=0,
-    **consumer,
-):
+def walk(plan, listing, *, changes=(), lag=0, **settings):
     """Walk with requests that are answered in any order while the list changes.
 
     Args:
         plan: A new plan.
         listing: What it walks over.
-        concurrency: How many requests are in flight at once.
         changes: What happens between the replies.
-        arrival: Which of the requests in flight is answered next, over and over.
         lag: By how many replies the second of two replicas, which answer in turn, is behind.
-        consumer: What the consumer does: see `carry_out`.
+        settings: Those of `carry_out`.
     """
     outcome = Outcome(plan)
     script = by_reply(changes)
@@ -193,22 +182,13 @@ def walk(
         behind = past[-1] if outcome.replies % 2 else past[max(0, len(past) - 1 - lag)]
         return ChangingList(behind, listing.clamp).page(request)
 
-    outcome.unread = carry_out(
-        plan, answer, outcome, concurrency=concurrency, arrival=arrival, **consumer
-    )
+    outcome.unread = carry_out(plan, answer, outcome, **settings)
     outcome.note_what_became_of(listing)
     return outcome
 
 
 def carry_out(
-    plan,
-    answer,
-    outcome,
-    *,
-    concurrency=1,
-    arrival=(0,),
-    most=None,
-    consume=None,
+    plan, answer, outcome, *, concurrency=1, arrival=(0,), most=sys.maxsize, consume=None
 ):
     """Carry a plan out, as the pager does, until it asks for nothing more.
 
@@ -218,7 +198,7 @@ def carry_out(
         outcome: Told of each request, and of what was yielded.
         concurrency: How many requests are in flight at once.
         arrival: Which of the requests in flight is answered next, over and over.
-        most: How many items the consumer takes before it leaves; None for all.
+        most: How many items the consumer takes before it leaves.
         consume: What the consumer does with each item.
 
     Returns:
@@ -244,12 +224,12 @@ def carry_out(
             assert plan.outstanding == 0
             flying.clear()
         for taken, name in enumerate(names):
-            if most is not None and len(outcome.yielded) >= most:
+            if len(outcome.yielded) >= most:
                 return len(names) - taken
             outcome.yielded.append(name)
             if consume is not None:
                 consume(name)
-        if most is not None and len(outcome.yielded) >= most:
+        if len(outcome.yielded) >= most:
             return 0
     assert plan.done != (plan.failure is not None)
     return 0
@@ -280,7 +260,7 @@ def by_reply(changes):
     return script
 
 
-def walk_in_runs(listing, legs, *, page_size, concurrency, arrival):
+def walk_in_runs(listing, legs, *, page_size, **settings):
     """Walk in runs, each of which resumes where the one before it left, and check the law.
 
     Whatever happens to the list between two runs happens during the walk.
@@ -290,13 +270,12 @@ def walk_in_runs(listing, legs, *, page_size, concurrency, arrival):
         legs: For each run but the last, how many items are taken, and the changes between the
             replies; those before its first reply happen before the run.
         page_size: How many rows to ask for.
-        concurrency: How many requests are in flight at once.
-        arrival: Which of the requests in flight is answered next, over and over.
+        settings: Those of `carry_out`.
     """
     size, cursor, drift = PageSize(page_size), Cursor(""), False
     outcome = Outcome(Plan(IDENTITY, size=size), at_start=listing.names)
     listing.begin()
-    for most, changes in [*legs, (sys.maxsize, ())]:
+    for taken, changes in [*legs, (sys.maxsize, ())]:
         outcome.plan = Plan(IDENTITY, start=cursor, size=attrs.evolve(size))
         outcome.in_flight.clear()
         script = by_reply(changes)
@@ -306,14 +285,8 @@ def walk_in_runs(listing, legs, *, page_size, concurrency, arrival):
                 listing.apply(change)
             return listing.page(request)
 
-        unread = carry_out(
-            outcome.plan,
-            answer,
-            outcome,
-            concurrency=concurrency,
-            arrival=arrival,
-            most=len(outcome.yielded) + most,
-        )
+        most = len(outcome.yielded) + taken
+        unread = carry_out(outcome.plan, answer, outcome, most=most, **settings)
         drift = drift or outcome.plan.stats.drift
         outcome.note_what_became_of(listing)
         assert len(outcome.yielded) == len(set(outcome.yielded)), "nothing is yielded twice"
