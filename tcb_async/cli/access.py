@@ -16,7 +16,7 @@ import secrets
 import sys
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -50,8 +50,6 @@ from tcb_async.tokens import (
     TokenProvider,
     TokenStore,
 )
-
-Closing = AbstractAsyncContextManager[object]
 
 _LONGEST = 4096
 _NONE = (
@@ -89,14 +87,19 @@ class Service:
 def wechat(access: Access) -> Service:
     """Find WeChat, or what answers in its place, and the credentials for it."""
     address = access.checked_url()
-    owner, provider, closing = _credentials(access)
-    opened = partial(_client, access, provider, closing)
+    closing = AsyncExitStack()
+    owner, provider = _credentials(access, closing)
+    opened = partial(_client, access, provider, closing=closing)
     return Service(owner, address, access.env or "", opened, provider)
 
 
 @asynccontextmanager
 async def _client(
-    access: Access, provider: TokenProvider, closing: Closing, concurrency: int | None
+    access: Access,
+    provider: TokenProvider,
+    concurrency: int | None,
+    *,
+    closing: AsyncExitStack | None = None,
 ) -> AsyncGenerator[TcbClient]:
     client = TcbClient(
         provider,
@@ -105,7 +108,7 @@ async def _client(
         trust_env=access.trust_env,
         **given(concurrency=concurrency),
     )
-    async with closing, client:
+    async with closing or AsyncExitStack(), client:
         try:
             yield client
         except TransportError as error:
@@ -126,38 +129,33 @@ def _unused_proxy(access: Access) -> str:
 # Credentials
 
 
-def _credentials(access: Access) -> tuple[str, TokenProvider, Closing]:
+def _credentials(access: Access, closing: AsyncExitStack) -> tuple[str, TokenProvider]:
     """Look for credentials where users may have put them.
 
     Returns:
-        Whose token it is, its provider, and what is closed in the end, of the first of these that
-        is there: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``, what is typed
-        at a prompt.
+        Whose token it is, and its provider, of the first of these that is there: the file, the
+        app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``, what is typed at a prompt.
     """
     if (path := access.token_file) is not None:
-        return _given_token(f"the token in {path}", _read_token(path))
+        return f"the token in {path}", StaticToken(_read_token(path))
     token, appsecret = _find_secret(ACCESS_TOKEN), _find_secret(SECRET)
     if not access.appid and token is not None:
-        return _given_token(f"the token in {ACCESS_TOKEN}", checked_secret(ACCESS_TOKEN, token))
+        return f"the token in {ACCESS_TOKEN}", StaticToken(checked_secret(ACCESS_TOKEN, token))
     if appid := _own_appid(access):
         if appsecret is not None:
             checked_secret(SECRET, appsecret)
         else:
             appsecret = _ask_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
-        store, closing = _shared_store(access.redis)
+        store = _shared_store(access.redis, closing)
         shared = "" if store is None else ", shared through Redis"
-        return f"app {appid}{shared}", StableToken(appid, appsecret, store=store), closing
+        return f"app {appid}{shared}", StableToken(appid, appsecret, store=store)
     otherwise = _NONE if appsecret is None else _NO_APPID
-    return _given_token("the token that was typed", _ask_secret("Access token", otherwise))
+    return "the token that was typed", StaticToken(_ask_secret("Access token", otherwise))
 
 
 def _own_appid(access: Access) -> str | None:
     named = access.appid or os.environ.get(APPID)
     return named and checked_appid("--appid" if access.appid else APPID, Secret(named))
-
-
-def _given_token(owner: str, token: Secret) -> tuple[str, TokenProvider, Closing]:
-    return owner, StaticToken(token), contextlib.nullcontext()
 
 
 def _find_secret(*variables: str) -> Secret | None:
@@ -170,7 +168,7 @@ def _read_token(path: str) -> Secret:
     elif _may_ask():
         return _ask_secret("Access token", _NONE)
     else:
-        token = Secret(sys.stdin.read(_LONGEST).strip() if sys.stdin is not None else "")
+        token = Secret("" if sys.stdin is None else sys.stdin.read(_LONGEST).strip())
     return checked_secret(f"--token-file {path}: the token", token)
 
 
@@ -193,10 +191,10 @@ def _ask_secret(what: str, otherwise: str) -> Secret:
     return checked_secret("what was typed", typed)
 
 
-def _shared_store(redis_url: Secret | None) -> tuple[TokenStore | None, Closing]:
-    """Make the store in which tokens are shared, if any, and what is closed in the end."""
+def _shared_store(redis_url: Secret | None, closing: AsyncExitStack) -> TokenStore | None:
+    """Make the store in which tokens are shared, if any."""
     if redis_url is None:
-        return None, contextlib.nullcontext()
+        return None
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
         from redis.asyncio.retry import Retry  # noqa: PLC0415 - an extra
@@ -219,7 +217,8 @@ def _shared_store(redis_url: Secret | None) -> tuple[TokenStore | None, Closing]
         raise ConfigurationError(
             "--redis / TCB_REDIS_URL: must be a URL such as redis://localhost:6379/0"
         )
-    return RedisStore(redis), redis
+    closing.push_async_callback(redis.aclose)
+    return RedisStore(redis)
 
 
 # The accounts of an inventory
@@ -277,12 +276,12 @@ def many_accounts(access: Access) -> Open:
         A function that opens the accounts, given the most requests at once.
     """
     address = access.checked_url()
-    store, closing = _shared_store(access.redis)
-    name, provider, source = _find_accounts(access, store)
+    closing = AsyncExitStack()
+    name, provider, source = _find_accounts(access, _shared_store(access.redis, closing))
 
     @asynccontextmanager
     async def opened(concurrency: int | None) -> AsyncGenerator[Accounts]:
-        async with _client(access, provider, closing, concurrency) as client:
+        async with _client(access, provider, concurrency, closing=closing) as client:
             yield Accounts(f"{name} at {_service_name(address)}", client, source)
 
     return opened
@@ -457,7 +456,7 @@ async def _demo_client(
     log.setLevel(logging.WARNING)
     try:
         access = Access(base_url=emulator.url)
-        async with _client(access, token, contextlib.nullcontext(), concurrency) as client:
+        async with _client(access, token, concurrency) as client:
             yield client
     finally:
         log.setLevel(before)

@@ -56,15 +56,11 @@ _log = logging.getLogger("tcb_async")
 
 def exit_code(error: TcbError) -> int:
     """Say whose fault an error is, as an exit code."""
-    match error:
-        case ConfigurationError() | TokenError():
-            return CONFIGURATION
-        case SystemBusyError():
-            return FAILED
-        case ApiError() | FunctionFailedError():
-            return REFUSED
-        case _:
-            return FAILED
+    if isinstance(error, ConfigurationError | TokenError):
+        return CONFIGURATION
+    if isinstance(error, ApiError | FunctionFailedError) and not isinstance(error, SystemBusyError):
+        return REFUSED
+    return FAILED
 
 
 @contextlib.contextmanager

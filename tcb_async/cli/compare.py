@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
-from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,9 +20,10 @@ import typer
 
 from tcb_async.cli.app import DIFFERENT, MISSING
 from tcb_async.cli.formats import FORMATS, TABLE, write_rows
+from tcb_async.cli.listing import Selection
 from tcb_async.cli.options import MANY, Access, argument, command, given, option, whole_number
 from tcb_async.cli.screen import Screen, counted, printable, showing_walk
-from tcb_async.cli.sources import FIELDS, KINDS, Functions, Source, find_source, read_local
+from tcb_async.cli.sources import FIELDS, KINDS, Environment, Functions, Store, read_source
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
 from tcb_async.runtimes import REVISED, RUNTIMES, Runtime, find_runtime, runtime_state
@@ -30,9 +31,11 @@ from tcb_async.watch import changes
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
-    from tcb_async.inventory.store import StoredAccount
 
 TIMES = ("add_time", "mod_time")
+Listed = tuple[Functions, str | None, str | None]
+"""A list, and the account and the environment whose it is in an inventory."""
+
 Kind = Literal["missing", "extra", "changed"]
 _KINDS: dict[str, Kind] = {"removed": "missing", "added": "extra", "updated": "changed"}
 
@@ -45,8 +48,8 @@ class Difference:
     name: str
     expected: CloudFunction | None
     found: CloudFunction | None
-    appid: str | None = None
-    env: str | None = None
+    appid: str | None
+    env: str | None
 
     @property
     def what(self) -> str:
@@ -64,17 +67,17 @@ def _change(field: str, before: object, after: object) -> str:
 
 @attrs.frozen
 class Comparison:
-    """Which fields are compared, and of which names; no pattern is for all."""
+    """Which fields are compared, and of which functions."""
 
     fields: Sequence[str]
-    names: Sequence[str]
+    selection: Selection
 
     def differences(
         self,
         expected: Functions,
         found: Functions,
-        appid: str | None = None,
-        env: str | None = None,
+        appid: str | None,
+        env: str | None,
     ) -> Iterator[Difference]:
         """Compare what both know: those missing, then those that are extra or changed."""
         wanted, there = self.selected(expected), self.selected(found)
@@ -85,22 +88,7 @@ class Comparison:
 
     def selected(self, functions: Functions) -> dict[str, CloudFunction]:
         """Return the functions that are compared, by name."""
-        names = self.names or ("*",)
-        return {
-            it.name: it
-            for it in functions
-            if any(fnmatchcase(it.name, pattern) for pattern in names)
-        }
-
-    def in_accounts(
-        self, accounts: Iterable[StoredAccount], expected: Functions
-    ) -> Iterator[Difference]:
-        """Compare each environment of each account with what every account should have."""
-        for account in accounts:
-            if not account.functions:
-                yield from self.differences(expected, (), account.appid)
-            for env, functions in account.functions.items():
-                yield from self.differences(expected, functions, account.appid, env)
+        return {it.name: it for it in functions if self.selection.matches(it)}
 
     def _comparable(self, one: CloudFunction, other: CloudFunction | None) -> CloudFunction:
         """Take away what is not compared; what has no status should be active."""
@@ -140,7 +128,7 @@ class DifferenceWriter:
     def summary(self) -> str:
         """Say how many there were."""
         missing, extra = self.kinds["missing"], self.kinds["extra"]
-        accounts = counted(len(self.appids), "account", "accounts")
+        accounts = counted(len(self.appids), "account")
         where = f" in {accounts}" if self.has_accounts else ""
         return (
             f"{counted(self.kinds['changed'], 'function differs', 'functions differ')}, "
@@ -175,27 +163,23 @@ class Reader:
     is_quiet: bool
     missing: int = 0  # accounts of an inventory that it has not completely
 
-    def read(self, *texts: str) -> list[Functions | Source]:
+    def read(self, *texts: str) -> list[Functions | Store]:
         """Read each source; a store is returned as it is."""
-        sources = [find_source(text) for text in texts]
-        if [it.kind for it in sources].count("stdin") > 1:
+        if texts.count("-") > 1:
             raise ConfigurationError("- is given twice: stdin can be read only once")
-        for it in sources:
-            if it.shadows_a_folder and not self.is_quiet:
-                self.screen.say(
-                    f"{it.text} is read as an environment; for the folder, write ./{it.text}"
-                )
-        read = {it: read_local(it) for it in sources if it.kind in {"file", "folder", "stdin"}}
-        environments = [it for it in sources if it.kind == "environment"]
-        if environments:
-            read.update(self._walked(environments))
-        return [read.get(it, it) for it in sources]
+        sources = [read_source(text) for text in texts]
+        environments = [it.env for it in sources if isinstance(it, Environment)]
+        for env in environments:
+            if Path(env).is_dir() and not self.is_quiet:
+                self.screen.say(f"{env} is read as an environment; for the folder, write ./{env}")
+        walked = self._walked(environments) if environments else {}
+        return [walked[it.env] if isinstance(it, Environment) else it for it in sources]
 
-    def _walked(self, environments: Sequence[Source]) -> dict[Source, Functions]:
-        found: dict[Source, Functions] = {}
+    def _walked(self, environments: Sequence[str]) -> dict[str, Functions]:
+        found: dict[str, Functions] = {}
 
         async def work(client: TcbClient) -> None:
-            walks = [self._walk(client, it.text, it is environments[-1]) for it in environments]
+            walks = [self._walk(client, env, env is environments[-1]) for env in environments]
             found.update(zip(environments, await asyncio.gather(*walks), strict=True))
 
         self.access.service(needs_env=False).run(work)
@@ -211,11 +195,17 @@ class Reader:
                     moved(len(functions))
         return tuple(functions)
 
-    def accounts(self, source: Source) -> Iterator[StoredAccount]:
-        """Read an inventory: name the accounts that it has not completely, yield the others."""
+    def lists(self, read: Functions | Store) -> Iterator[Listed]:
+        """Yield a list; of an inventory, those of the accounts that it has completely.
+
+        Its other accounts are named first. An account without an environment has an empty list.
+        """
+        if not isinstance(read, Store):
+            yield read, None, None
+            return
         from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not wait for it
 
-        with InventoryStore(source.text, read_only=True) as store:
+        with InventoryStore(read.path, read_only=True) as store:
             self.missing = self.screen.say_each(
                 (
                     f"{it.appid} is not compared: {it.message or it.status}"
@@ -223,26 +213,14 @@ class Reader:
                 ),
                 "… and {:,} more in the table accounts",
             )
-            yield from store.complete_accounts()
-
-
-DIFF_EPILOG = """\
-[bold]Examples[/bold]
-  tcb-async diff cloudbaserc.json test-777bb9
-  tcb-async diff functions/ test-777bb9 --ignore status
-  tcb-async diff yesterday.json today.json --times
-  tcb-async diff test-777bb9 prod-1a2b3c -f markdown
-  tcb-async diff inventory.sqlite cloudbaserc.json
-
-[bold]Exit codes[/bold]
-    0  no difference
-    7  they differ
-    6  accounts of the inventory are not complete
-  All others are in tcb-async --help."""
+            for account in store.complete_accounts():
+                if not account.functions:
+                    yield (), account.appid, None
+                for env, functions in account.functions.items():
+                    yield functions, account.appid, env
 
 
 @command(
-    DIFF_EPILOG,
     lacks=("env", "demo", *MANY),
     expected=argument("EXPECTED", f"What should be there: {KINDS}."),
     found=argument("FOUND", "What is there: the same choices."),
@@ -266,39 +244,38 @@ def diff_command(  # noqa: PLR0913 - each is an option
     access: Access,
     quiet: bool = False,
 ) -> None:
-    """Compare what should be there with what is."""
+    """Compare what should be there with what is.
+
+    [bold]Examples[/bold]
+      tcb-async diff cloudbaserc.json test-777bb9
+      tcb-async diff functions/ test-777bb9 --ignore status
+      tcb-async diff yesterday.json today.json --times
+      tcb-async diff test-777bb9 prod-1a2b3c -f markdown
+      tcb-async diff inventory.sqlite cloudbaserc.json
+
+    [bold]Exit codes[/bold]
+        0  no difference
+        7  they differ
+        6  accounts of the inventory are not complete
+      All others are in tcb-async --help.
+    """
     fields = [it for it in FIELDS if (times or it not in TIMES) and it not in (ignore or ())]
-    comparison = Comparison(fields, name or ())
+    comparison = Comparison(fields, Selection(name=name))
     reader = Reader(access, page_size, screen, quiet)
-    sides = reader.read(expected, found)
-    stores = [it for it in sides if isinstance(it, Source)]
-    lists = [it for it in sides if not isinstance(it, Source)]
-    if len(stores) > 1:
+    wanted, there = sorted(reader.read(expected, found), key=lambda it: isinstance(it, Store))
+    if isinstance(wanted, Store):
         raise ConfigurationError(
             "two inventories are given: compare one with what every account should have"
         )
-    writer = DifferenceWriter(screen, form, bool(stores))
-    if stores:
-        writer.write(comparison.in_accounts(reader.accounts(stores[0]), lists[0]))
-    else:
-        writer.write(comparison.differences(lists[0], lists[1]))
+    writer = DifferenceWriter(screen, form, has_accounts=isinstance(there, Store))
+    for_each = (comparison.differences(wanted, *it) for it in reader.lists(there))
+    writer.write(chain.from_iterable(for_each))
     if not quiet:
-        total = counted(len(comparison.selected(lists[0])), "function", "functions")
+        total = counted(len(comparison.selected(wanted)), "function")
         screen.say(f"{writer.summary()}; {total} expected")
     if reader.missing or writer.kinds:
         raise typer.Exit(MISSING if reader.missing else DIFFERENT)
 
-
-RUNTIMES_EPILOG = """\
-[bold]Examples[/bold]
-  tcb-async runtimes test-777bb9
-  tcb-async runtimes inventory.sqlite --within 365 -f csv
-  tcb-async runtimes test-777bb9 --fail || echo move
-
-[bold]Exit codes[/bold]
-    7  with --fail: a runtime has come to its end
-    6  accounts of the inventory are not complete
-  All others are in tcb-async --help."""
 
 _COLUMNS = ("runtime", "functions", "ends", "state", "offered")
 _STATES = ("ended", "ending", "unknown", "fine")
@@ -356,7 +333,6 @@ def _parsed_day(text: str | date) -> date:
 
 
 @command(
-    RUNTIMES_EPILOG,
     lacks=("env", "demo", *MANY),
     source=argument("SOURCE", f"{KINDS[0].upper()}{KINDS[1:]}."),
     within=option(
@@ -381,16 +357,23 @@ def runtimes_command(  # noqa: PLR0913 - each is an option
     access: Access,
     quiet: bool = False,
 ) -> None:
-    """Show which runtimes come to their end."""
+    """Show which runtimes come to their end.
+
+    [bold]Examples[/bold]
+      tcb-async runtimes test-777bb9
+      tcb-async runtimes inventory.sqlite --within 365 -f csv
+      tcb-async runtimes test-777bb9 --fail || echo move
+
+    [bold]Exit codes[/bold]
+        7  with --fail: a runtime has come to its end
+        6  accounts of the inventory are not complete
+      All others are in tcb-async --help.
+    """
     lines, revised = _read_table(table)
     reader, counts = Reader(access, page_size, screen, quiet), Counter[str]()
     (read,) = reader.read(source)
-    if isinstance(read, Source):
-        for account in reader.accounts(read):
-            for functions in account.functions.values():
-                counts.update(it.runtime or "" for it in functions)
-    else:
-        counts.update(it.runtime or "" for it in read)
+    for functions, _, _ in reader.lists(read):
+        counts.update(it.runtime or "" for it in functions)
     day = on or datetime.now().astimezone().date()
     rows = _judged(counts, day, timedelta(days=within), lines)
     write_rows(screen, rows, _COLUMNS, form)
@@ -404,8 +387,8 @@ def _judgement(rows: Sequence[dict[str, str]], within: int) -> str:
     number = Counter[str]()
     for row in rows:
         number[row["state"]] += int(row["functions"])
-    total = counted(number.total(), "function", "functions")
+    total = counted(number.total(), "function")
     return (
         f"{number['ended']:,} of {total} on runtimes that have ended, {number['ending']:,} on some "
-        f"that end within {counted(within, 'day', 'days')}, {number['unknown']:,} on unknown ones"
+        f"that end within {counted(within, 'day')}, {number['unknown']:,} on unknown ones"
     )

@@ -21,27 +21,12 @@ if TYPE_CHECKING:
     from tcb_async.emulator import Emulator
 
 
-EMULATOR_EPILOG = """\
-[bold]Examples[/bold]
-  tcb-async emulator --demo
-  tcb-async emulator --demo --busy --changing
-  tcb-async emulator --env test-777bb9 --env prod-1a2b3c
-
-It prints export lines on stdout: paste them into another
-terminal. Everything there then asks the emulator:
-tcb-async, TcbClient.from_env(), the programs in
-docs/examples, and clients in any other language that use
-TCB_BASE_URL and TCB_ACCESS_TOKEN.
-
-Ctrl-C ends it, with exit code 0."""
-
 _ENV, _COUNT = "test-777bb9", 57
 _APPID, _MERCHANT, _PLATFORM = "wx0123456789abcdef", "wxfedcba9876543210", "wx00112233445566aa"
 _TOP_PORT, _BUSY_RATE = 65535, 0.2
 
 
 @command(
-    EMULATOR_EPILOG,
     level=logging.INFO,
     env=option(
         "--env ENV", f"An environment to serve. May be repeated. Default: {_ENV}, unless --demo."
@@ -85,7 +70,21 @@ def emulator_command(  # noqa: PLR0913 - each is an option
     latency: float | None = None,
     port: int = 0,
 ) -> None:
-    """Serve a WeChat emulator, until Ctrl-C."""
+    """Serve a WeChat emulator, until Ctrl-C.
+
+    [bold]Examples[/bold]
+      tcb-async emulator --demo
+      tcb-async emulator --demo --busy --changing
+      tcb-async emulator --env test-777bb9 --env prod-1a2b3c
+
+    It prints export lines on stdout: paste them into another
+    terminal. Everything there then asks the emulator:
+    tcb-async, TcbClient.from_env(), the programs in
+    docs/examples, and clients in any other language that use
+    TCB_BASE_URL and TCB_ACCESS_TOKEN.
+
+    Ctrl-C ends it, with exit code 0.
+    """
     # aiohttp's server: help and usage errors do not wait for it.
     from tcb_async.emulator import DEMO_ENV, Emulator  # noqa: PLC0415
 

@@ -23,7 +23,6 @@ from typing import Any, ClassVar, cast
 import attrs
 from rich import box
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -192,7 +191,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - what JSON can hold
 def write_rows(screen: Screen, rows: Sequence[object], columns: Sequence[str], form: str) -> None:
     """Write these columns of all rows to stdout."""
     if form == TABLE:
-        print_table(screen.out, rows, columns)
+        print_table(screen, rows, columns)
     else:
         screen.write(FORMATS[form](columns, screen.out.is_terminal).whole(rows))
 
@@ -214,30 +213,30 @@ _GAP = 2
 _NARROWEST_NAME = 8
 
 
-def print_table(
-    console: Console, rows: Sequence[object], columns: Sequence[str] | None
-) -> list[str]:
+def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] | None) -> None:
     """Print a table that fits: to the terminal, to ``COLUMNS``, or else one line a row.
 
     Args:
-        console: Where to.
+        screen: Where to; what was left out, because it did not fit, is said there.
         rows: Values that have an attribute for each column.
         columns: The fields that were asked for; None for all that fit.
-
-    Returns:
-        The headings of columns that were left out, because they did not fit.
     """
+    console = screen.out
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.file.write(table_as_text(rows, columns))
         console.file.flush()
-        return []
+        return
     width = console.width - (_GAP if console.is_terminal else 0)
     layouts = [_texts(rows, columns or FIELDS, *times) for times in _LAYOUTS]
     if columns is None:
         layouts.append({field: layouts[-1][field] for field in FIELDS if field != "add_time"})
     layout = next((it for it in layouts if _missing_width(it, width) <= 0), layouts[-1])
     console.print(_table(layout, width, boxed=console.is_terminal))
-    return [_TIMES.get(field, field) for field in layouts[0] if field not in layout]
+    if left_out := [_TIMES.get(field, field) for field in layouts[0] if field not in layout]:
+        screen.say(
+            f"left out to fit {console.width} columns: {', '.join(left_out)}; use a wider "
+            "terminal, or choose with --columns"
+        )
 
 
 def table_as_text(rows: Sequence[object], columns: Sequence[str] | None) -> str:
@@ -284,17 +283,16 @@ def _table(texts: Mapping[str, Sequence[str]], width: int, *, boxed: bool) -> Ta
         widths["name"] = max(_NARROWEST_NAME, widths["name"] - missing)
     for field, (heading, *_) in texts.items():
         table.add_column(heading, width=widths[field], overflow="fold")
-    styles = [_style if field == "status" else _no_style for field in texts]
     for row in list(zip(*texts.values(), strict=True))[1:]:
-        table.add_row(*(Text(text, style(text)) for text, style in zip(row, styles, strict=True)))
+        table.add_row(
+            *(Text(text, _style(field, text)) for field, text in zip(texts, row, strict=True))
+        )
     return table
 
 
-def _style(status: str) -> str:
+def _style(field: str, status: str) -> str:
+    if field != "status":
+        return ""
     if status.endswith("Failed") or status == "HALTED":
         return "red"
     return "green" if status in {"Active", "NORMAL"} else "yellow"
-
-
-def _no_style(_text: str) -> str:
-    return ""

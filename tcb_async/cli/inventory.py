@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import typer
-from rich.progress import TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from tcb_async.cli import signals
 from tcb_async.cli.app import MISSING, in_terminal_words
@@ -34,26 +33,6 @@ _COLUMNS = (
     "last_seen_run", "stale",
 )  # fmt: skip
 
-INVENTORY_EPILOG = """\
-[bold]Examples[/bold]
-  tcb-async inventory --demo
-  tcb-async inventory -o inventory.sqlite \\
-    --component-appid wx00112233445566aa \\
-    --ticket-file ticket.txt
-  tcb-async inventory --accounts merchants.ndjson \\
-    -o all.csv --summary summary.json
-  sqlite3 inventory.sqlite 'select * from missing'
-
-A run is a day in China: the same command on the same day
-continues where it ended, and tries what failed again.
-
-A line of --accounts is
-{"appid": "wx…", "access_token": "…"}, and may have
-"envs": ["…"] to list these environments alone.
-
-Exit code 6: finished, but accounts are missing; stderr
-names them. The others are in tcb-async --help."""
-
 _OPTIONS = in_panel(
     "Output",
     output=option(
@@ -68,7 +47,7 @@ _OPTIONS = in_panel(
 )
 
 
-@command(INVENTORY_EPILOG, lacks=("env", "token_file"), **_OPTIONS)
+@command(lacks=("env", "token_file"), **_OPTIONS)
 def inventory_command(  # noqa: PLR0913 - each is an option
     screen: Screen,
     access: Access,
@@ -80,7 +59,27 @@ def inventory_command(  # noqa: PLR0913 - each is an option
     concurrency: int | None = None,
     quiet: bool = False,
 ) -> None:
-    """List every function of many accounts, into SQLite."""
+    r"""List every function of many accounts, into SQLite.
+
+    [bold]Examples[/bold]
+      tcb-async inventory --demo
+      tcb-async inventory -o inventory.sqlite \
+        --component-appid wx00112233445566aa \
+        --ticket-file ticket.txt
+      tcb-async inventory --accounts merchants.ndjson \
+        -o all.csv --summary summary.json
+      sqlite3 inventory.sqlite 'select * from missing'
+
+    A run is a day in China: the same command on the same day
+    continues where it ended, and tries what failed again.
+
+    A line of --accounts is
+    {"appid": "wx…", "access_token": "…"}, and may have
+    "envs": ["…"] to list these environments alone.
+
+    Exit code 6: finished, but accounts are missing; stderr
+    names them. The others are in tcb-async --help.
+    """
     if output is None and not access.demo:
         raise typer.BadParameter("name a file, such as inventory.sqlite", param_hint="--output")
     files = Files.named(output, summary)
@@ -95,7 +94,10 @@ def inventory_command(  # noqa: PLR0913 - each is an option
     async def work() -> None:
         nonlocal missing
         async with opened_accounts(concurrency) as found:
-            with files.store() as path, InventoryStore(path) as store:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                InventoryStore(files.path or Path(folder, "inventory.sqlite")) as store,
+            ):
                 begun = store.begin(run, source=found.name, appids=found.appids)
                 job = InventoryJob(store, begun, found, files, screen, is_quiet=quiet)
                 missing = await job.work(page_size)
@@ -131,10 +133,8 @@ class Files:
     @classmethod
     def named(cls, output: str | None, summary: str | None) -> Files:
         """Say which SQLite file ``--output`` means, and what else is to be written."""
-        if output is None:
-            return cls(None, None, "", summary)
-        path = Path(output)
-        if path.suffix.lower() in _STORES:
+        path = None if output is None else Path(output)
+        if path is None or path.suffix.lower() in _STORES:
             return cls(path, None, "", summary)
         if (form := format_of(path.suffix)) is None:
             raise typer.BadParameter(
@@ -152,27 +152,18 @@ class Files:
             ("--accounts", access.accounts),
             ("--ticket-file", access.ticket_file),
             ("--secret-file", access.secret_file),
-            ("--output", None if self.path is None else str(self.path)),
+            ("--output", self.path),
             ("--output", self.export),
             ("--summary", self.summary),
         ):
-            if file in {None, "-"}:
+            if file is None or file == "-":
                 continue
-            if (other := named.setdefault(Path(str(file)).resolve(), name)) != name:
+            if (other := named.setdefault(Path(file).resolve(), name)) != name:
                 raise typer.BadParameter(
                     f"{file} is given as {other} already: name another file", param_hint=name
                 )
         if self.path is not None:
             checked_file("--output", str(self.path))
-
-    @contextlib.contextmanager
-    def store(self) -> Generator[Path]:
-        """Name the SQLite file."""
-        if self.path is not None:
-            yield self.path
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                yield Path(folder, "inventory.sqlite")
 
 
 @attrs.frozen
@@ -192,10 +183,12 @@ class InventoryJob:
         inventory = self.found.client.inventory(unfinished, page_size=page_size)
         try:
             async with contextlib.aclosing(unfinished), inventory:
-                with self._meter(inventory) as moved:
+                with self._meter() as bar:
+                    task = bar.add_task("accounts", total=self.found.total, facts="")
                     async for found in inventory:
                         self.run.save(found)
-                        moved()
+                        if self.screen.is_watched:
+                            bar.update(task, **self._state(inventory))
         except ConfigurationError:  # it says itself what to change first
             raise
         except TcbError as error:
@@ -240,49 +233,37 @@ class InventoryJob:
             "… and {} more in the view missing",
         )
         if progress.left:
-            left = counted(progress.left, "account", "accounts")
+            left = counted(progress.left, "account")
             self.screen.say(
                 f"{left} of the last run were not among these, and count as having left"
             )
         if not self.is_quiet:
             cost = inventory.summary
-            environments = counted(progress.environments, "environment", "environments")
+            environments = counted(progress.environments, "environment")
             self.screen.say(
-                f"{progress.complete:,} of {counted(progress.accounts, 'account', 'accounts')}, "
-                f"{counted(progress.functions, 'function', 'functions')} in {environments} "
-                f"({counted(cost.requests, 'request', 'requests')}, {cost.seconds:.1f} s)"
+                f"{progress.complete:,} of {counted(progress.accounts, 'account')}, "
+                f"{counted(progress.functions, 'function')} in {environments} "
+                f"({counted(cost.requests, 'request')}, {cost.seconds:.1f} s)"
             )
         return missing
 
-    @contextlib.contextmanager
-    def _meter(self, inventory: Inventory) -> Generator[Callable[[], None]]:
-        """Show how far the inventory is, whenever the function that is yielded is called."""
-        facts = TextColumn("{task.fields[facts]}", markup=False)
-        shown = self.screen.is_watched
-        with progress_bar(
-            self.screen, facts, TimeRemainingColumn(compact=True), shown=shown
-        ) as bar:
-            task = bar.add_task("accounts", total=self.found.total, facts="")
+    def _meter(self) -> Progress:
+        columns = (
+            TextColumn("{task.fields[facts]}", markup=False),
+            TimeRemainingColumn(compact=True),
+        )
+        return progress_bar(self.screen, *columns, shown=self.screen.is_watched)
 
-            def moved() -> None:
-                if shown:
-                    summary = inventory.summary
-                    bar.update(
-                        task,
-                        completed=summary.accounts + self.run.skipped,
-                        total=self.found.total,
-                        facts=_facts(inventory),
-                    )
-
-            yield moved
-
-
-def _facts(inventory: Inventory) -> str:
-    summary = inventory.summary
-    failed = summary.failed + summary.denied
-    facts = [f"{failed:,} failed"] if failed else []
-    facts += [
-        counted(summary.functions, "function", "functions"),
-        f"{summary.requests / max(summary.seconds, 0.001):,.0f} requests/s",
-    ]
-    return ", ".join(facts)
+    def _state(self, inventory: Inventory) -> dict[str, Any]:
+        summary = inventory.summary
+        failed = summary.failed + summary.denied
+        facts = [f"{failed:,} failed"] if failed else []
+        facts += [
+            counted(summary.functions, "function"),
+            f"{summary.requests / max(summary.seconds, 0.001):,.0f} requests/s",
+        ]
+        return {
+            "completed": summary.accounts + self.run.skipped,
+            "total": self.found.total,
+            "facts": ", ".join(facts),
+        }

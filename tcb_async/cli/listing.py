@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from tcb_async.models import CloudFunction
 
 SORTS = [*FIELDS, *(f"-{field}" for field in FIELDS)]
-_FUNCTIONS = ("function", "functions")
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _SUFFIXES = {".txt": TABLE}
 
 
@@ -77,20 +75,6 @@ class Selection:
         words = [f"{option} {shlex.quote(one)}" for option, all_ in given for one in all_ or ()]
         return " ".join(words)
 
-    @property
-    def rows_needed(self) -> int | None:
-        """How many rows of the list are enough; None if all have to be seen."""
-        return None if self.filters or self.sort else self.max_items
-
-    @property
-    def enough(self) -> int | None:
-        """How many matches, in the server's order, are all that is wanted; None for all."""
-        return None if self.sort else self.max_items
-
-    def keep(self, functions: Iterable[CloudFunction]) -> list[CloudFunction]:
-        """The functions that match."""
-        return [function for function in functions if self._matches(function)]
-
     def arrange(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
         """The functions in the order that was asked for, and no more than were asked for."""
         arranged = list(functions)
@@ -99,7 +83,8 @@ class Selection:
             arranged.sort(key=lambda one: _sort_key(one, field), reverse=self.sort != field)
         return arranged[: self.max_items]
 
-    def _matches(self, function: CloudFunction) -> bool:
+    def matches(self, function: CloudFunction) -> bool:
+        """Whether it is one of those that were asked for, by patterns."""
         return (
             _any_matches(self.name, function.name)
             and _any_matches(self.status, function.status, str.casefold)
@@ -111,22 +96,28 @@ def _any_matches(patterns: list[str] | None, text: str, plain: Callable[[str], s
     return not patterns or any(fnmatchcase(plain(text), plain(one)) for one in patterns)
 
 
-def _sort_key(function: CloudFunction, field: str) -> datetime | str:
-    value = getattr(function, field)
-    if field in {"add_time", "mod_time"}:
-        return value or _LONG_AGO
-    return (value or "").casefold() if field == "runtime" else value
+def _sort_key(function: CloudFunction, field: str) -> str:
+    text = str(getattr(function, field) or "")
+    return text.casefold() if field == "runtime" else text
 
 
 @attrs.define(kw_only=True)
 class ListCommand:
-    """List the functions of an environment."""
+    r"""List the functions of an environment.
+
+    [bold]Examples[/bold]
+      tcb-async list --demo
+      tcb-async list test-777bb9 --status '*Failed'
+      tcb-async list test-777bb9 --sort -mod_time -n 5
+      tcb-async list test-777bb9 -f json | jq -r '.\[].name'
+      tcb-async list test-777bb9 -o all.csv
+    """
 
     screen: Screen
     access: Access
     selection: Selection
     output_format: str | None = None
-    columns: str | None = None
+    columns: Sequence[str] | None = None
     output: str | None = None
     page_size: int | None = None
     concurrency: int | None = None
@@ -134,7 +125,6 @@ class ListCommand:
     _env: str = attrs.field(default="", init=False)
     _format: str = attrs.field(default=TABLE, init=False)
     _target: Path | None = attrs.field(default=None, init=False)
-    _columns: list[str] | None = attrs.field(default=None, init=False)
     _listed: int = attrs.field(default=0, init=False)
     _seconds: float = attrs.field(default=0.0, init=False)
 
@@ -143,13 +133,12 @@ class ListCommand:
         service = self.access.service()
         self._env, self._target = service.env, output_path(self.output)
         self._format = self.output_format or _format_for(self._target)
-        self._columns = None if self.columns is None else _checked_columns(self.columns)
         service.run(self._list, concurrency=self.concurrency)
 
     async def _list(self, client: TcbClient) -> None:
-        walk = client.functions(
-            self._env, max_items=self.selection.rows_needed, page_size=self.page_size
-        )
+        needs_all = self.selection.filters or self.selection.sort
+        most = None if needs_all else self.selection.max_items
+        walk = client.functions(self._env, max_items=most, page_size=self.page_size)
         with opened(self._target, self.screen) as sink:
             await (self._stream if self._in_pieces else self._gather)(walk, sink)
         self._report(walk)
@@ -161,7 +150,7 @@ class ListCommand:
 
     async def _stream(self, walk: FunctionPager, sink: Sink) -> None:
         """Write each page as it arrives."""
-        document = FORMATS[self._format](self._columns or FIELDS, sink.is_terminal)
+        document = FORMATS[self._format](self.columns or FIELDS, sink.is_terminal)
         head = document.head
         async with aclosing(self._pages(walk)) as pages:
             async for rows in pages:
@@ -177,21 +166,22 @@ class ListCommand:
         arranged = self.selection.arrange(functions)
         self._listed = len(arranged)
         if self._format != TABLE:
-            document = FORMATS[self._format](self._columns or FIELDS, sink.is_terminal)
+            document = FORMATS[self._format](self.columns or FIELDS, sink.is_terminal)
             sink.write(document.whole(arranged))
         elif self._target is None:
-            self._print_table(arranged)
+            print_table(self.screen, arranged, self.columns)
         else:
-            sink.write(table_as_text(arranged, self._columns).encode())
+            sink.write(table_as_text(arranged, self.columns).encode())
 
     async def _pages(self, walk: FunctionPager) -> AsyncGenerator[list[CloudFunction], None]:
         """Yield what is wanted of each page, until that is enough."""
-        started, done, left = time.monotonic(), 0, self.selection.enough
+        started, done = time.monotonic(), 0
+        left = None if self.selection.sort else self.selection.max_items
         async with walk:
             with showing_walk(self.screen, self._env, walk, shown=self._is_meter_shown) as moved:
                 async for page in walk.by_page():
                     moved(done := done + len(page.items))
-                    rows = self.selection.keep(page.items)[:left]
+                    rows = [one for one in page.items if self.selection.matches(one)][:left]
                     yield rows
                     left = None if left is None else left - len(rows)
                     if left == 0:
@@ -207,7 +197,7 @@ class ListCommand:
         """Say on stderr if nothing matched and what the listing cost."""
         filters = self.selection.filters
         if filters and not self._listed:
-            of = counted(walk.total or 0, *_FUNCTIONS)
+            of = counted(walk.total or 0, "function")
             case = "; the case of a name counts" if "--name" in filters else ""
             self.screen.say(f"none of {of} in {self._env} match {filters}{case}")
         if not self.quiet and (self.screen.is_watched or self._target is not None):
@@ -215,38 +205,27 @@ class ListCommand:
 
     def _summary(self, walk: FunctionPager) -> str:
         stats, total = walk.stats, max(self._listed, walk.total or 0)
-        facts = [counted(stats.requests, "request", "requests")]
+        facts = [counted(stats.requests, "request")]
         if stats.retries:
             facts.append(counted(stats.retries, "retry", "retries"))
         if stats.repairs:
-            facts.append(counted(stats.repairs, "repair", "repairs") + ": the list changed")
+            facts.append(counted(stats.repairs, "repair") + ": the list changed")
         facts.append(f"{self._seconds:.1f} s")
         number = f"{self._listed:,} of " if self._listed != total else ""
-        return f"{number}{counted(total, *_FUNCTIONS)} in {self._env} ({', '.join(facts)})"
+        return f"{number}{counted(total, 'function')} in {self._env} ({', '.join(facts)})"
 
-    def _print_table(self, functions: Sequence[CloudFunction]) -> None:
-        left_out = print_table(self.screen.out, functions, self._columns)
-        if left_out:
-            self.screen.say(
-                f"left out to fit {self.screen.out.width} columns: {', '.join(left_out)}; use a "
-                "wider terminal, or choose with --columns"
-            )
-
-
-LIST_EPILOG = f"""\
-[bold]Examples[/bold]
-  tcb-async list --demo
-  tcb-async list test-777bb9 --status '*Failed'
-  tcb-async list test-777bb9 --sort -mod_time -n 5
-  tcb-async list test-777bb9 -f json | jq -r '.\\[].name'
-  tcb-async list test-777bb9 -o all.csv
-
-{EXIT_CODES}"""
 
 _STATUSES = [
     "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
     "PublishFailed", "Deleting", "DeleteFailed",
 ]  # fmt: skip
+
+
+def _parsed_columns(text: str) -> list[str]:
+    parse = choice(lambda: FIELDS)
+    return list(dict.fromkeys(parse(word.strip()) for word in text.split(",")))
+
+
 _LIST_OPTIONS = {
     **in_panel(
         "Which functions",
@@ -283,6 +262,7 @@ _LIST_OPTIONS = {
         columns=option(
             "--columns FIELD,…",
             f"Which columns, in which order: {', '.join(FIELDS)}.",
+            parser=_parsed_columns,
             autocompletion=lambda: list(FIELDS),
         ),
         output=option(
@@ -292,15 +272,7 @@ _LIST_OPTIONS = {
 }
 
 
-list_command = command(LIST_EPILOG, **_LIST_OPTIONS)(ListCommand)
-
-
-def _checked_columns(text: str) -> list[str]:
-    parse = choice(lambda: FIELDS)
-    try:
-        return list(dict.fromkeys(parse(word.strip()) for word in text.split(",")))
-    except typer.BadParameter as error:
-        raise typer.BadParameter(error.message, param_hint="--columns") from None
+list_command = command(ending=f"\n\n{EXIT_CODES}", **_LIST_OPTIONS)(ListCommand)
 
 
 def _format_for(target: Path | None) -> str:
@@ -316,16 +288,15 @@ def _format_for(target: Path | None) -> str:
     return found
 
 
-COUNT_EPILOG = """\
-[bold]Example[/bold]
-  tcb-async count test-777bb9
-
-The exit codes are in tcb-async --help."""
-
-
-@command(COUNT_EPILOG)
+@command()
 def count_command(screen: Screen, access: Access) -> None:
-    """Count the functions of an environment."""
+    """Count the functions of an environment.
+
+    [bold]Example[/bold]
+      tcb-async count test-777bb9
+
+    The exit codes are in tcb-async --help.
+    """
     service = access.service()
 
     async def work(client: TcbClient) -> None:
@@ -334,19 +305,19 @@ def count_command(screen: Screen, access: Access) -> None:
     service.run(work)
 
 
-ENVIRONMENTS_EPILOG = """\
-[bold]Examples[/bold]
-  tcb-async environments
-  tcb-async environments -f json | jq -r '.\\[].env'
-
-The exit codes are in tcb-async --help."""
-
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
 
 
-@command(ENVIRONMENTS_EPILOG, lacks=("env", *MANY))
+@command(lacks=("env", *MANY))
 def environments_command(screen: Screen, *, form: str = TABLE, access: Access) -> None:
-    """List the environments of an account."""
+    r"""List the environments of an account.
+
+    [bold]Examples[/bold]
+      tcb-async environments
+      tcb-async environments -f json | jq -r '.\[].env'
+
+    The exit codes are in tcb-async --help.
+    """
 
     async def work(client: TcbClient) -> None:
         write_rows(screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, form)
@@ -354,24 +325,24 @@ def environments_command(screen: Screen, *, form: str = TABLE, access: Access) -
     access.service(needs_env=False).run(work)
 
 
-MERCHANTS_EPILOG = """\
-[bold]Examples[/bold]
-  export TCB_COMPONENT_APPID=… TCB_COMPONENT_SECRET=…
-  export TCB_COMPONENT_TICKET=…
-  tcb-async merchants
-  tcb-async merchants -f csv > merchants.csv
-
-Refresh tokens are not printed. TcbClient has them:
-iter_authorizers().
-
-The exit codes are in tcb-async --help."""
-
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
 
 
-@command(MERCHANTS_EPILOG, lacks=("env", "token_file", "appid", "redis", "secret_file", "accounts"))
+@command(lacks=("env", "token_file", "appid", "redis", "secret_file", "accounts"))
 def merchants_command(screen: Screen, *, form: str = TABLE, access: Access) -> None:
-    """List the merchants of a third-party platform (第三方平台)."""
+    """List the merchants of a third-party platform (第三方平台).
+
+    [bold]Examples[/bold]
+      export TCB_COMPONENT_APPID=… TCB_COMPONENT_SECRET=…
+      export TCB_COMPONENT_TICKET=…
+      tcb-async merchants
+      tcb-async merchants -f csv > merchants.csv
+
+    Refresh tokens are not printed. TcbClient has them:
+    iter_authorizers().
+
+    The exit codes are in tcb-async --help.
+    """
     if not access.component_appid and not access.demo:
         raise typer.BadParameter(
             "name the platform, or set TCB_COMPONENT_APPID; or pass --demo",
@@ -387,25 +358,25 @@ def merchants_command(screen: Screen, *, form: str = TABLE, access: Access) -> N
     signals.run(work)
 
 
-CHECK_EPILOG = """\
-[bold]Examples[/bold]
-  tcb-async token
-  tcb-async token test-777bb9 --appid wx0123456789abcdef
-
-[bold]Exit codes[/bold]
-    0  accepted
-    3  refused, or there is none
-    4  accepted, but not for this environment
-    5  the service or the network failed
-  130  interrupted (Ctrl-C)
-  143  terminated (SIGTERM)"""
-
 _NO_ENV = "token-check"
 
 
-@command(CHECK_EPILOG, env=argument("ENV", "Check that it may list this environment, too."))
+@command(env=argument("ENV", "Check that it may list this environment, too."))
 def token_command(screen: Screen, access: Access) -> None:
-    """Check the token: whose it is, how long it lives, whether WeChat accepts it."""
+    """Check the token: whose it is, how long it lives, whether WeChat accepts it.
+
+    [bold]Examples[/bold]
+      tcb-async token
+      tcb-async token test-777bb9 --appid wx0123456789abcdef
+
+    [bold]Exit codes[/bold]
+        0  accepted
+        3  refused, or there is none
+        4  accepted, but not for this environment
+        5  the service or the network failed
+      130  interrupted (Ctrl-C)
+      143  terminated (SIGTERM)
+    """
     service = access.service(needs_env=False)
     screen.write(f"account   {service.owner}\n".encode())
 

@@ -240,8 +240,8 @@ MANY = ("component_appid", "ticket_file", "secret_file", "accounts")
 
 
 def command(
-    epilog: str,
     *,
+    ending: str = "",
     lacks: Collection[str] = MANY,
     level: int = logging.ERROR,
     **own: Any,  # noqa: ANN401 - as above
@@ -249,10 +249,10 @@ def command(
     """Make a command of a function, or of a class whose ``run`` it calls.
 
     Its parameters are its options, but for ``screen``. One whose type is a class of options, such
-    as `Access`, is made of all of them.
+    as `Access`, is made of all of them. Its docstring is its help, and the end of that.
 
     Args:
-        epilog: What its help ends with.
+        ending: What the help ends with, after that.
         lacks: Which options of those classes the command has not.
         level: From which level on the log is shown without ``--verbose``, too.
         own: Options that no other command has, or that mean something else here.
@@ -281,11 +281,11 @@ def command(
                 if made is not None:
                     made.run()
 
-        run.__doc__ = function.__doc__
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {it.name: it.annotation for it in parameters}
         one = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        one.command(cls=Command, epilog=epilog)(run)
+        line, _, examples = str(inspect.getdoc(function)).partition("\n\n")
+        one.command(cls=Command, help=line, epilog=examples + ending)(run)
         return get_command(one)
 
     return declare

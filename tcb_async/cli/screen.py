@@ -202,9 +202,9 @@ class _Retries(ProgressColumn):
         return Text(counted(stats.retries, "retry", "retries") if stats.retries else "", "yellow")
 
 
-def counted(number: int, one: str, many: str) -> str:
+def counted(number: int, one: str, many: str = "") -> str:
     """Say how many there are, in the singular or the plural."""
-    return f"{number:,} {one if number == 1 else many}"
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}

@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import attrs
 import msgspec
@@ -50,42 +50,39 @@ class _Configuration(msgspec.Struct):
 
 
 @attrs.frozen
-class Source:
-    """A source, recognised by how it is written."""
+class Environment:
+    """An environment, whose functions are with WeChat."""
 
-    kind: Literal["environment", "file", "folder", "stdin", "store"]
-    text: str
-
-    @property
-    def shadows_a_folder(self) -> bool:
-        """Whether a folder has the name of this environment, which may have been meant."""
-        return self.kind == "environment" and Path(self.text).is_dir()
+    env: str
 
 
-def find_source(text: str) -> Source:
-    """Tell what a source is; what looks like a file or a folder has to be there."""
+@attrs.frozen
+class Store:
+    """The SQLite file of an inventory."""
+
+    path: str
+
+
+def read_source(text: str) -> Functions | Environment | Store:
+    """Tell what a source is by how it is written, and read it if it is a file, a folder or stdin.
+
+    Raises:
+        ConfigurationError: A file or a folder is not there, or is not a complete list.
+    """
     if text == "-":
-        return Source("stdin", text)
+        return parse(sys.stdin.buffer.read(), "stdin")
     path = Path(text)
     if path.is_file():
         with path.open("rb") as file:
-            return Source("store" if file.read(len(_SQLITE)) == _SQLITE else "file", text)
+            head = file.read(len(_SQLITE))
+            return Store(text) if head == _SQLITE else parse(head + file.read(), text)
     if "/" in text or os.sep in text:
         if path.is_dir():
-            return Source("folder", text)
+            return _read_folder(path)
         raise ConfigurationError(f"{text}: there is no such file or folder")
     if path.suffix:  # no environment's ID has a dot
         raise ConfigurationError(f"{text}: there is no such file")
-    return Source("environment", text)
-
-
-def read_local(source: Source) -> Functions:
-    """Read a file, a folder or standard input."""
-    if source.kind == "folder":
-        return _read_folder(Path(source.text))
-    if source.kind == "stdin":
-        return parse(sys.stdin.buffer.read(), "stdin")
-    return parse(Path(source.text).read_bytes(), source.text)
+    return Environment(text)
 
 
 def parse(data: bytes, where: str) -> Functions:

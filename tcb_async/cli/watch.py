@@ -35,15 +35,6 @@ if TYPE_CHECKING:
     from tcb_async.watch import FunctionChange
 
 
-WATCH_EPILOG = """\
-[bold]Examples[/bold]
-  tcb-async watch --demo
-  tcb-async watch test-777bb9 --interval 5
-  tcb-async watch test-777bb9 >> changes.log
-  tcb-async watch test-777bb9 --format ndjson | jq .name
-
-The exit codes are in tcb-async --help."""
-
 _DEMO_INTERVAL = 0.5
 _TEXT, _NDJSON = "text", "ndjson"
 _FORMATS = [_TEXT, _NDJSON]
@@ -58,7 +49,6 @@ _DESCRIBED = {
 
 
 @command(
-    WATCH_EPILOG,
     level=logging.WARNING,
     interval=option(
         "--interval SECONDS",
@@ -73,7 +63,16 @@ _DESCRIBED = {
 def watch_command(
     screen: Screen, access: Access, *, interval: float | None = None, form: str = _TEXT
 ) -> None:
-    """Show what is added, updated and removed, until Ctrl-C."""
+    """Show what is added, updated and removed, until Ctrl-C.
+
+    [bold]Examples[/bold]
+      tcb-async watch --demo
+      tcb-async watch test-777bb9 --interval 5
+      tcb-async watch test-777bb9 >> changes.log
+      tcb-async watch test-777bb9 --format ndjson | jq .name
+
+    The exit codes are in tcb-async --help.
+    """
     service = access.service(is_changing=True)
     apart = interval or (_DEMO_INTERVAL if access.demo else DEFAULT_WATCH_INTERVAL)
     service.run(lambda client: _show_changes(client, screen, service.env, apart, form))
@@ -83,7 +82,8 @@ async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, form: str
 ) -> NoReturn:
     functions = await client.functions(env).collect()
-    board = _Board(env, len(functions), max(1, screen.out.height - _OTHER_LINES))
+    rows = max(1, screen.out.height - _OTHER_LINES)
+    board = _Board(env, len(functions), deque(maxlen=rows))
     changes = client.watch_functions(env, interval=interval, since=functions)
     is_live = screen.out.is_terminal and form == _TEXT
     if not is_live:
@@ -104,19 +104,15 @@ async def _show_changes(
 class _Board:
     env: str
     functions: int
-    height: int
+    _rows: deque[tuple[str, FunctionChange]]
     changes: int = 0
-    _rows: deque[tuple[str, FunctionChange]] = attrs.field(init=False)
     _spinner: Spinner = attrs.field(factory=lambda: Spinner("dots"))
-
-    def __attrs_post_init__(self) -> None:
-        self._rows = deque(maxlen=self.height)
 
     @property
     def headline(self) -> str:
-        changes = counted(self.changes, "change", "changes")
+        changes = counted(self.changes, "change")
         return (
-            f"{printable(self.env)}: {counted(self.functions, 'function', 'functions')}, {changes} "
+            f"{printable(self.env)}: {counted(self.functions, 'function')}, {changes} "
             "(times in UTC+8)"
         )
 
@@ -163,23 +159,7 @@ def describe(change: FunctionChange) -> str:
     return ", ".join(facts)
 
 
-WAIT_EPILOG = """\
-[bold]Examples[/bold]
-  tcb-async wait test-777bb9 login --timeout 60 && echo up
-  tcb-async wait test-777bb9 --all
-  tcb-async wait --demo
-
-[bold]Exit codes[/bold]
-    0  they are Active
-    4  one failed: CreateFailed, UpdateFailed, …
-    5  they were not all Active in time, or the service or
-       the network failed
-  130  interrupted (Ctrl-C)
-  143  terminated (SIGTERM)"""
-
-
 @command(
-    WAIT_EPILOG,
     level=logging.INFO,
     names=argument("NAME…", "The functions' names, such as login."),
     every=option("--all", "Wait for every function that there is."),
@@ -203,7 +183,21 @@ def wait_command(  # noqa: PLR0913 - each is an option
     timeout: float | None = None,
     interval: float | None = None,
 ) -> None:
-    """Wait until functions are Active, as after a deployment."""
+    """Wait until functions are Active, as after a deployment.
+
+    [bold]Examples[/bold]
+      tcb-async wait test-777bb9 login --timeout 60 && echo up
+      tcb-async wait test-777bb9 --all
+      tcb-async wait --demo
+
+    [bold]Exit codes[/bold]
+        0  they are Active
+        4  one failed: CreateFailed, UpdateFailed, …
+        5  they were not all Active in time, or the service or
+           the network failed
+      130  interrupted (Ctrl-C)
+      143  terminated (SIGTERM)
+    """
     names = names or []
     if access.demo and not names and not every:
         names = [access.env] if access.env else []

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 
 import pytest
 from redis_server import running_redis
-from terminal import ENV, asks, retry_at_once, run
+from terminal import ENV, asks, run
 
 from tcb_async.__main__ import main
 from tcb_async.cli import access, listing, screen
@@ -33,50 +32,38 @@ def is_one_sentence(text):
     return text.startswith("tcb-async: ") and text.count("\n") == 1 and "Traceback" not in text
 
 
-async def test_a_refused_token_exits_with_3_and_says_what_to_do(emulator):
-    ended = await run("list", ENV, env=asks(emulator, TCB_ACCESS_TOKEN=SECRET))
+@pytest.mark.parametrize(
+    ("env", "variables", "code", "said"),
+    [
+        (ENV, {"TCB_ACCESS_TOKEN": SECRET}, 3, "(?=.*40014).*fresh access token"),
+        ("test-nobody", {}, 4, "test-nobody"),
+        (ENV, {"TCB_BASE_URL": "http://127.0.0.1:1"}, 5, "127.0.0.1"),
+    ],
+)
+async def test_the_exit_code_says_who_refused_and_the_sentence_what(
+    emulator, env, variables, code, said
+):
+    ended = await run("list", env, "-f", "csv", env=asks(emulator) | variables)
 
-    assert (ended.code, ended.out) == (3, "")
+    assert (ended.code, ended.out) == (code, "")
     assert is_one_sentence(ended.err)
-    assert "40014" in ended.err
-    assert "fresh access token" in ended.err
+    assert re.search(said, ended.err)
 
 
-async def test_an_unknown_environment_exits_with_4_and_names_it(emulator):
-    ended = await run("list", "test-nobody", "-f", "csv", env=asks(emulator))
-
-    assert (ended.code, ended.out) == (4, "")
-    assert is_one_sentence(ended.err)
-    assert "test-nobody" in ended.err
-
-
-async def test_a_server_that_is_down_exits_with_5_and_names_it(monkeypatch):
-    retry_at_once(monkeypatch)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-
-        ended = await run("list", ENV, env={"TCB_BASE_URL": url, "TCB_ACCESS_TOKEN": "token"})
-
-    assert (ended.code, ended.out) == (5, "")
-    assert is_one_sentence(ended.err)
-    assert "127.0.0.1" in ended.err
-
-
-async def test_a_service_that_stays_busy_exits_with_5(emulator, monkeypatch):
-    retry_at_once(monkeypatch)
-    emulator.fail_next(-1, times=99)
+@pytest.mark.parametrize(
+    ("fault", "attempts"),
+    [(Fault.errcode(-1), ["after 5 attempts"]), (Fault.status(403, b"<html>blocked</html>"), [])],
+)
+async def test_a_service_that_stays_busy_or_a_proxy_that_blocks_exits_with_5(
+    emulator, fault, attempts
+):
+    emulator.script([fault] * 99)
 
     ended = await run("count", ENV, env=asks(emulator))
 
     assert (ended.code, ended.out) == (5, "")
     assert is_one_sentence(ended.err)
-
-
-async def test_a_proxy_that_answers_html_exits_with_5(emulator):
-    emulator.script([Fault.status(403, b"<html>blocked</html>")])
-
-    assert (await run("count", ENV, env=asks(emulator))).code == 5
+    assert re.findall(r"\w+ \w+ (?:attempts|tries)", ended.err) == attempts, "said once"
 
 
 @pytest.mark.parametrize(
@@ -181,8 +168,7 @@ async def test_a_name_that_no_environment_has_exits_with_3_before_anything_is_as
     assert emulator.requests == ()
 
 
-async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed(monkeypatch):
-    retry_at_once(monkeypatch)
+async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed():
     words = ("count", ENV, "--base-url", "http://wechat.invalid")
 
     refused = await run(*words, env={"TCB_ACCESS_TOKEN": "token"})
@@ -202,25 +188,18 @@ async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is
         assert way in ended.err
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-async def test_a_token_file_is_read_however_an_editor_begins_and_ends_it(
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", ""])
+async def test_a_token_file_is_read_however_an_editor_begins_and_ends_it_and_so_is_stdin(
     emulator, tmp_path, encoding
 ):
     emulator.deploy(ENV, count=2)
-    file = tmp_path / "token"
-    file.write_text(f"{emulator.token}\r\n", encoding=encoding)
-    wrong = {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": "another"}
+    file, text = tmp_path / "token", f"{emulator.token}\r\n"
+    if encoding:
+        file.write_text(text, encoding=encoding)
+    wrong = asks(emulator, TCB_ACCESS_TOKEN="another")
 
-    assert (await run("count", ENV, "--token-file", str(file), env=wrong)).out == "2\n"
-
-
-async def test_a_token_may_come_by_stdin(emulator):
-    emulator.deploy(ENV, count=2)
-    env = {"TCB_BASE_URL": emulator.url}
-
-    ended = await run("count", ENV, "--token-file", "-", env=env, stdin=f"{emulator.token}\n")
-
-    assert ended.out == "2\n"
+    words = ("--token-file", str(file) if encoding else "-")
+    assert (await run("count", ENV, *words, env=wrong, stdin=text)).out == "2\n"
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"\xff\xfe\x00"])
@@ -245,30 +224,28 @@ async def test_a_token_file_that_is_not_there_exits_with_3_and_is_named(tmp_path
     assert "nothing: No such file or directory" in ended.err
 
 
-async def test_an_app_gets_its_own_token(emulator):
-    emulator.deploy(ENV, count=2)
-    emulator.add_app(APPID, SECRET)
-    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
+async def test_an_app_gets_its_own_token_and_an_empty_variable_counts_as_not_set(own_app):
+    empty = {"TCB_ACCESS_TOKEN": "", "TCB_REDIS_URL": ""}
 
-    assert (await run("count", ENV, "--appid", APPID, env=env)).out == "2\n"
-    assert (await run("count", ENV, env=env | {"TCB_APPID": APPID})).out == "2\n"
+    assert (await run("count", ENV, "--appid", APPID, env=own_app)).out == "2\n"
+    assert (await run("count", ENV, env=own_app | empty | {"TCB_APPID": APPID})).out == "2\n"
 
 
-async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment(emulator):
-    emulator.deploy(ENV, count=2)
-    emulator.add_app(APPID, SECRET)
+async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment(emulator, own_app):
+    env = own_app | asks(emulator)
 
-    await run("count", ENV, "--appid", APPID, env=asks(emulator, TCB_SECRET=SECRET))
-    await run("count", ENV, env=asks(emulator, TCB_SECRET=SECRET, TCB_APPID=APPID))
+    await run("count", ENV, "--appid", APPID, env=env)
+    await run("count", ENV, env=env | {"TCB_APPID": APPID})
 
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
-async def test_an_app_without_a_secret_exits_with_3_and_says_where_it_goes(emulator):
-    ended = await run("count", ENV, "--appid", APPID, env={"TCB_BASE_URL": emulator.url})
+@pytest.mark.parametrize(("secret", "said"), [("", "TCB_SECRET"), ("another", "appsecret")])
+async def test_an_app_whose_secret_is_missing_or_wrong_exits_with_3(own_app, secret, said):
+    ended = await run("count", ENV, "--appid", APPID, env=own_app | {"TCB_SECRET": secret})
 
     assert ended.code == 3
-    assert "TCB_SECRET" in ended.err
+    assert said in ended.err
 
 
 @pytest.mark.parametrize(
@@ -291,27 +268,7 @@ async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(variable
     assert said in ended.err
 
 
-async def test_an_empty_variable_counts_as_not_set(emulator):
-    emulator.deploy(ENV, count=2)
-    emulator.add_app(APPID, SECRET)
-    env = asks(emulator, TCB_ACCESS_TOKEN="", TCB_APPID=APPID, TCB_SECRET=SECRET, TCB_REDIS_URL="")
-
-    assert (await run("count", ENV, env=env)).out == "2\n"
-
-
-async def test_a_wrong_appsecret_exits_with_3(emulator):
-    emulator.add_app(APPID, SECRET)
-    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": "another"}
-
-    ended = await run("count", ENV, "--appid", APPID, env=env)
-
-    assert ended.code == 3
-    assert "appsecret" in ended.err
-
-
-async def test_a_secret_may_be_typed(emulator, monkeypatch):
-    emulator.deploy(ENV, count=2)
-    emulator.add_app(APPID, SECRET)
+async def test_a_secret_may_be_typed(emulator, own_app, monkeypatch):
     monkeypatch.setattr(access, "_may_ask", lambda: True)
     env = {"TCB_BASE_URL": emulator.url}
 
@@ -348,48 +305,37 @@ async def test_a_signal_at_a_prompt_ends_the_command_as_anywhere(
     assert (ended.code, ended.err) == (code, f"tcb-async: {said}\n")
 
 
-async def test_two_commands_share_an_apps_token_through_redis(emulator):
-    emulator.deploy(ENV, count=2)
-    emulator.add_app(APPID, SECRET)
+async def test_two_commands_share_an_apps_token_through_redis(emulator, own_app):
     with running_redis() as redis:
-        env = {
-            "TCB_BASE_URL": emulator.url,
-            "TCB_SECRET": SECRET,
-            "TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0",
-        }
+        env = own_app | {"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0"}
         for _ in range(2):
             assert (await run("count", ENV, "--appid", APPID, env=env)).out == "2\n"
 
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
-async def test_an_unusable_redis_url_exits_with_3_and_is_not_shown(emulator):
-    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
-
-    ended = await run("count", ENV, "--appid", APPID, "--redis", "nonsense:pass@host", env=env)
-
-    assert ended.code == 3
-    assert "redis://localhost" in ended.err
-    assert "pass" not in ended.err
-
-
-async def test_without_the_redis_package_it_exits_with_3_and_says_what_to_install(
-    emulator, monkeypatch
+@pytest.mark.parametrize(
+    ("modules", "url", "said"),
+    [
+        ({}, "nonsense:pass@host", "redis://localhost"),
+        ({"redis.asyncio": None}, "redis://localhost", "pip install 'tcb-async[cli,redis]'"),
+    ],
+)
+async def test_a_redis_that_cannot_be_used_exits_with_3_and_its_url_is_not_shown(
+    own_app, monkeypatch, modules, url, said
 ):
-    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
 
-    ended = await run("count", ENV, "--appid", APPID, "--redis", "redis://localhost", env=env)
+    ended = await run("count", ENV, "--appid", APPID, "--redis", url, env=own_app)
 
     assert ended.code == 3
-    assert "pip install 'tcb-async[cli,redis]'" in ended.err
+    assert said in ended.err
+    assert "pass@" not in ended.err
 
 
 @pytest.mark.parametrize("fault", ["errcode", "redirect", "truncated", "body", "disconnect"])
-async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(emulator, monkeypatch, fault):
-    retry_at_once(monkeypatch)
-    emulator.deploy(ENV, count=3)
-    emulator.add_app(APPID, SECRET)
+async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(emulator, own_app, fault):
     made = {
         "errcode": Fault.errcode(48001),
         "redirect": Fault.redirect(f"{emulator.url}/?access_token={emulator.token}"),
@@ -400,8 +346,7 @@ async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(emulator, mo
     emulator.script([made] * 99)
 
     by_token = await run("list", ENV, "--verbose", env=asks(emulator))
-    env = {"TCB_BASE_URL": emulator.url, "TCB_SECRET": SECRET}
-    by_app = await run("list", ENV, "--verbose", "--appid", APPID, env=env)
+    by_app = await run("list", ENV, "--verbose", "--appid", APPID, env=own_app)
 
     for ended in (by_token, by_app):
         assert ended.code in {3, 4, 5}
@@ -410,8 +355,7 @@ async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(emulator, mo
             assert secret not in ended.out + ended.err
 
 
-async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(emulator, monkeypatch):
-    retry_at_once(monkeypatch)
+async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(emulator):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1)
 
@@ -471,8 +415,7 @@ PROXY = "http://127.0.0.1:9"
         ({}, [], ""),
     ],
 )
-async def test_whoever_is_behind_a_proxy_is_told_how_to_use_it(monkeypatch, variables, words, hint):
-    retry_at_once(monkeypatch)
+async def test_whoever_is_behind_a_proxy_is_told_how_to_use_it(variables, words, hint):
     env = {"TCB_BASE_URL": "https://wechat.invalid", "TCB_ACCESS_TOKEN": "token", **variables}
 
     ended = await run("count", ENV, *words, env=env)
@@ -494,15 +437,6 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
     ended = await run("count", ENV, "--trust-env", "--allow-http", env=env)
 
     assert (ended.code, ended.out) == (0, "2\n")
-
-
-async def test_how_often_it_was_tried_is_said_once(emulator, monkeypatch):
-    retry_at_once(monkeypatch)
-    emulator.fail_next(-1, times=99)
-
-    ended = await run("count", ENV, env=asks(emulator))
-
-    assert re.findall(r"\w+ \w+ (?:attempts|tries)", ended.err) == ["after 5 attempts"]
 
 
 @pytest.mark.parametrize(

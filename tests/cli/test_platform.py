@@ -8,7 +8,7 @@ import json
 
 import pytest
 from secret_leaks import leaks_of
-from terminal import asks, plain, retry_at_once, run
+from terminal import asks, plain, run
 
 from tcb_async.emulator import Emulator, EmulatorClock
 
@@ -156,9 +156,8 @@ async def test_a_wrong_ticket_ends_with_3_and_says_what_to_do(wechat):
     assert "made-up" not in ended.err
 
 
-async def test_a_service_that_fails_ends_with_5(wechat, monkeypatch):
+async def test_a_service_that_fails_ends_with_5(wechat):
     env = platform(wechat)
-    retry_at_once(monkeypatch)
     wechat.fail_next(-1, times=None)
     assert (await run("merchants", env=env)).code == 5
 

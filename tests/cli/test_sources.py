@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tcb_async import CloudFunction
-from tcb_async.cli.sources import find_source, parse, read_local
+from tcb_async.cli.sources import Environment, Store, parse, read_source
 from tcb_async.exceptions import ConfigurationError
 
 LOGIN = {"name": "login", "status": "Active", "runtime": "Nodejs16.13"}
@@ -96,30 +96,28 @@ def test_a_folder_holds_a_function_in_each_sub_folder_with_code(tmp_path):
         (tmp_path / name / "index.js").touch()
     (tmp_path / "empty").mkdir()
     (tmp_path / "readme.md").touch()
-    listed = read_local(find_source(f"{tmp_path}/"))
+    listed = read_source(f"{tmp_path}/")
     assert [it.name for it in listed] == ["login", "payNotify"]
 
 
 def test_a_folder_without_functions_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="no sub-folder that holds a function"):
-        read_local(find_source(f"{tmp_path}/"))
+        read_source(f"{tmp_path}/")
 
 
 def test_what_a_source_is_follows_from_how_it_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("test-777bb9").mkdir()
+    Path("test-777bb9", "login").mkdir(parents=True)
+    Path("test-777bb9", "login", "index.js").touch()
     Path("all.json").write_text("[]", encoding="utf-8")
     Path("night.db").write_bytes(b"SQLite format 3\0 and so on")
-    assert find_source("-").kind == "stdin"
-    assert find_source("all.json").kind == "file"
-    assert find_source("night.db").kind == "store"
-    assert find_source("./test-777bb9").kind == "folder"
-    assert find_source("test-777bb9").kind == "environment"
-    assert find_source("test-777bb9").shadows_a_folder
-    assert not find_source("prod-1a2b3c").shadows_a_folder
+    assert read_source("all.json") == ()
+    assert read_source("night.db") == Store("night.db")
+    assert read_source("./test-777bb9") == (CloudFunction("login", ""),)
+    assert read_source("test-777bb9") == Environment("test-777bb9")
 
 
 @pytest.mark.parametrize("text", ["nowhere/", "./nowhere", "nowhere.json"])
 def test_a_file_or_folder_that_is_not_there_is_no_environment(text):
     with pytest.raises(ConfigurationError, match="there is no such file"):
-        find_source(text)
+        read_source(text)

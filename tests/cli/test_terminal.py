@@ -19,14 +19,7 @@ import pytest
 from leaks import eventually
 from rich.cells import cell_len
 from rich.progress import Progress
-from terminal import (
-    ENV,
-    Screen,
-    asks,
-    plain,
-    run,
-    start,
-)
+from terminal import ENV, Screen, asks, plain, run, start
 
 import tcb_async.__main__
 from tcb_async import __version__
@@ -72,76 +65,63 @@ async def test_a_reader_that_closes_the_pipe_early_is_no_error(emulator, form):
 
 
 @pytest.mark.parametrize(
-    "words", [("list", ENV), ("count", ENV), ("inventory", "--demo", "--summary", "-")]
+    ("stream", "words", "code"),
+    [
+        ("stdout", ("list", ENV), 3),
+        ("stdout", ("count", ENV), 3),
+        ("stdout", ("inventory", "--demo", "--summary", "-"), 3),
+        ("stderr", ("count", ENV), 0),
+        ("stderr", ("count",), 2),
+        ("stderr", ("count", " "), 3),
+        ("stderr", ("inventory", "--demo"), 6),
+    ],
 )
-async def test_a_full_disk_behind_stdout_exits_with_3(emulator, words):
-    emulator.deploy(ENV, count=3)
-    full = os.open("/dev/full", os.O_WRONLY)
-
-    async with start(*words, env=asks(emulator, PYTHONUNBUFFERED=""), stdout=full) as command:
-        os.close(full)
-        ended = await command.end()
-
-    assert (ended.code, ended.err) == (3, "tcb-async: No space left on device\n")
-
-
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [(("count", ENV), 0), (("count",), 2), (("count", " "), 3), (("inventory", "--demo"), 6)],
-)
-async def test_a_full_disk_behind_stderr_changes_no_exit_code(emulator, words, code):
+async def test_a_full_disk_behind_stdout_exits_with_3_and_one_behind_stderr_changes_no_exit_code(
+    emulator, stream, words, code
+):
     """As where a cron job's log is on the disk that is full."""
     emulator.deploy(ENV, count=3)
     full = os.open("/dev/full", os.O_WRONLY)
 
-    async with start(*words, env=asks(emulator), stderr=full) as command:
+    env = asks(emulator, PYTHONUNBUFFERED="")
+    async with start(*words, env=env, **{stream: full}) as command:
         os.close(full)
         ended = await command.end()
 
     assert ended.code == code
+    if stream == "stdout":
+        assert ended.err == "tcb-async: No space left on device\n"
 
 
-async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_is_no_matter(emulator):
+@pytest.mark.parametrize(
+    ("closed", "code", "said"), [(">&-", 3, "stdout is closed"), ("2>&-", 0, "")]
+)
+async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_is_no_matter(
+    emulator, closed, code, said
+):
     emulator.deploy(ENV, count=3)
-    sh = shutil.which("sh") or "sh"
-    inner = f'exec "$0" -m tcb_async list {ENV}'
+    program = ("sh", "-c", f'exec "$0" -m tcb_async list {ENV} {closed}', sys.executable)
 
-    async with start(
-        program=(sh, "-c", f"{inner} >&-", sys.executable), env=asks(emulator)
-    ) as command:
+    async with start(program=program, env=asks(emulator)) as command:
         ended = await command.end()
-    async with start(
-        program=(sh, "-c", f"{inner} 2>&-", sys.executable), env=asks(emulator)
-    ) as command:
-        quiet = await command.end()
 
-    assert ended.code == 3
-    assert "stdout is closed" in ended.err
-    assert quiet.code == 0
+    assert ended.code == code
+    assert said in ended.err
 
 
 async def test_a_typed_token_is_not_shown(emulator):
     emulator.deploy(ENV, count=3)
 
-    async with (
-        Screen.of(80) as screen,
-        start(
-            "count",
-            ENV,
-            env={"TCB_BASE_URL": emulator.url},
-            stdin=screen.tty,
-            stdout=screen.tty,
-            stderr=screen.tty,
-        ) as command,
-    ):
-        await screen.shows("Access token")
-        await eventually(lambda: not screen.is_echoing, seconds=20)
-        screen.type(f"{emulator.token}\n")
-        ended = await command.end()
-        await screen.shows("3\r\n")
+    async with Screen.of(80) as screen:
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), screen.tty)
+        async with start("count", ENV, env={"TCB_BASE_URL": emulator.url}, **streams) as command:
+            await screen.shows("Access token")
+            await eventually(lambda: not screen.is_echoing, seconds=20)
+            screen.type(f"{emulator.token}\n")
+            ended = await command.end()
+            await screen.shows("3\r\n")
 
     assert ended.code == 0
-    assert emulator.token not in screen.shown
     assert emulator.token[:8] not in screen.shown
 
 
@@ -205,8 +185,10 @@ async def test_a_table_fits_the_terminal_and_shows_every_name_whole(emulator, co
 async def test_a_column_that_does_not_fit_is_left_out_and_that_is_said(emulator):
     emulator.deploy(ENV, "a-name-of-20-letters", status="PublishFailed")
 
-    narrow = await run("list", ENV, env=asks(emulator, COLUMNS="60", **LOCAL, **PLAIN))
-    wide = await run("list", ENV, env=asks(emulator, COLUMNS="80", **LOCAL, **PLAIN))
+    narrow, wide = [
+        await run("list", ENV, env=asks(emulator, COLUMNS=columns, **LOCAL, **PLAIN))
+        for columns in ("60", "80")
+    ]
 
     assert "added" not in narrow.out
     assert "modified" in narrow.out
@@ -260,25 +242,24 @@ async def test_what_a_server_sends_cannot_steer_the_terminal(emulator):
     assert r"a\x1b[2Jb\nc\u202e  [red]Active[/red]\x07" in ended.out
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list", "--help"]])
-async def test_a_stream_that_knows_no_chinese_gets_the_help_all_the_same(words):
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--help"], "Exit codes"),
+        (["list", "--help"], "Exit codes"),
+        (["list", ENV], "\\u83b7\\u53d6"),
+    ],
+)
+async def test_a_stream_that_knows_no_chinese_gets_everything_all_the_same(emulator, words, shown):
     """As on Windows, where `tcb-async --help | more` writes cp1252."""
-    async with start(*words, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}) as command:
-        ended = await command.end()
-
-    assert (ended.code, ended.err) == (0, "")
-    assert "Exit codes" in ended.out
-
-
-async def test_a_terminal_that_knows_only_ascii_gets_the_table_all_the_same(emulator):
     emulator.deploy(ENV, "获取")
     env = asks(emulator, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
 
-    async with start("list", ENV, env=env) as command:
+    async with start(*words, env=env) as command:
         ended = await command.end()
 
     assert (ended.code, ended.err) == (0, "")
-    assert r"\u83b7\u53d6" in ended.out
+    assert shown in ended.out
 
 
 COMMANDS = tuple(app.COMMANDS)
@@ -303,12 +284,11 @@ async def test_help_teaches_by_example_and_fits(command):
     assert len(shown) == 1, "an example wraps on a narrow terminal"
 
 
-async def test_the_exit_codes_are_in_the_help():
-    for words in (["--help"], ["list", "--help"]):
-        out = (await run(*words, env={"COLUMNS": "120"})).out
-        listed = out[out.index("Exit codes") :]
-        for code in ("0", "1", "2", "3", "4", "5", "130", "143"):
-            assert f" {code}  " in listed
+@pytest.mark.parametrize("words", [["--help"], ["list", "--help"]])
+async def test_the_exit_codes_are_in_the_help(words):
+    _, _, listed = (await run(*words, env={"COLUMNS": "120"})).out.partition("Exit codes")
+    for code in ("0", "1", "2", "3", "4", "5", "130", "143"):
+        assert f" {code}  " in listed
 
 
 async def test_without_arguments_it_shows_its_help():

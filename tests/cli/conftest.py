@@ -1,0 +1,22 @@
+"""What the command's tests share: no retry waits, and an app of one's own."""
+
+from __future__ import annotations
+
+import pytest
+from terminal import ENV, retry_at_once
+
+APPID, APPSECRET = "wx0123456789abcdef", "s3cr3t-" * 5
+
+
+@pytest.fixture(autouse=True)
+def no_retry_waits(monkeypatch):
+    """Where the command runs in this process."""
+    retry_at_once(monkeypatch)
+
+
+@pytest.fixture
+def own_app(emulator):
+    """The variables of an app, but for its appid."""
+    emulator.deploy(ENV, count=2)
+    emulator.add_app(APPID, APPSECRET)
+    return {"TCB_BASE_URL": emulator.url, "TCB_SECRET": APPSECRET}
