@@ -35,7 +35,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 async def serving(*words):
     """The command, and the variables that it tells its user to export."""
     async with start("emulator", *words) as command:
-        settings: dict[str, str] = {}
+        settings = {}
         wanted = 9 if "--platform" in words else 4
         while len(settings) < wanted:
             export, setting = shlex.split(await command.line())
@@ -79,29 +79,22 @@ async def test_it_serves_several_environments_and_the_demonstration():
     assert f"Serving {DEMO_ENV}, one, two." in ended.err
 
 
-@pytest.mark.parametrize(
-    ("words", "served"),
-    [
-        (["--platform"], "Serving test-777bb9 and a platform with 1 merchant. "),
-        (["--demo", "--platform"], f"Serving {DEMO_ENV} and a platform with 60 merchants. "),
-    ],
-)
-async def test_it_says_how_many_merchants_its_platform_has(words, served):
-    async with serving(*words) as (command, settings):
-        listed = await run("merchants", "-f", "ndjson", env=settings)
+async def test_it_says_how_many_merchants_its_platform_has():
+    async with serving("--demo", "--platform") as (command, settings):
+        listed = (await run("merchants", "-f", "ndjson", env=settings)).out.splitlines()
         ended = await command.end(signal.SIGINT)
-    assert served in ended.err
-    assert f"with {len(listed.out.splitlines())} merchant" in ended.err
-    assert settings["TCB_AUTHORIZER_APPID"] in listed.out.splitlines()[0]
+
+    assert f"Serving {DEMO_ENV} and a platform with {len(listed)} merchants. " in ended.err
+    assert settings["TCB_AUTHORIZER_APPID"] in listed[0]
 
 
 async def test_it_is_a_platform_with_a_merchant():
     async with serving("--platform") as (command, settings):
 
-        async def ticket() -> str:
+        async def ticket():
             return settings["TCB_COMPONENT_TICKET"]
 
-        async def on_rotate(_: str) -> None:
+        async def on_rotate(_):
             raise AssertionError
 
         platform = ComponentToken(
@@ -123,11 +116,8 @@ async def test_it_is_a_platform_with_a_merchant():
 
 async def test_while_it_is_busy_clients_are_seen_to_retry():
     async with serving("--busy") as (command, settings):
-        async with TcbClient(
-            settings["TCB_ACCESS_TOKEN"],
-            base_url=settings["TCB_BASE_URL"],
-            retry=RetryPolicy(base=0.01),
-        ) as client:
+        token, url = settings["TCB_ACCESS_TOKEN"], settings["TCB_BASE_URL"]
+        async with TcbClient(token, base_url=url, retry=RetryPolicy(base=0.01)) as client:
             pager = client.functions(ENV, page_size=2)
             functions = await pager.collect()
         ended = await command.end(signal.SIGINT)

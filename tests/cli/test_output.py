@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 
@@ -15,7 +14,7 @@ from exports import fail_from, files, listing, rows_in
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import eventually
-from terminal import ENV, Ended, Screen, asks, run, start
+from terminal import ENV, Screen, asks, run, start
 
 from tcb_async import CloudFunction
 from tcb_async.cli import formats
@@ -50,9 +49,8 @@ async def test_a_failed_export_leaves_the_file_as_it_was(emulator, names, tmp_pa
     file.write_text("of yesterday")
     fail_from(emulator, 30)
 
-    ended = await run(
-        "list", ENV, "-o", str(file), "-f", form, "--page-size", "10", env=asks(emulator)
-    )
+    words = ("list", ENV, "-o", str(file), "-f", form, "--page-size", "10")
+    ended = await run(*words, env=asks(emulator))
 
     assert ended.code == 4
     assert file.read_text() == "of yesterday"
@@ -82,9 +80,8 @@ async def test_ctrl_c_leaves_no_half_of_a_file(emulator, names, tmp_path):
     fail_from(emulator, 30, Fault.hang())
     file = tmp_path / "all.csv"
 
-    async with start(
-        "list", ENV, "-o", str(file), "--page-size", "10", env=asks(emulator)
-    ) as command:
+    words = ("list", ENV, "-o", str(file), "--page-size", "10")
+    async with start(*words, env=asks(emulator)) as command:
         await eventually(lambda: emulator.in_flight > 0 and len(emulator.requests) > 3, seconds=20)
         ended = await command.end(signal.SIGINT)
 
@@ -93,36 +90,31 @@ async def test_ctrl_c_leaves_no_half_of_a_file(emulator, names, tmp_path):
     assert files(tmp_path) == set()
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
-async def test_a_file_keeps_its_mode_and_is_never_more_open_on_the_way(emulator, tmp_path, mode):
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, None])
+async def test_a_file_keeps_its_mode_a_new_one_has_the_usual_and_none_is_more_open_on_the_way(
+    emulator, tmp_path, mode
+):
     emulator.deploy(ENV, count=60)
-    file = tmp_path / "all.csv"
-    file.touch()
-    file.chmod(mode)
-    modes: set[int] = set()
+    file, usual = tmp_path / "all.csv", 0o666 & ~_umask()
+    if mode is not None:
+        file.touch()
+        file.chmod(mode)
+    modes = set()
 
     @emulator.on_request
-    def look(_: object) -> None:
+    def look(_):
         modes.update(path.stat().st_mode & 0o777 for path in tmp_path.glob(".all.csv.*.tmp"))
 
     await run("list", ENV, "-o", str(file), env=asks(emulator))
 
-    assert file.stat().st_mode & 0o777 == mode
-    assert modes == {mode & ~_umask()}
+    assert file.stat().st_mode & 0o777 == (usual if mode is None else mode)
+    assert modes == {usual if mode is None else mode & ~_umask()}
 
 
 def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-async def test_a_new_file_has_the_usual_mode(emulator, tmp_path):
-    emulator.deploy(ENV, count=1)
-
-    await run("list", ENV, "-o", str(tmp_path / "all.csv"), env=asks(emulator))
-
-    assert (tmp_path / "all.csv").stat().st_mode & 0o777 == 0o666 & ~_umask()
 
 
 @pytest.mark.parametrize("output", ["-", "/dev/stdout", "/dev/fd/1"])
@@ -135,41 +127,35 @@ async def test_stdout_may_be_named_as_a_file(emulator, names, output):
     assert (await run("list", ENV, "-o", output, env=asks(emulator))).out.startswith("name  ")
 
 
-async def test_dev_stdout_works_in_a_pipe_whose_reader_ends_first(emulator):
-    emulator.deploy(ENV, count=3000)
-    bash = shutil.which("bash") or "bash"
-    line = (
-        f'"$0" -m tcb_async list {ENV} -o /dev/stdout -f csv --page-size 1000 | head -1; '
-        "echo ${PIPESTATUS[0]}"
-    )
-
-    async with start(program=(bash, "-c", line, sys.executable), env=asks(emulator)) as command:
-        ended = await command.end()
-
-    assert ended.out == ",".join(FIELDS) + "\n0\n"
-    assert ended.err == ""
+LEFT = ">&2; echo ${PIPESTATUS[0]}"
+FULL = "tcb-async: No space left on device"
 
 
 @pytest.mark.parametrize(
-    ("words", "reader"), [("--help", "head -1"), ("list --help", "head -1"), ("--version", "true")]
+    ("line", "code", "out", "err"),
+    [
+        (f"--help | head -1 {LEFT}", 0, "0\n", ""),
+        (f"list --help | head -1 {LEFT}", 0, "0\n", ""),
+        (f"--version | true {LEFT}", 0, "0\n", ""),
+        (
+            f"list {ENV} -o /dev/stdout -f csv --page-size 1000 | head -1 {LEFT}",
+            *(0, "0\n", ",".join(FIELDS)),
+        ),
+        ("--help > /dev/full", 3, "", FULL),
+        ("list --help > /dev/full", 3, "", FULL),
+        ("--version > /dev/full", 3, "", FULL),
+    ],
 )
-async def test_help_works_in_a_pipe_whose_reader_ends_first(words, reader):
-    line = f'"$0" -m tcb_async {words} | {reader} >&2; echo ${{PIPESTATUS[0]}}'
+async def test_a_pipe_whose_reader_ends_first_is_no_error_and_a_full_disk_is_one_sentence(
+    emulator, line, code, out, err
+):
+    emulator.deploy(ENV, count=3000)
+    program = ("bash", "-c", f'"$0" -m tcb_async {line}', sys.executable)
 
-    async with start(program=("bash", "-c", line, sys.executable)) as command:
+    async with start(program=program, env=asks(emulator)) as command:
         ended = await command.end()
 
-    assert (ended.out, ended.err.strip()) == ("0\n", "")
-
-
-@pytest.mark.parametrize("words", ["--help", "list --help", "--version"])
-async def test_help_that_cannot_be_written_ends_in_a_sentence(words):
-    line = f'"$0" -m tcb_async {words} > /dev/full'
-
-    async with start(program=("bash", "-c", line, sys.executable)) as command:
-        ended = await command.end()
-
-    assert ended == Ended(3, "", "tcb-async: No space left on device\n")
+    assert (ended.code, ended.out, ended.err.strip()) == (code, out, err)
 
 
 async def test_a_pipe_is_written_page_by_page_and_left_where_it_is(emulator, names, tmp_path):
@@ -285,12 +271,8 @@ def quoted(text):
     """A text behind whose every separator a formula is disarmed."""
     shown = ""
     for before, character in zip(f",{text}", text, strict=False):
-        shown += (
-            "'"
-            if before in ",;\t\r\n" and character in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-            else ""
-        )
-        shown += character
+        is_formula = character in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+        shown += "'" * (before in ",;\t\r\n" and is_formula) + character
     return shown
 
 

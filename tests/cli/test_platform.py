@@ -66,12 +66,9 @@ async def test_an_account_without_environments_has_a_table_of_its_headings(wecha
     assert (ended.code, len(ended.out.splitlines())) == (0, 1)
 
 
-async def test_the_demonstration_has_one_environment():
+async def test_the_demonstration_has_one_environment_and_sixty_merchants():
     ended = await run("environments", "--demo", "-f", "json")
     assert [row["env"] for row in json.loads(ended.out)] == ["demo-3f6b2a"]
-
-
-async def test_the_demonstration_has_sixty_merchants():
     ended = await run("merchants", "--demo", "-f", "ndjson")
     assert (ended.code, len(ended.out.splitlines())) == (0, 60)
 
