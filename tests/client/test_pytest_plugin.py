@@ -311,6 +311,7 @@ assert TcbClient is tcb_async.TcbClient
         assert set(tcb_async.__all__) <= set(dir(package))
         assert package.TcbClient is tcb_async.TcbClient
     assert tcb_async.__getattr__("exceptions") is tcb_async.exceptions
+    assert all(name[0].isalpha() for name in tcb_async.__all__)
 
 
 @pytest.mark.parametrize("name", ["TcbCleint", "__wrapped__"])
