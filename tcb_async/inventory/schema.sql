@@ -12,13 +12,12 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS accounts (
     run TEXT NOT NULL,
     appid TEXT NOT NULL,
-    status TEXT NOT NULL DEFAULT 'waiting'
-        CHECK (status IN ('waiting', 'complete', 'failed', 'denied')),
+    status TEXT NOT NULL CHECK (status IN ('waiting', 'complete', 'failed', 'denied')),
     errcode INTEGER,
     rid TEXT,
     message TEXT,
-    environments INTEGER NOT NULL DEFAULT 0,
-    functions INTEGER NOT NULL DEFAULT 0,
+    environments INTEGER NOT NULL,
+    functions INTEGER NOT NULL,
     finished_at TEXT,
     PRIMARY KEY (run, appid)
 ) WITHOUT ROWID;

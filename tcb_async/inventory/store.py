@@ -328,7 +328,8 @@ class InventoryStore:
                 (run, source, self._clock().isoformat()),
             )
             database.execute_many(
-                "INSERT OR IGNORE INTO accounts (run, appid) VALUES (?, ?)",
+                "INSERT OR IGNORE INTO accounts (run, appid, status, environments, functions) "
+                "VALUES (?, ?, 'waiting', 0, 0)",
                 ((run, appid) for appid in appids),
             )
         return InventoryRun(database, run, self._clock)
