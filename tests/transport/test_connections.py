@@ -45,13 +45,9 @@ def client(emulator, proxy, scheme="http", **options):
     )
 
 
-def transport_of(asking):
-    return asking._transport
-
-
 def waiting_of(asking):
     """The requests that wait for a connection, or for the first answer of a new one."""
-    return transport_of(asking)._keeper.connections.waiting
+    return asking._transport._keeper.connections.waiting
 
 
 WAYS = [("queue", "http"), ("queue", "https"), ("drop", "http"), ("drop", "https"), ("503", "http")]
@@ -65,8 +61,8 @@ async def test_a_walk_is_whole_with_few_tries_more_than_pages_and_no_time_out(be
     ):
         functions = await asyncio.wait_for(asking.functions(ENV, page_size=20).collect(), 10)
 
-        assert transport_of(asking).window.size <= 4
-        assert transport_of(asking).sent <= 3 * PAGES
+        assert asking._transport.window.size <= 4
+        assert asking._transport.sent <= 3 * PAGES
 
     assert [f.name for f in functions] == [f.name for f in emulator.functions(ENV)]
 
@@ -79,15 +75,15 @@ async def test_what_waits_in_a_proxys_queue_is_sent_again_outside_the_count_of_t
             await pager.collect()
 
             assert (pager.stats.requests, pager.stats.retries) == (PAGES, 0)
-            assert transport_of(asking).sent > PAGES
-            assert transport_of(asking).window.size <= 3
+            assert asking._transport.sent > PAGES
+            assert asking._transport.window.size <= 3
         assert emulator.peak_in_flight <= 2
 
 
 async def test_a_token_call_that_waits_in_a_proxys_queue_is_left_alone():
     async with behind("queue") as (emulator, proxy), client(emulator, proxy) as asking:
         await asking.count_functions(ENV)
-        transport = transport_of(asking)
+        transport = asking._transport
         emulator.latency = 0.2
         calls = [
             asyncio.create_task(transport.call_token_endpoint("/cgi-bin/token", query=query))
@@ -111,7 +107,7 @@ async def test_a_new_connection_whose_first_answer_takes_long_is_waited_for():
         async with client(emulator, proxy) as asking:
             pager = asking.functions(ENV, page_size=20)
             assert len(await pager.collect()) == COUNT
-            size = transport_of(asking).window.size
+            size = asking._transport.window.size
 
         assert (len(emulator.requests), pager.stats.retries, size) == (PAGES, 0, 8)
 
@@ -141,7 +137,7 @@ async def test_a_busy_event_loop_is_not_taken_for_a_proxys_queue():
             await asking.count_functions(ENV)
             await asyncio.gather(*(asking.count_functions(ENV) for _ in range(2)))
 
-            assert transport_of(asking).window.size == 8
+            assert asking._transport.window.size == 8
             assert proxy.accepted == 2
 
 
@@ -172,7 +168,7 @@ async def hung():
         async with client(emulator, proxy, "https") as asking:
             calls = [asyncio.ensure_future(asking.count_functions(ENV)) for _ in range(4)]
             await eventually(
-                lambda: emulator.in_flight == 1 and transport_of(asking).window.size == 1,
+                lambda: emulator.in_flight == 1 and asking._transport.window.size == 1,
                 seconds=20,
             )
             yield asking, calls
@@ -185,7 +181,7 @@ async def test_calls_that_wait_for_anothers_connection_may_be_cancelled(hung):
     ended = await asyncio.gather(*calls, return_exceptions=True)
 
     assert [type(end) for end in ended].count(asyncio.CancelledError) == 3
-    assert transport_of(asking).window.in_flight == 0
+    assert asking._transport.window.in_flight == 0
     assert await asking.count_functions(ENV) == COUNT
     assert not waiting_of(asking)
 
@@ -203,7 +199,7 @@ async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(monkey
         async with client(emulator, proxy, "https") as asking:
             await asking.count_functions(ENV)
             calls = [asyncio.ensure_future(asking.count_functions(ENV)) for _ in range(2)]
-            window = transport_of(asking).window
+            window = asking._transport.window
             monkeypatch.setattr(type(window), "shrink_to", lambda *_: calls[1].cancel())
 
             ended = await asyncio.gather(*calls, return_exceptions=True)

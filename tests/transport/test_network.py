@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import socket
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -72,106 +71,113 @@ DEADLY: dict[str, Fault] = {
 """What no try survives, on the connection that it meets."""
 
 
-@asynccontextmanager
-async def behind_a_proxy():
-    """An emulator, what stands before it, and what there is to list."""
+@pytest.fixture
+async def emulator():
     async with no_leaks(), Emulator() as emulator:
         emulator.deploy(ENV, count=COUNT)
-        names = [function.name for function in emulator.functions(ENV)]
-        port = int(emulator.url.rpartition(":")[2])
-        async with FaultProxy(port) as proxy:
-            yield emulator, proxy, names
+        yield emulator
 
 
-def client(emulator, proxy, retry, patience):
-    return TcbClient(emulator.token, base_url=proxy.url, retry=retry, timeout=patience)
+@pytest.fixture
+async def proxy(emulator):
+    """What is between an emulator and its clients."""
+    async with FaultProxy(int(emulator.url.rpartition(":")[2])) as proxy:
+        yield proxy
 
 
-async def walk(client, seen, resume=None, *, ahead=2):
-    async for function in client.iter_functions(ENV, resume=resume, concurrency=ahead):
-        seen.append(function.name)
+@pytest.fixture
+def names(emulator):
+    return [function.name for function in emulator.functions(ENV)]
+
+
+@pytest.fixture
+def walk(emulator, proxy):
+    """Adds the names that a walk of a new client yields to a list."""
+
+    async def walk(seen, retry, patience, *, resume=None, ahead=2):
+        async with TcbClient(
+            emulator.token, base_url=proxy.url, retry=retry, timeout=patience
+        ) as client:
+            async for function in client.iter_functions(ENV, resume=resume, concurrency=ahead):
+                seen.append(function.name)
+
+    return walk
 
 
 @pytest.mark.parametrize("faults", PASSABLE)
-async def test_a_slow_network_only_makes_a_walk_slower(faults):
+async def test_a_slow_network_only_makes_a_walk_slower(proxy, names, walk, faults):
     seen: list[str] = []
-    async with behind_a_proxy() as (emulator, proxy, names):
-        proxy.default = PASSABLE[faults]
-        async with client(emulator, proxy, ONCE, 10.0) as asking:
-            await walk(asking, seen)
+    proxy.default = PASSABLE[faults]
+    await walk(seen, ONCE, 10.0)
 
     assert seen == names
 
 
 @pytest.mark.parametrize("fault", DEADLY)
-async def test_with_retries_the_listing_is_exact_whatever_some_connections_suffer(fault):
+async def test_with_retries_the_listing_is_exact_whatever_some_connections_suffer(
+    proxy, names, walk, fault
+):
     seen: list[str] = []
-    async with behind_a_proxy() as (emulator, proxy, names):
-        proxy.script([DEADLY[fault], (), DEADLY[fault], (), DEADLY[fault]])
-        async with client(emulator, proxy, AGAIN, PATIENCE) as asking:
-            await walk(asking, seen)
+    proxy.script([DEADLY[fault], (), DEADLY[fault], (), DEADLY[fault]])
+    await walk(seen, AGAIN, PATIENCE)
 
     assert seen == names
 
 
 @pytest.mark.parametrize("fault", DEADLY)
-async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_completed(fault):
+async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_completed(
+    proxy, names, walk, fault
+):
     seen: list[str] = []
-    async with behind_a_proxy() as (emulator, proxy, names):
-        proxy.default = DEADLY[fault]
-        async with client(emulator, proxy, ONCE, PATIENCE) as asking:
-            with pytest.raises(TransportError) as caught:
-                await walk(asking, seen, ahead=1)
+    proxy.default = DEADLY[fault]
+    with pytest.raises(TransportError) as caught:
+        await walk(seen, ONCE, PATIENCE, ahead=1)
 
-        assert seen == names[: len(seen)]
-        assert (caught.value.env, caught.value.__context__) == (ENV, None)
-        proxy.default = ()
-        async with client(emulator, proxy, ONCE, 10.0) as asking:
-            await walk(asking, seen, resume=str(caught.value.cursor))
-
+    assert seen == names[: len(seen)]
+    assert (caught.value.env, caught.value.__context__) == (ENV, None)
+    proxy.default = ()
+    await walk(seen, ONCE, 10.0, resume=str(caught.value.cursor))
     assert seen == names
 
 
 @pytest.mark.parametrize("way", ["connections reset", "port closed"])
-async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(way):
+async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(emulator, proxy, names, way):
     seen: list[str] = []
     waits: list[float] = []
-    async with behind_a_proxy() as (emulator, proxy, names):
 
-        async def until_it_is_back(seconds):
-            waits.append(seconds)
-            if way == "port closed" and len(waits) % 3 == 0:
-                proxy.listen()
+    async def until_it_is_back(seconds):
+        waits.append(seconds)
+        if way == "port closed" and len(waits) % 3 == 0:
+            proxy.listen()
 
-        retry = RetryPolicy(attempts=8, random=lambda: 1.0, sleep=until_it_is_back)
-        async with client(emulator, proxy, retry, 10.0) as asking:
-            async for function in asking.iter_functions(ENV, page_size=10, concurrency=1):
-                seen.append(function.name)
-                if len(seen) in {10, 28}:
-                    await (proxy.reset() if way == "connections reset" else proxy.close())
+    retry = RetryPolicy(attempts=8, random=lambda: 1.0, sleep=until_it_is_back)
+    async with TcbClient(emulator.token, base_url=proxy.url, retry=retry) as client:
+        async for function in client.iter_functions(ENV, page_size=10, concurrency=1):
+            seen.append(function.name)
+            if len(seen) in {10, 28}:
+                await (proxy.reset() if way == "connections reset" else proxy.close())
 
     assert seen == names
     assert waits in ([], [0.0], [0.0, 0.0], [1.0, 2.0, 4.0] * 2, [0.0, 2.0, 4.0] * 2)
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_a_network_that_misbehaves_at_random_loses_and_repeats_nothing(seed):
+async def test_a_network_that_misbehaves_at_random_loses_and_repeats_nothing(
+    proxy, names, walk, seed
+):
     chance = random.Random(seed)
     kinds = (*DEADLY.values(), *PASSABLE.values(), (), (), ())
     seen: list[str] = []
     resume: str | None = None
     twice = RetryPolicy(attempts=2, base=0.0)
-    async with behind_a_proxy() as (emulator, proxy, names):
-        for sitting in range(20):
-            proxy.script(chance.choices(kinds, k=6) if sitting < 19 else ())
-            try:
-                patience = PATIENCE if sitting < 19 else 10.0
-                async with client(emulator, proxy, twice, patience) as asking:
-                    await walk(asking, seen, resume)
-            except TransportError as error:
-                resume = str(error.cursor)
-            else:
-                break
+    for run in range(20):
+        proxy.script(chance.choices(kinds, k=6) if run < 19 else ())
+        try:
+            await walk(seen, twice, PATIENCE if run < 19 else 10.0, resume=resume)
+        except TransportError as error:
+            resume = str(error.cursor)
+        else:
+            break
 
     assert seen == names
 

@@ -149,14 +149,14 @@ async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_
         assert await client.count_functions(ENV) == 1
 
 
-async def test_an_exception_from_code_added_to_a_session_becomes_one_of_ours_too():
+async def test_an_exception_from_code_added_to_a_session_becomes_one_of_ours_too(serve):
     async def fail(*_):
         raise LookupError("planted-token")
 
     tracing = aiohttp.TraceConfig()
     tracing.on_request_start.append(fail)
-    async with RawServer(OK) as server, aiohttp.ClientSession(trace_configs=[tracing]) as session:
-        client = TcbClient("planted-token", base_url=server.url, session=session)
+    async with aiohttp.ClientSession(trace_configs=[tracing]) as session:
+        _, client = await serve(OK, token="planted-token", session=session)
         with pytest.raises(TransportError, match=r"failed \(LookupError\)") as caught:
             await client.count_functions(ENV)
 
@@ -164,7 +164,7 @@ async def test_an_exception_from_code_added_to_a_session_becomes_one_of_ours_too
     assert "planted" not in str(caught.value)
 
 
-async def test_there_are_as_many_connections_as_the_window_has_permits():
+async def test_there_are_as_many_connections_as_the_window_has_permits(serve):
     everybody_is_here = asyncio.Event()
 
     async def gather_them(exchange):
@@ -173,12 +173,10 @@ async def test_there_are_as_many_connections_as_the_window_has_permits():
         await everybody_is_here.wait()
         await exchange.send(OK)
 
-    async with RawServer(gather_them) as server:
-        async with TcbClient("T", base_url=server.url, concurrency=150) as client:
-            calls = (client.count_functions(ENV) for _ in range(150))
-            assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [1] * 150
-
-        assert server.accepted == 150
+    server, client = await serve(gather_them, concurrency=150)
+    calls = (client.count_functions(ENV) for _ in range(150))
+    assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [1] * 150
+    assert server.accepted == 150
 
 
 async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer(serve):

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from leaks import eventually
 
-from tcb_async import RetryPolicy, TcbClient, TcbError, TransportError
+from tcb_async import RetryPolicy, TcbError, TransportError
 from tcb_async._transport import ApiRequest, Transport
 from tcb_async.emulator import Fault
 from tcb_async.limits import Window
@@ -53,17 +53,11 @@ def sizes():
 
 
 @pytest.fixture
-async def client(emulator, sizes):
+async def client(emulator, client_of, sizes):
     emulator.deploy(ENV, count=ROWS)
     emulator.latency = 0.001
-    async with TcbClient(
-        emulator.token,
-        base_url=emulator.url,
-        concurrency=CEILING,
-        retry=RetryPolicy(base=0.01),
-        observer=sizes,
-    ) as client:
-        yield client
+    retry = RetryPolicy(base=0.01)
+    return await client_of(emulator, concurrency=CEILING, retry=retry, observer=sizes)
 
 
 async def fill(client, sizes):
