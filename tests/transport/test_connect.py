@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from fault_proxy import ConnectProxy
@@ -45,11 +46,15 @@ async def behind_a_proxy(emulator, *refusals):
 def client(set_proxy, emulator):
     """Makes a client that goes through a proxy."""
 
-    def make(proxy, base_url, retry):
+    def make(proxy, base_url, retry, observer=None):
         set_proxy(proxy)
-        tls = knows_our_ca()
         return TcbClient(
-            emulator.token, base_url=base_url, retry=retry, trust_env=True, ssl_context=tls
+            emulator.token,
+            base_url=base_url,
+            retry=retry,
+            trust_env=True,
+            ssl_context=knows_our_ca(),
+            observer=observer,
         )
 
     return make
@@ -119,13 +124,27 @@ async def test_it_is_the_same_error_by_http_and_by_connect(emulator, client, sta
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_wants_credentials_says_so(client, scheme):
+async def test_a_proxy_that_wants_credentials_says_so_and_an_observer_is_told_its_status(
+    client, scheme
+):
+    statuses: list[int] = []
+
+    @contextmanager
+    def attempting(attempt):
+        try:
+            yield
+        finally:
+            statuses.append(attempt.status)
+
+    observer = Mock(attempting=attempting)
     async with (
         RawServer(http_reply(b"", 407)) as proxy,
-        client(proxy.url, f"{scheme}://127.0.0.1:9", RetryPolicy()) as asking,
+        client(proxy.url, f"{scheme}://127.0.0.1:9", RetryPolicy(), observer) as asking,
     ):
         with pytest.raises(ResponseError, match="407: a proxy that wants a user and a password"):
             await asking.count_functions(ENV)
+
+    assert statuses == [407]
 
 
 async def test_one_503_does_not_end_a_watch(emulator, client, caplog):

@@ -19,7 +19,6 @@ from network_faults import (
     Bandwidth,
     BlackHole,
     CutAfter,
-    Direction,
     Fault,
     HalfOpen,
     Latency,
@@ -51,7 +50,7 @@ PASSABLE: dict[str, Faults] = {
 }
 """What only makes a walk slower."""
 
-WHERE: dict[str, tuple[int, Direction]] = {
+WHERE = {
     "at once": (0, "down"),
     "in the request": (100, "up"),
     "in the head": (50, "down"),
