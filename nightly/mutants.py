@@ -1,9 +1,9 @@
 """Break the package in small ways, at random, and see whether a test notices.
 
-Rule: every mutant is tested in a copy of the tree, by the tests that cover its line; one that
-survives these, by all tests of the run. What still survives is named.
+Rule: a mutant is tested in a copy of the tree, by tests that cover its line, those first that cover
+little else; what survives these, by all tests, together with others. What still survives is named.
 
-    python nightly/mutants.py --count 300 --seed 7 [--run slow] [--only pagination]
+    python nightly/mutants.py --count 300 --seed 7 [--only pagination] [--jobs 2]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import ast
 import itertools
 import os
+import queue
 import random
 import shutil
 import signal
@@ -20,11 +21,18 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path
 
 import attrs
+import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests" / "support"))
+from by_day import SLOW_FOLDERS  # noqa: E402 - where it lies is known from here on
+
 NOT_COPIED = shutil.ignore_patterns(".*", "_build", "dist", "__pycache__")
 OPPOSITES = {
     ast.Eq: ast.NotEq,
@@ -38,31 +46,33 @@ OPPOSITES = {
     ast.Gt: ast.GtE,
     ast.GtE: ast.Gt,
 }
-FEW = 150
-"""So many tests run in one process; more are shared by several."""
+MOST_COVERING = 300
+"""A line that more tests cover is tried with these, and then by all."""
 RUN_SECONDS = 1800
+FAILED = "FAILED "
+"""How pytest's summary names a test."""
 
 
 @attrs.frozen
 class Mutant:
-    """One change: what stands between two places of a file becomes something else."""
+    """One change: what is between two places of a file becomes something else.
+
+    Attributes:
+        scope: The first line of the function that it is in, the outermost; 0 if it is in none.
+    """
 
     path: Path
+    scope: int
     line: int
     kind: str
     start: int
     end: int
     text: str
 
-    def source(self):
-        """The whole file, changed."""
-        before = (ROOT / self.path).read_bytes()
-        return before[: self.start] + self.text.encode() + before[self.end :]
-
     def compiles(self):
         """Whether it is a program: a generator may return nothing, and a block is not empty."""
         try:
-            compile(self.source(), str(self.path), "exec", dont_inherit=True)
+            compile(changed(self.path, [self]), str(self.path), "exec", dont_inherit=True)
         except SyntaxError:
             return False
         return True
@@ -71,6 +81,15 @@ class Mutant:
         before = (ROOT / self.path).read_bytes()[self.start : self.end].decode()
         old, new = (" ".join(text.split())[:70] for text in (before, self.text))
         return f"{self.path}:{self.line} {self.kind}: {old or '…'} -> {new}"
+
+
+def changed(path, mutants):
+    """The whole file, with those changes that are in it."""
+    source = (ROOT / path).read_bytes()
+    in_it = (mutant for mutant in mutants if mutant.path == path)
+    for mutant in sorted(in_it, key=attrgetter("start", "end"), reverse=True):
+        source = source[: mutant.start] + mutant.text.encode() + source[mutant.end :]
+    return source
 
 
 class Finder(ast.NodeVisitor):
@@ -82,14 +101,14 @@ class Finder(ast.NodeVisitor):
         self._line_starts = [0]
         for line in source.splitlines(keepends=True):
             self._line_starts.append(self._line_starts[-1] + len(line))
-        self._depth = 0
+        self._depth = self._scope = 0
         self.found: list[Mutant] = []
         self.visit(ast.parse(source))
 
     def _add(self, kind, node, text, *, before=False):
         start = self._line_starts[node.lineno - 1] + node.col_offset
         end = start if before else self._line_starts[node.end_lineno - 1] + node.end_col_offset
-        self.found.append(Mutant(self._path, node.lineno, kind, start, end, text))
+        self.found.append(Mutant(self._path, self._scope, node.lineno, kind, start, end, text))
 
     def visit_JoinedStr(self, node):
         """Skip it: before Python 3.12, what is in an f-string has no place of its own."""
@@ -109,9 +128,11 @@ class Finder(ast.NodeVisitor):
             indent = " " * first.col_offset
             self._add("early return", first, f"return\n{indent}", before=True)
         self._depth += 1
+        self._scope = self._scope or node.lineno
         for child in (*node.args.defaults, *filter(None, node.args.kw_defaults), *node.body):
             self.visit(child)
         self._depth -= 1
+        self._scope = self._scope if self._depth else 0
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 - the name is ast's
 
@@ -168,105 +189,206 @@ def drawn(count, seed, only=""):
     return list(itertools.islice(filter(Mutant.compiles, found), count))
 
 
+@attrs.frozen
+class Run:
+    """A way to run the tests.
+
+    Attributes:
+        name: How it is called in the report.
+        words: What pytest is given.
+        covering: What it is given beside the names of tests, which would be run even if slow.
+        left_out: Where the examples lie that it leaves out.
+        profile: How many examples hypothesis tries.
+        hangs: Seconds after which a test hangs.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    covering: tuple[str, ...]
+    left_out: tuple[str, ...]
+    profile: str
+    hangs: int
+
+
+RUNS = (
+    Run("default", (), ("-m", "not slow"), SLOW_FOLDERS, "day", 60),
+    Run("with slow", ("--everything",), ("-m", "slow"), (), "full", 180),
+)
+
+
+class Coverage:
+    """Which tests cover a line, those first that cover little else."""
+
+    def __init__(self, folder):
+        from coverage import CoverageData  # noqa: PLC0415 - the default run has no coverage
+
+        data = CoverageData(str(folder / ".coverage"))
+        data.read()
+        self._tests: dict[tuple[str, int], set[str]] = {}
+        for name in data.measured_files():
+            path = str(Path(name).relative_to(folder.resolve()))
+            for line, contexts in data.contexts_by_lineno(name).items():
+                tests = {_selected(context.rpartition("|")[0]) for context in contexts}
+                self._tests[path, line] = tests - {""}
+        self._lines = Counter(test for tests in self._tests.values() for test in tests)
+
+    def of(self, mutant, run):
+        tests = self._tests.get((str(mutant.path), mutant.line), set())
+        its_own = [test for test in tests if not test.startswith(run.left_out)]
+        return sorted(its_own, key=lambda test: (self._lines[test], test))[:MOST_COVERING]
+
+
 class Copy:
     """A copy of the tree, in which mutants are tested."""
 
-    def __init__(self, folder, *, slow):
+    def __init__(self, folder):
         self.folder = folder
-        self._all = ("--everything",) if slow else ()
-        self._tests: dict[tuple[str, int], set[str]] = defaultdict(set)
         shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
 
-    def prepare(self):
+    def measure(self):
         """Run all tests, which pass, and note which of them cover which line."""
         counted = ("--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0")
-        if not self._pass(*self._all, *counted, processes=3, shown=None):
-            sys.exit("the tests fail before anything is broken")
-        from coverage import CoverageData  # noqa: PLC0415 - the default run has no coverage
+        run = RUNS[-1]
+        failing = self._failing(run, *run.words, *counted, "-n3")
+        if failed := [test for test in failing if self._fails_again(run, test)]:
+            sys.exit("\n".join(["Before anything is broken, these tests fail:", *failed]))
+        return Coverage(self.folder)
 
-        data = CoverageData(str(self.folder / ".coverage"))
-        data.read()
-        for name in data.measured_files():
-            path = str(Path(name).relative_to(self.folder.resolve()))
-            for line, contexts in data.contexts_by_lineno(name).items():
-                self._tests[path, line] = {_selected(context) for context in contexts if context}
-        for cache in self.folder.rglob("__pycache__"):
-            shutil.rmtree(cache)
-
-    def survives(self, mutant):
-        """Whether no test notices."""
-        target = self.folder / mutant.path
-        before = target.read_bytes()
-        target.write_bytes(mutant.source())
-        try:
-            tests = sorted(self._tests[str(mutant.path), mutant.line])
-            return self._pass_these(tests) and self._pass(*self._all, "-x", processes=3)
-        finally:
-            target.write_bytes(before)
-
-    def _pass_these(self, tests):
+    def survives(self, mutant, run, tests):
+        """Whether none of these tests notices a mutant."""
         if not tests:
             return True
         (self.folder / ".covering").write_text("\n".join(tests), encoding="utf-8")
-        processes = 3 if len(tests) > FEW else 0
-        return self._pass("-x", "--everything", "@.covering", processes=processes)
+        with self._broken([mutant]):
+            return self._pass(run, *run.covering, "@.covering")
 
-    def _pass(self, *words, processes, shown=subprocess.DEVNULL):
-        """Run tests; a run that hangs has noticed something."""
+    def survivors(self, mutants, run):
+        """Those of some mutants that no test notices: all of them, or else those of each half."""
+        if not mutants:
+            return []
+        with self._broken(mutants):
+            if self._pass(run, *run.words, "-n3"):
+                return mutants
+        half = len(mutants) // 2
+        if not half:
+            return []
+        return self.survivors(mutants[:half], run) + self.survivors(mutants[half:], run)
+
+    @contextmanager
+    def _broken(self, mutants):
+        paths = {mutant.path for mutant in mutants}
+        for path in paths:
+            (self.folder / path).write_bytes(changed(path, mutants))
+        try:
+            yield
+        finally:
+            for path in paths:
+                shutil.copy(ROOT / path, self.folder / path)
+
+    def _pass(self, run, *words):
+        """Run tests until one fails, and fails again: on a busy machine one may fail once."""
+        excused = []
+        while failed := self._failing(run, *words, "-x", *excused):
+            if any(self._fails_again(run, test) for test in failed):
+                return False
+            excused += [f"--deselect={test}" for test in failed]
+        return True
+
+    def _fails_again(self, run, test):
+        return "::" not in test or bool(self._failing(run, _selected(test)))
+
+    def _failing(self, run, *words):
+        """Run tests; returns the names of those that fail, or of the run if it does."""
         command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
         running = subprocess.Popen(  # noqa: S603 - our own words
-            [*command, "-n", str(processes), "--timeout=120", *words],
+            [*command, f"--timeout={run.hangs}", *words],
             cwd=self.folder,
             # Child processes import the copy too. A stale .pyc would hide a change of one digit.
             env={
                 **os.environ,
                 "PYTHONPATH": str(self.folder),
                 "PYTHONDONTWRITEBYTECODE": "1",
-                "HYPOTHESIS_PROFILE": "full" if self._all else "day",
+                "HYPOTHESIS_PROFILE": run.profile,
             },
-            stdout=shown,
-            stderr=shown,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
         )
         try:
-            return running.wait(RUN_SECONDS) == 0
+            output, _ = running.communicate(timeout=RUN_SECONDS)
         except subprocess.TimeoutExpired:
-            return False
+            output = f"no end after {RUN_SECONDS} seconds"
         finally:
-            if running.poll() is None:
+            with suppress(ProcessLookupError):  # also what a test that failed left behind
                 os.killpg(running.pid, signal.SIGKILL)
-                running.wait()
+            running.wait()
+        if running.returncode in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
+            return []
+        named = [line for line in output.splitlines() if line.startswith(FAILED)]
+        return [line.removeprefix(FAILED).partition(" - ")[0] for line in named] or [output]
 
 
-def _selected(context):
-    """What to run for a test that covers a line: the examples of a page follow one another."""
-    test = context.rpartition("|")[0]
+def _selected(test):
+    """What to run for a test: the examples of a page follow one another."""
     page = test.partition("::")[0]
     return page if page.endswith(".md") else test
+
+
+def apart(mutants):
+    """Group mutants so that none is in another's function, where one could hide the other."""
+    by_function = defaultdict(list)
+    for mutant in mutants:
+        by_function[mutant.path, mutant.scope].append(mutant)
+    columns = itertools.zip_longest(*by_function.values())
+    return [list(filter(None, column)) for column in columns]
+
+
+def tried(mutants, folder, jobs):
+    """Try mutants by each run, and by the next those that survive; yields them, run by run."""
+    copies = [Copy(folder / str(number)) for number in range(jobs)]
+    coverage = copies[0].measure()
+    for run in RUNS:
+        idle = queue.SimpleQueue()
+        for copy in copies:
+            idle.put(copy)
+
+        def survives(mutant, run=run, idle=idle):
+            copy = idle.get()
+            try:
+                return copy.survives(mutant, run, coverage.of(mutant, run))
+            finally:
+                idle.put(copy)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            survived = list(pool.map(survives, mutants))
+        groups = apart(itertools.compress(mutants, survived))
+        mutants = [left for group in groups for left in copies[0].survivors(group, run)]
+        yield run, mutants
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10_000)
-    parser.add_argument("--run", choices=["default", "slow"], default="default")
     parser.add_argument("--only", default="", help="a part of the path of the files to break")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants that are tried at once")
     arguments = parser.parse_args()
     mutants = drawn(arguments.count, arguments.seed, arguments.only)
     print(f"{len(mutants)} mutants, seed {arguments.seed}", flush=True)
-    tried, killed = Counter[str](), Counter[str]()
+    left = {run.name: [] for run in RUNS}
     with tempfile.TemporaryDirectory(prefix="mutants") as folder:
-        copy = Copy(Path(folder) / "tree", slow=arguments.run == "slow")
-        copy.prepare()
-        for number, mutant in enumerate(mutants, 1):
-            survives = copy.survives(mutant)
-            tried[mutant.kind] += 1
-            killed[mutant.kind] += not survives
-            if survives:
-                print(f"{number}: survived: {mutant}", flush=True)
-    for kind, times in tried.most_common():
-        print(f"{kind:14} {killed[kind]} of {times}")
-    print(f"{'all':14} {killed.total()} of {tried.total()} killed")
+        for run, survivors in tried(mutants, Path(folder), arguments.jobs):
+            left[run.name] = survivors
+            for mutant in survivors:
+                print(f"survived ({run.name}): {mutant}", flush=True)
+    kinds = Counter(mutant.kind for mutant in mutants)
+    for kind, times in [*kinds.most_common(), ("all", len(mutants))]:
+        killed = [
+            f"{name} {times - sum(kind in (mutant.kind, 'all') for mutant in survivors)}"
+            for name, survivors in left.items()
+        ]
+        print(f"{kind:14} {times:4}, killed: {', '.join(killed)}")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ def pytest_collection_modifyitems(config, items):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.stash[LEFT_OUT] = len(slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
-    items.sort(key=_place)
+    if hasattr(config, "workerinput"):
+        items.sort(key=_place)
     if (seed := config.getoption("shuffle")) is not None:
         _shuffle(items, seed)
 

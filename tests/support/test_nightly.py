@@ -95,4 +95,7 @@ def test_inputs_and_mutants_come_again_with_their_seed_and_a_mutant_is_another_p
     assert one == other
     drawn = mutants.drawn(20, seed=5, only="cursor")
     assert drawn == mutants.drawn(20, seed=5, only="cursor")
-    assert all(mutant.source() != (mutants.ROOT / mutant.path).read_bytes() for mutant in drawn)
+    assert all(
+        mutants.changed(mutant.path, [mutant]) != (mutants.ROOT / mutant.path).read_bytes()
+        for mutant in drawn
+    )
