@@ -165,10 +165,10 @@ def _no_type(ctx: object) -> None:  # noqa: ARG001 - typer's own method
 class Command(TyperCommand):
     """A command whose help has no types where there is nothing to type."""
 
-    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401, D102 - typer's own method
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own method
         return _without_types(super().get_params(ctx))
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401, D102 - as above
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as above
         try:
             return super().parse_args(ctx, args)
         except typer.TyperException as error:
@@ -181,11 +181,11 @@ class Command(TyperCommand):
 class CommandGroup(TyperGroup):
     """All commands, each imported when it is run; a usage error is one sentence."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # noqa: ANN401, D102 - typer's own method
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # noqa: ANN401 - typer's own method
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and load(str(name)), rest
 
-    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401, D102 - typer's own method
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own method
         return _without_types(super().get_params(ctx))
 
     def main(self, *words: Any, **settings: Any) -> NoReturn:  # noqa: ANN401 - typer's own method

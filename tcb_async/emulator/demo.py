@@ -41,7 +41,6 @@ _MINUTES_A_STEP = 60 * 24 * 21
 
 
 def demo_functions() -> Iterator[DeployedFunction]:
-    """Make the functions of ``DEMO_ENV``."""
     chance = random.Random(20230306)  # noqa: S311 - dates and runtimes, no secrets
     added = datetime.fromisoformat(DEMO_CREATED)
     for name in _NAMES:

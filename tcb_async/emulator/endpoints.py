@@ -196,7 +196,6 @@ class Endpoints:
     # Who calls
 
     def _account_of(self, call: Call) -> str | None:
-        """The appid that a request concerns."""
         fields = {**call.query, **(call.body or {})}
         for key in ("authorizer_appid", "component_appid", "appid"):
             if isinstance(appid := fields.get(key), str):

@@ -128,7 +128,6 @@ class Environment:
         return names
 
     def insert(self, index: int, added: Iterable[DeployedFunction]) -> None:
-        """Insert functions before a row."""
         self.functions = (*self.functions[:index], *added, *self.functions[index:])
 
     def remove(self, name: str) -> tuple[int, DeployedFunction]:
@@ -193,7 +192,6 @@ class AccessTokens:
     def issue(
         self, owner: str, life: float, *, component: bool = False, platform: str | None = None
     ) -> str:
-        """Make a token that lives ``life`` seconds."""
         token = secrets.token_urlsafe(_TOKEN_LENGTH)[:_TOKEN_LENGTH]
         self.issued_to[owner] += 1
         expires_at = self.clock() + life
@@ -225,7 +223,6 @@ class AccessTokens:
         return max(0.0, ends_at - self.clock())
 
     def replace(self, token: str | None, grace: float, *, stuck: bool = False) -> None:
-        """End a token in ``grace`` seconds."""
         if token is not None:
             issued = self._issued[token_id(token)]
             issued.replaced_at = min(issued.replaced_at, self.clock() + grace)
@@ -241,7 +238,6 @@ class AccessTokens:
             issued.replaced_at = min(issued.replaced_at, self.clock())
 
     def expire(self) -> None:
-        """Let every token expire now."""
         now = self.clock()
         for issued in self._issued.values():
             issued.expires_at = min(issued.expires_at, now)
@@ -254,7 +250,6 @@ def _same(given: object, known: str) -> bool:
 
 
 def new_secret(prefix: str) -> str:
-    """Make a random secret that looks like WeChat's."""
     return f"{prefix}{secrets.token_urlsafe(32)}"
 
 
@@ -267,7 +262,6 @@ class Account:
     frozen: bool = attrs.field(default=False, kw_only=True)
 
     def authenticate(self, secret: str) -> None:
-        """Check the appsecret."""
         if self.frozen:
             raise Refused(wire.SECRET_FROZEN)
         if not _same(secret, self.secret):
@@ -305,7 +299,6 @@ class Authorizer:
             self.rotating = False
 
     def row(self, appid: str) -> dict[str, object]:
-        """The row in a platform's list of merchants."""
         shown = {"refresh_token": self.refresh_token} if self.exchanged else {}
         return {"authorizer_appid": appid, **shown, "auth_time": self.auth_time}
 
@@ -319,7 +312,6 @@ class Component(Account):
     authorizers: dict[str, Authorizer] = attrs.field(factory=dict[str, Authorizer])
 
     def accept_ticket(self, ticket: object, now: float) -> None:
-        """Check a ticket, which lives 12 hours."""
         pushed_at = [when for known, when in self.tickets.items() if _same(ticket, known)]
         if not pushed_at:
             raise Refused(wire.BAD_TICKET)
@@ -327,7 +319,6 @@ class Component(Account):
             raise Refused(wire.TICKET_EXPIRED)
 
     def authorizer(self, appid: str) -> Authorizer:
-        """The merchant of this appid, if it has authorised the platform."""
         if (authorizer := self.authorizers.get(appid)) is None:
             raise Refused(wire.NOT_AUTHORIZED)
         return authorizer
@@ -348,7 +339,6 @@ class Journal:
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """Those that are kept, oldest first."""
         return tuple(self._records.values())
 
     def clear(self) -> None:
@@ -358,7 +348,6 @@ class Journal:
         self.peak_in_flight = self.in_flight
 
     def begin(self, record: RecordedRequest) -> None:
-        """Record a request that has arrived."""
         self.total += 1
         self.counts[record.path] += 1
         self.in_flight += 1
@@ -368,7 +357,6 @@ class Journal:
             del self._records[next(iter(self._records))]
 
     def finish(self, record: RecordedRequest) -> None:
-        """Record how a request was answered."""
         self.in_flight -= 1
         if record.number in self._records:
             self._records[record.number] = record
