@@ -101,7 +101,7 @@ class _Reader(Generic[Item]):
         ]
         self.times = [name for name in hints if datetime in (hints[name], *get_args(hints[name]))]
         self.holds_secrets = any(Secret in get_args(hint) for hint in hints.values())
-        # Rows are frozen: a time is set through its slot, before anybody has seen the row.
+        # Rows are frozen: a time is set through its slot, before anyone has seen the row.
         self.slots = [
             (attrgetter(time), getattr(listing.item, time).__set__) for time in self.times
         ]

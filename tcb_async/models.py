@@ -133,7 +133,7 @@ class Environment(Value):
         status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
         create_time: When it was created: aware, UTC+08:00 unless the client has another zone.
             None where WeChat gives no time.
-        update_time: When it was last changed; likewise.
+        update_time: When it was last changed, in the same form.
         package_id: Its plan (套餐), such as ``basic``.
         package_name: The plan's name.
 

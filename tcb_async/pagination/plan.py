@@ -190,7 +190,7 @@ class Plan(Generic[T]):
         identity: The two keys of an item: its name, unique in the list, and its value.
         start: The cursor of an earlier run, or the beginning. There is no case for it anywhere
             below: its landmarks are the page that joined last, and its names are in the record.
-        size: How many rows to ask for. With 1 there is no room for an overlap, so that rows which
+        size: How many rows to ask for. With 1 no overlap is possible, so that rows which
             come and go between two requests can hide an item; a total that changed is answered by
             a second pass.
         max_items: The most items to yield, or None.
