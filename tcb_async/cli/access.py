@@ -192,7 +192,6 @@ def _ask_secret(what: str, otherwise: str) -> Secret:
 
 
 def _shared_store(redis_url: Secret | None, closing: AsyncExitStack) -> TokenStore | None:
-    """Make the store in which tokens are shared, if any."""
     if redis_url is None:
         return None
     try:

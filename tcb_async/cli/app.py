@@ -257,7 +257,6 @@ COMMANDS = {
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - typer does not export its own commands
-    """Import a command."""
     module, _ = COMMANDS[name]
     return getattr(import_module(f"tcb_async.cli.{module}"), f"{name}_command")
 

@@ -53,7 +53,6 @@ class Difference:
 
     @property
     def what(self) -> str:
-        """What differs, for people."""
         if self.expected is None or self.found is None:
             return (self.expected or self.found).runtime or ""  # type: ignore[union-attr]  # not both
         pairs = ((it, getattr(self.expected, it), getattr(self.found, it)) for it in FIELDS)
@@ -87,7 +86,6 @@ class Comparison:
             yield Difference(_KINDS[it.kind], it.name, it.before, it.after, appid, env)
 
     def selected(self, functions: Functions) -> dict[str, CloudFunction]:
-        """Return the functions that are compared, by name."""
         return {it.name: it for it in functions if self.selection.matches(it)}
 
     def _comparable(self, one: CloudFunction, other: CloudFunction | None) -> CloudFunction:
@@ -112,7 +110,6 @@ class DifferenceWriter:
     appids: set[str | None] = attrs.field(factory=set[str | None])
 
     def write(self, differences: Iterable[Difference]) -> None:
-        """Write them, and count them."""
         if self.form == TABLE:
             self._write_lines(self._counted(differences))
             return
@@ -126,7 +123,6 @@ class DifferenceWriter:
         self.screen.write(document.tail)
 
     def summary(self) -> str:
-        """Say how many there were."""
         missing, extra = self.kinds["missing"], self.kinds["extra"]
         accounts = counted(len(self.appids), "account")
         where = f" in {accounts}" if self.has_accounts else ""
@@ -143,7 +139,6 @@ class DifferenceWriter:
             yield it
 
     def _write_lines(self, differences: Iterable[Difference]) -> None:
-        """Write lines for people, under the name of each account."""
         above: tuple[str | None, str | None] = (None, None)
         for it in differences:
             if self.has_accounts and above != (above := (it.appid, it.env)):

@@ -50,7 +50,6 @@ class Document(abc.ABC):
 
     @property
     def head(self) -> bytes:
-        """What comes before the first row."""
         return b""
 
     @abc.abstractmethod
@@ -58,7 +57,6 @@ class Document(abc.ABC):
         """Write some rows, given how many the document holds already."""
 
     def whole(self, rows: Iterable[object]) -> bytes:
-        """Write a document at once."""
         return self.head + self.rows(rows, 0) + self.tail
 
 
@@ -141,12 +139,10 @@ def format_names() -> list[str]:
 
 
 def format_of(suffix: str) -> str | None:
-    """Name the format of the files with this suffix."""
     return next((name for name, form in FORMATS.items() if suffix.lower() in form.suffixes), None)
 
 
 def known_suffixes() -> list[str]:
-    """List the suffixes of all formats."""
     return sorted(suffix for form in FORMATS.values() for suffix in form.suffixes)
 
 
@@ -189,7 +185,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - what JSON can hold
 
 
 def write_rows(screen: Screen, rows: Sequence[object], columns: Sequence[str], form: str) -> None:
-    """Write these columns of all rows to stdout."""
     if form == TABLE:
         print_table(screen, rows, columns)
     else:
@@ -240,7 +235,6 @@ def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] |
 
 
 def table_as_text(rows: Sequence[object], columns: Sequence[str] | None) -> str:
-    """Write the table as plain text, one line a row."""
     texts = _texts(rows, columns or FIELDS, *_LAYOUTS[0])
     widths, gap = _widths(texts).values(), " " * _GAP
     return "".join(

@@ -178,7 +178,6 @@ class InventoryJob:
     is_quiet: bool
 
     async def work(self, page_size: int | None) -> int:
-        """List every account that is not complete yet."""
         unfinished = self.run.unfinished(self.found.listed())
         inventory = self.found.client.inventory(unfinished, page_size=page_size)
         try:

@@ -84,7 +84,6 @@ class Selection:
         return arranged[: self.max_items]
 
     def matches(self, function: CloudFunction) -> bool:
-        """Whether it is one of those that were asked for, by patterns."""
         return (
             _any_matches(self.name, function.name)
             and _any_matches(self.status, function.status, str.casefold)
@@ -129,7 +128,6 @@ class ListCommand:
     _seconds: float = attrs.field(default=0.0, init=False)
 
     def run(self) -> None:
-        """Check what was given, then walk and write."""
         service = self.access.service()
         self._env, self._target = service.env, output_path(self.output)
         self._format = self.output_format or _format_for(self._target)
@@ -149,7 +147,6 @@ class ListCommand:
         return not is_table and not self.selection.sort and FORMATS[self._format].streams
 
     async def _stream(self, walk: FunctionPager, sink: Sink) -> None:
-        """Write each page as it arrives."""
         document = FORMATS[self._format](self.columns or FIELDS, sink.is_terminal)
         head = document.head
         async with aclosing(self._pages(walk)) as pages:
@@ -194,7 +191,6 @@ class ListCommand:
         return self.screen.is_watched and not (rows_scroll_by and self._in_pieces)
 
     def _report(self, walk: FunctionPager) -> None:
-        """Say on stderr if nothing matched and what the listing cost."""
         filters = self.selection.filters
         if filters and not self._listed:
             of = counted(walk.total or 0, "function")

@@ -58,7 +58,6 @@ def option(
 
 
 def argument(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer does not export what it returns
-    """Declare an argument."""
     return typer.Argument(metavar=metavar, help=text)
 
 
@@ -73,8 +72,6 @@ def in_panel(panel: str, /, **options: Any) -> dict[str, Any]:  # noqa: ANN401 -
 
 
 def choice(choices: Callable[[], Sequence[str]], hint: str = "") -> Callable[[str], str]:
-    """Make a parser that takes one of these words, in any case."""
-
     def parse(text: str) -> str:
         if text.lower() not in choices():
             raise typer.BadParameter(f"{text!r} is none of {', '.join(choices())}{hint}")
@@ -84,8 +81,6 @@ def choice(choices: Callable[[], Sequence[str]], hint: str = "") -> Callable[[st
 
 
 def whole_number(*, least: int, most: float = math.inf) -> Callable[[str | int], int]:
-    """Make a parser of whole numbers within bounds."""
-
     def parse(value: str | int) -> int:
         text = str(value)
         number = int(text) if text.isascii() and text.isdecimal() else -1
@@ -98,8 +93,6 @@ def whole_number(*, least: int, most: float = math.inf) -> Callable[[str | int],
 
 
 def seconds(*, least: float) -> Callable[[str | float], float]:
-    """Make a parser of seconds."""
-
     def parse(value: str | float) -> float:
         try:
             number = float(value)
@@ -211,7 +204,6 @@ class Access:
     trust_env: bool = False
 
     def service(self, *, needs_env: bool = True, is_changing: bool = False) -> "Service":
-        """Find the service, and the credentials for it."""
         if needs_env and self.env is None and not self.demo:
             raise typer.BadParameter("name an environment, or pass --demo", param_hint="ENV")
         if self.token_file is not None and self.appid is not None:
@@ -230,7 +222,6 @@ class Access:
         return access.demo_merchants if self.demo else access.many_accounts(self)
 
     def checked_url(self) -> str:
-        """Return the address of the service."""
         given_by = BASE_URL if self.base_url == os.environ.get(BASE_URL) else "--base-url"
         return checked_base_url(self.base_url, allow_http=self.allow_http, name=given_by)
 

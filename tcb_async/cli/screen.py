@@ -68,11 +68,9 @@ class Screen:
 
     @property
     def is_watched(self) -> bool:
-        """Whether stderr is a terminal."""
         return self.err.is_terminal
 
     def write(self, data: bytes) -> None:
-        """Write data to stdout, at once."""
         stdout = _stdout()
         stdout.flush()
         stdout.buffer.write(data)
@@ -103,7 +101,6 @@ class Screen:
 
     @contextlib.contextmanager
     def showing_log(self, level: int) -> Generator[None]:
-        """Show what the package logs, from a level on, on stderr."""
         logger, handler = logging.getLogger("tcb_async"), _LogOnScreen(self)
         before = logger.level
         logger.addHandler(handler)
@@ -116,8 +113,6 @@ class Screen:
 
 
 class _LogOnScreen(logging.Handler):
-    """Writes what is logged to stderr."""
-
     def __init__(self, screen: Screen) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
@@ -203,7 +198,6 @@ class _Retries(ProgressColumn):
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """Say how many there are, in the singular or the plural."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 

@@ -41,7 +41,6 @@ class Ending:
         self._react: Callable[[], object] | None = None
 
     def __call__(self, number: int, _frame: object) -> None:
-        """Handle a signal."""
         is_second, self.received = bool(self.received), number
         if self.force is not None and (is_second or self._react is None):
             self.force(128 + number)
@@ -49,11 +48,9 @@ class Ending:
             (self._react or self.raise_it)()
 
     def raise_it(self) -> NoReturn:
-        """Raise what the last signal means."""
         raise self.as_exception()
 
     def as_exception(self) -> BaseException:
-        """Say what the last signal means, as an exception."""
         return Terminated() if self.received == signal.SIGTERM else KeyboardInterrupt()
 
     @contextlib.contextmanager

@@ -145,7 +145,6 @@ def _line(change: FunctionChange, form: str, *, escaped: bool) -> bytes:
 
 
 def describe(change: FunctionChange) -> str:
-    """Say what became of a function, field by field."""
     before, after = change.before, change.after
     if before is None or after is None:
         function = before or after
