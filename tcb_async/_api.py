@@ -36,7 +36,7 @@ from tcb_async.models import CloudFunction as CloudFunction
 from tcb_async.models import Environment as Environment
 from tcb_async.models import FunctionPage as FunctionPage
 from tcb_async.models import StatusReason as StatusReason
-from tcb_async.pagination.page import WalkStats as WalkStats
+from tcb_async.observer import WalkStats as WalkStats
 from tcb_async.retry import RetryPolicy as RetryPolicy
 from tcb_async.watch import FunctionChange as FunctionChange
 from tcb_async.watch import changes as changes

@@ -34,7 +34,7 @@ from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from tcb_async.client import FunctionPager
-    from tcb_async.pagination.page import WalkStats
+    from tcb_async.observer import WalkStats
 
 
 _MOST = 20

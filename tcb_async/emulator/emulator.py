@@ -45,8 +45,9 @@ class Emulator(Endpoints, Server):
     In a ``with`` block it runs on a thread of its own: code of any kind can talk to it, blocking
     code too. In an ``async with`` block it runs on the event loop of that block, which suits
     callbacks that touch the loop's objects, and tests with virtual time; there, blocking code would
-    wait for itself. Its methods may be called from any thread, and from callbacks. A forked process
-    can send it requests, and do nothing else with it.
+    wait for itself. Its methods may be called from any thread, and from callbacks; for an
+    environment or a function that there is not, they raise `ValueError`. A forked process can send
+    it requests, and do nothing else with it.
 
     Args:
         port: The port; 0 for any that is free.
@@ -152,11 +153,7 @@ class Emulator(Endpoints, Server):
             return info
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
-        """Change an environment's status now, and return the environment as it is listed then.
-
-        Raises:
-            ValueError: There is no such environment.
-        """
+        """Change an environment's status now, and return the environment as it is listed then."""
         with self._lock:
             environment = self._known(env)
             updated = self._later_than(environment.info.update_time)
@@ -164,11 +161,7 @@ class Emulator(Endpoints, Server):
             return environment.info
 
     def delete_environment(self, env: str) -> None:
-        """Delete an environment with its functions.
-
-        Raises:
-            ValueError: There is no such environment.
-        """
+        """Delete an environment with its functions."""
         with self._lock:
             del self._owned[self._known(env).info.owner][env]
             del self._environments[env]
@@ -229,11 +222,7 @@ class Emulator(Endpoints, Server):
             return added
 
     def delete(self, env: str, name: str) -> None:
-        """Delete a function.
-
-        Raises:
-            ValueError: There is no such environment or function.
-        """
+        """Delete a function."""
         with self._lock:
             self._known(env).remove(name)
 
@@ -243,9 +232,6 @@ class Emulator(Endpoints, Server):
         """Update a function's status, runtime or both, and return it as it is listed then.
 
         Its ``mod_time`` becomes now, or a second more than it was if that is later.
-
-        Raises:
-            ValueError: There is no such environment or function.
         """
         with self._lock:
             environment = self._known(env)
@@ -260,11 +246,7 @@ class Emulator(Endpoints, Server):
             return new
 
     def functions(self, env: str) -> tuple[DeployedFunction, ...]:
-        """What is deployed now, in the order of the list.
-
-        Raises:
-            ValueError: There is no such environment.
-        """
+        """What is deployed now, in the order of the list."""
         with self._lock:
             return self._known(env).functions
 

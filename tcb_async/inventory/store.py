@@ -427,8 +427,8 @@ class InventoryRun:
     def save(self, found: AccountListing) -> None:
         """Keep what was found in an account: all of it, in one transaction.
 
-        An account that failed keeps what an earlier run found, which then is stale. Saved twice, an
-        account is there once; one that is complete in this run does not become a failed one.
+        An account that failed keeps what an earlier run found, which then is stale. One that is
+        complete in this run already stays as it is.
 
         Raises:
             OSError: The file cannot be written, such as on a full disk. What was saved before is
@@ -437,11 +437,8 @@ class InventoryRun:
         checked_instance("found", found, AccountListing, "as an inventory yields it")
         appid = found.account.appid
         with self._database.transaction():
-            last = self._last_complete(appid)
-            if last == self.run:
-                if found.error is not None:
-                    return
-                last = self._take_back(appid)
+            if (last := self._last_complete(appid)) == self.run:
+                return
             kept = 0
             if found.error is None:
                 kept = self._keep_functions(appid, found.functions, last)
@@ -470,18 +467,6 @@ class InventoryRun:
     def _last_complete(self, appid: str) -> str | None:
         question = "SELECT max(run) FROM accounts WHERE appid = ? AND status = 'complete'"
         last: str | None = self._database.execute(question, (appid,)).fetchone()[0]
-        return last
-
-    def _take_back(self, appid: str) -> str | None:
-        """Forget what this run has of an account; returns the run before that has it."""
-        execute, here = self._database.execute, (appid, self.run)
-        execute("DELETE FROM accounts WHERE appid = ? AND run = ?", here)
-        last = self._last_complete(appid)
-        execute("DELETE FROM functions WHERE appid = ? AND first_seen_run = ?", here)
-        execute(
-            "UPDATE functions SET last_seen_run = ? WHERE appid = ? AND last_seen_run = ?",
-            (last, *here),
-        )
         return last
 
     def _keep_functions(

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 import attrs
 
 from tcb_async._arguments import DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
-from tcb_async.observer import WalkStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-__all__ = ["FALLBACK", "MOST", "OnDrift", "Page", "PageSize", "Request", "WalkStats"]
 
 OnDrift = Literal["repair", "raise", "ignore"]
 """What to do when the list changes under the walk."""

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tcb_async.exceptions import ResumePoint
-    from tcb_async.observer import Observer, WorkObserver
-    from tcb_async.pagination.page import OnDrift, Request, WalkStats
+    from tcb_async.observer import Observer, WalkStats, WorkObserver
+    from tcb_async.pagination.page import OnDrift, Request
 
 T = TypeVar("T")
 Yield = TypeVar("Yield")

@@ -82,16 +82,15 @@ import attrs
 
 from tcb_async.cursor import Cursor, digests
 from tcb_async.exceptions import DriftError, ResponseError
+from tcb_async.observer import WalkStats
 from tcb_async.pagination.memory import Identity, Place, Record, rows_around
-from tcb_async.pagination.page import FALLBACK, PageSize, Request, WalkStats
+from tcb_async.pagination.page import FALLBACK, PageSize, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tcb_async.exceptions import TcbError
     from tcb_async.pagination.page import OnDrift, Page
-
-__all__ = ["LEADS_TO", "Mode", "Plan"]
 
 T = TypeVar("T")
 

@@ -254,7 +254,7 @@ class TestLaws:
                         met.setdefault(appid, None)
                     else:
                         run.save(listing(appid, **functions))
-                        met[appid] = functions
+                        met[appid] = functions if met.get(appid) is None else met[appid]
                 if finishes:
                     run.finish()
                 model.runs.append((met, finishes))
