@@ -92,7 +92,7 @@ async def work(pool: asyncpg.Pool) -> int:
                 try:
                     account = await account_of(pool, platform, appid)
                     await save(pool, run, await client.list_account(account))
-                except (ApiError, ClientClosedError) as error:  # nobody's job would succeed
+                except (ApiError, ClientClosedError) as error:  # no job would succeed
                     refused.append(error)
                     queuer.shutdown.set()
                     raise RetryRequested(delay=timedelta(minutes=1), reason=str(error)) from None
@@ -117,7 +117,7 @@ async def account_of(pool: asyncpg.Pool, platform: ComponentToken, appid: str) -
 
 
 async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None:
-    """Save an account, whole and once, whoever else was given the same job."""
+    """Save an account, whole and once, even if others were given the same job."""
     appid, error = found.account.appid, found.error
     facts = (error.errcode, error.rid, str(error)) if error else (None, None, None)
     async with pool.acquire() as connection, connection.transaction():

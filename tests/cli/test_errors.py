@@ -415,7 +415,7 @@ PROXY = "http://127.0.0.1:9"
         ({}, [], ""),
     ],
 )
-async def test_whoever_is_behind_a_proxy_is_told_how_to_use_it(variables, words, hint):
+async def test_behind_a_proxy_the_error_says_how_to_use_it(variables, words, hint):
     env = {"TCB_BASE_URL": "https://wechat.invalid", "TCB_ACCESS_TOKEN": "token", **variables}
 
     ended = await run("count", ENV, *words, env=env)

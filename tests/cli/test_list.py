@@ -166,7 +166,7 @@ async def test_the_demonstration_needs_nothing_at_all():
     assert len({function["status"] for function in functions}) > 2
 
 
-async def test_the_demonstration_asks_nobody_else(emulator):
+async def test_the_demonstration_sends_nothing_to_another_host(emulator):
     await run("list", DEMO_ENV, "--demo", "--base-url", emulator.url, env=asks(emulator))
 
     assert emulator.requests == ()

@@ -258,7 +258,7 @@ def document(form, pages, *, escaped=False):
 
 @pytest.mark.parametrize("form", DOCUMENTS)
 @given(pages=st.lists(functions, max_size=2))
-def test_whatever_a_server_says_can_be_read_back(form, pages):
+def test_all_that_a_server_says_can_be_read_back(form, pages):
     found = rows_in(document(form, pages), form)
 
     said = [(one.name, one.status, one.runtime) for page in pages for one in page]

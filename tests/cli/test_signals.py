@@ -226,7 +226,7 @@ class TestEnding:
         assert capfd.readouterr().err == "tcb-async: terminated\ntcb-async: interrupted\n"
 
     @pytest.mark.parametrize("theirs", [signal.SIG_IGN, lambda *_: None])
-    def test_whoever_handles_or_ignores_a_signal_keeps_it(self, theirs):
+    def test_a_signal_that_other_code_handles_or_ignores_stays_its_own(self, theirs):
         before = signal.signal(signal.SIGTERM, theirs)
         try:
             with handled(Ending()):

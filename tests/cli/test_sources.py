@@ -39,7 +39,7 @@ RC = """{
     ],
     ids=["json", "indented", "ndjson", "csv", "byte order mark"],
 )
-def test_an_export_is_read_whatever_its_format(text):
+def test_an_export_is_read_in_every_format(text):
     listed = parse(text.encode(), "export")
     assert listed == (
         CloudFunction("login", "Active", "Nodejs16.13"),

@@ -435,7 +435,7 @@ class TestMain:
         assert capsys.readouterr().out == f"tcb-async {__version__}\n" * 2
 
     @pytest.mark.parametrize("columns", [{}, {"COLUMNS": "80"}], ids=str)
-    def test_a_pipe_that_nobody_reads_ends_it_quietly(self, main, columns, monkeypatch, capsys):
+    def test_a_pipe_without_a_reader_ends_it_quietly(self, main, columns, monkeypatch, capsys):
         for name, value in columns.items():
             monkeypatch.setenv(name, value)
         reading, writing = os.pipe()

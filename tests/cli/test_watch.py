@@ -120,7 +120,7 @@ async def test_watch_ends_with_130_at_ctrl_c(emulator):
         (None, None, ""),
     ],
 )
-def test_a_change_is_told_field_by_field(before, after, said):
+def test_a_change_is_described_field_by_field(before, after, said):
     assert describe(FunctionChange("updated", before, after)) == said
 
 
@@ -169,7 +169,7 @@ async def test_wait_takes_several_functions_or_all_that_there_are(emulator):
 
 
 @pytest.mark.parametrize("words", [(), (ENV,), (ENV, "login", "--all"), ("--all",)])
-async def test_wait_is_told_what_to_wait_for(words):
+async def test_wait_needs_to_know_what_to_wait_for(words):
     ended = await run("wait", *words)
     assert (ended.code, ended.out) == (2, "")
     assert "the functions or --all" in ended.err

@@ -106,7 +106,7 @@ async def test_count_functions_asks_for_one_row(emulator, client):
     assert emulator.requests[-1].body == {"env": ENV, "limit": 1, "offset": 0}
 
 
-async def test_times_are_read_in_the_zone_that_the_client_is_told(emulator):
+async def test_times_are_read_in_the_zone_that_the_client_was_given(emulator):
     emulator.deploy(ENV, add_time="2019-02-27 15:34:59")
     zone = timezone(timedelta(hours=-5))
     async with TcbClient(emulator.token, base_url=emulator.url, time_zone=zone) as client:

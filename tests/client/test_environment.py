@@ -82,7 +82,7 @@ def test_what_is_missing_or_unusable_is_named_without_its_secret(variables, said
     assert SECRET not in str(caught.value)
 
 
-async def test_where_nobody_answers_any_more_the_variable_is_named(emulator, monkeypatch):
+async def test_where_no_server_answers_any_more_the_variable_is_named(emulator, monkeypatch):
     """As after an emulator has ended whose export lines were pasted."""
     monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)

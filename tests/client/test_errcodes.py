@@ -68,7 +68,7 @@ def test_every_code_of_the_design_has_its_class():
 @pytest.mark.parametrize(
     ("code", "remedy"), [(61004, "IP whitelist"), (40164, "IP whitelist"), (40243, "unfreeze")]
 )
-def test_a_refused_caller_is_told_the_same_remedy_whatever_was_listed(listing, code, remedy):
+def test_a_refused_caller_reads_the_same_remedy_at_every_endpoint(listing, code, remedy):
     with pytest.raises(TokenError, match=remedy):
         listing.decode(b'{"errcode": %d}' % code)
 

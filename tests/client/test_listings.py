@@ -250,7 +250,7 @@ async def test_a_new_endpoint_costs_one_model_one_row_and_one_method():
     assert server.requests[0].body == b'{"env":"test-777bb9","limit":10,"offset":0}'
 
 
-async def test_whatever_ends_a_walk_says_which_environment_it_was():
+async def test_every_error_that_ends_a_walk_says_which_environment_it_was():
     beyond = http_reply({"pager": {"Total": 1}, "collections": [{"name": "a"}, {"name": "b"}]})
     async with (
         RawServer(beyond) as server,

@@ -74,7 +74,7 @@ async def client(emulator, diary):
         yield client
 
 
-async def test_each_try_is_told_with_all_that_is_no_secret(emulator, diary, client):
+async def test_each_try_is_reported_with_all_that_is_no_secret(emulator, diary, client):
     emulator.deploy(ENV, count=3)
     emulator.script([Fault.status(503)])
     await client.function_page(ENV, offset=1)

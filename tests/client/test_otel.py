@@ -121,7 +121,7 @@ async def test_a_try_is_an_http_client_span(emulator, watched, client):
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("https", 443), ("http", 80)])
-async def test_the_port_is_told_even_where_the_url_leaves_it_out(watched, scheme, port):
+async def test_the_port_is_reported_even_where_the_url_leaves_it_out(watched, scheme, port):
     """Whatever answers there, if anything does, is no WeChat."""
     settings = {"retry": RetryPolicy.none(), "observer": watched.observer}
     async with TcbClient("token", base_url=f"{scheme}://localhost", **settings) as client:
@@ -356,7 +356,7 @@ class Echo:
 
 @pytest.mark.parametrize("path", [LIST_PATH, STABLE, CLASSIC])
 @pytest.mark.parametrize("name", sorted(FAULTS))
-async def test_whatever_goes_wrong_no_secret_is_reported(emulator, watched, name, path):
+async def test_with_every_fault_no_secret_is_reported(emulator, watched, name, path):
     emulator.deploy(ENV, count=57)
     emulator.add_app("wx0123456789abcdef", "s3cr3t")
     echo = Echo()

@@ -141,7 +141,7 @@ class TestTokenOfTheRightKind:
             assert type(wrong).__name__ in str(caught.value)
         assert emulator.requests == ()
 
-    async def test_a_plain_component_token_needs_to_be_told_the_platform(
+    async def test_a_plain_component_token_needs_the_platform_named(
         self, emulator, platform, client
     ):
         emulator.add_merchants(PLATFORM, 3)
@@ -194,7 +194,7 @@ class TestJoiningAndLeaving:
         page_size=st.integers(2, 20),
         order=st.sampled_from(["added", "newest_first"]),
     )
-    async def test_whatever_joins_and_leaves_who_stays_is_listed_once(
+    async def test_who_stays_is_listed_once_while_others_join_and_leave(
         self, changes, count, page_size, order
     ):
         async with (

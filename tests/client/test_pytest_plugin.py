@@ -178,7 +178,7 @@ def test_the_fixtures_work_in(passes, options, source):
 
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("mode", [STRICT, AUTO])
-def test_the_fixtures_work_whatever_the_scope_of_the_tests_event_loop(passes, mode, scope):
+def test_the_fixtures_work_with_every_scope_of_the_tests_event_loop(passes, mode, scope):
     passes(
         f"""
 import pytest

@@ -101,7 +101,7 @@ class TestWatch:
         ]
         assert walk.times == [0, 30, 60, 90]
 
-    async def test_begins_with_what_it_is_told_and_misses_nothing_since(self):
+    async def test_begins_with_what_it_was_given_and_misses_nothing_since(self):
         walk = Answers([LOGIN_LATER])
         before = [LOGIN, PAY]
 
@@ -162,7 +162,7 @@ class TestWait:
         ]
 
     @pytest.mark.parametrize("status", ["CreateFailed", "UpdateFailed", "PublishFailed"])
-    async def test_a_failed_status_ends_it_and_is_told(self, status):
+    async def test_a_failed_status_ends_it_and_is_in_the_error(self, status):
         failed = CloudFunction("login", status)
 
         with pytest.raises(FunctionFailedError) as caught:

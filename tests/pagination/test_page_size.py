@@ -203,7 +203,7 @@ lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 
 class TestLaws:
     @given(servers, lengths, changes(), st.booleans())
-    def test_replies_of_any_length_lose_nothing_whatever_changes(
+    def test_replies_of_any_length_lose_nothing_through_all_changes(
         self, server, given_lengths, schedule, is_explicit
     ):
         outcome = walk(

@@ -578,7 +578,7 @@ class TestUse:
 
         assert (pager.stats.requests, pager.stats.retries, pager.stats.repairs) == (3, 2, 0)
 
-    async def test_progress_is_told_after_each_page(self):
+    async def test_progress_is_reported_after_each_page(self):
         told: list[tuple[int, int]] = []
 
         def on_progress(*progress):

@@ -86,7 +86,7 @@ def run_in_legs(server, legs):
 
 class TestLaws:
     @given(servers, changes(kinds))
-    def test_what_stays_is_yielded_once_whatever_changes_or_the_walk_says_so(
+    def test_what_stays_is_yielded_once_through_all_changes_or_the_walk_fails(
         self, server, schedule
     ):
         outcome = walk_with(server, schedule)
@@ -248,7 +248,7 @@ class TestLaws:
         st.integers(1, 8),
         st.sampled_from(["repair", "raise"]),
     )
-    def test_whatever_a_server_answers_the_walk_ends_and_repeats_nothing(
+    def test_with_any_answers_of_a_server_the_walk_ends_and_repeats_nothing(
         self, replies, page_size, concurrency, on_drift
     ):
         outcome = carry_out_with(plan(page_size, on_drift=on_drift), replies, concurrency)
@@ -698,7 +698,7 @@ class TestPolicies:
         assert outcome.plan.done
         assert outcome.plan.stats.unchecked_joins == len(offsets) - 1
 
-    def test_ignore_hands_the_names_of_an_earlier_run_on_whatever_is_unread(self):
+    def test_ignore_passes_on_the_names_of_an_earlier_run_with_items_unread_too(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
         walked = plan(start=start, on_drift="ignore")
@@ -842,7 +842,7 @@ class TestResume:
         assert last_of(start) == Row("f024")
         assert walk(plan(start=start), listing).yielded == listing.names[25:]
 
-    def test_the_cursor_during_a_head_check_stands_behind_the_whole_list(self):
+    def test_the_cursor_during_a_head_check_is_behind_the_whole_list(self):
         outcome = walk(plan(), ChangingList.of(57), changes=[at(1, "lift", 50)])
 
         assert outcome.yielded[-1] == "f050"

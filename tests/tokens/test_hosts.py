@@ -145,7 +145,7 @@ async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last():
         ("https://gateway.example/{odd}", "gateway.example/%7Bodd%7D"),
     ],
 )
-def test_whatever_may_be_another_service_has_another_key(base_url, host):
+def test_what_may_be_another_service_has_another_key(base_url, host):
     assert host_of(base_url) == host
 
 

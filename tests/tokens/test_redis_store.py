@@ -140,7 +140,7 @@ class TestLeases:
         assert second > first
         assert await store.acquire_lease(KEY) is None
 
-    async def test_versions_go_on_growing_whatever_is_lost(self, redis, store):
+    async def test_versions_continue_to_grow_through_every_loss(self, redis, store):
         versions = []
         for lost in ([LEASE], [LEASE, VERSION], None, [LEASE, VALUE]):
             version = await store.acquire_lease(KEY)

@@ -75,7 +75,7 @@ class TestOneRefresh:
         assert {error.errcode for error in errors if isinstance(error, TokenError)} == {40125}
         assert emulator.counts[STABLE] == 1
 
-    async def test_nobody_left_to_see_an_error_is_no_complaint(self, emulator, api, caplog):
+    async def test_an_error_that_no_caller_waits_for_is_no_complaint(self, emulator, api, caplog):
         caller = asyncio.create_task(stable(emulator, secret="wrong").get_token(api))
         await a_turn()
         caller.cancel()
@@ -142,7 +142,7 @@ class TestAheadOfTime:
         await eventually(lambda: not api.live)
         assert await provider.get_token(api) != old
 
-    async def test_without_any_token_that_lives_a_failure_is_raised_and_nobody_says_it_serves_on(
+    async def test_without_a_token_that_is_alive_a_failure_is_raised_and_no_log_says_that_it_serves(
         self, emulator, api, provider, caplog
     ):
         await provider.get_token(api)

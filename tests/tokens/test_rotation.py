@@ -187,7 +187,7 @@ class TestSharedRotation:
 
         assert set(merchant.saved) == {merchant.accepted}
 
-    async def test_a_dead_one_in_the_store_is_saved_by_nobody_and_replaced(
+    async def test_a_dead_one_in_the_store_is_never_saved_and_is_replaced(
         self, merchant, api, store
     ):
         older = StoredToken("refreshtoken@@@older", math.inf, 1)

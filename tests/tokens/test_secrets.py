@@ -60,7 +60,7 @@ KINDS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("path", KINDS)
-async def test_whatever_goes_wrong_at_a_token_endpoint_gives_nothing_away(
+async def test_no_fault_of_a_token_endpoint_gives_anything_away(
     emulator, merchant, caplog, path, fault
 ):
     provider = KINDS[path](merchant)

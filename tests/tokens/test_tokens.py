@@ -108,7 +108,7 @@ def answering(answer):
         *((answering(it), "what the callable") for it in (None, "", "planted token", 7)),
     ],
 )
-async def test_a_callable_that_returns_no_token_is_told_so_when_it_is_asked(ask, why):
+async def test_a_callable_that_returns_no_token_is_refused_when_it_is_asked(ask, why):
     with pytest.raises(ConfigurationError, match=why) as caught:
         await as_provider(ask).get_token(NOT_ASKED)
 
@@ -160,7 +160,7 @@ async def test_a_provider_is_taken_as_it_is_even_if_it_cannot_be_shown(emulator)
         assert "token <OddlyShown, whose repr fails>" in repr(client)
 
 
-async def test_a_given_token_is_in_no_repr_and_survives_being_told_that_it_failed():
+async def test_a_given_token_is_in_no_repr_and_stays_after_it_was_refused():
     token = StaticToken("planted-token")
     await token.invalidate("planted-token")
 

@@ -174,7 +174,7 @@ replies = st.dictionaries(known_keys | st.text(), json_values).map(lambda d: jso
 
 
 @given(st.binary() | replies)
-def test_whatever_bytes_go_in_only_a_page_or_our_errors_come_out(body):
+def test_of_any_bytes_only_a_page_or_our_errors_come_out(body):
     try:
         outcome: object = decode(body)
     except (ApiError, ResponseError) as error:

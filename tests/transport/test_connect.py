@@ -124,7 +124,7 @@ async def test_it_is_the_same_error_by_http_and_by_connect(emulator, client, sta
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_wants_credentials_says_so_and_an_observer_is_told_its_status(
+async def test_a_proxy_that_wants_credentials_says_so_and_an_observer_sees_its_status(
     client, scheme
 ):
     statuses: list[int] = []

@@ -215,7 +215,7 @@ async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again():
     assert len(server.requests) == 2 * len(LISTING)
 
 
-async def test_an_errcode_counts_whatever_the_status():
+async def test_an_errcode_counts_with_every_status():
     body = {"errcode": 48001, "errmsg": "api unauthorized rid: 1-2-3"}
     async with RawServer(http_reply(body, 403)) as server, client(server.url, ONCE) as asking:
         with pytest.raises(PermissionDeniedError) as caught:

@@ -113,7 +113,7 @@ async def test_a_slow_network_only_makes_a_walk_slower(proxy, names, walk, fault
 
 
 @pytest.mark.parametrize("fault", DEADLY)
-async def test_with_retries_the_listing_is_exact_whatever_some_connections_suffer(
+async def test_with_retries_the_listing_is_exact_when_some_connections_fail(
     proxy, names, walk, fault
 ):
     seen: list[str] = []

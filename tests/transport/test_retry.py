@@ -189,7 +189,7 @@ async def test_a_deadline_that_passes_before_the_first_try_begins_says_that_noth
     assert caught.value.__context__ is None
 
 
-async def test_each_try_is_told_what_is_left_of_the_deadline():
+async def test_each_try_has_what_is_left_of_the_deadline():
     story = Story([BUSY, BUSY], seconds_per_try=5.0)
 
     await story.run(deadline=60.0)

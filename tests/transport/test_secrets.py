@@ -86,7 +86,7 @@ def echoes(shown):
 
 @pytest.mark.parametrize("kind", MANY_KINDS)
 @pytest.mark.parametrize("echo", echoes(""))
-async def test_no_echo_of_a_server_gives_it_away_in_whatever_encoding(echo, kind, caplog):
+async def test_no_echo_of_a_server_gives_it_away_in_any_encoding(echo, kind, caplog):
     for shown in encodings(SECRET).values():
         caplog.clear()
         async with RawServer(wechat(KINDS[kind][0], echoes(shown)[echo])) as server:

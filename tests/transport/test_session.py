@@ -244,7 +244,7 @@ async def test_a_client_that_is_forgotten_says_so_alone_and_closes_its_connectio
     assert ["unclosed TcbClient" in str(warning.message) for warning in told] == [True]
 
 
-async def test_a_client_whose_session_was_closed_by_somebody_else_may_be_forgotten():
+async def test_a_client_whose_session_other_code_closed_may_be_forgotten():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.count_functions(ENV)

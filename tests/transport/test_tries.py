@@ -190,7 +190,7 @@ async def test_each_try_is_logged_at_debug_and_each_retry_at_info_then_warning(
     ]
 
 
-async def test_nothing_is_logged_unless_somebody_listens():
+async def test_nothing_is_logged_without_a_handler():
     script = """
 import asyncio
 from tcb_async import RetryPolicy, TcbClient
