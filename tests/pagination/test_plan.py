@@ -33,8 +33,9 @@ from strategies import Server, changes, exchanges, kinds, lies, servers
 import tcb_async.pagination.plan as plan_module
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
+from tcb_async.observer import WalkStats
 from tcb_async.pagination.memory import Identity, rows_around
-from tcb_async.pagination.page import Page, PageSize, Request, WalkStats
+from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import LEADS_TO, Mode, Plan
 
 CHANGES = 3 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 2
