@@ -217,7 +217,10 @@ RUNS = (
 
 
 class Coverage:
-    """Which tests cover a line, those first that cover little else."""
+    """Which tests cover a line, those first that cover little else.
+
+    What is run when its module is imported has no tests of its own: they are those of the module.
+    """
 
     def __init__(self, folder):
         from coverage import CoverageData  # noqa: PLC0415 - the default run has no coverage
@@ -225,15 +228,18 @@ class Coverage:
         data = CoverageData(str(folder / ".coverage"))
         data.read()
         self._tests: dict[tuple[str, int], set[str]] = {}
+        self._by_module: defaultdict[str, set[str]] = defaultdict(set)
         for name in data.measured_files():
             path = str(Path(name).relative_to(folder.resolve()))
             for line, contexts in data.contexts_by_lineno(name).items():
                 tests = {_selected(context.rpartition("|")[0]) for context in contexts}
                 self._tests[path, line] = tests - {""}
+                self._by_module[path] |= self._tests[path, line]
         self._lines = Counter(test for tests in self._tests.values() for test in tests)
 
     def of(self, mutant, run):
-        tests = self._tests.get((str(mutant.path), mutant.line), set())
+        path = str(mutant.path)
+        tests = self._tests.get((path, mutant.line)) or self._by_module[path]
         its_own = [test for test in tests if not test.startswith(run.left_out)]
         return sorted(its_own, key=lambda test: (self._lines[test], test))[:MOST_COVERING]
 

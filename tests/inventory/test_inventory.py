@@ -372,7 +372,8 @@ class TestEnds:
 
         async with no_leaks(), platform.client() as client:
             async with client.inventory(accounts()) as inventory:
-                async for _ in inventory:
+                listings = aiter(inventory)  # held, so that only the end of the block closes it
+                async for _ in listings:
                     break
             assert closed.is_set()
         assert "closed" in repr(inventory)
