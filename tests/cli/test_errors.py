@@ -13,6 +13,7 @@ from terminal import ENV, asks, run
 from tcb_async.__main__ import main
 from tcb_async.cli import access, listing, screen
 from tcb_async.cli.app import exit_code, in_terminal_words
+from tcb_async.cli.options import whole_number
 from tcb_async.cli.signals import Terminated
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
@@ -139,6 +140,11 @@ UNUSABLE = {
     "locked.csv": "is read-only",
     "closed/x.csv": "you may not write to the folder",
 }
+
+
+def test_the_bounds_of_a_whole_number_are_allowed():
+    parse = whole_number(least=1, most=3)
+    assert [parse(text) for text in "13"] == [1, 3]
 
 
 @pytest.mark.parametrize("file", UNUSABLE)
