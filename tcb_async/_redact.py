@@ -90,7 +90,10 @@ class Secret(Hidden[str]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (str, Secret)):
             return NotImplemented
-        return hmac.compare_digest(_encoded(self), _encoded(Secret(other)))
+        secret = Secret(other)
+        if secret._value is self._value:
+            return True
+        return hmac.compare_digest(_encoded(self), _encoded(secret))
 
     def __hash__(self) -> int:
         return hash(self._value)

@@ -94,6 +94,9 @@ _log = logging.getLogger("tcb_async")
 _log.addHandler(logging.NullHandler())
 
 
+_UNOBSERVED = None, nullcontext()
+
+
 class _OutOfTimeError(Exception):
     """The deadline passed before a try was begun."""
 
@@ -199,7 +202,8 @@ class Call(Generic[Result]):
                 raise _OutOfTimeError
             transport.sent += 1
             transport.retried += self.number > 1
-            seen, observing = self._observe()
+            observer = transport.observer
+            seen, observing = _UNOBSERVED if observer is None else self._observe(observer)
             # The frames below hold the URL, the body that is sent, and the reply.
             with observing, forgetting_frames():
                 result = self.decode(await transport.send(session, self, left, seen))
@@ -217,13 +221,11 @@ class Call(Generic[Result]):
             _log.debug("%s try=%d: errcode=0", request, self.number)
         return result
 
-    def _observe(self) -> tuple[Attempt | None, AbstractContextManager[object]]:
+    def _observe(self, observer: Observer) -> tuple[Attempt, AbstractContextManager[object]]:
         transport, request = self.transport, self.request
-        if transport.observer is None:
-            return None, nullcontext()
         facts = request.target.path, self.number, transport.window.size, request.env, request.offset
         seen = Attempt(request.method, transport.base_url, *facts)
-        return seen, transport.observer.attempting(seen)
+        return seen, observer.attempting(seen)
 
     async def _wait_for_permit(self) -> int:
         self.transport.get_session()  # fail before waiting for a permit
