@@ -3,15 +3,19 @@
 Rule: an account is whole or it failed, never half; and one that fails stops no other.
 """
 
+from typing import TYPE_CHECKING
+
 from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus
 from tcb_async.inventory.inventory import Inventory, InventorySummary
-from tcb_async.inventory.store import (
-    InventoryRun,
-    InventoryStore,
-    MissingAccount,
-    RunProgress,
-    StoredAccount,
-)
+
+if TYPE_CHECKING:
+    from tcb_async.inventory.store import (
+        InventoryRun,
+        InventoryStore,
+        MissingAccount,
+        RunProgress,
+        StoredAccount,
+    )
 
 __all__ = [
     "Account",
@@ -25,3 +29,12 @@ __all__ = [
     "RunProgress",
     "StoredAccount",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import SQLite for those who use a store: every client imports this package."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tcb_async.inventory import store  # noqa: PLC0415 - as above
+
+    return getattr(store, name)

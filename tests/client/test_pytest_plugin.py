@@ -303,6 +303,9 @@ assert "TcbClient" in dir(tcb_async)
 assert issubclass(tcb_async.exceptions.TokenError, tcb_async.TcbError)
 from tcb_async import *
 assert TcbClient is tcb_async.TcbClient
+import sys
+assert "sqlite3" not in sys.modules
+assert tcb_async.inventory.InventoryStore
 """
     assert pytester.runpython_c(code).ret == 0
     again = loaded_again(tcb_async.__file__)
@@ -316,7 +319,7 @@ assert TcbClient is tcb_async.TcbClient
 
 @pytest.mark.parametrize("name", ["TcbCleint", "__wrapped__"])
 def test_a_name_that_is_not_there_is_an_ordinary_attribute_error(name):
-    for package in (tcb_async, loaded_again(tcb_async.__file__)):
+    for package in (tcb_async, loaded_again(tcb_async.__file__), tcb_async.inventory):
         with pytest.raises(
             AttributeError, match=f"^module '{package.__name__}' has no attribute '{name}'$"
         ):

@@ -125,3 +125,24 @@ async def test_any_other_exception_becomes_a_transport_error(
     assert re.search(words, str(ours))
     assert ours.retryable is retryable
     assert leaks_of([SECRET], shown_by(ours)) == []
+
+
+@pytest.mark.parametrize(
+    ("codes", "advice"),
+    [
+        ((9,), "check this machine's clock"),
+        ((10,), "its owner has to renew it"),
+        ((18, 19, 20, 21), "pass an ssl_context that trusts it"),
+        ((62, 64), "check base_url"),
+        ((0, 23), "check base_url and ssl_context"),
+    ],
+)
+async def test_each_fault_that_openssl_finds_in_a_certificate_has_its_advice(
+    mocked_http, codes, advice
+):
+    for code in codes:
+        refused = ssl.SSLCertVerificationError(1, SECRET)
+        refused.verify_code, refused.verify_message = code, "reason"
+        error = await raised(mocked_http, aiohttp.ClientConnectorCertificateError(KEY, refused))
+
+        assert f"was not accepted (reason); {advice}" in str(error)
