@@ -117,7 +117,7 @@ class _Reader(Generic[Item]):
             reply = self._decode_tolerantly(body, zone, secrets)
         rows: list[Item] = self.rows_of(reply) or []
         for value_of, other_name in self.other_names:
-            if None in map(value_of, rows) and other_name in body:
+            if other_name in body and None in map(value_of, rows):
                 reply = self._decode_tolerantly(body, zone, secrets)
                 rows = self.rows_of(reply)
         total: int | None = self.total_of(reply) if self.listing.total else len(rows)

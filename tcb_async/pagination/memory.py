@@ -167,10 +167,14 @@ class Record:
 
     def add_if_new(self, names: Sequence[str]) -> bool:
         """Take as yielded what is unknown, if all of it is: what a page costs at rest."""
-        new = set(names)
-        if self.earlier or len(new) < len(names) or not self._names.isdisjoint(new):
+        known, before = self._names, len(self._names)
+        if self.earlier or not known.isdisjoint(names):
             return False
-        self.add(names)
+        known.update(names)
+        if len(known) - before < len(names):  # one of them comes twice
+            known.difference_update(names)
+            return False
+        self._order += names
         return True
 
     def digests(self, unread: int) -> bytes:
