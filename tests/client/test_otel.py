@@ -173,8 +173,9 @@ async def test_every_try_is_a_span_and_those_beyond_the_first_are_counted(
     resends = [span.attributes.get("http.request.resend_count") for span in watched.spans(LIST)]
     assert resends == [None, 1, 2]
     assert http_attributes.HTTP_REQUEST_RESEND_COUNT == "http.request.resend_count"
-    assert watched.total("tcb.client.retries") == 2
+    # First: older versions of the SDK report a gauge once.
     assert watched.total("tcb.client.window") == 1, "the newest value: it shrank"
+    assert watched.total("tcb.client.retries") == 2
 
 
 async def test_a_walk_is_a_span_of_its_consumer_and_its_tries_are_its_children(emulator, watched):
