@@ -488,8 +488,9 @@ def changes(emulator: Emulator, env: str) -> Iterator[None]:
             if function.status == status:
                 emulator.update(env, function.name, status="Active")
                 yield
-    for number in itertools.count(1):
-        name = f"preview{number}"
+    numbers = itertools.count(1)
+    while True:
+        name = f"preview{next(numbers)}"
         with contextlib.suppress(ValueError):  # another client deployed it first
             emulator.deploy(env, name, status="Creating", runtime="Nodejs18.15")
             yield

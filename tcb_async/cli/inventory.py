@@ -186,8 +186,7 @@ class InventoryJob:
                     task = bar.add_task("accounts", total=self.found.total, facts="")
                     async for found in inventory:
                         self.run.save(found)
-                        if self.screen.is_watched:
-                            bar.update(task, **self._state(inventory))
+                        bar.update(task, **self._state(inventory))
         except ConfigurationError:  # it says itself what to change first
             raise
         except TcbError as error:
