@@ -24,7 +24,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 OLDEST = PYTHONS[0]
 NEWEST = next(filter(starts, reversed(PYTHONS)), OLDEST)
 # `python -m pytest` would test what lies here, not what is installed.
-PYTEST = ("pytest", "-n", "3")
+PYTEST = ("pytest", "-n", "4")
 COMPILE = ("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras")
 PIN = (
     *("--universal", "--python-version", OLDEST, "--generate-hashes"),

@@ -109,7 +109,13 @@ async def test_an_inventory_of_a_file_whose_lines_may_be_none(desk, kind, more, 
     assert desk.leaks(said) == []
 
 
-@pytest.mark.parametrize("command", ["list", "count", "environments", "token"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("count", "environments", "token")),
+    ],
+)
 async def test_other_commands_with_a_token_and_with_an_app(desk, command, redis_url):
     words = [command, *["test-777bb9"] * (command != "environments")]
     token = desk.platform.emulator.token

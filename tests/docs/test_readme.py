@@ -16,7 +16,7 @@ LISTING = (
 )
 TESTING = (
     "python3 -m venv .venv && .venv/bin/pip install --require-hashes -r constraints-test.txt && "
-    ".venv/bin/pip install --no-deps . && .venv/bin/pytest -n 3"
+    ".venv/bin/pip install --no-deps . && .venv/bin/pytest -n 4"
 )
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 ASK_THE_SERVICE = f"""

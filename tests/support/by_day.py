@@ -4,6 +4,7 @@ Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if
 (``file.py::test``); the closing line says how many were left out, and how to run them.
 """
 
+import gc
 import os
 import random
 from types import SimpleNamespace
@@ -90,6 +91,12 @@ def _slow_ones_are_wanted(config):
 def _place(item):
     path = item.nodeid.partition("::")[0]
     return HEAVY_FIRST.index(path) if path in HEAVY_FIRST else len(HEAVY_FIRST)
+
+
+def pytest_collection_finish():
+    """Spare each later garbage collection pytest's own objects, which stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session):
