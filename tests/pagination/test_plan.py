@@ -343,6 +343,15 @@ class TestRepairs:
         )
         assert outcome.replies == requests
 
+    def test_a_head_check_ends_at_a_row_far_down_if_all_above_it_are_gone(self):
+        above = at(62, "delete", 0, times=1_020)
+
+        outcome = walk(plan(), ChangingList.of(1_200), changes=[above])
+
+        outcome.check()
+        assert outcome.plan.stats.head_checks == 1
+        assert outcome.requests[-1].offset == 0, "one page is enough"
+
     @pytest.mark.parametrize("ahead", [1, 5])
     def test_what_is_read_behind_a_repair_in_the_page_is_not_asked_for_again(self, ahead):
         outcome = walk(
