@@ -1,6 +1,6 @@
 """Errcodes and token replies: bytes to values or exceptions.
 
-Rule: no I/O, and nothing but a `TcbError` comes out, whatever bytes go in.
+Rule: no I/O, and any bytes become a value or a `TcbError`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What msgspec raises, whatever bytes it is given."""
+"""What msgspec raises for bytes that it cannot read."""
 
 _CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT = 120

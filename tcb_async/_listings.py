@@ -1,6 +1,6 @@
 """What can be listed: one row per endpoint.
 
-Rule: a row is data. Whatever bytes come back, a page or a `TcbError` comes out.
+Rule: a row is data. Any bytes that come back become a page or a `TcbError`.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
 
 
 def hide(text: str, secrets: Collection[Secret]) -> str:
-    """Hide the given secrets alone: as they are, in base64, and escaped in whatever layers.
+    """Hide the given secrets alone: as they are, in base64, and escaped, in up to three layers.
 
     A piece of one is hidden too: it may have been broken into lines, or cut off with the reply.
     """

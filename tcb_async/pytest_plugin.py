@@ -56,7 +56,7 @@ def tcb_emulator() -> Generator[Emulator, None, None]:
 def tcb_client(request: pytest.FixtureRequest) -> TcbClient:
     """A `TcbClient` of `tcb_emulator`, for async tests. It retries without waiting.
 
-    It works with pytest-asyncio, whatever the ``loop_scope``, and with anyio on asyncio.
+    It works with pytest-asyncio, in any ``loop_scope``, and with anyio on asyncio.
     """
     # A client has to be closed on the event loop that it was used on, which is the test's.
     client: TcbClient = request.getfixturevalue(f"_tcb_client_on_{_event_loop_of(request)}")

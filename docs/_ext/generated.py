@@ -100,7 +100,7 @@ def _spelling(parameter: Any) -> str:  # noqa: ANN401 - typer's own, which it do
     return ", ".join(f"`{option}{value}`" for option in parameter.opts)
 
 
-def _purpose(parameter: Any) -> str:  # noqa: ANN401 - likewise
+def _purpose(parameter: Any) -> str:  # noqa: ANN401 - as above
     text = str(parameter.help).replace("\\[", "[").replace("*", "\\*")
     text = re.sub(r"\[env var for ([^:]*): (\w+)\]", r"For \1: `\2`.", text)
     text = re.sub(r"\[env var: (\w+)\]", r"Also `\1`.", text)

@@ -184,7 +184,7 @@ class QueryError(Exception):
 
 
 def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware of aiohttp's that adds the query below whatever hooks into the session.
+    """Return a middleware of aiohttp's that adds the query below all that hooks into the session.
 
     The session itself gets the bare URL only: Elastic's agent, Datadog's and New Relic's wrap its
     ``_request``, and record what it is called with.
@@ -196,7 +196,7 @@ def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
         request.url = url.reveal()
         try:
             return await handler(request)
-        except Exception as error:  # noqa: BLE001 - whatever aiohttp raises
+        except Exception as error:  # noqa: BLE001 - any error of aiohttp's
             hidden = Hidden(error)
         raise QueryError(hidden)
 

@@ -421,7 +421,7 @@ class Transport:
                 return await self._read(response, request)
         except TcbError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001 - the edge: whatever a peer provokes becomes ours
+        except Exception as error:  # noqa: BLE001 - the edge: any error that a peer causes becomes ours
             if session.closed or self.closed:
                 text = "the session of this client was closed: make a new client"
                 failure = ClientClosedError(text)

@@ -1,8 +1,8 @@
 """Many accounts: as many at once as the client has requests in flight, and each whole or failed.
 
-Rule: an account's place is free again when the consumer has taken what was found in it. So whatever
-is in memory is bounded by the client's limit: accounts are not asked for ahead of time, and what
-was found waits for a slow consumer.
+Rule: an account's place is free again when the consumer has taken what was found in it. So memory
+is bounded by the client's limit: accounts are not asked for ahead of time, and what was found waits
+for a slow consumer.
 
 Each account has one request in flight, until no account waits for a place: then those that are
 left share the client's limit. So a large account delays no other, and the last ones are quick.

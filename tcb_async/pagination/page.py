@@ -99,7 +99,7 @@ class PageSize:
         return self._short >= _SINGLE_ROWS
 
     def ask(self, limit: int) -> None:
-        """Note that so many rows are asked for."""
+        """Note how many rows are asked for."""
         if limit > self.expected:
             self._full = 0
 
