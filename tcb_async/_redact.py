@@ -212,9 +212,6 @@ def _unescaped(text: str) -> str:
     for _ in range(_LAYERS):
         if not any(mark in text for mark in "%\\&"):
             break
-        text = html.unescape(unquote(_JSON_ESCAPE.sub(_unescaped_json, text)))
+        text = _JSON_ESCAPE.sub(lambda it: chr(int(it[1], 16)) if it[1] else it[2], text)
+        text = html.unescape(unquote(text))
     return text
-
-
-def _unescaped_json(escape: re.Match[str]) -> str:
-    return chr(int(escape[1], 16)) if escape[1] else escape[2]

@@ -691,7 +691,7 @@ class TcbClient:
         Raises:
             ConfigurationError: The client's token is no `StableToken`, and cannot be forced.
             RateLimitError: It was done less than 30 s ago; nothing was sent.
-            DailyQuotaError: It was done 20 times today, by China's calendar; nothing was sent.
+            DailyQuotaError: WeChat allows 20 a day.
 
         Source: the WeChat page *getStableAccessToken*, ``force_refresh``.
         """

@@ -90,49 +90,29 @@ _SHARED = (
     ),
     *_rows(
         ParameterError, "merchant",
-        (
-            -501000, "the environment was not found",
-            "check the environment id, and that it belongs to the account whose token is used",
-        ),
+        (-501000, "the environment was not found",
+         "check the environment id, and that it belongs to the account whose token is used"),
     ),
     *_rows(
         PermissionDeniedError, "merchant",
-        (
-            48001, "the account may not call this",
-            "check that the account has cloud development opened and may call this endpoint",
-        ),
-        (
-            48004, "the endpoint is blocked for this account",
-            "look for a penalty notice in the account's administration",
-        ),
-        (
-            50002, "the user or account is restricted",
-            "look at the account's state in its administration",
-        ),
-        (
-            61003, "the merchant has not authorised this platform",
-            "ask the merchant to authorise the platform",
-        ),
-        (
-            61007, "the merchant has not granted the permission set",
-            "ask the merchant to authorise again with permission set 49 (cloud development)",
-        ),
-        (
-            85088, "the mini program has no cloud development",
-            "open cloud development for this mini program first",
-        ),
-        (
-            -501005, "the environment is in an abnormal state",
-            "look in the console whether it was suspended, as for an unpaid bill",
-        ),
-        (
-            -501019, "the account has no access to the environment",
-            "check that the environment belongs to the account whose token is used",
-        ),
-        (
-            -604101, "the account lacks the permission",
-            "check the permissions of the account whose token is used",
-        ),
+        (48001, "the account may not call this",
+         "check that the account has cloud development opened and may call this endpoint"),
+        (48004, "the endpoint is blocked for this account",
+         "look for a penalty notice in the account's administration"),
+        (50002, "the user or account is restricted",
+         "look at the account's state in its administration"),
+        (61003, "the merchant has not authorised this platform",
+         "ask the merchant to authorise the platform"),
+        (61007, "the merchant has not granted the permission set",
+         "ask the merchant to authorise again with permission set 49 (cloud development)"),
+        (85088, "the mini program has no cloud development",
+         "open cloud development for this mini program first"),
+        (-501005, "the environment is in an abnormal state",
+         "look in the console whether it was suspended, as for an unpaid bill"),
+        (-501019, "the account has no access to the environment",
+         "check that the environment belongs to the account whose token is used"),
+        (-604101, "the account lacks the permission",
+         "check the permissions of the account whose token is used"),
     ),
     *_rows(
         QuotaError, "merchant",
@@ -155,10 +135,8 @@ _CREDENTIALS = (
         (40014, "the access token is not valid", _FRESH_TOKEN),
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
-        (
-            61023, "the authorizer's refresh token is not valid",
-            "use the newest refresh token, or ask the merchant to authorise again",
-        ),
+        (61023, "the authorizer's refresh token is not valid",
+         "use the newest refresh token, or ask the merchant to authorise again"),
     ),
     *_rows(DailyQuotaError, "merchant", (45009, "the day's calls are used up", _A_DAY)),
     *_rows(
@@ -166,22 +144,16 @@ _CREDENTIALS = (
         (40002, "the grant type is wrong", "this is a bug: please report it"),
         (40013, "the appid is not valid", "check the appid for typing errors"),
         (40125, "the appsecret is not valid", _SECRET),
-        (
-            40164, "this machine's IP address is not whitelisted",
-            "add the address that WeChat names to the account's IP whitelist",
-        ),
+        (40164, "this machine's IP address is not whitelisted",
+         "add the address that WeChat names to the account's IP whitelist"),
         (40234, "the signature of the call was refused", _SIGNING),
         (40235, "the signature of the call was refused", _SIGNING),
-        (
-            40243, "the appsecret is frozen",
-            "unfreeze the appsecret in the account's administration",
-        ),
+        (40243, "the appsecret is frozen",
+         "unfreeze the appsecret in the account's administration"),
         (41002, "the appid is missing", "pass the appid"),
         (41004, "the appsecret is missing", "pass the appsecret"),
-        (
-            61004, "this machine's IP address is not registered for the platform",
-            "add the address that WeChat names to the platform's IP whitelist",
-        ),
+        (61004, "this machine's IP address is not registered for the platform",
+         "add the address that WeChat names to the platform's IP whitelist"),
         (61005, "the component_verify_ticket has expired", _TICKET),
         (61006, "the component_verify_ticket is no longer valid", _TICKET),
         *(

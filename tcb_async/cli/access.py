@@ -254,10 +254,9 @@ class Accounts:
                 yield account
             return
         async with self.client.authorizers(concurrency=1) as pager:
-            async for page in pager.by_page():
+            async for authorizer in pager:
                 self.total = pager.total
-                for authorizer in page.items:
-                    yield merchant_account(self._source, authorizer, _kept_by_wechat)
+                yield merchant_account(self._source, authorizer, _kept_by_wechat)
 
 
 async def _kept_by_wechat(appid: str, refresh_token: str) -> None:
@@ -414,7 +413,8 @@ def demonstration(asked: str | None, *, is_changing: bool = False) -> Service:
         async with Emulator.demo() as emulator:
             if env != DEMO_ENV:
                 for row in emulator.functions(DEMO_ENV):
-                    emulator.deploy(env, **attrs.asdict(row, filter=_can_be_deployed))
+                    fields = attrs.asdict(row, filter=lambda field, _: field.init)
+                    emulator.deploy(env, **fields)
             async with (
                 changing(emulator, [env] if is_changing else []),
                 _demo_client(emulator, StaticToken(emulator.token), concurrency) as client,
@@ -422,10 +422,6 @@ def demonstration(asked: str | None, *, is_changing: bool = False) -> Service:
                 yield client
 
     return Service(_DEMONSTRATION, _DEMONSTRATION, env, opened, deployed_last=_DEPLOYED_LAST)
-
-
-def _can_be_deployed(field: attrs.Attribute[object], _value: object) -> bool:
-    return field.init
 
 
 @asynccontextmanager

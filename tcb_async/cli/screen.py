@@ -242,8 +242,11 @@ def replaced(path: Path) -> Generator[IO[bytes]]:
     Each time it is another one, so that two who write the same path do not meet.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # No one may read it who may not read the file that it will replace.
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with _created(temporary, like=path) as file:
+        with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
             yield file
             _keep_mode(temporary, path)
             file.flush()
@@ -251,13 +254,6 @@ def replaced(path: Path) -> Generator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _created(path: Path, *, like: Path) -> IO[bytes]:
-    """Create a file that no one may read who may not read the one that it will replace."""
-    mode = stat.S_IMODE(like.stat().st_mode) if like.exists() else 0o666
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, mode), "wb")
 
 
 def _keep_mode(temporary: Path, path: Path) -> None:

@@ -146,12 +146,9 @@ def _parse_csv(text: str, where: str) -> list[dict[str, str]]:
     head, *rows = csv.reader(io.StringIO(text, newline=""))
     if any(len(row) != len(head) for row in rows):
         raise ConfigurationError(f"{where} is damaged: a row has not as many fields as the first")
-    return [dict(zip(head, map(_without_guard, row), strict=True)) for row in rows]
-
-
-def _without_guard(value: str) -> str:
-    """Undo the ``'`` that keeps a spreadsheet from reading a value as a formula."""
-    return value[1:] if re.match(r"'\W", value) else value
+    # Without the ' that keeps a spreadsheet from reading a value as a formula.
+    values = ([re.sub(r"^'(?=\W)", "", value) for value in row] for row in rows)
+    return [dict(zip(head, row, strict=True)) for row in values]
 
 
 def _functions(rows: Iterable[object], where: str, kind: type[_Declared] = _Exported) -> Functions:

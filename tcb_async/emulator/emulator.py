@@ -312,11 +312,6 @@ class Emulator(Endpoints, Server):
         with self._lock:
             self._apps[appid] = state.App(appid, secret)
 
-    def freeze_secret(self, appid: str, *, frozen: bool = True) -> None:
-        """Refuse an app's or a platform's secret with 40243, or accept it again."""
-        with self._lock:
-            (self._apps.get(appid) or self._components[appid]).frozen = frozen
-
     def set_cloud_development(self, appid: str, *, enabled: bool) -> None:
         """Let an app, merchant or platform have cloud development (云开发), or answer it 85088."""
         with self._lock:

@@ -259,11 +259,8 @@ class Account:
 
     appid: str
     secret: str = attrs.field(repr=False)
-    frozen: bool = attrs.field(default=False, kw_only=True)
 
     def authenticate(self, secret: str) -> None:
-        if self.frozen:
-            raise Refused(wire.SECRET_FROZEN)
         if not _same(secret, self.secret):
             raise Refused(wire.BAD_SECRET)
 

@@ -36,14 +36,6 @@ SUCH_AS = "such as Account(appid, token)"
 _COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"  # noqa: S105 - a path
 
 
-def _checked_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
-    if envs is None:
-        return None
-    if isinstance(envs, str):
-        raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
-    return tuple(dict.fromkeys(checked_env(env) for env in envs))
-
-
 @attrs.frozen(init=False, eq=False)
 class Account:
     """One account of an inventory: a merchant of a platform, or an app of one's own.
@@ -72,7 +64,10 @@ class Account:
         del appid, token
         object.__setattr__(self, "appid", checked_appid("appid", given))
         object.__setattr__(self, "token", as_provider(hidden))
-        object.__setattr__(self, "envs", _checked_envs(envs))
+        if isinstance(envs, str):
+            raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
+        checked = None if envs is None else tuple(dict.fromkeys(map(checked_env, envs)))
+        object.__setattr__(self, "envs", checked)
 
 
 @attrs.frozen
@@ -155,9 +150,8 @@ async def platform_accounts(
         )
     checked_async("on_rotate", on_rotate)
     async with client.authorizers(concurrency=1) as pager:
-        async for page in pager.by_page():
-            for authorizer in page.items:
-                yield merchant_account(component, authorizer, on_rotate)
+        async for authorizer in pager:
+            yield merchant_account(component, authorizer, on_rotate)
 
 
 def merchant_account(

@@ -26,7 +26,7 @@ from tcb_async._arguments import (
 )
 from tcb_async._redact import Hidden, Secret
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
-from tcb_async.exceptions import ConfigurationError, DailyQuotaError, RateLimitError, TokenError
+from tcb_async.exceptions import ConfigurationError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
 from tcb_async.tokens.refresh import (
     AUTHORIZER,
@@ -52,8 +52,6 @@ _STABLE = "/cgi-bin/stable_token"
 _CLASSIC = "/cgi-bin/token"
 _COMPONENT = "/cgi-bin/component/api_component_token"
 _FORCED_APART = 30.0
-_FORCED_A_DAY = 20
-_DAY, _CHINA = 86_400, 8 * 3600
 
 
 @attrs.define(eq=False, init=False)
@@ -158,7 +156,7 @@ class _AppToken(ManagedToken):
         appid = checked_appid("appid", given)
         shared = MemoryStore() if store is None else store
         super().__init__(appid, TokenContext(shared, clock, random))
-        self._forced: list[float] = []  # of a `StableToken`: when, on one day in China
+        self._forced_at = -math.inf  # of a `StableToken`
 
     @abstractmethod
     async def _ask(self, api: TokenApi) -> Grant:
@@ -200,15 +198,12 @@ class StableToken(_AppToken):
 
         Raises:
             RateLimitError: This provider forced a refresh less than 30 s ago; nothing was sent.
-            DailyQuotaError: It did so 20 times today, by China's calendar; nothing was sent.
+            DailyQuotaError: WeChat allows 20 a day.
             TcbError: WeChat refused, or could not be asked.
         """
-        self._count_forced(self._context.clock())
-        await self._at(api).force(api, partial(self._ask, force_refresh=True))
-
-    def _count_forced(self, now: float) -> None:
-        since = now - (self._forced[-1] if self._forced else -math.inf)
-        if 0 <= since < _FORCED_APART:
+        now = self._context.clock()
+        since = now - self._forced_at
+        if 0 <= since < _FORCED_APART:  # WeChat would answer, and replace nothing
             wait = _FORCED_APART - since
             raise RateLimitError(
                 f"force_refresh: WeChat allows one in {_FORCED_APART:g} s, so nothing was sent; "
@@ -216,15 +211,8 @@ class StableToken(_AppToken):
                 endpoint=_STABLE,
                 retry_after=wait,
             )
-        day = _day_in_china(now)
-        today = [at for at in self._forced if _day_in_china(at) == day]
-        if len(today) >= _FORCED_A_DAY:
-            raise DailyQuotaError(
-                f"force_refresh: WeChat allows {_FORCED_A_DAY} a day, so nothing was sent; wait "
-                "until midnight in China, and find out why the token keeps failing",
-                endpoint=_STABLE,
-            )
-        self._forced = [*today, now]
+        self._forced_at = now
+        await self._at(api).force(api, partial(self._ask, force_refresh=True))
 
     async def _ask(self, api: TokenApi, *, force_refresh: bool = False) -> Grant:
         body = {
@@ -234,10 +222,6 @@ class StableToken(_AppToken):
             "force_refresh": force_refresh,
         }
         return read_grant(await api.call_token_endpoint(_STABLE, body=body), _STABLE)
-
-
-def _day_in_china(now: float) -> int:
-    return int(now + _CHINA) // _DAY
 
 
 class ClassicToken(_AppToken):

@@ -123,14 +123,6 @@ class TestStableToken:
         assert "access_token" in await stable(wechat)
 
 
-@pytest.mark.parametrize(("path", "appid"), [(STABLE, APPID), (COMPONENT, PLATFORM)])
-async def test_frozen_secret_is_refused_until_it_thaws(wechat, path, appid):
-    wechat.emulator.freeze_secret(appid)
-    assert (await wechat.call(path))["errcode"] == 40243
-    wechat.emulator.freeze_secret(appid, frozen=False)
-    assert "errcode" not in await wechat.call(path)
-
-
 class TestClassicToken:
     async def test_each_call_replaces_the_last_token_after_five_minutes(self, wechat):
         old, new = await classic(wechat), await classic(wechat)
