@@ -24,13 +24,7 @@ from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forgetting_frames, wrap
 from tcb_async._transport.faults import refusal, translate
-from tcb_async._transport.session import (
-    HEADERS,
-    SENDING,
-    Sending,
-    SessionKeeper,
-    add_query,
-)
+from tcb_async._transport.session import HEADERS, SENDING, Sending, SessionKeeper, add_query
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,

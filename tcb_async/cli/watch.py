@@ -20,11 +20,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from tcb_async._arguments import (
-    DEFAULT_WAIT_INTERVAL,
-    DEFAULT_WAIT_TIMEOUT,
-    DEFAULT_WATCH_INTERVAL,
-)
+from tcb_async._arguments import DEFAULT_WAIT_INTERVAL, DEFAULT_WAIT_TIMEOUT, DEFAULT_WATCH_INTERVAL
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import Access, argument, command, given, option, seconds
 from tcb_async.cli.screen import Screen, counted, printable
