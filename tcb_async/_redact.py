@@ -151,10 +151,10 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
     """
     longest = max((len(secret.reveal()) for secret in secrets), default=len(MASK))
     margin = _ESCAPED_CHARACTER * longest
-    window = len(text) if length is None else 4 * length + margin
-    shown = _NAMED.sub(rf"\1{MASK}", hide(text[:window], secrets))
+    needed = len(text) if length is None else 4 * length + margin
+    shown = _NAMED.sub(rf"\1{MASK}", hide(text[:needed], secrets))
     shown = _TOKEN_LIKE.sub(MASK, _USER.sub(f"{MASK}@", shown))
-    if window < len(text):
+    if needed < len(text):
         masked = shown.rfind(MASK) + len(MASK) if MASK in shown else 0
         shown = shown[: max(masked, len(shown) - margin)]
     return shown[:length]

@@ -1,6 +1,6 @@
-"""Carry out a plan with asyncio: a window of fetches, in order, with nothing left behind.
+"""Carry out a plan with asyncio: several fetches at once, in order, with nothing left behind.
 
-Rule: nothing is yielded inside a scope; `try/finally` alone guards the window (PEP 789).
+Rule: nothing is yielded inside a scope; `try/finally` alone guards the fetches (PEP 789).
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Pager(Generic[T]):
         self._observer = observer
         self._walk: WorkObserver[WalkStats] | None = None
         self._sleep = sleep
-        self._window: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
+        self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         self._state: Literal["new", "walking", "done", "failed", "closed"] = "new"
         # Inside ``async with`` the pager holds the generator of its one iteration, and closes it at
         # the end of the block. Elsewhere it must not: an unreferenced one is cleaned up at once.
@@ -187,7 +187,7 @@ class Pager(Generic[T]):
         if self._state != "new":
             yielded = plan.record.count - length_hint(self._unread)
             state += f" {yielded} of {'?' if plan.total is None else plan.total}"
-        if in_flight := sum(not task.done() for _, task in self._window):
+        if in_flight := sum(not task.done() for _, task in self._fetches):
             state += f", {in_flight} request{'s'[: in_flight > 1]} in flight"
         return f"<{type(self).__name__}{scope}: {state}>"
 
@@ -275,17 +275,17 @@ class Pager(Generic[T]):
 
     async def _advance(self) -> bool:
         """Get the next items that are to be yielded; False at the end."""
-        plan, window = self._plan, self._window
+        plan, fetches = self._plan, self._fetches
         if plan.total is None:
             self._refill()
-        while window:
-            request, head = window[0]
+        while fetches:
+            request, head = fetches[0]
             if not head.done():
                 await asyncio.wait((head,))
-            window.popleft()
+            fetches.popleft()
             self._live.discard(head)
             items = self._receive(request, head)
-            if len(window) != plan.outstanding:
+            if len(fetches) != plan.outstanding:
                 await self._release()
             self._refill()
             if items:
@@ -298,10 +298,10 @@ class Pager(Generic[T]):
         return False
 
     def _refill(self) -> None:
-        window, next_request, fetch = self._window, self._plan.next_request, self._fetch
+        fetches, next_request, fetch = self._fetches, self._plan.next_request, self._fetch
         create_task = asyncio.get_running_loop().create_task
         while (
-            len(window) < self.concurrency
+            len(fetches) < self.concurrency
             and self._state == "walking"
             and (request := next_request()) is not None
         ):
@@ -315,7 +315,7 @@ class Pager(Generic[T]):
                 fetching = self._fetch_page(request)
             task = create_task(fetching)
             self._live.add(task)
-            window.append((request, task))
+            fetches.append((request, task))
 
     async def _fetch_page(self, request: Request) -> Page[T]:
         if request.pause:
@@ -408,10 +408,10 @@ class Pager(Generic[T]):
     async def _release(self) -> None:
         """Cancel what is in flight and await it, so that what it holds is given back."""
         await self._cancel_fetches()
-        self._window.clear()
+        self._fetches.clear()
 
     async def _cancel_fetches(self) -> None:
-        tasks = [task for _, task in self._window]
+        tasks = [task for _, task in self._fetches]
         for task in tasks:
             task.cancel()
         try:
