@@ -44,9 +44,9 @@ def half():
 
 
 @asynccontextmanager
-async def wechat():
-    """A WeChat that knows one app and one platform; its time passes only when it is told to."""
-    async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
+async def wechat(clock=None):
+    """A WeChat that knows one app; without a clock, its time passes only when it is advanced."""
+    async with Emulator(clock=clock or EmulatorClock(1_700_000_000.0)) as emulator:
         emulator.deploy(ENV, count=57)
         emulator.add_app(APPID, APPSECRET)
         yield emulator

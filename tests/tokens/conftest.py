@@ -12,9 +12,14 @@ from tcb_async.tokens import refresh
 
 
 @pytest.fixture
-async def emulator():
-    """A WeChat that knows one app, whose time stands still."""
-    async with wechat() as emulator:
+def clock_of_wechat():
+    """None: it stands still."""
+
+
+@pytest.fixture
+async def emulator(clock_of_wechat):
+    """A WeChat that knows one app."""
+    async with wechat(clock_of_wechat) as emulator:
         yield emulator
 
 

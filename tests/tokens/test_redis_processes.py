@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from redis_server import running_redis
 from token_kit import Merchant, in_redis, open_api, stable
 
-from tcb_async.emulator import Emulator, Fault, token_id
+from tcb_async.emulator import EmulatorClock, Fault, token_id
 from tcb_async.tokens import RedisStore, refresh
 
 WORKER = Path(__file__).parents[1] / "support" / "token_worker.py"
@@ -93,10 +93,9 @@ def server():
 
 class TestProcesses:
     @pytest.fixture
-    async def emulator(self):
-        async with Emulator() as emulator:
-            emulator.add_app(APPID, APPSECRET)
-            yield emulator
+    def clock_of_wechat(self):
+        """The machine's, which the processes have too."""
+        return EmulatorClock()
 
     @pytest.fixture
     def file(self, tmp_path):

@@ -28,28 +28,28 @@ FINAL = [302, 400, 403, 404, 407]
 
 
 @pytest.fixture
-async def emulator():
+async def upstream():
     """One that runs behind TLS only."""
-    emulator = Emulator()
-    emulator.deploy(ENV, count=45)
-    return emulator
+    upstream = Emulator()
+    upstream.deploy(ENV, count=45)
+    return upstream
 
 
 @asynccontextmanager
-async def behind_a_proxy(emulator, *refusals):
+async def behind_a_proxy(upstream, *refusals):
     """A proxy that refuses so first, and the base URL of the emulator behind it."""
-    async with over_tls(emulator) as port, ConnectProxy(port, refusals) as proxy:
+    async with over_tls(upstream) as port, ConnectProxy(port, refusals) as proxy:
         yield proxy, f"https://127.0.0.1:{port}"
 
 
 @pytest.fixture
-def client(set_proxy, emulator):
+def client(set_proxy, upstream):
     """Makes a client that goes through a proxy."""
 
     def make(proxy, base_url, retry, observer=None):
         set_proxy(proxy)
         return TcbClient(
-            emulator.token,
+            upstream.token,
             base_url=base_url,
             retry=retry,
             trust_env=True,
@@ -70,10 +70,10 @@ def client(set_proxy, emulator):
     ids=str,
 )
 async def test_a_refusal_that_may_pass_or_a_hang_up_is_tried_again_after_a_wait(
-    emulator, client, clock, refusals, waits
+    upstream, client, clock, refusals, waits
 ):
     async with (
-        behind_a_proxy(emulator, *refusals) as (proxy, url),
+        behind_a_proxy(upstream, *refusals) as (proxy, url),
         client(proxy.url, url, clock.policy()) as asking,
     ):
         assert await asking.count_functions(ENV) == 45
@@ -83,9 +83,9 @@ async def test_a_refusal_that_may_pass_or_a_hang_up_is_tried_again_after_a_wait(
 
 
 @pytest.mark.parametrize("status", FINAL)
-async def test_any_other_refusal_is_final(emulator, client, status):
+async def test_any_other_refusal_is_final(upstream, client, status):
     async with (
-        behind_a_proxy(emulator, f"{status} No") as (proxy, url),
+        behind_a_proxy(upstream, f"{status} No") as (proxy, url),
         client(proxy.url, url, RetryPolicy()) as asking,
     ):
         with pytest.raises(ResponseError, match="the proxy on the way to 127") as caught:
@@ -105,7 +105,7 @@ def facts(error):
 
 
 @pytest.mark.parametrize("status", [*PASSING, *FINAL, 500, 599])
-async def test_it_is_the_same_error_by_http_and_by_connect(emulator, client, status):
+async def test_it_is_the_same_error_by_http_and_by_connect(upstream, client, status):
     later = http_reply(b"", 503, {"Retry-After": "7"}).replace(b"503 Service Unavailable", b"%d -")
     async with RawServer(later % status) as proxy:
         errors: list[TcbError] = []
@@ -147,10 +147,10 @@ async def test_a_proxy_that_wants_credentials_says_so_and_an_observer_sees_its_s
     assert statuses == [407]
 
 
-async def test_one_503_does_not_end_a_watch(emulator, client, caplog):
+async def test_one_503_does_not_end_a_watch(upstream, client, caplog):
     caplog.set_level(logging.WARNING, logger="tcb_async")
     async with (
-        behind_a_proxy(emulator, "503 Busy") as (proxy, url),
+        behind_a_proxy(upstream, "503 Busy") as (proxy, url),
         client(proxy.url, url, RetryPolicy.none()) as asking,
     ):
         watching = asking.watch_functions(ENV, interval=0.001, since=[])

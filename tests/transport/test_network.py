@@ -71,31 +71,31 @@ DEADLY: dict[str, Fault] = {
 
 
 @pytest.fixture
-async def emulator():
-    async with no_leaks(), Emulator() as emulator:
-        emulator.deploy(ENV, count=COUNT)
-        yield emulator
+async def upstream():
+    async with no_leaks(), Emulator() as upstream:
+        upstream.deploy(ENV, count=COUNT)
+        yield upstream
 
 
 @pytest.fixture
-async def proxy(emulator):
+async def proxy(upstream):
     """What is between an emulator and its clients."""
-    async with FaultProxy(int(emulator.url.rpartition(":")[2])) as proxy:
+    async with FaultProxy(int(upstream.url.rpartition(":")[2])) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def names(emulator):
-    return [function.name for function in emulator.functions(ENV)]
+def names(upstream):
+    return [function.name for function in upstream.functions(ENV)]
 
 
 @pytest.fixture
-def walk(emulator, proxy):
+def walk(upstream, proxy):
     """Adds the names that a walk of a new client yields to a list."""
 
     async def walk(seen, retry, patience, *, resume=None, ahead=2):
         async with TcbClient(
-            emulator.token, base_url=proxy.url, retry=retry, timeout=patience
+            upstream.token, base_url=proxy.url, retry=retry, timeout=patience
         ) as client:
             async for function in client.iter_functions(ENV, resume=resume, concurrency=ahead):
                 seen.append(function.name)
@@ -140,7 +140,7 @@ async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_c
 
 
 @pytest.mark.parametrize("way", ["connections reset", "port closed"])
-async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(emulator, proxy, names, way):
+async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(upstream, proxy, names, way):
     seen: list[str] = []
     waits: list[float] = []
 
@@ -150,7 +150,7 @@ async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(emulator, p
             proxy.listen()
 
     retry = RetryPolicy(attempts=8, random=lambda: 1.0, sleep=until_it_is_back)
-    async with TcbClient(emulator.token, base_url=proxy.url, retry=retry) as client:
+    async with TcbClient(upstream.token, base_url=proxy.url, retry=retry) as client:
         async for function in client.iter_functions(ENV, page_size=10, concurrency=1):
             seen.append(function.name)
             if len(seen) in {10, 28}:
