@@ -126,6 +126,26 @@ async def test_filters_then_order_then_number(shop, options, names, form):
     assert [row["name"] for row in rows_in(ended.out, form)] == names
 
 
+@pytest.mark.parametrize(
+    ("count", "words", "said"),
+    [
+        (1, ["--status", "x y"], "none of 1 function in {} match --status 'x y'"),
+        (
+            5,
+            ["--name", "Fn*"],
+            "none of 5 functions in {} match --name 'Fn*'; the case of a name counts",
+        ),
+        (0, ["--name", "a"], "none of 0 functions in {} match --name a; the case of a name counts"),
+    ],
+)
+async def test_filters_that_no_function_matches_are_said(emulator, count, words, said):
+    emulator.deploy(ENV, count=count)
+
+    ended = await run("list", ENV, *words, env=asks(emulator))
+
+    assert (ended.code, ended.err) == (0, f"{said.format(ENV)}\n")
+
+
 async def test_max_items_asks_for_no_page_more_than_it_needs(emulator):
     emulator.deploy(ENV, count=100)
 

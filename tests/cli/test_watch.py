@@ -181,6 +181,7 @@ async def test_wait_and_watch_have_a_demonstration_in_which_something_happens():
         ended = await command.end(signal.SIGINT)
 
     assert first.split()[1] in {"added", "updated", "removed"}
+    assert "polling every 0.5 s" in ended.err
     assert ended.code == 130
     waited = await run("wait", "--demo", "--interval", "0.1")
     assert waited.code == 0
