@@ -81,7 +81,7 @@ class Pager(Generic[T]):
         page_size: Rows per request, 1 or more; None to ask for 100 first, and to go on with as many
             as the server gives. If it refuses (``fetch`` raises an `ApiError` that is not about a
             token, a permission, a quota or a busy server), or sends no rows and a total above 0,
-            20 are asked for. With 1 there is no room for the overlap by which changes are noticed.
+            20 are asked for. With 1, pages have no overlap, by which changes are noticed.
         learned: Where walks over one list keep what they learn of it; None to learn it again.
         max_items: The most items to yield; None for all.
         concurrency: The most fetches in flight at once, 1 or more.

@@ -577,8 +577,8 @@ class Plan(Generic[T]):
                 self._fail(
                     f"asked for {request.limit} rows from row {request.offset} on, the server sent "
                     f"1 and a total of {total}, again and again. Either the total is wrong, or it "
-                    "gives 1 row a page, which leaves no room for the overlap by which changes are "
-                    "noticed: page_size=1 walks without it",
+                    "gives 1 row a page, and then pages cannot overlap, which is how changes are "
+                    "noticed: page_size=1 walks without an overlap",
                     request.offset,
                 )
 

@@ -7,6 +7,7 @@ itself or by its caller, opens nothing but the emulator, and has to be compared 
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import tcb_async
@@ -34,17 +35,19 @@ def functions():
             yield f"{module}: {node.name}", node
 
 
-ALIASES = {
-    ast.unparse(node.targets[0]): node.value.slice
-    for _, node in nodes()
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
-}
-"""The options of the commands, such as ``RedisUrl``, and what they are ``Annotated`` from."""
+@functools.cache
+def aliases():
+    """What is written as ``Name = Generic[...]``, such as an alias of a type."""
+    return {
+        ast.unparse(node.targets[0]): node.value.slice
+        for _, node in nodes()
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
+    }
 
 
 def may_be_str(annotation):
     names = {name.id for name in ast.walk(annotation) if isinstance(name, ast.Name)}
-    return "str" in names or any(may_be_str(ALIASES[name]) for name in names & ALIASES.keys())
+    return "str" in names or any(may_be_str(aliases()[name]) for name in names & aliases().keys())
 
 
 def given_as_str(function):
