@@ -318,6 +318,7 @@ class TestMissingAccounts:
 
         ended = await shop.run()
         assert ended.code in {0, 6}  # one that left after it was listed is denied
+        assert {errcode for (errcode,) in shop.select("SELECT errcode FROM missing")} <= {GONE}
         assert stayed <= set(shop.listed())
 
 
