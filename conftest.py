@@ -7,15 +7,12 @@ ignored stays so in child processes. Tests that send a SIGINT want it to arrive.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Generator
 
 import pytest
 from doc_examples import PARSERS, setup, teardown
 from programs import fail_if_skipped_in_ci
 from sybil import Sybil
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 pytest_plugins = ["by_day"]
 pytest_collect_file = Sybil(

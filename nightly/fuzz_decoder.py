@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Callable
 from datetime import timedelta, timezone
-from typing import TYPE_CHECKING
 
 from report import Report
 from spoilt_replies import REPLIES, SECRET, spoilt
@@ -19,9 +19,6 @@ from tcb_async._codec import decode_token_reply
 from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import Secret
 from tcb_async.tokens.refresh import read_grant
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["fuzz"]
 

@@ -12,8 +12,8 @@ import logging
 import random
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import attrs
@@ -23,9 +23,6 @@ from spoilt_replies import SECRET, garbled, spoilt
 
 from tcb_async.emulator import Emulator
 from tcb_async.emulator.wire import ERRMSG
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["besiege"]
 

@@ -18,7 +18,7 @@ import gc
 import random
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import attrs
 import psutil
@@ -26,12 +26,8 @@ from processes import in_a_process
 from soak_server import APPID, APPSECRET, Counted, serve
 
 from tcb_async import Cursor, RetryPolicy, TcbClient, TcbError
+from tcb_async.client import FunctionPager
 from tcb_async.tokens import StableToken
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tcb_async.client import FunctionPager
 
 WALKERS = 12
 CONCURRENCY = 16

@@ -10,7 +10,6 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -18,12 +17,10 @@ from tcb_async.emulator import Emulator, Fault
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
+from aiohttp import web
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
 
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from tcb_async.emulator.faults import Exchange
+from tcb_async.emulator.faults import Exchange
 
 __all__ = ["APPID", "APPSECRET", "KINDS", "Counted", "serve"]
 

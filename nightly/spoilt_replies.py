@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import copy
 import json
+import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable
 
 __all__ = ["REPLIES", "SECRET", "garbled", "spoilt"]
 

@@ -6,16 +6,13 @@ Rule: no I/O, and any bytes become a value or a `TcbError`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
 from tcb_async._redact import Secret, hide, redact
 from tcb_async.errcodes import look_up
 from tcb_async.exceptions import ApiError, ResponseError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec raises for bytes that it cannot read."""

@@ -5,17 +5,20 @@ Rule: a row is data. Any bytes that come back become a page or a `TcbError`.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, tzinfo
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 import attrs
 import msgspec
 
+from tcb_async._arguments import TokenKind
 from tcb_async._codec import UNREADABLE, encode_object, raise_for_errcode, unreadable
 from tcb_async._redact import Secret, wrapped
 from tcb_async.cursor import MOST_ROWS
+from tcb_async.exceptions import ResponseError
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
     Authorizer,
@@ -26,13 +29,6 @@ from tcb_async.models import (
     FunctionPage,
 )
 from tcb_async.pagination.page import Page
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-    from datetime import tzinfo
-
-    from tcb_async._arguments import TokenKind
-    from tcb_async.exceptions import ResponseError
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as WeChat writes times, in no zone
 

@@ -10,13 +10,10 @@ import hmac
 import html
 import re
 import sys
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Collection, Container, Iterable, Iterator
+from types import TracebackType
+from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar
 from urllib.parse import unquote
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterable, Iterator
-    from types import TracebackType
-    from typing import NoReturn, Self, SupportsIndex
 
 MASK = "[hidden]"
 

@@ -8,10 +8,14 @@ often a refused call is replayed is decided in `tcb_async.tokens.refresh`.
 from __future__ import annotations
 
 import os
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+
+import aiohttp
 
 from tcb_async._arguments import (
     ACCESS_TOKEN,
@@ -45,47 +49,36 @@ from tcb_async._listings import (
     BATCH_FUNCTIONS,
     ENVIRONMENTS,
     FUNCTIONS,
+    ListEndpoint,
 )
 from tcb_async._redact import Hidden, Secret, wrap
-from tcb_async._transport import ApiRequest, Transport
-from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
+from tcb_async._transport import ApiRequest, Target, Transport
+from tcb_async.exceptions import ClientClosedError, ConfigurationError, ResumePoint, TcbError
 from tcb_async.limits import Window
-from tcb_async.models import CHINA_STANDARD_TIME, Authorizer, BatchFunction, CloudFunction
-from tcb_async.pagination.page import FALLBACK, MOST, PageSize
+from tcb_async.models import (
+    CHINA_STANDARD_TIME,
+    Authorizer,
+    BatchEnvironment,
+    BatchFunction,
+    CloudFunction,
+    Environment,
+    FunctionPage,
+)
+from tcb_async.observer import Observer, WalkStats
+from tcb_async.pagination.page import FALLBACK, MOST, OnDrift, Page, PageSize
 from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import ComponentToken, StableToken, StaticToken, as_provider
+from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
-from tcb_async.watch import checked_names, wait_until_active, watch
+from tcb_async.watch import FunctionChange, checked_names, wait_until_active, watch
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterable,
-        Awaitable,
-        Callable,
-        Iterable,
-        Mapping,
-    )
-    from typing import Self, TypeAlias, Unpack
-
-    import aiohttp
-
-    from tcb_async._listings import ListEndpoint
-    from tcb_async._transport import Target
-    from tcb_async.exceptions import ResumePoint
     from tcb_async.inventory.accounts import Account, AccountListing
     from tcb_async.inventory.inventory import Inventory
-    from tcb_async.models import BatchEnvironment, Environment, FunctionPage
-    from tcb_async.observer import Observer, WalkStats
-    from tcb_async.pagination.page import OnDrift, Page
-    from tcb_async.tokens import TokenProvider
-    from tcb_async.watch import FunctionChange
-
-    Names: TypeAlias = list[str] | tuple[str, ...]
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
+
+Names: TypeAlias = list[str] | tuple[str, ...]
 
 
 def _token_from_environment() -> StaticToken | StableToken:

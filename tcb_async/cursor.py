@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import msgspec
 
 from tcb_async.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 DIGEST = 8
 """Bytes of a digest: two of a million different texts are alike once in 40 million cursors."""

@@ -9,8 +9,9 @@ for the services underneath.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
 
@@ -24,9 +25,6 @@ from tcb_async.exceptions import (
     SystemBusyError,
     TokenError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["ERRCODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Whose", "look_up"]
 

@@ -26,10 +26,7 @@ a URL with a query.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypedDict
-
-if TYPE_CHECKING:
-    from typing import Unpack
+from typing import Protocol, TypedDict, Unpack
 
 
 class ResumePoint(Protocol):

@@ -17,13 +17,14 @@ it is.
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 try:
-    from fastapi import Depends
+    from fastapi import Depends, Request
     from fastapi.encoders import encoders_by_class_tuples
-    from fastapi.requests import HTTPConnection  # noqa: TC002 - FastAPI reads it at run time
+    from fastapi.requests import HTTPConnection
     from fastapi.responses import JSONResponse
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
@@ -45,11 +46,6 @@ from tcb_async.exceptions import (
     WaitTimeoutError,
 )
 from tcb_async.models import Value
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
-
-    from fastapi import Request
 
 __all__ = ["DepClient", "answer_error", "client", "lifespan", "problem_of", "status_of"]
 

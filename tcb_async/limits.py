@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
 
 import attrs
 
-if TYPE_CHECKING:
-    Waiter = asyncio.Future[None]
+Waiter = asyncio.Future[None]
 
 _BEFORE_THE_LIMIT = 8
 """Clean windows before it grows again to a size that was too much."""

@@ -5,16 +5,13 @@ Rule: no secret is reported, and without an observer nothing is made.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractContextManager
-    from typing import Literal
-
-    Facts = Mapping[str, str | int | float | bool]
+Facts = Mapping[str, str | int | float | bool]
 
 
 __all__ = ["Attempt", "InventoryObserver", "Observer", "WalkStats", "WorkObserver"]

@@ -6,9 +6,10 @@ has seen a query, a header or a body.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from contextvars import Token
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 try:
@@ -17,6 +18,7 @@ try:
         # Private, and yet the key that all instrumentations of HTTP libraries look for.
         _SUPPRESS_HTTP_INSTRUMENTATION_KEY as _NO_OTHER_HTTP_SPANS,  # pyright: ignore[reportPrivateUsage]
     )
+    from opentelemetry.util.types import AttributeValue
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"tcb_async.otel needs {error.name}: pip install 'tcb-async[otel]'", name=error.name
@@ -24,19 +26,11 @@ except ModuleNotFoundError as error:
 
 from tcb_async import __version__
 from tcb_async.exceptions import ApiError, TcbError
-from tcb_async.observer import WalkStats
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from contextvars import Token
-
-    from opentelemetry.util.types import AttributeValue
-
-    from tcb_async.observer import Attempt, Facts
-
-    Attributes = dict[str, AttributeValue]
+from tcb_async.observer import Attempt, Facts, WalkStats
 
 __all__ = ["Telemetry"]
+
+Attributes = dict[str, AttributeValue]
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)

@@ -10,7 +10,8 @@ import asyncio
 import math
 import random
 import time
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import attrs
 
@@ -27,9 +28,6 @@ from tcb_async.exceptions import (
     SystemBusyError,
     TransportError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 _A_DAY = 86_400.0
 _THROTTLED = (RateLimitError, SystemBusyError)

@@ -10,14 +10,12 @@ PHP publish them; for Java it is the day up to which Eclipse Temurin promises bu
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["REVISED", "RUNTIMES", "Runtime", "RuntimeState", "find_runtime", "runtime_state"]
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from typing import Literal
 
 import attrs
 
@@ -18,13 +19,9 @@ from tcb_async.exceptions import (
     TcbError,
     WaitTimeoutError,
 )
+from tcb_async.models import CloudFunction
+from tcb_async.pagination.pager import Pager
 from tcb_async.retry import is_retryable
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-
-    from tcb_async.models import CloudFunction
-    from tcb_async.pagination.pager import Pager
 
 __all__ = ["FunctionChange", "changes"]
 

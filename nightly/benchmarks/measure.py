@@ -18,7 +18,7 @@ import sys
 import time
 import tracemalloc
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
 
 import uvloop
 from server import knows_our_ca
@@ -26,9 +26,6 @@ from tables import Promise, Table
 from walks import CONTENDERS, OURS, RAW, TYPED, Asked
 
 from tcb_async import TcbClient
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 CONCURRENCY = 8
 SAMPLES = 1000  # a share of a quarter is then known to within 3 points, 19 times in 20

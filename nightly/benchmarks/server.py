@@ -13,17 +13,15 @@ import multiprocessing
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
 from tcb_async.emulator import Emulator
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
-from tls_emulator import knows_our_ca, over_tls
+from multiprocessing.connection import Connection
 
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+from tls_emulator import knows_our_ca, over_tls
 
 __all__ = ["Served", "knows_our_ca", "server"]
 

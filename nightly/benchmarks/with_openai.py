@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
+from datetime import datetime
 
 from openai import AsyncOpenAI, BaseModel
 from openai._base_client import BaseAsyncPage, BasePage, PageInfo

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -22,8 +23,6 @@ from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tcb_async._transport.transport import ApiRequest
 
 

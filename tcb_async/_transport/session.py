@@ -19,21 +19,17 @@ import ssl
 import warnings
 import weakref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
+from aiohttp.connector import Connection
+from yarl import URL
 
 from tcb_async import __version__
 from tcb_async._arguments import checked_instance
 from tcb_async._redact import Hidden
 from tcb_async.exceptions import ClientClosedError
-
-if TYPE_CHECKING:
-    from aiohttp.connector import Connection
-    from yarl import URL
-
-    from tcb_async.limits import Window
+from tcb_async.limits import Window
 
 _TIMES_AS_LONG = 3.0
 _AT_LEAST = 0.3

@@ -10,10 +10,13 @@ import asyncio
 import functools
 import logging
 import math
+import ssl
 import sys
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from types import TracebackType
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import aiohttp
 import attrs
@@ -32,21 +35,11 @@ from tcb_async.exceptions import (
     TcbError,
     TransportError,
 )
-from tcb_async.observer import Attempt
-from tcb_async.retry import is_overload, is_retryable
+from tcb_async.limits import Window
+from tcb_async.observer import Attempt, Observer, WalkStats
+from tcb_async.retry import RetryPolicy, RetryQuota, is_overload, is_retryable
 
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
-    from contextlib import AbstractContextManager
-    from types import TracebackType
-    from typing import Literal
-
-    from tcb_async.limits import Window
-    from tcb_async.observer import Observer, WalkStats
-    from tcb_async.retry import RetryPolicy, RetryQuota
-
-    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 @attrs.frozen

@@ -13,8 +13,9 @@ import contextlib
 import logging
 import re
 import sys
+from collections.abc import Generator
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -30,9 +31,6 @@ from tcb_async.exceptions import (
     TcbError,
     TokenError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 DONE, BUG, CONFIGURATION, REFUSED, FAILED, MISSING, DIFFERENT = 0, 1, 3, 4, 5, 6, 7
 

@@ -46,10 +46,10 @@ from tcb_async.cli.options import (
 from tcb_async.cli.screen import Screen, Sink, counted, opened, output_path, showing_walk
 from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
+from tcb_async.models import CloudFunction
 
 if TYPE_CHECKING:
     from tcb_async.client import FunctionPager, TcbClient
-    from tcb_async.models import CloudFunction
 
 SORTS = [*FIELDS, *(f"-{field}" for field in FIELDS)]
 _SUFFIXES = {".txt": TABLE}

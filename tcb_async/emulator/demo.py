@@ -6,14 +6,11 @@ Rule: they are the same every time, dates included.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING
 
 from tcb_async.emulator.state import DeployedFunction
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DEMO_ENV = "demo-3f6b2a"
 DEMO_CREATED = "2023-03-06 09:30:00"

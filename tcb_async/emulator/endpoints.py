@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, get_args
 
 from tcb_async.emulator import state, wire
-from tcb_async.emulator.wire import Refused, count_in, encode_reply, text_in
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from tcb_async.emulator.state import App, Authorizer, Component, Environment, EnvironmentInfo
-    from tcb_async.emulator.wire import Call, EmulatorClock
+from tcb_async.emulator.state import App, Authorizer, Component, Environment, EnvironmentInfo
+from tcb_async.emulator.wire import Call, EmulatorClock, Refused, count_in, encode_reply, text_in
 
 Order = Literal["added", "newest_first"]
 AboveMaxPage = Literal["clamp", "refuse", "empty"]

@@ -8,21 +8,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import gzip
+import random
 import socket
 import struct
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import attrs
 from aiohttp import web
 
 from tcb_async.emulator.wire import BUSY, RecordedRequest
-
-if TYPE_CHECKING:
-    import random
-
 
 _JSON = "application/json; encoding=utf-8"
 _NO_LINGER = struct.pack("ii", 1, 0)

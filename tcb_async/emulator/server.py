@@ -9,15 +9,13 @@ import asyncio
 import logging
 import os
 import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
-    from concurrent.futures import Future
 
 _http_log = logging.getLogger("tcb_async.emulator.http")
 _HOST = "127.0.0.1"

@@ -9,16 +9,14 @@ import hmac
 import math
 import secrets
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
 
 from tcb_async.emulator import wire
 from tcb_async.emulator.wire import EmulatorClock, RecordedRequest, Refused, encode_reply, token_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 EnvironmentStatus = Literal["NORMAL", "HALTED", "UNAVAILABLE"]
 

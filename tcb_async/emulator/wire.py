@@ -10,13 +10,11 @@ import json
 import math
 import threading
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ERRMSG: dict[int, str] = {}
 """Every errcode that the emulator knows, and the text that WeChat sends with it."""

@@ -6,26 +6,27 @@ token WeChat does not show is an account that fails, and is named.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import attrs
 
 from tcb_async._arguments import checked_appid, checked_async, checked_env, checked_instance
 from tcb_async._redact import Secret, wrap
 from tcb_async.errcodes import DENIED, is_platforms_fault
-from tcb_async.exceptions import ApiError, ClientClosedError, ConfigurationError, TokenError
-from tcb_async.tokens import AuthorizerToken, ComponentToken, as_provider
+from tcb_async.exceptions import (
+    ApiError,
+    ClientClosedError,
+    ConfigurationError,
+    TcbError,
+    TokenError,
+)
+from tcb_async.models import Authorizer, CloudFunction
+from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider, as_provider
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-    from typing import NoReturn
-
     from tcb_async.client import TcbClient
-    from tcb_async.exceptions import TcbError
-    from tcb_async.models import Authorizer, CloudFunction
-    from tcb_async.tokens import TokenProvider
 
 
 AccountStatus = Literal["complete", "failed", "denied"]

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterable, Iterable
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -25,20 +25,15 @@ from tcb_async._redact import Secret
 from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
 from tcb_async.inventory.accounts import SUCH_AS, Account, AccountListing, ends_inventory, iterate
-from tcb_async.observer import InventoryObserver
+from tcb_async.models import CloudFunction
+from tcb_async.observer import Facts, InventoryObserver, WorkObserver
+from tcb_async.tokens import TokenApi, TokenKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
-    from contextlib import AbstractContextManager
-    from typing import Self
-
     from tcb_async._transport import Transport
     from tcb_async.client import TcbClient
-    from tcb_async.models import CloudFunction
-    from tcb_async.observer import Facts, WorkObserver
-    from tcb_async.tokens import TokenApi, TokenKind
 
-    Outcome = AccountListing | BaseException | None
+Outcome = AccountListing | BaseException | None
 
 
 @attrs.define

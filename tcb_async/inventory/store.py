@@ -14,35 +14,30 @@ import errno
 import itertools
 import os
 import sqlite3
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from datetime import date, datetime
 from importlib import resources
 from operator import itemgetter
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 import attrs
 
 from tcb_async._arguments import checked_instance
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.inventory.accounts import AccountListing, iterate
+from tcb_async.inventory.accounts import Account, AccountListing, iterate
 from tcb_async.inventory.inventory import AccountCounts
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
-
-if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterable,
-        Callable,
-        Collection,
-        Generator,
-        Iterable,
-        Iterator,
-        Mapping,
-    )
-    from os import PathLike
-    from typing import Self
-
-    from tcb_async.inventory.accounts import Account
 
 _APPLICATION = 0x74636269  # "tcbi": how we know our file
 _VERSION = 2

@@ -6,17 +6,14 @@ got is never asked for its name or its value again.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
 from tcb_async.cursor import DIGEST, digest
 from tcb_async.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
 
 T = TypeVar("T")
 Key = TypeVar("Key")

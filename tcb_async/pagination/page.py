@@ -7,14 +7,12 @@ have been sent anyway, except for one that it refused.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Generic, Literal, TypeVar
 
 import attrs
 
 from tcb_async._arguments import DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 OnDrift = Literal["repair", "raise", "ignore"]
 """What to do when the list changes under the walk."""

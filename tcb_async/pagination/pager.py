@@ -9,12 +9,12 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from operator import length_hint
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar, cast
+from typing import ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import attrs
 
@@ -31,21 +31,15 @@ from tcb_async.exceptions import (
     ConfigurationError,
     PermissionDeniedError,
     QuotaError,
+    ResumePoint,
     SystemBusyError,
     TcbError,
     TokenError,
 )
+from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import FALLBACK, MOST, Page, PageSize
+from tcb_async.pagination.page import FALLBACK, MOST, OnDrift, Page, PageSize, Request
 from tcb_async.pagination.plan import Plan
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-    from typing import Self
-
-    from tcb_async.exceptions import ResumePoint
-    from tcb_async.observer import Observer, WalkStats, WorkObserver
-    from tcb_async.pagination.page import OnDrift, Request
 
 T = TypeVar("T")
 Yield = TypeVar("Yield")

@@ -74,23 +74,18 @@ complete, or with a failure.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from enum import Enum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
 from tcb_async.cursor import Cursor, digests
-from tcb_async.exceptions import DriftError, ResponseError
+from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
 from tcb_async.pagination.memory import Identity, Place, Record, rows_around
-from tcb_async.pagination.page import FALLBACK, PageSize, Request
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tcb_async.exceptions import TcbError
-    from tcb_async.pagination.page import OnDrift, Page
+from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
 
 T = TypeVar("T")
 

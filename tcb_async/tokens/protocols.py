@@ -5,17 +5,15 @@ Rule: a user can implement each interface in ten lines.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 from urllib.parse import quote, urlsplit
 
 import attrs
 
 from tcb_async._redact import Secret
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Coroutine, Mapping
 
 _HTTPS, _HTTP = 443, 80
 _WECHAT = "api.weixin.qq.com"

@@ -11,12 +11,14 @@ import math
 import random
 import time
 from abc import abstractmethod
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Self, TypeGuard
 
 import attrs
 
 from tcb_async._arguments import (
+    TokenKind,
     checked_appid,
     checked_async,
     checked_instance,
@@ -28,6 +30,7 @@ from tcb_async._redact import Hidden, Secret
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
+from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
 from tcb_async.tokens.refresh import (
     AUTHORIZER,
     Grant,
@@ -40,13 +43,6 @@ from tcb_async.tokens.refresh import (
     read_grant,
 )
 from tcb_async.tokens.stores import MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import Self, TypeGuard
-
-    from tcb_async._arguments import TokenKind
-    from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
 
 _STABLE = "/cgi-bin/stable_token"
 _CLASSIC = "/cgi-bin/token"

@@ -69,27 +69,29 @@ import copy
 import logging
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import attrs
 
-from tcb_async._arguments import checked_instance, describe, fault_of
+from tcb_async._arguments import TokenKind, checked_instance, describe, fault_of
 from tcb_async._redact import Hidden, Secret, forgetting_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
-from tcb_async.tokens.protocols import LeasingStore, StoredToken, TokenStore, host_of
+from tcb_async.tokens.protocols import (
+    LeasingStore,
+    StoredToken,
+    TokenApi,
+    TokenProvider,
+    TokenStore,
+    host_of,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
-
-    from tcb_async._arguments import TokenKind
-    from tcb_async.tokens.protocols import TokenApi, TokenProvider
-
-    Work = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
-    Ask = Callable[[TokenApi], Awaitable["Grant"]]
-    OnRotate = Callable[[str], Awaitable[object]]
+Work = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
+Ask = Callable[[TokenApi], Awaitable["Grant"]]
+OnRotate = Callable[[str], Awaitable[object]]
 
 AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
 NO_LEASE = 0

@@ -16,7 +16,8 @@ import json
 import math
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 import attrs
 import msgspec
@@ -25,9 +26,6 @@ from tcb_async._arguments import checked_seconds, fault_of
 from tcb_async._redact import Hidden, Secret, wrapped
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 
 @attrs.define

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+from typing import get_type_hints
 
 import pytest
+
+import tcb_async
 
 
 @pytest.mark.parametrize(
@@ -40,3 +44,27 @@ def test_what_is_not_used_is_not_imported(pytester, code, needless):
     modules = run.stdout.str().split()
     assert "tcb_async" in modules
     assert not needless.intersection(modules)
+
+
+def test_programs_can_read_the_types_of_all_that_is_public():
+    """FastAPI, for one, reads those of a dependency.
+
+    Three methods of the client name what is above it, which it imports when they are called.
+    """
+    unread = set()
+    for public in (getattr(tcb_async, name) for name in tcb_async.__all__):
+        members = vars(public).values() if inspect.isclass(public) else ()
+        for it in (public, *members):
+            function = getattr(it, "fget", None) or getattr(it, "__func__", it)
+            code = getattr(function, "__code__", None)
+            if code is None or code.co_filename.startswith("<attrs"):
+                continue
+            try:
+                get_type_hints(function)
+            except NameError:
+                unread.add(function.__qualname__)
+    assert unread == {
+        "TcbClient.inventory",
+        "TcbClient.list_account",
+        "TcbClient.platform_accounts",
+    }

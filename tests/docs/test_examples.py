@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
@@ -16,10 +15,8 @@ import pytest
 from asking import LIST
 from terminal import Ended, start
 
+from tcb_async.emulator import Emulator
 from tcb_async.inventory import InventoryStore
-
-if TYPE_CHECKING:
-    from tcb_async.emulator import Emulator
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 APPID, SECRET = "wx0123456789abcdef", "s3cr3t-of-the-app"

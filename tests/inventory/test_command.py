@@ -15,7 +15,7 @@ import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from contextlib import closing
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import attrs
 import pytest
@@ -35,14 +35,9 @@ from terminal import Ended, Screen, asks, retry_at_once, run, start
 
 from tcb_async import Account, AccountListing
 from tcb_async._redact import Secret
-from tcb_async.emulator import Fault
+from tcb_async.emulator import Fault, RecordedRequest
 from tcb_async.inventory import InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tcb_async.emulator import RecordedRequest
 
 WINDOW = 8
 GONE = 61003

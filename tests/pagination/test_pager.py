@@ -6,11 +6,11 @@ import asyncio
 import gc
 import math
 import random
+from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from inspect import isawaitable
 from itertools import repeat
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING
 from unittest.mock import AsyncMock
 
 import attrs
@@ -27,10 +27,6 @@ from tcb_async.exceptions import (
 )
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.pager import Pager
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 pytestmark = pytest.mark.looptime
 

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import attrs
 from listener import CHUNK, Listener, abort, discard, hang_up, unbuffered
 from network_faults import Cut, Fault, Faults, HalfOpen, Lost, Reset, as_tuple, now
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 @attrs.define(eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import attrs
 
@@ -20,10 +20,6 @@ from tcb_async import (
 )
 from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 PLATFORM, PLATFORM_SECRET = "wxplatform000000001", "planted-appsecret-0123456789abcdef"
 PLATFORM_TOKEN = "/cgi-bin/component/api_component_token"

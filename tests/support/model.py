@@ -6,21 +6,17 @@ Rule: the list can do whatever a list in the world can; the law is checked from 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from itertools import count, cycle
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import attrs
 
 from tcb_async.cursor import Cursor
 from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import Page, PageSize
+from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import Plan
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tcb_async.pagination.page import Request
 
 Kind = Literal["insert", "delete", "redeploy", "lift", "update", "touch", "swap"]
 """A redeployed row is deleted and created again under its name, anywhere. An updated row stays

@@ -14,17 +14,14 @@ so that bytes which are no whole reply leave the client hanging.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import attrs
 from listener import Listener, hang_up
-
-if TYPE_CHECKING:
-    import asyncio
 
 
 def http_reply(body, status=200, headers=None):

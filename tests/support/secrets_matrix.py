@@ -17,8 +17,8 @@ import logging
 import re
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
@@ -41,14 +41,10 @@ from reporting_tools import AGENTS, RENDERERS, report, watching
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
 from stepping import Caller, Interruption, run, watched
 
+from tcb_async import TcbClient
 from tcb_async.tokens import RedisStore
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from tcb_async import TcbClient
-
-    Call = Callable[[TcbClient], Awaitable[object]]
+Call = Callable[[TcbClient], Awaitable[object]]
 
 
 async def one_page(client):

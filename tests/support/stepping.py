@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SOON = 10.0  # seconds: to be interrupted takes turns of the loop and no time; this is a stall
 

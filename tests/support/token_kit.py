@@ -9,7 +9,7 @@ import logging
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accounts import APPID, APPSECRET, AUTHORIZER, ENV, LIFE, MERCHANT, PLATFORM
 
@@ -17,10 +17,7 @@ from tcb_async._transport import Transport
 from tcb_async.emulator import Emulator, EmulatorClock
 from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StableToken
-
-if TYPE_CHECKING:
-    from tcb_async.tokens import StoredToken
+from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StableToken, StoredToken
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -30,10 +30,7 @@ from stepping import SOON, Caller, run, watched
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Fault
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    Ask = Callable[[TcbClient], Awaitable[None]]
+Ask = Callable[[TcbClient], Awaitable[None]]
 
 SOME = ("items, shifts", "items, token that expires", "pages, faults", "one page")
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
@@ -17,10 +17,7 @@ from tcb_async import TransportError as NoAnswer
 from tcb_async.emulator import Emulator
 from tcb_async.retry import is_overload, is_retryable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Ask = Callable[[str, str, RetryPolicy], TcbClient]
+Ask = Callable[[str, str, RetryPolicy], TcbClient]
 
 ENV = "test-777bb9"
 PASSING = [408, 429, 502, 503, 504]

@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import pickle
-from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 from leaks import no_leaks
-from raw_server import RawServer, http_reply
+from raw_server import RawServer, Reply, http_reply
 from server_faults import (
     FAULTS,
     LISTING,
@@ -40,9 +39,6 @@ from tcb_async import (
 from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator
 from tcb_async.emulator import Fault as EmulatedFault
-
-if TYPE_CHECKING:
-    from raw_server import Reply
 
 ENV = "test-777bb9"
 ONCE = RetryPolicy.none()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import socket
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -20,6 +19,7 @@ from network_faults import (
     BlackHole,
     CutAfter,
     Fault,
+    Faults,
     HalfOpen,
     Latency,
     ResetAfter,
@@ -29,9 +29,6 @@ from network_faults import (
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator
-
-if TYPE_CHECKING:
-    from network_faults import Faults
 
 ENV = "test-777bb9"
 COUNT = 57

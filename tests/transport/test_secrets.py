@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
 
 import pytest
 from fault_proxy import FaultProxy
@@ -20,9 +19,7 @@ from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS, then_close
 from tcb_async import ConfigurationError, TcbClient, TcbError
 from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator
-
-if TYPE_CHECKING:
-    from tcb_async.tokens import TokenApi, TokenProvider
+from tcb_async.tokens import TokenApi, TokenProvider
 
 SECRET = "pl@nt?>/+s3cr~t="
 """Every encoding changes it, and few make it so long that it looks like a token."""

@@ -7,11 +7,10 @@ import gzip
 import re
 import sys
 import tracemalloc
-from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp.helpers import calculate_timeout_when
-from raw_server import RawServer, http_reply
+from raw_server import RawRequest, RawServer, http_reply
 from server_faults import FAULTS, LISTING, OK, UNENDING, bomb, redirect
 
 from tcb_async import (
@@ -25,9 +24,6 @@ from tcb_async import (
 from tcb_async import TransportError as NoAnswer
 from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, StableToken
-
-if TYPE_CHECKING:
-    from raw_server import RawRequest
 
 ENV = "test-777bb9"
 MIB = 2**20
