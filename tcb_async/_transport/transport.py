@@ -151,7 +151,7 @@ class Call(Generic[Result]):
     def _begin_to_retry(self) -> RetryCallState:
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_retryable),
-            wait=self._wait,
+            wait=lambda state: self.transport.retry.wait(self.number, _error(state)),
             stop=self._stop,
             before_sleep=self._before_sleep,
             reraise=True,
@@ -248,9 +248,6 @@ class Call(Generic[Result]):
             return error
         self.gave_up = self.transport.retry.too_late
         return self.last or error
-
-    def _wait(self, state: RetryCallState) -> float:
-        return self.transport.retry.wait(self.number, _error(state))
 
     def _stop(self, state: RetryCallState) -> bool:
         policy, quota = self.transport.retry, self.transport.quota

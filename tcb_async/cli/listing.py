@@ -80,7 +80,10 @@ class Selection:
         arranged = list(functions)
         if self.sort:
             field = self.sort.removeprefix("-")
-            arranged.sort(key=lambda one: _sort_key(one, field), reverse=self.sort != field)
+            plain = str.casefold if field == "runtime" else str
+            arranged.sort(
+                key=lambda one: plain(str(getattr(one, field) or "")), reverse=self.sort != field
+            )
         return arranged[: self.max_items]
 
     def matches(self, function: CloudFunction) -> bool:
@@ -93,11 +96,6 @@ class Selection:
 
 def _any_matches(patterns: list[str] | None, text: str, plain: Callable[[str], str] = str) -> bool:
     return not patterns or any(fnmatchcase(plain(text), plain(one)) for one in patterns)
-
-
-def _sort_key(function: CloudFunction, field: str) -> str:
-    text = str(getattr(function, field) or "")
-    return text.casefold() if field == "runtime" else text
 
 
 @attrs.define(kw_only=True)

@@ -81,7 +81,8 @@ class Screen:
         if sys.stderr is not None:
             lines = [printable(line) for line in sentence.split("\n")]
             if self.is_watched:
-                lines = [part for line in lines for part in self._wrapped(line)]
+                wrapped = (Text(line).wrap(self.err, self.err.width) for line in lines)
+                lines = [part.plain.rstrip() for parts in wrapped for part in parts]
             with contextlib.suppress(OSError):  # its reader has ended, or its disk is full
                 sys.stderr.write("\n".join(lines) + "\n")
                 sys.stderr.flush()
@@ -95,9 +96,6 @@ class Screen:
         if number > _MOST:
             self.say(rest.format(number - _MOST))
         return number
-
-    def _wrapped(self, line: str) -> list[str]:
-        return [part.plain.rstrip() for part in Text(line).wrap(self.err, self.err.width)]
 
     @contextlib.contextmanager
     def showing_log(self, level: int) -> Generator[None]:

@@ -79,11 +79,8 @@ def handled(ending: Ending) -> Generator[Ending]:
 def raised() -> Generator[None]:
     """Raise a signal as an exception meanwhile: the block has something to clean up."""
     ending = _installed()
-    if ending is None:
+    with ending.reacting(ending.raise_it) if ending else contextlib.nullcontext():
         yield
-    else:
-        with ending.reacting(ending.raise_it):
-            yield
 
 
 def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
