@@ -36,12 +36,8 @@ exclude_patterns = ["_build", "_ext", "examples", "explanation/speed-results.md"
 nitpicky = True
 nitpick_ignore_regex = [
     # The standard library's and other packages' names, which only intersphinx could resolve.
-    (r"py:.*", r"(aiohttp|asyncio|collections|datetime|fastapi|ssl|starlette|typing)\b.*"),
-    (r"py:.*", r"opentelemetry\b.*"),
-    (
-        r"py:class",
-        r"Abstract(Async)?ContextManager|JSONResponse|Path(Like)?|Request|Self|type|tzinfo",
-    ),
+    (r"py:.*", r"(_?asyncio|collections|contextlib|datetime|os|pathlib|ssl|typing)\b.*"),
+    (r"py:.*", r"(aiohttp|fastapi|opentelemetry|starlette)\b.*"),
     (r"py:(class|obj)", r"None|str|int|float|bool|bytes|dict|list|set|tuple|object|ValueError"),
     # Ours, but no part of what a user writes.
     (

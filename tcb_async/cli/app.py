@@ -152,8 +152,12 @@ def _without_types(parameters: list[Any]) -> list[Any]:
     """Show no ``<bool>`` after a flag, and no ``<str>`` after an argument."""
     for parameter in parameters:
         if parameter.param_type_name == "argument" or parameter.is_flag:
-            parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 - called by this name
+            parameter.display_type_rich = _no_type
     return parameters
+
+
+def _no_type(ctx: object) -> None:  # noqa: ARG001 - typer's own method
+    return None
 
 
 class Command(TyperCommand):
