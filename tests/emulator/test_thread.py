@@ -5,7 +5,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from asking import LIST, until
+from leaks import strictly
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
@@ -39,11 +39,7 @@ def blocking_list(emulator, *, limit=100):
 
 def run_python(code):
     return subprocess.run(  # noqa: S603 - our own code
-        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        strictly(code), capture_output=True, text=True, timeout=120, check=False
     )
 
 

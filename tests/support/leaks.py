@@ -1,12 +1,24 @@
-"""What a test has to leave behind: nothing. No task, no file descriptor.
+"""What a test has to leave behind: nothing. No task, no file descriptor, no complaint of Python's.
 
 Rule: what is still on its way out gets a second to leave; what stays after that is a leak. The
 second is counted in turns of the loop, so that it is longer on a machine that is slow or busy.
 """
 
 import asyncio
+import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+
+# In development mode asyncio says of each step that it took long: so the machine was busy.
+_HOWEVER_BUSY = """
+import logging
+logging.getLogger("asyncio").addFilter(lambda line: not line.msg.startswith("Executing "))
+"""
+
+
+def strictly(code):
+    """Return the command that runs some code with all of Python's checks on."""
+    return [sys.executable, "-X", "dev", "-W", "error", "-c", _HOWEVER_BUSY + code]
 
 
 async def eventually(condition, *, seconds=1.0):

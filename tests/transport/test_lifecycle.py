@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from endings import ENDINGS, SLOPPY
+from leaks import strictly
 
 HERE = Path(__file__).parents[1]
 COMPLAINTS = ("never", "Unclosed", "unclosed", "destroyed", "Warning", "ignored", "Fatal")
-STRICT = (sys.executable, "-X", "dev", "-W", "error")
 
 INTERRUPTED = """
 import asyncio
@@ -24,7 +24,6 @@ from tcb_async import TcbClient
 from tcb_async.emulator import Emulator, Fault
 
 async def main() -> None:
-    asyncio.get_running_loop().slow_callback_duration = 10.0
     async with Emulator() as emulator:
         emulator.deploy("test-777bb9", count=57)
         emulator.script([Fault.ok(), Fault.hang(), Fault.hang()])
@@ -40,7 +39,7 @@ asyncio.run(main())
 def report():
     """What each ending left behind, and how the process that ran them ended."""
     done = subprocess.run(  # noqa: S603 - our own words
-        [*STRICT, str(HERE / "support" / "endings.py")],
+        [sys.executable, "-X", "dev", "-W", "error", str(HERE / "support" / "endings.py")],
         capture_output=True,
         text=True,
         timeout=240,
@@ -118,7 +117,7 @@ def test_a_client_that_is_never_closed_warns_once_and_in_its_own_name(how, warni
 
 def test_ctrl_c_ends_a_walk_and_says_nothing_else():
     with subprocess.Popen(  # noqa: S603 - our own words
-        [*STRICT, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        strictly(INTERRUPTED), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "fn-0001\n"

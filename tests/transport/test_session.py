@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import gc
 import itertools
-import sys
 import warnings
 from weakref import ref
 
 import aiohttp
 import pytest
-from leaks import eventually, no_leaks
+from leaks import eventually, no_leaks, strictly
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, shown_by
 from server_faults import FAULTS, LATE, LISTING, OK, listing, once, until_late
@@ -292,7 +291,6 @@ def in_a_child(work):
 
 def refused(client):
     async def use():
-        asyncio.get_running_loop().slow_callback_duration = 60.0
         try:
             await client.count_functions(ENV)
         except ClientClosedError as error:
@@ -300,7 +298,7 @@ def refused(client):
             await client.aclose()
             os._exit(0)
     def work():
-        asyncio.run(use(), debug=False)
+        asyncio.run(use())
     return work
 
 def refused_on_the_parents_loop(client):
@@ -317,7 +315,6 @@ def ends():
     os._exit(0)
 
 async def main():
-    asyncio.get_running_loop().slow_callback_duration = 60.0  # the machine may be busy
     async with Emulator() as emulator:
         emulator.deploy(ENV)
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
@@ -332,26 +329,21 @@ unused = TcbClient("T", base_url="http://127.0.0.1:1", retry=RetryPolicy.none())
 
 def works():
     async def use():
-        asyncio.get_running_loop().slow_callback_duration = 60.0
         async with unused:
             try:
                 await unused.count_functions(ENV)
             except TransportError as error:
                 assert "could not connect" in str(error)
         os._exit(0)
-    asyncio.run(use(), debug=False)
+    asyncio.run(use())
 
 in_a_child(works)
-asyncio.run(main(), debug=False)  # which would tell that a fork takes long
+asyncio.run(main())
 """
 
 
-async def test_after_a_fork_a_used_client_is_refused_an_unused_one_works_and_the_parents_lives(
-    tmp_path,
-):
-    script = tmp_path / "fork.py"
-    script.write_text(AFTER_A_FORK)
-    command = (sys.executable, "-X", "dev", "-W", "error", str(script))
+async def test_after_a_fork_a_used_client_is_refused_an_unused_one_works_and_the_parents_lives():
+    command = strictly(AFTER_A_FORK)
     child = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, stderr = await asyncio.wait_for(child.communicate(), 60)
 
