@@ -11,10 +11,9 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
-Facts = Mapping[str, str | int | float | bool]
-
-
 __all__ = ["Attempt", "InventoryObserver", "Observer", "WalkStats", "WorkObserver"]
+
+Facts = Mapping[str, str | int | float | bool]
 
 
 @attrs.define

@@ -9,7 +9,7 @@ import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-# In development mode asyncio says of each step that it took long: so the machine was busy.
+# In development mode asyncio reports each step that takes long, which any may on a busy machine.
 _HOWEVER_BUSY = """
 import logging
 logging.getLogger("asyncio").addFilter(lambda line: not line.msg.startswith("Executing "))
