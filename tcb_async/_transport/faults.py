@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
@@ -19,11 +18,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import raise_for_errcode, unreadable
 from tcb_async._redact import hide, redact
+from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
-
-if TYPE_CHECKING:
-    from tcb_async._transport.transport import ApiRequest
 
 
 def read_retry_after(value: str | None) -> float | None:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import aiohttp
 import attrs
@@ -27,6 +27,7 @@ from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forgetting_frames, wrap
 from tcb_async._transport.faults import refusal, translate
+from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SENDING, Sending, SessionKeeper, add_query
 from tcb_async.exceptions import (
     ApiError,
@@ -36,43 +37,10 @@ from tcb_async.exceptions import (
     TransportError,
 )
 from tcb_async.limits import Window
-from tcb_async.observer import Attempt, Observer, WalkStats
+from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import RetryPolicy, RetryQuota, is_overload, is_retryable
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
-
-@attrs.frozen
-class Target:
-    """Where a request goes: `path` is shown, `bare_url` has no query, and `url` may hold a secret.
-
-    What is said about the request hides its `secrets`.
-    """
-
-    path: str
-    bare_url: URL
-    url: Hidden[URL]
-    secrets: tuple[Secret, ...]
-
-
-@attrs.frozen
-class ApiRequest:
-    """One request, as often as it may be tried."""
-
-    target: Target
-    body: Hidden[bytes] | None
-    env: str | None = None
-    offset: int | None = None
-    count: WalkStats | None = None
-    may_repeat: bool = True
-    """Whether it may be sent again while the server may still answer it."""
-
-    @property
-    def method(self) -> Literal["GET", "POST"]:
-        return "GET" if self.body is None else "POST"
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.target.path} env={self.env} offset={self.offset}"
 
 
 Result = TypeVar("Result")

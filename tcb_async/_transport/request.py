@@ -1,0 +1,47 @@
+"""A request to an endpoint, and where it goes.
+
+Rule: neither the query nor the body is ever shown, and no I/O happens here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+from yarl import URL
+
+from tcb_async._redact import Hidden, Secret
+from tcb_async.observer import WalkStats
+
+
+@attrs.frozen
+class Target:
+    """Where a request goes: `path` is shown, `bare_url` has no query, and `url` may hold a secret.
+
+    What is said about the request hides its `secrets`.
+    """
+
+    path: str
+    bare_url: URL
+    url: Hidden[URL]
+    secrets: tuple[Secret, ...]
+
+
+@attrs.frozen
+class ApiRequest:
+    """One request, with all its retries."""
+
+    target: Target
+    body: Hidden[bytes] | None
+    env: str | None = None
+    offset: int | None = None
+    count: WalkStats | None = None
+    may_repeat: bool = True
+    """Whether it may be sent again while the server may still answer it."""
+
+    @property
+    def method(self) -> Literal["GET", "POST"]:
+        return "GET" if self.body is None else "POST"
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target.path} env={self.env} offset={self.offset}"
