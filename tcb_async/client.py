@@ -53,7 +53,15 @@ from tcb_async._listings import (
 )
 from tcb_async._redact import Hidden, Secret, wrap
 from tcb_async._transport import ApiRequest, Target, Transport
-from tcb_async.exceptions import ClientClosedError, ConfigurationError, ResumePoint, TcbError
+from tcb_async.exceptions import (
+    ClientClosedError,
+    ConfigurationError,
+    PermissionDeniedError,
+    QuotaError,
+    ResumePoint,
+    SystemBusyError,
+    TokenError,
+)
 from tcb_async.limits import Window
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
@@ -99,6 +107,7 @@ def _token_from_environment() -> StaticToken | StableToken:
 
 _CLOSED = "this client was closed: make a new one"
 _DEFAULT_RETRY = RetryPolicy()
+_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, QuotaError, SystemBusyError)
 Item = TypeVar("Item")
 PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
@@ -149,13 +158,10 @@ class ListingPager(Pager[Item]):
     """One walk over a listing of WeChat's."""
 
     has_frozen_items = True
-    env: str | None = None
 
-    def failed(self, error: BaseException, offset: int | None) -> BaseException:
-        """Add the environment that was listed."""
-        if isinstance(error, TcbError):
-            error.env = error.env or self.env
-        return super().failed(error, offset)
+    def refuses_size(self, error: BaseException) -> bool:
+        """Whether WeChat refused the arguments, of which the number of rows is one."""
+        return super().refuses_size(error) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
 
 
 class FunctionPager(ListingPager[CloudFunction]):
@@ -342,20 +348,19 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             checked_count("page_size", settings["page_size"], least=1, most=listing.max_page)
-        fetch = partial(self._fetch, listing, fields)
-        pager = pager_class(
-            fetch,
+        stats = WalkStats()
+        return pager_class(
+            partial(self._fetch, listing, fields, count=stats),
             learned=self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK)),
             identify=listing.identify,
             scope=scope,
             live=self._transport.live,
             observer=self._transport.observer,
             sleep=self._transport.retry.sleep,
+            stats=stats,
+            env=fields.get("env"),
             **settings,
         )
-        fetch.keywords["count"] = pager.stats
-        pager.env = fields.get("env")
-        return pager
 
     async def _fetch(
         self,

@@ -95,6 +95,7 @@ class Call(Generic[Result]):
         else:
             self.transport.quota.put_back(self.spent or 1)
             return result
+        failure.env, failure.offset = self.request.env, self.request.offset
         failure.attempts = self.number
         failure.gave_up = self.gave_up if is_retryable(failure) else ""
         try:
@@ -167,7 +168,6 @@ class Call(Generic[Result]):
             overload = is_overload(error)
             dropped = isinstance(error, TransportError) and error.dropped
             self.fresh_connection = self.number == 1 and dropped
-            error.env, error.offset = request.env, request.offset
             _log.debug("%s try=%d: %s", request, self.number, _outcome(error))
             raise
         finally:
@@ -205,8 +205,6 @@ class Call(Generic[Result]):
             f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
             "were in flight until the deadline; make fewer calls at once, or allow more time",
             endpoint=path,
-            env=self.request.env,
-            offset=self.request.offset,
         )
 
     def _last_word(self, error: TcbError) -> TcbError:

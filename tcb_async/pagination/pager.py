@@ -29,12 +29,8 @@ from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
     ConfigurationError,
-    PermissionDeniedError,
-    QuotaError,
     ResumePoint,
-    SystemBusyError,
     TcbError,
-    TokenError,
 )
 from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
@@ -46,8 +42,6 @@ Yield = TypeVar("Yield")
 
 _log = logging.getLogger("tcb_async")
 _UNWATCHED = nullcontext()
-# After any other `ApiError`, fewer rows may help: the server answered, and refused the arguments.
-_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, QuotaError, SystemBusyError)
 
 
 class Pager(Generic[T]):
@@ -73,9 +67,8 @@ class Pager(Generic[T]):
             the walk, and one that resumes it, recognises rows that it has read.
         scope: What is listed; cursors of another scope are refused.
         page_size: Rows per request, 1 or more; None to ask for 100 first, and to go on with as many
-            as the server gives. If it refuses (``fetch`` raises an `ApiError` that is not about a
-            token, a permission, a quota or a busy server), or sends no rows and a total above 0,
-            20 are asked for. With 1, pages have no overlap, by which changes are noticed.
+            as the server gives. If it refuses (see `refuses_size`), or sends no rows and a total
+            above 0, 20 are asked for. With 1, pages have no overlap, by which changes are noticed.
         learned: Where walks over one list keep what they learn of it; None to learn it again.
         max_items: The most items to yield; None for all.
         concurrency: The most fetches in flight at once, 1 or more.
@@ -89,6 +82,9 @@ class Pager(Generic[T]):
             `ClientClosedError`.
         observer: Called when the walk starts, for each page, and when it ends in any way.
         sleep: How to wait between repairs; for tests.
+        stats: Where the walk counts its cost, if ``fetch`` adds its retries there; None for a new
+            `WalkStats`.
+        env: The environment that the errors of the walk name; None outside WeChat.
 
     Raises:
         ConfigurationError: An argument is unusable, or the cursor is of another scope. While it is
@@ -118,6 +114,8 @@ class Pager(Generic[T]):
         live: set[asyncio.Task[object]] | None = None,
         observer: Observer | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        stats: WalkStats | None = None,
+        env: str | None = None,
     ) -> None:
         _check_arguments(fetch, on_drift, max_items, on_progress)
         checked_callback("identify", identify)
@@ -132,6 +130,7 @@ class Pager(Generic[T]):
             max_items=max_items,
             on_drift=on_drift,
             max_repairs=checked_count("max_repairs", max_repairs, least=0),
+            stats=stats or WalkStats(),
         )
         self._fetch = fetch
         # What is surely a coroutine becomes a task as it is; the rest goes through `_fetch_page`.
@@ -143,6 +142,7 @@ class Pager(Generic[T]):
         self._observer = observer
         self._walk: WorkObserver[WalkStats] | None = None
         self._sleep = sleep
+        self._env = env
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         self._state: Literal["new", "walking", "done", "failed", "closed"] = "new"
         # Inside ``async with`` the pager holds the generator of its one iteration, and closes it at
@@ -285,9 +285,9 @@ class Pager(Generic[T]):
             if items:
                 return True
         if plan.failure is not None:
-            raise self.failed(plan.failure, plan.failure.offset)
+            raise self._complete(plan.failure, plan.failure.offset)
         if not plan.done:
-            raise self.failed(_closed(), None)
+            raise self._complete(_closed(), None)
         self._state = "done"
         return False
 
@@ -326,7 +326,7 @@ class Pager(Generic[T]):
     def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Sequence[T]:
         """Give the plan what was fetched, and keep what it yields."""
         if head.cancelled():
-            raise self.failed(_closed(), request.offset)
+            raise self._complete(_closed(), request.offset)
         plan = self._plan
         try:
             page = head.result()
@@ -334,10 +334,9 @@ class Pager(Generic[T]):
             self._reply = request, page
             items = plan.receive(request, page)
         except BaseException as error:
-            is_answer = isinstance(error, ApiError) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
-            if is_answer and plan.refuse(request):
+            if self.refuses_size(error) and plan.refuse(request):
                 return ()
-            self.failed(error, request.offset)
+            self._complete(error, request.offset)
             raise
         self._unread = iter(items)
         if plan.size.is_learned and plan.total is not None:
@@ -376,15 +375,20 @@ class Pager(Generic[T]):
                         f"{which} returned {key!r:.80}: must be a str, such as str(order.number)"
                     )
 
-    def failed(self, error: BaseException, offset: int | None) -> BaseException:
-        """Write in an error where the walk stopped: once, before it is raised.
+    def refuses_size(self, error: BaseException) -> bool:
+        """Whether an error of ``fetch`` may mean that the server gives fewer rows at once.
 
-        A subclass may override it to add what it knows, and calls this one.
+        A subclass overrides it if it knows the errors of its server.
         """
+        return isinstance(error, ApiError)
+
+    def _complete(self, error: BaseException, offset: int | None) -> BaseException:
+        """Attach the cursor, the environment and the offset to the error that ends the walk."""
         if self._state == "walking":
             self._state = "failed"
         if isinstance(error, TcbError):
             error.cursor = self.cursor
+            error.env = self._env if error.env is None else error.env
             error.offset = offset if error.offset is None else error.offset
         return error
 

@@ -190,6 +190,7 @@ class Plan(Generic[T]):
         max_items: The most items to yield, or None.
         on_drift: Repair what a change breaks, fail at its first sign, or do not look (no overlap).
         max_repairs: The most second passes and head checks in a row that yield nothing new.
+        stats: Where the cost of the walk is counted.
     """
 
     identity: Identity[T]
@@ -198,7 +199,7 @@ class Plan(Generic[T]):
     max_items: int | None = attrs.field(kw_only=True, default=None)
     on_drift: OnDrift = attrs.field(kw_only=True, default="repair")
     max_repairs: int = attrs.field(kw_only=True, default=8)
-    stats: WalkStats = attrs.field(init=False, factory=WalkStats)
+    stats: WalkStats = attrs.field(kw_only=True, factory=WalkStats)
     # How many rows the list has by the newest reply; None before the first.
     total: int | None = attrs.field(init=False, default=None)
     mode: Mode = attrs.field(init=False, default=Mode.READING)
