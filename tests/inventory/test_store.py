@@ -459,6 +459,15 @@ class TestReadOnly:
         with pytest.raises(ConfigurationError, match="is no inventory"):
             InventoryStore(tmp_path / "inventory.sqlite", read_only=True)
 
+    def test_times_are_written_with_their_zone_for_programs_that_read_the_file(self, tmp_path):
+        when = datetime.fromisoformat("2026-01-31T23:59:59+08:00")
+        function = CloudFunction("get", "Active", "Go1", when, when)
+        with opened(tmp_path) as store:
+            store.begin().save(AccountListing(account(), {"test-1": (function,)}))
+            assert select(store, "SELECT add_time, mod_time FROM functions") == [
+                ("2026-01-31T23:59:59+08:00",) * 2
+            ]
+
     def test_what_was_found_is_read_as_it_was_saved(self, tmp_path):
         when = datetime.fromisoformat("2026-01-31T23:59:59+08:00")
         function = CloudFunction("get", "Active", "Go1", when, None)
@@ -480,10 +489,15 @@ def test_a_file_has_exactly_the_name_that_was_given(tmp_path, monkeypatch, name)
         assert [row["name"] for row in store.functions()] == ["get"]
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [*range(4), *(pytest.param(number, marks=pytest.mark.slow) for number in range(4, 20))],
-)
+def test_a_program_waits_for_another_that_makes_the_store(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "i.sqlite", check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.2, other.commit).start()
+        with InventoryStore(tmp_path / "i.sqlite") as store:
+            assert list(store.functions()) == []
+
+
+@pytest.mark.parametrize("attempt", range(4))
 def test_programs_that_make_the_store_at_the_same_moment_all_use_it(tmp_path, attempt):
     start = threading.Barrier(8)
 

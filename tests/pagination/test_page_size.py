@@ -141,6 +141,17 @@ class TestSingleRows:
 
 
 class TestRefusals:
+    def test_an_older_walk_that_ends_later_does_not_undo_a_refusal(self):
+        learned = PageSize(100, 20)
+        older, newer = attrs.evolve(learned), attrs.evolve(learned)
+        older.receive(50, limit=100)
+        newer.refuse(100)
+
+        learned.learn(newer)
+        learned.learn(older)
+
+        assert finding_out(learned.most, learned.fallback).next_request().limit == 20
+
     @pytest.mark.parametrize("above", ["refuse", "empty"])
     def test_a_server_that_gives_no_more_than_20_costs_one_request_more(self, above):
         server = Strict(ChangingList.of(50), 20, above)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import sys
+import traceback
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, OK, once
 
-from tcb_async import RateLimitError, RetryPolicy, TcbClient
+from tcb_async import RateLimitError, RetryPolicy, TcbClient, TcbError
 from tcb_async import TransportError as NoAnswer
 from tcb_async._transport.faults import read_retry_after
 from tcb_async.emulator import Fault
@@ -75,6 +78,25 @@ async def test_an_answer_that_breaks_off_is_no_dropped_connection(clock, serve):
     await client.count_functions(ENV)
 
     assert clock.waits == [1.0]
+
+
+@pytest.mark.parametrize("fault", ["status_403", "status_500"])
+async def test_an_error_shows_no_frames_of_its_tries_and_is_freed_with_its_last_name(
+    clock, serve, fault
+):
+    _, client = await serve(FAULTS[fault], retry=clock.policy())
+    gc.collect()
+    gc.disable()  # it would free a cycle
+    try:
+        await client.count_functions(ENV)
+    except TcbError as error:
+        frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        freed = weakref.ref(error)
+    finally:
+        gc.enable()
+
+    assert not {"_try", "_send"}.intersection(frames)
+    assert freed() is None
 
 
 ABSURD = [
@@ -190,25 +212,39 @@ async def test_each_try_is_logged_at_debug_and_each_retry_at_info_then_warning(
     ]
 
 
-async def test_nothing_is_logged_without_a_handler():
-    script = """
+SILENT = {
+    "client": """
 import asyncio
 from tcb_async import RetryPolicy, TcbClient
+
+async def main(url, token):
+    async with TcbClient(token, base_url=url, retry=RetryPolicy(base=0.0)) as client:
+        await client.count_functions("test-777bb9")
+
+asyncio.run(main(*sys.argv[1:]))
+""",
+    "emulator": """
+from urllib.request import urlopen
 from tcb_async.emulator import Emulator
 
-async def main():
-    async with Emulator() as emulator:
-        emulator.deploy("test-777bb9")
-        emulator.fail_next(-1, times=3)
-        retry = RetryPolicy(base=0.0)
-        async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
-            await client.count_functions("test-777bb9")
-
-asyncio.run(main())
+with Emulator() as emulator:
+    urlopen(emulator.url + "/cgi-bin/token", b"{}").read()
+""",
+}
+EVERY_RECORD = """
+import logging, sys
+logging.lastResort = logging.StreamHandler()
+logging.getLogger("tcb_async").setLevel(logging.DEBUG)
 """
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, stderr=asyncio.subprocess.PIPE
-    )
+"""Shows each record for which there is no handler, on stderr."""
+
+
+@pytest.mark.parametrize("program", SILENT)
+async def test_nothing_is_logged_without_a_handler(emulator, program):
+    emulator.deploy(ENV)
+    emulator.fail_next(-1, times=3)
+    words = [sys.executable, "-c", EVERY_RECORD + SILENT[program], emulator.url, emulator.token]
+    child = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.PIPE)
     _, stderr = await asyncio.wait_for(child.communicate(), 60)
 
     assert (child.returncode, stderr) == (0, b"")
