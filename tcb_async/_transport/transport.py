@@ -11,12 +11,10 @@ import functools
 import logging
 import math
 import ssl
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import aiohttp
 import attrs
@@ -39,9 +37,6 @@ from tcb_async.exceptions import (
 from tcb_async.limits import Window
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import RetryPolicy, RetryQuota, is_overload, is_retryable
-
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
 
 Result = TypeVar("Result")
 
@@ -104,38 +99,29 @@ class Call(Generic[Result]):
             del failure, self.last  # or they would hold this frame, which would hold them
 
     async def _result(self) -> Result:
-        state: RetryCallState | None = None
+        # The first try is made without tenacity, which would add a tenth to the cost of a page:
+        # nearly every call succeeds at once. Tenacity is then told of the failure by replaying it.
         try:
-            while True:
-                try:
-                    return await self._try()
-                except TcbError:
-                    state = state or self._begin_to_retry()
-                    state.set_exception(cast("ExcInfo", sys.exc_info()))
-                await self._wait_for_next_try(state)
-        finally:
-            if state is not None:  # it is part of a cycle, which would hold this call
-                state.retry_object.iter_state.reset()
+            return await self._try()
+        except TcbError as error:
+            to_replay = [error]
 
-    def _begin_to_retry(self) -> RetryCallState:
+        async def replay_or_try() -> Result:
+            if to_replay:
+                raise to_replay.pop()
+            return await self._try()
+
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_retryable),
             wait=lambda state: self.transport.retry.wait(self.number, _error(state)),
             stop=self._stop,
             before_sleep=self._before_sleep,
+            sleep=self.transport.retry.sleep,
             reraise=True,
         )
-        retrying.begin()
-        return RetryCallState(retrying, fn=None, args=(), kwargs={})
-
-    async def _wait_for_next_try(self, state: RetryCallState) -> None:
-        """Wait as tenacity says; raises the error of the last try if there is to be no other."""
-        # What `AsyncRetrying` does between two tries. It is not asked to make them: that would cost
-        # each call 17 us, a tenth of a page, and nearly all of them are done at the first.
-        retrying = cast("AsyncRetrying", state.retry_object)
-        seconds = cast("float", await retrying.iter(state))
-        state.prepare_for_next_attempt()
-        await self.transport.retry.sleep(seconds)
+        # Called, not iterated: iterated, it keeps the last error, and so the frames of all callers,
+        # until the garbage collector runs.
+        return await retrying(replay_or_try)
 
     async def _try(self) -> Result:
         self.number += 1

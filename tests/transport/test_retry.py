@@ -1,7 +1,10 @@
 """When to try again, how long to wait, and when to stop, on a clock that the test moves."""
 
 import asyncio
+import gc
 import math
+from contextlib import suppress
+from weakref import ref
 
 import attrs
 import pytest
@@ -275,6 +278,24 @@ async def test_concurrent_calls_do_not_share_their_attempts(emulator, client_of)
 
     assert await asyncio.gather(*counts) == [1] * 20
     assert len(emulator.requests) == 60
+
+
+async def test_the_error_of_a_retried_call_keeps_no_frame_of_the_caller_alive(emulator, client_of):
+    async def call():
+        local = WalkStats()
+        with suppress(SystemBusyError):
+            await client.count_functions("test-777bb9")
+        return ref(local)
+
+    emulator.script([Fault.errcode(-1)] * 2)
+    client = await client_of(emulator, retry=RetryPolicy(attempts=2, base=0.0))
+    gc.disable()
+    try:
+        local = await call()
+        assert local() is None
+    finally:
+        gc.enable()
+    assert len(emulator.requests) == 2
 
 
 @pytest.mark.parametrize(
