@@ -1,7 +1,7 @@
 """The public API, by name.
 
-Rule: what is listed here is public; `tcb_async` imports it when it is first used. A name that is
-imported ``as`` itself is exported for type checkers too.
+Rule: a name that is imported here is public; `tcb_async` imports this module when one of them is
+first used. A name that is imported ``as`` itself is exported for type checkers too.
 """
 
 # ruff: noqa: PLC0414 - see the rule
@@ -29,6 +29,9 @@ from tcb_async.exceptions import TransportError as TransportError
 from tcb_async.exceptions import WaitTimeoutError as WaitTimeoutError
 from tcb_async.inventory.accounts import Account as Account
 from tcb_async.inventory.accounts import AccountListing as AccountListing
+from tcb_async.inventory.accounts import platform_accounts as platform_accounts
+from tcb_async.inventory.inventory import Inventory as Inventory
+from tcb_async.inventory.inventory import list_account as list_account
 from tcb_async.models import Authorizer as Authorizer
 from tcb_async.models import BatchEnvironment as BatchEnvironment
 from tcb_async.models import BatchFunction as BatchFunction
@@ -38,5 +41,6 @@ from tcb_async.models import FunctionPage as FunctionPage
 from tcb_async.models import StatusReason as StatusReason
 from tcb_async.observer import WalkStats as WalkStats
 from tcb_async.retry import RetryPolicy as RetryPolicy
+from tcb_async.tokens import StableToken as StableToken
 from tcb_async.watch import FunctionChange as FunctionChange
 from tcb_async.watch import changes as changes

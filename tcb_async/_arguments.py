@@ -13,6 +13,7 @@ import ipaddress
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -107,15 +108,17 @@ def checked_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]
     raise _refused(name, value, f"must be a list of {kind.__name__}s")
 
 
-def refuse_page_arguments(options: Mapping[str, object]) -> None:
-    for name in ("limit", "offset"):
-        if name in options:
-            raise _refused(
-                name,
-                options[name],
-                "all pages are read: pass page_size for the rows per request, or max_items for the "
-                "most rows in all; one page alone is function_page(env, limit=…, offset=…)",
-            )
+def refuse_unknown_options(options: Mapping[str, object], known: Iterable[str]) -> None:
+    """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
+    for name in options.keys() - set(known):
+        advice = (
+            "all pages are read: pass page_size for the rows per request, or max_items for the "
+            "most rows in all; one page alone is function_page(env, limit=…, offset=…)"
+            if name in {"limit", "offset"}
+            else f"not an argument of a walk, which takes {', '.join(known)}; to select functions, "
+            "filter the result: [f for f in functions if f.status == 'Active']"
+        )
+        raise _refused(name, options[name], advice)
 
 
 def checked_base_url(base_url: object, *, allow_http: bool, name: str = "base_url") -> str:
@@ -220,16 +223,24 @@ def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
         )
 
 
-def checked_async(what: str, value: AsyncCallable) -> AsyncCallable:
-    """Return a callable, unless it is seen not to be async, which an object may hide."""
+def checked_async(what: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:
+    """Refuse a callable that is visibly not async, or cannot be called with these arguments.
+
+    An object with ``__call__`` or a `functools.partial` may hide both.
+    """
     given: object = value
     if not callable(given):
         raise ConfigurationError(
             f"{what} is of type {type(value).__name__}: it must be an async callable"
         )
-    if inspect.isroutine(given) and not inspect.iscoroutinefunction(inspect.unwrap(given)):
+    if not inspect.isroutine(given):
+        return value
+    if not inspect.iscoroutinefunction(inspect.unwrap(given)):
         raise ConfigurationError(f"{what} is not async: write it with async def")
-    return value
+    with suppress(TypeError):
+        inspect.signature(given).bind(*arguments)
+        return value
+    raise ConfigurationError(f"{what} must be callable with ({', '.join(arguments)})")
 
 
 def describe(error: Exception, *secrets: Secret) -> str:

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
-
-import aiohttp
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Never,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from tcb_async._arguments import (
     ACCESS_TOKEN,
@@ -41,7 +50,7 @@ from tcb_async._arguments import (
     checked_seconds,
     checked_secret,
     checked_text,
-    refuse_page_arguments,
+    refuse_unknown_options,
 )
 from tcb_async._listings import (
     AUTHORIZERS,
@@ -52,7 +61,7 @@ from tcb_async._listings import (
     ListEndpoint,
 )
 from tcb_async._redact import Hidden, Secret, wrap
-from tcb_async._transport import ApiRequest, Target, Transport
+from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
@@ -80,10 +89,6 @@ from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProv
 from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import FunctionChange, checked_names, wait_until_active, watch
 
-if TYPE_CHECKING:
-    from tcb_async.inventory.accounts import Account, AccountListing
-    from tcb_async.inventory.inventory import Inventory
-
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
 Names: TypeAlias = list[str] | tuple[str, ...]
@@ -106,6 +111,12 @@ def _token_from_environment() -> StaticToken | StableToken:
 
 
 _CLOSED = "this client was closed: make a new one"
+_MOVED = {
+    "inventory": "Inventory(client, accounts)",
+    "list_account": "list_account(client, account)",
+    "platform_accounts": "platform_accounts(client, on_rotate=…)",
+}
+"""Methods of 0.1, and the functions of `tcb_async.inventory` that replace them."""
 _DEFAULT_RETRY = RetryPolicy()
 _NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, QuotaError, SystemBusyError)
 Item = TypeVar("Item")
@@ -142,7 +153,7 @@ class ClientOptions(TypedDict, total=False):
     """The keyword arguments of `TcbClient`, which has what they mean."""
 
     base_url: str
-    session: aiohttp.ClientSession | None
+    session: ClientSession | None
     concurrency: int
     retry: RetryPolicy
     timeout: float
@@ -218,9 +229,9 @@ class TcbClient:
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
         token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
-        *,
+        *unexpected: Never,
         base_url: str = DEFAULT_BASE_URL,
-        session: aiohttp.ClientSession | None = None,
+        session: ClientSession | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
         retry: RetryPolicy = _DEFAULT_RETRY,
         timeout: float = DEFAULT_TIMEOUT,
@@ -232,6 +243,12 @@ class TcbClient:
         observer: Observer | None = None,
     ) -> None:
         token = wrap(token)
+        if unexpected:
+            del unexpected  # probably an appsecret, which no traceback may show
+            raise ConfigurationError(
+                "TcbClient takes one token: for an appid and its appsecret, write "
+                "TcbClient(StableToken(appid, secret))"
+            )
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
                 "session=…: trust_env and ssl_context are settings of the session that you made: "
@@ -340,7 +357,7 @@ class TcbClient:
         options: WalkOptions,
     ) -> PagerT:
         settings: dict[str, Any] = {**options}
-        refuse_page_arguments(settings)
+        refuse_unknown_options(settings, WalkOptions.__annotations__)
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         check_kind(self._provider, listing.kinds, listing.path)
@@ -599,88 +616,6 @@ class TcbClient:
         other._owns_transport = False
         return other
 
-    async def list_account(
-        self, account: Account, *, page_size: int | None = None
-    ) -> AccountListing:
-        """List every function of one account, with one request in flight at a time.
-
-        It is idempotent: what a queue on several machines calls for each account.
-
-        Args:
-            account: The account. This client's own token is not used for it, except to ask for
-                the account's token.
-            page_size: As for `functions`.
-
-        Returns:
-            Everything that the account has, or the `TcbError` that it failed with, as a value.
-
-        Raises:
-            TcbError: The platform itself is refused (a wrong secret, an old ticket, an IP address
-                that is not on the whitelist, its quota), or the client was closed: every other
-                account would meet the same.
-        """
-        from tcb_async.inventory.inventory import list_account  # noqa: PLC0415 - it is above
-
-        return await list_account(self, account, page_size=page_size)
-
-    def inventory(
-        self,
-        accounts: Iterable[Account] | AsyncIterable[Account],
-        *,
-        page_size: int | None = None,
-    ) -> Inventory:
-        """Prepare to list every function of many accounts.
-
-        As many are listed at once as this client has requests in flight (``concurrency``). What
-        an account holds is yielded when it is finished, whole or failed: a failure is a value, and
-        stops no other account.
-
-        ::
-
-            async with client.inventory(accounts) as inventory:
-                async for found in inventory:
-                    print(found.account.appid, found.status, found.functions)
-            print(inventory.summary)
-
-        Args:
-            accounts: The accounts, such as `platform_accounts`. They are asked for when there is a
-                place, so that memory does not grow with their number.
-            page_size: As for `functions`.
-
-        Returns:
-            An `Inventory`, to be iterated once. Iterating raises a `TcbError` only where the
-            platform itself is refused: see `list_account`.
-        """
-        from tcb_async.inventory.inventory import Inventory  # noqa: PLC0415 - it is above
-
-        return Inventory(self, accounts, self._transport, page_size=page_size)
-
-    def platform_accounts(
-        self, *, on_rotate: Callable[[str, str], Awaitable[object]]
-    ) -> AsyncGenerator[Account, None]:
-        """Iterate over the merchants of a platform, as accounts for `inventory`.
-
-        ::
-
-            async with TcbClient(platform) as client:
-                accounts = client.platform_accounts(on_rotate=save)
-                async with client.inventory(accounts) as inventory:
-                    ...
-
-        Args:
-            on_rotate: Async callable that is given a merchant's appid and its new refresh token,
-                and saves it. It is awaited before the call that brought the new one is answered.
-
-        Yields:
-            An account for each merchant. One whose refresh token WeChat does not show fails.
-
-        Raises:
-            ConfigurationError: The client's token is no `ComponentToken`.
-        """
-        from tcb_async.inventory.accounts import platform_accounts  # noqa: PLC0415 - it is above
-
-        return platform_accounts(self, self._provider, on_rotate)
-
     async def force_refresh_token(self) -> None:
         """Have WeChat replace the access token now, which ends the old one for everybody.
 
@@ -699,6 +634,24 @@ class TcbClient:
                 "ask its provider to replace it"
             )
         await self._provider.force_refresh(self._transport)
+
+    if not TYPE_CHECKING:  # or a type checker would accept any attribute
+
+        def __getattr__(self, name: str) -> object:
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in _MOVED:
+                text += f": call {_MOVED[name]}, imported from tcb_async.inventory"
+            raise AttributeError(text, name=name, obj=self)
+
+    @property
+    def provider(self) -> TokenProvider:
+        """The provider of this client's tokens."""
+        return self._provider
+
+    @property
+    def transport(self) -> Transport:
+        """For `tcb_async.inventory`, not public: sends the requests of this client."""
+        return self._transport
 
     def __repr__(self) -> str:
         if not hasattr(self, "_provider"):  # as in the traceback of an argument that was refused

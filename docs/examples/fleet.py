@@ -31,6 +31,7 @@ from pgqueuer.models import Job
 from redis.asyncio import Redis
 
 from tcb_async import Account, AccountListing, ApiError, ClientClosedError, TcbClient, TcbError
+from tcb_async.inventory import list_account
 from tcb_async.models import CHINA_STANDARD_TIME
 from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore
 
@@ -91,7 +92,7 @@ async def work(pool: asyncpg.Pool) -> int:
                 run, appid = datetime.fromisoformat(asked["run"]), asked["appid"]
                 try:
                     account = await account_of(pool, platform, appid)
-                    await save(pool, run, await client.list_account(account))
+                    await save(pool, run, await list_account(client, account))
                 except (ApiError, ClientClosedError) as error:  # no job would succeed
                     refused.append(error)
                     queuer.shutdown.set()

@@ -5,7 +5,7 @@
 To try it without an account, paste what ``tcb-async emulator --env one --env two`` prints.
 
 Run it again whenever it failed or was killed: it resumes where it was. For every merchant of a
-platform, pass ``client.platform_accounts(on_rotate=…)`` instead of the one account.
+platform, pass ``platform_accounts(client, on_rotate=…)`` instead of the one account.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import os
 import sys
 
 from tcb_async import Account, TcbClient
-from tcb_async.inventory import InventoryStore
+from tcb_async.inventory import Inventory, InventoryStore
 from tcb_async.tokens import StableToken
 
 
@@ -24,7 +24,7 @@ async def main(path: str) -> int:
         run = store.begin()
         async with TcbClient(app, base_url=base_url) as client:
             accounts = [Account(app.appid, app)]
-            async with client.inventory(run.unfinished(accounts)) as inventory:
+            async with Inventory(client, run.unfinished(accounts)) as inventory:
                 async for found in inventory:
                     run.save(found)
         run.finish()

@@ -20,7 +20,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
 from tcb_async import Account, ConfigurationError, TcbClient, TcbError
-from tcb_async.inventory import InventoryStore
+from tcb_async.inventory import Inventory, InventoryStore
 from tcb_async.tokens import StableToken
 
 STORE = os.environ.get("INVENTORY", "inventory.sqlite")
@@ -36,7 +36,7 @@ async def make_inventory(store: InventoryStore, token: StableToken) -> None:
             accounts = run.unfinished([Account(token.appid, token)])
             async with (
                 TcbClient(token, base_url=base_url) as client,
-                client.inventory(accounts) as inventory,
+                Inventory(client, accounts) as inventory,
             ):
                 async for found in inventory:
                     run.save(found)

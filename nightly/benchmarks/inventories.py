@@ -26,7 +26,7 @@ from tables import Promise, Table, markdown
 
 from tcb_async import Account, TcbClient
 from tcb_async.emulator import Emulator
-from tcb_async.inventory import InventoryStore
+from tcb_async.inventory import Inventory, InventoryStore
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 PLATFORM, SECRET = "wx00112233445566aa", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
@@ -88,7 +88,7 @@ async def _with_ours(url, ticket, tokens, run=None, *, concurrency=64, page_size
     )
     async with (
         TcbClient(platform, base_url=url, concurrency=concurrency) as client,
-        client.inventory(accounts, page_size=page_size) as inventory,
+        Inventory(client, accounts, page_size=page_size) as inventory,
     ):
         async for found in inventory:
             assert found.error is None, found

@@ -1,9 +1,12 @@
 """The only aiohttp client code.
 
-Rule: everything above speaks of requests and results; nothing above knows aiohttp.
+Rule: the modules above speak of requests and results. They know of aiohttp only the type of the
+session that a caller may pass.
 """
+
+from aiohttp import ClientSession
 
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.transport import Transport
 
-__all__ = ["ApiRequest", "Target", "Transport"]
+__all__ = ["ApiRequest", "ClientSession", "Target", "Transport"]

@@ -22,10 +22,11 @@ from tcb_async.cli.formats import FORMATS, format_of, known_suffixes
 from tcb_async.cli.options import Access, command, in_panel, option
 from tcb_async.cli.screen import Screen, checked_file, counted, opened, output_path, progress_bar
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
+from tcb_async.inventory.inventory import Inventory
 
 if TYPE_CHECKING:
     from tcb_async.cli.access import Accounts
-    from tcb_async.inventory import Inventory, InventoryRun, InventoryStore, RunProgress
+    from tcb_async.inventory import InventoryRun, InventoryStore, RunProgress
 
 _STORES = (".sqlite", ".sqlite3", ".db")
 _COLUMNS = (
@@ -179,7 +180,7 @@ class InventoryJob:
 
     async def work(self, page_size: int | None) -> int:
         unfinished = self.run.unfinished(self.found.listed())
-        inventory = self.found.client.inventory(unfinished, page_size=page_size)
+        inventory = Inventory(self.found.client, unfinished, page_size=page_size)
         try:
             async with contextlib.aclosing(unfinished), inventory:
                 with self._meter() as bar:

@@ -5,8 +5,13 @@ Rule: an account is whole or it failed, never half; and one that fails stops no 
 
 from typing import TYPE_CHECKING
 
-from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus
-from tcb_async.inventory.inventory import Inventory, InventorySummary
+from tcb_async.inventory.accounts import (
+    Account,
+    AccountListing,
+    AccountStatus,
+    platform_accounts,
+)
+from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
 
 if TYPE_CHECKING:
     from tcb_async.inventory.store import (
@@ -28,6 +33,8 @@ __all__ = [
     "MissingAccount",
     "RunProgress",
     "StoredAccount",
+    "list_account",
+    "platform_accounts",
 ]
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import Literal, NoReturn
 
 import attrs
 
 from tcb_async._arguments import checked_appid, checked_async, checked_env, checked_instance
 from tcb_async._redact import Secret, wrap
+from tcb_async.client import TcbClient
 from tcb_async.errcodes import DENIED, is_platforms_fault
 from tcb_async.exceptions import (
     ApiError,
@@ -24,10 +25,6 @@ from tcb_async.exceptions import (
 )
 from tcb_async.models import Authorizer, CloudFunction
 from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider, as_provider
-
-if TYPE_CHECKING:
-    from tcb_async.client import TcbClient
-
 
 AccountStatus = Literal["complete", "failed", "denied"]
 """How a visit ended. ``denied``: the merchant, or WeChat, does not let the caller list it."""
@@ -139,17 +136,44 @@ async def _each(accounts: Iterable[Account]) -> AsyncGenerator[Account, None]:
         yield account
 
 
-async def platform_accounts(
-    client: TcbClient,
-    component: TokenProvider,
-    on_rotate: Callable[[str, str], Awaitable[object]],
+def platform_accounts(
+    client: TcbClient, *, on_rotate: Callable[[str, str], Awaitable[object]]
 ) -> AsyncGenerator[Account, None]:
-    """Iterate over the merchants of a platform: see `TcbClient.platform_accounts`."""
+    """Iterate over the merchants of a platform, as accounts for an `Inventory`.
+
+    ::
+
+        async with TcbClient(platform) as client:
+            accounts = platform_accounts(client, on_rotate=save)
+            async with Inventory(client, accounts) as inventory:
+                ...
+
+    Args:
+        client: A client made with a `ComponentToken`.
+        on_rotate: Async callable, called with a merchant's appid and its new refresh token, that
+            saves the token. It is awaited before the call that brought the new token is answered.
+
+    Yields:
+        An account for each merchant. One whose refresh token WeChat does not show fails.
+
+    Raises:
+        ConfigurationError: The client's token is not a `ComponentToken`, or ``on_rotate`` is not
+            an async callable of two arguments; raised at once.
+        TcbError: The list of merchants could not be read; raised while it is iterated.
+    """
+    component = client.provider
     if not isinstance(component, ComponentToken):
         raise ConfigurationError(
             f"token={component!r}: only a ComponentToken has merchants; make the client with one"
         )
-    checked_async("on_rotate", on_rotate)
+    return _merchants(
+        client, component, checked_async("on_rotate", on_rotate, "appid", "refresh_token")
+    )
+
+
+async def _merchants(
+    client: TcbClient, component: ComponentToken, on_rotate: Callable[[str, str], Awaitable[object]]
+) -> AsyncGenerator[Account, None]:
     async with client.authorizers(concurrency=1) as pager:
         async for authorizer in pager:
             yield merchant_account(component, authorizer, on_rotate)

@@ -15,23 +15,19 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, aclosing, nullcontext
-from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from tcb_async._arguments import checked_instance, describe
+from tcb_async._once import IteratedOnce
 from tcb_async._redact import Secret
+from tcb_async.client import TcbClient
 from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
 from tcb_async.inventory.accounts import SUCH_AS, Account, AccountListing, ends_inventory, iterate
 from tcb_async.models import CloudFunction
 from tcb_async.observer import Facts, InventoryObserver, WorkObserver
 from tcb_async.tokens import TokenApi, TokenKind
-
-if TYPE_CHECKING:
-    from tcb_async._transport import Transport
-    from tcb_async.client import TcbClient
 
 Outcome = AccountListing | BaseException | None
 
@@ -115,13 +111,33 @@ class _IsolatedToken:
 
 
 async def list_account(
-    client: TcbClient,
-    account: Account,
-    *,
-    page_size: int | None,
-    max_in_flight: Callable[[], int] = lambda: 1,
+    client: TcbClient, account: Account, *, page_size: int | None = None
 ) -> AccountListing:
-    """List every function of an account: see `TcbClient.list_account`."""
+    """List every function of one account, with one request in flight at a time.
+
+    It is idempotent: a queue on several machines can call it for each account.
+
+    Args:
+        client: Shares its session, window and retry quota. Its own token is used only to fetch the
+            account's token.
+        account: The account.
+        page_size: As for `TcbClient.functions`.
+
+    Returns:
+        Everything that the account has, or the `TcbError` that it failed with, as a value.
+
+    Raises:
+        ConfigurationError: ``account`` is not an `Account`.
+        TcbError: The platform itself is refused (a wrong secret, an old ticket, an IP address
+            that is not on the whitelist, its quota), or the client was closed: every other
+            account would fail in the same way.
+    """
+    return await _list_account(client, account, page_size, lambda: 1)
+
+
+async def _list_account(
+    client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
+) -> AccountListing:
     checked_instance("account", account, Account, SUCH_AS)
     try:
         own = client.with_token(_IsolatedToken(account))
@@ -154,17 +170,41 @@ async def _functions(
     return found
 
 
-class Inventory:
-    """Lists many accounts: see `TcbClient.inventory`."""
+class Inventory(IteratedOnce):
+    """Every function of many accounts: iterate over it once.
+
+    It lists as many accounts at once as the client may have requests in flight (``concurrency``),
+    and yields an `AccountListing` when an account is finished, whole or failed: a failure is a
+    value, and stops no other account.
+
+    ::
+
+        async with TcbClient(platform) as client:
+            accounts = platform_accounts(client, on_rotate=save)
+            async with Inventory(client, accounts) as inventory:
+                async for found in inventory:
+                    print(found.account.appid, found.status, found.functions)
+            print(inventory.summary)
+
+    Args:
+        client: Sends the requests; the accounts bring their own tokens.
+        accounts: The accounts, such as `platform_accounts`. One is taken when there is a place for
+            it, so memory does not grow with their number.
+        page_size: As for `TcbClient.functions`.
+
+    Raises:
+        ConfigurationError: ``accounts`` is not an iterable.
+    """
 
     def __init__(
         self,
         client: TcbClient,
         accounts: Iterable[Account] | AsyncIterable[Account],
-        transport: Transport,
         *,
         page_size: int | None = None,
     ) -> None:
+        super().__init__()
+        checked_instance("client", client, TcbClient, "such as TcbClient(token)")
         if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
             raise ConfigurationError(
                 f"accounts is of type {type(accounts).__name__}: it must be an iterable, or an "
@@ -172,68 +212,56 @@ class Inventory:
             )
         self._client = client
         self._accounts = accounts
-        self._transport = transport
+        self._transport = client.transport
         self._page_size = page_size
-        self._places = transport.window.ceiling
+        self._places = self._transport.window.ceiling
         self._summary = InventorySummary()
-        self._begun: tuple[float, int, int] | None = None
-        self._is_claimed = self._is_entered = self._is_closed = False
-        self._generator: AsyncGenerator[AccountListing, None] | None = None
+        # The clock, and the transport's counts of requests and retries, when the iteration began.
+        self._begun = 0.0, 0, 0
         self._observer: InventoryObserver | None = None
         self._watched: WorkObserver[Facts] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # Places that are taken: by a visit under way, or by what was found until it is consumed.
+        # Places that are taken: by an account being listed, or by a listing until it is consumed.
         self._taken = 0
-        self._all_begun = False
+        self._all_started = False
         self._free = asyncio.Semaphore(self._places)
         self._ended: asyncio.Queue[Outcome] = asyncio.Queue()
 
     @property
     def summary(self) -> InventorySummary:
-        """What the inventory has cost so far, and what it found."""
-        summary = self._summary
-        if self._begun is not None and not self._is_closed:
-            begun, requests, retries = self._begun
-            summary.seconds = time.monotonic() - begun
-            summary.requests = self._transport.sent - requests
-            summary.retries = self._transport.retried - retries
-        return summary
+        """What the inventory has found, and its requests and time so far."""
+        if self._state == "walking":
+            self._measure()
+        return self._summary
+
+    def _measure(self) -> None:
+        summary, (begun, requests, retries) = self._summary, self._begun
+        summary.seconds = time.monotonic() - begun
+        summary.requests = self._transport.sent - requests
+        summary.retries = self._transport.retried - retries
 
     def __repr__(self) -> str:
-        summary = self.summary
+        summary, state = self.summary, str(self._state)
         counts = f"{summary.accounts} accounts, {summary.failed + summary.denied} without a listing"
-        state = "closed" if self._is_closed else f"{self._taken} of {self._places} places taken"
+        if state == "walking":
+            state = f"{self._taken} of {self._places} places taken"
         return f"<Inventory: {counts}, {state}>"
 
-    async def __aenter__(self) -> Self:
-        self._is_entered = True
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        generator, self._generator = self._generator, None
-        self._is_claimed = True
-        if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
-            await generator.aclose()
-        else:  # running, it is another task's, which learns it from what is cancelled here
-            await self._cancel_tasks()
-
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
-        """Yield what was found in each account, as finished.
+        """Yield the listing of each account as it finishes.
 
         Raises:
-            ConfigurationError: It was iterated before, or an account is none.
-            TcbError: The platform itself is refused; the visits under way are given up.
+            ConfigurationError: It was iterated before, or an item is not an `Account`.
+            TcbError: The platform itself is refused: see `list_account`. The accounts under way
+                are given up.
         """
-        if self._is_claimed:
-            raise ConfigurationError("an inventory is iterated once: make a new one")
-        self._is_claimed = True
-        generator = self._listings()
-        if self._is_entered:
-            self._generator = generator
+        generator = self._start(self._listings(), "make another inventory")
+        self._begun = time.monotonic(), self._transport.sent, self._transport.retried
         return generator
 
     async def _listings(self) -> AsyncGenerator[AccountListing, None]:
-        self._begun = time.monotonic(), self._transport.sent, self._transport.retried
+        if self._state != "walking":
+            raise _closed()
         observer = self._transport.observer
         fetching: AbstractContextManager[object] = nullcontext()
         if isinstance(observer, InventoryObserver):
@@ -242,8 +270,8 @@ class Inventory:
             fetching = self._watched.fetching()
         try:
             with fetching:  # the tasks made here inherit its context
-                self._spawn(self._begin_accounts())
-            while not (self._all_begun and self._taken == 0):
+                self._spawn(self._start_accounts())
+            while not (self._all_started and self._taken == 0):
                 ended = await self._ended.get()
                 if isinstance(ended, BaseException):
                     raise ended
@@ -252,45 +280,46 @@ class Inventory:
                     yield ended
                     self._taken -= 1
                     self._free.release()
+            self._state = "done"
         finally:
             await self._leave(sys.exception())
 
     async def _leave(self, error: BaseException | None) -> None:
+        failure = error if isinstance(error, Exception) else None
+        if self._state == "walking":
+            self._state = "closed" if failure is None else "failed"
         try:
-            await self._cancel_tasks()
+            await self._cancel()
         finally:
-            summary, self._is_closed = self.summary, True
+            self._measure()
             self._generator = None
             if self._watched is not None:
-                failure = error if isinstance(error, Exception) else None
-                self._watched.ended(summary.to_dict(), failure)
+                self._watched.ended(self._summary.to_dict(), failure)
 
-    async def _cancel_tasks(self) -> None:
+    async def _cancel(self) -> None:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _begin_accounts(self) -> None:
+    async def _start_accounts(self) -> None:
         async with aclosing(iterate(self._accounts)) as accounts:
             await self._free.acquire()  # before an account is asked for
             async for account in accounts:
                 self._taken += 1
                 self._spawn(self._list_one(account))
                 await self._free.acquire()
-        self._all_begun = True
+        self._all_started = True
         self._ended.put_nowait(None)
 
     async def _list_one(self, account: Account) -> None:
-        found = list_account(
-            self._client, account, page_size=self._page_size, max_in_flight=self._max_in_flight
-        )
+        found = _list_account(self._client, account, self._page_size, self._max_in_flight)
         if self._observer is not None:
             found = _watched(self._observer.account_started(account.appid), found)
         self._ended.put_nowait(await found)
 
     def _max_in_flight(self) -> int:
-        return max(1, self._places // max(1, self._taken)) if self._all_begun else 1
+        return max(1, self._places // max(1, self._taken)) if self._all_started else 1
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = self._transport.spawn(work)
@@ -300,11 +329,13 @@ class Inventory:
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
-            self._ended.put_nowait(
-                ClientClosedError("this inventory was closed, or its client was: make a new one")
-            )
+            self._ended.put_nowait(_closed())
         elif (error := task.exception()) is not None:
             self._ended.put_nowait(error)
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("this inventory was closed, or its client was: make a new one")
 
 
 async def _watched(

@@ -245,7 +245,7 @@ class InventoryStore:
 
         with InventoryStore("inventory.sqlite") as store:
             run = store.begin()
-            async with client.inventory(run.unfinished(accounts)) as inventory:
+            async with Inventory(client, run.unfinished(accounts)) as inventory:
                 async for found in inventory:
                     run.save(found)
             run.finish()

@@ -13,8 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from operator import length_hint
-from types import AsyncGeneratorType
-from typing import ClassVar, Generic, Literal, Self, TypeVar, cast
+from typing import ClassVar, Generic, TypeVar, cast
 
 import attrs
 
@@ -24,6 +23,7 @@ from tcb_async._arguments import (
     checked_callback,
     checked_count,
 )
+from tcb_async._once import IteratedOnce
 from tcb_async.cursor import MOST_ROWS, Cursor
 from tcb_async.exceptions import (
     ApiError,
@@ -38,13 +38,15 @@ from tcb_async.pagination.page import FALLBACK, MOST, OnDrift, Page, PageSize, R
 from tcb_async.pagination.plan import Plan
 
 T = TypeVar("T")
-Yield = TypeVar("Yield")
 
 _log = logging.getLogger("tcb_async")
 _UNWATCHED = nullcontext()
+_ANOTHER = (
+    "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
+)
 
 
-class Pager(Generic[T]):
+class Pager(IteratedOnce, Generic[T]):
     """One walk over a list by offset and limit, WeChat's or any other: iterate it once.
 
     ::
@@ -117,6 +119,7 @@ class Pager(Generic[T]):
         stats: WalkStats | None = None,
         env: str | None = None,
     ) -> None:
+        super().__init__()
         _check_arguments(fetch, on_drift, max_items, on_progress)
         checked_callback("identify", identify)
         checked_callback("value", value)
@@ -144,11 +147,6 @@ class Pager(Generic[T]):
         self._sleep = sleep
         self._env = env
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
-        self._state: Literal["new", "walking", "done", "failed", "closed"] = "new"
-        # Inside ``async with`` the pager holds the generator of its one iteration, and closes it at
-        # the end of the block. Elsewhere it must not: an unreferenced one is cleaned up at once.
-        self._is_entered = False
-        self._generator: AsyncGenerator[object, None] | None = None
         # What of the page in hand the consumer has not got yet.
         self._unread: Iterator[T] = iter(())
         self._reply: tuple[Request, Page[T]]
@@ -185,30 +183,8 @@ class Pager(Generic[T]):
             state += f", {in_flight} request{'s'[: in_flight > 1]} in flight"
         return f"<{type(self).__name__}{scope}: {state}>"
 
-    async def __aenter__(self) -> Self:
-        self._is_entered = True
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        generator, self._generator = self._generator, None
-        try:
-            await self.aclose()
-        finally:
-            # Running, it is another task's, which has just learned that the walk was closed.
-            if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
-                await generator.aclose()
-
-    async def aclose(self) -> None:
-        """End the walk, and await what it has in flight.
-
-        A consumer in another task gets `ClientClosedError` once it has had the page in hand.
-        """
-        if self._state in {"new", "walking"}:
-            self._state = "closed"
-        await self._cancel_fetches()
-
     def __aiter__(self) -> AsyncGenerator[T, None]:  # noqa: PYI058 - to be closed by its caller
-        return self._start(self._items())
+        return self._start(self._items(), _ANOTHER)
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
@@ -216,7 +192,7 @@ class Pager(Generic[T]):
         Its pages are of the class that was fetched, none of them empty, without the rows by which
         they overlap.
         """
-        return self._start(self._pages())
+        return self._start(self._pages(), _ANOTHER)
 
     async def collect(self) -> list[T]:
         """Walk to the end, and return all items in order."""
@@ -225,17 +201,6 @@ class Pager(Generic[T]):
             async for page in self.by_page():
                 items.extend(page.items)
         return items
-
-    def _start(self, generator: AsyncGenerator[Yield, None]) -> AsyncGenerator[Yield, None]:
-        if self._state != "new":
-            raise ConfigurationError(
-                f"{self!r} was iterated or closed before, and a pager walks once: make a new one, "
-                "with resume=… set to its cursor to go on from there"
-            )
-        self._state = "walking"
-        if self._is_entered:
-            self._generator = generator
-        return generator
 
     async def _items(self) -> AsyncGenerator[T, None]:
         try:
@@ -405,10 +370,10 @@ class Pager(Generic[T]):
 
     async def _release(self) -> None:
         """Cancel what is in flight and await it, so that what it holds is given back."""
-        await self._cancel_fetches()
+        await self._cancel()
         self._fetches.clear()
 
-    async def _cancel_fetches(self) -> None:
+    async def _cancel(self) -> None:
         tasks = [task for _, task in self._fetches]
         for task in tasks:
             task.cancel()

@@ -344,7 +344,7 @@ class AuthorizerToken(ManagedToken):
         self._given = checked_secret("refresh_token", refresh_token)
         checked_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
-        self._on_rotate = checked_async("on_rotate", on_rotate)
+        self._on_rotate = checked_async("on_rotate", on_rotate, "refresh_token")
         context = component._context  # noqa: SLF001 - of the same family
         if store is not None:
             context = TokenContext(store, context.clock, context.random)

@@ -64,6 +64,32 @@ async def test_a_walk_that_is_asked_for_one_page_names_what_was_meant(argument):
             await client.list_functions("test-1", **{argument: 10})
 
 
+@pytest.mark.parametrize("option", ["status", "pagesize"])
+async def test_a_walk_names_its_arguments_and_shows_how_to_filter(option):
+    async with TcbClient("T") as client:
+        with pytest.raises(ConfigurationError, match=rf"{option}='Active': .*page_size.*if f\."):
+            await client.list_functions("test-1", **{option: "Active"})
+
+
+def test_a_client_made_with_an_appid_and_a_secret_shows_the_right_call():
+    appid, secret = "wx0123456789abcdef", "0123456789abcdef0123456789abcdef"
+    right = r"TcbClient\(StableToken\(appid, secret\)\)"
+    with pytest.raises(ConfigurationError, match=right) as caught:
+        TcbClient(appid, secret)
+
+    assert secret not in str(caught.value)
+    assert secret not in repr(caught.traceback[-1].frame.f_locals)
+
+
+@pytest.mark.parametrize("method", ["inventory", "list_account", "platform_accounts"])
+def test_a_method_of_an_older_version_names_the_function_that_replaces_it(method):
+    client = TcbClient("T")
+    with pytest.raises(AttributeError, match=rf"{method}.*\(client, .*tcb_async\.inventory"):
+        getattr(client, method)
+    with pytest.raises(AttributeError, match=r"no attribute 'list_function'$"):
+        getattr(client, "list_" + "function")
+
+
 async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused():
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"resume=.*not a cursor"):

@@ -13,6 +13,7 @@ from merchants import Platform
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
+from tcb_async.inventory import Inventory
 
 ENV = "test-777bb9"
 
@@ -147,7 +148,7 @@ async def test_an_observer_that_knows_no_inventories_gets_their_walks(emulator, 
     platform = Platform(emulator, 2, functions=5)
     async with (
         platform.client(observer=diary) as client,
-        client.inventory(platform.accounts()) as inventory,
+        Inventory(client, platform.accounts()) as inventory,
     ):
         assert [found.status async for found in inventory] == ["complete", "complete"]
     assert sorted(walk.env for walk in diary.walks) == ["shop1-1", "shop2-1"]

@@ -30,6 +30,7 @@ from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from tcb_async import RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import FAULTS, Fault
+from tcb_async.inventory import Inventory
 from tcb_async.otel import Telemetry
 from tcb_async.tokens import ClassicToken, StableToken
 
@@ -403,7 +404,7 @@ async def test_an_inventory_is_a_span_and_each_account_one_within_it(emulator, w
         async with platform.client(observer=watched.observer) as client:
             accounts = list(platform.accounts())
             emulator.remove_authorizer(PLATFORM, broken)
-            async with client.inventory(accounts) as inventory:
+            async with Inventory(client, accounts) as inventory:
                 async for _ in inventory:
                     assert get_current_span().name == "nightly"
 
@@ -438,7 +439,7 @@ async def test_an_inventory_that_ends_early_says_why_and_ends_every_span(emulato
     platform = Platform(emulator, 20, functions=5)
     emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
     async with platform.client(observer=watched.observer) as client:
-        inventory = client.inventory(platform.accounts())
+        inventory = Inventory(client, platform.accounts())
         with pytest.raises(TcbError):
             async with inventory:
                 await anext(aiter(inventory))

@@ -168,7 +168,7 @@ def test_each_page_is_there_as_markdown_and_llms_txt_lists_it(site):
     pages = {path.relative_to(site).as_posix() for path in site.rglob("*.md")}
     assert set(listed) == pages - {"index.md"}
     text = (site / "how-to" / "inventory-tools.md").read_text(encoding="utf-8")
-    assert "client.list_account(" in text  # of the program that the page includes
+    assert "list_account(client, " in text  # of the program that the page includes
     assert "<!--" not in text
 
 

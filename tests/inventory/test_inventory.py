@@ -32,6 +32,7 @@ from tcb_async import (
     TokenError,
 )
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.inventory import Inventory, list_account, platform_accounts
 from tcb_async.inventory.inventory import _IsolatedToken
 
 APPID = "wx0123456789abcdef"
@@ -39,14 +40,14 @@ QUICK = RetryPolicy(attempts=2, base=0.0)
 
 
 async def found_in(client, accounts):
-    async with client.inventory(accounts) as inventory:
+    async with Inventory(client, accounts) as inventory:
         return {found.account.appid: found async for found in inventory}
 
 
 async def listed(emulator, account):
     """What is found in an account that has a token of its own."""
     async with TcbClient("unused-token", base_url=emulator.url) as client:
-        return await client.list_account(account)
+        return await list_account(client, account)
 
 
 async def drain(inventory, take):
@@ -63,7 +64,7 @@ class TestWholeAccounts:
         async with platform.client() as client:
             found = await found_in(client, platform.accounts())
 
-            again = await client.list_account(platform.account(platform.appids[0]))
+            again = await list_account(client, platform.account(platform.appids[0]))
 
         assert set(found) == set(platform.appids)
         for appid, listing in found.items():
@@ -79,7 +80,7 @@ class TestWholeAccounts:
 
         async with (
             platform.client(retry=QUICK) as client,
-            client.inventory(platform.accounts()) as inventory,
+            Inventory(client, platform.accounts()) as inventory,
         ):
             async for _ in inventory:
                 pass
@@ -110,7 +111,7 @@ class TestWholeAccounts:
         platform = Platform(emulator, 1)
         emulator.set_cloud_development(platform.appids[0], enabled=False)
         async with platform.client() as client:
-            found = await client.list_account(platform.account(platform.appids[0]))
+            found = await list_account(client, platform.account(platform.appids[0]))
         assert (found.status, dict(found.functions), found.error) == ("complete", {}, None)
 
         emulator.fail_next(85088)
@@ -122,7 +123,7 @@ class TestWholeAccounts:
     ):
         platform = Platform(emulator)
         async with platform.client() as client:
-            found = await client.list_account(Account(PLATFORM, platform.token()))
+            found = await list_account(client, Account(PLATFORM, platform.token()))
         assert isinstance(found.error, ConfigurationError)
         assert sum(emulator.counts.values()) == 0
 
@@ -153,7 +154,7 @@ class TestOneBrokenAccount:
 
         emulator.script(itertools.repeat(Fault.errcode(45009)), path=LIST, when=is_the_last_page)
         async with platform.client() as client:
-            found = await client.list_account(platform.account(platform.appids[0]))
+            found = await list_account(client, platform.account(platform.appids[0]))
 
         assert (found.status, dict(found.functions)) == ("failed", {})
         error = found.error
@@ -198,7 +199,7 @@ class TestThePlatformItself:
         )
         seen = []
         async with platform.client(retry=QUICK) as client:
-            inventory = client.inventory(platform.accounts())
+            inventory = Inventory(client, platform.accounts())
             with pytest.raises(TcbError) as raised:
                 await drain(inventory, seen.append)
             await asyncio.sleep(0.05)
@@ -247,7 +248,7 @@ class TestMerchantsOfAPlatform:
             saved[appid] = refresh_token
 
         async with platform.client() as client:
-            found = await found_in(client, client.platform_accounts(on_rotate=save))
+            found = await found_in(client, platform_accounts(client, on_rotate=save))
 
         assert set(found) == set(platform.appids)
         assert saved == {rotated: emulator.refresh_token(PLATFORM, rotated)}
@@ -260,7 +261,16 @@ class TestMerchantsOfAPlatform:
 
         async with TcbClient("a-token", base_url=emulator.url) as client:
             with pytest.raises(ConfigurationError, match="only a ComponentToken has merchants"):
-                await anext(client.platform_accounts(on_rotate=save))
+                platform_accounts(client, on_rotate=save)
+
+    async def test_a_callback_of_one_argument_is_refused_before_any_request(self, emulator):
+        async def save(refresh_token):
+            raise AssertionError
+
+        async with Platform(emulator, 1).client() as client:
+            with pytest.raises(ConfigurationError, match=r"on_rotate .* \(appid, refresh_token\)"):
+                platform_accounts(client, on_rotate=save)
+        assert sum(emulator.counts.values()) == 0
 
 
 class TestPace:
@@ -303,7 +313,7 @@ class TestPace:
             await found_in(client, platform.accounts())
             alone = emulator.counts[LIST]
             emulator.forget_requests()
-            await client.list_account(platform.account(large))
+            await list_account(client, platform.account(large))
             pages = emulator.counts[LIST]
             emulator.forget_requests()
             platform.appids.insert(0, large)
@@ -324,7 +334,7 @@ class TestPace:
         platform = Platform(emulator, 40, functions=5)
         async with (
             platform.client(concurrency=4) as client,
-            client.inventory(platform.accounts()) as inventory,
+            Inventory(client, platform.accounts()) as inventory,
         ):
             taken = 0
             async for _ in inventory:
@@ -371,7 +381,7 @@ class TestEnds:
                 closed.set()
 
         async with no_leaks(), platform.client() as client:
-            async with client.inventory(accounts()) as inventory:
+            async with Inventory(client, accounts()) as inventory:
                 listings = aiter(inventory)  # held, so that only the end of the block closes it
                 async for _ in listings:
                     break
@@ -382,7 +392,7 @@ class TestEnds:
         platform = Platform(emulator, 40, functions=50)
         emulator.script(itertools.repeat(Fault.delay(0.01)))
         client = platform.client()
-        inventory = client.inventory(platform.accounts())
+        inventory = Inventory(client, platform.accounts())
         with pytest.raises(ClientClosedError):
             await drain(inventory, lambda _: client.aclose())
 
@@ -392,7 +402,7 @@ class TestEnds:
         client = platform.client()
         await client.aclose()
         with pytest.raises(ClientClosedError):
-            await client.list_account(next(iter(platform.accounts())))
+            await list_account(client, next(iter(platform.accounts())))
 
     async def test_the_end_of_the_block_ends_it_in_another_task_too(self, emulator):
         platform = Platform(emulator, 8)
@@ -403,7 +413,7 @@ class TestEnds:
                 pass
 
         async with no_leaks(), platform.client() as client:
-            async with client.inventory(platform.accounts()) as inventory:
+            async with Inventory(client, platform.accounts()) as inventory:
                 consumer = asyncio.create_task(consume(inventory))
                 await asyncio.sleep(0.2)
             with pytest.raises(ClientClosedError):
@@ -429,19 +439,29 @@ class TestEnds:
     async def test_no_accounts_are_an_inventory_too_and_it_is_iterated_once(self, emulator):
         async with (
             TcbClient("unused-token", base_url=emulator.url) as client,
-            client.inventory([]) as inventory,
+            Inventory(client, []) as inventory,
         ):
             assert [found async for found in inventory] == []
-            with pytest.raises(ConfigurationError, match="once"):
+            with pytest.raises(ConfigurationError, match="was iterated or closed before"):
                 aiter(inventory)
         assert inventory.summary.accounts == 0
+
+    async def test_an_inventory_that_was_closed_before_its_first_account_lists_none(self, emulator):
+        platform = Platform(emulator, 2)
+        async with platform.client() as client:
+            inventory = Inventory(client, platform.accounts())
+            listings = aiter(inventory)
+            await inventory.aclose()
+            with pytest.raises(ClientClosedError):
+                await anext(listings)
+        assert platform.asked_for == 0
 
     async def test_without_async_with_it_ends_when_its_generator_is_closed(self, emulator):
         platform = Platform(emulator, 20, functions=5)
         async with (
             no_leaks(),
             platform.client() as client,
-            aclosing(aiter(client.inventory(platform.accounts()))) as listings,
+            aclosing(aiter(Inventory(client, platform.accounts()))) as listings,
         ):
             assert (await anext(listings)).status == "complete"
 
@@ -451,14 +471,14 @@ class TestArguments:
     def test_accounts_of_the_wrong_type_are_refused(self, accounts):
         client = TcbClient("unused-token")
         with pytest.raises(ConfigurationError, match="accounts is of type"):
-            client.inventory(accounts)  # type: ignore[arg-type]
+            Inventory(client, accounts)  # type: ignore[arg-type]
 
     async def test_something_else_among_the_accounts_is_refused(self):
         async with TcbClient("unused-token") as client:
             with pytest.raises(ConfigurationError, match="must be an Account"):
                 await found_in(client, iter(["wx0123456789abcdef"]))  # type: ignore[list-item]
             with pytest.raises(ConfigurationError, match="must be an Account"):
-                await client.list_account("wx0123456789abcdef")  # type: ignore[arg-type]
+                await list_account(client, "wx0123456789abcdef")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         ("appid", "token", "envs", "wrong"),

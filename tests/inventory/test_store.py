@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from merchants import LIST, Platform
 
 from tcb_async import Account, AccountListing, ApiError, CloudFunction, ConfigurationError
-from tcb_async.inventory import InventoryStore
+from tcb_async.inventory import Inventory, InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
 
 DAYS = [f"2026-01-0{day}" for day in range(1, 6)]
@@ -282,7 +282,7 @@ class TestLaws:
         async with platform.client() as client:
             with opened(tmp_path) as store:
                 run = store.begin()
-                async with client.inventory(platform.accounts()) as inventory:
+                async with Inventory(client, platform.accounts()) as inventory:
                     async for found in inventory:
                         run.save(found)
         written = b"".join(file.read_bytes() for file in tmp_path.iterdir())

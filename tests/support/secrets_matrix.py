@@ -42,6 +42,7 @@ from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
 from stepping import Caller, Interruption, run, watched
 
 from tcb_async import TcbClient
+from tcb_async.inventory import Inventory, list_account
 from tcb_async.tokens import RedisStore
 
 Call = Callable[[TcbClient], Awaitable[object]]
@@ -68,11 +69,11 @@ async def forced(client):
 
 
 async def an_account(client):
-    return [await client.list_account(account())]
+    return [await list_account(client, account())]
 
 
 async def an_inventory(client):
-    async with client.inventory([account(), account()]) as inventory:
+    async with Inventory(client, [account(), account()]) as inventory:
         return [found async for found in inventory]
 
 

@@ -1,0 +1,63 @@
+"""Iteration that happens once, and ends with its ``async with`` block.
+
+Rule: inside the block the object holds the generator of its one iteration, and closes it at the end
+of the block. Outside it must not hold the generator: an unreferenced one is closed by the loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from types import AsyncGeneratorType
+from typing import Literal, Self, TypeVar
+
+from tcb_async.exceptions import ConfigurationError
+
+Item = TypeVar("Item")
+State = Literal["new", "walking", "done", "failed", "closed"]
+
+
+class IteratedOnce(ABC):
+    """Base of `Pager` and `Inventory`."""
+
+    def __init__(self) -> None:
+        self._state: State = "new"
+        self._is_entered = False
+        self._generator: AsyncGenerator[object, None] | None = None
+
+    def _start(
+        self, generator: AsyncGenerator[Item, None], advice: str
+    ) -> AsyncGenerator[Item, None]:
+        """Start the one iteration; ``advice`` says how to make another object."""
+        if self._state != "new":
+            raise ConfigurationError(f"{self!r} was iterated or closed before: {advice}")
+        self._state = "walking"
+        if self._is_entered:
+            self._generator = generator
+        return generator
+
+    async def __aenter__(self) -> Self:
+        self._is_entered = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        generator, self._generator = self._generator, None
+        try:
+            await self.aclose()
+        finally:
+            # A running generator is another task's, which has just learned of the end.
+            if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
+                await generator.aclose()
+
+    async def aclose(self) -> None:
+        """End the iteration, and await what it has in flight.
+
+        A consumer in another task gets `ClientClosedError` after what it was given before.
+        """
+        if self._state in {"new", "walking"}:
+            self._state = "closed"
+        await self._cancel()
+
+    @abstractmethod
+    async def _cancel(self) -> None:
+        """Cancel the tasks of the iteration and await them."""
