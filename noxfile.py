@@ -114,11 +114,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def nightly(session: nox.Session) -> None:
-    """The laws of the walk on 20,000 examples each, those of the tokens on 1,666, three changes."""
+    """nightly/tests, and the laws of the walk on 20,000 examples each."""
     install(session)
+    tests = session.posargs or ["nightly/tests", "tests/pagination/test_plan.py"]
     env = {"HYPOTHESIS_PROFILE": "nightly"}
-    laws = session.posargs or ["tests/pagination/test_plan.py", "tests/tokens/test_machine.py"]
-    session.run("python", "-m", "pytest", "-x", "--timeout=0", *laws, env=env)
+    session.run(*PYTEST, "--everything", "--timeout=0", *tests, env=env)
 
 
 @nox.session(python=OLDEST)

@@ -14,8 +14,6 @@ from blockbuster import blockbuster_ctx
 
 from tcb_async.emulator import Emulator
 
-pytest_plugins = ["pytester"]
-
 LIBRARY = [
     "tcb_async.client", "tcb_async.pagination", "tcb_async._transport",
     "tcb_async.retry", "tcb_async.watch", "tcb_async.fastapi",

@@ -1,6 +1,6 @@
 """The emulator answers any fields with documented codes only.
 
-Any bytes, and many clients at once, are sent to it in ``test_nightly.py``.
+Any bytes, and many clients at once, are sent to it in ``nightly/fuzz_emulator.py``.
 """
 
 import json

@@ -13,9 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 HEAVY_FIRST = (
-    "tests/transport/test_cancellation.py",
     "tests/pagination/test_plan.py",
-    "tests/transport/test_secrets_matrix.py",
     "tests/transport/test_secrets.py",
     "tests/pagination/test_page_size.py",
     "tests/cli/test_secrets.py",

@@ -1,10 +1,10 @@
 """Plant secrets, end calls in every way, and count by tool where any part of a secret is told.
 
-Rule: run as ``python secrets_matrix.py PORT_OF_REDIS [FIRST STEP]`` (every STEPth cell, from the
-FIRST on), it prints JSON: how many errors were looked at by ending, and each leak as tool,
-credential, ending and the words around it. No frame of this file that a traceback can show holds a
-secret: a caller's own variables are the caller's to keep clean. With the word ``careless`` instead
-of a port it does as a careless caller does, so that a test can see that every tool is looked at.
+Rule: run as ``python secrets_matrix.py PORT_OF_REDIS``, it prints JSON: how many errors were looked
+at by ending, and each leak as tool, credential, ending and the words around it. No frame of this
+file that a traceback can show holds a secret: a caller's own variables are the caller's to keep
+clean. With the word ``careless`` instead of a port it does as a careless caller does, so that a
+test can see that every tool is looked at.
 """
 
 from __future__ import annotations
@@ -257,9 +257,9 @@ async def step_by_step_with_redis(kind, ending, redis):
     await step_by_step(kind, one_page, ending, RedisStore(redis, lease_seconds=0.02))
 
 
-async def cells(redis_port, first, step):
+async def cells(redis_port):
     async with Redis(port=redis_port) as redis:
-        for cell in itertools.islice(every_cell(redis), first, None, step):
+        for cell in every_cell(redis):
             await cell()
     return 0
 
@@ -278,8 +278,8 @@ async def careless():
     return 0
 
 
-def main(word, first="0", step="1"):
-    run(careless() if word == "careless" else cells(int(word), int(first), int(step)))
+def main(word):
+    run(careless() if word == "careless" else cells(int(word)))
     sys.stdout.write(json.dumps({"errors": FOUND.errors, "leaks": FOUND.leaks}))
 
 

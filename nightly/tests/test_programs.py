@@ -1,4 +1,4 @@
-"""What runs at night runs here for a second, so that it does not rot; and it can fail."""
+"""The nightly programs run for a second and find nothing; each can fail."""
 
 import random
 import re
@@ -7,19 +7,17 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import fuzz_decoder
+import interrupted_exports
+import mutants
 import pytest
+import soak
+from spoilt_replies import SECRET, spoilt
 
-NIGHTLY = Path(__file__).parents[2] / "nightly"
-sys.path.append(str(NIGHTLY))
+from tcb_async import FunctionPage, TokenError
+from tcb_async.emulator import Emulator
 
-import fuzz_decoder  # noqa: E402 - they are scripts and lie in a folder of their own
-import interrupted_exports  # noqa: E402
-import mutants  # noqa: E402
-import soak  # noqa: E402
-from spoilt_replies import SECRET, spoilt  # noqa: E402
-
-from tcb_async import FunctionPage, TokenError  # noqa: E402
-from tcb_async.emulator import Emulator  # noqa: E402
+NIGHTLY = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -29,12 +27,8 @@ from tcb_async.emulator import Emulator  # noqa: E402
             "fuzz.py --inputs 1000 --requests 300",
             "decoder: 1,000 inputs.*found: nothing.*emulator: 300 inputs.*found: nothing",
         ),
-        pytest.param("soak.py --requests 300", "wrong: nothing", marks=pytest.mark.slow),
-        pytest.param(
-            "interrupted_exports.py --rounds 4",
-            "exports: 4 rounds.*wrong: nothing",
-            marks=pytest.mark.slow,
-        ),
+        ("soak.py --requests 300", "wrong: nothing"),
+        ("interrupted_exports.py --rounds 4", "exports: 4 rounds.*wrong: nothing"),
     ],
 )
 def test_what_takes_a_night_finds_nothing_in_a_few_seconds(command, told):
