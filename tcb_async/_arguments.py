@@ -14,8 +14,10 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
+
+import attrs
 
 from tcb_async._redact import MASK, Hidden, Secret, redact
 from tcb_async.exceptions import ConfigurationError
@@ -93,6 +95,30 @@ def checked_instance(name: str, value: object, kind: type, example: str) -> None
 def checked_methods(name: str, value: object, *methods: str) -> None:
     if isinstance(value, type) or not all(callable(getattr(value, it, None)) for it in methods):
         raise _refused(name, value, f"must be an object with the methods {' and '.join(methods)}")
+
+
+def checked_field(
+    allowed: Callable[[object], bool], right: str
+) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    """Make a validator for a field of an attrs class."""
+
+    def check(instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not allowed(value):
+            raise ConfigurationError(
+                f"{type(instance).__name__}({field.name}={_shown(value)}): must be {right}"
+            )
+
+    return check
+
+
+def checked_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of functions, given as one name or as a list or tuple of names."""
+    names = tuple(name) if isinstance(name, list | tuple) else (name,)
+    if names and all(isinstance(name, str) and name and name == name.strip() for name in names):
+        return names
+    raise _refused(
+        "name", name, "must be the name of a function, such as 'login', or a list of names"
+    )
 
 
 def checked_callback(name: str, value: object) -> None:

@@ -47,6 +47,7 @@ from tcb_async._arguments import (
     checked_instance,
     checked_items,
     checked_methods,
+    checked_names,
     checked_seconds,
     checked_secret,
     checked_text,
@@ -87,7 +88,7 @@ from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
-from tcb_async.watch import FunctionChange, checked_names, wait_until_active, watch
+from tcb_async.watch import FunctionChange, wait_until_active, watch
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 

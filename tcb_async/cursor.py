@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any
 
 import attrs
 import msgspec
 
+from tcb_async._arguments import checked_field
 from tcb_async.exceptions import ConfigurationError
 
 DIGEST = 8
@@ -36,22 +36,12 @@ def digests(packed: bytes) -> Iterable[bytes]:
     return (packed[start : start + DIGEST] for start in range(0, len(packed), DIGEST))
 
 
-def _is(
-    allowed: Callable[[Any], bool], what: str
-) -> Callable[[Cursor, attrs.Attribute[Any], object], None]:
-    def check(_: Cursor, field: attrs.Attribute[Any], value: object) -> None:
-        if not allowed(value):
-            raise ConfigurationError(f"Cursor({field.name}={value!r:.80}): must be {what}")
-
-    return check
-
-
-_text = _is(lambda value: isinstance(value, str), "a str")
-_flag = _is(lambda value: isinstance(value, bool), "True or False")
-_row = _is(
+_text = checked_field(lambda value: isinstance(value, str), "a str")
+_flag = checked_field(lambda value: isinstance(value, bool), "True or False")
+_row = checked_field(
     lambda value: type(value) is int and 0 <= value <= MOST_ROWS, "a whole number, 0 or more"
 )
-_packed = _is(
+_packed = checked_field(
     lambda value: isinstance(value, bytes) and len(value) % DIGEST == 0, f"{DIGEST} bytes a digest"
 )
 

@@ -91,8 +91,9 @@ async def client(connection: HTTPConnection) -> TcbClient:
     if opened is None:
         raise ConfigurationError(
             "no TcbClient is open: make the application with "
-            "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client)); in a test, enter "
-            "`with TestClient(app)`, which runs the lifespan"
+            "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client)), or in a lifespan of your "
+            "own write `async with lifespan(make_client)(app) as state: yield state`; in a test, "
+            "enter `with TestClient(app)`, which runs the lifespan"
         )
     return opened
 

@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import TypeGuard
 
 import attrs
 
@@ -20,9 +20,9 @@ from tcb_async._arguments import (
     DEFAULT_BACKOFF,
     DEFAULT_BACKOFF_CAP,
     DEFAULT_DEADLINE,
+    checked_field,
 )
 from tcb_async.exceptions import (
-    ConfigurationError,
     RateLimitError,
     ResponseError,
     SystemBusyError,
@@ -74,20 +74,19 @@ class RetryQuota:
         self.available = min(self.capacity, self.available + amount)
 
 
-def _is(
-    allowed: Callable[[float], bool], what: str, kind: type | tuple[type, ...] = (int, float)
-) -> Callable[[RetryPolicy, attrs.Attribute[Any], object], None]:
-    def check(_: RetryPolicy, field: attrs.Attribute[Any], value: object) -> None:
-        number = isinstance(value, kind) and not isinstance(value, bool)
-        if not number or not allowed(cast("float", value)):
-            raise ConfigurationError(f"RetryPolicy({field.name}={value!r}): must be {what}")
-
-    return check
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-_at_least_one = _is(lambda value: value >= 1, "a whole number, 1 or more", int)
-_seconds = _is(lambda value: 0 <= value < math.inf, "a number of seconds, 0 or more")
-_some_seconds = _is(lambda value: value > 0, "a number of seconds above 0, or math.inf")
+_at_least_one = checked_field(
+    lambda value: type(value) is int and value >= 1, "a whole number, 1 or more"
+)
+_seconds = checked_field(
+    lambda value: _is_number(value) and 0 <= value < math.inf, "a number of seconds, 0 or more"
+)
+_some_seconds = checked_field(
+    lambda value: _is_number(value) and value > 0, "a number of seconds above 0, or math.inf"
+)
 
 
 @attrs.frozen(kw_only=True)

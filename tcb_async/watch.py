@@ -13,7 +13,6 @@ from typing import Literal
 import attrs
 
 from tcb_async.exceptions import (
-    ConfigurationError,
     DriftError,
     FunctionFailedError,
     TcbError,
@@ -118,18 +117,6 @@ async def wait_until_active(
         if not scope.expired():
             raise
     raise _not_in_time(statuses, env, timeout)
-
-
-def checked_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """Return one name, or several, if functions can have them."""
-    given = tuple(name) if isinstance(name, list | tuple) and name else (name,)
-    names = tuple(one for one in given if isinstance(one, str) and one and one == one.strip())
-    if len(names) < len(given):
-        raise ConfigurationError(
-            f"name={name!r}: must be the name of a function, such as 'login', or a list of them",
-            argument="name",
-        )
-    return names
 
 
 async def _find(

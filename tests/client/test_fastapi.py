@@ -124,6 +124,18 @@ async def test_a_forgotten_lifespan_is_explained():
     assert "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client))" in problem["detail"]
 
 
+async def test_a_lifespan_that_drops_the_state_of_ours_is_shown_how_to_keep_it(emulator):
+    @asynccontextmanager
+    async def own(app):
+        async with lifespan(lambda: client_of(emulator))(app):
+            yield
+
+    async with serving(counting(own)) as url:
+        problem, _ = await ask_for_problem(f"{url}/count", 500)
+
+    assert "async with lifespan(make_client)(app) as state: yield state" in problem["detail"]
+
+
 def test_a_web_socket_and_a_restarted_application_have_a_client_too():
     app = FastAPI(lifespan=lifespan(lambda: TcbClient("t")))
 

@@ -24,8 +24,9 @@ from tcb_async import (
     WaitTimeoutError,
     changes,
 )
+from tcb_async._arguments import checked_names
 from tcb_async.pagination import Page, Pager
-from tcb_async.watch import checked_names, wait_until_active, watch
+from tcb_async.watch import wait_until_active, watch
 
 ENV = "test-777bb9"
 LOGIN = CloudFunction("login", "Active", "Nodejs16.13")
