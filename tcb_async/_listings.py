@@ -49,15 +49,15 @@ class ListEndpoint(Generic[Item, PageT]):
     identify: Callable[[Item], str]
     # The reply's keys for the rows and for the total, such as ``pager.Total`` where it is nested;
     # None where the reply is the whole list, which is asked for without limit and offset.
-    rows: str = "functions"
-    total: str | None = "total_count"
+    rows_key: str = "functions"
+    total_key: str | None = "total_count"
     # The request's key for how many rows are asked for, and the most that it may be, if limited.
-    limit: str = "limit"
+    limit_key: str = "limit"
     max_page: int | None = None
     # Keys under which WeChat sometimes writes a field, which is None where it is missing.
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
     # The token's key in the query, and the kinds of token that it may be called with.
-    token: Literal["access_token", "component_access_token"] = "access_token"  # noqa: S105 - a kind
+    query_key: Literal["access_token", "component_access_token"] = "access_token"
     kinds: tuple[TokenKind, ...] = ("access", "authorizer")
 
     @cached_property
@@ -65,8 +65,8 @@ class ListEndpoint(Generic[Item, PageT]):
         return _Reader(self)
 
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
-        if self.total is not None:
-            fields = {**fields, self.limit: limit, "offset": offset}
+        if self.total_key is not None:
+            fields = {**fields, self.limit_key: limit, "offset": offset}
         return encode_object(fields)
 
     def decode(
@@ -90,8 +90,8 @@ class _Reader(Generic[Item]):
         self.listing = listing
         self.decode = _decoder(listing, listing.item)
         self.decode_any_rows = _decoder(listing, dict[str, object])
-        self.rows_of = attrgetter(listing.rows)
-        self.total_of = attrgetter(listing.total or listing.rows)
+        self.rows_of = attrgetter(listing.rows_key)
+        self.total_of = attrgetter(listing.total_key or listing.rows_key)
         self.other_names = [
             (attrgetter(name), other.encode()) for other, name in listing.other_names.items()
         ]
@@ -116,9 +116,9 @@ class _Reader(Generic[Item]):
             if other_name in body and None in map(value_of, rows):
                 reply = self._decode_tolerantly(body, zone, secrets)
                 rows = self.rows_of(reply)
-        total: int | None = self.total_of(reply) if self.listing.total else len(rows)
+        total: int | None = self.total_of(reply) if self.listing.total_key else len(rows)
         if total is None or not 0 <= total <= MOST_ROWS:
-            raise self._unreadable(body, f"it has no usable {self.listing.total}", secrets)
+            raise self._unreadable(body, f"it has no usable {self.listing.total_key}", secrets)
         aware = _EPOCH.replace(tzinfo=zone)  # to add to is faster than to replace(), or combine()
         for time_of, set_time in self.slots:
             for row in rows:
@@ -135,7 +135,7 @@ class _Reader(Generic[Item]):
         except UNREADABLE as error:
             reason = str(error)
         else:
-            setattr(reply, self.listing.rows, rows)
+            setattr(reply, self.listing.rows_key, rows)
             return reply
         raise self._unreadable(body, reason, secrets)
 
@@ -158,10 +158,10 @@ def _decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], An
     """Make a decoder of a whole reply: its errcode, its rows and its total."""
     fields: list[tuple[str, object, object]] = [
         ("errcode", int | str, 0),
-        (listing.rows, list[row] | None, None),  # type: ignore[valid-type]  # a class at run time
+        (listing.rows_key, list[row] | None, None),  # type: ignore[valid-type]  # a class at run time
     ]
-    if listing.total is not None:
-        key, _, inner = listing.total.partition(".")
+    if listing.total_key is not None:
+        key, _, inner = listing.total_key.partition(".")
         nested = msgspec.defstruct("Totals", [(inner or key, int | None, None)], frozen=True)
         fields.append((key, nested, nested()) if inner else (key, int | None, None))
     return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=wrapped).decode
@@ -192,8 +192,8 @@ ENVIRONMENTS = ListEndpoint(
     Page[Environment],
     Environment,
     identify=attrgetter("env"),
-    rows="info_list",
-    total=None,
+    rows_key="info_list",
+    total_key=None,
 )
 
 AUTHORIZERS = ListEndpoint(
@@ -201,9 +201,9 @@ AUTHORIZERS = ListEndpoint(
     Page[Authorizer],
     Authorizer,
     identify=attrgetter("authorizer_appid"),
-    rows="list",
-    limit="count",
-    token="component_access_token",  # noqa: S106 - a key
+    rows_key="list",
+    limit_key="count",
+    query_key="component_access_token",
     kinds=("component",),
     max_page=500,
 )
@@ -221,8 +221,8 @@ BATCH_ENVIRONMENTS = ListEndpoint(
     Page[BatchEnvironment],
     BatchEnvironment,
     identify=attrgetter("env"),
-    rows="info_list",
-    total=None,
+    rows_key="info_list",
+    total_key=None,
     other_names={"update_ime": "update_time"},
     kinds=("component",),
 )

@@ -384,13 +384,13 @@ class TcbClient:
         self,
         listing: ListEndpoint[Any, PageT],
         fields: Mapping[str, str],
-        offset: int = 0,
-        limit: int = 0,
+        offset: int,
+        limit: int,
         count: WalkStats | None = None,
     ) -> PageT:
         """Fetch one page; ``fields`` are sent beside offset and limit, ``count`` counts retries."""
         body = Hidden(listing.encode(fields, offset, limit))
-        env, row = fields.get("env"), None if listing.total is None else offset
+        env, row = fields.get("env"), None if listing.total_key is None else offset
 
         def send(token: Secret) -> Awaitable[PageT]:
             target = self._target_of(listing, token)
@@ -401,8 +401,17 @@ class TcbClient:
 
         if self._is_closed:
             raise ClientClosedError(_CLOSED)
-        check_kind(self._provider, listing.kinds, listing.path)
         return await call_with_token(self._provider, self._transport, send)
+
+    async def _fetch_single(
+        self,
+        listing: ListEndpoint[Any, PageT],
+        fields: Mapping[str, str],
+        offset: int = 0,
+        limit: int = 0,
+    ) -> PageT:
+        check_kind(self._provider, listing.kinds, listing.path)
+        return await self._fetch(listing, fields, offset, limit)
 
     def _target_of(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """The URL that carries the token, checked and built once per token."""
@@ -411,7 +420,7 @@ class TcbClient:
         held = self._target
         if held is None or held[0] != token or held[1].path != listing.path:
             checked_secret("the token that the provider returned", token)
-            target = self._transport.target(listing.path, {listing.token: token})
+            target = self._transport.target(listing.path, {listing.query_key: token})
             held = self._target = token, target
         return held[1]
 
@@ -434,7 +443,7 @@ class TcbClient:
         checked_env(env)
         checked_count("limit", limit, least=1)
         checked_count("offset", offset, least=0)
-        return await self._fetch(FUNCTIONS, {"env": env}, offset, limit)
+        return await self._fetch_single(FUNCTIONS, {"env": env}, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:
         """List the environments of the account, halted ones too, with one request.
@@ -446,7 +455,7 @@ class TcbClient:
 
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
-        return tuple((await self._fetch(ENVIRONMENTS, {})).items)
+        return tuple((await self._fetch_single(ENVIRONMENTS, {})).items)
 
     def authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
@@ -527,7 +536,7 @@ class TcbClient:
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
-        return tuple((await self._fetch(BATCH_ENVIRONMENTS, {})).items)
+        return tuple((await self._fetch_single(BATCH_ENVIRONMENTS, {})).items)
 
     async def count_functions(self, env: str) -> int:
         """Ask how many functions an environment holds, with one small request."""

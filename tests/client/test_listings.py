@@ -115,7 +115,7 @@ def made_by_hand(item, row):
 def test_the_documented_reply_gives_the_values_that_one_makes_by_hand(listing, sample):
     body = (SAMPLES / f"{sample}_reply.json").read_bytes()
     reply = json.loads(body)
-    made = tuple(made_by_hand(listing.item, row) for row in reply[listing.rows])
+    made = tuple(made_by_hand(listing.item, row) for row in reply[listing.rows_key])
 
     page = listing.decode(body)
 
@@ -215,8 +215,8 @@ COLLECTIONS = ListEndpoint(
     Page[Collection],
     Collection,
     identify=attrgetter("name"),
-    rows="collections",
-    total="pager.Total",
+    rows_key="collections",
+    total_key="pager.Total",
 )
 
 
