@@ -1,14 +1,18 @@
 -- What a table holds was seen; what can be concluded from it is a view.
 
--- One inventory: finished_at is null until every account was listed, or has failed.
+-- One inventory. planned_at is null until the accounts that it is to list are stored, finished_at
+-- until each of them was listed or has failed. accounts is their number when it finished.
 CREATE TABLE IF NOT EXISTS runs (
     run TEXT PRIMARY KEY,
     source TEXT NOT NULL,
     started_at TEXT NOT NULL,
-    finished_at TEXT
+    planned_at TEXT,
+    finished_at TEXT,
+    accounts INTEGER
 ) WITHOUT ROWID;
 
--- One account in one run. It is waiting if it was known when the run began, and was not listed yet.
+-- One account in one run. It is waiting until it was listed. environments is a JSON array of their
+-- ids: an environment without functions has no row in the table functions.
 CREATE TABLE IF NOT EXISTS accounts (
     run TEXT NOT NULL,
     appid TEXT NOT NULL,
@@ -16,7 +20,7 @@ CREATE TABLE IF NOT EXISTS accounts (
     errcode INTEGER,
     rid TEXT,
     message TEXT,
-    environments INTEGER NOT NULL,
+    environments TEXT NOT NULL,
     functions INTEGER NOT NULL,
     finished_at TEXT,
     PRIMARY KEY (run, appid)
@@ -98,16 +102,20 @@ WHERE NOT EXISTS (
     SELECT 1 FROM accounts AS here WHERE here.run = runs.run AND here.appid = before.appid
 );
 
--- Accounts that the newest run has not completely, and why. Until it is finished, those that it has
--- not met are waiting too.
-CREATE VIEW IF NOT EXISTS missing AS
+-- Accounts that each run has not completely, and why. Until a run has stored its accounts, those of
+-- the last finished run that it has not met are waiting too.
+CREATE VIEW IF NOT EXISTS incomplete AS
 SELECT run, appid, status, errcode, rid, coalesce(message, 'not listed yet') AS message, finished_at
 FROM accounts
-WHERE status != 'complete' AND run = (SELECT max(run) FROM runs)
+WHERE status != 'complete'
 UNION ALL
 SELECT run, appid, 'waiting', NULL, NULL, 'not listed yet', NULL
 FROM unmet JOIN runs USING (run)
-WHERE finished_at IS NULL AND run = (SELECT max(run) FROM runs);
+WHERE planned_at IS NULL AND finished_at IS NULL;
+
+-- Accounts that the newest run has not completely, and why.
+CREATE VIEW IF NOT EXISTS missing AS
+SELECT * FROM incomplete WHERE run = (SELECT max(run) FROM runs);
 
 -- How far each run is. left: accounts that it has not met.
 CREATE VIEW IF NOT EXISTS progress AS
@@ -119,17 +127,24 @@ SELECT
     count(*) FILTER (WHERE status = 'failed') AS failed,
     count(*) FILTER (WHERE status = 'denied') AS denied,
     count(*) FILTER (WHERE status = 'waiting') AS waiting,
-    coalesce(sum(environments), 0) AS environments,
+    coalesce(sum(json_array_length(environments)), 0) AS environments,
     coalesce(sum(functions), 0) AS functions,
     (SELECT count(*) FROM unmet WHERE unmet.run = runs.run) AS left
 FROM runs LEFT JOIN accounts USING (run)
 GROUP BY run;
 
--- Accounts of which the functions are not all there that were saved: the file is damaged.
+-- Rows that were saved and are gone: the file is damaged. Functions of an account, accounts of a
+-- finished run, or a run whose accounts are there.
 CREATE VIEW IF NOT EXISTS lost AS
 SELECT appid, run FROM (
     SELECT appid, max(run) AS run, functions FROM accounts WHERE status = 'complete' GROUP BY appid
 ) AS latest
 WHERE functions != (
     SELECT count(*) FROM functions WHERE appid = latest.appid AND last_seen_run = latest.run
-);
+)
+UNION ALL
+SELECT NULL, run FROM runs
+WHERE accounts > (SELECT count(*) FROM accounts WHERE accounts.run = runs.run)
+UNION ALL
+SELECT NULL, newest FROM (SELECT max(run) AS newest FROM accounts)
+WHERE newest > coalesce((SELECT max(run) FROM runs), '');

@@ -1,8 +1,8 @@
 """What inventories found, run after run, in one SQLite file.
 
-Rule: an account is one transaction, so that it is there whole or not at all if the process is
-killed. A finished run has every account that it was to list, whole or failed. No token is in the
-file, ever, and no error of SQLite's leaves this module: each becomes what a caller can act on.
+Rule: a run stores its accounts before it lists the first, and an account is one transaction: if
+the process is killed, each account is there whole, or it is missing and can be named. The file
+never holds a token. No SQLite error leaves this module: each becomes an error to act on.
 
 The tables and views are in ``schema.sql``.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import os
 import sqlite3
 from collections.abc import (
@@ -40,7 +41,7 @@ from tcb_async.inventory.inventory import AccountCounts
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
 
 _APPLICATION = 0x74636269  # "tcbi": how we know our file
-_VERSION = 2
+_VERSION = 3
 _PATIENCE = 10.0  # seconds, for another program that is in the way
 
 
@@ -67,7 +68,7 @@ class _Database:
         if self._lock is not None:
             self._lock.close()
 
-    def rows(self, question: str, *values: object) -> Iterator[sqlite3.Row]:
+    def rows(self, question: str, *values: object) -> Generator[sqlite3.Row]:
         with self._explained():
             yield from self.execute(question, values)
 
@@ -98,8 +99,8 @@ class _Database:
     def lock(self) -> None:
         """Become the file's only writer, until it is closed.
 
-        The lock is that of a file beside this one, and the system holds it, so that it ends with
-        its process, however that dies. Readers are not in the way.
+        It locks a file beside this one. The system ends the lock with its process, even after
+        kill -9. Readers are not in the way.
         """
         if self._is_read_only:
             raise ConfigurationError(f"{self.path} was opened with read_only=True: open it without")
@@ -127,7 +128,7 @@ class _Database:
         ).fetchone()
         if application != _APPLICATION and (tables or self._is_read_only):
             raise ConfigurationError(
-                f"{self.path} is no inventory, but a database of something else: name another file"
+                f"{self.path} is a database, but not an inventory: name another file"
             )
         if tables and version != _VERSION:
             raise ConfigurationError(
@@ -169,8 +170,8 @@ class _Database:
 
 def _damaged(path: Path) -> ConfigurationError:
     return ConfigurationError(
-        f"{path} is no SQLite database, or is damaged: put a backup in its place, or name another "
-        "file"
+        f"{path} is not an SQLite database, or is damaged: put a backup in its place, or name "
+        "another file"
     )
 
 
@@ -224,8 +225,30 @@ class RunProgress(AccountCounts):
 
 
 @attrs.frozen
+class StoredRun:
+    """One run of a store. Its times are texts in ISO 8601, such as ``2026-01-31T03:00:00+08:00``.
+
+    Attributes:
+        run: Its date.
+        started_at: When it began.
+        planned_at: When it stored the accounts that it is to list; None before that.
+        finished_at: When every account was listed, or had failed; None before that.
+    """
+
+    run: str
+    started_at: str
+    planned_at: str | None
+    finished_at: str | None
+
+
+@attrs.frozen
 class StoredAccount:
-    """An account that the newest run has completely, and its functions by environment."""
+    """An account that a run has completely.
+
+    Attributes:
+        appid: Its appid.
+        functions: Its functions by environment, empty environments included.
+    """
 
     appid: str
     functions: Mapping[str, tuple[CloudFunction, ...]]
@@ -295,9 +318,8 @@ class InventoryStore:
             run: Its date, such as ``2026-01-31``; None for today in China.
             source: Whose accounts they are, in any words: a store is of one source alone, so that
                 no account seems to have left because somebody asked another platform.
-            appids: The accounts, where they are known beforehand. The run remembers them: one that
-                was not listed when it finishes has failed. A store that has other accounts, and
-                none of these, is of another source.
+            appids: The accounts, where they are known beforehand; `InventoryRun.unfinished` stores
+                them too. A store that has other accounts, and none of these, is of another source.
 
         Raises:
             ConfigurationError: Another process writes the store; the run is no date, is in the
@@ -315,18 +337,16 @@ class InventoryStore:
             question = "SELECT DISTINCT appid FROM accounts WHERE status != 'waiting'"
             if known := {appid for (appid,) in database.execute(question)}:
                 self._check_source(source, its_source, known, appids)
-            else:  # what was to be listed may have been another's
+            else:  # the planned accounts may belong to another source
                 database.execute("DELETE FROM accounts")
+                database.execute("UPDATE runs SET planned_at = NULL")
             database.execute(
                 "INSERT INTO runs (run, source, started_at) VALUES (?, ?, ?) "
                 "ON CONFLICT (run) DO UPDATE SET source = excluded.source",
                 (run, source, self._clock().isoformat()),
             )
-            database.execute_many(
-                "INSERT OR IGNORE INTO accounts (run, appid, status, environments, functions) "
-                "VALUES (?, ?, 'waiting', 0, 0)",
-                ((run, appid) for appid in appids),
-            )
+            if appids:
+                _plan(database, run, appids, self._clock())
         return InventoryRun(database, run, self._clock)
 
     def _check_follows(self, run: str, newest: str, today: str) -> None:
@@ -359,32 +379,62 @@ class InventoryStore:
         rows = [RunProgress(**row) for row in self._database.rows(question, run)]
         return rows[0] if rows else None
 
-    def missing(self) -> Iterator[MissingAccount]:
-        """Say which accounts the newest run has not completely, and why.
+    def runs(self) -> list[StoredRun]:
+        """Return the runs of the store, the newest first."""
+        question = "SELECT run, started_at, planned_at, finished_at FROM runs ORDER BY run DESC"
+        return list(itertools.starmap(StoredRun, self._database.rows(question)))
 
-        Until it is finished, those that it has not listed yet are among them.
+    def missing(self, run: str | None = None) -> Iterator[MissingAccount]:
+        """Return the accounts that a run has not completely, and why, by appid.
+
+        Until the run is finished, the accounts that it has not listed yet are among them.
+
+        Args:
+            run: The run's date; None for the newest.
         """
-        question = "SELECT appid, status, errcode, rid, message FROM missing ORDER BY appid"
-        return itertools.starmap(MissingAccount, self._database.rows(question))
+        question = (
+            "SELECT appid, status, errcode, rid, message FROM incomplete "
+            "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) ORDER BY appid"
+        )
+        return itertools.starmap(MissingAccount, self._database.rows(question, run))
 
-    def complete_accounts(self) -> Iterator[StoredAccount]:
-        """Read the accounts that the newest run has completely, one after the other, by appid.
+    def complete_accounts(self, run: str | None = None) -> Iterator[StoredAccount]:
+        """Read the accounts that a run has completely, one after the other, by appid.
 
         Call `missing` before it, so that no account is in neither while another process writes.
+
+        Args:
+            run: The run's date; None for the newest.
+
+        Raises:
+            ConfigurationError: An account is not as it was saved: the file is damaged.
         """
         rows = self._database.rows(
-            "SELECT accounts.appid, env, name, functions.status, runtime, add_time, mod_time "
-            "FROM accounts LEFT JOIN functions "
-            "ON functions.appid = accounts.appid AND last_seen_run = run "
-            "WHERE run = (SELECT max(run) FROM runs) AND accounts.status = 'complete' "
-            "ORDER BY accounts.appid, env, name"
+            "SELECT accounts.appid, environments, accounts.functions, "
+            "env, name, functions.status, runtime, add_time, mod_time "
+            "FROM accounts LEFT JOIN functions ON functions.appid = accounts.appid "
+            "AND run BETWEEN first_seen_run AND last_seen_run "
+            "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) AND accounts.status = 'complete' "
+            "ORDER BY accounts.appid, env, name",
+            run,
         )
-        for appid, its_rows in itertools.groupby(rows, itemgetter(0)):
-            functions: dict[str, list[CloudFunction]] = {}
-            for _, env, *values in its_rows:
-                if env is not None:  # an account without functions has one row, of nulls
-                    functions.setdefault(env, []).append(CloudFunction(*values))
-            yield StoredAccount(appid, {env: tuple(found) for env, found in functions.items()})
+        with contextlib.closing(rows):
+            for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2)):
+                appid, environments, number = account
+                try:
+                    found = _whole_account(appid, environments, number, its_rows)
+                except (LookupError, TypeError, ValueError):
+                    raise _damaged(self.path) from None
+                yield found
+
+    def check(self) -> None:
+        """Read the whole file, as `InventoryRun.finish` does: 0.1 s for 3,000 accounts.
+
+        Raises:
+            ConfigurationError: The file is damaged.
+            OSError: The file cannot be read.
+        """
+        self._database.check()
 
     def functions(self) -> Iterator[dict[str, str | int | None]]:
         """Return the rows of the view ``current``, in order of account, environment and name."""
@@ -411,13 +461,21 @@ class InventoryRun:
     async def unfinished(
         self, accounts: Iterable[Account] | AsyncIterable[Account]
     ) -> AsyncGenerator[Account, None]:
-        """Leave out the accounts that are complete in this run; one that failed is tried again."""
+        """Store the accounts that the run is to list, then yield those that are not complete in it.
+
+        All accounts are read before the first is yielded, and an account that failed is yielded
+        again. Whatever ends the run, an account that was stored and not listed is missing.
+        """
         async with contextlib.aclosing(iterate(accounts)) as every:
-            async for account in every:
-                if self._last_complete(account.appid) == self.run:
-                    self.skipped += 1
-                else:
-                    yield account
+            planned = [account async for account in every]
+        with self._database.transaction():
+            appids = (account.appid for account in planned)
+            _plan(self._database, self.run, appids, self._clock())
+        for account in planned:
+            if self._last_complete(account.appid) == self.run:
+                self.skipped += 1
+            else:
+                yield account
 
     def save(self, found: AccountListing) -> None:
         """Keep what was found in an account: all of it, in one transaction.
@@ -440,10 +498,10 @@ class InventoryRun:
             self._keep_account(found, kept)
 
     def finish(self) -> None:
-        """Take note that every account was listed: one that was not met has left.
+        """Mark the run as finished: an account that it was not to list has left.
 
-        One that the run was to list, and did not, has failed. The file is read once more, so that
-        a damaged one is never a finished one.
+        An account that it was to list, and did not, has failed. The whole file is read, so that a
+        damaged one is never finished.
 
         Raises:
             ConfigurationError: The file was damaged meanwhile.
@@ -457,7 +515,12 @@ class InventoryRun:
                 "WHERE run = ? AND status = 'waiting'",
                 (_NOT_MET, now, self.run),
             )
-            database.execute("UPDATE runs SET finished_at = ? WHERE run = ?", (now, self.run))
+            database.execute(
+                "UPDATE runs SET finished_at = ?, "
+                "accounts = (SELECT count(*) FROM accounts WHERE accounts.run = runs.run) "
+                "WHERE run = ?",
+                (now, self.run),
+            )
 
     def _last_complete(self, appid: str) -> str | None:
         question = "SELECT max(run) FROM accounts WHERE appid = ? AND status = 'complete'"
@@ -500,13 +563,43 @@ class InventoryRun:
         return len(found)
 
     def _keep_account(self, found: AccountListing, functions: int) -> None:
-        error, counts = found.error, (len(found.functions), functions)
+        error = found.error
+        counts = json.dumps(list(found.functions), ensure_ascii=False), functions
         why = (None,) * 3 if error is None else (_storable(error.errcode), error.rid, str(error))
         who, now = (self.run, found.account.appid), self._clock().isoformat()
         self._database.execute(
             "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*who, found.status, *why, *counts, now),
         )
+
+
+def _plan(database: _Database, run: str, appids: Iterable[str], now: datetime) -> None:
+    """Store accounts that a run is to list."""
+    database.execute_many(
+        "INSERT OR IGNORE INTO accounts (run, appid, status, environments, functions) "
+        "VALUES (?, ?, 'waiting', '[]', 0)",
+        ((run, appid) for appid in appids),
+    )
+    database.execute("UPDATE runs SET planned_at = ? WHERE run = ?", (now.isoformat(), run))
+
+
+def _whole_account(
+    appid: str, environments: str, number: int, rows: Iterable[sqlite3.Row]
+) -> StoredAccount:
+    """Make an account of its rows; an account without functions has one row of nulls.
+
+    Raises:
+        LookupError, TypeError, ValueError: They are not the rows that were saved.
+    """
+    functions: dict[str, list[CloudFunction]] = {env: [] for env in json.loads(environments)}
+    for _, _, _, env, *values in rows:
+        if env is not None:
+            if not all(value is None or isinstance(value, str) for value in values):
+                raise TypeError(values)
+            functions[env].append(CloudFunction(*values))
+    if sum(map(len, functions.values())) != number:
+        raise ValueError(number)
+    return StoredAccount(appid, {env: tuple(found) for env, found in functions.items()})
 
 
 def _storable(errcode: int | None) -> int | None:

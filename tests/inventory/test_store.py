@@ -65,15 +65,15 @@ def select(store, question):
         return database.execute(question).fetchall()
 
 
-def whole(store):
-    """The runtimes of the functions of each account that is complete in the newest run."""
+def whole(store, run=None):
+    """The runtimes of the functions of each account that is complete in a run."""
     return {
         account.appid: {
             function.name: function.runtime
             for functions in account.functions.values()
             for function in functions
         }
-        for account in store.complete_accounts()
+        for account in store.complete_accounts(run)
     }
 
 
@@ -379,6 +379,42 @@ class TestDamagedWhileItIsWritten:
                 run.finish()
             assert not store.progress().is_finished
 
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "UPDATE functions SET add_time = 'yesterday'",
+            "UPDATE functions SET add_time = 5",
+            "UPDATE functions SET name = x'676574'",
+            "UPDATE functions SET env = 'test-2'",
+            "UPDATE accounts SET environments = '['",
+            "UPDATE accounts SET environments = '5'",
+            "UPDATE accounts SET functions = 2",
+        ],
+    )
+    def test_an_account_that_is_not_as_it_was_saved_is_not_read(self, tmp_path, damage):
+        with opened(tmp_path) as store:
+            store.begin().save(listing("wxa", get="Go1"))
+            store._database.execute(damage)
+            with pytest.raises(ConfigurationError, match="is damaged: put a backup in its place"):
+                list(store.complete_accounts())
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "DELETE FROM accounts WHERE appid = 'wxb'",
+            "DELETE FROM runs WHERE run = (SELECT max(run) FROM runs)",
+            "DELETE FROM runs",
+        ],
+    )
+    def test_an_account_or_a_run_that_is_gone_is_noticed(self, tmp_path, damage):
+        for day in DAYS[:2]:
+            night(tmp_path, day, listing("wxa", get="Go1"), failure("wxb"))
+        with opened(tmp_path) as store:
+            store.check()
+            store._database.execute(damage)
+            with pytest.raises(ConfigurationError, match="is damaged"):
+                store.check()
+
     def test_an_index_that_hides_an_account_is_damage(self, tmp_path):
         with opened(tmp_path) as store:
             store.begin().save(listing("wxa", get="Go1"))
@@ -437,6 +473,48 @@ class TestAccountsThatARunIsToList:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 1)]
             assert select(store, CHANGES) == []
 
+    def test_a_run_stores_its_accounts_before_the_first_is_listed(self, tmp_path):
+        async def first_of(run):
+            async with contextlib.aclosing(run.unfinished(map(account, APPIDS))) as rest:
+                return (await anext(rest)).appid
+
+        with opened(tmp_path) as store:
+            run = store.begin()
+            assert [one.planned_at for one in store.runs()] == [None]
+            assert asyncio.run(first_of(run)) == "wxa"
+            assert [one.appid for one in store.missing()] == ["wxa", "wxb", "wxc"]
+            assert store.progress().waiting == 3
+            (stored,) = store.runs()
+            assert stored.planned_at == stored.started_at == f"{DAYS[-1]}T12:00:00+08:00"
+            assert stored.finished_at is None
+
+    def test_an_account_that_is_in_the_last_run_alone_is_not_waiting(self, tmp_path):
+        night(tmp_path, DAYS[0], listing("wxa"), listing("wxgone"))
+        night(tmp_path, DAYS[1], finishes=False)
+        with opened(tmp_path, DAYS[1]) as store:
+            assert [one.appid for one in store.missing()] == ["wxa", "wxgone"]
+            store.begin(appids=["wxa"])
+            assert [one.appid for one in store.missing()] == ["wxa"]
+            assert store.progress().left == 1
+
+
+class TestEarlierRuns:
+    def test_each_shows_what_it_found_whatever_came_later(self, tmp_path):
+        night(tmp_path, DAYS[0], listing("wxa", get="Go1", put="Go1"), failure("wxb"))
+        night(tmp_path, DAYS[1], failure("wxa"), listing("wxb", get="Go1"))
+        night(tmp_path, DAYS[2], listing("wxa", get="Java8"), listing("wxb"), finishes=False)
+        found = [
+            (DAYS[0], {"wxa": {"get": "Go1", "put": "Go1"}}, ["wxb"], True),
+            (DAYS[1], {"wxb": {"get": "Go1"}}, ["wxa"], True),
+            (DAYS[2], {"wxa": {"get": "Java8"}, "wxb": {}}, [], False),
+        ]
+        with opened(tmp_path, DAYS[2]) as store:
+            assert [run.run for run in store.runs()] == [day for day, *_ in reversed(found)]
+            for day, complete, missing, is_finished in found:
+                assert whole(store, day) == complete
+                assert [one.appid for one in store.missing(day)] == missing
+                assert store.progress(day).is_finished == is_finished
+
 
 class TestReadOnly:
     def test_it_reads_while_another_writes_and_writes_nothing_itself(self, tmp_path):
@@ -456,7 +534,7 @@ class TestReadOnly:
             InventoryStore(tmp_path / "a?b.sqlite", read_only=True)
         assert list(tmp_path.iterdir()) == []
         (tmp_path / "inventory.sqlite").touch()
-        with pytest.raises(ConfigurationError, match="is no inventory"):
+        with pytest.raises(ConfigurationError, match="not an inventory"):
             InventoryStore(tmp_path / "inventory.sqlite", read_only=True)
 
     def test_times_are_written_with_their_zone_for_programs_that_read_the_file(self, tmp_path):
@@ -471,10 +549,11 @@ class TestReadOnly:
     def test_what_was_found_is_read_as_it_was_saved(self, tmp_path):
         when = datetime.fromisoformat("2026-01-31T23:59:59+08:00")
         function = CloudFunction("get", "Active", "Go1", when, None)
+        functions = {"empty-1": (), "test-1": (function,), "空-2": ()}
         with opened(tmp_path) as store:
-            store.begin().save(AccountListing(account(), {"test-1": (function,)}))
+            store.begin().save(AccountListing(account(), functions))
             (found,) = store.complete_accounts()
-        assert (found.appid, found.functions) == ("wxshop", {"test-1": (function,)})
+        assert (found.appid, found.functions) == ("wxshop", functions)
 
 
 @pytest.mark.parametrize(
@@ -516,8 +595,8 @@ class TestBadFiles:
     @pytest.mark.parametrize(
         ("statement", "why"),
         [
-            (None, "is no SQLite database"),
-            ("CREATE TABLE customers (name)", "a database of something else"),
+            (None, "is not an SQLite database"),
+            ("CREATE TABLE customers (name)", "a database, but not an inventory"),
             (
                 "PRAGMA application_id = 0x74636269; PRAGMA user_version = 7; CREATE TABLE t (c)",
                 "has schema 7",
