@@ -23,15 +23,16 @@ from functools import partial
 import aiohttp
 import attrs
 from fault_proxy import FaultProxy
+from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
 from planted_secrets import (
+    APPID,
     ENV,
     ENVIRONMENTS,
     KINDS,
     LIST,
-    NETWORK,
     PLANTED,
-    account,
     client_of,
+    merchant,
     right_replies,
     wechat,
 )
@@ -41,9 +42,18 @@ from reporting_tools import AGENTS, RENDERERS, report, watching
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
 from stepping import Caller, Interruption, run, watched
 
-from tcb_async import TcbClient
+from tcb_async import Account, TcbClient
 from tcb_async.inventory import Inventory, list_account
 from tcb_async.tokens import RedisStore
+
+NETWORK = (
+    CutAfter(40, direction="up"),
+    CutAfter(40),
+    CutAfter(200),
+    ResetAfter(40),
+    BlackHole(200),
+    HalfOpen(),
+)
 
 Call = Callable[[TcbClient], Awaitable[object]]
 
@@ -66,6 +76,10 @@ async def waiting(client):
 
 async def forced(client):
     await client.force_refresh_token()
+
+
+def account():
+    return Account(APPID, merchant(None))
 
 
 async def an_account(client):

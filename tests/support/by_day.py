@@ -20,7 +20,6 @@ HEAVY_FIRST = (
     "tests/cli/test_terminal.py",
     "tests/inventory/test_command.py",
     "tests/transport/test_lifecycle.py",
-    "tests/tokens/test_redis_processes.py",
     "tests/cli/test_output.py",
     "tests/cli/test_emulator.py",
     "tests/cli/test_signals.py",

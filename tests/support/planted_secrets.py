@@ -8,11 +8,10 @@ import random
 import string
 
 from asking import AUTHORIZER, CLASSIC, COMPONENT, ENV, ENVIRONMENTS, LIST, STABLE
-from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
 from raw_server import http_reply
 from server_faults import LISTING
 
-from tcb_async import Account, RetryPolicy, TcbClient
+from tcb_async import RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
 APPID, PLATFORM = "wx0123456789abcdef", "wxplatform000000001"
@@ -74,16 +73,6 @@ def wechat(path="", fault=b""):
     return handle
 
 
-NETWORK = (
-    CutAfter(40, direction="up"),
-    CutAfter(40),
-    CutAfter(200),
-    ResetAfter(40),
-    BlackHole(200),
-    HalfOpen(),
-)
-
-
 async def hand_out():
     return PLANTED.texts["token of 136"]
 
@@ -103,10 +92,6 @@ def platform(store):
 def merchant(store):
     refresh_token = PLANTED.texts["refresh token"]
     return AuthorizerToken(platform(store), APPID, refresh_token, on_rotate=save, store=store)
-
-
-def account():
-    return Account(APPID, merchant(None))
 
 
 KINDS = {

@@ -16,13 +16,14 @@ import redis as sync_redis
 from accounts import APPID, APPSECRET, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from leaks import eventually
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 from redis_server import running_redis
 from token_kit import Merchant, in_redis, open_api, stable, stored_key, warnings
 
 from tcb_async import ConfigurationError, TcbClient
-from tcb_async.emulator import EmulatorClock
+from tcb_async.emulator import EmulatorClock, Fault
 from tcb_async.tokens import LeasingStore, MemoryStore, RedisStore, StoredToken
 from tcb_async.tokens.refresh import next_version
 
@@ -130,6 +131,20 @@ async def test_however_many_ask_at_once_no_pool_of_redis_py_runs_out_of_connecti
         assert await asyncio.gather(*(store.get(f"stable:{n}") for n in range(500))) == [None] * 500
 
 
+HOLDER = """
+import asyncio, sys
+from redis.asyncio import Redis
+from tcb_async import TcbClient
+from tcb_async.tokens import RedisStore, StableToken
+
+async def main(url, redis_url, appid, secret):
+    store = RedisStore(Redis.from_url(redis_url), lease_seconds=4.0)
+    await TcbClient(StableToken(appid, secret, store=store), base_url=url).count_functions("a-1")
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
 class TestLeases:
     async def test_a_lease_ends_by_itself(self, redis, store):
         first = await RedisStore(redis, lease_seconds=0.05).acquire_lease(KEY)
@@ -139,6 +154,26 @@ class TestLeases:
 
         assert second > first
         assert await store.acquire_lease(KEY) is None
+
+    async def test_when_its_holder_is_killed_another_takes_over_within_the_lease(
+        self, emulator, api, server, redis
+    ):
+        emulator.script([Fault.hang()], path=STABLE)
+        words = (HOLDER, emulator.url, server.url, APPID, APPSECRET)
+        holder = await asyncio.create_subprocess_exec(sys.executable, "-c", *words)
+        try:
+            await eventually(lambda: emulator.counts[STABLE] == 1, seconds=60)
+        finally:
+            holder.kill()
+            await holder.wait()
+        assert await redis.exists(in_redis(emulator) + ":lease")
+        started = time.monotonic()
+
+        token = await stable(emulator, store=RedisStore(redis)).get_token(api)
+
+        assert time.monotonic() - started < 2 * 4.0, "later, it would have asked without a lease"
+        assert await stored_token(redis, in_redis(emulator)) == token
+        assert emulator.counts[STABLE] == 2
 
     async def test_versions_continue_to_grow_through_every_loss(self, redis, store):
         versions = []

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+import attrs
 import pytest
-from pretend_clock import PretendClock
 from raw_server import RawServer
-from redis_server import running_redis
 
-from tcb_async import TcbClient
+from tcb_async import RetryPolicy, TcbClient
+
+
+@attrs.define
+class PretendClock:
+    """Time that passes only by sleeping; every wait is remembered."""
+
+    now: float = 0.0
+    waits: list[float] = attrs.Factory(list)
+
+    def __call__(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self.waits.append(seconds)
+        self.now += seconds
+
+    def policy(self, **settings):
+        return RetryPolicy(clock=self, sleep=self.sleep, random=lambda: 1.0, **settings)
 
 
 @pytest.fixture
 def clock():
     return PretendClock()
-
-
-@pytest.fixture(scope="module")
-def redis_port():
-    with running_redis() as server:
-        yield server.port
 
 
 @pytest.fixture
@@ -51,17 +62,3 @@ def client_of(stack):
         return await stack.enter_async_context(client)
 
     return make
-
-
-@pytest.fixture
-def set_proxy(monkeypatch):
-    """Names a proxy in the environment, for every host."""
-
-    def set_proxy(url):
-        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-            for written in (name, name.upper()):
-                monkeypatch.delenv(written, raising=False)
-                if name != "no_proxy":
-                    monkeypatch.setenv(written, url)
-
-    return set_proxy

@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from unittest.mock import Mock
 
 import pytest
-from fault_proxy import ConnectProxy
+from proxies import ConnectProxy, use_proxy
 from raw_server import RawServer, http_reply
 from tls_emulator import knows_our_ca, over_tls
 
@@ -40,11 +40,11 @@ async def behind_a_proxy(upstream, *refusals):
 
 
 @pytest.fixture
-def client(set_proxy, upstream):
+def client(monkeypatch, upstream):
     """Makes a client that goes through a proxy."""
 
     def make(proxy, base_url, retry, observer=None):
-        set_proxy(proxy)
+        use_proxy(monkeypatch, proxy)
         return TcbClient(
             upstream.token,
             base_url=base_url,

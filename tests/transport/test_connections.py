@@ -8,8 +8,8 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from fault_proxy import NarrowProxy
 from leaks import eventually, no_leaks
+from proxies import NarrowProxy
 from tls_emulator import knows_our_ca, over_tls
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient

@@ -1,21 +1,20 @@
-"""nginx, haproxy and squid before WeChat: each walk is exact, or ends where it can be completed."""
+"""A walk through nginx, haproxy and squid; ``nightly/tests/test_real_proxies.py`` has more."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from leaks import no_leaks
+from proxies import use_proxy
 from real_proxies import haproxy, nginx, squid
-from tls_emulator import CERTIFICATES, knows_our_ca, over_tls
+from tls_emulator import knows_our_ca, over_tls
 
-from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TransportError
+from tcb_async import ResponseError, RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator
 
 ENV = "test-777bb9"
-COUNT = 200
+COUNT = 400
 PATIENT = RetryPolicy(attempts=12, base=0.02, cap=0.2)
 
 
@@ -26,213 +25,61 @@ async def upstream():
         yield upstream
 
 
-@pytest.fixture
-async def tls_port(upstream):
-    """The port of the same emulator behind TLS."""
-    async with over_tls(upstream) as port:
-        yield port
+def port_of(emulator):
+    return int(emulator.url.rpartition(":")[2])
 
 
-def port_of(upstream):
-    return int(upstream.url.rpartition(":")[2])
+def client_behind(proxy, emulator):
+    url = f"http://127.0.0.1:{proxy.port}"
+    return TcbClient(emulator.token, base_url=url, retry=PATIENT)
 
 
-def names(upstream):
-    return [function.name for function in upstream.functions(ENV)]
+def names(functions):
+    return [function.name for function in functions]
 
 
-@asynccontextmanager
-async def asking(upstream, base_url, *, retry=PATIENT, concurrency=8):
-    tls = knows_our_ca() if base_url.startswith("https") else None
-    async with TcbClient(
-        upstream.token, base_url=base_url, retry=retry, concurrency=concurrency, ssl_context=tls
-    ) as client:
-        yield client
-
-
-def by_http(proxy):
-    return f"http://127.0.0.1:{proxy.port}"
-
-
-async def walked(upstream, base_url, *, often=None, pause=0):
-    """The names that a walk yields, with something done, and a pause, after every second page."""
+async def test_nginx_is_reloaded_and_closes_connections_and_no_function_is_lost(upstream):
+    closing = "keepalive_requests 3; keepalive_timeout 30ms;"
     seen: list[str] = []
-    async with asking(upstream, base_url) as client:
-        async for function in client.iter_functions(ENV, page_size=20):
-            seen.append(function.name)
-            if len(seen) % 40 == 0:
-                if often is not None:
-                    often()
-                await asyncio.sleep(pause)
-    return seen
-
-
-# Connections that are closed while they are idle, or in the middle of everything
-
-
-LIMITS = {"server": "keepalive_requests 3; keepalive_timeout 30ms;"}
-
-
-@pytest.mark.parametrize(
-    ("program", "limits"),
-    [(nginx, LIMITS), (haproxy, {"defaults": "timeout http-keep-alive 30ms"})],
-)
-async def test_connections_that_are_closed_when_idle_or_after_three_requests_lose_nothing(
-    upstream, program, limits
-):
-    with program(port_of(upstream), **limits) as proxy:
-        for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
-            assert await walked(upstream, by_http(proxy), pause=pause) == names(upstream)
-
-
-@pytest.mark.parametrize("program", [nginx, haproxy])
-async def test_a_walk_survives_reloads(upstream, program):
-    with program(port_of(upstream)) as proxy:  # type: ignore[attr-defined]
-        url = by_http(proxy)
-        assert await walked(upstream, url, often=proxy.reload, pause=0.05) == names(upstream)
-
-
-# Limits
-
-
-@pytest.mark.parametrize("status", [429, 503])
-async def test_a_limit_on_the_rate_is_kept_to(upstream, status):
-    with nginx(
-        port_of(upstream),
-        http="limit_req_zone $binary_remote_addr zone=all:1m rate=40r/s;",
-        location=f"limit_req zone=all burst=2 nodelay; limit_req_status {status};",
-    ) as proxy:
-        async with asking(upstream, by_http(proxy)) as client:
-            pager = client.functions(ENV, page_size=20)
-            functions = await pager.collect()
-            size = client._transport.window.size
-
-    assert [function.name for function in functions] == names(upstream)
-    assert pager.stats.retries > 0
-    assert size < 8
-
-
-async def walk_into_an_error(upstream, proxy, kind, *, at_40=None):
-    """The error that ends a walk, and the names before it, which are right."""
-    seen: list[str] = []
-    async with asking(upstream, by_http(proxy), retry=RetryPolicy.none(), concurrency=1) as client:
-        with pytest.raises(kind) as caught:  # noqa: PT012 - what came before it counts
+    with nginx(port_of(upstream), server=closing) as proxy:
+        async with client_behind(proxy, upstream) as client:
             async for function in client.iter_functions(ENV, page_size=20):
                 seen.append(function.name)
-                if len(seen) == 40 and at_40 is not None:
-                    await at_40()
+                if len(seen) % 80 == 0:
+                    proxy.reload()
+                    await asyncio.sleep(0.03)
 
-    assert seen == names(upstream)[: len(seen)]
-    assert 0 < len(seen) < COUNT
-    return caught.value, seen
-
-
-async def completed(upstream, url, error, seen):
-    async with asking(upstream, url) as client:
-        rest = client.iter_functions(ENV, page_size=20, resume=error.cursor)
-        return seen + [function.name async for function in rest]
+    assert seen == names(upstream.functions(ENV))
 
 
-@pytest.mark.parametrize("status", [429, 503])
-async def test_a_limit_that_does_not_give_way_ends_in_an_error_that_is_completed_later(
-    upstream, status
-):
-    kind = RateLimitError if status == 429 else TransportError
-    limits = {
-        "http": "limit_req_zone $binary_remote_addr zone=all:1m rate=1r/m;",
-        "location": f"limit_req zone=all burst=3 nodelay; limit_req_status {status};",
-    }
-    with nginx(port_of(upstream), **limits) as proxy:
-        error, seen = await walk_into_an_error(upstream, proxy, kind)
-
-    assert await completed(upstream, upstream.url, error, seen) == names(upstream)
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_two_connections_of_haproxy_cost_a_few_requests_more_and_no_time_out(
-    upstream, scheme
-):
-    upstream.deploy(ENV, count=400 - COUNT)
-    tls = f"ssl crt {CERTIFICATES / 'server.pem'}" if scheme == "https" else ""
-    with haproxy(port_of(upstream), bind=tls, frontend="maxconn 2") as proxy:
-        url = f"{scheme}://127.0.0.1:{proxy.port}"
-        async with asking(upstream, url) as client:
+async def test_two_connections_of_haproxy_cost_a_few_requests_more_and_no_time_out(upstream):
+    with haproxy(port_of(upstream), frontend="maxconn 2") as proxy:
+        async with client_behind(proxy, upstream) as client:
             pager = client.functions(ENV, page_size=20)
             functions = await asyncio.wait_for(pager.collect(), 20)
-            transport = client._transport
 
-            assert (pager.stats.retries, transport.window.size <= 3) == (0, True)
-            assert transport.sent <= pager.stats.requests + 8
-
-    assert [function.name for function in functions] == names(upstream)
+    assert names(functions) == names(upstream.functions(ENV))
+    assert pager.stats.retries == 0
+    assert len(upstream.requests) <= pager.stats.requests + 8
 
 
-# A server that is not there
-
-
-@pytest.mark.parametrize(("program", "status"), [(nginx, 502), (haproxy, 503)])
-async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_back(
-    upstream, program, status
-):
-    with program(port_of(upstream)) as proxy:  # type: ignore[attr-defined]
-        error, seen = await walk_into_an_error(upstream, proxy, TransportError, at_40=upstream.stop)
-        # A request that is on its way when the server goes is dropped, or refused by the proxy.
-        assert error.status in {None, status}
-
-        await upstream.start()
-        assert await completed(upstream, by_http(proxy), error, seen) == names(upstream)
-
-
-# A forward proxy
-
-
-@pytest.fixture
-def through(set_proxy, upstream):
-    """Makes a client that goes through a forward proxy."""
-
-    def make(proxy, port, retry=PATIENT):
-        set_proxy(by_http(proxy))
-        url = f"https://127.0.0.1:{port}"
-        return TcbClient(
-            upstream.token, base_url=url, retry=retry, trust_env=True, ssl_context=knows_our_ca()
-        )
-
-    return make
-
-
-@pytest.mark.parametrize("settings", ["", "client_ip_max_connections 3"])
-async def test_squid_tunnels_walks_with_few_connections_too(upstream, tls_port, through, settings):
-    with squid(settings=settings) as proxy:
-        for _ in range(4):
-            async with through(proxy, tls_port) as client:
-                functions = await client.functions(ENV, page_size=20).collect()
-            assert [function.name for function in functions] == names(upstream)
-
-
-async def test_squids_503_for_an_unreachable_server_does_not_end_a_watch(upstream, through, caplog):
-    caplog.set_level(logging.WARNING, logger="tcb_async")
+async def test_squid_tunnels_a_walk_and_what_it_forbids_is_a_final_403(upstream, monkeypatch):
     async with over_tls(upstream) as port:
-        pass
-    with squid() as proxy:
-        async with through(proxy, port, RetryPolicy.none()) as client:
-            with pytest.raises(TransportError) as caught:
-                await client.count_functions(ENV)
-            assert (caught.value.status, caught.value.retryable) == (503, True)
+        client = TcbClient(
+            upstream.token,
+            base_url=f"https://127.0.0.1:{port}",
+            retry=PATIENT,
+            trust_env=True,
+            ssl_context=knows_our_ca(),
+        )
+        async with client:
+            with squid() as proxy:
+                use_proxy(monkeypatch, f"http://127.0.0.1:{proxy.port}")
+                functions = await client.functions(ENV, page_size=20).collect()
+            with squid(settings="http_access deny CONNECT") as proxy:
+                use_proxy(monkeypatch, f"http://127.0.0.1:{proxy.port}")
+                with pytest.raises(ResponseError, match="HTTP 403") as caught:
+                    await client.count_functions(ENV)
 
-            watching = client.watch_functions(ENV, interval=0.01, since=[])
-            async with aclosing(watching) as changes:
-                first = asyncio.ensure_future(anext(changes))
-                while "503" not in caplog.text:  # noqa: ASYNC110 - a log has no event
-                    await asyncio.sleep(0.01)
-                assert not first.done()
-                async with over_tls(upstream, port=port):
-                    assert (await asyncio.wait_for(first, 10)).kind == "added"
-
-
-async def test_a_host_that_squid_forbids_is_a_final_403(tls_port, through):
-    with squid(settings="http_access deny CONNECT") as proxy:
-        async with through(proxy, tls_port) as client:
-            with pytest.raises(ResponseError, match="HTTP 403") as caught:
-                await client.count_functions(ENV)
-
+    assert names(functions) == names(upstream.functions(ENV))
     assert (caught.value.status, caught.value.attempts) == (403, 1)

@@ -10,6 +10,7 @@ import tracemalloc
 
 import pytest
 from aiohttp.helpers import calculate_timeout_when
+from proxies import use_proxy
 from raw_server import RawRequest, RawServer, http_reply
 from server_faults import FAULTS, LISTING, OK, UNENDING, bomb, redirect
 
@@ -214,14 +215,14 @@ async def test_a_base_url_that_ends_in_a_path_of_the_api_is_explained(emulator):
 
 @pytest.mark.parametrize("trust_env", [False, True])
 async def test_the_environments_proxy_and_netrc_are_used_only_if_asked_for(
-    serve, set_proxy, monkeypatch, tmp_path, *, trust_env
+    serve, monkeypatch, tmp_path, *, trust_env
 ):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password something\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     async with RawServer(OK) as proxy:
-        set_proxy(proxy.url)
+        use_proxy(monkeypatch, proxy.url)
         server, client = await serve(OK, trust_env=trust_env)
         await client.count_functions(ENV)
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import sys
-import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from unittest.mock import AsyncMock
@@ -15,17 +14,16 @@ import attrs
 import pytest
 from accounts import APPID, APPSECRET, AUTHORIZER, LIFE, MERCHANT, PLATFORM, STABLE
 from fault_proxy import FaultProxy
-from leaks import eventually
 from network_faults import Fault as NetworkFault
 from network_faults import Lost
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_kit import Merchant, in_redis, open_api, stable
+from token_kit import Merchant, in_redis, open_api, stable, warnings, wechat
 
-from tcb_async.emulator import EmulatorClock, Fault, token_id
+from tcb_async.emulator import EmulatorClock
 from tcb_async.tokens import RedisStore, refresh
 
-WORKER = Path(__file__).parents[1] / "support" / "token_worker.py"
+WORKER = Path(__file__).parent / "token_worker.py"
 
 
 class Worker:
@@ -91,10 +89,38 @@ def server():
         yield server
 
 
+@pytest.fixture
+async def redis(server):
+    async with Redis(port=server.port) as redis:
+        yield redis
+
+
+@pytest.fixture
+def clock_of_wechat():
+    """None: it stands still."""
+
+
+@pytest.fixture
+async def emulator(clock_of_wechat):
+    async with wechat(clock_of_wechat) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def api(emulator):
+    async with open_api(emulator) as api:
+        yield api
+
+
+@pytest.fixture
+def merchant(emulator):
+    return Merchant(emulator)
+
+
 class TestProcesses:
     @pytest.fixture
     def clock_of_wechat(self):
-        """The machine's, which the processes have too."""
+        """The machine's clock, which the processes have too."""
         return EmulatorClock()
 
     @pytest.fixture
@@ -118,24 +144,6 @@ class TestProcesses:
         assert first[0] != second[0]
         assert emulator.counts[STABLE] == 2
 
-    async def test_the_one_that_asks_is_killed_and_another_takes_over_within_the_lease(
-        self, emulator, server, redis
-    ):
-        emulator.script([Fault.hang()], path=STABLE)
-        async with workers(2, emulator, server, lease_seconds=4.0) as (doomed, heir):
-            doomed.tell("get")
-            await eventually(lambda: emulator.counts[STABLE] == 1, seconds=10)
-            assert await redis.exists(in_redis(emulator) + ":lease")
-            doomed.process.kill()
-            started = time.monotonic()
-
-            token = await heir.ask("get")
-
-        assert time.monotonic() - started < 2 * 4.0, "later, it would have asked without a lease"
-        assert token == token_id(json.loads(await redis.get(in_redis(emulator)))["token"])
-        assert emulator.counts[STABLE] == 2
-
-    @pytest.mark.slow
     async def test_a_refresh_token_that_came_while_redis_was_stopped_reaches_all_six(
         self, emulator, server, merchant, file, of_merchant
     ):
@@ -159,7 +167,6 @@ class TestProcesses:
         assert answers[0] != "TokenError"
         assert set(file.read_text().split()) == {merchant.accepted}
 
-    @pytest.mark.slow
     async def test_a_process_that_dies_while_it_saves_leaves_the_saving_to_the_next(
         self, emulator, server, merchant, file, of_merchant
     ):
@@ -192,7 +199,6 @@ class TestOutage:
         assert await stable(emulator, store=RedisStore(redis)).get_token(api) == token
         assert emulator.counts[STABLE] == 4
 
-    @pytest.mark.slow
     async def test_a_redis_that_hangs_delays_no_caller(
         self, emulator, api, server, redis, monkeypatch
     ):
@@ -263,7 +269,15 @@ async def restart(server):
     server.start()
 
 
-@pytest.mark.usefixtures("patient", "no_outage")
+@pytest.fixture
+def patient(monkeypatch, caplog):
+    """A busy machine delays Redis: that is not taken for an outage so soon."""
+    monkeypatch.setattr(refresh, "_PATIENCE", 10.0)
+    yield
+    assert warnings(caplog) == []
+
+
+@pytest.mark.usefixtures("patient")
 class TestSixProcessesRefreshOnce:
     """A connection to Redis that ended between two refreshes costs no second refresh."""
 
@@ -293,7 +307,6 @@ class TestSixProcessesRefreshOnce:
 
         assert emulator.counts[STABLE] == 2
 
-    @pytest.mark.slow
     async def test_after_a_firewall_dropped_their_idle_connections_without_a_word(
         self, emulator, server, monkeypatch
     ):
@@ -313,9 +326,8 @@ class TestSixProcessesRefreshOnce:
         assert emulator.counts[STABLE] == 2
 
     async def test_and_a_refresh_token_that_rotates_then_locks_none_of_them_out(
-        self, emulator, server
+        self, emulator, server, merchant
     ):
-        merchant = Merchant(emulator)
         async with stores(server.url) as each:
             providers = [merchant.shared_token(store) for store in each]
             for refreshes in range(1, 4):

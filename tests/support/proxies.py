@@ -1,0 +1,107 @@
+"""Proxies that serve a few connections, or refuse to CONNECT; and how a client comes to use one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+import attrs
+from listener import CHUNK, Listener, abort, unbuffered
+
+
+def use_proxy(monkeypatch, url):
+    """Name a proxy in the environment, for every host."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for written in (name, name.upper()):
+            monkeypatch.delenv(written, raising=False)
+            if name != "no_proxy":
+                monkeypatch.setenv(written, url)
+
+
+@attrs.define(eq=False)
+class Proxy(Listener):
+    """Passes bytes on to a server, until either end closes its connection.
+
+    Args:
+        upstream_port: The server's port on 127.0.0.1.
+    """
+
+    upstream_port: int
+
+    async def serve(self, reader, writer):
+        server = unbuffered(await asyncio.open_connection("127.0.0.1", self.upstream_port))
+        ways = [
+            asyncio.ensure_future(_pass_on(reader, server[1])),
+            asyncio.ensure_future(_pass_on(server[0], writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            abort(server[1], reset=False)
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def _pass_on(reader, writer):
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+
+
+@attrs.define(eq=False)
+class NarrowProxy(Proxy):
+    """Serves only so many connections at once, in one of the ways that proxies have.
+
+    Args:
+        connections: How many it serves at once.
+        beyond: What becomes of others: they wait until one of those is closed, are dropped, or
+            are answered 503.
+    """
+
+    connections: int
+    beyond: Literal["queue", "drop", "503"]
+    _free: asyncio.Semaphore = attrs.field(init=False)
+
+    @_free.default
+    def _(self):
+        return asyncio.Semaphore(self.connections)
+
+    async def serve(self, reader, writer):
+        if self.beyond == "queue" or not self._free.locked():
+            async with self._free:
+                await super().serve(reader, writer)
+        elif self.beyond == "503":
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+
+
+@attrs.define(eq=False)
+class ConnectProxy(Proxy):
+    r"""A forward proxy that refuses the first times that it is asked to CONNECT.
+
+    What it does not refuse, it tunnels to one server, whatever host was asked for.
+
+    Args:
+        refusals: The heads of its first answers, such as ``"503 Busy\r\nRetry-After: 7"``;
+            empty to hang up.
+
+    Attributes:
+        asked: The first line of each request.
+    """
+
+    refusals: Iterable[str] = attrs.field(converter=deque[str])
+    asked: list[str] = attrs.field(factory=list, init=False)
+
+    async def serve(self, reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head.split(b"\r\n")[0].decode())
+        if not self.refusals:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await super().serve(reader, writer)
+        elif refusal := self.refusals.popleft():
+            writer.write(f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n".encode())
+            await writer.drain()
