@@ -88,10 +88,17 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
-    """The documentation, into docs/_build/html; a warning is an error."""
+    """The documentation, into docs/_build; a dead link is an error."""
+    session.install("-c", "constraints.txt", "--group", "docs")
+    session.run("zensical", "build", "--clean", "--strict")
+    session.log(f"open {Path('docs/_build/index.html').resolve()}")
+
+
+@nox.session(python=OLDEST)
+def reference(session: nox.Session) -> None:
+    """Write the reference and the other generated parts of the pages again."""
     install(session)
-    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
-    session.log(f"open {Path('docs/_build/html/index.html').resolve()}")
+    session.run("python", "docs/generate")
 
 
 @nox.session(python=OLDEST)

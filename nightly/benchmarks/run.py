@@ -67,9 +67,10 @@ def keep(tables):
 _SVG = """\
 <svg class="drawing" role="img" aria-labelledby="speed-title speed-desc" \
 viewBox="0 0 480 {height}" xmlns="http://www.w3.org/2000/svg">
+{style}
   <title id="speed-title">CPU of the client for a page, beside raw dicts</title>
   <desc id="speed-desc">{description}</desc>
-  <g font-family="var(--font-stack, sans-serif)" font-size="14" fill="var(--tcb-ink, #24292f)">
+  <g font-family="sans-serif" font-size="14" fill="var(--tcb-ink)">
 {marks}
   </g>
 </svg>
@@ -91,14 +92,16 @@ def drawing(sizes):
         for size, table in sizes.items()
     )
     lines = "\n".join(f"    {mark}" for mark in marks)
-    return _SVG.format(height=top - 20, description=escape(description), marks=lines)
+    other = (DOCS / "drawings" / "problem.svg").read_text(encoding="utf-8")
+    style = other[other.index("  <style>") : other.index("  <title")].rstrip()
+    return _SVG.format(height=top - 20, style=style, description=escape(description), marks=lines)
 
 
 def _bars(size, rows, top, scale):
     bottom = top + _LINE * len(rows) + 8
     one = round(_LEFT + scale)
     yield f'<text x="8" y="{top}" font-weight="600">pages of {size}</text>'
-    yield f'<path d="M{one} {top + 8}V{bottom}" stroke="var(--tcb-line, #c3c9d0)"/>'
+    yield f'<path d="M{one} {top + 8}V{bottom}" stroke="var(--tcb-line)"/>'
     for place, (name, per_page, *_) in enumerate(rows):
         y = top + 14 + _LINE * place
         kind = "good" if name == "tcb_async" else "line"
@@ -106,12 +109,13 @@ def _bars(size, rows, top, scale):
         yield f'<text x="{_LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
         yield (
             f'<rect x="{_LEFT}" y="{y}" width="{width}" height="18" rx="3" '
-            f'fill="var(--tcb-{kind}, #07855c)"/>'
+            f'fill="var(--tcb-{kind})"/>'
         )
         if per_page > _MOST:
             gap = f'd="M{_LEFT + width - 16} {y + 20}l8 -22" stroke-width="4"'
-            yield f'<path {gap} stroke="var(--color-background-primary, #fff)"/>'
-        yield f'<text x="{_LEFT + width + 6}" y="{y + 13}">{per_page:.2f}</text>'
+            yield f'<path {gap} stroke="var(--tcb-page)"/>'
+        halo = 'paint-order="stroke" stroke="var(--tcb-page)" stroke-width="6"'
+        yield f'<text x="{_LEFT + width + 6}" y="{y + 13}" {halo}>{per_page:.2f}</text>'
 
 
 def main():

@@ -1,7 +1,8 @@
-"""Pages read well where people land: as plain Markdown on a forge, without Sphinx."""
+"""Pages read well where people land: as plain Markdown on a forge."""
 
 import re
 import sys
+from importlib import import_module
 from importlib.metadata import metadata
 from pathlib import Path
 from runpy import run_path
@@ -15,13 +16,15 @@ PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts),
 ]
-SYNTAX_OF_SPHINX = re.compile(
-    r"^:::|^```+\{|\{[a-z:-]+\}`|^\([\w-]+\)=|^\{\.|^\[TOC\]", re.MULTILINE
+SYNTAX_OF_THE_SITE = re.compile(
+    r"^(:::|!!!|\?\?\?|===|: )|^```+\{|\{[a-z:-]+\}`|^\([\w-]+\)=|^\{\.|^\[TOC\]|^--8<--|^\{%",
+    re.MULTILINE,
 )
+MODULES = ("", ".emulator", ".fastapi", ".inventory", ".otel", ".pagination", ".tokens")
 
-
-sys.path.append(str(ROOT / "docs" / "_ext"))
-GENERATED = run_path(str(ROOT / "docs" / "_ext" / "generated.py"))
+sys.path.append(str(ROOT / "docs" / "generate"))
+GENERATE = run_path(str(ROOT / "docs" / "generate"))
+EXPLAINED = run_path(str(ROOT / "docs" / "generate" / "reference.py"))["explained"]()
 _SHOWN = {"softbreak": "\n", "code_inline": "`…`", "html_inline": "", "image": ""}
 
 
@@ -55,8 +58,8 @@ def anchors_of(path):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_nothing_that_only_sphinx_understands_is_shown(page):
-    assert [text for text in shown_in(page) if SYNTAX_OF_SPHINX.search(text)] == []
+def test_nothing_that_only_the_site_understands_is_shown(page):
+    assert [text for text in shown_in(page) if SYNTAX_OF_THE_SITE.search(text)] == []
 
 
 def test_links_lead_somewhere_in_the_repository(page):
@@ -79,12 +82,20 @@ def test_an_index_page_lists_every_page_of_its_folder(folder):
     assert {path.name for path in beside - listed} <= {"speed-results.md"}  # a part of speed.md
 
 
-def test_syntax_of_sphinx_would_be_found(tmp_path):
-    wrong = ":::{note}", "```{toctree}\na\n```", "{doc}`a`", "(there)=", "{.wide}"
+def test_syntax_of_the_site_would_be_found(tmp_path):
+    wrong = (
+        ":::{note}",
+        "```{toctree}\na\n```",
+        "{doc}`a`",
+        "(there)=",
+        "{.wide}",
+        "!!! note",
+        "a\n: b",
+    )
     page = tmp_path / "page.md"
     for text in wrong:
         page.write_text(f"# Title\n\n{text}\n", encoding="utf-8")
-        assert any(map(SYNTAX_OF_SPHINX.search, shown_in(page))), text
+        assert any(map(SYNTAX_OF_THE_SITE.search, shown_in(page))), text
 
 
 def test_an_index_page_shows_the_readme_without_links_that_lead_nowhere_there():
@@ -94,6 +105,19 @@ def test_an_index_page_shows_the_readme_without_links_that_lead_nowhere_there():
     assert [link for link in re.findall(r"\]\(([^)]*)\)", shown) if "://" not in link] == []
 
 
-def test_tables_that_the_package_writes_are_as_it_would_write_them_now(page):
+def test_generated_parts_are_up_to_date(page):
     text = page.read_text(encoding="utf-8")
-    assert GENERATED["rewritten"](text) == text, "run: python docs/_ext/generated.py"
+    assert GENERATE["rewritten"](text) == text, "run: python docs/generate"
+
+
+def test_drawings_in_chinese_are_up_to_date_and_have_no_english():
+    english = re.compile(r">[^<\u3000-\uffff]*[A-Za-z] [^<\u3000-\uffff]*</(?:text|title|desc)>")
+    for path, drawing in GENERATE["drawings"]().items():
+        assert path.read_text(encoding="utf-8") == drawing, "run: python docs/generate"
+        assert english.findall(drawing) == []
+
+
+@pytest.mark.parametrize("module", [f"tcb_async{name}" for name in MODULES])
+def test_every_public_name_is_in_the_reference(module):
+    public = {name for name in import_module(module).__all__ if not name.startswith("__")}
+    assert public - set(EXPLAINED) == set()

@@ -1,0 +1,186 @@
+"""Write the parts of the pages that come from the package: `python docs/generate`.
+
+A part stands between ``<!-- generated: KIND WORDS -->`` and ``<!-- /generated -->``:
+
+==============================  ==================================================================
+kind and words                  content
+==============================  ==================================================================
+``api MODULE NAME …``           signatures and docstrings of public names
+``help COMMAND``                the output of ``tcb-async COMMAND --help``
+``errcodes``, ``token-errcodes``  the tables of errcodes; with ``chinese``, in Chinese
+``core PROGRAM NAME …``         functions and classes of an example program
+``file PATH``                   a file of the repository
+``requirements``                the lowest versions of the dependencies
+``tree``                        the modules of the package
+==============================  ==================================================================
+
+A test fails while a page differs from its sources.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import chinese
+from reference import ROOT, reference
+
+from tcb_async.errcodes import ERRCODES, STALE_TOKEN, TOKEN_ENDPOINT_ERRCODES
+from tcb_async.retry import is_retryable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tcb_async.errcodes import Errcode
+
+_HEAD = ("errcode, raised as", "what it means", "whose fault", "what to do", "the client")
+_HANDLED = {
+    "retries": "retries",
+    "replays": "one fresh token, one replay",
+    "raises": "raises at once",
+}
+_BLOCK = re.compile(r"(<!-- generated: ([\w ./-]+) -->\n).*?(\n<!-- /generated -->)", re.DOTALL)
+
+
+def rewritten(page: str) -> str:
+    """Return a page with what is generated as it should be now."""
+    return _BLOCK.sub(lambda it: f"{it[1]}\n{_written(*it[2].split())}\n{it[3]}", page)
+
+
+def _written(kind: str, *words: str) -> str:
+    writers: dict[str, Callable[..., str]] = {
+        "api": reference,
+        "core": _core,
+        "errcodes": partial(_errcodes, ERRCODES, chinese.EVERYWHERE),
+        "file": _file,
+        "help": _help,
+        "requirements": _requirements,
+        "token-errcodes": partial(_errcodes, TOKEN_ENDPOINT_ERRCODES, chinese.AT_TOKEN_ENDPOINTS),
+        "tree": _tree,
+    }
+    return writers[kind](*words)
+
+
+def _errcodes(
+    known: Mapping[int, Errcode], translated: dict[int, tuple[str, str]], language: str = ""
+) -> str:
+    if language == "chinese":
+        return _table(chinese.HEAD, *(_in_chinese(row, translated) for row in _sorted(known)))
+    return _table(_HEAD, *map(_in_english, _sorted(known)))
+
+
+def _sorted(known: Mapping[int, Errcode]) -> list[Errcode]:
+    """Sort WeChat's own codes before those of the cloud."""
+    return sorted(known.values(), key=lambda row: (row.code < 0, abs(row.code)))
+
+
+def _in_english(row: Errcode) -> tuple[str, ...]:
+    return _raised(row), row.meaning, str(row.whose), row.advice, _HANDLED[_handling(row)]
+
+
+def _in_chinese(row: Errcode, words: dict[int, tuple[str, str]]) -> tuple[str, ...]:
+    meaning, advice = words[row.code]
+    handled = chinese.HANDLED[_handling(row)]
+    return _raised(row), meaning, chinese.WHOSE[str(row.whose)], advice, handled
+
+
+def _raised(row: Errcode) -> str:
+    return f"`{row.code}` `{row.error.__name__}`"
+
+
+def _handling(row: Errcode) -> str:
+    if is_retryable(row.error("")):
+        return "retries"
+    if row.code in STALE_TOKEN and row is ERRCODES.get(row.code):
+        return "replays"
+    return "raises"
+
+
+def _help(*command: str) -> str:
+    """Show the help of a command as a terminal of 80 columns does, without any settings."""
+    settings = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    shown = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "tcb_async", *command, "--help"],
+        cwd=ROOT,
+        env={**settings, "COLUMNS": "80", "PYTHONUTF8": "1", "TERM": "dumb"},
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+    ).stdout
+    lines = [line.rstrip() for line in shown.strip().split("\n")]
+    return "\n".join(["```text", *lines, "```"])
+
+
+def _file(path: str) -> str:
+    text = (ROOT / path).read_text(encoding="utf-8").rstrip()
+    return f"```{Path(path).suffix[1:]}\n{text}\n```"
+
+
+def _tree() -> str:
+    """List the modules of the package with the first sentence of each."""
+    package = ROOT / "tcb_async"
+    rows = [("module", "what it does")]
+    for path in sorted(package.rglob("*.py"), key=lambda path: (len(path.parts), path.parts)):
+        sentence = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        first = re.split(r"(?<=\.)\s|\n\n", sentence)[0].replace("\n", " ").replace("``", "`")
+        if path.name != "__init__.py":
+            rows.append((f"`{path.relative_to(package).as_posix()}`", first))
+    return _table(*rows)
+
+
+def _requirements() -> str:
+    """List the lowest versions of the dependencies, by extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {"none": project["dependencies"], **project["optional-dependencies"]}
+    rows = [(f"`{extra}`", ", ".join(found)) for extra, found in extras.items()]
+    return _table(("extra", "lowest versions"), *rows)
+
+
+def _core(program: str, *names: str) -> str:
+    """Show these functions and classes of an example program."""
+    source = (ROOT / "docs" / "examples" / program).read_text(encoding="utf-8")
+    lines = source.split("\n")
+    named = {getattr(it, "name", ""): it for it in ast.parse(source).body}
+    parts = []
+    for it in map(named.__getitem__, names):
+        first = min([it.lineno, *(line.lineno for line in getattr(it, "decorator_list", ()))])
+        parts.append("\n".join(lines[first - 1 : it.end_lineno]))
+    return "```py\n" + "\n\n\n".join(parts) + "\n```"
+
+
+def _table(*rows: tuple[str, ...]) -> str:
+    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    lines.insert(1, " | ".join("---" for _ in rows[0]))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def drawings() -> dict[Path, str]:
+    """Return the drawings in Chinese: each text is the ``data-zh`` of the drawing in English."""
+    return {
+        path.parent / "zh" / path.name: re.sub(
+            r' data-zh="([^"]*)">[^<]*', r">\1", path.read_text(encoding="utf-8")
+        )
+        for path in (ROOT / "docs" / "drawings").glob("*.svg")
+        if "data-zh" in path.read_text(encoding="utf-8")
+    }
+
+
+def main() -> None:
+    """Write every page and drawing again that differs from its sources."""
+    for path, drawing in drawings().items():
+        path.write_text(drawing, encoding="utf-8")
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
+        page = path.read_text(encoding="utf-8")
+        if (now := rewritten(page)) != page:
+            path.write_text(now, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
