@@ -1,9 +1,9 @@
-"""What a caller may pass, and what is taken where nothing is passed.
+"""Argument checks and defaults.
 
-Rule: bad input is refused before any I/O, in a sentence that names the argument, its value and what
-is right. What may be a secret is wrapped before anything is said about it, and is not shown.
+Rule: bad input is refused before any I/O. The error names the argument, its value and an accepted
+value. A value that may be a secret is wrapped before it is checked, and is never shown.
 
-The command line reads the defaults from here for its ``--help``, so this module imports little.
+The command line reads the defaults for its ``--help``, so this module imports little.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 DEFAULT_CONCURRENCY = 8
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_MAX_REPLY_BYTES = 8 * 2**20
-DEFAULT_FIRST_PAGE_SIZE = 100  # of a walk: what the server gives decides the rest
-DEFAULT_PAGE_SIZE = 20  # of one page, and of a server that refuses more
+DEFAULT_FIRST_PAGE_SIZE = 100  # of a walk, which continues with as many rows as it gets
+DEFAULT_PAGE_SIZE = 20  # of a single page, and after a larger page was refused
 DEFAULT_MAX_REPAIRS = 8
 DEFAULT_ATTEMPTS = 5
 DEFAULT_BACKOFF = 1.0
@@ -83,7 +83,7 @@ def checked_seconds(name: str, value: object) -> float:
 
 
 def checked_instance(name: str, value: object, kind: type, example: str) -> None:
-    """Refuse what is not of a kind, without showing it: a secret may be in the wrong place."""
+    """Refuse a value of another type without showing it: a secret may be in the wrong place."""
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise ConfigurationError(
@@ -93,7 +93,9 @@ def checked_instance(name: str, value: object, kind: type, example: str) -> None
 
 
 def checked_methods(name: str, value: object, *methods: str) -> None:
-    if isinstance(value, type) or not all(callable(getattr(value, it, None)) for it in methods):
+    if isinstance(value, type) or not all(
+        callable(getattr(value, method, None)) for method in methods
+    ):
         raise _refused(name, value, f"must be an object with the methods {' and '.join(methods)}")
 
 
@@ -151,21 +153,24 @@ def checked_base_url(base_url: object, *, allow_http: bool, name: str = "base_ur
     """Return the base URL without its last slash if tokens may be sent there."""
     from yarl import URL  # noqa: PLC0415 - slow to import, and --help checks no URL
 
-    right = f"such as {DEFAULT_BASE_URL!r}"
+    example = f"such as {DEFAULT_BASE_URL!r}"
     if not isinstance(base_url, str):
-        raise ConfigurationError(f"{name}={_shown(base_url)}: must be a str, {right}")
+        raise ConfigurationError(f"{name}={_shown(base_url)}: must be a str, {example}")
     try:
         parts = urlsplit(base_url)
-        host, _ = parts.hostname, URL(base_url).host  # it reads port and international names too
+        host, _ = (
+            parts.hostname,
+            URL(base_url).host,
+        )  # yarl also checks the port and international names
     except ValueError:
         parts, host = urlsplit(""), None
     unusable = not base_url.isprintable() or " " in base_url
     if host is None or unusable or parts.scheme not in {"http", "https"}:
         shown = _shown(redact(base_url))  # a token may have been put in its place
-        raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {right}")
+        raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {example}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
-            f"{name} of {host}: must hold no user, password, query or fragment, {right}"
+            f"{name} of {host}: must hold no user, password, query or fragment, {example}"
         )
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
@@ -204,42 +209,42 @@ AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]
 
 
 def fault_of(hidden: Hidden[object]) -> str | None:
-    """Say why something cannot be a token, secret or ticket, without showing it; None if it can."""
+    """Return the reason why a value cannot be a token, secret or ticket; None if it can be one."""
     value = hidden.reveal()
     if not isinstance(value, str):
         return f"is of type {type(value).__name__}, not str"
     if not value:
         return "is empty"
     if MASK in value:
-        return "is what a Secret shows instead of its text: take what its reveal() returns"
+        return "is the mask of a Secret, not its text: pass the result of its reveal()"
     if value.split() != [value]:
         return "holds white space (a line end from a file, perhaps)"
     return None if value.isprintable() else "holds a control character"
 
 
 def checked_secret(what: str, value: Secret) -> Secret:
-    """Return a secret that can be one. It was wrapped where it was given: tracebacks show that."""
+    """Return the secret if it can be one. The caller wraps it first: tracebacks show arguments."""
     if (fault := fault_of(value)) is not None:
         raise ConfigurationError(f"{what} {fault}: it must be a str as WeChat gave it")
     return value
 
 
 def checked_appid(what: str, value: Secret) -> str:
-    """Return an appid that can be one; it is wrapped, as it may be a secret in the wrong place."""
+    """Return the appid if it can be one. It is wrapped: it may be a secret in the wrong place."""
     fault = fault_of(value)
     if fault is None and not _APPID.fullmatch(value.reveal()):
-        fault = "holds a character that no appid has, or too many"
+        fault = "is too long for an appid, or holds a character that appids do not have"
     elif fault is None and not value.reveal().startswith("wx"):
-        fault = "does not begin with wx (are it and a secret swapped?)"
+        fault = "does not begin with wx (are appid and secret swapped?)"
     if fault is not None:
         raise ConfigurationError(f"{what} {fault}: it must be a str such as wx0123456789abcdef")
     return value.reveal()
 
 
 def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
-    """Refuse a token of a kind that an endpoint does not take, before anything is sent.
+    """Refuse a kind of token that an endpoint does not accept, before anything is sent.
 
-    A plain token, and a provider without the attribute ``kind``, may be of any.
+    A plain token, or a provider without the attribute ``kind``, may be of any kind.
     """
     kind: object = getattr(provider, "kind", None)
     if isinstance(kind, str) and kind in _KINDS and kind not in kinds:
@@ -270,6 +275,6 @@ def checked_async(what: str, value: AsyncCallable, *arguments: str) -> AsyncCall
 
 
 def describe(error: Exception, *secrets: Secret) -> str:
-    """Name an error of somebody else's code, with secrets hidden in its text."""
+    """Describe an error raised by the caller's code, without the secrets in its text."""
     text = redact(str(error), secrets, length=200)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,6 +1,6 @@
-"""What can be listed: one row per endpoint.
+"""The list endpoints, one row each.
 
-Rule: a row is data. Any bytes that come back become a page or a `TcbError`.
+Rule: a row is data. Any reply becomes a page or a `TcbError`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tcb_async.models import (
 )
 from tcb_async.pagination.page import Page
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as WeChat writes times, in no zone
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - WeChat writes times without a zone
 
 Item = TypeVar("Item")
 PageT = TypeVar("PageT", bound="Page[Any]")
@@ -38,7 +38,7 @@ PageT = TypeVar("PageT", bound="Page[Any]")
 
 @attrs.frozen(eq=False)
 class ListEndpoint(Generic[Item, PageT]):
-    """One list call of WeChat's: how it is asked for, and how its reply is read."""
+    """One list endpoint of WeChat: the keys of its request and of its reply."""
 
     path: str
     page: type[PageT]
@@ -47,16 +47,16 @@ class ListEndpoint(Generic[Item, PageT]):
     item: type[Item]
     # An item's id, unique in the list.
     identify: Callable[[Item], str]
-    # The reply's keys for the rows and for the total, such as ``pager.Total`` where it is nested;
-    # None where the reply is the whole list, which is asked for without limit and offset.
+    # The reply's keys for the rows and for the total; a nested total is written ``pager.Total``.
+    # Without a total, the reply is the whole list, and limit and offset are not sent.
     rows_key: str = "functions"
     total_key: str | None = "total_count"
-    # The request's key for how many rows are asked for, and the most that it may be, if limited.
+    # The request's key for the number of rows, and the maximum of this number, if there is one.
     limit_key: str = "limit"
     max_page: int | None = None
-    # Keys under which WeChat sometimes writes a field, which is None where it is missing.
+    # Alternative names of fields in replies, and the names of the fields.
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    # The token's key in the query, and the kinds of token that it may be called with.
+    # The token's key in the query, and the kinds of token that the endpoint accepts.
     query_key: Literal["access_token", "component_access_token"] = "access_token"
     kinds: tuple[TokenKind, ...] = ("access", "authorizer")
 
@@ -83,7 +83,7 @@ class ListEndpoint(Generic[Item, PageT]):
 
 
 class _Reader(Generic[Item]):
-    """Reads the replies of one listing: in one step where they are as documented."""
+    """Reads the replies of one endpoint: in one step if they are as documented."""
 
     def __init__(self, listing: ListEndpoint[Item, Any]) -> None:
         hints = get_type_hints(listing.item)
@@ -97,7 +97,7 @@ class _Reader(Generic[Item]):
         ]
         self.times = [name for name in hints if datetime in (hints[name], *get_args(hints[name]))]
         self.holds_secrets = any(Secret in get_args(hint) for hint in hints.values())
-        # Rows are frozen: a time is set through its slot, before anyone has seen the row.
+        # Rows are frozen, so a time is set through its slot, before the row leaves this class.
         self.slots = [
             (attrgetter(time), getattr(listing.item, time).__set__) for time in self.times
         ]
@@ -119,7 +119,7 @@ class _Reader(Generic[Item]):
         total: int | None = self.total_of(reply) if self.listing.total_key else len(rows)
         if total is None or not 0 <= total <= MOST_ROWS:
             raise self._unreadable(body, f"it has no usable {self.listing.total_key}", secrets)
-        aware = _EPOCH.replace(tzinfo=zone)  # to add to is faster than to replace(), or combine()
+        aware = _EPOCH.replace(tzinfo=zone)  # adding to it is faster than replace() or combine()
         for time_of, set_time in self.slots:
             for row in rows:
                 time = time_of(row)
@@ -140,8 +140,8 @@ class _Reader(Generic[Item]):
         raise self._unreadable(body, reason, secrets)
 
     def _unreadable(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
-        if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML holds none of them
-            body = b"(what is not shown, since it may hold secrets)"
+        if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML holds no secret
+            body = b"(not shown, since it may hold secrets)"
         return unreadable(body, reason, self.listing.path, secrets)
 
     def _item(self, row: dict[str, object], zone: tzinfo) -> Item:
@@ -155,7 +155,7 @@ class _Reader(Generic[Item]):
 
 
 def _decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], Any]:
-    """Make a decoder of a whole reply: its errcode, its rows and its total."""
+    """Make a decoder for a whole reply: its errcode, its rows and its total."""
     fields: list[tuple[str, object, object]] = [
         ("errcode", int | str, 0),
         (listing.rows_key, list[row] | None, None),  # type: ignore[valid-type]  # a class at run time
@@ -168,7 +168,7 @@ def _decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], An
 
 
 def _time(value: object, zone: tzinfo) -> object:
-    """Read a time that is not as documented; None where it is no time at all."""
+    """Read a time that is not as documented; return None if the text is not a time."""
     try:
         if isinstance(value, str):
             return datetime.fromisoformat(value)

@@ -1,10 +1,10 @@
-"""The client: what can be asked of WeChat, and how a list call gets its token.
+"""The client: its calls, and the token of each list call.
 
-Rule: thin; a method checks its arguments, wires modules together, and decides nothing else. How
-often a refused call is replayed is decided in `tcb_async.tokens.refresh`.
+Rule: a method checks its arguments and connects modules; it makes no other decision. The number of
+replays after a refused token is decided in `tcb_async.tokens.refresh`.
 """
 
-# ruff: noqa: ASYNC109 - a caller expects a timeout; its scope is in `tcb_async.watch`
+# ruff: noqa: ASYNC109 - callers expect a timeout argument; its scope is in `tcb_async.watch`
 from __future__ import annotations
 
 import os
@@ -129,29 +129,31 @@ class WalkOptions(TypedDict, total=False):
     """The keyword arguments of every walk."""
 
     page_size: int | None
-    """Rows per request, 1 or more. None, or not given, asks for 100 first and goes on with as many
-    as the server gives; the client remembers it. If the server refuses as many, 20 are asked for.
-    Merchants: 500. With 1, pages have no overlap, by which changes are noticed."""
+    """Rows per request, 1 or more. None, the default, requests 100 rows first, and continues with
+    as many as the server gives; the client remembers this number. If a request for more than 20
+    rows fails, the same rows are requested with 20. Merchants: 500. With 1, pages cannot overlap,
+    and changes of the list are not noticed."""
 
     max_items: int | None
-    """The most items in all; None for every one."""
+    """The most items in all; None for no limit."""
 
     concurrency: int | None
-    """The most requests of this walk in flight at once; None for as many as the client allows."""
+    """The most requests of this walk in flight at once; None for the client's limit."""
 
     on_drift: OnDrift
-    """What to do when the list changes under the walk. ``"repair"`` it, if not given; ``"raise"``
-    `DriftError`; or ``"ignore"`` it, which asks for one row a page less."""
+    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
+    ``"raise"`` raises `DriftError`; ``"ignore"`` checks nothing, and requests one row less a
+    page."""
 
     resume: ResumePoint | str | None
     """The cursor of an earlier walk over the same list, or its string."""
 
     on_progress: Callable[[int, int], None] | None
-    """Called with how many items were yielded and how many there are."""
+    """Called after each page with the number of items yielded and the number in all."""
 
 
 class ClientOptions(TypedDict, total=False):
-    """The keyword arguments of `TcbClient`, which has what they mean."""
+    """The keyword arguments of `TcbClient`, which describes them."""
 
     base_url: str
     session: ClientSession | None
@@ -195,23 +197,23 @@ class TcbClient:
 
     It is bound to the event loop of its first call, and to its process.
 
-    Every method refuses a bad argument with `ConfigurationError` before any I/O, and raises the
-    `TcbError` of what could not be fetched. What a walk yielded before an error is right.
+    Every method refuses a bad argument with `ConfigurationError` before any I/O, and raises a
+    `TcbError` if a request fails for good. Items that a walk yielded before an error are correct.
 
     Args:
         token: An access token (or an ``authorizer_access_token``, to call for a merchant), an
             async callable that returns one, or a `TokenProvider`.
-        base_url: Where WeChat answers. Plain http is refused unless the host is loopback.
+        base_url: WeChat's address. Plain http is refused unless the host is loopback.
         session: A session of your own, used as it is. You close it.
         concurrency: The most requests in flight at once, over all walks of this client.
-        retry: How often and how patiently a request is tried.
-        timeout: Seconds for one try, from its start to the last byte of the answer.
+        retry: The number of attempts per request, and the waits between them.
+        timeout: Seconds for one attempt, from its start to the last byte of the answer.
         allow_http: Allow plain http to any host: everyone on the way can then read the token.
         max_reply_bytes: The largest reply that is read, counted after decompression.
-        trust_env: Use the proxy that the environment names, and ``.netrc``.
+        trust_env: Use the environment's proxy settings and ``.netrc``.
         ssl_context: A TLS context of your own, such as one with a private CA.
         time_zone: The zone in which WeChat's times are read.
-        observer: Gets each try and each walk, such as ``tcb_async.otel.Telemetry()``.
+        observer: Receives each attempt and each walk, such as ``tcb_async.otel.Telemetry()``.
 
     Raises:
         ConfigurationError: An argument is unusable.
@@ -280,24 +282,25 @@ class TcbClient:
 
     @classmethod
     def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
-        """Make a client of what the environment variables hold.
+        """Make a client from environment variables.
 
         ====================  ====================================================================
-        variable              what it holds
+        variable              value
         ====================  ====================================================================
         ``TCB_ACCESS_TOKEN``  an access token
-        ``TCB_APPID``         an appid, where there is no access token: a `StableToken` is made
+        ``TCB_APPID``         without an access token: the appid of a `StableToken`
         ``TCB_SECRET``        its appsecret
-        ``TCB_BASE_URL``      where WeChat answers, if not at ``https://api.weixin.qq.com``
+        ``TCB_BASE_URL``      WeChat's address, if not ``https://api.weixin.qq.com``
         ====================  ====================================================================
 
-        The command ``tcb-async`` reads the same ones.
+        The command ``tcb-async`` reads the same variables. ``TcbClient(…)`` reads none of them.
 
         Args:
-            options: Any other keyword argument of `TcbClient`. A ``base_url`` that is given wins.
+            options: Any other keyword argument of `TcbClient`. A ``base_url`` takes precedence
+                over the variable.
 
         Raises:
-            ConfigurationError: A variable is missing: the error says which.
+            ConfigurationError: A variable is missing; the error names it.
         """
         if "base_url" not in options:
             base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
@@ -330,22 +333,22 @@ class TcbClient:
         """Walk over the functions of an environment, in the server's order.
 
         Pages are fetched concurrently, and each is retried on its own. To stop early, close the
-        generator (``contextlib.aclosing``), or just break. The arguments are those of `functions`.
+        generator (``contextlib.aclosing``), or just break. It takes the arguments of `functions`.
 
         Raises:
             ConfigurationError: An argument is unusable; raised at once.
-            DriftError: The list kept changing, so that it could not be read completely.
+            DriftError: The list kept changing and could not be read completely.
             TcbError: A page could not be fetched; raised after the functions before it, with the
-                cursor from which a later walk continues.
+                cursor from which a later walk can continue.
         """
         return aiter(self.functions(env, **options))
 
     def iter_pages(
         self, env: str, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[FunctionPage, None]:
-        """Take the same walk as `iter_functions`, a page at a time.
+        """Walk as `iter_functions` does, a page at a time.
 
-        No page is empty, and none has the rows by which they overlap.
+        No page is empty, and none repeats the rows by which pages overlap.
         """
         return self.functions(env, **options).by_page()
 
@@ -388,7 +391,7 @@ class TcbClient:
         limit: int,
         count: WalkStats | None = None,
     ) -> PageT:
-        """Fetch one page; ``fields`` are sent beside offset and limit, ``count`` counts retries."""
+        """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``count``."""
         body = Hidden(listing.encode(fields, offset, limit))
         env, row = fields.get("env"), None if listing.total_key is None else offset
 
@@ -425,18 +428,18 @@ class TcbClient:
         return held[1]
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
-        """List all functions of an environment; `iter_functions` yields them as they come."""
+        """List all functions of an environment; `iter_functions` yields them as they arrive."""
         return await self.functions(env, **options).collect()
 
     async def function_page(
         self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
     ) -> FunctionPage:
-        """Ask for exactly one page: the endpoint as WeChat documents it.
+        """Request exactly one page: the endpoint as WeChat documents it.
 
         Args:
             env: The environment's id.
-            limit: How many functions to ask for; the server may answer with fewer.
-            offset: The row of the first, counted from 0.
+            limit: The number of functions to request; the server may answer with fewer.
+            offset: The row of the first function, counted from 0.
 
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
         """
@@ -449,7 +452,7 @@ class TcbClient:
         """List the environments of the account, halted ones too, with one request.
 
         Raises:
-            ConfigurationError: The client's token is one of a platform itself.
+            ConfigurationError: The client's token is a component token.
             PermissionDeniedError: With errcode 85088, the account has no cloud development
                 (云开发).
 
@@ -472,7 +475,7 @@ class TcbClient:
             options: As for `functions`; ``page_size`` is 500 at most, and if not given.
 
         Raises:
-            ConfigurationError: The client's token is none of a platform itself.
+            ConfigurationError: The client's token is not a component token.
 
         Source: the WeChat page *getAuthorizerList*,
         ``POST /cgi-bin/component/api_get_authorizer_list``.
@@ -493,7 +496,7 @@ class TcbClient:
     def iter_authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[Authorizer, None]:
-        """Walk over the merchants of a platform; the arguments are those of `authorizers`.
+        """Walk over the merchants of a platform, with the arguments of `authorizers`.
 
         A merchant that stays authorised during the walk is yielded exactly once, even if others
         join or leave in the meantime.
@@ -507,11 +510,11 @@ class TcbClient:
 
         Args:
             env: The environment's id.
-            searchkey: List only functions whose names WeChat finds to match; None for all.
+            searchkey: List only functions with a matching name, as WeChat decides; None for all.
             options: As for `functions`.
 
         Raises:
-            ConfigurationError: The client's token is none of a platform itself.
+            ConfigurationError: The client's token is not a component token.
 
         Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
         """
@@ -532,14 +535,14 @@ class TcbClient:
         """List a platform's own environments (批量云开发), in the server's order.
 
         Raises:
-            ConfigurationError: The client's token is none of a platform itself.
+            ConfigurationError: The client's token is not a component token.
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
         return tuple((await self._fetch_single(BATCH_ENVIRONMENTS, {})).items)
 
     async def count_functions(self, env: str) -> int:
-        """Ask how many functions an environment holds, with one small request."""
+        """Count the functions of an environment, with one small request."""
         return (await self.function_page(env, limit=1)).total_count
 
     def watch_functions(
@@ -549,19 +552,19 @@ class TcbClient:
         interval: float = DEFAULT_WATCH_INTERVAL,
         since: Iterable[CloudFunction] | None = None,
     ) -> AsyncGenerator[FunctionChange, None]:
-        """Walk again and again, without end, and yield what changed in between.
+        """Walk again and again, without end, and yield the changes in between.
 
-        A walk that fails for a reason that may pass is logged, and the next one is awaited.
+        If a walk fails for a passing reason, the error is logged and the next walk is awaited.
 
         Args:
             env: The environment's id.
             interval: Seconds from the end of a walk to the start of the next.
-            since: The functions to compare the first walk with, such as those of an earlier run;
-                None to begin with the first walk, which then must not fail.
+            since: The functions to compare the first walk with, such as an earlier run's; None to
+                start from the first walk, which then must not fail.
 
         Raises:
             ConfigurationError: An argument is unusable; raised at once.
-            TcbError: A walk failed for a reason that does not pass.
+            TcbError: A walk failed for a lasting reason.
         """
         checked_env(env)
         seconds = checked_seconds("interval", interval)
@@ -598,9 +601,9 @@ class TcbClient:
             The function, ``Active``; a list for a list of names, in its order.
 
         Raises:
-            FunctionFailedError: The status of one is ``CreateFailed`` or the like.
-            WaitTimeoutError: They were not all ``Active`` in time.
-            TcbError: A walk failed for a reason that does not pass.
+            FunctionFailedError: A function's status is ``CreateFailed`` or a similar one.
+            WaitTimeoutError: Not all functions were ``Active`` in time.
+            TcbError: A walk failed for a lasting reason.
         """
         checked_env(env)
         active = await wait_until_active(
@@ -617,8 +620,8 @@ class TcbClient:
     ) -> Self:
         """Make a light copy for another token, as for another merchant.
 
-        It shares session, window and retry quota with this client. Closing it closes nothing of
-        this client's; closing this client ends it.
+        It shares session, window and retry quota with this client. Closing the copy leaves this
+        client open; closing this client ends the copy.
         """
         token = wrap(token)
         other: Self = copy(self)
@@ -629,11 +632,11 @@ class TcbClient:
     async def force_refresh_token(self) -> None:
         """Have WeChat replace the access token now, which ends the old one for everybody.
 
-        For a token that has leaked. It is never done unless you ask for it.
+        Meant for a token that has leaked; the library never does it by itself.
 
         Raises:
-            ConfigurationError: The client's token is no `StableToken`, and cannot be forced.
-            RateLimitError: It was done less than 30 s ago; nothing was sent.
+            ConfigurationError: The client's token is not a `StableToken`.
+            RateLimitError: The last forced refresh was less than 30 s ago; nothing was sent.
             DailyQuotaError: WeChat allows 20 a day.
 
         Source: the WeChat page *getStableAccessToken*, ``force_refresh``.
@@ -664,7 +667,7 @@ class TcbClient:
         return self._transport
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_provider"):  # as in the traceback of an argument that was refused
+        if not hasattr(self, "_provider"):  # in a traceback, after a refused argument
             return f"<{type(self).__name__}, not made>"
         window = self._transport.window
         state = "closed" if self.closed else f"{window.in_flight} of {window.size} in flight"
@@ -676,7 +679,7 @@ class TcbClient:
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, or the client that it is a copy of."""
+        """Whether this client, or the client that it was copied from, was closed."""
         return self._is_closed or self._transport.closed
 
     async def __aenter__(self) -> Self:
@@ -688,8 +691,8 @@ class TcbClient:
     async def aclose(self) -> None:
         """End the walks under way with `ClientClosedError`, then close the session.
 
-        What waits between two tries, or between two polls of a watch, ends so after its wait. A
-        session that was passed in stays open. Closing twice does nothing.
+        Retries and polls end with it after their current wait. A session that was passed in stays
+        open. Closing twice does nothing.
         """
         self._is_closed = True
         if self._owns_transport:

@@ -1,7 +1,7 @@
 """FastAPI: a client that lives as long as the application.
 
-Rule: the lifespan opens and closes, a dependency provides, and an error's status says whose fault
-it is.
+Rule: the lifespan opens and closes the client, a dependency provides it, and the status of an error
+says which side has to act.
 
 ::
 
@@ -58,8 +58,8 @@ _STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
     ((WaitTimeoutError,), 504),
 )
 
-# A route that is annotated, ``-> list[CloudFunction]``, needs nothing: pydantic asks the class. One
-# that is not annotated is encoded by this table.
+# Annotated routes, ``-> list[CloudFunction]``, do not need this: pydantic asks the class. FastAPI
+# encodes the values of other routes by this table.
 encoders_by_class_tuples[Value.to_dict] = (Value,)
 
 
@@ -68,13 +68,13 @@ def lifespan(
 ) -> Callable[[object], AbstractAsyncContextManager[Mapping[str, object]]]:
     """Open a client for as long as the application runs.
 
-    Several accounts need one client only: make a light copy for each, ``client.with_token(...)``,
-    in a dependency of its own. A lifespan of your own may enter this one:
-    ``async with lifespan(make_client)(app) as state: yield {**state, ...}``.
+    Several accounts need only one client: make a light copy for each account,
+    ``client.with_token(...)``, in a dependency of its own. A lifespan of your own can enter this
+    one: ``async with lifespan(make_client)(app) as state: yield {**state, ...}``.
 
     Args:
-        make_client: Called when the application starts; returns the client, or an async context
-            manager of it, which may open what the client needs, such as a Redis connection.
+        make_client: Called when the application starts. It returns the client, or an async context
+            manager that yields it and may open other things first, such as a Redis connection.
     """
 
     @asynccontextmanager
@@ -103,26 +103,26 @@ DepClient = Annotated[TcbClient, Depends(client)]
 
     async def count(client: DepClient, env: str) -> int: ...
 
-In tests, ``app.dependency_overrides[tcb_async.fastapi.client]`` puts another in its place.
+In tests, ``app.dependency_overrides[tcb_async.fastapi.client]`` replaces it.
 """
 
 
 def status_of(error: TcbError) -> int:
-    """Say which HTTP status tells a caller of the service what went wrong.
+    """Return the HTTP status that a service answers to its caller after an error.
 
     =====================================  ======  ================================================
-    error                                  status  why
+    error                                  status  reason
     =====================================  ======  ================================================
-    `ParameterError`                       422     WeChat does not accept what the caller asks for
+    `ParameterError`                       422     WeChat does not accept the caller's request
     `PermissionDeniedError`                403     the account may not see that environment
     `SystemBusyError`, `QuotaError`,       503     not now: the caller did nothing wrong, and the
-    `DriftError`, `ClientClosedError`              quota is the service's (so it is no 429)
-    `TransportError`, no answer came       504     WeChat was not reached, or not in time
+    `DriftError`, `ClientClosedError`              quota is the service's (therefore not 429)
+    `TransportError` without an answer     504     WeChat was not reached, or not in time
     `WaitTimeoutError`                     504     the function was not Active in time
     `FunctionFailedError`                  409     it will not be Active as it is
-    `TransportError`, `ResponseError`      502     WeChat, or a proxy, answered nonsense
-    `TokenError`, any other `ApiError`     502     WeChat refused the service, not its caller (so
-                                                   it is no 401)
+    `TransportError`, `ResponseError`      502     WeChat or a proxy sent an unusable answer
+    `TokenError`, any other `ApiError`     502     WeChat refused the service, not its caller
+                                                   (therefore not 401)
     `ConfigurationError`                   422     an argument of a call is out of range, such as a
                                                    blank ``env`` that the caller gave
     `ConfigurationError`, without          500     a mistake in the service
@@ -139,9 +139,9 @@ def status_of(error: TcbError) -> int:
 def problem_of(error: TcbError) -> dict[str, str | int]:
     """Describe an error to a caller of the service, as RFC 9457 does.
 
-    It has a ``title`` (the error's class), ``status``, ``detail`` (what happened), and where there
-    is one ``errcode``, ``rid`` (what WeChat's support asks for) and ``resume`` (the cursor from
-    which a broken walk goes on). None of it is secret.
+    It has a ``title`` (the error's class), ``status`` and ``detail`` (the message), and if known
+    ``errcode``, ``rid`` (WeChat's support asks for it) and ``resume`` (the cursor from which an
+    interrupted walk can continue). It holds no secret.
     """
     facts: dict[str, str | int | None] = {
         "title": type(error).__name__,
@@ -154,11 +154,11 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
     return {name: fact for name, fact in facts.items() if fact is not None}
 
 
-async def answer_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - Starlette's
-    """Answer with `problem_of` an error, and a ``Retry-After`` where WeChat gave one.
+async def answer_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the signature is Starlette's
+    """Answer with `problem_of` an error, and with a ``Retry-After`` if WeChat gave one.
 
-    For ``app.add_exception_handler(TcbError, answer_error)``. It cannot help once a response has
-    begun: a stream has to say in its own words that it broke off. What is no `TcbError` is raised.
+    For ``app.add_exception_handler(TcbError, answer_error)``. It cannot change a response that has
+    begun: a stream must report an interruption itself. Any other error is raised again.
     """
     if not isinstance(error, TcbError):
         raise error

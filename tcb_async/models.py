@@ -1,7 +1,6 @@
-"""What a listing consists of, as frozen values.
+"""The items of listings, as frozen values.
 
-Rule: plain attrs classes; a time that WeChat writes without a zone is aware by the time a user sees
-it.
+Rule: plain attrs classes. WeChat writes times without a zone; users get aware times only.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
 
 @attrs.frozen
 class Value:
-    """What the classes below have in common: they become JSON, in FastAPI's hands too."""
+    """Base of the classes below: conversion to JSON, also for FastAPI."""
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields as JSON has them, with times as ISO 8601 text and without secrets.
+        """Return the fields as JSON values, with times as ISO 8601 text and without secrets.
 
         ``type(value)(**value.to_dict()) == value`` for a value without values or secrets in it.
         """
@@ -39,8 +38,8 @@ class Value:
     def __get_pydantic_core_schema__(
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Tell pydantic what the fields are; it calls this for a class that appears in a model."""
-        from pydantic_core import core_schema as schemas  # noqa: PLC0415 - pydantic is there
+        """Describe the fields; pydantic calls this for a class that appears in a model."""
+        from pydantic_core import core_schema as schemas  # noqa: PLC0415 - pydantic is installed
 
         hints, fields = get_type_hints(cls), _fields_in_json(cls)
         about = (cls.__doc__ or "").partition("\n")[0]
@@ -70,7 +69,7 @@ class Value:
 
 
 def _fields_in_json(cls: type[Value]) -> list[attrs.Attribute[object]]:
-    """The fields that may be shown: a secret is in no repr, and in no JSON either."""
+    """Return the fields that may be shown: a field without a repr is a secret."""
     return [field for field in attrs.fields(cls) if field.repr is not False]
 
 
@@ -83,12 +82,12 @@ def _aware(time: datetime | str | None) -> datetime | None:
 
 
 def _shown(time: datetime | None) -> str:
-    return repr(time and time.isoformat())
+    return repr(None if time is None else time.isoformat())
 
 
 @attrs.frozen
 class StatusReason(Value):
-    """Why a function is in the state that it is in.
+    """A reason for the status of a function.
 
     Attributes:
         errcode: WeChat's code, a text such as ``ResourceNotFound.File``.
@@ -105,13 +104,13 @@ class CloudFunction(Value):
 
     Attributes:
         name: Its name, unique in the environment.
-        status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: a status
-            that this library has never heard of is kept as it is.
-        runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None where WeChat gives none.
-        add_time: When it was created: aware, UTC+08:00 unless the client has another zone. None
-            where WeChat gives no time. ISO 8601 text is accepted too, and without a zone is read
-            at UTC+08:00.
-        mod_time: When it was last changed, in the same form.
+        status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: an
+            unknown status is kept as it is.
+        runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None if WeChat gives none.
+        add_time: The time of its creation: aware, UTC+08:00 unless the client has another zone.
+            None if WeChat gives none. ISO 8601 text is accepted too; without a zone it is read as
+            UTC+08:00.
+        mod_time: The time of its last change, in the same form.
 
     Source: the WeChat page *getFuntionList*, ``functions[]``.
     """
@@ -131,9 +130,9 @@ class Environment(Value):
         env: Its id.
         alias: Its name.
         status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
-        create_time: When it was created: aware, UTC+08:00 unless the client has another zone.
-            None where WeChat gives no time.
-        update_time: When it was last changed, in the same form.
+        create_time: The time of its creation: aware, UTC+08:00 unless the client has another zone.
+            None if WeChat gives none.
+        update_time: The time of its last change, in the same form.
         package_id: Its plan (套餐), such as ``basic``.
         package_name: The plan's name.
 
@@ -151,7 +150,7 @@ class Environment(Value):
 
 @attrs.frozen
 class BatchEnvironment(Environment):
-    """One environment of a platform's own (批量云开发): an `Environment`, and two ids more.
+    """One of a platform's own environments (批量云开发): an `Environment` with two more ids.
 
     Attributes:
         dbinstance_id: The id of its database.
@@ -166,10 +165,10 @@ class BatchEnvironment(Environment):
 
 @attrs.frozen
 class BatchFunction(CloudFunction):
-    """One cloud function of a platform's own environment (批量云开发): it says why it failed.
+    """One cloud function of a platform's own environment (批量云开发), with reasons for its status.
 
     Attributes:
-        status_reason: Why it is in its state, such as ``CreateFailed``; empty where all is well.
+        status_reason: The reasons for a status such as ``CreateFailed``; empty if all is well.
 
     Source: the WeChat page *getCloudFunctionList*, ``functions[]``.
     """
@@ -184,9 +183,9 @@ class Authorizer(Value):
     Attributes:
         authorizer_appid: The merchant's appid.
         refresh_token: Its ``authorizer_refresh_token``, in no repr and in no JSON; call
-            ``.reveal()`` to store it. None where WeChat shows none, as for a merchant whose
-            authorisation code was never exchanged.
-        auth_time: When it authorised the platform; aware. None where WeChat gives no time.
+            ``.reveal()`` to store it. None if WeChat shows none, as for a merchant with an
+            authorisation code that was never exchanged.
+        auth_time: The time of the authorisation; aware. None if WeChat gives none.
 
     Source: the WeChat page *getAuthorizerList*, ``list[]``.
     """
@@ -200,7 +199,7 @@ class Authorizer(Value):
 
 @attrs.frozen
 class FunctionPage(Page[CloudFunction]):
-    """One page of a listing: a `Page` of functions, in WeChat's words too."""
+    """One page of functions: a `Page` that also has WeChat's names for its fields."""
 
     @property
     def functions(self) -> tuple[CloudFunction, ...]:

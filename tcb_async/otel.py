@@ -1,7 +1,7 @@
-"""OpenTelemetry: spans of walks and tries, and metrics.
+"""OpenTelemetry spans of walks and attempts, and metrics.
 
-Rule: names are those of the semantic conventions where they have one, and nothing is reported that
-has seen a query, a header or a body.
+Rule: names follow the semantic conventions where these have a name. No query, header or body is
+reported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 try:
     from opentelemetry import context, metrics, trace
     from opentelemetry.context import (
-        # Private, and yet the key that all instrumentations of HTTP libraries look for.
+        # Private, but all instrumentations of HTTP libraries look for this key.
         _SUPPRESS_HTTP_INSTRUMENTATION_KEY as _NO_OTHER_HTTP_SPANS,  # pyright: ignore[reportPrivateUsage]
     )
     from opentelemetry.util.types import AttributeValue
@@ -39,7 +39,7 @@ _FIRST_ERROR_STATUS = 400
 
 
 class Telemetry:
-    """Reports what a client does to OpenTelemetry: ``TcbClient(token, observer=Telemetry())``.
+    """Reports a client's work to OpenTelemetry: ``TcbClient(token, observer=Telemetry())``.
 
     ================================  ==========================================================
     span                              one for each
@@ -51,17 +51,17 @@ class Telemetry:
                                       and, if it failed, ``tcb.errcode`` and ``tcb.rid``
     ``tcb.walk``                      walk, from its first request on: ``tcb.env``, and at its end
                                       ``tcb.walk.requests``, ``.retries`` and ``.repairs``
-    ``POST /tcb/listfunctions``, …    try of a request, with the attributes of HTTP client spans,
+    ``POST /tcb/listfunctions``, …    attempt of a request: the attributes of HTTP client spans,
                                       ``tcb.env``, ``tcb.offset``, ``tcb.errcode``, ``tcb.rid``
     ================================  ==========================================================
 
     ================================  ==========================================================
-    metric                            what it measures
+    metric                            meaning
     ================================  ==========================================================
-    ``http.client.request.duration``  seconds of each try; counts the requests
+    ``http.client.request.duration``  seconds of each attempt; counts the requests
     ``http.client.active_requests``   requests in flight
     ``tcb.client.window``             requests that the client allows itself at once
-    ``tcb.client.retries``            tries of requests beyond the first
+    ``tcb.client.retries``            attempts of requests beyond the first
     ``tcb.walk.duration``             seconds of each walk, the consumer's own time included
     ``tcb.walk.repairs``              repairs of drift, by ``tcb.walk.repair``
     ``tcb.inventory.accounts``        accounts visited, by ``tcb.account.status``
@@ -69,15 +69,15 @@ class Telemetry:
     ``tcb.inventory.duration``        seconds of each inventory
     ================================  ==========================================================
 
-    A span is a child of the one that is current where the work is consumed. An errcode is an
+    The parent of a span is the span that is current where the work is consumed. An errcode is an
     error, although it comes with HTTP 200: ``error.type`` names the exception.
 
-    Within a try, instrumentations of HTTP libraries are switched off: that of aiohttp would
-    report the request once more, with the token in its URL.
+    Instrumentations of HTTP libraries are switched off during an attempt: aiohttp's would report
+    the request once more, with the token in its URL.
 
     Args:
-        tracer_provider: Where spans go; None for the global one.
-        meter_provider: Where metrics go; None for the global one.
+        tracer_provider: Receives the spans; None for the global provider.
+        meter_provider: Receives the metrics; None for the global provider.
     """
 
     def __init__(
@@ -92,8 +92,8 @@ class Telemetry:
         )
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
-        """Report one try."""
-        return _Try(self._reports, attempt)
+        """Report one attempt."""
+        return _AttemptSpan(self._reports, attempt)
 
     def walk_started(self, env: str) -> _Work:
         """Report one walk."""
@@ -109,7 +109,7 @@ class Telemetry:
 
 
 class _Reports:
-    """Where spans and measurements go."""
+    """The tracer and the instruments."""
 
     def __init__(self, tracer: trace.Tracer, meter: metrics.Meter) -> None:
         self.tracer = tracer
@@ -126,17 +126,17 @@ class _Reports:
             "tcb.client.window", "{request}", "Requests that the client allows itself at once."
         )
         self.retries = meter.create_counter(
-            "tcb.client.retries", "{retry}", "Tries of requests beyond the first."
+            "tcb.client.retries", "{retry}", "Attempts of requests beyond the first."
         )
         self.repairs = meter.create_counter(
-            "tcb.walk.repairs", "{repair}", "Repairs of walks whose list changed under them."
+            "tcb.walk.repairs", "{repair}", "Repairs of walks after a change of the list."
         )
         self.accounts = meter.create_counter(
             "tcb.inventory.accounts", "{account}", "Accounts that inventories visited."
         )
         self.works = {
             kind: meter.create_histogram(
-                f"tcb.{kind}.duration", "s", f"Duration of each {kind}, its consumer's included."
+                f"tcb.{kind}.duration", "s", f"Duration of each {kind}, with its consumer's time."
             )
             for kind in ("walk", "account", "inventory")
         }
@@ -149,8 +149,8 @@ def _server(base_url: str) -> Attributes:
     return {"server.address": parts.hostname or "", "server.port": parts.port or default}
 
 
-class _Try:
-    """One HTTP client span, current while the try is under way, and its measurements."""
+class _AttemptSpan:
+    """One HTTP client span, current during the attempt, and its measurements."""
 
     __slots__ = ("_attempt", "_common", "_reports", "_server", "_span", "_started", "_token")
 
@@ -175,7 +175,7 @@ class _Try:
     def __enter__(self) -> None:
         reports, attempt = self._reports, self._attempt
         current = trace.set_span_in_context(self._span)
-        self._token = context.attach(context.set_value(_NO_OTHER_HTTP_SPANS, True, current))  # noqa: FBT003 - the API's
+        self._token = context.attach(context.set_value(_NO_OTHER_HTTP_SPANS, True, current))  # noqa: FBT003 - OpenTelemetry's API
         reports.active.add(1, self._common)
         reports.window.set(attempt.window, self._server)
         if attempt.number > 1:
@@ -223,7 +223,7 @@ def _codes(error: BaseException | None) -> Attributes:
 
 
 class _Work:
-    """The span of a walk, an inventory or an account: current only where its parts are fetched."""
+    """The span of a walk, an inventory or an account: current only while its parts are fetched."""
 
     __slots__ = ("_kind", "_reports", "_span", "_started")
 
@@ -237,7 +237,7 @@ class _Work:
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     def ended(self, cost: WalkStats | Facts, error: BaseException | None) -> None:
-        """Report the end: words are attributes of the metric too, numbers of the span alone."""
+        """Report the end: the metric gets the texts as attributes, the span texts and numbers."""
         outcome = _failed(self._span, error)
         facts = self._repairs(cost) if isinstance(cost, WalkStats) else cost
         named = {f"tcb.{self._kind}.{name}": value for name, value in facts.items()}
@@ -256,7 +256,7 @@ class _Work:
 
 
 def _failed(span: trace.Span, error: BaseException | None) -> Attributes:
-    """Mark a span as failed, in the words of our own errors, which hold no secret."""
+    """Mark a span as failed. The text of our own errors holds no secret."""
     if error is None:
         return {}
     text = error.message if isinstance(error, TcbError) else None

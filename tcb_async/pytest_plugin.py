@@ -1,7 +1,7 @@
 """Fixtures for tests of your own code: a WeChat emulator on a real socket, and a client of it.
 
-Rule: nothing of the package but this module is imported before a test asks for a fixture, so that
-every other pytest run stays fast and a coverage measurement can start first.
+Rule: this module imports the rest of the package only when a test requests a fixture, so other runs
+of pytest stay fast, and coverage can start first.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 LoopScope = Literal["function", "class", "module", "package", "session"]
 _SYNC_TEST = (
     "tcb_client is asynchronous and this test is not: make the test async, or use tcb_emulator "
-    "alone and let the code under test make its client, from tcb_emulator.token and .url"
+    "alone and let the code under test make its client from tcb_emulator.token and .url"
 )
 _TWO_LOOPS = (
-    "tcb_client: the test is marked for anyio, but pytest-asyncio runs it, on an event loop of its "
-    "own: set asyncio_mode = strict, or remove the anyio mark"
+    "tcb_client: the test is marked for anyio, but pytest-asyncio runs it on its own event loop: "
+    "set asyncio_mode = strict, or remove the anyio mark"
 )
 _OTHER_BACKEND = (
     "tcb_client needs asyncio, but anyio runs this test on {}: let your fixture anyio_backend "
@@ -38,13 +38,13 @@ _NO_PLUGIN = "tcb_client needs pytest-asyncio 1.0 or later, or a test that is ma
 def tcb_emulator() -> Generator[Emulator, None, None]:
     """A WeChat server for one test, on a real socket and a thread of its own.
 
-    It works in sync tests and in async ones. Point your code at ``tcb_emulator.url`` with
-    ``tcb_emulator.token``, and decide what happens::
+    It works in sync and in async tests. Point your code at ``tcb_emulator.url`` with
+    ``tcb_emulator.token``, and script its answers::
 
         tcb_emulator.deploy("test-777bb9", count=57)
         tcb_emulator.fail_next(-1, times=2)                    # WeChat is busy, twice
         tcb_emulator.script([Fault.reset(), Fault.hang()])     # the network fails
-        assert len(tcb_emulator.requests) == 3                 # what your code requested
+        assert len(tcb_emulator.requests) == 3                 # by your code
     """
     from tcb_async.emulator import Emulator  # noqa: PLC0415 - the rule of this module
 
@@ -58,13 +58,13 @@ def tcb_client(request: pytest.FixtureRequest) -> TcbClient:
 
     It works with pytest-asyncio, in any ``loop_scope``, and with anyio on asyncio.
     """
-    # A client has to be closed on the event loop that it was used on, which is the test's.
+    # A client must be closed on the event loop on which it was used: the test's.
     client: TcbClient = request.getfixturevalue(f"_tcb_client_on_{_event_loop_of(request)}")
     return client
 
 
 def _event_loop_of(request: pytest.FixtureRequest) -> str:
-    """Find the event loop that runs the test, or fail if the client could not work there."""
+    """Find the event loop that runs the test; fail the test if a client cannot work there."""
     if _is_asked_by_a_sync_test(request):
         pytest.fail(_SYNC_TEST, pytrace=False)
     marker = request.node.get_closest_marker("asyncio")  # auto mode adds it to async tests
@@ -76,14 +76,14 @@ def _event_loop_of(request: pytest.FixtureRequest) -> str:
         return "anyio"
     try:
         default_scope = request.config.getini("asyncio_default_test_loop_scope")
-    except ValueError:  # an option of pytest-asyncio's
+    except ValueError:  # pytest-asyncio, which adds this option, is not installed
         pytest.fail(_NO_PLUGIN, pytrace=False)
     given: Mapping[str, object] = {} if marker is None else marker.kwargs
     return f"{given.get('loop_scope') or given.get('scope') or default_scope}_loop"
 
 
 def _is_asked_by_a_sync_test(request: pytest.FixtureRequest) -> bool:
-    """Whether a sync test takes the client itself. An async fixture of a sync test may do so."""
+    """Whether a sync test takes the client itself; an async fixture of a sync test may take it."""
     test = request.function  # None in a doctest
     test = test.hypothesis.inner_test if hasattr(test, "hypothesis") else test
     takes_it = test is None or "tcb_client" in inspect.signature(test).parameters
@@ -91,14 +91,14 @@ def _is_asked_by_a_sync_test(request: pytest.FixtureRequest) -> bool:
 
 
 def _make_opener() -> Callable[[Emulator], AsyncGenerator[TcbClient, None]]:
-    """Write the fixture once more: pytest-asyncio notes the scope of each on its function."""
+    """Make a new function for each fixture: pytest-asyncio notes the scope on the function."""
 
     async def open_client(tcb_emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
         from tcb_async.client import TcbClient  # noqa: PLC0415 - the rule of this module
         from tcb_async.retry import RetryPolicy  # noqa: PLC0415 - the rule of this module
 
         async def token() -> str:
-            return tcb_emulator.token  # a new one, once the last one was refused
+            return tcb_emulator.token  # another token after one was refused
 
         retry = RetryPolicy(base=0.0)
         async with TcbClient(token, base_url=tcb_emulator.url, retry=retry) as client:
@@ -107,6 +107,8 @@ def _make_opener() -> Callable[[Emulator], AsyncGenerator[TcbClient, None]]:
     return open_client
 
 
+# One fixture per loop scope. Requested with the default scope, a client would be closed after its
+# loop: pytest-asyncio closes the function's loop first.
 _on_anyio = pytest.fixture(name="_tcb_client_on_anyio")(_make_opener())
 try:
     import pytest_asyncio
@@ -114,5 +116,5 @@ try:
     for _scope in get_args(LoopScope):
         _fixture = pytest_asyncio.fixture(loop_scope=_scope, name=f"_tcb_client_on_{_scope}_loop")
         globals()[f"_on_{_scope}_loop"] = _fixture(_make_opener())
-except (ImportError, TypeError):  # not installed, or so old that it has no loop_scope
+except (ImportError, TypeError):  # not installed, or older than the argument loop_scope
     pass

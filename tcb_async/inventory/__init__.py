@@ -1,6 +1,6 @@
 """Every function of many accounts: whole accounts, failures as values, and a store in SQLite.
 
-Rule: an account is whole or it failed, never half; and one that fails stops no other.
+Rule: an account is whole or failed, never half; and a failed account stops no other.
 """
 
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import SQLite for those who use a store: every client imports this package."""
+    """Import SQLite only for programs that use a store."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from tcb_async.inventory import store  # noqa: PLC0415 - as above

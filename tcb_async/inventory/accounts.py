@@ -1,7 +1,7 @@
-"""An account: what to list, and what was found in it; and the merchants of a platform as accounts.
+"""Accounts, their listings, and the merchants of a platform as accounts.
 
-Rule: a token is in no repr, and what was found is all of it or an error. A merchant whose refresh
-token WeChat does not show is an account that fails, and is named.
+Rule: no repr shows a token, and a listing is complete or an error. A merchant without a refresh
+token in WeChat's list is an account that fails, so it is named.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tcb_async.models import Authorizer, CloudFunction
 from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider, as_provider
 
 AccountStatus = Literal["complete", "failed", "denied"]
-"""How a visit ended. ``denied``: the merchant, or WeChat, does not let the caller list it."""
+"""``denied``: the merchant, or WeChat, does not let the caller list the account."""
 
 SUCH_AS = "such as Account(appid, token)"
 
@@ -36,13 +36,13 @@ _COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"  # noqa: S105 - a pa
 
 @attrs.frozen(init=False, eq=False)
 class Account:
-    """One account of an inventory: a merchant of a platform, or an app of one's own.
+    """One account of an inventory: a merchant of a platform, or your own app.
 
     Args:
         appid: Its appid.
-        token: An access token of it, an async callable that returns one, or a `TokenProvider`,
-            such as an `AuthorizerToken`: anything that `TcbClient` accepts.
-        envs: The ids of its environments; None to ask WeChat for them.
+        token: Its access token, an async callable that returns one, or a `TokenProvider` such as
+            an `AuthorizerToken`: anything that `TcbClient` accepts.
+        envs: The ids of its environments; None to request them from WeChat.
 
     Raises:
         ConfigurationError: An argument is unusable.
@@ -70,13 +70,12 @@ class Account:
 
 @attrs.frozen
 class AccountListing:
-    """What a visit to an account found: everything, or why not.
+    """The functions of an account, or the error of its listing.
 
     Attributes:
         account: The account.
-        functions: Its functions by environment, an environment without any included; empty if the
-            visit failed.
-        error: Why it failed; None if it did not.
+        functions: Its functions by environment, empty environments included; empty after an error.
+        error: The error; None if the account was listed completely.
     """
 
     account: Account
@@ -87,7 +86,7 @@ class AccountListing:
 
     @property
     def status(self) -> AccountStatus:
-        """How the visit ended: ``complete``, ``failed`` or ``denied``."""
+        """``complete``, ``failed`` or ``denied``."""
         if self.error is None:
             return "complete"
         return "denied" if self.error.errcode in DENIED else "failed"
@@ -105,22 +104,22 @@ class AccountListing:
 def ends_inventory(error: TcbError) -> bool:
     """Whether every other account would meet the same error, so that it ends the inventory.
 
-    That is so where the platform itself is refused. What WeChat refuses for one merchant, or of a
-    merchant's quota, is that merchant's alone.
+    True if the platform itself is refused. An error about one merchant, or about a merchant's
+    quota, concerns this merchant alone.
     """
     if isinstance(error, ClientClosedError):
         return True
     if not isinstance(error, ApiError):
         return False
     if error.endpoint == _COMPONENT_TOKEN and isinstance(error, TokenError):
-        return True  # the ticket could not be read, too
+        return True  # this covers an unreadable ticket
     return is_platforms_fault(error.errcode, error.endpoint)
 
 
 async def iterate(
     accounts: Iterable[Account] | AsyncIterable[Account],
 ) -> AsyncGenerator[Account, None]:
-    """Iterate over accounts of either kind, and close what can be closed."""
+    """Iterate over accounts of either kind of iterable, and close a generator at the end."""
     iterator = aiter(accounts) if isinstance(accounts, AsyncIterable) else _each(accounts)
     try:
         async for account in iterator:
@@ -184,7 +183,7 @@ def merchant_account(
     authorizer: Authorizer,
     on_rotate: Callable[[str, str], Awaitable[object]],
 ) -> Account:
-    """Make an account of a merchant, as the platform's list has it."""
+    """Make an account from a merchant in the platform's list."""
     appid = authorizer.authorizer_appid
     try:
         return Account(

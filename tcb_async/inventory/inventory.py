@@ -1,11 +1,11 @@
-"""Many accounts: as many at once as the client has requests in flight, and each whole or failed.
+"""Inventories: as many accounts at once as the client has requests in flight.
 
-Rule: an account's place is free again when the consumer has taken what was found in it. So memory
-is bounded by the client's limit: accounts are not asked for ahead of time, and what was found waits
-for a slow consumer.
+Rule: an account's place is free again when the consumer has taken its listing. So memory is bounded
+by the client's limit: accounts are not taken ahead of time, and listings wait for a slow consumer.
 
-Each account has one request in flight, until no account waits for a place: then those that are
-left share the client's limit. So a large account delays no other, and the last ones are quick.
+Each account has one request in flight until no account waits for a place; then the remaining
+accounts share the client's limit. So a large account delays no other account, and the last ones are
+quick.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Outcome = AccountListing | BaseException | None
 
 @attrs.define
 class AccountCounts:
-    """How many accounts there were, and what was found in them."""
+    """Numbers of accounts, environments and functions."""
 
     accounts: int = 0
     complete: int = 0
@@ -44,25 +44,25 @@ class AccountCounts:
     functions: int = 0
 
     def to_dict(self) -> dict[str, str | int | float | bool]:
-        """Return the fields as JSON has them."""
+        """Return the fields as JSON values."""
         return attrs.asdict(self)
 
 
 @attrs.define
 class InventorySummary(AccountCounts):
-    """What an inventory has cost so far, and what it found.
+    """The results and the cost of an inventory so far.
 
     Attributes:
-        accounts: Accounts visited: those that are complete, failed and denied.
-        complete: Accounts of which everything was listed.
-        failed: Accounts that failed, for any reason but the next.
-        denied: Accounts that may not be listed: their merchant has not authorised the platform, or
+        accounts: Accounts visited: complete, failed and denied.
+        complete: Accounts that were listed completely.
+        failed: Accounts that failed for any reason except a denial.
+        denied: Accounts that may not be listed: the merchant has not authorised the platform, or
             not for cloud development.
-        environments: Environments of the complete ones.
-        functions: Functions of the complete ones.
-        requests: Requests that the client sent meanwhile, to token endpoints and retries included.
-        retries: Those of them that were retries.
-        seconds: How long it has taken.
+        environments: Environments of the complete accounts.
+        functions: Functions of the complete accounts.
+        requests: Requests of the client meanwhile, token requests and retries included.
+        retries: The retries among them.
+        seconds: Duration in seconds.
     """
 
     requests: int = 0
@@ -82,7 +82,7 @@ class InventorySummary(AccountCounts):
 
 @attrs.frozen(repr=False)
 class _IsolatedToken:
-    """An account's token; any error of its provider fails that account alone."""
+    """An account's token; any error of its provider fails this account alone."""
 
     _account: Account
 

@@ -132,7 +132,7 @@ async def test_an_appid_and_its_secret_that_are_swapped_are_refused_unseen(comma
     output = ["-o", str(tmp_path / "a.sqlite")] if command == "inventory" else []
     ended = await run(command, *output, env={f"{kind}_APPID": secret, f"{kind}_SECRET": PLATFORM})
     assert (ended.code, ended.out) == (3, "")
-    assert "APPID does not begin with wx (are it and a secret swapped?)" in plain(ended.err)
+    assert "APPID does not begin with wx (are appid and secret swapped?)" in plain(ended.err)
     assert leaks_of([secret], [ended.err]) == []
 
 

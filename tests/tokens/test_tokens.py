@@ -70,7 +70,10 @@ async def test_what_a_callable_raises_is_raised_to_the_caller(emulator):
         ("planted-token\n", "holds white space"),
         ("planted-token\x00", "holds a control character"),
         (b"planted-token", "is of type bytes"),
-        (str(Secret("planted-token")), "is what a Secret shows instead of its text: take what"),
+        (
+            str(Secret("planted-token")),
+            "is the mask of a Secret, not its text: pass the result of its reveal()",
+        ),
         (None, "is of type NoneType"),
         (StaticToken, "is a class"),
         (lambda: "planted-token", "is not async"),
