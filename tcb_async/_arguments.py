@@ -233,7 +233,7 @@ def checked_appid(what: str, value: Secret) -> str:
     """Return the appid if it can be one. It is wrapped: it may be a secret in the wrong place."""
     fault = fault_of(value)
     if fault is None and not _APPID.fullmatch(value.reveal()):
-        fault = "is too long for an appid, or holds a character that appids do not have"
+        fault = "holds a character that appids do not have, or is too long"
     elif fault is None and not value.reveal().startswith("wx"):
         fault = "does not begin with wx (are appid and secret swapped?)"
     if fault is not None:
@@ -269,7 +269,7 @@ def checked_async(what: str, value: AsyncCallable, *arguments: str) -> AsyncCall
     if not inspect.iscoroutinefunction(inspect.unwrap(given)):
         raise ConfigurationError(f"{what} is not async: write it with async def")
     with suppress(TypeError):
-        inspect.signature(given).bind(*arguments)
+        inspect.signature(given, follow_wrapped=False).bind(*arguments)
         return value
     raise ConfigurationError(f"{what} must be callable with ({', '.join(arguments)})")
 

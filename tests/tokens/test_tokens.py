@@ -305,9 +305,9 @@ class TestCredentials:
         [
             ("", APPSECRET, "^appid is empty"),
             ("wx 0", APPSECRET, "^appid holds white space"),
-            ("wx{0}", APPSECRET, "^appid holds a character that no appid has"),
-            ("planted@appsecret", APPID, "^appid holds a character that no appid has"),
-            (APPSECRET, APPID, r"^appid does not begin with wx \(are it and a secret swapped\?\)"),
+            ("wx{0}", APPSECRET, "^appid holds a character that appids do not have"),
+            ("planted@appsecret", APPID, "^appid holds a character that appids do not have"),
+            (APPSECRET, APPID, r"^appid does not begin with wx \(are appid and secret swapped\?\)"),
             (7, APPSECRET, "^appid is of type int"),
             (APPID, "", "^secret is empty"),
             (APPID, "planted\n", "^secret holds white space"),
