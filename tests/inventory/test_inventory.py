@@ -6,19 +6,19 @@ import asyncio
 import collections
 import itertools
 import pickle
+from collections.abc import Callable
 from contextlib import aclosing
 
+import attrs
 import pytest
 from leaks import no_leaks
 from merchants import (
-    BROKEN,
     ENVIRONMENTS,
     LIST,
     MERCHANT_TOKEN,
     PLATFORM,
     PLATFORM_TOKEN,
     Platform,
-    as_deployed,
 )
 
 from tcb_async import (
@@ -26,10 +26,15 @@ from tcb_async import (
     AccountListing,
     ClientClosedError,
     ConfigurationError,
+    DailyQuotaError,
+    ParameterError,
+    PermissionDeniedError,
+    ResponseError,
     RetryPolicy,
     TcbClient,
     TcbError,
     TokenError,
+    TransportError,
 )
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
 from tcb_async.inventory import Inventory, list_account, platform_accounts
@@ -55,6 +60,14 @@ async def drain(inventory, take):
         async for found in inventory:
             if (taking := take(found)) is not None:
                 await taking
+
+
+def as_deployed(functions):
+    """What an inventory found, to be compared with what is deployed."""
+    return {
+        env: {(function.name, function.status, function.runtime) for function in found}
+        for env, found in functions.items()
+    }
 
 
 class TestWholeAccounts:
@@ -126,6 +139,67 @@ class TestWholeAccounts:
             found = await list_account(client, Account(PLATFORM, platform.token()))
         assert isinstance(found.error, ConfigurationError)
         assert sum(emulator.counts.values()) == 0
+
+
+def takes_back(platform, appid):
+    platform.emulator.remove_authorizer(PLATFORM, appid)
+
+
+def grants_too_little(platform, appid):
+    same = platform.emulator.refresh_token(PLATFORM, appid)
+    platform.emulator.add_authorizer(PLATFORM, appid, same, permission_sets=[18])
+
+
+def is_suspended(platform, appid):
+    (info,) = platform.emulator.environments(appid)
+    platform.emulator.update_environment(info.env, status="HALTED")
+
+
+def always(fault, path=LIST):
+    def breaks(platform, appid):
+        platform.emulator.script(itertools.repeat(fault), path=path, account=appid)
+
+    return breaks
+
+
+def forever(errcode, path=LIST):
+    return always(Fault.errcode(errcode), path)
+
+
+@attrs.frozen
+class Way:
+    """A way in which an account breaks, and what is then said of it."""
+
+    name: str
+    breaks: Callable[[Platform, str], None]
+    error: type[TcbError]
+    errcode: int | None
+    status: str
+
+
+BROKEN = (
+    Way("takes its authorisation back", takes_back, PermissionDeniedError, 61003, "denied"),
+    Way("grants too few permissions", grants_too_little, PermissionDeniedError, 61007, "denied"),
+    Way("may not call this", forever(48001), PermissionDeniedError, 48001, "denied"),
+    Way("has another refresh token", forever(61023, MERCHANT_TOKEN), TokenError, 61023, "failed"),
+    Way("has an appid that is none", forever(40013, MERCHANT_TOKEN), TokenError, 40013, "failed"),
+    Way("is suspended", is_suspended, PermissionDeniedError, -501005, "failed"),
+    Way("is over its quota", forever(45009), DailyQuotaError, 45009, "failed"),
+    Way("has a token that is refused", forever(40001), TokenError, 40001, "failed"),
+    Way("has an environment that is gone", forever(-501000), ParameterError, -501000, "failed"),
+    Way("is busy", forever(-1), TcbError, -1, "failed"),
+    Way(
+        "is answered by a page of HTML",
+        always(Fault.body(b"<html>")),
+        ResponseError,
+        None,
+        "failed",
+    ),
+    Way("is reset", always(Fault.reset()), TransportError, None, "failed"),
+    Way("is redirected", always(Fault.redirect("https://x/")), ResponseError, None, "failed"),
+    Way("has no list of environments", forever(-1, ENVIRONMENTS), TcbError, -1, "failed"),
+)
+"""Ways in which an account breaks, and no other with it."""
 
 
 class TestOneBrokenAccount:
