@@ -84,9 +84,9 @@ class Sending:
     is_new: bool = attrs.field(init=False, default=False)
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
-    def until_given_up(self) -> asyncio.Timeout:
-        """A block that ends with `TimeoutError` when this is given up."""
-        self._timeout = asyncio.timeout(None)
+    def limit(self, seconds: float) -> asyncio.Timeout:
+        """Open a block that raises `TimeoutError` after so long, or when this is given up."""
+        self._timeout = asyncio.timeout(seconds)
         return self._timeout
 
     def begin(self) -> None:
@@ -110,8 +110,8 @@ class Sending:
             other.other_took = other.other_took or now - other.since
 
     def give_up(self) -> None:
-        """End its block. Twice does nothing more."""
-        if self._timeout is not None and not self.gave_up:
+        """End its block, unless the limit has just passed: that end is on its way."""
+        if self._timeout is not None and not self._timeout.expired():
             self.gave_up = True
             self._timeout.reschedule(asyncio.get_running_loop().time())
 

@@ -7,7 +7,6 @@ Rule: limits on time and size, no redirects, and a fault is raised as ours only 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import math
 import ssl
@@ -239,6 +238,9 @@ Value = TypeVar("Value")
 
 _TICK = 0.001  # an event loop's timer may be early by as much
 _CLOSING = HEADERS | {"Connection": "close"}
+# One timer per try, ours, which can also be cut short. Aiohttp's would be a second one, and it
+# rounds a limit above 5 s up to a whole second, which may cross the deadline.
+_NO_LIMIT = aiohttp.ClientTimeout()
 _SECRET_KEYS = ("secret", "token", "ticket")
 
 
@@ -349,8 +351,8 @@ class Transport:
         response: aiohttp.ClientResponse | None = None
         of_this = SENDING.set(sending)
         try:
-            async with sending.until_given_up():
-                response = await self._request(session, call, seconds)
+            async with sending.limit(seconds):
+                response = await self._request(session, call)
                 sending.note_answer()
                 if seen is not None:
                     seen.status = response.status
@@ -376,7 +378,7 @@ class Transport:
         raise failure
 
     def _request(
-        self, session: aiohttp.ClientSession, call: Call[Any], seconds: float
+        self, session: aiohttp.ClientSession, call: Call[Any]
     ) -> Awaitable[aiohttp.ClientResponse]:
         """Begin a request: on a fresh connection, which the server is asked to close, or on any.
 
@@ -390,7 +392,7 @@ class Transport:
             middlewares=None if foreign else (add_query(target.url),),
             data=None if request.body is None else request.body.reveal(),
             headers=dict(_CLOSING if fresh else HEADERS) if fresh or foreign else None,
-            timeout=_within(seconds),
+            timeout=_NO_LIMIT,
             allow_redirects=False,
             raise_for_status=False,
             server_hostname=target.bare_url.raw_host if fresh else None,
@@ -416,12 +418,6 @@ class Transport:
         if response.status != HTTPStatus.OK:
             raise refusal(request, response.status, response.headers, body)
         return body
-
-
-@functools.lru_cache
-def _within(seconds: float) -> aiohttp.ClientTimeout:
-    """Exactly: aiohttp rounds what is over 5 s up to a whole second, which may cross a deadline."""
-    return aiohttp.ClientTimeout(seconds, ceil_threshold=math.inf)
 
 
 def _wrapped(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:

@@ -13,7 +13,9 @@ from proxies import NarrowProxy
 from tls_emulator import knows_our_ca, over_tls
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient
+from tcb_async._transport.session import NewConnections, Sending
 from tcb_async.emulator import Emulator
+from tcb_async.limits import Window
 
 ENV = "test-777bb9"
 COUNT, PAGES = 200, 11
@@ -206,6 +208,18 @@ async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(monkey
 
         assert [type(end) for end in ended] == [int, asyncio.CancelledError]
         assert calls[1].cancelled()
+
+
+async def test_giving_up_a_request_whose_time_limit_has_just_passed_leaves_it_a_time_out():
+    async def send():
+        async with sending.limit(0.0):  # its end is the loop's next callback
+            asyncio.get_running_loop().call_soon(sending.give_up)
+            await asyncio.Event().wait()
+
+    sending = Sending(NewConnections(Window(1)), patience=1.0)
+    with pytest.raises(TimeoutError):
+        await send()
+    assert not sending.gave_up
 
 
 @pytest.mark.parametrize("closings", [1, 2])
