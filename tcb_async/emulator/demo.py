@@ -1,4 +1,4 @@
-"""Functions that the emulator makes up: those of the demo, and those of merchants by the thousand.
+"""Made-up functions: of the demo, and of merchants by the thousand.
 
 Rule: they are the same every time, dates included.
 """

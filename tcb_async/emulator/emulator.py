@@ -1,7 +1,7 @@
-"""``Emulator``, the class that users see: what a test sets up, and how a request is answered.
+"""``Emulator``, the public class: the set-up for tests, and the answering of requests.
 
-Rule: what a test and a request share is read and changed under the lock, which is never held
-while something is awaited.
+Rule: state that tests and requests share is read and changed under the lock, and no code awaits
+while it holds the lock.
 """
 
 from __future__ import annotations
@@ -42,28 +42,27 @@ class Emulator(Endpoints, Server):
             emulator.deploy("test-777bb9", count=57)
             ...  # send requests to emulator.url, with emulator.token
 
-    In a ``with`` block it runs on a thread of its own: code of any kind can talk to it, blocking
-    code too. In an ``async with`` block it runs on the event loop of that block, which suits
-    callbacks that touch the loop's objects, and tests with virtual time; there, blocking code would
-    wait for itself. Its methods may be called from any thread, and from callbacks; for an
-    environment or a function that there is not, they raise `ValueError`. A forked process can send
-    it requests, and do nothing else with it.
+    In a ``with`` block it runs on its own thread, so that all code can talk to it, blocking code
+    too. In an ``async with`` block it runs on the event loop of the block, which suits callbacks
+    that use the loop's objects, and tests with virtual time; blocking code would deadlock there.
+    Its methods may be called from any thread and from callbacks. They raise `ValueError` for an
+    unknown environment or function. A forked process can only send requests to it.
 
     Args:
-        port: The port; 0 for any that is free.
-        clock: Its clock. A clock with a start stands still until it is advanced.
+        port: The port; 0 for any free port.
+        clock: Its clock. A clock with a start time stands still until it is advanced.
         latency: Seconds before each answer.
         jitter: Up to this many seconds more, at random.
         max_page: The most functions on a page; None for no limit.
-        above_max_page: What a larger ``limit`` gets: ``"clamp"``, as many functions as
-            ``max_page``; ``"refuse"``, 40097; ``"empty"``, no functions, and the true total.
-        capacity: The most requests in progress at once; those beyond are answered -1 at once. None
+        above_max_page: The answer to a larger ``limit``: ``"clamp"`` sends ``max_page`` functions,
+            ``"refuse"`` sends 40097, ``"empty"`` sends no functions and the true total.
+        capacity: The most requests in progress at once; further ones are answered -1 at once. None
             for no limit.
         order: ``"added"`` lists functions in the order of deployment, and an update leaves a
             function where it is. ``"newest_first"`` deploys to the head, and an update moves a
             function to the head. Merchants are listed in the same order.
-        seed: The seed for what happens at random (jitter, ``busy_rate``, request ids). Tokens do
-            not depend on it.
+        seed: The seed of random events (jitter, ``busy_rate``, request ids). Tokens do not depend
+            on it.
 
     Attributes:
         clock: Its clock; move it with ``clock.advance(seconds)``.
@@ -135,25 +134,25 @@ class Emulator(Endpoints, Server):
 
         Args:
             env: Its id.
-            owner: The appid that it belongs to: an app, a merchant, or a platform (批量云开发).
-                None for every ordinary account.
-            status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``. Functions are listed only in a
-                normal one; others are answered -501005.
+            owner: The appid of its owner: an app, a merchant, or a platform (批量云开发). None: it
+                belongs to every ordinary account.
+            status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``. Lists of functions in a halted or
+                unavailable environment are answered -501005.
             create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
             update_time: The same; None for ``create_time``.
 
         Raises:
-            ValueError: There is such an environment, or a time is unusable.
+            ValueError: The environment exists already, or a time is unusable.
         """
         with self._lock:
             if env in self._environments:
-                raise ValueError(f"env is {env!r}: there is such an environment already")
+                raise ValueError(f"env is {env!r}: this environment exists already")
             info = EnvironmentInfo(env, *self._times(create_time, update_time), status, owner)
             self._environments[env] = self._owned[owner][env] = state.Environment(info)
             return info
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
-        """Change an environment's status now, and return the environment as it is listed then."""
+        """Change an environment's status now, and return the environment as it is listed."""
         with self._lock:
             environment = self._known(env)
             updated = self._later_than(environment.info.update_time)
@@ -167,7 +166,7 @@ class Emulator(Endpoints, Server):
             del self._environments[env]
 
     def environments(self, owner: str | None = None) -> tuple[EnvironmentInfo, ...]:
-        """The environments of an appid, oldest first; None: those of every ordinary account."""
+        """The environments of an appid, oldest first; None for those of every ordinary account."""
         with self._lock:
             return self._infos(owner)
 
@@ -192,11 +191,12 @@ class Emulator(Endpoints, Server):
         Args:
             env: The environment's id.
             name: The function's name; None for a new one (``fn-0001``), never one used before.
-            count: How many to deploy.
+            count: The number of functions.
             runtime: Such as ``Python3.10``; None is sent as null.
             status: Such as ``Active``.
-            status_reason: Why it failed: pairs of errcode and errmsg. Only platforms see it.
-            index: The row to insert at; None for the place that ``order`` says.
+            status_reason: The reasons of a failure: pairs of errcode and errmsg. Only platforms
+                see them.
+            index: The row to insert at; None for the place given by ``order``.
             add_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
             mod_time: The same; None for ``add_time``.
 
@@ -229,9 +229,9 @@ class Emulator(Endpoints, Server):
     def update(
         self, env: str, name: str, *, status: str | None = None, runtime: str | None = None
     ) -> DeployedFunction:
-        """Update a function's status, runtime or both, and return it as it is listed then.
+        """Update a function's status, runtime or both, and return it as it is listed.
 
-        Its ``mod_time`` becomes now, or a second more than it was if that is later.
+        Its ``mod_time`` becomes now, but at least one second later than before.
         """
         with self._lock:
             environment = self._known(env)
@@ -246,13 +246,13 @@ class Emulator(Endpoints, Server):
             return new
 
     def functions(self, env: str) -> tuple[DeployedFunction, ...]:
-        """What is deployed now, in the order of the list."""
+        """The functions deployed now, in the order of the list."""
         with self._lock:
             return self._known(env).functions
 
     def _known(self, env: str) -> state.Environment:
         if (environment := self._environments.get(env)) is None:
-            raise ValueError(f"env is {env!r}: there is no such environment")
+            raise ValueError(f"env is {env!r}: this environment does not exist")
         return environment
 
     def _times(self, first: str | None, last: str | None) -> tuple[str, str]:
@@ -270,7 +270,7 @@ class Emulator(Endpoints, Server):
 
     @property
     def token(self) -> str:
-        """An access token that is accepted now: a new one if the last one has ended."""
+        """An access token that is accepted now: another one if the last one has ended."""
         with self._lock:
             try:
                 self._tokens.check(self._token)
@@ -293,8 +293,7 @@ class Emulator(Endpoints, Server):
 
         Args:
             token: An access token of this emulator.
-            stuck: Whether ``stable_token`` keeps returning it all the same, as WeChat's has been
-                seen to do.
+            stuck: Whether ``stable_token`` still returns it, as WeChat sometimes does.
 
         Raises:
             KeyError: This emulator never issued the token.
@@ -313,7 +312,7 @@ class Emulator(Endpoints, Server):
             self._apps[appid] = state.App(appid, secret)
 
     def set_cloud_development(self, appid: str, *, enabled: bool) -> None:
-        """Let an app, merchant or platform have cloud development (云开发), or answer it 85088."""
+        """Turn cloud development (云开发) on or off; without it, calls are answered 85088."""
         with self._lock:
             if enabled:
                 self._without_cloud.discard(appid)
@@ -323,9 +322,9 @@ class Emulator(Endpoints, Server):
     # Platforms and merchants
 
     def add_component(self, appid: str, secret: str, ticket: str | None = None) -> str:
-        """Add a third-party platform, push it a first ticket, and return the ticket.
+        """Add a third-party platform, push its first ticket, and return the ticket.
 
-        ``appid`` is its ``component_appid``; without a ``ticket`` it is a random one.
+        ``appid`` is its ``component_appid``; without ``ticket``, the ticket is random.
         """
         with self._lock:
             self._components[appid] = state.Component(appid, secret)
@@ -334,7 +333,7 @@ class Emulator(Endpoints, Server):
     def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
         """Push a platform a ``component_verify_ticket``, which lives 12 hours, and return it.
 
-        Without a ``ticket`` it is a random one.
+        Without ``ticket``, the ticket is random.
         """
         ticket = ticket or state.new_secret("ticket@@@")
         with self._lock:
@@ -357,7 +356,7 @@ class Emulator(Endpoints, Server):
             component_appid: The platform.
             authorizer_appid: The merchant.
             refresh_token: Its refresh token; None for a random one.
-            auth_time: When, in seconds since 1970; None for now.
+            auth_time: The time of the authorisation, in seconds since 1970; None for now.
             exchanged: Whether its authorisation code was exchanged. If not, the list of merchants
                 shows no refresh token.
             permission_sets: The permission sets (权限集) that it grants. Without 49 (云开发) calls
@@ -374,10 +373,10 @@ class Emulator(Endpoints, Server):
         return refresh_token
 
     def remove_authorizer(self, component_appid: str, authorizer_appid: str) -> None:
-        """Let a merchant take its authorisation back: calls for it are answered 61003.
+        """Let a merchant withdraw its authorisation: calls for it are answered 61003.
 
         Raises:
-            KeyError: There is no such platform or merchant.
+            KeyError: The platform or the merchant does not exist.
         """
         with self._lock:
             del self._components[component_appid].authorizers[authorizer_appid]
@@ -388,12 +387,12 @@ class Emulator(Endpoints, Server):
             return tuple(appid for appid, _ in self._in_order(self._components[component_appid]))
 
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
-        """Let the merchant's next token come with a new refresh token, which ends the old one."""
+        """Rotate the refresh token together with the merchant's next token."""
         with self._lock:
             self._components[component_appid].authorizers[authorizer_appid].rotating = True
 
     def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
-        """The merchant's refresh token that is accepted now."""
+        """The merchant's current refresh token."""
         with self._lock:
             return self._components[component_appid].authorizers[authorizer_appid].refresh_token
 
@@ -402,14 +401,14 @@ class Emulator(Endpoints, Server):
     ) -> tuple[str, ...]:
         """Let many merchants, with environments and functions, authorise a platform.
 
-        10,000 merchants take less than a second. The functions differ from one environment to the
-        next. The merchants' appids are returned.
+        10,000 merchants take less than a second. Each environment has different functions. Returns
+        the merchants' appids.
 
         Args:
             component_appid: The platform.
-            count: How many merchants.
-            environments: How many environments each has.
-            functions: How many functions each environment has, at most 400.
+            count: The number of merchants.
+            environments: The number of environments of each merchant.
+            functions: The number of functions of each environment, at most 400.
 
         Raises:
             ValueError: There are too many functions.
@@ -434,9 +433,8 @@ class Emulator(Endpoints, Server):
     def add_demo_merchants(self, component_appid: str) -> tuple[str, ...]:
         """Let 60 merchants authorise a platform, each with two environments of 50 functions.
 
-        A few are broken: an environment is out of service (-501005), a merchant has no cloud
-        development (85088), one did not grant permission set 49 (61007), one has no quota left
-        (45009).
+        Four have a problem: an environment that is out of service (-501005), no cloud development
+        (85088), permission set 49 not granted (61007), and no quota left (45009).
         """
         appids = self.add_merchants(component_appid, 60, environments=2, functions=50)
         self.update_environment(self.environments(appids[8])[0].env, status="HALTED")
@@ -450,7 +448,7 @@ class Emulator(Endpoints, Server):
 
     @property
     def busy_rate(self) -> float:
-        """The share of requests that is answered -1 at random, from 0 to 1."""
+        """The share of requests, from 0 to 1, that are answered -1 at random."""
         return self._scripts.busy_rate
 
     @busy_rate.setter
@@ -467,20 +465,20 @@ class Emulator(Endpoints, Server):
         account: str | None = None,
         when: When | None = None,
     ) -> None:
-        """Let each of the next requests meet one of these faults.
+        """Apply one of these faults to each of the next requests.
 
-        Scripts are used up in the order in which they were added, those for an account first; a
-        request that one does not match is offered to the next.
+        Scripts are used up in the order in which they were added, scripts for an account first. A
+        request that does not match a script is offered to the next script.
 
         Args:
-            faults: One for each request, ``Fault.ok()`` for an honest answer. It may be endless.
+            faults: One fault per request; ``Fault.ok()`` is an honest answer. May be endless.
             path: Only requests to this path.
             account: Only requests that concern this appid, such as those for one merchant.
             when: Only requests for which ``when(request)`` is true.
 
         Raises:
-            TypeError: One of them is not a ``Fault``.
-            ValueError: No request has such a path.
+            TypeError: An item is not a ``Fault``.
+            ValueError: The path does not begin with ``/``.
         """
         if path is not None and not path.startswith("/"):
             raise ValueError(f"path is {path!r}: it must begin with /, as /tcb/listfunctions does")
@@ -500,18 +498,18 @@ class Emulator(Endpoints, Server):
     ) -> None:
         """Answer the next requests with an errcode.
 
-        40001, 40014 and 42001 also end the token that the request came with, so that a client
-        heals when it fetches another.
+        40001, 40014 and 42001 also end the token of the request, so a client recovers with another
+        token.
 
         Args:
             errcode: WeChat's code.
-            times: How many requests; None for all until ``clear_faults``.
+            times: The number of requests; None for all until ``clear_faults``.
             path: As for ``script``.
             account: As for ``script``.
 
         Raises:
             TypeError: The errcode is not an int.
-            ValueError: No request would ever be answered with it.
+            ValueError: ``times`` is below 1, or the path does not begin with ``/``.
         """
         if times is not None and times < 1:
             raise ValueError(f"times is {times!r}: it must be 1 or more, or None for all requests")
@@ -520,7 +518,7 @@ class Emulator(Endpoints, Server):
         self.script(faults, path=path, account=account)
 
     def clear_faults(self) -> None:
-        """Drop what is left of every script, and set ``busy_rate`` to 0."""
+        """Remove all scripts, and set ``busy_rate`` to 0."""
         with self._lock:
             self._scripts.waiting.clear()
             self._scripts.busy_rate = 0.0
@@ -541,7 +539,7 @@ class Emulator(Endpoints, Server):
 
     @property
     def in_flight(self) -> int:
-        """The number of requests that are being answered."""
+        """The number of requests in progress."""
         with self._lock:
             return self._journal.in_flight
 
@@ -559,8 +557,8 @@ class Emulator(Endpoints, Server):
     def on_request(self, callback: OnRequest) -> OnRequest:
         """Call ``callback(request)`` for each request, before it is answered.
 
-        What it changes shows in the answer to this request. It may be used as a decorator. In a
-        ``with`` block and in the pytest fixtures it is called on the emulator's thread.
+        Its changes show in the answer to this request. It may be used as a decorator. In a ``with``
+        block and in the pytest fixtures it is called on the emulator's thread.
         """
         with self._lock:
             self._hooks.append(callback)

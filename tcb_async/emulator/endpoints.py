@@ -1,6 +1,6 @@
-"""WeChat's endpoints: what the emulator answers if no fault is in the way.
+"""WeChat's endpoints: the answers of the emulator without a fault.
 
-Rule: an endpoint returns the bytes of its answer or raises ``Refused``; the lock is held meanwhile.
+Rule: an endpoint returns the bytes of its answer or raises ``Refused``, under the lock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OVERLAP = 300.0
 
 
 class Endpoints:
-    """What WeChat knows, and what it answers; ``Emulator`` documents the attributes."""
+    """WeChat's state and its answers; ``Emulator`` documents the attributes."""
 
     def __init__(self, clock: EmulatorClock, order: Order) -> None:
         if order not in get_args(Order):
@@ -58,7 +58,7 @@ class Endpoints:
 
     @property
     def above_max_page(self) -> AboveMaxPage:
-        """What a ``limit`` above ``max_page`` gets: ``"clamp"``, ``"refuse"`` or ``"empty"``."""
+        """The answer to a larger ``limit`` than ``max_page``."""
         return self._above_max_page
 
     @above_max_page.setter
@@ -189,7 +189,7 @@ class Endpoints:
             raise Refused(wire.ABNORMAL_ENV)
         return environment
 
-    # Who calls
+    # Accounts
 
     def _account_of(self, call: Call) -> str | None:
         fields = {**call.query, **(call.body or {})}

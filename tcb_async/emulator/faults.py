@@ -1,6 +1,6 @@
-"""Faults: what can go wrong with one request, and which requests it happens to.
+"""Faults of single requests, and the scripts that choose the requests.
 
-Rule: a fault is a value that knows nothing of endpoints; scripts choose the requests.
+Rule: a fault is a value and knows no endpoints; scripts choose the requests.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></h
 
 @attrs.frozen
 class Reply:
-    """What an endpoint replies: the body, and the errcode in it."""
+    """The reply of an endpoint: its body, and the errcode in it."""
 
     errcode: int
     body: bytes
@@ -65,7 +65,7 @@ class Exchange:
         return transport
 
     def close(self) -> web.Response:
-        """Close the connection after what was written."""
+        """Close the connection after sending the bytes already written."""
         self.transport.close()
         return web.Response()
 
@@ -85,7 +85,7 @@ def _zeros(mebibytes: int) -> bytes:
 
 @attrs.frozen
 class Fault:
-    """What happens to one request instead of an honest answer.
+    """The treatment of one request in place of an honest answer.
 
     Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
     function that takes an exchange (``request``, ``answer()``, ``send()``, ``transport``,
@@ -93,7 +93,7 @@ class Fault:
 
     Attributes:
         name: Shown in the record of the request.
-        act: What to do.
+        act: Answers the request.
     """
 
     name: str
@@ -311,12 +311,12 @@ class Script:
     when: When | None
 
     def matches(self, request: RecordedRequest) -> bool:
-        """Whether the request may meet one of its faults."""
+        """Whether the script is for this request."""
         return self.path in (None, request.path) and (self.when is None or self.when(request))
 
 
 def checked_fault(fault: object) -> Fault:
-    """Return what a script holds, if it is a fault."""
+    """Return an item of a script if it is a fault."""
     if not isinstance(fault, Fault):
         raise TypeError(f"faults holds {fault!r}: it must hold Fault values, such as Fault.reset()")
     return fault
@@ -324,7 +324,7 @@ def checked_fault(fault: object) -> Fault:
 
 @attrs.define
 class Scripts:
-    """The scripts that are not used up, by account, and the share of requests that is busy."""
+    """The scripts that are not used up, by account, and the share of busy answers."""
 
     chance: random.Random
     busy_rate: float = 0.0

@@ -1,6 +1,6 @@
-"""A server that runs on the loop of its block, or on a thread of its own.
+"""A server on the event loop of its block, or on its own thread.
 
-Rule: it knows no endpoint, and when it has stopped, no task, thread or connection of it is left.
+Rule: it knows no endpoints, and leaves no task, thread or connection after it has stopped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _http_log.addFilter(_without_the_request_line)
 
 
 async def _expect(request: web.BaseRequest) -> None:
-    """Do as aiohttp does, but do not repeat the header in the error: it may not be text."""
+    """Like aiohttp, but without the header in the error: it may not be text."""
     if request.headers["Expect"].lower() != "100-continue":
         raise web.HTTPExpectationFailed
     with suppress(ConnectionError):
@@ -55,7 +55,7 @@ class ProcessLock:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this process is a fork of the one that made the lock."""
+        """Whether this process is a fork of the process that made the lock."""
         return os.getpid() != self._process
 
     def __enter__(self) -> None:
@@ -78,7 +78,7 @@ class _LoopThread:
 
     def __init__(self, name: str) -> None:
         self._stopping = asyncio.Event()
-        # The factory keeps the runner from making its loop the current one of this thread.
+        # With a factory, the runner does not set its loop as the current loop of this thread.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = self._runner.get_loop()
         # A daemon: a `with` block that is never left must not keep the interpreter from exiting.
@@ -98,7 +98,7 @@ class _LoopThread:
 
 
 class Server:
-    """How ``Emulator`` starts, listens and stops. What it answers is up to ``handle``."""
+    """Starts, listens and stops; ``handle`` answers the requests."""
 
     def __init__(
         self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int
@@ -134,25 +134,25 @@ class Server:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen, on the port that it had before if it was stopped.
+        """Listen, after a stop on the same port as before.
 
         In a ``with`` block it listens on the emulator's own thread, otherwise on the running loop.
 
         Raises:
             OSError: The port is taken.
-            RuntimeError: It is running.
+            RuntimeError: It is running already.
         """
         self._check_stopped()
         await self._where_it_runs(self._listen())
 
     async def stop(self) -> None:
         """Close the socket and all connections; requests in progress get no answer."""
-        if not self._lock.is_foreign:  # what a forked process closes would be its parent's
+        if not self._lock.is_foreign:  # a forked process would close its parent's sockets
             await self._where_it_runs(self._close())
 
     @property
     def url(self) -> str:
-        """Where it listens, such as ``http://127.0.0.1:40123``.
+        """Its address, such as ``http://127.0.0.1:40123``.
 
         Raises:
             RuntimeError: It was never started.
@@ -185,7 +185,7 @@ class Server:
             await asyncio.wrap_future(self._thread.submit(work))
 
     async def _listen(self) -> None:
-        # No routes: aiohttp's router would answer what it cannot route by itself.
+        # Without routes: aiohttp's router would answer unknown paths itself.
         server = web.Server(
             self._serve, access_log=None, logger=_http_log, handler_cancellation=True
         )
@@ -209,8 +209,8 @@ class Server:
             runner, self._runner = self._runner, None
             for site in runner.sites:
                 await site.stop()
-            # Found and cut off without a pause between: asyncio fails at a transport that has
-            # closed by itself. First of all, for aiohttp waits for slow readers and then forgets
+            # Without an await between finding and aborting: asyncio fails if a transport has closed
+            # in the meantime. Before the clean-up: aiohttp waits for slow readers, then forgets
             # their transports.
             for connection in [] if runner.server is None else runner.server.connections:
                 if connection.transport is not None:

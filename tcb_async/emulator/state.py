@@ -1,6 +1,6 @@
-"""What the emulator remembers: environments, accounts, tokens, quotas, requests.
+"""State of the emulator: environments, accounts, tokens, quotas, requests.
 
-Rule: no access token is kept, only its fingerprint, and secrets are compared in constant time.
+Rule: it keeps fingerprints, never access tokens, and compares secrets in constant time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DeployedFunction:
         status: Such as ``Active``.
         add_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00.
         mod_time: The same.
-        status_reason: Why it failed: pairs of errcode and errmsg, shown to platforms only.
+        status_reason: The reasons of a failure: pairs of errcode and errmsg, for platforms only.
     """
 
     name: str
@@ -53,12 +53,12 @@ class DeployedFunction:
 
     @cached_property
     def wire(self) -> bytes:
-        """The row in a list. It is encoded once: pages of thousands of rows are joined from it."""
+        """The row in a list, encoded once: pages of thousands of rows are joined from such rows."""
         return self._encoded()
 
     @property
     def wire_for_platforms(self) -> bytes:
-        """The row in a platform's list, which says why a function failed."""
+        """The row in a platform's list, with the reasons of a failure."""
         reasons = [{"errcode": code, "errmsg": text} for code, text in self.status_reason]
         return self._encoded(status_reason=reasons)
 
@@ -82,7 +82,7 @@ class EnvironmentInfo:
         create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00.
         update_time: The same.
         status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``.
-        owner: The appid that it belongs to; None for an environment of every ordinary account.
+        owner: The appid of its owner; None for an environment of every ordinary account.
     """
 
     env: str
@@ -116,7 +116,7 @@ class Environment:
     names_made_up: int = 0
 
     def new_names(self, count: int) -> list[str]:
-        """Make names up, never one that is taken or was made up before."""
+        """Make new names: never a name that is taken or was made before."""
         taken = {function.name for function in self.functions}
         names: list[str] = []
         while len(names) < count:
@@ -337,7 +337,7 @@ class Journal:
         return tuple(self._records.values())
 
     def clear(self) -> None:
-        """Forget what is finished; requests in flight are kept."""
+        """Forget finished requests; keep requests in flight."""
         self._records = {n: seen for n, seen in self._records.items() if seen.finished is None}
         self.counts.clear()
         self.peak_in_flight = self.in_flight

@@ -82,7 +82,7 @@ class EmulatorClock:
 
     Args:
         start: Seconds since 1970. The clock then stands still between calls of ``advance``.
-            None (the default) follows the machine's clock, plus what it was advanced by.
+            None (the default) follows the machine's clock, plus the seconds advanced.
     """
 
     def __init__(self, start: float | None = None) -> None:
@@ -123,7 +123,7 @@ _MOST_BRACKETS = 200
 
 
 def decode_object(raw: bytes) -> dict[str, object] | None:
-    """Decode a JSON object; None if the bytes hold none, or one that is nested far too deep."""
+    """Decode a JSON object; None if the bytes are not one, or are nested far too deep."""
     if raw.count(b"[") + raw.count(b"{") > _MOST_BRACKETS:
         return None
     try:
@@ -159,7 +159,7 @@ class Call:
             raise Refused(NEEDS_POST)
 
     def posted(self) -> dict[str, object]:
-        """The object that was posted; Refused if it was not posted, or is none."""
+        """The posted JSON object; raises Refused if there is none."""
         self.require_post()
         if not self.raw:
             raise Refused(EMPTY_BODY)
@@ -207,21 +207,21 @@ def _without_secrets(body: Mapping[str, object] | None) -> str:
 
 @attrs.frozen
 class RecordedRequest:
-    """One request, and how it was answered.
+    """One request and its answer.
 
     Attributes:
         number: Counted from 1, in order of arrival.
         method: Such as ``POST``.
         path: Without the query.
         token_id: The fingerprint of its access token, see ``token_id()``; None without one.
-        account: The appid that it concerns: of the merchant, app or platform whose token it carries
-            or requests. None if that is unknown.
+        account: The appid of the merchant, app or platform: the owner of the token that it carries
+            or requests. None if unknown.
         body: The decoded JSON object, or None if the body was not one.
         raw: The body's bytes.
         headers: Its headers.
         peer_port: The client's port. Requests from one port came over one connection.
-        started: When it had arrived completely, in seconds of the emulator's clock.
-        finished: When it was answered; None while it is in flight.
+        started: The time of its complete arrival, in seconds of the emulator's clock.
+        finished: The time of its answer; None while it is in flight.
         status: The HTTP status of the answer; None if there was none (a reset, a hang).
         errcode: The errcode in the answer; None if a fault sent something else.
         fault: The name of the fault that answered it, or None.
