@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 import msgspec
 
 from tcb_async._redact import Secret, hide, redact
-from tcb_async.errcodes import look_up
+from tcb_async.errcodes import find_tcb_code, look_up
 from tcb_async.exceptions import ApiError, ResponseError
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -21,12 +21,15 @@ _CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT = 120
 _LOOKED_AT = 2**16
 _ERRMSG = 500
+_LONGEST_RID = 96  # characters, fewer than an access token has
+# No credential fits: an appsecret is 32 hexadecimal digits, and a ticket has an @.
 _RID = re.compile(
-    r"\s*(?:rid:\s*(?P<rid>[0-9a-f]{1,8}(?:-[0-9a-f]{1,8}){0,3})|hint:\s*\[(?P<hint>[^\]]{0,40})\])"
-    r"\s*$",
+    r"(?:\brid:\s*(?P<rid>[0-9a-f]{1,16}(?:-[0-9a-f]{1,16})*)"
+    r"|\bhints?:\s*\[\s*(?:req_id:\s*)?(?![0-9a-f]{32}\s*\])"
+    rf"(?P<hint>[^\]@]{{0,{_LONGEST_RID}}}?)\s*\])$",
     re.IGNORECASE,
 )
-_RID_LENGTH = 100
+_RID_ENDS = 2 * _LONGEST_RID  # characters at the end of an errmsg: the id and its label
 
 
 class _Status(msgspec.Struct, frozen=True, gc=False):
@@ -57,7 +60,7 @@ def decode_token_reply(
 
 
 def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> None:
-    """Raise what the errcode of a reply stands for; do nothing where there is none to read."""
+    """Raise the exception for a reply's errcode, if it has one."""
     try:
         status = _decode_status(body)
     except UNREADABLE:
@@ -74,14 +77,14 @@ def _api_error(
     except ValueError:
         excerpt = redact(str(status.errcode), secrets, length=_EXCERPT)
         return ResponseError(
-            f"{endpoint} answered with an errcode that is no number: {excerpt!r}",
+            f"{endpoint} answered with an errcode that is not a number: {excerpt!r}",
             endpoint=endpoint,
             status=200,
             excerpt=excerpt,
         )
-    errmsg, rid = _split_rid(status.errmsg or "", secrets)
+    errmsg, rid = _split_rid((status.errmsg or "").strip(), secrets)
     text = redact(errmsg, secrets, length=_ERRMSG)
-    row = look_up(code, endpoint)
+    row = look_up(code, endpoint, text)
     said = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
     return row.error(
@@ -89,17 +92,19 @@ def _api_error(
         errcode=code,
         errmsg=text,
         rid=rid,
+        tcb_code=find_tcb_code(text),
         endpoint=endpoint,
     )
 
 
 def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | None]:
     """Split WeChat's text from its request id, which is looked for at the end only."""
-    start = max(0, len(errmsg) - _RID_LENGTH)
+    start = max(0, len(errmsg) - _RID_ENDS)
     found = _RID.search(errmsg[start:])
     if found is None:
         return errmsg, None
-    return errmsg[: start + found.start()], hide(found["rid"] or found["hint"], secrets)
+    text = errmsg[: start + found.start()].rstrip(" ,")
+    return text, hide(found["rid"] or found["hint"], secrets) or None
 
 
 def unreadable(

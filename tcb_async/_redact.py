@@ -17,7 +17,27 @@ from urllib.parse import unquote
 
 MASK = "[hidden]"
 
-_TOKEN_LIKE = re.compile(r"[\w+/=%~.-]{24,}")
+# ASCII only: Chinese has no spaces, so any sentence would be a long word.
+_LONG_WORD = re.compile(r"@?[\w+/=%~.-]{24,}", re.ASCII)
+# No credential has one of these shapes. An access token (107 characters or more) and a ticket (80)
+# are too long, a refresh token follows "@@@", and an appsecret is 32 hexadecimal digits in a row.
+_LONGEST_SHAPE = 64
+_LETTERS = "[a-z]{1,19}"
+_SHAPE = re.compile(
+    rf"""
+    (?: (?:[a-z]+=)?
+        (?: [A-Z]+(?:_[A-Z]+)+                      # EXCEED_CONCURRENT_REQUEST_LIMIT
+          | {_LETTERS}(?:_{_LETTERS})+              # authorizer_refresh_token
+          | (?:{_LETTERS})?(?:[A-Z]{_LETTERS})+     # getStableAccessToken
+        )
+        (?:\.[A-Z][A-Za-z_]*)*                      # InvalidParameterValue.Limit
+      | [0-9a-f]{{1,12}}(?:-[0-9a-f]{{1,12}}){{2,4}}    # a rid, or Tencent Cloud's request id
+      | //{_LETTERS}(?:\.{_LETTERS})+(?:/[\w-]{{1,15}})*/?  # //mmbizurl.cn/s/JtxxFh33r
+    )
+    \.?
+    """,
+    re.VERBOSE | re.ASCII,
+)
 _NAMED = re.compile(
     r"((?:access_token|refresh_token|secret|ticket)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+",
     re.IGNORECASE,
@@ -141,20 +161,28 @@ def wrapped(kind: type, value: object) -> object:
 
 
 def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = None) -> str:
-    """Hide the given secrets, named credentials, URLs' users, and what looks like a token.
+    """Hide the given secrets, named credentials, URLs' users, and words that look like a token.
 
-    Of a long text only what can be needed is read. It is cut to `length` after hiding, and what was
-    too near the cut to be recognised is left out.
+    A long word does not look like a token if it has the shape of an error code, a request id or an
+    address. A given secret is hidden whatever its shape.
+
+    Reads only the part of a long text that can end up in the result. It is cut to `length` after
+    hiding, and words too near the cut to be recognised are left out.
     """
     longest = max((len(secret.reveal()) for secret in secrets), default=len(MASK))
-    margin = _ESCAPED_CHARACTER * longest
+    margin = max(_ESCAPED_CHARACTER * longest, _LONGEST_SHAPE)
     needed = len(text) if length is None else 4 * length + margin
     shown = _NAMED.sub(rf"\1{MASK}", hide(text[:needed], secrets))
-    shown = _TOKEN_LIKE.sub(MASK, _USER.sub(f"{MASK}@", shown))
+    shown = _LONG_WORD.sub(_masked_unless_shaped, _USER.sub(f"{MASK}@", shown))
     if needed < len(text):
         masked = shown.rfind(MASK) + len(MASK) if MASK in shown else 0
         shown = shown[: max(masked, len(shown) - margin)]
     return shown[:length]
+
+
+def _masked_unless_shaped(word: re.Match[str]) -> str:
+    has_shape = len(word[0]) <= _LONGEST_SHAPE and _SHAPE.fullmatch(word[0])
+    return word[0] if has_shape else MASK
 
 
 def hide(text: str, secrets: Collection[Secret]) -> str:

@@ -1,14 +1,19 @@
-"""What WeChat's errcodes mean, whose fault each is, and what to do about it: one row a code.
+"""Errcodes and TcbCodes: meaning, scope and remedy, one row per code.
 
 Rule: no other module compares an errcode with a number. A code means the same at every endpoint,
-except for the five by which WeChat itself means something else where a token is issued.
+except for the five with which WeChat itself means something else where a token is issued.
 
-Source: the WeChat page *getFuntionList*, WeChat's global return codes, and Tencent Cloud's codes
-for the services underneath.
+Sources: the WeChat page *getFuntionList*, WeChat's global return codes, and its table of cloud
+errcodes (developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html). Another source
+is named beside its row.
+
+The cloud underneath WeChat has codes of its own. WeChat sends one of its errcodes, usually -501000,
+and adds ``TcbCode: [INVALID_ENV]`` to the text: the TcbCode says more, so its row counts.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -26,35 +31,59 @@ from tcb_async.exceptions import (
     TokenError,
 )
 
-__all__ = ["ERRCODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Whose", "look_up"]
+__all__ = [
+    "ERRCODES",
+    "TCB_CODES",
+    "TOKEN_ENDPOINT_ERRCODES",
+    "Errcode",
+    "Explanation",
+    "TcbCode",
+    "Whose",
+    "find_tcb_code",
+    "look_up",
+]
 
 Whose = Literal["merchant", "platform", "request", "service"]
-"""Whose fault a code is, and so who else meets it.
+"""Scope of a code: the other calls that fail too.
 
 ``merchant``
-    The account that was asked about, or its environment: other accounts may succeed.
+    Calls for the same account or environment. Other accounts may succeed.
 ``platform``
-    The caller: its credentials, its address or its quota. Every account fails alike.
+    All calls: the caller's credentials, address or quota are refused.
 ``request``
-    What was sent. No one succeeds with the same arguments.
+    The same request, until its arguments change.
 ``service``
-    WeChat itself. It passes.
+    All calls, until WeChat has recovered.
 """
 
 
 @attrs.frozen
-class Errcode:
-    """One row of the table; ``whose`` is None for a code that is not in it."""
+class Explanation:
+    """The exception for a code, and what to tell the user; ``whose`` is None if unknown."""
 
-    code: int
     error: type[ApiError]
     whose: Whose | None
     meaning: str
     advice: str
 
 
+@attrs.frozen
+class Errcode(Explanation):
+    """One of WeChat's errcodes."""
+
+    code: int
+
+
+@attrs.frozen
+class TcbCode(Explanation):
+    """TcbCodes that begin with ``prefix``. ``source`` is the page that documents or shows one."""
+
+    prefix: str
+    source: str
+
+
 def _rows(error: type[ApiError], whose: Whose, *rows: tuple[int, str, str]) -> tuple[Errcode, ...]:
-    return tuple(Errcode(code, error, whose, meaning, advice) for code, meaning, advice in rows)
+    return tuple(Errcode(error, whose, meaning, advice, code) for code, meaning, advice in rows)
 
 
 _BUSY = "try again later; if it lasts, ask WeChat's support with the rid"
@@ -63,6 +92,11 @@ _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_q
 _PROXY = "check base_url and any proxy"
 _ARGUMENTS = "check env, limit and offset"
 _ENV = "check the environment id"
+_NO_SUCH_ENV = "the environment was not found"
+_ITS_ENV = "check the environment id, and that it belongs to the account whose token is used"
+_SUSPENDED = "look in the console whether it was suspended, as for an unpaid bill"
+_UNPAID = "pay the bill or top up the account in Tencent Cloud's console"
+_RAISE_QUOTA = "raise it in the console"
 _SHARED = (
     *_rows(
         SystemBusyError, "service",
@@ -72,6 +106,7 @@ _SHARED = (
         (-501002, "the cloud resource service timed out", _BUSY),
         (-601001, "the cloud service failed", _BUSY),
         (-601003, "the cloud service could not answer", _BUSY),
+        (-604102, "the call of the cloud service timed out", _BUSY),
     ),
     *_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
     *_rows(
@@ -84,12 +119,20 @@ _SHARED = (
         (40101, "a required argument is missing", _ARGUMENTS),
         (40170, "the page is too large", "ask for at most 500 rows at once"),
         (-501007, "an argument is not valid", _ENV),
+        (-501020, "an argument is not known", _ARGUMENTS),
+        (-501021, "the operation is not supported", "check base_url and the endpoint"),
         (-601002, "an argument is not valid", _ENV),
     ),
     *_rows(
         ParameterError, "merchant",
-        (-501000, "the environment was not found",
-         "check the environment id, and that it belongs to the account whose token is used"),
+        (-501009, "the resource does not exist or is not valid", _ITS_ENV),
+        # developers.weixin.qq.com/community/personal/oCJUsw4fZFqp95DARyW-f6jIUFgE/answer
+        (-601027, _NO_SUCH_ENV, _ITS_ENV),
+    ),
+    *_rows(
+        ApiError, "merchant",
+        (-501000, "the cloud underneath refused the call",
+         "look up WeChat's text, or its TcbCode, in CloudBase's error codes"),
     ),
     *_rows(
         PermissionDeniedError, "merchant",
@@ -103,10 +146,13 @@ _SHARED = (
          "ask the merchant to authorise the platform"),
         (61007, "the merchant has not granted the permission set",
          "ask the merchant to authorise again with permission set 49 (cloud development)"),
+        # developers.weixin.qq.com/community/develop/doc/0002a40ddb0a384a6d9cf270a56c00
+        (61016, "the platform has not confirmed the permission set for this merchant",
+         "confirm the merchant's permission sets on the open platform"),
         (85088, "the mini program has no cloud development",
          "open cloud development for this mini program first"),
-        (-501005, "the environment is in an abnormal state",
-         "look in the console whether it was suspended, as for an unpaid bill"),
+        (-501005, "the environment is in an abnormal state", _SUSPENDED),
+        (-501018, "the environment's resources are not available", _SUSPENDED),
         (-501019, "the account has no access to the environment",
          "check that the environment belongs to the account whose token is used"),
         (-604101, "the account lacks the permission",
@@ -114,7 +160,10 @@ _SHARED = (
     ),
     *_rows(
         QuotaError, "merchant",
-        (-501003, "the environment's quota is used up", "raise it in the console"),
+        (-501003, "the environment's quota is used up", _RAISE_QUOTA),
+        (-501015, "the environment's quota of read requests is used up", _RAISE_QUOTA),
+        (-501016, "the environment's quota of write requests is used up", _RAISE_QUOTA),
+        (-501017, "the environment's disk is full", _RAISE_QUOTA),
     ),
     *_rows(
         RateLimitError, "merchant", (-501004, "too many requests to the environment", _SLOWER)
@@ -154,6 +203,9 @@ _CREDENTIALS = (
          "add the address that WeChat names to the platform's IP whitelist"),
         (61005, "the component_verify_ticket has expired", _TICKET),
         (61006, "the component_verify_ticket is no longer valid", _TICKET),
+        # developers.weixin.qq.com/community/personal/oCJUsw1WKEAVYVjHntpE8Fom0QHA/follow
+        (61014, "the endpoint takes the token of a third-party platform only",
+         "make the client with a ComponentToken"),
         *(
             (code, "WeChat holds the call until it is confirmed", _FROZEN)
             for code in range(89501, 89508)
@@ -180,7 +232,112 @@ ERRCODES: Mapping[int, Errcode] = MappingProxyType(
 TOKEN_ENDPOINT_ERRCODES: Mapping[int, Errcode] = MappingProxyType(
     {row.code: row for row in _WHERE_TOKENS_ARE_ISSUED}
 )
-"""The few codes that mean something else at an endpoint that issues tokens."""
+"""The codes that mean something else at an endpoint that issues tokens."""
+
+_CLOUDBASE = "https://docs.cloudbase.net/error-code/basic"
+_CLOUDBASE_HTTP = "https://docs.cloudbase.net/error-code/service"
+_TENCENT_TCB = "https://cloud.tencent.com/document/api/876/34823"
+_TENCENT_SCF = "https://cloud.tencent.com/document/api/583/30771"
+_SEEN_UNKNOWN_ENV = (
+    "https://developers.weixin.qq.com/community/personal/oCJUsw7dKW9etEWvA8kigOkg2-CE/question"
+)
+_SEEN_SOLD_OUT = (
+    "https://developers.weixin.qq.com/community/minihome/doc/000ce21f120e40384133801956b400"
+)
+
+
+def _tcb_rows(
+    error: type[ApiError], whose: Whose, meaning: str, advice: str, *rows: tuple[str, str]
+) -> tuple[TcbCode, ...]:
+    return tuple(TcbCode(error, whose, meaning, advice, prefix, source) for prefix, source in rows)
+
+
+TCB_CODES: tuple[TcbCode, ...] = (
+    *_tcb_rows(
+        RateLimitError, "merchant", "too many requests to the environment", _SLOWER,
+        ("RequestLimitExceeded", _TENCENT_TCB),
+        ("LimitExceeded.Concurrent", _TENCENT_TCB),
+        ("EXCEED_CONCURRENT_REQUEST_LIMIT", _CLOUDBASE),
+        ("EXCEED_RATELIMIT", _CLOUDBASE),
+    ),
+    *_tcb_rows(
+        SystemBusyError, "service", "the cloud underneath failed", _BUSY,
+        ("InternalError", _TENCENT_TCB),
+        ("FailedOperation.NetworkError", _TENCENT_TCB),
+        ("FailedOperation.PlatformError", _TENCENT_TCB),
+        ("FailedOperation.Timeout", _TENCENT_TCB),
+        ("SERVER_TIMEOUT", _CLOUDBASE),
+        ("SYS_ERR", _CLOUDBASE),
+    ),
+    *_tcb_rows(
+        ParameterError, "merchant", _NO_SUCH_ENV, _ITS_ENV,
+        ("INVALID_ENV", _SEEN_UNKNOWN_ENV),
+        ("InvalidParameter.EnvId", _TENCENT_TCB),
+    ),
+    *_tcb_rows(
+        ParameterError, "merchant", "the resource does not exist", _ITS_ENV,
+        ("ResourceNotFound", _TENCENT_TCB),
+        ("RESOURCE_NOT_FOUND", _CLOUDBASE),
+    ),
+    *_tcb_rows(
+        ParameterError, "request", "an argument is not valid", _ARGUMENTS,
+        ("InvalidParameter", _TENCENT_TCB),
+        ("MissingParameter", _TENCENT_TCB),
+        ("UnknownParameter", _TENCENT_TCB),
+        ("INVALID_COMMON_PARAM", _CLOUDBASE),
+        ("INVALID_PARAM", _CLOUDBASE),
+    ),
+    # Not a QuotaError: a smaller page may be within the limit, and a walk tries one.
+    *_tcb_rows(
+        ParameterError, "request", "a limit was exceeded",
+        "ask for fewer rows at once (page_size), or raise the limit in the console",
+        ("LimitExceeded", _TENCENT_SCF),
+        ("EXCEED_MAX_RESPONSE_SIZE", _CLOUDBASE),
+    ),
+    *_tcb_rows(
+        QuotaError, "merchant", "the environment's quota is used up", _RAISE_QUOTA,
+        ("LimitExceeded.Request", _TENCENT_TCB),
+        ("LimitExceeded.OutOfReadRequestQuota", _TENCENT_TCB),
+        ("EXCEED_REQUEST_LIMIT", _CLOUDBASE),
+    ),
+    *_tcb_rows(
+        PermissionDeniedError, "merchant", "the account has no access to the environment",
+        "check that the account whose token is used owns the environment, or may use it",
+        ("AuthFailure", _TENCENT_TCB),
+        ("OperationDenied", _TENCENT_TCB),
+        ("UnauthorizedOperation", _TENCENT_TCB),
+        ("ACTION_FORBIDDEN", _CLOUDBASE_HTTP),
+        ("EXCEED_AUTHORITY", _CLOUDBASE),
+        ("INVALID_ENV_SOURCE", _CLOUDBASE),
+        ("PERMISSION_DENIED", _CLOUDBASE),
+        ("REQUEST_FORBIDDEN", _CLOUDBASE),
+    ),
+    *_tcb_rows(
+        PermissionDeniedError, "merchant", "the environment is not available", _SUSPENDED,
+        ("ResourceUnavailable", _TENCENT_TCB),
+        ("ENV_ABNORMAL", _CLOUDBASE),
+        ("INVALID_ENV_STATUS", _CLOUDBASE),
+    ),
+    *_tcb_rows(
+        PermissionDeniedError, "merchant", "the environment is not ready yet",
+        "wait until its status is NORMAL",
+        ("ENV_NOT_READY", _CLOUDBASE),
+        ("RESOURCE_NOT_INITIAL", _CLOUDBASE),
+    ),
+    *_tcb_rows(
+        PermissionDeniedError, "merchant", "a bill is unpaid", _UNPAID,
+        ("FailedOperation.InsufficientBalance", _TENCENT_SCF),
+        ("ResourceUnavailable.BalanceNotEnough", _TENCENT_TCB),
+        ("ResourceUnavailable.InsufficientBalance", _TENCENT_SCF),
+        ("ResourceUnavailable.ResourceOverdue", _TENCENT_TCB),
+        ("SERVICE_CHARGE_OVERDUE", _CLOUDBASE_HTTP),
+    ),
+    *_tcb_rows(
+        ApiError, "merchant", "the package is sold out", "choose another package in the console",
+        ("ResourcesSoldOut", _SEEN_SOLD_OUT),
+    ),
+)  # fmt: skip
+"""Every TcbCode that this library knows of; of two prefixes that fit, the longer counts."""
 
 STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
 """A fresh access token may cure them, at an endpoint that is called with one."""
@@ -194,24 +351,55 @@ DENIED = frozenset({48001, 61003, 61007})
 NO_CLOUD_DEVELOPMENT = 85088
 """The account has no environments."""
 
+_CLOUD = range(-699_999, -500_999)
+"""The errcodes that wrap an answer of the cloud underneath."""
+
+_TCB_CODE = re.compile(r"TcbCode:\s*\[([\w.]+)\]", re.ASCII)
+# -501001, -501005 and -501007 came with these words and without a TcbCode.
+_NAMES_MISSING_ENV = re.compile("environment not found|env not exists|环境不存在", re.IGNORECASE)
+_MISSING_ENV = next(row for row in TCB_CODES if row.prefix == "INVALID_ENV")
+
 _BAD_APPID = 40013
 _COMPONENT = "/cgi-bin/component/"
 
 
-def look_up(errcode: int, endpoint: str = "") -> Errcode:
-    """Find the row of a code; an unknown one gets a row that says so."""
+def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
+    """Find the row of a code; an unknown one gets a row that says so.
+
+    Args:
+        errcode: WeChat's code.
+        endpoint: The path that answered.
+        errmsg: WeChat's text. Only a cloud errcode's is looked at, for a TcbCode and for the words
+            that name a missing environment.
+    """
+    if errcode in _CLOUD and (cause := _find_cause(errmsg)) is not None:
+        return cause
     issues_tokens = endpoint.endswith("token")  # …/stable_token, …
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
-    return special or ERRCODES.get(errcode) or Errcode(
-        errcode, ApiError, None, "an errcode that this library does not know",
+    return special or ERRCODES.get(errcode) or Explanation(
+        ApiError, None, "an errcode that this library does not know",
         "look it up in WeChat's global return codes",
     )  # fmt: skip
 
 
-def is_token_accepted(errcode: int) -> bool:
-    """Whether what WeChat refused was something else than the token."""
-    refused = TokenError, QuotaError, SystemBusyError
-    return not issubclass(look_up(errcode).error, refused)
+def find_tcb_code(errmsg: str) -> str | None:
+    """Find the code in ``TcbCode: [INVALID_ENV]``; None without one."""
+    found = _TCB_CODE.search(errmsg)
+    return None if found is None else found[1]
+
+
+def _find_cause(errmsg: str) -> TcbCode | None:
+    """Find the row of the TcbCode in a text, or of the missing environment that it names."""
+    code = find_tcb_code(errmsg) or ""
+    fitting = [row for row in TCB_CODES if code.startswith(row.prefix)]
+    if fitting:
+        return max(fitting, key=lambda row: len(row.prefix))
+    return _MISSING_ENV if _NAMES_MISSING_ENV.search(errmsg) else None
+
+
+def is_token_accepted(error: ApiError) -> bool:
+    """Whether WeChat refused something other than the token."""
+    return not isinstance(error, (TokenError, QuotaError, SystemBusyError))
 
 
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:

@@ -7,7 +7,7 @@ a URL with a query.
 ::
 
     TcbError
-    ├── ApiError(errcode, errmsg, rid, endpoint)   the server answered with an errcode
+    ├── ApiError(errcode, errmsg, rid, tcb_code)   the server answered with an errcode
     │   ├── SystemBusyError                        -1, -1000 and the transient cloud codes: retried
     │   ├── TokenError                             the token or the credentials were refused
     │   ├── ParameterError                         WeChat could not read the request
@@ -123,6 +123,8 @@ class ApiError(TcbError):
         errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
         rid: WeChat's request id, which its support asks for; None if the reply had none.
+        tcb_code: The code of the cloud underneath, such as ``INVALID_ENV``, which WeChat adds to
+            -501000 and similar errcodes as ``TcbCode: […]``; None if the reply had none.
         endpoint: The path that answered, such as ``/tcb/listfunctions``.
         retry_after: Seconds the server asked to wait before another try, or None.
     """
@@ -134,6 +136,7 @@ class ApiError(TcbError):
         errcode: int = 0,
         errmsg: str = "",
         rid: str | None = None,
+        tcb_code: str | None = None,
         endpoint: str = "",
         retry_after: float | None = None,
         **facts: Unpack[Facts],
@@ -142,6 +145,7 @@ class ApiError(TcbError):
         self.errcode: int = errcode  # pyright: ignore[reportIncompatibleVariableOverride] - never None here
         self.errmsg = errmsg
         self.rid = rid
+        self.tcb_code = tcb_code
         self.endpoint = endpoint
         self.retry_after = retry_after
 

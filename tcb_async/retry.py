@@ -105,7 +105,8 @@ class RetryPolicy:
     what happened                                       what is done
     ==================================================  ==========================================
     -1, -1000, -501001, -501002, -601001, -601003       tried again
-    45011, -501004, HTTP 429                            tried again
+    -604102; InternalError and other TcbCodes           tried again
+    45011, -501004, RequestLimitExceeded, HTTP 429      tried again
     no connection, time-out, cut short, HTTP 5xx, 408   tried again
     JSON that ends too early                            tried again
     kept-alive connection dropped before an answer      tried again at once, on a new connection

@@ -8,6 +8,7 @@ kind and words                  content
 ``api MODULE NAME …``           signatures and docstrings of public names
 ``help COMMAND``                the output of ``tcb-async COMMAND --help``
 ``errcodes``, ``token-errcodes``  the tables of errcodes; with ``chinese``, in Chinese
+``tcb-codes``                   the table of TcbCodes; with ``chinese``, in Chinese
 ``core PROGRAM NAME …``         functions and classes of an example program
 ``file PATH``                   a file of the repository
 ``requirements``                the lowest versions of the dependencies
@@ -32,15 +33,19 @@ from typing import TYPE_CHECKING
 import chinese
 from reference import ROOT, reference
 
-from tcb_async.errcodes import ERRCODES, STALE_TOKEN, TOKEN_ENDPOINT_ERRCODES
+from tcb_async.errcodes import ERRCODES, STALE_TOKEN, TCB_CODES, TOKEN_ENDPOINT_ERRCODES, Errcode
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
-    from tcb_async.errcodes import Errcode
+    from tcb_async.errcodes import TcbCode
 
-_HEAD = ("errcode, raised as", "what it means", "whose fault", "what to do", "the client")
+_COLUMNS = ("meaning", "scope", "what to do", "the client")
+_HEADS = (
+    ("errcode, raised as", *_COLUMNS),
+    ("TcbCode begins with, raised as", *_COLUMNS, "source"),
+)
 _HANDLED = {
     "retries": "retries",
     "replays": "one fresh token, one replay",
@@ -58,47 +63,59 @@ def _written(kind: str, *words: str) -> str:
     writers: dict[str, Callable[..., str]] = {
         "api": reference,
         "core": _core,
-        "errcodes": partial(_errcodes, ERRCODES, chinese.EVERYWHERE),
+        "errcodes": partial(_codes, ERRCODES.values(), "EVERYWHERE"),
         "file": _file,
         "help": _help,
         "requirements": _requirements,
-        "token-errcodes": partial(_errcodes, TOKEN_ENDPOINT_ERRCODES, chinese.AT_TOKEN_ENDPOINTS),
+        "tcb-codes": partial(_codes, TCB_CODES, "TCB_CODES"),
+        "token-errcodes": partial(_codes, TOKEN_ENDPOINT_ERRCODES.values(), "AT_TOKEN_ENDPOINTS"),
         "tree": _tree,
     }
     return writers[kind](*words)
 
 
-def _errcodes(
-    known: Mapping[int, Errcode], translated: dict[int, tuple[str, str]], language: str = ""
-) -> str:
-    if language == "chinese":
-        return _table(chinese.HEAD, *(_in_chinese(row, translated) for row in _sorted(known)))
-    return _table(_HEAD, *map(_in_english, _sorted(known)))
+def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") -> str:
+    """Tabulate errcodes, or TcbCodes; ``table`` has their words in ``chinese.py``."""
+    heads = chinese.HEADS if language == "chinese" else _HEADS
+    lines = [heads[table == "TCB_CODES"]]
+    for row in sorted(rows, key=_order):
+        code = row.code if isinstance(row, Errcode) else row.prefix
+        words = row.meaning, str(row.whose), row.advice, _HANDLED[_handling(row)]
+        if language == "chinese":
+            meaning, advice = _translated(table, code)
+            handled = chinese.HANDLED[_handling(row)]
+            words = meaning, chinese.WHOSE[str(row.whose)], advice, handled
+        source = () if isinstance(row, Errcode) else (_link(row.source),)
+        lines.append((f"`{code}` `{row.error.__name__}`", *words, *source))
+    return _table(*lines)
 
 
-def _sorted(known: Mapping[int, Errcode]) -> list[Errcode]:
-    """Sort WeChat's own codes before those of the cloud."""
-    return sorted(known.values(), key=lambda row: (row.code < 0, abs(row.code)))
+def _order(row: Errcode | TcbCode) -> tuple[bool, int, str]:
+    """Sort WeChat's own errcodes before those of the cloud, and TcbCodes by name."""
+    if isinstance(row, Errcode):
+        return row.code < 0, abs(row.code), ""
+    return False, 0, row.prefix.lower()
 
 
-def _in_english(row: Errcode) -> tuple[str, ...]:
-    return _raised(row), row.meaning, str(row.whose), row.advice, _HANDLED[_handling(row)]
+def _translated(table: str, code: int | str) -> tuple[str, str]:
+    """Return meaning and remedy of a code in Chinese."""
+    try:
+        return getattr(chinese, table)[code]
+    except KeyError:
+        raise SystemExit(
+            f"{code} has no Chinese words: add its meaning and remedy to {table} in "
+            "docs/generate/chinese.py"
+        ) from None
 
 
-def _in_chinese(row: Errcode, words: dict[int, tuple[str, str]]) -> tuple[str, ...]:
-    meaning, advice = words[row.code]
-    handled = chinese.HANDLED[_handling(row)]
-    return _raised(row), meaning, chinese.WHOSE[str(row.whose)], advice, handled
+def _link(url: str) -> str:
+    return f"[{url.split('/')[2]}]({url})"
 
 
-def _raised(row: Errcode) -> str:
-    return f"`{row.code}` `{row.error.__name__}`"
-
-
-def _handling(row: Errcode) -> str:
+def _handling(row: Errcode | TcbCode) -> str:
     if is_retryable(row.error("")):
         return "retries"
-    if row.code in STALE_TOKEN and row is ERRCODES.get(row.code):
+    if isinstance(row, Errcode) and row.code in STALE_TOKEN and row is ERRCODES.get(row.code):
         return "replays"
     return "raises"
 

@@ -1,10 +1,14 @@
-"""The errcode tables in Chinese: for each errcode, what it means and what to do."""
+"""The tables of errcodes and TcbCodes in Chinese: meaning and remedy of each."""
 
 from __future__ import annotations
 
-__all__ = ["AT_TOKEN_ENDPOINTS", "EVERYWHERE", "HANDLED", "HEAD", "WHOSE"]
+__all__ = ["AT_TOKEN_ENDPOINTS", "EVERYWHERE", "HANDLED", "HEADS", "TCB_CODES", "WHOSE"]
 
-HEAD = ("错误码与异常", "含义", "谁的问题", "怎么办", "本库的处理")
+_COLUMNS = ("含义", "影响范围", "怎么办", "本库的处理")
+HEADS = (
+    ("错误码与异常", *_COLUMNS),
+    ("以此开头的 TcbCode 与异常", *_COLUMNS, "来源"),
+)
 HANDLED = {
     "retries": "自动重试",
     "replays": "换新的 access_token 后重发一次",
@@ -22,6 +26,9 @@ _APPSECRET = "在小程序管理后台核对 AppSecret，它可能被重置过"
 _TICKET = "传入微信最近一次推送的 ticket（每 10 分钟推送一次）"
 _TOMORROW = "等到北京时间零点，或者用微信的 clear_quota 接口清零"
 _SIGNING = "本库不对调用签名：查看账号的 API 安全设置"
+_THIS_ENV = "检查环境 ID，以及它是否属于 access_token 对应的账号"
+_SUSPENDED = "在控制台查看环境是否被停用（例如欠费）"
+_MORE_QUOTA = "在控制台提高配额"
 _CONFIRM = ("需要管理员确认这次调用", "在管理员的微信中确认，然后重新调用")
 
 EVERYWHERE = {
@@ -31,6 +38,7 @@ EVERYWHERE = {
     -501002: ("云资源服务超时", _BUSY),
     -601001: ("云服务系统错误", _BUSY),
     -601003: ("云服务没有应答", _BUSY),
+    -604102: ("调用云服务超时", _BUSY),
     45011: ("调用过于频繁（每分钟）", _SLOW_DOWN),
     40066: ("没有这个接口", "检查 base_url：只写主机，不带路径"),
     43002: ("必须使用 POST", _CHECK_PROXY),
@@ -40,18 +48,27 @@ EVERYWHERE = {
     40101: ("缺少必填参数", _CHECK_ARGUMENTS),
     40170: ("一页的行数太多", "一次最多请求 500 行"),
     -501007: ("参数无效", _CHECK_ENV),
+    -501020: ("未知参数", _CHECK_ARGUMENTS),
+    -501021: ("不支持该操作", "检查 base_url 和接口"),
     -601002: ("参数无效", _CHECK_ENV),
-    -501000: ("找不到该环境", "检查环境 ID，以及它是否属于 access_token 对应的账号"),
+    -501009: ("资源不存在或不合法", _THIS_ENV),
+    -601027: ("找不到该环境", _THIS_ENV),
+    -501000: ("底层的云服务拒绝了调用", "根据微信返回的文字或其中的 TcbCode 查阅云开发的错误码"),
     48001: ("账号没有调用该接口的权限", "确认账号已开通云开发，并且可以调用该接口"),
     48004: ("该接口对此账号已被封禁", "在管理后台查看处罚通知"),
     50002: ("用户或账号受限", "在管理后台查看账号状态"),
     61003: ("商家没有授权给该第三方平台", "请商家授权"),
     61007: ("商家没有授予该权限集", "请商家重新授权，并勾选权限集 49（云开发）"),
+    61016: ("第三方平台还没有确认该商家的权限集", "在微信开放平台确认该商家的权限集"),
     85088: ("该小程序没有开通云开发", "先为该小程序开通云开发"),
-    -501005: ("环境状态异常", "在控制台查看环境是否被停用（例如欠费）"),
+    -501005: ("环境状态异常", _SUSPENDED),
+    -501018: ("环境的资源不可用", _SUSPENDED),
     -501019: ("账号无权访问该环境", "检查环境是否属于 access_token 对应的账号"),
     -604101: ("账号没有该权限", "检查 access_token 对应账号的权限"),
-    -501003: ("环境的配额已用完", "在控制台提高配额"),
+    -501003: ("环境的配额已用完", _MORE_QUOTA),
+    -501015: ("环境的读请求配额已用完", _MORE_QUOTA),
+    -501016: ("环境的写请求配额已用完", _MORE_QUOTA),
+    -501017: ("环境的磁盘已满", _MORE_QUOTA),
     -501004: ("对该环境的请求过多", _SLOW_DOWN),
     40001: ("access_token 无效，或已被新的取代", _FRESH),
     40014: ("access_token 不合法", _FRESH),
@@ -70,6 +87,7 @@ EVERYWHERE = {
     61004: ("本机 IP 没有在第三方平台登记", "把微信给出的地址加入第三方平台的 IP 白名单"),
     61005: ("component_verify_ticket 已过期", _TICKET),
     61006: ("component_verify_ticket 已失效", _TICKET),
+    61014: ("该接口只接受第三方平台的 component_access_token", "用 ComponentToken 创建客户端"),
     61023: ("authorizer_refresh_token 无效", "使用最新的 refresh token，或者请商家重新授权"),
     **dict.fromkeys(range(89501, 89508), _CONFIRM),
 }
@@ -79,4 +97,78 @@ AT_TOKEN_ENDPOINTS = {
     41001: ("缺少 component_access_token", _FRESH),
     42001: ("component_access_token 已过期", _FRESH),
     45009: ("当天的调用次数已用完", _TOMORROW),
+}
+TCB_CODES = {
+    **dict.fromkeys(
+        (
+            "RequestLimitExceeded",
+            "LimitExceeded.Concurrent",
+            "EXCEED_CONCURRENT_REQUEST_LIMIT",
+            "EXCEED_RATELIMIT",
+        ),
+        ("对该环境的请求过多", _SLOW_DOWN),
+    ),
+    **dict.fromkeys(
+        (
+            "InternalError",
+            "FailedOperation.NetworkError",
+            "FailedOperation.PlatformError",
+            "FailedOperation.Timeout",
+            "SERVER_TIMEOUT",
+            "SYS_ERR",
+        ),
+        ("底层的云服务出错", _BUSY),
+    ),
+    **dict.fromkeys(("INVALID_ENV", "InvalidParameter.EnvId"), ("找不到该环境", _THIS_ENV)),
+    **dict.fromkeys(("ResourceNotFound", "RESOURCE_NOT_FOUND"), ("资源不存在", _THIS_ENV)),
+    **dict.fromkeys(
+        (
+            "InvalidParameter",
+            "MissingParameter",
+            "UnknownParameter",
+            "INVALID_COMMON_PARAM",
+            "INVALID_PARAM",
+        ),
+        ("参数无效", _CHECK_ARGUMENTS),
+    ),
+    **dict.fromkeys(
+        ("LimitExceeded", "EXCEED_MAX_RESPONSE_SIZE"),
+        ("超过限制", "减小 page_size，或者在控制台提高限制"),
+    ),
+    **dict.fromkeys(
+        ("LimitExceeded.Request", "LimitExceeded.OutOfReadRequestQuota", "EXCEED_REQUEST_LIMIT"),
+        ("环境的配额已用完", _MORE_QUOTA),
+    ),
+    **dict.fromkeys(
+        (
+            "AuthFailure",
+            "OperationDenied",
+            "UnauthorizedOperation",
+            "ACTION_FORBIDDEN",
+            "EXCEED_AUTHORITY",
+            "INVALID_ENV_SOURCE",
+            "PERMISSION_DENIED",
+            "REQUEST_FORBIDDEN",
+        ),
+        ("账号无权访问该环境", "检查 access_token 对应的账号是否拥有该环境，或者有权使用它"),
+    ),
+    **dict.fromkeys(
+        ("ResourceUnavailable", "ENV_ABNORMAL", "INVALID_ENV_STATUS"),
+        ("环境不可用", _SUSPENDED),
+    ),
+    **dict.fromkeys(
+        ("ENV_NOT_READY", "RESOURCE_NOT_INITIAL"),
+        ("环境尚未准备好", "等到环境状态变为 NORMAL"),
+    ),
+    **dict.fromkeys(
+        (
+            "FailedOperation.InsufficientBalance",
+            "ResourceUnavailable.BalanceNotEnough",
+            "ResourceUnavailable.InsufficientBalance",
+            "ResourceUnavailable.ResourceOverdue",
+            "SERVICE_CHARGE_OVERDUE",
+        ),
+        ("欠费", "在腾讯云控制台缴费或充值"),
+    ),
+    "ResourcesSoldOut": ("套餐已售罄", "在控制台选择其他套餐"),
 }

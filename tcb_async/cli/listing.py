@@ -387,7 +387,7 @@ async def _is_accepted(client: TcbClient, env: str | None) -> str:
     try:
         await client.function_page(env or _NO_ENV, limit=1)
     except TcbError as error:
-        if env is None and isinstance(error, ApiError) and is_token_accepted(error.errcode):
+        if env is None and isinstance(error, ApiError) and is_token_accepted(error):
             return "yes"
         if env is None:
             error.env = error.offset = None

@@ -493,6 +493,7 @@ class Emulator(Endpoints, Server):
         errcode: int = -1,
         times: int | None = 1,
         *,
+        errmsg: str | None = None,
         path: str | None = None,
         account: str | None = None,
     ) -> None:
@@ -504,6 +505,7 @@ class Emulator(Endpoints, Server):
         Args:
             errcode: WeChat's code.
             times: The number of requests; None for all until ``clear_faults``.
+            errmsg: As for ``Fault.errcode``.
             path: As for ``script``.
             account: As for ``script``.
 
@@ -513,7 +515,7 @@ class Emulator(Endpoints, Server):
         """
         if times is not None and times < 1:
             raise ValueError(f"times is {times!r}: it must be 1 or more, or None for all requests")
-        fault = Fault.errcode(errcode)
+        fault = Fault.errcode(errcode, errmsg)
         faults = itertools.repeat(fault) if times is None else [fault] * times
         self.script(faults, path=path, account=account)
 
@@ -619,9 +621,10 @@ class Emulator(Endpoints, Server):
             return self._refuse(Refused(errcode, errmsg))
 
     def _refuse(self, refused: Refused) -> Reply:
-        chance = self._chance.getrandbits
-        rid = f"{int(self.clock()):08x}-{chance(32):08x}-{chance(32):08x}"
-        errmsg = f"{refused.errmsg} rid: {rid}"
+        errmsg = refused.errmsg
+        if not wire.has_request_id(errmsg):
+            chance = self._chance.getrandbits
+            errmsg += f" rid: {int(self.clock()):08x}-{chance(32):08x}-{chance(32):08x}"
         return Reply(refused.errcode, wire.encode_reply(errcode=refused.errcode, errmsg=errmsg))
 
     def _begin(self, request: web.BaseRequest, call: Call) -> RecordedRequest:

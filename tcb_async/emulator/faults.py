@@ -120,7 +120,8 @@ class Fault:
 
         Args:
             errcode: WeChat's code.
-            errmsg: Its text; None for the default. A request id is added.
+            errmsg: Its text, such as ``"Environment not found TcbCode: [INVALID_ENV]"``; None for
+                WeChat's usual text. A request id is added, unless the text ends in one.
 
         Raises:
             TypeError: The errcode is not an int.

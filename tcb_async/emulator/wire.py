@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ BAD_TICKET = _errcode(61006, "component ticket is invalid")
 NO_PERMISSION = _errcode(61007, "api is unauthorized to component")
 BAD_REFRESH_TOKEN = _errcode(61023, "refresh_token is invalid")
 NO_CLOUD_DEVELOPMENT = _errcode(85088, "no qbase privilege")
-UNKNOWN_ENV = _errcode(-501000, "env not found")
+UNKNOWN_ENV = _errcode(-501000, "Environment not found TcbCode: [INVALID_ENV]")
 ABNORMAL_ENV = _errcode(-501005, "env is abnormal")
 _errcode(-501007, "invalid env")
 
@@ -71,6 +72,11 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of the emulato
         super().__init__(errcode)
         self.errcode = errcode
         self.errmsg = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
+
+
+def has_request_id(errmsg: str) -> bool:
+    """Whether a text ends in a request id of its own: ``rid: …`` or ``hint: […]``."""
+    return re.search(r"(?:rid: [0-9a-f-]+|hints?: \[[^\]]*\])\s*$", errmsg) is not None
 
 
 _CHINA = timezone(timedelta(hours=8))

@@ -110,6 +110,22 @@ def test_generated_parts_are_up_to_date(page):
     assert GENERATE["rewritten"](text) == text, "run: python docs/generate"
 
 
+@pytest.mark.parametrize(
+    ("kind", "table", "code"),
+    [("errcodes", "EVERYWHERE", -501000), ("tcb-codes", "TCB_CODES", "INVALID_ENV")],
+)
+def test_a_code_without_chinese_words_is_reported_with_the_place_for_them(
+    monkeypatch, kind, table, code
+):
+    chinese = GENERATE["chinese"]
+    words = {key: value for key, value in getattr(chinese, table).items() if key != code}
+    monkeypatch.setattr(chinese, table, words)
+    page = f"<!-- generated: {kind} chinese -->\n\n<!-- /generated -->"
+
+    with pytest.raises(SystemExit, match=rf"{code} has no Chinese words: .* {table} in docs/gen"):
+        GENERATE["rewritten"](page)
+
+
 def test_drawings_in_chinese_are_up_to_date_and_have_no_english():
     english = re.compile(r">[^<\u3000-\uffff]*[A-Za-z] [^<\u3000-\uffff]*</(?:text|title|desc)>")
     for path, drawing in GENERATE["drawings"]().items():

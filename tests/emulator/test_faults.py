@@ -101,6 +101,14 @@ class TestScripts:
         assert (await wechat.list())["errmsg"].startswith("merchant says no rid: ")
         assert (await wechat.list())["errmsg"].startswith("error rid: ")
 
+    @pytest.mark.parametrize(
+        "request_id", ["rid: 1f-2e-3d", "hint: [a.b!]", "hints: [ req_id: a ]"]
+    )
+    async def test_errmsg_may_end_in_a_request_id_of_its_own(self, wechat, request_id):
+        wechat.emulator.fail_next(-501000, 2, errmsg=f"no TcbCode: [INVALID_ENV] {request_id}")
+        said = [(await wechat.list())["errmsg"] for _ in range(3)]
+        assert said == [f"no TcbCode: [INVALID_ENV] {request_id}"] * 2 + ["ok"]
+
     @pytest.mark.parametrize("errcode", [40001, 40014, 42001])
     async def test_token_that_a_script_refuses_is_refused_from_then_on(self, wechat, errcode):
         token = wechat.emulator.token

@@ -1,17 +1,21 @@
 """Whatever bytes a reply consists of, a page, a token reply or one of our exceptions comes out."""
 
 import json
+import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcb_async._codec import decode_token_reply, encode_object
+from tcb_async import exceptions
+from tcb_async._codec import decode_token_reply, encode_object, raise_for_errcode
 from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import MASK, Secret
 from tcb_async.exceptions import ApiError, ResponseError, SystemBusyError, TcbError, TokenError
 from tcb_async.models import FunctionPage
+from tcb_async.retry import is_retryable
 
 TOKEN = "74_Xq9k2f0Vb3nT7wLzR5sYc8uJd1hGmPaE6oQiBvNxKt"
 
@@ -38,8 +42,8 @@ def test_the_string_zero_is_success():
     assert decode({"errcode": "0", "errmsg": None, "total_count": 0}).total_count == 0
 
 
-def test_an_errcode_that_is_no_number_is_not_what_the_api_promises():
-    with pytest.raises(ResponseError, match="no number"):
+def test_an_errcode_that_is_not_a_number_is_not_what_the_api_promises():
+    with pytest.raises(ResponseError, match="not a number"):
         decode({"errcode": "busy"})
 
 
@@ -52,6 +56,8 @@ def test_an_errcode_that_is_no_number_is_not_what_the_api_promises():
             "invalid credential",
         ),
         ("invalid appid hint: [ab12_cd]", "ab12_cd", "invalid appid"),
+        (f"invalid appid hint: [{'9' * 96}]", "9" * 96, "invalid appid"),
+        ("invalid appid hint: []", None, "invalid appid"),
         ("system error", None, "system error"),
         (None, None, ""),
     ],
@@ -70,6 +76,10 @@ def test_the_request_id_is_parsed_out_of_errmsg(errmsg, rid, text):
         "rid: 74Xq9k2f0Vb3nT7wLzR5sYc8",
         "rid: 0123456789abcdef0123456789abcdef",
         "hint: [" + "x" * 99,
+        "hint: [" + "x" * 136 + "]",
+        "hint: [8f14e45fceea167a5a36dedd4bea2543]",
+        "hint: [ticket@@@DOS1-rgQ33I5wYdCAqQLzOe7dSyprURE5tEbVKN]",
+        "hybrid: 12",
     ],
 )
 def test_what_only_looks_like_a_request_id_is_not_taken_for_one(errmsg):
@@ -77,6 +87,66 @@ def test_what_only_looks_like_a_request_id_is_not_taken_for_one(errmsg):
         decode({"errcode": 40014, "errmsg": errmsg})
 
     assert caught.value.rid is None
+
+
+TEXTS = json.loads((Path(__file__).parents[1] / "samples" / "error_texts.json").read_bytes())
+"""Errors that users of WeChat have reported, and what a client makes of each."""
+
+
+@pytest.mark.parametrize("seen", TEXTS, ids=lambda seen: f"{seen['errcode']} {seen['errmsg'][:40]}")
+def test_a_reported_error_is_understood_and_loses_no_word(seen):
+    body = json.dumps({"errcode": seen["errcode"], "errmsg": seen["errmsg"]}).encode()
+    with pytest.raises(ApiError) as caught:
+        raise_for_errcode(body, seen["endpoint"], secrets=[Secret(TOKEN)])
+
+    error = caught.value
+    assert type(error) is getattr(exceptions, seen["error"])
+    assert (error.tcb_code, error.rid) == (seen["tcb_code"], seen["rid"])
+    assert is_retryable(error) == seen["retried"]
+    words = re.sub(r"rid:|hints?: \[|req_id:", "", seen["errmsg"]).split()
+    assert [word for word in words if word.strip(" ,]") not in str(error)] == []
+
+
+@pytest.mark.parametrize(
+    ("tcb_code", "error", "retried"),
+    [
+        ("RequestLimitExceeded", "RateLimitError", True),
+        ("RequestLimitExceeded.GlobalRegionUinLimitExceeded", "RateLimitError", True),
+        ("EXCEED_CONCURRENT_REQUEST_LIMIT", "RateLimitError", True),
+        ("LimitExceeded.Request", "QuotaError", False),
+        ("LimitExceeded.Offset", "ParameterError", False),
+        ("InternalError.SYS_ERR", "SystemBusyError", True),
+        ("InvalidParameterValue.Limit", "ParameterError", False),
+        ("AuthFailure.UnauthorizedOperation", "PermissionDeniedError", False),
+        ("INVALID_ENV_STATUS", "PermissionDeniedError", False),
+        ("ResourceUnavailable.InsufficientBalance", "PermissionDeniedError", False),
+        ("FutureCode.OfWhichWeKnowNothing", "ApiError", False),
+    ],
+)
+def test_the_code_of_the_cloud_underneath_decides(tcb_code, error, retried):
+    with pytest.raises(ApiError, match=rf"it failed TcbCode: \[{re.escape(tcb_code)}\]") as caught:
+        decode({"errcode": -501000, "errmsg": f"it failed TcbCode: [{tcb_code}] rid: 1-2-3"})
+
+    assert type(caught.value) is getattr(exceptions, error)
+    assert (caught.value.tcb_code, is_retryable(caught.value)) == (tcb_code, retried)
+
+
+def test_an_unknown_tcb_code_leaves_the_errcode_its_meaning():
+    with pytest.raises(SystemBusyError) as caught:
+        decode({"errcode": -501001, "errmsg": "oops TcbCode: [FUTURE_CODE]"})
+
+    assert caught.value.tcb_code == "FUTURE_CODE"
+
+
+def test_a_secret_in_the_place_of_a_tcb_code_is_hidden():
+    with pytest.raises(ApiError) as caught:
+        decode(
+            {"errcode": -501000, "errmsg": "no TcbCode: [InvalidToken.Secret]"},
+            secrets=[Secret("InvalidToken.Secret")],
+        )
+
+    assert caught.value.tcb_code is None
+    assert "InvalidToken" not in f"{caught.value!r}{vars(caught.value)}"
 
 
 def test_a_hostile_errmsg_costs_no_time():

@@ -5,8 +5,10 @@ import itertools
 import json
 import pickle
 import re
+import string
 import time
 from collections.abc import Iterable, Sequence, Sized
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +93,87 @@ def test_ordinary_text_is_left_alone():
     text = "invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist"
 
     assert redact(text, [Secret(""), Secret("other")]) == text
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "InvalidParameterValue.Limit",
+        "InvalidParameter.HTTPServiceDomainNotICP",
+        "LimitExceeded.FunctionTotalProvisionedConcurrencyMemory",
+        "EXCEED_CONCURRENT_REQUEST_LIMIT",
+        "q=EXCEED_CONCURRENT_REQUEST_LIMIT",
+        "getPermanentAuthorizerAccessToken",
+        "authorizer_refresh_token",
+        "61249f85-43a93e56-534b607a",
+        "848ed45d-6e76-4497-8a18-92fdad27984e",
+        "https://mmbizurl.cn/s/JtxxFh33r",
+        "https://tcb.cloud.tencent.com/cloud-admin",
+        "请使用稳定版接口获取最新的接口调用凭证并在本地缓存后重新发起调用",
+    ],
+)
+def test_a_word_with_the_shape_of_a_code_is_shown_unless_the_client_sent_it(word):
+    assert redact(f"it says {word}. Look: {word}") == f"it says {word}. Look: {word}"
+    assert word not in redact(f"it says {word}.", [Secret(word)])
+
+
+BASE64 = f"{string.ascii_letters}{string.digits}_-"
+CREDENTIALS = (
+    st.text(BASE64, min_size=107, max_size=512),  # an access token
+    st.text("0123456789abcdef", min_size=32, max_size=32),  # an appsecret
+    st.text(BASE64, min_size=80, max_size=90).map("ticket@@@{}".format),
+    st.text(BASE64, min_size=43, max_size=43).map("refreshtoken@@@{}".format),
+)
+PLACES = (
+    "{}",
+    "[{}]",
+    "({}).",
+    "'{}',",
+    "access_token={}",
+    "sign={}",
+    "令牌{}。",
+    "A.{}",
+    "//x.y/{}",
+)
+SEEN = json.loads((Path(__file__).parents[1] / "samples" / "error_texts.json").read_bytes())
+TEXTS = [seen["errmsg"].partition(" hint")[0] for seen in SEEN]  # a hint is not redacted
+
+
+@given(
+    st.sampled_from(TEXTS),
+    st.integers(0, 99),
+    st.one_of(CREDENTIALS),
+    st.sampled_from(PLACES),
+    st.integers(1, 500),
+)
+def test_a_credential_that_the_client_does_not_know_is_hidden_in_any_text_and_no_other_word(
+    text, at, credential, place, length
+):
+    words = text.split()
+    said = " ".join([*words[:at], place.format(credential), *words[at:]])
+    unknown = credential.rpartition("@")[2]
+
+    shown = redact(said)
+
+    assert leaks_of([unknown], [shown, redact(said, length=length)]) == []
+    assert [word for word in words if word not in shown] == []
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "AccessToken" * 12,
+        "ACCESS_TOKEN_" * 10 + "X",
+        "a_" * 60 + "a",
+        "deadbeef" * 4,
+        "ticket@@@" + "VerifyTicket" * 7,
+        "refreshtoken@@@" + "RefreshToken" * 3 + "Refresh",
+    ],
+)
+def test_not_even_a_credential_that_happens_to_look_like_words_is_taken_for_a_code(credential):
+    shown = redact(f"it says {credential}, and [{credential}]")
+
+    assert leaks_of([credential.rpartition("@")[2]], [shown]) == []
 
 
 APPSECRET = "8f14e45fceea167a5a36dedd4bea2543"

@@ -24,6 +24,7 @@ async def handle(client: TcbClient) -> None:
         assert_type(error.errcode, int)
         assert_type(error.errmsg, str)
         assert_type(error.rid, str | None)
+        assert_type(error.tcb_code, str | None)
         assert_type(error.endpoint, str)
     except TransportError as error:
         assert_type(error.status, int | None)
