@@ -240,7 +240,7 @@ class Pager(IteratedOnce, Generic[T]):
         while fetches:
             request, head = fetches[0]
             if not head.done():
-                await asyncio.wait((head,))
+                await _wait_for(head)
             fetches.popleft()
             self._live.discard(head)
             items = self._receive(request, head)
@@ -258,7 +258,6 @@ class Pager(IteratedOnce, Generic[T]):
 
     def _refill(self) -> None:
         fetches, next_request, fetch = self._fetches, self._plan.next_request, self._fetch
-        create_task = asyncio.get_running_loop().create_task
         while (
             len(fetches) < self.concurrency
             and self._state == "walking"
@@ -272,7 +271,7 @@ class Pager(IteratedOnce, Generic[T]):
                 )
             else:
                 fetching = self._fetch_page(request)
-            task = create_task(fetching)
+            task = asyncio.create_task(fetching)
             self._live.add(task)
             fetches.append((request, task))
 
@@ -375,12 +374,33 @@ class Pager(IteratedOnce, Generic[T]):
 
     async def _cancel(self) -> None:
         tasks = [task for _, task in self._fetches]
+        if not tasks:  # as at the end of a walk: to gather nothing is not free
+            return
         for task in tasks:
             task.cancel()
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._live.difference_update(tasks)
+
+
+async def _wait_for(task: asyncio.Task[object]) -> None:
+    """Wait until a task is done, whatever its outcome.
+
+    Not ``await task``: if the task is cancelled, the consumer was not. `asyncio.wait` does the same
+    for many tasks, with two sets for each call.
+    """
+    done = task.get_loop().create_future()
+
+    def wake(_task: object) -> None:
+        if not done.done():  # the consumer may have been cancelled in the same turn of the loop
+            done.set_result(None)
+
+    task.add_done_callback(wake)
+    try:
+        await done
+    finally:
+        task.remove_done_callback(wake)
 
 
 def _check_arguments(

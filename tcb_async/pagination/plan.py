@@ -229,7 +229,8 @@ class Plan(Generic[T]):
         if start.landmarks:
             place = Place(start.offset + 1, start.total, tuple(digests(start.landmarks)))
         self.record = Record(frozenset(digests(start.names)))
-        self.stats.resumed = start != Cursor(start.scope)
+        fresh = not (start.offset or start.total or start.landmarks or start.names or start.drift)
+        self.stats.resumed = not fresh
         self._reading = self._pass = Pass(place, place, clean_joins=_CLEAN_JOINS)
         if start.names and not start.landmarks:
             self._pass.names = set()  # the run before it had begun a second pass

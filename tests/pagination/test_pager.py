@@ -317,6 +317,19 @@ class TestLeavingEarly:
         assert consumer.cancelled()
         assert (server.flying, live) == (0, set())
 
+    async def test_a_consumer_cancelled_just_before_its_page_comes_is_cancelled(self):
+        async def fetch(offset, limit):
+            await answer.wait()
+            return ChangingList.of(20).page(Request(offset, limit))
+
+        answer = asyncio.Event()
+        consumer = asyncio.create_task(Pager(fetch, identify=NAME).collect())
+        await asyncio.sleep(1)
+        answer.set()
+        consumer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await consumer
+
     async def test_walks_whose_owner_cancels_their_fetches_end_with_client_closed(self, server):
         live: set[asyncio.Task[object]] = set()
         pagers = [server.pager(live=live), server.pager(live=live, concurrency=3)]
