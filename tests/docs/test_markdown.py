@@ -82,6 +82,24 @@ def test_an_index_page_lists_every_page_of_its_folder(folder):
     assert {path.name for path in beside - listed} <= {"speed-results.md"}  # a part of speed.md
 
 
+@pytest.mark.parametrize("folder", ["how-to", "reference", "explanation", "zh"])
+def test_an_index_page_calls_each_page_by_its_title(folder):
+    index = ROOT / "docs" / folder / "index.md"
+    entries = re.findall(
+        r"^- \[([^]]*)\]\((\w[\w-]*\.md)\)", index.read_text("utf-8"), re.MULTILINE
+    )
+    titles = [((ROOT / "docs" / folder / page).read_text("utf-8")) for _, page in entries]
+    assert [text.split("\n")[0].removeprefix("# ") for text in titles] == [it[0] for it in entries]
+
+
+def test_every_page_is_in_the_menu_of_the_site():
+    menu = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    docs = ROOT / "docs"
+    pages = {path.relative_to(docs).as_posix() for path in PAGES if path.is_relative_to(docs)}
+    missing = {page for page in pages if f'"{page}"' not in menu}
+    assert missing == {"explanation/speed-results.md"}  # linked from speed.md
+
+
 def test_syntax_of_the_site_would_be_found(tmp_path):
     wrong = (
         ":::{note}",

@@ -1,6 +1,9 @@
 """Run the examples of README.md and docs/.
 
-Rule: each document has a WeChat server and an empty folder of its own; what it shows is what runs.
+Rule: each document has a WeChat server and an empty folder of its own; what it shows is what runs,
+after the visible blocks above it. A hidden block runs beside them, on the side of the server: it
+shares no name with them (it reads theirs as ``page``), writes no file, and sets only variables that
+the document names.
 
 A ``python`` block runs in the document's namespace, ``await`` and all; one that holds tests is run
 by pytest, and one that begins with a comment such as ``# first.py`` is also saved under that name.
@@ -17,12 +20,14 @@ import doctest
 import importlib.util
 import inspect
 import io
+import logging
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from programs import lacking, needs
@@ -43,7 +48,7 @@ DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
 class Document:
     """What the examples of one document share."""
 
-    def __init__(self, namespace):
+    def __init__(self, page):
         self._stack = contextlib.ExitStack()
         self.printed = ""
         self.needs = []
@@ -59,9 +64,13 @@ class Document:
         emulator.add_app(APPID, SECRET)
         self._answer_for_wechat(emulator)
         self.runner = enter(asyncio.Runner())
-        client = TcbClient(emulator.token)
-        self._stack.callback(lambda: self.runner.run(client.aclose()))
-        namespace.update(emulator=emulator, start_redis=self.start_redis, client=client)
+        self._stack.callback(lambda: self.runner.run(_close_all(page)))
+        self._stack.callback(logging.getLogger("tcb_async").setLevel, logging.NOTSET)
+        self.server = {
+            "emulator": emulator,
+            "start_redis": self.start_redis,
+            "page": MappingProxyType(page),
+        }
 
     def start_redis(self):
         """Let the examples find a Redis at ``TCB_REDIS_URL``; skip them where there is none."""
@@ -119,27 +128,58 @@ def packages_of(example):
     return sorted(DEV_PACKAGES.intersection(used))
 
 
+async def _close_all(page):
+    for value in page.values():
+        if isinstance(value, TcbClient):
+            await value.aclose()
+        elif isinstance(value, Emulator):
+            await value.stop()
+
+
 def run_python(example):
     """Run a block in the document's namespace, or its tests by pytest; save it if it has a name."""
     document = example.namespace["_document"]
+    if example.document.text.startswith("<!---", example.start):
+        run_hidden(example)
+        return
     name = save(example)
     if "def test_" in example.parsed:
         document.printed = run_tests(name or "test_example.py", example.parsed)
         return
+    document.printed = execute(example, example.namespace)
+
+
+def run_hidden(example):
+    """Run a block that readers do not see; they could copy nothing that depends on it."""
+    document, settings, files = (
+        example.namespace["_document"],
+        dict(os.environ),
+        {*Path().iterdir()},
+    )
+    shown = re.sub(r"<!---.*?--->", "", example.document.text, flags=re.DOTALL)
+    execute(example, document.server)
+    changed = {name for name, _ in os.environ.items() ^ settings.items()}
+    assert {name for name in changed if name not in shown} == set(), "no reader sets these"
+    assert {*Path().iterdir()} == files, "no reader has this file"
+
+
+def execute(example, namespace):
+    """Run a block, with ``await`` and all; returns what it printed."""
+    document = example.namespace["_document"]
     source = pad(example.parsed, example.line + example.parsed.line_offset)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code = compile(source, example.path, "exec", flags, dont_inherit=True)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         if code.co_flags & inspect.CO_COROUTINE:
-            document.runner.run(eval(code, example.namespace))  # noqa: S307 - our own examples
+            document.runner.run(eval(code, namespace))  # noqa: S307 - our own examples
         else:
-            exec(code, example.namespace)  # noqa: S102 - our own examples
-    document.printed = printed.getvalue()
+            exec(code, namespace)  # noqa: S102 - our own examples
+    return printed.getvalue()
 
 
 def save(example):
     """Save a block under the name in the comment that it begins with, if it does."""
-    name = re.match(r"# (\w+\.\w+)\n", example.parsed)
+    name = re.match(r"# ([\w-]+\.\w+)\n", example.parsed)
     if name is None:
         return ""
     Path(name[1]).write_text(example.parsed, encoding="utf-8")
