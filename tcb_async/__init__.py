@@ -1,7 +1,7 @@
 """List the cloud functions of WeChat Cloud Base (TCB) environments, completely and fast.
 
-Rule: the public API is what `tcb_async._api` lists, and it is imported when it is first asked for:
-pytest imports this package on every run, for the sake of the fixtures alone.
+Rule: `tcb_async._api` lists the public API, and is imported at its first use: pytest imports this
+package on every run, only for its fixtures.
 """
 
 TYPE_CHECKING = False  # as in `typing`, which Ctrl-C could interrupt before anything handles it

@@ -1,7 +1,7 @@
 """The public API, by name.
 
-Rule: a name that is imported here is public; `tcb_async` imports this module when one of them is
-first used. A name that is imported ``as`` itself is exported for type checkers too.
+Rule: the names imported here are public; `tcb_async` imports this module at their first use. A name
+that is imported ``as`` itself is exported for type checkers too.
 """
 
 # ruff: noqa: PLC0414 - see the rule

@@ -1,7 +1,7 @@
 """Iteration that happens once, and ends with its ``async with`` block.
 
 Rule: inside the block the object holds the generator of its one iteration, and closes it at the end
-of the block. Outside it must not hold the generator: an unreferenced one is closed by the loop.
+of the block. Outside it does not hold the generator, so that the event loop can close it.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class IteratedOnce(ABC):
                 await generator.aclose()
 
     async def aclose(self) -> None:
-        """End the iteration, and await what it has in flight.
+        """End the iteration, and await its requests in flight.
 
-        A consumer in another task gets `ClientClosedError` after what it was given before.
+        A consumer in another task gets `ClientClosedError` after the items that it already has.
         """
         if self._state in {"new", "walking"}:
             self._state = "closed"

@@ -1,8 +1,7 @@
-"""How many requests a client has in flight at once.
+"""The window: a limit of a client's requests in flight.
 
-Rule: one window for all walks of a client; it grows by one after a full window of clean answers,
-and is halved at most once per window when there are signs that it is too much, to at most what is
-in flight.
+Rule: all walks of a client share one window. It grows by one after a full window of clean answers.
+A sign of overload halves it, at most once per window, and to at most the requests in flight.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import attrs
 Waiter = asyncio.Future[None]
 
 _BEFORE_THE_LIMIT = 8
-"""Clean windows before it grows again to a size that was too much."""
+"""Clean windows before it grows again to a size that was too large."""
 
 
 @attrs.define
@@ -29,21 +28,21 @@ class Window:
     size: int = attrs.field(init=False)
     in_flight: int = attrs.field(init=False, default=0)
     _epoch: int = attrs.field(init=False, default=0)
-    """Counts the times that it shrank: what was sent before the last says nothing about it."""
+    """Number of reductions: answers to requests from before the last one are ignored."""
     _clean: int = attrs.field(init=False, default=0)
-    """Requests that were answered as they should be since it last changed."""
+    """Clean answers since the last change of the size."""
     _limit: int = attrs.field(init=False)
-    """The size that was too much when it was last tried: it takes longer to grow to it again."""
+    """The size that was too large the last time: growing to it again takes longer."""
     _waiters: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
     _ahead: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
-    """Those that are served before the others."""
+    """Waiters that are served before the others."""
 
     def __attrs_post_init__(self) -> None:
         self.size = self.ceiling
         self._limit = self.ceiling + 1
 
     def take(self) -> int | None:
-        """Take a permit if there is one, and none waits for it; returns as `acquire`, or None."""
+        """Take a permit if one is free and nobody waits; return as `acquire`, or None."""
         if self.in_flight >= self.size or self._waiters or self._ahead:
             return None
         self.in_flight += 1
@@ -52,8 +51,8 @@ class Window:
     async def acquire(self, *, ahead: bool = False) -> int:
         """Wait for a permit, in the order of asking; returns the epoch for `release`.
 
-        One that is `ahead` is served before the others. A retry is: what it waited for is lost if
-        the deadline passes meanwhile.
+        A request that is `ahead` is served before the others. Retries are: if the deadline passes
+        while they wait, their earlier attempts are lost.
         """
         epoch = self.take()
         if epoch is not None:
@@ -64,7 +63,7 @@ class Window:
         try:
             await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled():  # it had just been given one
+            if not waiter.cancelled():  # it has just got a permit
                 self._give_back()
             elif waiter in waiters:
                 waiters.remove(waiter)
@@ -74,8 +73,8 @@ class Window:
     def release(self, epoch: int, *, clean: bool = True, overloaded: bool = False) -> None:
         """Give a permit back; a `clean` answer counts while the window is full.
 
-        Of requests that failed because there were too many, only the first of a window halves it:
-        the others were sent before, and say nothing about its new size.
+        After an overload, only the first failure of a window halves it: the other requests were
+        sent before, and do not concern its new size.
         """
         if overloaded:
             if epoch == self._epoch:
@@ -89,9 +88,9 @@ class Window:
         self._give_back()
 
     def shrink_to(self, connections: int) -> None:
-        """Shrink to as many connections as get answers, for others get none.
+        """Shrink to the number of connections that get answers.
 
-        What limits them will not change soon, so it takes longer than usual to grow beyond that.
+        Their limit will not change soon, so growing beyond it takes longer than usual.
         """
         if connections < self.size:
             self._limit = connections + 1

@@ -1,7 +1,7 @@
-"""When to try again, how long to wait first, and when to stop.
+"""Retries: which errors, after which wait, and until when.
 
-Rule: only what another try may cure is tried again, and never past the attempts, the deadline or
-the quota that a client's calls share.
+Rule: only passing errors are retried, and never beyond the attempts, the deadline or the quota that
+a client's calls share.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _THROTTLED = (RateLimitError, SystemBusyError)
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether another try may succeed where this one failed."""
+    """Whether another attempt may succeed."""
     if isinstance(error, TransportError):
         return error.retryable
     if isinstance(error, ResponseError):
@@ -43,7 +43,7 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def is_overload(error: BaseException) -> bool:
-    """Whether this is what too many requests at once look like, so that fewer should be sent."""
+    """Whether the error is a sign of overload, so that fewer requests should be in flight."""
     if isinstance(error, TransportError):
         return error.overload
     return isinstance(error, _THROTTLED)
@@ -51,18 +51,18 @@ def is_overload(error: BaseException) -> bool:
 
 @attrs.define
 class RetryQuota:
-    """What all calls of a client may spend on retries, so that they never become a storm.
+    """A budget for the retries of all calls of a client, so that they never become a storm.
 
-    A retry takes some of it, a throttled one less; a success puts back what its own retries took,
-    or 1 if it needed none. Empty, a call fails at once. The numbers are those of botocore's
-    standard mode.
+    A retry takes some of it, a retry after throttling less. A success puts back the cost of its
+    own retries, or 1 without any. Without a budget, a failed call is not retried. The numbers come
+    from botocore's standard mode.
     """
 
     capacity: int = 500
     available: int = attrs.field(default=attrs.Factory(lambda self: self.capacity, takes_self=True))
 
     def take(self, error: BaseException) -> int:
-        """Take out, and return, what a retry after this error costs; 0 if that is not there."""
+        """Take the cost of a retry after this error; return it, or 0 if the budget is too small."""
         cost = 5 if isinstance(error, _THROTTLED) else 14
         if cost > self.available:
             return 0
@@ -70,7 +70,7 @@ class RetryQuota:
         return cost
 
     def put_back(self, amount: int) -> None:
-        """Put so much back, up to the capacity."""
+        """Put an amount back, up to the capacity."""
         self.available = min(self.capacity, self.available + amount)
 
 
@@ -91,36 +91,36 @@ _some_seconds = checked_field(
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often and how patiently a request is tried.
+    """The number of attempts per request, and the waits between them.
 
-    The wait before try *n + 1* is drawn evenly from 0 to ``min(cap, base * 2 ** (n - 1))`` seconds
-    (full jitter); the server's ``Retry-After`` is honoured as a minimum, but never beyond the
-    deadline, nor longer than a day. A kept-alive connection that was dropped before any answer came
-    is tried again at once, the first time, on a new connection.
+    The wait before attempt *n + 1* is drawn evenly from 0 to ``min(cap, base * 2 ** (n - 1))``
+    seconds (full jitter); the server's ``Retry-After`` is honoured as a minimum, but never beyond
+    the deadline, nor longer than a day. If a kept-alive connection is dropped before any answer,
+    the first retry follows at once, on a new connection.
 
-    What happened decides, not who says it: a status means the same from WeChat, from a reverse
-    proxy, and from a forward proxy that is asked to ``CONNECT``.
+    The status decides, regardless of the sender: WeChat, a reverse proxy, or a forward proxy that
+    answers ``CONNECT``.
 
     ==================================================  ==========================================
-    what happened                                       what is done
+    event                                               reaction
     ==================================================  ==========================================
-    -1, -1000, -501001, -501002, -601001, -601003       tried again
-    -604102; InternalError and other TcbCodes           tried again
-    45011, -501004, RequestLimitExceeded, HTTP 429      tried again
-    no connection, time-out, cut short, HTTP 5xx, 408   tried again
-    JSON that ends too early                            tried again
-    kept-alive connection dropped before an answer      tried again at once, on a new connection
+    -1, -1000, -501001, -501002, -601001, -601003       retried
+    -604102; InternalError and other TcbCodes           retried
+    45011, -501004, RequestLimitExceeded, HTTP 429      retried
+    no connection, time-out, cut short, HTTP 5xx, 408   retried
+    JSON that ends too early                            retried
+    kept-alive connection dropped before an answer      retried at once, on a new connection
     40001, 40014, 41001, 42001                          one fresh token, one replay
     any other errcode or HTTP 4xx, a redirect, HTML     raised at once
     ==================================================  ==========================================
 
     Attributes:
-        attempts: Tries in all, the first included; 1 or more.
+        attempts: Attempts in all, the first included; 1 or more.
         base: Seconds; the longest first wait.
         cap: Seconds; the longest wait.
-        deadline: Seconds that a call may take in all, its wait for a permit of the client's window
-            included. No wait is begun that would cross it, and each try's own time is cut to what
-            is left. What is raised in the end is the last error that came before it.
+        deadline: Seconds that a call may take in all, including its wait for a permit of the
+            client's window. No wait begins that would cross it, and the timeout of each attempt is
+            cut to the time left. The last error before the deadline is raised.
         clock: Monotonic seconds; for tests.
         sleep: How to wait; for tests.
         random: A number from 0 to 1; for tests.
@@ -139,11 +139,11 @@ class RetryPolicy:
 
     @classmethod
     def none(cls) -> RetryPolicy:
-        """Build a policy that tries once."""
+        """Build a policy without retries."""
         return cls(attempts=1)
 
     def wait(self, number: int, error: BaseException | None) -> float:
-        """Seconds to wait after try `number`, counted from 1, ended with this error."""
+        """Seconds to wait after attempt `number`, counted from 1, failed with this error."""
         if number == 1 and isinstance(error, TransportError) and error.dropped:
             return 0.0
         longest = min(self.cap, self.base * 2.0 ** min(number - 1, 62))
@@ -151,7 +151,7 @@ class RetryPolicy:
         return max(self.random() * longest, asked)
 
     def why_stop(self, number: int, wait: float, left: float) -> str | None:
-        """Say why try `number`, after which to `wait`, is the last; None if it is not."""
+        """Return the reason to stop after attempt `number` and before a `wait`; None to go on."""
         if number >= self.attempts:
             return "the retry policy allows no more" if self.attempts > 1 else ""
         if wait >= left:
@@ -162,5 +162,5 @@ class RetryPolicy:
 
     @property
     def too_late(self) -> str:
-        """Why it was given up when the deadline had passed."""
+        """The reason to stop after the deadline."""
         return f"the deadline of {self.deadline:g} s passed"

@@ -1,4 +1,4 @@
-"""Interfaces of token providers and stores, and what they may use: hosts and stored tokens.
+"""Interfaces of token providers and stores, with the values that they share.
 
 Rule: a user can implement each interface in ten lines.
 """
@@ -17,17 +17,17 @@ from tcb_async._redact import Secret
 
 _HTTPS, _HTTP = 443, 80
 _WECHAT = "api.weixin.qq.com"
-# One service under several names, for other regions and for disaster recovery: a token of one works
-# at all of them, and two tokens side by side would end each other.
+# Other names of the same service, for regions and for disaster recovery: a token works at all of
+# them, and two tokens of one account would end each other.
 _WECHAT_TOO = frozenset(f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "sz.api", "hk.api"))
 
 
 @lru_cache(maxsize=256)
 def host_of(base_url: str) -> str:
-    """Name the host of a base URL as it is in a key: a token is sent to the host it came from only.
+    """Return the host of a base URL for keys: a token is sent only to the host that issued it.
 
-    It has its port unless that is 443, so that what came over TLS never goes in the clear, and its
-    path, as a gateway may have another WeChat under each.
+    It includes the port unless this is 443, so a token from TLS never travels over plain http, and
+    the path, because a gateway may have another service under each path.
     """
     parts = urlsplit(base_url)
     host = parts.hostname or ""
@@ -42,14 +42,14 @@ Result = TypeVar("Result")
 
 
 class TokenApi(Protocol):
-    """What a provider asks WeChat with: the client's own transport.
+    """The client's transport, as a provider sees it.
 
     Its time-outs, size limits, retries and redaction hold for token requests too.
     """
 
     @property
     def base_url(self) -> str:
-        """Where the client calls. What came from there is sent nowhere else."""
+        """The client's base URL. Tokens from there are sent nowhere else."""
         ...
 
     async def call_token_endpoint(
@@ -63,37 +63,40 @@ class TokenApi(Protocol):
 
         Args:
             path: Such as ``/cgi-bin/stable_token``.
-            query: What goes into the URL; secrets in it are never shown.
-            body: What is sent as a JSON object, as the reply is one.
+            query: Sent in the URL; secrets in it are never shown.
+            body: Sent as a JSON object; None for a GET request.
+
+        Returns:
+            The JSON object of the reply.
 
         Raises:
-            TcbError: The endpoint refused, or gave no usable answer.
+            TcbError: The endpoint refused, or its answer was unusable.
         """
         ...
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
-        """Run something in the background that ends, at the latest, when the client is closed."""
+        """Run work in the background; closing the client cancels it."""
         ...
 
 
 @runtime_checkable
 class TokenProvider(Protocol):
-    """Provides access tokens, and drops those that WeChat refused.
+    """Provides access tokens, and drops refused tokens.
 
-    It may have an attribute ``kind``, a `TokenKind`: a token of a kind that an endpoint does not
-    take is then refused before anything is sent.
+    It may have an attribute ``kind``, a `TokenKind`: then an endpoint that does not accept this
+    kind refuses the token before anything is sent.
     """
 
     async def get_token(self, api: TokenApi) -> str | Secret:
-        """Return a token that should work now. It is called before every request: be quick.
+        """Return a token that should work now. Called before every request, so it must be quick.
 
         Raises:
-            TcbError: There is no token.
+            TcbError: No token can be had.
         """
         ...
 
     async def invalidate(self, token: str) -> None:
-        """Drop a token that WeChat refused; if the current one is newer, keep it.
+        """Drop a refused token; if the current token is newer, keep it.
 
         Afterwards `get_token` is called once more. If it returns the same token again, the
         refusal is raised.
@@ -103,13 +106,13 @@ class TokenProvider(Protocol):
 
 @attrs.frozen
 class StoredToken:
-    """A token as it is shared: one value, so that it is written and read whole.
+    """A token in a store: a single value, so it is written and read as a whole.
 
     Attributes:
-        token: The token, which nothing shows; ``token.reveal()`` is the str to store.
-        expires_at: Seconds since 1970; ``math.inf`` for one that does not expire.
-        version: Grows with each token that is written under a key: a lease's, or without a lease
-            the time in microseconds. It has up to 53 bits.
+        token: The token, never shown; ``token.reveal()`` returns the str to store.
+        expires_at: Seconds since 1970; ``math.inf`` for a token that does not expire.
+        version: Grows with each token that is written under a key: the lease's version, or without
+            a lease the time in microseconds. It has up to 53 bits.
     """
 
     token: Secret = attrs.field(converter=Secret)
@@ -119,26 +122,26 @@ class StoredToken:
 
 @runtime_checkable
 class TokenStore(Protocol):
-    """Where tokens are shared, between providers or between processes.
+    """Shares tokens between providers or between processes.
 
-    If it raises, or does not answer within a second, it is asked once more, at once. If that fails
-    too, it counts as unreachable: the local token serves, a warning is logged once, and the store
-    is asked again 5 seconds later. What it missed is then written.
+    If it raises, or does not answer within a second, it is asked again at once. If this fails too,
+    it counts as unreachable: the local token serves, a warning is logged once, and the store is
+    asked again 5 seconds later. Then it also gets the values that it missed.
     """
 
     async def get(self, key: str) -> StoredToken | None:
-        """Return what is stored, expired or not; None for nothing."""
+        """Return the stored token, expired or not; None without one."""
         ...
 
     async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
-        """Write a value, unless what is stored has the same version or a higher one.
+        """Write a value, unless the stored value has the same version or a higher one.
 
-        Both must happen in one step, atomically.
+        Comparing and writing must be one atomic step.
 
         Args:
             key: Such as ``stable:api.weixin.qq.com:wx0123456789abcdef``. It holds no secret.
-            value: What to write.
-            ttl: Seconds after which it may be forgotten; None for never.
+            value: The token to write.
+            ttl: Seconds after which it may be deleted; None for never.
 
         Returns:
             Whether it was written.
@@ -146,28 +149,28 @@ class TokenStore(Protocol):
         ...
 
     async def delete_if(self, key: str, token: str) -> None:
-        """Forget what is stored, if it is this very token, in one step."""
+        """Delete the stored token if it is this token, in one atomic step."""
         ...
 
 
 @runtime_checkable
 class LeasingStore(TokenStore, Protocol):
-    """A store that also says whose turn it is to ask WeChat."""
+    """A store with leases: only the holder of a lease requests a token from WeChat."""
 
     @property
     def lease_seconds(self) -> float:
-        """How long a lease lasts, should its holder never give it back."""
+        """Duration of a lease, in seconds, if its holder never gives it back."""
         ...
 
     async def acquire_lease(self, key: str) -> int | None:
         """Take the lease of a key; None if another holds it.
 
         Returns:
-            The version for the token that the holder will write, higher than any before it, so
-            that `compare_and_set` refuses a holder who was too slow once another took over.
+            The version for the token that the holder will write, higher than all before. So
+            `compare_and_set` refuses a slow holder after another process has taken over.
         """
         ...
 
     async def release_lease(self, key: str, version: int) -> None:
-        """Give a lease back, if it is still this one."""
+        """Give a lease back, if it is still the current one."""
         ...

@@ -1,7 +1,7 @@
-"""Where tokens come from: the caller's own, an app's, a platform's and its merchants'.
+"""Token providers: the caller's tokens, and tokens of apps, platforms and merchants.
 
-Rule: only how WeChat is asked; how a token is kept and shared is in `tcb_async.tokens.refresh`.
-What cannot be a token or a secret is refused before any I/O, without being shown.
+Rule: this module requests tokens; `tcb_async.tokens.refresh` caches and shares them.
+Impossible tokens and secrets are refused before any I/O, without being shown.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ _FORCED_APART = 30.0
 
 @attrs.define(eq=False, init=False)
 class StaticToken:
-    """One token, for as long as it lives. When WeChat refuses it, there is no other.
+    """One fixed token. After WeChat has refused it, there is no other.
 
     Args:
         token: An ``access_token``, or an ``authorizer_access_token``.
 
     Raises:
-        ConfigurationError: It cannot be a token.
+        ConfigurationError: The value cannot be a token.
     """
 
     _token: Secret = attrs.field(repr=False)
@@ -67,7 +67,7 @@ class StaticToken:
         token = Secret(token)
         self._token = checked_secret("token", token)
 
-    async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - the protocol's
+    async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - part of the protocol
         """Return the token."""
         return self._token
 
@@ -77,40 +77,40 @@ class StaticToken:
 
 @attrs.define(eq=False)
 class CallableToken:
-    """A token from an async callable, which is asked before every request.
+    """Tokens from an async callable, which is called before every request.
 
-    What the callable raises is raised to the caller of the client.
+    Its exceptions are raised to the caller of the client.
 
     Args:
-        ask: Takes nothing and returns a token that works now; it should cache it.
+        ask: Takes no argument and returns a token that works now; it should cache the token.
     """
 
     _ask: Callable[[], Awaitable[str | Secret]] = attrs.field(repr=False)
 
-    async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - the protocol's
-        """Ask the callable.
+    async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - part of the protocol
+        """Call the callable.
 
         Raises:
-            ConfigurationError: It is not async, or what it returned cannot be a token.
+            ConfigurationError: It is not async, or its result cannot be a token.
         """
         answer = Hidden(self._ask())
         if not inspect.isawaitable(answer.reveal()):
             raise ConfigurationError(
                 "token is a callable that is not async: write it with async def"
             )
-        return checked_secret("token: what the callable returned", Secret(await answer.reveal()))
+        return checked_secret("token: the result of the callable", Secret(await answer.reveal()))
 
     async def invalidate(self, token: str | Secret) -> None:
-        """Do nothing: the callable is asked again anyway."""
+        """Do nothing: the callable is called again anyway."""
 
 
 def as_provider(
     token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
 ) -> TokenProvider:
-    """Make a provider of what `TcbClient` accepts as a token; one is returned as it is.
+    """Make a provider from a value that `TcbClient` accepts; return a provider unchanged.
 
     Raises:
-        ConfigurationError: It is none of these, or cannot be a token.
+        ConfigurationError: The value has another type, or cannot be a token.
     """
     if isinstance(token, str | Secret):
         token = Secret(token)
@@ -132,7 +132,7 @@ def _is_provider(token: object) -> TypeGuard[TokenProvider]:
 
 
 class _AppToken(ManagedToken):
-    """The token of an app or a platform, asked for with its appsecret."""
+    """The token of an app or a platform, requested with its appsecret."""
 
     kind: ClassVar[TokenKind] = "access"
     _name: ClassVar[str]  # in its keys in the store
@@ -156,17 +156,17 @@ class _AppToken(ManagedToken):
 
     @abstractmethod
     async def _ask(self, api: TokenApi) -> Grant:
-        """Ask WeChat for a token."""
+        """Request a token from WeChat."""
 
     def _new_at(self, host: str) -> RefreshingToken:
         return RefreshingToken(self._key(self._name, host), self._context, self._ask)
 
 
 class StableToken(_AppToken):
-    """The token of an app from ``POST /cgi-bin/stable_token``: the one to use.
+    """The token of an app from ``POST /cgi-bin/stable_token``: the recommended provider.
 
-    It is asked for in normal mode, which leaves the tokens of other processes valid. One provider
-    may serve any number of clients, one event loop at a time.
+    It uses the normal mode, which leaves the tokens of other processes valid. One provider may
+    serve any number of clients, on one event loop at a time.
 
     ::
 
@@ -175,7 +175,7 @@ class StableToken(_AppToken):
     Args:
         appid: The app's id.
         secret: Its appsecret.
-        store: Where the token is shared, such as a `RedisStore`; None keeps it in this provider.
+        store: Shares the token, such as a `RedisStore`; None keeps it in this provider.
         clock: Seconds since 1970; for tests.
         random: A number from 0 to 1; for tests.
 
@@ -190,16 +190,16 @@ class StableToken(_AppToken):
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token, which ends the old one in all processes at once.
 
-        For a token that has leaked. It is done only when this method is called.
+        Meant for a token that has leaked; the library never does it by itself.
 
         Raises:
             RateLimitError: This provider forced a refresh less than 30 s ago; nothing was sent.
             DailyQuotaError: WeChat allows 20 a day.
-            TcbError: WeChat refused, or could not be asked.
+            TcbError: WeChat refused, or could not be reached.
         """
         now = self._context.clock()
         since = now - self._forced_at
-        if 0 <= since < _FORCED_APART:  # WeChat would answer, and replace nothing
+        if 0 <= since < _FORCED_APART:  # WeChat would answer without replacing the token
             wait = _FORCED_APART - since
             raise RateLimitError(
                 f"force_refresh: WeChat allows one in {_FORCED_APART:g} s, so nothing was sent; "
@@ -223,8 +223,8 @@ class StableToken(_AppToken):
 class ClassicToken(_AppToken):
     """The token of an app from ``GET /cgi-bin/token``, for apps that cannot use `StableToken`.
 
-    Each call ends the token before it, in all processes, five minutes later. So all processes that
-    use the app have to share one store. Its arguments are those of `StableToken`.
+    Each request ends the previous token in all processes five minutes later. So all processes that
+    use the app must share one store. It takes the arguments of `StableToken`.
 
     Raises:
         ConfigurationError: An argument is unusable.
@@ -244,14 +244,14 @@ class ClassicToken(_AppToken):
 
 
 class ComponentToken(_AppToken):
-    """The token of a third-party platform itself, with which it asks for its merchants' tokens.
+    """The token of a third-party platform, with which it requests its merchants' tokens.
 
     Args:
         component_appid: The platform's id.
         secret: Its appsecret.
         ticket: Async callable that returns the newest ``component_verify_ticket``. WeChat pushes
-            one every 10 minutes; each lives 12 hours.
-        store: As for `StableToken`; each `AuthorizerToken` made from it shares it.
+            a ticket every 10 minutes; each lives 12 hours.
+        store: As for `StableToken`; its `AuthorizerToken` providers share it.
         clock: As for `StableToken`.
         random: As for `StableToken`.
 
@@ -298,7 +298,7 @@ class ComponentToken(_AppToken):
         else:
             if (fault := fault_of(ticket)) is None:
                 return ticket
-            problem = f"what ticket() returned {fault}"
+            problem = f"the result of ticket() {fault}"
         raise TokenError(
             f"{problem}; WeChat pushes a component_verify_ticket every 10 minutes: return the "
             "newest",
@@ -310,15 +310,15 @@ class AuthorizerToken(ManagedToken):
     """The token of a merchant that authorised a platform, to call in its name.
 
     Args:
-        component: The platform. Ten thousand merchants may share one.
+        component: The platform. Ten thousand merchants may share it.
         authorizer_appid: The merchant's appid.
         refresh_token: The merchant's ``authorizer_refresh_token``, as it was saved last.
-        on_rotate: Async callable that is given a new refresh token and saves it. It is awaited
-            before the call that brought the new one is answered. If it fails, that call fails,
-            the new refresh token is kept, and it is given to `on_rotate` again before the next.
-            One that came through the store is given to it too: the process that stored it may
-            have died before it was saved.
-        store: Where the token and a refresh token that rotated are shared; None for the platform's.
+        on_rotate: Async callable, called with a new refresh token, that saves it. It is awaited
+            before the call that brought the new token is answered. If it fails, this call fails,
+            the new refresh token is kept, and `on_rotate` is called with it again before the next
+            call. It is also called with a refresh token from the store: the process that stored
+            it may have died before it was saved.
+        store: Shares the token and a rotated refresh token; None for the platform's store.
 
     Raises:
         ConfigurationError: An argument is unusable.
@@ -345,7 +345,7 @@ class AuthorizerToken(ManagedToken):
         checked_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = checked_async("on_rotate", on_rotate, "refresh_token")
-        context = component._context  # noqa: SLF001 - of the same family
+        context = component._context  # noqa: SLF001 - a class of this module
         if store is not None:
             context = TokenContext(store, context.clock, context.random)
         account = f"{component.appid}:{checked_appid('authorizer_appid', given)}"
@@ -360,7 +360,7 @@ class AuthorizerToken(ManagedToken):
         on_rotate: Callable[[str], Awaitable[object]],
         store: TokenStore | None = None,
     ) -> Self:
-        """Make the token of a merchant as `TcbClient.iter_authorizers` yields it.
+        """Make the token of a merchant that `TcbClient.iter_authorizers` yielded.
 
         Raises:
             ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
@@ -370,7 +370,7 @@ class AuthorizerToken(ManagedToken):
         appid, refresh_token = authorizer.authorizer_appid, authorizer.refresh_token
         if refresh_token is None:
             raise ConfigurationError(
-                f"WeChat shows no refresh token for {appid}: use the one that you saved, or have "
+                f"WeChat shows no refresh token for {appid}: use your saved refresh token, or have "
                 "the merchant authorise the platform again, and exchange the code"
             )
         return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
@@ -383,7 +383,7 @@ class AuthorizerToken(ManagedToken):
         return RefreshingToken(key, context, rotating.ask, rotating.save_unsaved)
 
     async def _ask_with(self, api: TokenApi, refresh_token: Secret) -> Grant | TokenError:
-        """Ask for a token; the error is returned if another refresh token may cure it."""
+        """Request a token; return the error if another refresh token may help."""
         request = partial(self._request, api, refresh_token)
         try:
             return await call_with_token(self._component, api, request)
@@ -413,8 +413,8 @@ class AuthorizerToken(ManagedToken):
 def _component_refused(error: TokenError) -> TokenError:
     return TokenError(
         f"{error.endpoint} answered errcode {error.errcode} to the component access token, and a "
-        f"fresh one did not help ({error.errmsg}): see whether another system asks for tokens of "
-        "this platform, and let both share one store",
+        f"fresh token did not help ({error.errmsg}): check whether another system requests tokens "
+        "of this platform, and let both share one store",
         errcode=error.errcode,
         errmsg=error.errmsg,
         rid=error.rid,

@@ -1,63 +1,65 @@
-"""How a token is fetched, shared, refreshed and replaced: the mechanism under every provider.
+"""Fetching, sharing, refreshing and replacing a token: the mechanism under every provider.
 
-Rule: WeChat is asked once at a time for each account and host; a token that it refused is not used
+Rule: there is one token request at a time for each account and host; a refused token is not used
 again, unless WeChat itself returns it again; and no error keeps a frame that holds a token.
 
-A call passes through these, in the order of this file:
+A call passes through these classes and functions, in the order of this file:
 
 ==================  ===============================================================================
 `call_with_token`   makes the call, and replays it with a newer token if WeChat refuses the token
-`ManagedToken`      what the user holds: an account, with a `RefreshingToken` for each host, as a
-                    token is sent to the host that it came from and to no other
-`RefreshingToken`   the cached token: when it is refreshed, and what comes of a refusal
-`RotatingToken`     of a merchant only: the refresh token, which WeChat may replace at each refresh
-`SingleFlight`      one refresh at a time, in a task of its own: a caller that waits for it may be
-                    cancelled, and it continues
+`ManagedToken`      the user's object: an account, with a `RefreshingToken` for each host, because
+                    a token is sent only to the host that issued it
+`RefreshingToken`   the cached token: decides when to refresh it, and handles a refusal
+`RotatingToken`     for merchants: the refresh token, which WeChat may replace at each refresh
+`SingleFlight`      one refresh at a time, in its own task: it continues if a waiting caller is
+                    cancelled
 `TokenContext`      the store, with a harmless answer to each question while it is unreachable
-`read_grant`        what WeChat answered
+`read_grant`        the reply of WeChat
 ==================  ===============================================================================
 
 **When.** Without a valid token, callers wait for one refresh. From 60 to 200 s before the expiry
 (at random, so that processes do not all wake at once) a call starts a refresh in the background
-and gets the old token: that refresh is *early*. One that ends a leaked token is *forced*.
+and gets the old token: this refresh is *early*. A refresh that ends a leaked token is *forced*.
 
-**In which order a refresh asks**
+**Order of a refresh**
 
-1. `before_refresh`: `on_rotate`, if it has yet to save a refresh token. If it fails again, nothing
-   is asked.
+1. `before_refresh`: call `on_rotate` if it has yet to save a refresh token. If it fails again, the
+   refresh ends.
 2. The store. A token that lives longer than the cached one, and was not refused, is adopted.
-3. The store's lease, which says whose turn it is. If another process holds it, an early refresh
-   ends here; others ask the store again (2) until the token arrives, for twice the lease at most.
+3. The store's lease: only its holder requests a token. If another process holds it, an early
+   refresh ends here; others ask the store again (2) until the token arrives, for at most twice the
+   duration of the lease.
 4. The store again: the token may have been written between 2 and 3.
-5. WeChat. A merchant's token is asked for with the refresh token in the store, then, if WeChat
-   refuses that one (61023), with the newest that this process knows.
-6. The lease is given back, however the refresh ended.
+5. WeChat. A merchant's token is requested with the refresh token in the store; if WeChat refuses
+   it (61023), with the newest refresh token of this process.
+6. The lease is given back, also after an error.
 
 A forced refresh adopts nothing in 2 and 4. Without leases, 3 is skipped.
 
-**What is written when**
+**Order of writes**
 
 - A new refresh token is stored first, then saved by `on_rotate`, then the access token that came
   with it is stored, and only then is the call answered. A process that dies in between leaves the
   refresh token in the store, and the next one that finds it there saves it.
 - A token is stored with a version: the lease's, or else the time in microseconds. The store refuses
   it if a higher version is there, of a token or of a lease; then the newer token is adopted.
-- What the store missed is kept in `unsent` and written when it answers again, by its version too.
-- A token that WeChat refused is forgotten here and in the store before a newer one is asked for.
+- Values that the store missed are kept in `unsent` and written when it answers again, also by
+  version.
+- A refused token is deleted here and in the store before another one is requested.
 
-**What a refresh may meet**
+**Events during a refresh**
 
 ======================================  ===========================================================
 a caller is cancelled                   the refresh continues for the others
-its client is closed                    it ends; who waits with another client starts one
-its process dies, or is too slow        the lease expires; what it writes later has a lower version
-the store fails, or hangs               asked once more at once, then not for 5 s; WeChat is asked
-WeChat fails, early                     the old token serves, and it is tried again in 10 s
+its client is closed                    it ends; a waiter with another client starts its own
+its process dies, or is too slow        the lease expires; its late writes have a lower version
+the store fails, or hangs               it is asked again at once, then not for 5 s; WeChat is asked
+WeChat fails, early                     the old token serves, and the refresh is retried in 10 s
 WeChat fails otherwise                  each caller gets a copy of the error
-WeChat returns what it refused          the token is *reissued*: it is kept for 30 s though it is
-                                        refused, so that this is no storm of token calls
-a token is refused while it is fetched  it is not cached, and the callers have another one fetched
-the clock is set back                   no pause lasts longer for it: each is checked at both ends
+WeChat returns a token that it refused  the token is *reissued*: kept for 30 s, although it is
+                                        refused, to avoid a storm of token requests
+a token is refused while it is fetched  it is not cached, and the callers request another one
+the clock is set back                   no pause becomes longer: both of its ends are checked
 ======================================  ===========================================================
 """
 
@@ -120,8 +122,8 @@ async def call_with_token(
 ) -> Result:
     """Call with the token of a provider, and again with a newer one if WeChat refuses it.
 
-    There is one replay. There is a second if the token of the first came through a store: it may
-    have died like the one before, and only then is WeChat asked.
+    There is one replay, and a second one if the first used a token from a store: this token may
+    have ended too, and only the second replay requests a token from WeChat.
 
     Raises:
         TokenError: WeChat refused the newest token too.
@@ -161,20 +163,20 @@ class ManagedToken(ABC):
 
     @property
     def appid(self) -> str:
-        """Whose token it is."""
+        """The appid of the token's account."""
         return self._account.rpartition(":")[2]
 
     @property
     def expires_at(self) -> float | None:
-        """When the token that is held expires, in seconds since 1970; None if none is held.
+        """The expiry of the current token, in seconds since 1970; None without a token.
 
-        Where clients of several hosts share the provider, it is the token of the last that asked.
+        If clients of several hosts share the provider, it is the token of the last host used.
         """
         last = self._last
         return None if last is None or last.cached is None else last.cached.expires_at
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_last"):  # as in the traceback of an argument that was refused
+        if not hasattr(self, "_last"):  # in a traceback, after a refused argument
             return f"<{type(self).__name__}, not made>"
         last, expires_at = self._last, self.expires_at
         if last is None or expires_at is None:
@@ -185,30 +187,30 @@ class ManagedToken(ABC):
         return f"<{type(self).__name__} {self.appid}, {state}{refreshing}>"
 
     async def get_token(self, api: TokenApi) -> Secret:
-        """Return a valid token of the API's host; ask for one only if none is held.
+        """Return a valid token for the API's host; request one only if none is cached.
 
         From 60 to 200 s before its expiry the token is refreshed in the background, and the old
         one is returned meanwhile.
 
         Raises:
             TokenError: WeChat refused the credentials, or sent an unusable token.
-            TcbError: WeChat could not be asked.
+            TcbError: WeChat could not be reached.
         """
         return await self._at(api).get(api)
 
     async def invalidate(self, token: str | Secret) -> None:
         """Drop a token that WeChat refused, here and in the store.
 
-        A newer one is not touched. One that WeChat returns again although it refused it is kept
-        for 30 s, so that a refusal that lasts does not become a storm of token calls.
+        A newer token stays. A token that WeChat returns again after refusing it is kept for 30 s,
+        so that a lasting refusal does not become a storm of token requests.
         """
         token = Secret(token)
-        for one in tuple(self._tokens.values()):
-            await one.refuse(token)
+        for refreshing in tuple(self._tokens.values()):
+            await refreshing.refuse(token)
 
     def came_from_wechat(self, token: Secret) -> bool:
-        """Whether it came from WeChat itself: the store's may have been refused elsewhere."""
-        return any(token == one.asked_for for one in self._tokens.values())
+        """Whether it came from WeChat itself: the store's token may have been refused elsewhere."""
+        return any(token == refreshing.asked_for for refreshing in self._tokens.values())
 
     @abstractmethod
     def _new_at(self, host: str) -> RefreshingToken:
@@ -228,7 +230,7 @@ class ManagedToken(ABC):
 def _in_utc(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    except (OverflowError, ValueError, OSError):  # a clock of the caller's own can say anything
+    except (OverflowError, ValueError, OSError):  # a caller's clock may return any number
         return f"{seconds:g}"
 
 
@@ -241,15 +243,15 @@ class RefreshingToken:
     _ask: Ask
     _before_refresh: Callable[[TokenApi], Awaitable[None]] | None = None
     cached: StoredToken | None = attrs.field(init=False, default=None)
-    # From when on it is refreshed in the background, in seconds since 1970.
+    # Start of refreshes in the background, in seconds since 1970.
     _refresh_at: float = attrs.field(init=False, default=math.inf)
-    # When WeChat returned it again although it had refused it.
+    # Time at which WeChat returned it again after refusing it.
     _reissued_at: float = attrs.field(init=False, default=-math.inf)
-    # By WeChat, the oldest first: not taken from the store again.
+    # Tokens refused by WeChat, oldest first: they are not taken from the store again.
     _refused: tuple[Secret, ...] = attrs.field(init=False, default=())
-    # The last one that came from WeChat itself, and not through the store.
+    # The last token that came from WeChat itself, not through the store.
     asked_for: Secret | None = attrs.field(init=False, default=None)
-    flight: SingleFlight = attrs.field(init=False, factory=lambda: SingleFlight())  # noqa: PLW0108 - it is below
+    flight: SingleFlight = attrs.field(init=False, factory=lambda: SingleFlight())  # noqa: PLW0108 - the class is defined below
 
     @property
     def is_alive(self) -> bool:
@@ -257,9 +259,9 @@ class RefreshingToken:
         return self.cached is not None and self._context.clock() < self.cached.expires_at
 
     async def get(self, api: TokenApi) -> Secret:
-        """Return a valid token; ask the store or WeChat for one only if none is cached."""
+        """Return a valid token; ask the store or WeChat only if none is cached."""
         if self._context.unsent:
-            self._context.send(api)  # the client that began it may have been closed
+            self._context.send(api)  # the client that started it may have been closed
         while (cached := self.cached) is None or not self.is_alive:
             await self.flight.join(api, partial(self._refresh, ask=self._ask))
         if self._context.clock() >= self._refresh_at:
@@ -267,7 +269,7 @@ class RefreshingToken:
         return cached.token
 
     async def refuse(self, token: Secret) -> None:
-        """Forget a token that WeChat refused, here and in the store; a newer one is not touched."""
+        """Delete a refused token here and in the store; keep a newer token."""
         if token in self._refused:
             return
         cached = self.cached
@@ -353,12 +355,12 @@ class RefreshingToken:
             return
         if new.token not in self._refused:
             self._cache(new)
-        elif new.token in refused:  # before WeChat was asked, which returned it all the same
+        elif new.token in refused:  # refused before, and returned again by WeChat
             self._refused = tuple(token for token in self._refused if token != new.token)
             self._cache(new, reissued_at=clock())
 
     def _adopt(self, stored: StoredToken | None) -> bool:
-        """Cache the store's token if it lives longer than the one that is cached."""
+        """Cache the store's token if it lives longer than the cached one."""
         if stored is None or stored.token in self._refused:
             return False
         now = self._context.clock()
@@ -377,8 +379,8 @@ class RefreshingToken:
 def next_version(stored: StoredToken | None, now: float) -> int:
     """Return the version of a value that is written without a lease.
 
-    It says when the value came, so that one which could not be stored at once does not replace a
-    newer one later.
+    It is the time of the value's arrival, so a value that is stored late does not replace a newer
+    one.
     """
     return max(int(now * 1e6), 1 if stored is None else stored.version + 1)
 
@@ -387,32 +389,32 @@ def next_version(stored: StoredToken | None, now: float) -> int:
 class RotatingToken:
     """The refresh token of one merchant at one host.
 
-    Three may differ: the newest that WeChat is known to accept, the one in the store, and the one
-    that the caller has saved. Each refresh ends with all three the same, or with an error. While
-    the store is unreachable, it gets its own later. The caller never saves one that WeChat has
-    neither accepted nor sent.
+    Three values may differ: the newest refresh token that WeChat is known to accept, the store's,
+    and the caller's. After a refresh all three are the same, or it raises an error. An unreachable
+    store gets its value later. The caller never gets a value to save that WeChat has neither
+    accepted nor sent.
     """
 
     _key: str  # in the store
     _context: TokenContext
     _ask_with: Callable[[TokenApi, Secret], Awaitable[Grant | TokenError]]
     _on_rotate: OnRotate
-    _given: Secret  # what the caller had saved when it made the provider
+    _given: Secret  # the caller's saved value when it made the provider
     _newest: Secret = attrs.field(init=False)
     _saved: Secret = attrs.field(init=False)
-    # Accepted or sent by WeChat, and not yet saved by the caller; None if all is saved.
+    # Accepted or sent by WeChat, and not yet saved by the caller; None if it is saved.
     _unsaved: StoredToken | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._newest = self._saved = self._given
 
     async def save_unsaved(self, api: TokenApi) -> None:
-        """Give `on_rotate` what it failed to save the last time, before WeChat is asked again."""
+        """Call `on_rotate` with a refresh token that it failed to save, before the next request."""
         if self._unsaved is not None:
             await self._keep(api, self._unsaved)
 
     async def ask(self, api: TokenApi) -> Grant:
-        """Ask for a merchant's token with the newest refresh token that works."""
+        """Request a merchant's token with the newest refresh token that works."""
         shared = await self._context.get(self._key)
         used = self._newest if shared is None else shared.token
         grant = await self._ask_with(api, used)
@@ -422,14 +424,14 @@ class RotatingToken:
         if isinstance(grant, TokenError):
             raise grant
         self._newest = newest = grant.refresh_token or used
-        # One that never rotated is not stored: each process was given it.
+        # A refresh token that never rotated is not stored: every process has it.
         if newest != self._saved or newest != (self._given if shared is None else shared.token):
             version = next_version(shared, self._context.clock())
             await self._keep(api, StoredToken(newest, math.inf, version))
         return grant
 
     async def _keep(self, api: TokenApi, new: StoredToken) -> None:
-        """Store and save a refresh token; a client that is closed meanwhile waits for it."""
+        """Store and save a refresh token; closing the client waits for it."""
         self._unsaved = new
         keeping = asyncio.ensure_future(self._store_and_save(api, new))
         try:
@@ -442,12 +444,12 @@ class RotatingToken:
             raise error
 
     async def _store_and_save(self, api: TokenApi, new: StoredToken) -> TokenError | None:
-        """Store it first: if this process dies while saving, the next one finds it in the store."""
+        """Store it first: if this process dies while saving, the next one finds it there."""
         context = self._context
         if not await context.put(api, self._key, new):
             stored = await context.get(self._key)
             if stored is not None and stored.token != new.token:
-                # Another process was given a newer one meanwhile, and saves it.
+                # Another process got a newer one meanwhile, and saves it.
                 self._newest, self._unsaved = stored.token, None
                 return None
         if new.token != self._saved:
@@ -467,10 +469,10 @@ class RotatingToken:
 
 @attrs.define(eq=False)
 class SingleFlight:
-    """Work that runs once at a time, or none.
+    """Runs its work once at a time.
 
-    The work returns its error instead of raising it: all who waited may have been cancelled, and
-    an exception that is never retrieved would be logged by asyncio.
+    The work returns its error instead of raising it: if all waiters were cancelled, asyncio would
+    log an exception that was never retrieved.
     """
 
     _task: asyncio.Task[TcbError | None] | None = None
@@ -478,19 +480,19 @@ class SingleFlight:
 
     @property
     def under_way(self) -> bool:
-        """Whether it is running, on any event loop."""
+        """Whether the work is running, on any event loop."""
         return self._task is not None and not self._task.done()
 
     def start(self, api: TokenApi, work: Work) -> None:
-        """Start it in the background, unless it is running."""
+        """Start the work in the background, unless it is running."""
         if self._current() is None:
             self._launch(api, work)
 
     async def join(self, api: TokenApi, work: Work) -> None:
-        """Wait for the work that is running, or for this, which is started now.
+        """Wait for the running work, or start this work and wait for it.
 
-        It ends with the client that started it. If that is another client than the caller's, it is
-        started again with the caller's own. Each caller gets a copy of its error.
+        The work ends with the client that started it. If this was another client, the caller
+        starts the work again with its own. Each caller gets a copy of the error.
         """
         while True:
             task = self._current() or self._launch(api, work)
@@ -504,7 +506,7 @@ class SingleFlight:
             raise copy.copy(error)
 
     async def run_alone(self, api: TokenApi, work: Work) -> None:
-        """Wait until nothing is running, then run this."""
+        """Wait until no work is running, then run this work."""
         while (task := self._current()) is not None:
             await asyncio.wait((task,))
         await self.join(api, work)
@@ -522,7 +524,7 @@ class SingleFlight:
         return task
 
     def _forget(self, task: asyncio.Task[TcbError | None]) -> None:
-        """Keep no client alive: a provider may outlive many."""
+        """Drop the reference to the client: a provider may outlive many clients."""
         if self._task is task:
             self._task = self._api = None
 
@@ -532,7 +534,7 @@ _CLOSED = ClientClosedError("the client was closed while it asked for a token: m
 
 @attrs.define(eq=False)
 class TokenContext:
-    """What providers that belong together share: a store, asked with patience, a clock, and chance.
+    """Shared by related providers: the store (with timeouts), the clock and the random source.
 
     While the store is unreachable, each question has a harmless answer.
     """
@@ -540,10 +542,10 @@ class TokenContext:
     _store: TokenStore
     clock: Callable[[], float]  # seconds since 1970
     random: Callable[[], float]  # a number from 0 to 1
-    # What the store has missed, by key: stored when it answers again, unless a newer one is there.
+    # Values that the store missed, by key: written when it answers again, unless it has newer ones.
     unsent: dict[str, StoredToken] = attrs.field(init=False, factory=dict[str, "StoredToken"])
     _leasing: LeasingStore | None = attrs.field(init=False)
-    # When it did not answer, on the clock; -inf if it answered since.
+    # Time of its last failure; -inf if it has answered since.
     _failed_at: float = attrs.field(init=False, default=-math.inf)
     _sending: SingleFlight = attrs.field(init=False, factory=SingleFlight)
 
@@ -554,11 +556,11 @@ class TokenContext:
 
     @property
     def lease_seconds(self) -> float:
-        """How long a lease lasts; 0 if the store has none."""
+        """Duration of a lease in seconds; 0 without leases."""
         return 0.0 if self._leasing is None else self._leasing.lease_seconds
 
     async def get(self, key: str) -> StoredToken | None:
-        """Return what is stored, or will be; None while the store is unreachable."""
+        """Return the stored value, or the value still to be stored; None without either."""
         stored = await self._ask(lambda: self._store.get(key), None)
         unsent = self.unsent.get(key)
         if unsent is None or (stored is not None and stored.version >= unsent.version):
@@ -566,7 +568,7 @@ class TokenContext:
         return unsent
 
     async def put(self, api: TokenApi, key: str, value: StoredToken) -> bool:
-        """Write a value, now or when the store answers again; False if it holds a newer one."""
+        """Write a value, now or when the store answers again; False if it holds a newer value."""
         written = await self._ask(partial(self._write, key, value), None, value.token)
         if written is None:
             self.unsent[key] = value
@@ -576,24 +578,24 @@ class TokenContext:
         return written is not False
 
     def send(self, api: TokenApi) -> None:
-        """Continue to store in the background what the store has missed."""
+        """Write the values that the store missed, in the background."""
         self._sending.start(api, self._send)
 
     async def forget(self, key: str, token: Secret) -> None:
-        """Forget a token, if it is still the stored one."""
+        """Delete a token, if it is still the stored one."""
         unsent = self.unsent.get(key)
         if unsent is not None and unsent.token == token:
             del self.unsent[key]
         await self._ask(lambda: self._store.delete_if(key, token.reveal()), None, token)
 
     async def lease(self, key: str) -> int | None:
-        """Take the lease: its version, `NO_LEASE` if there is none to take, None if it is taken."""
+        """Take the lease: its version, `NO_LEASE` without leases, None if it is taken."""
         if (store := self._leasing) is None:
             return NO_LEASE
         return await self._ask(lambda: store.acquire_lease(key), NO_LEASE)
 
     async def release(self, key: str, version: int) -> None:
-        """Give a lease back; for `NO_LEASE`, there is none to find."""
+        """Give a lease back; for `NO_LEASE` the store finds nothing to delete."""
         if (store := self._leasing) is not None:
             await self._ask(lambda: store.release_lease(key, version), None)
 
@@ -609,7 +611,7 @@ class TokenContext:
             await self._send_each()
 
     def _pause(self) -> float:
-        """How long the store is not asked; not at all if the clock was set back."""
+        """Seconds until the store is asked again; 0 if the clock was set back."""
         since = self.clock() - self._failed_at
         return _STORE_PAUSE - since if 0 <= since < _STORE_PAUSE else 0.0
 
@@ -621,7 +623,7 @@ class TokenContext:
             if self.unsent.get(key) is value:
                 del self.unsent[key]
                 if missed:
-                    self.unsent[key] = value  # the last, as others may fare better the next time
+                    self.unsent[key] = value  # moved to the end: other values may succeed first
             if missed:
                 return
 
@@ -642,7 +644,7 @@ class TokenContext:
         except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
             self._note_outage(describe(error, *secrets))
             return otherwise
-        # What was on its way when the store failed does not end the pause.
+        # A late answer, sent before the store failed, does not end the pause.
         if self._failed_at > -math.inf and not self._pause():
             self._failed_at = -math.inf
             _log.info("the token store answers again: tokens are shared again")
@@ -660,23 +662,23 @@ class TokenContext:
 
 
 async def _ask_twice(question: Callable[[], Awaitable[Result]]) -> Result:
-    """Ask, and once more at once: what failed may be a connection that was closed while idle."""
+    """Ask, and ask again at once: the connection may have been closed while idle."""
 
     async def ask_once() -> Result:
         async with asyncio.timeout(_PATIENCE):
             return await question()
 
-    with contextlib.suppress(Exception):  # the second try's error is the one that counts
+    with contextlib.suppress(Exception):  # only the second error is reported
         return await answer_of(ask_once)
     return await answer_of(ask_once)
 
 
 async def answer_of(call: Callable[[], Awaitable[Result]]) -> Result:
-    """Await somebody else's code: it neither swallows a cancellation nor makes one up.
+    """Await foreign code without swallowing or inventing cancellations.
 
-    redis-py waits with `asyncio.wait_for`, which swallows some in Python 3.11. And awaiting a task
-    that has been cancelled raises a `CancelledError` although the one who waits was not cancelled:
-    that becomes a `RuntimeError`.
+    redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11. And
+    awaiting a cancelled task raises a `CancelledError` although the waiter was not cancelled: this
+    becomes a `RuntimeError`.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
@@ -685,12 +687,12 @@ async def answer_of(call: Callable[[], Awaitable[Result]]) -> Result:
         return await call()
     except asyncio.CancelledError:
         if task.cancelling() > before:
-            before = math.inf  # it is raised as it came: anyio reads its text
+            before = math.inf  # raised unchanged: anyio reads its text
             raise
     finally:
         if task.cancelling() > before:
             raise asyncio.CancelledError
-    raise RuntimeError("something that it waited for was cancelled")
+    raise RuntimeError("a task that it awaited was cancelled")
 
 
 @attrs.frozen
@@ -699,8 +701,8 @@ class Grant:
 
     endpoint: str
     token: Secret
-    expires_in: float  # seconds from when it was asked for
-    refresh_token: Secret | None = None  # of a merchant: what to ask for the next one with
+    expires_in: float  # seconds from the request
+    refresh_token: Secret | None = None  # of a merchant: for the next request
 
 
 def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> Grant:
@@ -710,9 +712,9 @@ def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") 
         if (fault := fault_of(token)) is not None:
             raise _unusable(endpoint, f"its {prefix}access_token {fault}")
         if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
-            raise _unusable(endpoint, "its expires_in is missing, or is no number of seconds")
+            raise _unusable(endpoint, "its expires_in is missing, or is not a number of seconds")
         if not expires_in <= _LONGEST_LIFE:
-            raise _unusable(endpoint, "its expires_in makes no sense: it is more than 30 days")
+            raise _unusable(endpoint, "its expires_in is more than 30 days")
         refresh = Hidden(reply.get(f"{prefix}refresh_token"))
         return Grant(
             endpoint,

@@ -1,11 +1,11 @@
 """Tokens shared within one process, or between processes in Redis.
 
-Rule: one token is one value under one key, and what reads before it writes is one step: between two
-awaits in memory, one Lua script in Redis.
+Rule: one token is one value under one key, and a read followed by a write is one step: without an
+await in between in memory, one Lua script in Redis.
 
-What is under which key in Redis, and for how long, is in docs/reference/redis.md. Tokens are there
-in the clear. A value is checked by the script that reads it: what is no token counts as nothing,
-and the next token replaces it. One that went by its version would keep every later token out.
+docs/reference/redis.md lists the keys in Redis, their values and their expiry. Tokens are stored in
+the clear. The script that reads a value checks it: an invalid value counts as missing, and the next
+token replaces it. Comparing versions alone would block every later token.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ class _Slot:
 
 @attrs.define(eq=False)
 class MemoryStore:
-    """Shares tokens between the providers of one process, for as long as it lives.
+    """Shares tokens between the providers of one process.
 
-    Providers of the same account that are given the same store ask WeChat once. It belongs to no
-    event loop; it is not made for several threads.
+    Providers of one account with the same store make one request. The store is bound to no event
+    loop; it is not meant for several threads.
 
     Args:
         clock: Monotonic seconds; for tests.
 
     Attributes:
-        lease_seconds: How long one provider may take before another asks WeChat instead.
+        lease_seconds: Seconds after which another provider takes over a refresh.
     """
 
     lease_seconds: Final = 15.0
@@ -57,11 +57,11 @@ class MemoryStore:
         return f"<MemoryStore, {len(self._slots)} keys>"
 
     async def get(self, key: str) -> StoredToken | None:
-        """Return what is stored, expired or not; None for nothing."""
+        """Return the stored token, expired or not; None without one."""
         return self._slots[key].value
 
-    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:  # noqa: ARG002 - memory forgets with the process
-        """Write a value, unless a newer one, or the lease of a newer one, is there."""
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:  # noqa: ARG002 - memory ends with the process
+        """Write a value, unless the store has a newer value or the lease of a newer value."""
         slot = self._slots[key]
         stored = 0 if slot.value is None else slot.value.version
         if stored >= value.version or slot.newest > value.version:
@@ -70,7 +70,7 @@ class MemoryStore:
         return True
 
     async def delete_if(self, key: str, token: str | Secret) -> None:
-        """Forget what is stored, if it is this very token."""
+        """Delete the stored token if it is this token."""
         token = Secret(token)
         slot = self._slots[key]
         if slot.value is not None and slot.value.token == token:
@@ -87,7 +87,7 @@ class MemoryStore:
         return slot.newest
 
     async def release_lease(self, key: str, version: int) -> None:
-        """Give a lease back, if it is still this one."""
+        """Give a lease back, if it is still the current one."""
         slot = self._slots[key]
         if slot.newest == version:
             slot.leased_until = -math.inf
@@ -97,8 +97,8 @@ _A_DAY_MS = 86_400_000
 _AT_ONCE = 50  # commands: each takes a connection, and the pool of redis-py 8 refuses the 101st
 
 # Lua's numbers are doubles: versions, which are microseconds since 1970, stay exact up to 2**53.
-# `read` returns what `_write` wrote, and nothing for anything else: another type of value,
-# a text too long to be a token's, no JSON, a number that is none or out of all range.
+# `read` returns values written by `_write`, and nothing for others: another type of value, a text
+# that is too long, invalid JSON, or a number out of range.
 _READ = r"""
 local function text_of(key)
   local text = redis.pcall('GET', key)
@@ -172,7 +172,7 @@ _decode = msgspec.json.Decoder(_Value, dec_hook=wrapped).decode
 
 
 class AsyncRedis(Protocol):
-    """What is used of a client of ``redis.asyncio``: `Redis` and `RedisCluster` have it."""
+    """The part of a client of ``redis.asyncio`` in use: `Redis` and `RedisCluster` have it."""
 
     def execute_command(self, *args: str | bytes | int) -> Awaitable[object]:
         """Send a command and return its reply."""
@@ -180,12 +180,12 @@ class AsyncRedis(Protocol):
 
 
 class RedisStore:
-    """Shares tokens between processes, so that one of them asks WeChat for all.
+    """Shares tokens between processes: one of them requests a token for all.
 
     Args:
-        redis: A client of ``redis.asyncio``, version 6 or later; yours to close. It may decode
+        redis: A client of ``redis.asyncio``, version 6 or later; you close it. It may decode
             replies or not. It works on one event loop only.
-        lease_seconds: How long a process may take over a refresh before another does it instead.
+        lease_seconds: Seconds after which another process takes over a refresh.
 
     Raises:
         ConfigurationError: An argument is unusable.
@@ -202,21 +202,21 @@ class RedisStore:
         self._free = asyncio.Semaphore(_AT_ONCE)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_redis"):  # as in the traceback of an argument that was refused
+        if not hasattr(self, "_redis"):  # in a traceback, after a refused argument
             return "<RedisStore, not made>"
         return f"<RedisStore, lease of {self.lease_seconds:g} s>"
 
     @property
     def lease_seconds(self) -> float:
-        """How long a lease lasts, should its holder never give it back."""
+        """Duration of a lease, in seconds, if its holder never gives it back."""
         return self._lease_ms / 1000
 
     async def get(self, key: str) -> StoredToken | None:
-        """Return what is stored; None for nothing, and for what is no token."""
+        """Return the stored token; None without one, or if the value is not a token."""
         return _read(Hidden(await self._run(_GET, (_key(key),), ())))
 
     async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
-        """Write a value, unless a newer one, or the lease of a newer one, is there."""
+        """Write a value, unless the store has a newer value or the lease of a newer value."""
         milliseconds = "" if ttl is None else max(1, int(ttl * 1000))
         written = await self._run(
             _COMPARE_AND_SET,
@@ -226,7 +226,7 @@ class RedisStore:
         return bool(written)
 
     async def delete_if(self, key: str, token: str | Secret) -> None:
-        """Forget what is stored, if it is this very token."""
+        """Delete the stored token if it is this token."""
         token = Secret(token)
         await self._run(_DELETE_IF, (_key(key),), (token,))
 
@@ -237,7 +237,7 @@ class RedisStore:
         return int(str(version, "ascii") if isinstance(version, bytes) else str(version)) or None
 
     async def release_lease(self, key: str, version: int) -> None:
-        """Give a lease back, if it is still this one."""
+        """Give a lease back, if it is still the current one."""
         await self._run(_RELEASE_LEASE, (_key(key, ":lease"),), (version,))
 
     async def _run(
@@ -246,7 +246,10 @@ class RedisStore:
         keys: tuple[str, ...],
         arguments: tuple[str | int | Hidden[str] | Hidden[bytes], ...],
     ) -> object:
-        revealed = (it.reveal() if isinstance(it, Hidden) else it for it in arguments)
+        revealed = (
+            argument.reveal() if isinstance(argument, Hidden) else argument
+            for argument in arguments
+        )
         async with self._free:
             return await self._redis.execute_command(
                 "EVAL", _READ + script, len(keys), *keys, *revealed
@@ -259,7 +262,7 @@ def _key(key: str, suffix: str = "") -> str:
 
 
 def _write(value: StoredToken) -> bytes:
-    """In ASCII: a client may decode replies, in any encoding."""
+    """Encode in ASCII: a client may decode replies with any encoding."""
     expires_at = None if value.expires_at == math.inf else value.expires_at
     fields = {"token": value.token.reveal(), "expires_at": expires_at, "version": value.version}
     return json.dumps(fields).encode()

@@ -138,11 +138,11 @@ class TestTicket:
     @pytest.mark.parametrize(
         ("answer", "why"),
         [
-            (None, r"ticket\(\) returned is of type NoneType.*every 10 minutes"),
-            ("", r"ticket\(\) returned is empty"),
-            ("a ticket", r"ticket\(\) returned holds white space"),
+            (None, r"the result of ticket\(\) is of type NoneType.*every 10 minutes"),
+            ("", r"the result of ticket\(\) is empty"),
+            ("a ticket", r"the result of ticket\(\) holds white space"),
             (LookupError("none yet"), r"ticket\(\) failed \(LookupError: none yet"),
-            (asyncio.CancelledError(), r"ticket\(\) failed .* waited for was cancelled"),
+            (asyncio.CancelledError(), r"ticket\(\) failed .* awaited was cancelled"),
         ],
     )
     async def test_no_usable_ticket_is_an_error_before_anything_is_sent(

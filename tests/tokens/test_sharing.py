@@ -151,7 +151,7 @@ class TestOutage:
         assert await stable(emulator, store=Pooled()).get_token(api)
 
         (warning,) = warnings(caplog)
-        assert "something that it waited for was cancelled" in warning
+        assert "a task that it awaited was cancelled" in warning
 
     async def test_a_store_that_is_away_is_asked_every_5_seconds_at_most(
         self, emulator, api, store, provider

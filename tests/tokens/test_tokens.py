@@ -108,7 +108,7 @@ def answering(answer):
     ("ask", "why"),
     [
         (Answer("planted-token"), "not async"),
-        *((answering(it), "what the callable") for it in (None, "", "planted token", 7)),
+        *((answering(it), "the result of the callable") for it in (None, "", "planted token", 7)),
     ],
 )
 async def test_a_callable_that_returns_no_token_is_refused_when_it_is_asked(ask, why):
