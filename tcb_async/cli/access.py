@@ -404,17 +404,22 @@ _DEPLOYED_LAST = "webhookRelay"
 _SECONDS_APART = 1.5
 
 
-def demonstration(asked: str | None, *, is_changing: bool = False) -> Service:
-    """Serve the functions of the demonstration, which may be deployed and deleted meanwhile."""
+def demonstration(
+    asked: str | None, *, is_changing: bool = False, others: Sequence[str] = ()
+) -> Service:
+    """Serve the functions of the demonstration, which may be deployed and deleted meanwhile.
+
+    Every environment that is named has the same functions.
+    """
     env = asked or DEMO_ENV
 
     @asynccontextmanager
     async def opened(concurrency: int | None) -> AsyncGenerator[TcbClient]:
         async with Emulator.demo() as emulator:
-            if env != DEMO_ENV:
+            for copy in {env, *others} - {DEMO_ENV}:
                 for row in emulator.functions(DEMO_ENV):
                     fields = attrs.asdict(row, filter=lambda field, _: field.init)
-                    emulator.deploy(env, **fields)
+                    emulator.deploy(copy, **fields)
             async with (
                 changing(emulator, [env] if is_changing else []),
                 _demo_client(emulator, StaticToken(emulator.token), concurrency) as client,

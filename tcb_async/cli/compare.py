@@ -1,16 +1,20 @@
-"""``tcb-async diff`` and ``runtimes``: what should be there, what is, and what comes to its end.
+"""``tcb-async diff`` and ``runtimes``: expected functions against found ones, and ends of runtimes.
 
-Rule: "they differ" has an exit code of its own, which no error shares; a list that is not complete
-is never compared.
+Rule: exit code 0 means that everything requested was read completely, compared and found equal.
+`Outcome` records what was read and found, and alone decides the code. A side that cannot be read
+completely is an error, never a difference.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from itertools import chain
+from fnmatch import fnmatchcase
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,31 +22,217 @@ import attrs
 import msgspec
 import typer
 
-from tcb_async.cli.app import DIFFERENT, MISSING
+from tcb_async.cli import formats
+from tcb_async.cli.app import DIFFERENT, DONE, MISSING
 from tcb_async.cli.formats import FORMATS, TABLE, write_rows
-from tcb_async.cli.listing import Selection
 from tcb_async.cli.options import MANY, Access, argument, command, given, option, whole_number
 from tcb_async.cli.screen import Screen, counted, printable, showing_walk
-from tcb_async.cli.sources import FIELDS, KINDS, Environment, Functions, Store, read_source
+from tcb_async.cli.sources import (
+    FIELDS,
+    KINDS,
+    Document,
+    Environment,
+    Functions,
+    Known,
+    Source,
+    Store,
+    find_source,
+    known_fields,
+)
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.models import CloudFunction
+from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
 from tcb_async.runtimes import REVISED, RUNTIMES, Runtime, find_runtime, runtime_state
 from tcb_async.watch import changes
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
+    from tcb_async.inventory import InventoryStore, StoredRun
 
 TIMES = ("add_time", "mod_time")
-Listed = tuple[Functions, str | None, str | None]
-"""A list, and the account and the environment whose it is in an inventory."""
-
 Kind = Literal["missing", "extra", "changed"]
 _KINDS: dict[str, Kind] = {"removed": "missing", "added": "extra", "updated": "changed"}
 
 
+# What was read
+
+
+@attrs.frozen
+class Listed:
+    """A complete list of functions; in an inventory, with its account and environment."""
+
+    functions: Functions
+    appid: str | None = None
+    env: str | None = None
+
+
+@attrs.frozen
+class Side:
+    """One side of a comparison: its complete lists, and how many it should have and lacks.
+
+    Attributes:
+        lists: The lists, which can be read once.
+        missing: Accounts without a complete list, and unfinished runs.
+        run: The run of an inventory.
+    """
+
+    lists: Iterable[Listed]
+    missing: int = 0
+    run: StoredRun | None = None
+
+
+@attrs.define
+class Outcome:
+    """What a command read and found. Its exit code depends on nothing else.
+
+    Attributes:
+        side: The side that is judged.
+        is_selective: Whether options leave out functions, so that none may be left.
+        lists: Complete lists that were read.
+        functions: Functions that were compared.
+        found: Differences, or functions whose runtime has ended.
+    """
+
+    side: Side
+    is_selective: bool = False
+    lists: int = 0
+    environments: int = 0
+    functions: int = 0
+    found: int = 0
+    _appids: set[str] = attrs.field(factory=set[str])
+
+    def read(self) -> Iterator[Listed]:
+        """Yield each list of the side, and count it after the caller is done with it."""
+        for listed in self.side.lists:
+            yield listed
+            self.lists += 1
+            self.environments += listed.env is not None
+            if listed.appid is not None:
+                self._appids.add(listed.appid)
+
+    def exit_code(self) -> int:
+        """Return 0 only if all was read and nothing was found.
+
+        Raises:
+            ConfigurationError: Nothing was compared.
+        """
+        if self.side.missing:
+            return MISSING
+        if self.found:
+            return DIFFERENT
+        if not self.lists or (self.is_selective and not self.functions):
+            raise ConfigurationError(
+                "nothing was compared: no function is selected"
+                if self.lists
+                else "nothing was compared: the inventory has no accounts"
+            )
+        return DONE
+
+    def describe(self, verb: str) -> str:
+        """Say how much was read or compared, and of which run."""
+        counts = [counted(self.functions, "function")]
+        if self.environments:
+            counts.append(counted(self.environments, "environment"))
+        if self._appids:
+            counts.append(counted(len(self._appids), "account"))
+        run = self.side.run
+        when = "" if run is None else f", run {run.run}, finished {run.finished_at or 'not yet'}"
+        return f"{' of '.join(counts)} {verb}{when}"
+
+
+@attrs.frozen
+class Reader:
+    """Reads sources completely, environments with this account."""
+
+    access: Access
+    page_size: int | None
+    screen: Screen
+
+    @contextlib.contextmanager
+    def reading(self, *sources: Source) -> Generator[list[Side]]:
+        """Read each source, the environments last; a store stays open for the block."""
+        sides: dict[Source, Side] = {}
+        with contextlib.ExitStack() as stack:
+            for source in sources:
+                if isinstance(source, Store):
+                    sides[source] = self._open(source, stack)
+                elif isinstance(source, Document):
+                    sides[source] = Side([Listed(source.read())])
+            environments = [it for it in sources if isinstance(it, Environment)]
+            if environments:
+                sides |= self._walk_all([environment.env for environment in environments])
+            yield [sides[source] for source in sources]
+
+    def _walk_all(self, envs: Sequence[str]) -> dict[Source, Side]:
+        found: dict[Source, Side] = {}
+        for env in envs:
+            if Path(env).exists():
+                self.screen.say(f"{env} is read as an environment; for the file, write ./{env}")
+
+        async def work(client: TcbClient) -> None:
+            walks = [self._walk(client, env, env is envs[-1]) for env in envs]
+            for env, functions in zip(envs, await asyncio.gather(*walks), strict=True):
+                found[Environment(env)] = Side([Listed(functions, env=env)])
+
+        self.access.service(needs_env=False, others=envs).run(work)
+        return found
+
+    async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> Functions:
+        functions: dict[str, Known] = {}
+        async with client.functions(env, **given(page_size=self.page_size)) as walk:
+            shown = is_shown and self.screen.is_watched
+            with showing_walk(self.screen, env, walk, shown=shown) as moved:
+                async for page in walk.by_page():
+                    functions |= {it.name: known_fields(it) for it in page.items}
+                    moved(len(functions))
+        return functions
+
+    def _open(self, source: Store, stack: contextlib.ExitStack) -> Side:
+        """Open a store, and name the accounts that its run does not have completely."""
+        from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not wait for it
+
+        store = stack.enter_context(InventoryStore(source.path, read_only=True))
+        store.check()
+        run, unfinished = _decisive_run(store)
+        for later in unfinished:
+            self.screen.say(f"run {later.run} of {source.path} is not finished")
+        incomplete = self.screen.say_each(
+            (f"{it.appid} is not compared: {it.message}" for it in store.missing(run.run)),
+            "… and {:,} more in the table accounts",
+        )
+        return Side(_lists(store, run.run), incomplete + len(unfinished), run)
+
+
+def _decisive_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
+    """Return the newest finished run, and the unfinished runs after it.
+
+    Where no run is finished, the newest one that knows its accounts takes its place: they can be
+    named.
+    """
+    runs = store.runs()
+    unfinished = list(itertools.takewhile(lambda run: run.finished_at is None, runs))
+    decisive = [*runs[len(unfinished) :], *(run for run in unfinished if run.planned_at)]
+    if not decisive:
+        raise ConfigurationError(
+            f"{store.path} has no finished run: finish one with tcb-async inventory"
+        )
+    return decisive[0], unfinished
+
+
+def _lists(store: InventoryStore, run: str) -> Iterator[Listed]:
+    """Yield the lists of the complete accounts; an account without an environment has one too."""
+    for account in store.complete_accounts(run):
+        if not account.functions:
+            yield Listed({}, account.appid)
+        for env, functions in account.functions.items():
+            yield Listed({it.name: known_fields(it) for it in functions}, account.appid, env)
+
+
+# What differs
+
+
 @attrs.frozen
 class Difference:
-    """A function in which two lists differ; in an inventory, of which account and environment."""
+    """A function in which two lists differ; in an inventory, with its account and environment."""
 
     kind: Kind
     name: str
@@ -53,10 +243,11 @@ class Difference:
 
     @property
     def what(self) -> str:
-        if self.expected is None or self.found is None:
-            return (self.expected or self.found).runtime or ""  # type: ignore[union-attr]  # not both
-        pairs = ((it, getattr(self.expected, it), getattr(self.found, it)) for it in FIELDS)
-        return ", ".join(_change(*pair) for pair in pairs if pair[1] != pair[2])
+        if self.expected is not None and self.found is not None:
+            pairs = ((it, getattr(self.expected, it), getattr(self.found, it)) for it in FIELDS)
+            return ", ".join(_change(*pair) for pair in pairs if pair[1] != pair[2])
+        function = self.expected or self.found
+        return (function and function.runtime) or ""
 
 
 def _change(field: str, before: object, after: object) -> str:
@@ -66,165 +257,163 @@ def _change(field: str, before: object, after: object) -> str:
 
 @attrs.frozen
 class Comparison:
-    """Which fields are compared, and of which functions."""
+    """Which functions are compared, and which of their fields.
+
+    Attributes:
+        fields: The fields, where both sides know them.
+        names: Patterns of names; empty for every function.
+        ignores_extra: Whether only expected functions count.
+    """
 
     fields: Sequence[str]
-    selection: Selection
+    names: Sequence[str]
+    ignores_extra: bool
 
-    def differences(
-        self,
-        expected: Functions,
-        found: Functions,
-        appid: str | None,
-        env: str | None,
-    ) -> Iterator[Difference]:
-        """Compare what both know: those missing, then those that are extra or changed."""
-        wanted, there = self.selected(expected), self.selected(found)
-        before = [self._comparable(one, there.get(name)) for name, one in wanted.items()]
-        after = [self._comparable(one, wanted.get(name)) for name, one in there.items()]
-        for it in changes(before, after):
-            yield Difference(_KINDS[it.kind], it.name, it.before, it.after, appid, env)
+    def outcome(self, side: Side) -> Outcome:
+        return Outcome(side, is_selective=bool(self.names) or self.ignores_extra)
 
-    def selected(self, functions: Functions) -> dict[str, CloudFunction]:
-        return {it.name: it for it in functions if self.selection.matches(it)}
+    def differences(self, expected: Functions, outcome: Outcome) -> Iterator[Difference]:
+        """Compare each list: functions that are missing, then those that are extra or changed."""
+        wanted = self._selected(expected)
+        for listed in outcome.read():
+            there = self._selected(listed.functions)
+            if self.ignores_extra:
+                there = {name: known for name, known in there.items() if name in wanted}
+            outcome.functions += len(wanted.keys() | there.keys())
+            before = [self._comparable(name, wanted, there) for name in wanted]
+            after = [self._comparable(name, there, wanted) for name in there]
+            for it in changes(before, after):
+                outcome.found += 1
+                kind = _KINDS[it.kind]
+                yield Difference(kind, it.name, it.before, it.after, listed.appid, listed.env)
 
-    def _comparable(self, one: CloudFunction, other: CloudFunction | None) -> CloudFunction:
-        """Take away what is not compared; what has no status should be active."""
-        if other is None:
-            return one
-        pairs = {it: (getattr(one, it), getattr(other, it)) for it in self.fields}
-        known = {field: pair[0] for field, pair in pairs.items() if all(pair)}
-        if any(pairs.get("status", ())):
-            known["status"] = one.status or "Active"
-        return CloudFunction(one.name, **{"status": "", **known})
+    def _selected(self, functions: Functions) -> Functions:
+        if not self.names:
+            return functions
+        return {
+            name: known
+            for name, known in functions.items()
+            if any(fnmatchcase(name, pattern) for pattern in self.names)
+        }
+
+    def _comparable(self, name: str, side: Functions, other: Functions) -> CloudFunction:
+        """Keep the fields that both sides know; a function without a status should be active."""
+        known, its = side[name], other.get(name)
+        if its is not None:
+            if "status" in known or "status" in its:
+                known = {"status": "Active", **known}
+                its = {"status": "Active", **its}
+            if set(TIMES) & set(self.fields) - (known.keys() & its.keys()):
+                raise ConfigurationError(f"--times: one side does not know the times of {name}")
+            known = {
+                field: known[field] for field in self.fields if field in known and field in its
+            }
+        return _function(name, known)
+
+
+def _function(name: str, known: Mapping[str, object]) -> CloudFunction:
+    return CloudFunction(name, **{"status": "", **known})  # type: ignore[arg-type]
+
+
+# How it is shown
+
+
+@attrs.define
+class Output:
+    """stdout of a command whose exit code needs all of its work, even if the output fails."""
+
+    screen: Screen
+    failure: OSError | None = None
+
+    @contextlib.contextmanager
+    def writing(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.failure = error
+
+    def write(self, data: bytes) -> None:
+        if self.failure is None:
+            with self.writing():
+                self.screen.write(data)
+
+    def end(self, code: int) -> None:
+        """End the command, with the error of the output only if it has no other code."""
+        if self.failure is not None and code == DONE:
+            raise self.failure
+        if self.failure is not None and not isinstance(self.failure, BrokenPipeError):
+            self.screen.say(f"tcb-async: stdout: {self.failure.strerror}")
+        if code != DONE:
+            raise typer.Exit(code)
 
 
 @attrs.define
 class DifferenceWriter:
     """Writes differences one by one: those of thousands of accounts may not fit into memory."""
 
-    screen: Screen
+    output: Output
     form: str
     has_accounts: bool
     kinds: Counter[Kind] = attrs.field(factory=Counter[Kind])
     appids: set[str | None] = attrs.field(factory=set[str | None])
 
     def write(self, differences: Iterable[Difference]) -> None:
+        """Write the differences; `end` writes the end of the document."""
         if self.form == TABLE:
             self._write_lines(self._counted(differences))
             return
-        in_json = self.form in {"json", "ndjson"}
-        accounts = ("appid", "env") if self.has_accounts else ()
-        columns = (*accounts, "kind", "name", *(("expected", "found") if in_json else ("what",)))
-        document = FORMATS[self.form](columns, self.screen.out.is_terminal)
-        self.screen.write(document.head)
-        for written, it in enumerate(self._counted(differences)):
-            self.screen.write(document.rows([it], written))
-        self.screen.write(document.tail)
+        document = self._document()
+        for number, difference in enumerate(self._counted(differences)):
+            head = b"" if number else document.head
+            self.output.write(head + document.rows([difference], number))
+
+    def end(self) -> None:
+        if self.form != TABLE:
+            document = self._document()
+            self.output.write((b"" if self.kinds else document.head) + document.tail)
 
     def summary(self) -> str:
         missing, extra = self.kinds["missing"], self.kinds["extra"]
-        accounts = counted(len(self.appids), "account")
-        where = f" in {accounts}" if self.has_accounts else ""
+        where = f" in {counted(len(self.appids), 'account')}" if self.appids - {None} else ""
         return (
             f"{counted(self.kinds['changed'], 'function differs', 'functions differ')}, "
             f"{missing:,} {'is' if missing == 1 else 'are'} missing, "
             f"{extra:,} {'is' if extra == 1 else 'are'} extra{where}"
         )
 
+    def _document(self) -> formats.Document:
+        in_json = self.form in {"json", "ndjson"}
+        accounts = ("appid", "env") if self.has_accounts else ()
+        columns = (*accounts, "kind", "name", *(("expected", "found") if in_json else ("what",)))
+        return FORMATS[self.form](columns, self.output.screen.out.is_terminal)
+
     def _counted(self, differences: Iterable[Difference]) -> Iterator[Difference]:
-        for it in differences:
-            self.kinds[it.kind] += 1
-            self.appids.add(it.appid)
-            yield it
+        for difference in differences:
+            self.kinds[difference.kind] += 1
+            self.appids.add(difference.appid)
+            yield difference
 
     def _write_lines(self, differences: Iterable[Difference]) -> None:
-        above: tuple[str | None, str | None] = (None, None)
-        for it in differences:
-            if self.has_accounts and above != (above := (it.appid, it.env)):
-                self.screen.write(f"{it.appid} {it.env or '(no environment)'}\n".encode())
+        for (appid, env), group in itertools.groupby(differences, attrgetter("appid", "env")):
+            if self.has_accounts:
+                self.output.write(f"{appid} {env or '(no environment)'}\n".encode())
             indent = "  " if self.has_accounts else ""
-            line = f"{indent}{it.kind:8}  {printable(it.name):24}  {printable(it.what)}"
-            self.screen.write(line.rstrip().encode() + b"\n")
-
-
-@attrs.define
-class Reader:
-    """Reads sources, each completely; an environment with this account."""
-
-    access: Access
-    page_size: int | None
-    screen: Screen
-    is_quiet: bool
-    missing: int = 0  # accounts of an inventory that it has not completely
-
-    def read(self, *texts: str) -> list[Functions | Store]:
-        """Read each source; a store is returned as it is."""
-        if texts.count("-") > 1:
-            raise ConfigurationError("- is given twice: stdin can be read only once")
-        sources = [read_source(text) for text in texts]
-        environments = [it.env for it in sources if isinstance(it, Environment)]
-        for env in environments:
-            if Path(env).is_dir() and not self.is_quiet:
-                self.screen.say(f"{env} is read as an environment; for the folder, write ./{env}")
-        walked = self._walked(environments) if environments else {}
-        return [walked[it.env] if isinstance(it, Environment) else it for it in sources]
-
-    def _walked(self, environments: Sequence[str]) -> dict[str, Functions]:
-        found: dict[str, Functions] = {}
-
-        async def work(client: TcbClient) -> None:
-            walks = [self._walk(client, env, env is environments[-1]) for env in environments]
-            found.update(zip(environments, await asyncio.gather(*walks), strict=True))
-
-        self.access.service(needs_env=False).run(work)
-        return found
-
-    async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> Functions:
-        functions: list[CloudFunction] = []
-        async with client.functions(env, **given(page_size=self.page_size)) as walk:
-            shown = is_shown and self.screen.is_watched
-            with showing_walk(self.screen, env, walk, shown=shown) as moved:
-                async for page in walk.by_page():
-                    functions += page.items
-                    moved(len(functions))
-        return tuple(functions)
-
-    def lists(self, read: Functions | Store) -> Iterator[Listed]:
-        """Yield a list; of an inventory, those of the accounts that it has completely.
-
-        Its other accounts are named first. An account without an environment has an empty list.
-        """
-        if not isinstance(read, Store):
-            yield read, None, None
-            return
-        from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not wait for it
-
-        with InventoryStore(read.path, read_only=True) as store:
-            self.missing = self.screen.say_each(
-                (
-                    f"{it.appid} is not compared: {it.message or it.status}"
-                    for it in store.missing()
-                ),
-                "… and {:,} more in the table accounts",
-            )
-            for account in store.complete_accounts():
-                if not account.functions:
-                    yield (), account.appid, None
-                for env, functions in account.functions.items():
-                    yield functions, account.appid, env
+            for it in group:
+                line = f"{indent}{it.kind:8}  {printable(it.name):24}  {printable(it.what)}"
+                self.output.write(line.rstrip().encode() + b"\n")
 
 
 @command(
-    lacks=("env", "demo", *MANY),
-    expected=argument("EXPECTED", f"What should be there: {KINDS}."),
-    found=argument("FOUND", "What is there: the same choices."),
+    lacks=("env", *MANY),
+    expected=argument("EXPECTED", f"What should be there: {KINDS}; not an inventory."),
+    found=argument("FOUND", "What is there: the same choices, and an inventory."),
     times=option("--times", "Compare add_time and mod_time too, as of two exports."),
     ignore=option(
         "--ignore FIELD",
         f"Do not compare this: {', '.join(FIELDS)}. May be repeated.",
         choices=lambda: FIELDS,
     ),
+    ignore_extra=option("--ignore-extra", "Functions that are not expected do not count."),
 )
 def diff_command(  # noqa: PLR0913 - each is an option
     screen: Screen,
@@ -233,6 +422,7 @@ def diff_command(  # noqa: PLR0913 - each is an option
     *,
     times: bool = False,
     ignore: list[str] | None = None,
+    ignore_extra: bool = False,
     name: list[str] | None = None,
     form: str = TABLE,
     page_size: int | None = None,
@@ -246,31 +436,44 @@ def diff_command(  # noqa: PLR0913 - each is an option
       tcb-async diff functions/ test-777bb9 --ignore status
       tcb-async diff yesterday.json today.json --times
       tcb-async diff test-777bb9 prod-1a2b3c -f markdown
-      tcb-async diff inventory.sqlite cloudbaserc.json
+      tcb-async diff cloudbaserc.json inventory.sqlite
 
     [bold]Exit codes[/bold]
-        0  no difference
+        0  everything was read, compared and equal
         7  they differ
         6  accounts of the inventory are not complete
       All others are in tcb-async --help.
     """
     fields = [it for it in FIELDS if (times or it not in TIMES) and it not in (ignore or ())]
-    comparison = Comparison(fields, Selection(name=name))
-    reader = Reader(access, page_size, screen, quiet)
-    wanted, there = sorted(reader.read(expected, found), key=lambda it: isinstance(it, Store))
-    if isinstance(wanted, Store):
-        raise ConfigurationError(
-            "two inventories are given: compare one with what every account should have"
-        )
-    writer = DifferenceWriter(screen, form, has_accounts=isinstance(there, Store))
-    for_each = (comparison.differences(wanted, *it) for it in reader.lists(there))
-    writer.write(chain.from_iterable(for_each))
+    comparison = Comparison(fields, name or (), ignore_extra)
+    sources = _find_sides(expected, found)
+    with Reader(access, page_size, screen).reading(*sources) as (wanted, there):
+        (listed,) = wanted.lists
+        outcome = comparison.outcome(there)
+        writer = DifferenceWriter(Output(screen), form, isinstance(sources[1], Store))
+        writer.write(comparison.differences(listed.functions, outcome))
+    code = outcome.exit_code()
+    writer.end()
     if not quiet:
-        total = counted(len(comparison.selected(wanted)), "function")
-        screen.say(f"{writer.summary()}; {total} expected")
-    if reader.missing or writer.kinds:
-        raise typer.Exit(MISSING if reader.missing else DIFFERENT)
+        empty = "; both sides are empty" if code == DONE and not outcome.functions else ""
+        screen.say(f"{writer.summary()}; {outcome.describe('compared')}{empty}")
+    writer.output.end(code)
 
+
+def _find_sides(expected: str, found: str) -> tuple[Source, Source]:
+    if expected == found == "-":
+        raise ConfigurationError("- is given twice: stdin can be read only once")
+    wanted, there = find_source(expected), find_source(found)
+    if isinstance(wanted, Store):
+        other = "cloudbaserc.json" if isinstance(there, Store) else found
+        raise ConfigurationError(
+            f"{expected} is an inventory, and EXPECTED is what every account should have: write "
+            f"tcb-async diff {other} {expected}"
+        )
+    return wanted, there
+
+
+# Runtimes
 
 _COLUMNS = ("runtime", "functions", "ends", "state", "offered")
 _STATES = ("ended", "ending", "unknown", "fine")
@@ -301,7 +504,7 @@ def _read_table(path: str | None) -> tuple[dict[str, Runtime], date]:
     return {name: Runtime(name, it.ends, offered=it.offered) for name, it in lines}, table.revised
 
 
-def _judged(
+def _judge(
     counts: Counter[str], on: date, within: timedelta, table: dict[str, Runtime]
 ) -> list[dict[str, str]]:
     """Judge each runtime that functions have, the worst first."""
@@ -324,11 +527,11 @@ def _parsed_day(text: str | date) -> date:
     try:
         return date.fromisoformat(str(text))
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no day such as 2026-11-25") from None
+        raise typer.BadParameter(f"{text!r} is not a date such as 2026-11-25") from None
 
 
 @command(
-    lacks=("env", "demo", *MANY),
+    lacks=("env", *MANY),
     source=argument("SOURCE", f"{KINDS[0].upper()}{KINDS[1:]}."),
     within=option(
         "--within DAYS",
@@ -360,22 +563,30 @@ def runtimes_command(  # noqa: PLR0913 - each is an option
       tcb-async runtimes test-777bb9 --fail || echo move
 
     [bold]Exit codes[/bold]
-        7  with --fail: a runtime has come to its end
+        0  everything was read; with --fail, no runtime has ended
+        7  with --fail: a runtime has ended
         6  accounts of the inventory are not complete
       All others are in tcb-async --help.
     """
     lines, revised = _read_table(table)
-    reader, counts = Reader(access, page_size, screen, quiet), Counter[str]()
-    (read,) = reader.read(source)
-    for functions, _, _ in reader.lists(read):
-        counts.update(it.runtime or "" for it in functions)
-    day = on or datetime.now().astimezone().date()
-    rows = _judged(counts, day, timedelta(days=within), lines)
-    write_rows(screen, rows, _COLUMNS, form)
+    functions: list[Known] = []
+    with Reader(access, page_size, screen).reading(find_source(source)) as (side,):
+        outcome = Outcome(side)
+        for listed in outcome.read():
+            functions += listed.functions.values()
+    if functions and not any("runtime" in known for known in functions):
+        raise ConfigurationError(f"{source} does not say the runtime of any function")
+    counts = Counter(str(known.get("runtime") or "") for known in functions)
+    day = on or datetime.now(CHINA_STANDARD_TIME).date()
+    rows = _judge(counts, day, timedelta(days=within), lines)
+    outcome.functions = len(functions)
+    outcome.found = fail and sum(row["state"] == "ended" for row in rows)
+    code, output = outcome.exit_code(), Output(screen)
+    with output.writing():
+        write_rows(screen, rows, _COLUMNS, form)
     if not quiet:
-        screen.say(f"{_judgement(rows, within)} (table of {revised})")
-    if reader.missing or (fail and any(row["state"] == "ended" for row in rows)):
-        raise typer.Exit(MISSING if reader.missing else DIFFERENT)
+        screen.say(f"{_judgement(rows, within)} (table of {revised}); {outcome.describe('read')}")
+    output.end(code)
 
 
 def _judgement(rows: Sequence[dict[str, str]], within: int) -> str:

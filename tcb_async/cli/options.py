@@ -203,7 +203,9 @@ class Access:
     allow_http: bool = False
     trust_env: bool = False
 
-    def service(self, *, needs_env: bool = True, is_changing: bool = False) -> "Service":
+    def service(
+        self, *, needs_env: bool = True, is_changing: bool = False, others: Sequence[str] = ()
+    ) -> "Service":
         if needs_env and self.env is None and not self.demo:
             raise typer.BadParameter("name an environment, or pass --demo", param_hint="ENV")
         if self.token_file is not None and self.appid is not None:
@@ -212,7 +214,7 @@ class Access:
         from tcb_async.cli import access  # noqa: PLC0415
 
         if self.demo:
-            return access.demonstration(self.env, is_changing=is_changing)
+            return access.demonstration(self.env, is_changing=is_changing, others=others)
         return access.wechat(self)
 
     def many(self) -> "Open":

@@ -1,6 +1,8 @@
-"""Where a list of functions comes from: an environment, a file, a folder, standard input, a store.
+"""Sides of a comparison: an environment, a file, a folder, standard input, an inventory.
 
-Rule: a list that cannot be read completely is an error, never a shorter list.
+Rule: how a source is written decides its type, and a file's suffix its format. A list that cannot
+be read completely is an error, never a shorter list: a stream must be JSON, because its end shows.
+A function has the fields that its source knows, and no others.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ import io
 import os
 import re
 import sys
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,28 +23,37 @@ import msgspec
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
 
-Functions = tuple[CloudFunction, ...]
-"""A complete list. A status that its source does not know is empty, everything else is None."""
+Known = Mapping[str, str | datetime | None]
+"""The fields of a function that its source knows, by name. None: it has no such value."""
+
+Functions = Mapping[str, Known]
+"""A complete list: functions by name."""
 
 FIELDS = ("status", "runtime", "add_time", "mod_time")
 KINDS = (
-    "an environment's ID, cloudbaserc.json, an export of tcb-async (.json, .ndjson, .csv), the "
-    "SQLite file of an inventory, a folder of functions (with a / in its name), or - for stdin"
+    "an environment's ID, cloudbaserc.json, an export of tcb-async list (.json, .ndjson, .csv), "
+    "the SQLite file of an inventory (.sqlite, .sqlite3, .db), a folder of functions (with a / in "
+    "its name), or - for JSON on stdin"
 )
-_SQLITE = b"SQLite format 3\0"
-_TEXT_OR_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+STORES = (".sqlite", ".sqlite3", ".db")
+_COMMENT = r"//[^\n]*|/\*.*?\*/"
+_TEXT_OR_COMMENT = re.compile(rf'("(?:\\.|[^"\\])*")|{_COMMENT}', re.DOTALL)
 _TEXT_OR_LAST_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
+_DISARMED = re.compile("(?:^|[,;\t\r\n])'(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+
+
+Value = str | None | msgspec.UnsetType
 
 
 class _Declared(msgspec.Struct):
     name: Annotated[str, msgspec.Meta(min_length=1)]
-    runtime: str | None = None
+    runtime: Value = msgspec.UNSET
 
 
-class _Exported(_Declared):
-    status: str | None = None
-    add_time: str | None = None
-    mod_time: str | None = None
+class _Exported(_Declared, forbid_unknown_fields=True):
+    status: Value = msgspec.UNSET
+    add_time: Value = msgspec.UNSET
+    mod_time: Value = msgspec.UNSET
 
 
 class _Configuration(msgspec.Struct):
@@ -51,7 +62,7 @@ class _Configuration(msgspec.Struct):
 
 @attrs.frozen
 class Environment:
-    """An environment, whose functions are with WeChat."""
+    """An environment to list."""
 
     env: str
 
@@ -63,117 +74,193 @@ class Store:
     path: str
 
 
-def read_source(text: str) -> Functions | Environment | Store:
-    """Tell what a source is by how it is written, and read it if it is a file, a folder or stdin.
+@attrs.frozen
+class Document:
+    """A file, a folder or a stream: its name, and the function that reads it."""
+
+    name: str
+    read: Callable[[], Functions]
+
+
+Source = Environment | Store | Document
+
+
+def find_source(text: str) -> Source:
+    """Find the type of a source by how it is written, without reading it.
 
     Raises:
-        ConfigurationError: A file or a folder is not there, or is not a complete list.
+        ConfigurationError: There is no such file or folder, or its type is unknown.
     """
-    if text == "-":
-        return parse(sys.stdin.buffer.read(), "stdin")
     path = Path(text)
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(len(_SQLITE))
-            return Store(text) if head == _SQLITE else parse(head + file.read(), text)
-    if "/" in text or os.sep in text:
-        if path.is_dir():
-            return _read_folder(path)
+    suffix, is_path = path.suffix.lower(), "/" in text or os.sep in text
+    if text == "-":
+        return Document("stdin", lambda: parse(_read_stdin(), "stdin"))
+    if path.exists() and not path.is_file() and not path.is_dir():  # such as <(command)
+        return Document(text, lambda: parse(path.read_bytes(), text))
+    if suffix in STORES:
+        return Store(text)
+    if suffix in _PARSERS:
+        if not path.exists():
+            raise ConfigurationError(f"{text}: there is no such file")
+        return Document(text, lambda: parse(path.read_bytes(), text, suffix))
+    if is_path and path.is_dir():
+        return Document(text, lambda: _read_folder(path))
+    if is_path and not path.exists():
         raise ConfigurationError(f"{text}: there is no such file or folder")
-    if path.suffix:  # no environment's ID has a dot
-        raise ConfigurationError(f"{text}: there is no such file")
+    if is_path or "." in text:  # no environment's ID has a dot
+        raise ConfigurationError(f"{text}: its type is unknown; name {KINDS}")
     return Environment(text)
 
 
-def parse(data: bytes, where: str) -> Functions:
-    """Read an export of ours, or ``cloudbaserc.json``; errors say where it is from.
+def known_fields(function: CloudFunction) -> Known:
+    """Return the fields of a function that an environment knows: all of them."""
+    return {field: getattr(function, field) for field in FIELDS}
+
+
+def parse(data: bytes, where: str, suffix: str = "") -> Functions:
+    """Read an export of ``tcb-async list``, or ``cloudbaserc.json``.
+
+    Args:
+        data: The bytes.
+        where: Their file, for errors.
+        suffix: The file's suffix; empty for a stream, which must be JSON.
 
     Raises:
-        ConfigurationError: It is neither, or not complete.
+        ConfigurationError: They are neither, or not complete.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigurationError(f"{where} is not UTF-8: save it as UTF-8") from None
-    begins = text.lstrip()[:1]
-    if begins == "[":
-        found = _functions(_decode(text, where), where)
-    elif begins == "{":
-        found = _parse_objects(text, where)
-    elif text.partition("\n")[0].strip().split(",")[0] == "name":
-        found = _functions(_parse_csv(text, where), where)
-    else:
-        raise ConfigurationError(f"{where}: cannot tell what it is; it must be {KINDS}")
-    for name, times in Counter(function.name for function in found).items():
-        if times > 1:
+    if not text.strip():
+        raise ConfigurationError(f"{where} is empty: it is not a complete list")
+    return _PARSERS.get(suffix, _parse_stream)(text, where)
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise ConfigurationError("stdin is closed: there is nothing to read")
+    return sys.stdin.buffer.read()
+
+
+def _parse_stream(text: str, where: str) -> Functions:
+    try:
+        return _listed(_load(text), where)
+    except (msgspec.DecodeError, RecursionError):
+        raise ConfigurationError(
+            f"{where}: must be one complete JSON document, as tcb-async list -f json writes it, or "
+            "cloudbaserc.json; NDJSON and CSV are refused here, because the end of a list that "
+            "broke off would not show: write a file, and name it"
+        ) from None
+
+
+def _parse_json(text: str, where: str) -> Functions:
+    try:
+        return _listed(_load(text), where)
+    except msgspec.ValidationError:
+        raise ConfigurationError(
+            f'{where}: must be an export of tcb-async list, or have "functions": [{{"name": …}}] '
+            "at its top level, as cloudbaserc.json has; functions of framework plugins are not read"
+        ) from None
+    except (msgspec.DecodeError, RecursionError):
+        raise _incomplete(where) from None
+
+
+def _load(text: str) -> list[Any] | _Configuration:
+    if not text.lstrip().startswith("["):  # CloudBase's own tool allows comments and last commas
+        text = _TEXT_OR_COMMENT.sub(lambda found: found[1] or " ", text)
+        text = _TEXT_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
+    return msgspec.json.decode(text, type=list[Any] | _Configuration)
+
+
+def _listed(document: list[Any] | _Configuration, where: str) -> Functions:
+    if isinstance(document, _Configuration):
+        return _functions(document.functions, where, _Declared)
+    return _functions(document, where, _Exported)
+
+
+def _parse_ndjson(text: str, where: str) -> Functions:
+    try:
+        rows: list[Any] = [msgspec.json.decode(line) for line in text.split("\n") if line.strip()]
+    except (msgspec.DecodeError, RecursionError):
+        raise _incomplete(where) from None
+    return _functions(rows, where, _Exported)
+
+
+def _parse_csv(text: str, where: str) -> Functions:
+    if not text.endswith("\n"):
+        raise ConfigurationError(f"{where} is cut off: its last line has no end")
+    try:
+        head, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except csv.Error as error:
+        raise ConfigurationError(f"{where} is damaged: {error}") from None
+    if len(set(head)) < len(head) or any(len(row) != len(head) for row in rows):
+        raise ConfigurationError(f"{where} is damaged: its rows do not have the fields of its head")
+    if any(_DISARMED.search(cell) for row in rows for cell in row):
+        raise ConfigurationError(
+            f"{where}: a cell has a ' that may stand for a formula, or not: export JSON instead"
+        )
+    return _functions((dict(zip(head, row, strict=True)) for row in rows), where, _Exported)
+
+
+_PARSERS: dict[str, Callable[[str, str], Functions]] = {
+    ".json": _parse_json,
+    ".ndjson": _parse_ndjson,
+    ".jsonl": _parse_ndjson,
+    ".csv": _parse_csv,
+}
+
+
+def _incomplete(where: str) -> ConfigurationError:
+    return ConfigurationError(f"{where} is damaged or cut off: its JSON is incomplete")
+
+
+def _functions(rows: Iterable[object], where: str, kind: type[_Declared]) -> Functions:
+    found: dict[str, Known] = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            name, known = _function(row, kind)
+        except msgspec.ValidationError:
+            raise ConfigurationError(f"{where}: {_refusal(row, number)}") from None
+        except ValueError:
+            raise ConfigurationError(
+                f"{where}: a time in item {number} is not a time such as 2026-11-25T09:30:00"
+            ) from None
+        if name in found:
             raise ConfigurationError(f"{where}: holds the function {name!r} twice")
+        found[name] = known
     return found
 
 
-def _parse_objects(text: str, where: str) -> Functions:
-    """Tell NDJSON, an object a line, from one object that is a configuration."""
-    lines = text.split("\n")
-    if _is_row(lines[0]):
-        return _functions([_decode(line, where) for line in lines if line.strip()], where)
-    without_comments = _TEXT_OR_COMMENT.sub(lambda it: it[1] or " ", text)
-    without_commas = _TEXT_OR_LAST_COMMA.sub(lambda it: it[1] or "", without_comments)
-    try:
-        declared = msgspec.convert(_decode(without_commas, where), _Configuration).functions
-    except msgspec.ValidationError:
-        raise ConfigurationError(
-            f"{where}: has no list of functions, as cloudbaserc.json has"
-        ) from None
-    return _functions(declared, where, _Declared)
+def _function(row: object, kind: type[_Declared]) -> tuple[str, Known]:
+    """Read a row. An export also knows that a function has no runtime or time."""
+    given = msgspec.structs.asdict(msgspec.convert(row, kind))
+    values = {field: value for field, value in given.items() if value}
+    function = CloudFunction(**{"status": "", **values})
+    optional = FIELDS[1:] if kind is _Exported else ()
+    fields = values.keys() | {field for field in optional if given[field] is not msgspec.UNSET}
+    return function.name, {field: getattr(function, field) for field in FIELDS if field in fields}
 
 
-def _is_row(line: str) -> bool:
-    try:
-        return "functions" not in msgspec.json.decode(line, type=dict[str, object])
-    except msgspec.DecodeError:
-        return False
-
-
-def _decode(text: str, where: str) -> Any:  # noqa: ANN401 - what JSON may hold
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        raise ConfigurationError(f"{where} is damaged or cut off: it is no complete JSON") from None
-
-
-def _parse_csv(text: str, where: str) -> list[dict[str, str]]:
-    if not text.endswith("\n"):
-        raise ConfigurationError(f"{where} is cut off: its last line has no end")
-    head, *rows = csv.reader(io.StringIO(text, newline=""))
-    if any(len(row) != len(head) for row in rows):
-        raise ConfigurationError(f"{where} is damaged: a row has not as many fields as the first")
-    # Without the ' that keeps a spreadsheet from reading a value as a formula.
-    values = ([re.sub(r"^'(?=\W)", "", value) for value in row] for row in rows)
-    return [dict(zip(head, row, strict=True)) for row in values]
-
-
-def _functions(rows: Iterable[object], where: str, kind: type[_Declared] = _Exported) -> Functions:
-    found: list[CloudFunction] = []
-    for row in rows:
-        try:
-            known = msgspec.structs.asdict(msgspec.convert(row, kind))
-        except msgspec.ValidationError:
-            raise ConfigurationError(
-                f"{where}: item {len(found) + 1} is no function with a name"
-            ) from None
-        try:
-            texts = {field: value for field, value in known.items() if value}
-            found.append(CloudFunction(**{"status": "", **texts}))
-        except ValueError:
-            raise ConfigurationError(
-                f"{where}: a time of {known['name']!r} is not a time such as 2026-11-25T09:30:00"
-            ) from None
-    return tuple(found)
+def _refusal(row: object, number: int) -> str:
+    if isinstance(row, dict) and "appid" in row:
+        return (
+            "an export of an inventory shows neither accounts that failed nor empty environments: "
+            "name the inventory's .sqlite file"
+        )
+    if isinstance(row, dict) and "name" in row:
+        return f"item {number} is not a row of tcb-async list, which has name, {', '.join(FIELDS)}"
+    return f"item {number} has no name"
 
 
 def _read_folder(folder: Path) -> Functions:
-    """List the sub-folders that hold code, as ``cloudfunctions/`` does."""
-    inside = sorted(it for it in folder.iterdir() if it.is_dir() and not it.name.startswith("."))
-    named = [it.name for it in inside if it.name != "node_modules" and any(it.iterdir())]
+    """List the sub-folders that contain code, as ``cloudfunctions/`` has them."""
+    inside = sorted(path.name for path in _visible(folder) if path.is_dir() and _visible(path))
+    named = [name for name in inside if name != "node_modules"]
     if not named:
-        raise ConfigurationError(f"{folder} has no sub-folder that holds a function")
-    return tuple(CloudFunction(it, "") for it in named)
+        raise ConfigurationError(f"{folder} has no sub-folder that contains a function")
+    return {name: {} for name in named}
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MissingAccount,
         RunProgress,
         StoredAccount,
+        StoredRun,
     )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "MissingAccount",
     "RunProgress",
     "StoredAccount",
+    "StoredRun",
     "list_account",
     "platform_accounts",
 ]

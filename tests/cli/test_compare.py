@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import sqlite3
+import sys
 import tracemalloc
+from contextlib import asynccontextmanager, closing
+from datetime import datetime
 
 import pytest
-from terminal import ENV, asks, run
+from terminal import ENV, asks, run, start
 
 from tcb_async import Account, AccountListing, CloudFunction
 from tcb_async.exceptions import TransportError
@@ -33,7 +39,9 @@ async def test_what_is_as_declared_shows_nothing_and_exits_with_0(emulator, decl
     deploy_as_declared(emulator)
     ended = await run("diff", declared, ENV, "-f", form, env=asks(emulator))
     assert (ended.code, ended.out) == (0, out)
-    assert ended.err == ("0 functions differ, 0 are missing, 0 are extra; 2 functions expected\n")
+    assert ended.err == (
+        "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment compared\n"
+    )
 
 
 async def test_what_differs_is_shown_and_exits_with_7(emulator, declared):
@@ -49,7 +57,9 @@ async def test_what_differs_is_shown_and_exits_with_7(emulator, declared):
         ),
         "extra     oldLogin                  Nodejs8.9",
     ]
-    assert ended.err == "1 function differs, 1 is missing, 1 is extra; 2 functions expected\n"
+    assert ended.err == (
+        "1 function differs, 1 is missing, 1 is extra; 3 functions of 1 environment compared\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +115,7 @@ async def test_names_may_be_chosen(emulator, declared):
     emulator.deploy(ENV, "login", runtime="Nodejs16.13")
     ended = await run("diff", declared, ENV, "--name", "log*", env=asks(emulator))
     assert ended.code == 0
-    assert "1 function expected" in ended.err
+    assert "1 function of 1 environment compared" in ended.err
 
 
 async def test_the_case_of_a_name_counts(emulator, declared):
@@ -134,7 +144,7 @@ async def test_a_folder_of_an_environments_name_is_mentioned(emulator, tmp_path,
     emulator.deploy(ENV, "login")
     ended = await run("diff", f"./{ENV}", ENV, env=asks(emulator))
     assert ended.code == 0
-    assert f"{ENV} is read as an environment; for the folder, write ./{ENV}" in ended.err
+    assert f"{ENV} is read as an environment; for the file, write ./{ENV}" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -158,12 +168,21 @@ async def test_a_side_that_cannot_be_read_is_an_error_and_no_difference(
     assert ended.err.count("\n") == 1
 
 
-def stored(path, *listings):
-    with InventoryStore(path) as store:
-        run_of_today = store.begin()
+DAY, NEXT_DAY = "2026-11-25", "2026-11-26"
+
+
+def stored(path, *listings, day=DAY, planned=(), finishes=True):
+    """A store after a run that found this."""
+
+    def noon():
+        return datetime.fromisoformat(f"{day}T12:00:00+08:00")
+
+    with InventoryStore(path, clock=noon) as store:
+        begun = store.begin(appids=planned)
         for listing in listings:
-            run_of_today.save(listing)
-        run_of_today.finish()
+            begun.save(listing)
+        if finishes:
+            begun.finish()
     return str(path)
 
 
@@ -171,6 +190,10 @@ def listed(appid, **functions):
     account = Account(appid, "a-token")
     rows = {env: tuple(map(active, names)) for env, names in functions.items()}
     return AccountListing(account, rows)
+
+
+def failed(appid):
+    return AccountListing(Account(appid, "a-token"), error=TransportError("it failed"))
 
 
 def active(name):
@@ -187,12 +210,8 @@ def store(tmp_path):
     )
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-async def test_each_account_of_an_inventory_is_compared_with_what_it_should_have(
-    store, declared, swapped
-):
-    sides = (declared, store) if swapped else (store, declared)
-    ended = await run("diff", *sides)
+async def test_each_account_of_an_inventory_is_compared_with_what_it_should_have(store, declared):
+    ended = await run("diff", declared, store)
     assert ended.code == 7
     assert ended.out.splitlines() == [
         "wx2 dev",
@@ -203,21 +222,22 @@ async def test_each_account_of_an_inventory_is_compared_with_what_it_should_have
         "  missing   login                     Nodejs16.13",
         "  missing   payNotify",
     ]
-    assert "3 are missing, 1 is extra in 2 accounts" in ended.err
+    assert re.search(
+        "3 are missing, 1 is extra in 2 accounts; 9 functions of 3 environments of 3 accounts "
+        rf"compared, run {DAY}, finished {DAY}T12:00:00\+08:00$",
+        ended.err,
+    )
 
 
 async def test_the_differences_of_an_inventory_say_whose_they_are(store, declared):
-    ended = await run("diff", store, declared, "-f", "csv")
+    ended = await run("diff", declared, store, "-f", "csv")
     assert ended.out.splitlines()[:2] == ["appid,env,kind,name,what", "wx2,dev,missing,payNotify,"]
 
 
 async def test_accounts_that_are_not_complete_are_named_apart_and_exit_with_6(tmp_path, declared):
-    failed = [
-        AccountListing(Account(f"wx{number}", "a-token"), error=TransportError("it failed"))
-        for number in range(23)
-    ]
-    store = stored(tmp_path / "inventory.sqlite", listed("wxgood", dev=["login"]), *failed)
-    ended = await run("diff", store, declared)
+    missing = [failed(f"wx{number}") for number in range(23)]
+    store = stored(tmp_path / "inventory.sqlite", listed("wxgood", dev=["login"]), *missing)
+    ended = await run("diff", declared, store)
     assert ended.code == 6
     assert "wx0 is not compared: it failed" in ended.err
     assert "… and 3 more in the table accounts" in ended.err
@@ -225,16 +245,19 @@ async def test_accounts_that_are_not_complete_are_named_apart_and_exit_with_6(tm
     assert (await run("runtimes", store)).code == 6
 
 
-async def test_two_inventories_are_refused(store):
-    ended = await run("diff", store, store)
-    assert (ended.code, ended.out) == (3, "")
-    assert "what every account should have" in ended.err
+async def test_an_inventory_is_not_what_should_be_there_and_the_right_order_is_shown(
+    store, declared
+):
+    for found, right in ((declared, declared), (store, "cloudbaserc.json"), (ENV, ENV)):
+        ended = await run("diff", store, found)
+        assert (ended.code, ended.out) == (3, "")
+        assert f"write tcb-async diff {right} {store}" in ended.err
 
 
 async def test_a_file_of_sqlite_that_is_no_inventory_is_refused(tmp_path, declared):
     path = tmp_path / "other.sqlite"
     path.write_bytes(b"SQLite format 3\0" + bytes(4080))
-    ended = await run("diff", str(path), declared)
+    ended = await run("diff", declared, str(path))
     assert (ended.code, ended.out) == (3, "")
 
 
@@ -242,9 +265,9 @@ async def test_differences_of_many_accounts_take_no_memory_of_their_own(tmp_path
     names = [f"function{number}" for number in range(20)]
     accounts = [listed(f"wx{number:04}", dev=names) for number in range(300)]
     store = stored(tmp_path / "inventory.sqlite", *accounts)
-    await run("diff", store, declared, "-f", "ndjson")  # what is imported and cached counts not
+    await run("diff", declared, store, "-f", "ndjson")  # what is imported and cached counts not
     tracemalloc.start()
-    ended = await run("diff", store, declared, "-f", "ndjson", "--quiet")
+    ended = await run("diff", declared, store, "-f", "ndjson", "--quiet")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert ended.out.count("\n") == 300 * 22
@@ -265,7 +288,7 @@ async def test_runtimes_are_judged_the_worst_first(emulator):
     ]
     assert ended.err == (
         "2 of 5 functions on runtimes that have ended, 1 on some that end within 180 days, "
-        "1 on unknown ones (table of 2026-11-25)\n"
+        "1 on unknown ones (table of 2026-11-25); 5 functions of 1 environment read\n"
     )
     failing = ("runtimes", ENV, "--fail", "--quiet")
     assert (await run(*failing, "--on", "2026-12-01", env=asks(emulator))).code == 7
@@ -300,7 +323,7 @@ async def test_a_table_that_is_none_is_refused(tmp_path, store, text):
 async def test_a_day_that_is_none_is_refused(store):
     ended = await run("runtimes", store, "--on", "soon")
     assert ended.code == 2
-    assert "no day such as" in ended.err
+    assert "not a date such as" in ended.err
 
 
 async def test_two_declarations_are_compared_by_name_without_an_account(tmp_path, declared):
@@ -338,11 +361,224 @@ async def test_an_environment_that_changes_while_it_is_read_lacks_nothing_that_s
 
 async def test_a_merchant_that_has_left_is_compared_no_more(tmp_path, declared):
     path = tmp_path / "inventory.sqlite"
-    days = ("2026-11-24", "2026-11-25")
-    for day, appids in zip(days, (["wxgone", "wxhere"], ["wxhere"]), strict=True):
-        with InventoryStore(path) as store:
-            night = store.begin(day)
-            for appid in appids:
-                night.save(listed(appid, dev=["login", "payNotify"]))
-            night.finish()
-    assert (await run("diff", str(path), declared)).code == 0
+    for day, appids in ((DAY, ["wxgone", "wxhere"]), (NEXT_DAY, ["wxhere"])):
+        stored(path, *(listed(appid, dev=["login", "payNotify"]) for appid in appids), day=day)
+    assert (await run("diff", declared, str(path))).code == 0
+
+
+class TestExitCode0:
+    """Everything requested was read completely, compared and found equal."""
+
+    async def test_an_empty_environment_beside_one_with_functions_lacks_them(
+        self, tmp_path, declared
+    ):
+        store = stored(tmp_path / "i.sqlite", listed("wx1", dev=["login", "payNotify"], prod=[]))
+        ended = await run("diff", declared, store)
+        assert ended.code == 7
+        assert ended.out.splitlines()[:2] == [
+            "wx1 prod",
+            "  missing   login                     Nodejs16.13",
+        ]
+
+    async def test_a_first_run_that_was_killed_names_the_accounts_that_it_did_not_reach(
+        self, tmp_path, declared
+    ):
+        whole = listed("wx1", dev=["login", "payNotify"])
+        planned = ["wx1", "wx2", "wx3"]
+        store = stored(tmp_path / "i.sqlite", whole, planned=planned, finishes=False)
+        ended = await run("diff", declared, store)
+        assert (ended.code, ended.out) == (6, "")
+        assert ended.err == (
+            f"run {DAY} of {store} is not finished\n"
+            "wx2 is not compared: not listed yet\n"
+            "wx3 is not compared: not listed yet\n"
+            "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment of 1 "
+            f"account compared, run {DAY}, finished not yet\n"
+        )
+        assert (await run("runtimes", store)).code == 6
+
+    async def test_a_run_that_was_killed_is_not_compared_and_yesterdays_is_not_taken_for_it(
+        self, tmp_path, declared
+    ):
+        path = tmp_path / "i.sqlite"
+        both = listed("wx1", dev=["login", "payNotify"]), listed("wx2", dev=["login", "payNotify"])
+        stored(path, *both)
+        stored(path, listed("wx1", dev=[]), day=NEXT_DAY, finishes=False)
+        ended = await run("diff", declared, str(path))
+        assert (ended.code, ended.out) == (6, "")
+        assert f"run {NEXT_DAY} of {path} is not finished" in ended.err
+        assert f"of 2 accounts compared, run {DAY}, finished {DAY}T12:00:00+08:00" in ended.err
+        stored(path, both[1], day=NEXT_DAY)
+        assert (await run("diff", declared, str(path))).code == 7
+
+    @pytest.mark.parametrize("is_begun", [False, True])
+    async def test_a_store_without_a_finished_run_is_an_error(self, tmp_path, declared, is_begun):
+        path = tmp_path / "i.sqlite"
+        if is_begun:
+            stored(path, listed("wx1", dev=["login", "payNotify"]), finishes=False)
+        InventoryStore(path).close()
+        for words in (("diff", declared), ("runtimes",)):
+            ended = await run(*words, str(path))
+            assert (ended.code, ended.out) == (3, "")
+            assert "has no finished run" in ended.err
+
+    async def test_an_inventory_without_accounts_is_an_error(self, tmp_path, declared):
+        store = stored(tmp_path / "i.sqlite")
+        for words in (("diff", declared, store, "-f", "json"), ("runtimes", store)):
+            ended = await run(*words)
+            assert (ended.code, ended.out) == (3, "")
+            assert "nothing was compared: the inventory has no accounts" in ended.err
+
+    @pytest.mark.parametrize("form", ["table", "json"])
+    async def test_a_filter_that_leaves_no_function_is_an_error(self, emulator, declared, form):
+        deploy_as_declared(emulator)
+        words = ("diff", declared, ENV, "-f", form, "--name", "pya*")
+        ended = await run(*words, env=asks(emulator))
+        assert (ended.code, ended.out) == (3, "")
+        assert "nothing was compared: no function is selected" in ended.err
+
+    async def test_if_nothing_is_expected_and_extras_are_ignored_nothing_was_compared(
+        self, emulator, tmp_path
+    ):
+        deploy_as_declared(emulator)
+        (tmp_path / "none.json").write_text("[]", encoding="utf-8")
+        ended = await run(
+            "diff", f"{tmp_path}/none.json", ENV, "--ignore-extra", env=asks(emulator)
+        )
+        assert (ended.code, ended.out) == (3, "")
+
+    async def test_two_lists_that_are_empty_are_equal_and_the_summary_says_so(
+        self, emulator, tmp_path
+    ):
+        emulator.deploy(ENV, "login")
+        emulator.delete(ENV, "login")
+        (tmp_path / "none.json").write_text("[]", encoding="utf-8")
+        ended = await run("diff", f"{tmp_path}/none.json", ENV, env=asks(emulator))
+        assert (ended.code, ended.out) == (0, "")
+        assert ended.err.endswith("0 functions of 1 environment compared; both sides are empty\n")
+
+    async def test_a_runtime_that_one_environment_does_not_have_is_a_difference(self, emulator):
+        emulator.deploy(ENV, "login", runtime=None)
+        emulator.deploy(OTHER, "login", runtime="Nodejs16.13")
+        ended = await run("diff", ENV, OTHER, env=asks(emulator))
+        assert ended.code == 7
+        assert "runtime None → Nodejs16.13" in ended.out
+
+    async def test_times_that_one_side_does_not_know_are_not_equal(self, emulator, declared):
+        deploy_as_declared(emulator)
+        ended = await run("diff", declared, ENV, "--times", env=asks(emulator))
+        assert (ended.code, ended.out) == (3, "")
+        assert "--times: one side does not know the times of login" in ended.err
+
+    async def test_runtimes_that_a_source_does_not_know_are_not_judged(self, tmp_path):
+        (tmp_path / "rc.json").write_text('{"functions": [{"name": "login"}]}', encoding="utf-8")
+        ended = await run("runtimes", f"{tmp_path}/rc.json", "--fail")
+        assert (ended.code, ended.out) == (3, "")
+        assert "does not say the runtime of any function" in ended.err
+
+    async def test_a_damaged_inventory_is_an_error(self, tmp_path, declared):
+        path = tmp_path / "i.sqlite"
+        stored(path, listed("wx1", dev=["login", "payNotify"]), listed("wx2", dev=["login"]))
+        for damage in (
+            "UPDATE functions SET add_time = 'yesterday'",
+            "UPDATE accounts SET functions = 1 WHERE appid = 'wx1'",
+            "DELETE FROM accounts WHERE appid = 'wx2'",
+        ):
+            with closing(sqlite3.connect(path)) as database:
+                database.execute(damage)
+                database.commit()
+            ended = await run("diff", declared, str(path))
+            assert ended.code == 3
+            assert "is damaged" in ended.err
+
+    async def test_a_name_without_a_slash_is_the_environment_and_not_the_file(
+        self, emulator, tmp_path, monkeypatch, declared
+    ):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / ENV).write_text(json.dumps(RC), encoding="utf-8")
+        emulator.deploy(ENV, "login", runtime="Nodejs16.13")
+        ended = await run("diff", declared, ENV, env=asks(emulator))
+        assert ended.code == 7
+        assert f"{ENV} is read as an environment; for the file, write ./{ENV}" in ended.err
+
+    async def test_a_closed_stdin_is_an_error(self):
+        async with start("diff", "-", ENV, program=CLOSED_STDIN) as command:
+            ended = await command.end()
+        assert (ended.code, ended.out) == (3, "")
+        assert ended.err == "tcb-async: stdin is closed: there is nothing to read\n"
+
+
+CLOSED_STDIN = ("/bin/sh", "-c", f'exec {sys.executable} -m tcb_async "$@" <&-', "sh")
+
+
+@asynccontextmanager
+async def without_a_reader():
+    """A pipe whose reader has ended."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+
+
+class TestOutputThatFails:
+    """The exit code is that of the comparison."""
+
+    @pytest.mark.parametrize(
+        ("words", "code"),
+        [
+            (("diff", "RC", "differs.sqlite"), 7),
+            (("diff", "RC", "differs.sqlite", "-f", "json"), 7),
+            (("diff", "RC", "equal.sqlite", "-f", "json"), 0),
+            (("diff", "RC", "missing.sqlite", "-f", "csv"), 6),
+            (("runtimes", "equal.sqlite", "--fail"), 7),
+            (("runtimes", "equal.sqlite"), 0),
+            (("runtimes", "missing.sqlite"), 6),
+        ],
+    )
+    async def test_the_exit_code_does_not_depend_on_the_reader(
+        self, tmp_path, declared, words, code
+    ):
+        whole = listed("wx1", dev=["login", "payNotify"])
+        stored(tmp_path / "equal.sqlite", whole)
+        stored(tmp_path / "differs.sqlite", whole, listed("wx2", dev=[]))
+        stored(tmp_path / "missing.sqlite", whole, listed("wx2", dev=[]), failed("wx3"))
+        async with (
+            without_a_reader() as pipe,
+            start(
+                *(declared if word == "RC" else word for word in words), stdout=pipe, cwd=tmp_path
+            ) as command,
+        ):
+            ended = await command.end()
+        assert ended.code == code
+        assert ended.err.count("\n") == (2 if code == 6 else 1)
+
+    @pytest.mark.parametrize(("name", "code"), [("login", 3), ("payNotify", 7)])
+    async def test_a_full_disk_is_named_and_is_an_error_only_if_nothing_differs(
+        self, tmp_path, declared, name, code
+    ):
+        stored(tmp_path / "i.sqlite", listed("wx1", dev=["login"]))
+        words = ("diff", declared, "i.sqlite", "--name", name, "-f", "json", "--quiet")
+        program = ("/bin/sh", "-c", f'exec {sys.executable} -m tcb_async "$@" >/dev/full', "sh")
+        async with start(*words, program=program, cwd=tmp_path) as command:
+            ended = await command.end()
+        assert ended.code == code
+        assert ended.err.endswith("No space left on device\n")
+
+
+async def test_extra_functions_may_be_ignored(emulator, declared):
+    deploy_as_declared(emulator)
+    emulator.deploy(ENV, "oldLogin")
+    words = ("diff", declared, ENV)
+    assert (await run(*words, env=asks(emulator))).code == 7
+    ended = await run(*words, "--ignore-extra", env=asks(emulator))
+    assert (ended.code, ended.out) == (0, "")
+    assert "0 are extra; 2 functions of 1 environment compared" in ended.err
+
+
+async def test_the_demonstration_serves_every_environment_that_is_named(tmp_path):
+    ended = await run("diff", ENV, OTHER, "--times", "--demo")
+    assert (ended.code, ended.out) == (0, "")
+    assert "48 functions of 1 environment compared" in ended.err
+    assert (await run("runtimes", OTHER, "--demo", "--fail")).code == 7

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -155,3 +156,32 @@ async def test_the_inventory_service_works_in_the_background_and_serves_its_stor
         assert sorted((row["env"], row["name"]) for row in rows) == sorted(expected(runner, envs))
         ended = await program.end(signal.SIGINT)
     assert "Traceback" not in ended.err
+
+
+class TestTheNightlyScript:
+    """It compares only an inventory of today, and ends with 0 only if both commands did."""
+
+    @pytest.mark.parametrize("page", ["how-to/compare.md", "zh/compare.md"])
+    @pytest.mark.parametrize("inventory", [0, 1, 2, 3, 4, 5, 6, 130, 143])
+    @pytest.mark.parametrize("diff", [0, 3, 6, 7])
+    def test_it_respects_the_exit_codes_of_both_commands(self, tmp_path, page, inventory, diff):
+        text = (EXAMPLES.parent / page).read_text(encoding="utf-8")
+        (script,) = re.findall(r"```shell\n(#!/bin/sh\n.*?)```", text, re.DOTALL)
+        commands = {
+            "tcb-async": f"case $1 in inventory) exit {inventory} ;; diff) exit {diff} ;; esac",
+            "mail": ":",
+        }
+        for name, body in commands.items():
+            path = tmp_path / name
+            path.write_text(f'#!/bin/sh\necho "{name} $1" >> log\n{body}\n', encoding="utf-8")
+            path.chmod(0o755)
+        done = subprocess.run(  # noqa: S603 - our own example
+            ["/bin/sh", "-c", script.replace("/var/lib/tcb", str(tmp_path))],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            check=False,
+        )
+        called = (tmp_path / "log").read_text().splitlines()
+        is_compared = inventory in {0, 6}
+        assert ("tcb-async diff" in called) == is_compared
+        assert ("mail -s" in called) == (is_compared and diff in {6, 7})
+        assert done.returncode == ((diff or inventory) if is_compared else inventory)
