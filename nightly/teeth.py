@@ -18,7 +18,11 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, Phase, seed, settings
 
 TESTS = Path(__file__).parents[1] / "tests"
-sys.path += [str(TESTS / "pagination"), str(TESTS / "support")]
+sys.path += [
+    str(TESTS / "pagination"),
+    str(TESTS / "support"),
+    str(Path(__file__).parent / "tests"),
+]
 
 
 def main():

@@ -1,5 +1,6 @@
 """The nightly programs run for a second and find nothing; each can fail."""
 
+import os
 import random
 import re
 import subprocess
@@ -12,12 +13,14 @@ import interrupted_exports
 import mutants
 import pytest
 import soak
+from programs import needs_package
 from spoilt_replies import SECRET, spoilt
 
 from tcb_async import FunctionPage, TokenError
 from tcb_async.emulator import Emulator
 
 NIGHTLY = Path(__file__).parents[1]
+NEED_REDIS = ("tests/docs/test_example_ticket.py", "docs/how-to/tokens.md")
 
 
 @pytest.mark.parametrize(
@@ -93,3 +96,26 @@ def test_inputs_and_mutants_come_again_with_their_seed_and_a_mutant_is_another_p
         mutants.changed(mutant.path, [mutant]) != (mutants.ROOT / mutant.path).read_bytes()
         for mutant in drawn
     )
+
+
+def test_without_a_package_a_test_is_skipped_saying_what_to_install():
+    with pytest.raises(pytest.skip.Exception, match="is not installed: pip install"):
+        needs_package("a_package_that_nobody_has")
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [({}, "skipped"), ({"CI": "true"}, "failed")])
+def test_without_a_program_its_tests_are_skipped_saying_what_to_install_and_fail_in_ci(ci, outcome):
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    done = subprocess.run(  # noqa: S603 - our own tests
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *NEED_REDIS],
+        cwd=NIGHTLY.parent,
+        env=environment | {"PATH": "/nowhere", "COLUMNS": "200"} | ci,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == (outcome == "failed"), done.stdout
+    assert "redis-server is not installed: apt install redis-server" in done.stdout
+    assert set(re.findall(r"\d+ (skipped|failed)", done.stdout.splitlines()[-1])) == {outcome}

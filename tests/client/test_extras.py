@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import inspect
+import json
 import sys
+import tomllib
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 import tcb_async
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -63,3 +69,20 @@ def test_programs_can_read_the_types_of_all_that_is_public():
             except NameError:
                 unreadable.add(function.__qualname__)
     assert unreadable == set()
+
+
+def test_no_import_is_exempt_from_the_contracts_but_the_lazy_one_of_the_package():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    exempt = [line for contract in contracts for line in contract.get("ignore_imports", ())]
+
+    assert set(exempt) == {"tcb_async -> tcb_async._api"}
+
+
+def test_the_package_that_is_tested_is_the_one_that_is_installed():
+    installed = importlib.metadata.distribution("tcb-async")
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    is_editable = origin.get("dir_info", {}).get("editable", False)
+    folder = ROOT / "tcb_async" if is_editable else installed.locate_file("tcb_async")
+
+    assert Path(tcb_async.__file__).parent == folder

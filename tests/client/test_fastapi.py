@@ -13,11 +13,11 @@ from typing import Annotated
 
 import aiohttp
 import pytest
-from asking import LIST, until_idle
+import uvicorn
+from asking import LIST, until, until_idle
 from fastapi import Body, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from leaks import no_leaks
-from web_service import SMALL, serving
 
 import tcb_async
 from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError
@@ -33,6 +33,24 @@ from tcb_async.fastapi import (
 
 ENV = "test-777bb9"
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+SMALL = 8 * 1024  # buffers, so that a slow reader is felt at once
+
+
+@asynccontextmanager
+async def serving(app):
+    """Run an application, its lifespan included; yields where it is."""
+    config = uvicorn.Config(app, lifespan="on", ws="none", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            await until(lambda: server.started or running.done())
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await running
 
 
 def client_of(emulator):

@@ -7,7 +7,6 @@ from itertools import chain, count, cycle, repeat
 
 import attrs
 import pytest
-from every_case import Tally, every_walk, manners
 from hypothesis import given
 from hypothesis import strategies as st
 from model import IDENTITY, NAME, Change, ChangingList, Outcome, carry_out, walk
@@ -228,21 +227,6 @@ class TestLaws:
         outcome.check()
         assert outcome.plan.stats.unchecked_joins == 0
         assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
-
-    @pytest.mark.parametrize(
-        ("rows", "walks"), [(3, 1_300), pytest.param(4, 8_000, marks=pytest.mark.slow)]
-    )
-    @pytest.mark.parametrize("above", ["clamp", "refuse", "empty"])
-    @pytest.mark.parametrize("manner", manners((3,)), ids=str)
-    def test_every_walk_over_few_rows_on_a_strict_server_keeps_the_law(
-        self, manner, above, rows, walks
-    ):
-        tally = Tally()
-
-        for size in range(rows + 1):
-            every_walk(size, 2, manner._replace(above=above), tally)
-
-        tally.check(more_than=walks)
 
 
 def limits_of(emulator):

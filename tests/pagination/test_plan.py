@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import random
 import re
 from functools import partial
@@ -12,7 +11,6 @@ from weakref import WeakSet
 
 import attrs
 import pytest
-from every_case import Tally, every_exchange, every_walk, manners
 from hypothesis import event, given
 from hypothesis import strategies as st
 from model import (
@@ -38,13 +36,8 @@ from tcb_async.pagination.memory import Identity, rows_around
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import LEADS_TO, Mode, Plan
 
-CHANGES = 3 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 2
 STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
-
-
-def slow(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def plan(page_size=20, **settings):
@@ -166,38 +159,6 @@ class TestLaws:
 
         assert outcome.plan.done
         assert sorted(outcome.yielded) == sorted(outcome.at_start)
-
-    @pytest.mark.parametrize(("rows", "walks"), [(4, 2_000), slow(5, 7_000)])
-    @pytest.mark.parametrize("manner", manners((2, 3)), ids=str)
-    def test_every_walk_over_few_rows_under_every_two_changes_keeps_the_law(
-        self, manner, rows, walks
-    ):
-        tally = Tally()
-
-        for size in range(rows + 1):
-            every_walk(size, CHANGES, manner, tally)
-
-        tally.check(more_than=walks)
-
-    @pytest.mark.parametrize(("rows", "walks"), [(4, 1_500), slow(5, 10_000)])
-    def test_every_walk_over_few_rows_that_only_change_places_keeps_the_law(self, rows, walks):
-        tally = Tally()
-
-        for size in range(rows + 1):
-            for manner in manners((2, 3), (None, *range(1, size + 1)) if size < rows else (None,)):
-                every_walk(size, CHANGES, manner, tally, kinds=every_exchange)
-
-        tally.check(more_than=walks)
-
-    @pytest.mark.parametrize(("rows", "walks"), [(2, 2_500), slow(3, 30_000)])
-    def test_every_walk_over_few_rows_resumed_at_every_row_keeps_the_law(self, rows, walks):
-        tally = Tally()
-
-        for size in range(1, rows + 1):
-            for manner in manners((2, 3), range(size + 1)):
-                every_walk(size, CHANGES, manner, tally)
-
-        tally.check(more_than=walks)
 
     @given(servers)
     def test_at_rest_it_asks_for_exactly_what_it_needs_and_repairs_nothing(self, server):
@@ -938,21 +899,6 @@ class TestModes:
                 drawn[mode].add(Mode[row[2]])
 
         assert drawn == LEADS_TO
-
-    def test_every_way_in_the_table_is_taken_and_no_other(self, monkeypatch):
-        taken, enter = {mode: set() for mode in Mode}, Plan._enter
-
-        def noted(self, mode):
-            taken[self.mode].add(mode)
-            enter(self, mode)
-
-        monkeypatch.setattr(Plan, "_enter", noted)
-        for manner in manners((2,)):
-            every_walk(4, 2, manner, Tally())
-        walk(plan(max_repairs=0), ChangingList.of(57), changes=[at(2, "delete", 0, times=39)])
-        walk(plan(), ChangingList.of(57), changes=HEAD_CHECK_THAT_LOSES_ITS_PLACE)
-
-        assert taken == LEADS_TO
 
     def test_a_way_that_is_not_in_the_table_is_a_bug(self):
         with pytest.raises(RuntimeError, match=r"Mode.ENDED does not lead to Mode.READING"):

@@ -31,14 +31,10 @@ from tcb_async import (
     RateLimitError,
     ResponseError,
     RetryPolicy,
-    SystemBusyError,
     TcbClient,
     TcbError,
     TransportError,
 )
-from tcb_async.emulator import FAULTS as EMULATED
-from tcb_async.emulator import Emulator
-from tcb_async.emulator import Fault as EmulatedFault
 
 ENV = "test-777bb9"
 ONCE = RetryPolicy.none()
@@ -58,7 +54,6 @@ CUT_SHORT = Outcome(TransportError, retried=True)
 NO_ANSWER_IN_TIME = Outcome(TransportError, retried=True)
 SERVER_ERROR = Outcome(TransportError, retried=True)
 TOO_MANY = Outcome(RateLimitError, retried=True)
-BUSY = Outcome(SystemBusyError, retried=True)
 ENDS_TOO_EARLY = Outcome(ResponseError, retried=True)
 NOT_AS_PROMISED = Outcome(ResponseError, retried=False)
 A_PAGE = None
@@ -99,16 +94,6 @@ TOLD_APART: dict[str, Outcome | None] = {
     **{f"status_{code}": SERVER_ERROR for code in (500, 502, 503, 504)},
 }
 """What does not come to NOT_AS_PROMISED."""
-
-EMULATED_APART: dict[str, Outcome] = {
-    **dict.fromkeys(("errcode -1", "errcode -1000"), BUSY),
-    "status 429": TOO_MANY,
-    **dict.fromkeys(("status 500", "status 502", "status 503"), SERVER_ERROR),
-    **dict.fromkeys(("empty", "truncated_undeclared"), ENDS_TOO_EARLY),
-    "truncated": CUT_SHORT,
-    **dict.fromkeys(("disconnect", "reset"), DROPPED),
-    **dict.fromkeys(("drip", "hang"), NO_ANSWER_IN_TIME),
-}
 
 
 def client(
@@ -180,26 +165,6 @@ async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry
     assert [function.name for function in page.functions] == ["login"]
 
 
-@pytest.mark.parametrize("fault", EMULATED)
-async def test_each_of_the_emulators_faults_is_an_error_of_ours_or_cured_by_a_retry(fault):
-    outcome = EMULATED_APART.get(fault, NOT_AS_PROMISED)
-    script: list[EmulatedFault] = [EMULATED[fault], EMULATED[fault]]
-    async with Emulator() as emulator:
-        emulator.deploy(ENV, count=3)
-        emulator.script(script)
-        async with client(emulator.url, ONCE, outcome, emulator.token) as asking:
-            with pytest.raises(TcbError) as caught:
-                await asking.function_page(ENV)
-        assert_clean(caught.value, outcome.error)
-
-        async with client(emulator.url, AT_ONCE, outcome, emulator.token) as asking:
-            if outcome.retried:
-                assert (await asking.function_page(ENV)).total_count == 3
-            else:
-                with pytest.raises(outcome.error):
-                    await asking.function_page(ENV)
-
-
 async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again():
     def cut_then_whole(_, n):
         return OK if n % 2 else http_reply(LISTING[: n // 2])
@@ -243,4 +208,3 @@ async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_curs
 
 def test_every_fault_has_its_row():
     assert TOLD_APART.keys() <= EVERY.keys()
-    assert EMULATED_APART.keys() <= EMULATED.keys()

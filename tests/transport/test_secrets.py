@@ -10,14 +10,12 @@ import json
 import logging
 
 import pytest
-from planted_secrets import APPID, ENV, KINDS, PLANTED, STABLE, client_of, wechat
+from planted_secrets import ENV, KINDS, PLANTED, STABLE, client_of, wechat
 from raw_server import RawServer, http_reply
 from secret_leaks import encodings, leaks_of, logged, shown_by
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS, then_close
 
 from tcb_async import ConfigurationError, TcbClient, TcbError
-from tcb_async.emulator import FAULTS as EMULATED
-from tcb_async.emulator import Emulator
 from tcb_async.tokens import TokenApi, TokenProvider
 
 SECRET = "pl@nt?>/+s3cr~t="
@@ -89,20 +87,6 @@ async def test_no_echo_of_a_server_gives_it_away_in_any_encoding(echo, kind, cap
             said = await told_by(client_of(kind, server.url), caplog)
 
         assert leaks_of([SECRET], said) == []
-
-
-@pytest.mark.parametrize("fault", EMULATED)
-async def test_neither_does_the_emulator(fault, caplog):
-    async with Emulator() as emulator:
-        emulator.deploy(ENV)
-        emulator.add_app(APPID, SECRET)
-        said: list[str] = []
-        for kind in ("stable", "token of 136"):
-            emulator.script([EMULATED[fault]] * 2)
-            said += await told_by(client_of(kind, emulator.url, patience=0.2), caplog)
-        said += (repr(emulator), repr(emulator.requests))
-
-        assert leaks_of([SECRET, emulator.token], said) == []
 
 
 class _Handing:
