@@ -27,10 +27,9 @@ asyncio.set_event_loop(None)
 def nothing_blocks_the_loop_of_a_service():
     """A call of the library that blocks the event loop fails.
 
-    Three may, and are not looked at. redis-py reads files when a token store first connects. An
-    inventory's store is SQLite, which is synchronous: it saves an account in a tenth of a
-    millisecond, and handing that to a thread would cost as much. The command line has its process
-    for itself.
+    Three are not looked at. redis-py reads files when a token store first connects. An inventory's
+    store is synchronous, and its docstring says that a service calls it in threads. The command
+    line has its process for itself.
     """
     with blockbuster_ctx(scanned_modules=LIBRARY) as blockbuster:
         # The measurement of coverage, which waits where an emulator's thread is measured too.

@@ -9,12 +9,14 @@ The tables and views are in ``schema.sql``.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import itertools
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -53,6 +55,9 @@ class _Database:
         self._place = path.resolve()  # under any name, and in any working directory
         self._is_read_only = read_only
         self._lock: sqlite3.Connection | None = None
+        # A service makes its calls in threads, and may be cancelled meanwhile: the thread works on,
+        # and `close` waits for its transaction.
+        self._turn = threading.Lock()
         with self._explained(), contextlib.ExitStack() as on_failure:
             self._connection = self._connect()
             on_failure.callback(self._connection.close)
@@ -64,9 +69,10 @@ class _Database:
             on_failure.pop_all()
 
     def close(self) -> None:
-        self._connection.close()
-        if self._lock is not None:
-            self._lock.close()
+        with self._turn:
+            self._connection.close()
+            if self._lock is not None:
+                self._lock.close()
 
     def rows(self, question: str, *values: object) -> Generator[sqlite3.Row]:
         with self._explained():
@@ -78,7 +84,8 @@ class _Database:
         if not self._place.exists() or not os.path.samestat(self._file, self._place.stat()):
             why = "the file was removed, or replaced, while it was written"
             raise FileNotFoundError(errno.ENOENT, why, str(self.path))
-        with self._explained(), self._connection:  # which commits at the end, or rolls back
+        # The connection commits at the end of its block, or rolls back.
+        with self._turn, self._explained(), self._connection:
             self.execute("BEGIN IMMEDIATE")
             yield
 
@@ -108,7 +115,7 @@ class _Database:
             return
         path = self._place.with_name(f".{self._place.name}.lock")
         with self._explained(path), contextlib.ExitStack() as on_failure:
-            lock = sqlite3.connect(path, timeout=0, isolation_level=None)
+            lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
             on_failure.callback(lock.close)
             lock.execute("BEGIN EXCLUSIVE")
             on_failure.pop_all()
@@ -118,7 +125,9 @@ class _Database:
         # By its whole name: SQLite takes one that begins with "file:" for a URI.
         is_uri = self._is_read_only
         name = f"{self._place.as_uri()}?mode=ro" if is_uri else self._place
-        return sqlite3.connect(name, timeout=_PATIENCE, isolation_level=None, uri=is_uri)
+        return sqlite3.connect(
+            name, timeout=_PATIENCE, isolation_level=None, uri=is_uri, check_same_thread=False
+        )
 
     def _prepare(self) -> None:
         # One statement, so that another process makes its tables before it or after it.
@@ -273,7 +282,9 @@ class InventoryStore:
                     run.save(found)
             run.finish()
 
-    It is of the thread that made it, as every connection of ``sqlite3`` is.
+    Its methods wait for the disk: `InventoryRun.save` takes 0.1 ms, but 0.1 s on a busy disk, and
+    `InventoryRun.finish` 0.3 s with 10,000 accounts. So a service calls them in threads, one at a
+    time: ``await asyncio.to_thread(run.save, found)``.
 
     Args:
         path: The file.
@@ -468,20 +479,27 @@ class InventoryRun:
         """
         async with contextlib.aclosing(iterate(accounts)) as every:
             planned = [account async for account in every]
-        with self._database.transaction():
-            appids = (account.appid for account in planned)
-            _plan(self._database, self.run, appids, self._clock())
+        complete = await asyncio.to_thread(self._plan, [account.appid for account in planned])
         for account in planned:
-            if self._last_complete(account.appid) == self.run:
+            if account.appid in complete:
                 self.skipped += 1
             else:
                 yield account
+
+    def _plan(self, appids: Collection[str]) -> frozenset[str]:
+        """Store accounts to list; returns those that this run has completely."""
+        database = self._database
+        question = "SELECT appid FROM accounts WHERE run = ? AND status = 'complete'"
+        with database.transaction():
+            _plan(database, self.run, appids, self._clock())
+            return frozenset(appid for (appid,) in database.execute(question, (self.run,)))
 
     def save(self, found: AccountListing) -> None:
         """Keep what was found in an account: all of it, in one transaction.
 
         An account that failed keeps what an earlier run found, which then is stale. One that is
-        complete in this run already stays as it is.
+        complete in this run already stays as it is. It waits for the disk, up to 0.1 s on a busy
+        one: in a service, ``await asyncio.to_thread(run.save, found)``.
 
         Raises:
             OSError: The file cannot be written, such as on a full disk. What was saved before is
@@ -501,7 +519,8 @@ class InventoryRun:
         """Mark the run as finished: an account that it was not to list has left.
 
         An account that it was to list, and did not, has failed. The whole file is read, so that a
-        damaged one is never finished.
+        damaged one is never finished: 0.3 s with 10,000 accounts. In a service,
+        ``await asyncio.to_thread(run.finish)``.
 
         Raises:
             ConfigurationError: The file was damaged meanwhile.

@@ -149,6 +149,22 @@ async def test_an_error_comes_at_its_own_page_with_a_cursor_that_goes_on(emulato
     assert seen == names(emulator)
 
 
+async def test_a_service_makes_a_cursor_and_resumes_from_it_in_threads(emulator):
+    emulator.deploy(ENV, count=57)
+    seen = []
+    async with TcbClient(emulator.token, base_url=emulator.url) as client:
+        async with client.functions(ENV) as pager:
+            async for function in pager:
+                seen.append(function.name)
+                if len(seen) == 30:
+                    saved = str(await asyncio.to_thread(lambda: pager.cursor))
+                    break
+        rest = await asyncio.to_thread(client.functions, ENV, resume=saved)
+        seen += [function.name async for function in rest]
+
+    assert seen == names(emulator)
+
+
 async def test_an_unknown_env_is_one_clear_sentence(client):
     with pytest.raises(ParameterError, match="check the environment id") as caught:
         await client.count_functions("nobody-1")

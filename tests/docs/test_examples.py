@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
 import signal
@@ -14,6 +15,7 @@ import aiohttp
 import attrs
 import pytest
 from asking import LIST
+from blockbuster import blockbuster_ctx
 from terminal import Ended, start
 
 from tcb_async.emulator import Emulator
@@ -116,6 +118,26 @@ async def test_the_service_starts_and_stops_as_its_first_lines_say(runner):
         ended = await program.end(signal.SIGINT)
     assert "Application shutdown complete." in ended.err
     assert "Traceback" not in ended.err
+
+
+async def test_the_inventory_service_never_blocks_its_event_loop(runner, monkeypatch):
+    envs = deploy(runner, environments=3, functions=45)
+    for name, value in runner.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(runner.folder)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    service = importlib.import_module("inventory_service")
+    with blockbuster_ctx(scanned_modules=["inventory_service", "tcb_async.inventory"]):
+        async with service.lifespan(service.app):
+            assert await service.start() == {"state": "started"}
+            assert await service.start() == {"state": "under way"}
+            await service.app.state.task
+            progress = await asyncio.to_thread(service.progress)
+            pieces = [piece async for piece in service.functions().body_iterator]
+
+    assert (progress["complete"], progress["missing"]) == (1, [])
+    rows = [json.loads(line) for line in "".join(pieces).splitlines()]
+    assert sorted((row["env"], row["name"]) for row in rows) == sorted(expected(runner, envs))
 
 
 @pytest.mark.slow

@@ -576,6 +576,28 @@ def test_a_program_waits_for_another_that_makes_the_store(tmp_path):
             assert list(store.functions()) == []
 
 
+async def test_a_store_may_be_used_in_threads_and_its_closing_waits_for_their_transactions(
+    tmp_path,
+):
+    def clock():
+        if threading.current_thread() is not threading.main_thread():
+            is_saving.set()
+            assert may_end.wait(20)
+        return noon(DAYS[0])()
+
+    is_saving, may_end = threading.Event(), threading.Event()
+    store = InventoryStore(tmp_path / "inventory.sqlite", clock=clock)
+    run = store.begin()
+    saving = asyncio.ensure_future(asyncio.to_thread(run.save, listing("wxa", get="Go1")))
+    await asyncio.to_thread(is_saving.wait, 20)
+    saving.cancel()  # which its thread does not notice
+    threading.Timer(0.2, may_end.set).start()
+    store.close()
+
+    with opened(tmp_path, DAYS[0]) as store:
+        assert whole(store) == {"wxa": {"get": "Go1"}}
+
+
 @pytest.mark.parametrize("attempt", range(4))
 def test_programs_that_make_the_store_at_the_same_moment_all_use_it(tmp_path, attempt):
     start = threading.Barrier(8)
