@@ -6,7 +6,7 @@ package on every run, only for its fixtures.
 
 TYPE_CHECKING = False  # as in `typing`, which Ctrl-C could interrupt before anything handles it
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:
     from tcb_async._api import *  # noqa: F403 - one list of public names, not two

@@ -12,11 +12,12 @@ from tcb_async.emulator import Emulator
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LISTING = (
-    "python3 -m venv .venv && .venv/bin/pip install -q '.[cli]' && .venv/bin/tcb-async list --demo"
+    "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/tcb-async list --demo"
 )
 TESTING = (
-    "python3 -m venv .venv && .venv/bin/pip install --require-hashes -r constraints-test.txt && "
-    ".venv/bin/pip install --no-deps . && .venv/bin/pytest -n 4"
+    "python3 -m venv .venv-test && "
+    ".venv-test/bin/pip install --require-hashes -r constraints-test.txt && "
+    ".venv-test/bin/pip install --no-deps . && .venv-test/bin/pytest -n 4"
 )
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 ASK_THE_SERVICE = f"""
