@@ -19,7 +19,6 @@ HEAVY_FIRST = (
     "tests/cli/test_secrets.py",
     "tests/cli/test_terminal.py",
     "tests/inventory/test_command.py",
-    "tests/transport/test_lifecycle.py",
     "tests/cli/test_output.py",
     "tests/cli/test_emulator.py",
     "tests/cli/test_signals.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tracemalloc
 from contextlib import AsyncExitStack
 
 import pytest
@@ -11,8 +10,6 @@ from accounts import APPSECRET, AUTHORIZER, ENV, LIST, MERCHANT, PLATFORM, STABL
 from token_kit import (
     Merchant,
     PacedApi,
-    a_ticket,
-    never,
     open_api,
     provider_on,
     stable,
@@ -23,7 +20,7 @@ from token_kit import (
 
 from tcb_async import TcbClient, TokenError
 from tcb_async.emulator import token_id
-from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore
+from tcb_async.tokens import MemoryStore
 from tcb_async.tokens.protocols import host_of
 
 
@@ -147,26 +144,3 @@ async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last():
 )
 def test_what_may_be_another_service_has_another_key(base_url, host):
     assert host_of(base_url) == host
-
-
-async def test_ten_thousand_merchants_of_one_platform_cost_little_more_than_their_tokens():
-    api = PacedApi()
-    platform = ComponentToken(PLATFORM, APPSECRET, ticket=a_ticket, store=MemoryStore())
-    await platform.get_token(api)
-    api.spawned.clear()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        merchants = [
-            AuthorizerToken(platform, f"wx{number:016}", f"refresh-{number:0130}", on_rotate=never)
-            for number in range(500)
-        ]
-        for merchant in merchants:
-            await merchant.get_token(api)
-        api.spawned.clear()
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-
-    assert api.asked == 1 + 500
-    assert (after - before) / 500 < 2350  # bytes, of which the two tokens are 250

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import traceback
 
 import pytest
-from accounts import APPID, APPSECRET, AUTHORIZER, CLASSIC, COMPONENT, ENV, PLATFORM, STABLE
+from accounts import APPID, APPSECRET, ENV, PLATFORM
 from secret_leaks import shown_by
 from token_kit import a_turn, never, stable
 
 from tcb_async import Account, ConfigurationError, RetryPolicy, TcbClient, TcbError
-from tcb_async.emulator import Fault
 from tcb_async.tokens import (
     AuthorizerToken,
     ClassicToken,
@@ -26,50 +24,10 @@ from tcb_async.tokens import (
 TOKEN = "planted-access-token-0123456789abcdef"
 
 
-def reply(**changed):
-    tokens = {
-        f"{prefix}{kind}_token": TOKEN
-        for prefix in ("", "component_", "authorizer_")
-        for kind in ("access", "refresh")
-    }
-    return json.dumps({**tokens, "expires_in": 7200, **changed}).encode()
-
-
-FAULTS = {
-    "no sensible life": Fault.body(reply(expires_in="soon")),
-    "already expired": Fault.body(reply(expires_in=0)),
-    "cut short": Fault.body(reply()[:-9]),
-    "no object": Fault.body(b"[" + reply() + b"]"),
-    "not UTF-8": Fault.body(reply()[:-1] + b', "x": "\xff"}'),
-}
-
-
 def of_merchant(merchant):
     merchant.rotate()
     merchant.failures = 1
     return merchant.token()
-
-
-KINDS = {
-    STABLE: lambda merchant: stable(merchant.emulator),
-    CLASSIC: lambda merchant: ClassicToken(APPID, APPSECRET, clock=merchant.emulator.clock),
-    COMPONENT: lambda merchant: merchant.component,
-    AUTHORIZER: of_merchant,
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("path", KINDS)
-async def test_no_fault_of_a_token_endpoint_gives_anything_away(
-    emulator, merchant, caplog, path, fault
-):
-    provider = KINDS[path](merchant)
-    emulator.script([FAULTS[fault]] * 5, path=path)
-
-    said = await told_by(provider, emulator, caplog)
-
-    secrets = (APPSECRET, TOKEN, merchant.ticket, merchant.first, merchant.accepted)
-    assert [words for words in said for secret in secrets if secret in words] == []
 
 
 async def test_a_refresh_token_that_could_not_be_saved_is_not_shown(emulator, merchant, caplog):

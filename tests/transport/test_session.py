@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import itertools
 import warnings
 from weakref import ref
 
 import aiohttp
 import pytest
-from leaks import eventually, no_leaks, strictly
+from leaks import eventually, no_leaks
 from raw_server import RawServer, http_reply
-from secret_leaks import leaks_of, shown_by
-from server_faults import FAULTS, LATE, LISTING, OK, listing, once, until_late
+from server_faults import LATE, LISTING, OK, listing, until_late
 
-from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError, TransportError
+from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 
 ENV = "test-777bb9"
 
@@ -58,85 +55,6 @@ async def test_a_session_that_was_handed_in_is_used_as_it_is():
     assert [request.headers["x-trace"] for request in server.requests] == ["abc"] * 3
     assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
     assert [request.headers.get("cookie") for request in server.requests][2] == "kept=yes"
-
-
-async def test_our_own_session_tells_nothing_to_libraries_that_add_trace_hooks_to_every_session(
-    monkeypatch,
-):
-    """As Sentry and OpenTelemetry do: what they are told has the token in its URL."""
-    told: list[object] = []
-
-    async def note(*facts):
-        told.append(facts)
-
-    def init(session, **settings):
-        tracing = aiohttp.TraceConfig()
-        for signal in (tracing.on_request_start, tracing.on_request_end):
-            signal.append(note)
-        own(session, **settings, trace_configs=[tracing])
-
-    own = aiohttp.ClientSession.__init__
-    monkeypatch.setattr(aiohttp.ClientSession, "__init__", init)
-    async with RawServer(OK) as server:
-        async with TcbClient("T", base_url=server.url) as client:
-            assert await client.count_functions(ENV) == 1
-        assert told == []
-
-        async with aiohttp.ClientSession() as session, session.get(server.url):
-            assert len(told) == 2
-
-
-@pytest.mark.parametrize("fault", ["reset", "reset_in_headers", "two_lengths", "redirect_307"])
-async def test_a_library_that_wraps_our_own_session_sees_no_token_in_urls_replies_or_errors(
-    fault, monkeypatch, serve
-):
-    """As the agents of Elastic, Datadog and New Relic do."""
-    seen: list[str] = []
-
-    async def request(session, method, url, **settings):
-        seen.append(str(url))
-        try:
-            reply = await own(session, method, url, **settings)
-        except Exception as error:
-            seen.extend(shown_by(error))
-            raise
-        seen.append(f"{reply!r} {reply.url} {reply.real_url}")
-        return reply
-
-    own = aiohttp.ClientSession._request
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)
-    secret, replies = "s3cr3t-t0ken-of-some-length", once(FAULTS[fault])
-    retry = RetryPolicy(base=0.0)
-    server, client = await serve(replies, token=secret, retry=retry)
-    with contextlib.suppress(TcbError):
-        await client.count_functions(ENV)
-
-    assert seen[0] == f"{server.url}/tcb/listfunctions"
-    assert server.requests[0].target == f"/tcb/listfunctions?access_token={secret}"
-    assert leaks_of([secret], seen) == []
-
-
-async def test_headers_that_a_wrapper_adds_to_a_request_are_on_that_request_alone(monkeypatch):
-    """Elastic's agent writes into the headers that it finds."""
-    numbers = itertools.count()
-
-    async def request(session, *args, **settings):
-        if settings["headers"] is not None:
-            settings["headers"][f"X-Trace-{next(numbers)}"] = "yes"
-        return await own(session, *args, **settings)
-
-    own = aiohttp.ClientSession._request
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)
-    async with RawServer(OK) as server, aiohttp.ClientSession() as session:
-        async with TcbClient("T", base_url=server.url, session=session) as client:
-            await client.count_functions(ENV)
-            await client.count_functions(ENV)
-        monkeypatch.undo()
-        async with TcbClient("T", base_url=server.url) as client:
-            await client.count_functions(ENV)
-
-        traced = [[name for name in asked.headers if "trace" in name] for asked in server.requests]
-    assert traced == [["x-trace-0"], ["x-trace-1"], []]
 
 
 async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_do_so(serve):
@@ -272,82 +190,6 @@ async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_
     await client.aclose()
     with pytest.raises(ClientClosedError):
         await client.count_functions(ENV)
-
-
-AFTER_A_FORK = """
-import asyncio, atexit, os
-from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
-from tcb_async.emulator import Emulator
-
-ENV = "test-777bb9"
-
-def in_a_child(work):
-    if (child := os.fork()) == 0:
-        try:
-            work()
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-def refused(client):
-    async def use():
-        try:
-            await client.count_functions(ENV)
-        except ClientClosedError as error:
-            assert "after the fork" in str(error), error
-            await client.aclose()
-            os._exit(0)
-    def work():
-        asyncio.run(use())
-    return work
-
-def refused_on_the_parents_loop(client):
-    def work():
-        try:
-            client.count_functions(ENV).send(None)
-        except ClientClosedError as error:
-            assert "after the fork" in str(error), error
-            os._exit(0)
-    return work
-
-def ends():
-    atexit._run_exitfuncs()
-    os._exit(0)
-
-async def main():
-    async with Emulator() as emulator:
-        emulator.deploy(ENV)
-        async with TcbClient(emulator.token, base_url=emulator.url) as client:
-            await client.count_functions(ENV)
-            in_a_child(ends)
-            in_a_child(refused(client))
-            in_a_child(refused_on_the_parents_loop(client))
-            assert await client.count_functions(ENV) == 1
-            assert len({request.peer_port for request in emulator.requests}) == 1
-
-unused = TcbClient("T", base_url="http://127.0.0.1:1", retry=RetryPolicy.none())
-
-def works():
-    async def use():
-        async with unused:
-            try:
-                await unused.count_functions(ENV)
-            except TransportError as error:
-                assert "could not connect" in str(error)
-        os._exit(0)
-    asyncio.run(use())
-
-in_a_child(works)
-asyncio.run(main())
-"""
-
-
-async def test_after_a_fork_a_used_client_is_refused_an_unused_one_works_and_the_parents_lives():
-    command = strictly(AFTER_A_FORK)
-    child = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-    _, stderr = await asyncio.wait_for(child.communicate(), 60)
-
-    assert (child.returncode, stderr.decode()) == (0, "")
 
 
 @pytest.mark.parametrize("foreign", [False, True])
