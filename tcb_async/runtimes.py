@@ -1,10 +1,13 @@
-"""When the languages that functions run on come to their end.
+"""End-of-life dates of runtimes.
 
-Rule: what the table does not know is unknown, and never counts as fine.
+Rule: a runtime, or an end, that the table does not know is unknown, and never counts as fine.
 
-The days are those on which the maker of the language ends its security fixes: Node.js, Python and
-PHP publish them; for Java it is the day up to which Eclipse Temurin promises builds. ``Go1``,
-``CustomRuntime`` and ``CustomImage`` run what was uploaded, and so have no end of their own.
+The table is ``runtimes.json``, in the format that ``tcb-async runtimes --table`` reads. ``ends`` is
+the day on which the maker of the language ends its security fixes: Node.js, Python and PHP publish
+it. It is null for runtimes that run what was uploaded: ``Go1``, ``Golang1``, ``CustomRuntime`` and
+``CustomImage``. It is missing if nobody published it: CloudBase's Java is Tencent's Kona, whose
+maintainers name no end (github.com/Tencent/TencentKona-11/issues/5). ``offered`` follows
+docs.cloudbase.net/cloud-function/runtime-support.
 """
 
 from __future__ import annotations
@@ -12,12 +15,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date, timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
 import attrs
+import msgspec
 
-__all__ = ["REVISED", "RUNTIMES", "Runtime", "RuntimeState", "find_runtime", "runtime_state"]
+__all__ = [
+    "REVISED",
+    "RUNTIMES",
+    "Runtime",
+    "RuntimeState",
+    "find_runtime",
+    "parse_table",
+    "runtime_state",
+]
 
 RuntimeState = Literal["ended", "ending", "fine", "unknown"]
 
@@ -28,73 +41,53 @@ class Runtime:
 
     Attributes:
         name: As WeChat writes it, without what follows the line.
-        ends: The day on which its maker ends it; None if it has no end.
+        ends: The day on which its maker ends it; None if it has no end, or if the end is unknown.
         offered: Whether CloudBase offered it for new functions when the table was revised.
+        end_is_known: False if nobody published an end.
     """
 
     name: str
     ends: date | None
     offered: bool
+    end_is_known: bool = True
 
 
-REVISED = date(2026, 11, 25)
-"""The day on which the table was revised."""
+class _Line(msgspec.Struct):
+    offered: bool
+    ends: date | msgspec.UnsetType | None = msgspec.UNSET
 
-_OFFERED = {
-    "Nodejs20", "Nodejs18", "Nodejs16", "Nodejs14", "Python3.10", "Python3.9", "Python3.7",
-    "Php8.0", "Php7.4", "Go1", "Java11", "Java8", "CustomRuntime", "CustomImage",
-}  # fmt: skip
 
-_ENDS = {
-    "Nodejs6": "2019-04-30",
-    "Nodejs8": "2019-12-31",
-    "Nodejs10": "2021-04-30",
-    "Nodejs12": "2022-04-30",
-    "Nodejs14": "2023-04-30",
-    "Nodejs16": "2023-09-11",
-    "Nodejs18": "2025-04-30",
-    "Nodejs20": "2026-04-30",
-    "Nodejs22": "2027-04-30",
-    "Nodejs24": "2028-04-30",
-    "Nodejs26": "2029-04-30",
-    "Python2.7": "2020-01-01",
-    "Python3.6": "2021-12-23",
-    "Python3.7": "2023-06-27",
-    "Python3.8": "2024-10-07",
-    "Python3.9": "2025-10-31",
-    "Python3.10": "2026-10-31",
-    "Python3.11": "2027-10-31",
-    "Python3.12": "2028-10-31",
-    "Python3.13": "2029-10-31",
-    "Python3.14": "2030-10-31",
-    "Php5": "2018-12-31",
-    "Php7.0": "2019-01-10",
-    "Php7.1": "2019-12-01",
-    "Php7.2": "2020-11-30",
-    "Php7.3": "2021-12-06",
-    "Php7.4": "2022-11-28",
-    "Php7": "2022-11-28",
-    "Php8.0": "2023-11-26",
-    "Php8.1": "2025-12-31",
-    "Php8.2": "2026-12-31",
-    "Php8.3": "2027-12-31",
-    "Php8.4": "2028-12-31",
-    "Java8": "2030-12-31",
-    "Java11": "2027-10-31",
-    "Java17": "2027-10-31",
-    "Java21": "2029-12-31",
-    "Go1": None,
-    "CustomRuntime": None,
-    "CustomImage": None,
-}
+class _Table(msgspec.Struct):
+    revised: date
+    runtimes: dict[str, _Line]
 
-RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
-    {
-        name: Runtime(name, None if day is None else date.fromisoformat(day), name in _OFFERED)
-        for name, day in _ENDS.items()
-    }
-)
-"""Every line that is known, by its name."""
+
+def parse_table(document: bytes) -> tuple[dict[str, Runtime], date]:
+    """Parse a table of runtimes.
+
+    Args:
+        document: JSON such as ``{"revised": "2026-11-27", "runtimes": {"Nodejs22": {"ends":
+            "2027-04-30", "offered": true}}}``. ``"ends": null`` means never; without ``ends``, the
+            end is unknown.
+
+    Returns:
+        The runtimes by name, and the day on which the table was revised.
+
+    Raises:
+        msgspec.DecodeError: The document is not such a table.
+    """
+    table = msgspec.json.decode(document, type=_Table)
+    runtimes: dict[str, Runtime] = {}
+    for name, line in table.runtimes.items():
+        end_is_known = not isinstance(line.ends, msgspec.UnsetType)
+        ends = line.ends if isinstance(line.ends, date) else None
+        runtimes[name] = Runtime(name, ends, line.offered, end_is_known)
+    return runtimes, table.revised
+
+
+_runtimes, REVISED = parse_table(Path(__file__).with_suffix(".json").read_bytes())
+RUNTIMES: Mapping[str, Runtime] = MappingProxyType(_runtimes)
+"""Every line that is known, by its name; `REVISED` is the day on which the table was revised."""
 
 
 def find_runtime(name: str | None, table: Mapping[str, Runtime] = RUNTIMES) -> Runtime | None:
@@ -133,7 +126,7 @@ def runtime_state(
         must not take for fine.
     """
     runtime = find_runtime(name, table)
-    if runtime is None:
+    if runtime is None or not runtime.end_is_known:
         return "unknown"
     if runtime.ends is None:
         return "fine"

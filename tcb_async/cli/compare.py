@@ -41,7 +41,14 @@ from tcb_async.cli.sources import (
 )
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
-from tcb_async.runtimes import REVISED, RUNTIMES, Runtime, find_runtime, runtime_state
+from tcb_async.runtimes import (
+    REVISED,
+    RUNTIMES,
+    Runtime,
+    find_runtime,
+    parse_table,
+    runtime_state,
+)
 from tcb_async.watch import changes
 
 if TYPE_CHECKING:
@@ -479,33 +486,21 @@ _COLUMNS = ("runtime", "functions", "ends", "state", "offered")
 _STATES = ("ended", "ending", "unknown", "fine")
 
 
-class _Line(msgspec.Struct):
-    ends: date | None
-    offered: bool
-
-
-class _Table(msgspec.Struct):
-    revised: date
-    runtimes: dict[str, _Line]
-
-
-def _read_table(path: str | None) -> tuple[dict[str, Runtime], date]:
+def _read_table(path: str | None) -> tuple[Mapping[str, Runtime], date]:
     """Read a table of the user's own, and the day of its revision; None for the package's."""
     if path is None:
-        return dict(RUNTIMES), REVISED
+        return RUNTIMES, REVISED
     try:
-        table = msgspec.json.decode(Path(path).read_bytes(), type=_Table)
+        return parse_table(Path(path).read_bytes())
     except msgspec.DecodeError:
         raise ConfigurationError(
-            f'--table {path}: must be JSON such as {{"revised": "2026-11-25", "runtimes": '
+            f'--table {path}: must be JSON such as {{"revised": "2026-11-27", "runtimes": '
             '{"Nodejs22": {"ends": "2027-04-30", "offered": true}}}; "ends": null is never'
         ) from None
-    lines = table.runtimes.items()
-    return {name: Runtime(name, it.ends, offered=it.offered) for name, it in lines}, table.revised
 
 
 def _judge(
-    counts: Counter[str], on: date, within: timedelta, table: dict[str, Runtime]
+    counts: Counter[str], on: date, within: timedelta, table: Mapping[str, Runtime]
 ) -> list[dict[str, str]]:
     """Judge each runtime that functions have, the worst first."""
     rows: list[dict[str, str]] = []
@@ -515,7 +510,7 @@ def _judge(
             {
                 "runtime": name or "(none)",
                 "functions": str(number),
-                "ends": "" if line is None else str(line.ends or "never"),
+                "ends": str(line.ends or "never") if line and line.end_is_known else "",
                 "state": runtime_state(name, on, within=within, table=table),
                 "offered": "" if line is None else ("yes" if line.offered else "no"),
             }

@@ -34,7 +34,7 @@ SUCH_AS = "such as Account(appid, token)"
 _COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"  # noqa: S105 - a path
 
 
-@attrs.frozen(init=False, eq=False)
+@attrs.frozen(init=False, eq=False, repr=False)
 class Account:
     """One account of an inventory: a merchant of a platform, or your own app.
 
@@ -49,7 +49,7 @@ class Account:
     """
 
     appid: str
-    token: TokenProvider = attrs.field(repr=False)
+    token: TokenProvider
     envs: tuple[str, ...] | None
 
     def __init__(
@@ -66,6 +66,11 @@ class Account:
             raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
         checked = None if envs is None else tuple(dict.fromkeys(map(checked_env, envs)))
         object.__setattr__(self, "envs", checked)
+
+    def __repr__(self) -> str:
+        # A traceback with locals shows an account whose argument was refused: it has no fields yet.
+        appid, envs = getattr(self, "appid", None), getattr(self, "envs", None)
+        return f"Account(appid={appid!r}, envs={envs!r})"
 
 
 @attrs.frozen

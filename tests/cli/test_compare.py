@@ -275,20 +275,20 @@ async def test_differences_of_many_accounts_take_no_memory_of_their_own(tmp_path
 
 
 async def test_runtimes_are_judged_the_worst_first(emulator):
-    for number, runtime in enumerate(("Nodejs8.9", "Nodejs8.9", "Nodejs22.1", "Go1", "Ruby3")):
+    for number, runtime in enumerate(("Nodejs8.9", "Nodejs8.9", "Nodejs22.1", "Go1", "Java11")):
         emulator.deploy(ENV, f"f{number}", runtime=runtime)
     ended = await run("runtimes", ENV, "--on", "2026-12-01", env=asks(emulator))
     assert ended.code == 0
     assert [line.split() for line in ended.out.splitlines()] == [
         ["runtime", "functions", "ends", "state", "offered"],
         ["Nodejs8.9", "2", "2019-12-31", "ended", "no"],
-        ["Nodejs22.1", "1", "2027-04-30", "ending", "no"],
-        ["Ruby3", "1", "–", "unknown", "–"],
+        ["Nodejs22.1", "1", "2027-04-30", "ending", "yes"],
+        ["Java11", "1", "–", "unknown", "yes"],
         ["Go1", "1", "never", "fine", "yes"],
     ]
     assert ended.err == (
         "2 of 5 functions on runtimes that have ended, 1 on some that end within 180 days, "
-        "1 on unknown ones (table of 2026-11-25); 5 functions of 1 environment read\n"
+        "1 on unknown ones (table of 2026-11-27); 5 functions of 1 environment read\n"
     )
     failing = ("runtimes", ENV, "--fail", "--quiet")
     assert (await run(*failing, "--on", "2026-12-01", env=asks(emulator))).code == 7
