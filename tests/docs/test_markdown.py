@@ -92,7 +92,9 @@ def test_an_index_page_calls_each_page_by_its_title(folder):
     assert [text.split("\n")[0].removeprefix("# ") for text in titles] == [it[0] for it in entries]
 
 
-@pytest.mark.parametrize("page", (ROOT / "docs" / "zh").glob("*.md"), ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "zh").glob("*.md")), ids=lambda page: page.name
+)
 def test_a_page_and_its_translation_link_to_each_other(page):
     link = re.search(r"^\[English\]\((.+)\)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     english = (page.parent / link[1]).resolve()
