@@ -1,17 +1,13 @@
 """An emulator in a ``with`` block runs on a thread of its own, for code of any kind."""
 
-import asyncio
-import contextlib
 import os
-import socket
 import subprocess
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from asking import LIST, until
+from asking import LIST
 from leaks import strictly
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
@@ -67,51 +63,6 @@ def test_the_thread_ends_while_requests_are_in_flight():
             assert all(arrived.acquire(timeout=10) for _ in listing)
         for cut_off in listing:
             assert isinstance(cut_off.exception(), requests.RequestException)
-
-
-def small_socket(port):
-    """Connected; it takes little that was not read yet."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-    sock.connect(("127.0.0.1", port))
-    sock.setblocking(False)  # noqa: FBT003 - its only argument
-    return sock
-
-
-def kernel_takes():
-    """How many bytes the kernel takes for a reader that reads nothing."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as server,
-        small_socket(server.getsockname()[1]),
-        server.accept()[0] as sender,
-    ):
-        sender.setblocking(False)  # noqa: FBT003 - its only argument
-        return sender.send(b"x" * 100_000_000)
-
-
-async def slow_reader(emulator):
-    """Ask for a list, and read nothing."""
-    sock = small_socket(int(emulator.url.rpartition(":")[2]))
-    body = b'{"env":"%b","limit":100,"offset":0}' % ENV.encode()
-    head = f"POST {LIST}?access_token={emulator.token} HTTP/1.1\r\nHost: x\r\n"
-    sock.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    return sock
-
-
-async def test_it_stops_while_a_slow_reader_takes_the_rest_of_a_reply():
-    async with Emulator() as emulator:
-        emulator.deploy(ENV, count=100, runtime="z" * (kernel_takes() // 100 + 300))
-        with await slow_reader(emulator) as reader:
-            await until(lambda: [r.status for r in emulator.requests] == [200])
-            emulator.script([Fault.hang()])
-            with await slow_reader(emulator):  # its request keeps the emulator for a moment
-                await until(lambda: emulator.in_flight == 1)
-                stopping = asyncio.create_task(emulator.stop())
-                await asyncio.sleep(0.002)
-                with contextlib.suppress(ConnectionResetError):
-                    while await asyncio.get_running_loop().sock_recv(reader, 1_000_000):
-                        pass
-                await stopping
 
 
 def test_a_port_that_is_taken_is_an_error_that_leaves_no_thread():
@@ -174,34 +125,6 @@ async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_
     assert [thread.name for thread in called_on] == ["tcb-emulator", "MainThread"]
 
 
-class SlowlyCompared(str):
-    """A name whose every comparison lets another thread run."""
-
-    __slots__ = ()
-    __hash__ = str.__hash__
-
-    def __eq__(self, other):
-        time.sleep(0)
-        return str.__eq__(self, other)
-
-
-def test_threads_may_change_it_at_the_same_time():
-    def keep_changing(name):
-        for _ in range(30):
-            emulator.deploy(ENV, name, index=0)
-            emulator.update(ENV, SlowlyCompared(name), status="Updating")
-            emulator.delete(ENV, SlowlyCompared(name))
-
-    with Emulator() as emulator, ThreadPoolExecutor() as pool:
-        before = emulator.deploy(ENV, count=50)
-        changing = [pool.submit(keep_changing, name) for name in ("a", "b", "c")]
-        while not all(change.done() for change in changing):
-            page = blocking_list(emulator)
-            assert len(page["functions"]) == page["total_count"]
-        assert [change.exception() for change in changing] == [None] * 3
-        assert emulator.functions(ENV) == before
-
-
 def test_it_leaves_no_thread_and_no_warning_in_development_mode():
     done = run_python("""
 import asyncio, threading
@@ -229,52 +152,6 @@ emulator = Emulator()
 emulator.__enter__()
 """)
     assert done.returncode == 0
-
-
-@pytest.mark.parametrize(
-    "block", ["with Emulator() as emulator", "async with Emulator() as emulator"]
-)
-def test_a_forked_process_can_send_requests_and_nothing_else(block):
-    done = run_python(f"""
-import asyncio, os, sys, urllib.request, warnings
-from tcb_async.emulator import Emulator
-
-warnings.simplefilter("ignore", DeprecationWarning)  # fork and threads, from Python 3.12 on
-
-def ask(emulator):
-    url = emulator.url + "/tcb/listfunctions?access_token=" + token
-    return urllib.request.urlopen(url, b"{{}}", timeout=10).read()
-
-async def main():
-    global token
-    {block}:
-        token = emulator.token
-        if (child := os.fork()) == 0:
-            for control in (
-                lambda: emulator.deploy("env"),
-                lambda: emulator.token,
-                lambda: emulator.requests,
-                emulator.fail_next,
-            ):
-                try:
-                    control()
-                except RuntimeError as error:
-                    print(error, flush=True)
-        else:
-            _, status = await asyncio.to_thread(os.waitpid, child, 0)
-            assert status == 0, status
-            assert b"errcode" in await asyncio.to_thread(ask, emulator)
-            print(len(emulator.requests), "requests")
-    if child == 0:
-        os._exit(0)
-
-asyncio.run(main())
-""")
-    assert done.returncode == 0, done.stderr
-    *refused, last = done.stdout.splitlines()
-    assert len(refused) == 4
-    assert all("a forked process can only send requests to its url" in line for line in refused)
-    assert last == "1 requests"
 
 
 async def test_a_forked_process_that_leaves_the_block_ends_nothing_of_its_parents(

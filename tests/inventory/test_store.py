@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import re
 import sqlite3
 import threading
@@ -349,25 +348,6 @@ class TestDamagedWhileItIsWritten:
             with pytest.raises(ConfigurationError, match="is damaged: put a backup in its place"):
                 run.finish()
 
-    def test_a_run_that_finishes_shows_every_function_of_its_complete_accounts(self, tmp_path):
-        """Two pages change places, or one bit changes, 60 times each."""
-        appids = [f"wx{number:04}" for number in range(60)]
-        functions = {f"function{number:03}": "Nodejs16.13" for number in range(40)}
-        with opened(tmp_path) as store:
-            run = store.begin(appids=appids)
-            for appid in appids:
-                run.save(listing(appid, **functions))
-        whole_file, chance, finished = store.path.read_bytes(), random.Random(5), 0
-        for damage in (swap_pages, flip_a_bit) * 60:
-            store.path.write_bytes(damage(whole_file, chance))
-            with contextlib.suppress(ConfigurationError), opened(tmp_path) as store:
-                store.begin(appids=appids).finish()
-                finished += 1
-                missing = {account.appid for account in store.missing()}
-                found = {appid: len(functions) for appid, functions in whole(store).items()}
-                assert found == dict.fromkeys(set(appids) - missing, 40)
-        assert 0 < finished < 60  # a bit may be in an empty place
-
     def test_a_row_that_is_gone_is_noticed_although_the_file_is_sound(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
@@ -423,19 +403,6 @@ class TestDamagedWhileItIsWritten:
         store.path.write_bytes(damaged)
         with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="is damaged"):
             store.begin().finish()
-
-
-def swap_pages(data, chance, size=4096):
-    pages = [data[at : at + size] for at in range(0, len(data), size)]
-    one, other = chance.sample(range(1, len(pages)), 2)
-    pages[one], pages[other] = pages[other], pages[one]
-    return b"".join(pages)
-
-
-def flip_a_bit(data, chance):
-    changed = bytearray(data)
-    changed[chance.randrange(100, len(data))] ^= 1 << chance.randrange(8)
-    return changed
 
 
 class TestAccountsThatARunIsToList:

@@ -16,7 +16,6 @@ HEAVY_FIRST = (
     "tests/pagination/test_plan.py",
     "tests/transport/test_secrets.py",
     "tests/pagination/test_page_size.py",
-    "tests/cli/test_secrets.py",
     "tests/cli/test_terminal.py",
     "tests/inventory/test_command.py",
     "tests/cli/test_output.py",

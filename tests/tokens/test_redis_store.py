@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 import redis as sync_redis
 from accounts import APPID, APPSECRET, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from leaks import eventually
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
@@ -23,16 +21,13 @@ from redis_server import running_redis
 from token_kit import Merchant, in_redis, open_api, stable, stored_key, warnings
 
 from tcb_async import ConfigurationError, TcbClient
-from tcb_async.emulator import EmulatorClock, Fault
-from tcb_async.tokens import LeasingStore, MemoryStore, RedisStore, StoredToken
+from tcb_async.emulator import Fault
+from tcb_async.tokens import LeasingStore, RedisStore, StoredToken
 from tcb_async.tokens.refresh import next_version
 
 pytestmark = pytest.mark.usefixtures("patient")
 KEY = f"stable:{APPID}"
 VALUE, LEASE, VERSION = (f"tcb-async:{{{KEY}}}{end}" for end in ("", ":lease", ":version"))
-STEPS = st.tuples(
-    st.sampled_from(["acquire", "release", "lose", "write", "forget"]), st.integers(0, 3)
-)
 
 
 @pytest.fixture
@@ -208,70 +203,6 @@ class TestLeases:
     def test_arguments_are_checked(self, redis, lease_seconds, why):
         with pytest.raises(ConfigurationError, match=why):
             RedisStore(redis, lease_seconds=lease_seconds)
-
-
-class Both:
-    """The same steps on a MemoryStore and on a RedisStore, which must agree on every answer."""
-
-    def __init__(self, redis):
-        self.redis = redis
-        self.clock = EmulatorClock(0.0)
-        self.stores = (MemoryStore(clock=self.clock), RedisStore(redis))
-        self.leases: list[tuple[int, int]] = []
-        self.tokens = 0
-
-    async def acquire(self, _):
-        one, other = [await store.acquire_lease(KEY) for store in self.stores]
-        assert (one is None) == (other is None)
-        if one is not None and other is not None:
-            self.leases.append((one, other))
-
-    async def release(self, which):
-        for store, version in zip(self.stores, self._lease(which), strict=True):
-            await store.release_lease(KEY, version)
-
-    async def lose(self, _):
-        """The lease ends by itself."""
-        self.clock.advance(15)
-        await self.redis.delete(LEASE)
-
-    async def write(self, which):
-        self.tokens += 1
-        one, other = [
-            await store.compare_and_set(
-                KEY, StoredToken(f"token-{self.tokens}", 0.0, version), ttl=60
-            )
-            for store, version in zip(self.stores, self._lease(which), strict=True)
-        ]
-        assert one == other
-
-    async def forget(self, which):
-        for store in self.stores:
-            await store.delete_if(KEY, f"token-{self.tokens - which}")
-
-    async def compare(self):
-        one, other = [await store.get(KEY) for store in self.stores]
-        assert (one and one.token) == (other and other.token)
-
-    def _lease(self, which):
-        return self.leases[-1 - which % len(self.leases)] if self.leases else (1, 1)
-
-
-@settings(max_examples=50)
-@example(steps=[("acquire", 0), ("lose", 0), ("acquire", 0), ("write", 1), ("write", 0)])
-@example(steps=[("acquire", 0), ("lose", 0), ("acquire", 0), ("release", 1), ("acquire", 0)])
-@example(steps=[("acquire", 0), ("release", 0), ("acquire", 0), ("write", 0), ("write", 1)])
-@given(steps=st.lists(STEPS, min_size=5, max_size=30))
-def test_redis_and_memory_agree_on_every_step(server, steps):
-    async def take_them():
-        async with Redis(port=server.port) as redis:
-            await redis.flushall()
-            both = Both(redis)
-            for step, which in steps:
-                await getattr(both, step)(which)
-                await both.compare()
-
-    asyncio.run(take_them())
 
 
 NEWEST = 9 * 10**15
