@@ -111,7 +111,6 @@ def _token_from_environment() -> StaticToken | StableToken:
     return StableToken(checked_appid(APPID, appid), checked_secret(SECRET, secret))
 
 
-_CLOSED = "this client was closed: make a new one"
 _MOVED = {
     "inventory": "Inventory(client, accounts)",
     "list_account": "list_account(client, account)",
@@ -403,7 +402,7 @@ class TcbClient:
             return self._transport.call(ApiRequest(target, body, env, row, count), decode)
 
         if self._is_closed:
-            raise ClientClosedError(_CLOSED)
+            raise ClientClosedError
         return await call_with_token(self._provider, self._transport, send)
 
     async def _fetch_single(
@@ -419,7 +418,7 @@ class TcbClient:
     def _target_of(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """The URL that carries the token, checked and built once per token."""
         if self._is_closed:  # while the token was fetched
-            raise ClientClosedError(_CLOSED)
+            raise ClientClosedError
         held = self._target
         if held is None or held[0] != token or held[1].path != listing.path:
             checked_secret("the token that the provider returned", token)
@@ -680,7 +679,7 @@ class TcbClient:
     @property
     def closed(self) -> bool:
         """Whether this client, or the client that it was copied from, was closed."""
-        return self._is_closed or self._transport.closed
+        return self._is_closed or self._transport.is_closed
 
     async def __aenter__(self) -> Self:
         return self

@@ -275,6 +275,11 @@ class WaitTimeoutError(_OfFunctionError, TimeoutError):
 class ClientClosedError(TcbError):
     """The client was closed, or is used where it cannot work (another loop, after a fork)."""
 
+    def __init__(
+        self, message: str = "this client was closed: make a new one", **facts: Unpack[Facts]
+    ) -> None:
+        super().__init__(message, **facts)
+
 
 class ConfigurationError(TcbError, ValueError):
     """The caller's own mistake, said before any I/O: which argument, its value, what is right.

@@ -1,4 +1,4 @@
-"""The only aiohttp client code.
+"""The only code that uses aiohttp's client.
 
 Rule: the modules above speak of requests and results. They know of aiohttp only the type of the
 session that a caller may pass.

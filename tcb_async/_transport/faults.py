@@ -1,4 +1,4 @@
-"""What went wrong, in our own words: statuses, and every error that aiohttp knows.
+"""Translation of HTTP statuses and aiohttp's errors into ours.
 
 Rule: an aiohttp error's text is never shown, for it holds the URL.
 """
@@ -24,7 +24,7 @@ from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, Transp
 
 
 def read_retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, in either form; None for what makes no sense."""
+    """Return the seconds of a Retry-After header, in either form; None if it is unreadable."""
     if value is None:
         return None
     try:
@@ -34,17 +34,18 @@ def read_retry_after(value: str | None) -> float | None:
             when = parsedate_to_datetime(value)
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
+        # A date without a zone is in UTC: the standard knows no other.
         seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 @attrs.frozen
 class _Row:
-    """How the network says that something happened, and what is made of it.
+    """One kind of network error and how it is handled.
 
     Attributes:
         again: Whether another try may help.
-        overload: Whether too many requests at once look like this, as most that may pass do.
+        overload: Whether too many requests at once may cause it; most errors that pass may.
     """
 
     errors: tuple[type[Exception], ...]
@@ -57,6 +58,8 @@ _DROPPED = _Row(
     errors=(aiohttp.ClientConnectionError, OSError),
     text="{host} dropped the connection; try again",
 )
+# The first row that fits holds. So a subclass comes before its base: aiohttp's certificate errors
+# are TLS errors, those are connector errors, and those are `OSError`s.
 _TABLE = (
     _Row(
         errors=(TimeoutError,),
@@ -99,12 +102,13 @@ _TABLE = (
         again=False,
     ),
 )
-"""The first row that fits holds."""
 
+# Statuses of a service, a reverse proxy, or a forward proxy that answers CONNECT: it does not
+# matter which of them failed. The meaning of errcodes is in `tcb_async.errcodes`.
 _PASSING = (408, *range(500, 600))
+# A gateway without a free server says 502, 503 or 504. A server's own 500 is a bug, and fewer
+# requests would not cure it.
 _OVERLOAD = (502, 503, 504)
-"""Statuses of a service, a reverse proxy, or a forward proxy that is asked to CONNECT. What an
-errcode means is in `tcb_async.errcodes`."""
 
 _REFUSALS = {
     3: "a redirect, which is not followed",
@@ -114,13 +118,13 @@ _REFUSALS = {
 _CLOCK = "check this machine's clock"
 _OWN_CA = "pass an ssl_context that trusts it, or its CA, if it is the right one"
 _RIGHT_HOST = "check base_url"
+# By OpenSSL's ``X509_V_ERR`` codes. Its texts name the fault and not the cure.
 _CERTIFICATE_ADVICE = {
     9: _CLOCK,
     10: f"its owner has to renew it; if it was renewed, {_CLOCK}",
     **dict.fromkeys((18, 19, 20, 21), _OWN_CA),
     **dict.fromkeys((62, 64), _RIGHT_HOST),
 }
-"""By OpenSSL's ``X509_V_ERR`` codes."""
 
 
 def refusal(request: ApiRequest, status: int, headers: Mapping[str, str], body: bytes) -> TcbError:
@@ -129,6 +133,7 @@ def refusal(request: ApiRequest, status: int, headers: Mapping[str, str], body: 
     error = _refused(target.path, target.path, status, headers)
     if error is not None:
         return error
+    # If the body has an errcode, that says more than the status does.
     try:
         raise_for_errcode(body, target.path, secrets=target.secrets)
     except TcbError as refused:
@@ -171,7 +176,7 @@ def _refusal(status: int) -> str:
 def translate(
     error: Exception, request: ApiRequest, seconds: float, *, answered: bool, new: bool
 ) -> TcbError:
-    """Turn any fault of the network or of aiohttp into ours, without its text: it holds the URL.
+    """Turn any error of the network or of aiohttp into ours.
 
     A connection that is not `new` to this try, but kept alive, may be dropped at any time: that
     says nothing about the load.
@@ -190,6 +195,7 @@ def translate(
         )
     row = next(row for row in _TABLE if isinstance(error, row.errors))
     reason, advice = _reason(error, request)
+    # Built from our own words, the host and the type: the error's text may hold the URL.
     what = row.text.format(
         host=request.target.bare_url.host,
         seconds=seconds,
@@ -203,16 +209,18 @@ def translate(
         endpoint=path,
         retryable=row.again,
         dropped=kept_alive,
+        # A server that has begun to answer was not too busy to take the request.
         overload=row.overload and not answered and not kept_alive,
     )
 
 
 def _reason(error: Exception, request: ApiRequest) -> tuple[str, str]:
-    """What the system or OpenSSL says, without secrets, and what to do about a certificate."""
+    """Return the words of the system or OpenSSL, and advice about a certificate."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         code, said = getattr(cause, "verify_code", 0), getattr(cause, "verify_message", "")
         advice = _CERTIFICATE_ADVICE.get(code, f"{_RIGHT_HOST} and ssl_context")
+        # Not `redact`, which would hide a long host name as if it were a token.
         return hide(said.rstrip("."), request.target.secrets), advice
     if isinstance(cause, ssl.SSLError):
         return getattr(cause, "reason", "").replace("_", " ").lower(), ""

@@ -1,12 +1,12 @@
-"""The session that a client's calls go through, and the connections that it makes.
+"""A client's session and the connections that it opens.
 
-Rule: made late and bound to one process and one event loop; one that was handed in is used as it
-is, and its owner closes it.
+Rule: the session is made by the first call, and belongs to one process and one event loop. A
+session of the caller's is used as it is, and never closed.
 
-A proxy that serves only a few connections leaves the others in its queue until one of those is
+A proxy that serves only a few connections keeps the others in its queue until one of those is
 closed, and a client that keeps its connections alive closes none: they would wait for each other.
-So a list call that a new connection does not answer in time is given up, and is sent again once
-another request is over, whose connection it takes; see `NewConnections`.
+So a list call whose new connection stays silent for long is given up, and sent again once another
+request is over, whose connection it takes; see `FirstAnswers`.
 """
 
 from __future__ import annotations
@@ -31,51 +31,53 @@ from tcb_async._redact import Hidden
 from tcb_async.exceptions import ClientClosedError
 from tcb_async.limits import Window
 
+# How many times the usual: a server that is merely slow now and then should not be asked twice, and
+# a client behind a proxy loses this time with each connection too many.
 _TIMES_AS_LONG = 3.0
+# Seconds: next to a usual time of a few milliseconds, any hiccup would be long.
 _AT_LEAST = 0.3
-"""Seconds."""
+# With each first answer the slowest one counts less, and half after 34 of them: one slow start
+# must not make the client patient for ever.
 _FORGET = 0.98
-"""By each first answer, the slowest one counts less."""
+# Seconds between two looks at a silent connection.
 _LOOK = 0.05
-"""Seconds between two looks at a request that waits for the first answer of its connection."""
 
 
 @attrs.define(eq=False)
-class NewConnections:
-    """Gives up what a new connection does not answer, while others are answered.
+class FirstAnswers:
+    """Gives up a request whose new connection stays silent while others get answers.
 
-    It waits three times as long as the slowest first answer of late took, the making of the
-    connection included, or another answer since; 0.3 s at least, and twice as long for what was
-    given up before. Then the window shrinks to as many requests as there are connections that are
-    answered.
+    It waits three times as long as the slowest recent first answer took, opening the connection
+    included, or another answer since; 0.3 s at least, and twice as long for a request that was
+    given up before. Then the window shrinks to the number of connections that get answers.
     """
 
     window: Window
-    waiting: set[Sending] = attrs.field(init=False, factory=set["Sending"])
-    """Requests that wait for a new connection, or for its first answer."""
+    # Requests that wait for a new connection, or for its first answer.
+    waiting: set[InFlight] = attrs.field(init=False, factory=set["InFlight"])
+    # Seconds of the slowest recent first answer.
     slowest: float = attrs.field(init=False, default=0.0)
-    """Seconds of the slowest first answer of late."""
 
 
 @attrs.define(eq=False)
-class Sending:
-    """One request on its way, from when it asks for a connection.
+class InFlight:
+    """One try of a request, from when it asks for a connection.
 
     Attributes:
-        patience: How many times as long as usual it may wait; infinite for what is never given up.
-        since: When a connection was begun for it, by the loop's clock.
-        waited: Seconds since then, at most; those in which the loop was busy do not count, for the
-            answer may be there, unread.
-        answered: How many other connections were answered: those in use then, and new ones since.
-        other_took: Seconds from then until another request was answered; None if none was.
+        patience: How many times as long as usual it may wait; infinite if it is never given up.
+        since: Loop time at which its connection was started.
+        waited: Seconds since then, in steps of a look. Seconds in which the loop was busy do not
+            count, because the answer may be there, unread.
+        answered: Connections that got answers: those in use at that time, and new ones since.
+        other_took: Seconds from that time to the first answer to another request; None before it.
     """
 
-    connections: NewConnections
+    first_answers: FirstAnswers
     patience: float
-    # What ends it when it is given up. A timer and a connection keep the context that they were
-    # made in, and this with it, for long after the request: so its task, whose result is a page, is
-    # let go of by `end`.
-    _timeout: asyncio.Timeout | None = attrs.field(init=False, default=None)
+    # The time limit, which giving up brings forward. Timers and connections keep the context in
+    # which they were made, and so this object, long after the request: `end` drops the limit,
+    # or its task, whose result is a page, would stay in memory.
+    _limit: asyncio.Timeout | None = attrs.field(init=False, default=None)
     gave_up: bool = attrs.field(init=False, default=False)
     since: float = attrs.field(init=False, default=0.0)
     waited: float = attrs.field(init=False, default=0.0)
@@ -86,85 +88,88 @@ class Sending:
 
     def limit(self, seconds: float) -> asyncio.Timeout:
         """Open a block that raises `TimeoutError` after so long, or when this is given up."""
-        self._timeout = asyncio.timeout(seconds)
-        return self._timeout
+        self._limit = asyncio.timeout(seconds)
+        return self._limit
 
-    def begin(self) -> None:
+    def start_connection(self) -> None:
         self.is_new = True
         self.since = asyncio.get_running_loop().time()
-        waiting = self.connections.waiting
+        waiting = self.first_answers.waiting
         waiting.add(self)
-        # A connection that is answered and idle would have been used: so those are in use.
-        self.answered = self.connections.window.in_flight - len(waiting)
+        # An idle connection would have been used: so all others that get answers are in use.
+        self.answered = self.first_answers.window.in_flight - len(waiting)
         if self.patience < math.inf:
             self._look_later()
 
     def note_answer(self) -> None:
-        connections, now = self.connections, asyncio.get_running_loop().time()
-        is_first = self in connections.waiting
+        first_answers, now = self.first_answers, asyncio.get_running_loop().time()
+        is_first = self in first_answers.waiting
         if is_first:
-            connections.slowest = max(now - self.since, connections.slowest * _FORGET)
+            first_answers.slowest = max(now - self.since, first_answers.slowest * _FORGET)
             self.stop_looking()
-        for other in connections.waiting:
+        for other in first_answers.waiting:
             other.answered += is_first
             other.other_took = other.other_took or now - other.since
 
     def give_up(self) -> None:
-        """End its block, unless the limit has just passed: that end is on its way."""
-        if self._timeout is not None and not self._timeout.expired():
+        """End the block, unless its limit has just passed: its end is on its way then."""
+        if self._limit is not None and not self._limit.expired():
             self.gave_up = True
-            self._timeout.reschedule(asyncio.get_running_loop().time())
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
     def stop_looking(self) -> None:
-        self.connections.waiting.discard(self)
+        self.first_answers.waiting.discard(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def end(self) -> None:
         self.stop_looking()
-        self._timeout = None
+        self._limit = None
 
     def _look_later(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look)
 
     def _look(self) -> None:
+        # Looks are counted, and no clock is read: a loop that was blocked for a second looks once.
         self.waited += _LOOK
-        slowest = max(self.connections.slowest, self.other_took or 0.0)
+        slowest = max(self.first_answers.slowest, self.other_took or 0.0)
         too_long = self.patience * max(_AT_LEAST, _TIMES_AS_LONG * slowest)
+        # While nobody gets an answer, the server is slow, and there is nothing to learn from it.
         if self.other_took is None or self.waited < too_long:
             self._look_later()
         else:
-            self.connections.window.shrink_to(self.answered)
+            self.first_answers.window.shrink_to(self.answered)
             self.give_up()
 
 
-SENDING: ContextVar[Sending] = ContextVar("tcb_async_sending")
-"""The request that a connection would be made for."""
+# The request for which a connection would be opened: aiohttp does not tell the socket factory.
+IN_FLIGHT: ContextVar[InFlight] = ContextVar("tcb_async_in_flight")
 
 
 def _new_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
-    """Make a socket, and note whose it is: a request that finds a connection has no use for one."""
+    """Open a socket, and tell the request: one that finds an idle connection never gets here."""
     family, kind, protocol = address[:3]
-    sending = SENDING.get()
-    if not sending.is_new:  # a host may have several addresses, each of which is tried
-        sending.begin()
+    in_flight = IN_FLIGHT.get()
+    if not in_flight.is_new:  # a host may have several addresses, each of which is tried
+        in_flight.start_connection()
     return socket.socket(family, kind, protocol)
 
 
 class Response(aiohttp.ClientResponse):
-    """A response that is no answer to an earlier request."""
+    """A response that cannot be the answer to an earlier request."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Wait for the answer to begin."""
         if connection.protocol is None or connection.protocol.should_close:
-            # aiohttp keeps what a server sends unasked by an idle connection, and takes it for the
+            # aiohttp keeps data that a server sends over an idle connection, and takes it for the
             # answer to the next request there [aiohttp #13656].
             raise aiohttp.ServerDisconnectedError
         return await super().start(connection)
 
 
 HEADERS = {
+    # Uncompressed: aiohttp inflates a whole chunk before its size can be checked.
     "Accept-Encoding": "identity",
     "Content-Type": "application/json",
     "User-Agent": f"tcb-async/{__version__}",
@@ -172,7 +177,7 @@ HEADERS = {
 
 
 class QueryError(Exception):
-    """An error of aiohttp's, whose text may hold the URL: tools that wrap a session log texts."""
+    """Wraps an error of aiohttp's, whose text may hold the URL: tools log the texts of errors."""
 
     def __init__(self, error: Hidden[Exception]) -> None:
         super().__init__("the request failed")
@@ -194,7 +199,7 @@ def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - any error of aiohttp's
             hidden = Hidden(error)
-        raise QueryError(hidden)
+        raise QueryError(hidden)  # after the block, as in `tcb_async._transport.transport`
 
     return add
 
@@ -208,15 +213,15 @@ class SessionKeeper:
     ssl_context: ssl.SSLContext | None
     _session: aiohttp.ClientSession | None = attrs.field(repr=False)
     foreign: bool = attrs.field(init=False)
-    closed: bool = attrs.field(init=False, default=False)
-    connections: NewConnections = attrs.field(init=False)
+    is_closed: bool = attrs.field(init=False, default=False)
+    first_answers: FirstAnswers = attrs.field(init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
     _pid: int = attrs.field(init=False, default=0)
     _forgotten: weakref.finalize[..., SessionKeeper] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.foreign = self._session is not None
-        self.connections = NewConnections(self.window)
+        self.first_answers = FirstAnswers(self.window)
         if self._session is not None:
             checked_instance("session", self._session, aiohttp.ClientSession, "of aiohttp")
         if self.ssl_context is not None:
@@ -224,8 +229,10 @@ class SessionKeeper:
 
     def get_session(self) -> aiohttp.ClientSession:
         """Return the session, if it can be used in this process and on this loop."""
-        if self.closed:
-            raise ClientClosedError("this client was closed: make a new one")
+        if self.is_closed:
+            raise ClientClosedError
+        # Checked at each call: aiohttp's error on another loop names neither cause nor cure, and
+        # after a fork two processes would read each other's answers from one connection.
         if self._pid != os.getpid():
             self._bind()
         elif self._loop is not asyncio.get_running_loop():
@@ -235,15 +242,16 @@ class SessionKeeper:
         return self._session
 
     async def aclose(self) -> None:
-        """Close the session if it is this one's to close; it is to be `closed` before.
+        """Close the session if it was made here; set `is_closed` first.
 
         After a fork it is left alone: it is the parent's, and so are its connections.
         """
         session = self._session
         if session is not None and not self.foreign and self._pid == os.getpid():
             self._forgotten.detach()
-            for sending in self.connections.waiting:
-                sending.give_up()
+            # They would not notice: closing a session does not end the opening of a connection.
+            for in_flight in self.first_answers.waiting:
+                in_flight.give_up()
             await session.close()
 
     def _bind(self) -> None:
@@ -258,6 +266,8 @@ class SessionKeeper:
 
     def _new_session(self) -> aiohttp.ClientSession:
         tls = True if self.ssl_context is None else self.ssl_context
+        # The window limits requests. With a smaller limit, they would wait inside aiohttp, where
+        # their time is already running.
         limit = max(100, self.window.ceiling)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=limit, ssl=tls, socket_factory=_new_socket),
@@ -266,7 +276,7 @@ class SessionKeeper:
             response_class=Response,
             trust_env=self.trust_env,
         )
-        # Sentry and OpenTelemetry add theirs to every session, which would see each URL.
+        # Sentry and OpenTelemetry add theirs to every session, and would see each URL.
         session.trace_configs.clear()
         # It keeps the session alive: freed before this, as in a cycle, that would warn by itself.
         self._forgotten = weakref.finalize(self, _close_forgotten, session, os.getpid())
@@ -284,8 +294,8 @@ def _close_forgotten(session: aiohttp.ClientSession, pid: int) -> None:
         source=session,
         stacklevel=1,
     )
-    session.detach()  # or aiohttp would warn too, of a session that its user does not know
-    # It closes the connections at its first step; there is no loop to wait for their end.
+    session.detach()  # or aiohttp would warn too, for a session that the user never created
+    # The first step closes the connections; there is no loop on which to wait for their end.
     next(connector.close().__await__(), None)
 
 

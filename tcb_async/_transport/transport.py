@@ -1,7 +1,18 @@
-"""A call: the tries that it takes over the wire, and what all calls of a client share.
+"""A call with its tries, and everything that the calls of a client share.
 
-Rule: limits on time and size, no redirects, and a fault is raised as ours only after the
-``except`` block has ended, so that no URL is left in it.
+Rule: limits on time and size, and no redirects. A fault is raised as ours only after the ``except``
+block has ended.
+
+**Keep the error, raise it after the block.** An error that is raised inside an ``except`` block
+keeps the one that was caught as its ``__context__``, and with it the URL, which holds the token;
+``from None`` only hides it from the traceback. After the block there is nothing to keep. So here
+and elsewhere an error is built in the block, kept in a variable, and raised behind it. And a frame
+that has a variable with its own error is a cycle, which keeps everything in the frame alive until
+the garbage collector runs: so the variable is deleted where the frame holds much.
+
+**The order of the limits.** A call first waits for a permit of the window, then makes its try. The
+deadline, set when the call begins, limits both; a try has ``timeout`` seconds, or what is left of
+the deadline if that is less. The size of a reply is limited while it is read.
 """
 
 from __future__ import annotations
@@ -25,7 +36,7 @@ from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forgetting_frames, wrap
 from tcb_async._transport.faults import refusal, translate
 from tcb_async._transport.request import ApiRequest, Target
-from tcb_async._transport.session import HEADERS, SENDING, Sending, SessionKeeper, add_query
+from tcb_async._transport.session import HEADERS, IN_FLIGHT, InFlight, SessionKeeper, add_query
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -56,16 +67,16 @@ class _UnansweredError(TransportError):
 
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class Call(Generic[Result]):
-    """The tries of one call; tenacity decides after each, told by the policy and the quota.
+    """The tries of one call; after each, tenacity asks policy and quota whether to go on.
 
     Attributes:
         number: How many tries were begun.
         spent: What retries took out of the quota.
-        last: The error of the last try that says something about the server. A try that the
-            deadline cut short, or prevented, says nothing.
+        last: The last error that says something about the server. A try that the deadline cut
+            short, or prevented, says nothing.
         gave_up: Why no other try is made.
-        fresh_connection: Whether the next try has to have a new connection: the last was dropped.
-        patience: How many times as long as usual a new connection is waited for.
+        fresh_connection: Whether the next try needs a new connection, as the last was dropped.
+        patience: How many times the usual time a new connection may stay silent.
     """
 
     transport: Transport
@@ -89,13 +100,15 @@ class Call(Generic[Result]):
         else:
             self.transport.quota.put_back(self.spent or 1)
             return result
+        # Written here and nowhere else, for whatever error the call ends with.
         failure.env, failure.offset = self.request.env, self.request.offset
         failure.attempts = self.number
         failure.gave_up = self.gave_up if is_retryable(failure) else ""
         try:
+            # Without the frames of the tries: those of aiohttp hold the URL.
             raise failure.with_traceback(None)
         finally:
-            del failure, self.last  # or they would hold this frame, which would hold them
+            del failure, self.last  # they would hold this frame, which would hold them
 
     async def _result(self) -> Result:
         # The first try is made without tenacity, which would add a tenth to the cost of a page:
@@ -128,30 +141,34 @@ class Call(Generic[Result]):
             try:
                 return await self._send()
             except _UnansweredError:
+                # Not a failed try: only that connection was of no use, in the queue of a proxy.
                 self.patience *= 2
 
     async def _send(self) -> Result:
         transport, request, window = self.transport, self.request, self.transport.window
-        epoch = window.take()
+        epoch = window.take()  # nearly always: to wait for it takes a timer and a future
         if epoch is None:
             epoch = await self._wait_for_permit()
         clean = overload = False
         try:
             session = transport.get_session()
-            left = self._left()
+            left = self._left()  # read after the wait for a permit, which is part of the deadline
             if left <= 0:
                 raise _OutOfTimeError
             transport.sent += 1
             transport.retried += self.number > 1
             observer = transport.observer
             seen, observing = _UNOBSERVED if observer is None else self._observe(observer)
-            # The frames below hold the URL, the body that is sent, and the reply.
+            # The frames below hold the URL, the body that is sent, and the reply. A cancellation
+            # or a time-out of the caller's comes through them too.
             with observing, forgetting_frames():
                 result = self.decode(await transport.send(session, self, left, seen))
             clean = True
         except TcbError as error:
             overload = is_overload(error)
             dropped = isinstance(error, TransportError) and error.dropped
+            # After the first try only: a connection of the pool may have died while idle, which
+            # says nothing about the server. A new connection that is dropped does.
             self.fresh_connection = self.number == 1 and dropped
             _log.debug("%s try=%d: %s", request, self.number, _outcome(error))
             raise
@@ -170,6 +187,7 @@ class Call(Generic[Result]):
     async def _wait_for_permit(self) -> int:
         self.transport.get_session()  # fail before waiting for a permit
         left = self._left()
+        # What was tried before goes first: the time that it has used would be lost with it.
         ahead = self.number > 1 or self.patience > 1
         try:
             async with asyncio.timeout(left if left < math.inf else None):
@@ -182,7 +200,7 @@ class Call(Generic[Result]):
 
     def _out_of_time(self) -> TcbError:
         self.gave_up = self.transport.retry.too_late
-        self.number -= 1
+        self.number -= 1  # the try that was about to begin was never sent
         if self.last is not None:
             return self.last
         path, window = self.request.target.path, self.transport.window
@@ -193,7 +211,7 @@ class Call(Generic[Result]):
         )
 
     def _last_word(self, error: TcbError) -> TcbError:
-        """Choose the error to raise: not that of a try which the deadline cut short."""
+        """Choose the error to raise: the server's own, if the deadline cut the last try short."""
         is_silent = isinstance(error, TransportError) and error.status is None
         if not (is_silent and self._left() < _TICK):
             return error
@@ -201,6 +219,7 @@ class Call(Generic[Result]):
         return self.last or error
 
     def _stop(self, state: RetryCallState) -> bool:
+        # The policy first: a retry that it forbids must not take anything out of the quota.
         policy, quota = self.transport.retry, self.transport.quota
         reason = policy.why_stop(self.number, state.upcoming_sleep, self._left())
         if reason is None:
@@ -213,6 +232,7 @@ class Call(Generic[Result]):
         return True
 
     def _before_sleep(self, state: RetryCallState) -> None:
+        # It is kept for long, and its frames would be kept with it.
         self.last = error = _error(state).with_traceback(None)
         level = logging.INFO if self.number == 1 else logging.WARNING
         text = "%s try=%d failed (%s), trying again in %.2f s"
@@ -236,17 +256,17 @@ def _outcome(error: TcbError) -> str:
 
 Value = TypeVar("Value")
 
-_TICK = 0.001  # an event loop's timer may be early by as much
+_TICK = 0.001  # seconds by which an event loop's timer may be early
 _CLOSING = HEADERS | {"Connection": "close"}
-# One timer per try, ours, which can also be cut short. Aiohttp's would be a second one, and it
-# rounds a limit above 5 s up to a whole second, which may cross the deadline.
+# A try has one timer, ours, which can also be brought forward. aiohttp's would be a second one,
+# and it rounds a limit above 5 s up to a whole second, which may cross the deadline.
 _NO_LIMIT = aiohttp.ClientTimeout()
 _SECRET_KEYS = ("secret", "token", "ticket")
 
 
 @attrs.define(eq=False)
 class Transport:
-    """What all calls of a client share: session, window, retry quota and limits."""
+    """Session, window, retry quota and limits of a client, for all its calls."""
 
     base_url: str
     window: Window
@@ -274,8 +294,8 @@ class Transport:
         return self._keeper.get_session()
 
     @property
-    def closed(self) -> bool:
-        return self._keeper.closed
+    def is_closed(self) -> bool:
+        return self._keeper.is_closed
 
     def target(
         self, path: str, query: Mapping[str, str | Secret], body: Mapping[str, object] | None = None
@@ -289,9 +309,9 @@ class Transport:
     def call(
         self, request: ApiRequest, decode: Callable[[bytes], Result]
     ) -> Coroutine[object, object, Result]:
-        """Send a request, again where that may help, and decode the reply.
+        """Send a request, retry it where that may help, and decode the reply.
 
-        What is raised is the last try's error, with the request's facts on it.
+        Raises the error of the last try that tells about the server.
         """
         return Call(self, request, decode, self.retry.clock() + self.retry.deadline).run()
 
@@ -316,21 +336,22 @@ class Transport:
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
         """Run something in the background that ends, at the latest, when the client is closed."""
         task = asyncio.ensure_future(work)
-        if self.closed:
-            task.cancel()
+        if self.is_closed:
+            task.cancel()  # which does not warn, unlike a coroutine that is never awaited
         self.live.add(task)
         task.add_done_callback(self.live.discard)
         return task
 
     async def aclose(self) -> None:
-        self._keeper.closed = True
+        self._keeper.is_closed = True  # first, so that a task that ends here cannot start another
         try:
             await self._end_live_tasks()
         finally:
             await self._keeper.aclose()
 
     async def _end_live_tasks(self) -> None:
-        """Until there is none: one that ends may have begun another."""
+        # Repeated until there is none: a task that ends may have started another. The current task
+        # may be one of them, and would wait for itself.
         current = asyncio.current_task()
         while tasks := [task for task in self.live if task is not current and not task.done()]:
             for task in tasks:
@@ -346,33 +367,39 @@ class Transport:
     ) -> bytes:
         """Send a call's request once; returns the body of a reply that is HTTP 200."""
         request, seconds = call.request, min(self.timeout, left)
+        # A token request is never sent twice at once: WeChat might answer both, and the second
+        # token may end the first.
         patience = call.patience if request.may_repeat else math.inf
-        sending = Sending(self._keeper.connections, patience)
+        in_flight = InFlight(self._keeper.first_answers, patience)
         response: aiohttp.ClientResponse | None = None
-        of_this = SENDING.set(sending)
+        of_this = IN_FLIGHT.set(in_flight)
         try:
-            async with sending.limit(seconds):
+            async with in_flight.limit(seconds):
                 response = await self._request(session, call)
-                sending.note_answer()
+                in_flight.note_answer()
                 if seen is not None:
                     seen.status = response.status
                 return await self._read(response, request)
         except TcbError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - the edge: any error that a peer causes becomes ours
-            if session.closed or self.closed:
+            # The order matters: closing ends requests by giving them up, and a request that was
+            # given up looks like a time-out.
+            if self.is_closed:
+                failure = ClientClosedError()
+            elif session.closed:
                 text = "the session of this client was closed: make a new client"
                 failure = ClientClosedError(text)
-            elif sending.gave_up:
+            elif in_flight.gave_up:
                 failure = _UnansweredError(f"{request}: a new connection was not answered")
             else:
-                answered, new = response is not None, call.fresh_connection or sending.is_new
+                answered, new = response is not None, call.fresh_connection or in_flight.is_new
                 failure = translate(error, request, seconds, answered=answered, new=new)
         finally:
-            SENDING.reset(of_this)
-            sending.end()
+            IN_FLIGHT.reset(of_this)
+            in_flight.end()
             if response is not None:
-                response.close()
+                response.close()  # and its connection, if there is more to read
         if seen is not None and response is None:
             seen.status = getattr(failure, "status", None)  # of a proxy's answer to CONNECT
         raise failure
@@ -380,10 +407,9 @@ class Transport:
     def _request(
         self, session: aiohttp.ClientSession, call: Call[Any]
     ) -> Awaitable[aiohttp.ClientResponse]:
-        """Begin a request: on a fresh connection, which the server is asked to close, or on any.
-
-        For a fresh one there is `server_hostname`: a pool knows its connections by it too.
-        """
+        """Start a request, on a fresh connection if the last one was dropped."""
+        # The pool looks its connections up by `server_hostname` too, so naming it finds none. The
+        # server is asked to close a connection that no other request would find.
         request, fresh, foreign = call.request, call.fresh_connection, self._keeper.foreign
         target = request.target
         return session.request(
@@ -393,13 +419,14 @@ class Transport:
             data=None if request.body is None else request.body.reveal(),
             headers=dict(_CLOSING if fresh else HEADERS) if fresh or foreign else None,
             timeout=_NO_LIMIT,
-            allow_redirects=False,
+            allow_redirects=False,  # a redirect to another host would take the secrets along
             raise_for_status=False,
             server_hostname=target.bare_url.raw_host if fresh else None,
         )
 
     async def _read(self, response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
-        """Read a body that, counted after decompression, is not larger than allowed."""
+        """Read a body, up to the size that is allowed after decompression."""
+        # Piece by piece: `read` would inflate all of a bomb before its size can be checked.
         content = response.content
         chunks: list[bytes] = []
         left = self.max_reply_bytes
@@ -421,7 +448,7 @@ class Transport:
 
 
 def _wrapped(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:
-    """Wrap what is secret, so that no frame shows it."""
+    """Wrap the values of secret fields, so that no frame shows them."""
     return {
         key: wrap(value) if any(word in key for word in _SECRET_KEYS) else value
         for key, value in fields.items()

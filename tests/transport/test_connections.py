@@ -13,7 +13,7 @@ from proxies import NarrowProxy
 from tls_emulator import knows_our_ca, over_tls
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient
-from tcb_async._transport.session import NewConnections, Sending
+from tcb_async._transport.session import FirstAnswers, InFlight
 from tcb_async.emulator import Emulator
 from tcb_async.limits import Window
 
@@ -49,7 +49,7 @@ def client(emulator, proxy, scheme="http", **options):
 
 def waiting_of(asking):
     """The requests that wait for a connection, or for the first answer of a new one."""
-    return asking._transport._keeper.connections.waiting
+    return asking._transport._keeper.first_answers.waiting
 
 
 WAYS = [("queue", "http"), ("queue", "https"), ("drop", "http"), ("drop", "https"), ("503", "http")]
@@ -212,14 +212,14 @@ async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(monkey
 
 async def test_giving_up_a_request_whose_time_limit_has_just_passed_leaves_it_a_time_out():
     async def send():
-        async with sending.limit(0.0):  # its end is the loop's next callback
-            asyncio.get_running_loop().call_soon(sending.give_up)
+        async with request.limit(0.0):  # its end is the loop's next callback
+            asyncio.get_running_loop().call_soon(request.give_up)
             await asyncio.Event().wait()
 
-    sending = Sending(NewConnections(Window(1)), patience=1.0)
+    request = InFlight(FirstAnswers(Window(1)), patience=1.0)
     with pytest.raises(TimeoutError):
         await send()
-    assert not sending.gave_up
+    assert not request.gave_up
 
 
 @pytest.mark.parametrize("closings", [1, 2])

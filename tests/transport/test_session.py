@@ -205,7 +205,7 @@ async def test_a_call_under_way_when_its_session_is_closed_ends_at_once_as_close
 
         await (client.aclose() if session is None else session.close())
 
-        with pytest.raises(ClientClosedError, match="session of this client was closed"):
+        with pytest.raises(ClientClosedError, match="was closed: make a new"):
             await asyncio.wait_for(call, 5)
     assert len(emulator.requests) == 1
 

@@ -22,7 +22,7 @@ from tcb_async import (
     TcbError,
 )
 from tcb_async import TransportError as NoAnswer
-from tcb_async._transport.session import SENDING
+from tcb_async._transport.session import IN_FLIGHT
 from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, StableToken
 
@@ -53,7 +53,7 @@ async def test_a_try_has_one_time_limit_the_timeout_or_what_the_deadline_leaves(
     limits = []
 
     def note(_url, **sent):
-        ends_at = SENDING.get()._timeout.when()
+        ends_at = IN_FLIGHT.get()._limit.when()
         limits.append((ends_at - asyncio.get_running_loop().time(), sent["timeout"]))
 
     mocked_http.post(re.compile(".*"), body=LISTING, callback=note)
