@@ -15,7 +15,7 @@ from tcb_async.errcodes import find_tcb_code, look_up
 from tcb_async.exceptions import ApiError, ResponseError
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What msgspec raises for bytes that it cannot read."""
+"""Exceptions of msgspec for bytes that it cannot read."""
 
 _CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT = 120
@@ -110,7 +110,7 @@ def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | Non
 def unreadable(
     body: bytes, reason: str, endpoint: str, secrets: Collection[Secret], status: int = 200
 ) -> ResponseError:
-    """Build the exception for an answer that is not what the API promises."""
+    """Build the exception for an answer that is not as documented."""
     text = body.strip()[:_LOOKED_AT].decode("utf-8", "replace")
     excerpt = redact(text, secrets, length=_EXCERPT)
     what = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")

@@ -54,10 +54,9 @@ Value_co = TypeVar("Value_co", covariant=True)
 
 
 class Hidden(Generic[Value_co]):
-    """Holds a value that nothing shows: its user calls `reveal`.
+    """Holds a value that no tool shows; `reveal` returns it.
 
-    It is no str, so that a tool which cuts what is long, or which reads a str in its own way, has
-    nothing to cut and nothing to read.
+    Not a str, so tools cannot truncate or parse it.
     """
 
     __slots__ = ("_value",)
@@ -92,8 +91,7 @@ class Secret(Hidden[str]):
     """A token, an appsecret or another text that must not be shown.
 
     It has neither a length nor parts, its repr and its str hide it, and it is not pickled. It is
-    equal to the same text, in a `Secret` or in a str, which is found out in a time that does not
-    tell how much of them is the same.
+    equal to the same text in a `Secret` or a str, compared in constant time.
 
     Args:
         text: The text, or a secret already.
@@ -186,9 +184,9 @@ def _masked_unless_shaped(word: re.Match[str]) -> str:
 
 
 def hide(text: str, secrets: Collection[Secret]) -> str:
-    """Hide the given secrets alone: as they are, in base64, and escaped, in up to three layers.
+    """Hide only the given secrets: as they are, in base64, and escaped, in up to three layers.
 
-    A piece of one is hidden too: it may have been broken into lines, or cut off with the reply.
+    Pieces of a secret are hidden too: it may be broken into lines, or cut off with the reply.
     """
     forms = [form for secret in secrets for form in _forms(secret)]
     pieces = {piece for secret in secrets for piece in _pieces(secret.reveal())}

@@ -340,10 +340,10 @@ TCB_CODES: tuple[TcbCode, ...] = (
 """Every TcbCode that this library knows of; of two prefixes that fit, the longer counts."""
 
 STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
-"""A fresh access token may cure them, at an endpoint that is called with one."""
+"""A fresh access token may help, at an endpoint that takes one."""
 
 BAD_REFRESH_TOKEN = 61023
-"""Another refresh token of the merchant may cure it."""
+"""Another refresh token of the merchant may help."""
 
 DENIED = frozenset({48001, 61003, 61007})
 """The merchant, or WeChat, does not let the caller list the account."""
@@ -403,7 +403,7 @@ def is_token_accepted(error: ApiError) -> bool:
 
 
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:
-    """Whether every merchant of the platform would meet the same."""
+    """Whether every merchant of the platform would get the same error."""
     if not endpoint.startswith(_COMPONENT):
         return False
     if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):

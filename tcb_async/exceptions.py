@@ -1,8 +1,8 @@
-"""Every error that leaves this package.
+"""Exceptions of this package.
 
-Rule: facts are named keyword arguments and attributes, the same ones; those of `TcbError` are taken
-by every other error too. The message says what to do next. Neither ever holds a token, a secret or
-a URL with a query.
+Rule: each keyword argument of an error is an attribute of the same name, and every error takes
+those of `TcbError`. The message names the next step. No message or attribute holds a token, a
+secret or a URL with a query.
 
 ::
 
@@ -21,7 +21,7 @@ a URL with a query.
     ├── FunctionFailedError                        a function that was waited for has failed
     ├── WaitTimeoutError                           … was not Active in time; also a TimeoutError
     ├── ClientClosedError                          the client was closed
-    └── ConfigurationError                         also a ValueError: the caller's own mistake
+    └── ConfigurationError                         also a ValueError: a wrong argument
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from typing import Protocol, TypedDict, Unpack
 
 
 class ResumePoint(Protocol):
-    """What an error knows of the `Cursor` that it carries, which any ``resume=`` takes."""
+    """The fields of the `Cursor` that an error carries; any ``resume=`` accepts it."""
 
     @property
     def scope(self) -> str:
-        """What was listed: the environment's id."""
+        """The environment's id, or another name of the list."""
         ...
 
     @property
     def offset(self) -> int:
-        """The row, counted from 0, in which the last item was."""
+        """The row of the last item, counted from 0."""
         ...
 
     @property
     def total(self) -> int:
-        """How many rows the list had when that row was read."""
+        """The number of rows in the list when that row was read."""
         ...
 
     @property
     def count(self) -> int:
-        """How many items were yielded, in this run and the runs before it."""
+        """The number of items yielded, in this run and the runs before it."""
         ...
 
 
 class Facts(TypedDict, total=False):
-    """The keyword arguments of `TcbError`, which any error takes."""
+    """The keyword arguments of `TcbError`; every error takes them."""
 
     env: str | None
     offset: int | None
@@ -64,20 +64,20 @@ class Facts(TypedDict, total=False):
 
 
 class TcbError(Exception):
-    """Anything that goes wrong in this package.
+    """Base class of all errors of this package.
 
     Args:
-        message: What happened and what to do next.
-        env: The environment that was asked about, or None outside a listing.
-        offset: The row that was asked for, counted from 0, or None outside a listing.
-        cursor: Where a walk stood when this ended it: pass it as ``resume=`` to continue from
-            there. None where no walk was under way.
-        attempts: How many requests were made before giving up.
-        gave_up: Why no further try was made, where another one might have helped; else empty.
+        message: The problem and the next step.
+        env: The environment of the call; None outside a listing.
+        offset: The first row requested, counted from 0; None outside a listing.
+        cursor: The point where the error ended a walk: pass it as ``resume=`` to continue there.
+            None outside a walk.
+        attempts: The number of requests made.
+        gave_up: The reason why a retryable request was not tried again; else empty.
 
     Attributes:
-        errcode: WeChat's code; None where WeChat did not answer with one.
-        rid: WeChat's request id, which its support asks for; None where there was none.
+        errcode: WeChat's code; None if WeChat did not answer with one.
+        rid: WeChat's request id, for its support; None if there was none.
     """
 
     errcode: int | None = None
@@ -102,7 +102,7 @@ class TcbError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened and what to do next."""
+        """The problem and the next step."""
         return str(self.args[0])
 
     def __str__(self) -> str:
@@ -117,14 +117,14 @@ class TcbError(Exception):
 
 
 class ApiError(TcbError):
-    """WeChat answered, and the answer was an errcode.
+    """WeChat answered with an errcode.
 
     Args:
         errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
-        rid: WeChat's request id, which its support asks for; None if the reply had none.
-        tcb_code: The code of the cloud underneath, such as ``INVALID_ENV``, which WeChat adds to
-            -501000 and similar errcodes as ``TcbCode: […]``; None if the reply had none.
+        rid: WeChat's request id, for its support; None if the reply had none.
+        tcb_code: The code of the cloud underneath, such as ``INVALID_ENV``; WeChat adds it to
+            -501000 and similar errcodes as ``TcbCode: […]``. None if the reply had none.
         endpoint: The path that answered, such as ``/tcb/listfunctions``.
         retry_after: Seconds the server asked to wait before another try, or None.
     """
@@ -171,7 +171,7 @@ class QuotaError(ApiError):
 
 
 class DailyQuotaError(QuotaError):
-    """The day's calls are used up (45009). It is never retried."""
+    """The calls of the day are used up (45009). Never retried."""
 
 
 class RateLimitError(QuotaError):
@@ -179,14 +179,14 @@ class RateLimitError(QuotaError):
 
 
 class TransportError(TcbError):
-    """No usable answer came: refused, reset, timed out, cut short, or HTTP 5xx.
+    """No usable answer: connection refused or reset, time-out, a cut-off reply, or HTTP 5xx.
 
     Args:
         endpoint: The path that was called.
-        status: The HTTP status, or None if there was no answer at all.
+        status: The HTTP status; None if there was no answer.
         retry_after: Seconds the server asked to wait before another try, or None.
         dropped: Whether a kept-alive connection was dropped before any answer.
-        overload: Whether this is what too many requests at once look like: the client sends fewer.
+        overload: Whether too many requests at once may be the cause: the client then sends fewer.
         retryable: Whether another try may succeed.
     """
 
@@ -212,13 +212,13 @@ class TransportError(TcbError):
 
 
 class ResponseError(TcbError):
-    """An answer came that is not what the API promises.
+    """An answer that is not as documented.
 
     Args:
         endpoint: The path that answered.
         status: The HTTP status.
-        excerpt: The first characters of the answer, with anything that looks secret redacted.
-        truncated: Whether the answer may merely have been cut short, so that asking again helps.
+        excerpt: The first characters of the answer, redacted.
+        truncated: Whether the answer may only have been cut off, so that another try may help.
     """
 
     def __init__(
@@ -239,9 +239,9 @@ class ResponseError(TcbError):
 
 
 class DriftError(TcbError):
-    """The list kept changing under the walk, so that it could not be read completely.
+    """The list kept changing during the walk, so it could not be read completely.
 
-    What was yielded before it is right; ``cursor`` continues from there.
+    The items yielded before are correct; ``cursor`` continues from there.
     """
 
 
@@ -255,7 +255,7 @@ class _OfFunctionError(TcbError):
 
 
 class FunctionFailedError(_OfFunctionError):
-    """A function that was waited for is in a failed state.
+    """A function that the caller waits for is in a failed state.
 
     Args:
         name: The function's name.
@@ -264,11 +264,11 @@ class FunctionFailedError(_OfFunctionError):
 
 
 class WaitTimeoutError(_OfFunctionError, TimeoutError):
-    """A function that was waited for was not ``Active`` in time.
+    """A function that the caller waits for was not ``Active`` in time.
 
     Args:
-        name: The function's name; of several that are not ``Active``, the first.
-        status: The last status that was seen; ``never seen`` if no listing succeeded.
+        name: The function's name; the first, if several are not ``Active``.
+        status: Its last status; ``never seen`` if no listing succeeded.
     """
 
 
@@ -282,11 +282,11 @@ class ClientClosedError(TcbError):
 
 
 class ConfigurationError(TcbError, ValueError):
-    """The caller's own mistake, said before any I/O: which argument, its value, what is right.
+    """A wrong argument, refused before any I/O; the message says what would be right.
 
     Args:
-        argument: The argument of a call that was out of range, such as ``env``; empty where the
-            client, its token or the environment variables are at fault.
+        argument: The argument of a call that is out of range, such as ``env``; empty if the
+            client, its token or an environment variable is wrong.
     """
 
     def __init__(self, message: str, *, argument: str = "", **facts: Unpack[Facts]) -> None:

@@ -91,14 +91,14 @@ RUNTIMES: Mapping[str, Runtime] = MappingProxyType(_runtimes)
 
 
 def find_runtime(name: str | None, table: Mapping[str, Runtime] = RUNTIMES) -> Runtime | None:
-    """Find the line that a function's runtime belongs to.
+    """Find the line of a function's runtime.
 
     Args:
-        name: What `CloudFunction.runtime` says, such as ``Nodejs16.13``.
-        table: Another table than `RUNTIMES`.
+        name: `CloudFunction.runtime`, such as ``Nodejs16.13``.
+        table: Replaces `RUNTIMES`.
 
     Returns:
-        The most exact line of the table; None if it knows none.
+        The most exact line of the table; None if no line fits.
     """
     line = name or ""
     while line not in table and (shorter := re.sub(r"\.\d+$", "", line)) != line:
@@ -116,14 +116,14 @@ def runtime_state(
     """Judge a function's runtime.
 
     Args:
-        name: What `CloudFunction.runtime` says.
-        on: The day to judge at.
-        within: How soon an end counts as near.
-        table: Another table than `RUNTIMES`.
+        name: `CloudFunction.runtime`.
+        on: The day of the judgement.
+        within: An end within this time counts as near.
+        table: Replaces `RUNTIMES`.
 
     Returns:
-        ``"ended"``, ``"ending"`` (it ends soon), ``"fine"``, or ``"unknown"``, which the caller
-        must not take for fine.
+        ``"ended"``, ``"ending"`` (it ends soon), ``"fine"``, or ``"unknown"``. Do not treat an
+        unknown runtime as fine.
     """
     runtime = find_runtime(name, table)
     if runtime is None or not runtime.end_is_known:
