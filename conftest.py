@@ -6,6 +6,7 @@ ignored stays so in child processes. Tests that send a SIGINT want it to arrive.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Generator
 
@@ -24,6 +25,9 @@ pytest_collect_file = Sybil(
     teardown=teardown,
 ).pytest()
 
+
+# looptime asks for a loop in tests without one too, and Python 3.11 makes one that nobody closes.
+asyncio.set_event_loop(None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

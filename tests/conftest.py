@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from unittest.mock import Mock
 
@@ -18,9 +17,6 @@ LIBRARY = [
     "tcb_async.client", "tcb_async.pagination", "tcb_async._transport",
     "tcb_async.retry", "tcb_async.watch", "tcb_async.fastapi",
 ]  # fmt: skip
-
-# looptime asks for a loop in tests without one too, and Python 3.11 makes one that nobody closes.
-asyncio.set_event_loop(None)
 
 
 @pytest.fixture(autouse=True)
