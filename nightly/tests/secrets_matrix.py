@@ -23,19 +23,9 @@ from functools import partial
 import aiohttp
 import attrs
 from fault_proxy import FaultProxy
+from names import APPID, ENV, ENVIRONMENTS, LIST
 from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
-from planted_secrets import (
-    APPID,
-    ENV,
-    ENVIRONMENTS,
-    KINDS,
-    LIST,
-    PLANTED,
-    client_of,
-    merchant,
-    right_replies,
-    wechat,
-)
+from planted_secrets import KINDS, PLANTED, client_of, merchant, right_replies, wechat
 from raw_server import RawServer, http_reply
 from redis.asyncio import Redis
 from reporting_tools import AGENTS, RENDERERS, report, watching

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import attrs
 import pytest
-from merchants import PLATFORM, PLATFORM_SECRET, Platform
+from merchants import Platform
+from names import APPID, APPSECRET, PLATFORM
 from redis_server import running_redis
 
 from tcb_async.emulator import Emulator
 
 SCRIPT = Path(__file__).parent / "traced_command.py"
-APPID, APPSECRET = "wx0123456789abcdef", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 PASSWORD = "planted-password-0123456789"
 
 
@@ -80,19 +80,19 @@ def desk_of(emulator, tmp_path):
     emulator.add_app(APPID, APPSECRET)
     emulator.deploy("test-777bb9", count=2)
     platform = Platform(emulator, 2, functions=2)
-    secrets = {platform.ticket, PLATFORM_SECRET, APPSECRET, emulator.token, PASSWORD}
+    secrets = {platform.ticket, APPSECRET, emulator.token, PASSWORD}
     return Desk(platform, tmp_path, secrets)
 
 
 def of_platform(desk):
-    return {"TCB_COMPONENT_APPID": PLATFORM, "TCB_COMPONENT_SECRET": PLATFORM_SECRET,
+    return {"TCB_COMPONENT_APPID": PLATFORM, "TCB_COMPONENT_SECRET": APPSECRET,
             "TCB_COMPONENT_TICKET": desk.platform.ticket}  # fmt: skip
 
 
 async def test_an_inventory_of_a_platform(desk, redis_url):
     said = await desk.shown(
         "inventory", "-o", str(desk.folder / "i.sqlite"), "--component-appid", PLATFORM,
-        "--secret-file", desk.file("secret", f"{PLATFORM_SECRET}\n"),
+        "--secret-file", desk.file("secret", f"{APPSECRET}\n"),
         "--ticket-file", desk.file("ticket", f"{desk.platform.ticket}\n"),
         TCB_REDIS_URL=redis_url,
     )  # fmt: skip

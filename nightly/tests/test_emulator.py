@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from asking import LIST, until
-from leaks import strictly
+from leaks import eventually, strictly
+from names import LIST
 
 from tcb_async.emulator import Emulator, Fault
 
@@ -68,10 +68,10 @@ async def test_it_stops_while_a_slow_reader_takes_the_rest_of_a_reply():
     async with Emulator() as emulator:
         emulator.deploy(ENV, count=100, runtime="z" * (kernel_takes() // 100 + 300))
         with await slow_reader(emulator) as reader:
-            await until(lambda: [r.status for r in emulator.requests] == [200])
+            await eventually(lambda: [r.status for r in emulator.requests] == [200])
             emulator.script([Fault.hang()])
             with await slow_reader(emulator):  # its request keeps the emulator for a moment
-                await until(lambda: emulator.in_flight == 1)
+                await eventually(lambda: emulator.in_flight == 1)
                 stopping = asyncio.create_task(emulator.stop())
                 await asyncio.sleep(0.002)
                 with contextlib.suppress(ConnectionResetError):

@@ -13,7 +13,8 @@ from contextlib import closing
 
 import pytest
 from leaks import eventually
-from merchants import MERCHANT_TOKEN, PLATFORM, PLATFORM_SECRET, Platform
+from merchants import Platform
+from names import APPSECRET, AUTHORIZER, PLATFORM
 
 from tcb_async.emulator import Emulator, Fault
 
@@ -37,7 +38,7 @@ async def start(platform, store, **options):
     env = {
         "TCB_BASE_URL": platform.emulator.url,
         "TCB_COMPONENT_APPID": PLATFORM,
-        "TCB_COMPONENT_SECRET": PLATFORM_SECRET,
+        "TCB_COMPONENT_SECRET": APPSECRET,
         "TCB_COMPONENT_TICKET": platform.ticket,
         "PYTHONDONTWRITEBYTECODE": "1",  # a full disk would leave half of a .pyc file
     }
@@ -100,7 +101,7 @@ async def test_of_two_at_once_the_second_says_so_and_ends(emulator, store):
     assert (first.returncode, second.returncode) == (0, 3)
     assert b"is being written by another process" in err
     assert listed(store) == deployed(platform)
-    assert emulator.counts[MERCHANT_TOKEN] == 40
+    assert emulator.counts[AUTHORIZER] == 40
 
 
 async def test_a_disk_that_fills_up_loses_nothing_that_was_saved(emulator, store):

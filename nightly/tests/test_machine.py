@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 
-from accounts import APPID, LIFE, STABLE
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from names import APPID, LIFE, STABLE
 from token_kit import FrailStore, a_turn, open_api, stable, wechat
 
 from tcb_async import SystemBusyError

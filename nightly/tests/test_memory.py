@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from accounts import APPSECRET, PLATFORM
+from names import APPSECRET, PLATFORM
 from token_kit import PacedApi, a_ticket, never
 
 from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore

@@ -12,10 +12,10 @@ from unittest.mock import AsyncMock
 
 import attrs
 import pytest
-from accounts import APPID, APPSECRET, AUTHORIZER, LIFE, MERCHANT, PLATFORM, STABLE
 from fault_proxy import FaultProxy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from names import APPID, APPSECRET, AUTHORIZER, LIFE, MERCHANT, PLATFORM, STABLE
 from network_faults import Fault as NetworkFault
 from network_faults import Lost
 from redis.asyncio import Redis

@@ -14,10 +14,11 @@ from typing import Annotated
 import aiohttp
 import pytest
 import uvicorn
-from asking import LIST, until, until_idle
+from asking import until_idle
 from fastapi import Body, FastAPI, WebSocket
 from fastapi.testclient import TestClient
-from leaks import no_leaks
+from leaks import eventually, no_leaks
+from names import LIST
 
 import tcb_async
 from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError
@@ -46,7 +47,7 @@ async def serving(app):
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
         running = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            await until(lambda: server.started or running.done())
+            await eventually(lambda: server.started or running.done())
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True

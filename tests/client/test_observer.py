@@ -7,8 +7,7 @@ from contextlib import contextmanager
 
 import attrs
 import pytest
-from asking import until
-from leaks import no_leaks
+from leaks import eventually, no_leaks
 from merchants import Platform
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
@@ -160,7 +159,7 @@ async def test_the_observer_gets_the_same_end_as_the_consumer_of_a_pager_closed_
     emulator.script([Fault.hang()])
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
         consumer = asyncio.create_task(pager.collect())
-        await until(lambda: emulator.in_flight == 1)
+        await eventually(lambda: emulator.in_flight == 1)
         await pager.aclose()
         with pytest.raises(ClientClosedError) as caught:
             await consumer

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
+from itertools import chain, repeat
 
 import aiohttp
 import pytest
-from asking import CLASSIC, STABLE
-from asking import LIST as LIST_PATH
 from leaks import eventually
-from merchants import MERCHANT_TOKEN, PLATFORM, Platform
+from merchants import Platform
+from names import AUTHORIZER, CLASSIC, PLATFORM, STABLE
+from names import LIST as LIST_PATH
 from opentelemetry import context
 from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY
 from opentelemetry.sdk.metrics import MeterProvider
@@ -362,7 +363,7 @@ async def test_with_every_fault_no_secret_is_reported(emulator, watched, name, p
     emulator.deploy(ENV, count=57)
     emulator.add_app("wx0123456789abcdef", "s3cr3t")
     echo = Echo()
-    emulator.script([FAULTS[name], *[Fault("echo", echo)] * 4], path=path)
+    emulator.script(chain([FAULTS[name]], repeat(Fault("echo", echo))), path=path)
     token = (ClassicToken if path == CLASSIC else StableToken)("wx0123456789abcdef", "s3cr3t")
     impatient = RetryPolicy(base=0.0, attempts=2, deadline=1.0)
     async with watched.client(emulator, token=token, retry=impatient, timeout=0.2) as client:
@@ -437,7 +438,7 @@ async def test_an_inventory_is_a_span_and_each_account_one_within_it(emulator, w
 
 async def test_an_inventory_that_ends_early_says_why_and_ends_every_span(emulator, watched):
     platform = Platform(emulator, 20, functions=5)
-    emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
+    emulator.fail_next(61004, times=None, path=AUTHORIZER)
     async with platform.client(observer=watched.observer) as client:
         inventory = Inventory(client, platform.accounts())
         with pytest.raises(TcbError):

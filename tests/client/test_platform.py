@@ -9,7 +9,8 @@ import pickle
 
 import attrs
 import pytest
-from merchants import PLATFORM, Platform
+from merchants import Platform
+from names import PLATFORM
 from pydantic import TypeAdapter
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, logged, shown_by

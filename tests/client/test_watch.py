@@ -7,10 +7,9 @@ import logging
 from contextlib import aclosing
 
 import pytest
-from asking import until
 from hypothesis import given
 from hypothesis import strategies as st
-from leaks import no_leaks
+from leaks import eventually, no_leaks
 
 from tcb_async import (
     CloudFunction,
@@ -234,7 +233,7 @@ class TestClient:
             aclosing(client.watch_functions(ENV, interval=0.01)) as found,
         ):
             first = asyncio.ensure_future(anext(found))
-            await until(lambda: emulator.in_flight == 0 and len(emulator.requests) >= 3)
+            await eventually(lambda: emulator.in_flight == 0 and len(emulator.requests) >= 3)
             emulator.deploy(ENV, "login", status="Creating")
             kinds = [(await first).kind]
             emulator.update(ENV, "login", status="Active")

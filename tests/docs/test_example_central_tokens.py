@@ -1,9 +1,9 @@
 """docs/examples/central_tokens.py: a provider of one's own in ten lines."""
 
 import aiohttp
-from accounts import ENV
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from names import ENV
 from token_kit import example, wechat
 
 from tcb_async import TcbClient

@@ -11,7 +11,8 @@ from typing import Any
 
 import attrs
 import pytest
-from merchants import LIST, MERCHANT_TOKEN, PLATFORM, PLATFORM_SECRET, PLATFORM_TOKEN, Platform
+from merchants import Platform
+from names import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
 from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
@@ -57,7 +58,7 @@ class Fleet:
 
 async def ended(program, number=None):
     ended = await program.end(number)
-    assert PLATFORM_SECRET not in ended.out + ended.err
+    assert APPSECRET not in ended.out + ended.err
     return ended
 
 
@@ -68,7 +69,7 @@ async def running_fleet(emulator, platform):
             **postgres,
             "REDIS_URL": redis_server.url,
             "TCB_COMPONENT_APPID": PLATFORM,
-            "TCB_COMPONENT_SECRET": PLATFORM_SECRET,
+            "TCB_COMPONENT_SECRET": APPSECRET,
             "TCB_BASE_URL": emulator.url,
         }
         async with (
@@ -106,7 +107,7 @@ async def test_each_account_once_and_whole_although_a_machine_is_killed(emulator
         expected = {one: platform.deployed(one) for one in platform.appids if one != broken}
         assert await fleet.found() == expected
         assert emulator.peak_in_flight <= AT_ONCE
-        assert emulator.counts[PLATFORM_TOKEN] == 1
+        assert emulator.counts[COMPONENT] == 1
         assert sum(emulator.counts.values()) <= 1 + 5 * (merchants + AT_ONCE)
         failures = await fleet.pool.fetch("SELECT * FROM accounts WHERE status <> 'complete'")
         assert [(row["appid"], row["status"], row["errcode"]) for row in failures] == [
@@ -121,14 +122,14 @@ async def test_each_account_once_and_whole_although_a_machine_is_killed(emulator
 @pytest.mark.slow
 async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(emulator):
     platform = Platform(emulator, 30, functions=5)
-    emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
+    emulator.fail_next(61004, times=None, path=AUTHORIZER)
     async with running_fleet(emulator, platform) as fleet:
         await fleet.run("plan")
         stopped = await fleet.run("work")
         assert stopped.code == 1
         assert "the platform itself is refused" in stopped.err
         assert "61004" in stopped.err
-        assert emulator.counts[MERCHANT_TOKEN] <= 2 * AT_ONCE
+        assert emulator.counts[AUTHORIZER] <= 2 * AT_ONCE
         assert await fleet.done() == 0
         assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 30
 

@@ -2,7 +2,7 @@
 
 import httpx2
 import pytest
-from accounts import APPSECRET, PLATFORM
+from names import APPSECRET, PLATFORM
 from redis.asyncio import Redis
 from redis_server import running_redis
 from token_kit import example, open_api, wechat

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 import attrs
 import pytest
-from asking import LIST
 from blockbuster import blockbuster_ctx
+from names import LIST
 from terminal import Ended, start
 
 from tcb_async.emulator import Emulator

@@ -8,19 +8,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from asking import (
-    CLASSIC,
-    ENV,
-    LIST,
-    REFRESH,
-    SECRET,
-    STABLE,
-    TICKET,
-    asking,
-    talk,
-    until,
-    until_idle,
-)
+from asking import REFRESH, TICKET, asking, talk, until_idle
+from leaks import eventually
+from names import APPSECRET, CLASSIC, ENV, LIST, STABLE
 
 from tcb_async.emulator import (
     DEMO_ENV,
@@ -269,7 +259,7 @@ class TestRecord:
     async def test_request_in_flight_is_seen_before_it_is_answered(self, wechat):
         wechat.emulator.script([Fault.hang()])
         hanging = asyncio.create_task(wechat.list())
-        await until(lambda: wechat.emulator.in_flight > 0)
+        await eventually(lambda: wechat.emulator.in_flight > 0)
         assert wechat.emulator.in_flight == 1
         assert wechat.emulator.requests[0].finished is None
         wechat.emulator.forget_requests()
@@ -286,7 +276,7 @@ class TestRecord:
         async with asking(Emulator()) as asker:
             asker.emulator.script([Fault.hang()])
             hanging = asyncio.create_task(asker.list())
-            await until(lambda: asker.emulator.in_flight > 0)
+            await eventually(lambda: asker.emulator.in_flight > 0)
             for _ in range(5):
                 await asker.send("GET", CLASSIC)
             hanging.cancel()
@@ -310,7 +300,7 @@ class TestRecord:
         assert "Error handling request" in shown
         assert token not in shown
         shown += repr(vars(wechat.emulator))
-        for secret in (merchants, "hush-hush", SECRET, TICKET, REFRESH):
+        for secret in (merchants, "hush-hush", APPSECRET, TICKET, REFRESH):
             assert secret not in shown
 
     async def test_error_in_a_callback_is_logged_with_its_traceback(self, wechat, caplog):
@@ -354,7 +344,7 @@ class TestLife:
         async with asking(Emulator()) as asker:
             asker.emulator.script([Fault.hang(), Fault.drip(), Fault.endless()])
             asking_three = [asyncio.create_task(asker.list()) for _ in range(3)]
-            await until(lambda: asker.emulator.in_flight == 3)
+            await eventually(lambda: asker.emulator.in_flight == 3)
             async with asyncio.timeout(10):
                 await asker.emulator.stop()
             assert asker.emulator.in_flight == 0

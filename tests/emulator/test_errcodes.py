@@ -4,7 +4,8 @@ import json
 import re
 
 import pytest
-from asking import (
+from asking import RIGHT
+from names import (
     AUTHORIZER,
     BATCH_ENVIRONMENTS,
     BATCH_FUNCTIONS,
@@ -13,7 +14,6 @@ from asking import (
     ENVIRONMENTS,
     LIST,
     MERCHANTS,
-    RIGHT,
     STABLE,
 )
 

@@ -8,7 +8,9 @@ from itertools import cycle
 import aiohttp
 import aiohttp.web
 import pytest
-from asking import LIST, STABLE, asking, until, until_idle
+from asking import asking, until_idle
+from leaks import eventually
+from names import LIST, STABLE
 
 from tcb_async.emulator import FAULTS, Emulator, Fault
 
@@ -38,12 +40,12 @@ class TestLoad:
         emulator.capacity = 3
         emulator.script([Fault("gate", wait_at_the_gate)] * 4)
         borne = [asyncio.create_task(wechat.list()) for _ in range(3)]
-        await until(lambda: emulator.in_flight == 3)
+        await eventually(lambda: emulator.in_flight == 3)
         assert (await wechat.list())["errcode"] == (await wechat.list())["errcode"] == -1
         assert (emulator.in_flight, emulator.peak_in_flight) == (3, 4)
         emulator.capacity = 4
         borne.append(asyncio.create_task(wechat.list()))
-        await until(lambda: emulator.in_flight == 4)
+        await eventually(lambda: emulator.in_flight == 4)
         assert (await wechat.list())["errcode"] == -1
         gate.set()
         assert [(await task)["errcode"] for task in borne] == [0, 0, 0, 0]
@@ -137,7 +139,7 @@ class TestFaults:
         wechat.emulator.script([FAULTS[name]])
         meeting = asyncio.create_task(self._listed(wechat))
         if name in {"drip", "endless", "hang"}:  # only the client ends these
-            await until(lambda: wechat.emulator.in_flight == 1)
+            await eventually(lambda: wechat.emulator.in_flight == 1)
             meeting.cancel()
         (met,) = await asyncio.gather(meeting, return_exceptions=True)
         assert met != honest
@@ -211,7 +213,7 @@ class TestFaults:
             async with aiohttp.ClientSession() as session:
                 for _ in range(2):
                     impatient = asyncio.create_task(session.post(url))
-                    await until(lambda: emulator.in_flight == 1)
+                    await eventually(lambda: emulator.in_flight == 1)
                     impatient.cancel()
                     await asyncio.wait({impatient})
                     await until_idle(emulator)

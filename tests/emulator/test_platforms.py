@@ -5,7 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from asking import (
+from asking import OWN_ENV, TICKET, asking
+from names import (
+    APPSECRET,
     AUTHORIZER,
     BATCH_ENVIRONMENTS,
     BATCH_FUNCTIONS,
@@ -13,13 +15,9 @@ from asking import (
     COMPONENT,
     ENVIRONMENTS,
     LIST,
+    MERCHANT,
     MERCHANTS,
-    OWN_ENV,
     PLATFORM,
-    SECRET,
-    SHOP,
-    TICKET,
-    asking,
 )
 
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
@@ -37,7 +35,7 @@ def in_order(text):
 @pytest.fixture
 async def wechat():
     async with asking(Emulator(clock=EmulatorClock(APRIL_2019))) as asker:
-        asker.emulator.add_component(PLATFORM, SECRET, TICKET)
+        asker.emulator.add_component(PLATFORM, APPSECRET, TICKET)
         yield asker
 
 
@@ -45,7 +43,7 @@ class TestMerchants:
     @pytest.mark.parametrize("name", ["access_token", "component_access_token"])
     async def test_documented_request_gets_the_documented_reply(self, wechat, name):
         emulator = wechat.emulator
-        emulator.add_component("appid_value", SECRET, TICKET)
+        emulator.add_component("appid_value", APPSECRET, TICKET)
         for number in range(1, 34):
             emulator.add_authorizer(
                 "appid_value",
@@ -65,20 +63,20 @@ class TestMerchants:
         assert in_order(reply) == in_order(documented)
 
     async def test_row_without_an_exchanged_code_has_no_refresh_token(self, wechat):
-        wechat.emulator.add_authorizer(PLATFORM, SHOP, "refresh-1")
+        wechat.emulator.add_authorizer(PLATFORM, MERCHANT, "refresh-1")
         wechat.emulator.add_authorizer(PLATFORM, BAKERY, exchanged=False)
         shop, bakery = (await wechat.call(MERCHANTS))["list"]
         assert shop == {
-            "authorizer_appid": SHOP,
+            "authorizer_appid": MERCHANT,
             "refresh_token": "refresh-1",
             "auth_time": int(APRIL_2019),
         }
         assert bakery == {"authorizer_appid": BAKERY, "auth_time": int(APRIL_2019)}
 
     async def test_refresh_token_in_the_list_is_the_current_one(self, wechat):
-        wechat.emulator.add_authorizer(PLATFORM, SHOP, "refresh-1")
-        wechat.emulator.rotate_refresh_token(PLATFORM, SHOP)
-        rotated = (await wechat.merchant_reply(SHOP))["authorizer_refresh_token"]
+        wechat.emulator.add_authorizer(PLATFORM, MERCHANT, "refresh-1")
+        wechat.emulator.rotate_refresh_token(PLATFORM, MERCHANT)
+        rotated = (await wechat.merchant_reply(MERCHANT))["authorizer_refresh_token"]
         assert rotated != "refresh-1"
         assert (await wechat.call(MERCHANTS))["list"][0]["refresh_token"] == rotated
 
@@ -90,20 +88,20 @@ class TestMerchants:
         def change(request):
             if request.path == MERCHANTS and request.offset == 1:
                 emulator.remove_authorizer(PLATFORM, appids[0])
-                emulator.add_authorizer(PLATFORM, SHOP)
+                emulator.add_authorizer(PLATFORM, MERCHANT)
 
         page = await wechat.call(MERCHANTS, offset=1, count=500)
-        assert [row["authorizer_appid"] for row in page["list"]] == [appids[2], SHOP]
-        assert emulator.authorizers(PLATFORM) == (*appids[1:], SHOP)
+        assert [row["authorizer_appid"] for row in page["list"]] == [appids[2], MERCHANT]
+        assert emulator.authorizers(PLATFORM) == (*appids[1:], MERCHANT)
 
     async def test_newest_merchant_may_come_first(self):
         async with asking(Emulator(order="newest_first")) as asker:
-            asker.emulator.add_component(PLATFORM, SECRET, TICKET)
-            for appid in (SHOP, BAKERY):
+            asker.emulator.add_component(PLATFORM, APPSECRET, TICKET)
+            for appid in (MERCHANT, BAKERY):
                 asker.emulator.add_authorizer(PLATFORM, appid)
             rows = (await asker.call(MERCHANTS))["list"]
-            assert [row["authorizer_appid"] for row in rows] == [BAKERY, SHOP]
-            assert asker.emulator.authorizers(PLATFORM) == (BAKERY, SHOP)
+            assert [row["authorizer_appid"] for row in rows] == [BAKERY, MERCHANT]
+            assert asker.emulator.authorizers(PLATFORM) == (BAKERY, MERCHANT)
 
     async def test_quota_of_a_platforms_endpoint_is_the_platforms(self, wechat):
         wechat.emulator.daily_quota = {AUTHORIZER: 2, MERCHANTS: 1}
@@ -125,18 +123,18 @@ class TestOrdinaryEnvironments:
 
     async def test_merchant_sees_its_own_environments_and_the_shared_ones(self, wechat):
         emulator = wechat.emulator
-        for appid in (SHOP, BAKERY):
+        for appid in (MERCHANT, BAKERY):
             emulator.add_authorizer(PLATFORM, appid)
             emulator.add_environment(f"{appid}-1", owner=appid)
             emulator.deploy(f"{appid}-1", count=3)
         emulator.deploy("shared-1")
-        shop = await wechat.merchant_token(SHOP)
+        shop = await wechat.merchant_token(MERCHANT)
         seen = (await wechat.call(ENVIRONMENTS, token=shop))["info_list"]
-        assert [row["env"] for row in seen] == ["wxshop-1", "shared-1"]
-        assert (await wechat.list("wxshop-1", token=shop))["total_count"] == 3
+        assert [row["env"] for row in seen] == [f"{MERCHANT}-1", "shared-1"]
+        assert (await wechat.list(f"{MERCHANT}-1", token=shop))["total_count"] == 3
         assert (await wechat.list("shared-1", token=shop))["total_count"] == 1
         assert (await wechat.list("wxbakery-1", token=shop))["errcode"] == -501000
-        assert [info.env for info in emulator.environments(SHOP)] == ["wxshop-1"]
+        assert [info.env for info in emulator.environments(MERCHANT)] == [f"{MERCHANT}-1"]
         assert [info.env for info in emulator.environments()] == ["shared-1"]
 
     @pytest.mark.parametrize(
@@ -173,32 +171,32 @@ class TestOrdinaryEnvironments:
         assert (await wechat.list("test-1"))["total_count"] == 0
 
     async def test_merchant_that_did_not_grant_the_permission_set_is_refused(self, wechat):
-        wechat.emulator.add_authorizer(PLATFORM, SHOP, permission_sets=[17, 18])
-        token = await wechat.merchant_token(SHOP)
+        wechat.emulator.add_authorizer(PLATFORM, MERCHANT, permission_sets=[17, 18])
+        token = await wechat.merchant_token(MERCHANT)
         assert (await wechat.call(ENVIRONMENTS, token=token))["errcode"] == 61007
         assert (await wechat.list(token=token))["errcode"] == 61007
-        wechat.emulator.add_authorizer(PLATFORM, SHOP, permission_sets=[49])
+        wechat.emulator.add_authorizer(PLATFORM, MERCHANT, permission_sets=[49])
         assert (await wechat.call(ENVIRONMENTS, token=token))["errcode"] == 0
 
     async def test_account_without_cloud_development_is_refused(self, wechat):
         emulator = wechat.emulator
-        emulator.add_authorizer(PLATFORM, SHOP)
-        token = await wechat.merchant_token(SHOP)
-        emulator.set_cloud_development(SHOP, enabled=False)
+        emulator.add_authorizer(PLATFORM, MERCHANT)
+        token = await wechat.merchant_token(MERCHANT)
+        emulator.set_cloud_development(MERCHANT, enabled=False)
         reply = await wechat.call(ENVIRONMENTS, token=token)
         assert reply["errcode"] == 85088
         assert reply["errmsg"].startswith("no qbase privilege rid: ")
         assert (await wechat.call(ENVIRONMENTS))["errcode"] == 0
-        emulator.set_cloud_development(SHOP, enabled=True)
+        emulator.set_cloud_development(MERCHANT, enabled=True)
         assert (await wechat.call(ENVIRONMENTS, token=token))["errcode"] == 0
 
     async def test_merchant_that_left_is_refused_everywhere(self, wechat):
-        wechat.emulator.add_authorizer(PLATFORM, SHOP)
-        token = await wechat.merchant_token(SHOP)
-        wechat.emulator.remove_authorizer(PLATFORM, SHOP)
+        wechat.emulator.add_authorizer(PLATFORM, MERCHANT)
+        token = await wechat.merchant_token(MERCHANT)
+        wechat.emulator.remove_authorizer(PLATFORM, MERCHANT)
         assert (await wechat.call(ENVIRONMENTS, token=token))["errcode"] == 61003
         assert (await wechat.list(token=token))["errcode"] == 61003
-        assert (await wechat.merchant_reply(SHOP))["errcode"] == 61003
+        assert (await wechat.merchant_reply(MERCHANT))["errcode"] == 61003
         assert (await wechat.call(MERCHANTS))["total_count"] == 0
 
 
@@ -255,11 +253,11 @@ class TestPlatformsOwnEnvironments:
 
     async def test_the_two_worlds_do_not_see_each_other(self, wechat):
         emulator = wechat.emulator
-        emulator.add_authorizer(PLATFORM, SHOP)
+        emulator.add_authorizer(PLATFORM, MERCHANT)
         emulator.add_environment(OWN_ENV, owner=PLATFORM)
-        emulator.add_environment("shop-1", owner=SHOP)
+        emulator.add_environment("shop-1", owner=MERCHANT)
         emulator.deploy("shared-1")
-        merchants_token = await wechat.merchant_token(SHOP)
+        merchants_token = await wechat.merchant_token(MERCHANT)
         token = await wechat.platform_token()
         _, reply = await wechat.send("POST", BATCH_ENVIRONMENTS, access_token=token)
         assert [row["env"] for row in json.loads(reply)["info_list"]] == [OWN_ENV]
@@ -268,8 +266,8 @@ class TestPlatformsOwnEnvironments:
         assert (await wechat.list(OWN_ENV, token=merchants_token))["errcode"] == -501000
 
     async def test_token_of_the_other_kind_is_refused(self, wechat):
-        wechat.emulator.add_authorizer(PLATFORM, SHOP)
-        merchants_token = await wechat.merchant_token(SHOP)
+        wechat.emulator.add_authorizer(PLATFORM, MERCHANT)
+        merchants_token = await wechat.merchant_token(MERCHANT)
         token = await wechat.platform_token()
         for path in (BATCH_ENVIRONMENTS, BATCH_FUNCTIONS, MERCHANTS):
             for wrong in (merchants_token, wechat.emulator.token):
@@ -342,10 +340,10 @@ class TestManyMerchants:
         emulator = wechat.emulator
         emulator.deploy("shared-1")
         tokens = {}
-        for appid in (SHOP, BAKERY):
+        for appid in (MERCHANT, BAKERY):
             emulator.add_authorizer(PLATFORM, appid)
             tokens[appid] = await wechat.merchant_token(appid)
-        emulator.fail_next(45009, times=None, account=SHOP, path=LIST)
+        emulator.fail_next(45009, times=None, account=MERCHANT, path=LIST)
         emulator.fail_next(-1, account=BAKERY)
         emulator.fail_next(61023, account=BAKERY, path=AUTHORIZER)
 
@@ -353,12 +351,12 @@ class TestManyMerchants:
             lists = [await wechat.list("shared-1", token=tokens[appid]) for _ in range(3)]
             return [reply["errcode"] for reply in lists]
 
-        assert await codes(SHOP) == [45009] * 3
+        assert await codes(MERCHANT) == [45009] * 3
         assert await codes(BAKERY) == [-1, 0, 0]
         assert (await wechat.merchant_reply(BAKERY))["errcode"] == 61023
-        assert "errcode" not in await wechat.merchant_reply(SHOP)
+        assert "errcode" not in await wechat.merchant_reply(MERCHANT)
         emulator.clear_faults()
-        assert await codes(SHOP) == [0] * 3
+        assert await codes(MERCHANT) == [0] * 3
 
     async def test_fault_for_one_account_comes_before_those_for_all(self, wechat):
         emulator = wechat.emulator
@@ -369,17 +367,17 @@ class TestManyMerchants:
 
     async def test_record_says_whom_a_request_concerns(self, wechat):
         emulator = wechat.emulator
-        emulator.add_authorizer(PLATFORM, SHOP)
-        emulator.add_app("wxapp", SECRET)
-        token = await wechat.merchant_token(SHOP)
+        emulator.add_authorizer(PLATFORM, MERCHANT)
+        emulator.add_app("wxapp", APPSECRET)
+        token = await wechat.merchant_token(MERCHANT)
         await wechat.list(token=token)
         await wechat.list(token="a-stranger's")
         await wechat.call(MERCHANTS)
         await wechat.call(CLASSIC, appid="wxapp")
         assert [request.account for request in emulator.requests] == [
             PLATFORM,  # its token
-            SHOP,  # its token
-            SHOP,
+            MERCHANT,  # its token
+            MERCHANT,
             None,
             PLATFORM,  # its token
             PLATFORM,

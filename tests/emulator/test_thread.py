@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from asking import LIST
 from leaks import strictly
+from names import LIST
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault

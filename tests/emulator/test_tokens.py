@@ -1,22 +1,10 @@
 """The emulator issues and ends tokens as WeChat does."""
 
 import pytest
-from asking import (
-    APPID,
-    AUTHORIZER,
-    CLASSIC,
-    COMPONENT,
-    LIST,
-    PLATFORM,
-    REFRESH,
-    SECRET,
-    SHOP,
-    STABLE,
-    asking,
-    populated,
-)
+from asking import REFRESH, asking, populated
 from hypothesis import given
 from hypothesis import strategies as st
+from names import APPID, APPSECRET, AUTHORIZER, CLASSIC, COMPONENT, LIST, MERCHANT, PLATFORM, STABLE
 
 from tcb_async.emulator import EmulatorClock
 
@@ -224,11 +212,11 @@ class TestPlatform:
 
     async def test_refresh_token_rotates_once_when_asked_to(self, wechat):
         emulator = wechat.emulator
-        emulator.rotate_refresh_token(PLATFORM, SHOP)
-        assert emulator.refresh_token(PLATFORM, SHOP) == REFRESH
+        emulator.rotate_refresh_token(PLATFORM, MERCHANT)
+        assert emulator.refresh_token(PLATFORM, MERCHANT) == REFRESH
         rotated = (await wechat.call(AUTHORIZER))["authorizer_refresh_token"]
         assert rotated != REFRESH
-        assert emulator.refresh_token(PLATFORM, SHOP) == rotated
+        assert emulator.refresh_token(PLATFORM, MERCHANT) == rotated
         assert (await wechat.call(AUTHORIZER))["errcode"] == 61023
         again = await wechat.call(AUTHORIZER, authorizer_refresh_token=rotated)
         assert again["authorizer_refresh_token"] == rotated
@@ -242,8 +230,8 @@ class TestPlatform:
         assert "expires_in" in await wechat.call(COMPONENT, component_verify_ticket=ticket)
 
     async def test_made_up_ticket_and_refresh_token_work(self, wechat):
-        ticket = wechat.emulator.add_component(PLATFORM, SECRET)
-        refresh = wechat.emulator.add_authorizer(PLATFORM, SHOP)
+        ticket = wechat.emulator.add_component(PLATFORM, APPSECRET)
+        refresh = wechat.emulator.add_authorizer(PLATFORM, MERCHANT)
         component = await wechat.call(COMPONENT, component_verify_ticket=ticket)
         reply = await wechat.call(
             AUTHORIZER,

@@ -16,14 +16,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-from merchants import (
-    LIST,
-    MERCHANT_TOKEN,
-    PLATFORM,
-    PLATFORM_SECRET,
-    PLATFORM_TOKEN,
-    Platform,
-)
+from merchants import Platform
+from names import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
 from ports import unused_port
 from redis_server import running_redis
 from terminal import Ended, Screen, asks, retry_at_once, run, start
@@ -35,7 +29,6 @@ from tcb_async.models import CHINA_STANDARD_TIME
 
 WINDOW = 8
 GONE = 61003
-APPSECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 
 
 YESTERDAY, TODAY = "2026-01-30", "2026-01-31"
@@ -68,7 +61,7 @@ class Shop:
         return {
             "TCB_BASE_URL": self.emulator.url,
             "TCB_COMPONENT_APPID": PLATFORM,
-            "TCB_COMPONENT_SECRET": PLATFORM_SECRET,
+            "TCB_COMPONENT_SECRET": APPSECRET,
             "TCB_COMPONENT_TICKET": self.platform.ticket,
         }
 
@@ -86,7 +79,7 @@ class Shop:
     async def run(self, *words, **env):
         words = words or ("-o", str(self.store))
         ended = await run("inventory", "--quiet", *words, env=self.env | env)
-        assert PLATFORM_SECRET not in ended.out + ended.err
+        assert APPSECRET not in ended.out + ended.err
         assert self.platform.ticket not in ended.out + ended.err
         return ended
 
@@ -134,7 +127,7 @@ class TestWhatIsListed:
         shop.emulator.forget_requests()
         assert await shop.run() == Ended(0, "", "")
         assert dict(shop.emulator.counts) == {
-            PLATFORM_TOKEN: 1, "/cgi-bin/component/api_get_authorizer_list": 1,
+            COMPONENT: 1, "/cgi-bin/component/api_get_authorizer_list": 1,
         }  # fmt: skip
 
     async def test_merchants_of_a_file_are_listed(self, shop):
@@ -217,7 +210,7 @@ class TestWhatIsListed:
 
     async def test_secret_and_ticket_from_files_and_the_token_shared_through_redis(self, shop):
         secret, ticket = shop.folder / "secret.txt", shop.folder / "ticket.txt"
-        secret.write_text(f"{PLATFORM_SECRET}\n", encoding="utf-8-sig")
+        secret.write_text(f"{APPSECRET}\n", encoding="utf-8-sig")
         ticket.write_text(f"{shop.platform.ticket}\r\n", encoding="utf-8-sig")
         with running_redis() as redis:
             for output in ("one.sqlite", "two.sqlite"):
@@ -227,8 +220,8 @@ class TestWhatIsListed:
                     "--redis", redis.url, TCB_COMPONENT_SECRET="", TCB_COMPONENT_TICKET="",
                 )  # fmt: skip
                 assert ended == Ended(0, "", "")
-        assert shop.emulator.counts[PLATFORM_TOKEN] == 1
-        assert shop.emulator.counts[MERCHANT_TOKEN] == 40
+        assert shop.emulator.counts[COMPONENT] == 1
+        assert shop.emulator.counts[AUTHORIZER] == 40
 
 
 class TestAtATerminal:
@@ -270,7 +263,7 @@ class TestMissingAccounts:
         assert (await shop.run()).code == 6
         shop.emulator.forget_requests()
         assert (await shop.run()).code == 0
-        assert shop.emulator.counts[MERCHANT_TOKEN] == 3
+        assert shop.emulator.counts[AUTHORIZER] == 3
         assert shop.listed() == shop.deployed()
 
 
@@ -318,23 +311,23 @@ class TestWhoseAccountsAStoreHas:
 
 class TestThePlatformIsRefused:
     async def test_it_ends_within_a_window_of_requests_with_code_3(self, shop):
-        shop.emulator.script([Fault.ok()] * 10, path=MERCHANT_TOKEN)
-        shop.emulator.fail_next(61004, times=None, path=MERCHANT_TOKEN)
+        shop.emulator.script([Fault.ok()] * 10, path=AUTHORIZER)
+        shop.emulator.fail_next(61004, times=None, path=AUTHORIZER)
         ended = await shop.run()
         assert ended.code == 3
         assert "run the same command again" in ended.err
         assert "61004" in ended.err
-        assert shop.emulator.counts[MERCHANT_TOKEN] <= 10 + WINDOW + 1
+        assert shop.emulator.counts[AUTHORIZER] <= 10 + WINDOW + 1
         shop.emulator.clear_faults()
         assert (await shop.run()).code == 0
         assert shop.listed() == shop.deployed()
 
     async def test_over_its_quota_it_continues_tomorrow(self, shop):
-        shop.emulator.daily_quota[MERCHANT_TOKEN] = 0
+        shop.emulator.daily_quota[AUTHORIZER] = 0
         ended = await shop.run()
         assert ended.code == 4
         assert f"continue tomorrow, with --run {TODAY}" in ended.err
-        del shop.emulator.daily_quota[MERCHANT_TOKEN]
+        del shop.emulator.daily_quota[AUTHORIZER]
         assert (await shop.run("-o", str(shop.store), "--run", TODAY)).code == 0
 
     @pytest.mark.parametrize(

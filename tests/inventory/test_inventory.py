@@ -12,14 +12,8 @@ from contextlib import aclosing
 import attrs
 import pytest
 from leaks import no_leaks
-from merchants import (
-    ENVIRONMENTS,
-    LIST,
-    MERCHANT_TOKEN,
-    PLATFORM,
-    PLATFORM_TOKEN,
-    Platform,
-)
+from merchants import Platform
+from names import AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 
 from tcb_async import (
     Account,
@@ -181,8 +175,8 @@ BROKEN = (
     Way("takes its authorisation back", takes_back, PermissionDeniedError, 61003, "denied"),
     Way("grants too few permissions", grants_too_little, PermissionDeniedError, 61007, "denied"),
     Way("may not call this", forever(48001), PermissionDeniedError, 48001, "denied"),
-    Way("has another refresh token", forever(61023, MERCHANT_TOKEN), TokenError, 61023, "failed"),
-    Way("has an appid that is none", forever(40013, MERCHANT_TOKEN), TokenError, 40013, "failed"),
+    Way("has another refresh token", forever(61023, AUTHORIZER), TokenError, 61023, "failed"),
+    Way("has an appid that is none", forever(40013, AUTHORIZER), TokenError, 40013, "failed"),
     Way("is suspended", is_suspended, PermissionDeniedError, -501005, "failed"),
     Way("is over its quota", forever(45009), DailyQuotaError, 45009, "failed"),
     Way("has a token that is refused", forever(40001), TokenError, 40001, "failed"),
@@ -261,14 +255,14 @@ class TestThePlatformItself:
         refused = []
 
         def after_some(request):
-            if request.path == MERCHANT_TOKEN and emulator.counts[MERCHANT_TOKEN] > 20:
+            if request.path == AUTHORIZER and emulator.counts[AUTHORIZER] > 20:
                 refused.append(sum(emulator.counts.values()))
-            return bool(refused) and request.path == MERCHANT_TOKEN
+            return bool(refused) and request.path == AUTHORIZER
 
         emulator.script(itertools.repeat(Fault.errcode(errcode)), when=after_some)
         emulator.script(
             itertools.repeat(Fault.errcode(errcode)),
-            path=PLATFORM_TOKEN,
+            path=COMPONENT,
             when=lambda _: bool(refused),
         )
         seen = []

@@ -15,7 +15,8 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from merchants import LIST, Platform
+from merchants import Platform
+from names import LIST
 
 from tcb_async import Account, AccountListing, ApiError, CloudFunction, ConfigurationError
 from tcb_async.inventory import Inventory, InventoryStore

@@ -9,35 +9,40 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import attrs
+from leaks import eventually
+from names import (
+    APPID,
+    APPSECRET,
+    AUTHORIZER,
+    BATCH_ENVIRONMENTS,
+    BATCH_FUNCTIONS,
+    CLASSIC,
+    COMPONENT,
+    ENV,
+    ENVIRONMENTS,
+    LIST,
+    MERCHANT,
+    MERCHANTS,
+    PLATFORM,
+    STABLE,
+)
 
 from tcb_async.emulator import Emulator
 
-LIST = "/tcb/listfunctions"
-STABLE = "/cgi-bin/stable_token"
-CLASSIC = "/cgi-bin/token"
-COMPONENT = "/cgi-bin/component/api_component_token"
-AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
-MERCHANTS = "/cgi-bin/component/api_get_authorizer_list"
-ENVIRONMENTS = "/tcb/getenvinfo"
-BATCH_ENVIRONMENTS = "/componenttcb/describeenvs"
-BATCH_FUNCTIONS = "/componenttcb/getscflist"
-
-ENV, OWN_ENV = "test-777bb9", "own-1"
-APPID, PLATFORM, SHOP = "wx1234567890abcdef", "wxplatform", "wxshop"
-SECRET, TICKET, REFRESH = "0123456789abcdef0123456789abcdef", "ticket-1", "refresh-1"
+OWN_ENV, TICKET, REFRESH = "own-1", "ticket-1", "refresh-1"
 
 RIGHT = {
     LIST: {"env": ENV, "limit": 20, "offset": 0},
-    STABLE: {"grant_type": "client_credential", "appid": APPID, "secret": SECRET},
-    CLASSIC: {"grant_type": "client_credential", "appid": APPID, "secret": SECRET},
+    STABLE: {"grant_type": "client_credential", "appid": APPID, "secret": APPSECRET},
+    CLASSIC: {"grant_type": "client_credential", "appid": APPID, "secret": APPSECRET},
     COMPONENT: {
         "component_appid": PLATFORM,
-        "component_appsecret": SECRET,
+        "component_appsecret": APPSECRET,
         "component_verify_ticket": TICKET,
     },
     AUTHORIZER: {
         "component_appid": PLATFORM,
-        "authorizer_appid": SHOP,
+        "authorizer_appid": MERCHANT,
         "authorizer_refresh_token": REFRESH,
     },
     MERCHANTS: {"component_appid": PLATFORM, "offset": 0, "count": 500},
@@ -52,9 +57,9 @@ def populated(clock=None):
     """An emulator that answers each right call without an errcode."""
     emulator = Emulator(clock=clock)
     emulator.deploy(ENV, count=57)
-    emulator.add_app(APPID, SECRET)
-    emulator.add_component(PLATFORM, SECRET, TICKET)
-    emulator.add_authorizer(PLATFORM, SHOP, REFRESH)
+    emulator.add_app(APPID, APPSECRET)
+    emulator.add_component(PLATFORM, APPSECRET, TICKET)
+    emulator.add_authorizer(PLATFORM, MERCHANT, REFRESH)
     emulator.add_environment(OWN_ENV, owner=PLATFORM)
     return emulator
 
@@ -97,14 +102,14 @@ class Asker:
     async def platform_token(self):
         return (await self.call(COMPONENT))["component_access_token"]
 
-    async def merchant_reply(self, appid=SHOP):
+    async def merchant_reply(self, appid=MERCHANT):
         """What is answered to the request for a merchant's token."""
         known = appid in self.emulator.authorizers(PLATFORM)
         refresh = self.emulator.refresh_token(PLATFORM, appid) if known else "gone"
         fields = {"authorizer_appid": appid, "authorizer_refresh_token": refresh}
         return await self.call(AUTHORIZER, **fields)
 
-    async def merchant_token(self, appid=SHOP):
+    async def merchant_token(self, appid=MERCHANT):
         return (await self.merchant_reply(appid))["authorizer_access_token"]
 
     async def names(self, *, limit, offset):
@@ -120,16 +125,9 @@ async def asking(emulator):
         yield Asker(emulator, session)
 
 
-async def until(condition):
-    """Let the loop turn until something holds."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the condition is read, it cannot signal
-            await asyncio.sleep(0)
-
-
 async def until_idle(emulator):
     """Let the emulator notice that its clients have gone."""
-    await until(lambda: emulator.in_flight == 0)
+    await eventually(lambda: emulator.in_flight == 0)
 
 
 async def talk(emulator, raw):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+from names import APPSECRET, PLATFORM
+
 from tcb_async import Account, TcbClient
 from tcb_async.tokens import AuthorizerToken, ComponentToken
-
-PLATFORM, PLATFORM_SECRET = "wxplatform000000001", "planted-appsecret-0123456789abcdef"
-PLATFORM_TOKEN = "/cgi-bin/component/api_component_token"
-MERCHANT_TOKEN = "/cgi-bin/component/api_authorizer_token"
-ENVIRONMENTS = "/tcb/getenvinfo"
-LIST = "/tcb/listfunctions"
 
 
 class Platform:
@@ -22,7 +18,7 @@ class Platform:
 
     def __init__(self, emulator, merchants=0, *, environments=1, functions=50):
         self.emulator = emulator
-        self.ticket = emulator.add_component(PLATFORM, PLATFORM_SECRET)
+        self.ticket = emulator.add_component(PLATFORM, APPSECRET)
         self.appids = list(
             emulator.add_merchants(
                 PLATFORM, merchants, environments=environments, functions=functions
@@ -35,7 +31,7 @@ class Platform:
         async def ticket():
             return self.ticket
 
-        return ComponentToken(PLATFORM, PLATFORM_SECRET, ticket=ticket)
+        return ComponentToken(PLATFORM, APPSECRET, ticket=ticket)
 
     def client(self, *, concurrency=8, retry=None, observer=None):
         self.component = self.token()

@@ -7,14 +7,13 @@ import asyncio
 import random
 import string
 
-from asking import AUTHORIZER, CLASSIC, COMPONENT, ENV, ENVIRONMENTS, LIST, STABLE
+from names import APPID, AUTHORIZER, CLASSIC, COMPONENT, ENV, ENVIRONMENTS, LIST, PLATFORM, STABLE
 from raw_server import http_reply
 from server_faults import LISTING
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
-APPID, PLATFORM = "wx0123456789abcdef", "wxplatform000000001"
 PIECE = 10  # characters: whoever tells 20 in a row tells one of these whole
 
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from accounts import APPID, APPSECRET, AUTHORIZER, ENV, LIFE, MERCHANT, PLATFORM
+from names import APPID, APPSECRET, AUTHORIZER, ENV, LIFE, MERCHANT, PLATFORM
 
 from tcb_async._transport import Transport
 from tcb_async.emulator import Emulator, EmulatorClock

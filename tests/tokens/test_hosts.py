@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from accounts import APPSECRET, AUTHORIZER, ENV, LIST, MERCHANT, PLATFORM, STABLE
+from names import APPSECRET, AUTHORIZER, ENV, LIST, MERCHANT, PLATFORM, STABLE
 from token_kit import (
     Merchant,
     PacedApi,

@@ -6,7 +6,7 @@ import asyncio
 import math
 
 import pytest
-from accounts import KEY, LIFE
+from names import KEY, LIFE
 from token_kit import FrailStore, PacedApi, a_turn, provider_on
 
 from tcb_async.tokens import MemoryStore, StoredToken

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from accounts import APPSECRET, AUTHORIZER, COMPONENT, LIFE, MERCHANT, PLATFORM
+from names import APPSECRET, AUTHORIZER, COMPONENT, LIFE, MERCHANT, PLATFORM
 from token_kit import never, walk
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError

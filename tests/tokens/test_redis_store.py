@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import redis as sync_redis
-from accounts import APPID, APPSECRET, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
 from leaks import eventually
+from names import APPID, APPSECRET, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 from redis_server import running_redis

@@ -9,10 +9,10 @@ import json
 import logging
 
 import pytest
-from accounts import APPID, APPSECRET, LIFE, LIST, STABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaks import eventually
+from names import APPID, APPSECRET, LIFE, LIST, STABLE
 from token_kit import PacedApi, a_turn, open_api, stable, walk, wechat
 
 from tcb_async import ClientClosedError, SystemBusyError, TcbClient, TokenError

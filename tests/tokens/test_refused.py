@@ -6,8 +6,8 @@ import asyncio
 import json
 
 import pytest
-from accounts import APPID, APPSECRET, CLASSIC, COMPONENT, ENV, LIFE, LIST, PLATFORM, STABLE
 from leaks import eventually
+from names import APPID, APPSECRET, CLASSIC, COMPONENT, ENV, LIFE, LIST, PLATFORM, STABLE
 from token_kit import PlainStore, a_turn, open_api, stable, stored_key, walk
 
 from tcb_async import DailyQuotaError, RateLimitError, TcbClient, TokenError

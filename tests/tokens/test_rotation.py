@@ -7,8 +7,8 @@ import json
 import math
 
 import pytest
-from accounts import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
 from leaks import eventually
+from names import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
 from token_kit import FrailStore, PacedApi, a_ticket, a_turn
 
 from tcb_async import ClientClosedError, TcbClient, TokenError

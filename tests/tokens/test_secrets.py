@@ -7,7 +7,7 @@ import logging
 import traceback
 
 import pytest
-from accounts import APPID, APPSECRET, ENV, PLATFORM
+from names import APPID, APPSECRET, ENV, PLATFORM
 from secret_leaks import shown_by
 from token_kit import a_turn, never, stable
 

@@ -8,7 +8,7 @@ import logging
 import time
 
 import pytest
-from accounts import APPID, APPSECRET, CLASSIC, KEY, LIFE, STABLE
+from names import APPID, APPSECRET, CLASSIC, KEY, LIFE, STABLE
 from token_kit import (
     FrailStore,
     PacedApi,

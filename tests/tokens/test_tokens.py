@@ -7,7 +7,7 @@ import json
 
 import attrs
 import pytest
-from accounts import APPID, APPSECRET, ENV, LIST, STABLE
+from names import APPID, APPSECRET, ENV, LIST, STABLE
 from token_kit import open_api, stable, walk
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TcbError, TokenError

@@ -10,7 +10,8 @@ import json
 import logging
 
 import pytest
-from planted_secrets import ENV, KINDS, PLANTED, STABLE, client_of, wechat
+from names import ENV, STABLE
+from planted_secrets import KINDS, PLANTED, client_of, wechat
 from raw_server import RawServer, http_reply
 from secret_leaks import encodings, leaks_of, logged, shown_by
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS, then_close
