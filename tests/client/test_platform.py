@@ -190,7 +190,7 @@ class TestRefreshToken:
 
     async def test_where_there_is_none_the_error_says_what_to_do(self, platform):
         component = platform.token()
-        with pytest.raises(ConfigurationError, match=r"no refresh token for wxshop: use the"):
+        with pytest.raises(ConfigurationError, match=r"no refresh token for wxshop: use your"):
             AuthorizerToken.from_authorizer(component, Authorizer(SHOP), on_rotate=nothing)
         with pytest.raises(ConfigurationError, match=r"an? Authorizer, from client"):
             AuthorizerToken.from_authorizer(component, SHOP, on_rotate=nothing)
