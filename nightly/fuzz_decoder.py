@@ -18,7 +18,7 @@ from tcb_async import FunctionPage, TcbError
 from tcb_async._codec import decode_token_reply
 from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import Secret
-from tcb_async.tokens.refresh import read_grant
+from tcb_async.tokens.refresh import read_token_reply
 
 __all__ = ["fuzz"]
 
@@ -36,14 +36,14 @@ def a_page_abroad(data):
     return FUNCTIONS.decode(data, offset=0, limit=20, zone=ABROAD, secrets=HIDDEN)
 
 
-def a_grant(data):
-    grant = read_grant(decode_token_reply(data, TOKEN_PATH, secrets=HIDDEN), TOKEN_PATH)
-    if isinstance(grant, TcbError):
-        raise grant
-    return grant
+def a_token_reply(data):
+    reply = read_token_reply(decode_token_reply(data, TOKEN_PATH, secrets=HIDDEN), TOKEN_PATH)
+    if isinstance(reply, TcbError):
+        raise reply
+    return reply
 
 
-DECODERS: tuple[Callable[[bytes], object], ...] = (a_page, a_page_abroad, a_grant)
+DECODERS: tuple[Callable[[bytes], object], ...] = (a_page, a_page_abroad, a_token_reply)
 
 
 def inputs(seed):

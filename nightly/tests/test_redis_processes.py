@@ -274,7 +274,7 @@ async def restart(server):
 @pytest.fixture
 def patient(monkeypatch, caplog):
     """A busy machine delays Redis: that is not taken for an outage so soon."""
-    monkeypatch.setattr(refresh, "_PATIENCE", 10.0)
+    monkeypatch.setattr(refresh, "_STORE_TIMEOUT", 10.0)
     yield
     assert warnings(caplog) == []
 
@@ -321,7 +321,9 @@ class TestSixProcessesRefreshOnce:
             assert len(await tokens_of(emulator, providers)) == 1
             proxy.default = ()
             idle.set()
-            monkeypatch.setattr(refresh, "_PATIENCE", 3.0)  # it is waited for: a firewall is silent
+            monkeypatch.setattr(
+                refresh, "_STORE_TIMEOUT", 3.0
+            )  # it is waited for: a firewall is silent
 
             assert len(await tokens_of(emulator, providers)) == 1
 

@@ -33,14 +33,14 @@ from tcb_async.models import Authorizer
 from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
 from tcb_async.tokens.refresh import (
     AUTHORIZER,
-    Grant,
     ManagedToken,
     RefreshingToken,
     RotatingToken,
     TokenContext,
+    TokenReply,
     answer_of,
     call_with_token,
-    read_grant,
+    read_token_reply,
 )
 from tcb_async.tokens.stores import MemoryStore
 
@@ -146,6 +146,8 @@ class _AppToken(ManagedToken):
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
+        # Wrapped first, and the bare argument deleted: if the two were swapped, the appid is the
+        # secret, and tools that show the locals of a traceback would show it.
         secret, given = Secret(secret), Secret(appid)
         del appid
         self._secret = checked_secret("secret", secret)
@@ -155,7 +157,7 @@ class _AppToken(ManagedToken):
         self._forced_at = -math.inf  # of a `StableToken`
 
     @abstractmethod
-    async def _ask(self, api: TokenApi) -> Grant:
+    async def _ask(self, api: TokenApi) -> TokenReply:
         """Request a token from WeChat."""
 
     def _new_at(self, host: str) -> RefreshingToken:
@@ -207,17 +209,18 @@ class StableToken(_AppToken):
                 endpoint=_STABLE,
                 retry_after=wait,
             )
+        # Noted before the request: if its answer is lost, WeChat may have replaced the token.
         self._forced_at = now
         await self._at(api).force(api, partial(self._ask, force_refresh=True))
 
-    async def _ask(self, api: TokenApi, *, force_refresh: bool = False) -> Grant:
+    async def _ask(self, api: TokenApi, *, force_refresh: bool = False) -> TokenReply:
         body = {
             "grant_type": "client_credential",
             "appid": self.appid,
             "secret": self._secret,
             "force_refresh": force_refresh,
         }
-        return read_grant(await api.call_token_endpoint(_STABLE, body=body), _STABLE)
+        return read_token_reply(await api.call_token_endpoint(_STABLE, body=body), _STABLE)
 
 
 class ClassicToken(_AppToken):
@@ -234,13 +237,13 @@ class ClassicToken(_AppToken):
 
     _name: ClassVar[str] = "classic"
 
-    async def _ask(self, api: TokenApi) -> Grant:
+    async def _ask(self, api: TokenApi) -> TokenReply:
         query: dict[str, str | Secret] = {
             "grant_type": "client_credential",
             "appid": self.appid,
             "secret": self._secret,
         }
-        return read_grant(await api.call_token_endpoint(_CLASSIC, query=query), _CLASSIC)
+        return read_token_reply(await api.call_token_endpoint(_CLASSIC, query=query), _CLASSIC)
 
 
 class ComponentToken(_AppToken):
@@ -275,18 +278,18 @@ class ComponentToken(_AppToken):
         random: Callable[[], float] = random.random,
     ) -> None:
         secret, given = Secret(secret), Secret(component_appid)
-        del component_appid
+        del component_appid  # as in `_AppToken`
         self._ticket = checked_async("ticket", ticket)
         appid = checked_appid("component_appid", given)
         super().__init__(appid, secret, store=store, clock=clock, random=random)
 
-    async def _ask(self, api: TokenApi) -> Grant:
+    async def _ask(self, api: TokenApi) -> TokenReply:
         body = {
             "component_appid": self.appid,
             "component_appsecret": self._secret,
             "component_verify_ticket": await self._newest_ticket(),
         }
-        return read_grant(
+        return read_token_reply(
             await api.call_token_endpoint(_COMPONENT, body=body), _COMPONENT, prefix="component_"
         )
 
@@ -296,6 +299,7 @@ class ComponentToken(_AppToken):
         except Exception as error:  # noqa: BLE001 - the caller's own code
             problem = f"ticket() failed ({describe(error)})"
         else:
+            # Checked here, where the error can name the callback: WeChat would only say 61006.
             if (fault := fault_of(ticket)) is None:
                 return ticket
             problem = f"the result of ticket() {fault}"
@@ -340,7 +344,7 @@ class AuthorizerToken(ManagedToken):
         store: TokenStore | None = None,
     ) -> None:
         refresh_token, given = Secret(refresh_token), Secret(authorizer_appid)
-        del authorizer_appid
+        del authorizer_appid  # as in `_AppToken`
         self._given = checked_secret("refresh_token", refresh_token)
         checked_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
@@ -382,13 +386,15 @@ class AuthorizerToken(ManagedToken):
         )
         return RefreshingToken(key, context, rotating.ask, rotating.save_unsaved)
 
-    async def _ask_with(self, api: TokenApi, refresh_token: Secret) -> Grant | TokenError:
+    async def _ask_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
         """Request a token; return the error if another refresh token may help."""
         request = partial(self._request, api, refresh_token)
         try:
             return await call_with_token(self._component, api, request)
         except TokenError as error:
             failure = error
+        # Two tokens are at stake, and one error class reports both: the platform's own token, and
+        # the merchant's refresh token. The endpoint and the errcode tell which.
         if failure.endpoint == AUTHORIZER:
             if failure.errcode == BAD_REFRESH_TOKEN:
                 return failure
@@ -396,14 +402,14 @@ class AuthorizerToken(ManagedToken):
                 failure = _component_refused(failure)
         raise failure
 
-    async def _request(self, api: TokenApi, refresh_token: Secret, token: Secret) -> Grant:
+    async def _request(self, api: TokenApi, refresh_token: Secret, token: Secret) -> TokenReply:
         query = {"component_access_token": token}
         body = {
             "component_appid": self._component.appid,
             "authorizer_appid": self.appid,
             "authorizer_refresh_token": refresh_token,
         }
-        return read_grant(
+        return read_token_reply(
             await api.call_token_endpoint(AUTHORIZER, query=query, body=body),
             AUTHORIZER,
             prefix="authorizer_",

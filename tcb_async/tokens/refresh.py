@@ -14,7 +14,7 @@ A call passes through these classes and functions, in the order of this file:
 `SingleFlight`      one refresh at a time, in its own task: it continues if a waiting caller is
                     cancelled
 `TokenContext`      the store, with a harmless answer to each question while it is unreachable
-`read_grant`        the reply of WeChat
+`read_token_reply`        the reply of WeChat
 ==================  ===============================================================================
 
 **When.** Without a valid token, callers wait for one refresh. From 60 to 200 s before the expiry
@@ -93,22 +93,30 @@ from tcb_async.tokens.protocols import (
 from tcb_async.tokens.stores import MemoryStore
 
 Work = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
-Ask = Callable[[TokenApi], Awaitable["Grant"]]
+Ask = Callable[[TokenApi], Awaitable["TokenReply"]]
 OnRotate = Callable[[str], Awaitable[object]]
 
 AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
 NO_LEASE = 0
 
 _REPLAYS = 2
-# Never 300 s: a stable token may have only 300 s left, and WeChat would return the same again.
+# Seconds before the expiry. Never 300 s: a stable token may have only 300 s left, and WeChat would
+# return the same again.
 _EARLIEST, _LATEST = 200.0, 60.0
+# Seconds between two early refreshes: each call would start one while WeChat fails.
 _PAUSE = 10.0
 _REISSUED_SECONDS = 30.0
+# Seconds between two questions to the store while another process holds the lease.
 _POLL = 0.05
+# How many refused tokens are remembered: a store that lags may return one of the last few.
 _REMEMBERED = 8
+# Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
+# authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
-_PATIENCE = 1.0  # for each of two tries
+# Seconds for each of two questions. Redis answers in milliseconds, and a caller waits meanwhile.
+_STORE_TIMEOUT = 1.0
 _STORE_PAUSE = 5.0
+# A longer life is a mistake, such as milliseconds: the token would never be refreshed.
 _LONGEST_LIFE = 30 * 86_400.0
 
 _log = logging.getLogger("tcb_async")
@@ -138,6 +146,8 @@ async def call_with_token(
             if error.errcode not in STALE_TOKEN:
                 raise
             failure = error
+        # A second replay only if the token came through a store: it may have died like the first,
+        # while WeChat itself was not asked yet.
         shared = isinstance(provider, ManagedToken) and not provider.came_from_wechat(token)
         if len(refused) == _REPLAYS or (refused and not shared):
             raise failure
@@ -158,7 +168,8 @@ class ManagedToken(ABC):
     def __init__(self, account: str, context: TokenContext) -> None:
         self._account = account  # as in its keys in the store
         self._context = context
-        self._tokens: dict[str, RefreshingToken] = {}  # by host
+        # By host. One token for all would send the token of a test server to WeChat, and back.
+        self._tokens: dict[str, RefreshingToken] = {}
         self._last: RefreshingToken | None = None
 
     @property
@@ -262,6 +273,7 @@ class RefreshingToken:
         """Return a valid token; ask the store or WeChat only if none is cached."""
         if self._context.unsent:
             self._context.send(api)  # the client that started it may have been closed
+        # A loop: the token that a refresh brought may be refused before this caller gets its turn.
         while (cached := self.cached) is None or not self.is_alive:
             await self.flight.join(api, partial(self._refresh, ask=self._ask))
         if self._context.clock() >= self._refresh_at:
@@ -274,6 +286,7 @@ class RefreshingToken:
             return
         cached = self.cached
         if cached is not None and token == cached.token:
+            # Refused again, though WeChat insists on it: asking again would return it again.
             if 0 <= self._context.clock() - self._reissued_at < _REISSUED_SECONDS:
                 return
             self.cached = None
@@ -294,7 +307,7 @@ class RefreshingToken:
                 await self._before_refresh(api)
             await self._renew(api, ask, early=early, forced=forced)
         except TcbError as error:
-            failure = error
+            failure = error  # returned, not raised: see `SingleFlight`
         if early and before is not None and self.cached is before:
             self._put_off(before, failure)
         return failure
@@ -316,12 +329,18 @@ class RefreshingToken:
         if lease is None:
             return
         try:
+            # Again: between the look before the lease and the lease, its last holder may have
+            # written a token. Without this look, two processes would make one request each.
             stored = await context.get(self._key)
             if not forced and self._adopt(stored):
                 return
+            # The version of the lease fences the write: a holder who is so slow that another took
+            # over has the lower version, and the store refuses its token.
             version = lease or next_version(stored, self._context.clock())
             await self._ask_and_share(api, ask, version)
         finally:
+            # After an error and a cancellation too: the others wait for the lease or its end. If
+            # this process dies here, it expires by itself.
             await context.release(self._key, lease)
 
     async def _my_turn(self, *, early: bool, forced: bool) -> int | None:
@@ -333,24 +352,31 @@ class RefreshingToken:
                 return None
             lease = await context.lease(self._key)
             if lease is not None or early:
-                return lease
+                return lease  # an early refresh is not urgent: the holder does it for all
+            # The holder may die and its successor too. After two leases a token matters more than
+            # a second request.
             if loop.time() >= patience:
                 return NO_LEASE
+            # At random, so that waiting processes do not all ask the store at once.
             await asyncio.sleep(_POLL * (1 + self._context.random()))
 
     async def _ask_and_share(self, api: TokenApi, ask: Ask, version: int) -> None:
         context, clock = self._context, self._context.clock
+        # Both are read before the request. Counting `expires_in` from then errs on the safe side,
+        # and a token refused during the request is dead, while one refused before it and returned
+        # all the same is not.
         refused, asked_at = self._refused, clock()
-        grant = await ask(api)
-        new = StoredToken(grant.token, asked_at + grant.expires_in, version)
+        reply = await ask(api)
+        new = StoredToken(reply.token, asked_at + reply.expires_in, version)
         if new.expires_at <= clock():
             raise TokenError(
-                f"{grant.endpoint} sent a token that has already expired (expires_in "
-                f"{grant.expires_in:g}): try again; if it lasts, check this machine's clock, "
+                f"{reply.endpoint} sent a token that has already expired (expires_in "
+                f"{reply.expires_in:g}): try again; if it lasts, check this machine's clock, "
                 "base_url and any proxy between",
-                endpoint=grant.endpoint,
+                endpoint=reply.endpoint,
             )
         self.asked_for = new.token
+        # The store refuses an older version: then its newer token is the one to use.
         if not await context.put(api, self._key, new) and self._adopt(await context.get(self._key)):
             return
         if new.token not in self._refused:
@@ -363,6 +389,7 @@ class RefreshingToken:
         """Cache the store's token if it lives longer than the cached one."""
         if stored is None or stored.token in self._refused:
             return False
+        # Only a longer life is better: a shared token that ends sooner would be refreshed at once.
         now = self._context.clock()
         least = now if self.cached is None else max(now, self.cached.expires_at)
         if not least < stored.expires_at <= now + _LONGEST_LIFE:
@@ -372,6 +399,7 @@ class RefreshingToken:
 
     def _cache(self, new: StoredToken, *, reissued_at: float = -math.inf) -> None:
         margin = _LATEST + (_EARLIEST - _LATEST) * self._context.random()
+        # A token with a life of seconds would be refreshed by every call without the pause.
         self._refresh_at = max(new.expires_at - margin, self._context.clock() + _PAUSE)
         self.cached, self._reissued_at = new, reissued_at
 
@@ -397,7 +425,7 @@ class RotatingToken:
 
     _key: str  # in the store
     _context: TokenContext
-    _ask_with: Callable[[TokenApi, Secret], Awaitable[Grant | TokenError]]
+    _ask_with: Callable[[TokenApi, Secret], Awaitable[TokenReply | TokenError]]
     _on_rotate: OnRotate
     _given: Secret  # the caller's saved value when it made the provider
     _newest: Secret = attrs.field(init=False)
@@ -413,26 +441,29 @@ class RotatingToken:
         if self._unsaved is not None:
             await self._keep(api, self._unsaved)
 
-    async def ask(self, api: TokenApi) -> Grant:
+    async def ask(self, api: TokenApi) -> TokenReply:
         """Request a merchant's token with the newest refresh token that works."""
+        # The store's first: another process may have rotated it, which ended this process's own.
         shared = await self._context.get(self._key)
         used = self._newest if shared is None else shared.token
-        grant = await self._ask_with(api, used)
-        if isinstance(grant, TokenError) and used != self._newest:
+        reply = await self._ask_with(api, used)
+        if isinstance(reply, TokenError) and used != self._newest:
             used = self._newest
-            grant = await self._ask_with(api, used)
-        if isinstance(grant, TokenError):
-            raise grant
-        self._newest = newest = grant.refresh_token or used
+            reply = await self._ask_with(api, used)
+        if isinstance(reply, TokenError):
+            raise reply
+        self._newest = newest = reply.refresh_token or used
         # A refresh token that never rotated is not stored: every process has it.
         if newest != self._saved or newest != (self._given if shared is None else shared.token):
             version = next_version(shared, self._context.clock())
             await self._keep(api, StoredToken(newest, math.inf, version))
-        return grant
+        return reply
 
     async def _keep(self, api: TokenApi, new: StoredToken) -> None:
         """Store and save a refresh token; closing the client waits for it."""
         self._unsaved = new
+        # A task of its own, so that a cancellation does not reach the caller's callback. WeChat has
+        # ended the old refresh token: half a save would cost the merchant's authorisation.
         keeping = asyncio.ensure_future(self._store_and_save(api, new))
         try:
             await asyncio.wait((keeping,))
@@ -499,9 +530,10 @@ class SingleFlight:
             owner = self._api
             # Not `await shield(task)`: it cannot tell a cancelled refresh from a cancelled caller.
             await asyncio.wait((task,))
-            error = _CLOSED if task.cancelled() else task.result()
+            error = ClientClosedError() if task.cancelled() else task.result()
             if not (isinstance(error, ClientClosedError) and owner is not api):
                 break
+        # A copy: each caller's traceback is added to the error that it raises.
         if error is not None:
             raise copy.copy(error)
 
@@ -513,6 +545,8 @@ class SingleFlight:
 
     def _current(self) -> asyncio.Task[TcbError | None] | None:
         task = self._task
+        # A task of another loop cannot be waited for here: a provider may serve one loop after
+        # another, as in tests, and the first loop may have ended with the task.
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
             return None
         return task
@@ -527,9 +561,6 @@ class SingleFlight:
         """Drop the reference to the client: a provider may outlive many clients."""
         if self._task is task:
             self._task = self._api = None
-
-
-_CLOSED = ClientClosedError("the client was closed while it asked for a token: make a new one")
 
 
 @attrs.define(eq=False)
@@ -561,6 +592,8 @@ class TokenContext:
 
     async def get(self, key: str) -> StoredToken | None:
         """Return the stored value, or the value still to be stored; None without either."""
+        # A value that is still to be stored counts as stored: this process must not go back to an
+        # older token, only because the store was unreachable when it got the newer one.
         stored = await self._ask(lambda: self._store.get(key), None)
         unsent = self.unsent.get(key)
         if unsent is None or (stored is not None and stored.version >= unsent.version):
@@ -600,6 +633,7 @@ class TokenContext:
             await self._ask(lambda: store.release_lease(key, version), None)
 
     async def _write(self, key: str, value: StoredToken) -> bool:
+        # Redis takes no infinite expiry: None stands for it.
         left = value.expires_at - self.clock()
         return await self._store.compare_and_set(
             key, value, ttl=None if value.expires_at == math.inf else left
@@ -634,7 +668,9 @@ class TokenContext:
         *secrets: Secret,
         now: bool = False,
     ) -> Result | Otherwise:
-        if type(self._store) is MemoryStore:  # it answers at once, so it needs no timer
+        # It answers at once and never fails, so timers would only cost time: a fifth of that of a
+        # token. A subclass may do anything, so it is asked like any other store.
+        if type(self._store) is MemoryStore:
             return await question()
         if self._pause() and not now:
             return otherwise
@@ -651,6 +687,7 @@ class TokenContext:
         return answer
 
     def _note_outage(self, reason: str) -> None:
+        # One warning for each outage: a store that is down for an hour fails at every refresh.
         level = logging.DEBUG if self._failed_at > -math.inf else logging.WARNING
         self._failed_at = self.clock()
         _log.log(
@@ -665,7 +702,7 @@ async def _ask_twice(question: Callable[[], Awaitable[Result]]) -> Result:
     """Ask, and ask again at once: the connection may have been closed while idle."""
 
     async def ask_once() -> Result:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_STORE_TIMEOUT):
             return await question()
 
     with contextlib.suppress(Exception):  # only the second error is reported
@@ -680,6 +717,8 @@ async def answer_of(call: Callable[[], Awaitable[Result]]) -> Result:
     awaiting a cancelled task raises a `CancelledError` although the waiter was not cancelled: this
     becomes a `RuntimeError`.
     """
+    # `Task.cancelling` counts the requests to cancel this task. So a `CancelledError` without a new
+    # request was made up, and a new request without a `CancelledError` was swallowed.
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     before: float = task.cancelling()
@@ -696,7 +735,7 @@ async def answer_of(call: Callable[[], Awaitable[Result]]) -> Result:
 
 
 @attrs.frozen
-class Grant:
+class TokenReply:
     """A token from WeChat."""
 
     endpoint: str
@@ -705,7 +744,7 @@ class Grant:
     refresh_token: Secret | None = None  # of a merchant: for the next request
 
 
-def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> Grant:
+def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> TokenReply:
     """Read the reply of an endpoint, in which a prefix may come before ``access_token``."""
     with forgetting_frames():  # this one holds the reply
         token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
@@ -715,8 +754,9 @@ def read_grant(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") 
             raise _unusable(endpoint, "its expires_in is missing, or is not a number of seconds")
         if not expires_in <= _LONGEST_LIFE:
             raise _unusable(endpoint, "its expires_in is more than 30 days")
+        # Not checked: WeChat sends one to merchants only, and a bad one must not cost a good token.
         refresh = Hidden(reply.get(f"{prefix}refresh_token"))
-        return Grant(
+        return TokenReply(
             endpoint,
             Secret(str(token.reveal())),
             float(expires_in),

@@ -31,6 +31,8 @@ from tcb_async.tokens.protocols import StoredToken
 @attrs.define
 class _Slot:
     value: StoredToken | None = None
+    # The highest version of a token or lease, kept when the token is deleted: a late writer with
+    # a lower version must not bring an old token back.
     newest: int = 0
     leased_until: float = -math.inf
 
@@ -51,6 +53,8 @@ class MemoryStore:
 
     lease_seconds: Final = 15.0
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
+    # Its methods are async for the protocol only. Without an await inside, each is one step: no
+    # other task can come between its read and its write.
     _slots: defaultdict[str, _Slot] = attrs.field(init=False, factory=lambda: defaultdict(_Slot))
 
     def __repr__(self) -> str:
@@ -83,7 +87,7 @@ class MemoryStore:
         if now < slot.leased_until:
             return None
         slot.leased_until = now + self.lease_seconds
-        slot.newest += 1
+        slot.newest += 1  # the next version: it fences the holder before, should it still write
         return slot.newest
 
     async def release_lease(self, key: str, version: int) -> None:
@@ -164,6 +168,7 @@ if text_of(KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 
 class _Value(msgspec.Struct, frozen=True):
     token: Secret
+    # None in JSON for a token that does not expire: JSON has no infinity.
     expires_at: float | None
     version: int
 
@@ -192,6 +197,7 @@ class RedisStore:
     """
 
     def __init__(self, redis: AsyncRedis, *, lease_seconds: float = 15.0) -> None:
+        # The synchronous client has the same methods, and would block the event loop.
         if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
             raise ConfigurationError(
                 f"redis is of type {type(redis).__name__}: it must be a client of redis.asyncio, "
@@ -250,6 +256,8 @@ class RedisStore:
             argument.reveal() if isinstance(argument, Hidden) else argument
             for argument in arguments
         )
+        # EVAL, not EVALSHA: after a restart or a failover Redis has forgotten the scripts, and they
+        # are small.
         async with self._free:
             return await self._redis.execute_command(
                 "EVAL", _READ + script, len(keys), *keys, *revealed

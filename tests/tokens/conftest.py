@@ -49,7 +49,7 @@ def merchant(emulator):
 @pytest.fixture
 def patient(monkeypatch):
     """Redis may take its time, as on a busy machine: it is not taken for an outage so soon."""
-    monkeypatch.setattr(refresh, "_PATIENCE", 10.0)
+    monkeypatch.setattr(refresh, "_STORE_TIMEOUT", 10.0)
 
 
 @pytest.fixture
