@@ -52,9 +52,11 @@ class WalkStats:
         reanchors: Pages that did not join, so that the place was searched for in other rows.
         second_passes: Times that the list was read again from row 0.
         head_checks: Times that the head was read again for items that were lifted there.
+        sweeps: Times that all rows were read to collect them, because the order of the list is not
+            stable, or because it changed under a walk without an overlap.
         drift: Whether any change of the list was noticed.
-        head_checked: Whether the walk ended with a head check that found nothing changing, so that
-            items that moved to the head are all there.
+        head_checked: Whether the walk ended with a head check that found nothing changing, or with
+            a complete collection, so that items that moved to the head are all there.
         resumed: Whether it began from the cursor of an earlier run.
         unchecked_joins: Pages joined without an overlap, because of ``page_size`` 1 or
             ``on_drift="ignore"``: what came or went between two of them was not noticed.
@@ -66,6 +68,7 @@ class WalkStats:
     reanchors: int = 0
     second_passes: int = 0
     head_checks: int = 0
+    sweeps: int = 0
     drift: bool = False
     head_checked: bool = False
     resumed: bool = False
@@ -74,7 +77,8 @@ class WalkStats:
     @property
     def repairs(self) -> int:
         """Repairs of every kind."""
-        return self.shifted_pages + self.reanchors + self.second_passes + self.head_checks
+        passes = self.second_passes + self.head_checks + self.sweeps
+        return self.shifted_pages + self.reanchors + passes
 
 
 Cost_contra = TypeVar("Cost_contra", contravariant=True)

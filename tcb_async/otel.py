@@ -34,7 +34,7 @@ Attributes = dict[str, AttributeValue]
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_REPAIRS = ("shifted_pages", "reanchors", "second_passes", "head_checks")
+_REPAIRS = ("shifted_pages", "reanchors", "second_passes", "head_checks", "sweeps")
 _FIRST_ERROR_STATUS = 400
 
 

@@ -6,7 +6,7 @@ comes too late to matter.
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import count, permutations, product
 from typing import NamedTuple
 
 import attrs
@@ -92,20 +92,31 @@ def every_walk(size, changes, manner, tally, *, kinds=every_change):
                 longer = (*schedule, (reply, change))
                 if left > 1:
                     extend(longer, left - 1)
-                if not _walk(size, manner, longer, tally):
+                server = _Server(ChangingList(_rows(size)), manner.above, longer)
+                if not _walk(manner, server, tally):
                     break  # it came after the last reply, and so would all later ones
 
     extend((), changes)
+
+
+def every_order(size, replies, manner, tally):
+    """Walk a list at rest that is in any order in each of its first replies, then in the last."""
+    rows = _rows(size)
+    for orders in product(permutations(rows), repeat=replies):
+        _walk(manner, _Server(ChangingList(rows), manner.above, orders=orders), tally)
+
+
+def _rows(size):
+    return [Row(f"f{number}") for number in range(size)]
 
 
 def _grows(change):
     return {"insert": 1, "delete": -1}.get(change.kind, 0)
 
 
-def _walk(size, manner, schedule, tally):
+def _walk(manner, server, tally):
     """Walk, and check the law; False if the last change came too late to matter."""
-    listing = ChangingList([Row(f"f{number}") for number in range(size)])
-    server = _Server(listing, list(reversed(schedule)), manner.above)
+    at_start = server.listing.names
     yielded: list[str] = []
     plan = Plan(IDENTITY, size=manner.size())
     drift = False
@@ -116,27 +127,35 @@ def _walk(size, manner, schedule, tally):
             plan = Plan(IDENTITY, start=plan.cursor(unread), size=manner.size())
     if plan.mode is not Mode.ENDED:
         _carry_out(plan, manner, server, yielded, None)
-    if server.pending:
+    if server.applied < len(server.schedule):
         return False
     tally.walks += 1
     tally.gave_up += plan.failure is not None
-    if (wrong := _fault(size, listing, yielded, plan, drift=drift or plan.stats.drift)) is not None:
-        tally.wrong.append(f"{manner}, {size} rows, {schedule}: {wrong}")
+    wrong = _fault(at_start, server.listing, yielded, plan, drift=drift or plan.stats.drift)
+    if wrong is not None:
+        tally.wrong.append(
+            f"{manner}, {len(at_start)} rows, {server.schedule or server.orders}: {wrong}"
+        )
     return True
 
 
 @attrs.define
 class _Server:
-    """Answers, and applies the changes that are pending, the next one last."""
+    """Answers, after the changes that come before this reply, or in the order of this reply."""
 
     listing: ChangingList
-    pending: list[tuple[int, Change]]
     above: str | None = None
+    schedule: tuple[tuple[int, Change], ...] = ()
+    orders: tuple[tuple[Row, ...], ...] = ()
     replies: int = 0
+    applied: int = 0
 
     def answer(self, request):
-        while self.pending and self.pending[-1][0] == self.replies:
-            self.listing.apply(self.pending.pop()[1])
+        while self.applied < len(self.schedule) and self.schedule[self.applied][0] == self.replies:
+            self.listing.apply(self.schedule[self.applied][1])
+            self.applied += 1
+        if self.replies < len(self.orders):
+            self.listing.rows = list(self.orders[self.replies])
         self.replies += 1
         if self.above is None or request.limit <= 2:
             return self.listing.page(request)
@@ -172,13 +191,13 @@ def _carry_out(plan, manner, server, yielded, most):
             return unread
 
 
-def _fault(size, listing, yielded, plan, *, drift):
+def _fault(at_start, listing, yielded, plan, *, drift):
     """The law, in its strongest form; changes before the first reply made the list."""
     came = set(yielded)
     if len(came) < len(yielded):
         return "an item came twice"
     if plan.failure is not None:
         return None
-    owed = {f"f{number}" for number in range(size)} - listing.gone
+    owed = set(at_start) - listing.gone
     lost = (owed if drift else owed - listing.updated) - came
     return f"lost {sorted(lost)}" if lost else None

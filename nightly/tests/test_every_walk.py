@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from every_case import Tally, every_exchange, every_walk, manners
+from every_case import Tally, every_exchange, every_order, every_walk, manners
 from model import IDENTITY, Change, ChangingList, walk
+from strategies import Ties
 
 from tcb_async.pagination.page import PageSize
 from tcb_async.pagination.plan import LEADS_TO, Plan
@@ -44,6 +45,16 @@ def test_every_walk_over_few_rows_resumed_at_every_row_keeps_the_law():
     tally.check(more_than=30_000)
 
 
+@pytest.mark.parametrize(("rows", "replies", "walks"), [(3, 5, 46_000), (4, 3, 80_000)])
+def test_every_walk_over_few_rows_in_every_order_of_every_reply_is_complete(rows, replies, walks):
+    tally = Tally()
+
+    for manner in manners((2,), (None, 1)):
+        every_order(rows, replies, manner, tally)
+
+    tally.check(more_than=walks)
+
+
 @pytest.mark.parametrize("above", ["clamp", "refuse", "empty"])
 @pytest.mark.parametrize("manner", manners((3,)), ids=str)
 def test_every_walk_over_few_rows_on_a_strict_server_keeps_the_law(manner, above):
@@ -79,5 +90,6 @@ def test_walks_take_every_way_in_the_table_of_modes_and_no_other(monkeypatch):
         changes=[Change(2, "delete", 0, times=39)],
     )
     walk(Plan(IDENTITY, size=PageSize(20)), ChangingList.of(57), changes=LOSES_ITS_PLACE)
+    walk(Plan(IDENTITY, size=PageSize(2)), Ties(42, seed=0).of(42))
 
     assert taken == LEADS_TO

@@ -181,3 +181,44 @@ class Record:
         for name in islice(self._order, len(self._digests) // DIGEST, None):
             self._digests += digest(name)
         return bytes(self._digests[: len(self._digests) - DIGEST * unread])
+
+
+@attrs.define(eq=False)
+class Collection(Generic[T]):
+    """The rows of a list in no order: those that were seen, and those that were seen again.
+
+    Why they are the list once all were seen again is step 7 of the plan.
+    """
+
+    # How many rows the list had in every reply of the collection.
+    total: int = 0
+    # The rows by name, as they were. Once there are `total`, the next sweep sees them again.
+    rows: dict[str, T | str] = attrs.field(factory=dict[str, "T | str"])
+    # The names of the rows that were seen again, unchanged.
+    again: set[str] = attrs.field(factory=set[str])
+    # Whether all requests of this sweep were made after `rows` held the whole list. Requests of one
+    # sweep are answered in any order, so that a row is seen again only in another sweep.
+    is_second: bool = False
+    # The most rows that were seen, plus seen again, in this collection or one before it.
+    most: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether `rows` was the list at one moment."""
+        return len(self.again) == self.total
+
+    def begin_sweep(self) -> None:
+        """Note that all requests so far were answered, and others follow."""
+        self.is_second = len(self.rows) == self.total
+
+    def add(self, names: Sequence[str], kept: Sequence[T | str], total: int) -> bool:
+        """Add the rows of a page; return whether that is progress."""
+        seen = dict(zip(names, kept, strict=True))
+        is_changed = any(self.rows.get(name, row) != row for name, row in seen.items())
+        self.rows.update(seen)
+        if is_changed or total != self.total or len(self.rows) > total:
+            self.total, self.rows, self.again, self.is_second = total, seen, set(), False
+        if self.is_second or len(seen) == total:  # a page with all rows is a snapshot
+            self.again.update(seen)
+        most, self.most = self.most, max(self.most, len(self.rows) + len(self.again))
+        return self.most > most

@@ -76,8 +76,8 @@ class Pager(IteratedOnce, Generic[T]):
         concurrency: The most fetches in flight at once, 1 or more.
         on_drift: ``"repair"`` what breaks when the list changes, ``"raise"`` at the first sign of a
             change, or ``"ignore"`` it.
-        max_repairs: The most second passes and head checks in a row that yield nothing new, before
-            `DriftError`. The default gives a replica that lags about 7 seconds to catch up.
+        max_repairs: The most second passes, head checks and sweeps in a row without progress,
+            before `DriftError`. The default gives a replica that lags about 7 seconds to catch up.
         resume: The cursor of an earlier run, or the string of it.
         on_progress: Called after each page with how many items were yielded, and are to be in all.
         live: The fetches in flight of all walks of an owner: when it cancels them, a walk ends with
@@ -366,6 +366,14 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             await self._release()
         finally:
+            if self.stats.sweeps:
+                _log.info(
+                    "%r collected its rows in %d sweeps (%d requests): their order is not stable, "
+                    "or pages do not overlap; sort by a unique key to read them once",
+                    self,
+                    self.stats.sweeps,
+                    self.stats.requests,
+                )
             if self._walk is not None:
                 self._walk.ended(self.stats, error if isinstance(error, Exception) else None)
 

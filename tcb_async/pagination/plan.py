@@ -18,8 +18,8 @@ complete, or with a failure.
 # Theory of operation
 # ===================
 #
-# What follows from (1) to (3) is proved in six steps. Each rule below names the step that it
-# carries out.
+# What follows from (1) to (3) is proved in seven steps. Each rule below names the step that it
+# carries out. A list at rest needs no (2): steps 6 and 7 complete it in any order.
 #
 # 1. Joining. Two pages join only behind a row y that is unchanged, value for value, in both. A row
 #    x that was there throughout and was not updated is then on the same side of y in both
@@ -35,14 +35,21 @@ complete, or with a failure.
 #    noticed, the walk ends with a head check: it reads from row 0 to the first unchanged row of
 #    this walk, and does so again if anything changed meanwhile. A check that takes one page is one
 #    snapshot, so nothing can have.
-# 5. Contradictions. A name that comes twice although its page joined cleanly, rows beyond the
-#    total, no rows before it, other rows that hold the same page: no list that keeps (1) to (3)
-#    gives these replies. They are never explained away: they cost a second pass or another
-#    request, and end in an error if they last.
-# 6. The count. Rows that change places without a write, as where a list's order is not stable,
-#    break (2), and one may be passed over. But they do not change the total. So if the list has
-#    more rows at the end than were yielded and than it grew by, there is a second pass: where rows
-#    only change places, none is lost.
+# 5. Contradictions. Rows beyond the total, no rows before it, other rows that hold the same page:
+#    no list gives these replies. They are never explained away: they cost another request or a
+#    second pass, and end in an error if they last.
+# 6. Disorder. Rows with equal sort keys may come in another order with each query, which breaks
+#    (2). The signs are known rows in another order, a name that comes twice although its page
+#    joined cleanly (if its row changed, it may have been redeployed: a second pass tells), and more
+#    rows at the end than were yielded and than the list grew by. A list at rest that shows none is
+#    complete, for as many names came as it has rows. A sign ends the joining of pages, and so do
+#    repairs that bring nothing new, once half of them are used up: step 7 begins.
+# 7. Collecting. Let T be the total of every reply, let T different rows be seen by the last of some
+#    replies, and each of them be seen again, unchanged, in replies to later requests. A row that
+#    is unchanged before and after a moment is in the list at that moment, so when that last reply
+#    was made, these T rows were the list. Every row that was there throughout is one of them,
+#    updated or not, in any order of the replies. (A double collect: Afek et al., Atomic Snapshots
+#    of Shared Memory, JACM 1993.)
 #
 # What remains are changes that cancel out so exactly that every reply is that of a list at rest.
 # They can hide an item that moves, never one that stays.
@@ -52,24 +59,29 @@ complete, or with a failure.
 #
 #   READING ───┬─► SEARCHING   a page does not join, and no row further down in it does (step 3)
 #              ├─► CHECKING    the end was reached, and a change was noticed on the way (step 4)
-#              ├─► READING     a contradiction (step 5), or a change where nothing overlaps
+#              ├─► READING     a name came twice, as if its row were redeployed below (step 6)
+#              ├─► COLLECTING  a sign of disorder (step 6), or a change where nothing overlaps
 #              └─► ENDED       the end is reached with nothing owed, enough is yielded, or it fails
 #   CHECKING ──┬─► SEARCHING   as above
 #              ├─► CHECKING    something changed while the head was read (step 4)
-#              ├─► READING     known rows are in another order (step 5), or too few came (step 6)
+#              ├─► COLLECTING  a sign of disorder (step 6)
 #              └─► ENDED       the head is as it was
 #   SEARCHING ─┬─► READING     the place of a pass was found, or has to be read to again
 #              ├─► CHECKING    the place of a head check was found, or has to be read to again
+#              ├─► COLLECTING  half of the repairs are used up and brought nothing new (step 6)
 #              └─► ENDED       the repairs are used up
+#   COLLECTING ┬─► COLLECTING  the end was reached, and rows are still to be seen (step 7)
+#              └─► ENDED       all rows were seen and seen again, enough is yielded, or it fails
 #
 # What bounds a walk
 # ==================
 #
-# A pass reads ahead, and each of its requests moves it on or ends it. A search takes four looks. A
-# second pass or a head check that yields nothing new uses up one of `max_repairs`; one that does
-# yield something begins the count again, for it is how a loop that deletes what it gets comes to
-# the end. Over all of it there is a number of requests, in proportion to the rows that were found
-# and that the server counted at first.
+# A pass or a sweep reads ahead, and each of its requests moves it on or ends it. A search takes
+# four looks. A second pass, a head check or a sweep without progress uses up one of `max_repairs`.
+# Progress begins the count again: an item is yielded, as in a loop that deletes what it gets and
+# so comes to the end, or more rows are collected than ever before. Over all of it there is a
+# number of requests, in proportion to the pages of the rows that were found and that the server
+# counted at first.
 
 from __future__ import annotations
 
@@ -84,7 +96,7 @@ import attrs
 from tcb_async.cursor import Cursor, digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.memory import Identity, Place, Record, rows_around
+from tcb_async.pagination.memory import Collection, Identity, Place, Record, rows_around
 from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
 
 T = TypeVar("T")
@@ -92,10 +104,13 @@ T = TypeVar("T")
 _CONTRADICTIONS = 3  # times that rows are asked for again when a reply contradicts itself
 _CLEAN_JOINS = 2  # pages that join as they should before a pass that was lost reads ahead again
 _SPARE_REQUESTS = 128  # what any walk may cost, and beyond it:
-_REQUESTS_PER_PAGE = 16  # for each page of rows of different names, and that the server counts
+_REQUESTS_PER_PAGE = 64  # for each page of rows of different names, and that the server counts
+_OUT_OF_ORDER = -1
 _IN_CURSOR = 16  # landmarks that a cursor carries: 8 bytes each
 _KNOWN = 1000  # rows that a pass keeps by value, beside the last of each page
-_OUT_OF_ORDER = -1
+_CHANGED = "the list changed during the walk"
+_UNSTABLE = "the order of the list is not stable"
+_EITHER = f"{_CHANGED}, or {_UNSTABLE}"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 
 
@@ -105,13 +120,15 @@ class Mode(Enum):
     READING = "pages ahead, from row 0 or the cursor to the end; each joins the page before it"
     CHECKING = "one page at a time, from row 0 to the first row that is unchanged since it was read"
     SEARCHING = "one page at a time, around the rows where the last landmarks were"
+    COLLECTING = "pages ahead, from row 0 to the end, again and again, until all rows came twice"
     ENDED = "nothing more"
 
 
 LEADS_TO = {
-    Mode.READING: {Mode.SEARCHING, Mode.CHECKING, Mode.READING, Mode.ENDED},
-    Mode.CHECKING: {Mode.SEARCHING, Mode.CHECKING, Mode.READING, Mode.ENDED},
-    Mode.SEARCHING: {Mode.READING, Mode.CHECKING, Mode.ENDED},
+    Mode.READING: {Mode.SEARCHING, Mode.CHECKING, Mode.READING, Mode.COLLECTING, Mode.ENDED},
+    Mode.CHECKING: {Mode.SEARCHING, Mode.CHECKING, Mode.COLLECTING, Mode.ENDED},
+    Mode.SEARCHING: {Mode.READING, Mode.CHECKING, Mode.COLLECTING, Mode.ENDED},
+    Mode.COLLECTING: {Mode.COLLECTING, Mode.ENDED},
     Mode.ENDED: set[Mode](),
 }
 """Which mode may follow which; the picture above is drawn from it."""
@@ -159,7 +176,7 @@ class Pass(Generic[T]):
         return len(self.last_names) == self.place.end
 
     def comes_twice(self, names: Sequence[str], record: Record) -> bool:
-        """Step 5: whether rows behind a landmark were read before, in this pass."""
+        """Step 6: whether rows behind a landmark were read before, in this pass."""
         if len(set(names)) < len(names):
             return True
         read = self.names
@@ -167,7 +184,7 @@ class Pass(Generic[T]):
         return not self.may_repeat.issuperset(known)
 
     def in_order(self, names: Sequence[str]) -> bool:
-        """Step 5: whether known rows follow each other as they did when they were read."""
+        """Step 6: whether known rows follow each other as they did when they were read."""
         order = {name: place for place, name in enumerate(self.known)}
         return all(order[before] < order[after] for before, after in pairwise(names))
 
@@ -185,11 +202,11 @@ class Plan(Generic[T]):
         start: The cursor of an earlier run, or the beginning. There is no case for it anywhere
             below: its landmarks are the page that joined last, and its names are in the record.
         size: How many rows to ask for. With 1 no overlap is possible, so that rows which
-            come and go between two requests can hide an item; a total that changed is answered by
-            a second pass.
+            come and go between two requests can hide an item; if the total changes, all rows are
+            collected.
         max_items: The most items to yield, or None.
         on_drift: Repair what a change breaks, fail at its first sign, or do not look (no overlap).
-        max_repairs: The most second passes and head checks in a row that yield nothing new.
+        max_repairs: The most second passes, head checks and sweeps in a row without progress.
         stats: Where the cost of the walk is counted.
     """
 
@@ -214,14 +231,20 @@ class Plan(Generic[T]):
     _outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
     # SEARCHING: the rows to look from, the next one first.
     _looks: list[int] = attrs.field(init=False, factory=list[int])
+    # COLLECTING: what the sweeps have seen.
+    _collection: Collection[T] = attrs.field(init=False, factory=Collection[T])
     # Step 5: replies in a row that contradicted themselves.
     _contradictions: int = attrs.field(init=False, default=0)
-    # Second passes and head checks begun since anything new was yielded.
+    # Second passes, head checks and sweeps begun since the last progress.
     _idle_repairs: int = attrs.field(init=False, default=0)
     # Seconds that the next request waits, so that a replica that lags can catch up.
     _pause: float = attrs.field(init=False, default=0.0)
-    # What bounds the walk in requests, beside the names that are known: how many rows there were.
+    # What bounds the walk in requests: how many rows there were at first, and the most pages that
+    # the rows found so far have filled. They are fewer again when pages grow.
     _first_total: int = attrs.field(init=False, default=0)
+    _pages: int = attrs.field(init=False, default=0)
+    # What a DriftError says happened.
+    _cause: str = attrs.field(init=False, default=_CHANGED)
 
     def __attrs_post_init__(self) -> None:
         start = self.start
@@ -324,6 +347,10 @@ class Plan(Generic[T]):
         if self.ended or (self._outstanding and not self._may_read_ahead(planned)):
             return 0
         limit, current = self.size.limit, self._pass
+        if self.mode is Mode.COLLECTING and not planned:
+            # Each sweep has other page boundaries: where the order depends on them, the same ones
+            # would hide a row for good.
+            return limit - self.stats.sweeps % limit
         if self.max_items is None or current.names is not None or self.mode is not Mode.READING:
             return limit
         left = self.max_items - self.record.count - (planned - current.place.end)
@@ -331,7 +358,7 @@ class Plan(Generic[T]):
 
     def _may_read_ahead(self, planned: int) -> bool:
         return (
-            self.mode is Mode.READING
+            self.mode in (Mode.READING, Mode.COLLECTING)
             and planned < (self.total or 0)
             and len(self._outstanding) < self.size.ahead
             and not self._pass.relocating
@@ -342,7 +369,8 @@ class Plan(Generic[T]):
         if spent < 0:
             return False
         rows = min(self._first_total, self.start.count + self.record.count)
-        return spent >= _REQUESTS_PER_PAGE * (rows // max(1, self.size.expected - 1))
+        self._pages = max(self._pages, rows // max(1, self.size.expected - 1))
+        return spent >= _REQUESTS_PER_PAGE * self._pages
 
     # Receiving
 
@@ -366,6 +394,8 @@ class Plan(Generic[T]):
             return ()
         if self.mode is Mode.SEARCHING:
             return self._receive_look(request, page)
+        if self.mode is Mode.COLLECTING:
+            return self._receive_sweep(request, page)
         return self._receive_next(request, page)
 
     def _receive_next(self, request: Request, page: Page[T]) -> Sequence[T]:
@@ -376,7 +406,7 @@ class Plan(Generic[T]):
             return self._join(request, page, 0)
         if items and self.identity.is_same(landmarks[-1], items[0]):
             return self._join(request, page, 1)
-        self._note_drift(f"row {request.offset} is not the row that was read there")
+        self._note_drift(f"row {request.offset} is not the row that was read there", _EITHER)
         if self.ended:
             return ()
         rows = self._rejoin(request, page)
@@ -396,11 +426,12 @@ class Plan(Generic[T]):
         if place.landmarks and place.total != total:
             self._note_drift(f"it had {place.total} rows and now has {total}")
 
-    def _note_drift(self, change: str) -> None:
-        """Note that the list changed, which ends the walk with on_drift="raise"."""
+    def _note_drift(self, sign: str, cause: str = _CHANGED) -> None:
+        """Note a sign of a change or of disorder, which ends the walk with on_drift="raise"."""
         self.stats.drift = self._pass.drift = True
+        self._cause = cause
         if self.on_drift == "raise":
-            self._give_up(change)
+            self._give_up(sign)
 
     def _search(self, total: int) -> None:
         """Step 3: look for an unchanged row around where the last one should be now."""
@@ -438,7 +469,7 @@ class Plan(Generic[T]):
         if self.mode is Mode.SEARCHING:
             self._enter(self._purpose)
         if landmark == _OUT_OF_ORDER:
-            self._begin(Mode.READING)
+            self._collect("known rows came in another order")
             return ()
         if current.relocating:
             current.clean_joins = -1  # this one does not count
@@ -449,25 +480,23 @@ class Plan(Generic[T]):
         """Step 1, unless other rows hold the very page that joined last (step 5)."""
         current, identity, items = self._pass, self.identity, page.items
         names, end = identity.names(items), request.offset + len(items)
-        if not current.place.landmarks or (
-            # As if offsets were ignored.
-            end != current.place.end and names == current.last_names
-        ):
+        # The same rows elsewhere: as if offsets were ignored.
+        is_echo = end != current.place.end and names == current.last_names
+        if is_echo or not current.place.landmarks:
             return None
         places = identity.places(current.place.landmarks, items)
-        if current is not self._reading:
-            return places[0] if places else None
-        # Step 5: unchanged rows in another order, among each other or relative to rows above.
-        in_order = all(later > earlier for later, earlier in pairwise(places))
+        # Step 6: unchanged rows in another order, relative to rows above.
         known = identity.unchanged(current.known, items[places[0] + 1 :] if places else items)
+        if not current.in_order(known) or (places and known):
+            return _OUT_OF_ORDER
         if places:
-            return places[0] if in_order and not known else _OUT_OF_ORDER
+            return places[0]
         if not known:
             return None
         # Step 3: none of the page before, but one further above that this pass has read.
         read = list(current.known)
         current.may_repeat.update(read[read.index(known[-1]) + 1 :])
-        return names.index(known[-1]) if current.in_order(known) else _OUT_OF_ORDER
+        return names.index(known[-1])
 
     def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Step 5: a reply that no list gives, with rows beyond its end or none before it."""
@@ -508,7 +537,7 @@ class Plan(Generic[T]):
         if self.record.count == self.max_items:
             self._enter(Mode.ENDED)
         elif twice:
-            self._begin(Mode.READING)
+            self._begin(Mode.COLLECTING if self._cause == _UNSTABLE else Mode.READING)
         else:
             self._go_on(joined, len(items), request, page.total)
         return yielded
@@ -531,7 +560,10 @@ class Plan(Generic[T]):
             if len(new) < len(names) and current is self._reading:
                 twice = current.comes_twice(after, record)
             if twice:
-                self._note_drift("a name came twice, although its page joined the one before it")
+                # A row that was redeployed below may come twice, but it is not the same row.
+                is_same = self.identity.unchanged(current.known, items[-len(after) :])
+                sign = "a name came twice, although its page joined the one before it"
+                self._note_drift(sign, _UNSTABLE if is_same else _EITHER)
             if self.ended:
                 return (), True
             record.add(list(new)[:most])
@@ -579,6 +611,25 @@ class Plan(Generic[T]):
                     request.offset,
                 )
 
+    def _receive_sweep(self, request: Request, page: Page[T]) -> Sequence[T]:
+        """Step 7: collect the rows of a page; return the new ones."""
+        names, collection = self.identity.names(page.items), self._collection
+        yielded, _ = self._take(names, page.items, 0)
+        self._pass.place = Place(request.offset + len(names), page.total)
+        self._contradictions = 0
+        if collection.add(names, self.identity.keep(page.items), page.total) or yielded:
+            # Chance hides the last row of a list in random order in one sweep of three: in 16 in a
+            # row, it does so once in ten million walks.
+            self._idle_repairs = -self.max_repairs
+        if collection.is_complete or self.record.count == self.max_items:
+            self.stats.head_checked = collection.is_complete
+            self._enter(Mode.ENDED)
+        elif self._pass.place.end >= page.total:
+            self._begin(Mode.COLLECTING)
+        elif not self.size.receive(len(names), request.limit):
+            self._outstanding.clear()
+        return yielded
+
     # Ending, and beginning again
 
     def _end_pass(self) -> None:
@@ -589,21 +640,16 @@ class Plan(Generic[T]):
             self._enter(Mode.ENDED)
         elif current is not self._reading:
             self._end_check()
-        elif self._overlap:
-            self._begin(Mode.CHECKING)
-        elif current.drift or current.names is None:
-            self._begin(Mode.READING)
         else:
-            self._enter(Mode.ENDED)
+            self._begin(Mode.CHECKING if self._overlap else Mode.COLLECTING)
 
     def _end_check(self, known: Sequence[str] = ()) -> None:
         """Step 4: finish if nothing changed while the head was read, or nothing can have."""
-        if not self._reading.in_order(known):  # step 5
-            self._begin(Mode.READING)
-        elif self._pass.drift and not self._pass.is_snapshot:
+        is_quiet = not self._pass.drift or self._pass.is_snapshot
+        if not self._reading.in_order(known) or (is_quiet and self._passed_over_rows()):
+            self._collect("known rows came in another order, or too few rows came")
+        elif not is_quiet:
             self._begin(Mode.CHECKING)
-        elif self._passed_over_rows():
-            self._begin(Mode.READING)
         else:
             self.stats.head_checked = True
             self._enter(Mode.ENDED)
@@ -613,10 +659,19 @@ class Plan(Generic[T]):
         explained = self.start.count + self.record.count + self._reading.grown
         return explained < self._pass.place.total
 
+    def _collect(self, sign: str) -> None:
+        """Step 6: stop joining pages, for which the order would have to be stable."""
+        self._note_drift(sign, _UNSTABLE)
+        if not self.ended:
+            self._begin(Mode.COLLECTING)
+
     def _begin(self, mode: Mode) -> None:
-        """Begin another pass or head check at row 0, if the repairs are not used up."""
-        if mode is Mode.READING:
-            # The cursor is at row 0 from now on: a run that resumes owes the second pass too.
+        """Begin another pass, head check or sweep at row 0, if the repairs are not used up."""
+        # Step 6: disorder is suspected once half of the repairs brought nothing new.
+        if 0 < self.max_repairs <= 2 * self._idle_repairs:
+            mode = Mode.COLLECTING
+        if mode is not Mode.CHECKING:
+            # The cursor is at row 0 from now on: a run that resumes has to read it all again too.
             self._reading = Pass(names=set())
         self._spend_repair()
         if self.ended:
@@ -626,9 +681,13 @@ class Plan(Generic[T]):
         if mode is Mode.READING:
             self._pass = self._reading
             self.stats.second_passes += 1
-        else:
+        elif mode is Mode.CHECKING:
             self._pass = Pass()
             self.stats.head_checks += 1
+        else:
+            self._pass = Pass(clean_joins=_CLEAN_JOINS)
+            self._collection.begin_sweep()
+            self.stats.sweeps += 1
 
     def _spend_repair(self) -> None:
         """Count one more repair, to be waited for if the last one yielded nothing."""
@@ -639,7 +698,7 @@ class Plan(Generic[T]):
                 if used
                 else "its rows would have to be read again, and max_repairs=0 forbids it"
             )
-        elif used:
+        elif used > 0:
             self._pause = _growing_pause(used - 1)
         self._idle_repairs += 1
 
@@ -657,8 +716,8 @@ class Plan(Generic[T]):
     def _give_up(self, why: str) -> None:
         self._enter(Mode.ENDED)
         self.failure = DriftError(
-            f"the list changed during the walk: {why}. What was yielded is right but may not "
-            "be all: resume from this error's cursor, or walk again when less is changing"
+            f"{self._cause}: {why}. What was yielded is right but may not be all: resume from "
+            "this error's cursor, walk again when less is changing, or sort by a unique key"
         )
 
 

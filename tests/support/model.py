@@ -5,6 +5,7 @@ Rule: the list can do whatever a list in the world can; the law is checked from 
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count, cycle
@@ -111,6 +112,20 @@ class ChangingList:
 
 
 @attrs.define
+class TiedList(ChangingList):
+    """A list whose rows have equal sort keys: such rows come in another order with each query."""
+
+    ties: int = attrs.field(kw_only=True)  # neighbours with the same key
+    chance: random.Random = attrs.field(kw_only=True)
+
+    def page(self, request):
+        for first in range(0, len(self.rows), self.ties):
+            tied = slice(first, first + self.ties)
+            self.rows[tied] = self.chance.sample(self.rows[tied], len(self.rows[tied]))
+        return super().page(request)
+
+
+@attrs.define
 class Outcome:
     """What a walk yielded, and what was there to be yielded."""
 
@@ -176,7 +191,7 @@ def walk(plan, listing, *, changes=(), lag=0, **settings):
             return listing.page(request)
         past.append(list(listing.rows))
         behind = past[-1] if outcome.replies % 2 else past[max(0, len(past) - 1 - lag)]
-        return ChangingList(behind, listing.clamp).page(request)
+        return attrs.evolve(listing, rows=behind).page(request)
 
     outcome.unread = carry_out(plan, answer, outcome, **settings)
     outcome.note_what_became_of(listing)
@@ -291,3 +306,4 @@ def walk_in_runs(listing, legs, *, page_size, **settings):
         cursor = Cursor.parse(str(outcome.plan.cursor(unread)))
     assert outcome.plan.ended
     outcome.check(drift=drift)
+    return outcome

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import attrs
 from hypothesis import strategies as st
-from model import Change, Row
+from model import Change, ChangingList, Row, TiedList
 
 from tcb_async.pagination.page import Page
 
@@ -62,6 +64,22 @@ class Server:
         return min(self.page_size, self.clamp)
 
 
+@attrs.frozen
+class Ties:
+    """How many neighbours of a list have equal sort keys, and the chance that orders them."""
+
+    rows: int
+    seed: int
+
+    def of(self, size, clamp=1000):
+        rows = ChangingList.of(size).rows
+        return TiedList(rows, clamp, ties=self.rows, chance=random.Random(self.seed))
+
+
+ties = st.builds(Ties, st.integers(2, 60), st.integers(0, 2**32))
+lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12).filter(lambda rows: max(rows) > 1)
+"""How many rows a server gives at most, one length after the other."""
+
 _small = st.builds(
     Server,
     size=sizes,
@@ -71,6 +89,17 @@ _small = st.builds(
     arrival=arrivals,
     frozen=st.booleans(),
 )
+few_rows = st.builds(
+    Server,
+    size=st.one_of(st.integers(0, 12), st.integers(0, 60)),
+    page_size=page_sizes,
+    clamp=clamps,
+    concurrency=concurrencies,
+    arrival=arrivals,
+    frozen=st.booleans(),
+)
+"""Servers of lists that may be read many times in one test."""
+
 _large = st.builds(
     Server,
     size=st.integers(300, 2000),
