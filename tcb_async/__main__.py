@@ -1,7 +1,7 @@
 """``tcb-async`` and ``python -m tcb_async``.
 
-Rule: it needs nothing but the standard library to say what is missing. Until `main` is called,
-nothing is imported that Python has not loaded already: from then on, Ctrl-C is one line.
+Rule: this module needs only the standard library, so that it can name a missing package. It imports
+only modules that Python has loaded already: `main` must catch Ctrl-C from its first line.
 """
 
 import os
@@ -20,14 +20,14 @@ def main() -> None:
 def _main() -> None:
     from tcb_async.cli import signals  # noqa: PLC0415 - `main` catches a signal meanwhile
 
-    with signals.handled(signals.Ending(signals.end_process)) as ending:
+    with signals.handle_signals(signals.Ending(signals.end_process)) as ending:
         try:
-            from tcb_async.cli.app import app  # noqa: PLC0415 - typer and rich are an extra
+            from tcb_async.cli.app import run  # noqa: PLC0415 - cyclopts and rich are an extra
 
-            app(prog_name="tcb-async")
+            run(sys.argv[1:])
         except ModuleNotFoundError as error:
             missing = str(error.name).partition(".")[0]
-            if missing not in {"typer", "rich"}:
+            if missing not in {"cyclopts", "rich"}:
                 raise
             sys.stderr.write(
                 f"tcb-async: the command line needs {missing}, which is not installed: "
@@ -35,7 +35,7 @@ def _main() -> None:
             )
             sys.exit(3)
         except SystemExit as ended:
-            if ending.received:  # do not wait for a thread that looks up a name
+            if ending.received:  # do not wait for a thread that resolves a host name
                 os._exit(int(ended.code or 0))
             raise
 

@@ -10,26 +10,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import attrs
 import msgspec
-import typer
+from cyclopts import App, Parameter, Token
 
 from tcb_async.cli import formats
-from tcb_async.cli.app import DIFFERENT, DONE, MISSING
-from tcb_async.cli.formats import FORMATS, TABLE, write_rows
-from tcb_async.cli.options import MANY, Access, argument, command, given, option, whole_number
-from tcb_async.cli.screen import Screen, counted, printable, showing_walk
+from tcb_async.cli.access import find_service
+from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, run_command
+from tcb_async.cli.formats import FORMATS, TABLE, Format, write_rows
+from tcb_async.cli.options import (
+    Access,
+    File,
+    NamePatterns,
+    OutputFormat,
+    Quiet,
+    Requests,
+    choose,
+    whole_number,
+)
+from tcb_async.cli.progress import show_walk
+from tcb_async.cli.screen import Screen, plural, printable
 from tcb_async.cli.sources import (
     FIELDS,
     KINDS,
+    Comparable,
     Document,
     Environment,
     Functions,
@@ -136,11 +149,11 @@ class Outcome:
 
     def describe(self, verb: str) -> str:
         """Say how much was read or compared, and of which run."""
-        counts = [counted(self.functions, "function")]
+        counts = [plural(self.functions, "function")]
         if self.environments:
-            counts.append(counted(self.environments, "environment"))
+            counts.append(plural(self.environments, "environment"))
         if self._appids:
-            counts.append(counted(len(self._appids), "account"))
+            counts.append(plural(len(self._appids), "account"))
         run = self.side.run
         when = "" if run is None else f", run {run.run}, finished {run.finished_at or 'not yet'}"
         return f"{' of '.join(counts)} {verb}{when}"
@@ -151,7 +164,7 @@ class Reader:
     """Reads sources completely, environments with this account."""
 
     access: Access
-    page_size: int | None
+    requests: Requests
     screen: Screen
 
     @contextlib.contextmanager
@@ -180,17 +193,19 @@ class Reader:
             for env, functions in zip(envs, await asyncio.gather(*walks), strict=True):
                 found[Environment(env)] = Side([Listed(functions, env=env)])
 
-        self.access.service(needs_env=False, others=envs).run(work)
+        find_service(None, self.access, needs_env=False, others=envs).run(
+            work, self.requests.concurrency
+        )
         return found
 
     async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> Functions:
         functions: dict[str, Known] = {}
-        async with client.functions(env, **given(page_size=self.page_size)) as walk:
+        async with client.functions(env, page_size=self.requests.page_size) as walk:
             shown = is_shown and self.screen.is_watched
-            with showing_walk(self.screen, env, walk, shown=shown) as moved:
+            with show_walk(self.screen, env, walk, shown=shown) as move:
                 async for page in walk.by_page():
                     functions |= {it.name: known_fields(it) for it in page.items}
-                    moved(len(functions))
+                    move(len(functions))
         return functions
 
     def _open(self, source: Store, stack: contextlib.ExitStack) -> Side:
@@ -351,7 +366,7 @@ class Output:
         if self.failure is not None and not isinstance(self.failure, BrokenPipeError):
             self.screen.say(f"tcb-async: stdout: {self.failure.strerror}")
         if code != DONE:
-            raise typer.Exit(code)
+            sys.exit(code)
 
 
 @attrs.define
@@ -359,7 +374,7 @@ class DifferenceWriter:
     """Writes differences one by one: those of thousands of accounts may not fit into memory."""
 
     output: Output
-    form: str
+    form: Format
     has_accounts: bool
     kinds: Counter[Kind] = attrs.field(factory=Counter[Kind])
     appids: set[str | None] = attrs.field(factory=set[str | None])
@@ -381,9 +396,9 @@ class DifferenceWriter:
 
     def summary(self) -> str:
         missing, extra = self.kinds["missing"], self.kinds["extra"]
-        where = f" in {counted(len(self.appids), 'account')}" if self.appids - {None} else ""
+        where = f" in {plural(len(self.appids), 'account')}" if self.appids - {None} else ""
         return (
-            f"{counted(self.kinds['changed'], 'function differs', 'functions differ')}, "
+            f"{plural(self.kinds['changed'], 'function differs', 'functions differ')}, "
             f"{missing:,} {'is' if missing == 1 else 'are'} missing, "
             f"{extra:,} {'is' if extra == 1 else 'are'} extra{where}"
         )
@@ -410,61 +425,77 @@ class DifferenceWriter:
                 self.output.write(line.rstrip().encode() + b"\n")
 
 
-@command(
-    lacks=("env", *MANY),
-    expected=argument("EXPECTED", f"What should be there: {KINDS}; not an inventory."),
-    found=argument("FOUND", "What is there: the same choices, and an inventory."),
-    times=option("--times", "Compare add_time and mod_time too, as of two exports."),
-    ignore=option(
-        "--ignore FIELD",
-        f"Do not compare this: {', '.join(FIELDS)}. May be repeated.",
-        choices=lambda: FIELDS,
-    ),
-    ignore_extra=option("--ignore-extra", "Functions that are not expected do not count."),
+def _to_source(_kind: object, tokens: Sequence[Token]) -> str:
+    """Take ``-`` for stdin, but no misspelt option for a file."""
+    text = tokens[0].value
+    if text.startswith("-") and text != "-":
+        raise ValueError(f"there is no option {text.partition('=')[0]}")
+    return text
+
+
+AnySource = Annotated[str, Parameter(allow_leading_hyphen=True, converter=_to_source)]
+
+diff_command = App(
+    name="diff",
+    help_epilogue="""\
+[bold]Examples[/bold]
+  tcb-async diff cloudbaserc.json test-777bb9
+  tcb-async diff functions/ test-777bb9 --ignore status
+  tcb-async diff yesterday.json today.json --times
+  tcb-async diff test-777bb9 prod-1a2b3c -f markdown
+  tcb-async diff cloudbaserc.json inventory.sqlite
+
+[bold]Exit codes[/bold]
+    0  everything was read, compared and equal
+    7  they differ
+    6  accounts of the inventory are not complete
+  All others are in tcb-async --help.""",
 )
-def diff_command(  # noqa: PLR0913 - each is an option
-    screen: Screen,
-    expected: str,
-    found: str,
+
+
+@diff_command.default
+def compare_sides(
+    expected: Annotated[
+        AnySource, Parameter(help=f"What should be there: {KINDS}; not an inventory.")
+    ],
+    found: Annotated[
+        AnySource, Parameter(help="What is there: the same choices, and an inventory.")
+    ],
+    /,
     *,
     times: bool = False,
-    ignore: list[str] | None = None,
+    ignore: Annotated[
+        list[Comparable] | None, Parameter(metavar="FIELD", converter=choose, show_choices=True)
+    ] = None,
     ignore_extra: bool = False,
-    name: list[str] | None = None,
-    form: str = TABLE,
-    page_size: int | None = None,
-    access: Access,
-    quiet: bool = False,
+    name: NamePatterns = None,
+    form: OutputFormat = TABLE,
+    quiet: Quiet = False,
+    requests: Requests = Requests(),
+    access: Access = Access(),
 ) -> None:
     """Compare what should be there with what is.
 
-    [bold]Examples[/bold]
-      tcb-async diff cloudbaserc.json test-777bb9
-      tcb-async diff functions/ test-777bb9 --ignore status
-      tcb-async diff yesterday.json today.json --times
-      tcb-async diff test-777bb9 prod-1a2b3c -f markdown
-      tcb-async diff cloudbaserc.json inventory.sqlite
-
-    [bold]Exit codes[/bold]
-        0  everything was read, compared and equal
-        7  they differ
-        6  accounts of the inventory are not complete
-      All others are in tcb-async --help.
+    Args:
+        times: Compare add_time and mod_time too, as of two exports.
+        ignore: Do not compare this. May be repeated.
+        ignore_extra: Functions that are not expected do not count.
     """
-    fields = [it for it in FIELDS if (times or it not in TIMES) and it not in (ignore or ())]
-    comparison = Comparison(fields, name or (), ignore_extra)
-    sources = _find_sides(expected, found)
-    with Reader(access, page_size, screen).reading(*sources) as (wanted, there):
-        (listed,) = wanted.lists
-        outcome = comparison.outcome(there)
-        writer = DifferenceWriter(Output(screen), form, isinstance(sources[1], Store))
-        writer.write(comparison.differences(listed.functions, outcome))
-    code = outcome.exit_code()
-    writer.end()
-    if not quiet:
-        empty = "; both sides are empty" if code == DONE and not outcome.functions else ""
-        screen.say(f"{writer.summary()}; {outcome.describe('compared')}{empty}")
-    writer.output.end(code)
+    with run_command(verbose=access.verbose) as screen:
+        fields = [it for it in FIELDS if (times or it not in TIMES) and it not in (ignore or ())]
+        comparison = Comparison(fields, name or (), ignore_extra)
+        sources = _find_sides(expected, found)
+        with Reader(access, requests, screen).reading(*sources) as (wanted, there):
+            (listed,) = wanted.lists
+            outcome = comparison.outcome(there)
+            writer = DifferenceWriter(Output(screen), form, isinstance(sources[1], Store))
+            writer.write(comparison.differences(listed.functions, outcome))
+        code = outcome.exit_code()
+        writer.end()
+        if not quiet:
+            empty = "; both sides are empty" if code == DONE and not outcome.functions else ""
+            screen.say(f"{writer.summary()}; {outcome.describe('compared')}{empty}")
+        writer.output.end(code)
 
 
 def _find_sides(expected: str, found: str) -> tuple[Source, Source]:
@@ -518,78 +549,74 @@ def _judge(
     return sorted(rows, key=lambda row: (_STATES.index(row["state"]), row["ends"], row["runtime"]))
 
 
-def _parsed_day(text: str | date) -> date:
-    try:
-        return date.fromisoformat(str(text))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a date such as 2026-11-25") from None
+runtimes_command = App(
+    name="runtimes",
+    help_epilogue="""\
+[bold]Examples[/bold]
+  tcb-async runtimes test-777bb9
+  tcb-async runtimes inventory.sqlite --within 365 -f csv
+  tcb-async runtimes test-777bb9 --fail || echo move
 
-
-@command(
-    lacks=("env", *MANY),
-    source=argument("SOURCE", f"{KINDS[0].upper()}{KINDS[1:]}."),
-    within=option(
-        "--within DAYS",
-        "An end within this many days is near.",
-        parser=whole_number(least=0, most=36_500),
-    ),
-    fail=option("--fail", "End with 7 if a runtime has ended."),
-    table=option("--table FILE", "Use this table of runtimes, in JSON."),
-    on=option("--on DAY", "Judge as of another day.", parser=_parsed_day),
+[bold]Exit codes[/bold]
+    0  all was read; with --fail, no runtime has ended
+    7  with --fail: a runtime has ended
+    6  accounts of the inventory are not complete
+  All others are in tcb-async --help.""",
 )
-def runtimes_command(  # noqa: PLR0913 - each is an option
-    screen: Screen,
-    source: str,
+
+
+@runtimes_command.default
+def judge_runtimes(
+    source: Annotated[AnySource, Parameter(help=f"{KINDS[0].upper()}{KINDS[1:]}.")],
+    /,
     *,
-    within: int = 180,
+    within: Annotated[int, whole_number("DAYS", least=0, most=36_500)] = 180,
     fail: bool = False,
-    table: str | None = None,
-    on: date | None = None,
-    form: str = TABLE,
-    page_size: int | None = None,
-    access: Access,
-    quiet: bool = False,
+    table: File = None,
+    on: Annotated[date | None, Parameter(metavar="DAY")] = None,
+    form: OutputFormat = TABLE,
+    quiet: Quiet = False,
+    requests: Requests = Requests(),
+    access: Access = Access(),
 ) -> None:
-    """Show which runtimes come to their end.
+    """Show which runtimes reach end of life.
 
-    [bold]Examples[/bold]
-      tcb-async runtimes test-777bb9
-      tcb-async runtimes inventory.sqlite --within 365 -f csv
-      tcb-async runtimes test-777bb9 --fail || echo move
-
-    [bold]Exit codes[/bold]
-        0  everything was read; with --fail, no runtime has ended
-        7  with --fail: a runtime has ended
-        6  accounts of the inventory are not complete
-      All others are in tcb-async --help.
+    Args:
+        within: An end within this many days is near.
+        fail: End with 7 if a runtime has ended.
+        table: Use this table of runtimes, in JSON.
+        on: Judge as of another day.
     """
-    lines, revised = _read_table(table)
-    functions: list[Known] = []
-    with Reader(access, page_size, screen).reading(find_source(source)) as (side,):
-        outcome = Outcome(side)
-        for listed in outcome.read():
-            functions += listed.functions.values()
-    if functions and not any("runtime" in known for known in functions):
-        raise ConfigurationError(f"{source} does not say the runtime of any function")
-    counts = Counter(str(known.get("runtime") or "") for known in functions)
-    day = on or datetime.now(CHINA_STANDARD_TIME).date()
-    rows = _judge(counts, day, timedelta(days=within), lines)
-    outcome.functions = len(functions)
-    outcome.found = fail and sum(row["state"] == "ended" for row in rows)
-    code, output = outcome.exit_code(), Output(screen)
-    with output.writing():
-        write_rows(screen, rows, _COLUMNS, form)
-    if not quiet:
-        screen.say(f"{_judgement(rows, within)} (table of {revised}); {outcome.describe('read')}")
-    output.end(code)
+    with run_command(verbose=access.verbose) as screen:
+        lines, revised = _read_table(table)
+        functions: list[Known] = []
+        with Reader(access, requests, screen).reading(find_source(source)) as (side,):
+            outcome = Outcome(side)
+            for listed in outcome.read():
+                functions += listed.functions.values()
+        if functions and not any("runtime" in known for known in functions):
+            raise ConfigurationError(f"{source} does not say the runtime of any function")
+        counts = Counter(str(known.get("runtime") or "") for known in functions)
+        day = on or datetime.now(CHINA_STANDARD_TIME).date()
+        rows = _judge(counts, day, timedelta(days=within), lines)
+        outcome.functions = len(functions)
+        outcome.found = fail and sum(row["state"] == "ended" for row in rows)
+        code, output = outcome.exit_code(), Output(screen)
+        with output.writing():
+            write_rows(screen, rows, _COLUMNS, form)
+        if not quiet:
+            screen.say(
+                f"{_judgement(rows, within)} (table of {revised}); {outcome.describe('read')}"
+            )
+        output.end(code)
 
 
 def _judgement(rows: Sequence[dict[str, str]], within: int) -> str:
     number = Counter[str]()
     for row in rows:
         number[row["state"]] += int(row["functions"])
-    total = counted(number.total(), "function")
+    total = plural(number.total(), "function")
     return (
         f"{number['ended']:,} of {total} on runtimes that have ended, {number['ending']:,} on some "
-        f"that end within {counted(within, 'day')}, {number['unknown']:,} on unknown ones"
+        f"that end within {plural(within, 'day')}, {number['unknown']:,} on unknown ones"
     )

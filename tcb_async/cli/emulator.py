@@ -1,6 +1,6 @@
 """``tcb-async emulator``: WeChat's side, for clients in any language.
 
-Rule: stdout says what a client needs, stderr what it did; the log shows no token.
+Rule: stdout has what a client needs, stderr what the emulator did; the log shows no token.
 """
 
 from __future__ import annotations
@@ -9,134 +9,132 @@ import logging
 import os
 import secrets
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
 
 from tcb_async._arguments import checked_env
 from tcb_async.cli import signals
-from tcb_async.cli.options import command, option, seconds, whole_number
-from tcb_async.cli.screen import Screen
+from tcb_async.cli.exits import run_command
+from tcb_async.cli.options import Verbose, seconds, whole_number
+from tcb_async.cli.screen import Screen, plural
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from tcb_async.emulator import Emulator
 
-
-_ENV, _COUNT = "test-777bb9", 57
+_ENV = "test-777bb9"
 _APPID, _MERCHANT, _PLATFORM = "wx0123456789abcdef", "wxfedcba9876543210", "wx00112233445566aa"
 _TOP_PORT, _BUSY_RATE = 65535, 0.2
 
+emulator_command = App(
+    name="emulator",
+    help_epilogue="""\
+[bold]Examples[/bold]
+  tcb-async emulator --demo
+  tcb-async emulator --demo --busy --changing
+  tcb-async emulator --env test-777bb9 --env prod-1a2b3c
+  tcb-async emulator --merchants 1000
 
-@command(
-    level=logging.INFO,
-    env=option(
-        "--env ENV", f"An environment to serve. May be repeated. Default: {_ENV}, unless --demo."
-    ),
-    count=option("--count N", "How many functions each --env holds.", parser=whole_number(least=0)),
-    demo=option("--demo", "Serve the environment of `tcb-async list --demo`, with some latency."),
-    platform=option(
-        "--platform",
-        "Serve a third-party platform, too: print its credentials, its ticket, and a merchant that "
-        "has authorised it. It has one merchant; with --demo 60, a few of them broken, as in "
-        "inventory --demo.",
-    ),
-    busy=option(
-        "--busy",
-        f"Answer {_BUSY_RATE:.0%} of the requests with -1, system busy: see clients retry.",
-    ),
-    is_changing=option(
-        "--changing",
-        "Deploy, update and delete functions all the time: see `tcb-async watch` at work.",
-    ),
-    latency=option(
-        "--latency SECONDS",
-        "Seconds before each reply. Default: 0; about 0.04 with --demo.",
-        parser=seconds(least=0.0),
-    ),
-    port=option(
-        "--port PORT",
-        "The port; 0 for any that is free.",
-        parser=whole_number(least=0, most=_TOP_PORT),
-    ),
+It prints export lines on stdout: paste them into another
+terminal. Everything there then asks the emulator:
+tcb-async, TcbClient.from_env(), the programs in
+docs/examples, and clients in any other language that use
+TCB_BASE_URL and TCB_ACCESS_TOKEN.
+
+Ctrl-C ends it, with exit code 0.""",
 )
-def emulator_command(  # noqa: PLR0913 - each is an option
-    screen: Screen,
+
+
+@emulator_command.default
+def serve_emulator(
     *,
-    env: list[str] | None = None,
-    count: int = _COUNT,
+    env: Annotated[list[str] | None, Parameter(metavar="ENV")] = None,
+    count: Annotated[int, whole_number(least=0)] = 57,
     demo: bool = False,
     platform: bool = False,
+    merchants: Annotated[int | None, whole_number()] = None,
     busy: bool = False,
-    is_changing: bool = False,
-    latency: float | None = None,
-    port: int = 0,
+    changing: bool = False,
+    latency: Annotated[float | None, seconds(least=0)] = None,
+    port: Annotated[int, whole_number("PORT", least=0, most=_TOP_PORT)] = 0,
+    verbose: Verbose = False,
 ) -> None:
     """Serve a WeChat emulator, until Ctrl-C.
 
-    [bold]Examples[/bold]
-      tcb-async emulator --demo
-      tcb-async emulator --demo --busy --changing
-      tcb-async emulator --env test-777bb9 --env prod-1a2b3c
-
-    It prints export lines on stdout: paste them into another
-    terminal. Everything there then asks the emulator:
-    tcb-async, TcbClient.from_env(), the programs in
-    docs/examples, and clients in any other language that use
-    TCB_BASE_URL and TCB_ACCESS_TOKEN.
-
-    Ctrl-C ends it, with exit code 0.
+    Args:
+        env: An environment to serve. May be repeated. Default: test-777bb9, unless --demo.
+        count: How many functions each --env holds.
+        demo: Serve the environment of `tcb-async list --demo`, with some latency.
+        platform: Serve a third-party platform, too. With --demo, a few of its 60 merchants fail.
+        merchants: Serve a platform with N merchants, each with an environment of 20 functions.
+        busy: Answer a fifth of the requests with -1, system busy: see clients retry.
+        changing: Deploy, update and delete functions all the time: see `tcb-async watch` at work.
+        latency: Seconds before each reply. Default: 0; about 0.04 with --demo.
+        port: The port; 0 for any that is free.
     """
-    # aiohttp's server: help and usage errors do not wait for it.
-    from tcb_async.emulator import DEMO_ENV, Emulator  # noqa: PLC0415
+    with run_command(verbose=verbose, level=logging.INFO) as screen:
+        # aiohttp's server: help and usage errors do not need it.
+        from tcb_async.emulator import DEMO_ENV, Emulator  # noqa: PLC0415
 
-    server = Emulator.demo(port=port) if demo else Emulator(port=port)
-    if latency is not None:
-        server.latency, server.jitter = latency, 0.0
-    if busy:
-        server.busy_rate = _BUSY_RATE
-    envs = [DEMO_ENV] if demo else []
-    for one in dict.fromkeys(env or ([] if demo else [_ENV])):
-        if checked_env(one) not in envs:
-            server.deploy(one, count=count)
-            envs.append(one)
-    settings = _accounts(server, platform=platform, demo=demo)
-    try:
-        signals.run(lambda: _serve(server, port, screen, envs, settings, is_changing))
-    except KeyboardInterrupt:
-        screen.say("ended")
+        server = Emulator.demo(port=port) if demo else Emulator(port=port)
+        if latency is not None:
+            server.latency, server.jitter = latency, 0.0
+        if busy:
+            server.busy_rate = _BUSY_RATE
+        envs = [DEMO_ENV] if demo else []
+        for each in dict.fromkeys(env or ([] if demo else [_ENV])):
+            if checked_env(each) not in envs:
+                server.deploy(each, count=count)
+                envs.append(each)
+        settings = _add_app(server)
+        if platform or merchants:
+            settings |= _add_platform(server, merchants, demo=demo)
+        try:
+            signals.run(
+                lambda: _serve(server, screen, envs, settings, port=port, is_changing=changing)
+            )
+        except KeyboardInterrupt:
+            screen.say("ended")
 
 
-def _accounts(server: Emulator, *, platform: bool, demo: bool) -> dict[str, str]:
+def _add_app(server: Emulator) -> dict[str, str]:
     secret = secrets.token_hex(16)
     server.add_app(_APPID, secret)
-    settings = {"TCB_APPID": _APPID, "TCB_SECRET": secret}
-    if platform:
-        secret = secrets.token_hex(16)
-        ticket = server.add_component(_PLATFORM, secret)
-        if demo:
-            merchant = server.add_demo_merchants(_PLATFORM)[0]
-        else:
-            server.add_authorizer(_PLATFORM, merchant := _MERCHANT)
-        settings |= {
-            "TCB_COMPONENT_APPID": _PLATFORM,
-            "TCB_COMPONENT_SECRET": secret,
-            "TCB_COMPONENT_TICKET": ticket,
-            "TCB_AUTHORIZER_APPID": merchant,
-            "TCB_AUTHORIZER_REFRESH_TOKEN": server.refresh_token(_PLATFORM, merchant),
-        }
-    return settings
+    return {"TCB_APPID": _APPID, "TCB_SECRET": secret}
 
 
-async def _serve(  # noqa: PLR0913, PLR0917 - what `emulator` has prepared
+def _add_platform(server: Emulator, merchants: int | None, *, demo: bool) -> dict[str, str]:
+    secret = secrets.token_hex(16)
+    ticket = server.add_component(_PLATFORM, secret)
+    if merchants is not None:
+        merchant = server.add_merchants(_PLATFORM, merchants)[0]
+    elif demo:
+        merchant = server.add_demo_merchants(_PLATFORM)[0]
+    else:
+        server.add_authorizer(_PLATFORM, merchant := _MERCHANT)
+    return {
+        "TCB_COMPONENT_APPID": _PLATFORM,
+        "TCB_COMPONENT_SECRET": secret,
+        "TCB_COMPONENT_TICKET": ticket,
+        "TCB_AUTHORIZER_APPID": merchant,
+        "TCB_AUTHORIZER_REFRESH_TOKEN": server.refresh_token(_PLATFORM, merchant),
+    }
+
+
+async def _serve(
     server: Emulator,
-    port: int,
     screen: Screen,
-    envs: list[str],
+    envs: Sequence[str],
     settings: dict[str, str],
+    *,
+    port: int,
     is_changing: bool,
 ) -> None:
     import asyncio  # noqa: PLC0415 - running already
 
-    from tcb_async.cli.access import changing  # noqa: PLC0415 - not for --help
+    from tcb_async.cli.demo import change_all_the_time  # noqa: PLC0415 - not for --help
 
     try:
         await server.start()
@@ -152,12 +150,12 @@ async def _serve(  # noqa: PLR0913, PLR0917 - what `emulator` has prepared
         served = ", ".join(envs)
         if platform := settings.get("TCB_COMPONENT_APPID"):
             count = len(server.authorizers(platform))
-            served += f" and a platform with {count} merchant{'s' if count > 1 else ''}"
+            served += f" and a platform with {plural(count, 'merchant')}"
         screen.say(
             f"Serving {served}. Paste these lines into another terminal, then try "
             f"`tcb-async list {envs[0]}`. Ctrl-C ends it."
         )
-        async with changing(server, envs if is_changing else []):
+        async with change_all_the_time(server, envs if is_changing else []):
             await asyncio.Event().wait()
     finally:
         await server.stop()

@@ -1,13 +1,13 @@
 """Rows as bytes for programs: JSON, NDJSON, CSV, Markdown; and as tables for people.
 
-Rule: always UTF-8. A format is one class in `FORMATS`, and every command writes it. In a file it
-says exactly what the server said; on a terminal, what could steer the terminal is escaped. In a
-table a name is never cut; what gives way on a narrow terminal is how exactly a time is shown, and
-then a column that was not asked for.
+Rule: always UTF-8. A format is one class in `FORMATS`, and every command can write it. A file holds
+exactly what the server sent; on a terminal, control characters are escaped. A table never cuts a
+name: on a narrow terminal it shortens times first, and then leaves out a column that the user did
+not ask for.
 
-CSV has one exception, for it is what spreadsheets open: what a spreadsheet would take for a formula
-gets a ``'`` in front, whichever of ``,``, ``;`` and tab it splits on. WeChat's own names never
-begin like that.
+CSV has one exception, because spreadsheets open it: a value that a spreadsheet would run as a
+formula gets a ``'`` in front, whichever of ``,``, ``;`` and tab separates its columns. WeChat's
+names never begin like that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import attrs
 from rich import box
@@ -29,9 +29,11 @@ from rich.text import Text
 from tcb_async.cli.screen import Screen, printable
 from tcb_async.models import CloudFunction
 
-FIELDS = ("name", "status", "runtime", "add_time", "mod_time")
-TABLE = "table"
-"""What is written for people: `print_table` and `table_as_text`."""
+Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
+FIELDS: tuple[Field, ...] = get_args(Field)
+Format = Literal["table", "json", "ndjson", "csv", "markdown"]
+TABLE: Format = "table"
+"""The format for people: `print_table` and `table_as_text`; all others are in `FORMATS`."""
 
 _FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 _SPLITS = re.compile('[,;"\t\r\n]')
@@ -39,13 +41,12 @@ _SPLITS = re.compile('[,;"\t\r\n]')
 
 @attrs.frozen
 class Document(abc.ABC):
-    """How a document is written: `head`, then rows page by page, then `tail`."""
+    """A document in parts: `head`, then rows page by page, then `tail`."""
 
     columns: Sequence[str] = FIELDS
-    escaped: bool = False  # for a terminal: what cannot be printed
-    description: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]  # of files that are written in it, if none is named
-    streams: ClassVar[bool] = True  # a document without its tail is of use
+    escaped: bool = False  # escape control characters, for a terminal
+    suffixes: ClassVar[tuple[str, ...]]  # a file with one of these is written in this format
+    streams: ClassVar[bool] = True  # programs can use a document without its tail
     tail: ClassVar[bytes] = b""
 
     @property
@@ -54,14 +55,13 @@ class Document(abc.ABC):
 
     @abc.abstractmethod
     def rows(self, rows: Iterable[object], written: int) -> bytes:
-        """Write some rows, given how many the document holds already."""
+        """Return some rows, given the number of rows before them."""
 
     def whole(self, rows: Iterable[object]) -> bytes:
         return self.head + self.rows(rows, 0) + self.tail
 
 
 class _Json(Document):
-    description = "json (one array)"
     suffixes = (".json",)
     streams = False
     tail = b"\n]\n"
@@ -76,7 +76,6 @@ class _Json(Document):
 
 
 class _Ndjson(Document):
-    description = "ndjson (one object per line)"
     suffixes = (".ndjson", ".jsonl")
 
     def rows(self, rows: Iterable[object], written: int) -> bytes:  # noqa: ARG002
@@ -84,7 +83,6 @@ class _Ndjson(Document):
 
 
 class _Csv(Document):
-    description = "csv"
     suffixes = (".csv",)
 
     @property
@@ -96,7 +94,7 @@ class _Csv(Document):
 
     def _line(self, row: object) -> bytes:
         line = ",".join(self._cell(value) for value in _values(row, self.columns).values())
-        return (line or '""').encode() + b"\n"  # a reader skips a line that is empty
+        return (line or '""').encode() + b"\n"  # readers skip an empty line
 
     def _cell(self, value: str | int | None) -> str:
         text = "" if value is None else _FORMULA.sub("'", str(value))
@@ -106,7 +104,6 @@ class _Csv(Document):
 
 
 class _Markdown(Document):
-    description = "markdown"
     suffixes = (".md",)
 
     @property
@@ -125,7 +122,7 @@ class _Markdown(Document):
         return re.sub(r"([\\|`*_<\[])", r"\\\1", text)
 
 
-FORMATS: dict[str, type[Document]] = {
+FORMATS: dict[Format, type[Document]] = {
     "json": _Json,
     "ndjson": _Ndjson,
     "csv": _Csv,
@@ -133,23 +130,12 @@ FORMATS: dict[str, type[Document]] = {
 }
 
 
-def format_names() -> list[str]:
-    """Name everything that `tcb-async list` can write."""
-    return [TABLE, *FORMATS]
-
-
-def format_of(suffix: str) -> str | None:
+def format_of(suffix: str) -> Format | None:
     return next((name for name, form in FORMATS.items() if suffix.lower() in form.suffixes), None)
 
 
 def known_suffixes() -> list[str]:
     return sorted(suffix for form in FORMATS.values() for suffix in form.suffixes)
-
-
-def described() -> str:
-    """Say in one sentence which formats there are."""
-    *others, last = [TABLE, *(form.description for form in FORMATS.values())]
-    return f"{', '.join(others)} or {last}"
 
 
 def _as_json(row: object, columns: Sequence[str], escaped: bool) -> bytes:
@@ -158,7 +144,7 @@ def _as_json(row: object, columns: Sequence[str], escaped: bool) -> bytes:
 
 
 def _escape_unprintable(text: str) -> str:
-    r"""Escape what cannot be printed, as JSON does: ``\u001b``."""
+    r"""Escape control characters as JSON does: ``\u001b``."""
     if text.isprintable():
         return text
     return "".join(
@@ -184,7 +170,9 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - what JSON can hold
     return value
 
 
-def write_rows(screen: Screen, rows: Sequence[object], columns: Sequence[str], form: str) -> None:
+def write_rows(
+    screen: Screen, rows: Sequence[object], columns: Sequence[str], form: Format
+) -> None:
     if form == TABLE:
         print_table(screen, rows, columns)
     else:
@@ -201,7 +189,7 @@ _TIMES = {
 }
 _EARLY = {"add_time", "create_time"}
 _LAYOUTS = ((_SECONDS, _SECONDS), (_DAYS, _MINUTES), (_DAYS, _DAYS))
-"""How times are shown, early ones and others: the first layout that fits is taken."""
+"""Formats of early times and of the others; the first layout that fits is used."""
 
 _NOTHING = "–"
 _GAP = 2
@@ -209,12 +197,12 @@ _NARROWEST_NAME = 8
 
 
 def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] | None) -> None:
-    """Print a table that fits: to the terminal, to ``COLUMNS``, or else one line a row.
+    """Print a table that fits the terminal or ``COLUMNS``; otherwise, one line per row.
 
     Args:
-        screen: Where to; what was left out, because it did not fit, is said there.
+        screen: The terminal; columns that do not fit are named on its stderr.
         rows: Values that have an attribute for each column.
-        columns: The fields that were asked for; None for all that fit.
+        columns: The fields that the user asked for; None for all that fit.
     """
     console = screen.out
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -225,7 +213,7 @@ def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] |
     layouts = [_texts(rows, columns or FIELDS, *times) for times in _LAYOUTS]
     if columns is None:
         layouts.append({field: layouts[-1][field] for field in FIELDS if field != "add_time"})
-    layout = next((it for it in layouts if _missing_width(it, width) <= 0), layouts[-1])
+    layout = next((each for each in layouts if _missing_width(each, width) <= 0), layouts[-1])
     console.print(_table(layout, width, boxed=console.is_terminal))
     if left_out := [_TIMES.get(field, field) for field in layouts[0] if field not in layout]:
         screen.say(
@@ -268,7 +256,7 @@ def _missing_width(texts: Mapping[str, Sequence[str]], width: int) -> int:
 
 
 def _table(texts: Mapping[str, Sequence[str]], width: int, *, boxed: bool) -> Table:
-    """Draw it with widths that are known: measuring every cell would take most of the time."""
+    """Draw the table with known widths: rich would measure every cell, which is slow."""
     padding = (0, _GAP - 1 if boxed else _GAP, 0, 0)
     frame = box.SIMPLE_HEAD if boxed else None
     table = Table(box=frame, padding=padding, pad_edge=False, header_style="bold")

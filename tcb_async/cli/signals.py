@@ -1,12 +1,11 @@
 """How SIGTERM and Ctrl-C end a command.
 
-Rule: inside the event loop the first signal cancels the work, so that it stops at an ``await`` and
-what it has written stays whole; the second ends the process by force. Outside of it there is
-nothing to clean up, and the first signal ends the process. A signal that the parent process had
-ignored stays ignored: a shell starts ``&`` jobs with SIGINT ignored, so SIGTERM is not turned into
-a SIGINT.
+Rule: inside the event loop the first signal cancels the work, which stops at an ``await`` and
+leaves its files whole; the second signal ends the process by force. Outside the event loop nothing
+needs cleanup, and the first signal ends the process. A signal that the parent process ignores stays
+ignored: a shell starts ``&`` jobs with SIGINT ignored, so SIGTERM is not turned into a SIGINT.
 
-This module is imported before all others: it imports what Python has loaded already, or little.
+This module is imported first, so it imports only modules that Python has loaded already.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. Like `KeyboardInterrupt`, it is no error that a handler may swallow."""
+    """SIGTERM arrived. Not an `Exception`, so that handlers do not swallow it."""
 
 
 class Ending:
@@ -36,7 +35,7 @@ class Ending:
     """
 
     def __init__(self, force: Callable[[int], object] | None = None) -> None:
-        self.received = 0  # the signal that arrived last
+        self.received = 0  # the last signal
         self.force = force
         self._react: Callable[[], object] | None = None
 
@@ -54,7 +53,7 @@ class Ending:
         return Terminated() if self.received == signal.SIGTERM else KeyboardInterrupt()
 
     @contextlib.contextmanager
-    def reacting(self, react: Callable[[], object]) -> Generator[None]:
+    def on_signal(self, react: Callable[[], object]) -> Generator[None]:
         """Call this at the first signal, instead of ending the process."""
         before, self._react = self._react, react
         try:
@@ -64,8 +63,8 @@ class Ending:
 
 
 @contextlib.contextmanager
-def handled(ending: Ending) -> Generator[Ending]:
-    """Let it handle both signals, unless they are ignored or handled by other code."""
+def handle_signals(ending: Ending) -> Generator[Ending]:
+    """Install the handler for both signals, unless they are ignored or have another handler."""
     with contextlib.ExitStack() as stack:
         for number in (signal.SIGINT, signal.SIGTERM):
             if (before := signal.getsignal(number)) in _DEFAULTS:
@@ -76,25 +75,25 @@ def handled(ending: Ending) -> Generator[Ending]:
 
 
 @contextlib.contextmanager
-def raised() -> Generator[None]:
-    """Raise a signal as an exception meanwhile: the block has something to clean up."""
+def raise_signals() -> Generator[None]:
+    """Raise a signal as an exception: for a block that has to clean up."""
     ending = _installed()
-    with ending.reacting(ending.raise_it) if ending else contextlib.nullcontext():
+    with ending.on_signal(ending.raise_it) if ending else contextlib.nullcontext():
         yield
 
 
 def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
     """Run a coroutine to its end, or until a signal cancels it."""
-    import asyncio  # noqa: PLC0415 - help and usage errors do not wait for it
+    import asyncio  # noqa: PLC0415 - help and usage errors do not need it
 
     with contextlib.ExitStack() as stack:
-        ending = _installed() or stack.enter_context(handled(Ending()))
+        ending = _installed() or stack.enter_context(handle_signals(Ending()))
         runner = asyncio.Runner()
 
         async def main() -> None:
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
             assert task is not None  # noqa: S101 - the runner has made one
-            with ending.reacting(lambda: loop.call_soon_threadsafe(task.cancel)):
+            with ending.on_signal(lambda: loop.call_soon_threadsafe(task.cancel)):
                 await work()
 
         try:
@@ -104,14 +103,14 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
                 raise ending.as_exception() from None
             raise
         finally:
-            # What was cancelled has been cleaned up. A thread that looks up a name cannot be
-            # cancelled: a process that ends does not wait for it.
+            # The cancelled work has cleaned up. A thread that resolves a host name cannot be
+            # cancelled, and closing the runner would wait for it.
             if not (ending.received and ending.force):
                 runner.close()
 
 
 def end_process(code: int) -> None:
-    """End the process now. What is on the disk is as exact as after ``kill -9``."""
+    """End the process now, as ``kill -9`` does: files are replaced whole or not at all."""
     with contextlib.suppress(OSError):
         cursor = _SHOW_CURSOR if os.isatty(2) else ""
         said = "terminated" if code == TERMINATED else "interrupted"

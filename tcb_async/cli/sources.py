@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import attrs
 import msgspec
@@ -29,7 +29,8 @@ Known = Mapping[str, str | datetime | None]
 Functions = Mapping[str, Known]
 """A complete list: functions by name."""
 
-FIELDS = ("status", "runtime", "add_time", "mod_time")
+Comparable = Literal["status", "runtime", "add_time", "mod_time"]
+FIELDS: tuple[Comparable, ...] = get_args(Comparable)
 KINDS = (
     "an environment's ID, cloudbaserc.json, an export of tcb-async list (.json, .ndjson, .csv), "
     "the SQLite file of an inventory (.sqlite, .sqlite3, .db), a folder of functions (with a / in "

@@ -10,10 +10,10 @@ import logging
 from collections import deque
 from contextlib import aclosing, nullcontext
 from datetime import datetime
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import attrs
-import typer
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
@@ -21,9 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tcb_async._arguments import DEFAULT_WAIT_INTERVAL, DEFAULT_WAIT_TIMEOUT, DEFAULT_WATCH_INTERVAL
+from tcb_async.cli.access import find_service
+from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
-from tcb_async.cli.options import Access, argument, command, given, option, seconds
-from tcb_async.cli.screen import Screen, counted, printable
+from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
+from tcb_async.cli.screen import Screen, plural, printable
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 
 
 _DEMO_INTERVAL = 0.5
-_TEXT, _NDJSON = "text", "ndjson"
-_FORMATS = [_TEXT, _NDJSON]
+Form = Literal["text", "ndjson"]
 _STYLES = {"added": "green", "removed": "red", "updated": "yellow"}
 _OTHER_LINES = 6
 _DESCRIBED = {
@@ -44,44 +45,51 @@ _DESCRIBED = {
 }
 
 
-@command(
-    level=logging.WARNING,
-    interval=option(
-        "--interval SECONDS",
-        "Seconds from one listing to the next. "
-        f"Default: {DEFAULT_WATCH_INTERVAL:g}; {_DEMO_INTERVAL:g} with --demo.",
-        parser=seconds(least=0.1),
-    ),
-    form=option(
-        "--format -f FORMAT", "text, or ndjson: one object per change.", choices=lambda: _FORMATS
-    ),
+watch_command = App(
+    name="watch",
+    usage="tcb-async watch [OPTIONS] [ENV]",
+    help_epilogue="""\
+[bold]Examples[/bold]
+  tcb-async watch --demo
+  tcb-async watch test-777bb9 --interval 5
+  tcb-async watch test-777bb9 >> changes.log
+  tcb-async watch test-777bb9 --format ndjson | jq .name
+
+The exit codes are in tcb-async --help.""",
 )
-def watch_command(
-    screen: Screen, access: Access, *, interval: float | None = None, form: str = _TEXT
+
+
+@watch_command.default
+def watch_functions(
+    env: Env = None,
+    /,
+    *,
+    interval: Annotated[
+        float | None, seconds(), Parameter(show_default=f"{DEFAULT_WATCH_INTERVAL:g}")
+    ] = None,
+    form: Annotated[Form, FORMAT] = "text",
+    access: Access = Access(),
 ) -> None:
     """Show what is added, updated and removed, until Ctrl-C.
 
-    [bold]Examples[/bold]
-      tcb-async watch --demo
-      tcb-async watch test-777bb9 --interval 5
-      tcb-async watch test-777bb9 >> changes.log
-      tcb-async watch test-777bb9 --format ndjson | jq .name
-
-    The exit codes are in tcb-async --help.
+    Args:
+        interval: Seconds from one listing to the next; 0.5 with --demo.
+        form: ndjson is one object per change.
     """
-    service = access.service(is_changing=True)
-    apart = interval or (_DEMO_INTERVAL if access.demo else DEFAULT_WATCH_INTERVAL)
-    service.run(lambda client: _show_changes(client, screen, service.env, apart, form))
+    with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
+        service = find_service(env, access, is_changing=True)
+        apart = interval or (_DEMO_INTERVAL if access.demo else DEFAULT_WATCH_INTERVAL)
+        service.run(lambda client: _show_changes(client, screen, service.env, apart, form))
 
 
 async def _show_changes(
-    client: TcbClient, screen: Screen, env: str, interval: float, form: str
+    client: TcbClient, screen: Screen, env: str, interval: float, form: Form
 ) -> NoReturn:
     functions = await client.functions(env).collect()
     rows = max(1, screen.out.height - _OTHER_LINES)
     board = _Board(env, len(functions), deque(maxlen=rows))
     changes = client.watch_functions(env, interval=interval, since=functions)
-    is_live = screen.out.is_terminal and form == _TEXT
+    is_live = screen.out.is_terminal and form == "text"
     if not is_live:
         screen.say(f"{board.headline}; polling every {interval:g} s, Ctrl-C ends it")
     async with aclosing(changes):
@@ -106,9 +114,9 @@ class _Board:
 
     @property
     def headline(self) -> str:
-        changes = counted(self.changes, "change")
+        changes = plural(self.changes, "change")
         return (
-            f"{printable(self.env)}: {counted(self.functions, 'function')}, {changes} "
+            f"{printable(self.env)}: {plural(self.functions, 'function')}, {changes} "
             "(times in UTC+8)"
         )
 
@@ -131,12 +139,12 @@ class _Board:
         return Group(table, self._spinner)
 
 
-def _line(change: FunctionChange, form: str, *, escaped: bool) -> bytes:
+def _line(change: FunctionChange, form: Form, *, escaped: bool) -> bytes:
     now = datetime.now(CHINA_STANDARD_TIME).isoformat(timespec="seconds")
-    if form == _NDJSON:
+    if form == "ndjson":
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
-        return FORMATS[_NDJSON](tuple(row), escaped).rows([row], 0)
+        return FORMATS["ndjson"](tuple(row), escaped).rows([row], 0)
     return f"{now} {change.kind} {printable(change.name)} {printable(describe(change))}\n".encode()
 
 
@@ -154,69 +162,64 @@ def describe(change: FunctionChange) -> str:
     return ", ".join(facts)
 
 
-@command(
-    level=logging.INFO,
-    names=argument("NAME…", "The functions' names, such as login."),
-    every=option("--all", "Wait for every function that there is."),
-    timeout=option(
-        "--timeout SECONDS",
-        f"The most seconds to wait. Default: {DEFAULT_WAIT_TIMEOUT:g}.",
-        parser=seconds(least=0.1),
-    ),
-    interval=option(
-        "--interval SECONDS",
-        f"Seconds between polls. Default: {DEFAULT_WAIT_INTERVAL:g}.",
-        parser=seconds(least=0.1),
-    ),
+wait_command = App(
+    name="wait",
+    usage="tcb-async wait [OPTIONS] [ENV] [NAME…]",
+    help_epilogue="""\
+[bold]Examples[/bold]
+  tcb-async wait test-777bb9 login --timeout 60 && echo up
+  tcb-async wait test-777bb9 --all
+  tcb-async wait --demo
+
+[bold]Exit codes[/bold]
+    0  they are Active
+    4  one failed: CreateFailed, UpdateFailed, …
+    5  they were not all Active in time, or the service or
+       the network failed
+  130  interrupted (Ctrl-C)
+  143  terminated (SIGTERM)""",
 )
-def wait_command(  # noqa: PLR0913 - each is an option
-    screen: Screen,
-    *,
-    every: bool = False,
-    access: Access,
-    names: list[str] | None = None,
-    timeout: float | None = None,
-    interval: float | None = None,
+
+
+@wait_command.default
+def wait_for_functions(
+    env: Env = None,
+    /,
+    *names: Annotated[str, Parameter(metavar="NAME…")],
+    every: Annotated[bool, Parameter("--all")] = False,
+    timeout: Seconds = DEFAULT_WAIT_TIMEOUT,
+    interval: Seconds = DEFAULT_WAIT_INTERVAL,
+    access: Credentials = Credentials(),
 ) -> None:
     """Wait until functions are Active, as after a deployment.
 
-    [bold]Examples[/bold]
-      tcb-async wait test-777bb9 login --timeout 60 && echo up
-      tcb-async wait test-777bb9 --all
-      tcb-async wait --demo
-
-    [bold]Exit codes[/bold]
-        0  they are Active
-        4  one failed: CreateFailed, UpdateFailed, …
-        5  they were not all Active in time, or the service or
-           the network failed
-      130  interrupted (Ctrl-C)
-      143  terminated (SIGTERM)
+    Args:
+        names: The functions' names, such as login.
+        every: Wait for every function that there is.
+        timeout: The most seconds to wait.
+        interval: Seconds between polls.
     """
-    names = names or []
-    if access.demo and not names and not every:
-        names = [access.env] if access.env else []
-        access = attrs.evolve(access, env=None)
-    elif access.env is None or bool(names) == every:
-        missing = "NAME" if access.env else "ENV and NAME"
-        raise typer.BadParameter(
-            "name the environment, and the functions or --all", param_hint=missing
-        )
-    service = access.service(is_changing=True)
-    if not names and not every:
-        names = [service.deployed_last]
+    with run_command(verbose=access.verbose, level=logging.INFO) as screen:
+        if access.demo and not names and not every:
+            env, names = None, (env,) if env else ()
+        elif env is None or bool(names) == every:
+            missing = "NAME" if env else "ENV and NAME"
+            raise CycloptsError(f"{missing}: name the environment, and the functions or --all")
+        service = find_service(env, access, is_changing=True)
+        if not names and not every:
+            names = (service.deployed_last,)
 
-    async def work(client: TcbClient) -> None:
-        awaited = names
-        if every:
-            found = await client.list_functions(service.env)
-            awaited = [it.name for it in found if it.status != "Active"]
-        if awaited:
-            await client.wait_until_active(
-                service.env, awaited, **given(timeout=timeout, interval=interval)
-            )
+        async def work(client: TcbClient) -> None:
+            awaited = names
+            if every:
+                found = await client.list_functions(service.env)
+                awaited = tuple(row.name for row in found if row.status != "Active")
+            if awaited:
+                await client.wait_until_active(
+                    service.env, awaited, timeout=timeout, interval=interval
+                )
 
-    what = "every function" if every else ", ".join(names)
-    waiting = Text(printable(f"waiting for {what} in {service.env}"))
-    with screen.err.status(waiting) if screen.is_watched else nullcontext():
-        service.run(work)
+        what = "every function" if every else ", ".join(names)
+        waiting = Text(printable(f"waiting for {what} in {service.env}"))
+        with screen.err.status(waiting) if screen.is_watched else nullcontext():
+            service.run(work)

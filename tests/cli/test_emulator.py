@@ -17,12 +17,10 @@ import pytest
 from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
-from terminal import ENV, run, start
-from typer.testing import CliRunner
+from terminal import ENV, run, run_here, start
 
 from tcb_async import RetryPolicy, TcbClient
-from tcb_async.cli.access import changes
-from tcb_async.cli.app import app
+from tcb_async.cli.demo import change_functions
 from tcb_async.cli.screen import Screen as Console
 from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.inventory import InventoryStore
@@ -36,7 +34,7 @@ async def serving(*words):
     """The command, and the variables that it tells its user to export."""
     async with start("emulator", *words) as command:
         settings = {}
-        wanted = 9 if "--platform" in words else 4
+        wanted = 9 if {"--platform", "--merchants"} & {*words} else 4
         while len(settings) < wanted:
             export, setting = shlex.split(await command.line())
             name, _, value = setting.partition("=")
@@ -86,6 +84,15 @@ async def test_it_says_how_many_merchants_its_platform_has():
 
     assert f"Serving {DEMO_ENV} and a platform with {len(listed)} merchants. " in ended.err
     assert settings["TCB_AUTHORIZER_APPID"] in listed[0]
+
+
+async def test_its_platform_has_as_many_merchants_as_are_asked_for():
+    async with serving("--merchants", "3") as (command, settings):
+        listed = (await run("merchants", "-f", "ndjson", env=settings)).out.splitlines()
+        ended = await command.end(signal.SIGINT)
+
+    assert (len(listed), ended.code) == (3, 0)
+    assert f"Serving {ENV} and a platform with 3 merchants. " in ended.err
 
 
 async def test_it_is_a_platform_with_a_merchant():
@@ -144,7 +151,7 @@ def test_changes_repeat_in_a_cycle_and_touch_no_other_function():
     emulator.deploy(ENV, "preview2")
     seen = [
         tuple(f"{row.name} {row.status}" for row in emulator.functions(ENV))
-        for _ in islice(changes(emulator, ENV), 12)
+        for _ in islice(change_functions(emulator, ENV), 12)
     ]
 
     others = ("login Active", "preview2 Active")
@@ -181,12 +188,12 @@ def test_it_says_what_it_serves_and_ends_with_0_at_ctrl_c(monkeypatch, words, en
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Console, "say", interrupted)
-    ended = CliRunner().invoke(app, ["emulator", *words])
+    ended = run_here(["emulator", *words], {})
 
-    assert ended.exit_code == 0
-    assert ended.stdout.startswith("export TCB_BASE_URL=http://127.0.0.1:")
-    assert f"Serving {envs}" in ended.stderr
-    assert ended.stderr.endswith("ended\n")
+    assert ended.code == 0
+    assert ended.out.startswith("export TCB_BASE_URL=http://127.0.0.1:")
+    assert f"Serving {envs}" in ended.err
+    assert ended.err.endswith("ended\n")
 
 
 async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator):

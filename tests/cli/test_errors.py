@@ -11,9 +11,8 @@ from redis_server import running_redis
 from terminal import ENV, asks, run
 
 from tcb_async.__main__ import main
-from tcb_async.cli import access, listing, screen
-from tcb_async.cli.app import exit_code, in_terminal_words
-from tcb_async.cli.options import whole_number
+from tcb_async.cli import credentials, files, listing
+from tcb_async.cli.exits import exit_code, in_terminal_words
 from tcb_async.cli.signals import Terminated
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
@@ -94,15 +93,20 @@ def test_the_exit_code_says_whose_fault_an_error_is(error, code):
         (["list", ENV, "--access-token", "typed"], "set TCB_ACCESS_TOKEN"),
         (["list", ENV, "--appsecret", "typed"], "set TCB_SECRET"),
         (["list", ENV, "--json"], "--format json"),
-        (["list", ENV, "-f", "yaml"], "none of table, json, ndjson, csv"),
+        (["list", ENV, "-f", "yaml"], "'yaml' is not one of table, json, ndjson, csv"),
         (["list", ENV, "--sort", "size"], "size"),
-        (["list", ENV, "--columns", "name,size"], "'size' is none of name, status"),
+        (["list", ENV, "--columns", "name,size"], "'size' is not one of name, status"),
         (["list", ENV, "other"], "unexpected extra argument"),
         (["list", ENV, "--page-size", "0"], "--page-size"),
         (["list", ENV, "--concurrency", "0"], "--concurrency"),
-        (["list", ENV, "--max-items", "0"], "--max-items: '0' is not a whole number, 1 or more"),
-        (["list", ENV, "--max-items"], "requires an argument (see `tcb-async list --help`)"),
-        (["list", ENV, "--demo=yes"], "does not take a value (see `tcb-async list --help`)"),
+        (["list", ENV, "--max-items", "0"], "--max-items: '0' must be >= 1"),
+        (["list", ENV, "-n", "1.5"], "--max-items: '1.5' is not a whole number"),
+        (["list", ENV, "-n", "0x10"], "--max-items: '0x10' is not a whole number"),
+        (["list", ENV, "--max-items"], "--max-items N (see `tcb-async list --help`)"),
+        (["list", ENV, "--demo=maybe"], "leave out 'maybe': the option takes no value"),
+        (["list", ENV, "--timeout", "inf"], "'inf' is not a number of seconds"),
+        (["list", ENV, "--token=typed"], "set TCB_ACCESS_TOKEN"),
+        (["list", ENV, "-xtyped"], "there is no option -x "),
         (["list", ENV, "--token-file", "x", "--appid", "y"], "not both"),
         (["list", ENV, "-o", "x.parquet"], ".parquet"),
         (["watch", ENV, "--interval", "0"], "--interval"),
@@ -111,11 +115,16 @@ def test_the_exit_code_says_whose_fault_an_error_is(error, code):
         (["wait", ENV], "NAME"),
         (["wait"], "ENV and NAME"),
         (["emulator", "--port", "-1"], "--port"),
-        (["emulator", "--count"], "option '--count' requires an argument"),
-        (["emulator", "--env"], "option '--env' requires an argument"),
-        (["emulator", "--port", "65536"], "from 0 to 65535"),
+        (["emulator", "--count"], "--count needs a value: --count N"),
+        (["emulator", "--env"], "--env needs a value: --env ENV"),
+        (["emulator", "--port", "65536"], "'65536' must be <= 65535"),
+        (["diff", ENV], "the argument FOUND is missing"),
+        (["diff", ENV, "--nonsense=typed"], "there is no option --nonsense"),
+        (["help", "nonsense"], "there is no command 'nonsense'"),
         (["nonsense"], "nonsense"),
-        (["cuont"], "Did you mean 'count'?"),
+        (["cuont"], "did you mean 'count'?"),
+        (["fn", "list"], "there is no command 'fn' before the command: write `tcb-async list`"),
+        (["--demo", "list"], "write `tcb-async list`"),
     ],
 )
 async def test_wrong_usage_exits_with_2_and_nothing_is_asked(
@@ -142,9 +151,17 @@ UNUSABLE = {
 }
 
 
-def test_the_bounds_of_a_whole_number_are_allowed():
-    parse = whole_number(least=1, most=3)
-    assert [parse(text) for text in "13"] == [1, 3]
+@pytest.mark.parametrize("days", ["0", "36500"])
+async def test_the_bounds_of_a_whole_number_are_allowed(tmp_path, days):
+    (tmp_path / "cloudbaserc.json").write_text('{"functions": [{"name": "a", "runtime": "Go1"}]}')
+    ended = await run("runtimes", str(tmp_path / "cloudbaserc.json"), "--within", days)
+    assert ended.code == 0
+
+
+@pytest.mark.parametrize("words", [["-q", "-q"], ["-n", "9", "-n", "1"], ["-vqn1"], ["-n=1"]])
+async def test_an_option_may_be_repeated_or_share_its_letters(emulator, words):
+    emulator.deploy(ENV, count=1)
+    assert (await run("list", ENV, "-f", "csv", *words, env=asks(emulator))).code == 0
 
 
 @pytest.mark.parametrize("file", UNUSABLE)
@@ -153,7 +170,7 @@ async def test_a_file_that_cannot_be_written_exits_with_3(emulator, tmp_path, mo
     (tmp_path / "closed").mkdir()
     (tmp_path / "locked.csv").touch()
     forbidden = {str(tmp_path / "closed"), str(tmp_path / "locked.csv")}
-    monkeypatch.setattr(screen.os, "access", lambda path, _: str(path) not in forbidden)  # for root
+    monkeypatch.setattr(files.os, "access", lambda path, _: str(path) not in forbidden)  # for root
 
     ended = await run("list", ENV, "--output", str(tmp_path / file), env=asks(emulator))
 
@@ -183,6 +200,16 @@ async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed():
     assert "--base-url='http://wechat.invalid'" in refused.err
     insisting = await run(*words, "--allow-http", env={"TCB_ACCESS_TOKEN": "token"})
     assert insisting.code == 5
+
+
+@pytest.mark.parametrize("words", [["count", ENV], ["environments"], ["token"]])
+async def test_a_try_takes_no_longer_than_the_time_out(emulator, words):
+    emulator.script([Fault.hang()] * 99)
+
+    ended = await run(*words, "--timeout", "0.1", env=asks(emulator))
+
+    assert ended.code == 5
+    assert "0.1 s" in ended.err
 
 
 async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is_named():
@@ -274,8 +301,15 @@ async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(variable
     assert said in ended.err
 
 
-async def test_a_secret_may_be_typed(emulator, own_app, monkeypatch):
-    monkeypatch.setattr(access, "_may_ask", lambda: True)
+@pytest.fixture
+def prompt(monkeypatch):
+    """A prompt that reads stdin, which is no terminal here."""
+    monkeypatch.setattr(credentials, "_may_ask", lambda: True)
+    monkeypatch.setattr(credentials.getpass, "getpass", lambda *_: input())
+
+
+@pytest.mark.usefixtures("prompt")
+async def test_a_secret_may_be_typed(emulator, own_app):
     env = {"TCB_BASE_URL": emulator.url}
 
     typed = await run("count", ENV, "--appid", APPID, env=env, stdin=f"{SECRET}\n")
@@ -285,9 +319,8 @@ async def test_a_secret_may_be_typed(emulator, own_app, monkeypatch):
     assert from_stdin.out.endswith("2\n")
 
 
-async def test_a_prompt_that_is_left_exits_with_130(emulator, monkeypatch):
-    monkeypatch.setattr(access, "_may_ask", lambda: True)
-
+@pytest.mark.usefixtures("prompt")
+async def test_a_prompt_that_is_left_exits_with_130(emulator):
     ended = await run("count", ENV, env={"TCB_BASE_URL": emulator.url}, stdin="")
 
     assert ended.code == 130
@@ -303,8 +336,8 @@ async def test_a_signal_at_a_prompt_ends_the_command_as_anywhere(
     def prompt(*_, **__):
         raise signalled
 
-    monkeypatch.setattr(access, "_may_ask", lambda: True)
-    monkeypatch.setattr(access.typer, "prompt", prompt)
+    monkeypatch.setattr(credentials, "_may_ask", lambda: True)
+    monkeypatch.setattr(credentials.getpass, "getpass", prompt)
 
     ended = await run("count", ENV)
 
@@ -373,7 +406,7 @@ async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(emulator
 
 
 async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(emulator, monkeypatch):
-    monkeypatch.setattr(listing.ListCommand, "run", lambda _: 1 / 0)
+    monkeypatch.setattr(listing.ListJob, "work", lambda *_: 1 / 0)
 
     quiet = await run("list", ENV, env=asks(emulator))
     verbose = await run("list", ENV, "--verbose", env=asks(emulator))
@@ -384,7 +417,7 @@ async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(emulator
     assert "Traceback" in verbose.err
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich"])
+@pytest.mark.parametrize("missing", ["cyclopts", "rich"])
 def test_without_the_extra_the_command_says_what_to_install(missing, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith(("tcb_async.cli", missing))]:
         monkeypatch.delitem(sys.modules, name)

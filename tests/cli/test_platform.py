@@ -145,6 +145,15 @@ async def test_the_ticket_may_be_in_a_file(wechat, tmp_path):
     assert [row["authorizer_appid"] for row in json.loads(ended.out)] == ["wxshop"]
 
 
+async def test_the_appsecret_may_be_in_a_file(wechat, tmp_path):
+    env = platform(wechat)
+    wechat.add_authorizer(PLATFORM, "wxshop")
+    file = tmp_path / "secret.txt"
+    file.write_text(env.pop("TCB_COMPONENT_SECRET") + "\n")
+    ended = await run("merchants", "--secret-file", str(file), "-f", "json", env=env)
+    assert [row["authorizer_appid"] for row in json.loads(ended.out)] == ["wxshop"]
+
+
 async def test_a_wrong_ticket_ends_with_3_and_says_what_to_do(wechat):
     env = platform(wechat) | {"TCB_COMPONENT_TICKET": "ticket@@@made-up"}
     ended = await run("merchants", env=env)

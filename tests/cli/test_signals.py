@@ -13,7 +13,7 @@ from leaks import eventually
 from terminal import ENV, Screen, asks, start
 
 from tcb_async.cli import signals
-from tcb_async.cli.signals import Ending, Terminated, end_process, handled
+from tcb_async.cli.signals import Ending, Terminated, end_process, handle_signals
 from tcb_async.emulator import Fault
 
 SOON = 5.0
@@ -174,7 +174,7 @@ class TestEnding:
 
     def test_outside_of_the_event_loop_the_first_signal_ends_the_process(self):
         forced = []
-        with handled(Ending(forced.append)):
+        with handle_signals(Ending(forced.append)):
             signal.raise_signal(signal.SIGTERM)
 
         assert forced == [143]
@@ -189,19 +189,23 @@ class TestEnding:
             signal.raise_signal(signal.SIGINT)
             await asyncio.sleep(100)
 
-        with handled(Ending(forced.append)), pytest.raises(KeyboardInterrupt):
+        with handle_signals(Ending(forced.append)), pytest.raises(KeyboardInterrupt):
             signals.run(work)
         loops[0].close()  # which a process that ends does not wait for
 
         assert forced == [130]
 
     def test_at_a_prompt_a_signal_is_raised_so_that_it_cleans_up(self):
-        with handled(Ending(pytest.fail)), pytest.raises(Terminated), signals.raised():
+        with (
+            handle_signals(Ending(pytest.fail)),
+            pytest.raises(Terminated),
+            signals.raise_signals(),
+        ):
             signal.raise_signal(signal.SIGTERM)
 
     def test_without_a_handler_a_prompt_is_as_it_was(self):
         before = signal.getsignal(signal.SIGTERM)
-        with signals.raised():
+        with signals.raise_signals():
             assert signal.getsignal(signal.SIGTERM) == before
 
     def test_after_the_event_loop_a_signal_is_handled_as_before_it(self):
@@ -209,7 +213,7 @@ class TestEnding:
             pass
 
         forced = []
-        with handled(Ending(forced.append)):
+        with handle_signals(Ending(forced.append)):
             signals.run(work)
             signal.raise_signal(signal.SIGINT)
 
@@ -229,7 +233,7 @@ class TestEnding:
     def test_a_signal_that_other_code_handles_or_ignores_stays_its_own(self, theirs):
         before = signal.signal(signal.SIGTERM, theirs)
         try:
-            with handled(Ending()):
+            with handle_signals(Ending()):
                 assert signal.getsignal(signal.SIGTERM) == theirs
             assert signal.getsignal(signal.SIGTERM) == theirs
         finally:

@@ -26,8 +26,8 @@ from tcb_async import __version__
 from tcb_async.__main__ import main
 from tcb_async.cli import app, signals
 from tcb_async.cli.formats import FORMATS
+from tcb_async.cli.progress import show_walk
 from tcb_async.cli.screen import Screen as Console
-from tcb_async.cli.screen import showing_walk
 from tcb_async.emulator import Fault
 
 PLAIN = {"NO_COLOR": "1"}
@@ -310,27 +310,66 @@ async def test_python_m_is_the_same_command():
     assert by_module.out == f"tcb-async {__version__}\n"
 
 
+COMPLETING = """
+eval "$1"
+shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_tcb_async
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
 @pytest.mark.parametrize(
-    ("typed", "words", "offered"),
+    ("typed", "offered"),
     [
-        ("tcb-async ", "1", {*COMMANDS}),
-        ("tcb-async li", "1", {"list"}),
-        ("tcb-async list --format ", "3", {"table", *FORMATS}),
-        ("tcb-async list --status Cr", "3", {"Creating", "CreateFailed"}),
-        ("tcb-async list --sort mod", "3", {"mod_time"}),
-        ("tcb-async list --columns na", "3", {"name"}),
-        ("tcb-async list --pag", "2", {"--page-size"}),
+        ("tcb-async ", {*COMMANDS}),
+        ("tcb-async li", {"list"}),
+        ("tcb-async list --format ", {"table", *FORMATS}),
+        ("tcb-async list --status Cr", {"Creating", "CreateFailed"}),
+        ("tcb-async list --sort mod", {"mod_time"}),
+        ("tcb-async list --columns na", {"name"}),
+        ("tcb-async list --pag", {"--page-size"}),
     ],
 )
-async def test_the_shell_completes_commands_options_and_values(typed, words, offered):
-    env = {
-        "_TCB_ASYNC_COMPLETE": "complete_bash",
-        "COMP_WORDS": typed,
-        "COMP_CWORD": words,
-        "_TYPER_COMPLETE_ARGS": typed,
-    }
+async def test_bash_completes_commands_options_and_values(typed, offered):
+    script = (await run("--show-completion", "--shell", "bash")).out
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
-    assert set((await run(env=env)).out.split()) == offered
+    program = ("bash", "-c", COMPLETING, "bash", script, *typed.split(" "))
+    async with start(program=program, env={"PATH": path}) as shell:
+        ended = await shell.end()
+
+    assert set(ended.out.split()) == offered
+    assert ended.err == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+async def test_completion_is_installed_for_each_shell(shell, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ZSH", raising=False)
+    ended = await run("--install-completion", "--shell", shell)
+
+    path = ended.out.removeprefix("completion is installed in ").partition(": start")[0]
+    with open(path) as file:  # noqa: ASYNC230, PTH123 - short
+        installed = file.read()
+    assert path.startswith(str(tmp_path))
+    assert (await run("--show-completion", "--shell", shell)).out == installed
+    assert all(command in installed for command in COMMANDS)
+
+
+async def test_a_shell_that_is_not_known_exits_with_2_and_the_option_is_named(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    shells = {"BASH_VERSION": "", "ZSH_VERSION": "", "FISH_VERSION": "", "SHELL": "/bin/tcsh"}
+    ended = await run("--install-completion", env=shells)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "pass --shell" in ended.err
+
+
+async def test_help_and_version_are_commands_too():
+    for words, same in ((["help", "list"], ["list", "--help"]), (["version"], ["--version"])):
+        assert await run(*words) == await run(*same)
+    assert (await run("help")).out == (await run("--help")).out
 
 
 LIGHT = """
@@ -355,8 +394,9 @@ finally:
         (["list", ENV, "--limit", "5"], 2, {}),
         (["inventory", "-o", "x.xlsx"], 2, {}),
         (["emulator", "--port", "99999"], 2, {}),
-        ([], 0, {"_TCB_ASYNC_COMPLETE": "complete_bash", "COMP_CWORD": "1",
-                 "COMP_WORDS": "tcb-async li", "_TYPER_COMPLETE_ARGS": "tcb-async li"}),
+        (["help", "list"], 0, {}),
+        (["__complete", "list", "--status", "Cr"], 0, {}),
+        (["--show-completion", "--shell", "bash"], 0, {}),
     ],
     ids=str,
 )  # fmt: skip
@@ -383,7 +423,7 @@ async def test_a_commands_line_in_the_help_is_the_first_line_of_its_own_help():
     whole = " ".join((await run("--help", env={"COLUMNS": "200"})).out.split())
     for name, (_, line) in app.COMMANDS.items():
         assert f"{name} {line}" in whole
-        assert app.load(name).help == line
+        assert app.app[name].default_command.__doc__.split("\n")[0] == line
 
 
 async def test_the_help_reads_each_default_where_the_client_has_it():
@@ -400,7 +440,7 @@ main()
     async with start("list", "--help", program=program, env={"COLUMNS": "200"}) as command:
         ended = await command.end()
 
-    assert "The most requests at once. Default: 4." in ended.out
+    assert "The most requests at once. [default: 4]" in ended.out
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
@@ -471,12 +511,12 @@ class TestMain:
         assert capsys.readouterr().err == "tcb-async: interrupted\n"
 
     def test_after_a_signal_the_process_waits_for_no_thread(self, main, monkeypatch):
-        def ended_by_a_signal(**_):
+        def ended_by_a_signal(_):
             signal.getsignal(signal.SIGTERM).received = signal.SIGTERM
             raise SystemExit(143)
 
         ends = []
-        monkeypatch.setattr(app, "app", ended_by_a_signal)
+        monkeypatch.setattr(app, "run", ended_by_a_signal)
         monkeypatch.setattr(os, "_exit", ends.append)
 
         assert main("list") == 143
@@ -488,9 +528,9 @@ def test_a_bar_never_shows_more_functions_than_there_are(monkeypatch):
     monkeypatch.setattr(Progress, "update", lambda *_, **facts: shown.append(facts))
     walk = SimpleNamespace(stats=None, total=3)
 
-    with showing_walk(Console.open(), ENV, walk, shown=False) as moved:
-        moved(2)
-        moved(5)
+    with show_walk(Console.open(), ENV, walk, shown=False) as move:
+        move(2)
+        move(5)
 
     assert shown == [{"completed": 2, "total": 3}, {"completed": 5, "total": 5}]
 

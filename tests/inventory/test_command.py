@@ -24,7 +24,8 @@ from terminal import Ended, Screen, asks, retry_at_once, run, start
 
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
-from tcb_async.inventory import InventoryStore
+from tcb_async.exceptions import ConfigurationError
+from tcb_async.inventory import InventoryRun, InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
 
 WINDOW = 8
@@ -310,6 +311,14 @@ class TestWhoseAccountsAStoreHas:
 
 
 class TestThePlatformIsRefused:
+    async def test_an_error_of_the_configuration_is_all_that_is_said(self, shop, monkeypatch):
+        def save(*_):
+            raise ConfigurationError("the store is locked: end the other program")
+
+        monkeypatch.setattr(InventoryRun, "save", save)
+        ended = await shop.run()
+        assert ended == Ended(3, "", "tcb-async: the store is locked: end the other program\n")
+
     async def test_it_ends_within_a_window_of_requests_with_code_3(self, shop):
         shop.emulator.script([Fault.ok()] * 10, path=AUTHORIZER)
         shop.emulator.fail_next(61004, times=None, path=AUTHORIZER)
@@ -385,7 +394,7 @@ class TestBadInput:
         [
             (["--run", "2999-01-01"], 3, "later than today"),
             (["--run", "yesterday"], 3, "must be a date"),
-            (["-o", "inventory.xlsx"], 2, "the suffix '.xlsx' is none of"),
+            (["-o", "inventory.xlsx"], 2, "--output has an unknown suffix '.xlsx': use one of"),
             (["-o", "/nowhere/i.sqlite"], 3, "there is no folder /nowhere"),
             (["--accounts", "-"], 3, "--accounts -: the file holds no accounts"),
             (["-o", "/nowhere/all.csv"], 3, "there is no folder /nowhere"),

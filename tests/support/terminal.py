@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import io
 import os
 import pty
 import re
@@ -17,10 +18,10 @@ import termios
 from contextlib import asynccontextmanager
 
 import attrs
-from typer.testing import CliRunner
+import pytest
 
 from tcb_async import RetryPolicy, TcbClient
-from tcb_async.cli.app import app
+from tcb_async.cli import app
 
 ENV = "test-777bb9"
 _SECONDS = 60
@@ -59,13 +60,23 @@ def retry_at_once(monkeypatch):
 
 async def run(*words, env=None, stdin=""):
     """Run the command in this process, beside the loop that may serve it."""
-    variables = dict.fromkeys(_FOREIGN) | {"TERM": "xterm-256color"} | (env or {})
-    result = await asyncio.to_thread(
-        CliRunner().invoke, app, words, input=stdin, env=variables, prog_name="tcb-async"
-    )
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Ended(result.exit_code, result.stdout, result.stderr)
+    return await asyncio.to_thread(run_here, words, env or {}, stdin)
+
+
+def run_here(words, env, stdin=""):
+    """Run the command in this thread."""
+    streams = [io.TextIOWrapper(io.BytesIO(text), "utf-8") for text in (stdin.encode(), b"", b"")]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _FOREIGN:
+            patch.delenv(name, raising=False)
+        for name, value in ({"TERM": "xterm-256color"} | env).items():
+            patch.setenv(name, value)
+        for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+            patch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as ended:
+            app.run(words)
+    out, err = (stream.buffer.getvalue().decode() for stream in streams[1:])
+    return Ended(ended.value.code, out, err)
 
 
 @attrs.frozen

@@ -1,0 +1,140 @@
+"""``tcb-async environments``, ``merchants`` and ``token``: an account and its token.
+
+Rule: no token, no appsecret and no refresh token is printed, nor any part of one.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError
+
+from tcb_async._arguments import DEFAULT_CONCURRENCY
+from tcb_async.cli import signals
+from tcb_async.cli.access import find_accounts, find_service
+from tcb_async.cli.exits import run_command
+from tcb_async.cli.formats import TABLE, write_rows
+from tcb_async.cli.options import Access, OutputFormat, Platform
+from tcb_async.errcodes import is_token_accepted
+from tcb_async.exceptions import ApiError, TcbError
+
+if TYPE_CHECKING:
+    from tcb_async.client import TcbClient
+
+_ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
+_MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
+_NO_ENV = "token-check"
+
+environments_command = App(
+    name="environments",
+    help_epilogue=r"""[bold]Examples[/bold]
+  tcb-async environments
+  tcb-async environments -f json | jq -r '.\[].env'
+
+The exit codes are in tcb-async --help.""",
+)
+
+
+@environments_command.default
+def list_environments(*, form: OutputFormat = TABLE, access: Access = Access()) -> None:
+    """List the environments of an account."""
+    with run_command(verbose=access.verbose) as screen:
+
+        async def work(client: TcbClient) -> None:
+            write_rows(screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, form)
+
+        find_service(None, access, needs_env=False).run(work)
+
+
+merchants_command = App(
+    name="merchants",
+    help_epilogue="""\
+[bold]Examples[/bold]
+  export TCB_COMPONENT_APPID=… TCB_COMPONENT_SECRET=…
+  export TCB_COMPONENT_TICKET=…
+  tcb-async merchants
+  tcb-async merchants -f csv > merchants.csv
+
+Refresh tokens are not printed. TcbClient has them:
+iter_authorizers().
+
+The exit codes are in tcb-async --help.""",
+)
+
+
+@merchants_command.default
+def list_merchants(*, form: OutputFormat = TABLE, access: Platform = Platform()) -> None:
+    """List the merchants of a third-party platform (第三方平台)."""
+    with run_command(verbose=access.verbose) as screen:
+        if not access.component_appid and not access.demo:
+            raise CycloptsError(
+                "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
+            )
+        open_accounts = find_accounts(access)
+
+        async def work() -> None:
+            async with open_accounts(DEFAULT_CONCURRENCY) as accounts:
+                rows = await accounts.client.authorizers().collect()
+                write_rows(screen, rows, _MERCHANT_COLUMNS, form)
+
+        signals.run(work)
+
+
+token_command = App(
+    name="token",
+    usage="tcb-async token [OPTIONS] [ENV]",
+    help_epilogue="""\
+[bold]Examples[/bold]
+  tcb-async token
+  tcb-async token test-777bb9 --appid wx0123456789abcdef
+
+[bold]Exit codes[/bold]
+    0  accepted
+    3  refused, or there is none
+    4  accepted, but not for this environment
+    5  the service or the network failed
+  130  interrupted (Ctrl-C)
+  143  terminated (SIGTERM)""",
+)
+
+
+@token_command.default
+def check_token(env: str | None = None, /, *, access: Access = Access()) -> None:
+    """Check the token: its owner, its lifetime, and whether WeChat accepts it.
+
+    Args:
+        env: Check that it may list this environment, too.
+    """
+    with run_command(verbose=access.verbose) as screen:
+        service = find_service(env, access, needs_env=False)
+        screen.write(f"account   {service.owner}\n".encode())
+
+        async def work(client: TcbClient) -> None:
+            accepted = await _is_accepted(client, env)
+            life = _life(getattr(service.provider, "expires_at", None))
+            screen.write(f"lifetime  {life}\naccepted  {accepted}, by {service.address}\n".encode())
+
+        service.run(work)
+
+
+async def _is_accepted(client: TcbClient, env: str | None) -> str:
+    """Ask for one row of an environment, or of one that cannot exist."""
+    try:
+        await client.function_page(env or _NO_ENV, limit=1)
+    except TcbError as error:
+        # WeChat checks the token before the environment: it refused only the environment.
+        if env is None and isinstance(error, ApiError) and is_token_accepted(error):
+            return "yes"
+        if env is None:
+            error.env = error.offset = None
+        raise
+    return "yes" if env is None else f"yes, for {env}"
+
+
+def _life(expires_at: float | None) -> str:
+    if expires_at is None:
+        return "unknown: WeChat tells it only to the one that fetches the token"
+    until = datetime.fromtimestamp(expires_at).astimezone()
+    return f"another {(expires_at - time.time()) / 60:.0f} min, until {until:%Y-%m-%d %H:%M:%S}"

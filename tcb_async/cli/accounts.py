@@ -1,0 +1,200 @@
+"""Many accounts: the merchants of a platform, the lines of a file, or one app.
+
+Rule: every account and credential is checked before the first request, except the merchants, which
+WeChat lists.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from codecs import BOM_UTF8
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import attrs
+import msgspec
+from cyclopts import CycloptsError
+
+from tcb_async._arguments import DEFAULT_BASE_URL, SECRET, checked_appid, checked_secret
+from tcb_async._redact import Hidden, Secret, wrapped
+from tcb_async.cli.credentials import (
+    ask_secret,
+    check_url,
+    find_appid,
+    find_secret,
+    open_client,
+    open_store,
+    read_secret,
+)
+from tcb_async.cli.options import Platform
+from tcb_async.client import TcbClient
+from tcb_async.exceptions import ConfigurationError
+from tcb_async.inventory.accounts import Account, merchant_account
+from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore
+
+_COMPONENT_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
+_TICKET = "TCB_COMPONENT_TICKET"
+_NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
+
+
+@attrs.define
+class Accounts:
+    """Accounts, and a client for them."""
+
+    name: str  # identifies them in the store of an inventory
+    client: TcbClient
+    _source: ComponentToken | Sequence[Account]
+    total: int | None = None  # None until WeChat tells it
+
+    @property
+    def appids(self) -> Collection[str]:
+        """The appids that are known without a request; none of a platform's merchants."""
+        if isinstance(self._source, ComponentToken):
+            return ()
+        return [account.appid for account in self._source]
+
+    async def iterate(self) -> AsyncGenerator[Account, None]:
+        """Iterate over the accounts of a file, or over the merchants in WeChat's order."""
+        if not isinstance(self._source, ComponentToken):
+            self.total = len(self._source)
+            for account in self._source:
+                yield account
+            return
+        async with self.client.authorizers(concurrency=1) as pager:
+            async for authorizer in pager:
+                self.total = pager.total
+                yield merchant_account(self._source, authorizer, _ignore_rotation)
+
+
+async def _ignore_rotation(appid: str, refresh_token: str) -> None:
+    """Do nothing: the next list of merchants has the new refresh token."""
+
+
+OpenAccounts = Callable[[int], AbstractAsyncContextManager[Accounts]]
+"""Opens the accounts, given the most requests at once."""
+
+
+def find_accounts(access: Platform) -> OpenAccounts:
+    """Read and check everything that needs no request."""
+    service = _service_name(check_url(access))
+    closing = AsyncExitStack()
+    name, provider, source = _find_source(access, open_store(access.redis, closing))
+
+    @asynccontextmanager
+    async def open_accounts(concurrency: int) -> AsyncGenerator[Accounts]:
+        async with open_client(access, provider, concurrency, closing=closing) as client:
+            yield Accounts(f"{name} at {service}", client, source)
+
+    return open_accounts
+
+
+def _find_source(
+    access: Platform, store: TokenStore | None
+) -> tuple[str, TokenProvider, ComponentToken | Sequence[Account]]:
+    """Return the name of the accounts, the token of the client, and the accounts."""
+    if access.accounts is not None:
+        # These accounts have tokens of their own: the client never uses its token.
+        return "a file of accounts", StaticToken("unused"), read_accounts(access.accounts)
+    if appid := access.component_appid:
+        component = _find_platform(access, appid, store)
+        return f"platform {appid}", component, component
+    if not (appid := find_appid(access.appid)):
+        raise CycloptsError(
+            "--accounts: name the accounts: pass --component-appid, --accounts or --appid, or pass "
+            "--demo"
+        )
+    token = StableToken(appid, _find_appsecret(access, appid, SECRET), store=store)
+    return f"app {appid}", token, [Account(appid, token)]
+
+
+def _find_platform(access: Platform, appid: str, store: TokenStore | None) -> ComponentToken:
+    checked_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
+    appsecret = _find_appsecret(access, appid, _COMPONENT_SECRET, SECRET)
+    _check_ticket(access.ticket_file)
+
+    async def latest_ticket() -> Secret:
+        return _read_ticket(access.ticket_file)
+
+    return ComponentToken(appid, appsecret, ticket=latest_ticket, store=store)
+
+
+def _service_name(url: str) -> str:
+    """Return one name for all of WeChat's own addresses, such as api2.weixin.qq.com."""
+    is_wechat = (urlsplit(url).hostname or "").endswith(".weixin.qq.com")
+    return DEFAULT_BASE_URL if is_wechat else url
+
+
+def _find_appsecret(access: Platform, appid: str, *variables: str) -> Secret:
+    if (path := access.secret_file) is not None:
+        return checked_secret(f"--secret-file {path}: the appsecret", read_secret(path))
+    otherwise = f"no appsecret: set {variables[0]}"
+    return find_secret(*variables) or ask_secret(f"Appsecret of {appid}", otherwise)
+
+
+def _read_ticket(path: str | None) -> Secret:
+    """Read the newest ticket: WeChat pushes a new one every ten minutes."""
+    return Secret(os.environ.get(_TICKET, "").strip()) if path is None else read_secret(path)
+
+
+def _check_ticket(path: str | None) -> None:
+    where = f"--ticket-file {path}" if path else _TICKET
+    if path and Path(path).exists() and not Path(path).is_file():
+        raise ConfigurationError(
+            f"{where}: it is not a regular file, which can be read whenever the ticket is needed"
+        )
+    if not (ticket := _read_ticket(path)).reveal():
+        raise ConfigurationError(
+            f"{where}: it holds no component_verify_ticket; write the newest one that WeChat has "
+            "pushed into it"
+        )
+    checked_secret(f"{where}: the ticket", ticket)
+
+
+class _Row(msgspec.Struct, forbid_unknown_fields=True):
+    appid: str
+    access_token: Secret
+    envs: list[str] | None = None
+
+
+def read_accounts(path: str) -> list[Account]:
+    """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
+    text = Hidden(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
+    found: dict[str, tuple[int, Account]] = {}
+    # A file may begin with a byte order mark: Notepad and PowerShell write one.
+    lines = map(Hidden, text.reveal().removeprefix(BOM_UTF8).split(b"\n"))
+    for number, line in enumerate(lines, start=1):
+        if not line.reveal().strip():
+            continue
+        account = _parse_account(path, number, line)
+        before, _ = found.setdefault(account.appid, (number, account))
+        if before != number:
+            raise _bad_line(path, number, f"{account.appid} is in line {before} already")
+    if not found:
+        raise ConfigurationError(f"--accounts {path}: the file holds no accounts")
+    return [account for _, account in found.values()]
+
+
+def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
+    try:
+        row = msgspec.json.decode(text.reveal(), type=_Row, dec_hook=wrapped)
+        if row.envs != []:
+            return Account(row.appid, row.access_token, row.envs)
+        reason = "envs is empty: name environments, or leave envs out to list all of them"
+    except ConfigurationError as error:
+        reason = error.message
+    except msgspec.ValidationError as error:  # it names types and fields, no values
+        reason = str(error)
+    except (msgspec.DecodeError, ValueError):
+        is_text = text.reveal().decode(errors="ignore").encode() == text.reveal()
+        reason = "it is not one whole JSON object" if is_text else _NOT_UTF_8
+    raise _bad_line(path, number, reason)
+
+
+def _bad_line(path: str, number: int, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path}, line {number}: {reason}; a line is such as "
+        '{"appid": "wx0123456789abcdef", "access_token": "…"}'
+    )

@@ -1,0 +1,120 @@
+"""Exit codes, and the sentence with which a command ends.
+
+Rule: a command ends with one sentence and an exit code; ``--verbose`` adds the traceback of a bug.
+The sentence names options of the command line: a user who typed ``--base-url`` does not read
+``base_url=``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sys
+from collections.abc import Generator
+
+from cyclopts import CycloptsError
+
+from tcb_async.cli.screen import Screen
+from tcb_async.cli.signals import INTERRUPTED, TERMINATED, Terminated
+from tcb_async.exceptions import (
+    ApiError,
+    ConfigurationError,
+    FunctionFailedError,
+    SystemBusyError,
+    TcbError,
+    TokenError,
+)
+
+DONE, BUG, USAGE, CONFIGURATION, REFUSED, FAILED, MISSING, DIFFERENT = range(8)
+
+EXIT_CODES = """\
+[bold]Exit codes[/bold]
+    0  done; also if the reader of stdout ended first
+    1  a bug in tcb-async
+    2  usage: an unknown option, a missing argument
+    3  configuration: no token or a refused one, a file
+       that cannot be used
+    4  the service refused: an unknown environment, no
+       permission, over quota
+    5  the service or the network failed, after retries
+    6  an inventory is finished, but accounts are missing
+    7  what was compared differs
+  130  interrupted (Ctrl-C)
+  143  terminated (SIGTERM)"""
+
+_log = logging.getLogger("tcb_async")
+
+
+def exit_code(error: TcbError) -> int:
+    """Return the exit code that says where the fault is."""
+    if isinstance(error, ConfigurationError | TokenError):
+        return CONFIGURATION
+    if isinstance(error, ApiError | FunctionFailedError) and not isinstance(error, SystemBusyError):
+        return REFUSED
+    return FAILED
+
+
+@contextlib.contextmanager
+def run_command(*, verbose: bool, level: int = logging.ERROR) -> Generator[Screen]:
+    """Open the streams, show the log, and turn errors into an exit code."""
+    screen = Screen.open()
+    with screen.show_log(logging.DEBUG if verbose else level), handle_errors(screen):
+        yield screen
+
+
+@contextlib.contextmanager
+def handle_errors(screen: Screen) -> Generator[None]:
+    """Turn an error into a sentence on stderr and `SystemExit`; a usage error passes."""
+    try:
+        yield
+    except CycloptsError:
+        raise
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
+        code = DONE
+    except KeyboardInterrupt:
+        code = _end(screen, "interrupted", INTERRUPTED)
+    except Terminated:
+        code = _end(screen, "terminated", TERMINATED)
+    except TcbError as error:
+        sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
+        code = _end(screen, in_terminal_words(sentence), exit_code(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        code = _end(screen, f"{where}{error.strerror or type(error).__name__}", CONFIGURATION)
+    except Exception as error:  # noqa: BLE001 - the edge of the process: no traceback for users
+        _log.debug("a bug", exc_info=True)
+        bug = f"a bug in tcb-async ({type(error).__name__}): run it with --verbose, and report it"
+        code = _end(screen, bug, BUG)
+    else:
+        return
+    # After the `except` block: the exit must not keep the error, whose frames may hold a secret.
+    sys.exit(code)
+
+
+def _end(screen: Screen, sentence: str, code: int) -> int:
+    screen.say(f"tcb-async: {sentence}")
+    return code
+
+
+_OPTIONS = {
+    "allow_http=True": "--allow-http",
+    "trust_env=True": "--trust-env",
+    "base_url=": "--base-url ",
+    "base_url": "--base-url",
+    "ssl_context": "SSL_CERT_FILE",
+    "max_reply_bytes": "the most bytes that are read",
+    "env=": "ENV ",
+    "name=": "NAME ",
+    "timeout=": "--timeout ",
+    "interval=": "--interval ",
+    "page_size=": "--page-size ",
+    "max_items=": "--max-items ",
+    "concurrency=": "--concurrency ",
+}
+_ARGUMENT = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _OPTIONS))})")
+
+
+def in_terminal_words(text: str) -> str:
+    """Replace the library's arguments by options."""
+    return _ARGUMENT.sub(lambda found: _OPTIONS[found[0]], text)

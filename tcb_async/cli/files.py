@@ -1,0 +1,108 @@
+"""Output files: written beside their final name, and renamed when they are complete.
+
+Rule: a file appears under its name only when it is complete; until then the old file stays as it
+is, even after ``kill -9``. Pipes and devices are written directly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import IO
+
+import attrs
+
+from tcb_async.cli.screen import Screen
+from tcb_async.exceptions import ConfigurationError
+
+_STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+
+
+@attrs.frozen
+class Sink:
+    """The place where a document is written piece by piece, and whether it is a terminal."""
+
+    write: Callable[[bytes], object]
+    is_terminal: bool
+
+
+@contextlib.contextmanager
+def open_output(path: Path | None, screen: Screen) -> Generator[Sink]:
+    """Open the result of `output_path`: stdout, a device or pipe, or a file to replace."""
+    if path is None:
+        yield Sink(screen.write, screen.out.is_terminal)
+        return
+    is_file = path.is_file() or not path.exists()
+    try:
+        with replace_file(path) if is_file else path.open("wb") as file:
+            yield Sink(file.write if is_file else _flush_each(file), file.isatty())
+    except OSError as error:
+        error.filename = error.filename or str(path)  # the error of a full disk names no file
+        raise
+
+
+def _flush_each(file: IO[bytes]) -> Callable[[bytes], object]:
+    def write(data: bytes) -> None:
+        file.write(data)
+        file.flush()
+
+    return write
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Generator[IO[bytes]]:
+    """Write a temporary file, which takes the place of ``path`` if the block succeeds."""
+    # A random name: two processes may write the same path at once.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # Keep the old file's permissions from the start: the data may be confidential.
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
+            yield file
+            _keep_mode(temporary, path)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the new name without the data
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _keep_mode(temporary: Path, path: Path) -> None:
+    """Give a file the mode and, where allowed, the owner of the file that it will replace."""
+    with contextlib.suppress(FileNotFoundError):
+        old = path.stat()
+        with contextlib.suppress(PermissionError, AttributeError):  # Windows has no owners
+            os.chown(temporary, old.st_uid, old.st_gid)
+        temporary.chmod(stat.S_IMODE(old.st_mode))
+
+
+def output_path(text: str | None, option: str = "--output") -> Path | None:
+    """Return the path that an option names, or None for stdout."""
+    if text is None or text in _STDOUT:
+        return None
+    path = Path(text)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return path  # a device or a pipe: its resolved name may be impossible to open
+    return checked_file(option, text)
+
+
+def checked_file(option: str, text: str) -> Path:
+    """Return the path of a regular file that can be written or created."""
+    path = Path(text).resolve()
+    wrong = ""
+    if path.exists() and not path.is_file():
+        wrong = "is a folder" if path.is_dir() else "is not a regular file"
+    elif not path.parent.is_dir():
+        wrong = f"cannot be created: there is no folder {path.parent}"
+    elif not os.access(path.parent, os.W_OK):
+        wrong = f"cannot be created: you may not write to the folder {path.parent}"
+    elif path.exists() and not os.access(path, os.W_OK):
+        wrong = "is read-only"
+    if wrong:
+        raise ConfigurationError(f"{option} {path} {wrong}; name another file")
+    return path

@@ -1,0 +1,77 @@
+"""Functions that a user asks for: by patterns, in which order, and how many.
+
+Rule: first the filters, then the order, then the number.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+import attrs
+from cyclopts import Parameter
+
+from tcb_async.cli.options import FUNCTIONS, NamePatterns, Patterns, choose, whole_number
+from tcb_async.models import CloudFunction
+
+Sort = Literal[
+    "name", "status", "runtime", "add_time", "mod_time",
+    "-name", "-status", "-runtime", "-add_time", "-mod_time",
+]  # fmt: skip
+_STATUSES = [
+    "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
+    "PublishFailed", "Deleting", "DeleteFailed",
+]  # fmt: skip
+
+
+@Parameter(name="*", group=FUNCTIONS)
+@attrs.frozen(kw_only=True)
+class Selection:
+    """Patterns, which all have to match, the order and the number of functions."""
+
+    status: Annotated[Patterns, Parameter(completer=lambda _: _STATUSES)] = None
+    """Only this status, such as Active or '*Failed', in any case. May be repeated."""
+    runtime: Patterns = None
+    """Only this runtime, such as 'Nodejs*', in any case. May be repeated."""
+    name: NamePatterns = None
+    sort: Annotated[
+        Sort | None, Parameter(metavar="FIELD", converter=choose, allow_leading_hyphen=True)
+    ] = None
+    """Sort by a field, as in --columns; -mod_time begins with the newest. Default: as listed."""
+    max_items: Annotated[int | None, whole_number(), Parameter(("--max-items", "-n"))] = None
+    """At most N functions, after filters and --sort."""
+
+    @property
+    def filters(self) -> str:
+        """The filters as the user can type them; empty without filters."""
+        options = (("--status", self.status), ("--runtime", self.runtime), ("--name", self.name))
+        return " ".join(
+            f"{option} {shlex.quote(pattern)}"
+            for option, patterns in options
+            for pattern in patterns or ()
+        )
+
+    def arrange(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
+        """Return the functions in the order of ``--sort``, at most ``--max-items`` of them."""
+        arranged = list(functions)
+        if self.sort:
+            field = self.sort.removeprefix("-")
+            plain = str.casefold if field == "runtime" else str
+            arranged.sort(
+                key=lambda function: plain(str(getattr(function, field) or "")),
+                reverse=self.sort != field,
+            )
+        return arranged[: self.max_items]
+
+    def matches(self, function: CloudFunction) -> bool:
+        return (
+            _matches_any(self.name, function.name)
+            and _matches_any(self.status, function.status, str.casefold)
+            and _matches_any(self.runtime, function.runtime or "", str.casefold)
+        )
+
+
+def _matches_any(patterns: list[str] | None, text: str, plain: Callable[[str], str] = str) -> bool:
+    return not patterns or any(fnmatchcase(plain(text), plain(each)) for each in patterns)

@@ -1,0 +1,96 @@
+"""Usage errors, each as one sentence with advice.
+
+Rule: a sentence repeats a word that the user typed only where it cannot be a secret: the name of an
+option or a command, or the value of an option that takes no secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from difflib import get_close_matches
+from typing import get_args
+
+from cyclopts import (
+    Argument,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    ValidationError,
+)
+
+_SET_TOKEN = "others could read it in the list of processes: set TCB_ACCESS_TOKEN"  # noqa: S105
+_SET_SECRET = "others could read it in the list of processes: set TCB_SECRET"  # noqa: S105
+_MEANT = {
+    "--limit": "pass --max-items N",
+    "--json": "pass --format json",
+    "--csv": "pass --format csv",
+    "--token": _SET_TOKEN,
+    "--access-token": _SET_TOKEN,
+    "--secret": _SET_SECRET,
+    "--appsecret": _SET_SECRET,
+}
+"""Options of other programs that users try."""
+
+
+def explain(error: CycloptsError, commands: Sequence[str]) -> str:
+    """Say what is wrong and what to type instead."""
+    match error:
+        case UnknownCommandError():
+            said = _explain_command(error.unused_tokens or [], commands)
+        case UnknownOptionError():
+            names = (name for argument in error.argument_collection for name in argument.names)
+            said = _explain_option(error.token.keyword or error.token.value, names)
+        case UnusedCliTokensError():
+            said = "there is an unexpected extra argument: leave it out"
+        case MissingArgumentError(argument=Argument() as argument):
+            said = _explain_missing(argument, error.keyword)
+        case CoercionError(argument=Argument() as argument):
+            said = f"{_name(argument)}: {error.msg or _explain_value(error)}"
+        case ValidationError(argument=Argument() as argument):
+            value, reason = argument.tokens[-1].value, error.exception_message.rstrip(".")
+            said = f"{_name(argument)}: {value!r} {reason[:1].lower()}{reason[1:]}"
+        case _:
+            said = str(error.msg or "these options do not go together")
+    return said
+
+
+def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
+    """Suggest the command that was meant: one that follows, or one with a similar name."""
+    unknown = words[0].partition("=")[0]
+    what = "option" if unknown.startswith("-") else "command"
+    if found := [word for word in words if word in commands]:
+        return f"there is no {what} {unknown!r} before the command: write `tcb-async {found[0]}`"
+    if similar := get_close_matches(unknown, commands, n=1):
+        return f"there is no {what} {unknown!r}: did you mean {similar[0]!r}?"
+    return f"there is no {what} {unknown!r}: use one of {', '.join(commands)}"
+
+
+def _explain_option(typed: str, names: Iterable[str]) -> str:
+    option = typed.partition("=")[0] if typed.startswith("--") else typed[:2]
+    similar = get_close_matches(option, list(names), n=1)
+    meant = _MEANT.get(option) or (f"did you mean {similar[0]}?" if similar else "")
+    return f"there is no option {option}{': ' if meant else ''}{meant}"
+
+
+def _explain_missing(argument: Argument, option: str | None) -> str:
+    if option is None:
+        return f"the argument {_name(argument)} is missing: name it"
+    return f"{option} needs a value: {option} {argument.parameter.metavar}"
+
+
+def _explain_value(error: CoercionError) -> str:
+    text = error.token.value if error.token else ""
+    if error.target_type is bool:
+        return f"leave out {text!r}: the option takes no value"
+    if error.target_type is date:
+        return f"{text!r} is not a date such as 2026-11-25"
+    return f"{text!r} is not one of {', '.join(get_args(error.target_type))}"
+
+
+def _name(argument: Argument) -> str:
+    """Name an option as in the help, and an argument in capitals."""
+    return argument.name if argument.name.startswith("-") else argument.name.upper()
