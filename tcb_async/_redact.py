@@ -106,6 +106,7 @@ class Secret(Hidden[str]):
         if not isinstance(other, (str, Secret)):
             return NotImplemented
         secret = Secret(other)
+        # The same object needs no comparison: tokens are compared at each call.
         if secret._value is self._value:
             return True
         return hmac.compare_digest(_encoded(self), _encoded(secret))
@@ -168,6 +169,9 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
     hiding, and words too near the cut to be recognised are left out.
     """
     longest = max((len(secret.reveal()) for secret in secrets), default=len(MASK))
+    # Hiding makes a text shorter, and an escaped secret is several times as long as the secret: so
+    # more than `length` characters are read. A secret that the end of the piece cuts in two is
+    # too short to be recognised: so the last characters that could belong to one are dropped.
     margin = max(_ESCAPED_CHARACTER * longest, _LONGEST_SHAPE)
     needed = len(text) if length is None else 4 * length + margin
     shown = _NAMED.sub(rf"\1{MASK}", hide(text[:needed], secrets))
@@ -191,6 +195,8 @@ def hide(text: str, secrets: Collection[Secret]) -> str:
     forms = [form for secret in secrets for form in _forms(secret)]
     pieces = {piece for secret in secrets for piece in _pieces(secret.reveal())}
     text = _without(text, forms, pieces)
+    # The text is shown as it is, unless a secret shows only after unescaping: the unescaped text is
+    # harder to recognise for a reader who looks for it in the server's reply.
     plain = _unescaped(text)
     if plain == text:
         return text
@@ -214,15 +220,20 @@ def _without(text: str, forms: Iterable[str], pieces: Container[str]) -> str:
 
 
 def _forms(secret: Secret) -> Iterator[str]:
-    """The secret, and what it is in base64, wherever it is in a longer text."""
+    """Yield the secret, and its forms in the base64 of a longer text."""
     raw = _encoded(secret)
     if not raw:
         return
     yield secret.reveal()
+    # Base64 turns 3 bytes into 4 characters of 6 bits. So the form of a secret depends on how many
+    # bytes come before it, modulo 3. With one, the first character is made of that byte alone, and
+    # the second mixes both: 2 characters are unsure. With two, it is 3. At the end, a character
+    # that the secret does not fill is mixed with the bytes behind, and is left out too.
     for before, unsure in (0, 0), (1, 2), (2, 3):
         encoded = base64.b64encode(bytes(before) + raw)
         sure = (len(raw) + before) * 8 // 6
         form = encoded[unsure:sure].decode()
+        # A few characters alone would be found by chance, and hide words of any text.
         if len(form) >= _SHORTEST_BASE64:
             yield form
             yield form.translate(_URL_SAFE)
@@ -232,6 +243,7 @@ _URL_SAFE = str.maketrans("+/", "-_")
 
 
 def _unescaped(text: str) -> str:
+    # In layers, as a gateway may escape the text of another: JSON in a URL in HTML.
     for _ in range(_LAYERS):
         if not any(mark in text for mark in "%\\&"):
             break

@@ -419,6 +419,7 @@ class TcbClient:
         """The URL that carries the token, checked and built once per token."""
         if self._is_closed:  # while the token was fetched
             raise ClientClosedError
+        # To build a URL is slow, and a token serves for two hours.
         held = self._target
         if held is None or held[0] != token or held[1].path != listing.path:
             checked_secret("the token that the provider returned", token)
@@ -622,6 +623,8 @@ class TcbClient:
         It shares session, window and retry quota with this client. Closing the copy leaves this
         client open; closing this client ends the copy.
         """
+        # A shallow copy shares everything else: the window and the retry quota belong to the server
+        # and not to a merchant.
         token = wrap(token)
         other: Self = copy(self)
         other._provider = as_provider(token)

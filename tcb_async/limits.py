@@ -43,6 +43,7 @@ class Window:
 
     def take(self) -> int | None:
         """Take a permit if one is free and nobody waits; return as `acquire`, or None."""
+        # Not past those that wait: a stream of new calls would starve them.
         if self.in_flight >= self.size or self._waiters or self._ahead:
             return None
         self.in_flight += 1
@@ -63,6 +64,8 @@ class Window:
         try:
             await waiter
         except asyncio.CancelledError:
+            # The permit may have come in the same turn of the loop as the cancellation. Without
+            # giving it back, the window would be smaller by one for ever.
             if not waiter.cancelled():  # it has just got a permit
                 self._give_back()
             elif waiter in waiters:
@@ -80,6 +83,7 @@ class Window:
             if epoch == self._epoch:
                 self._limit = self.in_flight
                 self._shrink_to(min(self.size // 2, self.in_flight))
+        # While the window is not full, an answer says nothing about a larger one.
         elif clean and self.in_flight >= self.size:
             self._clean += 1
             windows = _BEFORE_THE_LIMIT if self.size + 1 == self._limit else 1
@@ -110,6 +114,7 @@ class Window:
 
     def _give_back(self) -> None:
         self.in_flight -= 1
+        # A loop: the window may have grown meanwhile, and a cancelled waiter takes no permit.
         while self.in_flight < self.size and (waiters := self._ahead or self._waiters):
             waiter = waiters.popleft()
             if not waiter.done():

@@ -196,6 +196,8 @@ class _AttemptSpan:
         if status is None:
             return _failed(self._span, error)
         outcome: Attributes = {"http.response.status_code": status}
+        # By the conventions, an HTTP error is named by its status. WeChat's errors come with 200,
+        # and are named by their class.
         if error is None or status < _FIRST_ERROR_STATUS:
             return outcome | _failed(self._span, error)
         self._span.set_status(trace.StatusCode.ERROR)
@@ -234,6 +236,7 @@ class _Work:
         self._started = perf_counter()
 
     def fetching(self) -> AbstractContextManager[object]:
+        # Not recorded here: a page that fails may be retried or repaired, and then nothing failed.
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     def ended(self, cost: WalkStats | Facts, error: BaseException | None) -> None:

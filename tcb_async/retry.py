@@ -63,6 +63,7 @@ class RetryQuota:
 
     def take(self, error: BaseException) -> int:
         """Take the cost of a retry after this error; return it, or 0 if the budget is too small."""
+        # A throttling server has answered, and answers again soon. One that is down costs more.
         cost = 5 if isinstance(error, _THROTTLED) else 14
         if cost > self.available:
             return 0
@@ -144,8 +145,10 @@ class RetryPolicy:
 
     def wait(self, number: int, error: BaseException | None) -> float:
         """Seconds to wait after attempt `number`, counted from 1, failed with this error."""
+        # The connection died while it was idle; the server may be well, and has seen no request.
         if number == 1 and isinstance(error, TransportError) and error.dropped:
             return 0.0
+        # The exponent is bounded, because a float overflows at 2 ** 1024.
         longest = min(self.cap, self.base * 2.0 ** min(number - 1, 62))
         asked = getattr(error, "retry_after", None) or 0.0
         return max(self.random() * longest, asked)
@@ -156,6 +159,7 @@ class RetryPolicy:
             return "the retry policy allows no more" if self.attempts > 1 else ""
         if wait >= left:
             return f"another wait would cross the deadline of {self.deadline:g} s"
+        # A `Retry-After` of years is a mistake, and a call without a deadline would wait for it.
         if wait > max(_A_DAY, self.cap):
             return f"the server asks for a wait of {wait:.3g} s"
         return None

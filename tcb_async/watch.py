@@ -99,6 +99,8 @@ async def wait_until_active(
     interval: float,
 ) -> list[CloudFunction]:
     """Walk until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
+    # The scope is kept because a `TimeoutError` may also come from the walk: only the scope knows
+    # whether its time is over.
     statuses = dict.fromkeys(names, "never seen")
     scope = asyncio.timeout(timeout)
     try:
@@ -160,6 +162,8 @@ def _not_in_time(statuses: Mapping[str, str], env: str, timeout: float) -> WaitT
 
 
 def _pass_over(error: TcbError, interval: float) -> None:
+    # A walk that failed for a passing reason says nothing about the functions: the next one is
+    # compared with the last complete one.
     if not is_retryable(error) and not isinstance(error, DriftError):
         raise error
     _log.warning("%s; looking again in %g s", error, interval)

@@ -78,6 +78,8 @@ class Endpoints:
             raise Refused(wire.BROKEN_BODY)
         app = self._authenticated(body, call.ip)
         self._spend(path, app.appid)
+        # Normal mode returns the same token until its last five minutes, so that processes which
+        # ask at different times share it. Forced mode ends it at once, without an overlap.
         if forced:
             self._quotas.spend_forced(app.appid)
             self._tokens.replace(app.stable, grace=0.0)
@@ -87,6 +89,8 @@ class Endpoints:
         return encode_reply(access_token=app.stable, expires_in=left)
 
     def _classic_token(self, path: str, call: Call) -> bytes:
+        # Each call issues a new token, and the one before lives for five more minutes: processes
+        # that do not share a token end each other's.
         if call.method != "GET":
             raise Refused(wire.NEEDS_GET)
         app = self._authenticated(call.query, call.ip)
@@ -126,6 +130,7 @@ class Endpoints:
     def _authorizer_list(self, path: str, call: Call) -> bytes:
         body = call.posted()
         component = self._calling_platform(path, call, body)
+        # Not clamped like functions: WeChat refuses a page of merchants that is too long.
         offset, count = count_in(body, "offset"), count_in(body, "count")
         if count > _MOST_AUTHORIZERS:
             raise Refused(wire.TOO_MANY_ROWS)
@@ -183,6 +188,7 @@ class Endpoints:
 
     def _seen_by(self, env: str, owners: Iterable[str | None]) -> Environment:
         environment = self._environments.get(env)
+        # Another's environment looks like an unknown one: WeChat does not tell that it exists.
         if environment is None or environment.info.owner not in owners:
             raise Refused(wire.UNKNOWN_ENV)
         if environment.info.status != "NORMAL":
@@ -192,6 +198,8 @@ class Endpoints:
     # Accounts
 
     def _account_of(self, call: Call) -> str | None:
+        # For the record and the scripts, not for access: so the fields count before they are
+        # checked, and the owner of a dead token counts too.
         fields = {**call.query, **(call.body or {})}
         for key in ("authorizer_appid", "component_appid", "appid"):
             if isinstance(appid := fields.get(key), str):
@@ -261,6 +269,7 @@ class Endpoints:
 
 
 def _function_list(total: int, rows: Iterable[bytes]) -> bytes:
+    # Joined from rows that are encoded once: a list of a million rows would be encoded per page.
     return b'{"errcode":0,"errmsg":"ok","total_count":%d,"functions":[%b]}' % (
         total,
         b",".join(rows),

@@ -182,6 +182,7 @@ class Fault:
         """
 
         async def act(exchange: Exchange) -> web.StreamResponse:
+            # Written by hand, below aiohttp: its server would not promise a length that it breaks.
             body = exchange.answer().body
             exchange.transport.write(_head(len(body) if declared else None))
             exchange.transport.write(body[: len(body) // 2])
@@ -211,6 +212,7 @@ class Fault:
             response = web.StreamResponse(headers={"Content-Type": _JSON})
             await response.prepare(exchange.request)
             while True:
+                # White space, so that a parser which reads on never finds an error that ends it.
                 await response.write(b" " * 65536)
                 await asyncio.sleep(0)
 
@@ -240,6 +242,7 @@ class Fault:
         """The connection is reset (RST) instead of an answer."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
+            # Without lingering, the system drops what is unsent and sends RST instead of FIN.
             connection: socket.socket = exchange.transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             exchange.transport.abort()
@@ -253,6 +256,7 @@ _ROW = (
     b'{"mod_time":"2019-06-21 15:23:54","add_time":"2019-02-27 15:34:59",'
     b'"runtime":"Nodejs8.9","name":%b,"status":"Active"}'
 )
+# Bodies that have broken JSON clients: each a 200 whose content type is right.
 _BODIES = {
     "empty": b"",
     "null": b"null",

@@ -178,6 +178,7 @@ class Server:
             if self._runner is not None:
                 raise RuntimeError(f"{self!r} is running already: leave its block, or stop() it")
 
+    # A socket belongs to the loop that made it: on the emulator's own thread, work is handed over.
     async def _where_it_runs(self, work: Coroutine[object, object, None]) -> None:
         if self._thread is None:
             await work
@@ -209,6 +210,7 @@ class Server:
             runner, self._runner = self._runner, None
             for site in runner.sites:
                 await site.stop()
+            # Aborted, so that clients see a connection that drops, as with a server that dies.
             # Without an await between finding and aborting: asyncio fails if a transport has closed
             # in the meantime. Before the clean-up: aiohttp waits for slow readers, then forgets
             # their transports.

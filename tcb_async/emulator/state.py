@@ -126,6 +126,7 @@ class Environment:
         return names
 
     def insert(self, index: int, added: Iterable[DeployedFunction]) -> None:
+        # A new tuple: a page that is being sent, or that a test holds, must not change.
         self.functions = (*self.functions[:index], *added, *self.functions[index:])
 
     def remove(self, name: str) -> tuple[int, DeployedFunction]:
@@ -149,6 +150,7 @@ class Quotas:
 
     def spend(self, path: str, appid: str, allowed: int) -> None:
         """Count one call; Refused if more than these were made today."""
+        # WeChat's quotas begin anew at midnight in China.
         today = int(self.clock() + _CHINA_OFFSET) // _DAY
         self._made[today, path, appid] += 1
         if self._made[today, path, appid] > allowed:
@@ -156,6 +158,7 @@ class Quotas:
 
     def spend_forced(self, appid: str) -> None:
         """Count one forced refresh of a stable token: 20 a day, 30 seconds apart."""
+        # The minute's limit first: a refusal by it costs nothing of the day's.
         now = self.clock()
         if now - self._forced_at.get(appid, 0.0) < _FORCED_APART:
             raise Refused(wire.MINUTE_QUOTA)
@@ -198,6 +201,7 @@ class AccessTokens:
 
     def check(self, token: str | None, *, component: bool = False) -> IssuedToken:
         """Check a token: Refused if it is missing, unknown, replaced, expired, of another kind."""
+        # In WeChat's order: one errcode for each state of a token, which clients tell apart.
         if not token:
             raise Refused(wire.TOKEN_MISSING)
         if (issued := self._issued.get(token_id(token))) is None:
@@ -223,6 +227,7 @@ class AccessTokens:
     def replace(self, token: str | None, grace: float, *, stuck: bool = False) -> None:
         if token is not None:
             issued = self._issued[token_id(token)]
+            # The earlier end stays: a token that was replaced twice must not live longer for it.
             issued.replaced_at = min(issued.replaced_at, self.clock() + grace)
             issued.stuck = stuck
 

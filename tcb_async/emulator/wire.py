@@ -130,6 +130,7 @@ _MOST_BRACKETS = 200
 
 def decode_object(raw: bytes) -> dict[str, object] | None:
     """Decode a JSON object; None if the bytes are not one, or are nested far too deep."""
+    # Counted before decoding: the decoder recurses, and 100,000 brackets would end the server.
     if raw.count(b"[") + raw.count(b"{") > _MOST_BRACKETS:
         return None
     try:
@@ -190,6 +191,7 @@ def count_in(body: Mapping[str, object], key: str, default: int | None = None) -
     value = default if value is None else value
     if value is None:
         raise Refused(MISSING_PARAMETER)
+    # In Python True is an int; on the wire it is not a number.
     if not isinstance(value, int) or isinstance(value, bool):
         raise Refused(BROKEN_BODY)
     if value < 0:
@@ -197,6 +199,7 @@ def count_in(body: Mapping[str, object], key: str, default: int | None = None) -
     return value
 
 
+# Shown by name: a field that is added later may hold a secret, and is hidden until it is listed.
 _SHOWN = ("env", "limit", "offset", "count", "searchkey")
 
 

@@ -143,6 +143,8 @@ async def _list_account(
         own = client.with_token(_IsolatedToken(account))
         return AccountListing(account, await _functions(own, account, page_size, max_in_flight))
     except TcbError as error:
+        # Every other account would fail in the same way: ten thousand failures would use up the
+        # quota, and hide the one cause.
         if ends_inventory(error):
             raise
         if account.envs is None and error.errcode == NO_CLOUD_DEVELOPMENT:
@@ -304,7 +306,8 @@ class Inventory(IteratedOnce):
 
     async def _start_accounts(self) -> None:
         async with aclosing(iterate(self._accounts)) as accounts:
-            await self._free.acquire()  # before an account is asked for
+            # Before an account is asked for: each that waited here would hold a token.
+            await self._free.acquire()
             async for account in accounts:
                 self._taken += 1
                 self._spawn(self._list_one(account))
@@ -319,6 +322,8 @@ class Inventory(IteratedOnce):
         self._ended.put_nowait(await found)
 
     def _max_in_flight(self) -> int:
+        # While there are accounts to start, they fill the window with one request each. At the end
+        # the last accounts share the places that nobody else takes.
         return max(1, self._places // max(1, self._taken)) if self._all_started else 1
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
@@ -330,6 +335,7 @@ class Inventory(IteratedOnce):
         self._tasks.discard(task)
         if task.cancelled():
             self._ended.put_nowait(_closed())
+        # Retrieved here: asyncio logs an error that nobody retrieves.
         elif (error := task.exception()) is not None:
             self._ended.put_nowait(error)
 

@@ -52,7 +52,8 @@ class _Database:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._place = path.resolve()  # under any name, and in any working directory
+        # Resolved now: the working directory may change, and a link may point elsewhere later.
+        self._place = path.resolve()
         self._is_read_only = read_only
         self._lock: sqlite3.Connection | None = None
         # A service makes its calls in threads, and may be cancelled meanwhile: the thread works on,
@@ -86,6 +87,8 @@ class _Database:
             raise FileNotFoundError(errno.ENOENT, why, str(self.path))
         # The connection commits at the end of its block, or rolls back.
         with self._turn, self._explained(), self._connection:
+            # At once, not at the first write: a reader that becomes a writer does not wait for
+            # another writer, and fails.
             self.execute("BEGIN IMMEDIATE")
             yield
 
@@ -113,6 +116,8 @@ class _Database:
             raise ConfigurationError(f"{self.path} was opened with read_only=True: open it without")
         if self._lock is not None:
             return
+        # Beside the file: a lock on the file itself would end with each transaction. SQLite locks
+        # it on every system, where `fcntl` and `msvcrt` would be two ways.
         path = self._place.with_name(f".{self._place.name}.lock")
         with self._explained(path), contextlib.ExitStack() as on_failure:
             lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -429,6 +434,8 @@ class InventoryStore:
             "ORDER BY accounts.appid, env, name",
             run,
         )
+        # One account at a time, so that memory does not grow with the store: the rows are sorted by
+        # account, and the groups of `groupby` are read as they come.
         with contextlib.closing(rows):
             for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2)):
                 appid, environments, number = account
@@ -477,6 +484,8 @@ class InventoryRun:
         All accounts are read before the first is yielded, and an account that failed is yielded
         again. Whatever ends the run, an account that was stored and not listed is missing.
         """
+        # All first: if a run ends in the middle, the accounts that it did not reach are missing,
+        # and do not look as if they had left.
         async with contextlib.aclosing(iterate(accounts)) as every:
             planned = [account async for account in every]
         complete = await asyncio.to_thread(self._plan, [account.appid for account in planned])
@@ -506,6 +515,8 @@ class InventoryRun:
                 there.
         """
         checked_instance("found", found, AccountListing, "as an inventory yields it")
+        # Everything of the account in one transaction: a process that dies in between leaves the
+        # account as it was in the last run.
         appid = found.account.appid
         with self._database.transaction():
             if (last := self._last_complete(appid)) == self.run:
@@ -527,6 +538,7 @@ class InventoryRun:
             OSError: The file cannot be written.
         """
         now, database = self._clock().isoformat(), self._database
+        # Checked in the transaction that marks the run, so that nothing can be written in between.
         with database.transaction():
             database.check()
             database.execute(
@@ -551,6 +563,8 @@ class InventoryRun:
     ) -> int:
         """Keep what is there now; returns how many there are."""
         execute, execute_many = self._database.execute, self._database.execute_many
+        # A function that did not change keeps its row, and only the row's last run moves on: so a
+        # row is a span of runs, and a year of unchanged nights takes no more room than one.
         known = {
             row[:2]: row[2:]
             for row in execute(
