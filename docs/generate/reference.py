@@ -150,7 +150,7 @@ def _code(text: str) -> str:
 def _fitted(line: str, module: griffe.Module) -> str:
     """Show defaults by their value, and a long signature with a line for each parameter."""
     line = re.sub(r"(?<== )[A-Z_]+(?=[,)])", lambda name: _value(module, name[0]), line)
-    line = line.replace("'", '"')
+    line = re.sub(r"\*\w+: Never", "*", line.replace("'", '"'))
     if len(line) <= _LINE:
         return line
     start, _, rest = line.partition("(")
