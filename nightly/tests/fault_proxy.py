@@ -17,7 +17,7 @@ import asyncio
 from collections import deque
 
 import attrs
-from listener import CHUNK, Listener, abort, discard, hang_up, unbuffered
+from listener import Listener
 from network_faults import Cut, Fault, Faults, HalfOpen, Lost, Reset, as_tuple, now
 
 
@@ -44,9 +44,9 @@ class FaultProxy(Listener):
     async def serve(self, reader, writer):
         faults = self._script.popleft() if self._script else as_tuple(self.default)
         if any(isinstance(fault, HalfOpen) for fault in faults):
-            await discard(reader)
+            await Listener.discard(reader)
             return
-        server = unbuffered(await asyncio.open_connection("127.0.0.1", self.upstream_port))
+        server = Listener.unbuffered(await asyncio.open_connection("127.0.0.1", self.upstream_port))
         await _connected((reader, writer), server, faults)
 
 
@@ -63,13 +63,13 @@ async def _connected(client, server, faults):
         reset = False
         for _, writer in (client, server):
             writer.write_eof()
-        await discard(client[0])
+        await Listener.discard(client[0])
     except Reset:
         pass
     finally:
         for _, writer in (client, server):  # both before the first await, which may be cancelled
-            abort(writer, reset=reset)
-        await hang_up(server[1], reset=reset)
+            Listener.abort(writer, reset=reset)
+        await Listener.hang_up(server[1], reset=reset)
 
 
 def _through(faults, direction, writer):
@@ -89,7 +89,7 @@ def _through(faults, direction, writer):
 async def _passed_on(reader, send):
     """Pass on what arrives until its end; tell whether none of it was lost."""
     lost = False
-    while data := await reader.read(CHUNK):
+    while data := await reader.read(Listener.CHUNK):
         try:
             if not lost:
                 await send(data, now())

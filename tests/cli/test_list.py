@@ -6,8 +6,7 @@ import json
 import re
 
 import pytest
-from exports import rows_in
-from terminal import ENV, asks, plain, run
+from terminal import ENV, asks, plain, rows_in, run
 
 from tcb_async.emulator import DEMO_ENV
 

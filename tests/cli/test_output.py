@@ -10,11 +10,10 @@ import signal
 import sys
 
 import pytest
-from exports import fail_from, files, listing, rows_in
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import eventually
-from terminal import ENV, Screen, asks, run, start
+from terminal import ENV, Screen, asks, rows_in, run, start
 
 from tcb_async import CloudFunction
 from tcb_async.cli import formats
@@ -23,6 +22,22 @@ from tcb_async.emulator import Fault
 
 DOCUMENTS = ["csv", "json", "ndjson"]
 HOSTILE = "a\x1b]0;owned\x07b\x9b2J\u0085\u202ec\u2066\x7f"
+
+
+def fail_from(emulator, row, fault=None):
+    """Let every page from a row on meet a fault."""
+    fault = fault or Fault.errcode(48001)
+    emulator.script([fault] * 99, when=lambda request: (request.offset or 0) >= row)
+
+
+def listing(path):
+    """The names in a finished export."""
+    text = path.read_bytes().decode()
+    return [row["name"] for row in rows_in(text, path.suffix[1:])]
+
+
+def files(folder):
+    return {path.name for path in folder.iterdir()}
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Annotated
 import aiohttp
 import pytest
 import uvicorn
-from asking import until_idle
 from fastapi import Body, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from leaks import eventually, no_leaks
@@ -443,7 +442,7 @@ async def test_a_reader_that_goes_away_ends_the_walk(emulator, service):
         await reader.readuntil(b"\n{")
         writer.transport.abort()
         await requests_at_rest(emulator)
-        await until_idle(emulator)
+        await eventually(lambda: emulator.in_flight == 0)
         asked = len(emulator.requests)
         assert asked < 100
         assert await ask(f"{url}/healthz") == {"status": "ok"}
@@ -457,7 +456,7 @@ async def test_a_reader_that_goes_away_while_wechat_is_silent_ends_the_request(e
         reader, writer = await slow_reader(url, f"/functions?env={ENV}")
         await reader.readuntil(b"\n{")
         writer.transport.abort()
-        await until_idle(emulator)
+        await eventually(lambda: emulator.in_flight == 0)
 
 
 async def test_health_is_said_without_asking_wechat_until_the_client_is_closed(emulator, service):

@@ -70,13 +70,6 @@ def loaded_again(path):
     return again
 
 
-def test_there_is_a_client_for_each_scope_of_a_loop():
-    names = vars(loaded_again(pytest_plugin.__file__))
-    assert {name for name in names if name.endswith("_loop")} == {
-        f"_on_{scope}_loop" for scope in SCOPES
-    }
-
-
 def test_the_fixtures_are_there_for_anyio_where_pytest_asyncio_is_not_installed(
     monkeypatch, passes
 ):
@@ -266,22 +259,6 @@ def test_where_the_client_cannot_work_it_says_so_at_once(pytester, source, optio
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.mark.parametrize("errcode", [40001, 40014, 42001])
-def test_a_token_that_is_refused_once_is_replaced_as_the_readme_says(passes, errcode):
-    passes(
-        f"""
-async def test(tcb_emulator, tcb_client):
-    tcb_emulator.deploy("test-777bb9", count=57)
-    tcb_emulator.fail_next({errcode})
-    assert await tcb_client.count_functions("test-777bb9") == 57
-    first, second = tcb_emulator.requests
-    assert (first.errcode, second.errcode) == ({errcode}, 0)
-    assert first.token_id != second.token_id
-""",
-        *AUTO,
-    )
-
-
 def test_a_test_that_fails_in_the_middle_of_a_walk_leaves_nothing_behind(passes):
     passes(
         """
@@ -308,18 +285,11 @@ assert "sqlite3" not in sys.modules
 assert tcb_async.inventory.InventoryStore
 """
     assert pytester.runpython_c(code).ret == 0
-    again = loaded_again(tcb_async.__file__)
-    assert again.__version__ == tcb_async.__version__
-    for package in (tcb_async, again):
-        assert set(tcb_async.__all__) <= set(dir(package))
-        assert package.TcbClient is tcb_async.TcbClient
-    assert tcb_async.__getattr__("exceptions") is tcb_async.exceptions
-    assert all(name[0].isalpha() for name in tcb_async.__all__)
 
 
 @pytest.mark.parametrize("name", ["TcbCleint", "__wrapped__"])
 def test_a_name_that_is_not_there_is_an_ordinary_attribute_error(name):
-    for package in (tcb_async, loaded_again(tcb_async.__file__), tcb_async.inventory):
+    for package in (tcb_async, tcb_async.inventory):
         with pytest.raises(
             AttributeError, match=f"^module '{package.__name__}' has no attribute '{name}'$"
         ):

@@ -8,7 +8,7 @@ from itertools import cycle
 import aiohttp
 import aiohttp.web
 import pytest
-from asking import asking, until_idle
+from asking import asking
 from leaks import eventually
 from names import LIST, STABLE
 
@@ -143,7 +143,7 @@ class TestFaults:
             meeting.cancel()
         (met,) = await asyncio.gather(meeting, return_exceptions=True)
         assert met != honest
-        await until_idle(wechat.emulator)
+        await eventually(lambda: wechat.emulator.in_flight == 0)
         assert wechat.emulator.requests[-1].fault == name
         assert await self._listed(wechat) == honest, "the next request must be served as ever"
 
@@ -199,7 +199,7 @@ class TestFaults:
                 async with asyncio.timeout(patience):
                     await wechat.list()
             wechat.emulator.script([fault])
-        await until_idle(wechat.emulator)
+        await eventually(lambda: wechat.emulator.in_flight == 0)
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
 
     async def test_client_that_leaves_the_users_own_server_causes_no_warning(self, caplog):
@@ -216,9 +216,9 @@ class TestFaults:
                     await eventually(lambda: emulator.in_flight == 1)
                     impatient.cancel()
                     await asyncio.wait({impatient})
-                    await until_idle(emulator)
+                    await eventually(lambda: emulator.in_flight == 0)
                 (await session.post(url)).close()
-                await until_idle(emulator)
+                await eventually(lambda: emulator.in_flight == 0)
         finally:
             await runner.cleanup()
         assert [asked.status for asked in emulator.requests] == [None, None, None]

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from asking import OWN_ENV, TICKET, asking
+from asking import TICKET, asking
 from names import (
     APPSECRET,
     AUTHORIZER,
@@ -24,6 +24,7 @@ from tcb_async.emulator import Emulator, EmulatorClock, Fault
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 BAKERY = "wxbakery"
+OWN_ENV = "own-1"
 APRIL_2019 = 1_554_358_228.0  # 2019-04-04 14:10:28 in China
 
 

@@ -2,8 +2,6 @@
 
 import pytest
 from asking import REFRESH, asking, populated
-from hypothesis import given
-from hypothesis import strategies as st
 from names import APPID, APPSECRET, AUTHORIZER, CLASSIC, COMPONENT, LIST, MERCHANT, PLATFORM, STABLE
 
 from tcb_async.emulator import EmulatorClock
@@ -127,43 +125,6 @@ class TestClassicToken:
         await classic(wechat)
         wechat.emulator.clock.advance(400)
         assert await verdict(wechat, token) == 0
-
-
-@given(
-    steps=st.lists(
-        st.sampled_from(["stable", "force", "classic"]) | st.integers(1, 8000), max_size=12
-    )
-)
-async def test_token_lives_as_long_as_promised_unless_it_is_replaced(steps):
-    dies_at = {}
-    forceable_at = 0.0
-    newest = {}
-    async with asking(populated(EmulatorClock(MIDNIGHT_IN_CHINA))) as asker:
-        clock = asker.emulator.clock
-        for step in steps:
-            if isinstance(step, int):
-                clock.advance(step)
-                continue
-            reply = await (
-                classic(asker) if step == "classic" else stable(asker, force=step == "force")
-            )
-            if "errcode" in reply:
-                assert (step, reply["errcode"]) == ("force", 45011)
-                assert clock() < forceable_at
-                continue
-            kind = "classic" if step == "classic" else "stable"
-            token, before = reply["access_token"], newest.get(kind)
-            if before not in (None, token) and step != "stable":
-                grace = 300 if step == "classic" else 0
-                dies_at[before] = min(dies_at[before], clock() + grace)
-            if step == "force":
-                forceable_at = clock() + 30
-            newest[kind] = token
-            dies_at.setdefault(token, clock() + reply["expires_in"])
-            assert dies_at[token] == clock() + reply["expires_in"] >= clock() + 300
-        for token, end in dies_at.items():
-            code = await verdict(asker, token)
-            assert code == 0 if clock() < end else code in (40001, 42001)
 
 
 class TestQuotas:

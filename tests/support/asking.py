@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from contextlib import asynccontextmanager
 
 import aiohttp
 import attrs
-from leaks import eventually
 from names import (
     APPID,
     APPSECRET,
@@ -123,20 +121,3 @@ async def asking(emulator):
     timeout = aiohttp.ClientTimeout(total=10)
     async with emulator, aiohttp.ClientSession(timeout=timeout) as session:
         yield Asker(emulator, session)
-
-
-async def until_idle(emulator):
-    """Let the emulator notice that its clients have gone."""
-    await eventually(lambda: emulator.in_flight == 0)
-
-
-async def talk(emulator, raw):
-    """Send raw bytes, and return what comes back."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(emulator.url.split(":")[2]))
-    writer.write(raw)
-    try:
-        async with asyncio.timeout(10):
-            return await reader.read()
-    finally:
-        writer.close()
-        await writer.wait_closed()

@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import socket
 import struct
+from typing import ClassVar
 
 import attrs
 
-CHUNK = 64 * 1024
 MAX_LINE = 1024 * 1024  # the longest head of a request
 
 
@@ -27,6 +27,8 @@ class Listener:
         port: The port, the same whenever this listens.
         accepted: How many connections came.
     """
+
+    CHUNK: ClassVar[int] = 64 * 1024
 
     port: int = attrs.field(default=0, init=False)
     accepted: int = attrs.field(default=0, init=False)
@@ -96,7 +98,7 @@ class Listener:
 
     async def _serve(self, sock):
         stream = await asyncio.open_connection(sock=sock, limit=MAX_LINE)
-        reader, writer = unbuffered(stream)
+        reader, writer = self.unbuffered(stream)
         try:
             await self.serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
@@ -104,34 +106,34 @@ class Listener:
         except Exception as failure:  # noqa: BLE001  # it is raised when the block ends
             self._failures.append(failure)
         finally:
-            await hang_up(writer, reset=False)
+            await self.hang_up(writer, reset=False)
 
+    @staticmethod
+    def unbuffered(stream):
+        """Let ``drain`` wait until the system has all, so that hanging up loses nothing."""
+        stream[1].transport.set_write_buffer_limits(0)
+        return stream
 
-def unbuffered(stream):
-    """Let ``drain`` wait until all is handed to the system, so that hanging up loses nothing."""
-    stream[1].transport.set_write_buffer_limits(0)
-    return stream
+    @staticmethod
+    async def discard(reader):
+        """Read until the other end leaves, in whatever way."""
+        with contextlib.suppress(OSError):
+            while await reader.read(Listener.CHUNK):
+                pass
 
+    @staticmethod
+    async def hang_up(writer, *, reset):
+        """Close a connection at once, by RST or by FIN, and wait until it is closed."""
+        Listener.abort(writer, reset=reset)
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
-async def discard(reader):
-    """Read until the other end leaves, in whatever way."""
-    with contextlib.suppress(OSError):
-        while await reader.read(CHUNK):
-            pass
-
-
-async def hang_up(writer, *, reset):
-    """Close a connection at once, by RST or by FIN, and wait until it is closed."""
-    abort(writer, reset=reset)
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-
-
-def abort(writer, *, reset):
-    """Close a connection at once, by RST or by FIN."""
-    if reset and not writer.is_closing():
-        _close_by_reset(writer.get_extra_info("socket"))
-    writer.transport.abort()
+    @staticmethod
+    def abort(writer, *, reset):
+        """Close a connection at once, by RST or by FIN."""
+        if reset and not writer.is_closing():
+            _close_by_reset(writer.get_extra_info("socket"))
+        writer.transport.abort()
 
 
 def _close_by_reset(sock):

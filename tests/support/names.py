@@ -16,4 +16,3 @@ ENV = "test-777bb9"
 APPID, APPSECRET = "wx0123456789abcdef", "planted-appsecret-0123456789abcdef"
 PLATFORM, MERCHANT = "wxplatform000000001", "wxmerchant000000001"
 LIFE = 7200  # seconds: of a token
-KEY = f"stable:api.weixin.qq.com:{APPID}"  # of a token in a store

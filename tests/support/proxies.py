@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import attrs
-from listener import CHUNK, Listener, abort, unbuffered
+from listener import Listener
 
 
 def use_proxy(monkeypatch, url):
@@ -31,7 +31,7 @@ class Proxy(Listener):
     upstream_port: int
 
     async def serve(self, reader, writer):
-        server = unbuffered(await asyncio.open_connection("127.0.0.1", self.upstream_port))
+        server = self.unbuffered(await asyncio.open_connection("127.0.0.1", self.upstream_port))
         ways = [
             asyncio.ensure_future(_pass_on(reader, server[1])),
             asyncio.ensure_future(_pass_on(server[0], writer)),
@@ -39,14 +39,14 @@ class Proxy(Listener):
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            abort(server[1], reset=False)
+            self.abort(server[1], reset=False)
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
 
 
 async def _pass_on(reader, writer):
-    while data := await reader.read(CHUNK):
+    while data := await reader.read(Listener.CHUNK):
         writer.write(data)
         await writer.drain()
 

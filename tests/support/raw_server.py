@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import attrs
-from listener import Listener, hang_up
+from listener import Listener
 
 
 def http_reply(body, status=200, headers=None):
@@ -100,11 +100,11 @@ class Exchange:
 
     async def close(self):
         """Close the connection (FIN)."""
-        await hang_up(self._writer, reset=False)
+        await Listener.hang_up(self._writer, reset=False)
 
     async def reset(self):
         """Reset the connection (RST)."""
-        await hang_up(self._writer, reset=True)
+        await Listener.hang_up(self._writer, reset=True)
 
 
 Reply = bytes | Callable[[bytes, int], bytes] | Callable[[Exchange], Awaitable[None]]

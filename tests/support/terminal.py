@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import csv
 import fcntl
 import io
+import json
 import os
 import pty
 import re
@@ -179,3 +181,12 @@ class Screen:
 
     def _read(self):
         self.shown += os.read(self._ours, 65536).decode(errors="replace")
+
+
+def rows_in(text, form):
+    """Read a document with the standard library's readers."""
+    if form == "json":
+        return json.loads(text)
+    if form == "ndjson":
+        return [json.loads(line) for line in text.split("\n")[:-1]]
+    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))

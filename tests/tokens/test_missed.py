@@ -6,12 +6,13 @@ import asyncio
 import math
 
 import pytest
-from names import KEY, LIFE
+from names import APPID, LIFE
 from token_kit import FrailStore, PacedApi, a_turn, provider_on
 
 from tcb_async.tokens import MemoryStore, StoredToken
 
 pytestmark = pytest.mark.looptime
+KEY = f"stable:api.weixin.qq.com:{APPID}"
 
 
 class OftenAway(FrailStore):

@@ -8,12 +8,11 @@ import logging
 import time
 
 import pytest
-from names import APPID, APPSECRET, CLASSIC, KEY, LIFE, STABLE
+from names import APPID, APPSECRET, CLASSIC, LIFE, STABLE
 from token_kit import (
     FrailStore,
     PacedApi,
     PlainStore,
-    half,
     provider_on,
     stable,
     stored_key,
@@ -23,6 +22,8 @@ from token_kit import (
 from tcb_async import ClientClosedError
 from tcb_async.tokens import ClassicToken, LeasingStore, MemoryStore, StableToken, StoredToken
 from tcb_async.tokens.refresh import TokenContext
+
+KEY = f"stable:api.weixin.qq.com:{APPID}"
 
 
 class TestAnyStore:
@@ -175,7 +176,7 @@ class TestOutage:
 
         store, clock = Slow(), asyncio.get_running_loop().time
         store.away = True
-        context = TokenContext(store, clock, half)
+        context = TokenContext(store, clock, lambda: 0.5)
         await asyncio.gather(context.get("slow"), context.get("other"))
         await context.get("other")
 
@@ -216,7 +217,7 @@ async def test_a_cancellation_comes_out_of_the_store_even_if_the_store_swallows_
 
     store = Hanging()
     store.hanging = True
-    task = asyncio.create_task(TokenContext(store, time.time, half).get("stable:a"))
+    task = asyncio.create_task(TokenContext(store, time.time, lambda: 0.5).get("stable:a"))
     await asyncio.sleep(0)
     task.cancel("by a scope")
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from unittest.mock import Mock
 
 import pytest
@@ -142,17 +141,3 @@ async def test_a_proxy_that_wants_credentials_says_so_and_an_observer_sees_its_s
             await asking.count_functions(ENV)
 
     assert statuses == [407]
-
-
-async def test_one_503_does_not_end_a_watch(upstream, client, caplog):
-    caplog.set_level(logging.WARNING, logger="tcb_async")
-    async with (
-        behind_a_proxy(upstream, "503 Busy") as (proxy, url),
-        client(proxy.url, url, RetryPolicy.none()) as asking,
-    ):
-        watching = asking.watch_functions(ENV, interval=0.001, since=[])
-        async with aclosing(watching) as changes:
-            assert (await anext(changes)).kind == "added"
-
-    assert [line.levelname for line in caplog.records] == ["WARNING"]
-    assert "answered HTTP 503" in caplog.text

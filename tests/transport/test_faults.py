@@ -12,7 +12,7 @@ import pickle
 import attrs
 import pytest
 from leaks import no_leaks
-from raw_server import RawServer, Reply, http_reply
+from raw_server import RawServer, http_reply
 from server_faults import (
     FAULTS,
     LISTING,
@@ -59,7 +59,7 @@ NOT_AS_PROMISED = Outcome(ResponseError, retried=False)
 A_PAGE = None
 
 _CHUNKED = http_reply(b"", headers={"Content-Length": None, "Transfer-Encoding": "chunked"})
-_RARE: dict[str, Reply] = {
+_RARE = {
     "switching_protocols": then_close(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + LISTING),
     "not_modified": http_reply(b"", 304, {"Content-Length": None}),
     "partial_content": http_reply(LISTING, 206),

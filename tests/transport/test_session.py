@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from leaks import eventually, no_leaks
 from raw_server import RawServer, http_reply
-from server_faults import LATE, LISTING, OK, listing, until_late
+from server_faults import FAULTS, LISTING, OK, once, until_late
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 
@@ -98,14 +98,7 @@ async def test_there_are_as_many_connections_as_the_window_has_permits(serve):
 
 async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer(serve):
     """aiohttp keeps it, and would take it for the answer to the connection's next request."""
-
-    async def unasked_later(exchange):
-        await exchange.send(OK)
-        if exchange.request.n == 0:
-            await asyncio.sleep(LATE)
-            await exchange.send(http_reply(listing(total_count=99)))
-
-    _, client = await serve(unasked_later)
+    _, client = await serve(once(FAULTS["late_unasked_reply"]))
     assert await client.count_functions(ENV) == 1
     await until_late()
     assert [await client.count_functions(ENV) for _ in range(3)] == [1, 1, 1]

@@ -9,9 +9,10 @@ import tracemalloc
 
 import pytest
 from aiohttp import ClientTimeout
+from names import LIST
 from proxies import use_proxy
-from raw_server import RawRequest, RawServer, http_reply
-from server_faults import FAULTS, LISTING, OK, UNENDING, redirect
+from raw_server import RawServer, http_reply
+from server_faults import FAULTS, LISTING, OK, UNENDING
 
 from tcb_async import (
     ParameterError,
@@ -152,7 +153,7 @@ async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewher
     }[kind]
     async with RawServer(OK) as elsewhere:
         server, client = await serve(
-            redirect(f"{elsewhere.url}/tcb/listfunctions", status), token=token
+            http_reply(LISTING, status, {"Location": f"{elsewhere.url}{LIST}"}), token=token
         )
         with pytest.raises(ResponseError, match=f"HTTP {status}: a redirect"):
             await client.count_functions(ENV)
@@ -182,6 +183,6 @@ async def test_the_environments_proxy_and_netrc_are_used_only_if_asked_for(
         server, client = await serve(OK, trust_env=trust_env)
         await client.count_functions(ENV)
 
-        asked: list[RawRequest] = [*server.requests, *proxy.requests]
+        asked = [*server.requests, *proxy.requests]
         assert len(proxy.requests) == trust_env
         assert ("authorization" in asked[0].headers) is trust_env

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import nullcontext
-from itertools import pairwise, repeat
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -60,13 +60,6 @@ async def client(emulator, client_of, sizes):
     return await client_of(emulator, concurrency=CEILING, retry=retry, observer=sizes)
 
 
-async def fill(client, sizes):
-    """Walk, two walks at once, until the window is as large as it may be."""
-    for _ in range(4):
-        if sizes.seen[-1] < CEILING:
-            await asyncio.gather(walk(client), walk(client))
-
-
 async def walk(client):
     functions = await client.functions(ENV, page_size=PAGE_SIZE).collect()
     return [function.name for function in functions]
@@ -86,28 +79,6 @@ async def test_a_server_that_handles_three_at_once_is_asked_at_most_twice_a_page
     assert len(emulator.requests) <= 2 * PAGES
     later = sizes.seen[PAGES // 2 :]
     assert sum(later) / len(later) <= 2 * emulator.capacity
-
-
-async def test_four_walks_at_once_find_it_together(emulator, client):
-    emulator.capacity = 3
-
-    walks = await asyncio.gather(*(walk(client) for _ in range(4)))
-
-    assert walks == [names(emulator)] * 4
-    assert len(emulator.requests) <= 2 * 4 * PAGES
-
-
-async def test_it_grows_by_one_a_window_until_it_is_as_large_as_before(emulator, client, sizes):
-    emulator.capacity = 3
-    await walk(client)
-    emulator.capacity = None
-    low = sizes.seen[-1]
-    del sizes.seen[:-1]
-
-    await fill(client, sizes)
-
-    assert low < CEILING == sizes.seen[-1]
-    assert all(new == old + 1 for old, new in sizes.steps)
 
 
 TOO_MUCH = [
@@ -134,18 +105,6 @@ async def test_any_other_failure_does_not_shrink_it(emulator, client, sizes, fau
     assert await walk(client) == names(emulator)
 
     assert set(sizes.seen) == {CEILING}
-
-
-@pytest.mark.parametrize("fault", NOT_TOO_MUCH, ids=str)
-async def test_no_failure_grows_it(emulator, client, sizes, fault):
-    emulator.script([Fault.errcode(-1), Fault.ok(), *repeat(fault, 2 * CEILING)])
-    await client.count_functions(ENV)
-
-    for _ in range(4):
-        with pytest.raises(TcbError):
-            await client.count_functions(ENV)
-
-    assert sizes.seen[2:] == [2] * 20
 
 
 async def test_cancelled_calls_do_not_grow_it(emulator, client, sizes):
