@@ -264,7 +264,7 @@ class TcbClient:
             base_url=checked_base_url(base_url, allow_http=allow_http),
             window=Window(checked_count("concurrency", concurrency, least=1)),
             retry=retry,
-            quota=RetryQuota(),
+            quota=RetryQuota.for_window(concurrency),
             timeout=checked_seconds("timeout", timeout),
             max_reply_bytes=checked_count("max_reply_bytes", max_reply_bytes, least=1),
             trust_env=trust_env,
@@ -578,13 +578,13 @@ class TcbClient:
 
     @overload
     async def wait_until_active(
-        self, env: str, name: Names, *, timeout: float = ..., interval: float = ...
+        self, env: str, name: Names | None, *, timeout: float = ..., interval: float = ...
     ) -> list[CloudFunction]: ...
 
     async def wait_until_active(
         self,
         env: str,
-        name: str | Names,
+        name: str | Names | None,
         *,
         timeout: float = DEFAULT_WAIT_TIMEOUT,
         interval: float = DEFAULT_WAIT_INTERVAL,
@@ -593,12 +593,13 @@ class TcbClient:
 
         Args:
             env: The environment's id.
-            name: The function's name, or a list of names.
+            name: The function's name, or a list of names. None waits until one complete listing
+                shows every function ``Active``.
             timeout: Seconds to wait at most.
             interval: Seconds from the end of a poll to the next.
 
         Returns:
-            The function, ``Active``; a list for a list of names, in its order.
+            The function, ``Active``; a list for a list of names, in its order, or for None.
 
         Raises:
             FunctionFailedError: A function's status is ``CreateFailed`` or a similar one.
@@ -609,7 +610,7 @@ class TcbClient:
         active = await wait_until_active(
             lambda: self.functions(env),
             env,
-            checked_names(name),
+            None if name is None else checked_names(name),
             timeout=checked_seconds("timeout", timeout),
             interval=checked_seconds("interval", interval),
         )

@@ -30,6 +30,7 @@ from tcb_async.exceptions import (
 )
 
 _A_DAY = 86_400.0
+_COST, _COST_IF_THROTTLED = 14, 5
 _THROTTLED = (RateLimitError, SystemBusyError)
 
 
@@ -55,16 +56,25 @@ class RetryQuota:
 
     A retry takes some of it, a retry after throttling less. A success puts back the cost of its
     own retries, or 1 without any. Without a budget, a failed call is not retried. The numbers come
-    from botocore's standard mode.
+    from botocore's standard mode, for up to 17 requests in flight.
     """
 
     capacity: int = 500
     available: int = attrs.field(default=attrs.Factory(lambda self: self.capacity, takes_self=True))
 
+    @classmethod
+    def for_window(cls, ceiling: int) -> RetryQuota:
+        """Make a budget that a first burst does not use up: two retries of a full window.
+
+        All requests in flight may fail at once, and half of them again in the halved window, and
+        so on, until the window fits the server.
+        """
+        return cls(max(500, 2 * _COST * ceiling))
+
     def take(self, error: BaseException) -> int:
         """Take the cost of a retry after this error; return it, or 0 if the budget is too small."""
         # A throttling server has answered, and answers again soon. One that is down costs more.
-        cost = 5 if isinstance(error, _THROTTLED) else 14
+        cost = _COST_IF_THROTTLED if isinstance(error, _THROTTLED) else _COST
         if cost > self.available:
             return 0
         self.available -= cost

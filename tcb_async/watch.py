@@ -93,7 +93,7 @@ async def watch(
 async def wait_until_active(
     walk: Callable[[], Pager[CloudFunction]],
     env: str,
-    names: Iterable[str],
+    names: Iterable[str] | None,
     *,
     timeout: float,  # noqa: ASYNC109 - what a caller expects; the scope is right below
     interval: float,
@@ -101,19 +101,19 @@ async def wait_until_active(
     """Walk until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
     # The scope is kept because a `TimeoutError` may also come from the walk: only the scope knows
     # whether its time is over.
-    statuses = dict.fromkeys(names, "never seen")
+    statuses = dict.fromkeys(names or (), "never seen")
     scope = asyncio.timeout(timeout)
     try:
         async with scope:
             while True:
                 try:
-                    found = await _find(walk(), statuses)
+                    found = await _find(walk(), None if names is None else statuses)
                 except TcbError as error:
                     _pass_over(error, interval)
                 else:
-                    _note(found, statuses, env)
-                    if set(statuses.values()) == {"Active"}:
-                        return [found[name] for name in names]
+                    _note(found, statuses, env, found if names is None else names)
+                    if all(status == "Active" for status in statuses.values()):
+                        return [found[name] for name in statuses]
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
@@ -122,22 +122,28 @@ async def wait_until_active(
 
 
 async def _find(
-    pager: Pager[CloudFunction], names: Mapping[str, str]
+    pager: Pager[CloudFunction], names: Mapping[str, str] | None
 ) -> Mapping[str, CloudFunction]:
+    """Find functions; without names, all of them, which takes a complete walk."""
     found: dict[str, CloudFunction] = {}
     async with pager:
         async for function in pager:
-            if function.name in names:
+            if names is None or function.name in names:
                 found[function.name] = function
-            if len(found) == len(names):
+            if names is not None and len(found) == len(names):
                 break
     return found
 
 
-def _note(found: Mapping[str, CloudFunction], statuses: dict[str, str], env: str) -> None:
-    for name, before in statuses.items():
+def _note(
+    found: Mapping[str, CloudFunction], statuses: dict[str, str], env: str, names: Iterable[str]
+) -> None:
+    """Replace the statuses by those that were found of these functions."""
+    before = dict(statuses)
+    statuses.clear()
+    for name in names:
         statuses[name] = status = found[name].status if name in found else "not there"
-        if status != before:
+        if status != before.get(name, "Active"):
             _log.info("%s is %s", name, status)
         if status.endswith("Failed"):
             raise FunctionFailedError(
@@ -152,9 +158,10 @@ def _note(found: Mapping[str, CloudFunction], statuses: dict[str, str], env: str
 def _not_in_time(statuses: Mapping[str, str], env: str, timeout: float) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
     were = ", ".join(f"function {name!r} was {status}" for name, status in late.items())
-    name, status = next(iter(late.items()))
+    name, status = next(iter(late.items()), ("", "never seen"))
     return WaitTimeoutError(
-        f"{were} after {timeout:g} s: look at the deployment, or wait longer",
+        f"{were or f'no listing of {env} was complete'} after {timeout:g} s: look at the "
+        "deployment, or wait longer",
         name=name,
         status=status,
         env=env,
@@ -166,4 +173,4 @@ def _pass_over(error: TcbError, interval: float) -> None:
     # compared with the last complete one.
     if not is_retryable(error) and not isinstance(error, DriftError):
         raise error
-    _log.warning("%s; looking again in %g s", error, interval)
+    _log.warning("%s; retrying in %g s", error, interval)

@@ -19,6 +19,7 @@ from tcb_async.cli.formats import TABLE, write_rows
 from tcb_async.cli.options import Access, OutputFormat, Platform
 from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
+from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -136,5 +137,6 @@ async def _is_accepted(client: TcbClient, env: str | None) -> str:
 def _life(expires_at: float | None) -> str:
     if expires_at is None:
         return "unknown: WeChat tells it only to the one that fetches the token"
-    until = datetime.fromtimestamp(expires_at).astimezone()
-    return f"another {(expires_at - time.time()) / 60:.0f} min, until {until:%Y-%m-%d %H:%M:%S}"
+    until = datetime.fromtimestamp(expires_at, CHINA_STANDARD_TIME)
+    minutes = (expires_at - time.time()) / 60
+    return f"another {minutes:.0f} min, until {until:%Y-%m-%d %H:%M:%S} (UTC+8)"

@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TextIO
 
@@ -19,8 +20,10 @@ from rich.console import Console
 from rich.text import Text
 
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.models import CHINA_STANDARD_TIME
 
 _MOST = 20
+_CHINA = CHINA_STANDARD_TIME.utcoffset(None).total_seconds()  # all times are China's
 
 
 class _Console(Console):
@@ -97,7 +100,9 @@ class Screen:
 class _LogOnScreen(logging.Handler):
     def __init__(self, screen: Screen) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S+08:00")
+        formatter.converter = lambda seconds: time.gmtime(float(seconds or 0) + _CHINA)
+        self.setFormatter(formatter)
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:

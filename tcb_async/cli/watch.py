@@ -210,14 +210,9 @@ def wait_for_functions(
             names = (service.deployed_last,)
 
         async def work(client: TcbClient) -> None:
-            awaited = names
-            if every:
-                found = await client.list_functions(service.env)
-                awaited = tuple(row.name for row in found if row.status != "Active")
-            if awaited:
-                await client.wait_until_active(
-                    service.env, awaited, timeout=timeout, interval=interval
-                )
+            await client.wait_until_active(
+                service.env, None if every else names, timeout=timeout, interval=interval
+            )
 
         what = "every function" if every else ", ".join(names)
         waiting = Text(printable(f"waiting for {what} in {service.env}"))

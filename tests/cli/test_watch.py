@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from terminal import ENV, asks, plain, run, start
 from tcb_async import CloudFunction, FunctionChange
 from tcb_async.cli.watch import describe
 from tcb_async.emulator import Fault
+from tcb_async.models import CHINA_STANDARD_TIME
 
 APPID = "wx0123456789abcdef"
 
@@ -168,6 +170,42 @@ async def test_wait_takes_several_functions_or_all_that_there_are(emulator):
     assert (await run("wait", ENV, "--all", *words, env=asks(emulator))).code == 0
 
 
+async def test_wait_for_all_keeps_its_time_from_the_first_request(emulator):
+    emulator.deploy(ENV, "login")
+    emulator.latency = 5
+    ended = await run("wait", ENV, "--all", "--timeout", "0.3", env=asks(emulator))
+    assert (ended.code, "no listing of" in ended.err) == (5, True)
+
+
+async def test_wait_for_all_looks_again_at_functions_that_were_active(emulator):
+    emulator.deploy(ENV, "login", status="Updating")
+    emulator.deploy(ENV, "pay")
+
+    @emulator.on_request
+    def swap(request):
+        if request.number == 2:
+            emulator.update(ENV, "login", status="Active")
+            emulator.update(ENV, "pay", status="Updating")
+
+    words = ("--all", "--interval", "0.1", "--timeout", "0.5")
+    ended = await run("wait", ENV, *words, env=asks(emulator))
+    assert (ended.code, "function 'pay' was Updating" in ended.err) == (5, True)
+
+
+async def test_times_are_chinas_wherever_the_command_runs(emulator, monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        emulator.deploy(ENV, "login")
+        ended = await run("wait", ENV, "login", env=asks(emulator))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    (shown,) = re.findall(r"^(\d\d:\d\d:\d\d)\+08:00 login is Active$", ended.err, re.MULTILINE)
+    now = datetime.now(CHINA_STANDARD_TIME)
+    assert shown in {f"{now - timedelta(seconds=ago):%H:%M:%S}" for ago in range(60)}
+
+
 @pytest.mark.parametrize("words", [(), (ENV,), (ENV, "login", "--all"), ("--all",)])
 async def test_wait_needs_to_know_what_to_wait_for(words):
     ended = await run("wait", *words)
@@ -212,7 +250,9 @@ async def test_token_says_whose_it_is_how_long_it_lives_and_that_it_is_accepted(
     assert (ended.code, ended.err) == (0, "")
     account, lifetime, accepted = ended.out.splitlines()
     assert account == f"account   app {APPID}"
-    assert re.match(r"lifetime  another 1(19|20) min, until \d{4}-", lifetime)
+    assert re.fullmatch(
+        r"lifetime  another 1(19|20) min, until \d{4}-\d\d-\d\d [\d:]{8} \(UTC\+8\)", lifetime
+    )
     assert accepted == f"accepted  yes, for {ENV}, by {emulator.url}"
 
 

@@ -122,7 +122,7 @@ class TestWatch:
 
         assert walk.times == [0, 30, 60, 90]
         warnings = [line.getMessage() for line in caplog.records]
-        assert warnings == [f"{error}; looking again in 30 s"] * 2
+        assert warnings == [f"{error}; retrying in 30 s"] * 2
 
     @pytest.mark.parametrize(
         "answers", [([LOGIN], TokenError("refused")), (TransportError("refused"),)]
@@ -137,6 +137,11 @@ class TestWait:
     """``wait_until_active`` looks until it is."""
 
     async def wait(self, look, *names):
+        names = names or ("login",)
+        active = await self.wait_for(look, names)
+        return active if len(names) > 1 else active[0]
+
+    async def wait_for(self, look, names):
         async def fetch(_offset, _limit):
             answer = await look()
             rows = answer if isinstance(answer, list) else list(filter(None, [answer]))
@@ -145,9 +150,7 @@ class TestWait:
         def walk():
             return Pager(fetch, identify=lambda function: function.name)
 
-        names = names or ("login",)
-        active = await wait_until_active(walk, ENV, names, timeout=60, interval=2)
-        return active if len(names) > 1 else active[0]
+        return await wait_until_active(walk, ENV, names, timeout=60, interval=2)
 
     async def test_returns_the_function_once_it_is_active(self, caplog):
         caplog.set_level(logging.INFO)
@@ -191,6 +194,36 @@ class TestWait:
         assert error.__context__ is None
         assert (error.env, error.name, error.status) == (ENV, "login", "Updating")
         assert len(look.times) == 30
+
+    async def test_every_function_has_to_be_active_in_one_listing(self, caplog):
+        caplog.set_level(logging.INFO)
+        pay, late = CloudFunction("pay", "Active"), CloudFunction("pay", "Updating")
+        look = Answers([LOGIN_LATER, pay], [LOGIN, late], [LOGIN_LATER], [LOGIN, pay])
+
+        assert await self.wait_for(look, None) == [LOGIN, pay]
+        assert look.times == [0, 2, 4, 6]
+        assert [line.getMessage() for line in caplog.records] == [
+            "login is Updating",
+            "login is Active",
+            "pay is Updating",
+            "login is Updating",
+            "login is Active",
+        ]
+
+    async def test_of_every_function_those_are_named_that_are_not_active_in_time(self):
+        look = Answers([LOGIN_LATER, CloudFunction("gone", "Updating")], [LOGIN_LATER])
+
+        with pytest.raises(WaitTimeoutError, match=r"^function 'login' was Updating after 60 s"):
+            await self.wait_for(look, None)
+
+    async def test_the_first_listing_of_every_function_is_cut_off_in_time_too(self):
+        async def look() -> None:
+            await asyncio.sleep(1e6)
+
+        with pytest.raises(WaitTimeoutError, match=r"^no listing of .* was complete after 60 s"):
+            await self.wait_for(look, None)
+
+        assert asyncio.get_running_loop().time() == 60
 
     async def test_a_look_that_hangs_is_cut_off_in_time(self):
         async def look() -> None:
