@@ -167,7 +167,7 @@ class Pager(IteratedOnce, Generic[T]):
 
         It holds a digest of every name that was yielded: see `Cursor`. The digests take time when
         they are first asked for: 0.6 s after a million names. A service that walks so far lets a
-        thread do it, between two items: ``await asyncio.to_thread(lambda: pager.cursor)``.
+        thread do it, between two items: ``await asyncio.to_thread(lambda: str(pager.cursor))``.
         """
         # To the plan a page is yielded once it was received; the consumer gets it one by one.
         # `_unread` is the very iterator over which `_items` yields, and knows what it has left

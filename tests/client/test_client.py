@@ -157,7 +157,7 @@ async def test_a_service_makes_a_cursor_and_resumes_from_it_in_threads(emulator)
             async for function in pager:
                 seen.append(function.name)
                 if len(seen) == 30:
-                    saved = str(await asyncio.to_thread(lambda: pager.cursor))
+                    saved = await asyncio.to_thread(lambda: str(pager.cursor))
                     break
         rest = await asyncio.to_thread(client.functions, ENV, resume=saved)
         seen += [function.name async for function in rest]
