@@ -254,7 +254,7 @@ def _outcome(error: TcbError) -> str:
     return type(error).__name__
 
 
-Value = TypeVar("Value")
+FieldValue = TypeVar("FieldValue")
 
 _TICK = 0.001  # seconds by which an event loop's timer may be early
 _CLOSING = HEADERS | {"Connection": "close"}
@@ -323,7 +323,7 @@ class Transport:
         body: Mapping[str, object] | None = None,
     ) -> Mapping[str, object]:
         """Call an endpoint that issues tokens: POST with a body, GET without one."""
-        query, body = _wrapped(query or {}), body and _wrapped(body)
+        query, body = _wrap_secrets(query or {}), body and _wrap_secrets(body)
         target = self.target(path, query, body)
         sent_body = None if body is None else Hidden(encode_object(body))
         request = ApiRequest(target, sent_body, may_repeat=False)
@@ -447,7 +447,7 @@ class Transport:
         return body
 
 
-def _wrapped(fields: Mapping[str, Value]) -> dict[str, Value | Secret]:
+def _wrap_secrets(fields: Mapping[str, FieldValue]) -> dict[str, FieldValue | Secret]:
     """Wrap the values of secret fields, so that no frame shows them."""
     return {
         key: wrap(value) if any(word in key for word in _SECRET_KEYS) else value
