@@ -1,6 +1,13 @@
 """Keep secrets out of everything that is printed.
 
 Rule: what may hold a secret is a `Secret`, or goes through `redact` before it is shown.
+
+**Keep the error, raise it after the block.** An error that is raised inside an ``except`` block
+keeps the caught one as its ``__context__``, and with it aiohttp's URL, which holds the token;
+``from None`` only hides it from the traceback. After the block there is nothing to keep. So this
+package builds an error in the block, keeps it in a variable, and raises it behind the block. A
+frame that keeps its own error in a variable is a cycle, which keeps all that the frame holds until
+the garbage collector runs: where that is much, the variable is deleted.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - any error of aiohttp's
             hidden = Hidden(error)
-        raise QueryError(hidden)  # after the block, as in `tcb_async._transport.transport`
+        raise QueryError(hidden)  # after the block: see `tcb_async._redact`
 
     return add
 

@@ -1,14 +1,7 @@
 """A call with its tries, and everything that the calls of a client share.
 
 Rule: limits on time and size, and no redirects. A fault is raised as ours only after the ``except``
-block has ended.
-
-**Keep the error, raise it after the block.** An error that is raised inside an ``except`` block
-keeps the one that was caught as its ``__context__``, and with it the URL, which holds the token;
-``from None`` only hides it from the traceback. After the block there is nothing to keep. So here
-and elsewhere an error is built in the block, kept in a variable, and raised behind it. And a frame
-that has a variable with its own error is a cycle, which keeps everything in the frame alive until
-the garbage collector runs: so the variable is deleted where the frame holds much.
+block has ended: see `tcb_async._redact`.
 
 **The order of the limits.** A call first waits for a permit of the window, then makes its try. The
 deadline, set when the call begins, limits both; a try has ``timeout`` seconds, or what is left of
@@ -108,7 +101,7 @@ class Call(Generic[Result]):
             # Without the frames of the tries: those of aiohttp hold the URL.
             raise failure.with_traceback(None)
         finally:
-            del failure, self.last  # they would hold this frame, which would hold them
+            del failure, self.last  # or each is a cycle with this frame: see `tcb_async._redact`
 
     async def _result(self) -> Result:
         # The first try is made without tenacity, which would add a tenth to the cost of a page:
@@ -381,7 +374,7 @@ class Transport:
                     seen.status = response.status
                 return await self._read(response, request)
         except TcbError as error:
-            failure = error
+            failure = error  # raised after the block: see `tcb_async._redact`
         except Exception as error:  # noqa: BLE001 - the edge: any error that a peer causes becomes ours
             # The order matters: closing ends requests by giving them up, and a request that was
             # given up looks like a time-out.

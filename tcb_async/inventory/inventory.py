@@ -93,6 +93,7 @@ class _IsolatedToken:
             raise
         except Exception as error:  # noqa: BLE001 - the caller's own code
             problem = describe(error)
+        # Raised after the block: see `tcb_async._redact`.
         raise TokenError(
             f"the token of {self._account.appid} could not be fetched ({problem}): see the code "
             "that fetches it"

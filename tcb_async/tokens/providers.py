@@ -392,7 +392,7 @@ class AuthorizerToken(ManagedToken):
         try:
             return await call_with_token(self._component, api, request)
         except TokenError as error:
-            failure = error
+            failure = error  # raised after the block: see `tcb_async._redact`
         # Two tokens are at stake, and one error class reports both: the platform's own token, and
         # the merchant's refresh token. The endpoint and the errcode tell which.
         if failure.endpoint == AUTHORIZER:

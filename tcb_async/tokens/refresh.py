@@ -145,7 +145,7 @@ async def call_with_token(
         except TokenError as error:
             if error.errcode not in STALE_TOKEN:
                 raise
-            failure = error
+            failure = error  # raised after the block: see `tcb_async._redact`
         # A second replay only if the token came through a store: it may have died like the first,
         # while WeChat itself was not asked yet.
         shared = isinstance(provider, ManagedToken) and not provider.came_from_wechat(token)
