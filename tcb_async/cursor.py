@@ -1,6 +1,6 @@
-"""Where a walk stands, and all that it must remember: a value that outlives the process.
+"""Cursor: the resume point of a walk and its memory, as a value that outlives the process.
 
-Rule: no I/O, no clock, nothing secret in it; and every string that this module wrote, it reads.
+Rule: no I/O, no clock, no secret; and this module reads every string that it wrote.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tcb_async._arguments import checked_field
 from tcb_async.exceptions import ConfigurationError
 
 DIGEST = 8
-"""Bytes of a digest: two of a million different texts are alike once in 40 million cursors."""
+"""Bytes of a digest: a cursor of a million names has a collision once in 40 million."""
 
 MOST_ROWS = 2**63 - 1
-"""What a list may count: a number of 8 bytes."""
+"""The largest number of rows: a number of 8 bytes."""
 
 _VERSION = "2"
 
 
 def digest(text: str) -> bytes:
-    """Shorten a text to `DIGEST` bytes, the same in every process."""
+    """Return `DIGEST` bytes for a text, the same in every process."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
 
 
 def digests(packed: bytes) -> Iterable[bytes]:
-    """Part digests that were written one after the other."""
+    """Split joined digests."""
     return (packed[start : start + DIGEST] for start in range(0, len(packed), DIGEST))
 
 
@@ -46,7 +46,7 @@ _packed = checked_field(
 )
 
 
-# What the string of a cursor holds, as MessagePack: its fields, in their order.
+# The string of a cursor holds its fields in this order, as MessagePack.
 _Fields = tuple[bytes, int, int, bytes, bytes, bool]
 _decode = msgspec.msgpack.Decoder(_Fields).decode
 
@@ -56,16 +56,16 @@ class Cursor:
     """The resume point of a walk, just behind the last item that was yielded.
 
     ``str(cursor)`` is an opaque string, safe in a URL; :meth:`parse` reads it back. It has about
-    11 characters for each item that was yielded, so that a resumed walk knows them all. The value
-    itself pickles. It is not signed: anyone who can change it can make a walk skip items.
+    11 characters for each yielded item, so that a resumed walk knows all names. The value itself
+    pickles. It is not signed: anyone with write access to it can make a walk skip items.
 
     Attributes:
-        scope: What was listed: the environment's id.
-        offset: The row, counted from 0, in which the last item was.
-        total: How many rows the list had when that row was read.
+        scope: The name of the list: the environment's id.
+        offset: The row of the last item, counted from 0.
+        total: The number of rows of the list when this row was read.
         landmarks: Digests of the last rows, by value, up to `offset`; empty at the start of a list.
-        names: Digests of the names that were yielded.
-        drift: Whether a change of the list was noticed, so that its head is still to be checked.
+        names: Digests of the yielded names.
+        drift: Whether a change of the list was noticed, so that the head must still be checked.
 
     Raises:
         ConfigurationError: A value is of the wrong type, or out of range.
@@ -80,7 +80,7 @@ class Cursor:
 
     @property
     def count(self) -> int:
-        """How many items were yielded, in this run and the runs before it."""
+        """The number of items yielded, in this run and earlier runs."""
         return len(self.names) // DIGEST
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Read back what ``str(cursor)`` wrote.
+        """Read the string of a cursor.
 
         Reading costs time and memory in proportion to the text: less than 2 bytes a character here,
         and less than 20 a character in the walk that resumes. Reading a million names and resuming
@@ -106,15 +106,14 @@ class Cursor:
             A cursor equal to the one that was written.
 
         Raises:
-            ConfigurationError: It is not a cursor, was damaged, or is of a version that this one
-                cannot read.
+            ConfigurationError: The text is not a cursor, was damaged, or has an unknown version.
         """
         wrong = f"it is of version {text[:1]!r}, not {_VERSION!r}"
         if text.startswith(_VERSION):
             if (fields := _unpack(text[1:])) is not None:
                 return cls(*fields)
             wrong = "its checksum does not fit"
-        raise ConfigurationError(f"this is not a cursor, or it was damaged on its way: {wrong}")
+        raise ConfigurationError(f"not a cursor, or a damaged one: {wrong}")
 
 
 def _unpack(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None:

@@ -1,7 +1,7 @@
-"""What a walk remembers: the rows that it has read, the names that it has yielded, where it is.
+"""Memory of a walk: the rows that it has read, the names that it has yielded, and its place.
 
-Rule: it keeps facts; what follows from them is the plan's to decide. A row that the consumer has
-got is never asked for its name or its value again.
+Rule: it keeps facts; the plan decides. The name and the value of a row are never read again after
+the consumer has got the row.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ LOOKS = 4
 """Pages read in search of a lost landmark before the list is read again from row 0."""
 
 
-# Two questions, two keys. Was this yielded already? Its name says so. Is this the row that was
+# Two questions, two keys. Was this item yielded already? The name tells. Is this the row that was
 # read before? Only if it is unchanged, value for value: a function that was deleted and deployed
 # again under its name is another row.
 #
-# The consumer may change the rows that it gets, and equal rows need not compare equal: an object
-# without `__eq__` does not, nor does a dict that holds NaN. So what is kept of a row is the text of
-# its value, asked for before the row is yielded. Rows of a class that cannot be changed, and whose
-# `==` compares every field, are kept themselves, which costs nothing. Digests cost more than all
-# else that a quiet walk does with a row: they are worked out for cursors and in repairs alone, and
-# what a cursor brings along is digests.
+# The consumer may change its rows, and equal rows need not compare equal: objects without `__eq__`
+# do not, nor does a dict that holds NaN. So the walk keeps the text of a row's value, computed
+# before the row is yielded. Rows of a class that cannot be changed, and whose `==` compares every
+# field, are kept themselves, which costs nothing. Digests cost more than all other work of a quiet
+# walk: they are computed only for cursors and in repairs. A cursor brings digests.
 
 
 @attrs.frozen
@@ -39,7 +38,7 @@ class Identity(Generic[T]):
     """The two keys of an item.
 
     Args:
-        name: What must not be yielded twice.
+        name: The name, which is never yielded twice.
         value: A text that differs where the items differ, and is the same in every process.
         frozen: Whether items cannot be changed, and are equal where their values are.
     """
@@ -49,19 +48,19 @@ class Identity(Generic[T]):
     frozen: bool = False
 
     def names(self, items: Sequence[T]) -> list[str]:
-        """The names of some items."""
+        """Return the names of items."""
         return _each("identify", self.name, items)
 
     def texts(self, items: Sequence[T]) -> list[str]:
-        """The values of some items."""
+        """Return the values of items."""
         return _each("value", self.value, items)
 
     def keep(self, items: Sequence[T]) -> Sequence[T | str]:
-        """What can be kept of some items so that it does not change."""
+        """Return a form of items that does not change and can be kept."""
         return items if self.frozen else self.texts(items)
 
     def digests(self, kept: Sequence[T | str | bytes]) -> list[bytes]:
-        """What was kept, short enough for a cursor."""
+        """Return the digests of kept rows, for a cursor."""
         return [self._digest(row) for row in kept]
 
     def _digest(self, kept: T | str | bytes) -> bytes:
@@ -70,18 +69,18 @@ class Identity(Generic[T]):
         return digest(kept if isinstance(kept, str) else self.texts((kept,))[0])
 
     def is_same(self, kept: T | str | bytes, item: T) -> bool:
-        """Whether an item is the one that was kept, unchanged."""
+        """Whether an item is the kept row, unchanged."""
         if isinstance(kept, bytes):
             return kept == digest(self.texts((item,))[0])
         return kept == self.keep((item,))[0]
 
     def places(self, kept: Sequence[T | str | bytes], items: Sequence[T]) -> list[int]:
-        """Where in `items` the kept rows are unchanged: that of the last one first."""
+        """Return the indexes in `items` of unchanged kept rows: the last kept row first."""
         places = {digest(text): place for place, text in enumerate(self.texts(items))}
         return [places[row] for row in reversed(self.digests(kept)) if row in places]
 
     def unchanged(self, known: Mapping[str, T | str | bytes], items: Sequence[T]) -> list[str]:
-        """The names of those of some items that are known, by name, and unchanged."""
+        """Return the names of the items that are known and unchanged."""
         named = zip(self.names(items), items, strict=True)
         return [name for name, item in named if name in known and self.is_same(known[name], item)]
 
@@ -91,16 +90,16 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
         return list(map(key, items))
     except Exception as error:
         raise ConfigurationError(
-            f"{which} failed with {type(error).__name__} for an item that was fetched: it must "
-            "return a str for each of them"
+            f"{which} failed with {type(error).__name__} for a fetched item: it must return a str "
+            "for each item"
         ) from error
 
 
 def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> list[int]:
-    """The rows from which to look for what should be in `row` now, likeliest first.
+    """Return the first rows of a search around `row`, likeliest first.
 
-    Unless it is likely to be exactly there, it is looked for half a page earlier, where a page
-    shows it even if the list goes on shrinking; then `step` rows further on either side.
+    Unless the place is exact, the search begins half a page earlier, where a page shows the row
+    even if the list keeps shrinking; then it goes `step` rows further on either side.
     """
     here = max(0, min(row, total - 1))
     middle = max(0, here - (step + 1) // 2)
@@ -113,43 +112,43 @@ def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> list[int]
 
 @attrs.frozen(eq=False)
 class Place(Generic[T]):
-    """A place in the list: all rows up to it were read by this pass, or by those before it."""
+    """A place in the list: all rows up to it were read by this pass or an earlier run."""
 
     end: int = 0  # the row behind it, counted from 0
-    total: int = 0  # how many rows the list had when it was read
-    # What is kept of the rows just before `end`: behind any of them that is unchanged a page may
-    # join. Empty at the start of the list.
+    total: int = 0  # rows of the list when it was read
+    # Kept rows just before `end`: a page may join behind any of them that is unchanged. Empty at
+    # the start of the list.
     landmarks: Sequence[T | str | bytes] = ()
 
 
 @attrs.define(eq=False)
 class Record:
-    """What a walk has yielded: a name that is in it is never yielded again, in any run."""
+    """The yielded names: a name in it is never yielded again, in any run."""
 
-    # The digests of the names that earlier runs have yielded.
+    # The digests of the names yielded by earlier runs.
     earlier: frozenset[bytes]
-    # All names of this run, as a set, and in the order in which they were yielded. The set is empty
-    # with on_drift="ignore": there a name may be yielded twice, and no cursor says which were.
+    # All names of this run, as a set, and in the order of yielding. The set is empty with
+    # on_drift="ignore": then a name may be yielded twice, and cursors hold no names.
     _names: set[str] = attrs.field(init=False, factory=set[str])
     _order: list[str] = attrs.field(init=False, factory=list[str])
-    # Their digests, worked out as far as a cursor was asked for.
+    # Their digests, computed as far as the last cursor needed them.
     _digests: bytearray = attrs.field(init=False, factory=bytearray)
 
     @property
     def count(self) -> int:
-        """How many items this run has yielded."""
+        """The number of items yielded by this run."""
         return len(self._order)
 
     def name(self, unread: int) -> str:
-        """The name of the first of the last `unread` items."""
+        """Return the name of the first of the last `unread` items."""
         return self._order[-unread]
 
     def knows(self, name: str) -> bool:
-        """Whether an item of this name was yielded, in this run or before it."""
+        """Whether an item of this name was yielded, in this run or an earlier one."""
         return name in self._names or (bool(self.earlier) and digest(name) in self.earlier)
 
     def unknown(self, names: Sequence[str], rows: Sequence[T]) -> dict[str, T]:
-        """Which of these rows were never yielded, by name: of each name the first."""
+        """Return the rows that were never yielded, by name: for each name the first."""
         new: dict[str, T] = {}
         for name, row in zip(names, rows, strict=True):
             if not self.knows(name):
@@ -157,25 +156,25 @@ class Record:
         return new
 
     def add(self, names: Sequence[str], *, is_checked: bool = True) -> None:
-        """Take as yielded what is unknown."""
+        """Add unknown names as yielded."""
         self._order += names
         if is_checked:
             self._names.update(names)
 
     def add_if_new(self, names: Sequence[str]) -> bool:
-        """Take as yielded what is unknown, if all of it is: what a page costs at rest."""
+        """Add names as yielded if all are unknown: the fast path for a page of new names."""
         known, before = self._names, len(self._names)
         if self.earlier or not known.isdisjoint(names):
             return False
         known.update(names)
-        if len(known) - before < len(names):  # one of them comes twice
+        if len(known) - before < len(names):  # a name comes twice
             known.difference_update(names)
             return False
         self._order += names
         return True
 
     def digests(self, unread: int) -> bytes:
-        """The digests of the names, without those of the last `unread` items."""
+        """Return the digests of the names, without the last `unread` items."""
         if not self._names:
             return b""
         for name in islice(self._order, len(self._digests) // DIGEST, None):
@@ -185,21 +184,21 @@ class Record:
 
 @attrs.define(eq=False)
 class Collection(Generic[T]):
-    """The rows of a list in no order: those that were seen, and those that were seen again.
+    """The rows of a list without an order: rows seen, and rows seen again.
 
-    Why they are the list once all were seen again is step 7 of the plan.
+    Step 7 of the plan proves that they are the list once all were seen again.
     """
 
-    # How many rows the list had in every reply of the collection.
+    # The total of every reply of the collection.
     total: int = 0
-    # The rows by name, as they were. Once there are `total`, the next sweep sees them again.
+    # The rows by name. Once there are `total` rows, the next sweep sees them again.
     rows: dict[str, T | str] = attrs.field(factory=dict[str, "T | str"])
     # The names of the rows that were seen again, unchanged.
     again: set[str] = attrs.field(factory=set[str])
-    # Whether all requests of this sweep were made after `rows` held the whole list. Requests of one
-    # sweep are answered in any order, so that a row is seen again only in another sweep.
+    # Whether all requests of this sweep were made after `rows` held the whole list. The requests of
+    # a sweep are answered in any order, so a row is seen again only in another sweep.
     is_second: bool = False
-    # The most rows that were seen, plus seen again, in this collection or one before it.
+    # The largest number of rows seen plus rows seen again, in this or an earlier collection.
     most: int = 0
 
     @property
@@ -208,11 +207,11 @@ class Collection(Generic[T]):
         return len(self.again) == self.total
 
     def begin_sweep(self) -> None:
-        """Note that all requests so far were answered, and others follow."""
+        """Note that all requests so far were answered, and more follow."""
         self.is_second = len(self.rows) == self.total
 
     def add(self, names: Sequence[str], kept: Sequence[T | str], total: int) -> bool:
-        """Add the rows of a page; return whether that is progress."""
+        """Add the rows of a page; return whether this is progress."""
         seen = dict(zip(names, kept, strict=True))
         is_changed = any(self.rows.get(name, row) != row for name, row in seen.items())
         self.rows.update(seen)

@@ -1,14 +1,14 @@
-"""Which rows to ask for next, whether the pages join, and what to yield.
+"""The plan of a walk: the next request, the joining of pages, and the items to yield.
 
-Rule: a pure state machine, without asyncio and without a clock. With any replies it ends:
-complete, or with a failure.
+Rule: a pure state machine, without asyncio and without a clock. It ends with any replies: complete,
+or with a failure.
 """
 
 # The rules of the protocol
 # =========================
 #
-# An offset/limit API promises nothing about a list that changes while it is read. Three things are
-# assumed of it:
+# An offset/limit API promises nothing about a list that changes while it is read. The plan makes
+# three assumptions:
 #
 # (1) each reply is one snapshot;
 # (2) rows that are not updated keep their order relative to each other;
@@ -18,26 +18,25 @@ complete, or with a failure.
 # Theory of operation
 # ===================
 #
-# What follows from (1) to (3) is proved in seven steps. Each rule below names the step that it
-# carries out. A list at rest needs no (2): steps 6 and 7 complete it in any order.
+# The proof has seven steps. Each rule below names the step that it carries out. A list at rest does
+# not need (2): steps 6 and 7 complete it in any order.
 #
 # 1. Joining. Two pages join only behind a row y that is unchanged, value for value, in both. A row
 #    x that was there throughout and was not updated is then on the same side of y in both
-#    snapshots: before it, it is in the earlier page or above it; behind it, in the later page or
+#    snapshots: before y, it is in the earlier page or above it; behind y, in the later page or
 #    below it. So if each page of a pass joined, the first began at row 0 and the last reached its
 #    own total, x was read, in any order of fetching.
-# 2. Nothing twice. Every name that was yielded is remembered, and none is yielded again.
+# 2. Nothing twice. The walk remembers every yielded name, and yields none again.
 # 3. Repair. A row that is gone, changed or elsewhere proves nothing: any other unchanged row of
-#    the page before will do, in the page that arrived or in one asked for a little earlier. If none
-#    is found, step 1 begins again at row 0: a second pass, which yields only new names.
-# 4. The head. An updated row may have moved from rows not read yet to the head, over the overlap.
-#    From then on it is above every row that was read and is unchanged. So once any change was
-#    noticed, the walk ends with a head check: it reads from row 0 to the first unchanged row of
-#    this walk, and does so again if anything changed meanwhile. A check that takes one page is one
-#    snapshot, so nothing can have.
-# 5. Contradictions. Rows beyond the total, no rows before it, other rows that hold the same page:
-#    no list gives these replies. They are never explained away: they cost another request or a
-#    second pass, and end in an error if they last.
+#    the page before will do, in the page that arrived or in a page requested a little earlier. If
+#    there is none, step 1 begins again at row 0: a second pass, which yields only new names.
+# 4. The head. An updated row may have moved from unread rows to the head, over the overlap. From
+#    then on it is above every row that was read and is unchanged. So after any change, the walk
+#    ends with a head check: it reads from row 0 to the first unchanged row of this walk, and again
+#    if anything changed meanwhile. A check of one page is one snapshot, so nothing can change.
+# 5. Contradictions. Rows beyond the total, no rows before it, the same page at other rows: no list
+#    gives these replies. They are never explained away: they cost another request or a second
+#    pass, and end in an error if they last.
 # 6. Disorder. Rows with equal sort keys may come in another order with each query, which breaks
 #    (2). The signs are known rows in another order, a name that comes twice although its page
 #    joined cleanly (if its row changed, it may have been redeployed: a second pass tells), and more
@@ -51,11 +50,11 @@ complete, or with a failure.
 #    updated or not, in any order of the replies. (A double collect: Afek et al., Atomic Snapshots
 #    of Shared Memory, JACM 1993.)
 #
-# What remains are changes that cancel out so exactly that every reply is that of a list at rest.
-# They can hide an item that moves, never one that stays.
+# One gap remains: changes that cancel out so exactly that every reply looks like a list at rest.
+# They can hide an item that moves, never an item that stays.
 #
-# The modes, and what leads from one to the next
-# ==============================================
+# The modes and their transitions
+# ===============================
 #
 #   READING ───┬─► SEARCHING   a page does not join, and no row further down in it does (step 3)
 #              ├─► CHECKING    the end was reached, and a change was noticed on the way (step 4)
@@ -73,15 +72,14 @@ complete, or with a failure.
 #   COLLECTING ┬─► COLLECTING  the end was reached, and rows are still to be seen (step 7)
 #              └─► ENDED       all rows were seen and seen again, enough is yielded, or it fails
 #
-# What bounds a walk
-# ==================
+# Bounds of a walk
+# ================
 #
 # A pass or a sweep reads ahead, and each of its requests moves it on or ends it. A search takes
 # four looks. A second pass, a head check or a sweep without progress uses up one of `max_repairs`.
-# Progress begins the count again: an item is yielded, as in a loop that deletes what it gets and
-# so comes to the end, or more rows are collected than ever before. Over all of it there is a
-# number of requests, in proportion to the pages of the rows that were found and that the server
-# counted at first.
+# Progress starts the count again: a yielded item (so a loop that deletes its items finishes), or
+# more collected rows than ever before. A total number of requests bounds all of it, in proportion
+# to the pages of the rows that were found and that the server counted at first.
 
 from __future__ import annotations
 
@@ -101,13 +99,13 @@ from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
 
 T = TypeVar("T")
 
-_CONTRADICTIONS = 3  # times that rows are asked for again when a reply contradicts itself
-_CLEAN_JOINS = 2  # pages that join as they should before a pass that was lost reads ahead again
-_SPARE_REQUESTS = 128  # what any walk may cost, and beyond it:
-_REQUESTS_PER_PAGE = 64  # for each page of rows of different names, and that the server counts
+_CONTRADICTIONS = 3  # repeated requests after a reply that contradicts itself
+_CLEAN_JOINS = 2  # joined pages before a pass that lost its place reads ahead again
+_SPARE_REQUESTS = 128  # of any walk, plus:
+_REQUESTS_PER_PAGE = 64  # for each page of different names that the server counts
 _OUT_OF_ORDER = -1
 _IN_CURSOR = 16  # landmarks that a cursor carries: 8 bytes each
-_KNOWN = 1000  # rows that a pass keeps by value, beside the last of each page
+_KNOWN = 1000  # rows that a pass keeps by value, besides the last row of each page
 _CHANGED = "the list changed during the walk"
 _UNSTABLE = "the order of the list is not stable"
 _EITHER = f"{_CHANGED}, or {_UNSTABLE}"
@@ -115,7 +113,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 
 
 class Mode(Enum):
-    """What the requests of a plan are for."""
+    """The purpose of a plan's requests."""
 
     READING = "pages ahead, from row 0 or the cursor to the end; each joins the page before it"
     CHECKING = "one page at a time, from row 0 to the first row that is unchanged since it was read"
@@ -131,30 +129,29 @@ LEADS_TO = {
     Mode.COLLECTING: {Mode.COLLECTING, Mode.ENDED},
     Mode.ENDED: set[Mode](),
 }
-"""Which mode may follow which; the picture above is drawn from it."""
+"""The modes that may follow each mode; a test compares the picture above with it."""
 
 
 @attrs.define(eq=False)
 class Pass(Generic[T]):
     """One way down the list: a reading of it, or a head check."""
 
-    # Where it is: behind the last page that joined.
+    # Its place: behind the last page that joined.
     place: Place[T] = attrs.field(default=Place())
-    # Where it was one page before: the consumer may not be behind that page yet.
+    # Its place one page before: the consumer may not have had the last page yet.
     place_before: Place[T] = attrs.field(default=Place())
-    # The names of the rows up to `place` that joined last, from their landmark on.
+    # The names of the last joined rows up to `place`, from their landmark on.
     joined: Sequence[str] = ()
-    # The names that it read; None in the first pass, where the record holds just these.
+    # The names that it read; None in the first pass: the record holds the same names.
     names: set[str] | None = None
-    # What is kept of rows that it read, by name and in their order: of the first thousand, then of
-    # the last of each page. Any of them ends a head check, so that few are enough, and a long walk
-    # is light.
+    # Kept rows by name, in their order: the first thousand, then the last row of each page. Any of
+    # them ends a head check, so a few are enough, and a long walk needs little memory.
     known: dict[str, T | str | bytes] = attrs.field(factory=dict[str, "T | str | bytes"])
-    # Names that may come again: of rows that were pushed down after they were read.
+    # Names of rows that may come again, because they were pushed down after they were read.
     may_repeat: set[str] = attrs.field(factory=set[str])
-    # By how many rows the list grew meanwhile: they may be where the pass was already.
+    # Growth of the list meanwhile, in rows: they may be above the place of the pass.
     grown: int = 0
-    # How many pages joined where they were expected to, since its place was lost.
+    # Pages that joined in the expected row since its place was lost.
     clean_joins: int = 0
     # The names of the page that joined last, rows before its landmark included.
     last_names: Sequence[str] = ()
@@ -163,16 +160,16 @@ class Pass(Generic[T]):
 
     @property
     def relocating(self) -> bool:
-        """Whether its place, or that of the pass before it, was lost, and is not sure again.
+        """Whether its place, or the place of the pass before it, was lost and is not sure again.
 
-        Meanwhile nothing is read ahead: if the consumer deletes or updates what it gets, all of it
-        would be read without use.
+        Meanwhile it does not read ahead: if the consumer deletes or updates its items, all pages
+        read ahead would be useless.
         """
         return self.clean_joins < _CLEAN_JOINS
 
     @property
     def is_snapshot(self) -> bool:
-        """Whether one reply held all that it read, from row 0 on."""
+        """Whether one reply held all of its rows, from row 0 on."""
         return len(self.last_names) == self.place.end
 
     def comes_twice(self, names: Sequence[str], record: Record) -> bool:
@@ -201,13 +198,12 @@ class Plan(Generic[T]):
         identity: The two keys of an item: its name, unique in the list, and its value.
         start: The cursor of an earlier run, or the beginning. There is no case for it anywhere
             below: its landmarks are the page that joined last, and its names are in the record.
-        size: How many rows to ask for. With 1 no overlap is possible, so that rows which
-            come and go between two requests can hide an item; if the total changes, all rows are
-            collected.
+        size: The number of rows per request. With 1 no overlap is possible, so rows that come and
+            go between two requests can hide an item; if the total changes, all rows are collected.
         max_items: The most items to yield, or None.
         on_drift: Repair what a change breaks, fail at its first sign, or do not look (no overlap).
         max_repairs: The most second passes, head checks and sweeps in a row without progress.
-        stats: Where the cost of the walk is counted.
+        stats: Counts the requests and repairs of the walk.
     """
 
     identity: Identity[T]
@@ -217,10 +213,10 @@ class Plan(Generic[T]):
     on_drift: OnDrift = attrs.field(kw_only=True, default="repair")
     max_repairs: int = attrs.field(kw_only=True, default=8)
     stats: WalkStats = attrs.field(kw_only=True, factory=WalkStats)
-    # How many rows the list has by the newest reply; None before the first.
+    # Rows of the list by the newest reply; None before the first.
     total: int | None = attrs.field(init=False, default=None)
     mode: Mode = attrs.field(init=False, default=Mode.READING)
-    # Why it ended before the end of the list; None if it did not.
+    # The reason of an end before the end of the list; None otherwise.
     failure: TcbError | None = attrs.field(init=False, default=None)
     record: Record = attrs.field(init=False)
     # The reading that yields in the list's order, and the pass that is under way: the same one,
@@ -229,21 +225,21 @@ class Plan(Generic[T]):
     _pass: Pass[T] = attrs.field(init=False)
     # The requests whose replies are still to come, oldest first; stale ones are not in it.
     _outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
-    # SEARCHING: the rows to look from, the next one first.
+    # SEARCHING: the first rows of the next requests.
     _looks: list[int] = attrs.field(init=False, factory=list[int])
-    # COLLECTING: what the sweeps have seen.
+    # COLLECTING: the rows seen by the sweeps.
     _collection: Collection[T] = attrs.field(init=False, factory=Collection[T])
     # Step 5: replies in a row that contradicted themselves.
     _contradictions: int = attrs.field(init=False, default=0)
     # Second passes, head checks and sweeps begun since the last progress.
     _idle_repairs: int = attrs.field(init=False, default=0)
-    # Seconds that the next request waits, so that a replica that lags can catch up.
+    # Seconds that the next request waits, so that a lagging replica can catch up.
     _pause: float = attrs.field(init=False, default=0.0)
-    # What bounds the walk in requests: how many rows there were at first, and the most pages that
-    # the rows found so far have filled. They are fewer again when pages grow.
+    # The bound on requests: the rows counted at first, and the most pages that the rows found so
+    # far have filled. A maximum, because pages may grow and then fill fewer.
     _first_total: int = attrs.field(init=False, default=0)
     _pages: int = attrs.field(init=False, default=0)
-    # What a DriftError says happened.
+    # The cause in the text of a DriftError.
     _cause: str = attrs.field(init=False, default=_CHANGED)
 
     def __attrs_post_init__(self) -> None:
@@ -256,27 +252,27 @@ class Plan(Generic[T]):
         self.stats.resumed = not fresh
         self._reading = self._pass = Pass(place, place, clean_joins=_CLEAN_JOINS)
         if start.names and not start.landmarks:
-            self._pass.names = set()  # the run before it had begun a second pass
+            self._pass.names = set()  # the earlier run had begun a second pass
         if self.max_items == 0:
             self._enter(Mode.ENDED)
 
     @property
     def outstanding(self) -> int:
-        """How many requests wait for their reply; those that became stale do not."""
+        """The number of requests that wait for a reply, without stale ones."""
         return len(self._outstanding)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is asked for."""
+        """Whether there are no more requests."""
         return self.mode is Mode.ENDED
 
     @property
     def done(self) -> bool:
-        """Whether it ended well."""
+        """Whether it ended without a failure."""
         return self.ended and self.failure is None
 
     def cursor(self, unread: int = 0) -> Cursor:
-        """Tell where the walk is, if the last `unread` items have not reached the consumer."""
+        """Return the resume point before the last `unread` items."""
         place = self._place(unread)
         return Cursor(
             self.start.scope,
@@ -288,7 +284,7 @@ class Plan(Generic[T]):
         )
 
     def _place(self, unread: int) -> Place[T]:
-        # A head check does not move the place: its items are above what was read already.
+        # A head check does not move the place: its items are above the rows read before.
         place, names = self._reading.place, self._reading.joined
         if not unread or not names:
             return place
@@ -305,27 +301,27 @@ class Plan(Generic[T]):
 
     @property
     def _purpose(self) -> Mode:
-        """What the pass is for, to which a search returns."""
+        """The mode of the current pass, to which a search returns."""
         return Mode.READING if self._pass is self._reading else Mode.CHECKING
 
     @property
     def _overlap(self) -> int:
-        """How many rows of the last page the next one repeats: 1, or 0 if nothing is checked."""
+        """Rows of the last page that the next page repeats: 1, or 0 without checks."""
         is_checked = self.size.most > 1 and self.on_drift != "ignore"
         return 1 if is_checked and self._pass.place.landmarks else 0
 
     @property
     def _planned(self) -> int:
-        """The row that the requests made so far reach."""
+        """The end of the rows that were requested so far."""
         if not self._outstanding:
             return self._pass.place.end
         last = self._outstanding[-1]
         return last.offset + min(last.limit, self.size.expected)
 
-    # Asking
+    # Requests
 
     def next_request(self) -> Request | None:
-        """Plan one more request; None while there is nothing more to ask for."""
+        """Plan one more request; None if none is possible now."""
         planned, overlap = self._planned, self._overlap
         limit = self._limit(planned, overlap)
         if limit <= 0:
@@ -343,13 +339,13 @@ class Plan(Generic[T]):
         return request
 
     def _limit(self, planned: int, overlap: int) -> int:
-        """How many rows to ask for next; 0 for none."""
+        """The number of rows of the next request; 0 for no request."""
         if self.ended or (self._outstanding and not self._may_read_ahead(planned)):
             return 0
         limit, current = self.size.limit, self._pass
         if self.mode is Mode.COLLECTING and not planned:
-            # Each sweep has other page boundaries: where the order depends on them, the same ones
-            # would hide a row for good.
+            # Each sweep has other page boundaries: if the order depends on them, the same ones
+            # could hide a row for ever.
             return limit - self.stats.sweeps % limit
         if self.max_items is None or current.names is not None or self.mode is not Mode.READING:
             return limit
@@ -372,10 +368,10 @@ class Plan(Generic[T]):
         self._pages = max(self._pages, rows // max(1, self.size.expected - 1))
         return spent >= _REQUESTS_PER_PAGE * self._pages
 
-    # Receiving
+    # Replies
 
     def refuse(self, request: Request) -> bool:
-        """Ask for the same rows again, fewer at once, if that may help against a refusal."""
+        """Request the same rows again, fewer at once, if that may help against a refusal."""
         if not self.size.refuse(request.limit):
             return False
         self._outstanding.clear()
@@ -406,7 +402,7 @@ class Plan(Generic[T]):
             return self._join(request, page, 0)
         if items and self.identity.is_same(landmarks[-1], items[0]):
             return self._join(request, page, 1)
-        self._note_drift(f"row {request.offset} is not the row that was read there", _EITHER)
+        self._note_drift(f"row {request.offset} is not the row read there before", _EITHER)
         if self.ended:
             return ()
         rows = self._rejoin(request, page)
@@ -417,7 +413,7 @@ class Plan(Generic[T]):
         return rows
 
     def _note_total(self, total: int) -> None:
-        """Note how many rows there are; another number than at the last page is drift."""
+        """Note the total; another total than at the last page is drift."""
         place = self._pass.place
         if self.total is None:
             self._first_total = self.total = total
@@ -434,7 +430,7 @@ class Plan(Generic[T]):
             self._give_up(sign)
 
     def _search(self, total: int) -> None:
-        """Step 3: look for an unchanged row around where the last one should be now."""
+        """Step 3: look for an unchanged row around the likely place of the last one."""
         current = self._pass
         self.stats.reanchors += 1
         shift = total - current.place.total
@@ -456,7 +452,7 @@ class Plan(Generic[T]):
         if self._looks and request.offset:
             return ()
         self._begin(self._purpose)
-        # Step 3: at row 0, this is the first page that the next pass would ask for.
+        # Step 3: at row 0, this is the first page of the next pass.
         is_first = request.offset == 0 and not self.ended and not self._pause
         return self._join(request, page, 0) if is_first else ()
 
@@ -472,15 +468,15 @@ class Plan(Generic[T]):
             self._collect("known rows came in another order")
             return ()
         if current.relocating:
-            current.clean_joins = -1  # this one does not count
+            current.clean_joins = -1  # this page does not count
         current.may_repeat.update(current.last_names)
         return self._join(request, page, landmark + 1)
 
     def _find_landmark(self, request: Request, page: Page[T]) -> int | None:
-        """Step 1, unless other rows hold the very page that joined last (step 5)."""
+        """Step 1, unless the last page is repeated at other rows (step 5)."""
         current, identity, items = self._pass, self.identity, page.items
         names, end = identity.names(items), request.offset + len(items)
-        # The same rows elsewhere: as if offsets were ignored.
+        # The same rows elsewhere: the server seems to ignore offsets.
         is_echo = end != current.place.end and names == current.last_names
         if is_echo or not current.place.landmarks:
             return None
@@ -493,13 +489,13 @@ class Plan(Generic[T]):
             return places[0]
         if not known:
             return None
-        # Step 3: none of the page before, but one further above that this pass has read.
+        # Step 3: no row of the page before, but a row further above that this pass has read.
         read = list(current.known)
         current.may_repeat.update(read[read.index(known[-1]) + 1 :])
         return names.index(known[-1])
 
     def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
-        """Step 5: a reply that no list gives, with rows beyond its end or none before it."""
+        """Step 5: a contradiction, with rows beyond the total or no rows before it."""
         self._outstanding.clear()
         if not page.items and self.size.refuse(request.limit):
             return ()
@@ -509,8 +505,8 @@ class Plan(Generic[T]):
             self._fail(
                 f"asked for {request.limit} rows from row {request.offset} on, the server "
                 f"sent {len(page.items)} rows and a total of {page.total}, "
-                f"{self._contradictions} times in a row: one of the two is wrong, so what was "
-                "yielded may not be all",
+                f"{self._contradictions} times in a row: one of the two is wrong, so items may be "
+                "missing",
                 request.offset,
             )
         return ()
@@ -518,9 +514,9 @@ class Plan(Generic[T]):
     # Joining
 
     def _join(self, request: Request, page: Page[T], behind: int) -> Sequence[T]:
-        """Let a page follow the one before it, from the row on that is `behind` its landmark.
+        """Append a page to the pages before it, from row `behind` on: the row after its landmark.
 
-        That is row 0 of the page where it is the first of its pass, or nothing is checked.
+        This is row 0 for the first page of a pass, or without checks.
         """
         items = page.items
         names = self.identity.names(items)
@@ -545,7 +541,7 @@ class Plan(Generic[T]):
     def _take(
         self, names: Sequence[str], items: Sequence[T], behind: int
     ) -> tuple[Sequence[T], bool]:
-        """Step 2: what is to be yielded; and whether a row behind its landmark came before."""
+        """Step 2: return the items to yield, and whether a row behind the landmark came before."""
         current, record, after = self._pass, self.record, names[behind:]
         if behind == 1:
             names, items = after, items[1:]
@@ -555,12 +551,12 @@ class Plan(Generic[T]):
             return items[:most], False
         twice = False
         if most < len(names) or not record.add_if_new(names):
-            # Rows before a landmark were read before, or are new: if new, they are yielded too.
+            # Rows before a landmark were read before, or are new: new ones are yielded too.
             new = record.unknown(names, items)
             if len(new) < len(names) and current is self._reading:
                 twice = current.comes_twice(after, record)
             if twice:
-                # A row that was redeployed below may come twice, but it is not the same row.
+                # A row that was redeployed below may come twice, but it is another row.
                 is_same = self.identity.unchanged(current.known, items[-len(after) :])
                 sign = "a name came twice, although its page joined the one before it"
                 self._note_drift(sign, _UNSTABLE if is_same else _EITHER)
@@ -575,7 +571,7 @@ class Plan(Generic[T]):
     def _move(
         self, offset: int, total: int, names: Sequence[str], items: Sequence[T], behind: int
     ) -> Sequence[T]:
-        """Make a page the last one; return its rows that have joined: from its landmark on."""
+        """Make a page the last one; return its joined rows: from its landmark on."""
         current, reading = self._pass, self._reading
         current.clean_joins += 1
         current.last_names = names
@@ -594,7 +590,7 @@ class Plan(Generic[T]):
         return joined
 
     def _go_on(self, joined: Sequence[T], rows: int, request: Request, total: int) -> None:
-        """Decide what follows a page that joined."""
+        """Decide the next step after a joined page."""
         is_check = self._pass is not self._reading
         if is_check and (known := self.identity.unchanged(self._reading.known, joined)):
             self._end_check(known)
@@ -605,9 +601,9 @@ class Plan(Generic[T]):
             if self.size.is_stuck and self._overlap:
                 self._fail(
                     f"asked for {request.limit} rows from row {request.offset} on, the server sent "
-                    f"1 and a total of {total}, again and again. Either the total is wrong, or it "
-                    "gives 1 row a page, and then pages cannot overlap, which is how changes are "
-                    "noticed: page_size=1 walks without an overlap",
+                    f"1 and a total of {total}, again and again: the total is wrong, or the server "
+                    "gives 1 row a page, so pages cannot overlap and changes are not noticed; pass "
+                    "page_size=1 to walk without an overlap",
                     request.offset,
                 )
 
@@ -618,8 +614,8 @@ class Plan(Generic[T]):
         self._pass.place = Place(request.offset + len(names), page.total)
         self._contradictions = 0
         if collection.add(names, self.identity.keep(page.items), page.total) or yielded:
-            # Chance hides the last row of a list in random order in one sweep of three: in 16 in a
-            # row, it does so once in ten million walks.
+            # In a random order, one sweep of three misses the last missing row by chance; 16 in a
+            # row do so once in ten million walks.
             self._idle_repairs = -self.max_repairs
         if collection.is_complete or self.record.count == self.max_items:
             self.stats.head_checked = collection.is_complete
@@ -630,7 +626,7 @@ class Plan(Generic[T]):
             self._outstanding.clear()
         return yielded
 
-    # Ending, and beginning again
+    # Ends and repairs
 
     def _end_pass(self) -> None:
         """Steps 1 and 4: every page joined up to the end of the list."""
@@ -644,7 +640,7 @@ class Plan(Generic[T]):
             self._begin(Mode.CHECKING if self._overlap else Mode.COLLECTING)
 
     def _end_check(self, known: Sequence[str] = ()) -> None:
-        """Step 4: finish if nothing changed while the head was read, or nothing can have."""
+        """Step 4: finish if nothing changed while the head was read, or nothing could change."""
         is_quiet = not self._pass.drift or self._pass.is_snapshot
         if not self._reading.in_order(known) or (is_quiet and self._passed_over_rows()):
             self._collect("known rows came in another order, or too few rows came")
@@ -655,23 +651,23 @@ class Plan(Generic[T]):
             self._enter(Mode.ENDED)
 
     def _passed_over_rows(self) -> bool:
-        """Step 6: whether the list counts rows that nothing explains."""
+        """Step 6: whether the list counts rows that the walk cannot explain."""
         explained = self.start.count + self.record.count + self._reading.grown
         return explained < self._pass.place.total
 
     def _collect(self, sign: str) -> None:
-        """Step 6: stop joining pages, for which the order would have to be stable."""
+        """Step 6: stop joining pages, which needs a stable order."""
         self._note_drift(sign, _UNSTABLE)
         if not self.ended:
             self._begin(Mode.COLLECTING)
 
     def _begin(self, mode: Mode) -> None:
-        """Begin another pass, head check or sweep at row 0, if the repairs are not used up."""
+        """Begin another pass, head check or sweep at row 0, unless the repairs are used up."""
         # Step 6: disorder is suspected once half of the repairs brought nothing new.
         if 0 < self.max_repairs <= 2 * self._idle_repairs:
             mode = Mode.COLLECTING
         if mode is not Mode.CHECKING:
-            # The cursor is at row 0 from now on: a run that resumes has to read it all again too.
+            # The cursor is at row 0 from now on: a resumed run must read everything again too.
             self._reading = Pass(names=set())
         self._spend_repair()
         if self.ended:
@@ -690,13 +686,13 @@ class Plan(Generic[T]):
             self.stats.sweeps += 1
 
     def _spend_repair(self) -> None:
-        """Count one more repair, to be waited for if the last one yielded nothing."""
+        """Count one more repair; pause before it if the last one yielded nothing."""
         used = self._idle_repairs
         if used >= self.max_repairs:
             self._give_up(
-                f"{used} times it was read again and yielded nothing new"
+                f"it was read again {used} times and yielded nothing new"
                 if used
-                else "its rows would have to be read again, and max_repairs=0 forbids it"
+                else "its rows must be read again, and max_repairs=0 forbids it"
             )
         elif used > 0:
             self._pause = _growing_pause(used - 1)
@@ -716,8 +712,8 @@ class Plan(Generic[T]):
     def _give_up(self, why: str) -> None:
         self._enter(Mode.ENDED)
         self.failure = DriftError(
-            f"{self._cause}: {why}. What was yielded is right but may not be all: resume from "
-            "this error's cursor, walk again when less is changing, or sort by a unique key"
+            f"{self._cause}: {why}. The yielded items are correct, but some may be missing: "
+            "resume from this error's cursor, walk again later, or sort by a unique key"
         )
 
 

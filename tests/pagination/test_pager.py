@@ -557,7 +557,9 @@ class TestItems:
 
         keys = {"identify": lambda row: row["key"]} | {which: key}
         pager = Pager(self.rows_of(lambda n: {"key": f"k{n}"}), **keys)
-        with pytest.raises(ConfigurationError, match=f"{which} failed with KeyError for an item"):
+        with pytest.raises(
+            ConfigurationError, match=f"{which} failed with KeyError for a fetched item"
+        ):
             await pager.collect()
 
 
@@ -652,7 +654,7 @@ class TestUse:
             ({"on_progress": 7}, "on_progress=7: must be a function that is not async"),
             ({"on_drift": "hope"}, "on_drift='hope': must be 'repair', 'raise' or 'ignore'"),
             ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
-            ({"resume": "nonsense"}, "resume=…: this is not a cursor"),
+            ({"resume": "nonsense"}, "resume=…: not a cursor"),
             ({"value": "number"}, "value='number': must be a function that is not async"),
             ({"resume": Cursor("other", 1, 2)}, "a cursor of 'other', not of 'env'"),
             ({"identify": "name"}, "identify='name': must be a function that is not async"),
