@@ -85,9 +85,11 @@ def parse_table(document: bytes) -> tuple[dict[str, Runtime], date]:
     return runtimes, table.revised
 
 
+REVISED: date
+"""The day on which the table was revised."""
 _runtimes, REVISED = parse_table(Path(__file__).with_suffix(".json").read_bytes())
 RUNTIMES: Mapping[str, Runtime] = MappingProxyType(_runtimes)
-"""Every line that is known, by its name; `REVISED` is the day on which the table was revised."""
+"""Every known line, by its name."""
 
 
 def find_runtime(name: str | None, table: Mapping[str, Runtime] = RUNTIMES) -> Runtime | None:

@@ -160,8 +160,9 @@ def _fitted(line: str, module: griffe.Module) -> str:
 
 
 def _value(module: griffe.Module, text: str) -> str:
-    """Return the value of a constant of the package."""
-    constant = _defined(module.members[text]) if text in module.members else None
+    """Return the value of a constant of the package that the reference does not explain."""
+    known = text in module.members and text not in explained()
+    constant = _defined(module.members[text]) if known else None
     return str(constant.value) if isinstance(constant, griffe.Attribute) else text
 
 
@@ -260,11 +261,12 @@ def _inline(text: str, owner: str) -> str:
 def _link(name: str, owner: str) -> str:
     """Link a name to where the reference explains it."""
     whole = f"{owner}.{name}" if name in _members_of(owner) else name
-    first = whole.partition(".")[0]
+    first, _, member = whole.partition(".")
     if first not in explained() or whole == owner:
         return f"`{name}`"
     page = "" if first == owner else explained()[first][1]
-    anchor = re.sub(r"[^\w-]", "", whole.lower())
+    place = whole if member in _members_of(first) else first
+    anchor = re.sub(r"[^\w-]", "", place.lower())
     return f"[`{name}`]({page}#{anchor})"
 
 

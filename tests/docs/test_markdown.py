@@ -20,7 +20,10 @@ SYNTAX_OF_THE_SITE = re.compile(
     r"^(:::|!!!|\?\?\?|===|: )|^```+\{|\{[a-z:-]+\}`|^\([\w-]+\)=|^\{\.|^\[TOC\]|^--8<--|^\{%",
     re.MULTILINE,
 )
-MODULES = ("", ".emulator", ".fastapi", ".inventory", ".otel", ".pagination", ".tokens")
+MODULES = (
+    *("", ".emulator", ".fastapi", ".inventory", ".observer", ".otel", ".pagination", ".runtimes"),
+    *(".tokens", ".watch"),
+)
 
 sys.path.append(str(ROOT / "docs" / "generate"))
 GENERATE = run_path(str(ROOT / "docs" / "generate"))
