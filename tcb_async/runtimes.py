@@ -85,11 +85,12 @@ def parse_table(document: bytes) -> tuple[dict[str, Runtime], date]:
     return runtimes, table.revised
 
 
-REVISED: date
-"""The day on which the table was revised."""
-_runtimes, REVISED = parse_table(Path(__file__).with_suffix(".json").read_bytes())
+_runtimes, _revised = parse_table(Path(__file__).with_suffix(".json").read_bytes())
 RUNTIMES: Mapping[str, Runtime] = MappingProxyType(_runtimes)
 """Every known line, by its name."""
+
+REVISED: date = _revised
+"""The day on which the table was revised."""
 
 
 def find_runtime(name: str | None, table: Mapping[str, Runtime] = RUNTIMES) -> Runtime | None:
