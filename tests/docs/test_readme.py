@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from doc_examples import APPID, ENV, SECRET, ran
+from doc_examples import SECRET, ran
+from names import APPID, ENV
 
 from tcb_async.emulator import Emulator
 

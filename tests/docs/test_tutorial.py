@@ -16,7 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from doc_examples import APPID, ENV, SECRET, commands_in, compare
+from doc_examples import SECRET, commands_in, compare
+from names import APPID, ENV
 
 from tcb_async.emulator import DEMO_ENV, Emulator
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import re
+import sys
 from functools import partial
 from itertools import count, cycle, islice, pairwise
 from weakref import WeakSet
@@ -21,21 +22,17 @@ from model import (
     Outcome,
     Row,
     a_dozen_changes,
+    by_reply,
     carry_out,
-    step,
     walk,
-    walk_in_runs,
 )
 from strategies import (
     Server,
+    Ties,
     changes,
-    exchanges,
     few_rows,
     kinds,
-    lengths,
-    lies,
     servers,
-    ties,
 )
 
 import tcb_async.pagination.plan as plan_module
@@ -48,6 +45,67 @@ from tcb_async.pagination.plan import LEADS_TO, Mode, Plan
 
 STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
+gaps = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 12))
+places = st.one_of(st.just(0), st.integers(0, 10), st.integers(0, 400))
+exchange = st.builds(Change, gaps, st.just("swap"), places, places)
+exchanges = st.lists(exchange, max_size=25)
+"""Rows that change places without a write, as where the order of a list is not stable."""
+
+ties = st.builds(Ties, st.integers(2, 60), st.integers(0, 2**32))
+lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12).filter(lambda rows: max(rows) > 1)
+"""How many rows a server gives at most, one length after the other."""
+
+rows = st.builds(Row, name=st.sampled_from([f"f{number}" for number in range(30)]))
+lies = st.builds(
+    Page,
+    items=st.lists(rows, max_size=6).map(tuple),
+    total=st.one_of(st.integers(0, 30), st.integers(0, 10**9)),
+)
+"""Pages that may contradict themselves and each other."""
+
+
+def step(plan, listing):
+    """Carry out one request of a plan."""
+    request = plan.next_request()
+    plan.receive(request, listing.page(request))
+
+
+def walk_in_runs(listing, legs, *, page_size, **settings):
+    """Walk in runs, each of which resumes where the one before it left, and check the law.
+
+    Whatever happens to the list between two runs happens during the walk.
+
+    Args:
+        listing: What is walked over.
+        legs: For each run but the last, how many items are taken, and the changes between the
+            replies; those before its first reply happen before the run.
+        page_size: How many rows to ask for.
+        settings: Those of `carry_out`.
+    """
+    size, cursor, drift = PageSize(page_size), Cursor(""), False
+    outcome = Outcome(Plan(IDENTITY, size=size), at_start=listing.names)
+    listing.begin()
+    for taken, schedule in [*legs, (sys.maxsize, ())]:
+        outcome.plan = Plan(IDENTITY, start=cursor, size=attrs.evolve(size))
+        outcome.in_flight.clear()
+        script = by_reply(schedule)
+
+        def answer(request, script=script):
+            for change in script.pop(outcome.replies, ()):
+                listing.apply(change)
+            return listing.page(request)
+
+        most = len(outcome.yielded) + taken
+        unread = carry_out(outcome.plan, answer, outcome, most=most, **settings)
+        drift = drift or outcome.plan.stats.drift
+        outcome.note_what_became_of(listing)
+        assert len(outcome.yielded) == len(set(outcome.yielded)), "nothing is yielded twice"
+        if not unread and outcome.plan.ended:
+            break
+        cursor = Cursor.parse(str(outcome.plan.cursor(unread)))
+    assert outcome.plan.ended
+    outcome.check(drift=drift)
+    return outcome
 
 
 def plan(page_size=20, **settings):

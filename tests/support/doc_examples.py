@@ -30,6 +30,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from names import APPID, ENV
 from programs import lacking, needs
 from redis_server import running_redis
 from sybil.evaluators.python import pad
@@ -39,8 +40,7 @@ from tcb_async import TcbClient
 from tcb_async.emulator import DEMO_ENV, Emulator
 
 ROOT = Path(__file__).parents[2]
-ENV = "test-777bb9"
-APPID, SECRET = "wx0123456789abcdef", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
+SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
 """What examples use, and only the dependency group ``dev`` has."""
 

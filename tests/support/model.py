@@ -14,9 +14,8 @@ from typing import Literal, NamedTuple
 
 import attrs
 
-from tcb_async.cursor import Cursor
 from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import Page, PageSize, Request
+from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.plan import Plan
 
 Kind = Literal["insert", "delete", "redeploy", "lift", "update", "touch", "swap"]
@@ -255,12 +254,6 @@ def a_dozen_changes(chance, places):
     ]
 
 
-def step(plan, listing):
-    """Carry out one request of a plan."""
-    request = plan.next_request()
-    plan.receive(request, listing.page(request))
-
-
 def by_reply(changes):
     """Before which reply which changes happen; those before the first make the list."""
     reply = 0
@@ -269,41 +262,3 @@ def by_reply(changes):
         reply += change.after
         script.setdefault(reply, []).append(change)
     return script
-
-
-def walk_in_runs(listing, legs, *, page_size, **settings):
-    """Walk in runs, each of which resumes where the one before it left, and check the law.
-
-    Whatever happens to the list between two runs happens during the walk.
-
-    Args:
-        listing: What is walked over.
-        legs: For each run but the last, how many items are taken, and the changes between the
-            replies; those before its first reply happen before the run.
-        page_size: How many rows to ask for.
-        settings: Those of `carry_out`.
-    """
-    size, cursor, drift = PageSize(page_size), Cursor(""), False
-    outcome = Outcome(Plan(IDENTITY, size=size), at_start=listing.names)
-    listing.begin()
-    for taken, changes in [*legs, (sys.maxsize, ())]:
-        outcome.plan = Plan(IDENTITY, start=cursor, size=attrs.evolve(size))
-        outcome.in_flight.clear()
-        script = by_reply(changes)
-
-        def answer(request, script=script):
-            for change in script.pop(outcome.replies, ()):
-                listing.apply(change)
-            return listing.page(request)
-
-        most = len(outcome.yielded) + taken
-        unread = carry_out(outcome.plan, answer, outcome, most=most, **settings)
-        drift = drift or outcome.plan.stats.drift
-        outcome.note_what_became_of(listing)
-        assert len(outcome.yielded) == len(set(outcome.yielded)), "nothing is yielded twice"
-        if not unread and outcome.plan.ended:
-            break
-        cursor = Cursor.parse(str(outcome.plan.cursor(unread)))
-    assert outcome.plan.ended
-    outcome.check(drift=drift)
-    return outcome

@@ -6,9 +6,7 @@ import random
 
 import attrs
 from hypothesis import strategies as st
-from model import Change, ChangingList, Row, TiedList
-
-from tcb_async.pagination.page import Page
+from model import Change, ChangingList, TiedList
 
 sizes = st.one_of(st.integers(0, 12), st.integers(0, 60), st.integers(0, 300))
 page_sizes = st.one_of(st.integers(2, 5), st.integers(2, 25))
@@ -29,11 +27,6 @@ def changes(kinds=kinds, *, max_size=25):
     return st.lists(st.one_of(single, single, _near_misses()), max_size=max_size).map(
         lambda schedule: [change for changes in schedule for change in changes]
     )
-
-
-_exchange = st.builds(Change, _gaps, st.just("swap"), places, places, st.just(1))
-exchanges = st.lists(_exchange, max_size=25)
-"""Rows that change places without a write, as where the order of a list is not stable."""
 
 
 @st.composite
@@ -76,10 +69,6 @@ class Ties:
         return TiedList(rows, clamp, ties=self.rows, chance=random.Random(self.seed))
 
 
-ties = st.builds(Ties, st.integers(2, 60), st.integers(0, 2**32))
-lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12).filter(lambda rows: max(rows) > 1)
-"""How many rows a server gives at most, one length after the other."""
-
 _small = st.builds(
     Server,
     size=sizes,
@@ -109,11 +98,3 @@ _large = st.builds(
     arrival=arrivals,
 )
 servers = st.one_of(_small, _small, _small, _large)
-
-_rows = st.builds(Row, name=st.sampled_from([f"f{number}" for number in range(30)]))
-lies = st.builds(
-    Page,
-    items=st.lists(_rows, max_size=6).map(tuple),
-    total=st.one_of(st.integers(0, 30), st.integers(0, 10**9)),
-)
-"""Pages that may contradict themselves and each other."""
