@@ -6,13 +6,13 @@ session of the caller's is used as it is, and never closed.
 A proxy that serves only a few connections keeps the others in its queue until one of those is
 closed, and a client that keeps its connections alive closes none: they would wait for each other.
 So a list call whose new connection stays silent for long is given up, and sent again once another
-request is over, whose connection it takes; see `FirstAnswers`.
+request is over, whose connection it takes; see `FirstAnswers`. A token call is not: it might be
+answered twice. Idle connections are closed instead, and the proxy serves the next in its queue.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import socket
 import ssl
@@ -22,6 +22,7 @@ from contextvars import ContextVar
 
 import aiohttp
 import attrs
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -49,7 +50,9 @@ class FirstAnswers:
 
     It waits three times as long as the slowest recent first answer took, opening the connection
     included, or another answer since; 0.3 s at least, and twice as long for a request that was
-    given up before. Then the window shrinks to the number of connections that get answers.
+    given up before. Then the window shrinks to the number of connections that get answers. A
+    request that must not be sent twice shrinks it too, and closes idle connections until it gets
+    its answer.
     """
 
     window: Window
@@ -57,6 +60,15 @@ class FirstAnswers:
     waiting: set[InFlight] = attrs.field(init=False, factory=set["InFlight"])
     # Seconds of the slowest recent first answer.
     slowest: float = attrs.field(init=False, default=0.0)
+    # The last request on each connection.
+    users: weakref.WeakKeyDictionary[ResponseHandler, InFlight] = attrs.field(
+        init=False, factory=weakref.WeakKeyDictionary["ResponseHandler", "InFlight"]
+    )
+
+    def close_idle_connections(self) -> None:
+        for connection, user in tuple(self.users.items()):
+            if user.has_ended:
+                connection.close()
 
 
 @attrs.define(eq=False)
@@ -64,7 +76,10 @@ class InFlight:
     """One try of a request, from when it asks for a connection.
 
     Attributes:
-        patience: How many times as long as usual it may wait; infinite if it is never given up.
+        patience: How many times as long as usual it may wait.
+        may_repeat: Whether it may be given up, and sent again.
+        is_queued: Whether it waited too long and was not given up.
+        has_ended: Whether it is over.
         since: Loop time at which its connection was started.
         waited: Seconds since then, in steps of a look. Seconds in which the loop was busy do not
             count, because the answer may be there, unread.
@@ -74,6 +89,7 @@ class InFlight:
 
     first_answers: FirstAnswers
     patience: float
+    may_repeat: bool = True
     # The time limit, which giving up brings forward. Timers and connections keep the context in
     # which they were made, and so this object, long after the request: `end` drops the limit,
     # or its task, whose result is a page, would stay in memory.
@@ -84,6 +100,8 @@ class InFlight:
     answered: int = attrs.field(init=False, default=0)
     other_took: float | None = attrs.field(init=False, default=None)
     is_new: bool = attrs.field(init=False, default=False)
+    is_queued: bool = attrs.field(init=False, default=False)
+    has_ended: bool = attrs.field(init=False, default=False)
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
     def limit(self, seconds: float) -> asyncio.Timeout:
@@ -98,14 +116,14 @@ class InFlight:
         waiting.add(self)
         # An idle connection would have been used: so all others that get answers are in use.
         self.answered = self.first_answers.window.in_flight - len(waiting)
-        if self.patience < math.inf:
-            self._look_later()
+        self._look_later()
 
     def note_answer(self) -> None:
         first_answers, now = self.first_answers, asyncio.get_running_loop().time()
         is_first = self in first_answers.waiting
         if is_first:
-            first_answers.slowest = max(now - self.since, first_answers.slowest * _FORGET)
+            took = 0.0 if self.is_queued else now - self.since  # a queue's time is not the usual
+            first_answers.slowest = max(took, first_answers.slowest * _FORGET)
             self.stop_looking()
         for other in first_answers.waiting:
             other.answered += is_first
@@ -126,6 +144,7 @@ class InFlight:
     def end(self) -> None:
         self.stop_looking()
         self._limit = None
+        self.has_ended = True
 
     def _look_later(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look)
@@ -133,6 +152,10 @@ class InFlight:
     def _look(self) -> None:
         # Looks are counted, and no clock is read: a loop that was blocked for a second looks once.
         self.waited += _LOOK
+        if not self.may_repeat:
+            self._make_room()
+            self._look_later()
+            return
         slowest = max(self.first_answers.slowest, self.other_took or 0.0)
         too_long = self.patience * max(_AT_LEAST, _TIMES_AS_LONG * slowest)
         # While nobody gets an answer, the server is slow, and there is nothing to learn from it.
@@ -141,6 +164,16 @@ class InFlight:
         else:
             self.first_answers.window.shrink_to(self.answered)
             self.give_up()
+
+    def _make_room(self) -> None:
+        """Close idle connections after a while, and shrink the window if others get answers."""
+        first_answers, window = self.first_answers, self.first_answers.window
+        if self.waited < _AT_LEAST:
+            return
+        first_answers.close_idle_connections()
+        if self.other_took is not None and not self.is_queued:
+            self.is_queued = True
+            window.shrink_to(max(1, window.in_flight - len(first_answers.waiting)))
 
 
 # The request for which a connection would be opened: aiohttp does not tell the socket factory.
@@ -165,6 +198,8 @@ class Response(aiohttp.ClientResponse):
             # aiohttp keeps data that a server sends over an idle connection, and takes it for the
             # answer to the next request there [aiohttp #13656].
             raise aiohttp.ServerDisconnectedError
+        in_flight = IN_FLIGHT.get()
+        in_flight.first_answers.users[connection.protocol] = in_flight
         return await super().start(connection)
 
 

@@ -362,8 +362,8 @@ class Transport:
         request, seconds = call.request, min(self.timeout, left)
         # A token request is never sent twice at once: WeChat might answer both, and the second
         # token may end the first.
-        patience = call.patience if request.may_repeat else math.inf
-        in_flight = InFlight(self._keeper.first_answers, patience)
+        first_answers = self._keeper.first_answers
+        in_flight = InFlight(first_answers, call.patience, may_repeat=request.may_repeat)
         response: aiohttp.ClientResponse | None = None
         of_this = IN_FLIGHT.set(in_flight)
         try:

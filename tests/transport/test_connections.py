@@ -20,6 +20,7 @@ from tcb_async.limits import Window
 ENV = "test-777bb9"
 COUNT, PAGES = 200, 11
 LATENCY = 0.02
+APPSECRET = "s3cr3t-" * 5
 QUICK = RetryPolicy(attempts=10, base=LATENCY)
 
 
@@ -82,21 +83,20 @@ async def test_what_waits_in_a_proxys_queue_is_sent_again_outside_the_count_of_t
         assert emulator.peak_in_flight <= 2
 
 
-async def test_a_token_call_that_waits_in_a_proxys_queue_is_left_alone():
+async def test_token_calls_that_wait_in_a_proxys_queue_are_sent_once_and_soon_answered():
+    """Idle connections are closed, so that the proxy serves them, and the window shrinks."""
     async with behind("queue") as (emulator, proxy), client(emulator, proxy) as asking:
-        await asking.count_functions(ENV)
+        emulator.add_app("wx0123456789abcdef", APPSECRET)
+        query = {
+            "grant_type": "client_credential", "appid": "wx0123456789abcdef", "secret": APPSECRET,
+        }  # fmt: skip
         transport = asking._transport
-        emulator.latency = 0.2
-        calls = [
-            asyncio.create_task(transport.call_token_endpoint("/cgi-bin/token", query=query))
-            for query in [{"grant_type": "client_credential", "appid": "wx", "secret": "S"}] * 3
-        ]
-        await asyncio.sleep(1.0)
-        assert transport.sent == 4
-        assert len(waiting_of(asking)) == 1
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        await asking.count_functions(ENV)
+        calls = (transport.call_token_endpoint("/cgi-bin/token", query=query) for _ in range(20))
+        await asyncio.wait_for(asyncio.gather(*calls, asking.count_functions(ENV)), 10)
+
+        assert transport.sent == 22
+        assert transport.window.size <= 3
 
 
 async def test_a_new_connection_whose_first_answer_takes_long_is_waited_for():
