@@ -230,6 +230,7 @@ NONSENSE = {
     "an infinite expiry": value().replace(b"1700003600.0", b"1e999"),
     "a token that never expires": value(expires_at=None),
     "no version": value(version=None),
+    "a version with a decimal point": value(version=1.0),
     "a version beyond all": value(version=10**300),
     "a version below all": value(version=-1),
     "nonsense with the newest version": value(token="left\n", version=NEWEST - 1),
