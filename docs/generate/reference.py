@@ -176,7 +176,8 @@ def _attribute(field: griffe.Attribute, name: str = "") -> str:
             it.name: it.value for it in default.arguments if isinstance(it, griffe.ExprKeyword)
         }
         default = given.get("default", given.get("factory"))
-    return text if default is None else f"{text} = {default}"
+    is_private = re.search(r"\b_", str(default))
+    return text if default is None or is_private else f"{text} = {default}"
 
 
 def _is_value(found: griffe.Class) -> bool:
