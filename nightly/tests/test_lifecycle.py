@@ -250,7 +250,7 @@ async def unawaited_coroutine(client, _emulator):
 
 
 async def unended_task(_client, _emulator):
-    _kept_for_ever.append(asyncio.ensure_future(asyncio.sleep(10)))
+    _kept_for_ever.append(asyncio.ensure_future(asyncio.Event().wait()))
 
 
 def _named(*beginnings):
