@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 from redis_server import running_redis
 
+from tcb_async.emulator import Emulator
+
 
 @pytest.fixture(scope="module")
 def redis_port():
     with running_redis() as server:
         yield server.port
+
+
+@pytest.fixture
+async def emulator():
+    """A WeChat server that gives 20 functions a page, as in the default run."""
+    async with Emulator(max_page=20) as emulator:
+        yield emulator

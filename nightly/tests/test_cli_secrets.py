@@ -13,8 +13,6 @@ from merchants import Platform
 from names import APPID, APPSECRET, PLATFORM
 from redis_server import running_redis
 
-from tcb_async.emulator import Emulator
-
 SCRIPT = Path(__file__).parent / "traced_command.py"
 PASSWORD = "planted-password-0123456789"
 
@@ -71,12 +69,7 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path):
-    async with Emulator(max_page=20) as emulator:
-        yield desk_of(emulator, tmp_path)
-
-
-def desk_of(emulator, tmp_path):
+def desk(emulator, tmp_path):
     emulator.add_app(APPID, APPSECRET)
     emulator.deploy("test-777bb9", count=2)
     platform = Platform(emulator, 2, functions=2)

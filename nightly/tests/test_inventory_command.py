@@ -16,16 +16,10 @@ from leaks import eventually
 from merchants import Platform
 from names import APPSECRET, AUTHORIZER, PLATFORM
 
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 
 WINDOW = 8
 DAY = "2026-01-31"
-
-
-@pytest.fixture
-async def emulator():
-    async with Emulator(max_page=20) as emulator:
-        yield emulator
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import itertools
 import signal
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,12 +18,11 @@ from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
 from terminal import Ended, start
-from token_kit import EXAMPLES
 
 from tcb_async.emulator import Emulator, Fault
 
 AT_ONCE = 8
-PROGRAM = (sys.executable, str(EXAMPLES / "fleet.py"))
+PROGRAM = (sys.executable, str(Path(__file__).parents[2] / "docs" / "examples" / "fleet.py"))
 
 
 @attrs.frozen
@@ -119,7 +119,6 @@ async def test_each_account_once_and_whole_although_a_machine_is_killed(emulator
         assert "1 merchants" in (await fleet.run("plan")).out
 
 
-@pytest.mark.slow
 async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(emulator):
     platform = Platform(emulator, 30, functions=5)
     emulator.fail_next(61004, times=None, path=AUTHORIZER)
@@ -134,7 +133,6 @@ async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(em
         assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 30
 
 
-@pytest.mark.slow
 async def test_an_account_of_which_nothing_can_be_saved_is_named_as_one_that_failed(emulator):
     platform = Platform(emulator, 10, functions=5)
     nothing, gone, zero_byte, too_large, *others = platform.appids
@@ -160,7 +158,6 @@ async def test_an_account_of_which_nothing_can_be_saved_is_named_as_one_that_fai
         assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["plan", "work"]])
 async def test_usage(arguments):
     async with start(*arguments, program=PROGRAM) as program:

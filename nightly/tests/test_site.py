@@ -17,8 +17,6 @@ from urllib.parse import unquote, urldefrag, urljoin
 import pytest
 from programs import needs, needs_package
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[2]
 WIDTHS = {"desktop": 1280, "phone": 390}
 SITE = "http://site.invalid/"
