@@ -1,6 +1,6 @@
 """Keep secrets out of everything that is printed.
 
-Rule: what may hold a secret is a `Secret`, or goes through `redact` before it is shown.
+Rule: a value that may hold a secret is a `Secret`, or goes through `redact` before it is shown.
 
 **Keep the error, raise it after the block.** An error that is raised inside an ``except`` block
 keeps the caught one as its ``__context__``, and with it aiohttp's URL, which holds the token;
@@ -138,7 +138,7 @@ class forgetting_frames:  # noqa: N801 - a context manager, read as a verb
     __slots__ = ("_handled",)
 
     def __enter__(self) -> None:
-        self._handled = sys.exception()  # what the caller's own traceback goes on with
+        self._handled = sys.exception()  # the context of the caller's own traceback
 
     def __exit__(
         self,
@@ -158,7 +158,7 @@ def wrap(value: T) -> T | Secret:
 
 
 def wrapped(kind: type, value: object) -> object:
-    """Wrap what msgspec decodes as a `Secret`: its ``dec_hook``."""
+    """Wrap a text that msgspec decodes as a `Secret`: its ``dec_hook``."""
     if kind is not Secret:
         return value
     if not isinstance(value, str):
@@ -203,7 +203,7 @@ def hide(text: str, secrets: Collection[Secret]) -> str:
     pieces = {piece for secret in secrets for piece in _pieces(secret.reveal())}
     text = _without(text, forms, pieces)
     # The text is shown as it is, unless a secret shows only after unescaping: the unescaped text is
-    # harder to recognise for a reader who looks for it in the server's reply.
+    # harder to find in the server's reply.
     plain = _unescaped(text)
     if plain == text:
         return text

@@ -43,7 +43,7 @@ class Window:
 
     def take(self) -> int | None:
         """Take a permit if one is free and nobody waits; return as `acquire`, or None."""
-        # Not past those that wait: a stream of new calls would starve them.
+        # Not past the waiters: a stream of new calls would starve them.
         if self.in_flight >= self.size or self._waiters or self._ahead:
             return None
         self.in_flight += 1

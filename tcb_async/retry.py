@@ -73,7 +73,7 @@ class RetryQuota:
 
     def take(self, error: BaseException) -> int:
         """Take the cost of a retry after this error; return it, or 0 if the budget is too small."""
-        # A throttling server has answered, and answers again soon. One that is down costs more.
+        # A throttling server answers again soon; a server that is down costs more.
         cost = _COST_IF_THROTTLED if isinstance(error, _THROTTLED) else _COST
         if cost > self.available:
             return 0

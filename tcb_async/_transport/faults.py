@@ -143,24 +143,24 @@ def refusal(request: ApiRequest, status: int, headers: Mapping[str, str], body: 
 
 def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, request: ApiRequest) -> TcbError:
     path = request.target.path
-    who = f"{path}: the proxy on the way to {request.target.bare_url.host}"
-    return _refused(who, path, error.status, error.headers or {}) or ResponseError(
-        f"{who} answered {_refusal(error.status)}; check the proxy and what it allows",
+    sender = f"{path}: the proxy on the way to {request.target.bare_url.host}"
+    return _refused(sender, path, error.status, error.headers or {}) or ResponseError(
+        f"{sender} answered {_refusal(error.status)}; check the proxy and what it allows",
         endpoint=path,
         status=error.status,
     )
 
 
-def _refused(who: str, path: str, status: int, headers: Mapping[str, str]) -> TcbError | None:
+def _refused(sender: str, path: str, status: int, headers: Mapping[str, str]) -> TcbError | None:
     """Build the error for a status that may pass; None for any other."""
     later = read_retry_after(headers.get("Retry-After"))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        text = f"{who} answered HTTP 429: too many calls; lower concurrency"
+        text = f"{sender} answered HTTP 429: too many calls; lower concurrency"
         return RateLimitError(text, endpoint=path, retry_after=later)
     if status not in _PASSING:
         return None
     return TransportError(
-        f"{who} answered HTTP {status}: the service or a proxy failed; try again later",
+        f"{sender} answered HTTP {status}: the service or a proxy failed; try again later",
         endpoint=path,
         status=status,
         retry_after=later,
@@ -196,7 +196,7 @@ def translate(
     row = next(row for row in _TABLE if isinstance(error, row.errors))
     reason, advice = _reason(error, request)
     # Built from our own words, the host and the type: the error's text may hold the URL.
-    what = row.text.format(
+    text = row.text.format(
         host=request.target.bare_url.host,
         seconds=seconds,
         reason=reason,
@@ -205,7 +205,7 @@ def translate(
     )
     kept_alive = row is _DROPPED and not new
     return TransportError(
-        f"{path}: {what}",
+        f"{path}: {text}",
         endpoint=path,
         retryable=row.again,
         dropped=kept_alive,

@@ -18,7 +18,7 @@ from tcb_async.observer import WalkStats
 class Target:
     """Where a request goes: `path` is shown, `bare_url` has no query, and `url` may hold a secret.
 
-    What is said about the request hides its `secrets`.
+    Every text about the request hides its `secrets`.
     """
 
     path: str

@@ -181,7 +181,7 @@ IN_FLIGHT: ContextVar[InFlight] = ContextVar("tcb_async_in_flight")
 
 
 def _new_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
-    """Open a socket, and tell the request: one that finds an idle connection never gets here."""
+    """Open a socket, and tell the request; a request with an idle connection never gets here."""
     family, kind, protocol = address[:3]
     in_flight = IN_FLIGHT.get()
     if not in_flight.is_new:  # a host may have several addresses, each of which is tried
@@ -223,7 +223,7 @@ def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
     """Return a middleware of aiohttp's that adds the query below all that hooks into the session.
 
     The session itself gets the bare URL only: Elastic's agent, Datadog's and New Relic's wrap its
-    ``_request``, and record what it is called with.
+    ``_request``, and record its arguments.
     """
 
     async def add(

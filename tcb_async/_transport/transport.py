@@ -4,7 +4,7 @@ Rule: limits on time and size, and no redirects. A fault is raised as ours only 
 block has ended: see `tcb_async._redact`.
 
 **The order of the limits.** A call first waits for a permit of the window, then makes its try. The
-deadline, set when the call begins, limits both; a try has ``timeout`` seconds, or what is left of
+deadline, set when the call begins, limits both; a try has ``timeout`` seconds, or the rest of
 the deadline if that is less. The size of a reply is limited while it is read.
 """
 
@@ -64,7 +64,7 @@ class Call(Generic[Result]):
 
     Attributes:
         number: How many tries were begun.
-        spent: What retries took out of the quota.
+        spent: Cost of its retries, out of the quota.
         last: The last error that says something about the server. A try that the deadline cut
             short, or prevented, says nothing.
         gave_up: Why no other try is made.
@@ -98,7 +98,7 @@ class Call(Generic[Result]):
         failure.attempts = self.number
         failure.gave_up = self.gave_up if is_retryable(failure) else ""
         try:
-            # Without the frames of the tries: those of aiohttp hold the URL.
+            # Without the frames of the tries: aiohttp's hold the URL.
             raise failure.with_traceback(None)
         finally:
             del failure, self.last  # or each is a cycle with this frame: see `tcb_async._redact`
@@ -180,7 +180,7 @@ class Call(Generic[Result]):
     async def _wait_for_permit(self) -> int:
         self.transport.get_session()  # fail before waiting for a permit
         left = self._left()
-        # What was tried before goes first: the time that it has used would be lost with it.
+        # A retry goes first: the time that its tries have used would be lost with it.
         ahead = self.number > 1 or self.patience > 1
         try:
             async with asyncio.timeout(left if left < math.inf else None):

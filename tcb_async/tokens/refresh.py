@@ -334,7 +334,7 @@ class RefreshingToken:
             stored = await context.get(self._key)
             if not forced and self._adopt(stored):
                 return
-            # The version of the lease fences the write: a holder who is so slow that another took
+            # The version of the lease fences the write: a holder so slow that another took
             # over has the lower version, and the store refuses its token.
             version = lease or next_version(stored, self._context.clock())
             await self._ask_and_share(api, ask, version)
@@ -668,8 +668,8 @@ class TokenContext:
         *secrets: Secret,
         now: bool = False,
     ) -> Result | Otherwise:
-        # It answers at once and never fails, so timers would only cost time: a fifth of that of a
-        # token. A subclass may do anything, so it is asked like any other store.
+        # It answers at once and never fails: timers would add a quarter to the cost of a token. A
+        # subclass may do anything, so it is asked like any other store.
         if type(self._store) is MemoryStore:
             return await question()
         if self._pause() and not now:
