@@ -143,7 +143,7 @@ def _file(path: str) -> str:
 def _tree() -> str:
     """List the modules of the package with the first sentence of each."""
     package = ROOT / "tcb_async"
-    rows = [("module", "what it does")]
+    rows = [("module", "subject")]
     for path in sorted(package.rglob("*.py"), key=lambda path: (len(path.parts), path.parts)):
         sentence = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         first = re.split(r"(?<=\.)\s|\n\n", sentence)[0].replace("\n", " ").replace("``", "`")
