@@ -66,10 +66,9 @@ from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
+    DailyQuotaError,
     PermissionDeniedError,
-    QuotaError,
     ResumePoint,
-    SystemBusyError,
     TokenError,
 )
 from tcb_async.limits import Window
@@ -118,7 +117,7 @@ _MOVED = {
 }
 """Methods of 0.1, and the functions of `tcb_async.inventory` that replace them."""
 _DEFAULT_RETRY = RetryPolicy()
-_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, QuotaError, SystemBusyError)
+_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 Item = TypeVar("Item")
 PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
@@ -173,7 +172,7 @@ class ListingPager(Pager[Item]):
     has_frozen_items = True
 
     def refuses_size(self, error: BaseException) -> bool:
-        """Whether WeChat refused the arguments, of which the number of rows is one."""
+        """Whether the error may be about the arguments, of which the number of rows is one."""
         return super().refuses_size(error) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
 
 

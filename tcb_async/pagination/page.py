@@ -46,13 +46,17 @@ class Page(Generic[T]):
     limit: int = 0
 
 
-# WeChat names no maximum. Some of its relatives cut a page short, some refuse to answer, and some
-# answer with no rows at all. So the first page asks for `MOST`, and what comes back decides:
+# Few APIs name a maximum. Some servers cut a page short, some refuse to answer, and some answer
+# with no rows at all. So the first page asks for `MOST`, and the reply decides:
 #
 #   as many rows     nothing is learned: the next walk asks for as many
-#   fewer rows       the server clamps: that length is what is expected from now on
-#   a refusal, or    `FALLBACK` is asked for instead, once: a server that refuses that too has
-#   none of many     another reason
+#   fewer rows       the server clamps: this length is expected from now on
+#   a refusal, or    the same rows are asked for again, `FALLBACK` at once: a server that refuses
+#   none of many     this too has another reason
+#
+# A refusal may come at any time, also after a large page was answered or a length was learned. It
+# may look like any error, from a time-out to a gateway's HTTP 400. So any error that a smaller page
+# might cure counts as one (`Pager.refuses_size`), once per walk.
 #
 # Asking a server that clamps for more than it gives costs nothing, as long as the pages behind are
 # planned for the length that is expected. So after a few full pages one of them asks for all.
@@ -70,11 +74,13 @@ class PageSize:
 
     # Rows to ask for, unless fewer are expected.
     most: int
-    # Rows to ask for if the server refuses as many as `most`, or None: then `most` was chosen by
-    # the caller, or has been answered before.
+    # Rows to ask for if the server refuses more, or None: then the caller chose `most`, or the
+    # server has refused before.
     fallback: int | None = None
     # How many rows a page is expected to have, `most` or less.
     expected: int = attrs.field(default=attrs.Factory(lambda self: self.most, takes_self=True))
+    # Whether a request for `most` rows was answered, in this walk or in an earlier one.
+    is_answered: bool = False
     # How many requests may be outstanding at once. After a reply of another length than expected,
     # what was planned behind it is of no use. With one more request for each full page since, no
     # more are lost than were answered: replies of any lengths cost at most twice the requests that
@@ -105,16 +111,16 @@ class PageSize:
         """Ask for fewer rows from now on, if that may help where as many were refused."""
         if self.fallback is None or limit <= self.fallback:
             return False
-        self.most = self.expected = self.fallback
-        self.fallback = None
+        self.most, self.fallback = self.fallback, None
+        self.expected = min(self.expected, self.most)
         self.is_learned = True
         return True
 
     def receive(self, rows: int, limit: int) -> bool:
         """Note how long a page is that does not end the list; False if another was expected."""
-        expected, is_first = min(limit, self.expected), self.fallback is not None
-        if limit >= self.most:
-            self.fallback = None
+        expected = min(limit, self.expected)
+        is_first = self.fallback is not None and not self.is_answered
+        self.is_answered = self.is_answered or limit >= self.most
         if rows == expected:
             self._short = 0
             self._full += 1
@@ -143,5 +149,5 @@ class PageSize:
         """Take over what a walk has learned; True if it was that fewer rows must be asked for."""
         is_refused = walk.most < self.most
         self.most, self.fallback = min(walk.most, self.most), walk.fallback
-        self.expected = min(walk.expected, self.most)
+        self.expected, self.is_answered = min(walk.expected, self.most), walk.is_answered
         return is_refused

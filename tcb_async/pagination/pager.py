@@ -29,8 +29,10 @@ from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
     ConfigurationError,
+    ResponseError,
     ResumePoint,
     TcbError,
+    TransportError,
 )
 from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
@@ -305,7 +307,8 @@ class Pager(IteratedOnce, Generic[T]):
             self._complete(error, request.offset)
             raise
         self._unread = iter(items)
-        if plan.size.is_learned and plan.total is not None:
+        # A size is learned from a page that was taken, not from an empty one that is refused.
+        if plan.size.is_learned and plan.total is not None and request.limit <= plan.size.most:
             self._learn(plan.size)
         return items
 
@@ -344,9 +347,10 @@ class Pager(IteratedOnce, Generic[T]):
     def refuses_size(self, error: BaseException) -> bool:
         """Whether an error of ``fetch`` may mean that the server gives fewer rows at once.
 
-        A subclass overrides it if it knows the errors of its server.
+        Any error of the server or of the network may; a subclass that knows the errors of its
+        server overrides it.
         """
-        return isinstance(error, ApiError)
+        return isinstance(error, ApiError | ResponseError | TransportError)
 
     def _complete(self, error: BaseException, offset: int | None) -> BaseException:
         """Attach the cursor, the environment and the offset to the error that ends the walk."""

@@ -343,7 +343,7 @@ class Plan(Generic[T]):
         if self.ended or (self._outstanding and not self._may_read_ahead(planned)):
             return 0
         limit, current = self.size.limit, self._pass
-        if self.mode is Mode.COLLECTING and not planned:
+        if not planned and self.mode is Mode.COLLECTING:
             # Each sweep has other page boundaries: if the order depends on them, the same ones
             # could hide a row for ever.
             return limit - self.stats.sweeps % limit
@@ -354,7 +354,7 @@ class Plan(Generic[T]):
 
     def _may_read_ahead(self, planned: int) -> bool:
         return (
-            self.mode in (Mode.READING, Mode.COLLECTING)
+            (self.mode is Mode.READING or self.mode is Mode.COLLECTING)
             and planned < (self.total or 0)
             and len(self._outstanding) < self.size.ahead
             and not self._pass.relocating
@@ -390,14 +390,14 @@ class Plan(Generic[T]):
             return ()
         if self.mode is Mode.SEARCHING:
             return self._receive_look(request, page)
-        if self.mode is Mode.COLLECTING:
-            return self._receive_sweep(request, page)
         return self._receive_next(request, page)
 
     def _receive_next(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Steps 1 and 3: join the page behind the last row of the one before, or repair."""
         landmarks, items = self._pass.place.landmarks, page.items
         if not self._overlap:
+            if self.mode is Mode.COLLECTING:
+                return self._receive_sweep(request, page)
             self.stats.unchecked_joins += bool(landmarks)
             return self._join(request, page, 0)
         if items and self.identity.is_same(landmarks[-1], items[0]):

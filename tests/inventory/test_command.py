@@ -254,7 +254,7 @@ class TestMissingAccounts:
         assert len(shop.select("SELECT * FROM missing WHERE errcode = 48001")) == 40
 
     async def test_why_they_are_missing_is_said_in_the_words_of_the_command(self, shop):
-        shop.emulator.script([Fault.body(b"<html>")], path=LIST)
+        shop.emulator.script([Fault.body(b"<html>")] * 50, path=LIST)
         ended = await shop.run()
         assert ended.code == 6
         assert "check --base-url and any proxy" in ended.err

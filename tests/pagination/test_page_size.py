@@ -3,6 +3,7 @@
 import logging
 import random
 from collections.abc import Iterator
+from http import HTTPStatus
 from itertools import chain, count, cycle, repeat
 
 import attrs
@@ -14,13 +15,16 @@ from strategies import changes, servers
 
 from tcb_async import (
     ApiError,
+    DailyQuotaError,
     PermissionDeniedError,
     RetryPolicy,
-    SystemBusyError,
     TcbClient,
     TokenError,
+    TransportError,
 )
+from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator, Fault
+from tcb_async.errcodes import ERRCODES
 from tcb_async.exceptions import DriftError, ParameterError, ResponseError
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.pager import Pager
@@ -28,6 +32,15 @@ from tcb_async.pagination.plan import Plan
 
 ENV = "test-777bb9"
 UNTIRING = RetryPolicy(attempts=2, base=0.001, cap=0.002)
+AT_ONCE = (TokenError, PermissionDeniedError, DailyQuotaError)
+FAULTS = {
+    "errcodes": [
+        Fault.errcode(code) for code in ERRCODES if not issubclass(ERRCODES[code].error, AT_ONCE)
+    ],
+    "statuses": [Fault.status(status) for status in HTTPStatus if status >= 400],
+    "network": [fault for name, fault in EMULATED.items() if name != "bom"],
+}
+"""The kinds of faults that may concern the number of rows. (With a BOM, the reply is valid.)"""
 
 
 def finding_out(most=100, fallback=20, **settings):
@@ -256,19 +269,65 @@ class TestClient:
 
         assert limits_of(emulator) == [100, 20, 20, 20]
 
+    @pytest.mark.parametrize("when", ["first", "later", "learned"])
+    @pytest.mark.parametrize("kind", FAULTS)
+    async def test_a_walk_never_fails_where_one_with_pages_of_20_succeeds(self, kind, when):
+        """Whatever the server or the network does to a request for more rows."""
+        async with Emulator(max_page=37 if when == "learned" else None) as emulator:
+            emulator.deploy(ENV, count=120)
+            for fault in FAULTS[kind]:
+                async with TcbClient(
+                    emulator.token, base_url=emulator.url, retry=UNTIRING, timeout=0.25
+                ) as client:
+                    if when == "learned":
+                        assert len(await client.list_functions(ENV)) == 120
+                    emulator.script(
+                        repeat(fault),
+                        when=lambda request: (
+                            request.body["limit"] > 20
+                            and request.body["offset"] >= (50 if when == "later" else 0)
+                        ),
+                    )
+
+                    assert len(await client.list_functions(ENV, page_size=20)) == 120
+                    assert len(await client.list_functions(ENV)) == 120, fault
+                    emulator.forget_requests()
+                    assert len(await client.list_functions(ENV)) == 120, fault
+                    assert set(limits_of(emulator)) == {20}, "it is remembered"
+                emulator.clear_faults()
+
     @pytest.mark.parametrize(
-        ("errcode", "error"),
-        [(40014, TokenError), (48001, PermissionDeniedError), (-1, SystemBusyError)],
+        "code", [code for code in ERRCODES if issubclass(ERRCODES[code].error, AT_ONCE)]
     )
-    async def test_an_error_that_is_not_about_the_arguments_is_not_tried_with_20(
-        self, emulator, errcode, error
-    ):
-        emulator.script([Fault.errcode(errcode)] * 50)
+    async def test_an_error_about_something_else_is_not_tried_with_20(self, emulator, code):
+        emulator.script(repeat(Fault.errcode(code)))
         async with TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING) as client:
-            with pytest.raises(error):
+            with pytest.raises(ERRCODES[code].error):
                 await client.functions(ENV).collect()
 
         assert set(limits_of(emulator)) == {100}
+
+    async def test_an_error_that_20_does_not_cure_is_raised_and_teaches_nothing(self, emulator):
+        emulator.deploy(ENV, count=50)
+        emulator.script([Fault.status(502)] * 2 + [Fault.status(503)] * 2)
+        async with TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING) as client:
+            with pytest.raises(TransportError) as caught:
+                await client.functions(ENV).collect()
+            await client.functions(ENV).collect()
+
+        assert caught.value.status == 503
+        assert limits_of(emulator)[:5] == [100, 100, 20, 20, 100]
+
+    async def test_a_large_page_that_comes_empty_is_asked_for_with_20_at_any_time(self):
+        listing, limits = ChangingList.of(150), []
+
+        async def fetch(offset, limit):
+            limits.append(limit)
+            strict = Strict(listing, 20 if offset else 100, "empty")
+            return strict.page(Request(offset, limit))
+
+        assert len(await Pager(fetch, identify=NAME).collect()) == 150
+        assert limits == [100, 100, 20, 20, 20]
 
     async def test_a_wrong_environment_costs_one_request_more_and_teaches_nothing(self):
         async with Emulator() as emulator:
