@@ -121,7 +121,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 
 
 async def _is_accepted(client: TcbClient, env: str | None) -> str:
-    """Ask for one row of an environment, or of one that cannot exist."""
+    """Ask for one row, of an environment that cannot exist unless the user named one."""
     try:
         await client.function_page(env or _NO_ENV, limit=1)
     except TcbError as error:

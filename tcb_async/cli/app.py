@@ -76,8 +76,8 @@ app = App(
     ),
     result_action="return_value",
     exit_on_error=False,
-    print_error=False,
-    suppress_keyboard_interrupt=False,
+    print_error=False,  # cyclopts would repeat words that may be secrets: `explain` does not
+    suppress_keyboard_interrupt=False,  # `handle_errors` says how the command ended
 )
 app["--help"].group = app["--version"].group = _OPTIONS
 for _number, (_name, (_module, _line)) in enumerate(COMMANDS.items()):

@@ -37,7 +37,7 @@ from tcb_async.exceptions import ConfigurationError, TransportError
 from tcb_async.tokens import RedisStore, StableToken, StaticToken, TokenProvider, TokenStore
 
 _REDIS_URL = "TCB_REDIS_URL"
-_LONGEST = 4096
+_LONGEST = 4096  # characters: a wrong path may name a huge file
 _NONE = (
     f"no access token: set {ACCESS_TOKEN}, or {APPID} and {SECRET}, or pass --token-file FILE; "
     "`tcb-async list --demo` needs none"
@@ -164,6 +164,7 @@ def _read_token(path: str) -> Secret:
 
 def read_secret(path: str) -> Secret:
     """Read a file that holds one secret, with or without a byte order mark and line ends."""
+    # A decoding error would hold the bytes; a replaced character is refused without them.
     with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
         return Secret(file.read(_LONGEST).strip())
 
@@ -200,6 +201,7 @@ def open_store(option: str | None, closing: AsyncExitStack) -> TokenStore | None
     try:
         redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - half typed
             url.reveal(),
+            # A command must not hang on a cache: without Redis, it fetches its own token.
             retry=Retry(ExponentialBackoff(base=0.05, cap=0.5), 3),
             socket_timeout=1,
             socket_connect_timeout=1,

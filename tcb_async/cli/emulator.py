@@ -95,7 +95,7 @@ def serve_emulator(
             signals.run(
                 lambda: _serve(server, screen, envs, settings, port=port, is_changing=changing)
             )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the normal end of a server, so not exit code 130
             screen.say("ended")
 
 

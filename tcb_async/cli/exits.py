@@ -106,11 +106,7 @@ _OPTIONS = {
     "max_reply_bytes": "the most bytes that are read",
     "env=": "ENV ",
     "name=": "NAME ",
-    "timeout=": "--timeout ",
-    "interval=": "--interval ",
     "page_size=": "--page-size ",
-    "max_items=": "--max-items ",
-    "concurrency=": "--concurrency ",
 }
 _ARGUMENT = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _OPTIONS))})")
 

@@ -93,6 +93,7 @@ def list_inventory(
             nonlocal missing
             async with open_accounts(requests.concurrency) as found:
                 with (
+                    # --demo without --output: the store is deleted with its folder.
                     tempfile.TemporaryDirectory() as folder,
                     InventoryStore(files.path or Path(folder, "inventory.sqlite")) as store,
                 ):
@@ -101,6 +102,7 @@ def list_inventory(
                     missing = await job.work(requests.page_size)
 
         signals.run(work)
+        # A renamed file is another file: the old one was read as a whole.
         if (now := _last_written(access.accounts)) != written and now[:2] == written[:2]:
             screen.say(
                 f"{access.accounts} was written meanwhile, so accounts may be missing: run the "

@@ -109,6 +109,7 @@ class ListJob:
     _seconds: float = attrs.field(default=0.0, init=False)
 
     async def work(self, client: TcbClient) -> None:
+        # Filters and the order are applied here: only without them, the first N rows are enough.
         needs_all = self.selection.filters or self.selection.sort
         most = None if needs_all else self.selection.max_items
         walk = client.functions(self.env, max_items=most, page_size=self.page_size)
@@ -122,7 +123,7 @@ class ListJob:
 
     async def _stream(self, walk: FunctionPager, sink: Sink) -> None:
         document = FORMATS[self.form](self.columns or FIELDS, sink.is_terminal)
-        head = document.head
+        head = document.head  # with the first page, so that an error before it writes nothing
         async with aclosing(self._pages(walk)) as pages:
             async for rows in pages:
                 sink.write(head + document.rows(rows, self._listed))
@@ -162,6 +163,7 @@ class ListJob:
 
     @property
     def _is_meter_shown(self) -> bool:
+        # A bar below scrolling rows would be drawn again after each of them.
         rows_scroll_by = self.screen.out.is_terminal and self.target is None
         return self.screen.is_watched and not (rows_scroll_by and self._in_pieces)
 

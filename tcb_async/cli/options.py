@@ -49,7 +49,7 @@ def _to_seconds(_kind: object, tokens: Sequence[Token]) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
+    if not math.isfinite(number):  # float() reads "inf" and "nan"
         raise ValueError(f"{text!r} is not a number of seconds")
     return number
 
@@ -124,8 +124,8 @@ class Credentials(Connection):
     r"""Read the access token from a file; - is stdin. \[env var for the token: TCB_ACCESS_TOKEN]"""
     appid: AppId = None
     r"""Fetch this app's token with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
-    redis: Redis = attrs.field(default=None, repr=False)
-    r"""Share the token with other processes. \[env var, if it has a password: TCB_REDIS_URL]"""
+    redis: Redis = attrs.field(default=None, repr=False)  # tracebacks must not show a password
+    """Share the token with other processes. If the URL has a password, set TCB_REDIS_URL."""
 
 
 @Parameter(name="*", group=SERVICE)
@@ -167,4 +167,4 @@ class ManyAccounts(Platform):
     appid: AppId = None
     r"""The app of your own whose appsecret is in TCB_SECRET or typed. \[env var: TCB_APPID]"""
     redis: Redis = attrs.field(default=None, repr=False)
-    r"""Share the tokens with other processes. \[env var, if it has a password: TCB_REDIS_URL]"""
+    """Share the tokens with other processes. If the URL has a password, set TCB_REDIS_URL."""

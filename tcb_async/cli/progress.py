@@ -36,7 +36,7 @@ def progress_bar(screen: Screen, *columns: ProgressColumn, shown: bool) -> Progr
         *columns,
         console=screen.err,
         transient=True,
-        redirect_stdout=False,
+        redirect_stdout=False,  # stdout has the data, byte for byte
         disable=not shown,
         expand=True,
     )
@@ -52,6 +52,7 @@ def show_walk(
         task = bar.add_task(env, total=None, stats=walk.stats)
 
         def move(done: int) -> None:
+            # The list may grow during the walk.
             bar.update(task, completed=done, total=max(done, walk.total or 0))
 
         yield move

@@ -20,10 +20,8 @@ from rich.console import Console
 from rich.text import Text
 
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.models import CHINA_STANDARD_TIME
 
 _MOST = 20
-_CHINA = CHINA_STANDARD_TIME.utcoffset(None).total_seconds()  # all times are China's
 
 
 class _Console(Console):
@@ -100,8 +98,12 @@ class Screen:
 class _LogOnScreen(logging.Handler):
     def __init__(self, screen: Screen) -> None:
         super().__init__()
+        # All times are China's. The models need msgspec, which --help does not.
+        from tcb_async.models import CHINA_STANDARD_TIME  # noqa: PLC0415
+
+        china = CHINA_STANDARD_TIME.utcoffset(None).total_seconds()
         formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S+08:00")
-        formatter.converter = lambda seconds: time.gmtime(float(seconds or 0) + _CHINA)
+        formatter.converter = lambda seconds: time.gmtime(float(seconds or 0) + china)
         self.setFormatter(formatter)
         self._screen = screen
 

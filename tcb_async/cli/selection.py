@@ -58,6 +58,7 @@ class Selection:
         arranged = list(functions)
         if self.sort:
             field = self.sort.removeprefix("-")
+            # As in --runtime, the case does not count.
             plain = str.casefold if field == "runtime" else str
             arranged.sort(
                 key=lambda function: plain(str(getattr(function, field) or "")),

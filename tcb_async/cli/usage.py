@@ -70,6 +70,7 @@ def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
 
 
 def _explain_option(typed: str, names: Iterable[str]) -> str:
+    # The rest, as in --token=VALUE or -tVALUE, may be a secret.
     option = typed.partition("=")[0] if typed.startswith("--") else typed[:2]
     similar = get_close_matches(option, list(names), n=1)
     meant = _MEANT.get(option) or (f"did you mean {similar[0]}?" if similar else "")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _DEMO_INTERVAL = 0.5
 Form = Literal["text", "ndjson"]
 _STYLES = {"added": "green", "removed": "red", "updated": "yellow"}
-_OTHER_LINES = 6
+_OTHER_LINES = 6  # kept free for the headline and the log
 _DESCRIBED = {
     "status": "status {} → {}",
     "runtime": "runtime {} → {}",
