@@ -77,7 +77,7 @@ class Side:
             return str(path), ""
         data = FORMATS[form](("name", "status", "runtime")).whole(functions(self.world))
         if self.way.startswith("stdin"):
-            return "-", cut(data, self.fault)
+            return "-", cut(data.decode(), self.fault)
         path = folder / f"{env}.{form}"
         if self.fault is None or form == "json":  # the others appear when they are complete
             path.write_bytes(cut(data, self.fault))

@@ -331,11 +331,21 @@ class TestThePlatformIsRefused:
         assert (await shop.run()).code == 0
         assert shop.listed() == shop.deployed()
 
+    async def compared(self, shop):
+        """Compare the store with functions that no merchant has."""
+        path = shop.folder / "cloudbaserc.json"
+        path.write_text('{"functions": [{"name": "expected"}]}', encoding="utf-8")
+        ended = await run("diff", str(path), str(shop.store), "--quiet")
+        named = ended.err.count("is not compared: not listed yet")
+        more = re.search(r"… and (\d+) more", ended.err)
+        return ended.code, f"{named + int(more[1] if more else 0)} accounts"
+
     async def test_over_its_quota_it_continues_tomorrow(self, shop):
         shop.emulator.daily_quota[AUTHORIZER] = 0
         ended = await shop.run()
         assert ended.code == 4
         assert f"continue tomorrow, with --run {TODAY}" in ended.err
+        assert await self.compared(shop) == (6, "40 accounts")
         del shop.emulator.daily_quota[AUTHORIZER]
         assert (await shop.run("-o", str(shop.store), "--run", TODAY)).code == 0
 
