@@ -44,6 +44,17 @@ async def test_what_is_as_declared_shows_nothing_and_exits_with_0(emulator, decl
     )
 
 
+async def test_names_that_differ_in_case_are_two_functions(emulator, declared):
+    emulator.deploy(ENV, "Login", runtime="Nodejs16.13")
+    emulator.deploy(ENV, "payNotify")
+    ended = await run("diff", declared, ENV, env=asks(emulator))
+    assert ended.code == 7
+    assert [line.split()[:2] for line in ended.out.splitlines()] == [
+        ["missing", "login"],
+        ["extra", "Login"],
+    ]
+
+
 async def test_what_differs_is_shown_and_exits_with_7(emulator, declared):
     emulator.deploy(ENV, "login", runtime="Nodejs12.16", status="UpdateFailed")
     emulator.deploy(ENV, "oldLogin", runtime="Nodejs8.9")

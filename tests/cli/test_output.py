@@ -389,3 +389,26 @@ async def test_a_file_says_its_summary_without_a_terminal_too_unless_quiet(
 
     assert re.fullmatch(rf"60 functions in {ENV} \(\d+ requests?, \d\.\d s\)\n", said.err)
     assert quiet.err == ""
+
+
+async def test_an_empty_list_is_an_empty_file_and_the_summary_says_so(emulator, tmp_path):
+    emulator.deploy(ENV, count=0)
+    file = tmp_path / "all.json"
+    ended = await run("list", ENV, "-o", str(file), env=asks(emulator))
+
+    assert (ended.code, json.loads(file.read_bytes())) == (0, [])
+    assert re.fullmatch(rf"0 functions in {ENV} \(1 request, [\d.]+ s\)\n", ended.err)
+
+
+async def test_a_file_is_on_the_disk_before_it_has_its_name(emulator, names, tmp_path, monkeypatch):
+    file, synced = tmp_path / "all.csv", []
+
+    def note(descriptor):
+        synced.append((os.fstat(descriptor).st_size, file.exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    ended = await run("list", ENV, "-o", str(file), env=asks(emulator))
+
+    assert ended.code == 0
+    assert listing(file) == names
+    assert synced == [(file.stat().st_size, False)]

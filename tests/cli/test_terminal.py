@@ -142,6 +142,7 @@ async def test_a_bar_shows_how_far_it_is_how_fast_and_how_often_it_asked_again(e
 
     assert [row["name"] for row in json.loads(ended.out)]
     assert re.search(r" 39/60 [\d,]+/s 1 retry ", screen.text)
+    assert "\x1b[1A\x1b[2K60 functions in" in screen.shown, "the summary takes the bar's line"
 
 
 async def test_no_progress_bar_while_rows_are_written_to_the_same_terminal(emulator):
@@ -289,6 +290,21 @@ async def test_the_exit_codes_are_in_the_help(words):
     _, _, listed = (await run(*words, env={"COLUMNS": "120"})).out.partition("Exit codes")
     for code in ("0", "1", "2", "3", "4", "5", "130", "143"):
         assert f" {code}  " in listed
+
+
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        ("list", "ENV The environment, such as test-777bb9."),
+        ("count", "ENV The environment, such as test-777bb9."),
+        ("diff", "EXPECTED What should be there: an environment's ID"),
+        ("diff", "FOUND What is there:"),
+    ],
+)
+async def test_the_help_says_what_a_positional_argument_is(command, argument):
+    ended = await run(command, "--help", env={"COLUMNS": "200"})
+
+    assert argument in " ".join(ended.out.split())
 
 
 async def test_without_arguments_it_shows_its_help():

@@ -11,6 +11,8 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from markdown_it import MarkdownIt
 
+from tcb_async import _arguments
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -167,3 +169,30 @@ def test_drawings_in_chinese_are_up_to_date_and_have_no_english():
 def test_every_public_name_is_in_the_reference(module):
     public = {name for name in import_module(module).__all__ if not name.startswith("__")}
     assert public - set(EXPLAINED) == set()
+
+
+DEFAULTS = {
+    "attempts": _arguments.DEFAULT_ATTEMPTS,
+    "base": _arguments.DEFAULT_BACKOFF,
+    "cap": _arguments.DEFAULT_BACKOFF_CAP,
+    "deadline": _arguments.DEFAULT_DEADLINE,
+    "timeout": _arguments.DEFAULT_TIMEOUT,
+    "concurrency": _arguments.DEFAULT_CONCURRENCY,
+}
+
+
+def told_defaults(text):
+    """Yield names and defaults, as in "`deadline` (60 s)" or "| `base`, `cap` | 1 s, 20 s |"."""
+    yield from re.findall(r"`(\w+)` \((\d+)(?: s)?\)", text)
+    for names, values in re.findall(
+        r"^\| ((?:`\w+`(?:, )?)+) \| ([\d s,]+) \|", text, re.MULTILINE
+    ):
+        yield from zip(re.findall(r"\w+", names), re.findall(r"\d+", values), strict=True)
+
+
+def test_defaults_in_prose_are_those_of_the_package():
+    pages = {page.name: [*told_defaults(page.read_text(encoding="utf-8"))] for page in PAGES}
+    told = [(page, *fact) for page, facts in pages.items() for fact in facts if fact[0] in DEFAULTS]
+
+    assert [fact for fact in told if float(fact[2]) != DEFAULTS[fact[1]]] == []
+    assert {name for _, name, _ in told} == DEFAULTS.keys()
