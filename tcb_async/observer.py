@@ -1,6 +1,6 @@
-"""What a client reports to its observer: each try of a request, and each walk.
+"""Reports of a client to its observer: each attempt of a request, and each walk.
 
-Rule: no secret is reported, and without an observer nothing is made.
+Rule: no secret is reported, and without an observer no report is made.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Facts = Mapping[str, str | int | float | bool]
 
 @attrs.define
 class Attempt:
-    """One try of one request.
+    """One attempt of a request.
 
     Attributes:
         method: The HTTP method.
-        base_url: Where it is sent, such as ``https://api.weixin.qq.com``.
+        base_url: Its destination, such as ``https://api.weixin.qq.com``.
         path: The endpoint, such as ``/tcb/listfunctions``; never the query, which holds secrets.
-        number: Which try of the request it is, counted from 1.
-        window: How many requests the client may have in flight at this moment.
-        env: The environment that is asked about; None outside a listing.
-        offset: The row that is asked for, counted from 0; None outside a listing.
-        status: The HTTP status; None until there is an answer.
+        number: The number of the attempt, counted from 1.
+        window: The client's present limit of requests in flight.
+        env: The environment; None outside a listing.
+        offset: The first row requested, counted from 0; None outside a listing.
+        status: The HTTP status; None before the answer.
     """
 
     method: Literal["GET", "POST"]
@@ -43,23 +43,23 @@ class Attempt:
 
 @attrs.define
 class WalkStats:
-    """What a walk has cost so far, and what it met.
+    """The requests and repairs of a walk so far.
 
     Attributes:
-        requests: Pages asked for; retries are not counted.
-        retries: Tries beyond the first, counted by what fetches.
-        shifted_pages: Pages that joined the one before further down than expected.
-        reanchors: Pages that did not join, so that the place was searched for in other rows.
+        requests: Pages requested, without retries.
+        retries: Retries of these requests, counted by the fetch function.
+        shifted_pages: Pages that joined the page before further down than expected.
+        reanchors: Pages that did not join, so the next row was searched for in other rows.
         second_passes: Times that the list was read again from row 0.
-        head_checks: Times that the head was read again for items that were lifted there.
+        head_checks: Times that the head was read again for items that had moved there.
         sweeps: Times that all rows were read to collect them, because the order of the list is not
             stable, or because it changed under a walk without an overlap.
         drift: Whether any change of the list was noticed.
         head_checked: Whether the walk ended with a head check that found nothing changing, or with
-            a complete collection, so that items that moved to the head are all there.
+            a complete collection, so that no item that moved to the head is missing.
         resumed: Whether it began from the cursor of an earlier run.
-        unchecked_joins: Pages joined without an overlap, because of ``page_size`` 1 or
-            ``on_drift="ignore"``: what came or went between two of them was not noticed.
+        unchecked_joins: Pages joined without an overlap, because of ``page_size=1`` or
+            ``on_drift="ignore"``: changes between them were not noticed.
     """
 
     requests: int = 0
@@ -88,28 +88,27 @@ class WorkObserver(Protocol[Cost_contra]):
     """Observes one walk, one inventory, or one account of an inventory."""
 
     def fetching(self) -> AbstractContextManager[object]:
-        """Entered around a part of the work, in a task of that part's own: a page, an account."""
+        """Entered around each part of the work (a page, an account), in the task of this part."""
         ...
 
     def ended(self, cost: Cost_contra, error: BaseException | None, /) -> None:
         """Called once, when the work has ended.
 
         Args:
-            cost: What it cost, and what it met: the `WalkStats` of a walk, and else numbers and
-                words by name.
-            error: What was raised to the consumer, or why an account is not complete; None at the
-                end of the list, or if the consumer left early.
+            cost: `WalkStats` for a walk; a mapping for inventories and accounts.
+            error: The error raised to the consumer, or the error of an account; None at the end of
+                the list, or if the consumer left early.
         """
         ...
 
 
 class Observer(Protocol):
-    """Observes a client: ``TcbClient(..., observer=...)``. What it raises ends the call."""
+    """Observes a client: ``TcbClient(..., observer=...)``. Its exceptions end the call."""
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
-        """Entered around one try, from when it may be sent until its reply is decoded.
+        """Entered around one attempt, from its permit until its reply is decoded.
 
-        The try's error passes through it: a `TcbError`, or `asyncio.CancelledError`.
+        The error of the attempt passes through it: a `TcbError`, or `asyncio.CancelledError`.
         """
         ...
 
@@ -117,14 +116,14 @@ class Observer(Protocol):
         """Called when a walk is about to make its first request.
 
         Args:
-            env: The environment's id, or what else is listed.
+            env: The environment's id, or another scope.
         """
         ...
 
 
 @runtime_checkable
 class InventoryObserver(Protocol):
-    """An `Observer` that observes inventories too; one that does not need not have this."""
+    """An `Observer` that observes inventories too; these methods are optional."""
 
     def inventory_started(self) -> WorkObserver[Facts]:
         """Called when an inventory is about to begin."""

@@ -1,4 +1,4 @@
-"""What changed between two complete listings, and waiting for a change.
+"""Changes between two complete listings, and waiting for a change.
 
 Rule: `changes` is pure; `watch` and `wait_until_active` know no client, only a walk to call.
 """
@@ -29,7 +29,7 @@ _log = logging.getLogger("tcb_async")
 
 @attrs.frozen
 class FunctionChange:
-    """What became of one function between two listings.
+    """The change of one function between two listings.
 
     Attributes:
         kind: ``"added"``, ``"removed"`` or ``"updated"``.
@@ -55,7 +55,7 @@ def changes(
 
     Returns:
         The functions removed, in the order of ``before``, then those added and updated, in the
-        order of ``after``; at most one change a function. A mere change of order is none.
+        order of ``after``; at most one change a function. A different order is not a change.
     """
     was = {function.name: function for function in before}
     now = {function.name: function for function in after}
@@ -73,7 +73,7 @@ async def watch(
     interval: float,
     since: Iterable[CloudFunction] | None = None,
 ) -> AsyncGenerator[FunctionChange, None]:
-    """Yield what changed from one complete walk to the next: see `TcbClient.watch_functions`."""
+    """Yield the changes from one complete walk to the next: see `TcbClient.watch_functions`."""
     known = since
     if known is None:
         known = await walk()
@@ -95,7 +95,7 @@ async def wait_until_active(
     env: str,
     names: Iterable[str] | None,
     *,
-    timeout: float,  # noqa: ASYNC109 - what a caller expects; the scope is right below
+    timeout: float,  # noqa: ASYNC109 - callers expect this argument; its scope is right below
     interval: float,
 ) -> list[CloudFunction]:
     """Walk until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""

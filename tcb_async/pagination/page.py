@@ -1,7 +1,7 @@
-"""A request, its page, and how many rows to ask for at once.
+"""Requests, pages, and the page size.
 
-Rule: pure. A size is learned from a reply, and never by a request that a server at rest would not
-have been sent anyway, except for one that it refused.
+Rule: pure. A size is learned from replies that a walk needs anyway; only a refused request is sent
+in addition.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ import attrs
 from tcb_async._arguments import DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 
 OnDrift = Literal["repair", "raise", "ignore"]
-"""What to do when the list changes under the walk."""
+"""The reaction to a list that changes during the walk."""
 
 T = TypeVar("T")
 
 
 @attrs.frozen(eq=False)
 class Request:
-    """Rows to ask for. Two requests for the same rows are still two requests."""
+    """A request for rows. Two requests for the same rows are different requests."""
 
     offset: int
     limit: int
-    pause: float = 0.0  # seconds to wait before it is sent; 0 for nearly all
+    pause: float = 0.0  # seconds to wait before it is sent; mostly 0
 
 
 @attrs.frozen
 class Page(Generic[T]):
-    """One page of a list: one snapshot of some rows, and of how many rows there were then.
+    """One page of a list: a snapshot of some rows and of the total.
 
     Attributes:
-        items: The items, in the list's order; fewer than asked for where the server gives fewer.
-        total: How many rows the whole list had when the page was read.
+        items: The items, in the list's order; the server may give fewer than requested.
+        total: The number of rows of the whole list when the page was read.
         offset: The row of the first item, counted from 0.
-        limit: How many rows were asked for.
+        limit: The number of rows requested.
     """
 
     items: Sequence[T]

@@ -1,6 +1,6 @@
-"""Carry out a plan with asyncio: several fetches at once, in order, with nothing left behind.
+"""Pager: carries out a plan with asyncio, several fetches at once, in order, without leftovers.
 
-Rule: nothing is yielded inside a scope; `try/finally` alone guards the fetches (PEP 789).
+Rule: no `yield` inside a scope; only `try/finally` guards the fetches (PEP 789).
 """
 
 from __future__ import annotations
@@ -61,44 +61,44 @@ class Pager(IteratedOnce, Generic[T]):
             async for order in pager:
                 ...
 
-    At the end of the ``async with`` block, after a ``break`` too, nothing is left: what is in
-    flight was cancelled and awaited. Without the block, the event loop does so on its next turns.
+    At the end of the ``async with`` block, also after a ``break``, all fetches in flight were
+    cancelled and awaited. Without the block, the event loop does this on its next turns.
 
     Args:
         fetch: Async callable, called with ``(offset, limit)``; it returns a `Page`.
-        identify: An item's name, unique in the list. None is yielded twice.
-        value: A text that differs where the items differ, and is the same in every process: by it
-            the walk, and one that resumes it, recognises rows that it has read.
-        scope: What is listed; cursors of another scope are refused.
+        identify: Returns an item's name, unique in the list. No name is yielded twice.
+        value: Returns a text that differs if items differ, and is the same in every process: by
+            this text the walk, and a resumed walk, recognise rows.
+        scope: Names the list; cursors of another scope are refused.
         page_size: Rows per request, 1 or more; None to ask for 100 first, and to go on with as many
             as the server gives. If it refuses (see `refuses_size`), or sends no rows and a total
             above 0, 20 are asked for. With 1, pages have no overlap, by which changes are noticed.
-        learned: Where walks over one list keep what they learn of it; None to learn it again.
+        learned: The page size learned by walks over the same list; None to learn it again.
         max_items: The most items to yield; None for all.
         concurrency: The most fetches in flight at once, 1 or more.
-        on_drift: ``"repair"`` what breaks when the list changes, ``"raise"`` at the first sign of a
-            change, or ``"ignore"`` it.
+        on_drift: ``"repair"`` the walk after a change, ``"raise"`` at the first sign of a change,
+            or ``"ignore"`` changes.
         max_repairs: The most second passes, head checks and sweeps in a row without progress,
-            before `DriftError`. The default gives a replica that lags about 7 seconds to catch up.
+            before `DriftError`. The default gives a lagging replica about 7 seconds to catch up.
         resume: The cursor of an earlier run, or the string of it.
-        on_progress: Called after each page with how many items were yielded, and are to be in all.
-        live: The fetches in flight of all walks of an owner: when it cancels them, a walk ends with
+        on_progress: Called after each page with the number of items yielded and the number in all.
+        live: The fetches in flight of all walks of an owner: if it cancels them, a walk ends with
             `ClientClosedError`.
         observer: Called when the walk starts, for each page, and when it ends in any way.
-        sleep: How to wait between repairs; for tests.
-        stats: Where the walk counts its cost, if ``fetch`` adds its retries there; None for a new
+        sleep: Waits between repairs; for tests.
+        stats: Counts the requests and repairs, and the retries of ``fetch``; None for a new
             `WalkStats`.
         env: The environment that the errors of the walk name; None outside WeChat.
 
     Raises:
         ConfigurationError: An argument is unusable, or the cursor is of another scope. While it is
-            iterated: the fetch returned no `Page`, or ``identify`` or ``value`` no str; or the
-            pager was iterated before, or closed.
+            iterated: ``fetch`` did not return a `Page`, ``identify`` or ``value`` did not return a
+            str, or the pager was iterated or closed before.
     """
 
     has_frozen_items: ClassVar[bool] = False
-    """Whether items cannot be changed and compare field by field. A subclass that says so is spared
-    the value of each item."""
+    """Whether items cannot be changed and compare field by field. A subclass that sets this saves
+    the cost of each item's value."""
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -138,10 +138,10 @@ class Pager(IteratedOnce, Generic[T]):
             stats=stats or WalkStats(),
         )
         self._fetch = fetch
-        # What is surely a coroutine becomes a task as it is; the rest goes through `_fetch_page`.
+        # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
         self._is_async = iscoroutinefunction(fetch)
         self.concurrency = checked_count("concurrency", concurrency, least=1)
-        """The most fetches in flight at once. Changed, it holds from the next page on."""
+        """The most fetches in flight at once. A change takes effect from the next page on."""
         self._on_progress = on_progress
         self._live: set[asyncio.Task[object]] = set() if live is None else live
         self._observer = observer
@@ -149,18 +149,18 @@ class Pager(IteratedOnce, Generic[T]):
         self._sleep = sleep
         self._env = env
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
-        # What of the page in hand the consumer has not got yet.
+        # Items of the current page not yet yielded.
         self._unread: Iterator[T] = iter(())
         self._reply: tuple[Request, Page[T]]
 
     @property
     def stats(self) -> WalkStats:
-        """What the walk has cost so far, and what it met."""
+        """The requests and repairs of the walk so far."""
         return self._plan.stats
 
     @property
     def total(self) -> int | None:
-        """How many rows the list has by the newest reply; None before the first."""
+        """The number of rows of the list by the newest reply; None before the first."""
         return self._plan.total
 
     @property
@@ -171,10 +171,10 @@ class Pager(IteratedOnce, Generic[T]):
         they are first asked for: 0.6 s after a million names. A service that walks so far lets a
         thread do it, between two items: ``await asyncio.to_thread(lambda: str(pager.cursor))``.
         """
-        # To the plan a page is yielded once it was received; the consumer gets it one by one.
-        # `_unread` is the very iterator over which `_items` yields, and knows what it has left
-        # (`length_hint`). So no item costs a count, and the cursor is right wherever the consumer
-        # stops: in the loop's body, at a break, in an error, from another task.
+        # For the plan a page is yielded when it is received; the consumer gets its items one by
+        # one. `_items` yields from the iterator `_unread`, which knows its remaining length
+        # (`length_hint`). So counting items costs nothing, and the cursor is right wherever the
+        # consumer stops: in the loop's body, at a break, in an error, from another task.
         return self._plan.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:
@@ -193,8 +193,8 @@ class Pager(IteratedOnce, Generic[T]):
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
 
-        Its pages are of the class that was fetched, none of them empty, without the rows by which
-        they overlap.
+        Its pages have the class of the fetched pages. No page is empty, and none repeats the rows
+        by which pages overlap.
         """
         return self._start(self._pages(), _ANOTHER)
 
@@ -220,7 +220,7 @@ class Pager(IteratedOnce, Generic[T]):
             while await self._advance():
                 batch, self._unread = tuple(self._unread), iter(())
                 request, page = self._reply
-                # The very object: equal items need not compare equal, and others may.
+                # By identity: equal items need not compare equal, and different items may.
                 rows = (row for row, item in enumerate(page.items) if item is batch[0])
                 offset = request.offset + next(rows, 0)
                 yield attrs.evolve(page, items=batch, offset=offset, limit=request.limit)
@@ -237,7 +237,7 @@ class Pager(IteratedOnce, Generic[T]):
         self._on_progress(done, max(total, done))
 
     async def _advance(self) -> bool:
-        """Get the next items that are to be yielded; False at the end."""
+        """Get the next items to yield; False at the end."""
         plan, fetches = self._plan, self._fetches
         if plan.total is None:
             self._refill()
@@ -292,7 +292,7 @@ class Pager(IteratedOnce, Generic[T]):
             return page
 
     def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Sequence[T]:
-        """Give the plan what was fetched, and keep what it yields."""
+        """Give a fetched page to the plan, and keep the items that it yields."""
         if head.cancelled():
             raise self._complete(_closed(), request.offset)
         plan = self._plan
@@ -322,7 +322,7 @@ class Pager(IteratedOnce, Generic[T]):
             )
 
     def _check(self, returned: object) -> None:
-        """Refuse what no walk can go on from: the fetch of any caller may return anything."""
+        """Refuse an unusable result: a caller's fetch may return anything."""
         if not isinstance(returned, Page):
             raise ConfigurationError(f"fetch returned {type(returned).__name__}: must be a Page")
         page = cast("Page[T]", returned)
@@ -363,7 +363,7 @@ class Pager(IteratedOnce, Generic[T]):
         return error
 
     async def _leave(self) -> None:
-        """End the walk. Another cancellation cuts the wait short, but the observer is called."""
+        """End the walk. Another cancellation shortens the wait; the observer is still called."""
         error = None if self._state == "done" else sys.exception()
         if self._state == "walking":
             self._state = "closed"
@@ -382,7 +382,7 @@ class Pager(IteratedOnce, Generic[T]):
                 self._walk.ended(self.stats, error if isinstance(error, Exception) else None)
 
     async def _release(self) -> None:
-        """Cancel what is in flight and await it, so that what it holds is given back."""
+        """Cancel the fetches in flight and await them, so that they give their permits back."""
         await self._cancel()
         self._fetches.clear()
 
