@@ -106,8 +106,8 @@ BREAKS: dict[str, dict[str, object]] = {
 }
 
 LAWS: tuple[Any, ...] = (
-    TestLaws.test_what_stays_is_yielded_once_through_all_changes_or_the_walk_fails,
-    TestLaws.test_a_walk_in_several_runs_promises_what_an_unbroken_one_does,
+    TestLaws.test_rows_that_stay_are_yielded_once_through_all_changes_or_the_walk_fails,
+    TestLaws.test_a_walk_in_several_runs_keeps_the_promise_of_an_unbroken_walk,
     TestLaws.test_rows_that_only_change_places_are_never_lost_or_the_walk_says_so,
     TestLaws.test_rows_that_only_change_places_are_not_lost_between_runs_either,
     TestLaws.test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end,

@@ -101,7 +101,7 @@ async def test_an_inventory_of_a_platform(desk, redis_url):
         ("refresh_token", {"access_token": "two"}, 3),
     ],
 )
-async def test_an_inventory_of_a_file_whose_lines_may_be_none(desk, kind, more, code):
+async def test_an_inventory_of_a_file_with_unusable_lines(desk, kind, more, code):
     accounts = desk.accounts(kind, **more)
     words = ("-o", str(desk.folder / "i.sqlite"), "--accounts", accounts)
     said = await desk.shown("inventory", *words, code=code, **of_platform(desk))
@@ -128,7 +128,7 @@ async def test_merchants(desk):
     assert desk.leaks(said) == []
 
 
-async def test_what_is_no_secret_is_seen(desk):
+async def test_facts_that_are_not_secret_are_shown(desk):
     desk.secrets.add(desk.platform.emulator.url)
     said = await desk.shown("token", TCB_ACCESS_TOKEN=desk.platform.emulator.token)
     assert desk.leaks(said) != []

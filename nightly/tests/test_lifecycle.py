@@ -42,7 +42,7 @@ _kept_for_ever = []
 
 
 class BodyError(Exception):
-    """What the body of a loop may raise."""
+    """An error raised by the body of a loop."""
 
 
 async def _walk(client):
@@ -259,10 +259,10 @@ def _named(*beginnings):
 
 ENDINGS = _named("at_", "before_", "beside_", "in_", "when_", "while_", "with_")
 SLOPPY = _named("un")
-"""What has to be complained of, or else silence means nothing."""
+"""Planted leaks: the checks must report them."""
 
 LEFT_TO_THE_CLIENT = {with_the_loop_itself, while_a_token_is_fetched}
-"""What goes on until the client is closed."""
+"""Work that continues until the client is closed."""
 
 
 async def _run(ending):
@@ -286,7 +286,7 @@ async def _turns():
 
 
 def _complaints(ending):
-    """Run an ending; return what there is to complain of."""
+    """Run an ending; return its leftovers."""
     heard = []
     sys.unraisablehook = lambda lost: heard.append(f"unraisable: {lost.exc_value!r}")
     try:
@@ -296,7 +296,7 @@ def _complaints(ending):
             loop.set_exception_handler(lambda _, context: heard.append(f"loop: {context}"))
             runner.run(_run(ending))
             gc.collect()
-    except BaseException:  # noqa: BLE001 - whatever it is, it is reported
+    except BaseException:  # noqa: BLE001 - every error is reported
         heard.append(traceback.format_exc())
     gc.collect()
     return heard
@@ -323,7 +323,7 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def report():
-    """What each ending left behind, and how the process that ran them ended."""
+    """The leftovers of each ending, and the exit of its process."""
     done = subprocess.run(  # noqa: S603 - our own words
         [sys.executable, "-X", "dev", "-W", "error", __file__],
         env={**os.environ, "PYTHONPATH": str(SUPPORT)},
@@ -346,8 +346,8 @@ def test_a_walk_leaves_nothing_behind_however_it_ends(report, ending):
 
 
 @pytest.mark.parametrize("ending", SLOPPY)
-def test_the_checks_notice_what_is_left_on_purpose(report, ending):
-    """The checks themselves work: whatever is left on purpose is complained of."""
+def test_the_checks_notice_planted_leaks(report, ending):
+    """The checks work: each planted leak is reported."""
     assert report[0][ending] != []
 
 

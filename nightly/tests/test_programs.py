@@ -98,13 +98,13 @@ def test_inputs_and_mutants_come_again_with_their_seed_and_a_mutant_is_another_p
     )
 
 
-def test_without_a_package_a_test_is_skipped_saying_what_to_install():
+def test_without_a_package_a_test_is_skipped_and_names_it():
     with pytest.raises(pytest.skip.Exception, match="is not installed: pip install"):
         needs_package("a_package_that_nobody_has")
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [({}, "skipped"), ({"CI": "true"}, "failed")])
-def test_without_a_program_its_tests_are_skipped_saying_what_to_install_and_fail_in_ci(ci, outcome):
+def test_without_a_program_its_tests_are_skipped_and_fail_in_ci(ci, outcome):
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     done = subprocess.run(  # noqa: S603 - our own tests
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *NEED_REDIS],

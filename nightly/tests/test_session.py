@@ -23,7 +23,7 @@ MIB = 2**20
 async def test_our_own_session_tells_nothing_to_libraries_that_add_trace_hooks_to_every_session(
     monkeypatch,
 ):
-    """As Sentry and OpenTelemetry do: what they are told has the token in its URL."""
+    """As Sentry and OpenTelemetry do: the reported URL holds the token."""
     told: list[object] = []
 
     async def note(*facts):

@@ -35,7 +35,7 @@ def deploy_as_declared(emulator, env=ENV):
 
 
 @pytest.mark.parametrize(("form", "out"), [("table", ""), ("json", "[\n]\n")])
-async def test_what_is_as_declared_shows_nothing_and_exits_with_0(emulator, declared, form, out):
+async def test_equal_lists_print_nothing_and_exit_with_0(emulator, declared, form, out):
     deploy_as_declared(emulator)
     ended = await run("diff", declared, ENV, "-f", form, env=asks(emulator))
     assert (ended.code, ended.out) == (0, out)
@@ -55,7 +55,7 @@ async def test_names_that_differ_in_case_are_two_functions(emulator, declared):
     ]
 
 
-async def test_what_differs_is_shown_and_exits_with_7(emulator, declared):
+async def test_differences_are_printed_and_exit_with_7(emulator, declared):
     emulator.deploy(ENV, "login", runtime="Nodejs12.16", status="UpdateFailed")
     emulator.deploy(ENV, "oldLogin", runtime="Nodejs8.9")
     ended = await run("diff", declared, ENV, env=asks(emulator))
@@ -107,7 +107,7 @@ async def test_two_environments_are_read_at_once(emulator):
     assert (row["expected"]["status"], row["found"]["status"]) == ("Active", "Updating")
 
 
-async def test_an_export_of_yesterday_tells_what_was_redeployed_if_times_count(emulator, tmp_path):
+async def test_an_export_of_yesterday_shows_redeployments_with_times(emulator, tmp_path):
     times = {"add_time": "2026-11-24 09:00:00"}
     emulator.deploy(ENV, "login", **times, mod_time="2026-11-24 10:00:00")
     export = str(tmp_path / "yesterday.csv")
@@ -221,7 +221,7 @@ def store(tmp_path):
     )
 
 
-async def test_each_account_of_an_inventory_is_compared_with_what_it_should_have(store, declared):
+async def test_each_account_of_an_inventory_is_compared_with_the_expected_list(store, declared):
     ended = await run("diff", declared, store)
     assert ended.code == 7
     assert ended.out.splitlines() == [
@@ -240,7 +240,7 @@ async def test_each_account_of_an_inventory_is_compared_with_what_it_should_have
     )
 
 
-async def test_the_differences_of_an_inventory_say_whose_they_are(store, declared):
+async def test_the_differences_of_an_inventory_name_their_accounts(store, declared):
     ended = await run("diff", declared, store, "-f", "csv")
     assert ended.out.splitlines()[:2] == ["appid,env,kind,name,what", "wx2,dev,missing,payNotify,"]
 
@@ -265,7 +265,7 @@ async def test_an_inventory_is_not_what_should_be_there_and_the_right_order_is_s
         assert f"write tcb-async diff {right} {store}" in ended.err
 
 
-async def test_a_file_of_sqlite_that_is_no_inventory_is_refused(tmp_path, declared):
+async def test_an_sqlite_file_that_is_not_an_inventory_is_refused(tmp_path, declared):
     path = tmp_path / "other.sqlite"
     path.write_bytes(b"SQLite format 3\0" + bytes(4080))
     ended = await run("diff", declared, str(path))
@@ -313,7 +313,7 @@ async def test_the_runtimes_of_an_inventory_are_counted_together(store):
     )
 
 
-async def test_a_table_of_ones_own_replaces_the_table(tmp_path, store):
+async def test_a_custom_table_replaces_the_built_in_table(tmp_path, store):
     table = {"revised": "2027-01-01", "runtimes": {"Nodejs16": {"ends": None, "offered": False}}}
     path = tmp_path / "table.json"
     path.write_text(json.dumps(table), encoding="utf-8")
@@ -323,7 +323,7 @@ async def test_a_table_of_ones_own_replaces_the_table(tmp_path, store):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"revised": "2027-01-01"}', '{"runtimes": {}}'])
-async def test_a_table_that_is_none_is_refused(tmp_path, store, text):
+async def test_an_invalid_table_is_refused(tmp_path, store, text):
     path = tmp_path / "table.json"
     path.write_text(text, encoding="utf-8")
     ended = await run("runtimes", store, "--table", str(path))
@@ -331,7 +331,7 @@ async def test_a_table_that_is_none_is_refused(tmp_path, store, text):
     assert "must be JSON such as" in ended.err
 
 
-async def test_a_day_that_is_none_is_refused(store):
+async def test_an_invalid_date_is_refused(store):
     ended = await run("runtimes", store, "--on", "soon")
     assert ended.code == 2
     assert "not a date such as" in ended.err

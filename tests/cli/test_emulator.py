@@ -179,7 +179,7 @@ def test_changes_repeat_in_a_cycle_and_touch_no_other_function():
         (["--demo", "--platform"], f"{DEMO_ENV} and a platform with 60 merchants. "),
     ],
 )
-def test_it_says_what_it_serves_and_ends_with_0_at_ctrl_c(monkeypatch, words, envs):
+def test_it_prints_its_address_and_ends_with_0_at_ctrl_c(monkeypatch, words, envs):
     say = Console.say
 
     def interrupted(screen, sentence):

@@ -40,7 +40,7 @@ def is_one_sentence(text):
         (ENV, {"TCB_BASE_URL": "http://127.0.0.1:1"}, 5, "127.0.0.1"),
     ],
 )
-async def test_the_exit_code_says_who_refused_and_the_sentence_what(
+async def test_the_exit_code_names_the_side_and_the_sentence_the_problem(
     emulator, env, variables, code, said
 ):
     ended = await run("list", env, "-f", "csv", env=asks(emulator) | variables)
@@ -77,7 +77,7 @@ async def test_a_service_that_stays_busy_or_a_proxy_that_blocks_exits_with_5(
         (ClientClosedError("closed"), 5),
     ],
 )
-def test_the_exit_code_says_whose_fault_an_error_is(error, code):
+def test_the_exit_code_tells_the_kind_of_error(error, code):
     assert exit_code(error) == code
 
 
@@ -127,7 +127,7 @@ def test_the_exit_code_says_whose_fault_an_error_is(error, code):
         (["--demo", "list"], "write `tcb-async list`"),
     ],
 )
-async def test_wrong_usage_exits_with_2_and_nothing_is_asked(
+async def test_wrong_usage_exits_with_2_before_any_request(
     emulator, words, hint, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -182,7 +182,7 @@ async def test_a_file_that_cannot_be_written_exits_with_3(emulator, tmp_path, mo
 
 
 @pytest.mark.parametrize("env", ["", " x", "a\nb"])
-async def test_a_name_that_no_environment_has_exits_with_3_before_anything_is_asked(emulator, env):
+async def test_an_impossible_environment_id_exits_with_3_before_any_request(emulator, env):
     ended = await run("list", env, env=asks(emulator))
 
     assert ended.code == 3
@@ -274,7 +274,7 @@ async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment
 
 
 @pytest.mark.parametrize(("secret", "said"), [("", "TCB_SECRET"), ("another", "appsecret")])
-async def test_an_app_whose_secret_is_missing_or_wrong_exits_with_3(own_app, secret, said):
+async def test_a_missing_or_wrong_appsecret_exits_with_3(own_app, secret, said):
     ended = await run("count", ENV, "--appid", APPID, env=own_app | {"TCB_SECRET": secret})
 
     assert ended.code == 3
@@ -405,7 +405,7 @@ async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(emulator
     assert "try=2: errcode=0" in ended.err
 
 
-async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(emulator, monkeypatch):
+async def test_a_bug_exits_with_1_and_shows_a_traceback_only_on_request(emulator, monkeypatch):
     monkeypatch.setattr(listing.ListJob, "work", lambda *_: 1 / 0)
 
     quiet = await run("list", ENV, env=asks(emulator))
@@ -418,7 +418,7 @@ async def test_a_bug_exits_with_1_and_shows_a_traceback_only_when_asked(emulator
 
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich"])
-def test_without_the_extra_the_command_says_what_to_install(missing, monkeypatch, capsys):
+def test_without_the_extra_the_command_names_the_package_to_install(missing, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith(("tcb_async.cli", missing))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -492,5 +492,5 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
         ("--base_url stays, and so does my_env=1", "--base_url stays, and so does my_env=1"),
     ],
 )
-def test_what_the_library_calls_an_argument_is_an_option_here(library, command_line):
+def test_errors_of_the_library_name_the_option_of_the_command(library, command_line):
     assert in_terminal_words(library) == command_line

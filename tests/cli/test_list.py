@@ -67,7 +67,7 @@ async def test_a_document_holds_every_field_and_nothing_else(documented, form):
 
 
 @pytest.mark.parametrize(("form", "runtime"), [("json", None), ("csv", "")])
-async def test_what_wechat_does_not_say_is_null_in_json_and_empty_in_csv(emulator, form, runtime):
+async def test_missing_values_are_null_in_json_and_empty_in_csv(emulator, form, runtime):
     emulator.deploy(ENV, "login", runtime=None)
 
     (row,) = rows_in((await run("list", ENV, "-f", form, env=asks(emulator))).out, form)
@@ -137,7 +137,7 @@ async def test_filters_then_order_then_number(shop, options, names, form):
         (0, ["--name", "a"], "none of 0 functions in {} match --name a; the case of a name counts"),
     ],
 )
-async def test_filters_that_no_function_matches_are_said(emulator, count, words, said):
+async def test_filters_without_a_match_are_reported(emulator, count, words, said):
     emulator.deploy(ENV, count=count)
 
     ended = await run("list", ENV, *words, env=asks(emulator))
@@ -165,7 +165,7 @@ async def test_max_items_stops_the_walk_once_filters_let_enough_pass(emulator):
     assert len(emulator.requests) <= 4
 
 
-async def test_page_size_and_concurrency_are_those_of_the_walk(emulator):
+async def test_page_size_and_concurrency_reach_the_walk(emulator):
     emulator.deploy(ENV, count=60)
     emulator.latency = 0.02
 
@@ -204,7 +204,7 @@ async def test_count_has_a_demonstration_too():
     assert (await run("count", "--demo")).out == "48\n"
 
 
-async def test_the_total_shown_is_never_less_than_what_was_listed(emulator):
+async def test_the_total_shown_is_never_below_the_number_listed(emulator):
     names = [function.name for function in emulator.deploy(ENV, count=50)]
     emulator.on_request(lambda _: emulator.delete(ENV, names.pop(0)))
 

@@ -81,7 +81,7 @@ async def test_a_finished_export_takes_the_place_of_the_old_file(emulator, names
     assert listing(file) == names
 
 
-async def test_an_export_to_a_symbolic_link_writes_what_it_points_to(emulator, names, tmp_path):
+async def test_an_export_to_a_symbolic_link_writes_its_target(emulator, names, tmp_path):
     (tmp_path / "today").mkdir()
     (tmp_path / "all.csv").symlink_to(tmp_path / "today" / "all.csv")
 
@@ -161,7 +161,7 @@ FULL = "tcb-async: No space left on device"
         ("--version > /dev/full", 3, "", FULL),
     ],
 )
-async def test_a_pipe_whose_reader_ends_first_is_no_error_and_a_full_disk_is_one_sentence(
+async def test_a_closed_pipe_is_not_an_error_and_a_full_disk_is_one_sentence(
     emulator, line, code, out, err
 ):
     emulator.deploy(ENV, count=3000)
@@ -212,7 +212,7 @@ async def test_an_export_to_a_device_makes_no_temporary_file(emulator):
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
-async def test_columns_are_those_that_were_asked_for_in_their_order(emulator, form):
+async def test_columns_are_printed_as_requested_and_in_that_order(emulator, form):
     emulator.deploy(ENV, "login", mod_time="2024-01-01 00:00:00")
 
     words = ("--columns", "mod_time, NAME,name", "-f", form.upper())
@@ -367,7 +367,7 @@ async def test_an_export_keeps_the_owner_of_the_file_that_it_replaces(
     assert ids == [old.st_uid, old.st_gid]
 
 
-async def test_of_two_exports_at_once_each_is_whole(emulator, names, tmp_path):
+async def test_two_exports_at_once_are_both_complete(emulator, names, tmp_path):
     file = tmp_path / "all.csv"
 
     words = ("list", ENV, "-o", str(file))

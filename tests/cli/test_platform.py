@@ -154,7 +154,7 @@ async def test_the_appsecret_may_be_in_a_file(wechat, tmp_path):
     assert [row["authorizer_appid"] for row in json.loads(ended.out)] == ["wxshop"]
 
 
-async def test_a_wrong_ticket_ends_with_3_and_says_what_to_do(wechat):
+async def test_a_wrong_ticket_exits_with_3_and_advice(wechat):
     env = platform(wechat) | {"TCB_COMPONENT_TICKET": "ticket@@@made-up"}
     ended = await run("merchants", env=env)
     assert (ended.code, ended.out) == (3, "")

@@ -61,7 +61,7 @@ async def ended_soon(command, *numbers):
     ],
     ids=" ".join,
 )
-async def test_sigterm_ends_a_command_whose_sigint_is_ignored(emulator, words):
+async def test_sigterm_ends_a_command_that_ignores_sigint(emulator, words):
     emulator.deploy(ENV, count=60)
     emulator.script([Fault.hang()] * 99)
 

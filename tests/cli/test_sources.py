@@ -75,7 +75,7 @@ def test_an_export_knows_the_columns_that_it_has_and_no_others():
     ],
 )
 @pytest.mark.parametrize("suffix", [".json", ""])
-def test_a_configuration_says_what_is_wanted_with_comments_and_last_commas(text, suffix):
+def test_a_configuration_may_have_comments_and_trailing_commas(text, suffix):
     listed = parse(text.encode(), "cloudbaserc.json", suffix)
     assert listed == {"login": {"runtime": "Nodejs16.13"}, "a//b": {}}
 
@@ -201,7 +201,7 @@ def test_the_type_of_a_source_follows_from_how_it_is_written(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("text", ["nowhere/", "./nowhere", "nowhere.json"])
-def test_a_file_or_folder_that_is_not_there_is_no_environment(text):
+def test_a_missing_file_or_folder_is_not_an_environment(text):
     with pytest.raises(ConfigurationError, match="there is no such file"):
         find_source(text)
 

@@ -35,7 +35,7 @@ LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
 CSI = "\x1b["
 
 
-async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_exits_with_130(emulator):
+async def test_ndjson_arrives_during_the_walk_and_ctrl_c_exits_with_130(emulator):
     names = [function.name for function in emulator.deploy(ENV, count=60)]
     emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
 
@@ -49,7 +49,7 @@ async def test_ndjson_arrives_while_the_rest_is_still_asked_for_and_ctrl_c_exits
 
 
 @pytest.mark.parametrize("form", ["ndjson", "table"])
-async def test_a_reader_that_closes_the_pipe_early_is_no_error(emulator, form):
+async def test_a_pipe_closed_early_is_not_an_error(emulator, form):
     emulator.deploy(ENV, count=3000)
     reading, writing = os.pipe()
 
@@ -96,7 +96,7 @@ async def test_a_full_disk_behind_stdout_exits_with_3_and_one_behind_stderr_chan
 @pytest.mark.parametrize(
     ("closed", "code", "said"), [(">&-", 3, "stdout is closed"), ("2>&-", 0, "")]
 )
-async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_is_no_matter(
+async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_changes_nothing(
     emulator, closed, code, said
 ):
     emulator.deploy(ENV, count=3)
@@ -125,7 +125,7 @@ async def test_a_typed_token_is_not_shown(emulator):
     assert emulator.token[:8] not in screen.shown
 
 
-async def test_a_bar_shows_how_far_it_is_how_fast_and_how_often_it_asked_again(emulator):
+async def test_a_bar_shows_progress_speed_and_retries(emulator):
     emulator.deploy(ENV, count=60)
     emulator.script([Fault.ok(), Fault.disconnect(), Fault.ok(), Fault.delay(0.6), Fault.ok()])
 
@@ -165,7 +165,7 @@ async def test_no_progress_bar_while_rows_are_written_to_the_same_terminal(emula
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
-async def test_a_table_fits_the_terminal_and_shows_every_name_whole(emulator, columns):
+async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns):
     long = "a-name-as-long-as-wechat-lets-a-function-have-in-all-its-60-"
     for name in ("login", "获取用户信息", "日報-emoji-😀", long[: columns - 42]):
         emulator.deploy(ENV, name, status="PublishFailed", runtime="Nodejs16.13")
@@ -183,7 +183,7 @@ async def test_a_table_fits_the_terminal_and_shows_every_name_whole(emulator, co
     assert len(starts) == 1
 
 
-async def test_a_column_that_does_not_fit_is_left_out_and_that_is_said(emulator):
+async def test_a_column_that_does_not_fit_is_left_out_with_a_note(emulator):
     emulator.deploy(ENV, "a-name-of-20-letters", status="PublishFailed")
 
     narrow, wide = [
@@ -199,7 +199,7 @@ async def test_a_column_that_does_not_fit_is_left_out_and_that_is_said(emulator)
     assert "left out" not in wide.err
 
 
-async def test_columns_that_were_asked_for_are_all_there_however_narrow_the_terminal(emulator):
+async def test_requested_columns_are_all_shown_in_any_width(emulator):
     emulator.deploy(ENV, "a-name-of-20-letters", add_time="2024-01-01 00:00:00")
     env = asks(emulator, COLUMNS="24", **LOCAL, **PLAIN)
 
@@ -221,7 +221,7 @@ async def test_a_name_too_long_for_the_terminal_is_wrapped(emulator):
     assert column == name
 
 
-async def test_colours_are_for_terminals_and_for_those_who_want_them(emulator):
+async def test_colours_are_for_terminals_and_on_request(emulator):
     emulator.deploy(ENV, count=1)
 
     piped = await run("list", ENV, env=asks(emulator))
@@ -233,7 +233,7 @@ async def test_colours_are_for_terminals_and_for_those_who_want_them(emulator):
     assert f"{CSI}32m" not in plain.out
 
 
-async def test_what_a_server_sends_cannot_steer_the_terminal(emulator):
+async def test_text_from_a_server_cannot_control_the_terminal(emulator):
     emulator.deploy(ENV, "a\x1b[2Jb\nc\u202e", status="[red]Active[/red]\x07")
 
     ended = await run("list", ENV, env=asks(emulator))
@@ -416,7 +416,7 @@ finally:
     ],
     ids=str,
 )  # fmt: skip
-async def test_what_asks_for_nothing_imports_neither_the_client_nor_the_emulator(words, code, env):
+async def test_help_version_and_usage_errors_import_neither_client_nor_emulator(words, code, env):
     async with start(*words, program=(sys.executable, "-c", LIGHT), env=env) as command:
         ended = await command.end()
 
@@ -435,7 +435,7 @@ async def test_nothing_else_is_imported_before_ctrl_c_is_one_line():
     assert (ended.out, ended.err) == ("['tcb_async', 'tcb_async.__main__']\n", "")
 
 
-async def test_a_commands_line_in_the_help_is_the_first_line_of_its_own_help():
+async def test_a_commands_line_in_the_help_is_the_first_line_of_its_help_page():
     whole = " ".join((await run("--help", env={"COLUMNS": "200"})).out.split())
     for name, (_, line) in app.COMMANDS.items():
         assert f"{name} {line}" in whole
@@ -511,7 +511,7 @@ class TestMain:
         with contextlib.suppress(BrokenPipeError):
             stdout.close()  # or its end, at some later time, would complain
 
-    def test_no_stdout_exits_with_3_and_no_stderr_is_no_matter(self, main, monkeypatch):
+    def test_without_stdout_it_exits_with_3_and_without_stderr_it_works(self, main, monkeypatch):
         monkeypatch.setattr(sys, "stderr", None)
         monkeypatch.setattr(sys, "stdout", None)
 

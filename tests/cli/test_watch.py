@@ -207,7 +207,7 @@ async def test_times_are_chinas_wherever_the_command_runs(emulator, monkeypatch)
 
 
 @pytest.mark.parametrize("words", [(), (ENV,), (ENV, "login", "--all"), ("--all",)])
-async def test_wait_needs_to_know_what_to_wait_for(words):
+async def test_wait_requires_names_or_all(words):
     ended = await run("wait", *words)
     assert (ended.code, ended.out) == (2, "")
     assert "the functions or --all" in ended.err
@@ -237,14 +237,14 @@ async def test_wait_and_watch_have_a_demonstration_in_which_something_happens():
         (["syncErp"], 4, "CreateFailed"),
     ],
 )
-async def test_the_demonstration_waits_for_any_function_of_its_own(words, code, said):
+async def test_wait_works_with_any_function_of_the_demo(words, code, said):
     ended = await run("wait", "--demo", *words)
 
     assert ended.code == code
     assert said in ended.err
 
 
-async def test_token_says_whose_it_is_how_long_it_lives_and_that_it_is_accepted(emulator, own_app):
+async def test_token_prints_its_account_its_remaining_life_and_its_acceptance(emulator, own_app):
     ended = await run("token", ENV, "--appid", APPID, env=own_app)
 
     assert (ended.code, ended.err) == (0, "")

@@ -1,4 +1,4 @@
-"""What tests of a client may ask for."""
+"""Fixtures for tests of the client."""
 
 from __future__ import annotations
 

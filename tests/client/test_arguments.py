@@ -1,4 +1,4 @@
-"""Bad input is refused before any I/O, in a sentence that says what is right."""
+"""Bad input is refused before any I/O, in a sentence that names an accepted value."""
 
 import math
 import subprocess
@@ -56,7 +56,7 @@ async def test_a_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
 
 
 @pytest.mark.parametrize("argument", ["limit", "offset"])
-async def test_a_walk_that_is_asked_for_one_page_names_what_was_meant(argument):
+async def test_a_walk_called_with_limit_or_offset_names_the_right_call(argument):
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=rf"{argument}=10: .*page_size.*max_items"):
             client.iter_functions("test-1", **{argument: 10})
@@ -195,7 +195,7 @@ class Unshowable:
         ),
     ],
 )
-def test_a_client_refuses_what_is_of_the_wrong_type_or_out_of_range(argument, value, right):
+def test_a_client_refuses_wrong_types_and_values_out_of_range(argument, value, right):
     with pytest.raises(ConfigurationError) as caught:
         TcbClient("T", **{argument: value})
 
@@ -209,7 +209,7 @@ async def nothing():
 
 
 @pytest.mark.parametrize("since", [5, "login", [{"name": "login"}], ["login"], nothing()])
-async def test_a_watch_refuses_a_since_that_is_no_listing(since):
+async def test_a_watch_refuses_a_since_that_is_not_a_listing(since):
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"since=.* a list of CloudFunctions"):
             client.watch_functions("test-1", since=since)  # type: ignore[arg-type]

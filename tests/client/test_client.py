@@ -1,4 +1,4 @@
-"""TcbClient over a real socket: what a user writes, and what comes back."""
+"""TcbClient over a real socket: calls of a user, and their results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def names(emulator):
     return [function.name for function in emulator.functions(ENV)]
 
 
-async def test_what_goes_over_the_wire_is_the_documented_request(emulator, client):
+async def test_the_request_on_the_wire_is_the_documented_request(emulator, client):
     await client.function_page(ENV)
 
     asked = emulator.requests[-1]
@@ -134,7 +134,7 @@ async def test_an_error_comes_at_its_own_page_with_a_cursor_that_goes_on(emulato
 
     async def walk(resume=None):
         async for function in client.iter_functions(ENV, concurrency=1, resume=resume):
-            seen.append(function.name)  # noqa: PERF401 - what was seen before the error counts
+            seen.append(function.name)  # noqa: PERF401 - the items before the error count
 
     async with TcbClient(emulator.token, base_url=emulator.url, retry=RetryPolicy.none()) as client:
         emulator.script([Fault.ok(), Fault.ok(), Fault.errcode(-1)])
@@ -173,7 +173,7 @@ async def test_an_unknown_env_is_one_clear_sentence(client):
     assert "env 'nobody-1'" in str(caught.value)
 
 
-async def test_a_wrong_token_says_what_to_pass_instead(emulator):
+async def test_a_wrong_token_argument_names_the_accepted_types(emulator):
     async with TcbClient("not-a-token", base_url=emulator.url) as client:
         with pytest.raises(TokenError, match="pass a fresh access token") as caught:
             await client.count_functions(ENV)
@@ -204,7 +204,7 @@ async def test_a_token_that_the_client_did_not_fetch_cannot_be_forced(client):
         await client.force_refresh_token()
 
 
-async def test_settings_of_a_session_are_refused_beside_one_that_was_handed_in():
+async def test_session_settings_are_refused_together_with_a_session():
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ConfigurationError, match="session"):
             TcbClient("T", session=session, trust_env=True)
@@ -297,7 +297,7 @@ async def test_a_copy_for_another_token_shares_everything_and_closes_nothing(emu
     assert len(emulator.requests) == len({request.token_id for request in emulator.requests}) == 2
 
 
-def test_a_copy_has_what_a_subclass_adds():
+def test_a_copy_keeps_the_attributes_of_a_subclass():
     class Named(TcbClient):
         name = ""
 
@@ -330,7 +330,7 @@ def test_a_repr_tells_the_state_and_no_token():
 
 async def test_a_call_that_blocks_the_loop_would_be_found():
     async def token():
-        time.sleep(0)  # noqa: ASYNC251 - what should not be done
+        time.sleep(0)  # noqa: ASYNC251 - the test does it wrong on purpose
         return "TOKEN"
 
     async with TcbClient(token) as client:

@@ -1,4 +1,4 @@
-"""A client made of environment variables, and what it says of those that are missing."""
+"""A client made from environment variables, and its errors for missing variables."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_an_access_token_goes_before_an_appid_and_an_argument_before_all(
         ({"TCB_ACCESS_TOKEN": "T", "TCB_BASE_URL": "http://x.test"}, r"^TCB_BASE_URL=.*allow_http"),
     ],
 )
-def test_what_is_missing_or_unusable_is_named_without_its_secret(variables, said, monkeypatch):
+def test_missing_and_unusable_variables_are_named_without_a_secret(variables, said, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
@@ -83,7 +83,7 @@ def test_what_is_missing_or_unusable_is_named_without_its_secret(variables, said
 
 
 async def test_where_no_server_answers_any_more_the_variable_is_named(emulator, monkeypatch):
-    """As after an emulator has ended whose export lines were pasted."""
+    """As after pasting the export lines of an emulator that has ended since."""
     monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
     await emulator.stop()

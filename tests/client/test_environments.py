@@ -1,4 +1,4 @@
-"""What an account's environments are, as WeChat lists them."""
+"""The environments of an account, as WeChat lists them."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_an_unknown_code_says_so():
     assert "does not know" in row.meaning
 
 
-def test_every_row_says_what_it_means_whose_fault_it_is_and_what_to_do():
+def test_every_row_has_a_meaning_a_side_and_advice():
     errcodes = [*ERRCODES.values(), *TOKEN_ENDPOINT_ERRCODES.values()]
 
     assert all(row.meaning and row.advice and row.whose for row in (*errcodes, *TCB_CODES))

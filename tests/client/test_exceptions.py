@@ -118,5 +118,5 @@ def test_the_message_names_env_offset_tries_and_why_it_gave_up_where_they_are_kn
     )
 
 
-def test_every_error_says_in_its_docstring_what_it_means():
+def test_every_error_has_a_docstring():
     assert all("__doc__" in vars(kind) and kind.__doc__ for kind in CLASSES)

@@ -1,4 +1,4 @@
-"""What is imported, and what an import says when the extra that it needs is not installed."""
+"""Imports, and the error of an import without its extra."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_without_its_extra_an_integration_says_which_extra_to_install(
         ),
     ],
 )
-def test_what_is_not_used_is_not_imported(pytester, code, needless):
+def test_unused_modules_are_not_imported(pytester, code, needless):
     run = pytester.runpython_c(f"{code}; import sys; print(*sys.modules)")
     modules = run.stdout.str().split()
     assert "tcb_async" in modules
@@ -79,7 +79,7 @@ def test_no_import_is_exempt_from_the_contracts_but_the_lazy_one_of_the_package(
     assert set(exempt) == {"tcb_async -> tcb_async._api"}
 
 
-def test_the_package_that_is_tested_is_the_one_that_is_installed():
+def test_the_installed_package_is_tested():
     installed = importlib.metadata.distribution("tcb-async")
     origin = json.loads(installed.read_text("direct_url.json") or "{}")
     is_editable = origin.get("dir_info", {}).get("editable", False)

@@ -1,4 +1,4 @@
-"""What a FastAPI service is promised, over a real uvicorn."""
+"""The promises to a FastAPI service, over a real uvicorn."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def ask(url, status=200):
 
 
 async def ask_for_problem(url, status):
-    """What goes wrong there, and the header fields that say so."""
+    """The problem and the header fields of an error reply."""
     async with aiohttp.request("GET", url) as response:
         assert response.content_type == "application/problem+json"
         problem = await response.json(content_type=None)
@@ -105,7 +105,7 @@ async def test_one_client_serves_every_request_and_is_closed_with_the_applicatio
     assert made[0].closed
 
 
-async def test_what_a_client_needs_is_opened_before_it_and_closed_after_it(emulator):
+async def test_dependencies_of_a_client_are_opened_before_it_and_closed_after_it(emulator):
     emulator.deploy(ENV, count=3)
     events = []
 
@@ -123,7 +123,7 @@ async def test_what_a_client_needs_is_opened_before_it_and_closed_after_it(emula
     assert events == ["opened", "closed, client.closed=True"]
 
 
-async def test_a_lifespan_of_ones_own_may_enter_ours(emulator):
+async def test_another_lifespan_may_enter_ours(emulator):
     emulator.deploy(ENV, count=3)
 
     @asynccontextmanager
@@ -203,7 +203,7 @@ def test_no_error_blames_the_caller_for_credentials_or_quotas(kind):
         (Fault.reset(), 504, "TransportError"),
     ],
 )
-async def test_what_wechat_does_becomes_a_status_that_blames_whom_it_should(
+async def test_errors_of_wechat_become_statuses_that_blame_the_right_side(
     emulator, fault, status, title
 ):
     emulator.deploy(ENV, count=3)
@@ -272,7 +272,7 @@ def test_a_route_may_return_functions_as_they_are(response_model):
         assert service.get("/functions").json() == [LOGIN]
 
 
-def test_a_route_may_take_a_function_and_refuses_what_is_none():
+def test_a_route_may_take_a_function_and_refuses_other_values():
     app = FastAPI()
 
     @app.post("/year")
@@ -459,7 +459,7 @@ async def test_a_reader_that_goes_away_while_wechat_is_silent_ends_the_request(e
         await eventually(lambda: emulator.in_flight == 0)
 
 
-async def test_health_is_said_without_asking_wechat_until_the_client_is_closed(emulator, service):
+async def test_a_health_check_sends_no_request_and_fails_after_the_close(emulator, service):
     own = client_of(emulator)
     service.app.dependency_overrides[client] = lambda: own
     async with serving(service.app) as url:

@@ -1,4 +1,4 @@
-"""What can be listed: a listing is a row, and its replies are read however WeChat writes them."""
+"""Listings: an endpoint is a row, and its replies are read in all of WeChat's spellings."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def decode(body, listing=FUNCTIONS, **overrides):
         (AUTHORIZERS, "getauthorizerlist", {"component_appid": "appid_value"}, 100),
     ],
 )
-def test_the_documented_request_is_what_we_send(listing, sample, fields, limit):
+def test_the_request_is_the_documented_request(listing, sample, fields, limit):
     documented = json.loads((SAMPLES / f"{sample}_request.json").read_bytes())
     assert json.loads(listing.encode(fields, 0, limit)) == documented
 
 
-def test_the_documented_request_for_batch_functions_is_part_of_what_we_send():
+def test_the_request_for_batch_functions_contains_the_documented_request():
     documented = json.loads((SAMPLES / "getscflist_request.json").read_bytes())
     sent = json.loads(BATCH_FUNCTIONS.encode(documented, 0, 20))
     assert sent == {**documented, "limit": 20, "offset": 0}
@@ -81,7 +81,7 @@ def test_the_documented_request_for_batch_functions_is_part_of_what_we_send():
         ),
     ],
 )
-async def test_each_listing_is_asked_for_at_its_path_with_its_kind_of_token(ask, target):
+async def test_each_listing_is_requested_at_its_path_with_its_kind_of_token(ask, target):
     async with (
         RawServer(http_reply({"total_count": 0})) as server,
         TcbClient("TOKEN", base_url=server.url) as client,
@@ -165,7 +165,7 @@ ROW = {"name": "a", "status": "Active"}
         ),
     ],
 )
-def test_what_is_missing_null_new_or_misspelt_is_understood(listing, reply, items):
+def test_missing_null_new_and_misspelt_fields_are_understood(listing, reply, items):
     assert decode({"total_count": 1} | reply, listing).items == items
 
 
@@ -183,7 +183,7 @@ def test_a_time_is_in_the_zone_of_the_client_unless_it_names_its_own(zone, old_n
 
 
 @pytest.mark.parametrize("text", ["", "0000-00-00 00:00:00", "yesterday", "2019-13-01 00:00:00"])
-def test_a_text_that_is_no_time_is_none_and_spoils_nothing_else(text):
+def test_text_that_is_not_a_time_becomes_none_and_affects_nothing_else(text):
     good = {"name": "a", "status": "Active", "mod_time": "2019-02-27 15:34:59"}
 
     page = decode({"total_count": 2, "functions": [good | {"add_time": text}, good]})

@@ -80,7 +80,7 @@ def test_times_are_aware_and_in_china():
     )
 
 
-def test_a_time_that_names_its_zone_keeps_it_and_a_text_that_is_no_time_is_refused():
+def test_a_time_with_a_zone_keeps_it_and_other_text_is_refused():
     function = CloudFunction("a", "Active", add_time="2019-02-27T15:34:59+02:00")
 
     assert function.add_time.utcoffset() == timedelta(hours=2)

@@ -1,4 +1,4 @@
-"""What whoever watches a client is told, with an observer that a user might write."""
+"""Reports to an observer, as a user might write one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENV = "test-777bb9"
 
 @attrs.define
 class Diary:
-    """Writes down what it is told."""
+    """Records the reports."""
 
     attempts = attrs.field(factory=list)
     walks = attrs.field(factory=list)
@@ -42,7 +42,7 @@ class Diary:
 
 @attrs.define
 class Walk:
-    """One of a diary's walks."""
+    """A walk in a diary."""
 
     env = attrs.field()
     pages = attrs.field(default=0)
@@ -74,7 +74,7 @@ async def client(emulator, diary):
         yield client
 
 
-async def test_each_try_is_reported_with_all_that_is_no_secret(emulator, diary, client):
+async def test_each_attempt_is_reported_without_secrets(emulator, diary, client):
     emulator.deploy(ENV, count=3)
     emulator.script([Fault.status(503)])
     await client.function_page(ENV, offset=1)

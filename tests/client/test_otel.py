@@ -1,4 +1,4 @@
-"""What somebody sees who watches a client with OpenTelemetry."""
+"""The spans and metrics of a client in OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ AT_ONCE = RetryPolicy(base=0.0)
 
 
 class Watched:
-    """What was reported."""
+    """The reported spans and metrics."""
 
     def __init__(self):
         self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
@@ -124,7 +124,7 @@ async def test_a_try_is_an_http_client_span(emulator, watched, client):
 
 @pytest.mark.parametrize(("scheme", "port"), [("https", 443), ("http", 80)])
 async def test_the_port_is_reported_even_where_the_url_leaves_it_out(watched, scheme, port):
-    """Whatever answers there, if anything does, is no WeChat."""
+    """A server that is not WeChat, or none."""
     settings = {"retry": RetryPolicy.none(), "observer": watched.observer}
     async with TcbClient("token", base_url=f"{scheme}://localhost", **settings) as client:
         with pytest.raises(TcbError):
@@ -148,7 +148,7 @@ OURS = "tcb_async.exceptions."
     ],
     ids=["an errcode", "an errcode without a rid", "HTTP 503", "HTTP 429", "no answer"],
 )
-async def test_a_try_that_fails_says_with_what(emulator, watched, fault, expected):
+async def test_a_failed_attempt_names_its_error(emulator, watched, fault, expected):
     status, error_type, errcode, is_described = expected
     emulator.script([fault])
     async with watched.client(emulator, retry=RetryPolicy.none()) as client:
@@ -165,9 +165,7 @@ async def test_a_try_that_fails_says_with_what(emulator, watched, fault, expecte
     assert span.status.description == (caught.value.message if is_described else None)
 
 
-async def test_every_try_is_a_span_and_those_beyond_the_first_are_counted(
-    emulator, watched, client
-):
+async def test_every_attempt_is_a_span_and_retries_are_counted(emulator, watched, client):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1, times=2)
     await client.function_page(ENV)
@@ -226,7 +224,7 @@ async def test_a_single_page_is_a_child_of_the_callers_span(emulator, watched, c
     assert watched.spans("tcb.walk") == []
 
 
-async def test_a_walk_that_fails_says_with_what(emulator, watched, client):
+async def test_a_failed_walk_names_its_error(emulator, watched, client):
     emulator.deploy(ENV, count=57)
     emulator.fail_next(48001)
     with pytest.raises(TcbError) as caught:
@@ -265,7 +263,7 @@ async def test_a_walk_that_is_left_early_ends_without_an_error(emulator, watched
     assert watched.total("http.client.active_requests") == 0
 
 
-async def test_a_try_that_is_cancelled_is_an_error_of_its_own(emulator, watched, client):
+async def test_a_cancelled_attempt_is_an_error(emulator, watched, client):
     emulator.script([Fault.hang()])
     task = asyncio.ensure_future(client.functions(ENV).collect())
     await eventually(lambda: emulator.in_flight == 1)
@@ -280,7 +278,7 @@ async def test_a_try_that_is_cancelled_is_an_error_of_its_own(emulator, watched,
     assert watched.total("http.client.active_requests") == 0
 
 
-async def test_a_pager_that_is_never_iterated_is_no_walk(emulator, watched):
+async def test_a_pager_that_is_never_iterated_reports_no_walk(emulator, watched):
     async with watched.client(emulator) as client, client.functions(ENV, max_items=0) as pager:
         assert await pager.collect() == []
 
@@ -346,7 +344,7 @@ async def test_requests_for_tokens_are_seen_too(emulator, watched):
 
 
 class Echo:
-    """A server that says back what it was sent, secrets and all."""
+    """A server that echoes the request, secrets included."""
 
     def __init__(self):
         self.heard = set()

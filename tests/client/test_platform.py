@@ -1,4 +1,4 @@
-"""What a platform lists: its merchants, each once, and its own environments (批量云开发)."""
+"""A platform's merchants, each once, and its own environments (批量云开发)."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class TestRefreshToken:
             token = AuthorizerToken.from_authorizer(component, merchant, on_rotate=nothing)
             assert await client.with_token(token).count_functions("shop-1") == 3
 
-    async def test_where_there_is_none_the_error_says_what_to_do(self, platform):
+    async def test_without_an_appid_the_error_gives_advice(self, platform):
         component = platform.token()
         with pytest.raises(ConfigurationError, match=r"no refresh token for wxshop: use your"):
             AuthorizerToken.from_authorizer(component, Authorizer(SHOP), on_rotate=nothing)
@@ -246,7 +246,7 @@ class TestRefreshToken:
             said += [repr(pager), repr(pager.cursor), str(pager.cursor)]
         assert leaks_of([REFRESH], [*said, *logged(caplog.records)]) == []
 
-    async def test_one_that_is_no_text_is_a_response_error(self):
+    async def test_a_refresh_token_that_is_not_text_is_a_response_error(self):
         body = b'{"total_count":1,"list":[{"authorizer_appid":"wxshop","refresh_token":5}]}'
         with pytest.raises(ResponseError, match="where text should be"):
             AUTHORIZERS.decode(body)

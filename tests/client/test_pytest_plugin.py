@@ -1,4 +1,4 @@
-"""What the fixtures promise to people who test their own code, in test suites of their own."""
+"""The promises of the fixtures, in test suites of users."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ async def test(tcb_emulator, tcb_client):
     assert pager.stats.retries == 4
 """,
     ),
-    "what every test deploys is one fixture": (
+    "a common deployment is a fixture": (
         AUTO,
         f"""
 import pytest
@@ -273,7 +273,7 @@ async def test(tcb_emulator, tcb_client):
     )
 
 
-def test_what_is_public_is_found_in_the_package_when_it_is_asked_for(pytester):
+def test_public_names_are_imported_on_first_use(pytester):
     code = """
 import tcb_async
 assert "TcbClient" in dir(tcb_async)

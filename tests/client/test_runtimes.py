@@ -40,12 +40,12 @@ def test_a_runtime_belongs_to_the_most_exact_line(name, line):
 @pytest.mark.parametrize(
     "name", [None, "", "Nodejs", "Nodejs160.1", "Python4.0", "nodejs16.13", "."]
 )
-def test_what_the_table_does_not_know_is_unknown_and_never_fine(name):
+def test_a_runtime_missing_in_the_table_is_unknown_and_never_fine(name):
     assert find_runtime(name) is None
     assert runtime_state(name, date(2020, 1, 1)) == "unknown"
 
 
-def test_the_day_of_its_end_is_the_last_of_a_runtime_and_what_runs_anything_has_none():
+def test_the_end_date_is_a_runtimes_last_day_and_custom_runtimes_have_none():
     end = RUNTIMES["Nodejs22"].ends
     day = timedelta(days=1)
     states = [

@@ -1,4 +1,4 @@
-"""What changed between two walks, and waiting for it."""
+"""Changes between two walks, and waiting for them."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ class TestChanges:
         assert functions == {function.name: function for function in after}
 
     @given(listing=listings, data=st.data())
-    def test_order_alone_is_no_change(self, listing, data):
+    def test_a_different_order_is_not_a_change(self, listing, data):
         assert changes(listing, data.draw(st.permutations(listing))) == []
 
-    def test_each_has_what_was_and_what_is(self):
+    def test_each_change_has_the_old_and_the_new_function(self):
         assert changes([LOGIN, PAY], [LOGIN_LATER]) == [
             FunctionChange("removed", PAY, None),
             FunctionChange("updated", LOGIN, LOGIN_LATER),
@@ -88,7 +88,7 @@ class TestChanges:
 class TestWatch:
     """``watch`` walks again and again."""
 
-    async def test_tells_only_what_changed_since_the_walk_before(self):
+    async def test_yields_only_the_changes_since_the_last_walk(self):
         walk = Answers([LOGIN], [LOGIN, PAY], [LOGIN, PAY], [LOGIN_LATER])
 
         async with aclosing(watch(walk, interval=30)) as found:
@@ -101,7 +101,7 @@ class TestWatch:
         ]
         assert walk.times == [0, 30, 60, 90]
 
-    async def test_begins_with_what_it_was_given_and_misses_nothing_since(self):
+    async def test_starts_from_the_given_functions_and_misses_no_change(self):
         walk = Answers([LOGIN_LATER])
         before = [LOGIN, PAY]
 
@@ -182,7 +182,7 @@ class TestWait:
         assert await self.wait(look, "login", "pay") == [LOGIN, pay]
         assert look.times == [0, 2, 4]
 
-    async def test_of_several_those_are_named_that_are_not_active_in_time(self):
+    async def test_functions_that_are_not_active_in_time_are_named(self):
         look = Answers([CloudFunction("pay", "Active"), LOGIN_LATER])
         said = r"^function 'login' was Updating, function 'sync' was not there after 60 s"
 
@@ -258,7 +258,7 @@ class TestWait:
 class TestClient:
     """The two as methods of a client, over a real socket."""
 
-    async def test_watch_functions_tells_what_is_deployed_updated_and_deleted(self, emulator):
+    async def test_watch_functions_reports_deployments_updates_and_deletions(self, emulator):
         emulator.deploy(ENV, count=45)
         async with (
             no_leaks(),

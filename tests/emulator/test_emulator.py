@@ -25,7 +25,7 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 async def talk(emulator, raw):
-    """Send raw bytes, and return what comes back."""
+    """Send raw bytes and return the reply."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(emulator.url.split(":")[2]))
     writer.write(raw)
     try:
@@ -67,7 +67,7 @@ class TestListing:
             (10**30, 10**30, []),
         ],
     )
-    async def test_page_is_the_rows_asked_for_and_the_total(self, wechat, limit, offset, rows):
+    async def test_a_page_has_the_requested_rows_and_the_total(self, wechat, limit, offset, rows):
         reply = await wechat.list(limit=limit, offset=offset)
         assert [function["name"] for function in reply["functions"]] == [
             f"fn-{row + 1:04d}" for row in rows
@@ -207,7 +207,7 @@ class TestEnvironments:
             (lambda e: setattr(e, "busy_rate", float("nan")), "must be a share from 0 to 1"),
         ],
     )
-    def test_misuse_is_said_and_changes_nothing(self, misuse, said):
+    def test_misuse_is_an_error_and_changes_nothing(self, misuse, said):
         emulator = Emulator()
         before = emulator.deploy(ENV, count=2)
         with pytest.raises(ValueError, match=re.escape(said)):
@@ -351,7 +351,7 @@ class TestLife:
             assert asker.emulator.url == url
             assert (await asker.list())["errcode"] == 0
 
-    async def test_stop_ends_what_is_under_way_and_leaves_no_task(self):
+    async def test_stop_ends_requests_in_flight_and_leaves_no_task(self):
         before = asyncio.all_tasks()
         async with asking(Emulator()) as asker:
             asker.emulator.script([Fault.hang(), Fault.drip(), Fault.endless()])

@@ -98,7 +98,7 @@ async def test_wrong_field_has_its_errcode(wechat, path, changed, errcode):
         ("POST", b" " * 2_000_000, 47001),
     ],
 )
-async def test_body_that_is_no_object_has_its_errcode(wechat, path, method, body, errcode):
+async def test_a_body_that_is_not_an_object_has_its_errcode(wechat, path, method, body, errcode):
     status, reply = await wechat.send(method, path, data=body, access_token=wechat.emulator.token)
     assert (status, json.loads(reply)["errcode"]) == (200, errcode)
 

@@ -157,14 +157,14 @@ class TestFaults:
             with pytest.raises(error):
                 await wechat.list()
 
-    async def test_truncation_without_a_length_looks_whole(self, wechat):
+    async def test_a_truncated_reply_without_a_length_looks_complete(self, wechat):
         wechat.emulator.script([Fault.truncated(declared=False)])
         status, body = await wechat.send("POST", LIST)
         assert status == 200
         with pytest.raises(ValueError, match="Unterminated"):
             json.loads(body)
 
-    async def test_drip_comes_whole_in_the_end(self, wechat):
+    async def test_a_dripping_reply_is_complete_in_the_end(self, wechat):
         wechat.emulator.script([Fault.drip(interval=0.0)])
         assert len((await wechat.list())["functions"]) == 20
 

@@ -290,7 +290,9 @@ class TestPlatformsOwnEnvironments:
 
 
 class TestManyMerchants:
-    async def test_thousands_are_made_quickly_and_a_page_is_the_rows_asked_for(self, wechat):
+    async def test_thousands_of_merchants_are_made_quickly_and_a_page_has_the_requested_rows(
+        self, wechat
+    ):
         appids = wechat.emulator.add_merchants(PLATFORM, 10_000, environments=2, functions=50)
         assert len(set(appids)) == 10_000
         for offset, count in ((5, 4), (9_800, 500), (10_000, 4)):
@@ -299,7 +301,7 @@ class TestManyMerchants:
             rows = [row["authorizer_appid"] for row in page["list"]]
             assert rows == [*appids[offset : offset + count]]
 
-    async def test_each_merchant_has_environments_and_functions_of_its_own(self, wechat):
+    async def test_each_merchant_has_its_own_environments_and_functions(self, wechat):
         emulator = wechat.emulator
         lists = set()
         for appid in emulator.add_merchants(PLATFORM, 10, environments=2, functions=50):
@@ -359,14 +361,14 @@ class TestManyMerchants:
         emulator.clear_faults()
         assert await codes(MERCHANT) == [0] * 3
 
-    async def test_fault_for_one_account_comes_before_those_for_all(self, wechat):
+    async def test_a_fault_for_one_account_comes_before_faults_for_all(self, wechat):
         emulator = wechat.emulator
         emulator.script([Fault.errcode(48001)] * 2)
         emulator.script([Fault.errcode(50002)], account=PLATFORM)
         replies = [await wechat.call(COMPONENT) for _ in range(3)]
         assert [reply.get("errcode") for reply in replies] == [50002, 48001, 48001]
 
-    async def test_record_says_whom_a_request_concerns(self, wechat):
+    async def test_a_record_names_the_account_of_a_request(self, wechat):
         emulator = wechat.emulator
         emulator.add_authorizer(PLATFORM, MERCHANT)
         emulator.add_app("wxapp", APPSECRET)

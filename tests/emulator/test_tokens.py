@@ -34,7 +34,7 @@ class TestStableToken:
         assert reply["expires_in"] == 7200
         assert await verdict(wechat, reply["access_token"]) == 0
 
-    async def test_same_token_comes_with_what_is_left_of_its_life(self, wechat):
+    async def test_the_same_token_comes_with_its_remaining_life(self, wechat):
         first = await stable(wechat)
         wechat.emulator.clock.advance(1000)
         assert await stable(wechat) == {**first, "expires_in": 6200}
@@ -171,7 +171,7 @@ class TestPlatform:
         assert await verdict(wechat, first["authorizer_access_token"]) == 40001
         assert await verdict(wechat, second["authorizer_access_token"]) == 0
 
-    async def test_refresh_token_rotates_once_when_asked_to(self, wechat):
+    async def test_a_refresh_token_rotates_once_on_request(self, wechat):
         emulator = wechat.emulator
         emulator.rotate_refresh_token(PLATFORM, MERCHANT)
         assert emulator.refresh_token(PLATFORM, MERCHANT) == REFRESH

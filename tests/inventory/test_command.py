@@ -156,7 +156,7 @@ class TestWhatIsListed:
         assert len(output.read_text(encoding="utf-8").splitlines()) == 3
 
     @pytest.mark.parametrize("way", ["option", "variable"])
-    async def test_an_app_of_ones_own(self, emulator, tmp_path, way):
+    async def test_the_callers_own_app(self, emulator, tmp_path, way):
         emulator.add_app("wx0123456789abcdef", APPSECRET)
         emulator.deploy("test-1", count=3)
         output = tmp_path / "all.json"
@@ -226,7 +226,7 @@ class TestWhatIsListed:
 
 
 class TestAtATerminal:
-    async def test_it_shows_how_far_it_is_what_failed_and_what_it_cost(self, shop):
+    async def test_progress_shows_accounts_failures_and_cost(self, shop):
         shop.emulator.remove_authorizer(PLATFORM, shop.platform.appids[3])
         shop.emulator.fail_next(48001, path=LIST)
         shop.emulator.script(itertools.repeat(Fault.delay(0.03)))
@@ -253,7 +253,7 @@ class TestMissingAccounts:
         assert more == "… and 20 more in the view missing"
         assert len(shop.select("SELECT * FROM missing WHERE errcode = 48001")) == 40
 
-    async def test_why_they_are_missing_is_said_in_the_words_of_the_command(self, shop):
+    async def test_missing_accounts_are_explained_in_terms_of_the_command(self, shop):
         shop.emulator.script([Fault.body(b"<html>")] * 50, path=LIST)
         ended = await shop.run()
         assert ended.code == 6
@@ -271,7 +271,7 @@ class TestMissingAccounts:
 class TestWhoseAccountsAStoreHas:
     """No account seems to have left because somebody asked for others."""
 
-    async def test_another_file_of_accounts_is_refused_before_anything_is_asked(self, shop):
+    async def test_another_accounts_file_is_refused_before_any_request(self, shop):
         path = await shop.write_accounts()
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[:20]))
@@ -357,7 +357,7 @@ class TestThePlatformIsRefused:
             ("--secret-file", "secret".encode("utf-16"), "the appsecret holds a control character"),
         ],
     )
-    async def test_a_file_that_holds_no_secret_is_named_before_anything_is_asked(
+    async def test_a_file_without_a_secret_is_named_before_any_request(
         self, shop, option, text, why
     ):
         file = shop.folder / "secret.txt"
@@ -385,7 +385,7 @@ BAD_LINES = {
 
 class TestBadInput:
     @pytest.mark.parametrize("line", BAD_LINES)
-    async def test_a_bad_line_is_named_and_nothing_is_asked(self, emulator, tmp_path, line):
+    async def test_a_bad_line_is_named_before_any_request(self, emulator, tmp_path, line):
         path = tmp_path / "accounts.ndjson"
         path.write_text(f'{{"appid": "wxgood", "access_token": "planted-token"}}\n{line}\n')
         ended = await run(
@@ -445,7 +445,7 @@ class TestBadInput:
         assert f"{path}, line 1: it is not in UTF-8: save the file as UTF-8" in ended.err
 
     @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
-    async def test_a_store_that_is_no_regular_file_is_refused(self, shop, kind):
+    async def test_a_store_that_is_not_a_regular_file_is_refused(self, shop, kind):
         match kind:
             case "folder":
                 shop.store.mkdir()
@@ -464,7 +464,7 @@ class TestBadInput:
         ended = await shop.run("-o", str(shop.store), "--summary", "/dev/full")
         assert (ended.code, ended.err) == (3, "tcb-async: /dev/full: No space left on device\n")
 
-    async def test_without_accounts_or_an_output_it_says_what_to_pass(self, emulator):
+    async def test_missing_accounts_or_output_are_errors_that_name_the_options(self, emulator):
         ended = await run("inventory", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--output: name a file" in ended.err) == (2, True)
         ended = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
@@ -480,7 +480,7 @@ class TestBadInput:
         assert set(shop.listed()) == {shop.platform.appids[0]}
 
     @pytest.mark.parametrize("is_replaced", [False, True])
-    async def test_a_file_that_is_written_in_place_meanwhile_is_no_complete_list(
+    async def test_an_accounts_file_rewritten_in_place_is_not_a_complete_list(
         self, shop, is_replaced
     ):
         """Another file that takes its place is nothing of this inventory's."""

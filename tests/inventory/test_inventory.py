@@ -79,7 +79,7 @@ class TestWholeAccounts:
             assert as_deployed(listing.functions) == platform.deployed(appid)
         assert again.functions == found[platform.appids[0]].functions
 
-    async def test_what_it_costs_and_found_is_counted(self, emulator):
+    async def test_the_summary_counts_results_and_cost(self, emulator):
         platform = Platform(emulator, 20, environments=2, functions=30)
         emulator.fail_next(-1, account=platform.appids[4], path=LIST)
         emulator.remove_authorizer(PLATFORM, platform.appids[5])
@@ -100,7 +100,7 @@ class TestWholeAccounts:
         assert summary.seconds > 0
         assert summary.to_dict()["complete"] == 18
 
-    async def test_named_environments_are_not_asked_for(self, emulator):
+    async def test_named_environments_are_not_requested(self, emulator):
         emulator.deploy("test-1", count=3)
         emulator.deploy("test-2", count=0)
         found = await listed(
@@ -214,7 +214,7 @@ class TestOneBrokenAccount:
         assert listing.error.errcode == way.errcode
         assert (listing.error.rid is None) == (way.errcode is None)
 
-    async def test_a_large_one_that_fails_at_its_end_is_not_there_in_part(self, emulator):
+    async def test_a_large_account_that_fails_at_its_end_is_not_listed_in_part(self, emulator):
         platform = Platform(emulator, 1, functions=300)
 
         def is_the_last_page(request):
@@ -277,7 +277,7 @@ class TestThePlatformItself:
         assert sum(emulator.counts.values()) - refused[0] <= 8 + 1
         assert inventory.summary.accounts == len(seen)
 
-    async def test_an_expired_ticket_is_named_and_without_one_nothing_is_asked(self):
+    async def test_an_expired_ticket_is_named_and_without_a_ticket_nothing_is_sent(self):
         async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
             platform = Platform(emulator, 20)
             emulator.clock.advance(13 * 3600)
@@ -291,7 +291,7 @@ class TestThePlatformItself:
                     await found_in(client, platform.accounts())
             assert sum(emulator.counts.values()) == 0
 
-    async def test_an_app_of_ones_own_that_is_refused_is_one_failed_account(self, emulator):
+    async def test_a_refused_app_is_one_failed_account(self, emulator):
         from tcb_async.tokens import StableToken  # noqa: PLC0415
 
         emulator.add_app(APPID, "b" * 32)
@@ -305,7 +305,7 @@ class TestThePlatformItself:
 
 
 class TestMerchantsOfAPlatform:
-    async def test_every_merchant_is_listed_and_what_rotates_is_saved(self, emulator):
+    async def test_every_merchant_is_listed_and_rotated_refresh_tokens_are_saved(self, emulator):
         platform = Platform(emulator, 12, functions=5)
         rotated, hidden = platform.appids[3], platform.appids[5]
         emulator.rotate_refresh_token(PLATFORM, rotated)
@@ -398,7 +398,7 @@ class TestPace:
             await found_in(client, platform.accounts())
         assert emulator.peak_in_flight > 4
 
-    async def test_accounts_are_asked_for_when_there_is_a_place(self, emulator):
+    async def test_an_account_is_taken_when_there_is_a_place_for_it(self, emulator):
         platform = Platform(emulator, 40, functions=5)
         async with (
             platform.client(concurrency=4) as client,
@@ -464,7 +464,7 @@ class TestEnds:
         with pytest.raises(ClientClosedError):
             await drain(inventory, lambda _: client.aclose())
 
-    async def test_a_closed_client_is_no_failure_of_the_account(self, emulator):
+    async def test_a_closed_client_is_not_a_failure_of_the_account(self, emulator):
         """`list_account` raises it: as a value, it would look like one account that failed."""
         platform = Platform(emulator, 1)
         client = platform.client()
@@ -495,7 +495,7 @@ class TestEnds:
                 async with asyncio.timeout(0.2):
                     await found_in(client, platform.accounts())
 
-    async def test_what_the_accounts_raise_is_raised(self, emulator):
+    async def test_an_error_of_the_accounts_iterable_is_raised(self, emulator):
         def accounts():
             yield Account(APPID, emulator.token, [])
             raise OSError("the file is gone")
@@ -559,7 +559,7 @@ class TestArguments:
             (APPID, "a-token", [" "], "env=' '"),
         ],
     )
-    def test_an_account_says_what_is_wrong(self, appid, token, envs, wrong):
+    def test_an_account_names_its_wrong_argument(self, appid, token, envs, wrong):
         with pytest.raises(ConfigurationError, match=wrong):
             Account(appid, token, envs)  # type: ignore[arg-type]
 

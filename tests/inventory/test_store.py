@@ -89,7 +89,7 @@ class TestRuns:
         with InventoryStore(tmp_path / "i.sqlite", clock=late_in_london) as store:
             assert store.begin().run == "2026-01-02"
 
-    def test_what_is_complete_is_left_out_and_what_failed_is_tried_again(self, tmp_path):
+    def test_complete_accounts_are_skipped_and_failed_accounts_are_retried(self, tmp_path):
         accounts = [account(appid) for appid in ("wxa", "wxb", "wxc")]
 
         async def rest(run):
@@ -146,7 +146,7 @@ class TestRuns:
             with pytest.raises(ConfigurationError, match=why):
                 store.begin(run)
 
-    def test_after_a_clock_that_ran_ahead_it_says_what_can_be_done(self, tmp_path):
+    def test_a_run_from_the_future_is_an_error_with_advice(self, tmp_path):
         with opened(tmp_path, DAYS[1]) as store:
             store.begin()
         for run in (None, DAYS[0]):
@@ -239,7 +239,7 @@ class Model:
 
 class TestLaws:
     @given(HISTORY)
-    def test_its_views_show_what_happened_in_any_history(self, tmp_path_factory, history):
+    def test_the_views_are_right_after_any_history(self, tmp_path_factory, history):
         path = tmp_path_factory.mktemp("store") / "inventory.sqlite"
         model = Model([])
         today = noon(DAYS[0])
@@ -269,7 +269,7 @@ class TestLaws:
                     one: found for one, found in met.items() if found is not None
                 }
 
-    def test_what_is_unchanged_takes_no_more_room(self, tmp_path):
+    def test_unchanged_functions_take_no_more_space(self, tmp_path):
         for day in DAYS:
             night(tmp_path, day, listing("wxa", get="Go1", put="Go1"))
             with opened(tmp_path, day) as store:
@@ -314,7 +314,7 @@ class TestRemovedWhileItIsWritten:
     """SQLite would write on, into a file that has no name any more."""
 
     @pytest.mark.parametrize("is_replaced", [False, True])
-    def test_what_comes_next_is_an_error_that_names_the_file(self, tmp_path, is_replaced):
+    def test_the_next_call_is_an_error_that_names_the_file(self, tmp_path, is_replaced):
         path = tmp_path / "inventory.sqlite"
         with opened(tmp_path) as store:
             run = store.begin()
@@ -409,7 +409,7 @@ class TestDamagedWhileItIsWritten:
 class TestAccountsThatARunIsToList:
     """A list of accounts may change while it is read: what was promised is in the store."""
 
-    def test_one_that_was_not_met_has_failed_and_is_named(self, tmp_path):
+    def test_an_account_that_was_not_met_has_failed_and_is_named(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin(appids=["wxa", "wxb", "wxc"])
             run.save(listing("wxa", get="Go1"))
@@ -432,7 +432,7 @@ class TestAccountsThatARunIsToList:
         with opened(tmp_path) as store:
             assert [account.appid for account in store.missing()] == ["wxb"]
 
-    def test_one_that_was_not_met_keeps_what_it_had_and_has_not_left(self, tmp_path):
+    def test_an_account_that_was_not_met_keeps_its_functions_and_has_not_left(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
         with opened(tmp_path, DAYS[1]) as store:
             run = store.begin(appids=["wxa"])
@@ -467,7 +467,7 @@ class TestAccountsThatARunIsToList:
 
 
 class TestEarlierRuns:
-    def test_each_shows_what_it_found_whatever_came_later(self, tmp_path):
+    def test_each_run_shows_its_own_results_after_later_runs(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1", put="Go1"), failure("wxb"))
         night(tmp_path, DAYS[1], failure("wxa"), listing("wxb", get="Go1"))
         night(tmp_path, DAYS[2], listing("wxa", get="Java8"), listing("wxb"), finishes=False)
@@ -497,7 +497,7 @@ class TestReadOnly:
                 with pytest.raises(ConfigurationError, match="opened with read_only=True"):
                     reader.begin()
 
-    def test_a_file_that_is_not_there_or_empty_is_none_and_is_not_made(self, tmp_path):
+    def test_a_missing_or_empty_file_is_refused_and_not_created(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):
             InventoryStore(tmp_path / "a?b.sqlite", read_only=True)
         assert list(tmp_path.iterdir()) == []
@@ -514,7 +514,7 @@ class TestReadOnly:
                 ("2026-01-31T23:59:59+08:00",) * 2
             ]
 
-    def test_what_was_found_is_read_as_it_was_saved(self, tmp_path):
+    def test_listings_are_read_as_they_were_saved(self, tmp_path):
         when = datetime.fromisoformat("2026-01-31T23:59:59+08:00")
         function = CloudFunction("get", "Active", "Go1", when, None)
         functions = {"empty-1": (), "test-1": (function,), "空-2": ()}
@@ -605,7 +605,7 @@ class TestBadFiles:
             InventoryStore(path, read_only=read_only)
         assert path.read_bytes() == before
 
-    def test_a_store_whose_tables_were_dropped_is_an_error_that_names_the_file(self, tmp_path):
+    def test_dropped_tables_are_an_error_that_names_the_file(self, tmp_path):
         path = tmp_path / "inventory.sqlite"
         InventoryStore(path).close()
         with closing(sqlite3.connect(path)) as database:

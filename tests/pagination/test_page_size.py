@@ -170,7 +170,7 @@ class TestRefusals:
 
         assert server.walk(finding_out()) == (server.listing.names, [100, 20, 20, 20])
 
-    def test_what_was_chosen_by_the_caller_is_not_changed(self):
+    def test_a_page_size_chosen_by_the_caller_is_not_changed(self):
         with pytest.raises(ParameterError):
             Strict(ChangingList.of(50), 20, "refuse").walk(explicit(100))
 
@@ -247,7 +247,7 @@ def limits_of(emulator):
 
 
 class TestClient:
-    async def test_what_was_learned_is_the_clients_and_its_copies(self, caplog):
+    async def test_a_learned_page_size_belongs_to_the_client_and_its_copies(self, caplog):
         caplog.set_level(logging.INFO, "tcb_async")
         async with Emulator(max_page=20, above_max_page="refuse") as emulator:
             emulator.deploy(ENV, count=50)

@@ -189,7 +189,7 @@ class TestErrors:
         with pytest.raises(KeyError, match="a fault of the fetch"):
             await server.pager().collect()
 
-    async def test_what_the_plan_finds_wrong_is_raised_with_a_cursor(self):
+    async def test_a_failure_of_the_plan_is_raised_with_a_cursor(self):
         server = Server.of(57)
         pager = server.pager(on_drift="raise", concurrency=1)
         names: list[str] = []
@@ -332,7 +332,7 @@ class TestLeavingEarly:
         with pytest.raises(asyncio.CancelledError):
             await consumer
 
-    async def test_walks_whose_owner_cancels_their_fetches_end_with_client_closed(self, server):
+    async def test_walks_end_with_client_closed_if_their_owner_cancels_the_fetches(self, server):
         live: set[asyncio.Task[object]] = set()
         pagers = [server.pager(live=live), server.pager(live=live, concurrency=3)]
         consumers = [asyncio.create_task(pager.collect()) for pager in pagers]
@@ -350,7 +350,9 @@ class TestLeavingEarly:
             assert (error.cursor.offset, error.cursor.count) == (19, 20)
         assert live == set()
 
-    async def test_a_pager_closed_under_its_consumer_is_no_end_of_the_list(self, server):
+    async def test_a_pager_closed_under_its_consumer_does_not_look_like_the_end_of_the_list(
+        self, server
+    ):
         pager = server.pager()
         consumer = asyncio.create_task(pager.collect())
         await asyncio.sleep(1.5)
@@ -362,7 +364,9 @@ class TestLeavingEarly:
             await consumer
         assert repr(pager) == "<Pager 'env': closed 20 of 300>"
 
-    async def test_a_pager_closed_between_two_items_is_no_end_of_the_list(self, server):
+    async def test_a_pager_closed_between_two_items_does_not_look_like_the_end_of_the_list(
+        self, server
+    ):
         pager = server.pager()
         names: list[str] = []
 
@@ -390,7 +394,9 @@ class TestLeavingEarly:
         assert [name for name in names if name in server.names] == server.names
         assert server.cancelled == 3, "all that were behind the page that did not join"
 
-    async def test_a_pager_closed_while_it_drops_stale_requests_is_no_end_of_the_list(self, server):
+    async def test_a_pager_closed_while_it_drops_stale_requests_does_not_look_like_the_end(
+        self, server
+    ):
         server.seconds, server.farewell = iter([1, 1, 5, 5, 5]), 3
         pager = server.pager(concurrency=4)
         consumer = asyncio.create_task(note(pager, [], {"f010": server.delete_five}))
@@ -529,7 +535,7 @@ class TestItems:
 
     @pytest.mark.parametrize("change", [lambda row: row.update(seen=True), dict.clear])
     @pytest.mark.parametrize("is_changing", [False, True])
-    async def test_a_consumer_may_change_what_it_gets(self, change, is_changing):
+    async def test_a_consumer_may_change_the_items_it_gets(self, change, is_changing):
         server = Server.of(57)
 
         async def fetch(offset, limit):
@@ -680,7 +686,7 @@ class TestUse:
             (Page([7], 1), "identify returned 7: must be a str, such as str(order.number)"),
         ],
     )
-    async def test_what_a_fetch_must_not_return_is_refused_in_a_sentence(self, returned, message):
+    async def test_a_wrong_return_value_of_fetch_is_refused_in_a_sentence(self, returned, message):
         async def fetch(offset, limit):
             return returned
 
@@ -699,7 +705,7 @@ class TestUse:
 
         assert [row.name for row in await pager.collect()] == server.names
 
-    async def test_what_a_fetch_raises_before_it_is_awaited_ends_the_walk_like_any_error(self):
+    async def test_an_error_of_fetch_before_its_await_ends_the_walk_like_any_error(self):
         def fetch(offset, limit):
             raise TransportError("the proxy is gone")
 

@@ -73,14 +73,14 @@ def step(plan, listing):
 def walk_in_runs(listing, legs, *, page_size, **settings):
     """Walk in runs, each of which resumes where the one before it left, and check the law.
 
-    Whatever happens to the list between two runs happens during the walk.
+    Changes between two runs count as changes during the walk.
 
     Args:
-        listing: What is walked over.
+        listing: The list.
         legs: For each run but the last, how many items are taken, and the changes between the
             replies; those before its first reply happen before the run.
         page_size: How many rows to ask for.
-        settings: Those of `carry_out`.
+        settings: Passed to `carry_out`.
     """
     size, cursor, drift = PageSize(page_size), Cursor(""), False
     outcome = Outcome(Plan(IDENTITY, size=size), at_start=listing.names)
@@ -148,7 +148,7 @@ def run_in_legs(server, legs, *, listing=None):
 
 class TestLaws:
     @given(servers, changes(kinds))
-    def test_what_stays_is_yielded_once_through_all_changes_or_the_walk_fails(
+    def test_rows_that_stay_are_yielded_once_through_all_changes_or_the_walk_fails(
         self, server, schedule
     ):
         outcome = walk_with(server, schedule)
@@ -161,7 +161,7 @@ class TestLaws:
             assert stats.head_checked
 
     @given(servers, st.lists(st.tuples(st.integers(0, 80), changes(kinds)), max_size=6))
-    def test_a_walk_in_several_runs_promises_what_an_unbroken_one_does(self, server, legs):
+    def test_a_walk_in_several_runs_keeps_the_promise_of_an_unbroken_walk(self, server, legs):
         run_in_legs(server, legs)
 
     @given(servers, changes(BLURRED))
@@ -249,7 +249,7 @@ class TestLaws:
         assert sorted(outcome.yielded) == sorted(outcome.at_start)
 
     @given(servers)
-    def test_at_rest_it_asks_for_exactly_what_it_needs_and_repairs_nothing(self, server):
+    def test_a_list_at_rest_needs_no_extra_request_and_no_repair(self, server):
         outcome = walk_with(server, ())
 
         assert outcome.yielded == outcome.at_start
@@ -412,7 +412,7 @@ class TestRepairs:
             pytest.param(at(2, "delete", 0, 57), 0, 1, 1, 4, id="the list is gone"),
         ],
     )
-    def test_the_cheapest_repair_finds_what_follows(
+    def test_the_cheapest_repair_finds_the_next_row(
         self, change, shifted, reanchors, passes, requests
     ):
         outcome = walk(plan(), ChangingList.of(57), changes=[change])
@@ -439,7 +439,7 @@ class TestRepairs:
         assert outcome.requests[-1].offset == 0, "one page is enough"
 
     @pytest.mark.parametrize("ahead", [1, 5])
-    def test_what_is_read_behind_a_repair_in_the_page_is_not_asked_for_again(self, ahead):
+    def test_rows_read_behind_a_repair_in_the_page_are_not_requested_again(self, ahead):
         outcome = walk(
             plan(), ChangingList.of(300), concurrency=ahead, changes=[at(1, "insert", 0)]
         )
@@ -505,7 +505,7 @@ class TestRepairs:
         assert outcome.yielded == [f"f{number:03}" for number in range(30, 35)]
         assert [request.limit for request in outcome.requests] == [6, 20, 20]
 
-    def test_a_second_pass_reads_whole_pages_however_few_items_are_wanted(self):
+    def test_a_second_pass_reads_whole_pages_even_for_few_items(self):
         schedule = [at(2, "delete", 0, times=39)]
         outcome = walk(plan(max_items=45), ChangingList.of(100), changes=schedule)
 
@@ -594,7 +594,7 @@ class TestRepairs:
         assert outcome.plan.record.count == 9_901
         assert len(alive) < 1_500
 
-    def test_changes_that_cancel_out_exactly_hide_what_moved_and_nothing_else(self):
+    def test_changes_that_cancel_out_exactly_hide_moved_rows_only(self):
         """No walk at the price of one can notice: each of its replies is that of a list at rest."""
         schedule = [at(1, "lift", 50), at(0, "delete", 5), at(0, "insert", 56)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
@@ -626,7 +626,7 @@ class HeavyRow:
 
 
 class TestWhatServersDo:
-    def test_a_page_shorter_than_asked_for_sets_the_page_size(self):
+    def test_a_short_page_sets_the_page_size(self):
         outcome = walk(plan(page_size=50), ChangingList.of(57, clamp=10), concurrency=3)
 
         assert outcome.yielded == outcome.at_start
@@ -646,9 +646,7 @@ class TestWhatServersDo:
         assert outcome.yielded == outcome.at_start
 
     @pytest.mark.parametrize(("max_items", "requests"), [(None, needed(57, 25)), (15, 1)])
-    def test_a_page_longer_than_asked_for_is_taken_as_it_is_and_cut_where_max_items_says(
-        self, max_items, requests
-    ):
+    def test_a_page_that_is_too_long_is_accepted_and_cut_at_max_items(self, max_items, requests):
         listing = ChangingList.of(57)
         walked = plan(page_size=10, max_items=max_items)
 
@@ -675,7 +673,7 @@ class TestWhatServersDo:
         assert set(outcome.in_place) == set(outcome.yielded)
         assert outcome.plan.stats.second_passes == 0
 
-    def test_an_empty_page_before_the_end_is_asked_for_three_times_more_then_it_is_an_error(self):
+    def test_an_empty_page_before_the_end_is_an_error_after_three_more_requests(self):
         listing = ChangingList.of(57)
 
         outcome = carried(plan(), emptied(listing, times=4))
@@ -729,7 +727,7 @@ class TestWhatServersDo:
             ),
         ],
     )
-    def test_a_server_that_cannot_be_right_ends_in_an_error_behind_what_is_sure(
+    def test_a_contradicting_server_ends_in_an_error_behind_the_sure_rows(
         self, answer, message, yielded
     ):
         listing = ChangingList.of(57)
@@ -770,7 +768,7 @@ class TestPolicies:
             (at(1, "swap", 5, to=30), "order of the list is not stable: a name came twice", 20),
         ],
     )
-    def test_raise_fails_at_the_first_sign_of_a_change_behind_what_is_sure(
+    def test_raise_fails_at_the_first_sign_of_a_change_behind_the_sure_rows(
         self, change, message, yielded, ahead
     ):
         outcome = walk(
@@ -787,7 +785,7 @@ class TestPolicies:
         ("kind", "offsets", "behind"),
         [("delete", [0, 20, 40], 21), ("insert", [0, 20, 40, 60], 19)],
     )
-    def test_ignore_asks_for_no_row_twice_and_yields_what_comes(self, kind, offsets, behind):
+    def test_ignore_requests_no_row_twice_and_yields_every_reply(self, kind, offsets, behind):
         outcome = walk(plan(on_drift="ignore"), ChangingList.of(60), changes=[at(1, kind, 0)])
 
         assert [request.offset for request in outcome.requests] == offsets
@@ -957,7 +955,7 @@ class TestResume:
         rest = walk(plan(start=attrs.evolve(cursor, drift=False), on_drift="raise"), listing)
         assert rest.yielded == listing.names, "a name of the run before is no sign of a change"
 
-    def test_a_cursor_taken_behind_every_page_is_that_of_a_walk_which_was_asked_once(self, listing):
+    def test_a_cursor_taken_after_every_page_equals_a_cursor_taken_once(self, listing):
         often, once = plan(), plan()
         for _ in range(3):
             step(often, listing)
@@ -1078,7 +1076,7 @@ class TestContradictions:
         assert len(outcome.yielded) == len(set(outcome.yielded))
         assert set(outcome.at_start) <= set(outcome.yielded)
 
-    def test_a_seam_that_was_redeployed_in_its_row_is_no_seam(self):
+    def test_an_overlap_row_that_was_redeployed_does_not_join_pages(self):
         """The first version joined by name, and lost every row between."""
         redeployed = at(1, "redeploy", 19, to=30)
         schedule = [redeployed, at(0, "delete", 0, times=11), at(0, "insert", -1, times=11)]

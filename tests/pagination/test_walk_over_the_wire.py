@@ -174,7 +174,7 @@ REDEPLOYED_TWICE = [
 
 @given(orders, servers, changes(WIRE_KINDS))
 @example("added", Server(3, 2, 1000, 1, [0]), REDEPLOYED_TWICE)
-async def test_what_stays_is_yielded_once_through_all_changes_in_any_order_of_arrival(
+async def test_rows_that_stay_are_yielded_once_through_all_changes_in_any_order_of_arrival(
     order, server, schedule
 ):
     async with (

@@ -1,4 +1,4 @@
-"""A client that knows nothing of ours: what a test asks of the emulator, in plain aiohttp."""
+"""Requests to the emulator in plain aiohttp, without the package's client."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Asker:
         return json.loads(reply)
 
     async def call(self, path, *, token=None, **changed):
-        """Make the right call, but for what is changed."""
+        """Make a correct call, except for the given changes."""
         fields = {**RIGHT[path], **changed}
         if path == CLASSIC:
             return json.loads((await self.send("GET", path, **fields))[1])
@@ -101,7 +101,7 @@ class Asker:
         return (await self.call(COMPONENT))["component_access_token"]
 
     async def merchant_reply(self, appid=MERCHANT):
-        """What is answered to the request for a merchant's token."""
+        """The answer to the request for a merchant's token."""
         known = appid in self.emulator.authorizers(PLATFORM)
         refresh = self.emulator.refresh_token(PLATFORM, appid) if known else "gone"
         fields = {"authorizer_appid": appid, "authorizer_refresh_token": refresh}

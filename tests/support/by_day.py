@@ -1,4 +1,4 @@
-"""What runs by day, and in which order: a pytest plugin.
+"""A pytest plugin that selects and orders the default run.
 
 Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if it is named
 (``file.py::test``); the closing line says how many were left out, and how to run them.
@@ -26,7 +26,7 @@ HEAVY_FIRST = (
 """The files that take longest, longest first: a worker that gets one last keeps others waiting."""
 
 SLOW_FOLDERS = ("docs/zh/", "README.zh-CN.md")
-"""Documents whose examples are those of the pages in English."""
+"""Documents with the same examples as the English pages."""
 
 LEFT_OUT = pytest.StashKey[int]()
 ADVICE = "slow tests left out (nox -s full runs them)"
@@ -101,7 +101,7 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    """Take over what one worker left out: each left out the same."""
+    """Take over the skipped tests of one worker: all skip the same ones."""
     node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
 
 

@@ -42,11 +42,11 @@ from tcb_async.emulator import DEMO_ENV, Emulator
 ROOT = Path(__file__).parents[2]
 SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
-"""What examples use, and only the dependency group ``dev`` has."""
+"""Packages of the examples that only the dependency group ``dev`` has."""
 
 
 class Document:
-    """What the examples of one document share."""
+    """State shared by the examples of one document."""
 
     def __init__(self, page):
         self._stack = contextlib.ExitStack()
@@ -205,18 +205,18 @@ def run_tests(name, source):
 
 
 def check_output(example):
-    """Compare with what the python block before printed."""
+    """Compare with the output of the python block before."""
     compare(example.parsed, example.namespace["_document"].printed)
 
 
 def run_console(example):
-    """Type each command into a shell, and compare what comes out."""
+    """Type each command into a shell, and compare the output."""
     for command, expected in commands_in(example.parsed):
         compare(expected, ran("bash", "-c", command))
 
 
 def ran(*words, **variables):
-    """Run a program, which must not fail; returns what it printed."""
+    """Run a program that must not fail; returns its output."""
     done = subprocess.run(  # noqa: S603 - our own examples
         words,
         stdin=subprocess.DEVNULL,
@@ -232,7 +232,7 @@ def ran(*words, **variables):
 
 
 def commands_in(text):
-    """Split a block into commands, which follow ``$``, and what each prints."""
+    """Split a block into commands, which follow ``$``, and their outputs."""
     found = []
     for part in ("\n" + text).split("\n$ ")[1:]:
         lines = part.split("\n")

@@ -1,6 +1,6 @@
-"""What a test has to leave behind: nothing. No task, no file descriptor, no complaint of Python's.
+"""A test leaves nothing behind: no task, no file descriptor, no warning of Python.
 
-Rule: what is still on its way out gets a second to leave; what stays after that is a leak. The
+Rule: objects that are closing get a second; anything left after that is a leak. The
 second is counted in turns of the loop, so that it is longer on a machine that is slow or busy.
 """
 

@@ -1,6 +1,6 @@
 """A port of 127.0.0.1 and the connections that come by it, each with a task of its own.
 
-Rule: closing ends every connection at once and leaves nothing behind, whatever the moment.
+Rule: closing ends every connection at once and leaves nothing behind, at any moment.
 (``asyncio.Server`` leaks a connection that it accepted in the turn before it is closed.)
 """
 
@@ -21,7 +21,7 @@ MAX_LINE = 1024 * 1024  # the longest head of a request
 class Listener:
     """Listens as an async context manager; a class of it says how a connection is served.
 
-    What ``serve`` raises, other than for a client that left, is raised when the block ends.
+    Errors of ``serve``, except for a client that left, are raised when the block ends.
 
     Attributes:
         port: The port, the same whenever this listens.
@@ -67,7 +67,7 @@ class Listener:
         asyncio.get_running_loop().add_reader(sock, self._accept, sock)
 
     async def close(self):
-        """Close the port and reset what is open."""
+        """Close the port and reset open connections."""
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock)
             self._sock.close()
@@ -116,7 +116,7 @@ class Listener:
 
     @staticmethod
     async def discard(reader):
-        """Read until the other end leaves, in whatever way."""
+        """Read until the other end closes or resets the connection."""
         with contextlib.suppress(OSError):
             while await reader.read(Listener.CHUNK):
                 pass

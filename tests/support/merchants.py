@@ -13,7 +13,7 @@ class Platform:
 
     Attributes:
         appids: Of its merchants.
-        rotated: What `on_rotate` was given.
+        rotated: The calls of `on_rotate`.
     """
 
     def __init__(self, emulator, merchants=0, *, environments=1, functions=50):
@@ -62,7 +62,7 @@ class Platform:
             yield self.account(appid)
 
     def deployed(self, appid):
-        """What WeChat has of a merchant."""
+        """A merchant's state at WeChat."""
         return {
             info.env: {
                 (row.name, row.status, row.runtime) for row in self.emulator.functions(info.env)

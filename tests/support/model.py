@@ -1,6 +1,6 @@
 """A list that changes in every way while it is walked, and walks over it without any I/O.
 
-Rule: the list can do whatever a list in the world can; the law is checked from what it did.
+Rule: the list can do everything that a real list can; the property is checked from its history.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Change(NamedTuple):
 
 @attrs.define
 class ChangingList:
-    """The server's side: its rows, the most it shows at once, and what happened to whom."""
+    """The server's side: its rows, its largest page, and the history of each row."""
 
     rows: list[Row]
     clamp: int = 1000
-    # Since the walk began: who was updated or moved, and who is not the row that it was.
+    # Since the walk began: names that were updated or moved, and names that are another row now.
     updated: set[str] = attrs.field(factory=set)
     gone: set[str] = attrs.field(factory=set)
     _versions: Iterator[int] = attrs.field(factory=lambda: count(1))
@@ -126,7 +126,7 @@ class TiedList(ChangingList):
 
 @attrs.define
 class Outcome:
-    """What a walk yielded, and what was there to be yielded."""
+    """The yielded items, and the items that the list had."""
 
     plan: Plan[Row]
     at_start: list[str] = attrs.field(factory=list)
@@ -143,7 +143,7 @@ class Outcome:
 
     @property
     def in_place(self):
-        """What was there throughout and was not updated, in the list's order."""
+        """The rows that were there throughout and were not updated, in the list's order."""
         stayed = self.stayed - self.updated
         return [name for name in self.at_start if name in stayed]
 
@@ -155,7 +155,7 @@ class Outcome:
         """The law of a walk: none twice; none lost that stayed, or the walk says so.
 
         Args:
-            drift: Whether a change was noticed; None for what the plan says.
+            drift: Whether a change was noticed; None for the plan's answer.
         """
         yielded = set(self.yielded)
         assert len(self.yielded) == len(yielded), "nothing is yielded twice"
@@ -171,10 +171,10 @@ def walk(plan, listing, *, changes=(), lag=0, **settings):
 
     Args:
         plan: A new plan.
-        listing: What it walks over.
-        changes: What happens between the replies.
+        listing: The list.
+        changes: The changes between the replies.
         lag: By how many replies the second of two replicas, which answer in turn, is behind.
-        settings: Those of `carry_out`.
+        settings: Passed to `carry_out`.
     """
     outcome = Outcome(plan)
     script = by_reply(changes)
@@ -203,13 +203,13 @@ def carry_out(
     """Carry a plan out, as the pager does, until it asks for nothing more.
 
     Args:
-        plan: What to carry out.
+        plan: The plan to carry out.
         answer: Answers a request.
         outcome: Told of each request, and of what was yielded.
         concurrency: How many requests are in flight at once.
         arrival: Which of the requests in flight is answered next, over and over.
         most: How many items the consumer takes before it leaves.
-        consume: What the consumer does with each item.
+        consume: Called with each item.
 
     Returns:
         How many items of the last page the consumer has not taken.

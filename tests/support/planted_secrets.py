@@ -105,7 +105,7 @@ KINDS = {
     "component": (COMPONENT, platform),
     "authorizer": (AUTHORIZER, merchant),
 }
-"""What the credentials are handed in as, and the endpoint that they are sent to first."""
+"""The provider of the credentials, and the first endpoint that receives them."""
 
 
 def client_of(kind, url, *, patience=10.0, store=None):

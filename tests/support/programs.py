@@ -1,6 +1,6 @@
-"""The programs and packages that some tests need, and what to install where they are not.
+"""The programs and packages that some tests need, and how to install them.
 
-Rule: a test that needs what this machine lacks is skipped, and the reason says how to install it.
+Rule: a test without its program is skipped, and the reason tells how to install the program.
 Under ``CI`` every skip is a failure, so that nothing goes untested unnoticed.
 """
 
@@ -26,7 +26,7 @@ def path_of(program):
     """Where a program is; None if this machine lacks it.
 
     Args:
-        program: What Debian calls its package; for ``postgresql``, ``initdb`` is returned.
+        program: The name of its Debian package; for ``postgresql``, ``initdb`` is returned.
     """
     folders = [os.environ.get("PATH", os.defpath), _ELSEWHERE]
     folders += sorted(glob.glob(_FOLDERS.get(program, "")), reverse=True)  # noqa: PTH207 - no root
@@ -36,7 +36,7 @@ def path_of(program):
 
 
 def needs(program):
-    """Where a program is; skips the test, saying what to install, if this machine lacks it."""
+    """The path of a program; without it, skips the test with the package to install."""
     path = path_of(program)
     if path is None:
         pytest.skip(

@@ -57,7 +57,7 @@ class NarrowProxy(Proxy):
 
     Args:
         connections: How many it serves at once.
-        beyond: What becomes of others: they wait until one of those is closed, are dropped, or
+        beyond: The treatment of other connections: they wait until one is closed, are dropped, or
             are answered 503.
     """
 
@@ -83,7 +83,7 @@ class NarrowProxy(Proxy):
 class ConnectProxy(Proxy):
     r"""A forward proxy that refuses the first times that it is asked to CONNECT.
 
-    What it does not refuse, it tunnels to one server, whatever host was asked for.
+    Tunnels accepted requests to one server, for any host.
 
     Args:
         refusals: The heads of its first answers, such as ``"503 Busy\r\nRetry-After: 7"``;

@@ -1,8 +1,8 @@
 """A server that answers with the very bytes that a test writes.
 
 Rule: it reads just enough HTTP to know where a request ends (head and Content-Length), records it,
-and sends what it was given, right or wrong. A connection is kept alive unless the reply ends it,
-so that bytes which are no whole reply leave the client hanging.
+and sends the given bytes, right or wrong. A connection is kept alive unless the reply ends it,
+so an incomplete reply leaves the client waiting.
 
 ::
 
@@ -119,7 +119,7 @@ class RawServer(Listener):
             of an ``Exchange``. It may be set at any time.
 
     Attributes:
-        requests: What was asked so far.
+        requests: The requests so far.
     """
 
     reply: Reply

@@ -122,7 +122,7 @@ def squid(*, settings=""):
     """Run squid as a forward proxy.
 
     Args:
-        settings: Lines that come before the one that allows everything.
+        settings: Lines before the line that allows everything.
     """
     with unused_port() as port, _folder() as folder:
         text = f"""

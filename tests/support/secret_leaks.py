@@ -1,6 +1,6 @@
 """Everything that a debugger, a log or a crash report can read from an error.
 
-Rule: what is not looked at here may leak; when in doubt, look.
+Rule: this module must examine every place where a secret could leak.
 """
 
 import base64
@@ -17,7 +17,7 @@ TESTS = str(Path(__file__).parents[1])
 
 
 def shown_by(error):
-    """What an error tells: its words, its attributes, its frames but for the tests' own."""
+    """Everything that an error shows: its text, its attributes, and the frames of the package."""
     yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
     yield repr(pickle.dumps(error))
     yield from traceback.format_exception(error)
@@ -35,7 +35,7 @@ def shown_by(error):
 
 
 def logged(records):
-    """What log records tell to a handler that looks at their parts too."""
+    """Everything that log records show to a handler, their arguments included."""
     for record in records:
         yield record.getMessage()
         yield repr(vars(record))
@@ -60,7 +60,7 @@ def encodings(secret):
 
 
 def leaks_of(secrets, said):
-    """What was said with a secret in it, in whatever encoding, or a part of one that tells."""
+    """The texts that hold a secret, or a telling part of one, in any encoding."""
     looked_for = set()
     for secret in secrets:
         looked_for.update(encodings(secret).values())

@@ -1,6 +1,6 @@
 """Every wrong answer that a server is known to give, by name.
 
-Rule: what a fault spoils is one thing; all else about the answer is right. So a client that does
+Rule: a fault spoils one thing; the rest of the answer is right. So a client that does
 not look at that one thing takes the answer for good, and a test of it fails.
 """
 
@@ -19,7 +19,7 @@ LATE = 0.01
 
 
 async def until_late():
-    """Let a client of this loop get what a server of this loop sends ``LATE``."""
+    """Let a client on this loop receive an answer that a server on this loop sends ``LATE``."""
     await asyncio.sleep(2 * LATE)
     # Both waits end in one turn of a loop that was held up; the socket is read in the next.
     await asyncio.sleep(LATE)

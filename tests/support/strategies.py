@@ -1,4 +1,4 @@
-"""What hypothesis draws: lists, servers, schedules of changes, orders of arrival."""
+"""Strategies of hypothesis: lists, servers, schedules of changes, orders of arrival."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ arrivals = st.lists(st.integers(0, 7), min_size=1, max_size=12)
 
 places = st.one_of(st.just(0), st.integers(0, 10), st.integers(0, 400), st.integers(0, 2000))
 kinds = st.sampled_from(["insert", "delete", "redeploy", "lift", "update"])
-"""Whatever keeps the three assumptions of `plan`."""
+"""Changes that keep the three assumptions of `plan`."""
 _gaps = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 12))
 _bursts = st.one_of(st.just(1), st.just(1), st.integers(1, 40), st.integers(1, 300))
 

@@ -1,6 +1,6 @@
 """A terminal for tests: the command in this process, or for real in one of its own.
 
-Rule: no variable of whoever runs the tests reaches the command.
+Rule: no environment variable of the caller reaches the command.
 """
 
 from __future__ import annotations
@@ -133,11 +133,11 @@ async def start(
 
 @attrs.define
 class Screen:
-    """A terminal: what is written to ``tty`` shows on it, and what is typed can be read there.
+    """A terminal: text written to ``tty`` shows on it, and typed text can be read there.
 
     Attributes:
         tty: The file descriptor that a command gets.
-        shown: Whatever was written to it so far, escape sequences and all.
+        shown: Everything written so far, escape sequences included.
     """
 
     tty: int
@@ -165,7 +165,7 @@ class Screen:
 
     @property
     def is_echoing(self):
-        """Whether what is typed shows."""
+        """Whether typed characters are echoed."""
         return bool(termios.tcgetattr(self.tty)[3] & termios.ECHO)
 
     async def shows(self, text):
@@ -176,7 +176,7 @@ class Screen:
 
     @property
     def text(self):
-        """What was shown, without the escape sequences."""
+        """The text shown, without escape sequences."""
         return plain(self.shown)
 
     def _read(self):

@@ -1,4 +1,4 @@
-"""What the token tests have in common: an account, a WeChat whose time stands still, clients."""
+"""Shared by the token tests: an account, an emulator with a stopped clock, clients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 async def never(*_):
-    """What a test expects not to be called."""
+    """A callback that must not be called."""
     raise AssertionError("nothing rotated, and nobody asked")
 
 
@@ -51,7 +51,7 @@ async def wechat(clock=None):
 
 @asynccontextmanager
 async def open_api(emulator, *, attempts=1):
-    """What a client hands to its provider, without the client."""
+    """A `TokenApi` without a client."""
     retry = RetryPolicy(attempts=attempts, base=0.0)
     api = Transport(emulator.url, Window(8), retry, RetryQuota())
     try:
@@ -113,7 +113,7 @@ class PlainStore:
 
 
 class FrailStore(MemoryStore):
-    """A store that a test makes fail, hang or refuse to be written; it notes what it is asked."""
+    """A store that a test can make fail, hang or refuse writes; it records its calls."""
 
     def __init__(self, clock=time.monotonic):
         super().__init__(clock=clock)
@@ -150,7 +150,7 @@ class FrailStore(MemoryStore):
 
 
 class Merchant:
-    """A merchant that authorised the platform, and what its owner saves."""
+    """A merchant that authorised the platform, and the tokens saved by its owner."""
 
     def __init__(self, emulator):
         self.emulator = emulator
@@ -238,6 +238,6 @@ class PacedApi:
 
 
 def provider_on(store):
-    """A provider whose time is the loop's, for tests on virtual time."""
+    """A provider on the loop's clock, for tests in virtual time."""
     loop = asyncio.get_running_loop()
     return StableToken(APPID, APPSECRET, store=store, clock=loop.time)

@@ -1,4 +1,4 @@
-"""What tests of tokens and of Redis ask for."""
+"""Fixtures for tests of tokens and of Redis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def emulator(clock_of_wechat):
 
 @pytest.fixture
 async def api(emulator):
-    """What a client of the emulator hands to its provider."""
+    """The `TokenApi` of a client of the emulator."""
     async with open_api(emulator) as api:
         yield api
 

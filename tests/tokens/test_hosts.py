@@ -108,7 +108,7 @@ async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(here
     assert merchant.saved == [merchant.accepted]
 
 
-async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last():
+async def test_the_repr_of_a_provider_shows_the_last_host():
     here, there = PacedApi(), PacedApi()
     there.base_url = "https://elsewhere.example"
     provider = provider_on(MemoryStore())
@@ -142,5 +142,5 @@ async def test_what_a_provider_says_of_itself_is_of_the_host_that_asked_last():
         ("https://gateway.example/{odd}", "gateway.example/%7Bodd%7D"),
     ],
 )
-def test_what_may_be_another_service_has_another_key(base_url, host):
+def test_another_service_has_another_key(base_url, host):
     assert host_of(base_url) == host

@@ -1,4 +1,4 @@
-"""What a store missed while it was unreachable: stored when it answers again, unless it is old."""
+"""Values that a store missed while it was unreachable are stored later, unless they are old."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_a_token_that_is_refused_while_it_is_stored_is_not_waited_with(api
     assert all(task.done() for task in api.spawned)
 
 
-async def test_until_then_it_is_what_the_store_would_hold(api, store, context):
+async def test_until_then_it_replaces_the_stores_value(api, store, context):
     missed = StoredToken("missed", LIFE, 5)
     await context.put(api, KEY, missed)
     assert await context.get(KEY) == missed
@@ -131,7 +131,7 @@ async def test_until_then_it_is_what_the_store_would_hold(api, store, context):
         assert await context.get(KEY) == (newest or theirs)
 
 
-async def test_a_newer_one_is_not_dropped_for_one_that_was_refused(api, store, provider):
+async def test_a_newer_value_is_not_dropped_for_a_refused_one(api, store, provider):
     await provider.invalidate(await provider.get_token(api))
     await provider.get_token(api)
 
@@ -156,9 +156,7 @@ async def test_it_replaces_an_older_one_even_if_that_is_refused_late(api, store,
     assert await store.stored_after(5) == "token-2"
 
 
-async def test_what_came_after_it_is_not_replaced_though_this_machines_clock_is_ahead(
-    api, store, context
-):
+async def test_a_later_value_is_not_replaced_although_this_clock_is_ahead(api, store, context):
     await context.put(api, KEY, StoredToken("missed", LIFE, 9))
     store.away = False
     context._failed_at = -math.inf  # it is asked again before what it missed is sent
@@ -194,7 +192,7 @@ async def test_a_client_that_is_closed_leaves_it_to_the_next_one(api, store, pro
     assert await store.stored_after(0) == "token-1"
 
 
-async def test_many_keys_wait_in_one_task_and_one_that_fails_holds_up_no_other(api, store, context):
+async def test_many_keys_wait_in_one_task_and_a_failing_key_delays_no_other(api, store, context):
     keys = [f"key-{number}" for number in range(100)]
     for key in keys:
         await context.put(api, key, StoredToken("token", LIFE, 1))

@@ -69,9 +69,7 @@ class TestMerchant:
 
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 1)
 
-    async def test_other_refusals_are_raised_at_once_and_say_what_to_do(
-        self, emulator, merchant, api
-    ):
+    async def test_other_refusals_are_raised_at_once_with_advice(self, emulator, merchant, api):
         emulator.fail_next(61004, path=AUTHORIZER)
         with pytest.raises(TokenError, match="IP whitelist"):
             await merchant.token().get_token(api)
@@ -80,7 +78,7 @@ class TestMerchant:
 
         assert merchant.asked == 2
 
-    async def test_a_reply_that_is_no_use_is_refused(self, emulator, merchant, api):
+    async def test_an_unusable_reply_is_refused(self, emulator, merchant, api):
         emulator.script([Fault.body(b'{"expires_in": 7200}')], path=AUTHORIZER)
 
         with pytest.raises(ResponseError, match="its authorizer_access_token"):
@@ -97,14 +95,14 @@ class TestMerchant:
             ({"store": object()}, "store is of type object"),
         ],
     )
-    async def test_arguments_are_checked_before_anything_is_asked(self, merchant, changed, why):
+    async def test_arguments_are_checked_before_any_request(self, merchant, changed, why):
         right = {"component": merchant.component, "authorizer_appid": MERCHANT}
         right |= {"refresh_token": "planted-refresh-token", "on_rotate": never}
         with pytest.raises(ConfigurationError, match=why) as caught:
             AuthorizerToken(**(right | changed))
         assert "planted" not in str(caught.value)
 
-    async def test_a_platform_that_gets_no_token_of_its_own_is_what_the_merchants_error_says(
+    async def test_a_merchants_error_tells_that_the_platform_got_no_token(
         self, emulator, merchant, api
     ):
         emulator.fail_next(40001, path=COMPONENT)
@@ -117,16 +115,14 @@ class TestMerchant:
 
 
 class TestTicket:
-    async def test_the_newest_ticket_is_asked_for_each_time(self, emulator, merchant, api):
+    async def test_the_newest_ticket_is_read_each_time(self, emulator, merchant, api):
         await merchant.component.get_token(api)
         emulator.clock.advance(13 * 3600)
         merchant.ticket = emulator.push_ticket(PLATFORM)
 
         assert await merchant.component.get_token(api)
 
-    async def test_a_ticket_that_is_no_good_is_an_error_that_says_where_to_find_a_better_one(
-        self, emulator, merchant, api
-    ):
+    async def test_an_unusable_ticket_is_an_error_with_advice(self, emulator, merchant, api):
         emulator.clock.advance(12 * 3600)
         with pytest.raises(TokenError, match=r"61005.*newest ticket"):
             await merchant.component.get_token(api)
@@ -170,6 +166,6 @@ class TestTicket:
                 ComponentToken(appid, secret, ticket=ticket)
 
 
-def test_repr_shows_whose_token_it_is(merchant):
+def test_the_repr_shows_the_account(merchant):
     assert repr(merchant.component) == f"<ComponentToken {PLATFORM}, no token>"
     assert repr(merchant.token()) == f"<AuthorizerToken {MERCHANT}, no token>"

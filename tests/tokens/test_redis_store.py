@@ -1,4 +1,4 @@
-"""What is in Redis, for how long, with which rights, and what nonsense there does: a real one."""
+"""Keys in a real Redis: values, expiry, rights and invalid contents."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ class TestNonsense:
         assert await stored_token(redis, key) == merchant.accepted
         assert merchant.asked <= 2
 
-    async def test_what_is_no_token_is_not_forgotten_as_one(self, emulator, redis, store):
+    async def test_another_value_is_not_deleted_as_a_token(self, emulator, redis, store):
         await redis.set(in_redis(emulator), "null")
 
         await store.delete_if(stored_key(emulator), "null")

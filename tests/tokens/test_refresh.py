@@ -64,7 +64,7 @@ class TestOneRefresh:
         assert returned.value.value == token
         assert emulator.counts[STABLE] == 1
 
-    async def test_each_who_waits_gets_an_error_of_their_own(self, emulator, api):
+    async def test_each_waiter_gets_its_own_error(self, emulator, api):
         provider = stable(emulator, secret="wrong")
 
         errors = await asyncio.gather(
@@ -75,7 +75,9 @@ class TestOneRefresh:
         assert {error.errcode for error in errors if isinstance(error, TokenError)} == {40125}
         assert emulator.counts[STABLE] == 1
 
-    async def test_an_error_that_no_caller_waits_for_is_no_complaint(self, emulator, api, caplog):
+    async def test_an_error_without_a_waiter_is_not_reported_as_never_retrieved(
+        self, emulator, api, caplog
+    ):
         caller = asyncio.create_task(stable(emulator, secret="wrong").get_token(api))
         await a_turn()
         caller.cancel()
@@ -167,7 +169,7 @@ class TestAheadOfTime:
 
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_token_of_which_WeChat_has_300_seconds_left_is_not_asked_for_in_a_loop(  # noqa: N802
+    async def test_a_token_with_300_seconds_left_is_not_requested_in_a_loop(
         self, emulator, api, provider
     ):
         old = await stable(emulator).get_token(api)
@@ -193,7 +195,7 @@ class TestAheadOfTime:
         assert await provider.get_token(api) != old
 
 
-async def test_whose_token_it_is_and_in_which_state_is_seen(emulator, api, provider):
+async def test_the_repr_shows_account_and_state(emulator, api, provider):
     assert (provider.appid, provider.expires_at) == (APPID, None)
     seen = [repr(provider)]
     caller = asyncio.create_task(provider.get_token(api))

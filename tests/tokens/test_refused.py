@@ -16,7 +16,7 @@ from tcb_async.tokens import ClassicToken, MemoryStore, StoredToken
 
 
 async def errors_of(client, walks):
-    """What many who count at once get."""
+    """The results of many concurrent calls."""
     counts = (client.count_functions(ENV) for _ in range(walks))
     return {type(it) for it in await asyncio.gather(*counts, return_exceptions=True)}
 
@@ -89,7 +89,7 @@ class TestRefused:
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, walks)
 
-    async def test_a_token_that_WeChat_insists_on_is_asked_about_every_30_seconds_at_most(  # noqa: N802
+    async def test_a_refused_token_that_wechat_repeats_is_requested_every_30_seconds_at_most(
         self, emulator, api, provider
     ):
         token = await provider.get_token(api)
@@ -99,7 +99,7 @@ class TestRefused:
             assert await provider.get_token(api) == token
             assert emulator.counts[STABLE] == asked
 
-    async def test_a_token_refused_while_it_is_asked_for_again_is_asked_for_once_more(
+    async def test_a_token_refused_during_its_refresh_is_requested_once_more(
         self, emulator, api, provider
     ):
         token = await provider.get_token(api)
@@ -139,7 +139,7 @@ class TestRefusedAgain:
     def provider(self, emulator, store):
         return stable(emulator, store=store)
 
-    async def test_the_stores_newer_token_is_refused_too_and_wechat_is_asked(
+    async def test_if_the_stores_newer_token_is_refused_too_wechat_is_asked(
         self, emulator, client, store
     ):
         await client.count_functions(ENV)
@@ -150,7 +150,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, 1 + 3)
 
-    async def test_another_process_may_have_asked_wechat_meanwhile(self, emulator, client, store):
+    async def test_another_process_may_have_refreshed_meanwhile(self, emulator, client, store):
         key = stored_key(emulator)
         await client.count_functions(ENV)
         emulator.expire_tokens()
@@ -194,7 +194,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (0, 3)
 
-    async def test_the_platforms_newer_token_is_refused_too_and_wechat_is_asked(
+    async def test_if_the_platforms_newer_token_is_refused_too_wechat_is_asked(
         self, emulator, merchant, api, store
     ):
         component = merchant.new_component(store)
@@ -206,7 +206,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 3)
 
-    async def test_a_callable_is_not_asked_a_third_time(self, emulator):
+    async def test_a_callable_is_not_called_a_third_time(self, emulator):
         given = [f"dead-{number}" for number in range(9)]
 
         async def next_token():

@@ -35,7 +35,9 @@ class TestRotation:
         assert saved_before[LIST] == [merchant.accepted]
         assert merchant.accepted != merchant.first
 
-    async def test_the_next_token_is_asked_for_with_the_new_one(self, merchant, provider, api):
+    async def test_the_next_token_is_requested_with_the_new_refresh_token(
+        self, merchant, provider, api
+    ):
         for _ in range(3):
             merchant.rotate()
             await provider.get_token(api)
@@ -157,7 +159,7 @@ class TestSharedRotation:
         """Two processes."""
         return merchant.shared_token(store), merchant.shared_token(store)
 
-    async def test_what_one_process_was_given_the_other_uses_and_saves_too(
+    async def test_a_refresh_token_of_one_process_is_used_and_saved_by_the_other(
         self, merchant, api, two
     ):
         one, other = two
@@ -171,7 +173,7 @@ class TestSharedRotation:
         assert merchant.saved == [merchant.accepted] * 2
         assert merchant.asked == 2
 
-    async def test_one_whose_saving_failed_does_not_come_back_after_a_newer_one(
+    async def test_a_refresh_token_that_was_not_saved_does_not_return_after_a_newer_one(
         self, merchant, api, two
     ):
         one, other = two
@@ -198,12 +200,12 @@ class TestSharedRotation:
         assert merchant.saved == []
         assert (await store.get(merchant.key)).token == merchant.accepted
 
-    async def test_one_that_never_rotated_is_not_stored(self, merchant, api, store):
+    async def test_a_refresh_token_that_never_rotated_is_not_stored(self, merchant, api, store):
         await merchant.shared_token(store).get_token(api)
 
         assert await store.get(merchant.key) is None
 
-    async def test_one_that_the_store_forgot_is_stored_again_by_who_knows_it(
+    async def test_a_refresh_token_lost_by_the_store_is_stored_again(
         self, merchant, api, store, two
     ):
         one, other = two
@@ -251,7 +253,7 @@ class TestSharedRotation:
         assert merchant.saved[1:] == []
 
     @pytest.mark.parametrize("away", [False, True])
-    async def test_a_newer_one_that_overtook_it_is_used_and_saved_even_if_the_store_is_then_away(
+    async def test_a_newer_refresh_token_is_used_and_saved_even_without_the_store(
         self, emulator, merchant, api, away
     ):
         class Overtaken(FrailStore):
@@ -275,7 +277,7 @@ class TestSharedRotation:
         assert merchant.asked == 2
         assert merchant.saved == [NEWER]
 
-    async def test_what_overtook_it_cannot_be_read_and_its_own_is_saved(self, merchant, api):
+    async def test_an_unreadable_newer_refresh_token_leaves_its_own_saved(self, merchant, api):
         class Overtaken(MemoryStore):
             async def compare_and_set(self, key, value, *, ttl):
                 if key == merchant.key:

@@ -45,7 +45,9 @@ class TestAnyStore:
         assert len(set(tokens)) == 1
         assert emulator.counts[STABLE] == 1
 
-    async def test_what_one_refreshed_ahead_the_other_takes_over(self, emulator, api, one, other):
+    async def test_a_token_refreshed_ahead_is_taken_over_by_the_other_process(
+        self, emulator, api, one, other
+    ):
         old = await one.get_token(api)
         assert await other.get_token(api) == old
         emulator.clock.advance(LIFE - 100)
@@ -82,7 +84,7 @@ class TestAnyStore:
 
         assert await one.get_token(api) != dead
 
-    async def test_each_kind_and_each_account_has_a_place_of_its_own(self, emulator, api, store):
+    async def test_each_kind_and_each_account_has_its_own_key(self, emulator, api, store):
         emulator.add_app("wxother", APPSECRET)
         accounts = ((StableToken, APPID), (StableToken, "wxother"), (ClassicToken, APPID))
         tokens = {
@@ -142,9 +144,7 @@ class TestOutage:
         await provider.get_token(api)
         assert len(warnings(caplog)) == 2
 
-    async def test_a_store_that_waited_for_what_was_cancelled_elsewhere_fails_no_call(
-        self, emulator, api, caplog
-    ):
+    async def test_a_cancellation_inside_a_store_fails_no_call(self, emulator, api, caplog):
         class Pooled(MemoryStore):
             async def get(self, key):
                 raise asyncio.CancelledError(key)
@@ -154,7 +154,7 @@ class TestOutage:
         (warning,) = warnings(caplog)
         assert "a task that it awaited was cancelled" in warning
 
-    async def test_a_store_that_is_away_is_asked_every_5_seconds_at_most(
+    async def test_an_unreachable_store_is_asked_every_5_seconds_at_most(
         self, emulator, api, store, provider
     ):
         store.away = True
@@ -273,7 +273,7 @@ class TestLease:
         assert await slow == "token-2"
         assert (await store.get(KEY)).token == "token-2"
 
-    async def test_a_holder_overtaken_by_one_that_is_not_done_keeps_its_own_to_itself(self, store):
+    async def test_an_overtaken_holder_does_not_store_its_token(self, store):
         api = PacedApi(20.0, 20.0)
         slow = asyncio.create_task(provider_on(store).get_token(api))
         await asyncio.sleep(1)
@@ -284,7 +284,7 @@ class TestLease:
         assert await overtaking == "token-2"
         assert (await store.get(KEY)).token == "token-2"
 
-    async def test_who_has_waited_for_two_leases_asks_without_one(self, store, now):
+    async def test_a_waiter_refreshes_without_a_lease_after_two_leases(self, store, now):
         async def fail_one_after_the_other():
             while True:
                 version = await store.acquire_lease(KEY)
@@ -298,7 +298,7 @@ class TestLease:
         assert 30 <= now() < 30.2
         failing.cancel()
 
-    async def test_a_token_that_came_while_the_lease_was_taken_is_not_asked_for_again(self):
+    async def test_a_token_stored_while_the_lease_was_taken_is_not_requested_again(self):
         class BeatenStore(MemoryStore):
             async def acquire_lease(self, key):
                 await self.compare_and_set(key, StoredToken("theirs", LIFE, 1), ttl=LIFE)
@@ -309,7 +309,7 @@ class TestLease:
         assert await provider_on(BeatenStore()).get_token(api) == "theirs"
         assert api.asked == 0
 
-    async def test_an_early_refresh_leaves_it_to_who_is_at_it_without_a_warning_until_it_expires(
+    async def test_an_early_refresh_leaves_the_work_to_the_holder_without_a_warning(
         self, store, caplog
     ):
         provider, api = provider_on(store), PacedApi()

@@ -38,7 +38,7 @@ async def test_a_string_is_sent_as_it_is_and_once_if_it_is_refused(emulator):
     assert emulator.counts[LIST] == 2
 
 
-async def test_a_callable_is_asked_before_each_request_and_once_more_after_a_refusal(emulator):
+async def test_a_callable_is_called_before_each_request_and_again_after_a_refusal(emulator):
     given = [emulator.issue_token(life=0), emulator.token, emulator.token]
 
     async def next_token():
@@ -51,7 +51,7 @@ async def test_a_callable_is_asked_before_each_request_and_once_more_after_a_ref
     assert given == []
 
 
-async def test_what_a_callable_raises_is_raised_to_the_caller(emulator):
+async def test_an_error_of_a_callable_is_raised_to_the_caller(emulator):
     async def no_token():
         raise LookupError("the vault is sealed")
 
@@ -80,7 +80,7 @@ async def test_what_a_callable_raises_is_raised_to_the_caller(emulator):
         (len, "is not async"),
     ],
 )
-def test_what_cannot_be_a_token_is_refused_without_being_shown(token, why):
+def test_an_impossible_token_is_refused_without_being_shown(token, why):
     with pytest.raises(ConfigurationError, match=rf"^token {why}") as caught:
         as_provider(token)
 
@@ -111,7 +111,7 @@ def answering(answer):
         *((answering(it), "the result of the callable") for it in (None, "", "planted token", 7)),
     ],
 )
-async def test_a_callable_that_returns_no_token_is_refused_when_it_is_asked(ask, why):
+async def test_a_callable_that_returns_no_token_is_refused_at_its_call(ask, why):
     with pytest.raises(ConfigurationError, match=why) as caught:
         await as_provider(ask).get_token(NOT_ASKED)
 
@@ -188,7 +188,7 @@ class TestReprs:
     @pytest.mark.parametrize(
         "kind", [StableToken, ClassicToken, ComponentToken, AuthorizerToken, RedisStore]
     )
-    def test_what_was_refused_while_it_was_made_can_be_shown(self, kind):
+    def test_a_provider_refused_by_its_constructor_has_a_repr(self, kind):
         assert repr(kind.__new__(kind)) == f"<{kind.__name__}, not made>"
 
 
@@ -207,7 +207,7 @@ class TestKinds:
         )
         assert emulator.requests == ()
 
-    async def test_a_provider_of_ones_own_may_say_its_kind(self, emulator):
+    async def test_a_custom_provider_may_state_its_kind(self, emulator):
         class Ours(CallableToken):
             def __init__(self, kind):
                 super().__init__(self.ask)
@@ -290,7 +290,7 @@ class TestCredentials:
             (89503, "confirm the call"),
         ],
     )
-    async def test_refused_credentials_are_an_error_at_once_that_says_what_to_do(
+    async def test_refused_credentials_are_an_error_at_once_with_advice(
         self, emulator, client, errcode, advice
     ):
         emulator.fail_next(errcode, path=STABLE)
@@ -315,7 +315,7 @@ class TestCredentials:
         ],
     )
     @pytest.mark.parametrize("kind", [StableToken, ClassicToken])
-    def test_what_cannot_be_an_appid_or_a_secret_is_refused(self, kind, appid, secret, why):
+    def test_impossible_appids_and_secrets_are_refused(self, kind, appid, secret, why):
         with pytest.raises(ConfigurationError, match=why) as caught:
             kind(appid, secret)
 

@@ -1,4 +1,4 @@
-"""What tests of the transport ask for."""
+"""Fixtures for tests of the transport."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def clock():
 
 @pytest.fixture
 async def stack():
-    """What is entered here is left when the test has ended."""
+    """Contexts entered here are left when the test has ended."""
     async with AsyncExitStack() as stack:
         yield stack
 

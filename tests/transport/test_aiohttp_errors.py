@@ -1,4 +1,4 @@
-"""Every error that aiohttp has becomes one of ours, and nothing of its text is seen."""
+"""Every error of aiohttp becomes one of ours, without its text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def family(kind):
 
 
 def errors_of_aiohttp():
-    """Both of its trees, and whatever else is an exception in the modules of its client."""
+    """Both trees of aiohttp's exceptions, and all others in the modules of its client."""
     found = {*family(aiohttp.ClientError), *family(http_exceptions.HttpProcessingError)}
     for module in MODULES:
         for thing in vars(module).values():
@@ -44,7 +44,7 @@ def errors_of_aiohttp():
 
 
 def made(kind):
-    """One of its kind, with the secret in it wherever it takes something."""
+    """An error of this class, with the secret in every argument."""
     ways = (
         lambda: kind(REQUEST, (), message=SECRET),  # type: ignore[call-arg]
         lambda: kind(f"/{SECRET}.sock", KEY, OS_ERROR),
@@ -68,7 +68,7 @@ PASSING = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
 
 
 def expected(kind):
-    """What comes out, and whether it is tried again. What nobody knows of is final."""
+    """The client's error, and whether the call is retried. An unknown error is final."""
     if issubclass(kind, FINAL):
         return TransportError, False
     if issubclass(kind, NOT_HTTP):
@@ -77,7 +77,7 @@ def expected(kind):
 
 
 async def raised(mocked, error):
-    """What a client raises where aiohttp raises this."""
+    """The client's error in place of this error of aiohttp."""
     mocked.post(re.compile(".*"), exception=error)
     async with TcbClient(SECRET, retry=RetryPolicy.none()) as client:
         with pytest.raises(TcbError) as caught:

@@ -1,4 +1,4 @@
-"""Whatever bytes a reply consists of, a page, a token reply or one of our exceptions comes out."""
+"""Any reply becomes a page, a token reply or one of our exceptions."""
 
 import json
 import re
@@ -82,7 +82,7 @@ def test_the_request_id_is_parsed_out_of_errmsg(errmsg, rid, text):
         "hybrid: 12",
     ],
 )
-def test_what_only_looks_like_a_request_id_is_not_taken_for_one(errmsg):
+def test_text_that_resembles_a_request_id_is_not_taken_for_one(errmsg):
     with pytest.raises(TokenError) as caught:
         decode({"errcode": 40014, "errmsg": errmsg})
 
@@ -90,7 +90,7 @@ def test_what_only_looks_like_a_request_id_is_not_taken_for_one(errmsg):
 
 
 TEXTS = json.loads((Path(__file__).parents[1] / "samples" / "error_texts.json").read_bytes())
-"""Errors that users of WeChat have reported, and what a client makes of each."""
+"""Error texts reported by users of WeChat, and the client's errors for them."""
 
 
 @pytest.mark.parametrize("seen", TEXTS, ids=lambda seen: f"{seen['errcode']} {seen['errmsg'][:40]}")
@@ -187,7 +187,7 @@ NOT_AS_PROMISED = [
 
 
 @pytest.mark.parametrize("body", CUT_SHORT + NOT_AS_PROMISED, ids=lambda body: repr(body[:40]))
-def test_what_the_api_does_not_promise_is_a_response_error_and_json_that_ends_early_is_truncated(
+def test_undocumented_replies_are_response_errors_and_incomplete_json_is_truncated(
     body,
 ):
     with pytest.raises(ResponseError) as caught:
@@ -229,7 +229,7 @@ def test_a_token_endpoint_names_the_remedy_and_the_ip_that_wechat_names():
 
 
 @pytest.mark.parametrize("body", [b"[]", b"", b'"T"', b"{"])
-def test_a_token_reply_that_is_no_object_is_a_response_error(body):
+def test_a_token_reply_that_is_not_an_object_is_a_response_error(body):
     with pytest.raises(ResponseError):
         decode_token_reply(body, "/cgi-bin/token")
 

@@ -25,7 +25,7 @@ FINAL = [302, 400, 403, 404, 407]
 
 @pytest.fixture
 async def upstream():
-    """One that runs behind TLS only."""
+    """A server behind TLS only."""
     upstream = Emulator()
     upstream.deploy(ENV, count=45)
     return upstream

@@ -57,7 +57,7 @@ WAYS = [("queue", "http"), ("queue", "https"), ("drop", "http"), ("drop", "https
 
 
 @pytest.mark.parametrize(("beyond", "scheme"), WAYS)
-async def test_a_walk_is_whole_with_few_tries_more_than_pages_and_no_time_out(beyond, scheme):
+async def test_a_walk_is_complete_with_few_extra_attempts_and_no_time_out(beyond, scheme):
     async with (
         behind(beyond, scheme) as (emulator, proxy),
         client(emulator, proxy, scheme, timeout=60) as asking,
@@ -71,7 +71,7 @@ async def test_a_walk_is_whole_with_few_tries_more_than_pages_and_no_time_out(be
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_what_waits_in_a_proxys_queue_is_sent_again_outside_the_count_of_tries(scheme):
+async def test_a_request_in_a_proxys_queue_is_sent_again_without_counting_as_an_attempt(scheme):
     async with behind("queue", scheme) as (emulator, proxy):
         async with client(emulator, proxy, scheme, retry=RetryPolicy.none()) as asking:
             pager = asking.functions(ENV, page_size=20)
@@ -99,7 +99,7 @@ async def test_token_calls_that_wait_in_a_proxys_queue_are_sent_once_and_soon_an
         assert transport.window.size <= 3
 
 
-async def test_a_new_connection_whose_first_answer_takes_long_is_waited_for():
+async def test_a_slow_first_answer_of_a_new_connection_is_awaited():
     async with behind("queue", connections=8) as (emulator, proxy):
 
         @emulator.on_request
@@ -143,9 +143,7 @@ async def test_a_busy_event_loop_is_not_taken_for_a_proxys_queue():
             assert proxy.accepted == 2
 
 
-async def test_a_host_whose_first_address_is_dead_is_reached_by_the_next_in_the_same_try(
-    emulator, monkeypatch
-):
+async def test_a_dead_first_address_is_skipped_within_the_same_attempt(emulator, monkeypatch):
     async def two_addresses(_host, port, **_):
         family, kind = socket.AF_INET, socket.SOCK_STREAM
         return [(family, kind, 6, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
@@ -160,7 +158,7 @@ async def test_a_host_whose_first_address_is_dead_is_reached_by_the_next_in_the_
 
 @pytest.fixture
 async def hung():
-    """A client whose first connection is busy, and whose three other calls wait for one."""
+    """A client with one busy connection and three calls that wait for a connection."""
     async with behind("queue", "https", connections=1) as (emulator, proxy):
 
         @emulator.on_request
@@ -188,7 +186,7 @@ async def test_calls_that_wait_for_anothers_connection_may_be_cancelled(hung):
     assert not waiting_of(asking)
 
 
-async def test_a_client_that_is_closed_ends_those_who_wait_for_anothers_connection(hung):
+async def test_closing_a_client_ends_requests_that_wait_for_a_connection(hung):
     asking, calls = hung
     await asking.aclose()
     ended = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 20)
@@ -210,7 +208,7 @@ async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(monkey
         assert calls[1].cancelled()
 
 
-async def test_giving_up_a_request_whose_time_limit_has_just_passed_leaves_it_a_time_out():
+async def test_a_request_given_up_just_after_its_time_limit_is_a_time_out():
     async def send():
         async with request.limit(0.0):  # its end is the loop's next callback
             asyncio.get_running_loop().call_soon(request.give_up)

@@ -1,6 +1,6 @@
-"""Whatever a server answers, one of our errors comes out, or a retry that succeeds.
+"""Every answer of a server ends in one of our errors, or in a retry that succeeds.
 
-Rule: each fault has its row, so that a change in what becomes of it is seen.
+Rule: each fault has a row, so a changed result is noticed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ AT_ONCE = RetryPolicy(sleep=lambda _: asyncio.sleep(0))
 
 @attrs.frozen
 class Outcome:
-    """What a fault comes to: the error, and whether it is tried again."""
+    """The result of a fault: the error, and whether it is retried."""
 
     error: type[TcbError]
     retried: bool
@@ -93,7 +93,7 @@ TOLD_APART: dict[str, Outcome | None] = {
     "html_error": SERVER_ERROR,
     **{f"status_{code}": SERVER_ERROR for code in (500, 502, 503, 504)},
 }
-"""What does not come to NOT_AS_PROMISED."""
+"""Faults with another result than NOT_AS_PROMISED."""
 
 
 def client(
@@ -102,13 +102,13 @@ def client(
     outcome=A_PAGE,
     token="T",  # noqa: S107 - for servers that do not look at it
 ):
-    """One that waits long enough for whatever ends by itself."""
+    """A client with enough patience for every fault that ends by itself."""
     timeout = 0.2 if outcome is NO_ANSWER_IN_TIME else 10.0
     return TcbClient(token, base_url=url, retry=retry, timeout=timeout, max_reply_bytes=2**20)
 
 
 def assert_clean(error, expected):
-    """One of ours, with nobody else's behind it, that tells where and survives a pickle."""
+    """One of our errors without a foreign cause: it names the place and survives a pickle."""
     assert type(error) is expected
     assert (error.__cause__, error.__context__) == (None, None)
     assert (error.env, error.offset) == (ENV, 0)
@@ -165,7 +165,7 @@ async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry
     assert [function.name for function in page.functions] == ["login"]
 
 
-async def test_a_reply_cut_anywhere_is_known_to_be_cut_and_asked_for_again():
+async def test_a_truncated_reply_is_recognised_and_requested_again():
     def cut_then_whole(_, n):
         return OK if n % 2 else http_reply(LISTING[: n // 2])
 
@@ -192,7 +192,7 @@ async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_curs
 
     async def walk(asking):
         async for function in asking.iter_functions(ENV, page_size=3, concurrency=1):
-            seen.append(function.name)  # noqa: PERF401 - what was seen before the error counts
+            seen.append(function.name)  # noqa: PERF401 - the items before the error count
 
     async with (
         RawServer(once(http_reply(body), FAULTS["html"])) as server,

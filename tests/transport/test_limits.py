@@ -58,7 +58,7 @@ async def test_busy_answers_to_requests_sent_later_halve_it_again_down_to_one():
 
 
 @pytest.mark.parametrize(("in_flight", "size"), [(1, 1), (3, 3), (7, 4), (8, 4)])
-async def test_a_busy_answer_cuts_it_to_at_most_what_is_in_flight(in_flight, size):
+async def test_a_busy_answer_cuts_the_window_to_at_most_the_requests_in_flight(in_flight, size):
     window = Window(8)
     epochs = [await window.acquire() for _ in range(in_flight)]
 
@@ -91,7 +91,7 @@ async def test_clean_answers_that_arrive_while_it_is_not_full_do_not_grow_it():
     assert window.size == 2
 
 
-async def test_permits_are_given_in_the_order_they_were_asked_for_to_those_ahead_first():
+async def test_permits_are_granted_in_order_and_retries_come_first():
     window, (epoch,) = await filled(1)
     order = []
 
@@ -145,7 +145,7 @@ async def test_a_shrunken_window_gives_no_permit_until_enough_were_returned():
     assert await waiting == 1
 
 
-async def test_beyond_what_a_proxy_lets_through_it_grows_eight_times_as_slowly_then_as_usual():
+async def test_above_a_proxys_limit_the_window_grows_eight_times_as_slowly():
     window = Window(8)
     window.shrink_to(2)
     window.shrink_to(5)

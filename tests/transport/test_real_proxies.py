@@ -63,7 +63,7 @@ async def test_two_connections_of_haproxy_cost_a_few_requests_more_and_no_time_o
     assert len(upstream.requests) <= pager.stats.requests + 8
 
 
-async def test_squid_tunnels_a_walk_and_what_it_forbids_is_a_final_403(upstream, monkeypatch):
+async def test_squid_tunnels_a_walk_and_its_refusal_is_a_final_403(upstream, monkeypatch):
     async with over_tls(upstream) as port:
         client = TcbClient(
             upstream.token,

@@ -1,4 +1,4 @@
-"""Secrets stay out of what is printed."""
+"""Secrets never appear in printed text."""
 
 import copy
 import itertools
@@ -21,7 +21,7 @@ from tcb_async._redact import MASK, Secret, forgetting_frames, hide, redact
 SECRET = "pl@nt?>/+s3cr~t="
 
 
-def test_a_secret_shows_itself_only_when_asked():
+def test_a_secret_shows_its_text_only_on_request():
     secret = Secret("s3cr3t-t0ken")
 
     assert secret.reveal() == "s3cr3t-t0ken"
@@ -232,7 +232,7 @@ def test_however_a_long_text_is_cut_no_part_of_a_secret_is_left_at_the_cut(befor
     assert leaks_of([SECRET], [shown]) == []
 
 
-def test_no_part_of_a_secret_is_left_where_what_is_looked_at_ends():
+def test_no_part_of_a_secret_remains_at_the_end_of_the_examined_text():
     for run in range(24, 500):
         shown = redact("x" * run + f" {SECRET}" * 80, [Secret(SECRET)], length=40)
 
@@ -243,7 +243,7 @@ def test_a_secret_of_one_letter_does_not_hide_all_that_its_base64_begins_with():
     assert hide("Nothing happened", [Secret("7")]) == "Nothing happened"
 
 
-def test_what_comes_before_the_cut_is_shown():
+def test_the_text_before_the_cut_is_shown():
     text = "it has nothing to hide, " * 1000
 
     assert redact(text, [Secret(SECRET)], length=40) == text[:40]
@@ -275,7 +275,7 @@ def caller():
     above()
 
 
-def test_an_error_leaves_the_frames_of_a_block_behind_and_what_it_came_from_there():
+def test_an_error_drops_the_frames_and_the_causes_of_a_block():
     with pytest.raises(ValueError, match=re.escape(SECRET)) as caught:
         caller()
 
@@ -284,7 +284,7 @@ def test_an_error_leaves_the_frames_of_a_block_behind_and_what_it_came_from_ther
     assert (error.__cause__, error.__context__, error.__suppress_context__) == (None, None, False)
 
 
-def test_an_error_keeps_what_its_caller_was_handling():
+def test_an_error_keeps_the_exception_that_its_caller_was_handling():
     handled = LookupError("the caller's own")
     try:
         raise handled

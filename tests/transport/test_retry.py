@@ -51,7 +51,7 @@ class Story:
     now: float = 1000.0
     waits: list = attrs.Factory(list)
     left: list = attrs.Factory(list)
-    """Of the deadline, at each try."""
+    """Seconds left before the deadline, at each attempt."""
     count: WalkStats = attrs.Factory(WalkStats)
     quota: RetryQuota = attrs.Factory(RetryQuota)
     seconds_per_try: float = 0.0
@@ -93,7 +93,7 @@ class Told(Transport):
 
 
 @pytest.mark.parametrize("error", RETRYABLE, ids=repr)
-async def test_what_another_try_may_cure_is_tried_again(error):
+async def test_passing_faults_are_retried(error):
     story = Story([error, error])
 
     assert await story.run() == b"answer"
@@ -102,7 +102,7 @@ async def test_what_another_try_may_cure_is_tried_again(error):
 
 
 @pytest.mark.parametrize("error", FINAL, ids=repr)
-def test_what_no_try_can_cure_is_final(error):
+def test_lasting_faults_are_final(error):
     assert not is_retryable(error)
 
 
@@ -118,7 +118,7 @@ def test_what_no_try_can_cure_is_final(error):
     ],
     ids=repr,
 )
-def test_what_too_many_requests_look_like_is_known(error, overload):
+def test_signs_of_overload_are_recognised(error, overload):
     assert is_overload(error) is overload
 
 
@@ -192,7 +192,7 @@ async def test_a_deadline_that_passes_before_the_first_try_begins_says_that_noth
     assert caught.value.__context__ is None
 
 
-async def test_each_try_has_what_is_left_of_the_deadline():
+async def test_each_attempt_is_cut_to_the_remaining_deadline():
     story = Story([BUSY, BUSY], seconds_per_try=5.0)
 
     await story.run(deadline=60.0)
@@ -236,7 +236,7 @@ async def test_an_empty_quota_fails_at_once_and_says_why():
     assert story.quota.available == 6
 
 
-async def test_success_pays_back_what_its_retries_took_but_never_more_than_the_quota_held():
+async def test_a_success_pays_its_retries_back_but_never_above_the_quota():
     full, quota = RetryQuota(), RetryQuota(available=100)
 
     await Story([], quota=full).run()

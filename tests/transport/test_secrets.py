@@ -91,7 +91,7 @@ async def test_no_echo_of_a_server_gives_it_away_in_any_encoding(echo, kind, cap
 
 
 class _Handing:
-    """A provider that hands out whatever it is told to."""
+    """A provider that returns the given values."""
 
     def __init__(self, token):
         self.token = token
@@ -106,7 +106,7 @@ class _Handing:
 @pytest.mark.parametrize(
     "token", [None, 5, b"bytes", "", f"{SECRET}\n", f"a {SECRET}", f"{SECRET}\ud800"]
 )
-async def test_what_a_provider_hands_out_that_cannot_be_a_token_is_refused_unseen(token):
+async def test_an_impossible_token_from_a_provider_is_refused_without_being_shown(token):
     provider: TokenProvider = _Handing(token)
     async with TcbClient(provider) as client:
         with pytest.raises(ConfigurationError, match="the token that the provider") as caught:
@@ -157,7 +157,7 @@ async def test_a_custom_provider_may_call_a_token_endpoint_with_a_plain_str(serv
     assert leaks_of([SECRET], shown_by(caught.value)) == []
 
 
-def test_the_hunt_finds_what_there_is_to_find():
+def test_the_search_finds_planted_secrets():
     error = TcbError("no", cursor=None)
     error.gave_up = encodings(SECRET)["base64, at an odd place"]
 

@@ -96,7 +96,7 @@ async def test_there_are_as_many_connections_as_the_window_has_permits(serve):
     assert server.accepted == 150
 
 
-async def test_what_a_server_sent_unasked_is_never_taken_for_the_answer(serve):
+async def test_unsolicited_data_is_never_taken_for_the_answer(serve):
     """aiohttp keeps it, and would take it for the answer to the connection's next request."""
     _, client = await serve(once(FAULTS["late_unasked_reply"]))
     assert await client.count_functions(ENV) == 1
@@ -115,7 +115,7 @@ async def test_a_page_that_was_read_is_not_kept_by_the_timers_and_connections_of
     assert [its() for its in refs if its() is not None] == []
 
 
-async def test_a_client_used_on_a_second_loop_says_what_to_do(emulator, client_of):
+async def test_a_client_used_on_a_second_loop_gives_advice(emulator, client_of):
     emulator.deploy(ENV)
     client = await client_of(emulator)
     await client.count_functions(ENV)
@@ -142,7 +142,7 @@ async def test_a_client_that_is_forgotten_says_so_alone_and_closes_its_connectio
         await client.count_functions(ENV)
         session = client._transport.get_session()
         del client
-        gc.collect()  # what only other objects refer to goes to the end: so the session is first
+        gc.collect()  # the garbage collector clears the session first
         if in_a_cycle:
             kept.append(kept)
         del session
@@ -154,7 +154,7 @@ async def test_a_client_that_is_forgotten_says_so_alone_and_closes_its_connectio
     assert ["unclosed TcbClient" in str(warning.message) for warning in told] == [True]
 
 
-async def test_a_client_whose_session_other_code_closed_may_be_forgotten():
+async def test_a_client_with_a_session_closed_elsewhere_may_be_forgotten():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.count_functions(ENV)
@@ -203,7 +203,7 @@ async def test_a_call_under_way_when_its_session_is_closed_ends_at_once_as_close
     assert len(emulator.requests) == 1
 
 
-async def test_closing_a_client_ends_what_its_tasks_begin_as_they_end():
+async def test_closing_a_client_also_ends_tasks_started_during_the_close():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
     transport = client._transport
 
@@ -227,7 +227,7 @@ async def test_closing_a_client_ends_what_its_tasks_begin_as_they_end():
     assert not transport.live
 
 
-async def test_a_client_may_be_closed_by_one_of_its_own_tasks():
+async def test_a_client_may_be_closed_by_its_own_task():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
 
     await asyncio.wait_for(client._transport.spawn(client.aclose()), 5)

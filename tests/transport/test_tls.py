@@ -39,7 +39,7 @@ REFUSED = [
 async def test_a_refused_certificate_is_explained_before_a_token_is_sent(
     over_tls_of, certificate, host, reason, advice
 ):
-    """In OpenSSL's words, with what to do."""
+    """OpenSSL's reason, and the advice."""
     emulator = Emulator()
     client = await over_tls_of(emulator, certificate, host, knows_our_ca())
     await refused(client, host, reason, advice)
@@ -65,7 +65,7 @@ async def refused(client, host, reason, advice):
     assert (caught.value.retryable, caught.value.attempts) == (False, 1)
 
 
-async def test_a_tls_context_of_ones_own_may_know_a_private_ca(over_tls_of):
+async def test_a_custom_tls_context_may_trust_a_private_ca(over_tls_of):
     emulator = Emulator()
     emulator.deploy(ENV, count=45)
     client = await over_tls_of(emulator, ssl_context=knows_our_ca())

@@ -1,4 +1,4 @@
-"""One try and its limits: time, size, where it goes, what it is told; and the tries after it."""
+"""One attempt and its limits: time, size, redirects; and the attempts after it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ONCE = RetryPolicy.none()
 # Time
 
 
-async def test_a_try_is_cut_to_what_the_deadline_leaves():
+async def test_an_attempt_is_cut_to_the_remaining_deadline():
     async with RawServer(FAULTS["hang"]) as server:
         retry = RetryPolicy(deadline=0.2)
         async with TcbClient("T", base_url=server.url, retry=retry, timeout=30.0) as client:
@@ -48,7 +48,7 @@ async def test_a_try_is_cut_to_what_the_deadline_leaves():
 
 
 @pytest.mark.parametrize(("left", "limit"), [(50.0, 30.0), (29.3, 29.3), (7.6, 7.6)])
-async def test_a_try_has_one_time_limit_the_timeout_or_what_the_deadline_leaves(
+async def test_an_attempt_has_one_time_limit_the_timeout_or_the_remaining_deadline(
     mocked_http, clock, left, limit
 ):
     limits = []
@@ -171,7 +171,7 @@ async def test_a_base_url_that_ends_in_a_path_of_the_api_is_explained(emulator):
 
 
 @pytest.mark.parametrize("trust_env", [False, True])
-async def test_the_environments_proxy_and_netrc_are_used_only_if_asked_for(
+async def test_the_environments_proxy_and_netrc_are_used_only_on_request(
     serve, monkeypatch, tmp_path, *, trust_env
 ):
     netrc = tmp_path / "netrc"

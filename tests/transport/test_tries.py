@@ -1,4 +1,4 @@
-"""The tries that make up a call, over a real socket: when, how often, and what is said of them."""
+"""The attempts of a call over a real socket: their times, number and log records."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_whether_a_session_of_the_callers_own_kept_it_alive_is_not_known(c
     assert clock.waits == [0.0, 2.0, 4.0]
 
 
-async def test_an_answer_that_breaks_off_is_no_dropped_connection(clock, serve):
+async def test_an_answer_that_breaks_off_does_not_count_as_a_dropped_connection(clock, serve):
     _, client = await serve(once(FAULTS["reset_in_body"]), retry=clock.policy())
     await client.count_functions(ENV)
 
@@ -236,7 +236,7 @@ import logging, sys
 logging.lastResort = logging.StreamHandler()
 logging.getLogger("tcb_async").setLevel(logging.DEBUG)
 """
-"""Shows each record for which there is no handler, on stderr."""
+"""Writes records without a handler to stderr."""
 
 
 @pytest.mark.parametrize("program", SILENT)

@@ -1,4 +1,4 @@
-"""The window at work: it finds what a server handles, and grows back when that becomes more."""
+"""The window at work: it finds a server's capacity, and grows with it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Sizes:
 
     @property
     def steps(self):
-        """From what to what it changed."""
+        """The old and the new value."""
         return [(old, new) for old, new in pairwise(self.seen) if old != new]
 
 
@@ -69,7 +69,7 @@ def names(emulator):
     return [function.name for function in emulator.functions(ENV)]
 
 
-async def test_a_server_that_handles_three_at_once_is_asked_at_most_twice_a_page(
+async def test_a_server_that_handles_three_at_once_gets_at_most_two_requests_a_page(
     emulator, client, sizes
 ):
     emulator.capacity = 3
@@ -89,7 +89,7 @@ NOT_TOO_MUCH = [Fault.status(500), Fault.body(b""), Fault.truncated()]
 
 
 @pytest.mark.parametrize("fault", TOO_MUCH, ids=str)
-async def test_what_too_many_requests_look_like_halves_it_once(emulator, client, sizes, fault):
+async def test_a_sign_of_overload_halves_the_window_once(emulator, client, sizes, fault):
     emulator.script([Fault.ok()] + [fault] * CEILING)
 
     assert await walk(client) == names(emulator)
@@ -123,13 +123,13 @@ async def test_cancelled_calls_do_not_grow_it(emulator, client, sizes):
 
 @attrs.define(eq=False)
 class Peer(Transport):
-    """A transport to a peer that answers in virtual time, after a second or what `reply` says."""
+    """A transport to a peer that answers in virtual time, after a second or as `reply` decides."""
 
     reply: object = attrs.field(kw_only=True)
     at_once: int = 0
 
     def get_session(self):
-        """There is no network."""
+        """A transport without a network."""
 
     async def send(self, *_):
         await asyncio.sleep(0.01)  # on its way, so that a burst is sent before its first failure
@@ -142,7 +142,7 @@ class Peer(Transport):
 
 
 def calls_to(reply, *, concurrency):
-    """What makes a call to a peer."""
+    """Returns a function that calls a peer."""
     retry = RetryPolicy(clock=asyncio.get_running_loop().time, random=random.Random(7).random)
     quota = RetryQuota.for_window(concurrency)
     peer = Peer("http://127.0.0.1:9", Window(concurrency), retry, quota, reply=reply)
