@@ -64,7 +64,7 @@ def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
     what = "option" if unknown.startswith("-") else "command"
     if found := [word for word in words if word in commands]:
         return f"there is no {what} {unknown!r} before the command: write `tcb-async {found[0]}`"
-    if similar := get_close_matches(unknown, commands, n=1):
+    if similar := get_close_matches(unknown, commands, n=1, cutoff=0.7):
         return f"there is no {what} {unknown!r}: did you mean {similar[0]!r}?"
     return f"there is no {what} {unknown!r}: use one of {', '.join(commands)}"
 
@@ -72,7 +72,7 @@ def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
 def _explain_option(typed: str, names: Iterable[str]) -> str:
     # The rest, as in --token=VALUE or -tVALUE, may be a secret.
     option = typed.partition("=")[0] if typed.startswith("--") else typed[:2]
-    similar = get_close_matches(option, list(names), n=1)
+    similar = get_close_matches(option, list(names), n=1, cutoff=0.7)
     meant = _MEANT.get(option) or (f"did you mean {similar[0]}?" if similar else "")
     return f"there is no option {option}{': ' if meant else ''}{meant}"
 
