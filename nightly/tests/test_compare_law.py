@@ -15,9 +15,10 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 import attrs
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from terminal import asks, run
+from terminal import asks, retry_at_once, run
 
 from tcb_async import Account, AccountListing, CloudFunction
 from tcb_async.cli.formats import FORMATS
@@ -153,11 +154,16 @@ def compared(pairs, options):
     )
 
 
+@pytest.fixture(autouse=True)
+def no_retry_waits(monkeypatch):
+    retry_at_once(monkeypatch)
+
+
 def exit_code(*words, env=None, stdin=""):
     return asyncio.run(run("diff", *words, "--quiet", env=env, stdin=stdin)).code
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(expected=SIDES, found=SIDES, is_same=st.booleans(), options=OPTIONS)
 def test_two_lists(tmp_path_factory, expected, found, is_same, options):
     if is_same:
@@ -228,7 +234,7 @@ def night(path, day, visits, is_planned, finishes):
             begun.finish()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     expected=WORLD,
     runs=RUNS,
