@@ -178,7 +178,7 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
     longest = max((len(secret.reveal()) for secret in secrets), default=len(MASK))
     # Hiding makes a text shorter, and an escaped secret is several times as long as the secret: so
     # more than `length` characters are read. A secret that the end of the piece cuts in two is
-    # too short to be recognised: so the last characters that could belong to one are dropped.
+    # too short to be recognised: so the last characters that could belong to a secret are dropped.
     margin = max(_ESCAPED_CHARACTER * longest, _LONGEST_SHAPE)
     needed = len(text) if length is None else 4 * length + margin
     shown = _NAMED.sub(rf"\1{MASK}", hide(text[:needed], secrets))

@@ -470,7 +470,7 @@ class TcbClient:
                 merchants = await client.authorizers().collect()
 
         Args:
-            component_appid: The platform's appid; None for that of the client's `ComponentToken`.
+            component_appid: The platform's appid; None for the client's `ComponentToken`.
             options: As for `functions`; ``page_size`` is 500 at most, and if not given.
 
         Raises:

@@ -103,7 +103,7 @@ class Cursor:
             text: The string, unchanged.
 
         Returns:
-            A cursor equal to the one that was written.
+            A cursor equal to the written one.
 
         Raises:
             ConfigurationError: The text is not a cursor, was damaged, or has an unknown version.

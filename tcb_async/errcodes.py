@@ -93,7 +93,7 @@ _PROXY = "check base_url and any proxy"
 _ARGUMENTS = "check env, limit and offset"
 _ENV = "check the environment id"
 _NO_SUCH_ENV = "the environment was not found"
-_ITS_ENV = "check the environment id, and that it belongs to the account whose token is used"
+_ITS_ENV = "check the environment id, and that it belongs to the account of the token"
 _SUSPENDED = "look in the console whether it was suspended, as for an unpaid bill"
 _UNPAID = "pay the bill or top up the account in Tencent Cloud's console"
 _RAISE_QUOTA = "raise it in the console"
@@ -154,9 +154,9 @@ _SHARED = (
         (-501005, "the environment is in an abnormal state", _SUSPENDED),
         (-501018, "the environment's resources are not available", _SUSPENDED),
         (-501019, "the account has no access to the environment",
-         "check that the environment belongs to the account whose token is used"),
+         "check that the environment belongs to the account of the token"),
         (-604101, "the account lacks the permission",
-         "check the permissions of the account whose token is used"),
+         "check the permissions of the account of the token"),
     ),
     *_rows(
         QuotaError, "merchant",
@@ -302,7 +302,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
     ),
     *_tcb_rows(
         PermissionDeniedError, "merchant", "the account has no access to the environment",
-        "check that the account whose token is used owns the environment, or may use it",
+        "check that the account of the token owns the environment, or may use it",
         ("AuthFailure", _TENCENT_TCB),
         ("OperationDenied", _TENCENT_TCB),
         ("UnauthorizedOperation", _TENCENT_TCB),

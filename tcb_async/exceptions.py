@@ -1,8 +1,8 @@
 """Exceptions of this package.
 
 Rule: each keyword argument of an error is an attribute of the same name, and every error takes
-those of `TcbError`. The message names the next step. No message or attribute holds a token, a
-secret or a URL with a query.
+the arguments of `TcbError`. The message names the next step. No message or attribute holds a token,
+a secret or a URL with a query.
 
 ::
 
@@ -77,7 +77,7 @@ class TcbError(Exception):
 
     Attributes:
         errcode: WeChat's code; None if WeChat did not answer with one.
-        rid: WeChat's request id, for its support; None if there was none.
+        rid: WeChat's request id, for its support; None without one.
     """
 
     errcode: int | None = None
@@ -183,7 +183,7 @@ class TransportError(TcbError):
 
     Args:
         endpoint: The path that was called.
-        status: The HTTP status; None if there was no answer.
+        status: The HTTP status; None without an answer.
         retry_after: Seconds the server asked to wait before another try, or None.
         dropped: Whether a kept-alive connection was dropped before any answer.
         overload: Whether too many requests at once may be the cause: the client then sends fewer.

@@ -28,7 +28,7 @@ class Window:
     size: int = attrs.field(init=False)
     in_flight: int = attrs.field(init=False, default=0)
     _epoch: int = attrs.field(init=False, default=0)
-    """Number of reductions: answers to requests from before the last one are ignored."""
+    """Number of reductions: answers to earlier requests are ignored."""
     _clean: int = attrs.field(init=False, default=0)
     """Clean answers since the last change of the size."""
     _limit: int = attrs.field(init=False)

@@ -138,7 +138,7 @@ async def _find(
 def _note(
     found: Mapping[str, CloudFunction], statuses: dict[str, str], env: str, names: Iterable[str]
 ) -> None:
-    """Replace the statuses by those that were found of these functions."""
+    """Replace the statuses by the statuses found."""
     before = dict(statuses)
     statuses.clear()
     for name in names:
@@ -169,8 +169,8 @@ def _not_in_time(statuses: Mapping[str, str], env: str, timeout: float) -> WaitT
 
 
 def _pass_over(error: TcbError, interval: float) -> None:
-    # A walk that failed for a passing reason says nothing about the functions: the next one is
-    # compared with the last complete one.
+    # A walk that failed for a passing reason says nothing about the functions: the next walk is
+    # compared with the last complete walk.
     if not is_retryable(error) and not isinstance(error, DriftError):
         raise error
     _log.warning("%s; retrying in %g s", error, interval)

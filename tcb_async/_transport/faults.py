@@ -59,7 +59,7 @@ _DROPPED = _Row(
     text="{host} dropped the connection; try again",
 )
 # The first row that fits holds. So a subclass comes before its base: aiohttp's certificate errors
-# are TLS errors, those are connector errors, and those are `OSError`s.
+# are TLS errors, TLS errors are connector errors, and connector errors are `OSError`s.
 _TABLE = (
     _Row(
         errors=(TimeoutError,),
@@ -128,7 +128,7 @@ _CERTIFICATE_ADVICE = {
 
 
 def refusal(request: ApiRequest, status: int, headers: Mapping[str, str], body: bytes) -> TcbError:
-    """Build the error for a reply whose status is not 200."""
+    """Build the error for a reply with another status than 200."""
     target = request.target
     error = _refused(target.path, target.path, status, headers)
     if error is not None:

@@ -3,10 +3,10 @@
 Rule: the session is made by the first call, and belongs to one process and one event loop. A
 session of the caller's is used as it is, and never closed.
 
-A proxy that serves only a few connections keeps the others in its queue until one of those is
+A proxy that serves only a few connections keeps further connections in its queue until one is
 closed, and a client that keeps its connections alive closes none: they would wait for each other.
-So a list call whose new connection stays silent for long is given up, and sent again once another
-request is over, whose connection it takes; see `FirstAnswers`. A token call is not: it might be
+So a list call on a new connection that stays silent for long is given up, and sent again on the
+connection of the next request that ends; see `FirstAnswers`. A token call is not: it might be
 answered twice. Idle connections are closed instead, and the proxy serves the next in its queue.
 """
 
@@ -46,7 +46,7 @@ _LOOK = 0.05
 
 @attrs.define(eq=False)
 class FirstAnswers:
-    """Gives up a request whose new connection stays silent while others get answers.
+    """Gives up a request on a new connection that stays silent while others get answers.
 
     It waits three times as long as the slowest recent first answer took, opening the connection
     included, or another answer since; 0.3 s at least, and twice as long for a request that was
@@ -83,7 +83,7 @@ class InFlight:
         since: Loop time at which its connection was started.
         waited: Seconds since then, in steps of a look. Seconds in which the loop was busy do not
             count, because the answer may be there, unread.
-        answered: Connections that got answers: those in use at that time, and new ones since.
+        answered: Connections with answers: the connections in use at that time, and new ones since.
         other_took: Seconds from that time to the first answer to another request; None before it.
     """
 
@@ -92,7 +92,7 @@ class InFlight:
     may_repeat: bool = True
     # The time limit, which giving up brings forward. Timers and connections keep the context in
     # which they were made, and so this object, long after the request: `end` drops the limit,
-    # or its task, whose result is a page, would stay in memory.
+    # or its task, with a page as its result, would stay in memory.
     _limit: asyncio.Timeout | None = attrs.field(init=False, default=None)
     gave_up: bool = attrs.field(init=False, default=False)
     since: float = attrs.field(init=False, default=0.0)
@@ -212,7 +212,7 @@ HEADERS = {
 
 
 class QueryError(Exception):
-    """Wraps an error of aiohttp's, whose text may hold the URL: tools log the texts of errors."""
+    """Wraps an error of aiohttp: its text may hold the URL, and tools log the texts of errors."""
 
     def __init__(self, error: Hidden[Exception]) -> None:
         super().__init__("the request failed")

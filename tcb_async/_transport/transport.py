@@ -343,8 +343,8 @@ class Transport:
             await self._keeper.aclose()
 
     async def _end_live_tasks(self) -> None:
-        # Repeated until there is none: a task that ends may have started another. The current task
-        # may be one of them, and would wait for itself.
+        # Repeated, because a task that ends may have started another. The current task is left out:
+        # it would wait for itself.
         current = asyncio.current_task()
         while tasks := [task for task in self.live if task is not current and not task.done()]:
             for task in tasks:

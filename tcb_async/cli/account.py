@@ -136,7 +136,7 @@ async def _is_accepted(client: TcbClient, env: str | None) -> str:
 
 def _life(expires_at: float | None) -> str:
     if expires_at is None:
-        return "unknown: WeChat tells it only to the one that fetches the token"
+        return "unknown: WeChat tells it only when a token is fetched"
     until = datetime.fromtimestamp(expires_at, CHINA_STANDARD_TIME)
     minutes = (expires_at - time.time()) / 60
     return f"another {minutes:.0f} min, until {until:%Y-%m-%d %H:%M:%S} (UTC+8)"

@@ -147,8 +147,7 @@ def _check_ticket(path: str | None) -> None:
         )
     if not (ticket := _read_ticket(path)).reveal():
         raise ConfigurationError(
-            f"{where}: it holds no component_verify_ticket; write the newest one that WeChat has "
-            "pushed into it"
+            f"{where}: it holds no component_verify_ticket; write WeChat's newest ticket into it"
         )
     checked_secret(f"{where}: the ticket", ticket)
 

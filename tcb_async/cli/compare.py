@@ -109,7 +109,7 @@ class Outcome:
         is_selective: Whether options leave out functions, so that none may be left.
         lists: Complete lists that were read.
         functions: Functions that were compared.
-        found: Differences, or functions whose runtime has ended.
+        found: Differences, or functions on ended runtimes.
     """
 
     side: Side
@@ -227,8 +227,8 @@ class Reader:
 def _decisive_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
     """Return the newest finished run, and the unfinished runs after it.
 
-    Where no run is finished, the newest one that knows its accounts takes its place: they can be
-    named.
+    Without a finished run, the newest run with planned accounts takes its place, so that they can
+    be named.
     """
     runs = store.runs()
     unfinished = list(itertools.takewhile(lambda run: run.finished_at is None, runs))
@@ -295,7 +295,7 @@ class Comparison:
         return Outcome(side, is_selective=bool(self.names) or self.ignores_extra)
 
     def differences(self, expected: Functions, outcome: Outcome) -> Iterator[Difference]:
-        """Compare each list: functions that are missing, then those that are extra or changed."""
+        """Compare each list: missing functions first, then extra and changed functions."""
         wanted = self._selected(expected)
         for listed in outcome.read():
             there = self._selected(listed.functions)
@@ -342,7 +342,7 @@ def _function(name: str, known: Mapping[str, object]) -> CloudFunction:
 
 @attrs.define
 class Output:
-    """stdout of a command whose exit code needs all of its work, even if the output fails."""
+    """stdout of a command that must finish for its exit code, even if the output fails."""
 
     screen: Screen
     failure: OSError | None = None
@@ -371,7 +371,7 @@ class Output:
 
 @attrs.define
 class DifferenceWriter:
-    """Writes differences one by one: those of thousands of accounts may not fit into memory."""
+    """Writes differences one by one: all of thousands of accounts may not fit into memory."""
 
     output: Output
     form: Format

@@ -70,7 +70,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[Accounts]:
 async def _open_client(
     emulator: Emulator, token: TokenProvider, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
-    """Open a client for the emulator, whose log is quiet: the client logs the same requests."""
+    """Open a client for the emulator, with the emulator's log off: the client logs its requests."""
     log = logging.getLogger("tcb_async.emulator")
     before = log.level
     log.setLevel(logging.WARNING)

@@ -88,7 +88,7 @@ def handle_errors(screen: Screen) -> Generator[None]:
         code = _end(screen, bug, BUG)
     else:
         return
-    # After the `except` block: the exit must not keep the error, whose frames may hold a secret.
+    # After the `except` block: the exit must not keep the error: its frames may hold a secret.
     sys.exit(code)
 
 

@@ -145,7 +145,7 @@ class Platform(Connection):
     component_appid: Annotated[
         str | None, Parameter(metavar="APPID", env_var="TCB_COMPONENT_APPID", group=ACCOUNTS)
     ] = None
-    """Every merchant of this platform, whose appsecret is in TCB_COMPONENT_SECRET or typed."""
+    """Every merchant of this platform, with the appsecret in TCB_COMPONENT_SECRET or typed."""
     ticket_file: Annotated[File, Parameter(group=ACCOUNTS)] = None
     r"""The newest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
     secret_file: Annotated[File, Parameter(group=ACCOUNTS)] = None
@@ -165,6 +165,6 @@ class ManyAccounts(Platform):
     accounts: Annotated[FileOrStream, Parameter(group=ACCOUNTS)] = None
     """The accounts in this file, one JSON object per line. - is stdin."""
     appid: AppId = None
-    r"""The app of your own whose appsecret is in TCB_SECRET or typed. \[env var: TCB_APPID]"""
+    r"""Your own app, with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
     redis: Redis = attrs.field(default=None, repr=False)
     """Share the tokens with other processes. If the URL has a password, set TCB_REDIS_URL."""

@@ -59,7 +59,7 @@ def explain(error: CycloptsError, commands: Sequence[str]) -> str:
 
 
 def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
-    """Suggest the command that was meant: one that follows, or one with a similar name."""
+    """Suggest a command: the command that follows, or a command with a similar name."""
     unknown = words[0].partition("=")[0]
     what = "option" if unknown.startswith("-") else "command"
     if found := [word for word in words if word in commands]:

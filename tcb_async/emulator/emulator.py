@@ -166,7 +166,7 @@ class Emulator(Endpoints, Server):
             del self._environments[env]
 
     def environments(self, owner: str | None = None) -> tuple[EnvironmentInfo, ...]:
-        """The environments of an appid, oldest first; None for those of every ordinary account."""
+        """The environments of an appid, oldest first; None for every ordinary account's."""
         with self._lock:
             return self._infos(owner)
 

@@ -256,7 +256,7 @@ _ROW = (
     b'{"mod_time":"2019-06-21 15:23:54","add_time":"2019-02-27 15:34:59",'
     b'"runtime":"Nodejs8.9","name":%b,"status":"Active"}'
 )
-# Bodies that have broken JSON clients: each a 200 whose content type is right.
+# Bodies that have broken JSON clients, each in a 200 with the right content type.
 _BODIES = {
     "empty": b"",
     "null": b"null",

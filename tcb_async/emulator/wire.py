@@ -231,7 +231,7 @@ class RecordedRequest:
         peer_port: The client's port. Requests from one port came over one connection.
         started: The time of its complete arrival, in seconds of the emulator's clock.
         finished: The time of its answer; None while it is in flight.
-        status: The HTTP status of the answer; None if there was none (a reset, a hang).
+        status: The HTTP status of the answer; None without an answer (a reset, a hang).
         errcode: The errcode in the answer; None if a fault sent something else.
         fault: The name of the fault that answered it, or None.
     """

@@ -68,7 +68,7 @@ class Account:
         object.__setattr__(self, "envs", checked)
 
     def __repr__(self) -> str:
-        # A traceback with locals shows an account whose argument was refused: it has no fields yet.
+        # A traceback with locals shows an account after a refused argument: it has no fields yet.
         appid, envs = getattr(self, "appid", None), getattr(self, "envs", None)
         return f"Account(appid={appid!r}, envs={envs!r})"
 
@@ -158,7 +158,7 @@ def platform_accounts(
             saves the token. It is awaited before the call that brought the new token is answered.
 
     Yields:
-        An account for each merchant. One whose refresh token WeChat does not show fails.
+        An account for each merchant. An account without a refresh token in WeChat's list fails.
 
     Raises:
         ConfigurationError: The client's token is not a `ComponentToken`, or ``on_rotate`` is not

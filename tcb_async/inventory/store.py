@@ -127,7 +127,7 @@ class _Database:
             self._lock = lock
 
     def _connect(self) -> sqlite3.Connection:
-        # By its whole name: SQLite takes one that begins with "file:" for a URI.
+        # By its full name: SQLite takes a name that begins with "file:" for a URI.
         is_uri = self._is_read_only
         name = f"{self._place.as_uri()}?mode=ro" if is_uri else self._place
         return sqlite3.connect(
@@ -210,7 +210,7 @@ class MissingAccount:
         appid: Its appid.
         status: ``failed``, ``denied``, or ``waiting`` in a run that is not finished.
         errcode: WeChat's code; None where WeChat did not answer with one.
-        rid: WeChat's request id; None where there was none.
+        rid: WeChat's request id; None without one.
         message: What happened and what to do next.
     """
 
@@ -274,7 +274,7 @@ def china_now() -> datetime:
 
 
 class InventoryStore:
-    """What inventories found, in one SQLite file, which is made where there is none.
+    """The results of inventories in one SQLite file, which is created if it is missing.
 
     Any program may read it meanwhile; one process at a time writes.
 
@@ -332,15 +332,15 @@ class InventoryStore:
 
         Args:
             run: Its date, such as ``2026-01-31``; None for today in China.
-            source: Whose accounts they are, in any words: a store is of one source alone, so that
-                no account seems to have left because somebody asked another platform.
-            appids: The accounts, where they are known beforehand; `InventoryRun.unfinished` stores
-                them too. A store that has other accounts, and none of these, is of another source.
+            source: The owner of the accounts, in any words: a store has one source, so that no
+                account seems to have left because another platform was listed.
+            appids: The accounts, if they are known beforehand; `InventoryRun.unfinished` stores
+                them too. A store that has only other accounts belongs to another source.
 
         Raises:
-            ConfigurationError: Another process writes the store; the run is no date, is in the
-                future, or is before another run of the store; or the store is of another source.
-                Where it has no accounts yet, it is of none.
+            ConfigurationError: Another process writes the store; the run is not a date, is in the
+                future, or is before another run of the store; or the store has another source. A
+                store without accounts has no source yet.
             OSError: The file cannot be written.
         """
         today = self._clock().date().isoformat()
@@ -390,7 +390,7 @@ class InventoryStore:
         raise ConfigurationError(f"{self.path} holds {problem}: name another file")
 
     def progress(self, run: str | None = None) -> RunProgress | None:
-        """Say how far a run is: the newest, or that of a date; None if there is none."""
+        """Return the progress of the newest run, or of the run of a date; None without a run."""
         question = "SELECT * FROM progress WHERE run = coalesce(?, (SELECT max(run) FROM runs))"
         rows = [RunProgress(**row) for row in self._database.rows(question, run)]
         return rows[0] if rows else None
@@ -479,7 +479,7 @@ class InventoryRun:
     async def unfinished(
         self, accounts: Iterable[Account] | AsyncIterable[Account]
     ) -> AsyncGenerator[Account, None]:
-        """Store the accounts that the run is to list, then yield those that are not complete in it.
+        """Store the planned accounts of the run, then yield those that are not complete in it.
 
         All accounts are read before the first is yielded, and an account that failed is yielded
         again. Whatever ends the run, an account that was stored and not listed is missing.
@@ -496,7 +496,7 @@ class InventoryRun:
                 yield account
 
     def _plan(self, appids: Collection[str]) -> frozenset[str]:
-        """Store accounts to list; returns those that this run has completely."""
+        """Store planned accounts; return the accounts that this run has completely."""
         database = self._database
         question = "SELECT appid FROM accounts WHERE run = ? AND status = 'complete'"
         with database.transaction():
@@ -504,7 +504,7 @@ class InventoryRun:
             return frozenset(appid for (appid,) in database.execute(question, (self.run,)))
 
     def save(self, found: AccountListing) -> None:
-        """Keep what was found in an account: all of it, in one transaction.
+        """Save the listing of an account: all of it, in one transaction.
 
         An account that failed keeps what an earlier run found, which then is stale. One that is
         complete in this run already stays as it is. It waits for the disk, up to 0.1 s on a busy
@@ -527,10 +527,10 @@ class InventoryRun:
             self._keep_account(found, kept)
 
     def finish(self) -> None:
-        """Mark the run as finished: an account that it was not to list has left.
+        """Mark the run as finished: an account outside of its plan has left.
 
-        An account that it was to list, and did not, has failed. The whole file is read, so that a
-        damaged one is never finished: 0.3 s with 10,000 accounts. In a service,
+        A planned account that was not listed has failed. The whole file is read, so that a damaged
+        file is never finished: 0.3 s with 10,000 accounts. In a service,
         ``await asyncio.to_thread(run.finish)``.
 
         Raises:

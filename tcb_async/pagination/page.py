@@ -59,7 +59,7 @@ class Page(Generic[T]):
 # might cure counts as one (`Pager.refuses_size`), once per walk.
 #
 # Asking a server that clamps for more than it gives costs nothing, as long as the pages behind are
-# planned for the length that is expected. So after a few full pages one of them asks for all.
+# planned for the length that is expected. So after a few full pages, a page asks for all.
 MOST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 

@@ -307,7 +307,7 @@ class Pager(IteratedOnce, Generic[T]):
             self._complete(error, request.offset)
             raise
         self._unread = iter(items)
-        # A size is learned from a page that was taken, not from an empty one that is refused.
+        # A size is learned from an accepted page, not from a refused empty page.
         if plan.size.is_learned and plan.total is not None and request.limit <= plan.size.most:
             self._learn(plan.size)
         return items

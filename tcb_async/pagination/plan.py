@@ -46,7 +46,7 @@ or with a failure.
 # 7. Collecting. Let T be the total of every reply, let T different rows be seen by the last of some
 #    replies, and each of them be seen again, unchanged, in replies to later requests. A row that
 #    is unchanged before and after a moment is in the list at that moment, so when that last reply
-#    was made, these T rows were the list. Every row that was there throughout is one of them,
+#    was made, these T rows were the list. Every row that was there throughout is among them,
 #    updated or not, in any order of the replies. (A double collect: Afek et al., Atomic Snapshots
 #    of Shared Memory, JACM 1993.)
 #
@@ -223,7 +223,7 @@ class Plan(Generic[T]):
     # or the head check behind it.
     _reading: Pass[T] = attrs.field(init=False)
     _pass: Pass[T] = attrs.field(init=False)
-    # The requests whose replies are still to come, oldest first; stale ones are not in it.
+    # The requests without a reply, oldest first, without stale requests.
     _outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
     # SEARCHING: the first rows of the next requests.
     _looks: list[int] = attrs.field(init=False, factory=list[int])
@@ -263,7 +263,7 @@ class Plan(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """Whether there are no more requests."""
+        """Whether all requests were made."""
         return self.mode is Mode.ENDED
 
     @property
@@ -505,7 +505,7 @@ class Plan(Generic[T]):
             self._fail(
                 f"asked for {request.limit} rows from row {request.offset} on, the server "
                 f"sent {len(page.items)} rows and a total of {page.total}, "
-                f"{self._contradictions} times in a row: one of the two is wrong, so items may be "
+                f"{self._contradictions} times in a row: rows or total are wrong, so items may be "
                 "missing",
                 request.offset,
             )

@@ -40,7 +40,7 @@ A forced refresh adopts nothing in 2 and 4. Without leases, 3 is skipped.
 
 - A new refresh token is stored first, then saved by `on_rotate`, then the access token that came
   with it is stored, and only then is the call answered. A process that dies in between leaves the
-  refresh token in the store, and the next one that finds it there saves it.
+  refresh token in the store, and the next process that finds it there saves it.
 - A token is stored with a version: the lease's, or else the time in microseconds. The store refuses
   it if a higher version is there, of a token or of a lease; then the newer token is adopted.
 - Values that the store missed are kept in `unsent` and written when it answers again, also by
@@ -108,7 +108,7 @@ _PAUSE = 10.0
 _REISSUED_SECONDS = 30.0
 # Seconds between two questions to the store while another process holds the lease.
 _POLL = 0.05
-# How many refused tokens are remembered: a store that lags may return one of the last few.
+# How many refused tokens are remembered: a lagging store may return an earlier token.
 _REMEMBERED = 8
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
@@ -200,8 +200,8 @@ class ManagedToken(ABC):
     async def get_token(self, api: TokenApi) -> Secret:
         """Return a valid token for the API's host; request one only if none is cached.
 
-        From 60 to 200 s before its expiry the token is refreshed in the background, and the old
-        one is returned meanwhile.
+        From 60 to 200 s before its expiry the token is refreshed in the background; meanwhile the
+        old token is returned.
 
         Raises:
             TokenError: WeChat refused the credentials, or sent an unusable token.
