@@ -20,7 +20,7 @@ from tcb_async import FunctionPage, TokenError
 from tcb_async.emulator import Emulator
 
 NIGHTLY = Path(__file__).parents[1]
-NEED_REDIS = ("tests/docs/test_example_ticket.py", "docs/how-to/tokens.md")
+NEED_REDIS = ("nightly/tests/test_example_ticket.py", "docs/how-to/tokens.md")
 
 
 @pytest.mark.parametrize(
