@@ -47,7 +47,7 @@ STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
 gaps = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 12))
 places = st.one_of(st.just(0), st.integers(0, 10), st.integers(0, 400))
-exchange = st.builds(Change, gaps, st.just("swap"), places, places)
+exchange = st.builds(Change, gaps, st.just("swap"), places, places, st.just(1))
 exchanges = st.lists(exchange, max_size=25)
 """Rows that change places without a write, as where the order of a list is not stable."""
 
