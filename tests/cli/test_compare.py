@@ -524,7 +524,7 @@ CLOSED_STDIN = ("/bin/sh", "-c", f'exec {sys.executable} -m tcb_async "$@" <&-',
 
 @asynccontextmanager
 async def without_a_reader():
-    """A pipe whose reader has ended."""
+    """A pipe without a reader."""
     reader, writer = os.pipe()
     os.close(reader)
     try:

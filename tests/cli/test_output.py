@@ -283,7 +283,7 @@ def test_all_that_a_server_says_can_be_read_back(form, pages):
 
 
 def quoted(text):
-    """A text behind whose every separator a formula is disarmed."""
+    """A text with a disarmed formula behind every separator."""
     shown = ""
     for before, character in zip(f",{text}", text, strict=False):
         is_formula = character in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
@@ -354,7 +354,7 @@ async def test_json_is_written_when_it_is_complete_so_that_a_failure_leaves_no_h
 async def test_an_export_keeps_the_owner_of_the_file_that_it_replaces(
     emulator, names, tmp_path, monkeypatch
 ):
-    """As root does, whose new files are root's."""
+    """As root does: its new files belong to root."""
     file, owners = tmp_path / "all.csv", []
     file.touch()
     old = file.stat()

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end every command, soon, wherever it is and whoever started it."""
+"""SIGTERM and Ctrl-C end every command soon, at any point and from any parent."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def limits_of_walk(plan, listing, *, concurrency=8):
 
 @attrs.define
 class Moody(ChangingList):
-    """A list whose server gives at most so many rows, one length after the other."""
+    """A list on a server with changing page lengths, one after the other."""
 
     lengths: Iterator[int] = attrs.field(kw_only=True)
 

@@ -112,7 +112,7 @@ class ChangingList:
 
 @attrs.define
 class TiedList(ChangingList):
-    """A list whose rows have equal sort keys: such rows come in another order with each query."""
+    """A list of rows with equal sort keys: such rows come in another order with each query."""
 
     ties: int = attrs.field(kw_only=True)  # neighbours with the same key
     chance: random.Random = attrs.field(kw_only=True)

@@ -1,4 +1,4 @@
-"""Endpoints of WeChat, and the app, the platform and the merchant in whose names tests ask."""
+"""Endpoints of WeChat, and the app, the platform and the merchant of the tests."""
 
 from __future__ import annotations
 

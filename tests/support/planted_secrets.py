@@ -14,7 +14,7 @@ from server_faults import LISTING
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
-PIECE = 10  # characters: whoever tells 20 in a row tells one of these whole
+PIECE = 10  # characters: any 20 in a row contain a whole piece
 
 
 class Planted:

@@ -1,4 +1,4 @@
-"""Tokens that are shared through a store: whose turn it is to ask, and a store that fails."""
+"""Tokens shared through a store: leases, and a store that fails."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ async def test_partials_methods_and_wrapped_functions_are_async_callables_too():
 
 
 class OddlyShown:
-    """A provider of a user's own, whose repr is broken."""
+    """A custom provider with a broken repr."""
 
     def __init__(self, token):
         self.token = token

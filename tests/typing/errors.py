@@ -1,4 +1,4 @@
-"""What people write who handle errors. Checked by mypy and pyright, never run."""
+"""Typical handling of errors. Checked by mypy and pyright, never run."""
 
 from typing import assert_type
 

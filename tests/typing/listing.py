@@ -1,4 +1,4 @@
-"""What people write who list functions. Checked by mypy and pyright, never run."""
+"""Typical listings. Checked by mypy and pyright, never run."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""What people write who are service providers. Checked by mypy and pyright, never run."""
+"""Typical code of a service provider. Checked by mypy and pyright, never run."""
 
 from collections.abc import AsyncGenerator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What people write who test their own code. Checked by mypy and pyright, never run."""
+"""Typical tests of users. Checked by mypy and pyright, never run."""
 
 from typing import assert_type
 

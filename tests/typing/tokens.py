@@ -1,4 +1,4 @@
-"""What people write who look after tokens. Checked by mypy and pyright, never run."""
+"""Typical code with tokens. Checked by mypy and pyright, never run."""
 
 from typing import assert_type
 

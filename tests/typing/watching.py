@@ -1,4 +1,4 @@
-"""What people write who watch a client. Checked by mypy and pyright, never run."""
+"""Typical observers of a client. Checked by mypy and pyright, never run."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import assert_type
