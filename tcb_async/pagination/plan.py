@@ -101,6 +101,7 @@ T = TypeVar("T")
 
 _CONTRADICTIONS = 3  # repeated requests after a reply that contradicts itself
 _CLEAN_JOINS = 2  # joined pages before a pass that lost its place reads ahead again
+_SEARCHES = 8  # searches in a row that lead to nothing new, before disorder is suspected
 _SPARE_REQUESTS = 128  # of any walk, plus:
 _REQUESTS_PER_PAGE = 64  # for each page of different names that the server counts
 _OUT_OF_ORDER = -1
@@ -231,6 +232,8 @@ class Plan(Generic[T]):
     _collection: Collection[T] = attrs.field(init=False, factory=Collection[T])
     # Step 5: replies in a row that contradicted themselves.
     _contradictions: int = attrs.field(init=False, default=0)
+    # Searches since the last new item.
+    _idle_searches: int = attrs.field(init=False, default=0)
     # Second passes, head checks and sweeps begun since the last progress.
     _idle_repairs: int = attrs.field(init=False, default=0)
     # Seconds that the next request waits, so that a lagging replica can catch up.
@@ -343,10 +346,11 @@ class Plan(Generic[T]):
         if self.ended or (self._outstanding and not self._may_read_ahead(planned)):
             return 0
         limit, current = self.size.limit, self._pass
-        if not planned and self.mode is Mode.COLLECTING:
-            # Each sweep has other page boundaries: if the order depends on them, the same ones
-            # could hide a row for ever.
-            return limit - self.stats.sweeps % limit
+        if self.mode is Mode.COLLECTING:
+            # Each sweep has other page boundaries, and later ones have shorter pages: if the order
+            # depends on offset and limit, the same requests could hide a row for ever.
+            limit = max(1, limit - self.stats.sweeps // limit)
+            return limit if planned else limit - self.stats.sweeps % limit
         if self.max_items is None or current.names is not None or self.mode is not Mode.READING:
             return limit
         left = self.max_items - self.record.count - (planned - current.place.end)
@@ -433,6 +437,10 @@ class Plan(Generic[T]):
         """Step 3: look for an unchanged row around the likely place of the last one."""
         current = self._pass
         self.stats.reanchors += 1
+        self._idle_searches += 1
+        if self._idle_searches > _SEARCHES:  # step 6: the place is found and lost in a circle
+            self._collect("the place of the walk was lost again and again")
+            return
         shift = total - current.place.total
         self._looks = rows_around(
             current.place.end - 1 + shift,
@@ -529,7 +537,7 @@ class Plan(Generic[T]):
         joined = self._move(request.offset, page.total, names, items, behind)
         self._contradictions = 0
         if yielded:
-            self._idle_repairs = 0
+            self._idle_repairs = self._idle_searches = 0
         if self.record.count == self.max_items:
             self._enter(Mode.ENDED)
         elif twice:
