@@ -32,7 +32,7 @@ from tcb_async.cli.credentials import (
 from tcb_async.cli.options import Platform
 from tcb_async.client import TcbClient
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.inventory.accounts import Account, merchant_account
+from tcb_async.inventory.accounts import Account, platform_accounts
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore
 
 _COMPONENT_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
@@ -47,7 +47,6 @@ class Accounts:
     name: str  # identifies them in the store of an inventory
     client: TcbClient
     _source: ComponentToken | Sequence[Account]
-    total: int | None = None  # None until WeChat tells it
 
     @property
     def appids(self) -> Collection[str]:
@@ -56,17 +55,11 @@ class Accounts:
             return ()
         return [account.appid for account in self._source]
 
-    async def iterate(self) -> AsyncGenerator[Account, None]:
-        """Iterate over the accounts of a file, or over the merchants in WeChat's order."""
-        if not isinstance(self._source, ComponentToken):
-            self.total = len(self._source)
-            for account in self._source:
-                yield account
-            return
-        async with self.client.authorizers(concurrency=1) as pager:
-            async for authorizer in pager:
-                self.total = pager.total
-                yield merchant_account(self._source, authorizer, _ignore_rotation)
+    def accounts(self) -> Sequence[Account] | AsyncGenerator[Account, None]:
+        """Return the accounts of a file, or iterate over the merchants in WeChat's order."""
+        if isinstance(self._source, ComponentToken):
+            return platform_accounts(self.client, on_rotate=_ignore_rotation)
+        return self._source
 
 
 async def _ignore_rotation(appid: str, refresh_token: str) -> None:

@@ -180,12 +180,12 @@ class InventoryJob:
     async def work(self, page_size: int | None) -> int:
         from tcb_async.inventory import Inventory  # noqa: PLC0415 - the client
 
-        unfinished = self.run.unfinished(self.found.iterate())
+        unfinished = self.run.unfinished(self.found.accounts())
         inventory = Inventory(self.found.client, unfinished, page_size=page_size)
         try:
             async with contextlib.aclosing(unfinished), inventory:
                 with self._meter() as bar:
-                    task = bar.add_task("accounts", total=self.found.total, facts="")
+                    task = bar.add_task("accounts", total=None, facts="")
                     async for found in inventory:
                         self.run.save(found)
                         bar.update(task, **self._state(inventory))
@@ -264,6 +264,6 @@ class InventoryJob:
         ]
         return {
             "completed": summary.accounts + self.run.skipped,
-            "total": self.found.total,
+            "total": self.run.planned,
             "facts": ", ".join(facts),
         }

@@ -180,10 +180,10 @@ async def _merchants(
 ) -> AsyncGenerator[Account, None]:
     async with client.authorizers(concurrency=1) as pager:
         async for authorizer in pager:
-            yield merchant_account(component, authorizer, on_rotate)
+            yield _merchant_account(component, authorizer, on_rotate)
 
 
-def merchant_account(
+def _merchant_account(
     component: ComponentToken,
     authorizer: Authorizer,
     on_rotate: Callable[[str, str], Awaitable[object]],

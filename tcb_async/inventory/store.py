@@ -464,13 +464,15 @@ class InventoryRun:
 
     Attributes:
         run: Its date.
-        skipped: How many accounts `unfinished` left out so far, as they are complete in this run.
+        planned: The number of accounts to list; None until `unfinished` has read them.
+        skipped: The number of accounts that `unfinished` skipped, as this run has them completely.
     """
 
     def __init__(self, database: _Database, run: str, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
         self.run = run
+        self.planned: int | None = None
         self.skipped = 0
 
     def __repr__(self) -> str:
@@ -488,6 +490,7 @@ class InventoryRun:
         # and do not look as if they had left.
         async with contextlib.aclosing(iterate(accounts)) as every:
             planned = [account async for account in every]
+        self.planned = len(planned)
         complete = await asyncio.to_thread(self._plan, [account.appid for account in planned])
         for account in planned:
             if account.appid in complete:
