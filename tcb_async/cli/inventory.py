@@ -10,6 +10,7 @@ import contextlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +87,12 @@ def list_inventory(
         from tcb_async.inventory import InventoryStore  # noqa: PLC0415
 
         written = _last_written(access.accounts)
+
+        def was_rewritten() -> bool:
+            # A renamed file is another file: the old one was read as a whole.
+            now = _last_written(access.accounts)
+            return now != written and now[:2] == written[:2]
+
         open_accounts = find_accounts(access)
         missing = 0
 
@@ -98,17 +105,12 @@ def list_inventory(
                     InventoryStore(files.path or Path(folder, "inventory.sqlite")) as store,
                 ):
                     begun = store.begin(run, source=found.name, appids=found.appids)
-                    job = InventoryJob(store, begun, found, files, screen, is_quiet=quiet)
+                    job = InventoryJob(
+                        store, begun, found, files, screen, was_rewritten, is_quiet=quiet
+                    )
                     missing = await job.work(requests.page_size)
 
         signals.run(work)
-        # A renamed file is another file: the old one was read as a whole.
-        if (now := _last_written(access.accounts)) != written and now[:2] == written[:2]:
-            screen.say(
-                f"{access.accounts} was written meanwhile, so accounts may be missing: run the "
-                "command again; to change the file, write another one and rename it"
-            )
-            missing += 1
         if missing:
             sys.exit(MISSING)
 
@@ -175,6 +177,7 @@ class InventoryJob:
     found: Accounts
     files: Files
     screen: Screen
+    was_rewritten: Callable[[], bool]
     is_quiet: bool
 
     async def work(self, page_size: int | None) -> int:
@@ -197,6 +200,12 @@ class InventoryJob:
                 how = f"continue tomorrow, with --run {self.run.run}"
             self.screen.say(f"what has arrived is kept: {how}")
             raise
+        if self.was_rewritten():  # the run stays unfinished, so no comparison trusts it
+            self.screen.say(
+                "the accounts file was written meanwhile, so accounts may be missing: run the "
+                "command again; to change the file, write another one and rename it"
+            )
+            return 1
         self.run.finish()
         progress = self.store.progress(self.run.run)
         assert progress is not None  # noqa: S101 - the run was begun

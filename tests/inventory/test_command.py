@@ -500,3 +500,6 @@ class TestBadInput:
         assert ended.code == (0 if is_replaced else 6)
         assert is_replaced != ("was written meanwhile, so accounts may be missing" in ended.err)
         assert shop.listed() == shop.deployed()  # it was read once, at the beginning
+        path.with_name("expected.json").write_text('{"functions": []}')
+        judged = await run("diff", str(path.with_name("expected.json")), str(shop.store))
+        assert judged.code == (7 if is_replaced else 6)
