@@ -10,7 +10,7 @@ from typing import Any
 from test_plan import TestLaws
 
 from tcb_async.cursor import digest
-from tcb_async.pagination.memory import Collection, Record
+from tcb_async.pagination.memory import Record
 from tcb_async.pagination.plan import Mode, Plan
 
 __all__ = ["BREAKS", "LAWS", "TestLaws"]
@@ -67,15 +67,6 @@ def _never_twice(_self, _names, _record):
     return False
 
 
-_add = Collection.add
-
-
-def _seen_once(self, names, kept, total):
-    progress = _add(self, names, kept, total)
-    self.again = set(self.rows)
-    return progress
-
-
 _join = Plan._join
 
 
@@ -101,7 +92,6 @@ BREAKS: dict[str, dict[str, object]] = {
     "no second pass": {f"{_PLAN}._begin": _no_second_pass},
     "a name may come twice": {"tcb_async.pagination.plan.Pass.comes_twice": _never_twice},
     "no count": {f"{_PLAN}._passed_over_rows": _nothing_passed_over},
-    "collected once": {"tcb_async.pagination.memory.Collection.add": _seen_once},
     "budget without progress": {f"{_PLAN}._join": _no_progress},
 }
 
