@@ -177,7 +177,7 @@ class Reader:
                     sides[source] = self._open(source, stack)
                 elif isinstance(source, Document):
                     sides[source] = Side([Listed(source.read())])
-            environments = [it for it in sources if isinstance(it, Environment)]
+            environments = [source for source in sources if isinstance(source, Environment)]
             if environments:
                 sides |= self._walk_all([environment.env for environment in environments])
             yield [sides[source] for source in sources]
@@ -204,7 +204,7 @@ class Reader:
             shown = is_shown and self.screen.is_watched
             with show_walk(self.screen, env, walk, shown=shown) as move:
                 async for page in walk.by_page():
-                    functions |= {it.name: known_fields(it) for it in page.items}
+                    functions |= {item.name: known_fields(item) for item in page.items}
                     move(len(functions))
         return functions
 
@@ -218,7 +218,10 @@ class Reader:
         for later in unfinished:
             self.screen.say(f"run {later.run} of {source.path} is not finished")
         incomplete = self.screen.say_each(
-            (f"{it.appid} is not compared: {it.message}" for it in store.missing(run.run)),
+            (
+                f"{account.appid} is not compared: {account.message}"
+                for account in store.missing(run.run)
+            ),
             "… and {:,} more in the table accounts",
         )
         return Side(_lists(store, run.run), incomplete + len(unfinished), run)
@@ -246,7 +249,8 @@ def _lists(store: InventoryStore, run: str) -> Iterator[Listed]:
         if not account.functions:
             yield Listed({}, account.appid)
         for env, functions in account.functions.items():
-            yield Listed({it.name: known_fields(it) for it in functions}, account.appid, env)
+            lists = {function.name: known_fields(function) for function in functions}
+            yield Listed(lists, account.appid, env)
 
 
 # What differs
@@ -266,7 +270,10 @@ class Difference:
     @property
     def what(self) -> str:
         if self.expected is not None and self.found is not None:
-            pairs = ((it, getattr(self.expected, it), getattr(self.found, it)) for it in FIELDS)
+            pairs = (
+                (field, getattr(self.expected, field), getattr(self.found, field))
+                for field in FIELDS
+            )
             return ", ".join(_change(*pair) for pair in pairs if pair[1] != pair[2])
         function = self.expected or self.found
         return (function and function.runtime) or ""
@@ -304,10 +311,10 @@ class Comparison:
             outcome.functions += len(wanted.keys() | there.keys())
             before = [self._comparable(name, wanted, there) for name in wanted]
             after = [self._comparable(name, there, wanted) for name in there]
-            for it in changes(before, after):
+            for change in changes(before, after):
                 outcome.found += 1
-                kind = _KINDS[it.kind]
-                yield Difference(kind, it.name, it.before, it.after, listed.appid, listed.env)
+                sides = change.before, change.after
+                yield Difference(_KINDS[change.kind], change.name, *sides, listed.appid, listed.env)
 
     def _selected(self, functions: Functions) -> Functions:
         if not self.names:
@@ -420,8 +427,9 @@ class DifferenceWriter:
             if self.has_accounts:
                 self.output.write(f"{appid} {env or '(no environment)'}\n".encode())
             indent = "  " if self.has_accounts else ""
-            for it in group:
-                line = f"{indent}{it.kind:8}  {printable(it.name):24}  {printable(it.what)}"
+            for difference in group:
+                name, details = printable(difference.name), printable(difference.what)
+                line = f"{indent}{difference.kind:8}  {name:24}  {details}"
                 self.output.write(line.rstrip().encode() + b"\n")
 
 
@@ -482,7 +490,8 @@ def compare_sides(
         ignore_extra: Functions that are not expected do not count.
     """
     with run_command(verbose=access.verbose) as screen:
-        fields = [it for it in FIELDS if (times or it not in TIMES) and it not in (ignore or ())]
+        left_out = {*(ignore or ()), *(() if times else TIMES)}
+        fields = [field for field in FIELDS if field not in left_out]
         comparison = Comparison(fields, name or (), ignore_extra)
         sources = _find_sides(expected, found)
         with Reader(access, requests, screen).reading(*sources) as (wanted, there):
