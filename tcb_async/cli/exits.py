@@ -39,7 +39,7 @@ EXIT_CODES = """\
        permission, over quota
     5  the service or the network failed, after retries
     6  an inventory is finished, but accounts are missing
-    7  what was compared differs
+    7  the compared sides differ
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)"""
 
