@@ -650,7 +650,8 @@ class TcbClient:
             )
         await self._provider.force_refresh(self._transport)
 
-    if not TYPE_CHECKING:  # or a type checker would accept any attribute
+    # Hidden from type checkers, which would accept any attribute.
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __getattr__(self, name: str) -> object:
             text = f"{type(self).__name__!r} object has no attribute {name!r}"

@@ -452,6 +452,7 @@ class TestEnds:
             async with Inventory(client, accounts()) as inventory:
                 listings = aiter(inventory)  # held, so that only the end of the block closes it
                 async for _ in listings:
+                    assert "places taken" in repr(inventory)
                     break
             assert closed.is_set()
         assert "closed" in repr(inventory)
