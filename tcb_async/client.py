@@ -330,8 +330,9 @@ class TcbClient:
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
-        Pages are fetched concurrently, and each is retried on its own. To stop early, close the
-        generator (``contextlib.aclosing``), or just break. It takes the arguments of `functions`.
+        Only functions that a collection finds (see `WalkStats`) come later. Pages are fetched
+        concurrently, and each is retried on its own. To stop early, close the generator
+        (``contextlib.aclosing``), or just break. It takes the arguments of `functions`.
 
         Raises:
             ConfigurationError: An argument is unusable; raised at once.

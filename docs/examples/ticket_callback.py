@@ -38,7 +38,7 @@ class Tickets:
         await self._redis.set(f"tickets:{component_appid}", ticket, ex=TICKET_LIVES)
 
     def of(self, component_appid: str) -> Callable[[], Awaitable[str]]:
-        """What ``ComponentToken(…, ticket=…)`` asks."""
+        """Return the callable for ``ComponentToken(…, ticket=…)``."""
 
         async def newest() -> str:
             ticket = await self._redis.get(f"tickets:{component_appid}")

@@ -150,7 +150,7 @@ class Quotas:
 
     def spend(self, path: str, appid: str, allowed: int) -> None:
         """Count one call; Refused if more than these were made today."""
-        # WeChat's quotas begin anew at midnight in China.
+        # WeChat's quotas start again at midnight in China.
         today = int(self.clock() + _CHINA_OFFSET) // _DAY
         self._made[today, path, appid] += 1
         if self._made[today, path, appid] > allowed:

@@ -211,7 +211,7 @@ class MissingAccount:
         status: ``failed``, ``denied``, or ``waiting`` in a run that is not finished.
         errcode: WeChat's code; None where WeChat did not answer with one.
         rid: WeChat's request id; None without one.
-        message: What happened and what to do next.
+        message: The problem and the next step.
     """
 
     appid: str
@@ -509,9 +509,9 @@ class InventoryRun:
     def save(self, found: AccountListing) -> None:
         """Save the listing of an account: all of it, in one transaction.
 
-        An account that failed keeps what an earlier run found, which then is stale. One that is
-        complete in this run already stays as it is. It waits for the disk, up to 0.1 s on a busy
-        one: in a service, ``await asyncio.to_thread(run.save, found)``.
+        A failed account keeps the functions of an earlier run, marked stale. An account that this
+        run has completely stays as it is. The call waits for the disk, up to 0.1 s on a busy one:
+        in a service, ``await asyncio.to_thread(run.save, found)``.
 
         Raises:
             OSError: The file cannot be written, such as on a full disk. What was saved before is
@@ -567,7 +567,7 @@ class InventoryRun:
         """Keep what is there now; returns how many there are."""
         execute, execute_many = self._database.execute, self._database.execute_many
         # A function that did not change keeps its row, and only the row's last run moves on: so a
-        # row is a span of runs, and a year of unchanged nights takes no more room than one.
+        # row is a span of runs, and a year of unchanged nights takes no more space than one night.
         known = {
             row[:2]: row[2:]
             for row in execute(

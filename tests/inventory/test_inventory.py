@@ -57,7 +57,7 @@ async def drain(inventory, take):
 
 
 def as_deployed(functions):
-    """What an inventory found, to be compared with what is deployed."""
+    """Return the functions of a listing, to compare them with the deployed functions."""
     return {
         env: {(function.name, function.status, function.runtime) for function in found}
         for env, found in functions.items()

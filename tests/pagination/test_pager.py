@@ -506,7 +506,7 @@ class Plain:
 
 
 class TestItems:
-    """What is kept of an item is its name and its value: the consumer may do with it what it likes.
+    """The walk keeps names and values of items: the consumer may change the items.
 
     A list at rest costs as many requests whatever the items are.
     """
