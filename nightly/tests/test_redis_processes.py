@@ -13,6 +13,7 @@ from unittest.mock import AsyncMock
 import attrs
 import pytest
 from fault_proxy import FaultProxy
+from hand_clock import HandClock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from names import APPID, APPSECRET, AUTHORIZER, LIFE, MERCHANT, PLATFORM, STABLE
@@ -356,7 +357,7 @@ class Both:
 
     def __init__(self, redis):
         self.redis = redis
-        self.clock = EmulatorClock(0.0)
+        self.clock = HandClock()
         self.stores = (MemoryStore(clock=self.clock), RedisStore(redis))
         self.leases: list[tuple[int, int]] = []
         self.tokens = 0

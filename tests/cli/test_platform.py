@@ -7,10 +7,11 @@ import io
 import json
 
 import pytest
+from hand_clock import HandClock
 from secret_leaks import leaks_of
 from terminal import asks, plain, run
 
-from tcb_async.emulator import Emulator, EmulatorClock
+from tcb_async.emulator import Emulator
 
 PLATFORM, SECRET = "wxplatform", "0123456789abcdef0123456789abcdef"
 REFRESH = "refreshtoken@@@" + "r3fr3sh-s3cr3t-" * 4
@@ -19,7 +20,7 @@ AUTHORISED = 1_558_000_607  # 2019-05-16 17:56:47 in China
 
 @pytest.fixture
 async def wechat():
-    async with Emulator(clock=EmulatorClock(AUTHORISED)) as emulator:
+    async with Emulator(clock=HandClock(AUTHORISED)) as emulator:
         yield emulator
 
 

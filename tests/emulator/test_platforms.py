@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from asking import TICKET, asking
+from hand_clock import HandClock
 from names import (
     APPSECRET,
     AUTHORIZER,
@@ -20,7 +21,7 @@ from names import (
     PLATFORM,
 )
 
-from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.emulator import Emulator, Fault
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 BAKERY = "wxbakery"
@@ -35,7 +36,7 @@ def in_order(text):
 
 @pytest.fixture
 async def wechat():
-    async with asking(Emulator(clock=EmulatorClock(APRIL_2019))) as asker:
+    async with asking(Emulator(clock=HandClock(APRIL_2019))) as asker:
         asker.emulator.add_component(PLATFORM, APPSECRET, TICKET)
         yield asker
 

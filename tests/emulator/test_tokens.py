@@ -2,16 +2,15 @@
 
 import pytest
 from asking import REFRESH, asking, populated
+from hand_clock import HandClock
 from names import APPID, APPSECRET, AUTHORIZER, CLASSIC, COMPONENT, LIST, MERCHANT, PLATFORM, STABLE
-
-from tcb_async.emulator import EmulatorClock
 
 MIDNIGHT_IN_CHINA = 1_699_977_600.0
 
 
 @pytest.fixture
 async def wechat():
-    async with asking(populated(EmulatorClock(MIDNIGHT_IN_CHINA))) as asker:
+    async with asking(populated(HandClock(MIDNIGHT_IN_CHINA))) as asker:
         yield asker
 
 

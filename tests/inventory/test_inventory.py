@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 import attrs
 import pytest
+from hand_clock import HandClock
 from leaks import no_leaks
 from merchants import Platform
 from names import AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
@@ -30,7 +31,7 @@ from tcb_async import (
     TokenError,
     TransportError,
 )
-from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.emulator import Emulator, Fault
 from tcb_async.inventory import Inventory, list_account, platform_accounts
 from tcb_async.inventory.inventory import _IsolatedToken
 
@@ -278,7 +279,7 @@ class TestThePlatformItself:
         assert inventory.summary.accounts == len(seen)
 
     async def test_an_expired_ticket_is_named_and_without_a_ticket_nothing_is_sent(self):
-        async with Emulator(clock=EmulatorClock(1_700_000_000.0)) as emulator:
+        async with Emulator(clock=HandClock()) as emulator:
             platform = Platform(emulator, 20)
             emulator.clock.advance(13 * 3600)
             async with platform.client() as client:

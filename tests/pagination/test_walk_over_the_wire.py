@@ -13,13 +13,14 @@ from typing import Literal
 
 import attrs
 import pytest
+from hand_clock import HandClock
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 from model import Change, a_dozen_changes, by_reply
 from strategies import Server, changes
 
 from tcb_async import DriftError, RetryPolicy, TcbClient, TcbError
-from tcb_async.emulator import Emulator, EmulatorClock, Fault
+from tcb_async.emulator import Emulator, Fault
 
 ENV = "test-777bb9"
 UNTIRING = RetryPolicy(attempts=12, base=0.001, cap=0.002)
@@ -53,7 +54,7 @@ class Listing:
 
     emulator: Emulator
     order: Order
-    clock: EmulatorClock
+    clock: HandClock
     at_start: list[str] = attrs.field(factory=list)
     moved: set[str] = attrs.field(factory=set)
     gone: set[str] = attrs.field(factory=set)
@@ -138,7 +139,7 @@ async def names_of(walk):
 
 @asynccontextmanager
 async def listing_of(size, order, clamp=1000):
-    clock = EmulatorClock()
+    clock = HandClock()
     async with Emulator(order=order, max_page=clamp, clock=clock) as emulator:
         emulator.deploy(ENV, count=size)
         yield Listing(emulator, order, clock)

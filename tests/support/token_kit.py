@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from hand_clock import HandClock
 from names import APPID, APPSECRET, AUTHORIZER, ENV, LIFE, MERCHANT, PLATFORM
 
 from tcb_async._transport import Transport
-from tcb_async.emulator import Emulator, EmulatorClock
+from tcb_async.emulator import Emulator
 from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StableToken, StoredToken
@@ -43,7 +44,7 @@ def half():
 @asynccontextmanager
 async def wechat(clock=None):
     """A WeChat that knows one app; without a clock, its time passes only when it is advanced."""
-    async with Emulator(clock=clock or EmulatorClock(1_700_000_000.0)) as emulator:
+    async with Emulator(clock=clock or HandClock()) as emulator:
         emulator.deploy(ENV, count=57)
         emulator.add_app(APPID, APPSECRET)
         yield emulator

@@ -4,34 +4,16 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-import attrs
 import pytest
+from hand_clock import HandClock
 from raw_server import RawServer
 
-from tcb_async import RetryPolicy, TcbClient
-
-
-@attrs.define
-class PretendClock:
-    """Time that passes only by sleeping; every wait is remembered."""
-
-    now: float = 0.0
-    waits: list[float] = attrs.Factory(list)
-
-    def __call__(self):
-        return self.now
-
-    async def sleep(self, seconds):
-        self.waits.append(seconds)
-        self.now += seconds
-
-    def policy(self, **settings):
-        return RetryPolicy(clock=self, sleep=self.sleep, random=lambda: 1.0, **settings)
+from tcb_async import TcbClient
 
 
 @pytest.fixture
 def clock():
-    return PretendClock()
+    return HandClock()
 
 
 @pytest.fixture

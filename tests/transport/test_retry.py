@@ -8,6 +8,7 @@ from weakref import ref
 
 import attrs
 import pytest
+from hand_clock import HandClock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,8 +49,7 @@ class Story:
     """A call that fails as told, on a clock of its own."""
 
     errors: list
-    now: float = 1000.0
-    waits: list = attrs.Factory(list)
+    clock: HandClock = attrs.Factory(HandClock)
     left: list = attrs.Factory(list)
     """Seconds left before the deadline, at each attempt."""
     count: WalkStats = attrs.Factory(WalkStats)
@@ -57,22 +57,16 @@ class Story:
     seconds_per_try: float = 0.0
     seconds_before_a_try: float = 0.0
 
-    async def sleep(self, seconds):
-        self.waits.append(seconds)
-        self.now += seconds
-
     async def answer(self, left):
         self.left.append(left)
-        self.now += self.seconds_per_try
+        self.clock.advance(self.seconds_per_try)
         if len(self.left) <= len(self.errors):
             raise self.errors[len(self.left) - 1]
         return b"answer"
 
     async def run(self, **settings):
         """Make the call, by a policy of these settings."""
-        policy = RetryPolicy(
-            clock=lambda: self.now, sleep=self.sleep, random=lambda: 1.0, **settings
-        )
+        policy = self.clock.policy(**settings)
         transport = Told("http://127.0.0.1:9", Window(8), policy, self.quota, story=self)
         target = transport.target("/tcb/listfunctions", {})
         request = ApiRequest(target, None, count=self.count)
@@ -86,7 +80,7 @@ class Told(Transport):
     story: Story = attrs.field(kw_only=True)
 
     def get_session(self):
-        self.story.now += self.story.seconds_before_a_try
+        self.story.clock.advance(self.story.seconds_before_a_try)
 
     async def send(self, _session, _call, left, _seen=None):
         return await self.story.answer(left)
@@ -98,7 +92,7 @@ async def test_passing_faults_are_retried(error):
 
     assert await story.run() == b"answer"
     assert len(story.left) == 3
-    assert (story.waits, story.count.retries) == ([1.0, 2.0], 2)
+    assert (story.clock.waits, story.count.retries) == ([1.0, 2.0], 2)
 
 
 @pytest.mark.parametrize("error", FINAL, ids=repr)
@@ -174,7 +168,7 @@ async def test_the_last_error_is_raised_with_its_tries_and_why_no_other_was_made
     assert (caught.value.attempts, caught.value.gave_up) == (tries, gave_up)
     assert str(caught.value).endswith(f"{gave_up})") or not gave_up
     assert (caught.value.__context__, caught.value.__cause__) == (None, None)
-    assert story.waits == waits
+    assert story.clock.waits == waits
 
 
 async def test_a_try_that_the_deadline_cut_short_does_not_replace_the_servers_own_error():
@@ -215,7 +209,7 @@ async def test_a_dropped_connection_is_tried_again_at_once_the_first_time():
 
     await story.run()
 
-    assert story.waits == [0.0, 2.0]
+    assert story.clock.waits == [0.0, 2.0]
 
 
 @given(asked=st.floats(0, 1e12), draw=st.floats(0, 1))
@@ -266,7 +260,7 @@ async def test_cancellation_is_neither_swallowed_nor_retried():
     with pytest.raises(asyncio.CancelledError):
         await call
 
-    assert story.waits == [1.0]
+    assert story.clock.waits == [1.0]
 
 
 async def test_concurrent_calls_do_not_share_their_attempts(emulator, client_of):

@@ -1,0 +1,27 @@
+"""The one clock that tests move by hand.
+
+Used as WeChat's time (`token_kit.wechat`, emulator, inventory and platform tests) and as the time
+of a retry policy (fixture `clock` in `tests/transport`). Schedules of several tasks use the loop's
+virtual time instead (`looptime`).
+"""
+
+from __future__ import annotations
+
+from tcb_async import RetryPolicy
+from tcb_async.emulator import EmulatorClock
+
+
+class HandClock(EmulatorClock):
+    """A clock that passes only by ``advance`` and ``sleep``; ``waits`` lists the sleeps."""
+
+    def __init__(self, start=1_700_000_000.0):
+        super().__init__(start)
+        self.waits: list[float] = []
+
+    async def sleep(self, seconds):
+        self.waits.append(seconds)
+        self.advance(seconds)
+
+    def policy(self, **settings):
+        """A retry policy that waits on this clock, each time for the longest possible wait."""
+        return RetryPolicy(clock=self, sleep=self.sleep, random=lambda: 1.0, **settings)
