@@ -43,46 +43,48 @@ ACCESS_TOKEN = "TCB_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
 APPID = "TCB_APPID"
 SECRET = "TCB_SECRET"  # noqa: S105 - the name of a variable
 
-_SHOWN = 80  # characters of a bad value
+_LONGEST_VALUE = 80  # characters of a bad value
 T = TypeVar("T")
 TokenKind = Literal["access", "component", "authorizer"]
 
 
-def checked_env(env: object) -> str:
+def check_env(env: object) -> str:
     if not isinstance(env, str) or not env or env != env.strip() or not env.isprintable():
         around = isinstance(env, str) and env.strip() and env != env.strip()
         more = "; it has white space around it" if around else ""
-        raise _refused("env", env, f"must be the id of an environment, such as 'test-777bb9'{more}")
+        raise _make_error(
+            "env", env, f"must be the id of an environment, such as 'test-777bb9'{more}"
+        )
     return env
 
 
-def checked_text(name: str, value: object) -> str:
+def check_text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise _refused(name, value, "must be a str, and not empty")
+        raise _make_error(name, value, "must be a str, and not empty")
     return value
 
 
-def checked_count(name: str, value: object, *, least: int, most: int | None = None) -> int:
+def check_count(name: str, value: object, *, least: int, most: int | None = None) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         if least <= value <= (sys.maxsize if most is None else most):
             return value
         if value > sys.maxsize:
             most = most or sys.maxsize
     bounds = f", {least} or more" if most is None else f" from {least} to {most}"
-    raise _refused(name, value, f"must be a whole number{bounds}")
+    raise _make_error(name, value, f"must be a whole number{bounds}")
 
 
-def checked_seconds(name: str, value: object) -> float:
+def check_seconds(name: str, value: object) -> float:
     if (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
         and 0 < value <= sys.float_info.max
     ):
         return float(value)
-    raise _refused(name, value, "must be a number of seconds above 0")
+    raise _make_error(name, value, "must be a number of seconds above 0")
 
 
-def checked_instance(name: str, value: object, kind: type, example: str) -> None:
+def check_instance(name: str, value: object, kind: type, example: str) -> None:
     """Refuse a value of another type without showing it: a secret may be in the wrong place."""
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
@@ -92,14 +94,16 @@ def checked_instance(name: str, value: object, kind: type, example: str) -> None
         )
 
 
-def checked_methods(name: str, value: object, *methods: str) -> None:
+def check_methods(name: str, value: object, *methods: str) -> None:
     if isinstance(value, type) or not all(
         callable(getattr(value, method, None)) for method in methods
     ):
-        raise _refused(name, value, f"must be an object with the methods {' and '.join(methods)}")
+        raise _make_error(
+            name, value, f"must be an object with the methods {' and '.join(methods)}"
+        )
 
 
-def checked_field(
+def make_validator(
     allowed: Callable[[object], bool], right: str
 ) -> Callable[[object, attrs.Attribute[Any], object], None]:
     """Make a validator for a field of an attrs class."""
@@ -107,36 +111,36 @@ def checked_field(
     def check(instance: object, field: attrs.Attribute[Any], value: object) -> None:
         if not allowed(value):
             raise ConfigurationError(
-                f"{type(instance).__name__}({field.name}={_shown(value)}): must be {right}"
+                f"{type(instance).__name__}({field.name}={_show(value)}): must be {right}"
             )
 
     return check
 
 
-def checked_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
+def check_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of functions, given as one name or as a list or tuple of names."""
     names = tuple(name) if isinstance(name, list | tuple) else (name,)
     if names and all(isinstance(name, str) and name and name == name.strip() for name in names):
         return names
-    raise _refused(
+    raise _make_error(
         "name", name, "must be the name of a function, such as 'login', or a list of names"
     )
 
 
-def checked_callback(name: str, value: object) -> None:
+def check_callback(name: str, value: object) -> None:
     if not callable(value) or inspect.iscoroutinefunction(value):
-        raise _refused(name, value, "must be a function that is not async")
+        raise _make_error(name, value, "must be a function that is not async")
 
 
-def checked_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
+def check_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
     if isinstance(value, Iterable):
         items = tuple(value)
         if all(isinstance(item, kind) for item in items):
             return items
-    raise _refused(name, value, f"must be a list of {kind.__name__}s")
+    raise _make_error(name, value, f"must be a list of {kind.__name__}s")
 
 
-def refuse_unknown_options(options: Mapping[str, object], known: Iterable[str]) -> None:
+def check_walk_options(options: Mapping[str, object], known: Iterable[str]) -> None:
     """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
     for name in options.keys() - set(known):
         advice = (
@@ -146,27 +150,25 @@ def refuse_unknown_options(options: Mapping[str, object], known: Iterable[str]) 
             else f"not an argument of a walk, which takes {', '.join(known)}; to select functions, "
             "filter the result: [f for f in functions if f.status == 'Active']"
         )
-        raise _refused(name, options[name], advice)
+        raise _make_error(name, options[name], advice)
 
 
-def checked_base_url(base_url: object, *, allow_http: bool, name: str = "base_url") -> str:
+def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url") -> str:
     """Return the base URL without its last slash if tokens may be sent there."""
     from yarl import URL  # noqa: PLC0415 - slow to import, and --help checks no URL
 
     example = f"such as {DEFAULT_BASE_URL!r}"
     if not isinstance(base_url, str):
-        raise ConfigurationError(f"{name}={_shown(base_url)}: must be a str, {example}")
+        raise ConfigurationError(f"{name}={_show(base_url)}: must be a str, {example}")
     try:
         parts = urlsplit(base_url)
-        host, _ = (
-            parts.hostname,
-            URL(base_url).host,
-        )  # yarl also checks the port and international names
+        # yarl also checks the port and international names.
+        host = parts.hostname if URL(base_url).host else None
     except ValueError:
         parts, host = urlsplit(""), None
     unusable = not base_url.isprintable() or " " in base_url
     if host is None or unusable or parts.scheme not in {"http", "https"}:
-        shown = _shown(redact(base_url))  # a token may have been put in its place
+        shown = _show(redact(base_url))  # a token may have been put in its place
         raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {example}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
@@ -174,7 +176,7 @@ def checked_base_url(base_url: object, *, allow_http: bool, name: str = "base_ur
         )
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
-            f"{name}={_shown(base_url)}: plain http would show the access token to everyone on "
+            f"{name}={_show(base_url)}: plain http would show the access token to everyone on "
             "the way: use https, or pass allow_http=True"
         )
     return base_url.rstrip("/")
@@ -187,16 +189,16 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refused(name: str, value: object, right: str) -> ConfigurationError:
-    return ConfigurationError(f"{name}={_shown(value)}: {right}", argument=name)
+def _make_error(name: str, value: object, right: str) -> ConfigurationError:
+    return ConfigurationError(f"{name}={_show(value)}: {right}", argument=name)
 
 
-def _shown(value: object) -> str:
+def _show(value: object) -> str:
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the caller's own code, or a number of 5,000 digits
         text = f"<{type(value).__name__}>"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
 
 
 _KINDS: dict[str, str] = {
@@ -208,7 +210,7 @@ _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
-def fault_of(hidden: Hidden[object]) -> str | None:
+def find_fault(hidden: Hidden[object]) -> str | None:
     """Return the reason why a value cannot be a token, secret or ticket; None if it can be one."""
     value = hidden.reveal()
     if not isinstance(value, str):
@@ -222,22 +224,22 @@ def fault_of(hidden: Hidden[object]) -> str | None:
     return None if value.isprintable() else "holds a control character"
 
 
-def checked_secret(what: str, value: Secret) -> Secret:
+def check_secret(name: str, value: Secret) -> Secret:
     """Return the secret if it can be one. The caller wraps it first: tracebacks show arguments."""
-    if (fault := fault_of(value)) is not None:
-        raise ConfigurationError(f"{what} {fault}: it must be a str as WeChat gave it")
+    if (fault := find_fault(value)) is not None:
+        raise ConfigurationError(f"{name} {fault}: it must be a str as WeChat gave it")
     return value
 
 
-def checked_appid(what: str, value: Secret) -> str:
+def check_appid(name: str, value: Secret) -> str:
     """Return the appid if it can be one. It is wrapped: it may be a secret in the wrong place."""
-    fault = fault_of(value)
+    fault = find_fault(value)
     if fault is None and not _APPID.fullmatch(value.reveal()):
         fault = "holds a character that appids do not have, or is too long"
     elif fault is None and not value.reveal().startswith("wx"):
         fault = "does not begin with wx (are appid and secret swapped?)"
     if fault is not None:
-        raise ConfigurationError(f"{what} {fault}: it must be a str such as wx0123456789abcdef")
+        raise ConfigurationError(f"{name} {fault}: it must be a str such as wx0123456789abcdef")
     return value.reveal()
 
 
@@ -254,24 +256,24 @@ def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
         )
 
 
-def checked_async(what: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:
+def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:
     """Refuse a callable that is visibly not async, or cannot be called with these arguments.
 
     An object with ``__call__`` or a `functools.partial` may hide both.
     """
-    given: object = value
-    if not callable(given):
+    function: object = value
+    if not callable(function):
         raise ConfigurationError(
-            f"{what} is of type {type(value).__name__}: it must be an async callable"
+            f"{name} is of type {type(value).__name__}: it must be an async callable"
         )
-    if not inspect.isroutine(given):
+    if not inspect.isroutine(function):
         return value
-    if not inspect.iscoroutinefunction(inspect.unwrap(given)):
-        raise ConfigurationError(f"{what} is not async: write it with async def")
+    if not inspect.iscoroutinefunction(inspect.unwrap(function)):
+        raise ConfigurationError(f"{name} is not async: write it with async def")
     with suppress(TypeError):
-        inspect.signature(given, follow_wrapped=False).bind(*arguments)
+        inspect.signature(function, follow_wrapped=False).bind(*arguments)
         return value
-    raise ConfigurationError(f"{what} must be callable with ({', '.join(arguments)})")
+    raise ConfigurationError(f"{name} must be callable with ({', '.join(arguments)})")
 
 
 def describe(error: Exception, *secrets: Secret) -> str:

@@ -56,7 +56,7 @@ def decode_token_reply(
         return _decode_object(body)
     except UNREADABLE as error:
         reason = str(error)
-    raise unreadable(body, reason, endpoint, secrets)
+    raise make_unreadable_error(body, reason, endpoint, secrets)
 
 
 def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> None:
@@ -66,10 +66,10 @@ def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret]
     except UNREADABLE:
         return
     if status.errcode not in _SUCCESS:
-        raise _api_error(status, endpoint, secrets)
+        raise _make_api_error(status, endpoint, secrets)
 
 
-def _api_error(
+def _make_api_error(
     status: _Status, endpoint: str, secrets: Collection[Secret]
 ) -> ApiError | ResponseError:
     try:
@@ -85,10 +85,10 @@ def _api_error(
     errmsg, rid = _split_rid((status.errmsg or "").strip(), secrets)
     text = redact(errmsg, secrets, length=_ERRMSG)
     row = look_up(code, endpoint, text)
-    said = f" ({text})" if text else ""
+    quoted = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
     return row.error(
-        f"{endpoint} answered errcode {code}: {row.meaning}{said}: {row.advice}{request_id}",
+        f"{endpoint} answered errcode {code}: {row.meaning}{quoted}: {row.advice}{request_id}",
         errcode=code,
         errmsg=text,
         rid=rid,
@@ -100,22 +100,22 @@ def _api_error(
 def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | None]:
     """Split WeChat's text from its request id, which is looked for at the end only."""
     start = max(0, len(errmsg) - _RID_ENDS)
-    found = _RID.search(errmsg[start:])
-    if found is None:
+    match = _RID.search(errmsg[start:])
+    if match is None:
         return errmsg, None
-    text = errmsg[: start + found.start()].rstrip(" ,")
-    return text, hide(found["rid"] or found["hint"], secrets) or None
+    text = errmsg[: start + match.start()].rstrip(" ,")
+    return text, hide(match["rid"] or match["hint"], secrets) or None
 
 
-def unreadable(
+def make_unreadable_error(
     body: bytes, reason: str, endpoint: str, secrets: Collection[Secret], status: int = 200
 ) -> ResponseError:
     """Build the exception for an answer that is not as documented."""
     text = body.strip()[:_LOOKED_AT].decode("utf-8", "replace")
     excerpt = redact(text, secrets, length=_EXCERPT)
-    what = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
+    kind = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
     return ResponseError(
-        f"{endpoint} should answer with a JSON object as documented, but sent {what} "
+        f"{endpoint} should answer with a JSON object as documented, but sent {kind} "
         f"({reason[:_EXCERPT]}): {excerpt!r}; check base_url and any proxy between",
         endpoint=endpoint,
         status=status,

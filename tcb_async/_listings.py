@@ -15,8 +15,8 @@ import attrs
 import msgspec
 
 from tcb_async._arguments import TokenKind
-from tcb_async._codec import UNREADABLE, encode_object, raise_for_errcode, unreadable
-from tcb_async._redact import Secret, wrapped
+from tcb_async._codec import UNREADABLE, encode_object, make_unreadable_error, raise_for_errcode
+from tcb_async._redact import Secret, decode_secret
 from tcb_async.cursor import MOST_ROWS
 from tcb_async.exceptions import ResponseError
 from tcb_async.models import (
@@ -61,8 +61,8 @@ class ListEndpoint(Generic[Item, PageT]):
     kinds: tuple[TokenKind, ...] = ("access", "authorizer")
 
     @cached_property
-    def _reader(self) -> _Reader[Item]:
-        return _Reader(self)
+    def _reader(self) -> _ReplyReader[Item]:
+        return _ReplyReader(self)
 
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
         if self.total_key is not None:
@@ -82,14 +82,14 @@ class ListEndpoint(Generic[Item, PageT]):
         return self.page(*self._reader.read(body, zone, secrets), offset, limit)
 
 
-class _Reader(Generic[Item]):
+class _ReplyReader(Generic[Item]):
     """Reads the replies of one endpoint: in one step if they are as documented."""
 
     def __init__(self, listing: ListEndpoint[Item, Any]) -> None:
         hints = get_type_hints(listing.item)
         self.listing = listing
-        self.decode = _decoder(listing, listing.item)
-        self.decode_any_rows = _decoder(listing, dict[str, object])
+        self.decode = _make_decoder(listing, listing.item)
+        self.decode_any_rows = _make_decoder(listing, dict[str, object])
         self.rows_of = attrgetter(listing.rows_key)
         self.total_of = attrgetter(listing.total_key or listing.rows_key)
         self.other_names = [
@@ -118,7 +118,7 @@ class _Reader(Generic[Item]):
                 rows = self.rows_of(reply)
         total: int | None = self.total_of(reply) if self.listing.total_key else len(rows)
         if total is None or not 0 <= total <= MOST_ROWS:
-            raise self._unreadable(body, f"it has no usable {self.listing.total_key}", secrets)
+            raise self._make_error(body, f"it has no usable {self.listing.total_key}", secrets)
         aware = _EPOCH.replace(tzinfo=zone)  # adding to it is faster than replace() or combine()
         for time_of, set_time in self.slots:
             for row in rows:
@@ -131,30 +131,30 @@ class _Reader(Generic[Item]):
         raise_for_errcode(body, self.listing.path, secrets=secrets)
         try:
             reply = self.decode_any_rows(body)
-            rows = [self._item(row, zone) for row in self.rows_of(reply) or ()]
+            rows = [self._convert_row(row, zone) for row in self.rows_of(reply) or ()]
         except UNREADABLE as error:
             reason = str(error)
         else:
             setattr(reply, self.listing.rows_key, rows)
             return reply
-        raise self._unreadable(body, reason, secrets)
+        raise self._make_error(body, reason, secrets)
 
-    def _unreadable(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
+    def _make_error(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
         if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML holds no secret
             body = b"(not shown, since it may hold secrets)"
-        return unreadable(body, reason, self.listing.path, secrets)
+        return make_unreadable_error(body, reason, self.listing.path, secrets)
 
-    def _item(self, row: dict[str, object], zone: tzinfo) -> Item:
+    def _convert_row(self, row: dict[str, object], zone: tzinfo) -> Item:
         for other, name in self.listing.other_names.items():
             if row.get(name) is None:
                 row[name] = row.get(other)
         for name in self.times:
-            row[name] = _time(row.get(name), zone)
-        given = {name: value for name, value in row.items() if value is not None}
-        return msgspec.convert(given, self.listing.item, dec_hook=wrapped)
+            row[name] = _read_time(row.get(name), zone)
+        present = {name: value for name, value in row.items() if value is not None}
+        return msgspec.convert(present, self.listing.item, dec_hook=decode_secret)
 
 
-def _decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], Any]:
+def _make_decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], Any]:
     """Make a decoder for a whole reply: its errcode, its rows and its total."""
     fields: list[tuple[str, object, object]] = [
         ("errcode", int | str, 0),
@@ -164,10 +164,10 @@ def _decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], An
         key, _, inner = listing.total_key.partition(".")
         nested = msgspec.defstruct("Totals", [(inner or key, int | None, None)], frozen=True)
         fields.append((key, nested, nested()) if inner else (key, int | None, None))
-    return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=wrapped).decode
+    return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=decode_secret).decode
 
 
-def _time(value: object, zone: tzinfo) -> object:
+def _read_time(value: object, zone: tzinfo) -> object:
     """Read a time that is not as documented; return None if the text is not a time."""
     try:
         if isinstance(value, str):

@@ -116,17 +116,17 @@ class Secret(Hidden[str]):
         # The same object needs no comparison: tokens are compared at each call.
         if secret._value is self._value:
             return True
-        return hmac.compare_digest(_encoded(self), _encoded(secret))
+        return hmac.compare_digest(_encode(self), _encode(secret))
 
     def __hash__(self) -> int:
         return hash(self._value)
 
 
-def _encoded(secret: Secret) -> bytes:
+def _encode(secret: Secret) -> bytes:
     return secret.reveal().encode("utf-8", "surrogatepass")
 
 
-class forgetting_frames:  # noqa: N801 - a context manager, read as a verb
+class forget_frames:  # noqa: N801 - a context manager, read as a verb
     """Lets an error out of a block without the frames and errors that it came from in there.
 
     The frame that holds the block is forgotten too.
@@ -157,7 +157,7 @@ def wrap(value: T) -> T | Secret:
     return Secret(value) if isinstance(value, str) else value
 
 
-def wrapped(kind: type, value: object) -> object:
+def decode_secret(kind: type, value: object) -> object:
     """Wrap a text that msgspec decodes as a `Secret`: its ``dec_hook``."""
     if kind is not Secret:
         return value
@@ -182,14 +182,14 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
     margin = max(_ESCAPED_CHARACTER * longest, _LONGEST_SHAPE)
     needed = len(text) if length is None else 4 * length + margin
     shown = _NAMED.sub(rf"\1{MASK}", hide(text[:needed], secrets))
-    shown = _LONG_WORD.sub(_masked_unless_shaped, _USER.sub(f"{MASK}@", shown))
+    shown = _LONG_WORD.sub(_mask_unless_shaped, _USER.sub(f"{MASK}@", shown))
     if needed < len(text):
         masked = shown.rfind(MASK) + len(MASK) if MASK in shown else 0
         shown = shown[: max(masked, len(shown) - margin)]
     return shown[:length]
 
 
-def _masked_unless_shaped(word: re.Match[str]) -> str:
+def _mask_unless_shaped(word: re.Match[str]) -> str:
     has_shape = len(word[0]) <= _LONGEST_SHAPE and _SHAPE.fullmatch(word[0])
     return word[0] if has_shape else MASK
 
@@ -199,36 +199,36 @@ def hide(text: str, secrets: Collection[Secret]) -> str:
 
     Pieces of a secret are hidden too: it may be broken into lines, or cut off with the reply.
     """
-    forms = [form for secret in secrets for form in _forms(secret)]
-    pieces = {piece for secret in secrets for piece in _pieces(secret.reveal())}
-    text = _without(text, forms, pieces)
+    forms = [form for secret in secrets for form in _iterate_forms(secret)]
+    pieces = {piece for secret in secrets for piece in _iterate_pieces(secret.reveal())}
+    text = _mask(text, forms, pieces)
     # The text is shown as it is, unless a secret shows only after unescaping: the unescaped text is
     # harder to find in the server's reply.
-    plain = _unescaped(text)
+    plain = _unescape(text)
     if plain == text:
         return text
-    shown = _without(plain, forms, pieces)
+    shown = _mask(plain, forms, pieces)
     return text if shown == plain else shown
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _iterate_pieces(text: str) -> Iterator[str]:
     return (text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1))
 
 
-def _without(text: str, forms: Iterable[str], pieces: Container[str]) -> str:
+def _mask(text: str, forms: Iterable[str], pieces: Container[str]) -> str:
     for form in forms:
         text = text.replace(form, MASK)
     shown, end = "", 0
-    for at, piece in enumerate(_pieces(text)):
+    for at, piece in enumerate(_iterate_pieces(text)):
         if piece in pieces:
             shown += text[end:at] + MASK if at >= end else ""
             end = at + _PIECE
     return shown + text[end:]
 
 
-def _forms(secret: Secret) -> Iterator[str]:
+def _iterate_forms(secret: Secret) -> Iterator[str]:
     """Yield the secret, and its forms in the base64 of a longer text."""
-    raw = _encoded(secret)
+    raw = _encode(secret)
     if not raw:
         return
     yield secret.reveal()
@@ -249,11 +249,13 @@ def _forms(secret: Secret) -> Iterator[str]:
 _URL_SAFE = str.maketrans("+/", "-_")
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     # In layers, as a gateway may escape the text of another: JSON in a URL in HTML.
     for _ in range(_LAYERS):
         if not any(mark in text for mark in "%\\&"):
             break
-        text = _JSON_ESCAPE.sub(lambda it: chr(int(it[1], 16)) if it[1] else it[2], text)
+        text = _JSON_ESCAPE.sub(
+            lambda match: chr(int(match[1], 16)) if match[1] else match[2], text
+        )
         text = html.unescape(unquote(text))
     return text

@@ -39,19 +39,19 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
     SECRET,
+    check_appid,
+    check_base_url,
+    check_count,
+    check_env,
+    check_instance,
+    check_items,
     check_kind,
-    checked_appid,
-    checked_base_url,
-    checked_count,
-    checked_env,
-    checked_instance,
-    checked_items,
-    checked_methods,
-    checked_names,
-    checked_seconds,
-    checked_secret,
-    checked_text,
-    refuse_unknown_options,
+    check_methods,
+    check_names,
+    check_seconds,
+    check_secret,
+    check_text,
+    check_walk_options,
 )
 from tcb_async._listings import (
     AUTHORIZERS,
@@ -94,10 +94,10 @@ __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 Names: TypeAlias = list[str] | tuple[str, ...]
 
 
-def _token_from_environment() -> StaticToken | StableToken:
+def _read_token_from_environment() -> StaticToken | StableToken:
     token = Secret(os.environ.get(ACCESS_TOKEN, ""))
     if token.reveal():
-        return StaticToken(checked_secret(ACCESS_TOKEN, token))
+        return StaticToken(check_secret(ACCESS_TOKEN, token))
     appid = Secret(os.environ.get(APPID, ""))
     secret = Secret(os.environ.get(SECRET, ""))
     missing = [name for name, value in ((APPID, appid), (SECRET, secret)) if not value.reveal()]
@@ -107,7 +107,7 @@ def _token_from_environment() -> StaticToken | StableToken:
         raise ConfigurationError(
             f"{ACCESS_TOKEN} is not set: set it, or {APPID} and {SECRET}, which are not set either"
         )
-    return StableToken(checked_appid(APPID, appid), checked_secret(SECRET, secret))
+    return StableToken(check_appid(APPID, appid), check_secret(SECRET, secret))
 
 
 _MOVED = {
@@ -255,17 +255,17 @@ class TcbClient:
                 "session=…: trust_env and ssl_context are settings of the session that you made: "
                 "set them there"
             )
-        checked_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
-        checked_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
+        check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
+        check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
         if observer is not None:
-            checked_methods("observer", observer, "attempting", "walk_started")
+            check_methods("observer", observer, "attempting", "walk_started")
         self._transport = Transport(
-            base_url=checked_base_url(base_url, allow_http=allow_http),
-            window=Window(checked_count("concurrency", concurrency, least=1)),
+            base_url=check_base_url(base_url, allow_http=allow_http),
+            window=Window(check_count("concurrency", concurrency, least=1)),
             retry=retry,
             quota=RetryQuota.for_window(concurrency),
-            timeout=checked_seconds("timeout", timeout),
-            max_reply_bytes=checked_count("max_reply_bytes", max_reply_bytes, least=1),
+            timeout=check_seconds("timeout", timeout),
+            max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, least=1),
             trust_env=trust_env,
             ssl_context=ssl_context,
             observer=observer,
@@ -303,8 +303,8 @@ class TcbClient:
         if "base_url" not in options:
             base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
             allow_http = options.get("allow_http", False)
-            options["base_url"] = checked_base_url(base_url, allow_http=allow_http, name=BASE_URL)
-        return cls(_token_from_environment(), **options)
+            options["base_url"] = check_base_url(base_url, allow_http=allow_http, name=BASE_URL)
+        return cls(_read_token_from_environment(), **options)
 
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
@@ -323,7 +323,7 @@ class TcbClient:
         Returns:
             A pager that makes its first request when it is iterated.
         """
-        return self._walk(FunctionPager, FUNCTIONS, env, {"env": checked_env(env)}, options)
+        return self._walk(FunctionPager, FUNCTIONS, env, {"env": check_env(env)}, options)
 
     def iter_functions(
         self, env: str, **options: Unpack[WalkOptions]
@@ -360,14 +360,14 @@ class TcbClient:
         options: WalkOptions,
     ) -> PagerT:
         settings: dict[str, Any] = {**options}
-        refuse_unknown_options(settings, WalkOptions.__annotations__)
+        check_walk_options(settings, WalkOptions.__annotations__)
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         check_kind(self._provider, listing.kinds, listing.path)
         if listing.max_page is not None:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
-            checked_count("page_size", settings["page_size"], least=1, most=listing.max_page)
+            check_count("page_size", settings["page_size"], least=1, most=listing.max_page)
         stats = WalkStats()
         return pager_class(
             partial(self._fetch, listing, fields, count=stats),
@@ -395,7 +395,7 @@ class TcbClient:
         env, row = fields.get("env"), None if listing.total_key is None else offset
 
         def send(token: Secret) -> Awaitable[PageT]:
-            target = self._target_of(listing, token)
+            target = self._get_target(listing, token)
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
             )
@@ -415,14 +415,14 @@ class TcbClient:
         check_kind(self._provider, listing.kinds, listing.path)
         return await self._fetch(listing, fields, offset, limit)
 
-    def _target_of(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
+    def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """The URL that carries the token, checked and built once per token."""
         if self._is_closed:  # while the token was fetched
             raise ClientClosedError
         # To build a URL is slow, and a token serves for two hours.
         held = self._target
         if held is None or held[0] != token or held[1].path != listing.path:
-            checked_secret("the token that the provider returned", token)
+            check_secret("the token that the provider returned", token)
             target = self._transport.target(listing.path, {listing.query_key: token})
             held = self._target = token, target
         return held[1]
@@ -443,9 +443,9 @@ class TcbClient:
 
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
         """
-        checked_env(env)
-        checked_count("limit", limit, least=1)
-        checked_count("offset", offset, least=0)
+        check_env(env)
+        check_count("limit", limit, least=1)
+        check_count("offset", offset, least=0)
         return await self._fetch_single(FUNCTIONS, {"env": env}, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:
@@ -482,7 +482,7 @@ class TcbClient:
         """
         check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
         if component_appid is not None:
-            appid = checked_appid("component_appid", Secret(component_appid))
+            appid = check_appid("component_appid", Secret(component_appid))
         elif isinstance(self._provider, ComponentToken):
             appid = self._provider.appid
         else:
@@ -518,10 +518,10 @@ class TcbClient:
 
         Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
         """
-        fields = {"env": checked_env(env)}
+        fields = {"env": check_env(env)}
         scope = env
         if searchkey is not None:
-            fields["searchkey"] = checked_text("searchkey", searchkey)
+            fields["searchkey"] = check_text("searchkey", searchkey)
             scope = f"{env}?searchkey={searchkey}"
         return self._walk(ListingPager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
 
@@ -566,9 +566,9 @@ class TcbClient:
             ConfigurationError: An argument is unusable; raised at once.
             TcbError: A walk failed for a lasting reason.
         """
-        checked_env(env)
-        seconds = checked_seconds("interval", interval)
-        known = None if since is None else checked_items("since", since, CloudFunction)
+        check_env(env)
+        seconds = check_seconds("interval", interval)
+        known = None if since is None else check_items("since", since, CloudFunction)
         return watch(lambda: self.list_functions(env), interval=seconds, since=known)
 
     @overload
@@ -606,13 +606,13 @@ class TcbClient:
             WaitTimeoutError: Not all functions were ``Active`` in time.
             TcbError: A walk failed for a lasting reason.
         """
-        checked_env(env)
+        check_env(env)
         active = await wait_until_active(
             lambda: self.functions(env),
             env,
-            None if name is None else checked_names(name),
-            timeout=checked_seconds("timeout", timeout),
-            interval=checked_seconds("interval", interval),
+            None if name is None else check_names(name),
+            timeout=check_seconds("timeout", timeout),
+            interval=check_seconds("interval", interval),
         )
         return active[0] if isinstance(name, str) else active
 

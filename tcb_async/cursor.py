@@ -14,7 +14,7 @@ from hashlib import blake2b
 import attrs
 import msgspec
 
-from tcb_async._arguments import checked_field
+from tcb_async._arguments import make_validator
 from tcb_async.exceptions import ConfigurationError
 
 DIGEST = 8
@@ -31,17 +31,17 @@ def digest(text: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
 
 
-def digests(packed: bytes) -> Iterable[bytes]:
+def split_digests(packed: bytes) -> Iterable[bytes]:
     """Split joined digests."""
     return (packed[start : start + DIGEST] for start in range(0, len(packed), DIGEST))
 
 
-_text = checked_field(lambda value: isinstance(value, str), "a str")
-_flag = checked_field(lambda value: isinstance(value, bool), "True or False")
-_row = checked_field(
+_text = make_validator(lambda value: isinstance(value, str), "a str")
+_flag = make_validator(lambda value: isinstance(value, bool), "True or False")
+_row = make_validator(
     lambda value: type(value) is int and 0 <= value <= MOST_ROWS, "a whole number, 0 or more"
 )
-_packed = checked_field(
+_packed = make_validator(
     lambda value: isinstance(value, bytes) and len(value) % DIGEST == 0, f"{DIGEST} bytes a digest"
 )
 
@@ -108,15 +108,15 @@ class Cursor:
         Raises:
             ConfigurationError: The text is not a cursor, was damaged, or has an unknown version.
         """
-        wrong = f"it is of version {text[:1]!r}, not {_VERSION!r}"
+        problem = f"it is of version {text[:1]!r}, not {_VERSION!r}"
         if text.startswith(_VERSION):
-            if (fields := _unpack(text[1:])) is not None:
+            if (fields := _decode_fields(text[1:])) is not None:
                 return cls(*fields)
-            wrong = "its checksum does not fit"
-        raise ConfigurationError(f"not a cursor, or a damaged one: {wrong}")
+            problem = "its checksum does not fit"
+        raise ConfigurationError(f"not a cursor, or a damaged one: {problem}")
 
 
-def _unpack(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None:
+def _decode_fields(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None:
     with suppress(ValueError, msgspec.MsgspecError):
         checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         if zlib.crc32(checked[4:]).to_bytes(4, "big") == checked[:4]:

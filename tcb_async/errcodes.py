@@ -82,7 +82,9 @@ class TcbCode(Explanation):
     source: str
 
 
-def _rows(error: type[ApiError], whose: Whose, *rows: tuple[int, str, str]) -> tuple[Errcode, ...]:
+def _make_rows(
+    error: type[ApiError], whose: Whose, *rows: tuple[int, str, str]
+) -> tuple[Errcode, ...]:
     return tuple(Errcode(error, whose, meaning, advice, code) for code, meaning, advice in rows)
 
 
@@ -98,7 +100,7 @@ _SUSPENDED = "look in the console whether it was suspended, as for an unpaid bil
 _UNPAID = "pay the bill or top up the account in Tencent Cloud's console"
 _RAISE_QUOTA = "raise it in the console"
 _SHARED = (
-    *_rows(
+    *_make_rows(
         SystemBusyError, "service",
         (-1, "the system is busy", _BUSY),
         (-1000, "system error", _BUSY),
@@ -108,8 +110,8 @@ _SHARED = (
         (-601003, "the cloud service could not answer", _BUSY),
         (-604102, "the call of the cloud service timed out", _BUSY),
     ),
-    *_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
-    *_rows(
+    *_make_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
+    *_make_rows(
         ParameterError, "request",
         (40066, "there is no such endpoint", "check base_url: the host alone, without a path"),
         (43002, "the call must be a POST", _PROXY),
@@ -123,18 +125,18 @@ _SHARED = (
         (-501021, "the operation is not supported", "check base_url and the endpoint"),
         (-601002, "an argument is not valid", _ENV),
     ),
-    *_rows(
+    *_make_rows(
         ParameterError, "merchant",
         (-501009, "the resource does not exist or is not valid", _ITS_ENV),
         # developers.weixin.qq.com/community/personal/oCJUsw4fZFqp95DARyW-f6jIUFgE/answer
         (-601027, _NO_SUCH_ENV, _ITS_ENV),
     ),
-    *_rows(
+    *_make_rows(
         ApiError, "merchant",
         (-501000, "the cloud underneath refused the call",
          "look up WeChat's text, or its TcbCode, in CloudBase's error codes"),
     ),
-    *_rows(
+    *_make_rows(
         PermissionDeniedError, "merchant",
         (48001, "the account may not call this",
          "check that the account has cloud development opened and may call this endpoint"),
@@ -158,14 +160,14 @@ _SHARED = (
         (-604101, "the account lacks the permission",
          "check the permissions of the account of the token"),
     ),
-    *_rows(
+    *_make_rows(
         QuotaError, "merchant",
         (-501003, "the environment's quota is used up", _RAISE_QUOTA),
         (-501015, "the environment's quota of read requests is used up", _RAISE_QUOTA),
         (-501016, "the environment's quota of write requests is used up", _RAISE_QUOTA),
         (-501017, "the environment's disk is full", _RAISE_QUOTA),
     ),
-    *_rows(
+    *_make_rows(
         RateLimitError, "merchant", (-501004, "too many requests to the environment", _SLOWER)
     ),
 )  # fmt: skip
@@ -176,7 +178,7 @@ _TICKET = "hand over the newest ticket that WeChat pushed (every 10 minutes)"
 _FROZEN = "confirm the call in the administrator's WeChat, then call again"
 _SIGNING = "calls are not signed here: look at the API security settings (API 安全) of the account"
 _CREDENTIALS = (
-    *_rows(
+    *_make_rows(
         TokenError, "merchant",
         (40001, "the access token is invalid or was replaced", _FRESH_TOKEN),
         (40014, "the access token is not valid", _FRESH_TOKEN),
@@ -185,8 +187,8 @@ _CREDENTIALS = (
         (61023, "the authorizer's refresh token is not valid",
          "use the newest refresh token, or ask the merchant to authorise again"),
     ),
-    *_rows(DailyQuotaError, "merchant", (45009, "the day's calls are used up", _A_DAY)),
-    *_rows(
+    *_make_rows(DailyQuotaError, "merchant", (45009, "the day's calls are used up", _A_DAY)),
+    *_make_rows(
         TokenError, "platform",
         (40002, "the grant type is wrong", "this is a bug: please report it"),
         (40013, "the appid is not valid", "check the appid for typing errors"),
@@ -214,14 +216,14 @@ _CREDENTIALS = (
 )  # fmt: skip
 
 _WHERE_TOKENS_ARE_ISSUED = (
-    *_rows(
+    *_make_rows(
         TokenError, "platform",
         (40001, "the appsecret is wrong", _SECRET),
         (40014, "the component access token is not valid", _FRESH_TOKEN),
         (41001, "the component access token is missing", _FRESH_TOKEN),
         (42001, "the component access token has expired", _FRESH_TOKEN),
     ),
-    *_rows(DailyQuotaError, "platform", (45009, "the day's calls are used up", _A_DAY)),
+    *_make_rows(DailyQuotaError, "platform", (45009, "the day's calls are used up", _A_DAY)),
 )  # fmt: skip
 
 ERRCODES: Mapping[int, Errcode] = MappingProxyType(
@@ -246,21 +248,21 @@ _SEEN_SOLD_OUT = (
 )
 
 
-def _tcb_rows(
+def _make_tcb_rows(
     error: type[ApiError], whose: Whose, meaning: str, advice: str, *rows: tuple[str, str]
 ) -> tuple[TcbCode, ...]:
     return tuple(TcbCode(error, whose, meaning, advice, prefix, source) for prefix, source in rows)
 
 
 TCB_CODES: tuple[TcbCode, ...] = (
-    *_tcb_rows(
+    *_make_tcb_rows(
         RateLimitError, "merchant", "too many requests to the environment", _SLOWER,
         ("RequestLimitExceeded", _TENCENT_TCB),
         ("LimitExceeded.Concurrent", _TENCENT_TCB),
         ("EXCEED_CONCURRENT_REQUEST_LIMIT", _CLOUDBASE),
         ("EXCEED_RATELIMIT", _CLOUDBASE),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         SystemBusyError, "service", "the cloud underneath failed", _BUSY,
         ("InternalError", _TENCENT_TCB),
         ("FailedOperation.NetworkError", _TENCENT_TCB),
@@ -269,17 +271,17 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("SERVER_TIMEOUT", _CLOUDBASE),
         ("SYS_ERR", _CLOUDBASE),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         ParameterError, "merchant", _NO_SUCH_ENV, _ITS_ENV,
         ("INVALID_ENV", _SEEN_UNKNOWN_ENV),
         ("InvalidParameter.EnvId", _TENCENT_TCB),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         ParameterError, "merchant", "the resource does not exist", _ITS_ENV,
         ("ResourceNotFound", _TENCENT_TCB),
         ("RESOURCE_NOT_FOUND", _CLOUDBASE),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         ParameterError, "request", "an argument is not valid", _ARGUMENTS,
         ("InvalidParameter", _TENCENT_TCB),
         ("MissingParameter", _TENCENT_TCB),
@@ -288,19 +290,19 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("INVALID_PARAM", _CLOUDBASE),
     ),
     # Not a QuotaError: a smaller page may be within the limit, and a walk tries one.
-    *_tcb_rows(
+    *_make_tcb_rows(
         ParameterError, "request", "a limit was exceeded",
         "ask for fewer rows at once (page_size), or raise the limit in the console",
         ("LimitExceeded", _TENCENT_SCF),
         ("EXCEED_MAX_RESPONSE_SIZE", _CLOUDBASE),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         QuotaError, "merchant", "the environment's quota is used up", _RAISE_QUOTA,
         ("LimitExceeded.Request", _TENCENT_TCB),
         ("LimitExceeded.OutOfReadRequestQuota", _TENCENT_TCB),
         ("EXCEED_REQUEST_LIMIT", _CLOUDBASE),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         PermissionDeniedError, "merchant", "the account has no access to the environment",
         "check that the account of the token owns the environment, or may use it",
         ("AuthFailure", _TENCENT_TCB),
@@ -312,19 +314,19 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("PERMISSION_DENIED", _CLOUDBASE),
         ("REQUEST_FORBIDDEN", _CLOUDBASE),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         PermissionDeniedError, "merchant", "the environment is not available", _SUSPENDED,
         ("ResourceUnavailable", _TENCENT_TCB),
         ("ENV_ABNORMAL", _CLOUDBASE),
         ("INVALID_ENV_STATUS", _CLOUDBASE),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         PermissionDeniedError, "merchant", "the environment is not ready yet",
         "wait until its status is NORMAL",
         ("ENV_NOT_READY", _CLOUDBASE),
         ("RESOURCE_NOT_INITIAL", _CLOUDBASE),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         PermissionDeniedError, "merchant", "a bill is unpaid", _UNPAID,
         ("FailedOperation.InsufficientBalance", _TENCENT_SCF),
         ("ResourceUnavailable.BalanceNotEnough", _TENCENT_TCB),
@@ -332,7 +334,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("ResourceUnavailable.ResourceOverdue", _TENCENT_TCB),
         ("SERVICE_CHARGE_OVERDUE", _CLOUDBASE_HTTP),
     ),
-    *_tcb_rows(
+    *_make_tcb_rows(
         ApiError, "merchant", "the package is sold out", "choose another package in the console",
         ("ResourcesSoldOut", _SEEN_SOLD_OUT),
     ),
@@ -384,8 +386,8 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
 
 def find_tcb_code(errmsg: str) -> str | None:
     """Find the code in ``TcbCode: [INVALID_ENV]``; None without one."""
-    found = _TCB_CODE.search(errmsg)
-    return None if found is None else found[1]
+    match = _TCB_CODE.search(errmsg)
+    return None if match is None else match[1]
 
 
 def _find_cause(errmsg: str) -> TcbCode | None:

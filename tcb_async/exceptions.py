@@ -53,7 +53,7 @@ class ResumePoint(Protocol):
         ...
 
 
-class Facts(TypedDict, total=False):
+class ErrorContext(TypedDict, total=False):
     """The keyword arguments of `TcbError`; every error takes them."""
 
     env: str | None
@@ -109,8 +109,8 @@ class TcbError(Exception):
         env = f"env {self.env!r}" if self.env is not None else ""
         offset = f"offset {self.offset}" if self.offset is not None else ""
         tries = f"after {self.attempts} attempts" if self.attempts > 1 else ""
-        facts = ", ".join(filter(None, (env, offset, tries, self.gave_up)))
-        return f"{self.message} ({facts})" if facts else self.message
+        context = ", ".join(filter(None, (env, offset, tries, self.gave_up)))
+        return f"{self.message} ({context})" if context else self.message
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -139,9 +139,9 @@ class ApiError(TcbError):
         tcb_code: str | None = None,
         endpoint: str = "",
         retry_after: float | None = None,
-        **facts: Unpack[Facts],
+        **context: Unpack[ErrorContext],
     ) -> None:
-        super().__init__(message, **facts)
+        super().__init__(message, **context)
         self.errcode: int = errcode  # pyright: ignore[reportIncompatibleVariableOverride] - never None here
         self.errmsg = errmsg
         self.rid = rid
@@ -200,9 +200,9 @@ class TransportError(TcbError):
         dropped: bool = False,
         overload: bool = False,
         retryable: bool = True,
-        **facts: Unpack[Facts],
+        **context: Unpack[ErrorContext],
     ) -> None:
-        super().__init__(message, **facts)
+        super().__init__(message, **context)
         self.endpoint = endpoint
         self.status = status
         self.retry_after = retry_after
@@ -229,9 +229,9 @@ class ResponseError(TcbError):
         status: int | None = None,
         excerpt: str = "",
         truncated: bool = False,
-        **facts: Unpack[Facts],
+        **context: Unpack[ErrorContext],
     ) -> None:
-        super().__init__(message, **facts)
+        super().__init__(message, **context)
         self.endpoint = endpoint
         self.status = status
         self.excerpt = excerpt
@@ -247,9 +247,9 @@ class DriftError(TcbError):
 
 class _OfFunctionError(TcbError):
     def __init__(
-        self, message: str, *, name: str = "", status: str = "", **facts: Unpack[Facts]
+        self, message: str, *, name: str = "", status: str = "", **context: Unpack[ErrorContext]
     ) -> None:
-        super().__init__(message, **facts)
+        super().__init__(message, **context)
         self.name = name
         self.status = status
 
@@ -276,9 +276,11 @@ class ClientClosedError(TcbError):
     """The client was closed, or is used where it cannot work (another loop, after a fork)."""
 
     def __init__(
-        self, message: str = "this client was closed: make a new one", **facts: Unpack[Facts]
+        self,
+        message: str = "this client was closed: make a new one",
+        **context: Unpack[ErrorContext],
     ) -> None:
-        super().__init__(message, **facts)
+        super().__init__(message, **context)
 
 
 class ConfigurationError(TcbError, ValueError):
@@ -289,6 +291,8 @@ class ConfigurationError(TcbError, ValueError):
             client, its token or an environment variable is wrong.
     """
 
-    def __init__(self, message: str, *, argument: str = "", **facts: Unpack[Facts]) -> None:
-        super().__init__(message, **facts)
+    def __init__(
+        self, message: str, *, argument: str = "", **context: Unpack[ErrorContext]
+    ) -> None:
+        super().__init__(message, **context)
         self.argument = argument

@@ -78,24 +78,24 @@ def lifespan(
     """
 
     @asynccontextmanager
-    async def opened(_app: object) -> AsyncGenerator[Mapping[str, object], None]:
+    async def open_client(_app: object) -> AsyncGenerator[Mapping[str, object], None]:
         async with make_client() as client:
             yield {_STATE: client}
 
-    return opened
+    return open_client
 
 
 async def client(connection: HTTPConnection) -> TcbClient:
     """Return the application's client: a dependency of requests and web sockets."""
-    opened: TcbClient | None = getattr(connection.state, _STATE, None)
-    if opened is None:
+    app_client: TcbClient | None = getattr(connection.state, _STATE, None)
+    if app_client is None:
         raise ConfigurationError(
             "no TcbClient is open: make the application with "
             "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client)), or in a lifespan of your "
             "own write `async with lifespan(make_client)(app) as state: yield state`; in a test, "
             "enter `with TestClient(app)`, which runs the lifespan"
         )
-    return opened
+    return app_client
 
 
 DepClient = Annotated[TcbClient, Depends(client)]

@@ -31,7 +31,7 @@ class Value:
 
         ``type(value)(**value.to_dict()) == value`` for a value without values or secrets in it.
         """
-        fields = _fields_in_json(type(self))
+        fields = _list_json_fields(type(self))
         return {field.name: msgspec.to_builtins(getattr(self, field.name)) for field in fields}
 
     @classmethod
@@ -39,41 +39,43 @@ class Value:
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Describe the fields; pydantic calls this for a class that appears in a model."""
-        from pydantic_core import core_schema as schemas  # noqa: PLC0415 - pydantic is installed
+        from pydantic_core import core_schema  # noqa: PLC0415 - pydantic is installed
 
-        hints, fields = get_type_hints(cls), _fields_in_json(cls)
-        about = (cls.__doc__ or "").partition("\n")[0]
+        hints, fields = get_type_hints(cls), _list_json_fields(cls)
+        description = (cls.__doc__ or "").partition("\n")[0]
 
-        def as_dict(*, all_required: bool) -> CoreSchema:
-            return schemas.typed_dict_schema(
+        def make_dict_schema(*, all_required: bool) -> CoreSchema:
+            return core_schema.typed_dict_schema(
                 {
-                    field.name: schemas.typed_dict_field(
+                    field.name: core_schema.typed_dict_field(
                         handler.generate_schema(hints[field.name]),
                         required=all_required or field.default is attrs.NOTHING,
                     )
                     for field in fields
                 },
                 cls_name=cls.__name__,
-                metadata={"pydantic_js_updates": {"title": cls.__name__, "description": about}},
+                metadata={
+                    "pydantic_js_updates": {"title": cls.__name__, "description": description}
+                },
             )
 
-        return schemas.no_info_wrap_validator_function(
-            lambda given, check: given if isinstance(given, cls) else cls(**check(given)),
-            as_dict(all_required=False),
-            serialization=schemas.plain_serializer_function_ser_schema(
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, check: value if isinstance(value, cls) else cls(**check(value)),
+            make_dict_schema(all_required=False),
+            serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda value: {field.name: getattr(value, field.name) for field in fields},
-                return_schema=as_dict(all_required=True),
+                return_schema=make_dict_schema(all_required=True),
             ),
             ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
         )
 
 
-def _fields_in_json(cls: type[Value]) -> list[attrs.Attribute[object]]:
+def _list_json_fields(cls: type[Value]) -> list[attrs.Attribute[object]]:
     """Return the fields that may be shown: a field without a repr is a secret."""
     return [field for field in attrs.fields(cls) if field.repr is not False]
 
 
-def _aware(time: datetime | str | None) -> datetime | None:
+def _make_aware(time: datetime | str | None) -> datetime | None:
     if isinstance(time, str):
         time = datetime.fromisoformat(time)
     if time is None or time.tzinfo is not None:
@@ -81,7 +83,7 @@ def _aware(time: datetime | str | None) -> datetime | None:
     return time.replace(tzinfo=CHINA_STANDARD_TIME)
 
 
-def _shown(time: datetime | None) -> str:
+def _show_time(time: datetime | None) -> str:
     return repr(None if time is None else time.isoformat())
 
 
@@ -118,8 +120,8 @@ class CloudFunction(Value):
     name: str
     status: str
     runtime: str | None = None
-    add_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
-    mod_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
+    add_time: datetime | None = attrs.field(default=None, converter=_make_aware, repr=_show_time)
+    mod_time: datetime | None = attrs.field(default=None, converter=_make_aware, repr=_show_time)
 
 
 @attrs.frozen
@@ -142,8 +144,8 @@ class Environment(Value):
     env: str
     alias: str = ""
     status: str = ""
-    create_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
-    update_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
+    create_time: datetime | None = attrs.field(default=None, converter=_make_aware, repr=_show_time)
+    update_time: datetime | None = attrs.field(default=None, converter=_make_aware, repr=_show_time)
     package_id: str = ""
     package_name: str = ""
 
@@ -194,7 +196,7 @@ class Authorizer(Value):
     refresh_token: Secret | None = attrs.field(
         default=None, repr=False, converter=attrs.converters.optional(Secret)
     )
-    auth_time: datetime | None = attrs.field(default=None, converter=_aware, repr=_shown)
+    auth_time: datetime | None = attrs.field(default=None, converter=_make_aware, repr=_show_time)
 
 
 @attrs.frozen

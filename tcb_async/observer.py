@@ -13,7 +13,7 @@ import attrs
 
 __all__ = ["Attempt", "InventoryObserver", "Observer", "WalkStats", "WorkObserver"]
 
-Facts = Mapping[str, str | int | float | bool]
+WorkSummary = Mapping[str, str | int | float | bool]
 
 
 @attrs.define
@@ -125,10 +125,10 @@ class Observer(Protocol):
 class InventoryObserver(Protocol):
     """An `Observer` that observes inventories too; these methods are optional."""
 
-    def inventory_started(self) -> WorkObserver[Facts]:
+    def inventory_started(self) -> WorkObserver[WorkSummary]:
         """Called when an inventory is about to begin."""
         ...
 
-    def account_started(self, appid: str) -> WorkObserver[Facts]:
+    def account_started(self, appid: str) -> WorkObserver[WorkSummary]:
         """Called when an account is about to be listed, within the inventory's `fetching`."""
         ...

@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 
 from tcb_async import __version__
 from tcb_async.exceptions import ApiError, TcbError
-from tcb_async.observer import Attempt, Facts, WalkStats
+from tcb_async.observer import Attempt, WalkStats, WorkSummary
 
 __all__ = ["Telemetry"]
 
@@ -86,29 +86,29 @@ class Telemetry:
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
-        self._reports = _Reports(
+        self._instruments = _Instruments(
             trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA),
             metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA),
         )
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
         """Report one attempt."""
-        return _AttemptSpan(self._reports, attempt)
+        return _AttemptSpan(self._instruments, attempt)
 
-    def walk_started(self, env: str) -> _Work:
+    def walk_started(self, env: str) -> _WorkSpan:
         """Report one walk."""
-        return _Work(self._reports, "walk", {"tcb.env": env})
+        return _WorkSpan(self._instruments, "walk", {"tcb.env": env})
 
-    def inventory_started(self) -> _Work:
+    def inventory_started(self) -> _WorkSpan:
         """Report one inventory."""
-        return _Work(self._reports, "inventory", {})
+        return _WorkSpan(self._instruments, "inventory", {})
 
-    def account_started(self, appid: str) -> _Work:
+    def account_started(self, appid: str) -> _WorkSpan:
         """Report one account."""
-        return _Work(self._reports, "account", {"tcb.appid": appid})
+        return _WorkSpan(self._instruments, "account", {"tcb.appid": appid})
 
 
-class _Reports:
+class _Instruments:
     """The tracer and the instruments."""
 
     def __init__(self, tracer: trace.Tracer, meter: metrics.Meter) -> None:
@@ -134,7 +134,7 @@ class _Reports:
         self.accounts = meter.create_counter(
             "tcb.inventory.accounts", "{account}", "Accounts that inventories visited."
         )
-        self.works = {
+        self.durations = {
             kind: meter.create_histogram(
                 f"tcb.{kind}.duration", "s", f"Duration of each {kind}, with its consumer's time."
             )
@@ -143,7 +143,7 @@ class _Reports:
 
 
 @lru_cache
-def _server(base_url: str) -> Attributes:
+def _describe_server(base_url: str) -> Attributes:
     parts = urlsplit(base_url)
     default = 443 if parts.scheme == "https" else 80
     return {"server.address": parts.hostname or "", "server.port": parts.port or default}
@@ -152,59 +152,59 @@ def _server(base_url: str) -> Attributes:
 class _AttemptSpan:
     """One HTTP client span, current during the attempt, and its measurements."""
 
-    __slots__ = ("_attempt", "_common", "_reports", "_server", "_span", "_started", "_token")
+    __slots__ = ("_attempt", "_common", "_instruments", "_server", "_span", "_started", "_token")
 
     _started: float
     _token: Token[context.Context]
 
-    def __init__(self, reports: _Reports, attempt: Attempt) -> None:
+    def __init__(self, instruments: _Instruments, attempt: Attempt) -> None:
         self._attempt = attempt
-        self._reports = reports
-        self._server = _server(attempt.base_url)
+        self._instruments = instruments
+        self._server = _describe_server(attempt.base_url)
         self._common: Attributes = {
             "http.request.method": attempt.method,
             "url.template": attempt.path,
             **self._server,
         }
-        self._span = reports.tracer.start_span(
+        self._span = instruments.tracer.start_span(
             f"{attempt.method} {attempt.path}",
             kind=trace.SpanKind.CLIENT,
-            attributes=self._common | _facts(attempt),
+            attributes=self._common | _describe_attempt(attempt),
         )
 
     def __enter__(self) -> None:
-        reports, attempt = self._reports, self._attempt
+        instruments, attempt = self._instruments, self._attempt
         current = trace.set_span_in_context(self._span)
         self._token = context.attach(context.set_value(_NO_OTHER_HTTP_SPANS, True, current))  # noqa: FBT003 - OpenTelemetry's API
-        reports.active.add(1, self._common)
-        reports.window.set(attempt.window, self._server)
+        instruments.active.add(1, self._common)
+        instruments.window.set(attempt.window, self._server)
         if attempt.number > 1:
-            reports.retries.add(1, self._common)
+            instruments.retries.add(1, self._common)
         self._started = perf_counter()
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         seconds = perf_counter() - self._started
         context.detach(self._token)
-        outcome = self._outcome(error)
-        self._reports.active.add(-1, self._common)
-        self._reports.duration.record(seconds, self._common | outcome)
-        self._span.set_attributes(outcome | _codes(error))
+        outcome = self._report_outcome(error)
+        self._instruments.active.add(-1, self._common)
+        self._instruments.duration.record(seconds, self._common | outcome)
+        self._span.set_attributes(outcome | _describe_codes(error))
         self._span.end()
 
-    def _outcome(self, error: BaseException | None) -> Attributes:
+    def _report_outcome(self, error: BaseException | None) -> Attributes:
         status = self._attempt.status
         if status is None:
-            return _failed(self._span, error)
+            return _mark_failed(self._span, error)
         outcome: Attributes = {"http.response.status_code": status}
         # By the conventions, an HTTP error is named by its status. WeChat's errors come with 200,
         # and are named by their class.
         if error is None or status < _FIRST_ERROR_STATUS:
-            return outcome | _failed(self._span, error)
+            return outcome | _mark_failed(self._span, error)
         self._span.set_status(trace.StatusCode.ERROR)
         return outcome | {"error.type": str(status)}
 
 
-def _facts(attempt: Attempt) -> Attributes:
+def _describe_attempt(attempt: Attempt) -> Attributes:
     facts: Attributes = {"url.full": attempt.base_url + attempt.path}
     if attempt.number > 1:
         facts["http.request.resend_count"] = attempt.number - 1
@@ -215,7 +215,7 @@ def _facts(attempt: Attempt) -> Attributes:
     return facts
 
 
-def _codes(error: BaseException | None) -> Attributes:
+def _describe_codes(error: BaseException | None) -> Attributes:
     if not isinstance(error, ApiError) or not error.errcode:
         return {}
     codes: Attributes = {"tcb.errcode": error.errcode}
@@ -224,41 +224,41 @@ def _codes(error: BaseException | None) -> Attributes:
     return codes
 
 
-class _Work:
+class _WorkSpan:
     """The span of a walk, an inventory or an account: current only while its parts are fetched."""
 
-    __slots__ = ("_kind", "_reports", "_span", "_started")
+    __slots__ = ("_instruments", "_kind", "_span", "_started")
 
-    def __init__(self, reports: _Reports, kind: str, attributes: Attributes) -> None:
+    def __init__(self, instruments: _Instruments, kind: str, attributes: Attributes) -> None:
         self._kind = kind
-        self._reports = reports
-        self._span = reports.tracer.start_span(f"tcb.{kind}", attributes=attributes)
+        self._instruments = instruments
+        self._span = instruments.tracer.start_span(f"tcb.{kind}", attributes=attributes)
         self._started = perf_counter()
 
     def fetching(self) -> AbstractContextManager[object]:
         # Not recorded here: a page that fails may be retried or repaired, and then nothing failed.
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
-    def ended(self, cost: WalkStats | Facts, error: BaseException | None) -> None:
+    def ended(self, cost: WalkStats | WorkSummary, error: BaseException | None) -> None:
         """Report the end: the metric gets the texts as attributes, the span texts and numbers."""
-        outcome = _failed(self._span, error)
-        facts = self._repairs(cost) if isinstance(cost, WalkStats) else cost
+        outcome = _mark_failed(self._span, error)
+        facts = self._count_repairs(cost) if isinstance(cost, WalkStats) else cost
         named = {f"tcb.{self._kind}.{name}": value for name, value in facts.items()}
         outcome |= {name: value for name, value in named.items() if isinstance(value, str)}
         if self._kind == "account":
-            self._reports.accounts.add(1, outcome)
-        self._reports.works[self._kind].record(perf_counter() - self._started, outcome)
-        self._span.set_attributes(named | outcome | _codes(error))
+            self._instruments.accounts.add(1, outcome)
+        self._instruments.durations[self._kind].record(perf_counter() - self._started, outcome)
+        self._span.set_attributes(named | outcome | _describe_codes(error))
         self._span.end()
 
-    def _repairs(self, stats: WalkStats) -> Facts:
+    def _count_repairs(self, stats: WalkStats) -> WorkSummary:
         for kind in _REPAIRS:
             if times := getattr(stats, kind):
-                self._reports.repairs.add(times, {"tcb.walk.repair": kind})
+                self._instruments.repairs.add(times, {"tcb.walk.repair": kind})
         return {"requests": stats.requests, "retries": stats.retries, "repairs": stats.repairs}
 
 
-def _failed(span: trace.Span, error: BaseException | None) -> Attributes:
+def _mark_failed(span: trace.Span, error: BaseException | None) -> Attributes:
     """Mark a span as failed. The text of our own errors holds no secret."""
     if error is None:
         return {}

@@ -59,13 +59,13 @@ def tcb_client(request: pytest.FixtureRequest) -> TcbClient:
     It works with pytest-asyncio, in any ``loop_scope``, and with anyio on asyncio.
     """
     # A client must be closed on the event loop on which it was used: the test's.
-    client: TcbClient = request.getfixturevalue(f"_tcb_client_on_{_event_loop_of(request)}")
+    client: TcbClient = request.getfixturevalue(f"_tcb_client_on_{_find_event_loop(request)}")
     return client
 
 
-def _event_loop_of(request: pytest.FixtureRequest) -> str:
+def _find_event_loop(request: pytest.FixtureRequest) -> str:
     """Find the event loop that runs the test; fail the test if a client cannot work there."""
-    if _is_asked_by_a_sync_test(request):
+    if _is_in_sync_test(request):
         pytest.fail(_SYNC_TEST, pytrace=False)
     marker = request.node.get_closest_marker("asyncio")  # auto mode adds it to async tests
     if "anyio_backend" in request.fixturenames:
@@ -78,16 +78,16 @@ def _event_loop_of(request: pytest.FixtureRequest) -> str:
         default_scope = request.config.getini("asyncio_default_test_loop_scope")
     except ValueError:  # pytest-asyncio, which adds this option, is not installed
         pytest.fail(_NO_PLUGIN, pytrace=False)
-    given: Mapping[str, object] = {} if marker is None else marker.kwargs
-    return f"{given.get('loop_scope') or given.get('scope') or default_scope}_loop"
+    arguments: Mapping[str, object] = {} if marker is None else marker.kwargs
+    return f"{arguments.get('loop_scope') or arguments.get('scope') or default_scope}_loop"
 
 
-def _is_asked_by_a_sync_test(request: pytest.FixtureRequest) -> bool:
+def _is_in_sync_test(request: pytest.FixtureRequest) -> bool:
     """Whether a sync test takes the client itself; an async fixture of a sync test may take it."""
     test = request.function  # None in a doctest
     test = test.hypothesis.inner_test if hasattr(test, "hypothesis") else test
-    takes_it = test is None or "tcb_client" in inspect.signature(test).parameters
-    return takes_it and not inspect.iscoroutinefunction(test)
+    takes_client = test is None or "tcb_client" in inspect.signature(test).parameters
+    return takes_client and not inspect.iscoroutinefunction(test)
 
 
 def _make_opener() -> Callable[[Emulator], AsyncGenerator[TcbClient, None]]:

@@ -20,7 +20,7 @@ from tcb_async._arguments import (
     DEFAULT_BACKOFF,
     DEFAULT_BACKOFF_CAP,
     DEFAULT_DEADLINE,
-    checked_field,
+    make_validator,
 )
 from tcb_async.exceptions import (
     RateLimitError,
@@ -29,7 +29,7 @@ from tcb_async.exceptions import (
     TransportError,
 )
 
-_A_DAY = 86_400.0
+_DAY_SECONDS = 86_400.0
 _COST, _COST_IF_THROTTLED = 14, 5
 _THROTTLED = (RateLimitError, SystemBusyError)
 
@@ -89,13 +89,13 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-_at_least_one = checked_field(
+_at_least_one = make_validator(
     lambda value: type(value) is int and value >= 1, "a whole number, 1 or more"
 )
-_seconds = checked_field(
+_seconds = make_validator(
     lambda value: _is_number(value) and 0 <= value < math.inf, "a number of seconds, 0 or more"
 )
-_some_seconds = checked_field(
+_some_seconds = make_validator(
     lambda value: _is_number(value) and value > 0, "a number of seconds above 0, or math.inf"
 )
 
@@ -160,8 +160,8 @@ class RetryPolicy:
             return 0.0
         # The exponent is bounded, because a float overflows at 2 ** 1024.
         longest = min(self.cap, self.base * 2.0 ** min(number - 1, 62))
-        asked = getattr(error, "retry_after", None) or 0.0
-        return max(self.random() * longest, asked)
+        retry_after = getattr(error, "retry_after", None) or 0.0
+        return max(self.random() * longest, retry_after)
 
     def why_stop(self, number: int, wait: float, left: float) -> str | None:
         """Return the reason to stop after attempt `number` and before a `wait`; None to go on."""
@@ -170,7 +170,7 @@ class RetryPolicy:
         if wait >= left:
             return f"another wait would cross the deadline of {self.deadline:g} s"
         # A `Retry-After` of years is a mistake, and a call without a deadline would wait for it.
-        if wait > max(_A_DAY, self.cap):
+        if wait > max(_DAY_SECONDS, self.cap):
             return f"the server asks for a wait of {wait:.3g} s"
         return None
 

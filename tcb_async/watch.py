@@ -57,11 +57,15 @@ def changes(
         The functions removed, in the order of ``before``, then those added and updated, in the
         order of ``after``; at most one change a function. A different order is not a change.
     """
-    was = {function.name: function for function in before}
-    now = {function.name: function for function in after}
-    found = [FunctionChange("removed", old, None) for name, old in was.items() if name not in now]
-    for name, new in now.items():
-        old = was.get(name)
+    before_by_name = {function.name: function for function in before}
+    after_by_name = {function.name: function for function in after}
+    found = [
+        FunctionChange("removed", old, None)
+        for name, old in before_by_name.items()
+        if name not in after_by_name
+    ]
+    for name, new in after_by_name.items():
+        old = before_by_name.get(name)
         if old != new:
             found.append(FunctionChange("updated" if old else "added", old, new))
     return found
@@ -74,19 +78,19 @@ async def watch(
     since: Iterable[CloudFunction] | None = None,
 ) -> AsyncGenerator[FunctionChange, None]:
     """Yield the changes from one complete walk to the next: see `TcbClient.watch_functions`."""
-    known = since
-    if known is None:
-        known = await walk()
+    before = since
+    if before is None:
+        before = await walk()
         await asyncio.sleep(interval)
     while True:
         try:
-            seen = await walk()
+            after = await walk()
         except TcbError as error:
-            _pass_over(error, interval)
+            _log_or_raise(error, interval)
         else:
-            for change in changes(known, seen):
+            for change in changes(before, after):
                 yield change
-            known = seen
+            before = after
         await asyncio.sleep(interval)
 
 
@@ -107,21 +111,21 @@ async def wait_until_active(
         async with scope:
             while True:
                 try:
-                    found = await _find(walk(), None if names is None else statuses)
+                    found = await _find_functions(walk(), None if names is None else statuses)
                 except TcbError as error:
-                    _pass_over(error, interval)
+                    _log_or_raise(error, interval)
                 else:
-                    _note(found, statuses, env, found if names is None else names)
+                    _update_statuses(found, statuses, env, found if names is None else names)
                     if all(status == "Active" for status in statuses.values()):
                         return [found[name] for name in statuses]
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
             raise
-    raise _not_in_time(statuses, env, timeout)
+    raise _make_timeout_error(statuses, env, timeout)
 
 
-async def _find(
+async def _find_functions(
     pager: Pager[CloudFunction], names: Mapping[str, str] | None
 ) -> Mapping[str, CloudFunction]:
     """Find functions; without names, all of them, which takes a complete walk."""
@@ -135,7 +139,7 @@ async def _find(
     return found
 
 
-def _note(
+def _update_statuses(
     found: Mapping[str, CloudFunction], statuses: dict[str, str], env: str, names: Iterable[str]
 ) -> None:
     """Replace the statuses by the statuses found."""
@@ -155,7 +159,7 @@ def _note(
             )
 
 
-def _not_in_time(statuses: Mapping[str, str], env: str, timeout: float) -> WaitTimeoutError:
+def _make_timeout_error(statuses: Mapping[str, str], env: str, timeout: float) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
     were = ", ".join(f"function {name!r} was {status}" for name, status in late.items())
     name, status = next(iter(late.items()), ("", "never seen"))
@@ -168,7 +172,7 @@ def _not_in_time(statuses: Mapping[str, str], env: str, timeout: float) -> WaitT
     )
 
 
-def _pass_over(error: TcbError, interval: float) -> None:
+def _log_or_raise(error: TcbError, interval: float) -> None:
     # A walk that failed for a passing reason says nothing about the functions: the next walk is
     # compared with the last complete walk.
     if not is_retryable(error) and not isinstance(error, DriftError):

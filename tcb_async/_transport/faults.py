@@ -16,7 +16,7 @@ import aiohttp
 import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
-from tcb_async._codec import raise_for_errcode, unreadable
+from tcb_async._codec import make_unreadable_error, raise_for_errcode
 from tcb_async._redact import hide, redact
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.session import QueryError
@@ -40,7 +40,7 @@ def read_retry_after(value: str | None) -> float | None:
 
 
 @attrs.frozen
-class _Row:
+class _ErrorKind:
     """One kind of network error and how it is handled.
 
     Attributes:
@@ -50,56 +50,56 @@ class _Row:
 
     errors: tuple[type[Exception], ...]
     text: str
-    again: bool = True
-    overload: bool = attrs.Factory(lambda row: row.again, takes_self=True)
+    retryable: bool = True
+    overload: bool = attrs.Factory(lambda row: row.retryable, takes_self=True)
 
 
-_DROPPED = _Row(
+_DROPPED = _ErrorKind(
     errors=(aiohttp.ClientConnectionError, OSError),
     text="{host} dropped the connection; try again",
 )
 # The first row that fits holds. So a subclass comes before its base: aiohttp's certificate errors
 # are TLS errors, TLS errors are connector errors, and connector errors are `OSError`s.
 _TABLE = (
-    _Row(
+    _ErrorKind(
         errors=(TimeoutError,),
         text="{host} gave no complete answer in {seconds:.3g} s; a longer timeout may help",
     ),
-    _Row(
+    _ErrorKind(
         errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         text="the TLS certificate of {host} was not accepted ({reason}); {advice}",
-        again=False,
+        retryable=False,
     ),
-    _Row(
+    _ErrorKind(
         errors=(aiohttp.ClientSSLError,),
         text="no TLS connection to {host} ({reason}); check that base_url's scheme and port fit",
-        again=False,
+        retryable=False,
     ),
-    _Row(
+    _ErrorKind(
         errors=(aiohttp.ClientConnectorDNSError,),
         text="the host name {host} could not be resolved; "
         "check base_url or TCB_BASE_URL, and the network",
         overload=False,
     ),
-    _Row(
+    _ErrorKind(
         errors=(aiohttp.ClientProxyConnectionError,),
         text="could not connect to the proxy on the way to {host} ({reason}); check the proxy",
     ),
-    _Row(
+    _ErrorKind(
         errors=(aiohttp.ClientConnectorError,),
         text="could not connect to {host} ({reason}); "
         "check base_url or TCB_BASE_URL, and the network",
     ),
-    _Row(
+    _ErrorKind(
         errors=(aiohttp.ClientPayloadError,),
         text="the answer of {host} was cut short or badly encoded; try again",
         overload=False,
     ),
     _DROPPED,
-    _Row(
+    _ErrorKind(
         errors=(Exception,),
         text="the call to {host} failed ({kind})",
-        again=False,
+        retryable=False,
     ),
 )
 
@@ -127,10 +127,12 @@ _CERTIFICATE_ADVICE = {
 }
 
 
-def refusal(request: ApiRequest, status: int, headers: Mapping[str, str], body: bytes) -> TcbError:
+def make_status_error(
+    request: ApiRequest, status: int, headers: Mapping[str, str], body: bytes
+) -> TcbError:
     """Build the error for a reply with another status than 200."""
     target = request.target
-    error = _refused(target.path, target.path, status, headers)
+    error = _make_retryable_error(target.path, target.path, status, headers)
     if error is not None:
         return error
     # If the body has an errcode, that says more than the status does.
@@ -138,20 +140,24 @@ def refusal(request: ApiRequest, status: int, headers: Mapping[str, str], body: 
         raise_for_errcode(body, target.path, secrets=target.secrets)
     except TcbError as refused:
         return refused
-    return unreadable(body, _refusal(status), target.path, target.secrets, status=status)
+    return make_unreadable_error(
+        body, _describe_status(status), target.path, target.secrets, status=status
+    )
 
 
-def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, request: ApiRequest) -> TcbError:
+def _make_proxy_error(error: aiohttp.ClientHttpProxyError, request: ApiRequest) -> TcbError:
     path = request.target.path
     sender = f"{path}: the proxy on the way to {request.target.bare_url.host}"
-    return _refused(sender, path, error.status, error.headers or {}) or ResponseError(
-        f"{sender} answered {_refusal(error.status)}; check the proxy and what it allows",
+    return _make_retryable_error(sender, path, error.status, error.headers or {}) or ResponseError(
+        f"{sender} answered {_describe_status(error.status)}; check the proxy and what it allows",
         endpoint=path,
         status=error.status,
     )
 
 
-def _refused(sender: str, path: str, status: int, headers: Mapping[str, str]) -> TcbError | None:
+def _make_retryable_error(
+    sender: str, path: str, status: int, headers: Mapping[str, str]
+) -> TcbError | None:
     """Build the error for a status that may pass; None for any other."""
     later = read_retry_after(headers.get("Retry-After"))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -168,7 +174,7 @@ def _refused(sender: str, path: str, status: int, headers: Mapping[str, str]) ->
     )
 
 
-def _refusal(status: int) -> str:
+def _describe_status(status: int) -> str:
     kind = _REFUSALS.get(status) or _REFUSALS.get(status // 100, "not 200")
     return f"HTTP {status}: {kind}"
 
@@ -187,14 +193,14 @@ def translate(
     if isinstance(error, RuntimeError) and "closed" in str(error):
         error = ConnectionResetError()  # uvloop's word for a connection that has gone
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return _refused_by_proxy(error, request)
+        return _make_proxy_error(error, request)
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
         return ResponseError(
             f"{path} sent something that is not HTTP; check base_url and any proxy between",
             endpoint=path,
         )
     row = next(row for row in _TABLE if isinstance(error, row.errors))
-    reason, advice = _reason(error, request)
+    reason, advice = _explain(error, request)
     # Built from our own words, the host and the type: the error's text may hold the URL.
     text = row.text.format(
         host=request.target.bare_url.host,
@@ -207,21 +213,21 @@ def translate(
     return TransportError(
         f"{path}: {text}",
         endpoint=path,
-        retryable=row.again,
+        retryable=row.retryable,
         dropped=kept_alive,
         # A server that has begun to answer was not too busy to take the request.
         overload=row.overload and not answered and not kept_alive,
     )
 
 
-def _reason(error: Exception, request: ApiRequest) -> tuple[str, str]:
+def _explain(error: Exception, request: ApiRequest) -> tuple[str, str]:
     """Return the words of the system or OpenSSL, and advice about a certificate."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        code, said = getattr(cause, "verify_code", 0), getattr(cause, "verify_message", "")
+        code, reason = getattr(cause, "verify_code", 0), getattr(cause, "verify_message", "")
         advice = _CERTIFICATE_ADVICE.get(code, f"{_RIGHT_HOST} and ssl_context")
         # Not `redact`, which would hide a long host name as if it were a token.
-        return hide(said.rstrip("."), request.target.secrets), advice
+        return hide(reason.rstrip("."), request.target.secrets), advice
     if isinstance(cause, ssl.SSLError):
         return getattr(cause, "reason", "").replace("_", " ").lower(), ""
     if isinstance(error, aiohttp.ServerFingerprintMismatch):

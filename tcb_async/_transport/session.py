@@ -27,7 +27,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from tcb_async import __version__
-from tcb_async._arguments import checked_instance
+from tcb_async._arguments import check_instance
 from tcb_async._redact import Hidden
 from tcb_async.exceptions import ClientClosedError
 from tcb_async.limits import Window
@@ -104,7 +104,7 @@ class InFlight:
     has_ended: bool = attrs.field(init=False, default=False)
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
-    def limit(self, seconds: float) -> asyncio.Timeout:
+    def limit_time(self, seconds: float) -> asyncio.Timeout:
         """Open a block that raises `TimeoutError` after so long, or when this is given up."""
         self._limit = asyncio.timeout(seconds)
         return self._limit
@@ -180,7 +180,7 @@ class InFlight:
 IN_FLIGHT: ContextVar[InFlight] = ContextVar("tcb_async_in_flight")
 
 
-def _new_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
+def _open_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
     """Open a socket, and tell the request; a request with an idle connection never gets here."""
     family, kind, protocol = address[:3]
     in_flight = IN_FLIGHT.get()
@@ -258,9 +258,9 @@ class SessionKeeper:
         self.foreign = self._session is not None
         self.first_answers = FirstAnswers(self.window)
         if self._session is not None:
-            checked_instance("session", self._session, aiohttp.ClientSession, "of aiohttp")
+            check_instance("session", self._session, aiohttp.ClientSession, "of aiohttp")
         if self.ssl_context is not None:
-            checked_instance("ssl_context", self.ssl_context, ssl.SSLContext, "of the module ssl")
+            check_instance("ssl_context", self.ssl_context, ssl.SSLContext, "of the module ssl")
 
     def get_session(self) -> aiohttp.ClientSession:
         """Return the session, if it can be used in this process and on this loop."""
@@ -273,7 +273,7 @@ class SessionKeeper:
         elif self._loop is not asyncio.get_running_loop():
             raise ClientClosedError(f"this client {_OTHER_LOOP}")
         if self._session is None:
-            self._session = self._new_session()
+            self._session = self._make_session()
         return self._session
 
     async def aclose(self) -> None:
@@ -299,13 +299,13 @@ class SessionKeeper:
             raise ClientClosedError(f"the session that was handed in {_OTHER_LOOP}")
         self._loop, self._pid = loop, os.getpid()
 
-    def _new_session(self) -> aiohttp.ClientSession:
+    def _make_session(self) -> aiohttp.ClientSession:
         tls = True if self.ssl_context is None else self.ssl_context
         # The window limits requests. With a smaller limit, they would wait inside aiohttp, where
         # their time is already running.
         limit = max(100, self.window.ceiling)
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, ssl=tls, socket_factory=_new_socket),
+            connector=aiohttp.TCPConnector(limit=limit, ssl=tls, socket_factory=_open_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
             response_class=Response,

@@ -26,8 +26,8 @@ from yarl import URL
 
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_token_reply, encode_object
-from tcb_async._redact import Hidden, Secret, forgetting_frames, wrap
-from tcb_async._transport.faults import refusal, translate
+from tcb_async._redact import Hidden, Secret, forget_frames, wrap
+from tcb_async._transport.faults import make_status_error, translate
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, IN_FLIGHT, InFlight, SessionKeeper, add_query
 from tcb_async.exceptions import (
@@ -85,11 +85,11 @@ class Call(Generic[Result]):
 
     async def run(self) -> Result:
         try:
-            result = await self._result()
+            result = await self._try_repeatedly()
         except _OutOfTimeError:
-            failure = self._out_of_time()
+            failure = self._make_deadline_error()
         except TcbError as error:
-            failure = self._last_word(error)
+            failure = self._choose_error(error)
         else:
             self.transport.quota.put_back(self.spent or 1)
             return result
@@ -103,7 +103,7 @@ class Call(Generic[Result]):
         finally:
             del failure, self.last  # or each is a cycle with this frame: see `tcb_async._redact`
 
-    async def _result(self) -> Result:
+    async def _try_repeatedly(self) -> Result:
         # The first try is made without tenacity, which would add a tenth to the cost of a page:
         # nearly every call succeeds at once. Tenacity is then told of the failure by replaying it.
         try:
@@ -118,9 +118,9 @@ class Call(Generic[Result]):
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_retryable),
-            wait=lambda state: self.transport.retry.wait(self.number, _error(state)),
-            stop=self._stop,
-            before_sleep=self._before_sleep,
+            wait=lambda state: self.transport.retry.wait(self.number, _get_error(state)),
+            stop=self._should_stop,
+            before_sleep=self._note_retry,
             sleep=self.transport.retry.sleep,
             reraise=True,
         )
@@ -145,17 +145,18 @@ class Call(Generic[Result]):
         clean = overload = False
         try:
             session = transport.get_session()
-            left = self._left()  # read after the wait for a permit, which is part of the deadline
+            # After the wait for a permit, which is part of the deadline.
+            left = self._get_time_left()
             if left <= 0:
                 raise _OutOfTimeError
             transport.sent += 1
             transport.retried += self.number > 1
             observer = transport.observer
-            seen, observing = _UNOBSERVED if observer is None else self._observe(observer)
+            attempt, observing = _UNOBSERVED if observer is None else self._start_attempt(observer)
             # The frames below hold the URL, the body that is sent, and the reply. A cancellation
             # or a time-out of the caller's comes through them too.
-            with observing, forgetting_frames():
-                result = self.decode(await transport.send(session, self, left, seen))
+            with observing, forget_frames():
+                result = self.decode(await transport.send(session, self, left, attempt))
             clean = True
         except TcbError as error:
             overload = is_overload(error)
@@ -163,7 +164,7 @@ class Call(Generic[Result]):
             # After the first try only: a connection of the pool may have died while idle, which
             # says nothing about the server. A new connection that is dropped does.
             self.fresh_connection = self.number == 1 and dropped
-            _log.debug("%s try=%d: %s", request, self.number, _outcome(error))
+            _log.debug("%s try=%d: %s", request, self.number, _describe_outcome(error))
             raise
         finally:
             window.release(epoch, clean=clean, overloaded=overload)
@@ -171,15 +172,15 @@ class Call(Generic[Result]):
             _log.debug("%s try=%d: errcode=0", request, self.number)
         return result
 
-    def _observe(self, observer: Observer) -> tuple[Attempt, AbstractContextManager[object]]:
+    def _start_attempt(self, observer: Observer) -> tuple[Attempt, AbstractContextManager[object]]:
         transport, request = self.transport, self.request
         facts = request.target.path, self.number, transport.window.size, request.env, request.offset
-        seen = Attempt(request.method, transport.base_url, *facts)
-        return seen, observer.attempting(seen)
+        attempt = Attempt(request.method, transport.base_url, *facts)
+        return attempt, observer.attempting(attempt)
 
     async def _wait_for_permit(self) -> int:
         self.transport.get_session()  # fail before waiting for a permit
-        left = self._left()
+        left = self._get_time_left()
         # A retry goes first: the time that its tries have used would be lost with it.
         ahead = self.number > 1 or self.patience > 1
         try:
@@ -188,10 +189,10 @@ class Call(Generic[Result]):
         except TimeoutError:
             raise _OutOfTimeError from None
 
-    def _left(self) -> float:
+    def _get_time_left(self) -> float:
         return self.deadline - self.transport.retry.clock()
 
-    def _out_of_time(self) -> TcbError:
+    def _make_deadline_error(self) -> TcbError:
         self.gave_up = self.transport.retry.too_late
         self.number -= 1  # the try that was about to begin was never sent
         if self.last is not None:
@@ -203,20 +204,20 @@ class Call(Generic[Result]):
             endpoint=path,
         )
 
-    def _last_word(self, error: TcbError) -> TcbError:
+    def _choose_error(self, error: TcbError) -> TcbError:
         """Choose the error to raise: the server's own, if the deadline cut the last try short."""
         is_silent = isinstance(error, TransportError) and error.status is None
-        if not (is_silent and self._left() < _TICK):
+        if not (is_silent and self._get_time_left() < _TICK):
             return error
         self.gave_up = self.transport.retry.too_late
         return self.last or error
 
-    def _stop(self, state: RetryCallState) -> bool:
+    def _should_stop(self, state: RetryCallState) -> bool:
         # The policy first: a retry that it forbids must not take anything out of the quota.
         policy, quota = self.transport.retry, self.transport.quota
-        reason = policy.why_stop(self.number, state.upcoming_sleep, self._left())
+        reason = policy.why_stop(self.number, state.upcoming_sleep, self._get_time_left())
         if reason is None:
-            cost = quota.take(_error(state))
+            cost = quota.take(_get_error(state))
             if cost:
                 self.spent += cost
                 return False
@@ -224,24 +225,24 @@ class Call(Generic[Result]):
         self.gave_up = reason
         return True
 
-    def _before_sleep(self, state: RetryCallState) -> None:
+    def _note_retry(self, state: RetryCallState) -> None:
         # It is kept for long, and its frames would be kept with it.
-        self.last = error = _error(state).with_traceback(None)
+        self.last = error = _get_error(state).with_traceback(None)
         level = logging.INFO if self.number == 1 else logging.WARNING
         text = "%s try=%d failed (%s), trying again in %.2f s"
         seconds = state.upcoming_sleep
-        _log.log(level, text, self.request, self.number, _outcome(error), seconds)
+        _log.log(level, text, self.request, self.number, _describe_outcome(error), seconds)
         if self.request.count is not None:
             self.request.count.retries += 1
 
 
-def _error(state: RetryCallState) -> TcbError:
+def _get_error(state: RetryCallState) -> TcbError:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, TcbError)  # noqa: S101 - the predicate lets nothing else through
     return error
 
 
-def _outcome(error: TcbError) -> str:
+def _describe_outcome(error: TcbError) -> str:
     if isinstance(error, ApiError):
         return f"errcode={error.errcode} rid={error.rid}"
     return type(error).__name__
@@ -356,7 +357,7 @@ class Transport:
         session: aiohttp.ClientSession,
         call: Call[Any],
         left: float,
-        seen: Attempt | None = None,
+        attempt: Attempt | None = None,
     ) -> bytes:
         """Send a call's request once; returns the body of a reply that is HTTP 200."""
         request, seconds = call.request, min(self.timeout, left)
@@ -367,11 +368,11 @@ class Transport:
         response: aiohttp.ClientResponse | None = None
         of_this = IN_FLIGHT.set(in_flight)
         try:
-            async with in_flight.limit(seconds):
+            async with in_flight.limit_time(seconds):
                 response = await self._request(session, call)
                 in_flight.note_answer()
-                if seen is not None:
-                    seen.status = response.status
+                if attempt is not None:
+                    attempt.status = response.status
                 return await self._read(response, request)
         except TcbError as error:
             failure = error  # raised after the block: see `tcb_async._redact`
@@ -393,8 +394,8 @@ class Transport:
             in_flight.end()
             if response is not None:
                 response.close()  # and its connection, if there is more to read
-        if seen is not None and response is None:
-            seen.status = getattr(failure, "status", None)  # of a proxy's answer to CONNECT
+        if attempt is not None and response is None:
+            attempt.status = getattr(failure, "status", None)  # of a proxy's answer to CONNECT
         raise failure
 
     def _request(
@@ -436,7 +437,7 @@ class Transport:
             chunks.append(chunk)
         body = b"".join(chunks)
         if response.status != HTTPStatus.OK:
-            raise refusal(request, response.status, response.headers, body)
+            raise make_status_error(request, response.status, response.headers, body)
         return body
 
 

@@ -18,8 +18,8 @@ import attrs
 import msgspec
 from cyclopts import CycloptsError
 
-from tcb_async._arguments import DEFAULT_BASE_URL, SECRET, checked_appid, checked_secret
-from tcb_async._redact import Hidden, Secret, wrapped
+from tcb_async._arguments import DEFAULT_BASE_URL, SECRET, check_appid, check_secret
+from tcb_async._redact import Hidden, Secret, decode_secret
 from tcb_async.cli.credentials import (
     ask_secret,
     check_url,
@@ -104,7 +104,7 @@ def _find_source(
 
 
 def _find_platform(access: Platform, appid: str, store: TokenStore | None) -> ComponentToken:
-    checked_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
+    check_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
     appsecret = _find_appsecret(access, appid, _COMPONENT_SECRET, SECRET)
     _check_ticket(access.ticket_file)
 
@@ -122,7 +122,7 @@ def _service_name(url: str) -> str:
 
 def _find_appsecret(access: Platform, appid: str, *variables: str) -> Secret:
     if (path := access.secret_file) is not None:
-        return checked_secret(f"--secret-file {path}: the appsecret", read_secret(path))
+        return check_secret(f"--secret-file {path}: the appsecret", read_secret(path))
     otherwise = f"no appsecret: set {variables[0]}"
     return find_secret(*variables) or ask_secret(f"Appsecret of {appid}", otherwise)
 
@@ -142,7 +142,7 @@ def _check_ticket(path: str | None) -> None:
         raise ConfigurationError(
             f"{where}: it holds no component_verify_ticket; write WeChat's newest ticket into it"
         )
-    checked_secret(f"{where}: the ticket", ticket)
+    check_secret(f"{where}: the ticket", ticket)
 
 
 class _Row(msgspec.Struct, forbid_unknown_fields=True):
@@ -171,7 +171,7 @@ def read_accounts(path: str) -> list[Account]:
 
 def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
     try:
-        row = msgspec.json.decode(text.reveal(), type=_Row, dec_hook=wrapped)
+        row = msgspec.json.decode(text.reveal(), type=_Row, dec_hook=decode_secret)
         if row.envs != []:
             return Account(row.appid, row.access_token, row.envs)
         reason = "envs is empty: name environments, or leave envs out to list all of them"

@@ -25,9 +25,9 @@ from tcb_async._arguments import (
     BASE_URL,
     DEFAULT_CONCURRENCY,
     SECRET,
-    checked_appid,
-    checked_base_url,
-    checked_secret,
+    check_appid,
+    check_base_url,
+    check_secret,
 )
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
@@ -81,7 +81,7 @@ def find_wechat(env: str, access: Credentials) -> Service:
 def check_url(access: Connection) -> str:
     """Return the base URL; an error names the option or the variable that it came from."""
     name = BASE_URL if access.base_url == os.environ.get(BASE_URL) else "--base-url"
-    return checked_base_url(access.base_url, allow_http=access.allow_http, name=name)
+    return check_base_url(access.base_url, allow_http=access.allow_http, name=name)
 
 
 @asynccontextmanager
@@ -129,10 +129,10 @@ def _find_token(access: Credentials, closing: AsyncExitStack) -> tuple[str, Toke
         return f"the token in {path}", StaticToken(_read_token(path))
     token, appsecret = find_secret(ACCESS_TOKEN), find_secret(SECRET)
     if not access.appid and token is not None:
-        return f"the token in {ACCESS_TOKEN}", StaticToken(checked_secret(ACCESS_TOKEN, token))
+        return f"the token in {ACCESS_TOKEN}", StaticToken(check_secret(ACCESS_TOKEN, token))
     if appid := find_appid(access.appid):
         if appsecret is not None:
-            checked_secret(SECRET, appsecret)
+            check_secret(SECRET, appsecret)
         else:
             appsecret = ask_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
         store = open_store(access.redis, closing)
@@ -144,7 +144,7 @@ def _find_token(access: Credentials, closing: AsyncExitStack) -> tuple[str, Toke
 
 def find_appid(option: str | None) -> str | None:
     appid = option or os.environ.get(APPID)
-    return appid and checked_appid("--appid" if option else APPID, Secret(appid))
+    return appid and check_appid("--appid" if option else APPID, Secret(appid))
 
 
 def find_secret(*variables: str) -> Secret | None:
@@ -159,7 +159,7 @@ def _read_token(path: str) -> Secret:
         return ask_secret("Access token", _NONE)
     else:
         token = Secret("" if sys.stdin is None else sys.stdin.read(_LONGEST).strip())
-    return checked_secret(f"--token-file {path}: the token", token)
+    return check_secret(f"--token-file {path}: the token", token)
 
 
 def read_secret(path: str) -> Secret:
@@ -182,7 +182,7 @@ def ask_secret(what: str, otherwise: str) -> Secret:
             typed = Secret(getpass.getpass(f"{what} (not shown): ", sys.stderr).strip())
         except EOFError:
             raise KeyboardInterrupt from None
-    return checked_secret("what was typed", typed)
+    return check_secret("what was typed", typed)
 
 
 def open_store(option: str | None, closing: AsyncExitStack) -> TokenStore | None:

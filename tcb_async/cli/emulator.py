@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from tcb_async._arguments import checked_env
+from tcb_async._arguments import check_env
 from tcb_async.cli import signals
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.options import Verbose, seconds, whole_number
@@ -85,7 +85,7 @@ def serve_emulator(
             server.busy_rate = _BUSY_RATE
         envs = [DEMO_ENV] if demo else []
         for each in dict.fromkeys(env or ([] if demo else [_ENV])):
-            if checked_env(each) not in envs:
+            if check_env(each) not in envs:
                 server.deploy(each, count=count)
                 envs.append(each)
         settings = _add_app(server)

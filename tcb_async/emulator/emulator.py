@@ -19,7 +19,7 @@ from aiohttp import web
 
 from tcb_async.emulator import demo, state, wire
 from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints, Order
-from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, Scripts, When, checked_fault
+from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, Scripts, When, check_fault
 from tcb_async.emulator.server import Server
 from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo, EnvironmentStatus
 from tcb_async.emulator.wire import Call, EmulatorClock, RecordedRequest, Refused
@@ -484,7 +484,7 @@ class Emulator(Endpoints, Server):
             raise ValueError(f"path is {path!r}: it must begin with /, as /tcb/listfunctions does")
         if isinstance(faults, Sequence):
             for fault in faults:
-                checked_fault(fault)
+                check_fault(fault)
         with self._lock:
             self._scripts.waiting[account].append(Script(iter(faults), path, when))
 

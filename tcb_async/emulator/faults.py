@@ -320,7 +320,7 @@ class Script:
         return self.path in (None, request.path) and (self.when is None or self.when(request))
 
 
-def checked_fault(fault: object) -> Fault:
+def check_fault(fault: object) -> Fault:
     """Return an item of a script if it is a fault."""
     if not isinstance(fault, Fault):
         raise TypeError(f"faults holds {fault!r}: it must hold Fault values, such as Fault.reset()")
@@ -341,7 +341,7 @@ class Scripts:
             for script in tuple(self.waiting.get(account, ())):
                 if script.matches(request):
                     if (fault := next(script.faults, None)) is not None:
-                        return checked_fault(fault)
+                        return check_fault(fault)
                     self.waiting[account].remove(script)
         if self.busy_rate and self.chance.random() < self.busy_rate:
             return _BUSY

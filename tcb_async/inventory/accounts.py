@@ -12,7 +12,7 @@ from typing import Literal, NoReturn
 
 import attrs
 
-from tcb_async._arguments import checked_appid, checked_async, checked_env, checked_instance
+from tcb_async._arguments import check_appid, check_async, check_env, check_instance
 from tcb_async._redact import Secret, wrap
 from tcb_async.client import TcbClient
 from tcb_async.errcodes import DENIED, is_platforms_fault
@@ -60,11 +60,11 @@ class Account:
     ) -> None:
         given, hidden = Secret(appid), wrap(token)
         del appid, token
-        object.__setattr__(self, "appid", checked_appid("appid", given))
+        object.__setattr__(self, "appid", check_appid("appid", given))
         object.__setattr__(self, "token", as_provider(hidden))
         if isinstance(envs, str):
             raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
-        checked = None if envs is None else tuple(dict.fromkeys(map(checked_env, envs)))
+        checked = None if envs is None else tuple(dict.fromkeys(map(check_env, envs)))
         object.__setattr__(self, "envs", checked)
 
     def __repr__(self) -> str:
@@ -128,7 +128,7 @@ async def iterate(
     iterator = aiter(accounts) if isinstance(accounts, AsyncIterable) else _each(accounts)
     try:
         async for account in iterator:
-            checked_instance("accounts", account, Account, SUCH_AS)
+            check_instance("accounts", account, Account, SUCH_AS)
             yield account
     finally:
         if (close := getattr(iterator, "aclose", None)) is not None:
@@ -171,7 +171,7 @@ def platform_accounts(
             f"token={component!r}: only a ComponentToken has merchants; make the client with one"
         )
     return _merchants(
-        client, component, checked_async("on_rotate", on_rotate, "appid", "refresh_token")
+        client, component, check_async("on_rotate", on_rotate, "appid", "refresh_token")
     )
 
 

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, aclosing, nullcontext
 
 import attrs
 
-from tcb_async._arguments import checked_instance, describe
+from tcb_async._arguments import check_instance, describe
 from tcb_async._once import IteratedOnce
 from tcb_async._redact import Secret
 from tcb_async.client import TcbClient
@@ -26,7 +26,7 @@ from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
 from tcb_async.inventory.accounts import SUCH_AS, Account, AccountListing, ends_inventory, iterate
 from tcb_async.models import CloudFunction
-from tcb_async.observer import Facts, InventoryObserver, WorkObserver
+from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
 from tcb_async.tokens import TokenApi, TokenKind
 
 Outcome = AccountListing | BaseException | None
@@ -139,7 +139,7 @@ async def list_account(
 async def _list_account(
     client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
 ) -> AccountListing:
-    checked_instance("account", account, Account, SUCH_AS)
+    check_instance("account", account, Account, SUCH_AS)
     try:
         own = client.with_token(_IsolatedToken(account))
         return AccountListing(account, await _functions(own, account, page_size, max_in_flight))
@@ -207,7 +207,7 @@ class Inventory(IteratedOnce):
         page_size: int | None = None,
     ) -> None:
         super().__init__()
-        checked_instance("client", client, TcbClient, "such as TcbClient(token)")
+        check_instance("client", client, TcbClient, "such as TcbClient(token)")
         if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
             raise ConfigurationError(
                 f"accounts is of type {type(accounts).__name__}: it must be an iterable, or an "
@@ -222,7 +222,7 @@ class Inventory(IteratedOnce):
         # The clock, and the transport's counts of requests and retries, when the iteration began.
         self._begun = 0.0, 0, 0
         self._observer: InventoryObserver | None = None
-        self._watched: WorkObserver[Facts] | None = None
+        self._watched: WorkObserver[WorkSummary] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # Places that are taken: by an account being listed, or by a listing until it is consumed.
         self._taken = 0
@@ -346,7 +346,7 @@ def _closed() -> ClientClosedError:
 
 
 async def _watched(
-    observer: WorkObserver[Facts], listing: Coroutine[object, object, AccountListing]
+    observer: WorkObserver[WorkSummary], listing: Coroutine[object, object, AccountListing]
 ) -> AccountListing:
     error: BaseException | None = ClientClosedError("the inventory was closed")
     status = "failed"

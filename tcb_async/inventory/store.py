@@ -36,7 +36,7 @@ from typing import Self
 
 import attrs
 
-from tcb_async._arguments import checked_instance
+from tcb_async._arguments import check_instance
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import Account, AccountListing, iterate
 from tcb_async.inventory.inventory import AccountCounts
@@ -517,7 +517,7 @@ class InventoryRun:
             OSError: The file cannot be written, such as on a full disk. What was saved before is
                 there.
         """
-        checked_instance("found", found, AccountListing, "as an inventory yields it")
+        check_instance("found", found, AccountListing, "as an inventory yields it")
         # Everything of the account in one transaction: a process that dies in between leaves the
         # account as it was in the last run.
         appid = found.account.appid

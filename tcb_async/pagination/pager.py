@@ -20,8 +20,8 @@ import attrs
 from tcb_async._arguments import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_REPAIRS,
-    checked_callback,
-    checked_count,
+    check_callback,
+    check_count,
 )
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import MOST_ROWS, Cursor
@@ -123,10 +123,10 @@ class Pager(IteratedOnce, Generic[T]):
     ) -> None:
         super().__init__()
         _check_arguments(fetch, on_drift, max_items, on_progress)
-        checked_callback("identify", identify)
-        checked_callback("value", value)
+        check_callback("identify", identify)
+        check_callback("value", value)
         if page_size is not None:
-            learned = PageSize(checked_count("page_size", page_size, least=1))
+            learned = PageSize(check_count("page_size", page_size, least=1))
         self._learned = learned or PageSize(MOST, FALLBACK)
         self._plan: Plan[T] = Plan(
             Identity(identify, value, frozen=self.has_frozen_items),
@@ -134,13 +134,13 @@ class Pager(IteratedOnce, Generic[T]):
             size=attrs.evolve(self._learned),
             max_items=max_items,
             on_drift=on_drift,
-            max_repairs=checked_count("max_repairs", max_repairs, least=0),
+            max_repairs=check_count("max_repairs", max_repairs, least=0),
             stats=stats or WalkStats(),
         )
         self._fetch = fetch
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
         self._is_async = iscoroutinefunction(fetch)
-        self.concurrency = checked_count("concurrency", concurrency, least=1)
+        self.concurrency = check_count("concurrency", concurrency, least=1)
         """The most fetches in flight at once. A change takes effect from the next page on."""
         self._on_progress = on_progress
         self._live: set[asyncio.Task[object]] = set() if live is None else live
@@ -425,9 +425,9 @@ def _check_arguments(
     if on_drift not in ("repair", "raise", "ignore"):
         raise ConfigurationError(f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'")
     if max_items is not None:
-        checked_count("max_items", max_items, least=0)
+        check_count("max_items", max_items, least=0)
     if on_progress is not None:
-        checked_callback("on_progress", on_progress)
+        check_callback("on_progress", on_progress)
 
 
 def _closed() -> ClientClosedError:

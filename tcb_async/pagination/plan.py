@@ -91,7 +91,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from tcb_async.cursor import Cursor, digests
+from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
 from tcb_async.pagination.memory import Collection, Identity, Place, Record, rows_around
@@ -249,8 +249,8 @@ class Plan(Generic[T]):
         start = self.start
         place: Place[T] = Place()
         if start.landmarks:
-            place = Place(start.offset + 1, start.total, tuple(digests(start.landmarks)))
-        self.record = Record(frozenset(digests(start.names)))
+            place = Place(start.offset + 1, start.total, tuple(split_digests(start.landmarks)))
+        self.record = Record(frozenset(split_digests(start.names)))
         fresh = not (start.offset or start.total or start.landmarks or start.names or start.drift)
         self.stats.resumed = not fresh
         self._reading = self._pass = Pass(place, place, clean_joins=_CLEAN_JOINS)

@@ -19,12 +19,12 @@ import attrs
 
 from tcb_async._arguments import (
     TokenKind,
-    checked_appid,
-    checked_async,
-    checked_instance,
-    checked_secret,
+    check_appid,
+    check_async,
+    check_instance,
+    check_secret,
     describe,
-    fault_of,
+    find_fault,
 )
 from tcb_async._redact import Hidden, Secret
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
@@ -65,7 +65,7 @@ class StaticToken:
 
     def __init__(self, token: str | Secret) -> None:
         token = Secret(token)
-        self._token = checked_secret("token", token)
+        self._token = check_secret("token", token)
 
     async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - part of the protocol
         """Return the token."""
@@ -98,7 +98,7 @@ class CallableToken:
             raise ConfigurationError(
                 "token is a callable that is not async: write it with async def"
             )
-        return checked_secret("token: the result of the callable", Secret(await answer.reveal()))
+        return check_secret("token: the result of the callable", Secret(await answer.reveal()))
 
     async def invalidate(self, token: str | Secret) -> None:
         """Do nothing: the callable is called again anyway."""
@@ -124,7 +124,7 @@ def as_provider(
             f"token is {kind}: it must be a str, an async callable that returns one, or a "
             "TokenProvider, such as StableToken(appid, secret)"
         )
-    return CallableToken(checked_async("token", token))
+    return CallableToken(check_async("token", token))
 
 
 def _is_provider(token: object) -> TypeGuard[TokenProvider]:
@@ -150,8 +150,8 @@ class _AppToken(ManagedToken):
         # secret, and tools that show the locals of a traceback would show it.
         secret, given = Secret(secret), Secret(appid)
         del appid
-        self._secret = checked_secret("secret", secret)
-        appid = checked_appid("appid", given)
+        self._secret = check_secret("secret", secret)
+        appid = check_appid("appid", given)
         shared = MemoryStore() if store is None else store
         super().__init__(appid, TokenContext(shared, clock, random))
         self._forced_at = -math.inf  # of a `StableToken`
@@ -279,8 +279,8 @@ class ComponentToken(_AppToken):
     ) -> None:
         secret, given = Secret(secret), Secret(component_appid)
         del component_appid  # as in `_AppToken`
-        self._ticket = checked_async("ticket", ticket)
-        appid = checked_appid("component_appid", given)
+        self._ticket = check_async("ticket", ticket)
+        appid = check_appid("component_appid", given)
         super().__init__(appid, secret, store=store, clock=clock, random=random)
 
     async def _ask(self, api: TokenApi) -> TokenReply:
@@ -300,7 +300,7 @@ class ComponentToken(_AppToken):
             problem = f"ticket() failed ({describe(error)})"
         else:
             # Checked here, where the error can name the callback: WeChat would only say 61006.
-            if (fault := fault_of(ticket)) is None:
+            if (fault := find_fault(ticket)) is None:
                 return ticket
             problem = f"the result of ticket() {fault}"
         raise TokenError(
@@ -345,14 +345,14 @@ class AuthorizerToken(ManagedToken):
     ) -> None:
         refresh_token, given = Secret(refresh_token), Secret(authorizer_appid)
         del authorizer_appid  # as in `_AppToken`
-        self._given = checked_secret("refresh_token", refresh_token)
-        checked_instance("component", component, ComponentToken, "one for all its merchants")
+        self._given = check_secret("refresh_token", refresh_token)
+        check_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
-        self._on_rotate = checked_async("on_rotate", on_rotate, "refresh_token")
+        self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
         context = component._context  # noqa: SLF001 - a class of this module
         if store is not None:
             context = TokenContext(store, context.clock, context.random)
-        account = f"{component.appid}:{checked_appid('authorizer_appid', given)}"
+        account = f"{component.appid}:{check_appid('authorizer_appid', given)}"
         super().__init__(account, context)
 
     @classmethod
@@ -370,7 +370,7 @@ class AuthorizerToken(ManagedToken):
             ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
                 unusable.
         """
-        checked_instance("authorizer", authorizer, Authorizer, "from client.iter_authorizers()")
+        check_instance("authorizer", authorizer, Authorizer, "from client.iter_authorizers()")
         appid, refresh_token = authorizer.authorizer_appid, authorizer.refresh_token
         if refresh_token is None:
             raise ConfigurationError(

@@ -78,8 +78,8 @@ from typing import ClassVar, TypeVar
 
 import attrs
 
-from tcb_async._arguments import TokenKind, checked_instance, describe, fault_of
-from tcb_async._redact import Hidden, Secret, forgetting_frames
+from tcb_async._arguments import TokenKind, check_instance, describe, find_fault
+from tcb_async._redact import Hidden, Secret, forget_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
 from tcb_async.tokens.protocols import (
@@ -582,7 +582,7 @@ class TokenContext:
 
     def __attrs_post_init__(self) -> None:
         right = "such as MemoryStore() or RedisStore(redis)"
-        checked_instance("store", self._store, TokenStore, right)
+        check_instance("store", self._store, TokenStore, right)
         self._leasing = self._store if isinstance(self._store, LeasingStore) else None
 
     @property
@@ -675,7 +675,7 @@ class TokenContext:
         if self._pause() and not now:
             return otherwise
         try:
-            with forgetting_frames():  # a store's frames hold the token
+            with forget_frames():  # a store's frames hold the token
                 answer = await _ask_twice(question)
         except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
             self._note_outage(describe(error, *secrets))
@@ -746,9 +746,9 @@ class TokenReply:
 
 def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> TokenReply:
     """Read the reply of an endpoint, in which a prefix may come before ``access_token``."""
-    with forgetting_frames():  # this one holds the reply
+    with forget_frames():  # this one holds the reply
         token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
-        if (fault := fault_of(token)) is not None:
+        if (fault := find_fault(token)) is not None:
             raise _unusable(endpoint, f"its {prefix}access_token {fault}")
         if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
             raise _unusable(endpoint, "its expires_in is missing, or is not a number of seconds")
@@ -760,7 +760,7 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
             endpoint,
             Secret(str(token.reveal())),
             float(expires_in),
-            None if fault_of(refresh) else Secret(str(refresh.reveal())),
+            None if find_fault(refresh) else Secret(str(refresh.reveal())),
         )
 
 

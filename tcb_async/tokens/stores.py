@@ -22,8 +22,8 @@ from typing import Final, Protocol
 import attrs
 import msgspec
 
-from tcb_async._arguments import checked_seconds, fault_of
-from tcb_async._redact import Hidden, Secret, wrapped
+from tcb_async._arguments import check_seconds, find_fault
+from tcb_async._redact import Hidden, Secret, decode_secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
 
@@ -173,7 +173,7 @@ class _Value(msgspec.Struct, frozen=True):
     version: int
 
 
-_decode = msgspec.json.Decoder(_Value, dec_hook=wrapped).decode
+_decode = msgspec.json.Decoder(_Value, dec_hook=decode_secret).decode
 
 
 class AsyncRedis(Protocol):
@@ -203,7 +203,7 @@ class RedisStore:
                 f"redis is of type {type(redis).__name__}: it must be a client of redis.asyncio, "
                 "such as redis.asyncio.Redis.from_url(url)"
             )
-        self._lease_ms = max(1, int(checked_seconds("lease_seconds", lease_seconds) * 1000))
+        self._lease_ms = max(1, int(check_seconds("lease_seconds", lease_seconds) * 1000))
         self._redis = redis
         self._free = asyncio.Semaphore(_AT_ONCE)
 
@@ -282,7 +282,7 @@ def _read(stored: Hidden[object]) -> StoredToken | None:
         value = _decode(text) if isinstance(text, (bytes, str)) else None
     except msgspec.MsgspecError:
         return None
-    if value is None or fault_of(value.token) is not None:
+    if value is None or find_fault(value.token) is not None:
         return None
     expires_at = math.inf if value.expires_at is None else value.expires_at
     return StoredToken(value.token, expires_at, value.version)

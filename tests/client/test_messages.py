@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "tests" / "samples" / "messages.md"
-RAISED = re.compile(r"(Error|_refused|_unusable|^unreadable|^Refused)$")
+RAISED = re.compile(r"(Error|_error|^Refused)$")
 
 
 def text_of(node):

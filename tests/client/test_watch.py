@@ -23,7 +23,7 @@ from tcb_async import (
     WaitTimeoutError,
     changes,
 )
-from tcb_async._arguments import checked_names
+from tcb_async._arguments import check_names
 from tcb_async.pagination import Page, Pager
 from tcb_async.watch import wait_until_active, watch
 
@@ -252,7 +252,7 @@ class TestWait:
     @pytest.mark.parametrize("name", ["", " login", None, 7, [], ["login", ""], [7]])
     def test_a_name_that_no_function_has_is_refused(self, name):
         with pytest.raises(ConfigurationError, match="name="):
-            checked_names(name)
+            check_names(name)
 
 
 class TestClient:

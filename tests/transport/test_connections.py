@@ -210,7 +210,7 @@ async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(monkey
 
 async def test_a_request_given_up_just_after_its_time_limit_is_a_time_out():
     async def send():
-        async with request.limit(0.0):  # its end is the loop's next callback
+        async with request.limit_time(0.0):  # its end is the loop's next callback
             asyncio.get_running_loop().call_soon(request.give_up)
             await asyncio.Event().wait()
 

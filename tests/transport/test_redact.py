@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secret_leaks import encodings, leaks_of
 
-from tcb_async._redact import MASK, Secret, forgetting_frames, hide, redact
+from tcb_async._redact import MASK, Secret, forget_frames, hide, redact
 
 SECRET = "pl@nt?>/+s3cr~t="
 
@@ -267,7 +267,7 @@ def below(secret):
 
 
 def above():
-    with forgetting_frames():
+    with forget_frames():
         below(SECRET)
 
 
@@ -291,7 +291,7 @@ def test_an_error_keeps_the_exception_that_its_caller_was_handling():
     except LookupError as own:
         with pytest.raises(ValueError, match=re.escape(SECRET)) as caught:
             above()
-        with pytest.raises(LookupError) as again, forgetting_frames():
+        with pytest.raises(LookupError) as again, forget_frames():
             raise own from None
 
     assert caught.value.__context__ is handled
