@@ -49,7 +49,7 @@ def _no_check(self):
     self._enter(Mode.ENDED)
 
 
-_begin = Plan._begin
+_begin = Plan._begin  # a break replaces a private step on purpose
 
 
 def _no_second_pass(self, mode):
@@ -67,7 +67,7 @@ def _never_twice(_self, _names, _record):
     return False
 
 
-_join = Plan._join
+_join = Plan._join  # likewise
 
 
 def _no_progress(self, *arguments, **named):

@@ -74,13 +74,14 @@ LOSES_ITS_PLACE = [
 
 
 def test_walks_take_every_way_in_the_table_of_modes_and_no_other(monkeypatch):
+    # Every change of mode, and nothing else, goes through it.
     taken, enter = {mode: set() for mode in LEADS_TO}, Plan._enter
 
     def noted(self, mode):
         taken[self.mode].add(mode)
         enter(self, mode)
 
-    monkeypatch.setattr(Plan, "_enter", noted)
+    monkeypatch.setattr(Plan, "_enter", noted)  # see above
     for manner in manners((2,)):
         every_walk(4, 2, manner, Tally())
 

@@ -73,7 +73,7 @@ class TokensMachine(RuleBasedStateMachine):
 
     def is_dead(self, token):
         try:
-            self.wechat._tokens.check(token)
+            self.wechat._tokens.check(token)  # a request would use up the scripted faults
         except Refused:
             return True
         return False
@@ -133,7 +133,7 @@ class TokensMachine(RuleBasedStateMachine):
 
     @invariant()
     def there_are_never_more_refreshes_than_generations(self):
-        assert self.refreshes() <= self.wechat._tokens.issued_to[APPID]
+        assert self.refreshes() <= self.wechat.tokens_issued(APPID)
 
     def refreshes(self):
         return sum(seen.path == STABLE and seen.errcode == 0 for seen in self.wechat.requests)
@@ -159,12 +159,12 @@ class TokensMachineWithOutages(TokensMachine):
 
     @rule()
     def the_store_is_flushed(self):
-        self.store._slots.clear()
+        self.store._slots.clear()  # leases and versions too, as FLUSHALL does
 
     @invariant()
     def there_are_never_more_refreshes_than_generations(self):
         each = len(self.processes)
-        assert self.refreshes() <= each * self.wechat._tokens.issued_to[APPID] + self.restarts
+        assert self.refreshes() <= each * self.wechat.tokens_issued(APPID) + self.restarts
 
 
 TestSharedTokens = TokensMachine.TestCase

@@ -105,7 +105,7 @@ async def test_a_limit_on_the_rate_is_kept_to(upstream, status):
         async with asking(upstream, by_http(proxy)) as client:
             pager = client.functions(ENV, page_size=20)
             functions = await pager.collect()
-            size = client._transport.window.size
+            size = client.transport.window.size
 
     assert [function.name for function in functions] == names(upstream)
     assert pager.stats.retries > 0
@@ -156,7 +156,7 @@ async def test_two_tls_connections_of_haproxy_cost_a_few_requests_more_and_no_ti
         async with asking(upstream, url) as client:
             pager = client.functions(ENV, page_size=20)
             functions = await asyncio.wait_for(pager.collect(), 20)
-            transport = client._transport
+            transport = client.transport
 
             assert (pager.stats.retries, transport.window.size <= 3) == (0, True)
             assert transport.sent <= pager.stats.requests + 8

@@ -274,7 +274,7 @@ async def restart(server):
 
 @pytest.fixture
 def patient(monkeypatch, caplog):
-    """A busy machine delays Redis: that is not taken for an outage so soon."""
+    # Not an option of a store. A busy machine delays Redis, which is not an outage.
     monkeypatch.setattr(refresh, "_STORE_TIMEOUT", 10.0)
     yield
     assert warnings(caplog) == []
@@ -322,9 +322,8 @@ class TestSixProcessesRefreshOnce:
             assert len(await tokens_of(emulator, providers)) == 1
             proxy.default = ()
             idle.set()
-            monkeypatch.setattr(
-                refresh, "_STORE_TIMEOUT", 3.0
-            )  # it is waited for: a firewall is silent
+            # A silent firewall costs the whole time-out, which is not an option of a store.
+            monkeypatch.setattr(refresh, "_STORE_TIMEOUT", 3.0)
 
             assert len(await tokens_of(emulator, providers)) == 1
 

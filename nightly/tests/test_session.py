@@ -63,8 +63,8 @@ async def test_a_library_that_wraps_our_own_session_sees_no_token_in_urls_replie
         seen.append(f"{reply!r} {reply.url} {reply.real_url}")
         return reply
 
-    own = aiohttp.ClientSession._request
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)
+    own = aiohttp.ClientSession._request  # agents wrap this method
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)  # likewise
     secret, replies = "s3cr3t-t0ken-of-some-length", once(FAULTS[fault])
     retry = RetryPolicy(base=0.0)
     async with (
@@ -88,8 +88,8 @@ async def test_headers_that_a_wrapper_adds_to_a_request_are_on_that_request_alon
             settings["headers"][f"X-Trace-{next(numbers)}"] = "yes"
         return await own(session, *args, **settings)
 
-    own = aiohttp.ClientSession._request
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)
+    own = aiohttp.ClientSession._request  # agents wrap this method
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)  # likewise
     async with RawServer(OK) as server, aiohttp.ClientSession() as session:
         async with TcbClient("T", base_url=server.url, session=session) as client:
             await client.count_functions(ENV)

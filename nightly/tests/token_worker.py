@@ -26,7 +26,7 @@ from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore, StableToken, refresh
 
-refresh._STORE_PAUSE = 0.5
+refresh._STORE_PAUSE = 0.5  # not an option of a store
 
 
 class Merchant:

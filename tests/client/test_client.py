@@ -7,7 +7,6 @@ import inspect
 import json
 import os
 import pickle
-import time
 import tracemalloc
 from contextlib import aclosing
 from datetime import timedelta, timezone
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from blockbuster import BlockingError
 
 from tcb_async import (
     ClientClosedError,
@@ -326,13 +324,3 @@ def test_a_repr_tells_the_state_and_no_token():
         repr(client)
         == "<TcbClient https://api.weixin.qq.com, token StaticToken(), 0 of 8 in flight>"
     )
-
-
-async def test_a_call_that_blocks_the_loop_would_be_found():
-    async def token():
-        time.sleep(0)  # noqa: ASYNC251 - the test does it wrong on purpose
-        return "TOKEN"
-
-    async with TcbClient(token) as client:
-        with pytest.raises(BlockingError):
-            await client.count_functions("test-777bb9")

@@ -20,10 +20,6 @@ async def test_environments_of_every_status_are_listed_in_the_servers_order(emul
     assert [request.errcode for request in emulator.requests] == [-1, 0]
 
 
-async def test_an_account_may_have_none(client):
-    assert await client.list_environments() == ()
-
-
 async def test_an_account_without_cloud_development_is_an_error_that_says_so(emulator, client):
     emulator.fail_next(85088)
     with pytest.raises(PermissionDeniedError, match="no cloud development") as caught:

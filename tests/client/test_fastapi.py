@@ -392,14 +392,6 @@ async def test_a_listing_that_breaks_off_says_so_and_goes_on_where_it_broke(emul
     assert names == [row.name for row in emulator.functions(ENV)]
 
 
-async def test_an_invalid_cursor_is_the_callers_mistake(emulator, service):
-    async with serving(service.app) as url:
-        problem, _ = await ask_for_problem(f"{url}/functions?env={ENV}&resume=x", 422)
-
-    assert "resume=…" in problem["detail"]
-    assert emulator.requests == ()
-
-
 async def slow_reader(url, path):
     """Ask, and read nothing; its buffers are small."""
     sock = socket.socket()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
 from itertools import chain, repeat
 
 import aiohttp
@@ -251,16 +250,6 @@ async def test_an_error_that_is_not_ours_is_named_and_not_quoted(emulator, watch
     assert walk.attributes[error_attributes.ERROR_TYPE] == "builtins.KeyError"
     assert walk.status.description is None
     assert "s3cr3t" not in watched.everything()
-
-
-async def test_a_walk_that_is_left_early_ends_without_an_error(emulator, watched, client):
-    emulator.deploy(ENV, count=500)
-    async with aclosing(client.iter_functions(ENV)) as functions:
-        await anext(functions)
-    walk = watched.span("tcb.walk")
-
-    assert walk.status.status_code is StatusCode.UNSET
-    assert watched.total("http.client.active_requests") == 0
 
 
 async def test_a_cancelled_attempt_is_an_error(emulator, watched, client):

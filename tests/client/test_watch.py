@@ -216,21 +216,19 @@ class TestWait:
         with pytest.raises(WaitTimeoutError, match=r"^function 'login' was Updating after 60 s"):
             await self.wait_for(look, None)
 
-    async def test_the_first_listing_of_every_function_is_cut_off_in_time_too(self):
+    @pytest.mark.parametrize(
+        ("names", "said"),
+        [
+            (None, r"^no listing of .* was complete after 60 s"),
+            (("login",), "was never seen after"),
+        ],
+    )
+    async def test_a_look_that_hangs_is_cut_off_in_time(self, names, said):
         async def look() -> None:
             await asyncio.sleep(1e6)
 
-        with pytest.raises(WaitTimeoutError, match=r"^no listing of .* was complete after 60 s"):
-            await self.wait_for(look, None)
-
-        assert asyncio.get_running_loop().time() == 60
-
-    async def test_a_look_that_hangs_is_cut_off_in_time(self):
-        async def look() -> None:
-            await asyncio.sleep(1e6)
-
-        with pytest.raises(WaitTimeoutError, match="was never seen after"):
-            await self.wait(look)
+        with pytest.raises(WaitTimeoutError, match=said):
+            await self.wait_for(look, names)
 
         assert asyncio.get_running_loop().time() == 60
 

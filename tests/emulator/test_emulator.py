@@ -159,11 +159,6 @@ class TestEnvironments:
                 emulator.update(ENV, name, status="Updating")
         assert [function.name for function in emulator.functions(ENV)] == names
 
-    def test_times_are_written_at_utc_plus_eight(self):
-        emulator = Emulator(clock=EmulatorClock(1_551_252_899.0))
-        (function,) = emulator.deploy(ENV, "login")
-        assert function.add_time == function.mod_time == "2019-02-27 15:34:59"
-
     def test_update_in_place_shows_in_its_mod_time_even_within_a_second(self):
         emulator = Emulator(clock=EmulatorClock(1_551_252_899.0))
         emulator.deploy(ENV, count=3)
@@ -177,10 +172,6 @@ class TestEnvironments:
         )
         emulator.clock.advance(3600)
         assert emulator.update(ENV, "fn-0002").mod_time == "2019-02-27 16:34:59"
-
-    async def test_environment_may_be_empty(self, wechat):
-        wechat.emulator.deploy("empty", count=0)
-        assert (await wechat.list("empty"))["total_count"] == 0
 
     @pytest.mark.parametrize(
         ("misuse", "said"),
@@ -284,6 +275,7 @@ class TestRecord:
         assert wechat.emulator.requests == ()
 
     async def test_only_the_newest_are_kept_but_all_are_counted(self, monkeypatch):
+        # 10,000 requests would take 4 s.
         monkeypatch.setattr("tcb_async.emulator.emulator._KEPT_REQUESTS", 3)
         async with asking(Emulator()) as asker:
             asker.emulator.script([Fault.hang()])

@@ -72,19 +72,6 @@ def test_a_port_that_is_taken_is_an_error_that_leaves_no_thread():
             pass
 
 
-def test_it_comes_back_on_its_port():
-    emulator = Emulator()
-    urls = []
-    for _ in range(2):
-        with emulator:
-            urls.append(emulator.url)
-            emulator.deploy(ENV)
-            assert "errcode" in blocking_list(emulator)
-        with pytest.raises(requests.ConnectionError):
-            blocking_list(emulator)
-    assert urls[0] == urls[1]
-
-
 async def test_it_goes_down_and_comes_back_in_the_middle_of_an_async_test():
     retry = RetryPolicy.none()
     with Emulator() as emulator:

@@ -8,8 +8,6 @@ import json
 import os
 import re
 import sqlite3
-import sys
-from asyncio.subprocess import PIPE, create_subprocess_exec
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +27,6 @@ from tcb_async.inventory import InventoryRun, InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
 
 WINDOW = 8
-GONE = 61003
 
 
 YESTERDAY, TODAY = "2026-01-30", "2026-01-31"
@@ -71,7 +68,7 @@ class Shop:
         path, lines = self.folder / "merchants.ndjson", []
         async with self.platform.client() as client:
             for account in self.platform.accounts():
-                token = Secret(await account.token.get_token(client._transport)).reveal()
+                token = Secret(await account.token.get_token(client.transport)).reveal()
                 lines.append(json.dumps({"appid": account.appid, "access_token": token}) + "\n")
         path.write_text("".join(lines), encoding="utf-8")
         self.emulator.forget_requests()
@@ -83,18 +80,6 @@ class Shop:
         assert APPSECRET not in ended.out + ended.err
         assert self.platform.ticket not in ended.out + ended.err
         return ended
-
-    async def start(self, *words, preexec=None):
-        settings = {
-            **self.env,
-            "PATH": "/usr/bin:/bin",
-            "PYTHONDONTWRITEBYTECODE": "1",  # a full disk would leave half of a .pyc file
-        }
-        return await create_subprocess_exec(
-            sys.executable, "-m", "tcb_async", "inventory", "-o", str(self.store),
-            "--quiet", "--run", TODAY, *words, env=settings, stdout=PIPE, stderr=PIPE,
-            preexec_fn=preexec,
-        )  # fmt: skip
 
     def select(self, question):
         with closing(sqlite3.connect(self.store)) as database:

@@ -33,7 +33,7 @@ from tcb_async import (
 )
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.inventory import Inventory, list_account, platform_accounts
-from tcb_async.inventory.inventory import _IsolatedToken
+from tcb_async.inventory.inventory import _IsolatedToken  # the test of its repr says why
 
 APPID = "wx0123456789abcdef"
 QUICK = RetryPolicy(attempts=2, base=0.0)
@@ -581,4 +581,5 @@ class TestArguments:
         assert repr(found[good]).endswith("complete: 5 functions in 1 environments>")
         assert f"{bad}, denied: " in repr(found[bad])
         token = platform.account(good).token
+        # The client of one account, which shows this token, is never given out.
         assert repr(_IsolatedToken(platform.account(good))) == repr(token)

@@ -65,6 +65,14 @@ def select(store, question):
         return database.execute(question).fetchall()
 
 
+def alter(store, *statements):
+    """Change the file as another program may."""
+    with closing(sqlite3.connect(store.path)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
 def whole(store, run=None):
     """The runtimes of the functions of each account that is complete in a run."""
     return {
@@ -353,9 +361,7 @@ class TestDamagedWhileItIsWritten:
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing(get="Go1", put="Go1"))
-            with closing(sqlite3.connect(store.path)) as other:
-                other.execute("DELETE FROM functions WHERE name = 'put'")
-                other.commit()
+            alter(store, "DELETE FROM functions WHERE name = 'put'")
             with pytest.raises(ConfigurationError, match="is damaged"):
                 run.finish()
             assert not store.progress().is_finished
@@ -375,7 +381,7 @@ class TestDamagedWhileItIsWritten:
     def test_an_account_that_is_not_as_it_was_saved_is_not_read(self, tmp_path, damage):
         with opened(tmp_path) as store:
             store.begin().save(listing("wxa", get="Go1"))
-            store._database.execute(damage)
+            alter(store, damage)
             with pytest.raises(ConfigurationError, match="is damaged: put a backup in its place"):
                 list(store.complete_accounts())
 
@@ -392,7 +398,7 @@ class TestDamagedWhileItIsWritten:
             night(tmp_path, day, listing("wxa", get="Go1"), failure("wxb"))
         with opened(tmp_path) as store:
             store.check()
-            store._database.execute(damage)
+            alter(store, damage)
             with pytest.raises(ConfigurationError, match="is damaged"):
                 store.check()
 
@@ -505,23 +511,17 @@ class TestReadOnly:
         with pytest.raises(ConfigurationError, match="not an inventory"):
             InventoryStore(tmp_path / "inventory.sqlite", read_only=True)
 
-    def test_times_are_written_with_their_zone_for_programs_that_read_the_file(self, tmp_path):
-        when = datetime.fromisoformat("2026-01-31T23:59:59+08:00")
-        function = CloudFunction("get", "Active", "Go1", when, when)
-        with opened(tmp_path) as store:
-            store.begin().save(AccountListing(account(), {"test-1": (function,)}))
-            assert select(store, "SELECT add_time, mod_time FROM functions") == [
-                ("2026-01-31T23:59:59+08:00",) * 2
-            ]
-
-    def test_listings_are_read_as_they_were_saved(self, tmp_path):
-        when = datetime.fromisoformat("2026-01-31T23:59:59+08:00")
-        function = CloudFunction("get", "Active", "Go1", when, None)
-        functions = {"empty-1": (), "test-1": (function,), "空-2": ()}
+    def test_listings_are_read_as_they_were_saved_with_the_zone_of_each_time(self, tmp_path):
+        times = "2026-01-31T23:59:59+08:00", "2026-02-01T00:00:00+08:00"
+        function = CloudFunction("get", "Active", "Go1", *map(datetime.fromisoformat, times))
+        undated = CloudFunction("put", "Active")
+        functions = {"empty-1": (), "test-1": (function, undated), "空-2": ()}
         with opened(tmp_path) as store:
             store.begin().save(AccountListing(account(), functions))
             (found,) = store.complete_accounts()
+            written = select(store, "SELECT add_time, mod_time FROM functions")
         assert (found.appid, found.functions) == ("wxshop", functions)
+        assert written == [times, (None, None)]
 
 
 @pytest.mark.parametrize(
@@ -606,13 +606,11 @@ class TestBadFiles:
         assert path.read_bytes() == before
 
     def test_dropped_tables_are_an_error_that_names_the_file(self, tmp_path):
-        path = tmp_path / "inventory.sqlite"
-        InventoryStore(path).close()
-        with closing(sqlite3.connect(path)) as database:
-            database.execute("DROP TABLE runs")
-        with InventoryStore(path) as store, pytest.raises(OSError, match="no such table") as caught:
-            store.begin()
-        assert str(path) in str(caught.value)
+        with opened(tmp_path) as store:
+            alter(store, "DROP TABLE runs")
+            with pytest.raises(OSError, match="no such table") as caught:
+                store.begin()
+        assert str(store.path) in str(caught.value)
 
     @pytest.mark.parametrize("ask", [InventoryStore.functions, InventoryStore.missing])
     def test_text_that_was_damaged_on_the_disk_is_an_error(self, tmp_path, ask):
@@ -620,19 +618,21 @@ class TestBadFiles:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
             run.save(failure("wxb"))
-        with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as database:
-            database.execute("UPDATE functions SET status = CAST(x'ff' AS TEXT)")
-            database.execute("UPDATE accounts SET message = CAST(x'ff' AS TEXT)")
-            database.commit()
-        with opened(tmp_path) as store, pytest.raises(ConfigurationError, match="is damaged"):
-            list(ask(store))
+            alter(
+                store,
+                "UPDATE functions SET status = CAST(x'ff' AS TEXT)",
+                "UPDATE accounts SET message = CAST(x'ff' AS TEXT)",
+            )
+            with pytest.raises(ConfigurationError, match="is damaged"):
+                list(ask(store))
 
     def test_a_full_disk_loses_nothing_that_was_saved(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
-            ((pages,),) = store._database.execute("PRAGMA page_count")
-            store._database.execute(f"PRAGMA max_page_count = {pages + 1}")
+            database = store._database  # the limit of pages is its connection's alone
+            ((pages,),) = database.execute("PRAGMA page_count")
+            database.execute(f"PRAGMA max_page_count = {pages + 1}")
             large = {f"function{number}": "Go1" for number in range(2000)}
             with pytest.raises(OSError, match="the disk is full"):
                 run.save(listing("wxlarge", **large))

@@ -108,4 +108,5 @@ def pytest_testnodedown(node):
 def pytest_terminal_summary(terminalreporter, config):
     if left_out := config.stash[LEFT_OUT]:
         as_if_reports = [SimpleNamespace()] * left_out
+        # pytest has no public way to add words to its closing line.
         terminalreporter._add_stats(ADVICE, as_if_reports)

@@ -48,7 +48,7 @@ def merchant(emulator):
 
 @pytest.fixture
 def patient(monkeypatch):
-    """Redis may take its time, as on a busy machine: it is not taken for an outage so soon."""
+    # Not an option of a store. A busy machine delays Redis, which is not an outage.
     monkeypatch.setattr(refresh, "_STORE_TIMEOUT", 10.0)
 
 

@@ -22,7 +22,7 @@ from token_kit import Merchant, in_redis, open_api, stable, stored_key, warnings
 
 from tcb_async import ConfigurationError, TcbClient
 from tcb_async.emulator import Fault
-from tcb_async.tokens import LeasingStore, RedisStore, StoredToken
+from tcb_async.tokens import RedisStore, StoredToken
 from tcb_async.tokens.refresh import next_version
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -184,12 +184,6 @@ class TestLeases:
         await redis.set(VERSION, ahead)
 
         assert await store.acquire_lease(KEY) == ahead + 1
-
-    def test_it_is_a_store_with_leases(self):
-        store = RedisStore(Redis())
-
-        assert isinstance(store, LeasingStore)
-        assert repr(store) == "<RedisStore, lease of 15 s>"
 
     @pytest.mark.parametrize(
         ("redis", "lease_seconds", "why"),

@@ -123,6 +123,7 @@ class TestRefused:
         emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
         assert await errors_of(client, 1) == {TokenError}
         emulator.expire_tokens()
+        # The emulator's clock cannot be set back.
         provider._context.clock = lambda: emulator.clock() - 86_400.0
 
         assert await client.count_functions(ENV) == 57

@@ -211,7 +211,7 @@ class TestSharedRotation:
         one, other = two
         merchant.rotate()
         await one.get_token(api)
-        store._slots.clear()
+        await store.delete_if(merchant.key, merchant.accepted)
         merchant.expire()
         await one.get_token(api)
         merchant.expire()

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from names import APPID, APPSECRET, CLASSIC, LIFE, STABLE
+from redis.asyncio import Redis
 from token_kit import (
     FrailStore,
     PacedApi,
@@ -20,7 +21,14 @@ from token_kit import (
 )
 
 from tcb_async import ClientClosedError
-from tcb_async.tokens import ClassicToken, LeasingStore, MemoryStore, StableToken, StoredToken
+from tcb_async.tokens import (
+    ClassicToken,
+    LeasingStore,
+    MemoryStore,
+    RedisStore,
+    StableToken,
+    StoredToken,
+)
 from tcb_async.tokens.refresh import TokenContext
 
 KEY = f"stable:api.weixin.qq.com:{APPID}"
@@ -333,8 +341,9 @@ class TestLease:
         assert await waiting == "token-2"
 
 
-class TestMemoryStore:
-    def test_it_is_a_store_with_leases(self):
-        assert isinstance(MemoryStore(), LeasingStore)
-        assert not isinstance(PlainStore(), LeasingStore)
-        assert repr(MemoryStore()) == "<MemoryStore, 0 keys>"
+def test_a_store_with_leases_is_known_by_its_methods():
+    stores = MemoryStore(), RedisStore(Redis())
+
+    assert all(isinstance(store, LeasingStore) for store in stores)
+    assert not isinstance(PlainStore(), LeasingStore)
+    assert [*map(repr, stores)] == ["<MemoryStore, 0 keys>", "<RedisStore, lease of 15 s>"]

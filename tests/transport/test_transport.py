@@ -54,6 +54,7 @@ async def test_an_attempt_has_one_time_limit_the_timeout_or_the_remaining_deadli
     limits = []
 
     def note(_url, **sent):
+        # The limit shows nowhere else before it ends: to wait for it would take half a minute.
         ends_at = IN_FLIGHT.get()._limit.when()
         limits.append((ends_at - asyncio.get_running_loop().time(), sent["timeout"]))
 
@@ -68,7 +69,7 @@ async def test_the_deadline_holds_while_others_have_all_the_permits(emulator, cl
     emulator.script([Fault.hang()])
     retry = RetryPolicy(deadline=0.2)
     client = await client_of(emulator, retry=retry, concurrency=1)
-    window = client._transport.window
+    window = client.transport.window
     await window.acquire()
     started = asyncio.get_running_loop().time()
     with pytest.raises(NoAnswer, match="nothing was sent, because 1 other") as caught:
@@ -89,7 +90,7 @@ async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_serve
     emulator.script([Fault.errcode(-1)])
     retry = RetryPolicy(deadline=0.5, base=0.0)
     client = await client_of(emulator, retry=retry, concurrency=2)
-    await client._transport.window.acquire()  # as a walk beside does; -1 halves it
+    await client.transport.window.acquire()  # as a walk beside does; -1 halves it
     with pytest.raises(SystemBusyError, match=r"the deadline of 0\.5 s passed") as caught:
         await client.count_functions(ENV)
 
