@@ -37,7 +37,7 @@ _UNUSUAL = {
 _MINUTES_A_STEP = 60 * 24 * 21
 
 
-def demo_functions() -> Iterator[DeployedFunction]:
+def make_demo_functions() -> Iterator[DeployedFunction]:
     chance = random.Random(20230306)  # noqa: S311 - dates and runtimes, no secrets
     added = datetime.fromisoformat(DEMO_CREATED)
     for name in _NAMES:
@@ -63,7 +63,7 @@ MOST_GENERATED = len(_VERBS) * len(_NOUNS)
 
 
 @cache
-def _pool() -> tuple[DeployedFunction, ...]:
+def _make_pool() -> tuple[DeployedFunction, ...]:
     chance = random.Random(20190227)  # noqa: S311 - runtimes and days, no secrets
     names = [f"{verb}{noun}" for verb in _VERBS for noun in _NOUNS]
     chance.shuffle(names)
@@ -80,7 +80,7 @@ def _pool() -> tuple[DeployedFunction, ...]:
     return functions * 2  # any run of MOST_GENERATED functions, from any start, is one slice
 
 
-def generated_functions(start: int, count: int) -> tuple[DeployedFunction, ...]:
+def take_functions(start: int, count: int) -> tuple[DeployedFunction, ...]:
     """Take neighbours from a pool that all environments share, so that each costs little.
 
     Args:
@@ -88,4 +88,4 @@ def generated_functions(start: int, count: int) -> tuple[DeployedFunction, ...]:
         count: How many functions, at most ``MOST_GENERATED``.
     """
     start %= MOST_GENERATED
-    return _pool()[start : start + count]
+    return _make_pool()[start : start + count]

@@ -22,7 +22,7 @@ from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints
 from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, Scripts, When, check_fault
 from tcb_async.emulator.server import Server
 from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo, EnvironmentStatus
-from tcb_async.emulator.wire import Call, EmulatorClock, RecordedRequest, Refused
+from tcb_async.emulator.wire import EmulatorClock, ReceivedCall, RecordedRequest, Refused
 
 OnRequest = Callable[[RecordedRequest], None]
 
@@ -89,7 +89,7 @@ class Emulator(Endpoints, Server):
         seed: int = 0,
     ) -> None:
         Endpoints.__init__(self, clock or EmulatorClock(), order)
-        Server.__init__(self, self._answered, port)
+        Server.__init__(self, self._handle_request, port)
         self.latency = latency
         self.jitter = jitter
         self.max_page = max_page
@@ -116,7 +116,7 @@ class Emulator(Endpoints, Server):
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
         emulator.add_environment(demo.DEMO_ENV, create_time=demo.DEMO_CREATED)
-        emulator._environments[demo.DEMO_ENV].functions = tuple(demo.demo_functions())
+        emulator._environments[demo.DEMO_ENV].functions = tuple(demo.make_demo_functions())
         return emulator
 
     # Environments and functions
@@ -147,28 +147,28 @@ class Emulator(Endpoints, Server):
         with self._lock:
             if env in self._environments:
                 raise ValueError(f"env is {env!r}: this environment exists already")
-            info = EnvironmentInfo(env, *self._times(create_time, update_time), status, owner)
-            self._environments[env] = self._owned[owner][env] = state.Environment(info)
+            info = EnvironmentInfo(env, *self._check_times(create_time, update_time), status, owner)
+            self._environments[env] = self._owned[owner][env] = state.EnvironmentState(info)
             return info
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
         """Change an environment's status now, and return the environment as it is listed."""
         with self._lock:
-            environment = self._known(env)
-            updated = self._later_than(environment.info.update_time)
+            environment = self._get_environment(env)
+            updated = self._compute_update_time(environment.info.update_time)
             environment.info = attrs.evolve(environment.info, status=status, update_time=updated)
             return environment.info
 
     def delete_environment(self, env: str) -> None:
         """Delete an environment with its functions."""
         with self._lock:
-            del self._owned[self._known(env).info.owner][env]
+            del self._owned[self._get_environment(env).info.owner][env]
             del self._environments[env]
 
     def environments(self, owner: str | None = None) -> tuple[EnvironmentInfo, ...]:
         """The environments of an appid, oldest first; None for every ordinary account's."""
         with self._lock:
-            return self._infos(owner)
+            return self._list_infos(owner)
 
     def deploy(  # noqa: PLR0913 - the fields of a row
         self,
@@ -206,7 +206,7 @@ class Emulator(Endpoints, Server):
         if count < 0 or (name is not None and count != 1):
             raise ValueError(f"count is {count!r}: it must be 0 or more, and 1 with a name")
         with self._lock:
-            times, reasons = self._times(add_time, mod_time), tuple(status_reason)
+            times, reasons = self._check_times(add_time, mod_time), tuple(status_reason)
             if env not in self._environments:
                 self.add_environment(env)
             environment = self._environments[env]
@@ -214,7 +214,7 @@ class Emulator(Endpoints, Server):
                 raise ValueError(f"name is {name!r}, which is deployed to {env!r} already")
             added = tuple(
                 DeployedFunction(each, runtime, status, *times, reasons)
-                for each in ([name] if name else environment.new_names(count))
+                for each in ([name] if name else environment.make_names(count))
             )
             if index is None:
                 index = 0 if self._newest_first else len(environment.functions)
@@ -224,7 +224,7 @@ class Emulator(Endpoints, Server):
     def delete(self, env: str, name: str) -> None:
         """Delete a function."""
         with self._lock:
-            self._known(env).remove(name)
+            self._get_environment(env).remove(name)
 
     def update(
         self, env: str, name: str, *, status: str | None = None, runtime: str | None = None
@@ -234,13 +234,13 @@ class Emulator(Endpoints, Server):
         Its ``mod_time`` becomes now, but at least one second later than before.
         """
         with self._lock:
-            environment = self._known(env)
+            environment = self._get_environment(env)
             index, old = environment.remove(name)
             new = attrs.evolve(
                 old,
                 status=old.status if status is None else status,
                 runtime=old.runtime if runtime is None else runtime,
-                mod_time=self._later_than(old.mod_time),
+                mod_time=self._compute_update_time(old.mod_time),
             )
             environment.insert(0 if self._newest_first else index, [new])
             return new
@@ -248,23 +248,23 @@ class Emulator(Endpoints, Server):
     def functions(self, env: str) -> tuple[DeployedFunction, ...]:
         """The functions deployed now, in the order of the list."""
         with self._lock:
-            return self._known(env).functions
+            return self._get_environment(env).functions
 
-    def _known(self, env: str) -> state.Environment:
+    def _get_environment(self, env: str) -> state.EnvironmentState:
         if (environment := self._environments.get(env)) is None:
             raise ValueError(f"env is {env!r}: this environment does not exist")
         return environment
 
-    def _times(self, first: str | None, last: str | None) -> tuple[str, str]:
-        first = wire.wire_time(self.clock()) if first is None else first
+    def _check_times(self, first: str | None, last: str | None) -> tuple[str, str]:
+        first = wire.format_time(self.clock()) if first is None else first
         last = first if last is None else last
-        wire.from_wire_time(first)
-        wire.from_wire_time(last)
+        wire.parse_time(first)
+        wire.parse_time(last)
         return first, last
 
-    def _later_than(self, time: str) -> str:
+    def _compute_update_time(self, time: str) -> str:
         """Now, or a second after ``time``: a change must show although times are in seconds."""
-        return wire.wire_time(max(self.clock(), wire.from_wire_time(time) + 1))
+        return wire.format_time(max(self.clock(), wire.parse_time(time) + 1))
 
     # Apps and tokens
 
@@ -335,7 +335,7 @@ class Emulator(Endpoints, Server):
 
         Without ``ticket``, the ticket is random.
         """
-        ticket = ticket or state.new_secret("ticket@@@")
+        ticket = ticket or state.make_secret("ticket@@@")
         with self._lock:
             self._components[component_appid].tickets[ticket] = self.clock()
         return ticket
@@ -362,9 +362,9 @@ class Emulator(Endpoints, Server):
             permission_sets: The permission sets (权限集) that it grants. Without 49 (云开发) calls
                 for the merchant are answered 61007.
         """
-        refresh_token = refresh_token or state.new_secret("refreshtoken@@@")
+        refresh_token = refresh_token or state.make_secret("refreshtoken@@@")
         with self._lock:
-            self._components[component_appid].authorizers[authorizer_appid] = state.Authorizer(
+            self._components[component_appid].authorizers[authorizer_appid] = state.Merchant(
                 refresh_token,
                 int(self.clock()) if auth_time is None else auth_time,
                 exchanged,
@@ -384,7 +384,9 @@ class Emulator(Endpoints, Server):
     def authorizers(self, component_appid: str) -> tuple[str, ...]:
         """The appids of a platform's merchants, in the order of the list."""
         with self._lock:
-            return tuple(appid for appid, _ in self._in_order(self._components[component_appid]))
+            return tuple(
+                appid for appid, _ in self._order_merchants(self._components[component_appid])
+            )
 
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
         """Rotate the refresh token together with the merchant's next token."""
@@ -425,9 +427,7 @@ class Emulator(Endpoints, Server):
                 for each in range(environments):
                     info = self.add_environment(f"shop{number}-{each + 1}", owner=appid)
                     start = number * 7 + each * functions
-                    self._environments[info.env].functions = demo.generated_functions(
-                        start, functions
-                    )
+                    self._environments[info.env].functions = demo.take_functions(start, functions)
         return tuple(appids)
 
     def add_demo_merchants(self, component_appid: str) -> tuple[str, ...]:
@@ -568,15 +568,15 @@ class Emulator(Endpoints, Server):
 
     # Answering
 
-    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
-        raw = await _read(request)
-        call = Call(
+    async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = await _read_body(request)
+        call = ReceivedCall(
             request.method, request.query, raw, wire.decode_object(raw), request.remote or ""
         )
         exchange = Exchange(
             request,
-            lambda: self._honest(request.path, call),
-            lambda errcode, errmsg: self._scripted(call, errcode, errmsg),
+            lambda: self._reply_honestly(request.path, call),
+            lambda errcode, errmsg: self._reply_with_errcode(call, errcode, errmsg),
         )
         record = self._begin(request, call)
         response: web.StreamResponse | None = None
@@ -593,13 +593,13 @@ class Emulator(Endpoints, Server):
 
     async def _answer(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:
-            return exchange.send(self._refuse(Refused(wire.BAD_URL)))
+            return exchange.send(self._make_refusal(Refused(wire.BAD_URL)))
         if self.capacity is not None and self._in_progress >= self.capacity:
-            return exchange.send(self._refuse(Refused(wire.BUSY)))
+            return exchange.send(self._make_refusal(Refused(wire.BUSY)))
         self._in_progress += 1
         try:
             with self._lock:
-                fault = self._scripts.next_for(record)
+                fault = self._scripts.choose_fault(record)
                 seconds = self.latency + self.jitter * self._chance.random()
             exchange.fault = None if fault.name == "ok" else fault.name
             if seconds:
@@ -608,26 +608,26 @@ class Emulator(Endpoints, Server):
         finally:
             self._in_progress -= 1
 
-    def _honest(self, path: str, call: Call) -> Reply:
+    def _reply_honestly(self, path: str, call: ReceivedCall) -> Reply:
         with self._lock:
             try:
                 return Reply(0, self._endpoints[path](path, call))
             except Refused as refused:
-                return self._refuse(refused)
+                return self._make_refusal(refused)
 
-    def _scripted(self, call: Call, errcode: int, errmsg: str | None) -> Reply:
+    def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:
             self._tokens.end(call.token or "", errcode)
-            return self._refuse(Refused(errcode, errmsg))
+            return self._make_refusal(Refused(errcode, errmsg))
 
-    def _refuse(self, refused: Refused) -> Reply:
+    def _make_refusal(self, refused: Refused) -> Reply:
         errmsg = refused.errmsg
         if not wire.has_request_id(errmsg):
             chance = self._chance.getrandbits
             errmsg += f" rid: {int(self.clock()):08x}-{chance(32):08x}-{chance(32):08x}"
         return Reply(refused.errcode, wire.encode_reply(errcode=refused.errcode, errmsg=errmsg))
 
-    def _begin(self, request: web.BaseRequest, call: Call) -> RecordedRequest:
+    def _begin(self, request: web.BaseRequest, call: ReceivedCall) -> RecordedRequest:
         peer = None if request.transport is None else request.transport.get_extra_info("peername")
         with self._lock:
             record = RecordedRequest(
@@ -635,7 +635,7 @@ class Emulator(Endpoints, Server):
                 method=call.method,
                 path=request.path,
                 token_id=None if call.token is None else wire.token_id(call.token),
-                account=self._account_of(call),
+                account=self._guess_account(call),
                 body=call.body,
                 raw=call.raw,
                 headers=request.headers,
@@ -663,7 +663,7 @@ class Emulator(Endpoints, Server):
         _log.info("%s %s -> status %s, errcode %s, fault %s", done.method, done.path, *outcome)
 
 
-async def _read(request: web.BaseRequest) -> bytes:
+async def _read_body(request: web.BaseRequest) -> bytes:
     try:
         return await request.read()
     except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):

@@ -11,8 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, get_args
 
 from tcb_async.emulator import state, wire
-from tcb_async.emulator.state import App, Authorizer, Component, Environment, EnvironmentInfo
-from tcb_async.emulator.wire import Call, EmulatorClock, Refused, count_in, encode_reply, text_in
+from tcb_async.emulator.state import App, Component, EnvironmentInfo, EnvironmentState, Merchant
+from tcb_async.emulator.wire import (
+    EmulatorClock,
+    ReceivedCall,
+    Refused,
+    encode_reply,
+    get_count,
+    get_text,
+)
 
 Order = Literal["added", "newest_first"]
 AboveMaxPage = Literal["clamp", "refuse", "empty"]
@@ -37,23 +44,23 @@ class Endpoints:
         self.daily_quota = {_STABLE_TOKEN: 500_000}
         self._above_max_page: AboveMaxPage = "clamp"
         self._newest_first = order == "newest_first"
-        self._environments: dict[str, Environment] = {}
-        self._owned: defaultdict[str | None, dict[str, Environment]] = defaultdict(dict)
+        self._environments: dict[str, EnvironmentState] = {}
+        self._owned: defaultdict[str | None, dict[str, EnvironmentState]] = defaultdict(dict)
         self._apps: dict[str, App] = {}
         self._components: dict[str, Component] = {}
         self._without_cloud: set[str] = set()
         self._tokens = state.AccessTokens(clock)
         self._quotas = state.Quotas(clock)
-        self._endpoints: dict[str, Callable[[str, Call], bytes]] = {
-            _STABLE_TOKEN: self._stable_token,
-            "/cgi-bin/token": self._classic_token,
-            "/cgi-bin/component/api_component_token": self._component_token,
-            "/cgi-bin/component/api_authorizer_token": self._authorizer_token,
-            "/cgi-bin/component/api_get_authorizer_list": self._authorizer_list,
+        self._endpoints: dict[str, Callable[[str, ReceivedCall], bytes]] = {
+            _STABLE_TOKEN: self._issue_stable_token,
+            "/cgi-bin/token": self._issue_classic_token,
+            "/cgi-bin/component/api_component_token": self._issue_component_token,
+            "/cgi-bin/component/api_authorizer_token": self._issue_authorizer_token,
+            "/cgi-bin/component/api_get_authorizer_list": self._list_authorizers,
             LIST_FUNCTIONS: self._list_functions,
-            "/tcb/getenvinfo": self._get_env_info,
-            "/componenttcb/describeenvs": self._describe_envs,
-            "/componenttcb/getscflist": self._get_scf_list,
+            "/tcb/getenvinfo": self._list_environments,
+            "/componenttcb/describeenvs": self._list_batch_environments,
+            "/componenttcb/getscflist": self._list_batch_functions,
         }
 
     @property
@@ -71,39 +78,39 @@ class Endpoints:
 
     # Tokens
 
-    def _stable_token(self, path: str, call: Call) -> bytes:
-        body = call.posted()
+    def _issue_stable_token(self, path: str, call: ReceivedCall) -> bytes:
+        body = call.read_json()
         forced = body.get("force_refresh") or False
         if not isinstance(forced, bool):
             raise Refused(wire.BROKEN_BODY)
-        app = self._authenticated(body, call.ip)
+        app = self._authenticate_app(body, call.ip)
         self._spend(path, app.appid)
         # Normal mode returns the same token until its last five minutes, so that processes which
         # ask at different times share it. Forced mode ends it at once, without an overlap.
         if forced:
             self._quotas.spend_forced(app.appid)
             self._tokens.replace(app.stable, grace=0.0)
-        if forced or app.stable is None or self._tokens.remaining(app.stable) <= _OVERLAP:
+        if forced or app.stable is None or self._tokens.get_seconds_left(app.stable) <= _OVERLAP:
             app.stable = self._tokens.issue(app.appid, self.token_life)
-        left = int(self._tokens.remaining(app.stable))
+        left = int(self._tokens.get_seconds_left(app.stable))
         return encode_reply(access_token=app.stable, expires_in=left)
 
-    def _classic_token(self, path: str, call: Call) -> bytes:
+    def _issue_classic_token(self, path: str, call: ReceivedCall) -> bytes:
         # Each call issues a new token, and the one before lives for five more minutes: processes
         # that do not share a token end each other's.
         if call.method != "GET":
             raise Refused(wire.NEEDS_GET)
-        app = self._authenticated(call.query, call.ip)
+        app = self._authenticate_app(call.query, call.ip)
         self._spend(path, app.appid)
         self._tokens.replace(app.classic, grace=_OVERLAP)
         app.classic = self._tokens.issue(app.appid, self.token_life)
         return encode_reply(access_token=app.classic, expires_in=int(self.token_life))
 
-    def _component_token(self, path: str, call: Call) -> bytes:
-        body = call.posted()
-        appid = text_in(body, "component_appid", wire.COMPONENT_APPID_MISSING)
-        secret = text_in(body, "component_appsecret", wire.SECRET_MISSING)
-        component = self._component(appid, call.ip)
+    def _issue_component_token(self, path: str, call: ReceivedCall) -> bytes:
+        body = call.read_json()
+        appid = get_text(body, "component_appid", wire.COMPONENT_APPID_MISSING)
+        secret = get_text(body, "component_appsecret", wire.SECRET_MISSING)
+        component = self._get_component(appid, call.ip)
         component.authenticate(secret)
         component.accept_ticket(body.get("component_verify_ticket"), self.clock())
         self._spend(path, appid)
@@ -111,11 +118,11 @@ class Endpoints:
         component.token = self._tokens.issue(appid, self.token_life, component=True)
         return encode_reply(component_access_token=component.token, expires_in=int(self.token_life))
 
-    def _authorizer_token(self, path: str, call: Call) -> bytes:
-        body = call.posted()
-        component = self._calling_platform(path, call, body)
-        appid = text_in(body, "authorizer_appid", wire.APPID_MISSING)
-        authorizer = component.authorizer(appid)
+    def _issue_authorizer_token(self, path: str, call: ReceivedCall) -> bytes:
+        body = call.read_json()
+        component = self._authenticate_platform(path, call, body)
+        appid = get_text(body, "authorizer_appid", wire.APPID_MISSING)
+        authorizer = component.get_authorizer(appid)
         authorizer.authenticate(body.get("authorizer_refresh_token"))
         self._tokens.replace(authorizer.token, grace=_OVERLAP)
         authorizer.token = self._tokens.issue(appid, self.token_life, platform=component.appid)
@@ -127,66 +134,70 @@ class Endpoints:
 
     # Lists
 
-    def _authorizer_list(self, path: str, call: Call) -> bytes:
-        body = call.posted()
-        component = self._calling_platform(path, call, body)
+    def _list_authorizers(self, path: str, call: ReceivedCall) -> bytes:
+        body = call.read_json()
+        component = self._authenticate_platform(path, call, body)
         # Not clamped like functions: WeChat refuses a page of merchants that is too long.
-        offset, count = count_in(body, "offset"), count_in(body, "count")
+        offset, count = get_count(body, "offset"), get_count(body, "count")
         if count > _MOST_AUTHORIZERS:
             raise Refused(wire.TOO_MANY_ROWS)
-        page = itertools.islice(self._in_order(component), offset, offset + count)
-        rows = [authorizer.row(appid) for appid, authorizer in page]
+        page = itertools.islice(self._order_merchants(component), offset, offset + count)
+        rows = [authorizer.to_row(appid) for appid, authorizer in page]
         return encode_reply(total_count=len(component.authorizers), list=rows)
 
-    def _list_functions(self, path: str, call: Call) -> bytes:
-        appid = self._ordinary_account(path, call)
-        body = call.posted()
-        env, limit, offset = text_in(body, "env"), count_in(body, "limit"), count_in(body, "offset")
-        size = self._page_size(limit)
-        rows = self._seen_by(env, (appid, None)).functions
-        return _function_list(len(rows), [row.wire for row in rows[offset : offset + size]])
+    def _list_functions(self, path: str, call: ReceivedCall) -> bytes:
+        appid = self._authenticate_account(path, call)
+        body = call.read_json()
+        env, limit, offset = (
+            get_text(body, "env"),
+            get_count(body, "limit"),
+            get_count(body, "offset"),
+        )
+        size = self._choose_page_size(limit)
+        rows = self._find_environment(env, (appid, None)).functions
+        return _encode_functions(len(rows), [row.wire for row in rows[offset : offset + size]])
 
-    def _get_scf_list(self, path: str, call: Call) -> bytes:
-        appid = self._batch_account(path, call)
-        body = call.posted()
-        env = text_in(body, "env")
-        limit, offset = count_in(body, "limit", default=20), count_in(body, "offset", default=0)
-        searchkey = text_in(body, "searchkey") if body.get("searchkey") else ""
-        size = self._page_size(limit)
-        functions = self._seen_by(env, (appid,)).functions
+    def _list_batch_functions(self, path: str, call: ReceivedCall) -> bytes:
+        appid = self._authenticate_batch_account(path, call)
+        body = call.read_json()
+        env = get_text(body, "env")
+        limit, offset = get_count(body, "limit", default=20), get_count(body, "offset", default=0)
+        searchkey = get_text(body, "searchkey") if body.get("searchkey") else ""
+        size = self._choose_page_size(limit)
+        functions = self._find_environment(env, (appid,)).functions
         rows = [row for row in functions if searchkey in row.name]
         page = rows[offset : offset + size]
-        return _function_list(len(rows), [row.wire_for_platforms for row in page])
+        return _encode_functions(len(rows), [row.wire_for_platforms for row in page])
 
-    def _get_env_info(self, path: str, call: Call) -> bytes:
-        appid = self._ordinary_account(path, call)
-        env = call.posted().get("env")
-        infos = [info for info in self._infos(appid, None) if env in ("", None, info.env)]
-        return _env_list(infos, for_platforms=False)
+    def _list_environments(self, path: str, call: ReceivedCall) -> bytes:
+        appid = self._authenticate_account(path, call)
+        env = call.read_json().get("env")
+        infos = [info for info in self._list_infos(appid, None) if env in ("", None, info.env)]
+        return _encode_environments(infos, for_platforms=False)
 
-    def _describe_envs(self, path: str, call: Call) -> bytes:
-        appid = self._batch_account(path, call)
-        return _env_list(self._infos(appid), for_platforms=True)
+    def _list_batch_environments(self, path: str, call: ReceivedCall) -> bytes:
+        appid = self._authenticate_batch_account(path, call)
+        return _encode_environments(self._list_infos(appid), for_platforms=True)
 
-    def _page_size(self, limit: int) -> int:
+    def _choose_page_size(self, limit: int) -> int:
         if self.max_page is None or limit <= self.max_page:
             return limit
         if self.above_max_page == "refuse":
             raise Refused(wire.BAD_ARGUMENT)
         return self.max_page if self.above_max_page == "clamp" else 0
 
-    def _in_order(self, component: Component) -> Iterable[tuple[str, Authorizer]]:
+    def _order_merchants(self, component: Component) -> Iterable[tuple[str, Merchant]]:
         merchants = component.authorizers.items()
         return reversed(merchants) if self._newest_first else merchants
 
-    def _infos(self, *owners: str | None) -> tuple[EnvironmentInfo, ...]:
+    def _list_infos(self, *owners: str | None) -> tuple[EnvironmentInfo, ...]:
         return tuple(
             environment.info
             for owner in owners
             for environment in self._owned.get(owner, {}).values()
         )
 
-    def _seen_by(self, env: str, owners: Iterable[str | None]) -> Environment:
+    def _find_environment(self, env: str, owners: Iterable[str | None]) -> EnvironmentState:
         environment = self._environments.get(env)
         # Another's environment looks like an unknown one: WeChat does not tell that it exists.
         if environment is None or environment.info.owner not in owners:
@@ -197,20 +208,20 @@ class Endpoints:
 
     # Accounts
 
-    def _account_of(self, call: Call) -> str | None:
+    def _guess_account(self, call: ReceivedCall) -> str | None:
         # For the record and the scripts, not for access: so the fields count before they are
         # checked, and the owner of a dead token counts too.
         fields = {**call.query, **(call.body or {})}
         for key in ("authorizer_appid", "component_appid", "appid"):
             if isinstance(appid := fields.get(key), str):
                 return appid
-        return self._tokens.issued_for(call.token)
+        return self._tokens.find_owner(call.token)
 
-    def _authenticated(self, fields: Mapping[str, object], ip: str) -> App:
+    def _authenticate_app(self, fields: Mapping[str, object], ip: str) -> App:
         if fields.get("grant_type") != "client_credential":
             raise Refused(wire.BAD_GRANT_TYPE)
-        appid = text_in(fields, "appid", wire.APPID_MISSING)
-        secret = text_in(fields, "secret", wire.SECRET_MISSING)
+        appid = get_text(fields, "appid", wire.APPID_MISSING)
+        secret = get_text(fields, "secret", wire.SECRET_MISSING)
         if (app := self._apps.get(appid)) is None:
             raise Refused(wire.BAD_APPID)
         app.authenticate(secret)
@@ -219,7 +230,7 @@ class Endpoints:
             raise Refused(wire.IP_NOT_LISTED, errmsg)
         return app
 
-    def _component(self, appid: str, ip: str) -> Component:
+    def _get_component(self, appid: str, ip: str) -> Component:
         if (component := self._components.get(appid)) is None:
             raise Refused(wire.BAD_APPID)
         if not self._is_listed(ip):
@@ -227,31 +238,33 @@ class Endpoints:
             raise Refused(wire.COMPONENT_IP_NOT_LISTED, errmsg)
         return component
 
-    def _calling_platform(self, path: str, call: Call, body: Mapping[str, object]) -> Component:
+    def _authenticate_platform(
+        self, path: str, call: ReceivedCall, body: Mapping[str, object]
+    ) -> Component:
         """The platform that a component token and the body name, if they name the same."""
         appid = self._tokens.check(call.token, component=True).owner
-        if text_in(body, "component_appid", wire.COMPONENT_APPID_MISSING) != appid:
+        if get_text(body, "component_appid", wire.COMPONENT_APPID_MISSING) != appid:
             raise Refused(wire.BAD_APPID)
-        component = self._component(appid, call.ip)
+        component = self._get_component(appid, call.ip)
         self._spend(path, appid)
         return component
 
-    def _ordinary_account(self, path: str, call: Call) -> str:
+    def _authenticate_account(self, path: str, call: ReceivedCall) -> str:
         """The account of an access token, if it may use cloud development."""
         call.require_post()
         issued = self._tokens.check(call.query.get("access_token"))
         if issued.platform is not None:
-            authorizer = self._components[issued.platform].authorizer(issued.owner)
+            authorizer = self._components[issued.platform].get_authorizer(issued.owner)
             if state.CLOUD_DEVELOPMENT not in authorizer.permission_sets:
                 raise Refused(wire.NO_PERMISSION)
         self._spend_on_cloud(path, issued.owner)
         return issued.owner
 
-    def _batch_account(self, path: str, call: Call) -> str:
+    def _authenticate_batch_account(self, path: str, call: ReceivedCall) -> str:
         """The platform of a component token, if it may use cloud development."""
         call.require_post()
         appid = self._tokens.check(call.query.get("access_token"), component=True).owner
-        self._component(appid, call.ip)
+        self._get_component(appid, call.ip)
         self._spend_on_cloud(path, appid)
         return appid
 
@@ -268,7 +281,7 @@ class Endpoints:
         return self.whitelist is None or ip in self.whitelist
 
 
-def _function_list(total: int, rows: Iterable[bytes]) -> bytes:
+def _encode_functions(total: int, rows: Iterable[bytes]) -> bytes:
     # Joined from rows that are encoded once: a list of a million rows would be encoded per page.
     return b'{"errcode":0,"errmsg":"ok","total_count":%d,"functions":[%b]}' % (
         total,
@@ -276,6 +289,6 @@ def _function_list(total: int, rows: Iterable[bytes]) -> bytes:
     )
 
 
-def _env_list(infos: Iterable[EnvironmentInfo], *, for_platforms: bool) -> bytes:
+def _encode_environments(infos: Iterable[EnvironmentInfo], *, for_platforms: bool) -> bytes:
     rows = [info.row(for_platforms=for_platforms) for info in infos]
     return encode_reply(errcode=0, errmsg="ok", info_list=rows)

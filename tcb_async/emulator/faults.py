@@ -73,13 +73,13 @@ class Exchange:
 Act = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 
-def _head(length: int | None) -> bytes:
+def _make_head(length: int | None) -> bytes:
     size = "" if length is None else f"Content-Length: {length}\r\n"
     return (f"HTTP/1.1 200 OK\r\nContent-Type: {_JSON}\r\n{size}Connection: close\r\n\r\n").encode()
 
 
 @functools.cache
-def _zeros(mebibytes: int) -> bytes:
+def _compress_zeros(mebibytes: int) -> bytes:
     return gzip.compress(bytes(mebibytes << 20), compresslevel=1)
 
 
@@ -169,7 +169,7 @@ class Fault:
         headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
 
         async def act(_: Exchange) -> web.StreamResponse:
-            return web.Response(body=_zeros(mebibytes), headers=headers)
+            return web.Response(body=_compress_zeros(mebibytes), headers=headers)
 
         return cls("gzip_bomb", act)
 
@@ -184,7 +184,7 @@ class Fault:
         async def act(exchange: Exchange) -> web.StreamResponse:
             # Written by hand, below aiohttp: its server would not promise a length that it breaks.
             body = exchange.answer().body
-            exchange.transport.write(_head(len(body) if declared else None))
+            exchange.transport.write(_make_head(len(body) if declared else None))
             exchange.transport.write(body[: len(body) // 2])
             return exchange.close()
 
@@ -196,7 +196,7 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             body = exchange.answer().body
-            exchange.transport.write(_head(len(body)))
+            exchange.transport.write(_make_head(len(body)))
             for byte in body:
                 exchange.transport.write(bytes((byte,)))
                 await asyncio.sleep(interval)
@@ -335,7 +335,7 @@ class Scripts:
     busy_rate: float = 0.0
     waiting: defaultdict[str | None, list[Script]] = attrs.field(factory=lambda: defaultdict(list))
 
-    def next_for(self, request: RecordedRequest) -> Fault:
+    def choose_fault(self, request: RecordedRequest) -> Fault:
         """Choose the fault for a request: scripts for its account come before those for all."""
         for account in dict.fromkeys((request.account, None)):
             for script in tuple(self.waiting.get(account, ())):

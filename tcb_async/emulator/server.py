@@ -23,17 +23,17 @@ _SHUTDOWN_SECONDS = 0.01
 _NOT_HTTP = (HttpProcessingError, web.RequestPayloadError)
 
 
-def _without_the_request_line(line: logging.LogRecord) -> bool:
+def _hide_request_line(line: logging.LogRecord) -> bool:
     # The traceback of a request that is not HTTP shows its first line, and so a token.
     if line.exc_info and isinstance(line.exc_info[1], _NOT_HTTP):
         line.exc_info = None
     return True
 
 
-_http_log.addFilter(_without_the_request_line)
+_http_log.addFilter(_hide_request_line)
 
 
-async def _expect(request: web.BaseRequest) -> None:
+async def _answer_expect(request: web.BaseRequest) -> None:
     """Like aiohttp, but without the header in the error: it may not be text."""
     if request.headers["Expect"].lower() != "100-continue":
         raise web.HTTPExpectationFailed
@@ -143,12 +143,12 @@ class Server:
             RuntimeError: It is running already.
         """
         self._check_stopped()
-        await self._where_it_runs(self._listen())
+        await self._run_on_own_loop(self._listen())
 
     async def stop(self) -> None:
         """Close the socket and all connections; requests in progress get no answer."""
         if not self._lock.is_foreign:  # a forked process would close its parent's sockets
-            await self._where_it_runs(self._close())
+            await self._run_on_own_loop(self._close())
 
     @property
     def url(self) -> str:
@@ -170,7 +170,7 @@ class Server:
         Run it with ``access_log=None``: aiohttp's access log shows queries, and so tokens.
         """
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=_expect)
+        app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=_answer_expect)
         return app
 
     def _check_stopped(self) -> None:
@@ -179,7 +179,7 @@ class Server:
                 raise RuntimeError(f"{self!r} is running already: leave its block, or stop() it")
 
     # A socket belongs to the loop that made it: on the emulator's own thread, work is handed over.
-    async def _where_it_runs(self, work: Coroutine[object, object, None]) -> None:
+    async def _run_on_own_loop(self, work: Coroutine[object, object, None]) -> None:
         if self._thread is None:
             await work
         else:
@@ -202,7 +202,7 @@ class Server:
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if "Expect" in request.headers:
-            await _expect(request)
+            await _answer_expect(request)
         return await self._handle(request)
 
     async def _close(self) -> None:

@@ -54,15 +54,15 @@ class DeployedFunction:
     @cached_property
     def wire(self) -> bytes:
         """The row in a list, encoded once: pages of thousands of rows are joined from such rows."""
-        return self._encoded()
+        return self._encode()
 
     @property
     def wire_for_platforms(self) -> bytes:
         """The row in a platform's list, with the reasons of a failure."""
         reasons = [{"errcode": code, "errmsg": text} for code, text in self.status_reason]
-        return self._encoded(status_reason=reasons)
+        return self._encode(status_reason=reasons)
 
-    def _encoded(self, **more: object) -> bytes:
+    def _encode(self, **more: object) -> bytes:
         return encode_reply(
             mod_time=self.mod_time,
             add_time=self.add_time,
@@ -108,14 +108,14 @@ class EnvironmentInfo:
 
 
 @attrs.define
-class Environment:
+class EnvironmentState:
     """One environment. A change replaces the tuple of its functions: a page is one snapshot."""
 
     info: EnvironmentInfo
     functions: tuple[DeployedFunction, ...] = ()
     names_made_up: int = 0
 
-    def new_names(self, count: int) -> list[str]:
+    def make_names(self, count: int) -> list[str]:
         """Make new names: never a name that is taken or was made before."""
         taken = {function.name for function in self.functions}
         names: list[str] = []
@@ -213,12 +213,12 @@ class AccessTokens:
             raise Refused(wire.TOKEN_EXPIRED)
         return issued
 
-    def issued_for(self, token: str | None) -> str | None:
+    def find_owner(self, token: str | None) -> str | None:
         """The owner of a token, alive or not; None for an unknown token."""
         issued = self._issued.get(token_id(token or ""))
         return None if issued is None else issued.owner
 
-    def remaining(self, token: str) -> float:
+    def get_seconds_left(self, token: str) -> float:
         """Seconds until a token ends, as the token endpoints see it; 0 if it has ended."""
         issued = self._issued[token_id(token)]
         ends_at = issued.expires_at if issued.stuck else min(issued.expires_at, issued.replaced_at)
@@ -246,30 +246,30 @@ class AccessTokens:
             issued.expires_at = min(issued.expires_at, now)
 
 
-def _same(given: object, known: str) -> bool:
-    return isinstance(given, str) and hmac.compare_digest(
-        given.encode("utf-8", "surrogatepass"), known.encode("utf-8", "surrogatepass")
+def _is_same(received: object, expected: str) -> bool:
+    return isinstance(received, str) and hmac.compare_digest(
+        received.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass")
     )
 
 
-def new_secret(prefix: str) -> str:
+def make_secret(prefix: str) -> str:
     return f"{prefix}{secrets.token_urlsafe(32)}"
 
 
 @attrs.define
-class Account:
+class CallingAccount:
     """An app or a platform, which calls in its own name and has an appsecret."""
 
     appid: str
     secret: str = attrs.field(repr=False)
 
     def authenticate(self, secret: str) -> None:
-        if not _same(secret, self.secret):
+        if not _is_same(secret, self.secret):
             raise Refused(wire.BAD_SECRET)
 
 
 @attrs.define
-class App(Account):
+class App(CallingAccount):
     """A mini program or official account, with the last token of each token endpoint."""
 
     stable: str | None = attrs.field(default=None, repr=False)
@@ -277,7 +277,7 @@ class App(Account):
 
 
 @attrs.define
-class Authorizer:
+class Merchant:
     """A merchant that authorised a platform; see ``Emulator.add_authorizer``.
 
     ``rotating``: its next token comes with a new refresh token. ``token`` is its last one.
@@ -292,33 +292,33 @@ class Authorizer:
 
     def authenticate(self, refresh_token: object) -> None:
         """Check the refresh token, and rotate it if that is due."""
-        if not _same(refresh_token, self.refresh_token):
+        if not _is_same(refresh_token, self.refresh_token):
             raise Refused(wire.BAD_REFRESH_TOKEN)
         if self.rotating:
-            self.refresh_token = new_secret("refreshtoken@@@")
+            self.refresh_token = make_secret("refreshtoken@@@")
             self.rotating = False
 
-    def row(self, appid: str) -> dict[str, object]:
+    def to_row(self, appid: str) -> dict[str, object]:
         shown = {"refresh_token": self.refresh_token} if self.exchanged else {}
         return {"authorizer_appid": appid, **shown, "auth_time": self.auth_time}
 
 
 @attrs.define
-class Component(Account):
+class Component(CallingAccount):
     """A third-party platform: its tickets with the time of each, its last token, its merchants."""
 
     tickets: dict[str, float] = attrs.field(factory=dict[str, float], repr=False)
     token: str | None = attrs.field(default=None, repr=False)
-    authorizers: dict[str, Authorizer] = attrs.field(factory=dict[str, Authorizer])
+    authorizers: dict[str, Merchant] = attrs.field(factory=dict[str, Merchant])
 
     def accept_ticket(self, ticket: object, now: float) -> None:
-        pushed_at = [when for known, when in self.tickets.items() if _same(ticket, known)]
+        pushed_at = [when for pushed, when in self.tickets.items() if _is_same(ticket, pushed)]
         if not pushed_at:
             raise Refused(wire.BAD_TICKET)
         if now - pushed_at[0] >= _TICKET_LIFE:
             raise Refused(wire.TICKET_EXPIRED)
 
-    def authorizer(self, appid: str) -> Authorizer:
+    def get_authorizer(self, appid: str) -> Merchant:
         if (authorizer := self.authorizers.get(appid)) is None:
             raise Refused(wire.NOT_AUTHORIZED)
         return authorizer
@@ -343,7 +343,9 @@ class Journal:
 
     def clear(self) -> None:
         """Forget finished requests; keep requests in flight."""
-        self._records = {n: seen for n, seen in self._records.items() if seen.finished is None}
+        self._records = {
+            n: record for n, record in self._records.items() if record.finished is None
+        }
         self.counts.clear()
         self.peak_in_flight = self.in_flight
 

@@ -21,48 +21,48 @@ ERRMSG: dict[int, str] = {}
 """Every errcode that the emulator knows, and the text that WeChat sends with it."""
 
 
-def _errcode(errcode: int, errmsg: str) -> int:
+def _add_errcode(errcode: int, errmsg: str) -> int:
     ERRMSG[errcode] = errmsg
     return errcode
 
 
-BUSY = _errcode(-1, "system error")
-_errcode(-1000, "system error")
-BAD_CREDENTIAL = _errcode(40001, "invalid credential, access_token is invalid or not latest")
-BAD_GRANT_TYPE = _errcode(40002, "invalid grant_type")
-BAD_APPID = _errcode(40013, "invalid appid")
-BAD_TOKEN = _errcode(40014, "invalid access_token")
-BAD_URL = _errcode(40066, "invalid url")
-BAD_ARGUMENT = _errcode(40097, "invalid args")
-MISSING_PARAMETER = _errcode(40101, "missing parameter")
-BAD_SECRET = _errcode(40125, "invalid appsecret")
-IP_NOT_LISTED = _errcode(40164, "invalid ip, not in whitelist")
-TOO_MANY_ROWS = _errcode(40170, "args count exceed count limit")
-_errcode(40243, "appsecret is frozen")
-TOKEN_MISSING = _errcode(41001, "access_token missing")
-APPID_MISSING = _errcode(41002, "appid missing")
-SECRET_MISSING = _errcode(41004, "appsecret missing")
-COMPONENT_APPID_MISSING = _errcode(41018, "missing component_appid")
-TOKEN_EXPIRED = _errcode(42001, "access_token expired")
-NEEDS_GET = _errcode(43001, "require GET method")
-NEEDS_POST = _errcode(43002, "require POST method")
-EMPTY_BODY = _errcode(44002, "empty post data")
-DAILY_QUOTA = _errcode(45009, "reach max api daily quota limit")
-MINUTE_QUOTA = _errcode(45011, "api minute-quota reach limit, must slower, retry next minute")
-BROKEN_BODY = _errcode(47001, "data format error")
-_errcode(48001, "api unauthorized")
-_errcode(48004, "api forbidden for irregularities, view detail on mp.weixin.qq.com")
-_errcode(50002, "user limited")
-NOT_AUTHORIZED = _errcode(61003, "component is not authorized by this account")
-COMPONENT_IP_NOT_LISTED = _errcode(61004, "access clientip is not registered")
-TICKET_EXPIRED = _errcode(61005, "component ticket is expired")
-BAD_TICKET = _errcode(61006, "component ticket is invalid")
-NO_PERMISSION = _errcode(61007, "api is unauthorized to component")
-BAD_REFRESH_TOKEN = _errcode(61023, "refresh_token is invalid")
-NO_CLOUD_DEVELOPMENT = _errcode(85088, "no qbase privilege")
-UNKNOWN_ENV = _errcode(-501000, "Environment not found TcbCode: [INVALID_ENV]")
-ABNORMAL_ENV = _errcode(-501005, "env is abnormal")
-_errcode(-501007, "invalid env")
+BUSY = _add_errcode(-1, "system error")
+_add_errcode(-1000, "system error")
+BAD_CREDENTIAL = _add_errcode(40001, "invalid credential, access_token is invalid or not latest")
+BAD_GRANT_TYPE = _add_errcode(40002, "invalid grant_type")
+BAD_APPID = _add_errcode(40013, "invalid appid")
+BAD_TOKEN = _add_errcode(40014, "invalid access_token")
+BAD_URL = _add_errcode(40066, "invalid url")
+BAD_ARGUMENT = _add_errcode(40097, "invalid args")
+MISSING_PARAMETER = _add_errcode(40101, "missing parameter")
+BAD_SECRET = _add_errcode(40125, "invalid appsecret")
+IP_NOT_LISTED = _add_errcode(40164, "invalid ip, not in whitelist")
+TOO_MANY_ROWS = _add_errcode(40170, "args count exceed count limit")
+_add_errcode(40243, "appsecret is frozen")
+TOKEN_MISSING = _add_errcode(41001, "access_token missing")
+APPID_MISSING = _add_errcode(41002, "appid missing")
+SECRET_MISSING = _add_errcode(41004, "appsecret missing")
+COMPONENT_APPID_MISSING = _add_errcode(41018, "missing component_appid")
+TOKEN_EXPIRED = _add_errcode(42001, "access_token expired")
+NEEDS_GET = _add_errcode(43001, "require GET method")
+NEEDS_POST = _add_errcode(43002, "require POST method")
+EMPTY_BODY = _add_errcode(44002, "empty post data")
+DAILY_QUOTA = _add_errcode(45009, "reach max api daily quota limit")
+MINUTE_QUOTA = _add_errcode(45011, "api minute-quota reach limit, must slower, retry next minute")
+BROKEN_BODY = _add_errcode(47001, "data format error")
+_add_errcode(48001, "api unauthorized")
+_add_errcode(48004, "api forbidden for irregularities, view detail on mp.weixin.qq.com")
+_add_errcode(50002, "user limited")
+NOT_AUTHORIZED = _add_errcode(61003, "component is not authorized by this account")
+COMPONENT_IP_NOT_LISTED = _add_errcode(61004, "access clientip is not registered")
+TICKET_EXPIRED = _add_errcode(61005, "component ticket is expired")
+BAD_TICKET = _add_errcode(61006, "component ticket is invalid")
+NO_PERMISSION = _add_errcode(61007, "api is unauthorized to component")
+BAD_REFRESH_TOKEN = _add_errcode(61023, "refresh_token is invalid")
+NO_CLOUD_DEVELOPMENT = _add_errcode(85088, "no qbase privilege")
+UNKNOWN_ENV = _add_errcode(-501000, "Environment not found TcbCode: [INVALID_ENV]")
+ABNORMAL_ENV = _add_errcode(-501005, "env is abnormal")
+_add_errcode(-501007, "invalid env")
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error of the emulator
@@ -97,7 +97,7 @@ class EmulatorClock:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<EmulatorClock {wire_time(self())}>"
+        return f"<EmulatorClock {format_time(self())}>"
 
     def __call__(self) -> float:
         """Seconds since 1970, now."""
@@ -115,12 +115,12 @@ class EmulatorClock:
             self._advanced += seconds
 
 
-def wire_time(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Format a time as WeChat does: UTC+08:00, to the second, without the zone."""
     return datetime.fromtimestamp(seconds, _CHINA).strftime(_WIRE_FORMAT)
 
 
-def from_wire_time(text: str) -> float:
+def parse_time(text: str) -> float:
     """Parse ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; ValueError for anything else."""
     return datetime.strptime(text, _WIRE_FORMAT).replace(tzinfo=_CHINA).timestamp()
 
@@ -146,7 +146,7 @@ def encode_reply(**fields: object) -> bytes:
 
 
 @attrs.frozen(repr=False)
-class Call:
+class ReceivedCall:
     """A complete request, as an endpoint sees it. ``body`` is the JSON object in ``raw``."""
 
     method: str
@@ -165,7 +165,7 @@ class Call:
         if self.method != "POST":
             raise Refused(NEEDS_POST)
 
-    def posted(self) -> dict[str, object]:
+    def read_json(self) -> dict[str, object]:
         """The posted JSON object; raises Refused if there is none."""
         self.require_post()
         if not self.raw:
@@ -175,7 +175,7 @@ class Call:
         return self.body
 
 
-def text_in(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMETER) -> str:
+def get_text(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMETER) -> str:
     """Get a string; Refused with ``missing`` if it is absent, null or empty."""
     value = body.get(key)
     if value is None or value == "":
@@ -185,7 +185,7 @@ def text_in(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMET
     return value
 
 
-def count_in(body: Mapping[str, object], key: str, default: int | None = None) -> int:
+def get_count(body: Mapping[str, object], key: str, default: int | None = None) -> int:
     """Get an integer from 0 on, which must be there unless there is a default."""
     value = body.get(key)
     value = default if value is None else value
@@ -208,7 +208,7 @@ def token_id(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _without_secrets(body: Mapping[str, object] | None) -> str:
+def _format_without_secrets(body: Mapping[str, object] | None) -> str:
     if body is None:
         return "None"
     return repr({key: body[key] for key in _SHOWN if key in body})
@@ -241,7 +241,7 @@ class RecordedRequest:
     path: str
     token_id: str | None
     account: str | None
-    body: Mapping[str, object] | None = attrs.field(repr=_without_secrets)
+    body: Mapping[str, object] | None = attrs.field(repr=_format_without_secrets)
     raw: bytes = attrs.field(repr=False)
     headers: Mapping[str, str] = attrs.field(repr=False)
     peer_port: int

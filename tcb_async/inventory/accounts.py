@@ -29,7 +29,7 @@ from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider, as_
 AccountStatus = Literal["complete", "failed", "denied"]
 """``denied``: the merchant, or WeChat, does not let the caller list the account."""
 
-SUCH_AS = "such as Account(appid, token)"
+ACCOUNT_EXAMPLE = "such as Account(appid, token)"
 
 _COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"  # noqa: S105 - a path
 
@@ -58,14 +58,14 @@ class Account:
         token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
         envs: Iterable[str] | None = None,
     ) -> None:
-        given, hidden = Secret(appid), wrap(token)
+        hidden_appid, hidden = Secret(appid), wrap(token)
         del appid, token
-        object.__setattr__(self, "appid", check_appid("appid", given))
+        object.__setattr__(self, "appid", check_appid("appid", hidden_appid))
         object.__setattr__(self, "token", as_provider(hidden))
         if isinstance(envs, str):
             raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
-        checked = None if envs is None else tuple(dict.fromkeys(map(check_env, envs)))
-        object.__setattr__(self, "envs", checked)
+        unique_envs = None if envs is None else tuple(dict.fromkeys(map(check_env, envs)))
+        object.__setattr__(self, "envs", unique_envs)
 
     def __repr__(self) -> str:
         # A traceback with locals shows an account after a refused argument: it has no fields yet.
@@ -106,7 +106,7 @@ class AccountListing:
         )
 
 
-def ends_inventory(error: TcbError) -> bool:
+def is_fatal(error: TcbError) -> bool:
     """Whether every other account would meet the same error, so that it ends the inventory.
 
     True if the platform itself is refused. An error about one merchant, or about a merchant's
@@ -121,21 +121,21 @@ def ends_inventory(error: TcbError) -> bool:
     return is_platforms_fault(error.errcode, error.endpoint)
 
 
-async def iterate(
+async def iterate_accounts(
     accounts: Iterable[Account] | AsyncIterable[Account],
 ) -> AsyncGenerator[Account, None]:
     """Iterate over accounts of either kind of iterable, and close a generator at the end."""
-    iterator = aiter(accounts) if isinstance(accounts, AsyncIterable) else _each(accounts)
+    iterator = aiter(accounts) if isinstance(accounts, AsyncIterable) else _make_async(accounts)
     try:
         async for account in iterator:
-            check_instance("accounts", account, Account, SUCH_AS)
+            check_instance("accounts", account, Account, ACCOUNT_EXAMPLE)
             yield account
     finally:
         if (close := getattr(iterator, "aclose", None)) is not None:
             await close()
 
 
-async def _each(accounts: Iterable[Account]) -> AsyncGenerator[Account, None]:
+async def _make_async(accounts: Iterable[Account]) -> AsyncGenerator[Account, None]:
     for account in accounts:
         yield account
 
@@ -170,20 +170,20 @@ def platform_accounts(
         raise ConfigurationError(
             f"token={component!r}: only a ComponentToken has merchants; make the client with one"
         )
-    return _merchants(
+    return _iterate_merchants(
         client, component, check_async("on_rotate", on_rotate, "appid", "refresh_token")
     )
 
 
-async def _merchants(
+async def _iterate_merchants(
     client: TcbClient, component: ComponentToken, on_rotate: Callable[[str, str], Awaitable[object]]
 ) -> AsyncGenerator[Account, None]:
     async with client.authorizers(concurrency=1) as pager:
         async for authorizer in pager:
-            yield _merchant_account(component, authorizer, on_rotate)
+            yield _make_account(component, authorizer, on_rotate)
 
 
-def _merchant_account(
+def _make_account(
     component: ComponentToken,
     authorizer: Authorizer,
     on_rotate: Callable[[str, str], Awaitable[object]],
@@ -200,7 +200,7 @@ def _merchant_account(
     except ConfigurationError as error:
         why = error.message
 
-    async def no_token() -> NoReturn:
+    async def fail() -> NoReturn:
         raise ConfigurationError(why)
 
-    return Account(appid, no_token)
+    return Account(appid, fail)

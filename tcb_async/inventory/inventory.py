@@ -24,7 +24,13 @@ from tcb_async._redact import Secret
 from tcb_async.client import TcbClient
 from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
-from tcb_async.inventory.accounts import SUCH_AS, Account, AccountListing, ends_inventory, iterate
+from tcb_async.inventory.accounts import (
+    ACCOUNT_EXAMPLE,
+    Account,
+    AccountListing,
+    is_fatal,
+    iterate_accounts,
+)
 from tcb_async.models import CloudFunction
 from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
 from tcb_async.tokens import TokenApi, TokenKind
@@ -139,14 +145,14 @@ async def list_account(
 async def _list_account(
     client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
 ) -> AccountListing:
-    check_instance("account", account, Account, SUCH_AS)
+    check_instance("account", account, Account, ACCOUNT_EXAMPLE)
     try:
         own = client.with_token(_IsolatedToken(account))
         return AccountListing(account, await _functions(own, account, page_size, max_in_flight))
     except TcbError as error:
         # Every other account would fail in the same way: ten thousand failures would use up the
         # quota, and hide the one cause.
-        if ends_inventory(error):
+        if is_fatal(error):
             raise
         if account.envs is None and error.errcode == NO_CLOUD_DEVELOPMENT:
             return AccountListing(account)
@@ -306,7 +312,7 @@ class Inventory(IteratedOnce):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start_accounts(self) -> None:
-        async with aclosing(iterate(self._accounts)) as accounts:
+        async with aclosing(iterate_accounts(self._accounts)) as accounts:
             # Before an account is asked for: each that waited here would hold a token.
             await self._free.acquire()
             async for account in accounts:

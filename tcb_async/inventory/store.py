@@ -38,7 +38,7 @@ import attrs
 
 from tcb_async._arguments import check_instance
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.inventory.accounts import Account, AccountListing, iterate
+from tcb_async.inventory.accounts import Account, AccountListing, iterate_accounts
 from tcb_async.inventory.inventory import AccountCounts
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
 
@@ -488,7 +488,7 @@ class InventoryRun:
         """
         # All first: if a run ends in the middle, the accounts that it did not reach are missing,
         # and do not look as if they had left.
-        async with contextlib.aclosing(iterate(accounts)) as every:
+        async with contextlib.aclosing(iterate_accounts(accounts)) as every:
             planned = [account async for account in every]
         self.planned = len(planned)
         complete = await asyncio.to_thread(self._plan, [account.appid for account in planned])

@@ -23,7 +23,7 @@ _WECHAT_TOO = frozenset(f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "
 
 
 @lru_cache(maxsize=256)
-def host_of(base_url: str) -> str:
+def make_host_key(base_url: str) -> str:
     """Return the host of a base URL for keys: a token is sent only to the host that issued it.
 
     It includes the port unless this is 443, so a token from TLS never travels over plain http, and

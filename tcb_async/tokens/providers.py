@@ -38,7 +38,7 @@ from tcb_async.tokens.refresh import (
     RotatingToken,
     TokenContext,
     TokenReply,
-    answer_of,
+    call_foreign,
     call_with_token,
     read_token_reply,
 )
@@ -148,20 +148,20 @@ class _AppToken(ManagedToken):
     ) -> None:
         # Wrapped first, and the bare argument deleted: if the two were swapped, the appid is the
         # secret, and tools that show the locals of a traceback would show it.
-        secret, given = Secret(secret), Secret(appid)
+        secret, hidden_appid = Secret(secret), Secret(appid)
         del appid
         self._secret = check_secret("secret", secret)
-        appid = check_appid("appid", given)
+        appid = check_appid("appid", hidden_appid)
         shared = MemoryStore() if store is None else store
         super().__init__(appid, TokenContext(shared, clock, random))
         self._forced_at = -math.inf  # of a `StableToken`
 
     @abstractmethod
-    async def _ask(self, api: TokenApi) -> TokenReply:
+    async def _request_token(self, api: TokenApi) -> TokenReply:
         """Request a token from WeChat."""
 
-    def _new_at(self, host: str) -> RefreshingToken:
-        return RefreshingToken(self._key(self._name, host), self._context, self._ask)
+    def _make_token(self, host: str) -> RefreshingToken:
+        return RefreshingToken(self._key(self._name, host), self._context, self._request_token)
 
 
 class StableToken(_AppToken):
@@ -211,9 +211,9 @@ class StableToken(_AppToken):
             )
         # Noted before the request: if its answer is lost, WeChat may have replaced the token.
         self._forced_at = now
-        await self._at(api).force(api, partial(self._ask, force_refresh=True))
+        await self._get_token_at(api).force(api, partial(self._request_token, force_refresh=True))
 
-    async def _ask(self, api: TokenApi, *, force_refresh: bool = False) -> TokenReply:
+    async def _request_token(self, api: TokenApi, *, force_refresh: bool = False) -> TokenReply:
         body = {
             "grant_type": "client_credential",
             "appid": self.appid,
@@ -237,7 +237,7 @@ class ClassicToken(_AppToken):
 
     _name: ClassVar[str] = "classic"
 
-    async def _ask(self, api: TokenApi) -> TokenReply:
+    async def _request_token(self, api: TokenApi) -> TokenReply:
         query: dict[str, str | Secret] = {
             "grant_type": "client_credential",
             "appid": self.appid,
@@ -277,13 +277,13 @@ class ComponentToken(_AppToken):
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        secret, given = Secret(secret), Secret(component_appid)
+        secret, hidden_appid = Secret(secret), Secret(component_appid)
         del component_appid  # as in `_AppToken`
         self._ticket = check_async("ticket", ticket)
-        appid = check_appid("component_appid", given)
+        appid = check_appid("component_appid", hidden_appid)
         super().__init__(appid, secret, store=store, clock=clock, random=random)
 
-    async def _ask(self, api: TokenApi) -> TokenReply:
+    async def _request_token(self, api: TokenApi) -> TokenReply:
         body = {
             "component_appid": self.appid,
             "component_appsecret": self._secret,
@@ -295,7 +295,7 @@ class ComponentToken(_AppToken):
 
     async def _newest_ticket(self) -> Secret:
         try:
-            ticket = Secret(await answer_of(self._ticket))
+            ticket = Secret(await call_foreign(self._ticket))
         except Exception as error:  # noqa: BLE001 - the caller's own code
             problem = f"ticket() failed ({describe(error)})"
         else:
@@ -330,7 +330,7 @@ class AuthorizerToken(ManagedToken):
     Source: WeChat's page *getAuthorizerAccessToken*.
     """
 
-    __slots__ = ("_component", "_given", "_on_rotate")
+    __slots__ = ("_component", "_initial", "_on_rotate")
 
     kind: ClassVar[TokenKind] = "authorizer"
 
@@ -343,16 +343,16 @@ class AuthorizerToken(ManagedToken):
         on_rotate: Callable[[str], Awaitable[object]],
         store: TokenStore | None = None,
     ) -> None:
-        refresh_token, given = Secret(refresh_token), Secret(authorizer_appid)
+        refresh_token, hidden_appid = Secret(refresh_token), Secret(authorizer_appid)
         del authorizer_appid  # as in `_AppToken`
-        self._given = check_secret("refresh_token", refresh_token)
+        self._initial = check_secret("refresh_token", refresh_token)
         check_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
         context = component._context  # noqa: SLF001 - a class of this module
         if store is not None:
             context = TokenContext(store, context.clock, context.random)
-        account = f"{component.appid}:{check_appid('authorizer_appid', given)}"
+        account = f"{component.appid}:{check_appid('authorizer_appid', hidden_appid)}"
         super().__init__(account, context)
 
     @classmethod
@@ -379,16 +379,16 @@ class AuthorizerToken(ManagedToken):
             )
         return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
-    def _new_at(self, host: str) -> RefreshingToken:
+    def _make_token(self, host: str) -> RefreshingToken:
         context, key = self._context, self._key("authorizer", host)
         rotating = RotatingToken(
-            self._key("refresh", host), context, self._ask_with, self._on_rotate, self._given
+            self._key("refresh", host), context, self._request_with, self._on_rotate, self._initial
         )
-        return RefreshingToken(key, context, rotating.ask, rotating.save_unsaved)
+        return RefreshingToken(key, context, rotating.request_token, rotating.save_unsaved)
 
-    async def _ask_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
+    async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
         """Request a token; return the error if another refresh token may help."""
-        request = partial(self._request, api, refresh_token)
+        request = partial(self._send_request, api, refresh_token)
         try:
             return await call_with_token(self._component, api, request)
         except TokenError as error:
@@ -399,10 +399,12 @@ class AuthorizerToken(ManagedToken):
             if failure.errcode == BAD_REFRESH_TOKEN:
                 return failure
             if failure.errcode in STALE_TOKEN:
-                failure = _component_refused(failure)
+                failure = _make_component_error(failure)
         raise failure
 
-    async def _request(self, api: TokenApi, refresh_token: Secret, token: Secret) -> TokenReply:
+    async def _send_request(
+        self, api: TokenApi, refresh_token: Secret, token: Secret
+    ) -> TokenReply:
         query = {"component_access_token": token}
         body = {
             "component_appid": self._component.appid,
@@ -416,7 +418,7 @@ class AuthorizerToken(ManagedToken):
         )
 
 
-def _component_refused(error: TokenError) -> TokenError:
+def _make_component_error(error: TokenError) -> TokenError:
     return TokenError(
         f"{error.endpoint} answered errcode {error.errcode} to the component access token, and a "
         f"fresh token did not help ({error.errmsg}): check whether another system requests tokens "

@@ -88,12 +88,12 @@ from tcb_async.tokens.protocols import (
     TokenApi,
     TokenProvider,
     TokenStore,
-    host_of,
+    make_host_key,
 )
 from tcb_async.tokens.stores import MemoryStore
 
-Work = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
-Ask = Callable[[TokenApi], Awaitable["TokenReply"]]
+RefreshWork = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
+RequestToken = Callable[[TokenApi], Awaitable["TokenReply"]]
 OnRotate = Callable[[str], Awaitable[object]]
 
 AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
@@ -122,7 +122,7 @@ _LONGEST_LIFE = 30 * 86_400.0
 _log = logging.getLogger("tcb_async")
 
 Result = TypeVar("Result")
-Otherwise = TypeVar("Otherwise")
+Fallback = TypeVar("Fallback")
 
 
 async def call_with_token(
@@ -193,8 +193,8 @@ class ManagedToken(ABC):
         if last is None or expires_at is None:
             state = "no token"
         else:
-            state = f"{'fresh until' if last.is_alive else 'expired at'} {_in_utc(expires_at)}"
-        refreshing = ", refreshing" if last is not None and last.flight.under_way else ""
+            state = f"{'fresh until' if last.is_alive else 'expired at'} {_format_utc(expires_at)}"
+        refreshing = ", refreshing" if last is not None and last.flight.is_running else ""
         return f"<{type(self).__name__} {self.appid}, {state}{refreshing}>"
 
     async def get_token(self, api: TokenApi) -> Secret:
@@ -207,7 +207,7 @@ class ManagedToken(ABC):
             TokenError: WeChat refused the credentials, or sent an unusable token.
             TcbError: WeChat could not be reached.
         """
-        return await self._at(api).get(api)
+        return await self._get_token_at(api).get(api)
 
     async def invalidate(self, token: str | Secret) -> None:
         """Drop a token that WeChat refused, here and in the store.
@@ -221,24 +221,24 @@ class ManagedToken(ABC):
 
     def came_from_wechat(self, token: Secret) -> bool:
         """Whether it came from WeChat itself: the store's token may have been refused elsewhere."""
-        return any(token == refreshing.asked_for for refreshing in self._tokens.values())
+        return any(token == refreshing.last_requested for refreshing in self._tokens.values())
 
     @abstractmethod
-    def _new_at(self, host: str) -> RefreshingToken:
+    def _make_token(self, host: str) -> RefreshingToken:
         """Make the token for a host."""
 
     def _key(self, kind: str, host: str) -> str:
         return f"{kind}:{host}:{self._account}"
 
-    def _at(self, api: TokenApi) -> RefreshingToken:
-        host = host_of(api.base_url)
+    def _get_token_at(self, api: TokenApi) -> RefreshingToken:
+        host = make_host_key(api.base_url)
         if host not in self._tokens:
-            self._tokens[host] = self._new_at(host)
+            self._tokens[host] = self._make_token(host)
         self._last = self._tokens[host]
         return self._last
 
 
-def _in_utc(seconds: float) -> str:
+def _format_utc(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
     except (OverflowError, ValueError, OSError):  # a caller's clock may return any number
@@ -251,7 +251,7 @@ class RefreshingToken:
 
     _key: str  # in the store
     _context: TokenContext
-    _ask: Ask
+    _request_token: RequestToken
     _before_refresh: Callable[[TokenApi], Awaitable[None]] | None = None
     cached: StoredToken | None = attrs.field(init=False, default=None)
     # Start of refreshes in the background, in seconds since 1970.
@@ -261,7 +261,7 @@ class RefreshingToken:
     # Tokens refused by WeChat, oldest first: they are not taken from the store again.
     _refused: tuple[Secret, ...] = attrs.field(init=False, default=())
     # The last token that came from WeChat itself, not through the store.
-    asked_for: Secret | None = attrs.field(init=False, default=None)
+    last_requested: Secret | None = attrs.field(init=False, default=None)
     flight: SingleFlight = attrs.field(init=False, factory=lambda: SingleFlight())  # noqa: PLW0108 - the class is defined below
 
     @property
@@ -275,9 +275,9 @@ class RefreshingToken:
             self._context.send(api)  # the client that started it may have been closed
         # A loop: the token that a refresh brought may be refused before this caller gets its turn.
         while (cached := self.cached) is None or not self.is_alive:
-            await self.flight.join(api, partial(self._refresh, ask=self._ask))
+            await self.flight.join(api, partial(self._refresh, request=self._request_token))
         if self._context.clock() >= self._refresh_at:
-            self.flight.start(api, partial(self._refresh, ask=self._ask, early=True))
+            self.flight.start(api, partial(self._refresh, request=self._request_token, early=True))
         return cached.token
 
     async def refuse(self, token: Secret) -> None:
@@ -293,19 +293,19 @@ class RefreshingToken:
         self._refused = (*self._refused, token)[-_REMEMBERED:]
         await self._context.forget(self._key, token)
 
-    async def force(self, api: TokenApi, ask: Ask) -> None:
+    async def force(self, api: TokenApi, request: RequestToken) -> None:
         """Replace the token, even if a valid one is cached or stored."""
-        await self.flight.run_alone(api, partial(self._refresh, ask=ask, forced=True))
+        await self.flight.run_alone(api, partial(self._refresh, request=request, forced=True))
 
     async def _refresh(
-        self, api: TokenApi, *, ask: Ask, early: bool = False, forced: bool = False
+        self, api: TokenApi, *, request: RequestToken, early: bool = False, forced: bool = False
     ) -> TcbError | None:
         failure: TcbError | None = None
         before = self.cached
         try:
             if self._before_refresh is not None:
                 await self._before_refresh(api)
-            await self._renew(api, ask, early=early, forced=forced)
+            await self._renew(api, request, early=early, forced=forced)
         except TcbError as error:
             failure = error  # returned, not raised: see `SingleFlight`
         if early and before is not None and self.cached is before:
@@ -323,9 +323,11 @@ class RefreshingToken:
                 failure,
             )
 
-    async def _renew(self, api: TokenApi, ask: Ask, *, early: bool, forced: bool) -> None:
+    async def _renew(
+        self, api: TokenApi, request: RequestToken, *, early: bool, forced: bool
+    ) -> None:
         context = self._context
-        lease = await self._my_turn(early=early, forced=forced)
+        lease = await self._wait_for_turn(early=early, forced=forced)
         if lease is None:
             return
         try:
@@ -336,17 +338,17 @@ class RefreshingToken:
                 return
             # The version of the lease fences the write: a holder so slow that another took
             # over has the lower version, and the store refuses its token.
-            version = lease or next_version(stored, self._context.clock())
-            await self._ask_and_share(api, ask, version)
+            version = lease or make_version(stored, self._context.clock())
+            await self._request_and_share(api, request, version)
         finally:
             # After an error and a cancellation too: the others wait for the lease or its end. If
             # this process dies here, it expires by itself.
             await context.release(self._key, lease)
 
-    async def _my_turn(self, *, early: bool, forced: bool) -> int | None:
+    async def _wait_for_turn(self, *, early: bool, forced: bool) -> int | None:
         """Take the lease; None if another process's token arrived, `NO_LEASE` after a long wait."""
         context, loop = self._context, asyncio.get_running_loop()
-        patience = loop.time() + 2 * context.lease_seconds
+        give_up_at = loop.time() + 2 * context.lease_seconds
         while True:
             if not forced and self._adopt(await context.get(self._key)):
                 return None
@@ -355,19 +357,19 @@ class RefreshingToken:
                 return lease  # an early refresh is not urgent: the holder does it for all
             # The holder may die and its successor too. After two leases a token matters more than
             # a second request.
-            if loop.time() >= patience:
+            if loop.time() >= give_up_at:
                 return NO_LEASE
             # At random, so that waiting processes do not all ask the store at once.
             await asyncio.sleep(_POLL * (1 + self._context.random()))
 
-    async def _ask_and_share(self, api: TokenApi, ask: Ask, version: int) -> None:
+    async def _request_and_share(self, api: TokenApi, request: RequestToken, version: int) -> None:
         context, clock = self._context, self._context.clock
         # Both are read before the request. Counting `expires_in` from then errs on the safe side,
         # and a token refused during the request is dead, while one refused before it and returned
         # all the same is not.
-        refused, asked_at = self._refused, clock()
-        reply = await ask(api)
-        new = StoredToken(reply.token, asked_at + reply.expires_in, version)
+        refused, requested_at = self._refused, clock()
+        reply = await request(api)
+        new = StoredToken(reply.token, requested_at + reply.expires_in, version)
         if new.expires_at <= clock():
             raise TokenError(
                 f"{reply.endpoint} sent a token that has already expired (expires_in "
@@ -375,7 +377,7 @@ class RefreshingToken:
                 "base_url and any proxy between",
                 endpoint=reply.endpoint,
             )
-        self.asked_for = new.token
+        self.last_requested = new.token
         # The store refuses an older version: then its newer token is the one to use.
         if not await context.put(api, self._key, new) and self._adopt(await context.get(self._key)):
             return
@@ -404,7 +406,7 @@ class RefreshingToken:
         self.cached, self._reissued_at = new, reissued_at
 
 
-def next_version(stored: StoredToken | None, now: float) -> int:
+def make_version(stored: StoredToken | None, now: float) -> int:
     """Return the version of a value that is written without a lease.
 
     It is the time of the value's arrival, so a value that is stored late does not replace a newer
@@ -425,37 +427,37 @@ class RotatingToken:
 
     _key: str  # in the store
     _context: TokenContext
-    _ask_with: Callable[[TokenApi, Secret], Awaitable[TokenReply | TokenError]]
+    _request_with: Callable[[TokenApi, Secret], Awaitable[TokenReply | TokenError]]
     _on_rotate: OnRotate
-    _given: Secret  # the caller's saved value when it made the provider
+    _initial: Secret  # the caller's saved value when it made the provider
     _newest: Secret = attrs.field(init=False)
     _saved: Secret = attrs.field(init=False)
     # Accepted or sent by WeChat, and not yet saved by the caller; None if it is saved.
     _unsaved: StoredToken | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        self._newest = self._saved = self._given
+        self._newest = self._saved = self._initial
 
     async def save_unsaved(self, api: TokenApi) -> None:
         """Call `on_rotate` with a refresh token that it failed to save, before the next request."""
         if self._unsaved is not None:
             await self._keep(api, self._unsaved)
 
-    async def ask(self, api: TokenApi) -> TokenReply:
+    async def request_token(self, api: TokenApi) -> TokenReply:
         """Request a merchant's token with the newest refresh token that works."""
         # The store's first: another process may have rotated it, which ended this process's own.
         shared = await self._context.get(self._key)
         used = self._newest if shared is None else shared.token
-        reply = await self._ask_with(api, used)
+        reply = await self._request_with(api, used)
         if isinstance(reply, TokenError) and used != self._newest:
             used = self._newest
-            reply = await self._ask_with(api, used)
+            reply = await self._request_with(api, used)
         if isinstance(reply, TokenError):
             raise reply
         self._newest = newest = reply.refresh_token or used
         # A refresh token that never rotated is not stored: every process has it.
-        if newest != self._saved or newest != (self._given if shared is None else shared.token):
-            version = next_version(shared, self._context.clock())
+        if newest != self._saved or newest != (self._initial if shared is None else shared.token):
+            version = make_version(shared, self._context.clock())
             await self._keep(api, StoredToken(newest, math.inf, version))
         return reply
 
@@ -464,14 +466,14 @@ class RotatingToken:
         self._unsaved = new
         # A task of its own, so that a cancellation does not reach the caller's callback. WeChat has
         # ended the old refresh token: half a save would cost the merchant's authorisation.
-        keeping = asyncio.ensure_future(self._store_and_save(api, new))
+        saving = asyncio.ensure_future(self._store_and_save(api, new))
         try:
-            await asyncio.wait((keeping,))
+            await asyncio.wait((saving,))
         except asyncio.CancelledError:
-            await asyncio.wait((keeping,), timeout=_SAVING_SECONDS)
-            keeping.cancel()
+            await asyncio.wait((saving,), timeout=_SAVING_SECONDS)
+            saving.cancel()
             raise
-        if (error := keeping.result()) is not None:
+        if (error := saving.result()) is not None:
             raise error
 
     async def _store_and_save(self, api: TokenApi, new: StoredToken) -> TokenError | None:
@@ -485,7 +487,7 @@ class RotatingToken:
                 return None
         if new.token != self._saved:
             try:
-                await answer_of(lambda: self._on_rotate(new.token.reveal()))
+                await call_foreign(lambda: self._on_rotate(new.token.reveal()))
             except Exception as error:  # noqa: BLE001 - the caller's own code
                 appid = self._key.rpartition(":")[2]
                 return TokenError(
@@ -510,23 +512,23 @@ class SingleFlight:
     _api: TokenApi | None = None
 
     @property
-    def under_way(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the work is running, on any event loop."""
         return self._task is not None and not self._task.done()
 
-    def start(self, api: TokenApi, work: Work) -> None:
+    def start(self, api: TokenApi, work: RefreshWork) -> None:
         """Start the work in the background, unless it is running."""
-        if self._current() is None:
+        if self._get_running_task() is None:
             self._launch(api, work)
 
-    async def join(self, api: TokenApi, work: Work) -> None:
+    async def join(self, api: TokenApi, work: RefreshWork) -> None:
         """Wait for the running work, or start this work and wait for it.
 
         The work ends with the client that started it. If this was another client, the caller
         starts the work again with its own. Each caller gets a copy of the error.
         """
         while True:
-            task = self._current() or self._launch(api, work)
+            task = self._get_running_task() or self._launch(api, work)
             owner = self._api
             # Not `await shield(task)`: it cannot tell a cancelled refresh from a cancelled caller.
             await asyncio.wait((task,))
@@ -537,13 +539,13 @@ class SingleFlight:
         if error is not None:
             raise copy.copy(error)
 
-    async def run_alone(self, api: TokenApi, work: Work) -> None:
+    async def run_alone(self, api: TokenApi, work: RefreshWork) -> None:
         """Wait until no work is running, then run this work."""
-        while (task := self._current()) is not None:
+        while (task := self._get_running_task()) is not None:
             await asyncio.wait((task,))
         await self.join(api, work)
 
-    def _current(self) -> asyncio.Task[TcbError | None] | None:
+    def _get_running_task(self) -> asyncio.Task[TcbError | None] | None:
         task = self._task
         # A task of another loop cannot be waited for here: a provider may serve one loop after
         # another, as in tests, and the first loop may have ended with the task.
@@ -551,7 +553,7 @@ class SingleFlight:
             return None
         return task
 
-    def _launch(self, api: TokenApi, work: Work) -> asyncio.Task[TcbError | None]:
+    def _launch(self, api: TokenApi, work: RefreshWork) -> asyncio.Task[TcbError | None]:
         task = api.spawn(work(api))
         self._task, self._api = task, api
         task.add_done_callback(self._forget)
@@ -581,8 +583,8 @@ class TokenContext:
     _sending: SingleFlight = attrs.field(init=False, factory=SingleFlight)
 
     def __attrs_post_init__(self) -> None:
-        right = "such as MemoryStore() or RedisStore(redis)"
-        check_instance("store", self._store, TokenStore, right)
+        example = "such as MemoryStore() or RedisStore(redis)"
+        check_instance("store", self._store, TokenStore, example)
         self._leasing = self._store if isinstance(self._store, LeasingStore) else None
 
     @property
@@ -594,7 +596,7 @@ class TokenContext:
         """Return the stored value, or the value still to be stored; None without either."""
         # A value that is still to be stored counts as stored: this process must not go back to an
         # older token, only because the store was unreachable when it got the newer one.
-        stored = await self._ask(lambda: self._store.get(key), None)
+        stored = await self._call_store(lambda: self._store.get(key), None)
         unsent = self.unsent.get(key)
         if unsent is None or (stored is not None and stored.version >= unsent.version):
             return stored
@@ -602,7 +604,7 @@ class TokenContext:
 
     async def put(self, api: TokenApi, key: str, value: StoredToken) -> bool:
         """Write a value, now or when the store answers again; False if it holds a newer value."""
-        written = await self._ask(partial(self._write, key, value), None, value.token)
+        written = await self._call_store(partial(self._write, key, value), None, value.token)
         if written is None:
             self.unsent[key] = value
             self.send(api)
@@ -619,18 +621,18 @@ class TokenContext:
         unsent = self.unsent.get(key)
         if unsent is not None and unsent.token == token:
             del self.unsent[key]
-        await self._ask(lambda: self._store.delete_if(key, token.reveal()), None, token)
+        await self._call_store(lambda: self._store.delete_if(key, token.reveal()), None, token)
 
     async def lease(self, key: str) -> int | None:
         """Take the lease: its version, `NO_LEASE` without leases, None if it is taken."""
         if (store := self._leasing) is None:
             return NO_LEASE
-        return await self._ask(lambda: store.acquire_lease(key), NO_LEASE)
+        return await self._call_store(lambda: store.acquire_lease(key), NO_LEASE)
 
     async def release(self, key: str, version: int) -> None:
         """Give a lease back; for `NO_LEASE` the store finds nothing to delete."""
         if (store := self._leasing) is not None:
-            await self._ask(lambda: store.release_lease(key, version), None)
+            await self._call_store(lambda: store.release_lease(key, version), None)
 
     async def _write(self, key: str, value: StoredToken) -> bool:
         # Redis takes no infinite expiry: None stands for it.
@@ -653,7 +655,7 @@ class TokenContext:
         for key, value in tuple(self.unsent.items()):
             alive = self.clock() < value.expires_at
             write = partial(self._write, key, value)
-            missed = alive and await self._ask(write, None, value.token, now=True) is None
+            missed = alive and await self._call_store(write, None, value.token, now=True) is None
             if self.unsent.get(key) is value:
                 del self.unsent[key]
                 if missed:
@@ -661,25 +663,25 @@ class TokenContext:
             if missed:
                 return
 
-    async def _ask(
+    async def _call_store(
         self,
-        question: Callable[[], Awaitable[Result]],
-        otherwise: Otherwise,
+        operation: Callable[[], Awaitable[Result]],
+        fallback: Fallback,
         *secrets: Secret,
         now: bool = False,
-    ) -> Result | Otherwise:
+    ) -> Result | Fallback:
         # It answers at once and never fails: timers would add a quarter to the cost of a token. A
         # subclass may do anything, so it is asked like any other store.
         if type(self._store) is MemoryStore:
-            return await question()
+            return await operation()
         if self._pause() and not now:
-            return otherwise
+            return fallback
         try:
             with forget_frames():  # a store's frames hold the token
-                answer = await _ask_twice(question)
+                answer = await _try_twice(operation)
         except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
             self._note_outage(describe(error, *secrets))
-            return otherwise
+            return fallback
         # A late answer, sent before the store failed, does not end the pause.
         if self._failed_at > -math.inf and not self._pause():
             self._failed_at = -math.inf
@@ -698,19 +700,19 @@ class TokenContext:
         )
 
 
-async def _ask_twice(question: Callable[[], Awaitable[Result]]) -> Result:
+async def _try_twice(operation: Callable[[], Awaitable[Result]]) -> Result:
     """Ask, and ask again at once: the connection may have been closed while idle."""
 
-    async def ask_once() -> Result:
+    async def try_once() -> Result:
         async with asyncio.timeout(_STORE_TIMEOUT):
-            return await question()
+            return await operation()
 
     with contextlib.suppress(Exception):  # only the second error is reported
-        return await answer_of(ask_once)
-    return await answer_of(ask_once)
+        return await call_foreign(try_once)
+    return await call_foreign(try_once)
 
 
-async def answer_of(call: Callable[[], Awaitable[Result]]) -> Result:
+async def call_foreign(call: Callable[[], Awaitable[Result]]) -> Result:
     """Await foreign code without swallowing or inventing cancellations.
 
     redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11. And
@@ -749,11 +751,13 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
     with forget_frames():  # this one holds the reply
         token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
         if (fault := find_fault(token)) is not None:
-            raise _unusable(endpoint, f"its {prefix}access_token {fault}")
+            raise _make_reply_error(endpoint, f"its {prefix}access_token {fault}")
         if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
-            raise _unusable(endpoint, "its expires_in is missing, or is not a number of seconds")
+            raise _make_reply_error(
+                endpoint, "its expires_in is missing, or is not a number of seconds"
+            )
         if not expires_in <= _LONGEST_LIFE:
-            raise _unusable(endpoint, "its expires_in is more than 30 days")
+            raise _make_reply_error(endpoint, "its expires_in is more than 30 days")
         # Not checked: WeChat sends one to merchants only, and a bad one must not cost a good token.
         refresh = Hidden(reply.get(f"{prefix}refresh_token"))
         return TokenReply(
@@ -764,7 +768,7 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
         )
 
 
-def _unusable(endpoint: str, why: str) -> ResponseError:
+def _make_reply_error(endpoint: str, why: str) -> ResponseError:
     return ResponseError(
         f"{endpoint} should answer with a token and its expires_in, but {why}; check base_url and "
         "any proxy between",

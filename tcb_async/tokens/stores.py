@@ -98,10 +98,12 @@ class MemoryStore:
 
 
 _A_DAY_MS = 86_400_000
-_AT_ONCE = 50  # commands: each takes a connection, and the pool of redis-py 8 refuses the 101st
+_MOST_COMMANDS = (
+    50  # commands: each takes a connection, and the pool of redis-py 8 refuses the 101st
+)
 
 # Lua's numbers are doubles: versions, which are microseconds since 1970, stay exact up to 2**53.
-# `read` returns values written by `_write`, and nothing for others: another type of value, a text
+# `read` returns values written by `_encode`, and nothing for others: another type of value, a text
 # that is too long, invalid JSON, or a number out of range.
 _READ = r"""
 local function text_of(key)
@@ -166,14 +168,14 @@ if text_of(KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 
 
-class _Value(msgspec.Struct, frozen=True):
+class _StoredFields(msgspec.Struct, frozen=True):
     token: Secret
     # None in JSON for a token that does not expire: JSON has no infinity.
     expires_at: float | None
     version: int
 
 
-_decode = msgspec.json.Decoder(_Value, dec_hook=decode_secret).decode
+_decode = msgspec.json.Decoder(_StoredFields, dec_hook=decode_secret).decode
 
 
 class AsyncRedis(Protocol):
@@ -205,7 +207,7 @@ class RedisStore:
             )
         self._lease_ms = max(1, int(check_seconds("lease_seconds", lease_seconds) * 1000))
         self._redis = redis
-        self._free = asyncio.Semaphore(_AT_ONCE)
+        self._free = asyncio.Semaphore(_MOST_COMMANDS)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_redis"):  # in a traceback, after a refused argument
@@ -219,32 +221,32 @@ class RedisStore:
 
     async def get(self, key: str) -> StoredToken | None:
         """Return the stored token; None without one, or if the value is not a token."""
-        return _read(Hidden(await self._run(_GET, (_key(key),), ())))
+        return _decode_value(Hidden(await self._run(_GET, (_make_key(key),), ())))
 
     async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
         """Write a value, unless the store has a newer value or the lease of a newer value."""
         milliseconds = "" if ttl is None else max(1, int(ttl * 1000))
         written = await self._run(
             _COMPARE_AND_SET,
-            (_key(key), _key(key, ":version")),
-            (value.version, Hidden(_write(value)), milliseconds, _A_DAY_MS),
+            (_make_key(key), _make_key(key, ":version")),
+            (value.version, Hidden(_encode(value)), milliseconds, _A_DAY_MS),
         )
         return bool(written)
 
     async def delete_if(self, key: str, token: str | Secret) -> None:
         """Delete the stored token if it is this token."""
         token = Secret(token)
-        await self._run(_DELETE_IF, (_key(key),), (token,))
+        await self._run(_DELETE_IF, (_make_key(key),), (token,))
 
     async def acquire_lease(self, key: str) -> int | None:
         """Take the lease of a key; None if another holds it."""
-        keys = (_key(key, ":lease"), _key(key, ":version"), _key(key))
+        keys = (_make_key(key, ":lease"), _make_key(key, ":version"), _make_key(key))
         version = await self._run(_ACQUIRE_LEASE, keys, (self._lease_ms, _A_DAY_MS))
         return int(str(version, "ascii") if isinstance(version, bytes) else str(version)) or None
 
     async def release_lease(self, key: str, version: int) -> None:
         """Give a lease back, if it is still the current one."""
-        await self._run(_RELEASE_LEASE, (_key(key, ":lease"),), (version,))
+        await self._run(_RELEASE_LEASE, (_make_key(key, ":lease"),), (version,))
 
     async def _run(
         self,
@@ -264,19 +266,19 @@ class RedisStore:
             )
 
 
-def _key(key: str, suffix: str = "") -> str:
+def _make_key(key: str, suffix: str = "") -> str:
     # The braces are part of it: they keep an account's keys on one node of a Redis Cluster.
     return f"tcb-async:{{{key}}}{suffix}"
 
 
-def _write(value: StoredToken) -> bytes:
+def _encode(value: StoredToken) -> bytes:
     """Encode in ASCII: a client may decode replies with any encoding."""
     expires_at = None if value.expires_at == math.inf else value.expires_at
     fields = {"token": value.token.reveal(), "expires_at": expires_at, "version": value.version}
     return json.dumps(fields).encode()
 
 
-def _read(stored: Hidden[object]) -> StoredToken | None:
+def _decode_value(stored: Hidden[object]) -> StoredToken | None:
     text = stored.reveal()
     try:
         value = _decode(text) if isinstance(text, (bytes, str)) else None

@@ -19,7 +19,7 @@ from tcb_async.emulator import (
     Fault,
     token_id,
 )
-from tcb_async.emulator.wire import Call
+from tcb_async.emulator.wire import ReceivedCall
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -318,7 +318,9 @@ class TestRecord:
 
     def test_call_shows_no_token_and_no_secret_in_its_repr(self):
         body = {"secret": "hush-hush"}
-        call = Call("POST", {"access_token": "hush-hush"}, json.dumps(body).encode(), body, "::1")
+        call = ReceivedCall(
+            "POST", {"access_token": "hush-hush"}, json.dumps(body).encode(), body, "::1"
+        )
         assert call.token == "hush-hush"
         assert "hush-hush" not in repr(call)
 

@@ -21,7 +21,7 @@ from token_kit import (
 from tcb_async import TcbClient, TokenError
 from tcb_async.emulator import token_id
 from tcb_async.tokens import MemoryStore
-from tcb_async.tokens.protocols import host_of
+from tcb_async.tokens.protocols import make_host_key
 
 
 @pytest.fixture
@@ -143,4 +143,4 @@ async def test_the_repr_of_a_provider_shows_the_last_host():
     ],
 )
 def test_another_service_has_another_key(base_url, host):
-    assert host_of(base_url) == host
+    assert make_host_key(base_url) == host

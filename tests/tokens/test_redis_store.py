@@ -23,7 +23,7 @@ from token_kit import Merchant, in_redis, open_api, stable, stored_key, warnings
 from tcb_async import ConfigurationError, TcbClient
 from tcb_async.emulator import Fault
 from tcb_async.tokens import RedisStore, StoredToken
-from tcb_async.tokens.refresh import next_version
+from tcb_async.tokens.refresh import make_version
 
 pytestmark = pytest.mark.usefixtures("patient")
 KEY = f"stable:{APPID}"
@@ -60,7 +60,7 @@ class TestLayout:
     async def test_a_version_is_the_time_in_microseconds_with_a_lease_as_without(self, store):
         leased = await store.acquire_lease(KEY)
 
-        assert abs(leased - next_version(None, time.time())) < 60e6
+        assert abs(leased - make_version(None, time.time())) < 60e6
 
     async def test_a_merchants_rotated_refresh_token_is_kept_for_ever(
         self, emulator, merchant, api, redis, store
