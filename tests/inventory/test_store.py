@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -566,18 +567,28 @@ async def test_a_store_may_be_used_in_threads_and_its_closing_waits_for_their_tr
         assert whole(store) == {"wxa": {"get": "Go1"}}
 
 
-@pytest.mark.parametrize("attempt", range(4))
-def test_programs_that_make_the_store_at_the_same_moment_all_use_it(tmp_path, attempt):
-    start = threading.Barrier(8)
+OPENS = """
+import sys
+from tcb_async.inventory import InventoryStore
 
-    def open_it():
-        start.wait()
-        with InventoryStore(tmp_path / f"{attempt}.sqlite") as store:
-            return len(list(store.functions()))
+print("ready", flush=True)
+for path in sys.stdin:
+    with InventoryStore(path.strip()) as store:
+        print(store.progress(), flush=True)
+"""
 
-    with ThreadPoolExecutor(8) as threads:
-        opened = [threads.submit(open_it) for _ in range(8)]
-    assert [each.result() for each in opened] == [0] * 8
+
+def test_processes_that_make_the_store_at_the_same_moment_all_use_it(tmp_path):
+    with contextlib.ExitStack() as stack:
+        command = [sys.executable, "-c", OPENS]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        programs = [stack.enter_context(subprocess.Popen(command, **pipes)) for _ in range(2)]  # noqa: S603
+        assert [program.stdout.readline() for program in programs] == ["ready\n"] * 2
+        for attempt in range(10):
+            for program in programs:
+                program.stdin.write(f"{tmp_path / str(attempt)}.sqlite\n")
+                program.stdin.flush()
+            assert [program.stdout.readline() for program in programs] == ["None\n"] * 2
 
 
 class TestBadFiles:

@@ -178,6 +178,21 @@ async def test_a_try_that_the_deadline_cut_short_does_not_replace_the_servers_ow
     assert (caught.value.attempts, caught.value.gave_up) == (2, TOO_LATE)
 
 
+async def test_an_error_from_before_the_deadline_is_freed_with_its_last_name():
+    story = Story([SystemBusyError("busy", errcode=-1) for _ in range(2)], seconds_before_a_try=4.0)
+    gc.disable()  # it would free a cycle
+    try:
+        await story.run(deadline=10.0, base=0.0)
+    except SystemBusyError as error:
+        assert error.gave_up == TOO_LATE  # noqa: PT017 - it is not the last one that was raised
+        freed = ref(error)
+    finally:
+        gc.enable()
+    story.errors.clear()
+
+    assert freed() is None
+
+
 async def test_a_deadline_that_passes_before_the_first_try_begins_says_that_nothing_was_sent():
     with pytest.raises(TransportError, match="nothing was sent") as caught:
         await Story([], seconds_before_a_try=60.0).run()
