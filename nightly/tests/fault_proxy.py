@@ -14,6 +14,7 @@ every connection and leaves nothing behind.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 import attrs
@@ -44,7 +45,7 @@ class FaultProxy(Listener):
     async def serve(self, reader, writer):
         faults = self._script.popleft() if self._script else as_tuple(self.default)
         if any(isinstance(fault, HalfOpen) for fault in faults):
-            await Listener.discard(reader)
+            await _discard(reader)
             return
         server = Listener.unbuffered(await asyncio.open_connection("127.0.0.1", self.upstream_port))
         await _connected((reader, writer), server, faults)
@@ -63,13 +64,20 @@ async def _connected(client, server, faults):
         reset = False
         for _, writer in (client, server):
             writer.write_eof()
-        await Listener.discard(client[0])
+        await _discard(client[0])
     except Reset:
         pass
     finally:
         for _, writer in (client, server):  # both before the first await, which may be cancelled
             Listener.abort(writer, reset=reset)
         await Listener.hang_up(server[1], reset=reset)
+
+
+async def _discard(reader):
+    """Read until the other end closes or resets the connection."""
+    with contextlib.suppress(OSError):
+        while await reader.read(Listener.CHUNK):
+            pass
 
 
 def _through(faults, direction, writer):

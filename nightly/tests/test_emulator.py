@@ -5,34 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
-from leaks import eventually, strictly
+from asking import blocking_list
+from leaks import eventually, run_strictly
 from names import LIST
 
 from tcb_async.emulator import Emulator, Fault
 
 ENV = "test-777bb9"
-
-
-def blocking_list(emulator, *, limit=100):
-    reply = requests.post(
-        emulator.url + LIST,
-        params={"access_token": emulator.token},
-        json={"env": ENV, "limit": limit, "offset": 0},
-        timeout=10,
-    )
-    return reply.json()
-
-
-def run_python(code):
-    return subprocess.run(  # noqa: S603 - our own code
-        strictly(code), capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def small_socket(port):
@@ -112,7 +95,7 @@ def test_threads_may_change_it_at_the_same_time():
     "block", ["with Emulator() as emulator", "async with Emulator() as emulator"]
 )
 def test_a_forked_process_can_send_requests_and_nothing_else(block):
-    done = run_python(f"""
+    done = run_strictly(f"""
 import asyncio, os, sys, urllib.request, warnings
 from tcb_async.emulator import Emulator
 

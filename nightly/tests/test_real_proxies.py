@@ -51,10 +51,6 @@ async def asking(upstream, base_url, *, retry=PATIENT, concurrency=8):
         yield client
 
 
-def by_http(proxy):
-    return f"http://127.0.0.1:{proxy.port}"
-
-
 async def walked(upstream, base_url, *, often=None, pause=0):
     """The names that a walk yields, with something done, and a pause, after every second page."""
     seen: list[str] = []
@@ -83,12 +79,12 @@ async def test_connections_that_are_closed_when_idle_or_after_three_requests_los
 ):
     with program(port_of(upstream), **limits) as proxy:
         for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
-            assert await walked(upstream, by_http(proxy), pause=pause) == names(upstream)
+            assert await walked(upstream, proxy.url, pause=pause) == names(upstream)
 
 
 async def test_a_walk_survives_reloads_of_haproxy(upstream):
     with haproxy(port_of(upstream)) as proxy:
-        url = by_http(proxy)
+        url = proxy.url
         assert await walked(upstream, url, often=proxy.reload, pause=0.05) == names(upstream)
 
 
@@ -102,7 +98,7 @@ async def test_a_limit_on_the_rate_is_kept_to(upstream, status):
         http="limit_req_zone $binary_remote_addr zone=all:1m rate=40r/s;",
         location=f"limit_req zone=all burst=2 nodelay; limit_req_status {status};",
     ) as proxy:
-        async with asking(upstream, by_http(proxy)) as client:
+        async with asking(upstream, proxy.url) as client:
             pager = client.functions(ENV, page_size=20)
             functions = await pager.collect()
             size = client.transport.window.size
@@ -115,7 +111,7 @@ async def test_a_limit_on_the_rate_is_kept_to(upstream, status):
 async def walk_into_an_error(upstream, proxy, kind, *, at_40=None):
     """The error that ends a walk, and the names before it, which are right."""
     seen: list[str] = []
-    async with asking(upstream, by_http(proxy), retry=RetryPolicy.none(), concurrency=1) as client:
+    async with asking(upstream, proxy.url, retry=RetryPolicy.none(), concurrency=1) as client:
         with pytest.raises(kind) as caught:  # noqa: PT012 - what came before it counts
             async for function in client.iter_functions(ENV, page_size=20):
                 seen.append(function.name)
@@ -177,7 +173,7 @@ async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_bac
         assert error.status in {None, status}
 
         await upstream.start()
-        assert await completed(upstream, by_http(proxy), error, seen) == names(upstream)
+        assert await completed(upstream, proxy.url, error, seen) == names(upstream)
 
 
 # A forward proxy
@@ -188,7 +184,7 @@ def through(monkeypatch, upstream):
     """Makes a client that goes through a forward proxy."""
 
     def make(proxy, port, retry=PATIENT):
-        use_proxy(monkeypatch, by_http(proxy))
+        use_proxy(monkeypatch, proxy.url)
         url = f"https://127.0.0.1:{port}"
         return TcbClient(
             upstream.token, base_url=url, retry=retry, trust_env=True, ssl_context=knows_our_ca()

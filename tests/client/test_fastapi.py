@@ -22,14 +22,7 @@ from names import LIST
 import tcb_async
 from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
-from tcb_async.fastapi import (
-    DepClient,
-    answer_error,
-    client,
-    lifespan,
-    problem_of,
-    status_of,
-)
+from tcb_async.fastapi import DepClient, answer_error, client, lifespan, problem_of, status_of
 
 ENV = "test-777bb9"
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -364,15 +357,12 @@ async def test_the_service_streams_every_function_in_order(emulator, service):
     assert [line["name"] for line in lines] == [row.name for row in emulator.functions(ENV)]
 
 
-async def test_an_environment_without_functions_is_an_empty_stream(emulator, service):
+async def test_an_empty_listing_is_an_empty_stream_and_one_that_fails_at_once_is_a_status(
+    emulator, service
+):
     emulator.deploy(ENV, count=0)
     async with serving(service.app) as url:
         assert await lines_of(f"{url}/functions?env={ENV}") == []
-
-
-async def test_a_listing_that_fails_at_once_is_a_status_and_not_a_stream(emulator, service):
-    emulator.deploy(ENV, count=100)
-    async with serving(service.app) as url:
         problem, _ = await ask_for_problem(f"{url}/functions?env=nowhere", 422)
 
     assert problem["errcode"] == -501000

@@ -21,11 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.semconv._incubating.attributes import url_attributes
 from opentelemetry.semconv._incubating.metrics import http_metrics
-from opentelemetry.semconv.attributes import (
-    error_attributes,
-    http_attributes,
-    server_attributes,
-)
+from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from tcb_async import RetryPolicy, TcbClient, TcbError
@@ -282,10 +278,7 @@ async def test_repairs_of_drift_are_counted_by_kind(emulator, watched):
         if len(emulator.requests) == 2:
             emulator.deploy(ENV, "new", index=0)
 
-    async with (
-        watched.client(emulator) as client,
-        client.functions(ENV, concurrency=1) as pager,
-    ):
+    async with watched.client(emulator) as client, client.functions(ENV, concurrency=1) as pager:
         assert len(await pager.collect()) >= 100
 
     assert pager.stats.repairs > 0

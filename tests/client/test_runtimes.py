@@ -6,14 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from tcb_async.runtimes import (
-    REVISED,
-    RUNTIMES,
-    Runtime,
-    find_runtime,
-    parse_table,
-    runtime_state,
-)
+from tcb_async.runtimes import REVISED, RUNTIMES, Runtime, find_runtime, parse_table, runtime_state
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import aiohttp
 import attrs
 import pytest
 from blockbuster import blockbuster_ctx
+from fastapi import HTTPException
 from names import LIST
 from terminal import Ended, start
 
@@ -129,6 +130,8 @@ async def test_the_inventory_service_never_blocks_its_event_loop(runner, monkeyp
     service = importlib.import_module("inventory_service")
     with blockbuster_ctx(scanned_modules=["inventory_service", "tcb_async.inventory"]):
         async with service.lifespan(service.app):
+            with pytest.raises(HTTPException, match="404"):
+                await asyncio.to_thread(service.progress)
             assert await service.start() == {"state": "started"}
             assert await service.start() == {"state": "under way"}
             await service.app.state.task
@@ -148,36 +151,6 @@ async def test_the_inventory_service_does_not_start_without_a_secret(runner):
         ended = await program.end()
     assert ended.code != 0
     assert "KeyError: 'TCB_SECRET'" in ended.err
-
-
-@pytest.mark.slow
-async def test_the_inventory_service_works_in_the_background_and_serves_its_store(runner):
-    envs = deploy(runner, environments=3, functions=45)
-    runner.emulator.latency = 0.02
-    async with (
-        runner.serve("inventory_service:app") as program,
-        aiohttp.ClientSession() as session,
-        asyncio.timeout(120),
-    ):
-        url = await url_of(program)
-
-        async def ask(method, path):
-            async with session.request(method, url + path) as reply:
-                return reply.status, await reply.text()
-
-        assert (await ask("GET", "/inventory"))[0] == 404
-        assert await ask("POST", "/inventory") == (202, '{"state":"started"}')
-        assert await ask("POST", "/inventory") == (202, '{"state":"under way"}')
-        progress = {"is_finished": False}
-        while not progress["is_finished"]:
-            await asyncio.sleep(0.02)
-            progress = json.loads((await ask("GET", "/inventory"))[1])
-        assert (progress["complete"], progress["functions"], progress["missing"]) == (1, 135, [])
-        _, lines = await ask("GET", "/functions")
-        rows = [json.loads(line) for line in lines.splitlines()]
-        assert sorted((row["env"], row["name"]) for row in rows) == sorted(expected(runner, envs))
-        ended = await program.end(signal.SIGINT)
-    assert "Traceback" not in ended.err
 
 
 class TestTheNightlyScript:

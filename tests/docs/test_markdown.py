@@ -114,22 +114,6 @@ def test_every_page_is_in_the_menu_of_the_site():
     assert missing == {"explanation/speed-results.md"}  # linked from speed.md
 
 
-def test_syntax_of_the_site_would_be_found(tmp_path):
-    wrong = (
-        ":::{note}",
-        "```{toctree}\na\n```",
-        "{doc}`a`",
-        "(there)=",
-        "{.wide}",
-        "!!! note",
-        "a\n: b",
-    )
-    page = tmp_path / "page.md"
-    for text in wrong:
-        page.write_text(f"# Title\n\n{text}\n", encoding="utf-8")
-        assert any(map(SYNTAX_OF_THE_SITE.search, shown_in(page))), text
-
-
 def test_an_index_page_shows_the_readme_without_links_that_lead_nowhere_there():
     shown = metadata("tcb-async").get_payload()
     assert shown.startswith("# tcb-async\n\nAn asynchronous Python client")

@@ -12,13 +12,7 @@ from asking import REFRESH, TICKET, asking
 from leaks import eventually
 from names import APPSECRET, CLASSIC, ENV, LIST, STABLE
 
-from tcb_async.emulator import (
-    DEMO_ENV,
-    Emulator,
-    EmulatorClock,
-    Fault,
-    token_id,
-)
+from tcb_async.emulator import DEMO_ENV, Emulator, EmulatorClock, Fault, token_id
 from tcb_async.emulator.wire import ReceivedCall
 
 SAMPLES = Path(__file__).parents[1] / "samples"

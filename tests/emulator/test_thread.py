@@ -1,13 +1,13 @@
 """An emulator in a ``with`` block runs on a thread of its own, for code of any kind."""
 
 import os
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from leaks import strictly
+from asking import blocking_list
+from leaks import run_strictly
 from names import LIST
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
@@ -21,22 +21,6 @@ def no_thread_left():
     before = set(threading.enumerate())
     yield
     assert set(threading.enumerate()) <= before  # another test's may have ended
-
-
-def blocking_list(emulator, *, limit=100):
-    reply = requests.post(
-        emulator.url + LIST,
-        params={"access_token": emulator.token},
-        json={"env": ENV, "limit": limit, "offset": 0},
-        timeout=10,
-    )
-    return reply.json()
-
-
-def run_python(code):
-    return subprocess.run(  # noqa: S603 - our own code
-        strictly(code), capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def test_blocking_code_sees_each_change_and_is_recorded_at_once():
@@ -113,7 +97,7 @@ async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_
 
 
 def test_it_leaves_no_thread_and_no_warning_in_development_mode():
-    done = run_python("""
+    done = run_strictly("""
 import asyncio, threading
 from tcb_async import TcbClient
 from tcb_async.emulator import Emulator, Fault
@@ -132,7 +116,7 @@ assert threading.enumerate() == [threading.main_thread()]
 
 
 def test_a_block_that_is_never_left_does_not_keep_the_program_from_ending():
-    done = run_python("""
+    done = run_strictly("""
 from tcb_async.emulator import Emulator
 
 emulator = Emulator()
@@ -141,9 +125,7 @@ emulator.__enter__()
     assert done.returncode == 0
 
 
-async def test_a_forked_process_that_leaves_the_block_ends_nothing_of_its_parents(
-    monkeypatch,
-):
+async def test_a_forked_process_that_leaves_the_block_ends_nothing_of_its_parents(monkeypatch):
     with Emulator() as emulator:
         with monkeypatch.context() as forked:
             forked.setattr(os, "getpid", lambda: -1)

@@ -194,8 +194,6 @@ class TestPlatform:
         refresh = wechat.emulator.add_authorizer(PLATFORM, MERCHANT)
         component = await wechat.call(COMPONENT, component_verify_ticket=ticket)
         reply = await wechat.call(
-            AUTHORIZER,
-            token=component["component_access_token"],
-            authorizer_refresh_token=refresh,
+            AUTHORIZER, token=component["component_access_token"], authorizer_refresh_token=refresh
         )
         assert await verdict(wechat, reply["authorizer_access_token"]) == 0

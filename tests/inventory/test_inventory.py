@@ -262,9 +262,7 @@ class TestThePlatformItself:
 
         emulator.script(itertools.repeat(Fault.errcode(errcode)), when=after_some)
         emulator.script(
-            itertools.repeat(Fault.errcode(errcode)),
-            path=COMPONENT,
-            when=lambda _: bool(refused),
+            itertools.repeat(Fault.errcode(errcode)), path=COMPONENT, when=lambda _: bool(refused)
         )
         seen = []
         async with platform.client(retry=QUICK) as client:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import attrs
+import requests
 from names import (
     APPID,
     APPSECRET,
@@ -113,6 +114,17 @@ class Asker:
     async def names(self, *, limit, offset):
         reply = await self.list(limit=limit, offset=offset)
         return [function["name"] for function in reply["functions"]]
+
+
+def blocking_list(emulator, *, limit=100):
+    """Ask for a page with a library that blocks."""
+    reply = requests.post(
+        emulator.url + LIST,
+        params={"access_token": emulator.token},
+        json={"env": ENV, "limit": limit, "offset": 0},
+        timeout=10,
+    )
+    return reply.json()
 
 
 @asynccontextmanager

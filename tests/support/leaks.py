@@ -5,6 +5,7 @@ second is counted in turns of the loop, so that it is longer on a machine that i
 """
 
 import asyncio
+import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,13 @@ logging.getLogger("asyncio").addFilter(lambda line: not line.msg.startswith("Exe
 def strictly(code):
     """Return the command that runs some code with all of Python's checks on."""
     return [sys.executable, "-X", "dev", "-W", "error", "-c", _HOWEVER_BUSY + code]
+
+
+def run_strictly(code):
+    """Run some code with all of Python's checks on, in a process of its own."""
+    return subprocess.run(  # noqa: S603 - our own code
+        strictly(code), capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 async def eventually(condition, *, seconds=1.0):

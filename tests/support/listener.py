@@ -115,13 +115,6 @@ class Listener:
         return stream
 
     @staticmethod
-    async def discard(reader):
-        """Read until the other end closes or resets the connection."""
-        with contextlib.suppress(OSError):
-            while await reader.read(Listener.CHUNK):
-                pass
-
-    @staticmethod
     async def hang_up(writer, *, reset):
         """Close a connection at once, by RST or by FIN, and wait until it is closed."""
         Listener.abort(writer, reset=reset)

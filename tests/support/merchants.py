@@ -13,7 +13,7 @@ class Platform:
 
     Attributes:
         appids: Of its merchants.
-        rotated: The calls of `on_rotate`.
+        asked_for: The number of accounts taken from `accounts`.
     """
 
     def __init__(self, emulator, merchants=0, *, environments=1, functions=50):
@@ -24,7 +24,6 @@ class Platform:
                 PLATFORM, merchants, environments=environments, functions=functions
             )
         )
-        self.rotated = []
         self.asked_for = 0
 
     def token(self):
@@ -45,8 +44,7 @@ class Platform:
         )
 
     def account(self, appid):
-        async def on_rotate(refresh_token):
-            self.rotated.append(refresh_token)
+        async def on_rotate(_refresh_token): ...
 
         refresh_token = (
             self.emulator.refresh_token(PLATFORM, appid)

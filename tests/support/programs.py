@@ -15,10 +15,7 @@ import pytest
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 _ELSEWHERE = os.pathsep.join(("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
-_NAMES = {
-    "chromium": ("chromium", "chromium-browser", "google-chrome"),
-    "postgresql": ("initdb",),
-}
+_NAMES = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "postgresql": ("initdb",)}
 _FOLDERS = {"postgresql": "/usr/lib/postgresql/*/bin"}
 
 

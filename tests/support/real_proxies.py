@@ -34,6 +34,10 @@ class Proxy:
     _process: subprocess.Popen[bytes]
     _reload: signal.Signals | None
 
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
     def reload(self):
         """Have it read its configuration again, as an administrator does."""
         assert self._reload is not None

@@ -92,11 +92,6 @@ def once(fault, then=OK, *, times=1):
     return handle
 
 
-def redirect(location, status=307):
-    """Send the client elsewhere; 307 and 308 ask it to send its body along."""
-    return http_reply(LISTING, status, {"Location": location})
-
-
 @functools.cache
 def bomb(encoding, size=16 * MIB):
     """Return a reply that inflates to a right one behind ``size`` spaces, which JSON allows."""
@@ -179,7 +174,10 @@ _HTTP = {
     "gzip_bomb": _bomb("gzip"),
     "deflate_bomb": _bomb("deflate"),
     "br_bomb": _bomb("br"),
-    **{f"redirect_{code}": redirect("/elsewhere", code) for code in (301, 302, 303, 307, 308)},
+    **{
+        f"redirect_{code}": http_reply(LISTING, code, {"Location": "/elsewhere"})
+        for code in (301, 302, 303, 307, 308)
+    },
     **{f"status_{code}": http_reply(LISTING, code) for code in (403, 404, 429, 500, 502, 503, 504)},
     "no_content": http_reply(b"", 204, {"Content-Length": None}),
     "html_error": http_reply(
@@ -187,10 +185,8 @@ _HTTP = {
     ),
 }
 
-_HTML = b"<!DOCTYPE html><html><title>Log in to the network</title></html>"
-
 _BODIES = {
-    "html": _HTML,
+    "html": b"<!DOCTYPE html><html><title>Log in to the network</title></html>",
     "empty": b"",
     "spaces": b" \r\n",
     "nul_bytes": bytes(1000),
@@ -237,11 +233,7 @@ _BODIES = {
     "mod_time_impossible": listing(functions=[row(mod_time="2019-02-30 25:61:61")]),
 }
 
-FAULTS = {
-    **_CONNECTION,
-    **_HTTP,
-    **{name: http_reply(body) for name, body in _BODIES.items()},
-}
+FAULTS = {**_CONNECTION, **_HTTP, **{name: http_reply(body) for name, body in _BODIES.items()}}
 """Every fault, for ``RawServer``."""
 
 ON_REUSE = frozenset({"dropped_keep_alive", "unasked_reply", "late_unasked_reply"})

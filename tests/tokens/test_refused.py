@@ -10,7 +10,7 @@ from leaks import eventually
 from names import APPID, APPSECRET, CLASSIC, COMPONENT, ENV, LIFE, LIST, PLATFORM, STABLE
 from token_kit import PlainStore, a_turn, open_api, stable, stored_key, walk
 
-from tcb_async import DailyQuotaError, RateLimitError, TcbClient, TokenError
+from tcb_async import RateLimitError, TcbClient, TokenError
 from tcb_async.emulator import Fault, token_id
 from tcb_async.tokens import ClassicToken, MemoryStore, StoredToken
 
@@ -267,16 +267,6 @@ class TestForced:
         provider._context.clock = lambda: emulator.clock() - 3600.0
         emulator.clock.advance(30)
         await provider.force_refresh(api)
-
-    async def test_a_21st_in_a_day_is_refused_by_wechat(self, emulator, api, provider):
-        emulator.clock.advance(86_400 - (emulator.clock() + 8 * 3600) % 86_400)  # to midnight there
-        for _ in range(20):
-            emulator.clock.advance(30)
-            await provider.force_refresh(api)
-        emulator.clock.advance(30)
-
-        with pytest.raises(DailyQuotaError, match="45009"):
-            await provider.force_refresh(api)
 
     async def test_it_waits_for_a_refresh_under_way_and_does_not_take_its_token(
         self, emulator, api

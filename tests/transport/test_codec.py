@@ -187,9 +187,7 @@ NOT_AS_PROMISED = [
 
 
 @pytest.mark.parametrize("body", CUT_SHORT + NOT_AS_PROMISED, ids=lambda body: repr(body[:40]))
-def test_undocumented_replies_are_response_errors_and_incomplete_json_is_truncated(
-    body,
-):
+def test_undocumented_replies_are_response_errors_and_incomplete_json_is_truncated(body):
     with pytest.raises(ResponseError) as caught:
         decode(body)
 

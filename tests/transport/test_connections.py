@@ -169,8 +169,7 @@ async def hung():
         async with client(emulator, proxy, "https") as asking:
             calls = [asyncio.ensure_future(asking.count_functions(ENV)) for _ in range(4)]
             await eventually(
-                lambda: emulator.in_flight == 1 and asking.transport.window.size == 1,
-                seconds=20,
+                lambda: emulator.in_flight == 1 and asking.transport.window.size == 1, seconds=20
             )
             yield asking, calls
 

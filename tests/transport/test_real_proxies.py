@@ -30,8 +30,7 @@ def port_of(emulator):
 
 
 def client_behind(proxy, emulator):
-    url = f"http://127.0.0.1:{proxy.port}"
-    return TcbClient(emulator.token, base_url=url, retry=PATIENT)
+    return TcbClient(emulator.token, base_url=proxy.url, retry=PATIENT)
 
 
 def names(functions):
@@ -74,10 +73,10 @@ async def test_squid_tunnels_a_walk_and_its_refusal_is_a_final_403(upstream, mon
         )
         async with client:
             with squid() as proxy:
-                use_proxy(monkeypatch, f"http://127.0.0.1:{proxy.port}")
+                use_proxy(monkeypatch, proxy.url)
                 functions = await client.functions(ENV, page_size=20).collect()
             with squid(settings="http_access deny CONNECT") as proxy:
-                use_proxy(monkeypatch, f"http://127.0.0.1:{proxy.port}")
+                use_proxy(monkeypatch, proxy.url)
                 with pytest.raises(ResponseError, match="HTTP 403") as caught:
                     await client.count_functions(ENV)
 

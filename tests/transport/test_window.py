@@ -81,10 +81,7 @@ async def test_a_server_that_handles_three_at_once_gets_at_most_two_requests_a_p
     assert sum(later) / len(later) <= 2 * emulator.capacity
 
 
-TOO_MUCH = [
-    *map(Fault.errcode, (-1, 45011)),
-    *map(Fault.status, (429, 502, 503, 504)),
-]
+TOO_MUCH = [*map(Fault.errcode, (-1, 45011)), *map(Fault.status, (429, 502, 503, 504))]
 NOT_TOO_MUCH = [Fault.status(500), Fault.body(b""), Fault.truncated()]
 
 
