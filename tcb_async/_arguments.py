@@ -43,7 +43,7 @@ ACCESS_TOKEN = "TCB_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
 APPID = "TCB_APPID"
 SECRET = "TCB_SECRET"  # noqa: S105 - the name of a variable
 
-_LONGEST_VALUE = 80  # characters of a bad value
+_LONGEST_VALUE = 80  # characters of a bad value in a message
 T = TypeVar("T")
 TokenKind = Literal["access", "component", "authorizer"]
 
@@ -225,14 +225,14 @@ def find_fault(hidden: Hidden[object]) -> str | None:
 
 
 def check_secret(name: str, value: Secret) -> Secret:
-    """Return the secret if it can be one. The caller wraps it first: tracebacks show arguments."""
+    """Return a value that can be a secret. It is wrapped before: tracebacks show arguments."""
     if (fault := find_fault(value)) is not None:
         raise ConfigurationError(f"{name} {fault}: it must be a str as WeChat gave it")
     return value
 
 
 def check_appid(name: str, value: Secret) -> str:
-    """Return the appid if it can be one. It is wrapped: it may be a secret in the wrong place."""
+    """Return a value that can be an appid. It is wrapped: it may be a misplaced secret."""
     fault = find_fault(value)
     if fault is None and not _APPID.fullmatch(value.reveal()):
         fault = "holds a character that appids do not have, or is too long"

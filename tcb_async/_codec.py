@@ -15,11 +15,11 @@ from tcb_async.errcodes import find_tcb_code, look_up
 from tcb_async.exceptions import ApiError, ResponseError
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-"""Exceptions of msgspec for bytes that it cannot read."""
+"""The exceptions that msgspec raises for bytes that it cannot read."""
 
 _CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT = 120
-_LOOKED_AT = 2**16
+_SEARCHED = 2**16  # bytes of a body: more would only cost time, as the excerpt is short
 _ERRMSG = 500
 _LONGEST_RID = 96  # characters, fewer than an access token has
 # No credential fits: an appsecret is 32 hexadecimal digits, and a ticket has an @.
@@ -50,7 +50,7 @@ encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
 def decode_token_reply(
     body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()
 ) -> Mapping[str, object]:
-    """Read the reply of a token endpoint, or raise an `ApiError`, or a `ResponseError`."""
+    """Read a token endpoint's reply; raise the exception for its errcode, or `ResponseError`."""
     raise_for_errcode(body, endpoint, secrets=secrets)
     try:
         return _decode_object(body)
@@ -77,7 +77,8 @@ def _make_api_error(
     except ValueError:
         excerpt = redact(str(status.errcode), secrets, length=_EXCERPT)
         return ResponseError(
-            f"{endpoint} answered with an errcode that is not a number: {excerpt!r}",
+            f"{endpoint} answered with an errcode that is not a number: {excerpt!r}; "
+            "check base_url and any proxy between",
             endpoint=endpoint,
             status=200,
             excerpt=excerpt,
@@ -98,7 +99,7 @@ def _make_api_error(
 
 
 def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | None]:
-    """Split WeChat's text from its request id, which is looked for at the end only."""
+    """Split the request id off the end of WeChat's text."""
     start = max(0, len(errmsg) - _RID_ENDS)
     match = _RID.search(errmsg[start:])
     if match is None:
@@ -111,7 +112,7 @@ def make_unreadable_error(
     body: bytes, reason: str, endpoint: str, secrets: Collection[Secret], status: int = 200
 ) -> ResponseError:
     """Build the exception for an answer that is not as documented."""
-    text = body.strip()[:_LOOKED_AT].decode("utf-8", "replace")
+    text = body.strip()[:_SEARCHED].decode("utf-8", "replace")
     excerpt = redact(text, secrets, length=_EXCERPT)
     kind = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
     return ResponseError(

@@ -78,12 +78,12 @@ class ListEndpoint(Generic[Item, PageT]):
         zone: tzinfo = CHINA_STANDARD_TIME,
         secrets: Collection[Secret] = (),
     ) -> PageT:
-        """Read one page, or raise an `ApiError` for an errcode, or a `ResponseError`."""
+        """Read one page; raise the exception for its errcode, or `ResponseError`."""
         return self.page(*self._reader.read(body, zone, secrets), offset, limit)
 
 
 class _ReplyReader(Generic[Item]):
-    """Reads the replies of one endpoint: in one step if they are as documented."""
+    """Reads the replies of one endpoint: in one step if they are as documented, else by row."""
 
     def __init__(self, listing: ListEndpoint[Item, Any]) -> None:
         hints = get_type_hints(listing.item)

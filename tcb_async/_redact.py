@@ -127,12 +127,11 @@ def _encode(secret: Secret) -> bytes:
 
 
 class forget_frames:  # noqa: N801 - a context manager, read as a verb
-    """Lets an error out of a block without the frames and errors that it came from in there.
+    """Removes traceback, cause and context from an error that leaves the block.
 
-    The frame that holds the block is forgotten too.
-
-    Frames of a library that was given a secret hold it in the clear, and the `CancelledError` of a
-    caller's own ``asyncio.timeout()`` or cancellation comes through them like any other error.
+    Its traceback leads through frames of libraries that hold a secret in the clear; the
+    `CancelledError` of a caller's own ``asyncio.timeout()`` comes through them like any other
+    error. The frame that holds the block is removed too.
     """
 
     __slots__ = ("_handled",)
@@ -153,12 +152,12 @@ class forget_frames:  # noqa: N801 - a context manager, read as a verb
 
 
 def wrap(value: T) -> T | Secret:
-    """Wrap a str, so that no frame of this package shows it, should another argument be bad."""
+    """Wrap a str, so that no traceback shows it if another argument is refused."""
     return Secret(value) if isinstance(value, str) else value
 
 
 def decode_secret(kind: type, value: object) -> object:
-    """Wrap a text that msgspec decodes as a `Secret`: its ``dec_hook``."""
+    """Decode a field of type `Secret`: a ``dec_hook`` for msgspec."""
     if kind is not Secret:
         return value
     if not isinstance(value, str):
@@ -202,8 +201,8 @@ def hide(text: str, secrets: Collection[Secret]) -> str:
     forms = [form for secret in secrets for form in _iterate_forms(secret)]
     pieces = {piece for secret in secrets for piece in _iterate_pieces(secret.reveal())}
     text = _mask(text, forms, pieces)
-    # The text is shown as it is, unless a secret shows only after unescaping: the unescaped text is
-    # harder to find in the server's reply.
+    # The text is shown as it is, so that it can be found in the server's reply, unless a secret
+    # appears only after unescaping.
     plain = _unescape(text)
     if plain == text:
         return text

@@ -1,7 +1,7 @@
-"""The client: its calls, and the token of each list call.
+"""The client: its public methods, and the token of each list call.
 
-Rule: a method checks its arguments and connects modules; it makes no other decision. The number of
-replays after a refused token is decided in `tcb_async.tokens.refresh`.
+Rule: a method checks its arguments and connects modules. It makes no other decision: replays after
+a refused token, for example, are decided in `tcb_async.tokens.refresh`.
 """
 
 # ruff: noqa: ASYNC109 - callers expect a timeout argument; its scope is in `tcb_async.watch`
@@ -104,9 +104,7 @@ def _read_token_from_environment() -> StaticToken | StableToken:
     if len(missing) == 1:
         raise ConfigurationError(f"{missing[0]} is not set: set it, or {ACCESS_TOKEN}")
     if missing:
-        raise ConfigurationError(
-            f"{ACCESS_TOKEN} is not set: set it, or {APPID} and {SECRET}, which are not set either"
-        )
+        raise ConfigurationError(f"{ACCESS_TOKEN} is not set: set it, or set {APPID} and {SECRET}")
     return StableToken(check_appid(APPID, appid), check_secret(SECRET, secret))
 
 
@@ -127,10 +125,10 @@ class WalkOptions(TypedDict, total=False):
     """The keyword arguments of every walk."""
 
     page_size: int | None
-    """Rows per request, 1 or more. None, the default, requests 100 rows first, and continues with
-    as many as the server gives; the client remembers this number. If a request for more than 20
-    rows fails, the same rows are requested with 20. Merchants: 500. With 1, pages cannot overlap,
-    and changes of the list are not noticed."""
+    """Rows per request, 1 or more. None, the default, requests 100 rows first, then as many as the
+    server returned; the client remembers this number. If a request for more than 20 rows fails, it
+    is repeated with 20. For merchants, None means 500. With 1, pages cannot overlap, so changes of
+    the list go unnoticed."""
 
     max_items: int | None
     """The most items in all; None for no limit."""
@@ -140,8 +138,8 @@ class WalkOptions(TypedDict, total=False):
 
     on_drift: OnDrift
     """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
-    ``"raise"`` raises `DriftError`; ``"ignore"`` checks nothing, and requests one row less a
-    page."""
+    ``"raise"`` raises `DriftError`; ``"ignore"`` checks nothing, and requests one row
+    fewer per page, because pages need not overlap."""
 
     resume: ResumePoint | str | None
     """The cursor of an earlier walk over the same list, or its string."""
@@ -167,12 +165,12 @@ class ClientOptions(TypedDict, total=False):
 
 
 class ListingPager(Pager[Item]):
-    """One walk over a listing of WeChat's."""
+    """One walk over one of WeChat's lists."""
 
     has_frozen_items = True
 
     def refuses_size(self, error: BaseException) -> bool:
-        """Whether the error may be about the arguments, of which the number of rows is one."""
+        """Whether WeChat may have refused the arguments, and with them the number of rows."""
         return super().refuses_size(error) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
 
 
@@ -193,7 +191,7 @@ class TcbClient:
             async for function in client.iter_functions("test-777bb9"):
                 print(function.name)
 
-    It is bound to the event loop of its first call, and to its process.
+    It works only on the event loop and in the process of its first call.
 
     Every method refuses a bad argument with `ConfigurationError` before any I/O, and raises a
     `TcbError` if a request fails for good. Items that a walk yielded before an error are correct.
@@ -252,8 +250,8 @@ class TcbClient:
             )
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
-                "session=…: trust_env and ssl_context are settings of the session that you made: "
-                "set them there"
+                "trust_env and ssl_context do not apply to a session of your own: set them on the "
+                "session"
             )
         check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
         check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
@@ -330,9 +328,10 @@ class TcbClient:
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
-        Only functions that a collection finds (see `WalkStats`) come later. Pages are fetched
-        concurrently, and each is retried on its own. To stop early, close the generator
-        (``contextlib.aclosing``), or just break. It takes the arguments of `functions`.
+        If the walk has to collect all rows (see ``sweeps`` in `WalkStats`), functions found late
+        come last. Pages are fetched concurrently, and each is retried on its own. To stop early,
+        close the generator (``contextlib.aclosing``), or just break. It takes the arguments of
+        `functions`.
 
         Raises:
             ConfigurationError: An argument is unusable; raised at once.
@@ -347,7 +346,7 @@ class TcbClient:
     ) -> AsyncGenerator[FunctionPage, None]:
         """Walk as `iter_functions` does, a page at a time.
 
-        No page is empty, and none repeats the rows by which pages overlap.
+        A page is never empty, and does not repeat the rows in which requests overlap.
         """
         return self.functions(env, **options).by_page()
 
@@ -416,16 +415,16 @@ class TcbClient:
         return await self._fetch(listing, fields, offset, limit)
 
     def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
-        """The URL that carries the token, checked and built once per token."""
+        """Return the URL with the token, which is checked and built once per token."""
         if self._is_closed:  # while the token was fetched
             raise ClientClosedError
-        # To build a URL is slow, and a token serves for two hours.
-        held = self._target
-        if held is None or held[0] != token or held[1].path != listing.path:
+        # Building a URL is slow, and a token lives for two hours.
+        cached = self._target
+        if cached is None or cached[0] != token or cached[1].path != listing.path:
             check_secret("the token that the provider returned", token)
             target = self._transport.target(listing.path, {listing.query_key: token})
-            held = self._target = token, target
-        return held[1]
+            cached = self._target = token, target
+        return cached[1]
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
         """List all functions of an environment; `iter_functions` yields them as they arrive."""
@@ -472,7 +471,7 @@ class TcbClient:
 
         Args:
             component_appid: The platform's appid; None for the client's `ComponentToken`.
-            options: As for `functions`; ``page_size`` is 500 at most, and if not given.
+            options: As for `functions`; ``page_size`` is at most 500, the default.
 
         Raises:
             ConfigurationError: The client's token is not a component token.
@@ -552,9 +551,9 @@ class TcbClient:
         interval: float = DEFAULT_WATCH_INTERVAL,
         since: Iterable[CloudFunction] | None = None,
     ) -> AsyncGenerator[FunctionChange, None]:
-        """Walk again and again, without end, and yield the changes in between.
+        """Walk again and again, without end, and yield the changes between two walks.
 
-        If a walk fails for a passing reason, the error is logged and the next walk is awaited.
+        A temporary error is logged, and the next walk is compared with the last complete one.
 
         Args:
             env: The environment's id.
@@ -568,8 +567,8 @@ class TcbClient:
         """
         check_env(env)
         seconds = check_seconds("interval", interval)
-        known = None if since is None else check_items("since", since, CloudFunction)
-        return watch(lambda: self.list_functions(env), interval=seconds, since=known)
+        before = None if since is None else check_items("since", since, CloudFunction)
+        return watch(lambda: self.list_functions(env), interval=seconds, since=before)
 
     @overload
     async def wait_until_active(
@@ -589,7 +588,7 @@ class TcbClient:
         timeout: float = DEFAULT_WAIT_TIMEOUT,
         interval: float = DEFAULT_WAIT_INTERVAL,
     ) -> CloudFunction | list[CloudFunction]:
-        """Wait until functions are ``Active``, as after a deployment. They need not be there yet.
+        """Wait until functions are ``Active``, as after a deployment. They need not exist yet.
 
         Args:
             env: The environment's id.
@@ -624,8 +623,8 @@ class TcbClient:
         It shares session, window and retry quota with this client. Closing the copy leaves this
         client open; closing this client ends the copy.
         """
-        # A shallow copy shares everything else: the window and the retry quota belong to the server
-        # and not to a merchant.
+        # The copy shares everything else: window and retry quota protect the server, whichever
+        # merchant calls.
         token = wrap(token)
         other: Self = copy(self)
         other._provider = as_provider(token)
@@ -647,7 +646,7 @@ class TcbClient:
         if not isinstance(self._provider, StableToken):
             raise ConfigurationError(
                 f"token={self._provider!r}: only a StableToken can be refreshed by force; "
-                "ask its provider to replace it"
+                "replace this token where it is issued"
             )
         await self._provider.force_refresh(self._transport)
 

@@ -1,6 +1,6 @@
 """Cursor: the resume point of a walk and its memory, as a value that outlives the process.
 
-Rule: no I/O, no clock, no secret; and this module reads every string that it wrote.
+Rule: no I/O, no clock, no secret; and every string that this module wrote can be read again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tcb_async._arguments import make_validator
 from tcb_async.exceptions import ConfigurationError
 
 DIGEST = 8
-"""Bytes of a digest: a cursor of a million names has a collision once in 40 million."""
+"""Bytes of a digest. Of 40 million cursors with a million names each, one has a collision."""
 
 MOST_ROWS = 2**63 - 1
 """The largest number of rows: a number of 8 bytes."""
@@ -113,7 +113,7 @@ class Cursor:
             if (fields := _decode_fields(text[1:])) is not None:
                 return cls(*fields)
             problem = "its checksum does not fit"
-        raise ConfigurationError(f"not a cursor, or a damaged one: {problem}")
+        raise ConfigurationError(f"not a cursor, or a damaged one: {problem}; pass it unchanged")
 
 
 def _decode_fields(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None:

@@ -1,14 +1,14 @@
 """Errcodes and TcbCodes: meaning, scope and remedy, one row per code.
 
 Rule: no other module compares an errcode with a number. A code means the same at every endpoint,
-except for the five with which WeChat itself means something else where a token is issued.
+except for five codes at the endpoints that issue tokens.
 
 Sources: the WeChat page *getFuntionList*, WeChat's global return codes, and its table of cloud
 errcodes (developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html). Another source
 is named beside its row.
 
-The cloud underneath WeChat has codes of its own. WeChat sends one of its errcodes, usually -501000,
-and adds ``TcbCode: [INVALID_ENV]`` to the text: the TcbCode says more, so its row counts.
+WeChat's cloud backend has codes of its own. WeChat sends one of its errcodes, usually -501000, and
+adds ``TcbCode: [INVALID_ENV]`` to the text. The TcbCode is more precise, so its row decides.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ _WHERE_TOKENS_ARE_ISSUED = (
 ERRCODES: Mapping[int, Errcode] = MappingProxyType(
     {row.code: row for row in _SHARED + _CREDENTIALS}
 )
-"""Every code that this library knows of."""
+"""All known errcodes."""
 
 TOKEN_ENDPOINT_ERRCODES: Mapping[int, Errcode] = MappingProxyType(
     {row.code: row for row in _WHERE_TOKENS_ARE_ISSUED}
@@ -339,7 +339,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("ResourcesSoldOut", _SEEN_SOLD_OUT),
     ),
 )  # fmt: skip
-"""Every TcbCode that this library knows of; of two prefixes that fit, the longer counts."""
+"""All known TcbCodes. If two prefixes match, the longer one decides."""
 
 STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
 """A fresh access token may help, at an endpoint that takes one."""
@@ -354,7 +354,7 @@ NO_CLOUD_DEVELOPMENT = 85088
 """The account has no environments."""
 
 _CLOUD = range(-699_999, -500_999)
-"""The errcodes that wrap an answer of the cloud underneath."""
+"""The errcodes that wrap an answer of the cloud backend."""
 
 _TCB_CODE = re.compile(r"TcbCode:\s*\[([\w.]+)\]", re.ASCII)
 # -501001, -501005 and -501007 came with these words and without a TcbCode.
@@ -371,8 +371,8 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
     Args:
         errcode: WeChat's code.
         endpoint: The path that answered.
-        errmsg: WeChat's text. Only a cloud errcode's is looked at, for a TcbCode and for the words
-            that name a missing environment.
+        errmsg: WeChat's text. With a cloud errcode, it is searched for a TcbCode and for the words
+            that report a missing environment.
     """
     if errcode in _CLOUD and (cause := _find_cause(errmsg)) is not None:
         return cause
@@ -391,11 +391,11 @@ def find_tcb_code(errmsg: str) -> str | None:
 
 
 def _find_cause(errmsg: str) -> TcbCode | None:
-    """Find the row of the TcbCode in a text, or of the missing environment that it names."""
+    """Find the row of the TcbCode in a text, or of the missing environment that it reports."""
     code = find_tcb_code(errmsg) or ""
-    fitting = [row for row in TCB_CODES if code.startswith(row.prefix)]
-    if fitting:
-        return max(fitting, key=lambda row: len(row.prefix))
+    rows = [row for row in TCB_CODES if code.startswith(row.prefix)]
+    if rows:
+        return max(rows, key=lambda row: len(row.prefix))
     return _MISSING_ENV if _NAMES_MISSING_ENV.search(errmsg) else None
 
 
@@ -409,6 +409,6 @@ def is_platforms_fault(errcode: int, endpoint: str) -> bool:
     if not endpoint.startswith(_COMPONENT):
         return False
     if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):
-        return False  # the merchant's: with a wrong one of its own, the platform had no token
+        return False  # the merchant's appid: with a wrong one the platform would have no token
     row = TOKEN_ENDPOINT_ERRCODES.get(errcode) or look_up(errcode)
     return row.whose == "platform"

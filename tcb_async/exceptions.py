@@ -10,16 +10,16 @@ a secret or a URL with a query.
     ├── ApiError(errcode, errmsg, rid, tcb_code)   the server answered with an errcode
     │   ├── SystemBusyError                        -1, -1000 and the transient cloud codes: retried
     │   ├── TokenError                             the token or the credentials were refused
-    │   ├── ParameterError                         WeChat could not read the request
+    │   ├── ParameterError                         WeChat did not accept the request
     │   ├── PermissionDeniedError                  the account may not do this
     │   └── QuotaError
     │       ├── DailyQuotaError                    45009: never retried
     │       └── RateLimitError                     45011, HTTP 429: retried
     ├── TransportError                             no usable answer: connect, reset, timeout, 5xx
-    ├── ResponseError                              an answer that is not what the API promises
+    ├── ResponseError                              an answer that is not as documented
     ├── DriftError                                 the list kept changing under the walk
-    ├── FunctionFailedError                        a function that was waited for has failed
-    ├── WaitTimeoutError                           … was not Active in time; also a TimeoutError
+    ├── FunctionFailedError                        a function that the caller awaits has failed
+    ├── WaitTimeoutError                           it was not Active in time; also a TimeoutError
     ├── ClientClosedError                          the client was closed
     └── ConfigurationError                         also a ValueError: a wrong argument
 """
@@ -83,7 +83,7 @@ class TcbError(Exception):
     errcode: int | None = None
     rid: str | None = None
 
-    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+    def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
         self,
         message: str,
         *,
@@ -123,13 +123,13 @@ class ApiError(TcbError):
         errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
         rid: WeChat's request id, for its support; None if the reply had none.
-        tcb_code: The code of the cloud underneath, such as ``INVALID_ENV``; WeChat adds it to
-            -501000 and similar errcodes as ``TcbCode: […]``. None if the reply had none.
+        tcb_code: The code of WeChat's cloud backend, such as ``INVALID_ENV``; WeChat adds it
+            to -501000 and similar errcodes as ``TcbCode: […]``. None if the reply had none.
         endpoint: The path that answered, such as ``/tcb/listfunctions``.
         retry_after: Seconds the server asked to wait before another try, or None.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+    def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
         self,
         message: str,
         *,
@@ -159,7 +159,7 @@ class TokenError(ApiError):
 
 
 class ParameterError(ApiError):
-    """WeChat could not read or would not accept the request."""
+    """WeChat did not accept the request."""
 
 
 class PermissionDeniedError(ApiError):
@@ -190,7 +190,7 @@ class TransportError(TcbError):
         retryable: Whether another try may succeed.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only facts, each with a default
+    def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
         self,
         message: str,
         *,

@@ -58,8 +58,8 @@ _STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
     ((WaitTimeoutError,), 504),
 )
 
-# Annotated routes, ``-> list[CloudFunction]``, do not need this: pydantic asks the class. FastAPI
-# encodes the values of other routes by this table.
+# FastAPI encodes values by this table in routes without a return annotation. In annotated routes,
+# ``-> list[CloudFunction]``, pydantic asks the class.
 encoders_by_class_tuples[Value.to_dict] = (Value,)
 
 
@@ -140,22 +140,24 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
     """Describe an error to a caller of the service, as RFC 9457 does.
 
     It has a ``title`` (the error's class), ``status`` and ``detail`` (the message), and if known
-    ``errcode``, ``rid`` (WeChat's support asks for it) and ``resume`` (the cursor from which an
-    interrupted walk can continue). It holds no secret.
+    ``errcode``, ``tcb_code`` (the code of WeChat's cloud backend), ``rid`` (WeChat's support asks
+    for it) and ``resume`` (the cursor from which an interrupted walk can continue). It holds no
+    secret.
     """
-    facts: dict[str, str | int | None] = {
+    fields: dict[str, str | int | None] = {
         "title": type(error).__name__,
         "status": status_of(error),
         "detail": str(error),
         "errcode": error.errcode,
+        "tcb_code": getattr(error, "tcb_code", None),
         "rid": error.rid,
         "resume": None if error.cursor is None else str(error.cursor),
     }
-    return {name: fact for name, fact in facts.items() if fact is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 async def answer_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the signature is Starlette's
-    """Answer with `problem_of` an error, and with a ``Retry-After`` if WeChat gave one.
+    """Answer an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
 
     For ``app.add_exception_handler(TcbError, answer_error)``. It cannot change a response that has
     begun: a stream must report an interruption itself. Any other error is raised again.

@@ -1,7 +1,8 @@
-"""The window: a limit of a client's requests in flight.
+"""The window: the limit on a client's requests in flight.
 
 Rule: all walks of a client share one window. It grows by one after a full window of clean answers.
-A sign of overload halves it, at most once per window, and to at most the requests in flight.
+A sign of overload halves it, at most once per window, and never leaves it above the number of
+requests in flight.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import attrs
 
 Waiter = asyncio.Future[None]
 
-_BEFORE_THE_LIMIT = 8
+_WINDOWS_BEFORE_LIMIT = 8
 """Clean windows before it grows again to a size that was too large."""
 
 
@@ -42,7 +43,7 @@ class Window:
         self._limit = self.ceiling + 1
 
     def take(self) -> int | None:
-        """Take a permit if one is free and nobody waits; return as `acquire`, or None."""
+        """Take a permit if one is free and nobody waits; return its epoch, or None."""
         # Not past the waiters: a stream of new calls would starve them.
         if self.in_flight >= self.size or self._waiters or self._ahead:
             return None
@@ -50,10 +51,10 @@ class Window:
         return self._epoch
 
     async def acquire(self, *, ahead: bool = False) -> int:
-        """Wait for a permit, in the order of asking; returns the epoch for `release`.
+        """Wait for a permit, first come, first served; return its epoch, for `release`.
 
-        A request that is `ahead` is served before the others. Retries are: if the deadline passes
-        while they wait, their earlier attempts are lost.
+        A request that is `ahead` is served before the others. Retries are: if a deadline passes
+        while they wait, their earlier attempts were in vain.
         """
         epoch = self.take()
         if epoch is not None:
@@ -77,7 +78,7 @@ class Window:
         """Give a permit back; a `clean` answer counts while the window is full.
 
         After an overload, only the first failure of a window halves it: the other requests were
-        sent before, and do not concern its new size.
+        sent before the reduction, and say nothing about the new size.
         """
         if overloaded:
             if epoch == self._epoch:
@@ -86,7 +87,7 @@ class Window:
         # While the window is not full, an answer says nothing about a larger one.
         elif clean and self.in_flight >= self.size:
             self._clean += 1
-            windows = _BEFORE_THE_LIMIT if self.size + 1 == self._limit else 1
+            windows = _WINDOWS_BEFORE_LIMIT if self.size + 1 == self._limit else 1
             if self._clean >= self.size * windows:
                 self._grow()
         self._give_back()
@@ -94,7 +95,8 @@ class Window:
     def shrink_to(self, connections: int) -> None:
         """Shrink to the number of connections that get answers.
 
-        Their limit will not change soon, so growing beyond it takes longer than usual.
+        A proxy's limit of connections rarely changes, so growing beyond it takes longer than
+        usual.
         """
         if connections < self.size:
             self._limit = connections + 1

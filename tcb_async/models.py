@@ -29,7 +29,7 @@ class Value:
     def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON values, with times as ISO 8601 text and without secrets.
 
-        ``type(value)(**value.to_dict()) == value`` for a value without values or secrets in it.
+        ``type(value)(**value.to_dict()) == value``, unless a field is a secret or another value.
         """
         fields = _list_json_fields(type(self))
         return {field.name: msgspec.to_builtins(getattr(self, field.name)) for field in fields}
@@ -184,9 +184,9 @@ class Authorizer(Value):
 
     Attributes:
         authorizer_appid: The merchant's appid.
-        refresh_token: Its ``authorizer_refresh_token``, in no repr and in no JSON; call
-            ``.reveal()`` to store it. None if WeChat shows none, as for a merchant with an
-            authorisation code that was never exchanged.
+        refresh_token: Its ``authorizer_refresh_token``, left out of the repr and of JSON; call
+            ``.reveal()`` to store it. None if WeChat sends none, as for a merchant whose
+            authorisation code was never exchanged.
         auth_time: The time of the authorisation; aware. None if WeChat gives none.
 
     Source: the WeChat page *getAuthorizerList*, ``list[]``.

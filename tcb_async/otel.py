@@ -48,11 +48,13 @@ class Telemetry:
                                       ``.complete``, ``.failed``, ``.denied``, ``.environments``,
                                       ``.functions``, ``.requests``, ``.retries``, ``.seconds``
     ``tcb.account``                   account of an inventory: ``tcb.appid``, ``tcb.account.status``
-                                      and, if it failed, ``tcb.errcode`` and ``tcb.rid``
+                                      and, if it failed, ``tcb.errcode``, ``tcb.tcb_code`` and
+                                      ``tcb.rid``
     ``tcb.walk``                      walk, from its first request on: ``tcb.env``, and at its end
                                       ``tcb.walk.requests``, ``.retries`` and ``.repairs``
     ``POST /tcb/listfunctions``, …    attempt of a request: the attributes of HTTP client spans,
-                                      ``tcb.env``, ``tcb.offset``, ``tcb.errcode``, ``tcb.rid``
+                                      ``tcb.env``, ``tcb.offset``, ``tcb.errcode``,
+                                      ``tcb.tcb_code``, ``tcb.rid``
     ================================  ==========================================================
 
     ================================  ==========================================================
@@ -60,7 +62,7 @@ class Telemetry:
     ================================  ==========================================================
     ``http.client.request.duration``  seconds of each attempt; counts the requests
     ``http.client.active_requests``   requests in flight
-    ``tcb.client.window``             requests that the client allows itself at once
+    ``tcb.client.window``             the client's present limit of requests in flight
     ``tcb.client.retries``            attempts of requests beyond the first
     ``tcb.walk.duration``             seconds of each walk, the consumer's own time included
     ``tcb.walk.repairs``              repairs of drift, by ``tcb.walk.repair``
@@ -69,7 +71,7 @@ class Telemetry:
     ``tcb.inventory.duration``        seconds of each inventory
     ================================  ==========================================================
 
-    The parent of a span is the span that is current where the work is consumed. An errcode is an
+    The parent is the span that is current where the walk or inventory is consumed. An errcode is an
     error, although it comes with HTTP 200: ``error.type`` names the exception.
 
     Instrumentations of HTTP libraries are switched off during an attempt: aiohttp's would report
@@ -123,7 +125,7 @@ class _Instruments:
             "http.client.active_requests", "{request}", "Number of active HTTP requests."
         )
         self.window = meter.create_gauge(
-            "tcb.client.window", "{request}", "Requests that the client allows itself at once."
+            "tcb.client.window", "{request}", "Present limit of requests in flight."
         )
         self.retries = meter.create_counter(
             "tcb.client.retries", "{retry}", "Attempts of requests beyond the first."
@@ -219,8 +221,9 @@ def _describe_codes(error: BaseException | None) -> Attributes:
     if not isinstance(error, ApiError) or not error.errcode:
         return {}
     codes: Attributes = {"tcb.errcode": error.errcode}
-    if error.rid is not None:
-        codes["tcb.rid"] = error.rid
+    for name, value in (("tcb.tcb_code", error.tcb_code), ("tcb.rid", error.rid)):
+        if value is not None:
+            codes[name] = value
     return codes
 
 
@@ -240,10 +243,10 @@ class _WorkSpan:
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     def ended(self, cost: WalkStats | WorkSummary, error: BaseException | None) -> None:
-        """Report the end: the metric gets the texts as attributes, the span texts and numbers."""
+        """Report the end: the metric gets the texts as attributes, the span the numbers too."""
         outcome = _mark_failed(self._span, error)
-        facts = self._count_repairs(cost) if isinstance(cost, WalkStats) else cost
-        named = {f"tcb.{self._kind}.{name}": value for name, value in facts.items()}
+        summary = self._count_repairs(cost) if isinstance(cost, WalkStats) else cost
+        named = {f"tcb.{self._kind}.{name}": value for name, value in summary.items()}
         outcome |= {name: value for name, value in named.items() if isinstance(value, str)}
         if self._kind == "account":
             self._instruments.accounts.add(1, outcome)

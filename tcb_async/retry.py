@@ -55,8 +55,8 @@ class RetryQuota:
     """A budget for the retries of all calls of a client, so that they never become a storm.
 
     A retry takes some of it, a retry after throttling less. A success puts back the cost of its
-    own retries, or 1 without any. Without a budget, a failed call is not retried. The numbers come
-    from botocore's standard mode, for up to 17 requests in flight.
+    own retries, or 1 without any. When it is used up, failed calls are not retried. The numbers
+    come from botocore's standard mode, for up to 17 requests in flight.
     """
 
     capacity: int = 500
@@ -66,8 +66,8 @@ class RetryQuota:
     def for_window(cls, ceiling: int) -> RetryQuota:
         """Make a budget that a first burst does not use up: two retries of a full window.
 
-        All requests in flight may fail at once, and half of them again in the halved window, and
-        so on, until the window fits the server.
+        All requests in flight may fail at once, then half of them in the halved window, then a
+        quarter, until the window fits the server.
         """
         return cls(max(500, 2 * _COST * ceiling))
 
@@ -155,7 +155,7 @@ class RetryPolicy:
 
     def wait(self, number: int, error: BaseException | None) -> float:
         """Seconds to wait after attempt `number`, counted from 1, failed with this error."""
-        # The connection died while it was idle; the server may be well, and has seen no request.
+        # The connection died while idle: the server may be well, and has seen no request.
         if number == 1 and isinstance(error, TransportError) and error.dropped:
             return 0.0
         # The exponent is bounded, because a float overflows at 2 ** 1024.

@@ -1,6 +1,6 @@
 """End-of-life dates of runtimes.
 
-Rule: a runtime, or an end, that the table does not know is unknown, and never counts as fine.
+Rule: a runtime or an end that is missing in the table is unknown, and never counts as fine.
 
 The table is ``runtimes.json``, in the format that ``tcb-async runtimes --table`` reads. ``ends`` is
 the day on which the maker of the language ends its security fixes: Node.js, Python and PHP publish
@@ -37,10 +37,10 @@ RuntimeState = Literal["ended", "ending", "fine", "unknown"]
 
 @attrs.frozen
 class Runtime:
-    """A line of runtimes, such as ``Nodejs16`` for ``Nodejs16.13``.
+    """A release line, such as ``Nodejs16`` for ``Nodejs16.13``.
 
     Attributes:
-        name: As WeChat writes it, without what follows the line.
+        name: WeChat's name, without the numbers behind the line.
         ends: The day on which its maker ends it; None if it has no end, or if the end is unknown.
         offered: Whether CloudBase offered it for new functions when the table was revised.
         end_is_known: False if nobody published an end.
@@ -87,7 +87,7 @@ def parse_table(document: bytes) -> tuple[dict[str, Runtime], date]:
 
 _runtimes, _revised = parse_table(Path(__file__).with_suffix(".json").read_bytes())
 RUNTIMES: Mapping[str, Runtime] = MappingProxyType(_runtimes)
-"""Every known line, by its name."""
+"""All known release lines, by name."""
 
 REVISED: date = _revised
 """The day on which the table was revised."""
@@ -120,8 +120,8 @@ def runtime_state(
 
     Args:
         name: `CloudFunction.runtime`.
-        on: The day of the judgement.
-        within: An end within this time counts as near.
+        on: The day to judge for.
+        within: The time before its end in which a runtime counts as ``"ending"``.
         table: Replaces `RUNTIMES`.
 
     Returns:

@@ -103,8 +103,7 @@ async def wait_until_active(
     interval: float,
 ) -> list[CloudFunction]:
     """Walk until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
-    # The scope is kept because a `TimeoutError` may also come from the walk: only the scope knows
-    # whether its time is over.
+    # A `TimeoutError` may also come from the walk: only the scope knows whether its time is over.
     statuses = dict.fromkeys(names or (), "never seen")
     scope = asyncio.timeout(timeout)
     try:
@@ -142,7 +141,7 @@ async def _find_functions(
 def _update_statuses(
     found: Mapping[str, CloudFunction], statuses: dict[str, str], env: str, names: Iterable[str]
 ) -> None:
-    """Replace the statuses by the statuses found."""
+    """Replace the statuses, and log each change; raise if a function failed."""
     before = dict(statuses)
     statuses.clear()
     for name in names:
@@ -173,8 +172,8 @@ def _make_timeout_error(statuses: Mapping[str, str], env: str, timeout: float) -
 
 
 def _log_or_raise(error: TcbError, interval: float) -> None:
-    # A walk that failed for a passing reason says nothing about the functions: the next walk is
-    # compared with the last complete walk.
+    # A temporary failure says nothing about the functions: the next walk is compared with the last
+    # complete one.
     if not is_retryable(error) and not isinstance(error, DriftError):
         raise error
     _log.warning("%s; retrying in %g s", error, interval)

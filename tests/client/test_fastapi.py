@@ -232,13 +232,14 @@ async def test_an_argument_that_the_caller_got_wrong_is_the_callers_mistake(emul
     assert emulator.requests == ()
 
 
-async def test_a_problem_names_errcode_and_rid_and_never_the_token(emulator):
+async def test_a_problem_names_the_codes_and_the_rid_and_never_the_token(emulator):
     emulator.deploy(ENV, count=3)
-    emulator.fail_next(48001)
+    emulator.fail_next(-501005, errmsg="no access TcbCode: [PERMISSION_DENIED]")
     async with service_of(emulator) as url:
         problem, _ = await ask_for_problem(f"{url}/count", 403)
 
-    assert problem["errcode"] == 48001
+    assert problem["errcode"] == -501005
+    assert problem["tcb_code"] == "PERMISSION_DENIED"
     assert len(problem["rid"].split("-")) == 3
     assert problem["detail"].endswith(f"(env '{ENV}', offset 0)")
     assert emulator.token not in json.dumps(problem)

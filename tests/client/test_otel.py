@@ -129,6 +129,7 @@ async def test_the_port_is_reported_even_where_the_url_leaves_it_out(watched, sc
 
 
 BARE = Fault.body(b'{"errcode":48001,"errmsg":"api unauthorized"}')
+UNKNOWN_ENV = Fault.errcode(-501000, "Environment not found TcbCode: [INVALID_ENV]")
 OURS = "tcb_async.exceptions."
 
 
@@ -137,11 +138,19 @@ OURS = "tcb_async.exceptions."
     [
         (Fault.errcode(48001), (200, f"{OURS}PermissionDeniedError", 48001, True)),
         (BARE, (200, f"{OURS}PermissionDeniedError", 48001, True)),
+        (UNKNOWN_ENV, (200, f"{OURS}ParameterError", -501000, True)),
         (Fault.status(503), (503, "503", None, False)),
         (Fault.status(429), (429, "429", None, False)),
         (Fault.reset(), (None, f"{OURS}TransportError", None, True)),
     ],
-    ids=["an errcode", "an errcode without a rid", "HTTP 503", "HTTP 429", "no answer"],
+    ids=[
+        "an errcode",
+        "an errcode without a rid",
+        "a TcbCode",
+        "HTTP 503",
+        "HTTP 429",
+        "no answer",
+    ],
 )
 async def test_a_failed_attempt_names_its_error(emulator, watched, fault, expected):
     status, error_type, errcode, is_described = expected
@@ -155,7 +164,8 @@ async def test_a_failed_attempt_names_its_error(emulator, watched, fault, expect
     assert span.attributes[error_attributes.ERROR_TYPE] == error_type
     assert span.attributes.get("tcb.errcode") == errcode
     assert span.attributes.get("tcb.rid") == caught.value.rid
-    assert ("tcb.rid" in span.attributes) is (fault.name == "errcode 48001")
+    assert ("tcb.rid" in span.attributes) is fault.name.startswith("errcode")
+    assert span.attributes.get("tcb.tcb_code") == ("INVALID_ENV" if fault is UNKNOWN_ENV else None)
     assert span.status.status_code is StatusCode.ERROR
     assert span.status.description == (caught.value.message if is_described else None)
 
