@@ -84,9 +84,9 @@ or with a failure.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Reversible, Sequence
 from enum import Enum
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Generic, TypeVar
 
 import attrs
@@ -145,8 +145,9 @@ class Pass(Generic[T]):
     joined: Sequence[str] = ()
     # The names that it read; None in the first pass: the record holds the same names.
     names: set[str] | None = None
-    # Kept rows by name, in their order: the first thousand, then the last row of each page. Any of
-    # them ends a head check, so a few are enough, and a long walk needs little memory.
+    # Kept rows above `place`, by name and in their order: the first thousand, then the last row of
+    # each page. Any of them ends a head check, so a few are enough, and a long walk needs little
+    # memory.
     known: dict[str, T | str | bytes] = attrs.field(factory=dict[str, "T | str | bytes"])
     # Names of rows that may come again, because they were pushed down after they were read.
     may_repeat: set[str] = attrs.field(factory=set[str])
@@ -180,6 +181,14 @@ class Pass(Generic[T]):
         read = self.names
         known = (name for name in names if (record.knows(name) if read is None else name in read))
         return not self.may_repeat.issuperset(known)
+
+    def go_back(self, landmark: str) -> None:
+        """Step 3: forget the rows that were read behind a landmark; they may come again below."""
+        read: Reversible[str] = self.known if landmark in self.known else self.last_names
+        behind = list(takewhile(landmark.__ne__, reversed(read)))
+        self.may_repeat.update(self.last_names, behind)
+        for name in behind:
+            self.known.pop(name, None)
 
     def in_order(self, names: Sequence[str]) -> bool:
         """Step 6: whether known rows follow each other as they did when they were read."""
@@ -477,7 +486,7 @@ class Plan(Generic[T]):
             return ()
         if current.relocating:
             current.clean_joins = -1  # this page does not count
-        current.may_repeat.update(current.last_names)
+        current.go_back(self.identity.names(page.items)[landmark])
         return self._join(request, page, landmark + 1)
 
     def _find_landmark(self, request: Request, page: Page[T]) -> int | None:
@@ -498,8 +507,6 @@ class Plan(Generic[T]):
         if not known:
             return None
         # Step 3: no row of the page before, but a row further above that this pass has read.
-        read = list(current.known)
-        current.may_repeat.update(read[read.index(known[-1]) + 1 :])
         return names.index(known[-1])
 
     def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
@@ -572,6 +579,8 @@ class Plan(Generic[T]):
                 return (), True
             record.add(list(new)[:most])
             items = list(new.values())[:most]
+            for name in after:  # a row that comes again has another place now
+                current.known.pop(name, None)
         if current.names is not None:
             current.names.update(names)
         return items, twice
