@@ -1,7 +1,7 @@
 """``tcb-async diff`` and ``runtimes``: expected functions against found ones, and ends of runtimes.
 
 Rule: exit code 0 means that everything requested was read completely, compared and found equal.
-`Outcome` records what was read and found, and alone decides the code. A side that cannot be read
+`Side` records what was read and found, and alone decides the code. A side that cannot be read
 completely is an error, never a difference.
 """
 
@@ -14,31 +14,22 @@ import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from fnmatch import fnmatchcase
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 import msgspec
 from cyclopts import App, Parameter, Token
 
-from tcb_async.cli import formats
+from tcb_async import runtimes
+from tcb_async.cli import options
 from tcb_async.cli.access import find_service
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format, write_rows
-from tcb_async.cli.options import (
-    Access,
-    File,
-    NamePatterns,
-    OutputFormat,
-    Quiet,
-    Requests,
-    choose,
-    whole_number,
-)
 from tcb_async.cli.progress import show_walk
 from tcb_async.cli.screen import Screen, plural, printable
+from tcb_async.cli.selection import matches_any
 from tcb_async.cli.sources import (
     FIELDS,
     KINDS,
@@ -54,14 +45,6 @@ from tcb_async.cli.sources import (
 )
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
-from tcb_async.runtimes import (
-    REVISED,
-    RUNTIMES,
-    Runtime,
-    find_runtime,
-    parse_table,
-    runtime_state,
-)
 from tcb_async.watch import changes
 
 if TYPE_CHECKING:
@@ -69,8 +52,7 @@ if TYPE_CHECKING:
     from tcb_async.inventory import InventoryStore, StoredRun
 
 TIMES = ("add_time", "mod_time")
-Kind = Literal["missing", "extra", "changed"]
-_KINDS: dict[str, Kind] = {"removed": "missing", "added": "extra", "updated": "changed"}
+_KINDS = {"removed": "missing", "added": "extra", "updated": "changed"}
 
 
 # What was read
@@ -85,76 +67,61 @@ class Listed:
     env: str | None = None
 
 
-@attrs.frozen
+@attrs.define
 class Side:
-    """One side of a comparison: its complete lists, and how many it should have and lacks.
+    """One side of a comparison: its lists, what was read of them, and what was found.
+
+    The exit code depends on nothing else.
 
     Attributes:
-        lists: The lists, which can be read once.
         missing: Accounts without a complete list, and unfinished runs.
         run: The run of an inventory.
+        is_selective: Whether options leave out functions, so that none may be left.
+        functions: Functions that were compared.
+        found: Differences by kind, or functions on ended runtimes.
+        differing: Accounts with a difference.
     """
 
-    lists: Iterable[Listed]
+    _lists: Iterable[Listed]
     missing: int = 0
     run: StoredRun | None = None
-
-
-@attrs.define
-class Outcome:
-    """What a command read and found. Its exit code depends on nothing else.
-
-    Attributes:
-        side: The side that is judged.
-        is_selective: Whether options leave out functions, so that none may be left.
-        lists: Complete lists that were read.
-        functions: Functions that were compared.
-        found: Differences, or functions on ended runtimes.
-    """
-
-    side: Side
     is_selective: bool = False
-    lists: int = 0
-    environments: int = 0
     functions: int = 0
-    found: int = 0
-    _appids: set[str] = attrs.field(factory=set[str])
+    found: Counter[str] = attrs.field(factory=Counter[str])
+    differing: set[str | None] = attrs.field(factory=set[str | None])
+    _read: int = 0
+    _environments: int = 0
+    _appids: set[str | None] = attrs.field(factory=set[str | None])
 
-    def read(self) -> Iterator[Listed]:
-        """Yield each list of the side, and count it after the caller is done with it."""
-        for listed in self.side.lists:
-            yield listed
-            self.lists += 1
-            self.environments += listed.env is not None
-            if listed.appid is not None:
-                self._appids.add(listed.appid)
-
-    def exit_code(self) -> int:
-        """Return 0 only if all was read and nothing was found.
+    def lists(self) -> Iterator[Listed]:
+        """Yield each list, and count it after the caller is done with it.
 
         Raises:
-            ConfigurationError: Nothing was compared.
+            ConfigurationError: At the end, if nothing was compared: this is not equality.
         """
-        if self.side.missing:
+        for listed in self._lists:
+            yield listed
+            self._read += 1
+            self._environments += listed.env is not None
+            self._appids.add(listed.appid)
+        if self.exit_code() == DONE and not self._read:
+            raise ConfigurationError("nothing was compared: the inventory has no accounts")
+        if self.exit_code() == DONE and self.is_selective and not self.functions:
+            raise ConfigurationError("nothing was compared: no function is selected")
+
+    def exit_code(self) -> int:
+        if self.missing:
             return MISSING
-        if self.found:
-            return DIFFERENT
-        if not self.lists or (self.is_selective and not self.functions):
-            raise ConfigurationError(
-                "nothing was compared: no function is selected"
-                if self.lists
-                else "nothing was compared: the inventory has no accounts"
-            )
-        return DONE
+        return DIFFERENT if self.found.total() else DONE
 
     def describe(self, verb: str) -> str:
         """Say how much was read or compared, and of which run."""
         counts = [plural(self.functions, "function")]
-        if self.environments:
-            counts.append(plural(self.environments, "environment"))
-        if self._appids:
-            counts.append(plural(len(self._appids), "account"))
-        run = self.side.run
+        if self._environments:
+            counts.append(plural(self._environments, "environment"))
+        if accounts := self._appids - {None}:
+            counts.append(plural(len(accounts), "account"))
+        run = self.run
         when = "" if run is None else f", run {run.run}, finished {run.finished_at or 'not yet'}"
         return f"{' of '.join(counts)} {verb}{when}"
 
@@ -163,12 +130,12 @@ class Outcome:
 class Reader:
     """Reads sources completely, environments with this account."""
 
-    access: Access
-    requests: Requests
+    access: options.Access
+    requests: options.Requests
     screen: Screen
 
     @contextlib.contextmanager
-    def reading(self, *sources: Source) -> Generator[list[Side]]:
+    def read(self, *sources: Source) -> Generator[list[Side]]:
         """Read each source, the environments last; a store stays open for the block."""
         sides: dict[Source, Side] = {}
         with contextlib.ExitStack() as stack:
@@ -177,9 +144,8 @@ class Reader:
                     sides[source] = self._open(source, stack)
                 elif isinstance(source, Document):
                     sides[source] = Side([Listed(source.read())])
-            environments = [source for source in sources if isinstance(source, Environment)]
-            if environments:
-                sides |= self._walk_all([environment.env for environment in environments])
+            if envs := [source.env for source in sources if isinstance(source, Environment)]:
+                sides |= self._walk_all(envs)
             yield [sides[source] for source in sources]
 
     def _walk_all(self, envs: Sequence[str]) -> dict[Source, Side]:
@@ -189,13 +155,13 @@ class Reader:
                 self.screen.say(f"{env} is read as an environment; for the file, write ./{env}")
 
         async def work(client: TcbClient) -> None:
+            # One terminal has room for one bar.
             walks = [self._walk(client, env, env is envs[-1]) for env in envs]
             for env, functions in zip(envs, await asyncio.gather(*walks), strict=True):
                 found[Environment(env)] = Side([Listed(functions, env=env)])
 
-        find_service(None, self.access, needs_env=False, others=envs).run(
-            work, self.requests.concurrency
-        )
+        service = find_service(None, self.access, needs_env=False, others=envs)
+        service.run(work, self.requests.concurrency)
         return found
 
     async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> Functions:
@@ -260,7 +226,7 @@ def _lists(store: InventoryStore, run: str) -> Iterator[Listed]:
 class Difference:
     """A function in which two lists differ; in an inventory, with its account and environment."""
 
-    kind: Kind
+    kind: str
     name: str
     expected: CloudFunction | None
     found: CloudFunction | None
@@ -274,73 +240,56 @@ class Difference:
                 (field, getattr(self.expected, field), getattr(self.found, field))
                 for field in FIELDS
             )
-            return ", ".join(_change(*pair) for pair in pairs if pair[1] != pair[2])
+            return ", ".join(_describe(*pair) for pair in pairs if pair[1] != pair[2])
         function = self.expected or self.found
         return (function and function.runtime) or ""
 
 
-def _change(field: str, before: object, after: object) -> str:
-    recreated = ", recreated" if field == "runtime" else ""  # it is fixed when a function is made
+def _describe(field: str, before: object, after: object) -> str:
+    # CloudBase fixes the runtime when it creates a function.
+    recreated = ", recreated" if field == "runtime" else ""
     return f"{field} {before} → {after}{recreated}"
 
 
-@attrs.frozen
-class Comparison:
-    """Which functions are compared, and which of their fields.
-
-    Attributes:
-        fields: The fields, where both sides know them.
-        names: Patterns of names; empty for every function.
-        ignores_extra: Whether only expected functions count.
-    """
-
-    fields: Sequence[str]
-    names: Sequence[str]
-    ignores_extra: bool
-
-    def outcome(self, side: Side) -> Outcome:
-        return Outcome(side, is_selective=bool(self.names) or self.ignores_extra)
-
-    def differences(self, expected: Functions, outcome: Outcome) -> Iterator[Difference]:
-        """Compare each list: missing functions first, then extra and changed functions."""
-        wanted = self._selected(expected)
-        for listed in outcome.read():
-            there = self._selected(listed.functions)
-            if self.ignores_extra:
-                there = {name: known for name, known in there.items() if name in wanted}
-            outcome.functions += len(wanted.keys() | there.keys())
-            before = [self._comparable(name, wanted, there) for name in wanted]
-            after = [self._comparable(name, there, wanted) for name in there]
-            for change in changes(before, after):
-                outcome.found += 1
-                sides = change.before, change.after
-                yield Difference(_KINDS[change.kind], change.name, *sides, listed.appid, listed.env)
-
-    def _selected(self, functions: Functions) -> Functions:
-        if not self.names:
-            return functions
-        return {
+def compare(
+    expected: Functions,
+    found: Side,
+    *,
+    fields: Sequence[str],
+    names: list[str] | None,
+    ignores_extra: bool,
+) -> Iterator[Difference]:
+    """Compare each list: missing functions first, then extra and changed functions."""
+    wanted = {name: known for name, known in expected.items() if matches_any(names, name)}
+    found.is_selective = bool(names) or ignores_extra
+    for listed in found.lists():
+        there = {
             name: known
-            for name, known in functions.items()
-            if any(fnmatchcase(name, pattern) for pattern in self.names)
+            for name, known in listed.functions.items()
+            if name in wanted or (not ignores_extra and matches_any(names, name))
         }
-
-    def _comparable(self, name: str, side: Functions, other: Functions) -> CloudFunction:
-        """Keep the fields that both sides know; a function without a status should be active."""
-        known, its = side[name], other.get(name)
-        if its is not None:
-            if "status" in known or "status" in its:
-                known = {"status": "Active", **known}
-                its = {"status": "Active", **its}
-            if set(TIMES) & set(self.fields) - (known.keys() & its.keys()):
-                raise ConfigurationError(f"--times: one side does not know the times of {name}")
-            known = {
-                field: known[field] for field in self.fields if field in known and field in its
-            }
-        return _function(name, known)
+        found.functions += len(wanted.keys() | there.keys())
+        before = [_comparable(name, wanted, there, fields) for name in wanted]
+        after = [_comparable(name, there, wanted, fields) for name in there]
+        for change in changes(before, after):
+            kind = _KINDS[change.kind]
+            found.found[kind] += 1
+            found.differing.add(listed.appid)
+            sides = change.before, change.after
+            yield Difference(kind, change.name, *sides, listed.appid, listed.env)
 
 
-def _function(name: str, known: Mapping[str, object]) -> CloudFunction:
+def _comparable(
+    name: str, side: Functions, other: Functions, fields: Sequence[str]
+) -> CloudFunction:
+    """Keep the fields that both sides know; a function without a status should be active."""
+    known, its = side[name], other.get(name)
+    if its is not None:
+        if "status" in known or "status" in its:
+            known, its = {"status": "Active", **known}, {"status": "Active", **its}
+        if set(TIMES) & set(fields) - (known.keys() & its.keys()):
+            raise ConfigurationError(f"--times: one side does not know the times of {name}")
+        known = {field: known[field] for field in fields if field in known and field in its}
     return CloudFunction(name, **{"status": "", **known})  # type: ignore[arg-type]
 
 
@@ -349,22 +298,23 @@ def _function(name: str, known: Mapping[str, object]) -> CloudFunction:
 
 @attrs.define
 class Output:
-    """stdout of a command that must finish for its exit code, even if the output fails."""
+    """stdout of a command that reads everything for its exit code, even if the output fails."""
 
     screen: Screen
     failure: OSError | None = None
 
+    def write(self, parts: Iterable[bytes]) -> None:
+        for part in parts:
+            if self.failure is None:
+                with self.keep_failure():
+                    self.screen.write(part)
+
     @contextlib.contextmanager
-    def writing(self) -> Generator[None]:
+    def keep_failure(self) -> Generator[None]:
         try:
             yield
         except OSError as error:
             self.failure = error
-
-    def write(self, data: bytes) -> None:
-        if self.failure is None:
-            with self.writing():
-                self.screen.write(data)
 
     def end(self, code: int) -> None:
         """End the command, with the error of the output only if it has no other code."""
@@ -376,61 +326,37 @@ class Output:
             sys.exit(code)
 
 
-@attrs.define
-class DifferenceWriter:
-    """Writes differences one by one: all of thousands of accounts may not fit into memory."""
+def _as_document(
+    differences: Iterable[Difference], form: Format, accounts: Sequence[str], *, escaped: bool
+) -> Iterator[bytes]:
+    """Write differences one by one: all of thousands of accounts may not fit into memory."""
+    if form == TABLE:
+        return _as_lines(differences, has_accounts=bool(accounts))
+    details = ("expected", "found") if form in {"json", "ndjson"} else ("what",)
+    return FORMATS[form]((*accounts, "kind", "name", *details), escaped).parts(differences)
 
-    output: Output
-    form: Format
-    has_accounts: bool
-    kinds: Counter[Kind] = attrs.field(factory=Counter[Kind])
-    appids: set[str | None] = attrs.field(factory=set[str | None])
 
-    def write(self, differences: Iterable[Difference]) -> None:
-        """Write the differences; `end` writes the end of the document."""
-        if self.form == TABLE:
-            self._write_lines(self._counted(differences))
-            return
-        document = self._document()
-        for number, difference in enumerate(self._counted(differences)):
-            head = b"" if number else document.head
-            self.output.write(head + document.rows([difference], number))
+def _as_lines(differences: Iterable[Difference], *, has_accounts: bool) -> Iterator[bytes]:
+    for (appid, env), group in itertools.groupby(differences, attrgetter("appid", "env")):
+        if has_accounts:
+            yield f"{appid} {env or '(no environment)'}\n".encode()
+        indent = "  " if has_accounts else ""
+        for difference in group:
+            name, details = printable(difference.name), printable(difference.what)
+            line = f"{indent}{difference.kind:8}  {name:24}  {details}"
+            yield line.rstrip().encode() + b"\n"
 
-    def end(self) -> None:
-        if self.form != TABLE:
-            document = self._document()
-            self.output.write((b"" if self.kinds else document.head) + document.tail)
 
-    def summary(self) -> str:
-        missing, extra = self.kinds["missing"], self.kinds["extra"]
-        where = f" in {plural(len(self.appids), 'account')}" if self.appids - {None} else ""
-        return (
-            f"{plural(self.kinds['changed'], 'function differs', 'functions differ')}, "
-            f"{missing:,} {'is' if missing == 1 else 'are'} missing, "
-            f"{extra:,} {'is' if extra == 1 else 'are'} extra{where}"
-        )
-
-    def _document(self) -> formats.Document:
-        in_json = self.form in {"json", "ndjson"}
-        accounts = ("appid", "env") if self.has_accounts else ()
-        columns = (*accounts, "kind", "name", *(("expected", "found") if in_json else ("what",)))
-        return FORMATS[self.form](columns, self.output.screen.out.is_terminal)
-
-    def _counted(self, differences: Iterable[Difference]) -> Iterator[Difference]:
-        for difference in differences:
-            self.kinds[difference.kind] += 1
-            self.appids.add(difference.appid)
-            yield difference
-
-    def _write_lines(self, differences: Iterable[Difference]) -> None:
-        for (appid, env), group in itertools.groupby(differences, attrgetter("appid", "env")):
-            if self.has_accounts:
-                self.output.write(f"{appid} {env or '(no environment)'}\n".encode())
-            indent = "  " if self.has_accounts else ""
-            for difference in group:
-                name, details = printable(difference.name), printable(difference.what)
-                line = f"{indent}{difference.kind:8}  {name:24}  {details}"
-                self.output.write(line.rstrip().encode() + b"\n")
+def _summarize(side: Side) -> str:
+    differ = plural(side.found["changed"], "function differs", "functions differ")
+    missing, extra = (plural(side.found[kind], "is", "are") for kind in ("missing", "extra"))
+    accounts = side.differing - {None}
+    where = f" in {plural(len(accounts), 'account')}" if accounts else ""
+    is_empty = side.exit_code() == DONE and not side.functions
+    return (
+        f"{differ}, {missing} missing, {extra} extra{where}; {side.describe('compared')}"
+        f"{'; both sides are empty' if is_empty else ''}"
+    )
 
 
 def _to_source(_kind: object, tokens: Sequence[Token]) -> str:
@@ -473,14 +399,15 @@ def compare_sides(
     *,
     times: bool = False,
     ignore: Annotated[
-        list[Comparable] | None, Parameter(metavar="FIELD", converter=choose, show_choices=True)
+        list[Comparable] | None,
+        Parameter(metavar="FIELD", converter=options.choose, show_choices=True),
     ] = None,
     ignore_extra: bool = False,
-    name: NamePatterns = None,
-    form: OutputFormat = TABLE,
-    quiet: Quiet = False,
-    requests: Requests = Requests(),
-    access: Access = Access(),
+    name: options.NamePatterns = None,
+    form: options.OutputFormat = TABLE,
+    quiet: options.Quiet = False,
+    requests: options.Requests = options.Requests(),
+    access: options.Access = options.Access(),
 ) -> None:
     """Compare what should be there with what is.
 
@@ -492,19 +419,18 @@ def compare_sides(
     with run_command(verbose=access.verbose) as screen:
         left_out = {*(ignore or ()), *(() if times else TIMES)}
         fields = [field for field in FIELDS if field not in left_out]
-        comparison = Comparison(fields, name or (), ignore_extra)
-        sources = _find_sides(expected, found)
-        with Reader(access, requests, screen).reading(*sources) as (wanted, there):
-            (listed,) = wanted.lists
-            outcome = comparison.outcome(there)
-            writer = DifferenceWriter(Output(screen), form, isinstance(sources[1], Store))
-            writer.write(comparison.differences(listed.functions, outcome))
-        code = outcome.exit_code()
-        writer.end()
+        sources, output = _find_sides(expected, found), Output(screen)
+        accounts = ("appid", "env") if isinstance(sources[1], Store) else ()
+        with Reader(access, requests, screen).read(*sources) as (wanted, side):
+            (listed,) = wanted.lists()
+            differences = compare(
+                listed.functions, side, fields=fields, names=name, ignores_extra=ignore_extra
+            )
+            is_escaped = screen.out.is_terminal
+            output.write(_as_document(differences, form, accounts, escaped=is_escaped))
         if not quiet:
-            empty = "; both sides are empty" if code == DONE and not outcome.functions else ""
-            screen.say(f"{writer.summary()}; {outcome.describe('compared')}{empty}")
-        writer.output.end(code)
+            screen.say(_summarize(side))
+        output.end(side.exit_code())
 
 
 def _find_sides(expected: str, found: str) -> tuple[Source, Source]:
@@ -526,12 +452,12 @@ _COLUMNS = ("runtime", "functions", "ends", "state", "offered")
 _STATES = ("ended", "ending", "unknown", "fine")
 
 
-def _read_table(path: str | None) -> tuple[Mapping[str, Runtime], date]:
+def _read_table(path: str | None) -> tuple[Mapping[str, runtimes.Runtime], date]:
     """Read a table of the user's own, and the day of its revision; None for the package's."""
     if path is None:
-        return RUNTIMES, REVISED
+        return runtimes.RUNTIMES, runtimes.REVISED
     try:
-        return parse_table(Path(path).read_bytes())
+        return runtimes.parse_table(Path(path).read_bytes())
     except msgspec.DecodeError:
         raise ConfigurationError(
             f'--table {path}: must be JSON such as {{"revised": "2026-11-27", "runtimes": '
@@ -540,18 +466,18 @@ def _read_table(path: str | None) -> tuple[Mapping[str, Runtime], date]:
 
 
 def _judge(
-    counts: Counter[str], on: date, within: timedelta, table: Mapping[str, Runtime]
+    counts: Counter[str], on: date, within: timedelta, table: Mapping[str, runtimes.Runtime]
 ) -> list[dict[str, str]]:
     """Judge each runtime that functions have, the worst first."""
     rows: list[dict[str, str]] = []
     for name, number in counts.items():
-        line = find_runtime(name, table)
+        line = runtimes.find_runtime(name, table)
         rows.append(
             {
                 "runtime": name or "(none)",
                 "functions": str(number),
                 "ends": str(line.ends or "never") if line and line.end_is_known else "",
-                "state": runtime_state(name, on, within=within, table=table),
+                "state": runtimes.runtime_state(name, on, within=within, table=table),
                 "offered": "" if line is None else ("yes" if line.offered else "no"),
             }
         )
@@ -579,14 +505,14 @@ def judge_runtimes(
     source: Annotated[AnySource, Parameter(help=f"{KINDS[0].upper()}{KINDS[1:]}.")],
     /,
     *,
-    within: Annotated[int, whole_number("DAYS", least=0, most=36_500)] = 180,
+    within: Annotated[int, options.whole_number("DAYS", least=0, most=36_500)] = 180,
     fail: bool = False,
-    table: File = None,
+    table: options.File = None,
     on: Annotated[date | None, Parameter(metavar="DAY")] = None,
-    form: OutputFormat = TABLE,
-    quiet: Quiet = False,
-    requests: Requests = Requests(),
-    access: Access = Access(),
+    form: options.OutputFormat = TABLE,
+    quiet: options.Quiet = False,
+    requests: options.Requests = options.Requests(),
+    access: options.Access = options.Access(),
 ) -> None:
     """Show which runtimes reach end of life.
 
@@ -598,34 +524,35 @@ def judge_runtimes(
     """
     with run_command(verbose=access.verbose) as screen:
         lines, revised = _read_table(table)
-        functions: list[Known] = []
-        with Reader(access, requests, screen).reading(find_source(source)) as (side,):
-            outcome = Outcome(side)
-            for listed in outcome.read():
-                functions += listed.functions.values()
+        with Reader(access, requests, screen).read(find_source(source)) as (side,):
+            functions = [known for listed in side.lists() for known in listed.functions.values()]
         if functions and not any("runtime" in known for known in functions):
             raise ConfigurationError(f"{source} does not say the runtime of any function")
         counts = Counter(str(known.get("runtime") or "") for known in functions)
         day = on or datetime.now(CHINA_STANDARD_TIME).date()
         rows = _judge(counts, day, timedelta(days=within), lines)
-        outcome.functions = len(functions)
-        outcome.found = fail and sum(row["state"] == "ended" for row in rows)
-        code, output = outcome.exit_code(), Output(screen)
-        with output.writing():
+        states, output = _count_states(rows), Output(screen)
+        side.functions = len(functions)
+        side.found["ended"] = states["ended"] if fail else 0
+        with output.keep_failure():
             write_rows(screen, rows, _COLUMNS, form)
         if not quiet:
-            screen.say(
-                f"{_judgement(rows, within)} (table of {revised}); {outcome.describe('read')}"
-            )
-        output.end(code)
+            judged = _describe_states(states, within)
+            screen.say(f"{judged} (table of {revised}); {side.describe('read')}")
+        output.end(side.exit_code())
 
 
-def _judgement(rows: Sequence[dict[str, str]], within: int) -> str:
-    number = Counter[str]()
+def _count_states(rows: Sequence[dict[str, str]]) -> Counter[str]:
+    """Count the functions on runtimes of each state."""
+    states = Counter[str]()
     for row in rows:
-        number[row["state"]] += int(row["functions"])
-    total = plural(number.total(), "function")
+        states[row["state"]] += int(row["functions"])
+    return states
+
+
+def _describe_states(states: Counter[str], within: int) -> str:
     return (
-        f"{number['ended']:,} of {total} on runtimes that have ended, {number['ending']:,} on some "
-        f"that end within {plural(within, 'day')}, {number['unknown']:,} on unknown ones"
+        f"{states['ended']:,} of {plural(states.total(), 'function')} on runtimes that have ended, "
+        f"{states['ending']:,} on some that end within {plural(within, 'day')}, "
+        f"{states['unknown']:,} on unknown ones"
     )

@@ -16,11 +16,13 @@ import abc
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args
 
 import attrs
+from cyclopts import CycloptsError
 from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.table import Table
@@ -34,6 +36,8 @@ FIELDS: tuple[Field, ...] = get_args(Field)
 Format = Literal["table", "json", "ndjson", "csv", "markdown"]
 TABLE: Format = "table"
 """The format for people: `print_table` and `table_as_text`; all others are in `FORMATS`."""
+STORES = (".sqlite", ".sqlite3", ".db")
+"""Suffixes of an inventory's SQLite file."""
 
 _FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 _SPLITS = re.compile('[,;"\t\r\n]')
@@ -47,6 +51,7 @@ class Document(abc.ABC):
     escaped: bool = False  # escape control characters, for a terminal
     suffixes: ClassVar[tuple[str, ...]]  # a file with one of these is written in this format
     streams: ClassVar[bool] = True  # programs can use a document without its tail
+    separator: ClassVar[bytes] = b""
     tail: ClassVar[bytes] = b""
 
     @property
@@ -54,32 +59,49 @@ class Document(abc.ABC):
         return b""
 
     @abc.abstractmethod
+    def row(self, row: object) -> bytes: ...
+
     def rows(self, rows: Iterable[object], written: int) -> bytes:
         """Return some rows, given the number of rows before them."""
+        texts = [self.row(row) for row in rows]
+        before = self.separator if written and texts else b""
+        return before + self.separator.join(texts)
+
+    def parts(self, rows: Iterable[object]) -> Iterator[bytes]:
+        """Yield the document row by row; an error before the first row yields nothing."""
+        head = self.head
+        for written, row in enumerate(rows):
+            yield head + self.rows([row], written)
+            head = b""
+        yield head + self.tail
 
     def whole(self, rows: Iterable[object]) -> bytes:
-        return self.head + self.rows(rows, 0) + self.tail
+        return b"".join(self.parts(rows))
 
 
-class _Json(Document):
-    suffixes = (".json",)
+class _Ndjson(Document):
+    suffixes: ClassVar[tuple[str, ...]] = (".ndjson", ".jsonl")
+
+    def row(self, row: object) -> bytes:
+        return self._object(row) + b"\n"
+
+    def _object(self, row: object) -> bytes:
+        text = json.dumps(_values(row, self.columns), ensure_ascii=False)
+        return (printable(text, json.dumps) if self.escaped else text).encode()
+
+
+class _Json(_Ndjson):
+    suffixes: ClassVar[tuple[str, ...]] = (".json",)
     streams = False
+    separator = b","
     tail = b"\n]\n"
 
     @property
     def head(self) -> bytes:
         return b"["
 
-    def rows(self, rows: Iterable[object], written: int) -> bytes:
-        lines = b"".join(b",\n" + _as_json(row, self.columns, self.escaped) for row in rows)
-        return lines if written else lines[1:]
-
-
-class _Ndjson(Document):
-    suffixes = (".ndjson", ".jsonl")
-
-    def rows(self, rows: Iterable[object], written: int) -> bytes:  # noqa: ARG002
-        return b"".join(_as_json(row, self.columns, self.escaped) + b"\n" for row in rows)
+    def row(self, row: object) -> bytes:
+        return b"\n" + self._object(row)
 
 
 class _Csv(Document):
@@ -89,17 +111,14 @@ class _Csv(Document):
     def head(self) -> bytes:
         return (",".join(self.columns) + "\n").encode()
 
-    def rows(self, rows: Iterable[object], written: int) -> bytes:  # noqa: ARG002
-        return b"".join(self._line(row) for row in rows)
-
-    def _line(self, row: object) -> bytes:
+    def row(self, row: object) -> bytes:
         line = ",".join(self._cell(value) for value in _values(row, self.columns).values())
         return (line or '""').encode() + b"\n"  # readers skip an empty line
 
     def _cell(self, value: str | int | None) -> str:
         text = "" if value is None else _FORMULA.sub("'", str(value))
         if self.escaped:
-            text = _escape_unprintable(text)
+            text = printable(text, json.dumps)
         return '"' + text.replace('"', '""') + '"' if _SPLITS.search(text) else text
 
 
@@ -108,18 +127,18 @@ class _Markdown(Document):
 
     @property
     def head(self) -> bytes:
-        return (self._line(self.columns) + self._line(["---"] * len(self.columns))).encode()
+        return _line(self.columns) + _line(["---"] * len(self.columns))
 
-    def rows(self, rows: Iterable[object], written: int) -> bytes:  # noqa: ARG002
-        lines = (self._line(map(self._cell, _values(row, self.columns).values())) for row in rows)
-        return "".join(lines).encode()
-
-    def _line(self, cells: Iterable[str]) -> str:
-        return f"| {' | '.join(cells)} |\n"
+    def row(self, row: object) -> bytes:
+        return _line(map(self._cell, _values(row, self.columns).values()))
 
     def _cell(self, value: str | int | None) -> str:
-        text = _escape_unprintable("" if value is None else str(value))
+        text = printable("" if value is None else str(value), json.dumps)
         return re.sub(r"([\\|`*_<\[])", r"\\\1", text)
+
+
+def _line(cells: Iterable[str]) -> bytes:
+    return f"| {' | '.join(cells)} |\n".encode()
 
 
 FORMATS: dict[Format, type[Document]] = {
@@ -130,26 +149,16 @@ FORMATS: dict[Format, type[Document]] = {
 }
 
 
-def format_of(suffix: str) -> Format | None:
-    return next((name for name, form in FORMATS.items() if suffix.lower() in form.suffixes), None)
-
-
-def known_suffixes() -> list[str]:
-    return sorted(suffix for form in FORMATS.values() for suffix in form.suffixes)
-
-
-def _as_json(row: object, columns: Sequence[str], escaped: bool) -> bytes:
-    text = json.dumps(_values(row, columns), ensure_ascii=False)
-    return (_escape_unprintable(text) if escaped else text).encode()
-
-
-def _escape_unprintable(text: str) -> str:
-    r"""Escape control characters as JSON does: ``\u001b``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
-    )
+def format_of(path: Path, others: Sequence[str], advice: str) -> Format | None:
+    """Return the format that the suffix of ``--output`` names; None for one of the others."""
+    known = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
+    suffix = path.suffix.lower()
+    if suffix not in {*known, *others}:
+        raise CycloptsError(
+            f"--output has an unknown suffix {path.suffix!r}: {advice} "
+            f"{', '.join([*others, *sorted(known)])}"
+        )
+    return known.get(suffix)
 
 
 def _values(row: object, columns: Sequence[str]) -> dict[str, Any]:

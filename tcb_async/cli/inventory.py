@@ -11,18 +11,19 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import App, CycloptsError, Parameter
-from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
 from tcb_async.cli import signals
 from tcb_async.cli.access import find_accounts
 from tcb_async.cli.exits import MISSING, in_terminal_words, run_command
 from tcb_async.cli.files import checked_file, open_output, output_path
-from tcb_async.cli.formats import FORMATS, TABLE, Format, format_of, known_suffixes
+from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, format_of
 from tcb_async.cli.options import OUTPUT, File, FileOrStream, ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
@@ -30,9 +31,14 @@ from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
 
 if TYPE_CHECKING:
     from tcb_async.cli.accounts import Accounts
-    from tcb_async.inventory import Inventory, InventoryRun, InventoryStore, RunProgress
+    from tcb_async.inventory import (
+        Inventory,
+        InventoryRun,
+        InventoryStore,
+        InventorySummary,
+        RunProgress,
+    )
 
-_STORES = (".sqlite", ".sqlite3", ".db")
 _COLUMNS = (
     "appid", "env", "name", "status", "runtime", "add_time", "mod_time", "first_seen_run",
     "last_seen_run", "stale",
@@ -83,35 +89,17 @@ def list_inventory(
             raise CycloptsError("--output: name a file, such as inventory.sqlite")
         files = Files.choose(output, summary)
         files.check(access)
-        # SQLite: help, completion and usage errors do not need it.
-        from tcb_async.inventory import InventoryStore  # noqa: PLC0415
-
-        written = _last_written(access.accounts)
-
-        def was_rewritten() -> bool:
-            # A renamed file is another file: the old one was read as a whole.
-            now = _last_written(access.accounts)
-            return now != written and now[:2] == written[:2]
-
+        # Before the file is read: a change that comes while it is read counts.
+        was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
+        job = InventoryJob(files, screen, requests.page_size, was_rewritten, is_quiet=quiet)
         open_accounts = find_accounts(access)
-        missing = 0
 
         async def work() -> None:
-            nonlocal missing
             async with open_accounts(requests.concurrency) as found:
-                with (
-                    # --demo without --output: the store is deleted with its folder.
-                    tempfile.TemporaryDirectory() as folder,
-                    InventoryStore(files.path or Path(folder, "inventory.sqlite")) as store,
-                ):
-                    begun = store.begin(run, source=found.name, appids=found.appids)
-                    job = InventoryJob(
-                        store, begun, found, files, screen, was_rewritten, is_quiet=quiet
-                    )
-                    missing = await job.work(requests.page_size)
+                await job.work(found, run)
 
         signals.run(work)
-        if missing:
+        if job.missing:
             sys.exit(MISSING)
 
 
@@ -121,6 +109,12 @@ def _last_written(path: str | None) -> tuple[int, ...]:
         return ()
     state = Path(path).stat()
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _was_rewritten(path: str | None, before: tuple[int, ...]) -> bool:
+    # A file that took its name is another file: the old one was read as a whole.
+    now = _last_written(path)
+    return now != before and now[:2] == before[:2]
 
 
 @attrs.frozen
@@ -136,13 +130,9 @@ class Files:
     def choose(cls, output: str | None, summary: str | None) -> Files:
         """Return the SQLite file that ``--output`` means, and the other files."""
         path = None if output is None else Path(output)
-        if path is None or path.suffix.lower() in _STORES:
+        form = None if path is None else format_of(path, STORES, "use one of")
+        if path is None or form is None:
             return cls(path, None, TABLE, summary)
-        if (form := format_of(path.suffix)) is None:
-            raise CycloptsError(
-                f"--output has an unknown suffix {path.suffix!r}: use one of "
-                f"{', '.join((*_STORES, *known_suffixes()))}"
-            )
         return cls(path.with_suffix(".sqlite"), output, form, summary)
 
     def check(self, access: ManyAccounts) -> None:
@@ -168,63 +158,77 @@ class Files:
             checked_file("--output", str(self.path))
 
 
-@attrs.frozen
+@attrs.define
 class InventoryJob:
     """One inventory at the terminal, from the first account to the last byte."""
 
-    store: InventoryStore
-    run: InventoryRun
-    found: Accounts
     files: Files
     screen: Screen
+    page_size: int | None
     was_rewritten: Callable[[], bool]
     is_quiet: bool
+    missing: int = 0
 
-    async def work(self, page_size: int | None) -> int:
-        from tcb_async.inventory import Inventory  # noqa: PLC0415 - the client
+    async def work(self, found: Accounts, run: str | None) -> None:
+        # SQLite and the client: help, completion and usage errors do not need them.
+        from tcb_async.inventory import Inventory, InventoryStore  # noqa: PLC0415
 
-        unfinished = self.run.unfinished(self.found.accounts())
-        inventory = Inventory(self.found.client, unfinished, page_size=page_size)
-        try:
+        # --demo without --output: the store is deleted with its folder.
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            InventoryStore(self.files.path or Path(folder, "inventory.sqlite")) as store,
+        ):
+            begun = store.begin(run, source=found.name, appids=found.appids)
+            unfinished = begun.unfinished(found.accounts())
+            inventory = Inventory(found.client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:
-                with self._meter() as bar:
-                    task = bar.add_task("accounts", total=None, facts="")
-                    async for found in inventory:
-                        self.run.save(found)
-                        bar.update(task, **self._state(inventory))
+                await self._list(inventory, begun)
+            if self.was_rewritten():  # the run stays unfinished, so no comparison trusts it
+                self.screen.say(
+                    "the accounts file was written meanwhile, so accounts may be missing: run the "
+                    "command again; to change the file, write another one and rename it"
+                )
+                self.missing = 1
+                return
+            begun.finish()
+            progress = store.progress(begun.run)
+            assert progress is not None  # noqa: S101 - the run was begun
+            self._write_files(store, progress, inventory.summary, begun.skipped)
+            self._report(store, progress, inventory.summary)
+
+    async def _list(self, inventory: Inventory, run: InventoryRun) -> None:
+        """List the accounts, and store each as soon as it is complete."""
+        facts = TextColumn("{task.fields[facts]}", markup=False)
+        columns = facts, TimeRemainingColumn(compact=True)
+        try:
+            with progress_bar(self.screen, *columns, shown=self.screen.is_watched) as bar:
+                task = bar.add_task("accounts", total=None, facts="")
+                async for listing in inventory:
+                    run.save(listing)
+                    summary = inventory.summary
+                    done = summary.accounts + run.skipped
+                    bar.update(task, completed=done, total=run.planned, facts=_describe(summary))
         except ConfigurationError:  # its sentence names the change that must come first
             raise
         except TcbError as error:
             how = "run the same command again to continue"
             if isinstance(error, DailyQuotaError):
-                how = f"continue tomorrow, with --run {self.run.run}"
+                how = f"continue tomorrow, with --run {run.run}"
             self.screen.say(f"what has arrived is kept: {how}")
             raise
-        if self.was_rewritten():  # the run stays unfinished, so no comparison trusts it
-            self.screen.say(
-                "the accounts file was written meanwhile, so accounts may be missing: run the "
-                "command again; to change the file, write another one and rename it"
-            )
-            return 1
-        self.run.finish()
-        progress = self.store.progress(self.run.run)
-        assert progress is not None  # noqa: S101 - the run was begun
-        self._write(progress, inventory)
-        return self._report(progress, inventory)
 
-    def _write(self, progress: RunProgress, inventory: Inventory) -> None:
+    def _write_files(
+        self, store: InventoryStore, progress: RunProgress, cost: InventorySummary, skipped: int
+    ) -> None:
         if self.files.export is not None:
             document = FORMATS[self.files.format](_COLUMNS)
             with open_output(output_path(self.files.export), self.screen) as file:
-                file.write(document.head)
-                for number, row in enumerate(self.store.functions()):
-                    file.write(document.rows([row], number))
-                file.write(document.tail)
+                for part in document.parts(store.functions()):
+                    file.write(part)
         if self.files.summary is not None:
-            cost = inventory.summary
             facts = {
                 **progress.to_dict(),
-                "skipped": self.run.skipped,
+                "skipped": skipped,
                 "requests": cost.requests,
                 "retries": cost.retries,
                 "seconds": round(cost.seconds, 3),
@@ -232,47 +236,29 @@ class InventoryJob:
             with open_output(output_path(self.files.summary, "--summary"), self.screen) as file:
                 file.write(json.dumps(facts, indent=1).encode() + b"\n")
 
-    def _report(self, progress: RunProgress, inventory: Inventory) -> int:
-        missing = self.screen.say_each(
-            (
-                f"{account.appid} is missing ({account.status}): "
-                f"{in_terminal_words(account.message)}"
-                for account in self.store.missing()
-            ),
-            "… and {} more in the view missing",
+    def _report(self, store: InventoryStore, progress: RunProgress, cost: InventorySummary) -> None:
+        sentences = (
+            f"{account.appid} is missing ({account.status}): {in_terminal_words(account.message)}"
+            for account in store.missing()
         )
+        self.missing = self.screen.say_each(sentences, "… and {} more in the view missing")
         if progress.left:
             left = plural(progress.left, "account")
             self.screen.say(
                 f"{left} of the last run were not among these, and count as having left"
             )
         if not self.is_quiet:
-            cost = inventory.summary
             environments = plural(progress.environments, "environment")
             self.screen.say(
                 f"{progress.complete:,} of {plural(progress.accounts, 'account')}, "
                 f"{plural(progress.functions, 'function')} in {environments} "
                 f"({plural(cost.requests, 'request')}, {cost.seconds:.1f} s)"
             )
-        return missing
 
-    def _meter(self) -> Progress:
-        columns = (
-            TextColumn("{task.fields[facts]}", markup=False),
-            TimeRemainingColumn(compact=True),
-        )
-        return progress_bar(self.screen, *columns, shown=self.screen.is_watched)
 
-    def _state(self, inventory: Inventory) -> dict[str, Any]:
-        summary = inventory.summary
-        failed = summary.failed + summary.denied
-        facts = [f"{failed:,} failed"] if failed else []
-        facts += [
-            plural(summary.functions, "function"),
-            f"{summary.requests / max(summary.seconds, 0.001):,.0f} requests/s",
-        ]
-        return {
-            "completed": summary.accounts + self.run.skipped,
-            "total": self.run.planned,
-            "facts": ", ".join(facts),
-        }
+def _describe(summary: InventorySummary) -> str:
+    failed = summary.failed + summary.denied
+    return (
+        f"{f'{failed:,} failed, ' if failed else ''}{plural(summary.functions, 'function')}, "
+        f"{summary.requests / max(summary.seconds, 0.001):,.0f} requests/s"
+    )

@@ -13,22 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
+from tcb_async.cli import formats
 from tcb_async.cli.access import find_service
 from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.files import Sink, open_output, output_path
-from tcb_async.cli.formats import (
-    FIELDS,
-    FORMATS,
-    TABLE,
-    Field,
-    Format,
-    format_of,
-    known_suffixes,
-    print_table,
-    table_as_text,
-)
+from tcb_async.cli.formats import TABLE, Field, Format
 from tcb_async.cli.options import FORMAT, OUTPUT, Access, Env, FileOrStream, Quiet, Requests, choose
 from tcb_async.cli.progress import show_walk
 from tcb_async.cli.screen import Screen, plural
@@ -38,8 +29,8 @@ from tcb_async.models import CloudFunction
 if TYPE_CHECKING:
     from tcb_async.client import FunctionPager, TcbClient
 
-_SUFFIXES: dict[str, Format] = {".txt": TABLE}
-
+_PLAIN = (".txt",)
+_ADVICE = "pass --format, or use one of"
 
 list_command = App(
     name="list",
@@ -84,7 +75,7 @@ def list_functions(
             screen=screen,
             env=service.env,
             selection=selection,
-            form=form or _format_for(target),
+            form=form or (target and formats.format_of(target, _PLAIN, _ADVICE)) or TABLE,
             columns=columns,
             target=target,
             page_size=requests.page_size,
@@ -119,10 +110,10 @@ class ListJob:
 
     @property
     def _in_pieces(self) -> bool:
-        return self.form != TABLE and not self.selection.sort and FORMATS[self.form].streams
+        return self.form != TABLE and not self.selection.sort and formats.FORMATS[self.form].streams
 
     async def _stream(self, walk: FunctionPager, sink: Sink) -> None:
-        document = FORMATS[self.form](self.columns or FIELDS, sink.is_terminal)
+        document = formats.FORMATS[self.form](self.columns or formats.FIELDS, sink.is_terminal)
         head = document.head  # with the first page, so that an error before it writes nothing
         async with aclosing(self._pages(walk)) as pages:
             async for rows in pages:
@@ -138,12 +129,12 @@ class ListJob:
         arranged = self.selection.arrange(functions)
         self._listed = len(arranged)
         if self.form != TABLE:
-            document = FORMATS[self.form](self.columns or FIELDS, sink.is_terminal)
+            document = formats.FORMATS[self.form](self.columns or formats.FIELDS, sink.is_terminal)
             sink.write(document.whole(arranged))
         elif self.target is None:
-            print_table(self.screen, arranged, self.columns)
+            formats.print_table(self.screen, arranged, self.columns)
         else:
-            sink.write(table_as_text(arranged, self.columns).encode())
+            sink.write(formats.table_as_text(arranged, self.columns).encode())
 
     async def _pages(self, walk: FunctionPager) -> AsyncGenerator[list[CloudFunction], None]:
         """Yield the selected functions of each page, until there are enough."""
@@ -186,19 +177,6 @@ class ListJob:
         facts.append(f"{self._seconds:.1f} s")
         number = f"{self._listed:,} of " if self._listed != total else ""
         return f"{number}{plural(total, 'function')} in {self.env} ({', '.join(facts)})"
-
-
-def _format_for(target: Path | None) -> Format:
-    if target is None:
-        return TABLE
-    found = _SUFFIXES.get(target.suffix.lower()) or format_of(target.suffix)
-    if found is None:
-        known = ", ".join([*known_suffixes(), *_SUFFIXES])
-        raise CycloptsError(
-            f"--output has an unknown suffix {target.suffix!r}: pass --format, or use one of "
-            f"{known}"
-        )
-    return found
 
 
 count_command = App(

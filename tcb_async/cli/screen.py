@@ -134,12 +134,12 @@ def _stdout() -> TextIO:
     return sys.stdout
 
 
-def printable(text: str) -> str:
+def printable(text: str, quote: Callable[[str], str] = ascii) -> str:
     """Escape control characters, so that text from a server cannot steer the terminal."""
     if text.isprintable():
         return text
     return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in text
+        character if character.isprintable() else quote(character)[1:-1] for character in text
     )
 
 

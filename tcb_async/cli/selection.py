@@ -68,11 +68,11 @@ class Selection:
 
     def matches(self, function: CloudFunction) -> bool:
         return (
-            _matches_any(self.name, function.name)
-            and _matches_any(self.status, function.status, str.casefold)
-            and _matches_any(self.runtime, function.runtime or "", str.casefold)
+            matches_any(self.name, function.name)
+            and matches_any(self.status, function.status, str.casefold)
+            and matches_any(self.runtime, function.runtime or "", str.casefold)
         )
 
 
-def _matches_any(patterns: list[str] | None, text: str, plain: Callable[[str], str] = str) -> bool:
+def matches_any(patterns: list[str] | None, text: str, plain: Callable[[str], str] = str) -> bool:
     return not patterns or any(fnmatchcase(plain(text), plain(each)) for each in patterns)

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, get_args
 import attrs
 import msgspec
 
+from tcb_async.cli.formats import STORES
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
 
@@ -36,7 +37,15 @@ KINDS = (
     "the SQLite file of an inventory (.sqlite, .sqlite3, .db), a folder of functions (with a / in "
     "its name), or - for JSON on stdin"
 )
-STORES = (".sqlite", ".sqlite3", ".db")
+_NOT_A_STREAM = (
+    "must be one complete JSON document, as tcb-async list -f json writes it, or cloudbaserc.json; "
+    "NDJSON and CSV are refused here, because the end of a list that broke off would not show: "
+    "write a file, and name it"
+)
+_NEITHER = (
+    'must be an export of tcb-async list, or have "functions": [{"name": …}] at its top level, as '
+    "cloudbaserc.json has; functions of framework plugins are not read"
+)
 _COMMENT = r"//[^\n]*|/\*.*?\*/"
 _TEXT_OR_COMMENT = re.compile(rf'("(?:\\.|[^"\\])*")|{_COMMENT}', re.DOTALL)
 _TEXT_OR_LAST_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
@@ -135,7 +144,16 @@ def parse(data: bytes, where: str, suffix: str = "") -> Functions:
         raise ConfigurationError(f"{where} is not UTF-8: save it as UTF-8") from None
     if not text.strip():
         raise ConfigurationError(f"{where} is empty: it is not a complete list")
-    return _PARSERS.get(suffix, _parse_stream)(text, where)
+    try:
+        return _PARSERS.get(suffix, _parse_json)(text, where)
+    except (msgspec.DecodeError, RecursionError) as error:
+        if not suffix:
+            reason = _NOT_A_STREAM
+        elif isinstance(error, msgspec.ValidationError):
+            reason = _NEITHER
+        else:
+            reason = "its JSON is incomplete: the file is damaged or cut off"
+    raise ConfigurationError(f"{where}: {reason}")
 
 
 def _read_stdin() -> bytes:
@@ -144,47 +162,18 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _parse_stream(text: str, where: str) -> Functions:
-    try:
-        return _listed(_load(text), where)
-    except (msgspec.DecodeError, RecursionError):
-        raise ConfigurationError(
-            f"{where}: must be one complete JSON document, as tcb-async list -f json writes it, or "
-            "cloudbaserc.json; NDJSON and CSV are refused here, because the end of a list that "
-            "broke off would not show: write a file, and name it"
-        ) from None
-
-
 def _parse_json(text: str, where: str) -> Functions:
-    try:
-        return _listed(_load(text), where)
-    except msgspec.ValidationError:
-        raise ConfigurationError(
-            f'{where}: must be an export of tcb-async list, or have "functions": [{{"name": …}}] '
-            "at its top level, as cloudbaserc.json has; functions of framework plugins are not read"
-        ) from None
-    except (msgspec.DecodeError, RecursionError):
-        raise _incomplete(where) from None
-
-
-def _load(text: str) -> list[Any] | _Configuration:
     if not text.lstrip().startswith("["):  # CloudBase's own tool allows comments and last commas
         text = _TEXT_OR_COMMENT.sub(lambda found: found[1] or " ", text)
         text = _TEXT_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
-    return msgspec.json.decode(text, type=list[Any] | _Configuration)
-
-
-def _listed(document: list[Any] | _Configuration, where: str) -> Functions:
+    document = msgspec.json.decode(text, type=list[Any] | _Configuration)
     if isinstance(document, _Configuration):
         return _functions(document.functions, where, _Declared)
     return _functions(document, where, _Exported)
 
 
 def _parse_ndjson(text: str, where: str) -> Functions:
-    try:
-        rows: list[Any] = [msgspec.json.decode(line) for line in text.split("\n") if line.strip()]
-    except (msgspec.DecodeError, RecursionError):
-        raise _incomplete(where) from None
+    rows: list[Any] = [msgspec.json.decode(line) for line in text.split("\n") if line.strip()]
     return _functions(rows, where, _Exported)
 
 
@@ -210,10 +199,6 @@ _PARSERS: dict[str, Callable[[str, str], Functions]] = {
     ".jsonl": _parse_ndjson,
     ".csv": _parse_csv,
 }
-
-
-def _incomplete(where: str) -> ConfigurationError:
-    return ConfigurationError(f"{where} is damaged or cut off: its JSON is incomplete")
 
 
 def _functions(rows: Iterable[object], where: str, kind: type[_Declared]) -> Functions:

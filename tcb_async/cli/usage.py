@@ -11,16 +11,7 @@ from datetime import date
 from difflib import get_close_matches
 from typing import get_args
 
-from cyclopts import (
-    Argument,
-    CoercionError,
-    CycloptsError,
-    MissingArgumentError,
-    UnknownCommandError,
-    UnknownOptionError,
-    UnusedCliTokensError,
-    ValidationError,
-)
+import cyclopts
 
 _SET_TOKEN = "others could read it in the list of processes: set TCB_ACCESS_TOKEN"  # noqa: S105
 _SET_SECRET = "others could read it in the list of processes: set TCB_SECRET"  # noqa: S105
@@ -36,21 +27,21 @@ _MEANT = {
 """Options of other programs that users try."""
 
 
-def explain(error: CycloptsError, commands: Sequence[str]) -> str:
+def explain(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
     """Say what is wrong and what to type instead."""
     match error:
-        case UnknownCommandError():
+        case cyclopts.UnknownCommandError():
             said = _explain_command(error.unused_tokens or [], commands)
-        case UnknownOptionError():
+        case cyclopts.UnknownOptionError():
             names = (name for argument in error.argument_collection for name in argument.names)
             said = _explain_option(error.token.keyword or error.token.value, names)
-        case UnusedCliTokensError():
+        case cyclopts.UnusedCliTokensError():
             said = "there is an unexpected extra argument: leave it out"
-        case MissingArgumentError(argument=Argument() as argument):
+        case cyclopts.MissingArgumentError(argument=cyclopts.Argument() as argument):
             said = _explain_missing(argument, error.keyword)
-        case CoercionError(argument=Argument() as argument):
+        case cyclopts.CoercionError(argument=cyclopts.Argument() as argument):
             said = f"{_name(argument)}: {error.msg or _explain_value(error)}"
-        case ValidationError(argument=Argument() as argument):
+        case cyclopts.ValidationError(argument=cyclopts.Argument() as argument):
             value, reason = argument.tokens[-1].value, error.exception_message.rstrip(".")
             said = f"{_name(argument)}: {value!r} {reason[:1].lower()}{reason[1:]}"
         case _:
@@ -77,13 +68,13 @@ def _explain_option(typed: str, names: Iterable[str]) -> str:
     return f"there is no option {option}{': ' if meant else ''}{meant}"
 
 
-def _explain_missing(argument: Argument, option: str | None) -> str:
+def _explain_missing(argument: cyclopts.Argument, option: str | None) -> str:
     if option is None:
         return f"the argument {_name(argument)} is missing: name it"
     return f"{option} needs a value: {option} {argument.parameter.metavar}"
 
 
-def _explain_value(error: CoercionError) -> str:
+def _explain_value(error: cyclopts.CoercionError) -> str:
     text = error.token.value if error.token else ""
     if error.target_type is bool:
         return f"leave out {text!r}: the option takes no value"
@@ -92,6 +83,6 @@ def _explain_value(error: CoercionError) -> str:
     return f"{text!r} is not one of {', '.join(get_args(error.target_type))}"
 
 
-def _name(argument: Argument) -> str:
+def _name(argument: cyclopts.Argument) -> str:
     """Name an option as in the help, and an argument in capitals."""
     return argument.name if argument.name.startswith("-") else argument.name.upper()

@@ -144,7 +144,7 @@ def _line(change: FunctionChange, form: Form, *, escaped: bool) -> bytes:
     if form == "ndjson":
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
-        return FORMATS["ndjson"](tuple(row), escaped).rows([row], 0)
+        return FORMATS["ndjson"](tuple(row), escaped).row(row)
     return f"{now} {change.kind} {printable(change.name)} {printable(describe(change))}\n".encode()
 
 

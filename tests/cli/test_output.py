@@ -323,9 +323,9 @@ async def test_a_format_is_added_in_one_place_and_written_by_both_commands(
     class Tsv(formats.Document):
         suffixes = (".tsv",)
 
-        def rows(self, rows, _written):
-            lines = [formats._values(row, self.columns).values() for row in rows]
-            return "".join("\t".join(map(str, line)) + "\n" for line in lines).encode()
+        def row(self, row):
+            values = formats._values(row, self.columns).values()
+            return ("\t".join(map(str, values)) + "\n").encode()
 
     monkeypatch.setitem(FORMATS, "tsv", Tsv)
     emulator.deploy(ENV, "login", runtime="Go1")
