@@ -20,7 +20,7 @@ def main() -> None:
 def _main() -> None:
     from tcb_async.cli import signals  # noqa: PLC0415 - `main` catches a signal meanwhile
 
-    with signals.handle_signals(signals.Ending(signals.end_process)) as ending:
+    with signals.handle_signals() as ending:
         try:
             from tcb_async.cli.app import run  # noqa: PLC0415 - cyclopts and rich are an extra
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _DEFAULTS = (signal.default_int_handler, signal.SIG_DFL)
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -29,28 +30,20 @@ class Terminated(BaseException):
 
 
 class Ending:
-    """The handler of both signals.
+    """The handler of both signals: reacts to the first, and ends the process at the second."""
 
-    `force` ends the process with an exit code and without cleanup; None raises an exception.
-    """
-
-    def __init__(self, force: Callable[[int], object] | None = None) -> None:
+    def __init__(self) -> None:
         self.received = 0  # the last signal
-        self.force = force
         self._react: Callable[[], object] | None = None
 
     def __call__(self, number: int, _frame: object) -> None:
         is_second, self.received = bool(self.received), number
-        if self.force is not None and (is_second or self._react is None):
-            self.force(128 + number)
-        else:
-            (self._react or self.raise_it)()
+        if is_second or self._react is None:
+            end_process(128 + number)
+        self._react()
 
     def raise_it(self) -> NoReturn:
-        raise self.as_exception()
-
-    def as_exception(self) -> BaseException:
-        return Terminated() if self.received == signal.SIGTERM else KeyboardInterrupt()
+        raise Terminated if self.received == signal.SIGTERM else KeyboardInterrupt
 
     @contextlib.contextmanager
     def on_signal(self, react: Callable[[], object]) -> Generator[None]:
@@ -63,10 +56,11 @@ class Ending:
 
 
 @contextlib.contextmanager
-def handle_signals(ending: Ending) -> Generator[Ending]:
-    """Install the handler for both signals, unless they are ignored or have another handler."""
+def handle_signals() -> Generator[Ending]:
+    """Install a handler for both signals, unless they are ignored or have another handler."""
+    ending = Ending()
     with contextlib.ExitStack() as stack:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _NUMBERS:
             if (before := signal.getsignal(number)) in _DEFAULTS:
                 with contextlib.suppress(ValueError):  # only the main thread has signals
                     signal.signal(number, ending)
@@ -74,11 +68,17 @@ def handle_signals(ending: Ending) -> Generator[Ending]:
         yield ending
 
 
+def _installed() -> Ending:
+    """Return the handler of this process, or one that no signal reaches."""
+    handlers = map(signal.getsignal, _NUMBERS)
+    return next((handler for handler in handlers if isinstance(handler, Ending)), Ending())
+
+
 @contextlib.contextmanager
 def raise_signals() -> Generator[None]:
     """Raise a signal as an exception: for a block that has to clean up."""
     ending = _installed()
-    with ending.on_signal(ending.raise_it) if ending else contextlib.nullcontext():
+    with ending.on_signal(ending.raise_it):
         yield
 
 
@@ -86,40 +86,31 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
     """Run a coroutine to its end, or until a signal cancels it."""
     import asyncio  # noqa: PLC0415 - help and usage errors do not need it
 
-    with contextlib.ExitStack() as stack:
-        ending = _installed() or stack.enter_context(handle_signals(Ending()))
-        runner = asyncio.Runner()
+    ending, runner = _installed(), asyncio.Runner()
 
-        async def main() -> None:
-            loop, task = asyncio.get_running_loop(), asyncio.current_task()
-            assert task is not None  # noqa: S101 - the runner has made one
-            with ending.on_signal(lambda: loop.call_soon_threadsafe(task.cancel)):
-                await work()
+    async def main() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - the runner has made one
+        with ending.on_signal(lambda: loop.call_soon_threadsafe(task.cancel)):
+            await work()
 
-        try:
-            runner.run(main())
-        except BaseException:
-            if ending.received:
-                raise ending.as_exception() from None
-            raise
-        finally:
-            # The cancelled work has cleaned up. A thread that resolves a host name cannot be
-            # cancelled, and closing the runner would wait for it.
-            if not (ending.received and ending.force):
-                runner.close()
+    try:
+        runner.run(main())
+    except BaseException:
+        if ending.received:
+            ending.raise_it()
+        raise
+    finally:
+        # The cancelled work has cleaned up. A thread that resolves a host name cannot be
+        # cancelled, and closing the runner would wait for it.
+        if not ending.received:
+            runner.close()
 
 
-def end_process(code: int) -> None:
+def end_process(code: int) -> NoReturn:
     """End the process now, as ``kill -9`` does: files are replaced whole or not at all."""
     with contextlib.suppress(OSError):
         cursor = _SHOW_CURSOR if os.isatty(2) else ""
         said = "terminated" if code == TERMINATED else "interrupted"
         os.write(2, f"{cursor}tcb-async: {said}\n".encode())
     os._exit(code)
-
-
-def _installed() -> Ending | None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if isinstance(handler := signal.getsignal(number), Ending):
-            return handler
-    return None

@@ -129,16 +129,6 @@ async def test_names_may_be_chosen(emulator, declared):
     assert "1 function of 1 environment compared" in ended.err
 
 
-async def test_the_case_of_a_name_counts(emulator, declared):
-    emulator.deploy(ENV, "Login", runtime="Nodejs16.13")
-    emulator.deploy(ENV, "payNotify")
-    ended = await run("diff", declared, ENV, env=asks(emulator))
-    assert [line.split()[:2] for line in ended.out.splitlines()] == [
-        ["missing", "login"],
-        ["extra", "Login"],
-    ]
-
-
 async def test_a_side_may_come_by_stdin_but_only_one(emulator, declared):
     deploy_as_declared(emulator)
     ended = await run("diff", "-", ENV, env=asks(emulator), stdin=json.dumps(RC))

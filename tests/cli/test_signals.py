@@ -12,8 +12,7 @@ import pytest
 from leaks import eventually
 from terminal import ENV, Screen, asks, start
 
-from tcb_async.cli import signals
-from tcb_async.cli.signals import Ending, Terminated, end_process, handle_signals
+from tcb_async.cli.signals import handle_signals
 from tcb_async.emulator import Fault
 
 SOON = 5.0
@@ -169,99 +168,42 @@ async def test_a_signal_while_it_starts_ends_it_at_every_import(number, code, sa
         assert (ended.code, ended.out, ended.err) == (code, "", f"tcb-async: {said}\n"), count
 
 
-class TestEnding:
-    """The handler itself, in this process."""
+RAISING = """
+import asyncio, signal, sys
+from tcb_async.cli import signals
 
-    def test_outside_of_the_event_loop_the_first_signal_ends_the_process(self):
-        forced = []
-        with handle_signals(Ending(forced.append)):
-            signal.raise_signal(signal.SIGTERM)
+async def work():
+    if sys.argv[1] == "in":
+        signal.raise_signal(signal.SIGINT)
 
-        assert forced == [143]
+with signals.handle_signals():
+    signals.run(work)
+    if sys.argv[1] == "after":
+        signal.raise_signal(signal.SIGINT)
+print("complete")
+"""
 
-    def test_in_the_event_loop_the_first_signal_cancels_and_the_second_ends_the_process(self):
-        forced, loops = [], []
 
-        async def work():
-            loops.append(asyncio.get_running_loop())
-            signal.raise_signal(signal.SIGINT)
-            assert forced == []
-            signal.raise_signal(signal.SIGINT)
-            await asyncio.sleep(100)
+@pytest.mark.parametrize(
+    ("when", "code", "out", "err"),
+    [("in", 0, "complete\n", ""), ("after", 130, "", "tcb-async: interrupted\n")],
+)
+async def test_a_signal_does_not_undo_complete_work_and_ends_the_process_after_it(
+    when, code, out, err
+):
+    async with start(when, program=(sys.executable, "-c", RAISING)) as command:
+        ended = await command.end()
 
-        with handle_signals(Ending(forced.append)), pytest.raises(KeyboardInterrupt):
-            signals.run(work)
-        loops[0].close()  # which a process that ends does not wait for
+    assert (ended.code, ended.out, ended.err) == (code, out, err)
 
-        assert forced == [130]
 
-    def test_at_a_prompt_a_signal_is_raised_so_that_it_cleans_up(self):
-        with (
-            handle_signals(Ending(pytest.fail)),
-            pytest.raises(Terminated),
-            signals.raise_signals(),
-        ):
-            signal.raise_signal(signal.SIGTERM)
+def test_a_signal_that_other_code_handles_stays_its_own():
+    def theirs(*_):
+        """The handler of a program that calls `main`."""
 
-    def test_without_a_handler_a_prompt_is_as_it_was(self):
-        before = signal.getsignal(signal.SIGTERM)
-        with signals.raise_signals():
-            assert signal.getsignal(signal.SIGTERM) == before
-
-    def test_after_the_event_loop_a_signal_is_handled_as_before_it(self):
-        async def work():
-            pass
-
-        forced = []
-        with handle_signals(Ending(forced.append)):
-            signals.run(work)
-            signal.raise_signal(signal.SIGINT)
-
-        assert forced == [130]
-
-    def test_a_signal_is_reported_and_sets_the_exit_code(self, monkeypatch, capfd):
-        codes = []
-        monkeypatch.setattr(os, "_exit", codes.append)
-
-        end_process(143)
-        end_process(130)
-
-        assert codes == [143, 130]
-        assert capfd.readouterr().err == "tcb-async: terminated\ntcb-async: interrupted\n"
-
-    @pytest.mark.parametrize("theirs", [signal.SIG_IGN, lambda *_: None])
-    def test_a_signal_that_other_code_handles_or_ignores_stays_its_own(self, theirs):
-        before = signal.signal(signal.SIGTERM, theirs)
-        try:
-            with handle_signals(Ending()):
-                assert signal.getsignal(signal.SIGTERM) == theirs
+    before = signal.signal(signal.SIGTERM, theirs)
+    try:
+        with handle_signals():
             assert signal.getsignal(signal.SIGTERM) == theirs
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    def test_work_is_cancelled_at_an_await(self):
-        steps = []
-
-        async def work():
-            signal.raise_signal(signal.SIGTERM)
-            steps.append("written")
-            try:
-                await asyncio.sleep(100)
-            finally:
-                steps.append("cleaned up")
-
-        with pytest.raises(Terminated):
-            signals.run(work)
-
-        assert steps == ["written", "cleaned up"]
-
-    def test_work_that_is_complete_when_the_signal_comes_ends_well(self):
-        steps = []
-
-        async def work():
-            signal.raise_signal(signal.SIGTERM)
-            steps.append("complete")
-
-        signals.run(work)
-
-        assert steps == ["complete"]
+    finally:
+        signal.signal(signal.SIGTERM, before)

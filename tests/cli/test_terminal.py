@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import runpy
 import shutil
 import signal
 import sys
@@ -21,10 +20,9 @@ from rich.cells import cell_len
 from rich.progress import Progress
 from terminal import ENV, Screen, asks, plain, run, start
 
-import tcb_async.__main__
 from tcb_async import __version__
 from tcb_async.__main__ import main
-from tcb_async.cli import app, signals
+from tcb_async.cli import app
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.progress import show_walk
 from tcb_async.cli.screen import Screen as Console
@@ -48,14 +46,15 @@ async def test_ndjson_arrives_during_the_walk_and_ctrl_c_exits_with_130(emulator
     assert (ended.code, ended.out, ended.err) == (130, "", "tcb-async: interrupted\n")
 
 
-@pytest.mark.parametrize("form", ["ndjson", "table"])
-async def test_a_pipe_closed_early_is_not_an_error(emulator, form):
+@pytest.mark.parametrize(
+    ("form", "columns"), [("ndjson", {}), ("table", {}), ("table", {"COLUMNS": "80"})]
+)
+async def test_a_pipe_closed_early_is_not_an_error(emulator, form, columns):
     emulator.deploy(ENV, count=3000)
     reading, writing = os.pipe()
 
-    async with start(
-        *("list", ENV, "-f", form, "--page-size", "1000"), env=asks(emulator), stdout=writing
-    ) as command:
+    words = ("list", ENV, "-f", form, "--page-size", "1000")
+    async with start(*words, env=asks(emulator, **columns), stdout=writing) as command:
         os.close(writing)
         await asyncio.to_thread(os.read, reading, 10)
         os.close(reading)
@@ -466,77 +465,16 @@ async def test_the_emulator_ends_at_a_signal(number, code):
         assert (await command.end(number)).code == code
 
 
-class TestMain:
-    """``main`` itself, in this process: the edge of the interpreter."""
+def test_a_stdout_without_a_descriptor_may_break_too(monkeypatch):
+    """As in a program that calls `main` with its own stream."""
+    stdout = io.TextIOWrapper(_BrokenPipe(), write_through=True)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "argv", ["tcb-async", "count", "--demo"])
 
-    @pytest.fixture(autouse=True)
-    def lives_on(self, monkeypatch):
-        """``main`` would end its process by force, which here is that of the tests."""
-        monkeypatch.setattr(signals, "end_process", lambda _: None)
-
-    @pytest.fixture
-    def main(self, monkeypatch):
-        def call(*words: str) -> object:
-            monkeypatch.setattr(sys, "argv", ["tcb-async", *words])
-            with pytest.raises(SystemExit) as ended:
-                main()
-            return ended.value.code
-
-        return call
-
-    def test_it_ends_with_the_exit_code(self, main, capsys):
-        assert main("--version") == 0
-        with pytest.raises(SystemExit, match="0"):
-            runpy.run_path(str(tcb_async.__main__.__file__), run_name="__main__")
-        assert capsys.readouterr().out == f"tcb-async {__version__}\n" * 2
-
-    @pytest.mark.parametrize("columns", [{}, {"COLUMNS": "80"}], ids=str)
-    def test_a_pipe_without_a_reader_ends_it_quietly(self, main, columns, monkeypatch, capsys):
-        for name, value in columns.items():
-            monkeypatch.setenv(name, value)
-        reading, writing = os.pipe()
-        os.close(reading)
-        with os.fdopen(writing, "w") as pipe:
-            monkeypatch.setattr(sys, "stdout", pipe)
-
-            assert main("list", "--demo") == 0
-
-        assert capsys.readouterr().err == ""
-
-    def test_a_pipe_without_a_descriptor_may_break_too(self, main, monkeypatch):
-        stdout = io.TextIOWrapper(_BrokenPipe(), write_through=True)
-        monkeypatch.setattr(sys, "stdout", stdout)
-
-        assert main("count", "--demo") == 0
-        with contextlib.suppress(BrokenPipeError):
-            stdout.close()  # or its end, at some later time, would complain
-
-    def test_without_stdout_it_exits_with_3_and_without_stderr_it_works(self, main, monkeypatch):
-        monkeypatch.setattr(sys, "stderr", None)
-        monkeypatch.setattr(sys, "stdout", None)
-
-        assert main("count", "--demo") == 3
-
-    def test_ctrl_c_before_there_is_a_handler_is_one_line(self, main, monkeypatch, capsys):
-        def interrupted():
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(tcb_async.__main__, "_main", interrupted)
-
-        assert main("list") == 130
-        assert capsys.readouterr().err == "tcb-async: interrupted\n"
-
-    def test_after_a_signal_the_process_waits_for_no_thread(self, main, monkeypatch):
-        def ended_by_a_signal(_):
-            signal.getsignal(signal.SIGTERM).received = signal.SIGTERM
-            raise SystemExit(143)
-
-        ends = []
-        monkeypatch.setattr(app, "run", ended_by_a_signal)
-        monkeypatch.setattr(os, "_exit", ends.append)
-
-        assert main("list") == 143
-        assert ends == [143]
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    with contextlib.suppress(BrokenPipeError):
+        stdout.close()  # or its end, at some later time, would complain
 
 
 def test_a_bar_never_shows_more_functions_than_there_are(monkeypatch):
