@@ -74,6 +74,7 @@ class Side:
     The exit code depends on nothing else.
 
     Attributes:
+        lists: Complete lists, which can be read once.
         missing: Accounts without a complete list, and unfinished runs.
         run: The run of an inventory.
         is_selective: Whether options leave out functions, so that none may be left.
@@ -82,29 +83,25 @@ class Side:
         differing: Accounts with a difference.
     """
 
-    _lists: Iterable[Listed]
+    lists: Iterable[Listed]
     missing: int = 0
     run: StoredRun | None = None
     is_selective: bool = False
     functions: int = 0
     found: Counter[str] = attrs.field(factory=Counter[str])
     differing: set[str | None] = attrs.field(factory=set[str | None])
-    _read: int = 0
+    _listed: int = 0
     _environments: int = 0
     _appids: set[str | None] = attrs.field(factory=set[str | None])
 
-    def lists(self) -> Iterator[Listed]:
-        """Yield each list, and count it after the caller is done with it.
-
-        Raises:
-            ConfigurationError: At the end, if nothing was compared: this is not equality.
-        """
-        for listed in self._lists:
-            yield listed
-            self._read += 1
+    def read(self) -> Iterator[Listed]:
+        """Yield and count the lists. Raises at the end if nothing was compared: not equality."""
+        for listed in self.lists:
+            self._listed += 1
             self._environments += listed.env is not None
             self._appids.add(listed.appid)
-        if self.exit_code() == DONE and not self._read:
+            yield listed
+        if self.exit_code() == DONE and not self._listed:
             raise ConfigurationError("nothing was compared: the inventory has no accounts")
         if self.exit_code() == DONE and self.is_selective and not self.functions:
             raise ConfigurationError("nothing was compared: no function is selected")
@@ -144,6 +141,7 @@ class Reader:
                     sides[source] = self._open(source, stack)
                 elif isinstance(source, Document):
                     sides[source] = Side([Listed(source.read())])
+            # Last: what needs no request may be refused.
             if envs := [source.env for source in sources if isinstance(source, Environment)]:
                 sides |= self._walk_all(envs)
             yield [sides[source] for source in sources]
@@ -183,13 +181,11 @@ class Reader:
         run, unfinished = _decisive_run(store)
         for later in unfinished:
             self.screen.say(f"run {later.run} of {source.path} is not finished")
-        incomplete = self.screen.say_each(
-            (
-                f"{account.appid} is not compared: {account.message}"
-                for account in store.missing(run.run)
-            ),
-            "… and {:,} more in the table accounts",
+        sentences = (
+            f"{account.appid} is not compared: {account.message}"
+            for account in store.missing(run.run)
         )
+        incomplete = self.screen.say_each(sentences, "… and {:,} more in the table accounts")
         return Side(_lists(store, run.run), incomplete + len(unfinished), run)
 
 
@@ -262,7 +258,7 @@ def compare(
     """Compare each list: missing functions first, then extra and changed functions."""
     wanted = {name: known for name, known in expected.items() if matches_any(names, name)}
     found.is_selective = bool(names) or ignores_extra
-    for listed in found.lists():
+    for listed in found.read():
         there = {
             name: known
             for name, known in listed.functions.items()
@@ -422,7 +418,7 @@ def compare_sides(
         sources, output = _find_sides(expected, found), Output(screen)
         accounts = ("appid", "env") if isinstance(sources[1], Store) else ()
         with Reader(access, requests, screen).read(*sources) as (wanted, side):
-            (listed,) = wanted.lists()
+            (listed,) = wanted.lists
             differences = compare(
                 listed.functions, side, fields=fields, names=name, ignores_extra=ignore_extra
             )
@@ -525,7 +521,7 @@ def judge_runtimes(
     with run_command(verbose=access.verbose) as screen:
         lines, revised = _read_table(table)
         with Reader(access, requests, screen).read(find_source(source)) as (side,):
-            functions = [known for listed in side.lists() for known in listed.functions.values()]
+            functions = [known for listed in side.read() for known in listed.functions.values()]
         if functions and not any("runtime" in known for known in functions):
             raise ConfigurationError(f"{source} does not say the runtime of any function")
         counts = Counter(str(known.get("runtime") or "") for known in functions)

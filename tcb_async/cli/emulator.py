@@ -88,7 +88,8 @@ def serve_emulator(
             if check_env(each) not in envs:
                 server.deploy(each, count=count)
                 envs.append(each)
-        settings = _add_app(server)
+        settings = {"TCB_APPID": _APPID, "TCB_SECRET": secrets.token_hex(16)}
+        server.add_app(_APPID, settings["TCB_SECRET"])
         if platform or merchants:
             settings |= _add_platform(server, merchants, demo=demo)
         try:
@@ -97,12 +98,6 @@ def serve_emulator(
             )
         except KeyboardInterrupt:  # the normal end of a server, so not exit code 130
             screen.say("ended")
-
-
-def _add_app(server: Emulator) -> dict[str, str]:
-    secret = secrets.token_hex(16)
-    server.add_app(_APPID, secret)
-    return {"TCB_APPID": _APPID, "TCB_SECRET": secret}
 
 
 def _add_platform(server: Emulator, merchants: int | None, *, demo: bool) -> dict[str, str]:

@@ -151,7 +151,9 @@ FORMATS: dict[Format, type[Document]] = {
 
 def format_of(path: Path, others: Sequence[str], advice: str) -> Format | None:
     """Return the format that the suffix of ``--output`` names; None for one of the others."""
-    known = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
+    known: dict[str, Format] = {
+        suffix: name for name, form in FORMATS.items() for suffix in form.suffixes
+    }
     suffix = path.suffix.lower()
     if suffix not in {*known, *others}:
         raise CycloptsError(
@@ -206,13 +208,7 @@ _NARROWEST_NAME = 8
 
 
 def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] | None) -> None:
-    """Print a table that fits the terminal or ``COLUMNS``; otherwise, one line per row.
-
-    Args:
-        screen: The terminal; columns that do not fit are named on its stderr.
-        rows: Values that have an attribute for each column.
-        columns: The fields that the user asked for; None for all that fit.
-    """
+    """Print the columns that the user asked for, or all that fit the terminal or ``COLUMNS``."""
     console = screen.out
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.file.write(table_as_text(rows, columns))

@@ -37,20 +37,10 @@ KINDS = (
     "the SQLite file of an inventory (.sqlite, .sqlite3, .db), a folder of functions (with a / in "
     "its name), or - for JSON on stdin"
 )
-_NOT_A_STREAM = (
-    "must be one complete JSON document, as tcb-async list -f json writes it, or cloudbaserc.json; "
-    "NDJSON and CSV are refused here, because the end of a list that broke off would not show: "
-    "write a file, and name it"
-)
-_NEITHER = (
-    'must be an export of tcb-async list, or have "functions": [{"name": …}] at its top level, as '
-    "cloudbaserc.json has; functions of framework plugins are not read"
-)
 _COMMENT = r"//[^\n]*|/\*.*?\*/"
 _TEXT_OR_COMMENT = re.compile(rf'("(?:\\.|[^"\\])*")|{_COMMENT}', re.DOTALL)
 _TEXT_OR_LAST_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 _DISARMED = re.compile("(?:^|[,;\t\r\n])'(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
-
 
 Value = str | None | msgspec.UnsetType
 
@@ -96,15 +86,11 @@ Source = Environment | Store | Document
 
 
 def find_source(text: str) -> Source:
-    """Find the type of a source by how it is written, without reading it.
-
-    Raises:
-        ConfigurationError: There is no such file or folder, or its type is unknown.
-    """
+    """Find the type of a source by how it is written, without reading it."""
     path = Path(text)
     suffix, is_path = path.suffix.lower(), "/" in text or os.sep in text
     if text == "-":
-        return Document("stdin", lambda: parse(_read_stdin(), "stdin"))
+        return Document("stdin", _read_stdin)
     if path.exists() and not path.is_file() and not path.is_dir():  # such as <(command)
         return Document(text, lambda: parse(path.read_bytes(), text))
     if suffix in STORES:
@@ -122,22 +108,19 @@ def find_source(text: str) -> Source:
     return Environment(text)
 
 
+def _read_stdin() -> Functions:
+    if sys.stdin is None:
+        raise ConfigurationError("stdin is closed: there is nothing to read")
+    return parse(sys.stdin.buffer.read(), "stdin")
+
+
 def known_fields(function: CloudFunction) -> Known:
     """Return the fields of a function that an environment knows: all of them."""
     return {field: getattr(function, field) for field in FIELDS}
 
 
 def parse(data: bytes, where: str, suffix: str = "") -> Functions:
-    """Read an export of ``tcb-async list``, or ``cloudbaserc.json``.
-
-    Args:
-        data: The bytes.
-        where: Their file, for errors.
-        suffix: The file's suffix; empty for a stream, which must be JSON.
-
-    Raises:
-        ConfigurationError: They are neither, or not complete.
-    """
+    """Read an export of ``tcb-async list``, or ``cloudbaserc.json``; without a suffix, a stream."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -147,19 +130,22 @@ def parse(data: bytes, where: str, suffix: str = "") -> Functions:
     try:
         return _PARSERS.get(suffix, _parse_json)(text, where)
     except (msgspec.DecodeError, RecursionError) as error:
-        if not suffix:
-            reason = _NOT_A_STREAM
-        elif isinstance(error, msgspec.ValidationError):
-            reason = _NEITHER
-        else:
-            reason = "its JSON is incomplete: the file is damaged or cut off"
-    raise ConfigurationError(f"{where}: {reason}")
+        raise _explain(error, where, suffix) from None
 
 
-def _read_stdin() -> bytes:
-    if sys.stdin is None:
-        raise ConfigurationError("stdin is closed: there is nothing to read")
-    return sys.stdin.buffer.read()
+def _explain(error: Exception, where: str, suffix: str) -> ConfigurationError:
+    if not suffix:
+        return ConfigurationError(
+            f"{where}: must be one complete JSON document, as tcb-async list -f json writes it, or "
+            "cloudbaserc.json; NDJSON and CSV are refused here, because the end of a list that "
+            "broke off would not show: write a file, and name it"
+        )
+    if isinstance(error, msgspec.ValidationError):
+        return ConfigurationError(
+            f'{where}: must be an export of tcb-async list, or have "functions": [{{"name": …}}] '
+            "at its top level, as cloudbaserc.json has; functions of framework plugins are not read"
+        )
+    return ConfigurationError(f"{where} is damaged or cut off: its JSON is incomplete")
 
 
 def _parse_json(text: str, where: str) -> Functions:
@@ -241,11 +227,12 @@ def _refusal(row: object, number: int) -> str:
 
 def _read_folder(folder: Path) -> Functions:
     """List the sub-folders that contain code, as ``cloudfunctions/`` has them."""
+    # Not with glob(): it passes over a folder that it may not read, and the list would be shorter.
     inside = sorted(path.name for path in _visible(folder) if path.is_dir() and _visible(path))
-    named = [name for name in inside if name != "node_modules"]
-    if not named:
+    found: Functions = {name: {} for name in inside if name != "node_modules"}
+    if not found:
         raise ConfigurationError(f"{folder} has no sub-folder that contains a function")
-    return {name: {} for name in named}
+    return found
 
 
 def _visible(folder: Path) -> list[Path]:

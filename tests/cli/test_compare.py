@@ -107,6 +107,13 @@ async def test_two_environments_are_read_at_once(emulator):
     assert (row["expected"]["status"], row["found"]["status"]) == ("Active", "Updating")
 
 
+async def test_an_environment_beside_itself_is_equal_and_counted_once(emulator):
+    deploy_as_declared(emulator)
+    ended = await run("diff", ENV, ENV, env=asks(emulator))
+    assert (ended.code, ended.out) == (0, "")
+    assert "2 functions of 1 environment compared" in ended.err
+
+
 async def test_an_export_of_yesterday_shows_redeployments_with_times(emulator, tmp_path):
     times = {"add_time": "2026-11-24 09:00:00"}
     emulator.deploy(ENV, "login", **times, mod_time="2026-11-24 10:00:00")
