@@ -15,9 +15,8 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 from tcb_async import __version__
 from tcb_async.cli.exits import DONE, EXIT_CODES, USAGE, handle_errors
 from tcb_async.cli.screen import Screen, flush
-from tcb_async.cli.usage import explain
+from tcb_async.cli.usage import GENERAL, explain
 
-_OPTIONS = Group("Options", sort_key=1)
 _EPILOGUE = f"""\
 [bold]Examples[/bold]
   tcb-async list --demo
@@ -65,7 +64,7 @@ app = App(
     usage="tcb-async COMMAND [OPTIONS] [ARGUMENTS]",
     version=f"tcb-async {__version__}",
     group_commands=Group("Commands", sort_key=2),
-    group_parameters=_OPTIONS,
+    group_parameters=GENERAL,
     default_parameter=Parameter(
         negative=(),  # a flag has no --no- form
         allow_repeating=True,  # the last value counts
@@ -79,7 +78,7 @@ app = App(
     print_error=False,  # cyclopts would repeat words that may be secrets: `explain` does not
     suppress_keyboard_interrupt=False,  # `handle_errors` says how the command ended
 )
-app["--help"].group = app["--version"].group = _OPTIONS
+app["--help"].group = app["--version"].group = GENERAL
 for _number, (_name, (_module, _line)) in enumerate(COMMANDS.items()):
     app.command(
         f"tcb_async.cli.{_module}:{_name}_command", name=_name, help=_line, sort_key=_number
@@ -101,14 +100,14 @@ def _find_shell(shell: Shell) -> Shell:
         raise CycloptsError("--shell: your shell is unknown: pass --shell SHELL") from None
 
 
-@app.command(name="--install-completion", group=_OPTIONS, help_epilogue="")
+@app.command(name="--install-completion", group=GENERAL, help_epilogue="")
 def install_completion(*, shell: Shell = None) -> None:
     """Install completion for the current shell."""
     path = app.install_completion(shell=_find_shell(shell))
     sys.stdout.write(f"completion is installed in {path}: start a new shell\n")
 
 
-@app.command(name="--show-completion", group=_OPTIONS, help_epilogue="")
+@app.command(name="--show-completion", group=GENERAL, help_epilogue="")
 def show_completion(*, shell: Shell = None) -> None:
     """Show completion for the current shell, to customize it."""
     sys.stdout.write(app.generate_completion(shell=_find_shell(shell)))

@@ -22,7 +22,6 @@ import attrs
 import msgspec
 from cyclopts import App, Parameter, Token
 
-from tcb_async import runtimes
 from tcb_async.cli import options
 from tcb_async.cli.access import find_service
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, run_command
@@ -45,6 +44,14 @@ from tcb_async.cli.sources import (
 )
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
+from tcb_async.runtimes import (
+    REVISED,
+    RUNTIMES,
+    Runtime,
+    find_runtime,
+    parse_table,
+    runtime_state,
+)
 from tcb_async.watch import changes
 
 if TYPE_CHECKING:
@@ -448,12 +455,12 @@ _COLUMNS = ("runtime", "functions", "ends", "state", "offered")
 _STATES = ("ended", "ending", "unknown", "fine")
 
 
-def _read_table(path: str | None) -> tuple[Mapping[str, runtimes.Runtime], date]:
+def _read_table(path: str | None) -> tuple[Mapping[str, Runtime], date]:
     """Read a table of the user's own, and the day of its revision; None for the package's."""
     if path is None:
-        return runtimes.RUNTIMES, runtimes.REVISED
+        return RUNTIMES, REVISED
     try:
-        return runtimes.parse_table(Path(path).read_bytes())
+        return parse_table(Path(path).read_bytes())
     except msgspec.DecodeError:
         raise ConfigurationError(
             f'--table {path}: must be JSON such as {{"revised": "2026-11-27", "runtimes": '
@@ -462,18 +469,18 @@ def _read_table(path: str | None) -> tuple[Mapping[str, runtimes.Runtime], date]
 
 
 def _judge(
-    counts: Counter[str], on: date, within: timedelta, table: Mapping[str, runtimes.Runtime]
+    counts: Counter[str], on: date, within: timedelta, table: Mapping[str, Runtime]
 ) -> list[dict[str, str]]:
     """Judge each runtime that functions have, the worst first."""
     rows: list[dict[str, str]] = []
     for name, number in counts.items():
-        line = runtimes.find_runtime(name, table)
+        line = find_runtime(name, table)
         rows.append(
             {
                 "runtime": name or "(none)",
                 "functions": str(number),
                 "ends": str(line.ends or "never") if line and line.end_is_known else "",
-                "state": runtimes.runtime_state(name, on, within=within, table=table),
+                "state": runtime_state(name, on, within=within, table=table),
                 "offered": "" if line is None else ("yes" if line.offered else "no"),
             }
         )

@@ -2,8 +2,8 @@
 
 Rule: always UTF-8. A format is one class in `FORMATS`, and every command can write it. A file holds
 exactly what the server sent; on a terminal, control characters are escaped. A table never cuts a
-name: on a narrow terminal it shortens times first, and then leaves out a column that the user did
-not ask for.
+name: on a narrow terminal it shortens times first, and then leaves out times that the user did not
+ask for.
 
 CSV has one exception, because spreadsheets open it: a value that a spreadsheet would run as a
 formula gets a ``'`` in front, whichever of ``,``, ``;`` and tab separates its columns. WeChat's
@@ -217,7 +217,9 @@ def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] |
     width = console.width - (_GAP if console.is_terminal else 0)
     layouts = [_texts(rows, columns or FIELDS, *times) for times in _LAYOUTS]
     if columns is None:
-        layouts.append({field: layouts[-1][field] for field in FIELDS if field != "add_time"})
+        for left_out in ("add_time", "mod_time"):
+            last = layouts[-1].items()
+            layouts.append({field: texts for field, texts in last if field != left_out})
     layout = next((each for each in layouts if _missing_width(each, width) <= 0), layouts[-1])
     console.print(_table(layout, width, boxed=console.is_terminal))
     if left_out := [_TIMES.get(field, field) for field in layouts[0] if field not in layout]:

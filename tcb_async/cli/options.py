@@ -17,8 +17,8 @@ from cyclopts.validators import Number
 
 from tcb_async._arguments import BASE_URL, DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT
 from tcb_async.cli.formats import Format
+from tcb_async.cli.usage import GENERAL
 
-GENERAL = Group("Options", sort_key=1)
 ACCOUNTS = Group("Which accounts", sort_key=2)
 FUNCTIONS = Group("Which functions", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)

@@ -1,4 +1,4 @@
-"""Usage errors, each as one sentence with advice.
+"""The panel of general options, and usage errors, each as one sentence with advice.
 
 Rule: a sentence repeats a word that the user typed only where it cannot be a secret: the name of an
 option or a command, or the value of an option that takes no secret.
@@ -9,9 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 from difflib import get_close_matches
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import cyclopts
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+    from rich.console import Console, ConsoleOptions
+
+
+def _show_whole_names(console: Console, layout: ConsoleOptions, panel: HelpPanel) -> None:
+    # By default, names get 35 % of the width, and --install-completion breaks at 50 columns.
+    # cyclopts imports this package for --help alone.
+    from cyclopts.help import (  # noqa: PLC0415
+        ColumnSpec,
+        DefaultFormatter,
+        DescriptionRenderer,
+        NameRenderer,
+    )
+
+    names = ColumnSpec(renderer=NameRenderer(), style="cyclopts.name")
+    texts = ColumnSpec(renderer=DescriptionRenderer(), overflow="fold")
+    DefaultFormatter(column_specs=(names, texts))(console, layout, panel)
+
+
+GENERAL = cyclopts.Group("Options", sort_key=1, help_formatter=_show_whole_names)
 
 _SET_TOKEN = "others could read it in the list of processes: set TCB_ACCESS_TOKEN"  # noqa: S105
 _SET_SECRET = "others could read it in the list of processes: set TCB_SECRET"  # noqa: S105
