@@ -113,14 +113,14 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
         screen.write(f"account   {service.owner}\n".encode())
 
         async def work(client: TcbClient) -> None:
-            accepted = await _is_accepted(client, env)
-            life = _life(getattr(service.provider, "expires_at", None))
+            accepted = await _describe_acceptance(client, env)
+            life = _describe_lifetime(getattr(service.provider, "expires_at", None))
             screen.write(f"lifetime  {life}\naccepted  {accepted}, by {service.address}\n".encode())
 
         service.run(work)
 
 
-async def _is_accepted(client: TcbClient, env: str | None) -> str:
+async def _describe_acceptance(client: TcbClient, env: str | None) -> str:
     """Ask for one row, of an environment that cannot exist unless the user named one."""
     try:
         await client.function_page(env or _NO_ENV, limit=1)
@@ -134,7 +134,7 @@ async def _is_accepted(client: TcbClient, env: str | None) -> str:
     return "yes" if env is None else f"yes, for {env}"
 
 
-def _life(expires_at: float | None) -> str:
+def _describe_lifetime(expires_at: float | None) -> str:
     if expires_at is None:
         return "unknown: WeChat tells it only when a token is fetched"
     until = datetime.fromtimestamp(expires_at, CHINA_STANDARD_TIME)

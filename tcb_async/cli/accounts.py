@@ -73,12 +73,12 @@ OpenAccounts = Callable[[int], AbstractAsyncContextManager[Accounts]]
 def find_accounts(access: Platform) -> OpenAccounts:
     """Read and check everything that needs no request."""
     service = _service_name(check_url(access))
-    closing = AsyncExitStack()
-    name, provider, source = _find_source(access, open_store(access.redis, closing))
+    resources = AsyncExitStack()
+    name, provider, source = _find_source(access, open_store(access.redis, resources))
 
     @asynccontextmanager
     async def open_accounts(concurrency: int) -> AsyncGenerator[Accounts]:
-        async with open_client(access, provider, concurrency, closing=closing) as client:
+        async with open_client(access, provider, concurrency, resources=resources) as client:
             yield Accounts(f"{name} at {service}", client, source)
 
     return open_accounts

@@ -27,7 +27,7 @@ from tcb_async.cli.access import find_service
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format, write_rows
 from tcb_async.cli.progress import show_walk
-from tcb_async.cli.screen import Screen, plural, printable
+from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.cli.selection import matches_any
 from tcb_async.cli.sources import (
     FIELDS,
@@ -36,7 +36,7 @@ from tcb_async.cli.sources import (
     Document,
     Environment,
     Functions,
-    Known,
+    KnownFields,
     Source,
     Store,
     find_source,
@@ -66,7 +66,7 @@ _KINDS = {"removed": "missing", "added": "extra", "updated": "changed"}
 
 
 @attrs.frozen
-class Listed:
+class FunctionList:
     """A complete list of functions; in an inventory, with its account and environment."""
 
     functions: Functions
@@ -87,21 +87,21 @@ class Side:
         is_selective: Whether options leave out functions, so that none may be left.
         functions: Functions that were compared.
         found: Differences by kind, or functions on ended runtimes.
-        differing: Accounts with a difference.
+        differing_appids: Accounts with a difference.
     """
 
-    lists: Iterable[Listed]
+    lists: Iterable[FunctionList]
     missing: int = 0
     run: StoredRun | None = None
     is_selective: bool = False
     functions: int = 0
     found: Counter[str] = attrs.field(factory=Counter[str])
-    differing: set[str | None] = attrs.field(factory=set[str | None])
+    differing_appids: set[str | None] = attrs.field(factory=set[str | None])
     _listed: int = 0
     _environments: int = 0
     _appids: set[str | None] = attrs.field(factory=set[str | None])
 
-    def read(self) -> Iterator[Listed]:
+    def read(self) -> Iterator[FunctionList]:
         """Yield and count the lists. Raises at the end if nothing was compared: not equality."""
         for listed in self.lists:
             self._listed += 1
@@ -147,7 +147,7 @@ class Reader:
                 if isinstance(source, Store):
                     sides[source] = self._open(source, stack)
                 elif isinstance(source, Document):
-                    sides[source] = Side([Listed(source.read())])
+                    sides[source] = Side([FunctionList(source.read())])
             # Last: what needs no request may be refused.
             if envs := [source.env for source in sources if isinstance(source, Environment)]:
                 sides |= self._walk_all(envs)
@@ -163,20 +163,20 @@ class Reader:
             # One terminal has room for one bar.
             walks = [self._walk(client, env, env is envs[-1]) for env in envs]
             for env, functions in zip(envs, await asyncio.gather(*walks), strict=True):
-                found[Environment(env)] = Side([Listed(functions, env=env)])
+                found[Environment(env)] = Side([FunctionList(functions, env=env)])
 
         service = find_service(None, self.access, needs_env=False, others=envs)
         service.run(work, self.requests.concurrency)
         return found
 
     async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> Functions:
-        functions: dict[str, Known] = {}
+        functions: dict[str, KnownFields] = {}
         async with client.functions(env, page_size=self.requests.page_size) as walk:
             shown = is_shown and self.screen.is_watched
-            with show_walk(self.screen, env, walk, shown=shown) as move:
+            with show_walk(self.screen, env, walk, shown=shown) as set_done:
                 async for page in walk.by_page():
                     functions |= {item.name: known_fields(item) for item in page.items}
-                    move(len(functions))
+                    set_done(len(functions))
         return functions
 
     def _open(self, source: Store, stack: contextlib.ExitStack) -> Side:
@@ -212,14 +212,14 @@ def _decisive_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
     return decisive[0], unfinished
 
 
-def _lists(store: InventoryStore, run: str) -> Iterator[Listed]:
+def _lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
     """Yield the lists of the complete accounts; an account without an environment has one too."""
     for account in store.complete_accounts(run):
         if not account.functions:
-            yield Listed({}, account.appid)
+            yield FunctionList({}, account.appid)
         for env, functions in account.functions.items():
             lists = {function.name: known_fields(function) for function in functions}
-            yield Listed(lists, account.appid, env)
+            yield FunctionList(lists, account.appid, env)
 
 
 # What differs
@@ -272,17 +272,17 @@ def compare(
             if name in wanted or (not ignores_extra and matches_any(names, name))
         }
         found.functions += len(wanted.keys() | there.keys())
-        before = [_comparable(name, wanted, there, fields) for name in wanted]
-        after = [_comparable(name, there, wanted, fields) for name in there]
+        before = [_keep_common_fields(name, wanted, there, fields) for name in wanted]
+        after = [_keep_common_fields(name, there, wanted, fields) for name in there]
         for change in changes(before, after):
             kind = _KINDS[change.kind]
             found.found[kind] += 1
-            found.differing.add(listed.appid)
+            found.differing_appids.add(listed.appid)
             sides = change.before, change.after
             yield Difference(kind, change.name, *sides, listed.appid, listed.env)
 
 
-def _comparable(
+def _keep_common_fields(
     name: str, side: Functions, other: Functions, fields: Sequence[str]
 ) -> CloudFunction:
     """Keep the fields that both sides know; a function without a status should be active."""
@@ -345,7 +345,7 @@ def _as_lines(differences: Iterable[Difference], *, has_accounts: bool) -> Itera
             yield f"{appid} {env or '(no environment)'}\n".encode()
         indent = "  " if has_accounts else ""
         for difference in group:
-            name, details = printable(difference.name), printable(difference.what)
+            name, details = sanitize(difference.name), sanitize(difference.what)
             line = f"{indent}{difference.kind:8}  {name:24}  {details}"
             yield line.rstrip().encode() + b"\n"
 
@@ -353,7 +353,7 @@ def _as_lines(differences: Iterable[Difference], *, has_accounts: bool) -> Itera
 def _summarize(side: Side) -> str:
     differ = plural(side.found["changed"], "function differs", "functions differ")
     missing, extra = (plural(side.found[kind], "is", "are") for kind in ("missing", "extra"))
-    accounts = side.differing - {None}
+    accounts = side.differing_appids - {None}
     where = f" in {plural(len(accounts), 'account')}" if accounts else ""
     is_empty = side.exit_code() == DONE and not side.functions
     return (

@@ -55,7 +55,7 @@ class Service:
     env: str
     _open: Callable[[int], AbstractAsyncContextManager[TcbClient]]
     provider: TokenProvider | None = None  # None for the demonstration: it makes its own later
-    deployed_last: str = ""  # the function that the demonstration is creating
+    pending_function: str = ""  # the function that the demonstration is creating
 
     def run(
         self, work: Callable[[TcbClient], Awaitable[object]], concurrency: int = DEFAULT_CONCURRENCY
@@ -72,9 +72,9 @@ class Service:
 def find_wechat(env: str, access: Credentials) -> Service:
     """Find the credentials for WeChat, or for a server in its place."""
     url = check_url(access)
-    closing = AsyncExitStack()
-    owner, provider = _find_token(access, closing)
-    client = partial(open_client, access, provider, closing=closing)
+    resources = AsyncExitStack()
+    owner, provider = _find_token(access, resources)
+    client = partial(open_client, access, provider, resources=resources)
     return Service(owner, url, env, client, provider)
 
 
@@ -90,9 +90,9 @@ async def open_client(
     provider: TokenProvider,
     concurrency: int = DEFAULT_CONCURRENCY,
     *,
-    closing: AsyncExitStack | None = None,
+    resources: AsyncExitStack | None = None,
 ) -> AsyncGenerator[TcbClient]:
-    """Open a client; ``closing`` is closed after it."""
+    """Open a client; ``resources`` is closed after it."""
     client = TcbClient(
         provider,
         base_url=access.base_url,
@@ -101,7 +101,7 @@ async def open_client(
         timeout=access.timeout,
         concurrency=concurrency,
     )
-    async with closing or AsyncExitStack(), client:
+    async with resources or AsyncExitStack(), client:
         try:
             yield client
         except TransportError as error:
@@ -119,7 +119,7 @@ def _unused_proxy(access: Connection) -> str:
     return name if name in os.environ else name.upper()
 
 
-def _find_token(access: Credentials, closing: AsyncExitStack) -> tuple[str, TokenProvider]:
+def _find_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
     """Return the owner of the token, and its provider.
 
     The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,
@@ -135,7 +135,7 @@ def _find_token(access: Credentials, closing: AsyncExitStack) -> tuple[str, Toke
             check_secret(SECRET, appsecret)
         else:
             appsecret = ask_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
-        store = open_store(access.redis, closing)
+        store = open_store(access.redis, resources)
         shared = "" if store is None else ", shared through Redis"
         return f"app {appid}{shared}", StableToken(appid, appsecret, store=store)
     otherwise = _NONE if appsecret is None else _NO_APPID
@@ -185,7 +185,7 @@ def ask_secret(what: str, otherwise: str) -> Secret:
     return check_secret("what was typed", typed)
 
 
-def open_store(option: str | None, closing: AsyncExitStack) -> TokenStore | None:
+def open_store(option: str | None, resources: AsyncExitStack) -> TokenStore | None:
     """Open the Redis that shares the app's token, if the user named one."""
     url = Secret(option) if option else find_secret(_REDIS_URL)
     if url is None:
@@ -213,5 +213,5 @@ def open_store(option: str | None, closing: AsyncExitStack) -> TokenStore | None
         raise ConfigurationError(
             f"--redis / {_REDIS_URL}: must be a URL such as redis://localhost:6379/0"
         )
-    closing.push_async_callback(redis.aclose)
+    resources.push_async_callback(redis.aclose)
     return RedisStore(redis)

@@ -24,7 +24,7 @@ from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.tokens import ComponentToken, StaticToken, TokenProvider
 
 _NAME = "the demonstration"
-_DEPLOYED_LAST = "webhookRelay"
+_PENDING_FUNCTION = "webhookRelay"
 _SECONDS_APART = 1.5
 
 
@@ -45,7 +45,7 @@ def serve_demo(asked: str | None, *, is_changing: bool, others: Sequence[str] = 
             ):
                 yield client
 
-    return Service(_NAME, _NAME, env, open_demo, deployed_last=_DEPLOYED_LAST)
+    return Service(_NAME, _NAME, env, open_demo, pending_function=_PENDING_FUNCTION)
 
 
 @asynccontextmanager

@@ -88,10 +88,10 @@ def output_path(text: str | None, option: str = "--output") -> Path | None:
     path = Path(text)
     if path.exists() and not path.is_file() and not path.is_dir():
         return path  # a device or a pipe: its resolved name may be impossible to open
-    return checked_file(option, text)
+    return check_file(option, text)
 
 
-def checked_file(option: str, text: str) -> Path:
+def check_file(option: str, text: str) -> Path:
     """Return the path of a regular file that can be written or created."""
     path = Path(text).resolve()
     wrong = ""

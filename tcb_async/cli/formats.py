@@ -28,7 +28,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
-from tcb_async.cli.screen import Screen, printable
+from tcb_async.cli.screen import Screen, sanitize
 from tcb_async.models import CloudFunction
 
 Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
@@ -87,7 +87,7 @@ class _Ndjson(Document):
 
     def _object(self, row: object) -> bytes:
         text = json.dumps(_values(row, self.columns), ensure_ascii=False)
-        return (printable(text, json.dumps) if self.escaped else text).encode()
+        return (sanitize(text, json.dumps) if self.escaped else text).encode()
 
 
 class _Json(_Ndjson):
@@ -118,7 +118,7 @@ class _Csv(Document):
     def _cell(self, value: str | int | None) -> str:
         text = "" if value is None else _FORMULA.sub("'", str(value))
         if self.escaped:
-            text = printable(text, json.dumps)
+            text = sanitize(text, json.dumps)
         return '"' + text.replace('"', '""') + '"' if _SPLITS.search(text) else text
 
 
@@ -133,7 +133,7 @@ class _Markdown(Document):
         return _line(map(self._cell, _values(row, self.columns).values()))
 
     def _cell(self, value: str | int | None) -> str:
-        text = printable("" if value is None else str(value), json.dumps)
+        text = sanitize("" if value is None else str(value), json.dumps)
         return re.sub(r"([\\|`*_<\[])", r"\\\1", text)
 
 
@@ -217,9 +217,8 @@ def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] |
     width = console.width - (_GAP if console.is_terminal else 0)
     layouts = [_texts(rows, columns or FIELDS, *times) for times in _LAYOUTS]
     if columns is None:
-        for left_out in ("add_time", "mod_time"):
-            last = layouts[-1].items()
-            layouts.append({field: texts for field, texts in last if field != left_out})
+        for time in ("add_time", "mod_time"):
+            layouts.append({field: layouts[-1][field] for field in layouts[-1] if field != time})
     layout = next((each for each in layouts if _missing_width(each, width) <= 0), layouts[-1])
     console.print(_table(layout, width, boxed=console.is_terminal))
     if left_out := [_TIMES.get(field, field) for field in layouts[0] if field not in layout]:
@@ -249,7 +248,7 @@ def _texts(
 def _column(rows: Sequence[object], field: str, time_format: str | None) -> list[str]:
     values = [_value(row, field) for row in rows]
     if time_format is None:
-        return [field, *(printable(text or _NOTHING) for text in values)]
+        return [field, *(sanitize(text or _NOTHING) for text in values)]
     heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
     return [heading, *(_NOTHING if at is None else at.strftime(time_format) for at in values)]
 

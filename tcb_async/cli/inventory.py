@@ -22,7 +22,7 @@ from rich.progress import TextColumn, TimeRemainingColumn
 from tcb_async.cli import signals
 from tcb_async.cli.access import find_accounts
 from tcb_async.cli.exits import MISSING, in_terminal_words, run_command
-from tcb_async.cli.files import checked_file, open_output, output_path
+from tcb_async.cli.files import check_file, open_output, output_path
 from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, format_of
 from tcb_async.cli.options import OUTPUT, File, FileOrStream, ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
@@ -155,7 +155,7 @@ class Files:
                     f"{name}: {file} is given as {other} already: name another file"
                 )
         if self.path is not None:
-            checked_file("--output", str(self.path))
+            check_file("--output", str(self.path))
 
 
 @attrs.define

@@ -7,7 +7,7 @@ is written page by page, every other when it is complete.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 from cyclopts import App, Parameter
 
-from tcb_async.cli import formats
 from tcb_async.cli.access import find_service
 from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.files import Sink, open_output, output_path
-from tcb_async.cli.formats import TABLE, Field, Format
+from tcb_async.cli.formats import (
+    FIELDS,
+    FORMATS,
+    TABLE,
+    Field,
+    Format,
+    format_of,
+    print_table,
+    table_as_text,
+)
 from tcb_async.cli.options import FORMAT, OUTPUT, Access, Env, FileOrStream, Quiet, Requests, choose
 from tcb_async.cli.progress import show_walk
 from tcb_async.cli.screen import Screen, plural
@@ -75,7 +83,7 @@ def list_functions(
             screen=screen,
             env=service.env,
             selection=selection,
-            form=form or (target and formats.format_of(target, _PLAIN, _ADVICE)) or TABLE,
+            form=form or (target and format_of(target, _PLAIN, _ADVICE)) or TABLE,
             columns=columns,
             target=target,
             page_size=requests.page_size,
@@ -105,36 +113,35 @@ class ListJob:
         most = None if needs_all else self.selection.max_items
         walk = client.functions(self.env, max_items=most, page_size=self.page_size)
         with open_output(self.target, self.screen) as sink:
-            await (self._stream if self._in_pieces else self._gather)(walk, sink)
+            async with aclosing(self._pages(walk)) as pages:
+                if self._is_streamed:
+                    await self._stream(pages, sink)
+                else:
+                    self._write([function async for rows in pages for function in rows], sink)
         self._report(walk)
 
     @property
-    def _in_pieces(self) -> bool:
-        return self.form != TABLE and not self.selection.sort and formats.FORMATS[self.form].streams
+    def _is_streamed(self) -> bool:
+        return self.form != TABLE and not self.selection.sort and FORMATS[self.form].streams
 
-    async def _stream(self, walk: FunctionPager, sink: Sink) -> None:
-        document = formats.FORMATS[self.form](self.columns or formats.FIELDS, sink.is_terminal)
+    async def _stream(self, pages: AsyncIterator[list[CloudFunction]], sink: Sink) -> None:
+        document = FORMATS[self.form](self.columns or FIELDS, sink.is_terminal)
         head = document.head  # with the first page, so that an error before it writes nothing
-        async with aclosing(self._pages(walk)) as pages:
-            async for rows in pages:
-                sink.write(head + document.rows(rows, self._listed))
-                head = b""
-                self._listed += len(rows)
+        async for rows in pages:
+            sink.write(head + document.rows(rows, self._listed))
+            head = b""
+            self._listed += len(rows)
         sink.write(head + document.tail)
 
-    async def _gather(self, walk: FunctionPager, sink: Sink) -> None:
-        """Write everything, after all pages have arrived."""
-        async with aclosing(self._pages(walk)) as pages:
-            functions = [function async for rows in pages for function in rows]
+    def _write(self, functions: Sequence[CloudFunction], sink: Sink) -> None:
         arranged = self.selection.arrange(functions)
         self._listed = len(arranged)
         if self.form != TABLE:
-            document = formats.FORMATS[self.form](self.columns or formats.FIELDS, sink.is_terminal)
-            sink.write(document.whole(arranged))
+            sink.write(FORMATS[self.form](self.columns or FIELDS, sink.is_terminal).whole(arranged))
         elif self.target is None:
-            formats.print_table(self.screen, arranged, self.columns)
+            print_table(self.screen, arranged, self.columns)
         else:
-            sink.write(formats.table_as_text(arranged, self.columns).encode())
+            sink.write(table_as_text(arranged, self.columns).encode())
 
     async def _pages(self, walk: FunctionPager) -> AsyncGenerator[list[CloudFunction], None]:
         """Yield the selected functions of each page, until there are enough."""
@@ -142,9 +149,9 @@ class ListJob:
         # With --sort, only the complete list tells which functions come first.
         left = None if self.selection.sort else self.selection.max_items
         async with walk:
-            with show_walk(self.screen, self.env, walk, shown=self._is_meter_shown) as move:
+            with show_walk(self.screen, self.env, walk, shown=self._is_meter_shown) as set_done:
                 async for page in walk.by_page():
-                    move(done := done + len(page.items))
+                    set_done(done := done + len(page.items))
                     rows = [row for row in page.items if self.selection.matches(row)][:left]
                     yield rows
                     left = None if left is None else left - len(rows)
@@ -156,7 +163,7 @@ class ListJob:
     def _is_meter_shown(self) -> bool:
         # A bar below scrolling rows would be drawn again after each of them.
         rows_scroll_by = self.screen.out.is_terminal and self.target is None
-        return self.screen.is_watched and not (rows_scroll_by and self._in_pieces)
+        return self.screen.is_watched and not (rows_scroll_by and self._is_streamed)
 
     def _report(self, walk: FunctionPager) -> None:
         filters = self.selection.filters

@@ -51,11 +51,11 @@ def show_walk(
     with progress_bar(screen, *columns, shown=shown) as bar:
         task = bar.add_task(env, total=None, stats=walk.stats)
 
-        def move(done: int) -> None:
+        def set_done(done: int) -> None:
             # The list may grow during the walk.
             bar.update(task, completed=done, total=max(done, walk.total or 0))
 
-        yield move
+        yield set_done
 
 
 class _Rate(ProgressColumn):

@@ -63,7 +63,7 @@ class Screen:
     def say(self, sentence: str) -> None:
         """Write a sentence to stderr."""
         if sys.stderr is not None:
-            lines = [printable(line) for line in sentence.split("\n")]
+            lines = [sanitize(line) for line in sentence.split("\n")]
             if self.is_watched:
                 wrapped = (Text(line).wrap(self.err, self.err.width) for line in lines)
                 lines = [part.plain.rstrip() for parts in wrapped for part in parts]
@@ -134,7 +134,7 @@ def _stdout() -> TextIO:
     return sys.stdout
 
 
-def printable(text: str, quote: Callable[[str], str] = ascii) -> str:
+def sanitize(text: str, quote: Callable[[str], str] = ascii) -> str:
     """Escape control characters, so that text from a server cannot steer the terminal."""
     if text.isprintable():
         return text

@@ -42,7 +42,7 @@ class Ending:
             end_process(128 + number)
         self._react()
 
-    def raise_it(self) -> NoReturn:
+    def raise_signal(self) -> NoReturn:
         raise Terminated if self.received == signal.SIGTERM else KeyboardInterrupt
 
     @contextlib.contextmanager
@@ -78,7 +78,7 @@ def _installed() -> Ending:
 def raise_signals() -> Generator[None]:
     """Raise a signal as an exception: for a block that has to clean up."""
     ending = _installed()
-    with ending.on_signal(ending.raise_it):
+    with ending.on_signal(ending.raise_signal):
         yield
 
 
@@ -98,7 +98,7 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
         runner.run(main())
     except BaseException:
         if ending.received:
-            ending.raise_it()
+            ending.raise_signal()
         raise
     finally:
         # The cancelled work has cleaned up. A thread that resolves a host name cannot be

@@ -24,10 +24,10 @@ from tcb_async.cli.formats import STORES
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
 
-Known = Mapping[str, str | datetime | None]
+KnownFields = Mapping[str, str | datetime | None]
 """The fields of a function that its source knows, by name. None: it has no such value."""
 
-Functions = Mapping[str, Known]
+Functions = Mapping[str, KnownFields]
 """A complete list: functions by name."""
 
 Comparable = Literal["status", "runtime", "add_time", "mod_time"]
@@ -114,7 +114,7 @@ def _read_stdin() -> Functions:
     return parse(sys.stdin.buffer.read(), "stdin")
 
 
-def known_fields(function: CloudFunction) -> Known:
+def known_fields(function: CloudFunction) -> KnownFields:
     """Return the fields of a function that an environment knows: all of them."""
     return {field: getattr(function, field) for field in FIELDS}
 
@@ -188,12 +188,12 @@ _PARSERS: dict[str, Callable[[str, str], Functions]] = {
 
 
 def _functions(rows: Iterable[object], where: str, kind: type[_Declared]) -> Functions:
-    found: dict[str, Known] = {}
+    found: dict[str, KnownFields] = {}
     for number, row in enumerate(rows, start=1):
         try:
             name, known = _function(row, kind)
         except msgspec.ValidationError:
-            raise ConfigurationError(f"{where}: {_refusal(row, number)}") from None
+            raise ConfigurationError(f"{where}: {_explain_row(row, number)}") from None
         except ValueError:
             raise ConfigurationError(
                 f"{where}: a time in item {number} is not a time such as 2026-11-25T09:30:00"
@@ -204,7 +204,7 @@ def _functions(rows: Iterable[object], where: str, kind: type[_Declared]) -> Fun
     return found
 
 
-def _function(row: object, kind: type[_Declared]) -> tuple[str, Known]:
+def _function(row: object, kind: type[_Declared]) -> tuple[str, KnownFields]:
     """Read a row. An export also knows that a function has no runtime or time."""
     given = msgspec.structs.asdict(msgspec.convert(row, kind))
     values = {field: value for field, value in given.items() if value}
@@ -214,7 +214,7 @@ def _function(row: object, kind: type[_Declared]) -> tuple[str, Known]:
     return function.name, {field: getattr(function, field) for field in FIELDS if field in fields}
 
 
-def _refusal(row: object, number: int) -> str:
+def _explain_row(row: object, number: int) -> str:
     if isinstance(row, dict) and "appid" in row:
         return (
             "an export of an inventory shows neither accounts that failed nor empty environments: "
@@ -228,12 +228,14 @@ def _refusal(row: object, number: int) -> str:
 def _read_folder(folder: Path) -> Functions:
     """List the sub-folders that contain code, as ``cloudfunctions/`` has them."""
     # Not with glob(): it passes over a folder that it may not read, and the list would be shorter.
-    inside = sorted(path.name for path in _visible(folder) if path.is_dir() and _visible(path))
+    inside = sorted(
+        path.name for path in _list_visible(folder) if path.is_dir() and _list_visible(path)
+    )
     found: Functions = {name: {} for name in inside if name != "node_modules"}
     if not found:
         raise ConfigurationError(f"{folder} has no sub-folder that contains a function")
     return found
 
 
-def _visible(folder: Path) -> list[Path]:
+def _list_visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
 
-def _show_whole_names(console: Console, layout: ConsoleOptions, panel: HelpPanel) -> None:
+def _show_whole_names(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
     # By default, names get 35 % of the width, and --install-completion breaks at 50 columns.
     # cyclopts imports this package for --help alone.
     from cyclopts.help import (  # noqa: PLC0415
@@ -30,7 +30,7 @@ def _show_whole_names(console: Console, layout: ConsoleOptions, panel: HelpPanel
 
     names = ColumnSpec(renderer=NameRenderer(), style="cyclopts.name")
     texts = ColumnSpec(renderer=DescriptionRenderer(), overflow="fold")
-    DefaultFormatter(column_specs=(names, texts))(console, layout, panel)
+    DefaultFormatter(column_specs=(names, texts))(console, options, panel)
 
 
 GENERAL = cyclopts.Group("Options", sort_key=1, help_formatter=_show_whole_names)

@@ -25,7 +25,7 @@ from tcb_async.cli.access import find_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
-from tcb_async.cli.screen import Screen, plural, printable
+from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class _Board:
     def headline(self) -> str:
         changes = plural(self.changes, "change")
         return (
-            f"{printable(self.env)}: {plural(self.functions, 'function')}, {changes} "
+            f"{sanitize(self.env)}: {plural(self.functions, 'function')}, {changes} "
             "(times in UTC+8)"
         )
 
@@ -134,8 +134,8 @@ class _Board:
         table.add_column(overflow="fold")
         for time, change in self._rows:
             kind = Text(change.kind, _STYLES[change.kind])
-            what = Text(printable(describe(change)))
-            table.add_row(Text(time), kind, Text(printable(change.name)), what)
+            what = Text(sanitize(describe(change)))
+            table.add_row(Text(time), kind, Text(sanitize(change.name)), what)
         return Group(table, self._spinner)
 
 
@@ -145,7 +145,7 @@ def _line(change: FunctionChange, form: Form, *, escaped: bool) -> bytes:
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return FORMATS["ndjson"](tuple(row), escaped).row(row)
-    return f"{now} {change.kind} {printable(change.name)} {printable(describe(change))}\n".encode()
+    return f"{now} {change.kind} {sanitize(change.name)} {sanitize(describe(change))}\n".encode()
 
 
 def describe(change: FunctionChange) -> str:
@@ -207,7 +207,7 @@ def wait_for_functions(
             raise CycloptsError(f"{missing}: name the environment, and the functions or --all")
         service = find_service(env, access, is_changing=True)
         if not names and not every:
-            names = (service.deployed_last,)
+            names = (service.pending_function,)
 
         async def work(client: TcbClient) -> None:
             await client.wait_until_active(
@@ -215,6 +215,6 @@ def wait_for_functions(
             )
 
         what = "every function" if every else ", ".join(names)
-        waiting = Text(printable(f"waiting for {what} in {service.env}"))
+        waiting = Text(sanitize(f"waiting for {what} in {service.env}"))
         with screen.err.status(waiting) if screen.is_watched else nullcontext():
             service.run(work)

@@ -487,9 +487,9 @@ def test_a_bar_never_shows_more_functions_than_there_are(monkeypatch):
     monkeypatch.setattr(Progress, "update", lambda *_, **facts: shown.append(facts))
     walk = SimpleNamespace(stats=None, total=3)
 
-    with show_walk(Console.open(), ENV, walk, shown=False) as move:
-        move(2)
-        move(5)
+    with show_walk(Console.open(), ENV, walk, shown=False) as set_done:
+        set_done(2)
+        set_done(5)
 
     assert shown == [{"completed": 2, "total": 3}, {"completed": 5, "total": 5}]
 
