@@ -1,4 +1,4 @@
-"""Fuzz what reads foreign bytes: the decoder, and the HTTP side of the emulator.
+"""Fuzz the readers of foreign bytes: the decoder, and the HTTP side of the emulator.
 
 Rule: only our own errors come out of the one, and they show no secret; only documented errcodes or
 HTTP 4xx out of the other, and always something. The same seed makes the same inputs; the exit
@@ -18,7 +18,7 @@ from fuzz_emulator import besiege
 
 
 def main():
-    """Fuzz both and print what was found."""
+    """Fuzz both and print the findings."""
     parser = argparse.ArgumentParser(description="Fuzz the decoder and the emulator.")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="for the decoder")
     parser.add_argument("--requests", type=int, default=100_000, help="for the emulator")

@@ -1,6 +1,6 @@
 """The decoder under coverage-guided fuzzing: ``fuzz_atheris.py -runs=1000000``.
 
-Every argument is libFuzzer's. Only a page or one of our errors may come out.
+Every argument is libFuzzer's. A page or an error of ours are the only results.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SAMPLES = Path(__file__).parents[1] / "tests" / "samples"
 
 
 def decode(body):
-    """Feed both decoders; what is neither a page nor ours ends the run with a report."""
+    """Feed both decoders; any other exception ends the run with a report."""
     try:
         page = FUNCTIONS.decode(body, offset=0, limit=20)
     except (ApiError, ResponseError):
@@ -34,6 +34,6 @@ def decode(body):
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as found:  # what libFuzzer keeps goes to the first folder
+    with tempfile.TemporaryDirectory() as found:  # libFuzzer keeps inputs in the first folder
         atheris.Setup([*sys.argv, found, str(SAMPLES)], decode)
         atheris.Fuzz()

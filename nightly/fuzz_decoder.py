@@ -1,4 +1,4 @@
-"""Bytes into everything that decodes them; whatever is wrong with what comes out is told.
+"""Bytes into every decoder; each wrong result is reported.
 
 Rule: a `TcbError` or the right answer, soon, and no secret shown in either.
 """
@@ -72,14 +72,14 @@ def fuzz(count, seed):
 
 
 def problems(decode, data, outcomes):
-    """Decode; yield what is wrong with what comes out."""
+    """Decode; yield a sentence for each wrong result."""
     try:
         answer = decode(data)
     except TcbError as error:
         outcomes[type(error).__name__] += 1
         if SECRET in f"{error!s}{error!r}{vars(error)}":
             yield f"the secret shows in {error!r}, for {data[:500]!r}"
-    except Exception as error:  # noqa: BLE001 - it is what is looked for
+    except Exception as error:  # noqa: BLE001 - the fuzz looks for it
         yield f"{type(error).__name__} came out: {error!s:.200}, for {data[:500]!r}"
     else:
         outcomes[type(answer).__name__] += 1
@@ -90,10 +90,10 @@ def problems(decode, data, outcomes):
 
 
 def _differences(page, data):
-    """Compare a page with what Python's own decoder reads."""
+    """Compare a page with the result of Python's own decoder."""
     try:
         times = [(function.add_time, function.mod_time) for function in page.functions]
-    except Exception as error:  # noqa: BLE001 - it is what is looked for
+    except Exception as error:  # noqa: BLE001 - the fuzz looks for it
         yield f"{type(error).__name__} came out of a time: {error!s:.200}, for {data[:500]!r}"
         return
     if any(time is not None and time.tzinfo is None for pair in times for time in pair):

@@ -1,7 +1,7 @@
-"""Requests and bytes of every kind, sent to the emulator; what is wrong with the answers is told.
+"""Requests and bytes of every kind, sent to the emulator; each wrong answer is reported.
 
-Rule: a request whose end can be seen is answered, with a documented errcode or HTTP 4xx; bytes that
-are none may be left unanswered, and hurt nobody else.
+Rule: a complete request is answered, with a documented errcode or HTTP 4xx; other bytes may stay
+unanswered, and hurt no other client.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ _HEADERS = (
 
 
 async def _serve(pipe):
-    """Run the emulator; tell of whatever its process has to complain of when asked."""
+    """Run the emulator; report the complaints of its process when asked."""
     complaints: list[str] = []
 
     class Complaints(logging.Handler):
-        """Of anything but requests that are no HTTP, and clients that left."""
+        """Complaints, except about requests that are not HTTP, and about clients that left."""
 
         def emit(self, record: logging.LogRecord) -> None:
             error = record.exc_info[1] if record.exc_info else None
@@ -123,7 +123,7 @@ class Besieger:
                 await self._send_whole(request)
             else:
                 await self._send_garbled(garbled(self.chance, request))
-        except Exception as error:  # noqa: BLE001 - it is what is looked for
+        except Exception as error:  # noqa: BLE001 - the fuzz looks for it
             self.report.found(f"request {number}: {error!r}, for {request[:700]!r}")
             self.hang_up()
         if whole:
@@ -131,7 +131,7 @@ class Besieger:
         self.report.inputs += 1
 
     def _request(self):
-        """Return a request whose Content-Length is right, and much else may be wrong."""
+        """Return a request with the right Content-Length; much else may be wrong."""
         chance = self.chance
         path = chance.choice(tuple(_BODIES))
         tokens = (self.token, "", "?", SECRET)

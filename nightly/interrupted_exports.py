@@ -1,6 +1,6 @@
 """Exports of ``tcb-async list``: one or two at once into one file, and killed with ``kill -9``.
 
-Rule: a file that has its name is exact, whatever dies when; and exit code 0 says that it is there.
+Rule: a file with its final name is exact after every kill; exit code 0 means that it is there.
 
     python nightly/interrupted_exports.py --rounds 250
 """
@@ -31,12 +31,12 @@ ENDS = {0: "finished", -signal.SIGKILL: "killed", -signal.SIGTERM: "ended", 143:
 
 @attrs.define
 class Findings:
-    """What happened.
+    """The results of a run.
 
     Attributes:
         rounds: How often a file was exported, by one process or by two at once.
         ends: How the processes ended.
-        wrong: What should not have been.
+        wrong: A sentence for each broken rule.
     """
 
     rounds: int = 0
@@ -118,7 +118,7 @@ async def _all(rounds, seed):
 
 
 def main():
-    """Try, and print what happened."""
+    """Try, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)

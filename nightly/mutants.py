@@ -1,7 +1,7 @@
 """Break the package in small ways, at random, and see whether a test notices.
 
 Rule: a mutant is tested in a copy of the tree, by tests that cover its line, those first that cover
-little else; what survives these, by all tests, together with others. What still survives is named.
+little else. Survivors are then tested by all tests, several at once. The last survivors are named.
 
     python nightly/mutants.py --count 300 --seed 7 [--only pagination] [--jobs 2]
 """
@@ -55,7 +55,7 @@ FAILED = "FAILED "
 
 @attrs.frozen
 class Mutant:
-    """One change: what is between two places of a file becomes something else.
+    """One change: the text between two places of a file is replaced.
 
     Attributes:
         scope: The first line of the function that it is in, the outermost; 0 if it is in none.
@@ -111,7 +111,7 @@ class Finder(ast.NodeVisitor):
         self.found.append(Mutant(self._path, self._scope, node.lineno, kind, start, end, text))
 
     def visit_JoinedStr(self, node):
-        """Skip it: before Python 3.12, what is in an f-string has no place of its own."""
+        """Skip it: before Python 3.12, the parts of an f-string have no place of their own."""
 
     def visit_AnnAssign(self, node):
         if node.value is not None:
@@ -195,8 +195,8 @@ class Run:
 
     Attributes:
         name: How it is called in the report.
-        words: What pytest is given.
-        covering: What it is given beside the names of tests, which would be run even if slow.
+        words: The arguments of pytest.
+        covering: More arguments beside names of tests, which would run even if slow.
         left_out: Where the examples lie that it leaves out.
         profile: How many examples hypothesis tries.
         hangs: Seconds after which a test hangs.
@@ -219,7 +219,7 @@ RUNS = (
 class Coverage:
     """Which tests cover a line, those first that cover little else.
 
-    What is run when its module is imported has no tests of its own: they are those of the module.
+    A line that runs on import has no tests of its own, but the tests of its module.
     """
 
     def __init__(self, folder):
@@ -269,7 +269,7 @@ class Copy:
             return self._pass(run, *run.covering, "@.covering")
 
     def survivors(self, mutants, run):
-        """Those of some mutants that no test notices: all of them, or else those of each half."""
+        """Return the mutants that no test notices: all at once, or else those left of each half."""
         if not mutants:
             return []
         with self._broken(mutants):
@@ -326,7 +326,7 @@ class Copy:
         except subprocess.TimeoutExpired:
             output = f"no end after {RUN_SECONDS} seconds"
         finally:
-            with suppress(ProcessLookupError):  # also what a test that failed left behind
+            with suppress(ProcessLookupError):  # also the leftovers of a test that failed
                 os.killpg(running.pid, signal.SIGKILL)
             running.wait()
         if running.returncode in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
@@ -336,7 +336,7 @@ class Copy:
 
 
 def _selected(test):
-    """What to run for a test: the examples of a page follow one another."""
+    """Name the tests to run for a test: the examples of a page follow one another."""
     page = test.partition("::")[0]
     return page if page.endswith(".md") else test
 
@@ -351,7 +351,7 @@ def apart(mutants):
 
 
 def tried(mutants, folder, jobs):
-    """Try mutants by each run, and by the next those that survive; yields them, run by run."""
+    """Try mutants by each run, and the survivors by the next; yields them, run by run."""
     copies = [Copy(folder / str(number)) for number in range(jobs)]
     coverage = copies[0].measure()
     for run in RUNS:

@@ -1,6 +1,6 @@
-"""A server in a process of its own, so that what it costs is not taken for the client's.
+"""A server in a process of its own, so that its cost does not count as the client's.
 
-Rule: it is killed when the block ends, whatever it does.
+Rule: it is killed when the block ends, even if it hangs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a fuzz tried, and what it found."""
+"""Inputs and findings of a fuzz."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Report:
     """The account of one run.
 
     Attributes:
-        what: What was fed.
+        what: The name of the inputs.
         inputs: How many inputs there were.
         seconds: How long they took.
-        outcomes: What came out, by kind.
+        outcomes: The number of results, by kind.
         slowest: Seconds that the slowest input took.
-        findings: What should not have been; the first 20.
+        findings: A sentence for each wrong result; the first 20.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""A hundred thousand requests, one in ten of which meets a fault, with tokens that keep expiring.
+"""A hundred thousand requests, a tenth with a fault, with tokens that keep expiring.
 
 Rule: every walk is exact, in however many sittings; memory is flat once it is warm; no task, no
 connection and no descriptor is left. The exit status tells whether all of that held.
@@ -41,17 +41,17 @@ QUICK = RetryPolicy(base=0.001, cap=0.01, deadline=5.0)
 
 @attrs.define
 class Ledger:
-    """What happened.
+    """The results of a run.
 
     Attributes:
         walks: How many walks came to their end.
         left: How many were left early.
         sittings: How many times a walk had to be resumed.
         functions: How many functions were listed.
-        errors: What ended a sitting, by kind.
-        wrong: What should not have been.
+        errors: The errors that ended a sitting, by kind.
+        wrong: A sentence for each broken rule.
         rss: Bytes of memory at the end of each shift.
-        counted: What the server counted.
+        counted: The counts of the server.
     """
 
     walks: int = 0
@@ -66,7 +66,7 @@ class Ledger:
 
 @attrs.define
 class Shift:
-    """A client, and those who walk with it until so many requests were made."""
+    """A client, and its walks until so many requests were made."""
 
     client: TcbClient
     listings: Mapping[str, Sequence[str]]
@@ -137,7 +137,7 @@ async def _soak(pipe, requests, seed):
 
 
 async def _work(url, listings, ledger, budget, seed):
-    """Let a new client do one shift, and see what it leaves."""
+    """Let a new client do one shift, and look for leftovers."""
     process = psutil.Process()
     before = process.num_fds()
     async with TcbClient(
@@ -159,7 +159,7 @@ async def _work(url, listings, ledger, budget, seed):
 
 
 def _let_go_of_what_is_free():
-    """Give free memory back to the system, where the C library can, so that RSS is what is held."""
+    """Give free memory back to the system, where the C library can: RSS is then the used memory."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -190,7 +190,7 @@ def _told(ledger, seconds):
 
 
 def main():
-    """Soak, and print what happened."""
+    """Soak, and print the results."""
     parser = argparse.ArgumentParser(description="Soak a client in faults.")
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)

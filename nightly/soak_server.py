@@ -41,7 +41,7 @@ _RIGHT_ANSWERS = ON_REUSE | {
 
 @attrs.frozen
 class Counted:
-    """What the server counted.
+    """The counts of the server.
 
     Attributes:
         requests: How many came.
@@ -82,7 +82,7 @@ class _PastHttp:
 
 
 def _raw(name, reply):
-    """Return a fault of the raw server's as one of the emulator's."""
+    """Turn a fault of the raw server into a fault of the emulator."""
 
     async def act(exchange: Exchange) -> web.StreamResponse:
         connection = _PastHttp(exchange)
@@ -128,7 +128,7 @@ def _faults(seed, met):
 
 
 async def serve(pipe, seed):
-    """Run the emulator; when asked, tell what came and what it met."""
+    """Run the emulator; when asked, tell the number of requests and of their faults."""
     met: Counter[str] = Counter()
     async with Emulator(jitter=0.001, seed=seed) as emulator:
         emulator.token_life = TOKEN_LIFE

@@ -1,6 +1,6 @@
 """Documented replies and requests, spoilt at random in their bytes and in their JSON.
 
-Rule: everything comes from one seed, so that whatever was found can be made again.
+Rule: everything comes from one seed, so that every finding can be reproduced.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REPLIES: tuple[object, ...] = (
         "authorizer_refresh_token": f"refreshtoken@@@{SECRET}",
     },
 )
-"""What WeChat is documented to answer, to all that is asked of it."""
+"""WeChat's documented answers, by endpoint."""
 
 _KEYS = ("errcode", "errmsg", "total_count", "functions", "name", "status", "runtime", "run_time")
 _KEYS += ("add_time", "mod_time", "access_token", "expires_in", "_time", "", "\ud800", "a\0b")

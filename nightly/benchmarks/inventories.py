@@ -1,9 +1,9 @@
-"""What an inventory costs: CPU over one written by hand, time, memory, and one large account.
+"""Costs of an inventory: CPU beside a program written by hand, time, memory, a large account.
 
 ``python nightly/benchmarks/inventories.py [--quick]``; `run.py` shows the CPU alone.
 
-Rule: the emulator, and each listing, has a process of its own. The ideal time is what the requests
-take if as many as allowed are in flight all the time: requests, times latency, over their number.
+Rule: the emulator, and each listing, has a process of its own. The ideal time keeps as many
+requests in flight as allowed, all the time: requests times latency, divided by that number.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ async def _with_ours(url, ticket, tokens, run=None, *, concurrency=64, page_size
 
 
 async def _by_hand(url, ticket, tokens, store):
-    """What many would write instead: as few checks as work on a good day, and one commit."""
+    """The usual program by hand: few checks, enough for a good day, and one commit."""
     free = asyncio.Semaphore(64)
     rows = []
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -144,7 +144,7 @@ async def _by_hand(url, ticket, tokens, store):
 
 
 def _opened(lists, has_store, folder, day):
-    """A store on a day, and what to write with."""
+    """A store on a day, and its way to write."""
     if not has_store:
         return contextlib.nullcontext(), None
     if lists is _by_hand:
@@ -172,9 +172,9 @@ def _second_night(lists, has_store, *server):
 
 
 def compare(merchants, rounds):
-    """Compare the CPU of an inventory with that of one written by hand, in pages of 100.
+    """Compare the CPU of an inventory and of a program written by hand, in pages of 100.
 
-    The least of some rounds: what else the machine does only adds to it.
+    Takes the least of some rounds: other work of the machine only adds to it.
     """
     costs = {}
     with _served(merchants, functions=50) as server:
@@ -204,7 +204,7 @@ def _summary(concurrency, *server):
 
 
 def _listed(merchants, **options):
-    """List so many merchants, 8 requests in flight; what the summary says, and the memory."""
+    """List so many merchants, 8 requests in flight; return the summary and the memory."""
     with _served(merchants, **options) as server:
         return _alone(_summary, 8, *server)
 

@@ -38,7 +38,7 @@ def _cpu(who=resource.RUSAGE_SELF):
 
 
 def _walk_once(name, asked):
-    """Walk to the end; the CPU for it, without what it takes to open and close a client."""
+    """Walk to the end; the CPU for it, without opening and closing the client."""
 
     async def walk_to_the_end() -> float:
         async with CONTENDERS[name](asked) as walk:
@@ -67,7 +67,7 @@ def cpu_per_page(served, page_size, *, pages, rounds):
     for _ in range(rounds + 1):
         for name in CONTENDERS:
             gc.collect()
-            gc.freeze()  # so that no contender pays for what others imported
+            gc.freeze()  # so that no contender pays for the imports of others
             before = served.requests()
             seconds = _walk_once(name, asked)
             requests[name] = served.requests() - before
@@ -161,13 +161,13 @@ async def _two_walks(served, url, trip, functions, page_size, **options):
 
 
 def _least(rounds, served, *arguments, **options):
-    """The fewest round trips of some clients: what else the machine does only adds to them."""
+    """The fewest round trips of some clients: other work of the machine only adds to them."""
     runs = [asyncio.run(_two_walks(served, *arguments, **options)) for _ in range(rounds)]
     return [min(walks) for walks in zip(*runs, strict=True)]
 
 
 def page_sizes(served, *, trip, rounds):
-    """What it costs to find out how many rows the server gives, beside asking for 20."""
+    """Cost of learning the rows per page of a server, compared with pages of 20."""
     counts = (0, 50, 1000)
     walks = {}
     for kind, limits in _SERVERS.items():
@@ -185,7 +185,7 @@ def page_sizes(served, *, trip, rounds):
     promises = [Promise("requests for 50 functions", walks["gives 100", None][1][0][0], 1)]
     for kind, (_, above) in _SERVERS.items():
         for walk, name in enumerate(("first", "second")):
-            # Only who refuses, or answers with nothing, costs a request; and once.
+            # Only a server that refuses, or answers with nothing, costs a request; and once.
             more = 1 if above != "clamp" and name == "first" else 0
             pairs = [
                 (found[walk], asked[walk])
@@ -238,7 +238,7 @@ def start_up(*, rounds):
             subprocess.run([sys.executable, *arguments], capture_output=True, check=False)  # noqa: S603 - our own words
             if counted:
                 spent[name].append(_cpu(resource.RUSAGE_CHILDREN) - before)
-    # The least: what else the machine does only adds to it.
+    # The least: other work of the machine only adds to it.
     least = {name: min(costs) for name, costs in spent.items()}
     bare, imported = least["bare interpreter"], least[_IMPORT]
     return Table(
@@ -252,7 +252,7 @@ def start_up(*, rounds):
 def memory(served, short, long):
     """How much more memory a long walk needs at its peak than a short one, by function.
 
-    It is what Python allocates, counted by tracemalloc.
+    Counts the allocations of Python, by tracemalloc.
     """
     asked = Asked(served.near, served.token, served.environment(long), 100)
 
@@ -307,7 +307,7 @@ def _part(frame):
 
 
 def _shares(served, page_size, pages):
-    """The share of CPU of each part, from at least `SAMPLES` samples of what runs."""
+    """The share of CPU of each part, from at least `SAMPLES` samples of the running code."""
     samples: collections.Counter[str] = collections.Counter()
 
     def sample(_signal: int, frame: FrameType | None) -> None:

@@ -49,7 +49,7 @@ def measured(*, quick):
 
 
 def keep(tables):
-    """Write what the documentation shows."""
+    """Write the tables of the documentation."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -83,7 +83,7 @@ def _limit(emulator, most, above):
 
 @attrs.define
 class Served:
-    """The emulator in the other process: its addresses, and what it is told."""
+    """The emulator in the other process: its addresses, and its orders."""
 
     near: str
     far: str

@@ -1,4 +1,4 @@
-"""What the benchmarks show: tables, and promises that are met or not."""
+"""Results of the benchmarks: tables, and promises that are met or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import attrs
 
 @attrs.frozen
 class Promise:
-    """What a user is promised, and what was measured."""
+    """A promise to users, and the measured figure."""
 
     what: str
     measured: float

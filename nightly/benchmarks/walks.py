@@ -25,7 +25,7 @@ CHINA = timezone(timedelta(hours=8))
 
 @attrs.frozen
 class Asked:
-    """What to list, and from whom."""
+    """A server, and the environment to list."""
 
     base_url: str
     token: str

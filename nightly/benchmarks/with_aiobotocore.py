@@ -56,7 +56,7 @@ def _remember_offset(params, context, **_):
 
 
 def _add_next_offset(parsed, context, **_):
-    """Add what AWS would have sent: a description cannot add two numbers."""
+    """Add a field that AWS sends: a description cannot add two numbers."""
     end = context["offset"] + len(parsed["functions"])
     if end < parsed["total_count"]:
         parsed["next_offset"] = end

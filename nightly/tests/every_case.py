@@ -22,10 +22,10 @@ class Manner(NamedTuple):
     Attributes:
         page_size: Rows a page.
         ahead: How many requests are in flight at once, 1 or 2.
-        last_first: Whether of two requests in flight the later one is answered first.
+        last_first: Whether the later of two requests in flight is answered first.
         most: After how many items the walk is left, and resumed from its cursor; None for never.
-        above: What the server does with a request for more than 2 rows, if the page size has to be
-            found out: it sends 2 ("clamp"), refuses ("refuse") or sends none ("empty").
+        above: The answer of the server to a request for more than 2 rows, if the page size has to
+            be found out: it sends 2 ("clamp"), refuses ("refuse") or sends none ("empty").
     """
 
     page_size: int

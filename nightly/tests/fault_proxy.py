@@ -39,7 +39,7 @@ class FaultProxy(Listener):
     _script: deque[tuple[Fault, ...]] = attrs.field(factory=deque, init=False)
 
     def script(self, entries):
-        """Give each of the next connections an entry, in order, in place of what was planned."""
+        """Give each of the next connections an entry, in order, in place of the plan."""
         self._script = deque(map(as_tuple, entries))
 
     async def serve(self, reader, writer):
@@ -81,7 +81,7 @@ async def _discard(reader):
 
 
 def _through(faults, direction, writer):
-    """Return what writes bytes once they met the faults of their way."""
+    """Return a function that sends bytes through the faults, and then writes them."""
 
     async def write(data, _arrived):
         writer.write(data)
@@ -95,7 +95,7 @@ def _through(faults, direction, writer):
 
 
 async def _passed_on(reader, send):
-    """Pass on what arrives until its end; tell whether none of it was lost."""
+    """Pass on the arriving bytes until their end; tell whether none of it was lost."""
     lost = False
     while data := await reader.read(Listener.CHUNK):
         try:

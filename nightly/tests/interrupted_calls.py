@@ -1,4 +1,4 @@
-"""Calls to interrupt: what is called, whose tokens it takes, and what the server does meanwhile.
+"""Calls to interrupt: the call, its token provider, and the changes at the server meanwhile.
 
 Rule: each runs into waits for a permit, as the client that makes it has a window of 2.
 """
@@ -110,7 +110,7 @@ def expiry_at_once(emulator):
 
 
 def shifts(emulator):
-    """Shift the rows under the walk twice, so that it drops what it has in flight."""
+    """Shift the rows under the walk twice, so that it drops its requests in flight."""
 
     def delete():
         emulator.delete(ENV, emulator.functions(ENV)[0].name)
@@ -134,10 +134,10 @@ class Call:
     """A call to interrupt.
 
     Attributes:
-        make: What is called; returns the names that it listed.
-        faults: Sets up what goes wrong in one run.
-        changes: Sets up, once, what the server does in each run.
-        tokens: Whose tokens the client takes.
+        make: The call; returns the names that it listed.
+        faults: Sets up the faults of one run.
+        changes: Sets up, once, the changes at the server in each run.
+        tokens: Returns the token provider of the client.
     """
 
     make: Callable[[TcbClient], Awaitable[list[str]]]

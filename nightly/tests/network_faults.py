@@ -1,4 +1,4 @@
-"""What a network may do to the bytes of one connection, as frozen values.
+"""Faults of a network, for the bytes of one connection, as frozen values.
 
 Rule: a fault never alters a byte that passes; bytes are only late, in pieces, or missing. Values
 compose: in a tuple of faults, bytes meet the first one first.
@@ -16,7 +16,7 @@ from attrs.validators import ge, gt, in_
 
 @attrs.frozen
 class Fault:
-    """What happens to the bytes that go one way; this one lets all of them pass.
+    """The treatment of the bytes that go one way; this base class lets all of them pass.
 
     ``up`` is from the client to the server, ``down`` is back.
     """
@@ -155,7 +155,7 @@ class HalfOpen(Fault):
 
 
 Faults = Fault | Sequence[Fault]
-"""What happens to one connection: a fault, or several in the order in which bytes meet them."""
+"""The plan of one connection: a fault, or several in the order in which bytes meet them."""
 
 
 def as_tuple(faults):

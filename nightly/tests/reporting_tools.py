@@ -1,6 +1,6 @@
-"""What tools that report errors tell of one: tracebacks with locals, events, spans, breadcrumbs.
+"""Reports of an error by popular tools: tracebacks with locals, events, spans, breadcrumbs.
 
-Rule: each is set up as its own documentation says, with its defaults; what it would send is kept.
+Rule: each is set up as its own documentation says, with its defaults; its messages are kept here.
 Importing this hooks Sentry, Elastic's agent and OpenTelemetry into aiohttp for good, so it is
 imported in a process of its own.
 """
@@ -74,7 +74,7 @@ RENDERERS = {
     "structlog, dict_tracebacks": _structlog,
     "loguru, diagnose": _loguru,
 }
-"""What writes an error down where it is caught."""
+"""Tools that write an error down where it is caught."""
 
 
 class _SentryTransport(sentry_sdk.transport.Transport):
@@ -122,10 +122,10 @@ AioHttpClientInstrumentor().instrument(tracer_provider=_provider)
 
 @contextlib.contextmanager
 def watching():
-    """Open a transaction of each agent, and report what is raised in the block to it.
+    """Open a transaction of each agent, and report the errors of the block to it.
 
     Yields:
-        What each agent told, by its name; there when the block has ended.
+        The reports of each agent, by its name; complete when the block has ended.
     """
     for told in (_sentry, _elastic, _log):
         told.clear()
@@ -154,4 +154,4 @@ def report(error):
 
 
 AGENTS = ("sentry-sdk", "elastic-apm", "opentelemetry, aiohttp", "log, DEBUG")
-"""What watches a process, and what it says."""
+"""Agents that watch a process, and their reports."""

@@ -86,7 +86,7 @@ QUICK = ("message and pickle", "traceback, capture_locals")
 
 @attrs.define
 class Findings:
-    """What was looked at, and what was found."""
+    """The number of errors examined, and the leaks."""
 
     errors: Counter[str] = attrs.field(factory=Counter[str])
     leaks: list[tuple[str, str, str, str]] = attrs.field(factory=list[tuple[str, str, str, str]])
@@ -155,7 +155,7 @@ ERRCODES = (-1, 40001, 40013, 40125, 42001, 45009, 48001, 61023, 61024)
 
 
 def echo(errcode):
-    """Refuse the call, and say back what was sent with it."""
+    """Refuse the call, and repeat its fields in the answer."""
     return http_reply({"errcode": errcode, "errmsg": " ".join(PLANTED.texts.values())})
 
 
@@ -269,7 +269,7 @@ async def cells(redis_port):
 
 
 async def careless():
-    """Do what a client does that takes no care: every tool tells every secret."""
+    """Act as a careless client: every tool tells every secret."""
     async with RawServer(http_reply({})) as server, aiohttp.ClientSession() as session:
         for secret in PLANTED.texts.values():
             async with looked_at("carelessness") as errors:

@@ -1,7 +1,7 @@
 """A loop that can interrupt a task at any step of its own and of all that it starts.
 
 Rule: a step is one callback that the loop runs in the watched task's context; it is interrupted
-just before, when what the task waited for is there, or just after, when it waits again.
+just before, when its wait is over, or just after, when it waits again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Interruption:
         again: Whether it acts at all the steps that follow, too.
 
     Attributes:
-        act: What it does; to be set.
+        act: The interruption itself; to be set.
         steps: How many steps there were.
     """
 
@@ -54,7 +54,7 @@ _watching = ContextVar("watching", default=None)
 
 
 class SteppingLoop(asyncio.SelectorEventLoop):
-    """Lets an `Interruption` count the steps of what it watches."""
+    """Lets an `Interruption` count the steps of the watched task."""
 
     def call_soon(self, callback, *args, context=None):
         watching = _watching.get() if context is None else context.get(_watching)
@@ -64,7 +64,7 @@ class SteppingLoop(asyncio.SelectorEventLoop):
 
 
 def watched(work, interruption):
-    """Start a task whose steps, and those of all that it starts, the interruption counts."""
+    """Start a task; the interruption counts its steps and the steps of all that it starts."""
     before = _watching.set(interruption)
     try:
         return asyncio.get_running_loop().create_task(work)

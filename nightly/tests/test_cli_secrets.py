@@ -37,7 +37,7 @@ class Desk:
         self.secrets.update(emulator.refresh_token(PLATFORM, one) for one in self.platform.appids)
 
     def leaks(self, said):
-        """What of it holds a secret."""
+        """The options and files with a secret."""
         return [line for line in said if any(secret in line for secret in self.secrets)]
 
     def file(self, name, text):
@@ -54,7 +54,7 @@ class Desk:
         return self.file("accounts.ndjson", "".join(lines))
 
     async def shown(self, *words, code=0, **env):
-        """What was shown by a command, which ends with this code."""
+        """The output of a command, which ends with this code."""
         self.note_tokens()
         place = self.folder / "shown"
         variables = {"PATH": "/usr/bin:/bin", "TCB_BASE_URL": self.platform.emulator.url, **env}

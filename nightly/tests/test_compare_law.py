@@ -2,6 +2,8 @@
 
 The model knows both worlds and every fault. 0 has to mean that the selected functions of every
 list are equal, and that nothing kept the command from reading them.
+
+The default run has this file too (``testpaths``), with few examples.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ WORLD = st.dictionaries(
     ),
     max_size=3,
 )
-"""A list: what is known of each function, by name."""
+"""A list: the known fields of each function, by name."""
 
 FILES = ["json", "ndjson", "csv"]
 WAYS = [*FILES, *(f"stdin {form}" for form in FILES), "configuration", "folder", "environment"]
@@ -101,7 +103,7 @@ class Side:
 
     @property
     def known(self):
-        """What this way of reading it tells of each function."""
+        """The fields of each function that this way of reading it tells."""
         if self.way == "folder":
             return {name: {} for name in self.world}
         if self.way == "configuration":
@@ -159,11 +161,18 @@ def no_retry_waits(monkeypatch):
     retry_at_once(monkeypatch)
 
 
+# An example reads two lists or a store, so the default run has 30 of each kind: 2 s.
+FEW = settings(
+    max_examples=min(300, settings.default.max_examples // 2),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
 def exit_code(*words, env=None, stdin=""):
     return asyncio.run(run("diff", *words, "--quiet", env=env, stdin=stdin)).code
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@FEW
 @given(expected=SIDES, found=SIDES, is_same=st.booleans(), options=OPTIONS)
 def test_two_lists(tmp_path_factory, expected, found, is_same, options):
     if is_same:
@@ -234,7 +243,7 @@ def night(path, day, visits, is_planned, finishes):
             begun.finish()
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@FEW
 @given(
     expected=WORLD,
     runs=RUNS,

@@ -1,4 +1,4 @@
-"""docs/examples/fleet.py: several machines, one of which dies, and each account is there once."""
+"""docs/examples/fleet.py: several machines, of which one dies; each account is there once."""
 
 from __future__ import annotations
 

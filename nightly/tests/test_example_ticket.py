@@ -1,4 +1,4 @@
-"""docs/examples/ticket_callback.py: what WeChat pushes is what the platform asks with."""
+"""docs/examples/ticket_callback.py: the platform uses the ticket that WeChat pushed last."""
 
 import httpx2
 import pytest
@@ -22,7 +22,7 @@ def pushed(kind, ticket):
 
 
 def decrypt(body, query):
-    """Stands for WXBizMsgCrypt: it checks who sent it, and opens it."""
+    """Stands for WXBizMsgCrypt: it checks the sender, and opens it."""
     assert query["msg_signature"] == "right"
     assert body.startswith(KEY)
     return body.removeprefix(KEY)

@@ -133,7 +133,7 @@ async def test_merchants_join_and_leave_during_the_list_and_none_that_stayed_is_
     program = await start(platform, store)
     await program.communicate()
 
-    assert program.returncode in {0, 6}  # one that left after it was listed is denied
+    assert program.returncode in {0, 6}  # an account that left after it was listed is denied
     with closing(sqlite3.connect(store)) as database:
         errcodes = {errcode for (errcode,) in database.execute("SELECT errcode FROM missing")}
     assert errcodes <= {61003}

@@ -1,7 +1,7 @@
 """However a walk ends, it leaves nothing behind, and Python's development mode reports nothing.
 
 Rule: run as ``python -X dev -W error test_lifecycle.py``, this file ends a walk in every way, on a
-loop of its own each, and prints by name, as JSON, what each left behind.
+loop of its own each, and prints by name, as JSON, the leftovers of each.
 """
 
 from __future__ import annotations

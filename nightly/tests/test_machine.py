@@ -21,7 +21,7 @@ PROCESSES = st.integers(0, 2)
 
 
 class Process:
-    """One process, and what its provider was told."""
+    """One process, and the tokens that its provider was told to have failed."""
 
     def __init__(self, machine):
         self.machine = machine
@@ -36,10 +36,10 @@ class Process:
         await self.opened.__aexit__(None, None, None)
 
     async def call(self):
-        """What a client does: ask, call, and, if the call is refused, say so and ask once more.
+        """Act as a client: ask, call, and, if the call is refused, say so and ask once more.
 
-        The second token may be one of the store's, of whose death nobody knows yet. After that
-        one, WeChat is asked.
+        The second token may come from the store, and be dead too without a sign. After that,
+        WeChat is asked.
         """
         for _ in range(2):
             token = await self.get_token()
@@ -79,7 +79,7 @@ class TokensMachine(RuleBasedStateMachine):
         return False
 
     async def settle(self):
-        """Let every refresh end; what the store has missed goes on waiting for it."""
+        """Let every refresh end; values that the store has missed go on waiting for it."""
         while any("refreshing" in repr(each.provider) for each in self.processes):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)
 

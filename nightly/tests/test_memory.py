@@ -1,4 +1,4 @@
-"""What ten thousand merchants cost in memory."""
+"""Memory of ten thousand merchants."""
 
 from __future__ import annotations
 

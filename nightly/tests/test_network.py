@@ -1,7 +1,7 @@
 """A network that misbehaves between a walk and its server.
 
-Rule: what comes out is the exact listing, or one of our errors with a cursor from which a later
-walk completes the exact listing.
+Rule: the result is the exact listing, or an error of ours with a cursor, from which a later walk
+completes the exact listing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PASSABLE: dict[str, Faults] = {
     "slices of a request": Slice(5, direction="up"),
     "a slow, far, crumbling line": (Latency(0.01), Bandwidth(400_000), Slice(700)),
 }
-"""What only makes a walk slower."""
+"""Faults that only make a walk slower."""
 
 WHERE = {
     "at once": (0, "down"),
@@ -64,7 +64,7 @@ DEADLY: dict[str, Fault] = {
     "drip": drip(0.02),
     "drip of a request": drip(0.02, direction="up"),
 }
-"""What no try survives, on the connection that it meets."""
+"""Faults that end every try on their connection."""
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def upstream():
 
 @pytest.fixture
 async def proxy(upstream):
-    """What is between an emulator and its clients."""
+    """A proxy between an emulator and its clients."""
     async with FaultProxy(int(upstream.url.rpartition(":")[2])) as proxy:
         yield proxy
 

@@ -112,7 +112,7 @@ async def walk_into_an_error(upstream, proxy, kind, *, at_40=None):
     """The error that ends a walk, and the names before it, which are right."""
     seen: list[str] = []
     async with asking(upstream, proxy.url, retry=RetryPolicy.none(), concurrency=1) as client:
-        with pytest.raises(kind) as caught:  # noqa: PT012 - what came before it counts
+        with pytest.raises(kind) as caught:  # noqa: PT012 - the names before it count
             async for function in client.iter_functions(ENV, page_size=20):
                 seen.append(function.name)
                 if len(seen) == 40 and at_40 is not None:

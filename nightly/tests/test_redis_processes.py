@@ -234,7 +234,7 @@ PROCESSES = 6
 
 @attrs.frozen
 class DroppedAfter(NetworkFault):
-    """Whatever the client sends after an event is lost without a sign."""
+    """The bytes that a client sends after an event are lost without a sign."""
 
     event: asyncio.Event
 
@@ -249,7 +249,7 @@ class DroppedAfter(NetworkFault):
 
 @asynccontextmanager
 async def stores(url):
-    """What six processes have: a client each, made as most people make one."""
+    """The stores of six processes: each has a client made as most people make one."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Redis.from_url(url)) for _ in range(PROCESSES)]
         yield [RedisStore(client) for client in clients]

@@ -1,8 +1,8 @@
 """No tool that reports errors tells a secret, however a call ends: tool × credential × ending.
 
 The tools run with their defaults, in a process of their own, for they hook into aiohttp for good:
-see ``reporting_tools.py``. Secrets are as long as WeChat's, so that a tool which cuts what
-is long would show a part; what is searched for is any 20 characters in a row.
+see ``reporting_tools.py``. Secrets are as long as WeChat's, so that a tool which cuts long
+texts would show a part; the test searches for any 20 characters in a row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a reader of the site is promised: it is built, and read in a browser.
+"""The site as a reader sees it: it is built, and read in a browser.
 
 Rule: nothing outside this machine is asked for.
 """
@@ -23,7 +23,7 @@ SITE = "http://site.invalid/"
 
 
 class Html(HTMLParser):
-    """What a page links to, loads, and can be linked at."""
+    """The links, loaded files and anchors of a page."""
 
     def __init__(self, path):
         super().__init__()

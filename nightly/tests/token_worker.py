@@ -1,4 +1,4 @@
-"""A process that shares tokens through Redis and does what it is told on its standard input.
+"""A process that shares tokens through Redis and takes orders on its standard input.
 
 ``python token_worker.py APPID SECRET WECHAT_URL REDIS_URL LEASE_SECONDS``. A platform's words go on
 with ``TICKET MERCHANT REFRESH_TOKEN FILE``: refresh tokens are saved to the file, one a line.

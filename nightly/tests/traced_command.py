@@ -1,7 +1,7 @@
-"""Run a command, and write down what every local variable of its frames showed, at every line.
+"""Run a command, and write down the repr of every local variable of its frames, at every line.
 
-Rule: run as ``python traced_command.py FILE WORDS…``: what was shown is in FILE in the end, and the
-exit code is the command's.
+Rule: run as ``python traced_command.py FILE WORDS…``: in the end FILE holds the reprs, and the exit
+code is the command's.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The package, the pages and the tests are written in plain English.
+"""The package, the pages, the tests and nightly/ are written in plain English.
 
 Rule: the counts are a thermometer. They mark clauses in place of nouns ("what is raised"), vague
 pronouns ("one that", "whose") and negations ("is no list"); a reader decides about each sentence.
@@ -20,6 +20,7 @@ MARKS = {
     "is no": r"(?i)\b(?:is|are|was|were) (?:no|none)\b",
 }
 PER_10_000 = {"what": 25, "who": 6, "one that": 8, "opening": 6, "is no": 6}
+FILES = {"tcb_async/**/*.py": 1, "docs/**/*.md": 1, "tests/**/*.py": 2, "nightly/**/*.py": 1}
 _QUOTES = re.compile(r"^[rbfuRBFU]*(\"{3}|'{3}|\"|')|(\"{3}|'{3}|\"|')$|^#+ ?")
 _NOT_PROSE = re.compile(r"(?ms)^```.*?^```|<!--.*?-->|`[^`\n]*`")
 
@@ -44,9 +45,7 @@ def marks_per_10_000_words(paths):
     return {mark: count * 10_000 / words for mark, count in counts.items()}
 
 
-@pytest.mark.parametrize(
-    ("paths", "factor"), [("tcb_async/**/*.py", 1), ("docs/**/*.md", 1), ("tests/**/*.py", 2)]
-)
+@pytest.mark.parametrize(("paths", "factor"), FILES.items())
 def test_the_prose_has_few_marks_of_a_dialect(paths, factor):
     files = [path for path in ROOT.glob(paths) if "zh" not in path.parts]
 

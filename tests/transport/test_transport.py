@@ -35,18 +35,6 @@ ONCE = RetryPolicy.none()
 # Time
 
 
-async def test_an_attempt_is_cut_to_the_remaining_deadline():
-    async with RawServer(FAULTS["hang"]) as server:
-        retry = RetryPolicy(deadline=0.2)
-        async with TcbClient("T", base_url=server.url, retry=retry, timeout=30.0) as client:
-            started = asyncio.get_running_loop().time()
-            with pytest.raises(NoAnswer, match=r"no complete answer in 0\.\d+ s"):
-                await client.count_functions(ENV)
-            took = asyncio.get_running_loop().time() - started
-
-    assert 0.2 <= took < 20.0
-
-
 @pytest.mark.parametrize(("left", "limit"), [(50.0, 30.0), (29.3, 29.3), (7.6, 7.6)])
 async def test_an_attempt_has_one_time_limit_the_timeout_or_the_remaining_deadline(
     mocked_http, clock, left, limit
