@@ -1,4 +1,4 @@
-"""Draw ``_static/demo.svg``: what ``tcb-async list --demo`` shows of ten functions on a terminal.
+"""Draw ``_static/demo.svg``: ten functions of ``tcb-async list --demo`` on a terminal.
 
 Run it again whenever the table changes: ``python docs/capture.py``.
 """
@@ -26,7 +26,7 @@ PICTURE = Path(__file__).parent / "_static" / "demo.svg"
 
 
 def shown_on_a_terminal(*words: str) -> str:
-    """Run the command on a terminal of its own and return what it wrote there."""
+    """Run the command on a terminal of its own, and return its output."""
     ours, tty = pty.openpty()
     fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
     command = subprocess.Popen(  # noqa: S603 - our own words

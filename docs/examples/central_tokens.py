@@ -18,13 +18,13 @@ from tcb_async.tokens import TokenApi
 
 
 class CentralTokens:
-    """Asks the service once, and again when WeChat has refused what it gave."""
+    """Keeps the service's token until WeChat refuses it."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url
         self._token: str | None = None
 
-    async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - WeChat is not asked
+    async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - not fetched from WeChat
         if self._token is None:
             async with self._session.get(self._url, raise_for_status=True) as reply:
                 self._token = (await reply.text()).strip()

@@ -1,7 +1,7 @@
-"""An inventory of every merchant of a platform, by several machines that may die at any moment.
+"""An inventory of a platform's merchants on several machines, any of which may die.
 
     pgq install              once: the tables of pgqueuer, https://pgqueuer.readthedocs.io
-    python fleet.py plan     every night: a job for each merchant that today's run has not yet
+    python fleet.py plan     every night: a job for each merchant that is not in today's run
     python fleet.py work     on every machine, always, under a supervisor that starts it again
 
 Postgres holds the queue, your merchants and the result. Redis shares the platform's token between
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS functions (
 
 
 async def plan(pool: asyncpg.Pool) -> None:
-    """Queue each merchant that today's run has not. To do so twice does no harm."""
+    """Queue each merchant that is not in today's run. Repeating it is harmless."""
     await pool.execute(SCHEMA)
     run = datetime.now(CHINA_STANDARD_TIME).date()
     missing = await pool.fetch(
@@ -68,7 +68,7 @@ async def plan(pool: asyncpg.Pool) -> None:
 
 
 async def work(pool: asyncpg.Pool) -> int:
-    """List one merchant after the other, until told to stop; returns the exit status."""
+    """List merchants from the queue until SIGTERM, and return the exit status."""
     queuer = PgQueuer.from_asyncpg_pool(pool)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, queuer.shutdown.set)
     refused: list[TcbError] = []
@@ -97,7 +97,7 @@ async def work(pool: asyncpg.Pool) -> int:
                     refused.append(error)
                     queuer.shutdown.set()
                     raise RetryRequested(delay=timedelta(minutes=1), reason=str(error)) from None
-                except Exception as error:  # noqa: BLE001 - it fails alone, and is named
+                except Exception as error:  # noqa: BLE001 - only this merchant fails
                     why = f"{type(error).__name__}: {error}"
                     await note(pool, run, appid, "failed", None, None, why)
 
@@ -118,7 +118,7 @@ async def account_of(pool: asyncpg.Pool, platform: ComponentToken, appid: str) -
 
 
 async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None:
-    """Save an account, whole and once, even if others were given the same job."""
+    """Save a complete account once, even if another machine has the same job."""
     appid, error = found.account.appid, found.error
     facts = (error.errcode, error.rid, str(error)) if error else (None, None, None)
     async with pool.acquire() as connection, connection.transaction():
@@ -126,15 +126,15 @@ async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None
             await connection.copy_records_to_table(
                 "functions",
                 records=[
-                    (run, appid, env, one.name, one.status, one.runtime, one.add_time, one.mod_time)
+                    (run, appid, env, row.name, row.status, row.runtime, row.add_time, row.mod_time)
                     for env, functions in found.functions.items()
-                    for one in functions
+                    for row in functions
                 ],
             )
 
 
 async def note(executor: asyncpg.Pool | asyncpg.Connection, *row: object) -> bool:
-    """Note how an account's visit ended, unless it is complete already."""
+    """Record the state of an account, unless it is complete already."""
     return await executor.fetchval(
         "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run, appid) "
         "DO UPDATE SET (status, errcode, rid, message) = ROW (excluded.status, "

@@ -1,4 +1,4 @@
-"""A web service that makes inventories in the background, and serves what they found.
+"""A web service that makes inventories in the background, and serves their results.
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… uvicorn inventory_service:app
 
@@ -54,7 +54,7 @@ async def make_inventory(store: InventoryStore, token: StableToken) -> None:
                 await asyncio.to_thread(run.save, found)
         await asyncio.to_thread(run.finish)
     except (TcbError, OSError) as error:
-        log.error("the inventory ended: %s", error)  # noqa: TRY400 - the sentence says it all
+        log.error("the inventory ended: %s", error)  # noqa: TRY400 - the message is enough
     finally:
         await asyncio.to_thread(store.close)
 

@@ -34,7 +34,7 @@ app.add_exception_handler(TcbError, answer_error)
 async def walk(
     client: DepClient, env: str, resume: str | None = None
 ) -> AsyncIterator[FunctionPager]:
-    """A walk that ends with the request, however that ends."""
+    """Provide a walk, which ends with the request."""
     async with client.functions(env, resume=resume) as pager:
         yield pager
 
@@ -54,7 +54,7 @@ async def healthz(client: DepClient) -> dict[str, str]:
 
 
 async def ndjson(pager: FunctionPager) -> AsyncIterator[str]:
-    """The functions, as many lines at once as there are on a page."""
+    """Yield a page of functions at a time, as lines."""
     async for page in pager.by_page():
         yield "".join(
             json.dumps(
@@ -73,7 +73,7 @@ async def ndjson(pager: FunctionPager) -> AsyncIterator[str]:
 
 
 async def chain(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
-    """All lines, and a last one that says so if the list broke off."""
+    """Yield all lines, and the error as the last line if the walk fails."""
     yield first
     try:
         async for lines in rest:

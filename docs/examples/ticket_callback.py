@@ -1,4 +1,4 @@
-"""A FastAPI callback that takes WeChat's ticket, and a `ComponentToken` that is fed with it.
+"""A FastAPI callback that receives WeChat's ticket, and a `ComponentToken` that uses it.
 
 Every 10 minutes WeChat pushes encrypted XML with a ``component_verify_ticket`` to the platform's
 authorisation URL, and wants the word ``success`` back. Checking the signature and decrypting are
@@ -50,7 +50,7 @@ class Tickets:
 
 
 def callback_app(tickets: Tickets, decrypt: Callable[[bytes, dict[str, str]], bytes]) -> FastAPI:
-    """The route that WeChat pushes to.
+    """Make the application with the route that WeChat pushes to.
 
     Args:
         tickets: Where the ticket is kept.
@@ -62,7 +62,7 @@ def callback_app(tickets: Tickets, decrypt: Callable[[bytes, dict[str, str]], by
     @app.post("/wechat/authorisation")
     async def pushed(request: Request) -> Response:
         opened = decrypt(await request.body(), dict(request.query_params))
-        xml = ET.fromstring(opened)  # noqa: S314 - decrypt lets nothing through but WeChat's own
+        xml = ET.fromstring(opened)  # noqa: S314 - decrypt accepts only WeChat's pushes
         if xml.findtext("InfoType") == "component_verify_ticket":
             appid, ticket = xml.findtext("AppId", ""), xml.findtext("ComponentVerifyTicket", "")
             await tickets.keep(appid, ticket)
@@ -72,7 +72,7 @@ def callback_app(tickets: Tickets, decrypt: Callable[[bytes, dict[str, str]], by
 
 
 def app_to_try() -> FastAPI:
-    """The callback, and one call for a merchant. It believes every push: for the emulator only."""
+    """Run the callback and one call for a merchant. It trusts every push: for the emulator only."""
     appid = os.environ["TCB_COMPONENT_APPID"]
     redis = Redis.from_url(os.environ["TCB_REDIS_URL"])
     tickets = Tickets(redis)

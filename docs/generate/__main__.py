@@ -55,8 +55,8 @@ _BLOCK = re.compile(r"(<!-- generated: ([\w ./-]+) -->\n).*?(\n<!-- /generated -
 
 
 def rewritten(page: str) -> str:
-    """Return a page with what is generated as it should be now."""
-    return _BLOCK.sub(lambda it: f"{it[1]}\n{_written(*it[2].split())}\n{it[3]}", page)
+    """Return a page with its generated parts up to date."""
+    return _BLOCK.sub(lambda part: f"{part[1]}\n{_written(*part[2].split())}\n{part[3]}", page)
 
 
 def _written(kind: str, *words: str) -> str:
@@ -164,11 +164,12 @@ def _core(program: str, *names: str) -> str:
     """Show these functions and classes of an example program."""
     source = (ROOT / "docs" / "examples" / program).read_text(encoding="utf-8")
     lines = source.split("\n")
-    named = {getattr(it, "name", ""): it for it in ast.parse(source).body}
+    named = {getattr(node, "name", ""): node for node in ast.parse(source).body}
     parts = []
-    for it in map(named.__getitem__, names):
-        first = min([it.lineno, *(line.lineno for line in getattr(it, "decorator_list", ()))])
-        parts.append("\n".join(lines[first - 1 : it.end_lineno]))
+    for node in map(named.__getitem__, names):
+        decorators = getattr(node, "decorator_list", ())
+        first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+        parts.append("\n".join(lines[first - 1 : node.end_lineno]))
     return "```py\n" + "\n\n\n".join(parts) + "\n```"
 
 

@@ -91,7 +91,11 @@ def _members(owner: griffe.Class) -> Iterator[griffe.Object]:
     bases = [base for base in owner.mro() if base.name not in explained()]
     members: dict[str, griffe.Object] = {}
     for cls in [*reversed(bases), owner]:
-        members |= {name: it for name, it in cls.members.items() if isinstance(it, griffe.Object)}
+        members |= {
+            name: member
+            for name, member in cls.members.items()
+            if isinstance(member, griffe.Object)
+        }
     for name, member in members.items():
         if (
             member.has_docstring
@@ -121,9 +125,10 @@ def _signature(found: griffe.Object, name: str) -> str:
         return _code(_fitted(_attribute(found, name), found.module))
     if isinstance(found, griffe.Class):
         return _code(_class(found, name))
-    lines = [f"@{it.value}" for it in found.decorators if "overload" not in str(it.value)]
+    decorators = [f"@{decorator.value}" for decorator in found.decorators]
+    lines = [line for line in decorators if "overload" not in line]
     keyword = "async def" if "async" in found.labels else "def"
-    signatures = [it.signature(name=name) for it in found.overloads or [found]]
+    signatures = [overload.signature(name=name) for overload in found.overloads or [found]]
     lines += [_fitted(f"{keyword} {signature}", found.module) for signature in signatures]
     return _code("\n".join(lines))
 
@@ -133,7 +138,7 @@ def _class(found: griffe.Class, name: str) -> str:
     if isinstance(made, griffe.Function) and _explains(found, "parameters"):
         line = made.signature(return_type=False, name=name)
     elif _is_value(found):
-        named_only = any("kw_only=True" in str(it.value) for it in found.decorators)
+        named_only = any("kw_only=True" in str(decorator.value) for decorator in found.decorators)
         line = f"{name}({'*, ' * named_only}{', '.join(map(_attribute, _fields(found)))})"
     else:
         bases = [str(base) for base in found.bases if not str(base).startswith("_")]
@@ -173,7 +178,9 @@ def _attribute(field: griffe.Attribute, name: str = "") -> str:
     default = field.value
     if isinstance(default, griffe.ExprCall) and str(default.function) == "attrs.field":
         given = {
-            it.name: it.value for it in default.arguments if isinstance(it, griffe.ExprKeyword)
+            argument.name: argument.value
+            for argument in default.arguments
+            if isinstance(argument, griffe.ExprKeyword)
         }
         default = given.get("default", given.get("factory"))
     is_private = re.search(r"\b_", str(default))
@@ -181,9 +188,9 @@ def _attribute(field: griffe.Attribute, name: str = "") -> str:
 
 
 def _is_value(found: griffe.Class) -> bool:
-    return any(str(it.value).startswith("attrs.") for it in found.decorators) and _explains(
-        found, "attributes"
-    )
+    decorators = [str(decorator.value) for decorator in found.decorators]
+    is_attrs = any(decorator.startswith("attrs.") for decorator in decorators)
+    return is_attrs and _explains(found, "attributes")
 
 
 def _fields(found: griffe.Class) -> list[griffe.Attribute]:
@@ -214,7 +221,7 @@ def _description(found: griffe.Object, owner: str) -> Iterator[str]:
         elif kind in _HEADS:
             yield _table(_HEADS[kind], section.value, owner)
         elif kind.value in {"returns", "yields"}:
-            returned = " ".join(it.description for it in section.value)
+            returned = " ".join(part.description for part in section.value)
             yield f"**{kind.value.title()}:** {_inline(returned, owner)}"
         else:
             raise ValueError(f"{found.path}: a section of the kind {kind.value}")
