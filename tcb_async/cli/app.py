@@ -30,9 +30,9 @@ _EPILOGUE = f"""\
 COMMANDS = {
     "list": ("listing", "List the functions of an environment."),
     "count": ("listing", "Count the functions of an environment."),
-    "watch": ("watch", "Show what is added, updated and removed, until Ctrl-C."),
+    "watch": ("watch", "Show added, updated and removed functions, until Ctrl-C."),
     "wait": ("watch", "Wait until functions are Active, as after a deployment."),
-    "diff": ("compare", "Compare what should be there with what is."),
+    "diff": ("compare", "Compare expected functions with the functions found."),
     "runtimes": ("compare", "Show which runtimes reach end of life."),
     "environments": ("account", "List the environments of an account."),
     "merchants": ("account", "List the merchants of a third-party platform (第三方平台)."),

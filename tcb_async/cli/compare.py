@@ -1,8 +1,8 @@
 """``tcb-async diff`` and ``runtimes``: expected functions against found ones, and ends of runtimes.
 
 Rule: exit code 0 means that everything requested was read completely, compared and found equal.
-`Side` records what was read and found, and alone decides the code. A side that cannot be read
-completely is an error, never a difference.
+`Side` counts the lists that were read and the differences, and alone decides the code. A side that
+cannot be read completely is an error, never a difference.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ TIMES = ("add_time", "mod_time")
 _KINDS = {"removed": "missing", "added": "extra", "updated": "changed"}
 
 
-# What was read
+# Reading
 
 
 @attrs.frozen
@@ -76,7 +76,7 @@ class FunctionList:
 
 @attrs.define
 class Side:
-    """One side of a comparison: its lists, what was read of them, and what was found.
+    """One side of a comparison: its lists, the counts of read lists, and the differences.
 
     The exit code depends on nothing else.
 
@@ -148,7 +148,7 @@ class Reader:
                     sides[source] = self._open(source, stack)
                 elif isinstance(source, Document):
                     sides[source] = Side([FunctionList(source.read())])
-            # Last: what needs no request may be refused.
+            # Last: a file that is refused costs no request.
             if envs := [source.env for source in sources if isinstance(source, Environment)]:
                 sides |= self._walk_all(envs)
             yield [sides[source] for source in sources]
@@ -222,7 +222,7 @@ def _lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
             yield FunctionList(lists, account.appid, env)
 
 
-# What differs
+# Comparing
 
 
 @attrs.frozen
@@ -296,7 +296,7 @@ def _keep_common_fields(
     return CloudFunction(name, **{"status": "", **known})  # type: ignore[arg-type]
 
 
-# How it is shown
+# Writing
 
 
 @attrs.define
@@ -330,11 +330,12 @@ class Output:
 
 
 def _as_document(
-    differences: Iterable[Difference], form: Format, accounts: Sequence[str], *, escaped: bool
+    differences: Iterable[Difference], form: Format, *, has_accounts: bool, escaped: bool
 ) -> Iterator[bytes]:
     """Write differences one by one: all of thousands of accounts may not fit into memory."""
     if form == TABLE:
-        return _as_lines(differences, has_accounts=bool(accounts))
+        return _as_lines(differences, has_accounts=has_accounts)
+    accounts = ("appid", "env") if has_accounts else ()
     details = ("expected", "found") if form in {"json", "ndjson"} else ("what",)
     return FORMATS[form]((*accounts, "kind", "name", *details), escaped).parts(differences)
 
@@ -393,10 +394,10 @@ diff_command = App(
 @diff_command.default
 def compare_sides(
     expected: Annotated[
-        AnySource, Parameter(help=f"What should be there: {KINDS}; not an inventory.")
+        AnySource, Parameter(help=f"The expected functions: {KINDS}; not an inventory.")
     ],
     found: Annotated[
-        AnySource, Parameter(help="What is there: the same choices, and an inventory.")
+        AnySource, Parameter(help="The functions found: the same choices, and an inventory.")
     ],
     /,
     *,
@@ -412,7 +413,7 @@ def compare_sides(
     requests: options.Requests = options.Requests(),
     access: options.Access = options.Access(),
 ) -> None:
-    """Compare what should be there with what is.
+    """Compare expected functions with the functions found.
 
     Args:
         times: Compare add_time and mod_time too, as of two exports.
@@ -423,14 +424,13 @@ def compare_sides(
         left_out = {*(ignore or ()), *(() if times else TIMES)}
         fields = [field for field in FIELDS if field not in left_out]
         sources, output = _find_sides(expected, found), Output(screen)
-        accounts = ("appid", "env") if isinstance(sources[1], Store) else ()
         with Reader(access, requests, screen).read(*sources) as (wanted, side):
             (listed,) = wanted.lists
             differences = compare(
                 listed.functions, side, fields=fields, names=name, ignores_extra=ignore_extra
             )
-            is_escaped = screen.out.is_terminal
-            output.write(_as_document(differences, form, accounts, escaped=is_escaped))
+            is_store, escaped = side.run is not None, screen.out.is_terminal
+            output.write(_as_document(differences, form, has_accounts=is_store, escaped=escaped))
         if not quiet:
             screen.say(_summarize(side))
         output.end(side.exit_code())
@@ -443,7 +443,7 @@ def _find_sides(expected: str, found: str) -> tuple[Source, Source]:
     if isinstance(wanted, Store):
         other = "cloudbaserc.json" if isinstance(there, Store) else found
         raise ConfigurationError(
-            f"{expected} is an inventory, and EXPECTED is what every account should have: write "
+            f"{expected} is an inventory, and EXPECTED is the list of every account: write "
             f"tcb-async diff {other} {expected}"
         )
     return wanted, there

@@ -173,16 +173,16 @@ def _may_ask() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def ask_secret(what: str, otherwise: str) -> Secret:
+def ask_secret(name: str, otherwise: str) -> Secret:
     """Ask at a prompt without echo; without a terminal, raise an error with this text."""
     if not _may_ask():
         raise ConfigurationError(otherwise)
     with signals.raise_signals():  # so that `getpass` turns the echo on again
         try:
-            typed = Secret(getpass.getpass(f"{what} (not shown): ", sys.stderr).strip())
+            typed = Secret(getpass.getpass(f"{name} (not shown): ", sys.stderr).strip())
         except EOFError:
             raise KeyboardInterrupt from None
-    return check_secret("what was typed", typed)
+    return check_secret("the typed secret", typed)
 
 
 def open_store(option: str | None, resources: AsyncExitStack) -> TokenStore | None:

@@ -1,6 +1,6 @@
 """``tcb-async emulator``: WeChat's side, for clients in any language.
 
-Rule: stdout has what a client needs, stderr what the emulator did; the log shows no token.
+Rule: stdout has the settings of a client, stderr the log, which shows no token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rows as bytes for programs: JSON, NDJSON, CSV, Markdown; and as tables for people.
 
 Rule: always UTF-8. A format is one class in `FORMATS`, and every command can write it. A file holds
-exactly what the server sent; on a terminal, control characters are escaped. A table never cuts a
+the server's text unchanged; on a terminal, control characters are escaped. A table never cuts a
 name: on a narrow terminal it shortens times first, and then leaves out times that the user did not
 ask for.
 
@@ -173,7 +173,7 @@ def _value(row: object, column: str) -> Any:  # noqa: ANN401 - of every type
     return getattr(row, column)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - what JSON can hold
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, CloudFunction):

@@ -56,7 +56,7 @@ inventory_command = App(
   sqlite3 inventory.sqlite 'select * from missing'
 
 A run is a day in China: the same command on the same day
-continues where it ended, and tries what failed again.
+continues where it ended, and tries failed accounts again.
 
 A line of --accounts is
 {"appid": "wx…", "access_token": "…"}, and may have
@@ -214,7 +214,7 @@ class InventoryJob:
             how = "run the same command again to continue"
             if isinstance(error, DailyQuotaError):
                 how = f"continue tomorrow, with --run {run.run}"
-            self.screen.say(f"what has arrived is kept: {how}")
+            self.screen.say(f"complete accounts are kept: {how}")
             raise
 
     def _write_files(

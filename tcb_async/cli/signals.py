@@ -69,7 +69,7 @@ def handle_signals() -> Generator[Ending]:
 
 
 def _installed() -> Ending:
-    """Return the handler of this process, or one that no signal reaches."""
+    """Return the handler of this process, or a handler that no signal reaches."""
     handlers = map(signal.getsignal, _NUMBERS)
     return next((handler for handler in handlers if isinstance(handler, Ending)), Ending())
 

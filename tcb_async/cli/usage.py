@@ -50,7 +50,7 @@ _MEANT = {
 
 
 def explain(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
-    """Say what is wrong and what to type instead."""
+    """Name the problem, and the words to type instead."""
     match error:
         case cyclopts.UnknownCommandError():
             said = _explain_command(error.unused_tokens or [], commands)
@@ -74,12 +74,12 @@ def explain(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
 def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
     """Suggest a command: the command that follows, or a command with a similar name."""
     unknown = words[0].partition("=")[0]
-    what = "option" if unknown.startswith("-") else "command"
+    kind = "option" if unknown.startswith("-") else "command"
     if found := [word for word in words if word in commands]:
-        return f"there is no {what} {unknown!r} before the command: write `tcb-async {found[0]}`"
+        return f"there is no {kind} {unknown!r} before the command: write `tcb-async {found[0]}`"
     if similar := get_close_matches(unknown, commands, n=1, cutoff=0.7):
-        return f"there is no {what} {unknown!r}: did you mean {similar[0]!r}?"
-    return f"there is no {what} {unknown!r}: use one of {', '.join(commands)}"
+        return f"there is no {kind} {unknown!r}: did you mean {similar[0]!r}?"
+    return f"there is no {kind} {unknown!r}: use one of {', '.join(commands)}"
 
 
 def _explain_option(typed: str, names: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
-"""``tcb-async watch`` and ``wait``: what changes, and until a function is Active.
+"""``tcb-async watch`` and ``wait``: changes, and functions that become Active.
 
-Rule: of ``watch``, a terminal gets a table that grows, and a pipe one line per change; every time
-is China's, and says so. ``wait`` writes nothing to stdout: its exit code is the answer.
+Rule: ``watch`` draws a growing table on a terminal, and writes one line per change to a pipe; every
+time is China's, and says so. ``wait`` writes nothing to stdout: its exit code is the answer.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def watch_functions(
     form: Annotated[Form, FORMAT] = "text",
     access: Access = Access(),
 ) -> None:
-    """Show what is added, updated and removed, until Ctrl-C.
+    """Show added, updated and removed functions, until Ctrl-C.
 
     Args:
         interval: Seconds from one listing to the next; 0.5 with --demo.
@@ -134,8 +134,8 @@ class _Board:
         table.add_column(overflow="fold")
         for time, change in self._rows:
             kind = Text(change.kind, _STYLES[change.kind])
-            what = Text(sanitize(describe(change)))
-            table.add_row(Text(time), kind, Text(sanitize(change.name)), what)
+            details = Text(sanitize(describe(change)))
+            table.add_row(Text(time), kind, Text(sanitize(change.name)), details)
         return Group(table, self._spinner)
 
 
@@ -214,7 +214,7 @@ def wait_for_functions(
                 service.env, None if every else names, timeout=timeout, interval=interval
             )
 
-        what = "every function" if every else ", ".join(names)
-        waiting = Text(sanitize(f"waiting for {what} in {service.env}"))
+        awaited = "every function" if every else ", ".join(names)
+        waiting = Text(sanitize(f"waiting for {awaited} in {service.env}"))
         with screen.err.status(waiting) if screen.is_watched else nullcontext():
             service.run(work)

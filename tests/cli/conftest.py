@@ -1,4 +1,4 @@
-"""What the command's tests share: no retry waits, and an app of one's own."""
+"""Fixtures of the command's tests: no retry waits, and an app of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tcb-async diff`` and ``runtimes``: what differs, what ends, and an exit code for each."""
+"""``tcb-async diff`` and ``runtimes``: differences, ends of life, and their exit codes."""
 
 from __future__ import annotations
 
@@ -273,13 +273,13 @@ async def test_differences_of_many_accounts_take_no_memory_of_their_own(tmp_path
     names = [f"function{number}" for number in range(20)]
     accounts = [listed(f"wx{number:04}", dev=names) for number in range(300)]
     store = stored(tmp_path / "inventory.sqlite", *accounts)
-    await run("diff", declared, store, "-f", "ndjson")  # what is imported and cached counts not
+    await run("diff", declared, store, "-f", "ndjson")  # imports and caches do not count
     tracemalloc.start()
     ended = await run("diff", declared, store, "-f", "ndjson", "--quiet")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert ended.out.count("\n") == 300 * 22
-    assert peak < 8 * len(ended.out)  # most of it is what the test itself keeps of stdout
+    assert peak < 8 * len(ended.out)  # mostly the test's own copy of stdout
 
 
 async def test_runtimes_are_judged_the_worst_first(emulator):
@@ -531,7 +531,7 @@ async def without_a_reader():
 
 
 class TestOutputThatFails:
-    """The exit code is that of the comparison."""
+    """The exit code is the comparison's."""
 
     @pytest.mark.parametrize(
         ("words", "code"),

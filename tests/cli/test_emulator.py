@@ -216,7 +216,7 @@ async def test_an_environment_that_no_client_could_name_exits_with_3():
 
 @pytest.mark.slow
 class TestTheProgramsInDocsExamples:
-    """Each is tried as its first lines say: with what the emulator prints, pasted."""
+    """Each is tried as its first lines say: with the emulator's export lines."""
 
     def test_there_are_no_others(self):
         tried = {name for name in dir(self) if name.startswith("test_try_")}

@@ -303,7 +303,7 @@ async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(variable
 
 @pytest.fixture
 def prompt(monkeypatch):
-    """A prompt that reads stdin, which is no terminal here."""
+    """A prompt that reads stdin, which is not a terminal here."""
     monkeypatch.setattr(credentials, "_may_ask", lambda: True)
     monkeypatch.setattr(credentials.getpass, "getpass", lambda *_: input())
 

@@ -1,4 +1,4 @@
-"""``tcb-async list``: what is asked for is on stdout, and nothing else."""
+"""``tcb-async list``: stdout has the requested functions, and nothing else."""
 
 from __future__ import annotations
 

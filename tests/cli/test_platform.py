@@ -1,4 +1,4 @@
-"""``tcb-async environments`` and ``merchants``: what a service provider sees at the terminal."""
+"""``tcb-async environments`` and ``merchants``: the terminal of a service provider."""
 
 from __future__ import annotations
 

@@ -301,8 +301,8 @@ async def test_the_exit_codes_are_in_the_help(words):
     [
         ("list", "ENV The environment, such as test-777bb9."),
         ("count", "ENV The environment, such as test-777bb9."),
-        ("diff", "EXPECTED What should be there: an environment's ID"),
-        ("diff", "FOUND What is there:"),
+        ("diff", "EXPECTED The expected functions: an environment's ID"),
+        ("diff", "FOUND The functions found:"),
     ],
 )
 async def test_the_help_says_what_a_positional_argument_is(command, argument):

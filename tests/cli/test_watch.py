@@ -1,4 +1,4 @@
-"""``watch``, ``wait`` and ``token``: what each shows, and how it ends."""
+"""``watch``, ``wait`` and ``token``: their output and their exit codes."""
 
 from __future__ import annotations
 
