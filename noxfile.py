@@ -24,7 +24,8 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 OLDEST = PYTHONS[0]
 NEWEST = next(filter(starts, reversed(PYTHONS)), OLDEST)
 # `python -m pytest` would test what lies here, not what is installed.
-PYTEST = ("pytest", "-n", "4")
+# In the order of the files: chance must not decide whether a change lands.
+PYTEST = ("pytest", "-n", "4", "-p", "no:randomly")
 COMPILE = ("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras")
 PIN = (
     *("--universal", "--python-version", OLDEST, "--generate-hashes"),

@@ -305,7 +305,16 @@ class Copy:
 
     def _failing(self, run, *words):
         """Run tests; returns the names of those that fail, or of the run if it does."""
-        command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+        command = (
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:randomly",
+        )
         running = subprocess.Popen(  # noqa: S603 - our own words
             [*command, f"--timeout={run.hangs}", *words],
             cwd=self.folder,

@@ -304,7 +304,7 @@ async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(variable
 @pytest.fixture
 def prompt(monkeypatch):
     """A prompt that reads stdin, which is not a terminal here."""
-    monkeypatch.setattr(credentials, "_may_ask", lambda: True)
+    monkeypatch.setattr(credentials, "_may_ask", lambda: True)  # it asks at a terminal alone
     monkeypatch.setattr(credentials.getpass, "getpass", lambda *_: input())
 
 
@@ -336,7 +336,7 @@ async def test_a_signal_at_a_prompt_ends_the_command_as_anywhere(
     def prompt(*_, **__):
         raise signalled
 
-    monkeypatch.setattr(credentials, "_may_ask", lambda: True)
+    monkeypatch.setattr(credentials, "_may_ask", lambda: True)  # it asks at a terminal alone
     monkeypatch.setattr(credentials.getpass, "getpass", prompt)
 
     ended = await run("count", ENV)

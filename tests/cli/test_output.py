@@ -324,6 +324,7 @@ async def test_a_format_is_added_in_one_place_and_written_by_both_commands(
         suffixes = (".tsv",)
 
         def row(self, row):
+            # As the formats beside it do.
             values = formats._values(row, self.columns).values()
             return ("\t".join(map(str, values)) + "\n").encode()
 

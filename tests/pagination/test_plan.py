@@ -1042,7 +1042,7 @@ class TestModes:
 
     def test_a_way_that_is_not_in_the_table_is_a_bug(self):
         with pytest.raises(RuntimeError, match=r"Mode.ENDED does not lead to Mode.READING"):
-            plan(max_items=0)._enter(Mode.READING)
+            plan(max_items=0)._enter(Mode.READING)  # no public call does so
 
 
 class TestContradictions:

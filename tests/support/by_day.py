@@ -6,7 +6,6 @@ Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if
 
 import gc
 import os
-import random
 from types import SimpleNamespace
 
 import pytest
@@ -42,7 +41,6 @@ for _name, _examples in {"day": 60, "full": 300, "nightly": 20_000}.items():
 
 def pytest_addoption(parser):
     parser.addoption("--everything", action="store_true", help="run the slow tests too")
-    parser.addoption("--shuffle", type=int, metavar="SEED", help="any order: --shuffle=7")
 
 
 def pytest_configure(config):
@@ -62,20 +60,27 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
     if hasattr(config, "workerinput"):
         items.sort(key=_place)
-    if (seed := config.getoption("shuffle")) is not None:
-        _shuffle(items, seed)
+    _join_pages(items)
 
 
-def _shuffle(items, seed):
-    """Only the examples of a page stay together, and in their order."""
-    chance, places = random.Random(seed), {}
+def _join_pages(items):
+    """Put the examples of a page in their order again: pytest-randomly knows modules alone."""
+    places = {}
     for item in items:
-        places.setdefault(_unit(item), chance.random())
-    items.sort(key=lambda item: places[_unit(item)])
+        places.setdefault(_unit(item), len(places))
+    items.sort(key=lambda item: (places[_unit(item)], _line(item)))
 
 
 def _unit(item):
-    return item.path if item.path.suffix == ".md" else item
+    return item.path if _is_example(item) else item
+
+
+def _line(item):
+    return item.example.line if _is_example(item) else 0
+
+
+def _is_example(item):
+    return item.path.suffix == ".md"
 
 
 def _slow_ones_are_wanted(config):
