@@ -44,7 +44,7 @@ class _ErrorKind:
     """One kind of network error and how it is handled.
 
     Attributes:
-        again: Whether another try may help.
+        retryable: Whether another try may help.
         overload: Whether too many requests at once may cause it; most errors that pass may.
     """
 
@@ -103,8 +103,8 @@ _TABLE = (
     ),
 )
 
-# Statuses of a service, a reverse proxy, or a forward proxy that answers CONNECT: it does not
-# matter which of them failed. The meaning of errcodes is in `tcb_async.errcodes`.
+# Temporary failures of a service, a reverse proxy, or a forward proxy that answers CONNECT: which
+# of them failed does not matter. The meaning of errcodes is in `tcb_async.errcodes`.
 _PASSING = (408, *range(500, 600))
 # A gateway without a free server says 502, 503 or 504. A server's own 500 is a bug, and fewer
 # requests would not cure it.
@@ -130,7 +130,7 @@ _CERTIFICATE_ADVICE = {
 def make_status_error(
     request: ApiRequest, status: int, headers: Mapping[str, str], body: bytes
 ) -> TcbError:
-    """Build the error for a reply with another status than 200."""
+    """Make the error for a reply with another status than 200."""
     target = request.target
     error = _make_retryable_error(target.path, target.path, status, headers)
     if error is not None:
@@ -158,7 +158,7 @@ def _make_proxy_error(error: aiohttp.ClientHttpProxyError, request: ApiRequest) 
 def _make_retryable_error(
     sender: str, path: str, status: int, headers: Mapping[str, str]
 ) -> TcbError | None:
-    """Build the error for a status that may pass; None for any other."""
+    """Make the error for a status of a temporary failure; None for any other status."""
     later = read_retry_after(headers.get("Retry-After"))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         text = f"{sender} answered HTTP 429: too many calls; lower concurrency"
@@ -184,14 +184,14 @@ def translate(
 ) -> TcbError:
     """Turn any error of the network or of aiohttp into ours.
 
-    A connection that is not `new` to this try, but kept alive, may be dropped at any time: that
-    says nothing about the load.
+    A connection that was kept alive, and is not `new`, may be dropped at any time: this says
+    nothing about the load.
     """
     path = request.target.path
     if isinstance(error, QueryError):
         error = error.error.reveal()
     if isinstance(error, RuntimeError) and "closed" in str(error):
-        error = ConnectionResetError()  # uvloop's word for a connection that has gone
+        error = ConnectionResetError()  # uvloop raises it for a connection that was dropped
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _make_proxy_error(error, request)
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):

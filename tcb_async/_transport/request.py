@@ -1,6 +1,6 @@
-"""A request to an endpoint, and where it goes.
+"""A request to an endpoint, and its target.
 
-Rule: neither the query nor the body is ever shown, and no I/O happens here.
+Rule: query and body are never shown, and no I/O happens here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from tcb_async.observer import WalkStats
 
 @attrs.frozen
 class Target:
-    """Where a request goes: `path` is shown, `bare_url` has no query, and `url` may hold a secret.
+    """The destination of a request.
 
-    Every text about the request hides its `secrets`.
+    `path` may be shown, `bare_url` has no query, and `url` may hold a secret. Every text
+    about the request hides its `secrets`.
     """
 
     path: str

@@ -1,13 +1,13 @@
 """A client's session and the connections that it opens.
 
-Rule: the session is made by the first call, and belongs to one process and one event loop. A
-session of the caller's is used as it is, and never closed.
+Rule: the first call makes the session, which belongs to one process and one event loop. The
+caller's own session is used as it is, and never closed.
 
-A proxy that serves only a few connections keeps further connections in its queue until one is
-closed, and a client that keeps its connections alive closes none: they would wait for each other.
-So a list call on a new connection that stays silent for long is given up, and sent again on the
-connection of the next request that ends; see `FirstAnswers`. A token call is not: it might be
-answered twice. Idle connections are closed instead, and the proxy serves the next in its queue.
+A proxy that serves only a few connections queues further ones until one is closed. A client that
+keeps its connections alive closes none, so both would wait for ever. Therefore a list call whose
+new connection stays silent for long is given up, and sent again on the connection of the next
+request that ends: see `FirstAnswers`. A token call is not sent again, for it might be answered
+twice: idle connections are closed instead, so that the proxy serves the next one in its queue.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from tcb_async._redact import Hidden
 from tcb_async.exceptions import ClientClosedError
 from tcb_async.limits import Window
 
-# How many times the usual: a server that is merely slow now and then should not be asked twice, and
-# a client behind a proxy loses this time with each connection too many.
+# How many times as long as usual a new connection may stay silent. With less, a server that is slow
+# now and then gets requests twice; with more, each surplus connection to a proxy costs more time.
 _TIMES_AS_LONG = 3.0
-# Seconds: next to a usual time of a few milliseconds, any hiccup would be long.
+# Seconds. If answers usually take a few milliseconds, any hiccup would seem long.
 _AT_LEAST = 0.3
-# With each first answer the slowest one counts less, and half after 34 of them: one slow start
+# Each first answer reduces the weight of the slowest one, to half after 34 answers: one slow start
 # must not make the client patient for ever.
 _FORGET = 0.98
 # Seconds between two looks at a silent connection.
@@ -48,11 +48,11 @@ _LOOK = 0.05
 class FirstAnswers:
     """Gives up a request on a new connection that stays silent while others get answers.
 
-    It waits three times as long as the slowest recent first answer took, opening the connection
-    included, or another answer since; 0.3 s at least, and twice as long for a request that was
-    given up before. Then the window shrinks to the number of connections that get answers. A
-    request that must not be sent twice shrinks it too, and closes idle connections until it gets
-    its answer.
+    It waits three times as long as the slowest recent first answer took (the opening of its
+    connection included), or as an answer to another request took meanwhile; at least 0.3 s, and
+    twice as long each time that the request was given up. Then the window shrinks to the number of
+    connections that get answers. A request that must not be sent twice shrinks the window too, and
+    closes idle connections until it gets its answer.
     """
 
     window: Window
@@ -73,26 +73,26 @@ class FirstAnswers:
 
 @attrs.define(eq=False)
 class InFlight:
-    """One try of a request, from when it asks for a connection.
+    """One try of a request, from the moment when it asks for a connection.
 
     Attributes:
         patience: How many times as long as usual it may wait.
         may_repeat: Whether it may be given up, and sent again.
-        is_queued: Whether it waited too long and was not given up.
+        is_queued: Whether it waited too long, but must not be given up.
         has_ended: Whether it is over.
         since: Loop time at which its connection was started.
-        waited: Seconds since then, in steps of a look. Seconds in which the loop was busy do not
-            count, because the answer may be there, unread.
-        answered: Connections with answers: the connections in use at that time, and new ones since.
-        other_took: Seconds from that time to the first answer to another request; None before it.
+        waited: Seconds since then, in steps of `_LOOK`. Time in which the loop was busy does not
+            count, because the answer may have arrived unread.
+        answered: Number of connections that get answers: those in use at `since`, and newer ones.
+        other_took: Seconds from `since` to the first answer to another request; None before it.
     """
 
     first_answers: FirstAnswers
     patience: float
     may_repeat: bool = True
-    # The time limit, which giving up brings forward. Timers and connections keep the context in
-    # which they were made, and so this object, long after the request: `end` drops the limit,
-    # or its task, with a page as its result, would stay in memory.
+    # The time limit; giving up brings it forward. Timers and connections keep the context in which
+    # they were made, and with it this object, long after the request. So `end` drops the limit, or
+    # its task, with a page as its result, would stay in memory.
     _limit: asyncio.Timeout | None = attrs.field(init=False, default=None)
     gave_up: bool = attrs.field(init=False, default=False)
     since: float = attrs.field(init=False, default=0.0)
@@ -105,7 +105,7 @@ class InFlight:
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
     def limit_time(self, seconds: float) -> asyncio.Timeout:
-        """Open a block that raises `TimeoutError` after so long, or when this is given up."""
+        """Open a block that raises `TimeoutError` after these seconds, or on `give_up`."""
         self._limit = asyncio.timeout(seconds)
         return self._limit
 
@@ -122,7 +122,7 @@ class InFlight:
         first_answers, now = self.first_answers, asyncio.get_running_loop().time()
         is_first = self in first_answers.waiting
         if is_first:
-            took = 0.0 if self.is_queued else now - self.since  # a queue's time is not the usual
+            took = 0.0 if self.is_queued else now - self.since  # time in a queue is not usual
             first_answers.slowest = max(took, first_answers.slowest * _FORGET)
             self.stop_looking()
         for other in first_answers.waiting:
@@ -130,7 +130,7 @@ class InFlight:
             other.other_took = other.other_took or now - other.since
 
     def give_up(self) -> None:
-        """End the block, unless its limit has just passed: its end is on its way then."""
+        """End the block, unless its limit has just passed, so that it ends anyway."""
         if self._limit is not None and not self._limit.expired():
             self.gave_up = True
             self._limit.reschedule(asyncio.get_running_loop().time())
@@ -158,7 +158,7 @@ class InFlight:
             return
         slowest = max(self.first_answers.slowest, self.other_took or 0.0)
         too_long = self.patience * max(_AT_LEAST, _TIMES_AS_LONG * slowest)
-        # While nobody gets an answer, the server is slow, and there is nothing to learn from it.
+        # While no other request gets an answer either, the server is slow: no queue is the reason.
         if self.other_took is None or self.waited < too_long:
             self._look_later()
         else:
@@ -181,7 +181,7 @@ IN_FLIGHT: ContextVar[InFlight] = ContextVar("tcb_async_in_flight")
 
 
 def _open_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
-    """Open a socket, and tell the request; a request with an idle connection never gets here."""
+    """Open a socket, and tell its request; a request that reuses a connection opens none."""
     family, kind, protocol = address[:3]
     in_flight = IN_FLIGHT.get()
     if not in_flight.is_new:  # a host may have several addresses, each of which is tried
@@ -212,7 +212,7 @@ HEADERS = {
 
 
 class QueryError(Exception):
-    """Wraps an error of aiohttp: its text may hold the URL, and tools log the texts of errors."""
+    """Hides an error of aiohttp: its text may hold the URL, and tools log the texts of errors."""
 
     def __init__(self, error: Hidden[Exception]) -> None:
         super().__init__("the request failed")
@@ -220,10 +220,10 @@ class QueryError(Exception):
 
 
 def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware of aiohttp's that adds the query below all that hooks into the session.
+    """Return an aiohttp middleware that adds the query, below all hooks into the session.
 
-    The session itself gets the bare URL only: Elastic's agent, Datadog's and New Relic's wrap its
-    ``_request``, and record its arguments.
+    The session itself gets only the bare URL, because the agents of Elastic, Datadog and New Relic
+    wrap its ``_request`` and record the arguments.
     """
 
     async def add(
@@ -241,7 +241,7 @@ def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
 
 @attrs.define(eq=False)
 class SessionKeeper:
-    """Holds the caller's own session, or makes one for the first call."""
+    """Holds the caller's own session, or makes one at the first call."""
 
     window: Window
     trust_env: bool
@@ -279,12 +279,12 @@ class SessionKeeper:
     async def aclose(self) -> None:
         """Close the session if it was made here; set `is_closed` first.
 
-        After a fork it is left alone: it is the parent's, and so are its connections.
+        After a fork it is left alone: it and its connections belong to the parent.
         """
         session = self._session
         if session is not None and not self.foreign and self._pid == os.getpid():
             self._forgotten.detach()
-            # They would not notice: closing a session does not end the opening of a connection.
+            # Closing a session does not end the opening of a connection: its request would wait on.
             for in_flight in self.first_answers.waiting:
                 in_flight.give_up()
             await session.close()
@@ -296,7 +296,7 @@ class SessionKeeper:
             )
         loop = asyncio.get_running_loop()
         if getattr(self._session, "_loop", loop) is not loop:
-            raise ClientClosedError(f"the session that was handed in {_OTHER_LOOP}")
+            raise ClientClosedError(f"the session that was passed in {_OTHER_LOOP}")
         self._loop, self._pid = loop, os.getpid()
 
     def _make_session(self) -> aiohttp.ClientSession:
@@ -311,9 +311,10 @@ class SessionKeeper:
             response_class=Response,
             trust_env=self.trust_env,
         )
-        # Sentry and OpenTelemetry add theirs to every session, and would see each URL.
+        # Sentry and OpenTelemetry add their trace configs to every session, and would see each URL.
         session.trace_configs.clear()
-        # It keeps the session alive: freed before this, as in a cycle, that would warn by itself.
+        # The finalizer keeps the session alive. A session that is freed before this object, as in a
+        # cycle, would warn by itself.
         self._forgotten = weakref.finalize(self, _close_forgotten, session, os.getpid())
         return session
 
@@ -330,7 +331,7 @@ def _close_forgotten(session: aiohttp.ClientSession, pid: int) -> None:
         stacklevel=1,
     )
     session.detach()  # or aiohttp would warn too, for a session that the user never created
-    # The first step closes the connections; there is no loop on which to wait for their end.
+    # The first step closes the connections; no loop is left on which to wait for their end.
     next(connector.close().__await__(), None)
 
 

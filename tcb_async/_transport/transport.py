@@ -1,7 +1,7 @@
-"""A call with its tries, and everything that the calls of a client share.
+"""A call with its retries, and the state that all calls of a client share.
 
-Rule: limits on time and size, and no redirects. A fault is raised as ours only after the ``except``
-block has ended: see `tcb_async._redact`.
+Rule: time and size are limited, and redirects are refused. Errors of aiohttp become ours, and are
+raised only after the ``except`` block has ended: see `tcb_async._redact`.
 
 **The order of the limits.** A call first waits for a permit of the window, then makes its try. The
 deadline, set when the call begins, limits both; a try has ``timeout`` seconds, or the rest of
@@ -63,13 +63,13 @@ class Call(Generic[Result]):
     """The tries of one call; after each, tenacity asks policy and quota whether to go on.
 
     Attributes:
-        number: How many tries were begun.
-        spent: Cost of its retries, out of the quota.
+        number: Number of tries begun.
+        spent: Cost of its retries, taken from the quota.
         last: The last error that says something about the server. A try that the deadline cut
             short, or prevented, says nothing.
-        gave_up: Why no other try is made.
+        gave_up: The reason why no other try is made.
         fresh_connection: Whether the next try needs a new connection, as the last was dropped.
-        patience: How many times the usual time a new connection may stay silent.
+        patience: How many times as long as usual a new connection may stay silent.
     """
 
     transport: Transport
@@ -93,7 +93,7 @@ class Call(Generic[Result]):
         else:
             self.transport.quota.put_back(self.spent or 1)
             return result
-        # Written here and nowhere else, for whatever error the call ends with.
+        # Only here, whichever error the call ends with.
         failure.env, failure.offset = self.request.env, self.request.offset
         failure.attempts = self.number
         failure.gave_up = self.gave_up if is_retryable(failure) else ""
@@ -134,12 +134,12 @@ class Call(Generic[Result]):
             try:
                 return await self._send()
             except _UnansweredError:
-                # Not a failed try: only that connection was of no use, in the queue of a proxy.
+                # Not a failed try: its connection was only waiting in the queue of a proxy.
                 self.patience *= 2
 
     async def _send(self) -> Result:
         transport, request, window = self.transport, self.request, self.transport.window
-        epoch = window.take()  # nearly always: to wait for it takes a timer and a future
+        epoch = window.take()  # nearly always succeeds, without the cost of a timer and a future
         if epoch is None:
             epoch = await self._wait_for_permit()
         clean = overload = False
@@ -153,8 +153,8 @@ class Call(Generic[Result]):
             transport.retried += self.number > 1
             observer = transport.observer
             attempt, observing = _UNOBSERVED if observer is None else self._start_attempt(observer)
-            # The frames below hold the URL, the body that is sent, and the reply. A cancellation
-            # or a time-out of the caller's comes through them too.
+            # The frames below hold the URL, the body that is sent, and the reply. The caller's own
+            # cancellation or time-out comes through them too.
             with observing, forget_frames():
                 result = self.decode(await transport.send(session, self, left, attempt))
             clean = True
@@ -226,7 +226,7 @@ class Call(Generic[Result]):
         return True
 
     def _note_retry(self, state: RetryCallState) -> None:
-        # It is kept for long, and its frames would be kept with it.
+        # The error is kept for long, and its frames would be kept with it.
         self.last = error = _get_error(state).with_traceback(None)
         level = logging.INFO if self.number == 1 else logging.WARNING
         text = "%s try=%d failed (%s), trying again in %.2f s"
@@ -294,7 +294,7 @@ class Transport:
     def target(
         self, path: str, query: Mapping[str, str | Secret], body: Mapping[str, object] | None = None
     ) -> Target:
-        """Build the URL of an endpoint once, for as many requests as the query stays the same."""
+        """Build the target of requests; it can be used again while the query stays the same."""
         url, sent = URL(self.base_url + path), (*query.values(), *(body or {}).values())
         secrets = tuple(value for value in sent if isinstance(value, Secret))
         full = Hidden(url.with_query({key: Secret(value).reveal() for key, value in query.items()}))
@@ -305,7 +305,7 @@ class Transport:
     ) -> Coroutine[object, object, Result]:
         """Send a request, retry it where that may help, and decode the reply.
 
-        Raises the error of the last try that tells about the server.
+        Raises the last error that says something about the server.
         """
         return Call(self, request, decode, self.retry.clock() + self.retry.deadline).run()
 
@@ -328,7 +328,7 @@ class Transport:
         return (await self.call(request, decode)).reveal()
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
-        """Run something in the background that ends, at the latest, when the client is closed."""
+        """Run a coroutine in the background, at most until the client is closed."""
         task = asyncio.ensure_future(work)
         if self.is_closed:
             task.cancel()  # which does not warn, unlike a coroutine that is never awaited
@@ -359,14 +359,14 @@ class Transport:
         left: float,
         attempt: Attempt | None = None,
     ) -> bytes:
-        """Send a call's request once; returns the body of a reply that is HTTP 200."""
+        """Send a call's request once, and return the body of the reply, if that is HTTP 200."""
         request, seconds = call.request, min(self.timeout, left)
         # A token request is never sent twice at once: WeChat might answer both, and the second
         # token may end the first.
         first_answers = self._keeper.first_answers
         in_flight = InFlight(first_answers, call.patience, may_repeat=request.may_repeat)
         response: aiohttp.ClientResponse | None = None
-        of_this = IN_FLIGHT.set(in_flight)
+        reset_token = IN_FLIGHT.set(in_flight)
         try:
             async with in_flight.limit_time(seconds):
                 response = await self._request(session, call)
@@ -390,7 +390,7 @@ class Transport:
                 answered, new = response is not None, call.fresh_connection or in_flight.is_new
                 failure = translate(error, request, seconds, answered=answered, new=new)
         finally:
-            IN_FLIGHT.reset(of_this)
+            IN_FLIGHT.reset(reset_token)
             in_flight.end()
             if response is not None:
                 response.close()  # and its connection, if there is more to read
@@ -402,8 +402,8 @@ class Transport:
         self, session: aiohttp.ClientSession, call: Call[Any]
     ) -> Awaitable[aiohttp.ClientResponse]:
         """Start a request, on a fresh connection if the last one was dropped."""
-        # The pool looks its connections up by `server_hostname` too, so naming it finds none. The
-        # server is asked to close a connection that no other request would find.
+        # The pool's key includes `server_hostname`: with it, no pooled connection is found, and a
+        # new one is opened. No later request would find this one, so the server shall close it.
         request, fresh, foreign = call.request, call.fresh_connection, self._keeper.foreign
         target = request.target
         return session.request(
@@ -419,8 +419,8 @@ class Transport:
         )
 
     async def _read(self, response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
-        """Read a body, up to the size that is allowed after decompression."""
-        # Piece by piece: `read` would inflate all of a bomb before its size can be checked.
+        """Read a body; its size is limited after decompression."""
+        # In chunks: `read` would inflate a whole bomb before its size can be checked.
         content = response.content
         chunks: list[bytes] = []
         left = self.max_reply_bytes
@@ -430,7 +430,8 @@ class Transport:
             if left < 0:
                 path = request.target.path
                 raise ResponseError(
-                    f"{path} sent more than max_reply_bytes ({self.max_reply_bytes})",
+                    f"{path} sent more than max_reply_bytes ({self.max_reply_bytes}); raise it, or "
+                    "request fewer rows",
                     endpoint=path,
                     status=response.status,
                 )

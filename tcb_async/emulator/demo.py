@@ -1,4 +1,4 @@
-"""Made-up functions: of the demo, and of merchants by the thousand.
+"""Made-up functions of the demo, and of thousands of merchants.
 
 Rule: they are the same every time, dates included.
 """
@@ -84,8 +84,8 @@ def take_functions(start: int, count: int) -> tuple[DeployedFunction, ...]:
     """Take neighbours from a pool that all environments share, so that each costs little.
 
     Args:
-        start: Where in the pool to begin, so that environments differ.
-        count: How many functions, at most ``MOST_GENERATED``.
+        start: The first place in the pool; it makes environments differ.
+        count: The number of functions, at most ``MOST_GENERATED``.
     """
     start %= MOST_GENERATED
     return _make_pool()[start : start + count]

@@ -112,7 +112,7 @@ class Emulator(Endpoints, Server):
 
     @classmethod
     def demo(cls, *, port: int = 0) -> Self:
-        """An emulator to try things with: ``DEMO_ENV``, 48 functions, slow and sometimes busy."""
+        """Make an emulator to try things with: 48 functions in ``DEMO_ENV``, sometimes busy."""
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
         emulator.add_environment(demo.DEMO_ENV, create_time=demo.DEMO_CREATED)
@@ -166,7 +166,7 @@ class Emulator(Endpoints, Server):
             del self._environments[env]
 
     def environments(self, owner: str | None = None) -> tuple[EnvironmentInfo, ...]:
-        """The environments of an appid, oldest first; None for every ordinary account's."""
+        """Return the environments of an appid, oldest first; None: of every ordinary account."""
         with self._lock:
             return self._list_infos(owner)
 
@@ -246,7 +246,7 @@ class Emulator(Endpoints, Server):
             return new
 
     def functions(self, env: str) -> tuple[DeployedFunction, ...]:
-        """The functions deployed now, in the order of the list."""
+        """Return the functions deployed now, in the order of the list."""
         with self._lock:
             return self._get_environment(env).functions
 
@@ -263,14 +263,14 @@ class Emulator(Endpoints, Server):
         return first, last
 
     def _compute_update_time(self, time: str) -> str:
-        """Now, or a second after ``time``: a change must show although times are in seconds."""
+        """Return now, or a second after ``time``, so that a change shows in whole seconds."""
         return wire.format_time(max(self.clock(), wire.parse_time(time) + 1))
 
     # Apps and tokens
 
     @property
     def token(self) -> str:
-        """An access token that is accepted now: another one if the last one has ended."""
+        """An access token that is accepted now: a new one if the last one has ended."""
         with self._lock:
             try:
                 self._tokens.check(self._token)
@@ -302,7 +302,7 @@ class Emulator(Endpoints, Server):
             self._tokens.replace(token, grace=0.0, stuck=stuck)
 
     def tokens_issued(self, appid: str) -> int:
-        """The number of access tokens issued so far for an app, platform or merchant."""
+        """Return the number of access tokens issued so far for an app, platform or merchant."""
         with self._lock:
             return self._tokens.issued_to[appid]
 
@@ -331,7 +331,7 @@ class Emulator(Endpoints, Server):
             return self.push_ticket(appid, ticket)
 
     def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
-        """Push a platform a ``component_verify_ticket``, which lives 12 hours, and return it.
+        """Push a ``component_verify_ticket``, which lives 12 hours, to a platform, and return it.
 
         Without ``ticket``, the ticket is random.
         """
@@ -382,7 +382,7 @@ class Emulator(Endpoints, Server):
             del self._components[component_appid].authorizers[authorizer_appid]
 
     def authorizers(self, component_appid: str) -> tuple[str, ...]:
-        """The appids of a platform's merchants, in the order of the list."""
+        """Return the appids of a platform's merchants, in the order of the list."""
         with self._lock:
             return tuple(
                 appid for appid, _ in self._order_merchants(self._components[component_appid])
@@ -394,7 +394,7 @@ class Emulator(Endpoints, Server):
             self._components[component_appid].authorizers[authorizer_appid].rotating = True
 
     def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
-        """The merchant's current refresh token."""
+        """Return the merchant's current refresh token."""
         with self._lock:
             return self._components[component_appid].authorizers[authorizer_appid].refresh_token
 
@@ -436,6 +436,7 @@ class Emulator(Endpoints, Server):
         Four have a problem: an environment that is out of service (-501005), no cloud development
         (85088), permission set 49 not granted (61007), and no quota left (45009).
         """
+        # Spread over the list, so that an inventory meets the problems one after another.
         appids = self.add_merchants(component_appid, 60, environments=2, functions=50)
         self.update_environment(self.environments(appids[8])[0].env, status="HALTED")
         self.set_cloud_development(appids[20], enabled=False)
@@ -465,7 +466,7 @@ class Emulator(Endpoints, Server):
         account: str | None = None,
         when: When | None = None,
     ) -> None:
-        """Apply one of these faults to each of the next requests.
+        """Apply the next of these faults to each of the next requests.
 
         Scripts are used up in the order in which they were added, scripts for an account first. A
         request that does not match a script is offered to the next script.
@@ -482,6 +483,7 @@ class Emulator(Endpoints, Server):
         """
         if path is not None and not path.startswith("/"):
             raise ValueError(f"path is {path!r}: it must begin with /, as /tcb/listfunctions does")
+        # Other iterables may be endless: their items are checked when they are used.
         if isinstance(faults, Sequence):
             for fault in faults:
                 check_fault(fault)
@@ -581,10 +583,13 @@ class Emulator(Endpoints, Server):
         record = self._begin(request, call)
         response: web.StreamResponse | None = None
         try:
+            # A copy, because hooks may be added meanwhile. Without the lock, because a hook may
+            # wait for another thread that uses the emulator.
             for hook in tuple(self._hooks):
                 hook(record)
             response = await self._answer(exchange, record)
         except ConnectionError:
+            # The client has gone: nobody reads this response, and the record shows no status.
             return web.Response()
         else:
             return response
@@ -596,8 +601,10 @@ class Emulator(Endpoints, Server):
             return exchange.send(self._make_refusal(Refused(wire.BAD_URL)))
         if self.capacity is not None and self._in_progress >= self.capacity:
             return exchange.send(self._make_refusal(Refused(wire.BUSY)))
+        # Counted without the lock: requests are answered on one event loop.
         self._in_progress += 1
         try:
+            # Chosen before the delay, so that scripts are used up in the order of arrival.
             with self._lock:
                 fault = self._scripts.choose_fault(record)
                 seconds = self.latency + self.jitter * self._chance.random()
@@ -617,6 +624,7 @@ class Emulator(Endpoints, Server):
 
     def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:
+            # Otherwise the client would get the same token again, and later requests accept it.
             self._tokens.end(call.token or "", errcode)
             return self._make_refusal(Refused(errcode, errmsg))
 
@@ -648,6 +656,7 @@ class Emulator(Endpoints, Server):
     def _finish(
         self, record: RecordedRequest, exchange: Exchange, response: web.StreamResponse | None
     ) -> None:
+        # A client that closed the connection got no answer, whatever was written.
         transport = exchange.request.transport
         gone = transport is None or transport.is_closing()
         done = attrs.evolve(

@@ -28,11 +28,11 @@ LIST_FUNCTIONS = "/tcb/listfunctions"
 _STABLE_TOKEN = "/cgi-bin/stable_token"  # noqa: S105 - a path
 _MOST_AUTHORIZERS = 500
 _OVERLAP = 300.0
-"""Seconds that a token still lives after another has replaced it."""
+"""Seconds that a token still lives after it was replaced."""
 
 
 class Endpoints:
-    """WeChat's state and its answers; ``Emulator`` documents the attributes."""
+    """WeChat's state and answers; ``Emulator`` documents the attributes."""
 
     def __init__(self, clock: EmulatorClock, order: Order) -> None:
         if order not in get_args(Order):
@@ -199,7 +199,7 @@ class Endpoints:
 
     def _find_environment(self, env: str, owners: Iterable[str | None]) -> EnvironmentState:
         environment = self._environments.get(env)
-        # Another's environment looks like an unknown one: WeChat does not tell that it exists.
+        # An environment of another account looks unknown: WeChat does not tell that it exists.
         if environment is None or environment.info.owner not in owners:
             raise Refused(wire.UNKNOWN_ENV)
         if environment.info.status != "NORMAL":
@@ -209,8 +209,8 @@ class Endpoints:
     # Accounts
 
     def _guess_account(self, call: ReceivedCall) -> str | None:
-        # For the record and the scripts, not for access: so the fields count before they are
-        # checked, and the owner of a dead token counts too.
+        # For the record and the scripts, not for access. So fields count before they are checked,
+        # and a dead token still has its owner.
         fields = {**call.query, **(call.body or {})}
         for key in ("authorizer_appid", "component_appid", "appid"):
             if isinstance(appid := fields.get(key), str):
@@ -241,7 +241,7 @@ class Endpoints:
     def _authenticate_platform(
         self, path: str, call: ReceivedCall, body: Mapping[str, object]
     ) -> Component:
-        """The platform that a component token and the body name, if they name the same."""
+        """Return the platform of a component token, if the body names the same one."""
         appid = self._tokens.check(call.token, component=True).owner
         if get_text(body, "component_appid", wire.COMPONENT_APPID_MISSING) != appid:
             raise Refused(wire.BAD_APPID)
@@ -250,7 +250,7 @@ class Endpoints:
         return component
 
     def _authenticate_account(self, path: str, call: ReceivedCall) -> str:
-        """The account of an access token, if it may use cloud development."""
+        """Return the account of an access token, if it may use cloud development."""
         call.require_post()
         issued = self._tokens.check(call.query.get("access_token"))
         if issued.platform is not None:
@@ -261,7 +261,7 @@ class Endpoints:
         return issued.owner
 
     def _authenticate_batch_account(self, path: str, call: ReceivedCall) -> str:
-        """The platform of a component token, if it may use cloud development."""
+        """Return the platform of a component token, if it may use cloud development."""
         call.require_post()
         appid = self._tokens.check(call.query.get("access_token"), component=True).owner
         self._get_component(appid, call.ip)
@@ -282,7 +282,7 @@ class Endpoints:
 
 
 def _encode_functions(total: int, rows: Iterable[bytes]) -> bytes:
-    # Joined from rows that are encoded once: a list of a million rows would be encoded per page.
+    # Joined from rows that were encoded once: encoding each page anew would slow down long lists.
     return b'{"errcode":0,"errmsg":"ok","total_count":%d,"functions":[%b]}' % (
         total,
         b",".join(rows),

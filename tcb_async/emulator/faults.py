@@ -1,6 +1,6 @@
 """Faults of single requests, and the scripts that choose the requests.
 
-Rule: a fault is a value and knows no endpoints; scripts choose the requests.
+Rule: a fault is a value that knows no endpoints.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class Fault:
             response = web.StreamResponse(headers={"Content-Type": _JSON})
             await response.prepare(exchange.request)
             while True:
-                # White space, so that a parser which reads on never finds an error that ends it.
+                # White space: no parser that reads along finds an error in it, and stops.
                 await response.write(b" " * 65536)
                 await asyncio.sleep(0)
 
@@ -342,6 +342,7 @@ class Scripts:
                 if script.matches(request):
                     if (fault := next(script.faults, None)) is not None:
                         return check_fault(fault)
+                    # Only the next request shows that a script is used up: it may be a generator.
                     self.waiting[account].remove(script)
         if self.busy_rate and self.chance.random() < self.busy_rate:
             return _BUSY

@@ -43,10 +43,10 @@ async def _answer_expect(request: web.BaseRequest) -> None:
 
 
 class ProcessLock:
-    """A re-entrant lock that refuses, rather than blocks, in a forked process.
+    """A re-entrant lock that raises, instead of blocking, in a forked process.
 
     A fork copies the emulator's data but not its thread: a change in the child would have no
-    effect, and a lock that was taken at the moment of the fork would never be released.
+    effect, and a lock held during the fork would never be released.
     """
 
     def __init__(self) -> None:
@@ -112,6 +112,7 @@ class Server:
 
     def __enter__(self) -> Self:
         self._check_stopped()
+        # A stack: if the server cannot listen, its thread is stopped before the error is raised.
         with ExitStack() as stack:
             thread = _LoopThread("tcb-emulator")
             stack.callback(thread.stop)
@@ -178,8 +179,8 @@ class Server:
             if self._runner is not None:
                 raise RuntimeError(f"{self!r} is running already: leave its block, or stop() it")
 
-    # A socket belongs to the loop that made it: on the emulator's own thread, work is handed over.
     async def _run_on_own_loop(self, work: Coroutine[object, object, None]) -> None:
+        # A socket belongs to the loop that made it, which may run on the emulator's own thread.
         if self._thread is None:
             await work
         else:
@@ -210,10 +211,9 @@ class Server:
             runner, self._runner = self._runner, None
             for site in runner.sites:
                 await site.stop()
-            # Aborted, so that clients see a connection that drops, as with a server that dies.
-            # Without an await between finding and aborting: asyncio fails if a transport has closed
-            # in the meantime. Before the clean-up: aiohttp waits for slow readers, then forgets
-            # their transports.
+            # Aborted, so that clients see dropped connections, as when a server dies. No await
+            # between finding and aborting: asyncio fails if a transport has closed meanwhile.
+            # Before the clean-up, in which aiohttp waits for slow readers and forgets transports.
             for connection in [] if runner.server is None else runner.server.connections:
                 if connection.transport is not None:
                     connection.transport.abort()

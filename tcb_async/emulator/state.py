@@ -53,7 +53,7 @@ class DeployedFunction:
 
     @cached_property
     def wire(self) -> bytes:
-        """The row in a list, encoded once: pages of thousands of rows are joined from such rows."""
+        """The row in a list, encoded once, so that a page is only joined from its rows."""
         return self._encode()
 
     @property
@@ -92,7 +92,7 @@ class EnvironmentInfo:
     owner: str | None
 
     def row(self, *, for_platforms: bool) -> dict[str, object]:
-        """The row in a list of environments; platforms see its database and storage."""
+        """Return the row in a list of environments; platforms see database and storage too."""
         row: dict[str, object] = {
             "env": self.env,
             "alias": self.env.rpartition("-")[0] or self.env,
@@ -109,7 +109,7 @@ class EnvironmentInfo:
 
 @attrs.define
 class EnvironmentState:
-    """One environment. A change replaces the tuple of its functions: a page is one snapshot."""
+    """One environment. A change replaces the tuple of functions, so a page is one snapshot."""
 
     info: EnvironmentInfo
     functions: tuple[DeployedFunction, ...] = ()
@@ -149,7 +149,7 @@ class Quotas:
     _forced_at: dict[str, float] = attrs.field(init=False, factory=dict[str, float])
 
     def spend(self, path: str, appid: str, allowed: int) -> None:
-        """Count one call; Refused if more than these were made today."""
+        """Count one call; Refused if it exceeds the allowed calls of a day."""
         # WeChat's quotas start again at midnight in China.
         today = int(self.clock() + _CHINA_OFFSET) // _DAY
         self._made[today, path, appid] += 1
@@ -158,9 +158,9 @@ class Quotas:
 
     def spend_forced(self, appid: str) -> None:
         """Count one forced refresh of a stable token: 20 a day, 30 seconds apart."""
-        # The minute's limit first: a refusal by it costs nothing of the day's.
+        # The limit per minute first: a call that it refuses does not count for the day.
         now = self.clock()
-        if now - self._forced_at.get(appid, 0.0) < _FORCED_APART:
+        if now - self._forced_at.get(appid, -math.inf) < _FORCED_APART:
             raise Refused(wire.MINUTE_QUOTA)
         self.spend("force_refresh", appid, _FORCED_A_DAY)
         self._forced_at[appid] = now
@@ -170,8 +170,8 @@ class Quotas:
 class IssuedToken:
     """A token that was issued to ``owner``, or to a ``platform`` that calls for the owner.
 
-    ``component`` tokens are a platform's own, for its endpoints only. Token endpoints do not notice
-    that a ``stuck`` one was replaced.
+    ``component`` tokens are a platform's own, for its endpoints only. The token endpoints treat a
+    ``stuck`` token as if it had not been replaced.
     """
 
     owner: str
@@ -214,12 +214,12 @@ class AccessTokens:
         return issued
 
     def find_owner(self, token: str | None) -> str | None:
-        """The owner of a token, alive or not; None for an unknown token."""
+        """Return the owner of a token, even of an expired one; None for an unknown token."""
         issued = self._issued.get(token_id(token or ""))
         return None if issued is None else issued.owner
 
     def get_seconds_left(self, token: str) -> float:
-        """Seconds until a token ends, as the token endpoints see it; 0 if it has ended."""
+        """Return the seconds until a token ends for the token endpoints; 0 if it has ended."""
         issued = self._issued[token_id(token)]
         ends_at = issued.expires_at if issued.stuck else min(issued.expires_at, issued.replaced_at)
         return max(0.0, ends_at - self.clock())
@@ -227,7 +227,7 @@ class AccessTokens:
     def replace(self, token: str | None, grace: float, *, stuck: bool = False) -> None:
         if token is not None:
             issued = self._issued[token_id(token)]
-            # The earlier end stays: a token that was replaced twice must not live longer for it.
+            # The earlier end stays: replacing a token twice must not prolong its life.
             issued.replaced_at = min(issued.replaced_at, self.clock() + grace)
             issued.stuck = stuck
 
@@ -305,7 +305,7 @@ class Merchant:
 
 @attrs.define
 class Component(CallingAccount):
-    """A third-party platform: its tickets with the time of each, its last token, its merchants."""
+    """A third-party platform: tickets with the times of their push, last token, and merchants."""
 
     tickets: dict[str, float] = attrs.field(factory=dict[str, float], repr=False)
     token: str | None = attrs.field(default=None, repr=False)
@@ -355,10 +355,12 @@ class Journal:
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         self._records[record.number] = record
+        # Dictionaries keep their order: the first record is the oldest.
         if len(self._records) > self.keep:
             del self._records[next(iter(self._records))]
 
     def finish(self, record: RecordedRequest) -> None:
         self.in_flight -= 1
+        # A record that was dropped or cleared meanwhile must not come back.
         if record.number in self._records:
             self._records[record.number] = record

@@ -166,7 +166,7 @@ class ReceivedCall:
             raise Refused(NEEDS_POST)
 
     def read_json(self) -> dict[str, object]:
-        """The posted JSON object; raises Refused if there is none."""
+        """Return the posted JSON object; Refused without one."""
         self.require_post()
         if not self.raw:
             raise Refused(EMPTY_BODY)
@@ -199,7 +199,7 @@ def get_count(body: Mapping[str, object], key: str, default: int | None = None) 
     return value
 
 
-# Shown by name: a field that is added later may hold a secret, and is hidden until it is listed.
+# An allow-list: a field that is added later may hold a secret, and stays hidden until it is listed.
 _SHOWN = ("env", "limit", "offset", "count", "searchkey")
 
 

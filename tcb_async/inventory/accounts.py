@@ -1,7 +1,7 @@
 """Accounts, their listings, and the merchants of a platform as accounts.
 
 Rule: no repr shows a token, and a listing is complete or an error. A merchant without a refresh
-token in WeChat's list is an account that fails, so it is named.
+token in WeChat's list becomes an account that fails, so that it appears in the results.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Account:
         token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
         envs: Iterable[str] | None = None,
     ) -> None:
-        hidden_appid, hidden = Secret(appid), wrap(token)
+        hidden_appid, hidden_token = Secret(appid), wrap(token)
         del appid, token
         object.__setattr__(self, "appid", check_appid("appid", hidden_appid))
-        object.__setattr__(self, "token", as_provider(hidden))
+        object.__setattr__(self, "token", as_provider(hidden_token))
         if isinstance(envs, str):
             raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
         unique_envs = None if envs is None else tuple(dict.fromkeys(map(check_env, envs)))
@@ -109,8 +109,7 @@ class AccountListing:
 def is_fatal(error: TcbError) -> bool:
     """Whether every other account would meet the same error, so that it ends the inventory.
 
-    True if the platform itself is refused. An error about one merchant, or about a merchant's
-    quota, concerns this merchant alone.
+    True if the platform itself is refused. An error about one merchant or its quota is not fatal.
     """
     if isinstance(error, ClientClosedError):
         return True
@@ -154,8 +153,8 @@ def platform_accounts(
 
     Args:
         client: A client made with a `ComponentToken`.
-        on_rotate: Async callable, called with a merchant's appid and its new refresh token, that
-            saves the token. It is awaited before the call that brought the new token is answered.
+        on_rotate: Async callable that saves a new refresh token, called with the merchant's appid
+            and the token. It is awaited before the call that brought the new token is answered.
 
     Yields:
         An account for each merchant. An account without a refresh token in WeChat's list fails.

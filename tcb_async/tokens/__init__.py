@@ -7,7 +7,7 @@ Pass an appid and a secret once::
 
 A provider of your own is two methods; see `TokenProvider`.
 
-Rule: all that provide tokens are `TokenProvider`s, and ask WeChat with the client's own transport.
+Rule: every source of tokens is a `TokenProvider`, and calls WeChat through the client's transport.
 """
 
 from tcb_async._arguments import TokenKind

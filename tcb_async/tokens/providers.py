@@ -146,7 +146,7 @@ class _AppToken(ManagedToken):
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        # Wrapped first, and the bare argument deleted: if the two were swapped, the appid is the
+        # Wrapped first, and the bare argument deleted: if a caller swaps the two, the appid is the
         # secret, and tools that show the locals of a traceback would show it.
         secret, hidden_appid = Secret(secret), Secret(appid)
         del appid
@@ -304,8 +304,8 @@ class ComponentToken(_AppToken):
                 return ticket
             problem = f"the result of ticket() {fault}"
         raise TokenError(
-            f"{problem}; WeChat pushes a component_verify_ticket every 10 minutes: return the "
-            "newest",
+            f"{problem}; return the newest component_verify_ticket: WeChat pushes one every 10 "
+            "minutes",
             endpoint=_COMPONENT,
         )
 
@@ -393,8 +393,8 @@ class AuthorizerToken(ManagedToken):
             return await call_with_token(self._component, api, request)
         except TokenError as error:
             failure = error  # raised after the block: see `tcb_async._redact`
-        # Two tokens are at stake, and one error class reports both: the platform's own token, and
-        # the merchant's refresh token. The endpoint and the errcode tell which.
+        # One error class reports two tokens: the platform's own, and the merchant's refresh token.
+        # Endpoint and errcode tell which was refused.
         if failure.endpoint == AUTHORIZER:
             if failure.errcode == BAD_REFRESH_TOKEN:
                 return failure

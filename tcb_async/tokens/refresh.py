@@ -13,8 +13,8 @@ A call passes through these classes and functions, in the order of this file:
 `RotatingToken`     for merchants: the refresh token, which WeChat may replace at each refresh
 `SingleFlight`      one refresh at a time, in its own task: it continues if a waiting caller is
                     cancelled
-`TokenContext`      the store, with a harmless answer to each question while it is unreachable
-`read_token_reply`        the reply of WeChat
+`TokenContext`      the store, with a fallback for each operation while it is unreachable
+`read_token_reply`  reads the reply of WeChat
 ==================  ===============================================================================
 
 **When.** Without a valid token, callers wait for one refresh. From 60 to 200 s before the expiry
@@ -106,14 +106,14 @@ _EARLIEST, _LATEST = 200.0, 60.0
 # Seconds between two early refreshes: each call would start one while WeChat fails.
 _PAUSE = 10.0
 _REISSUED_SECONDS = 30.0
-# Seconds between two questions to the store while another process holds the lease.
+# Seconds between two looks into the store while another process holds the lease.
 _POLL = 0.05
-# How many refused tokens are remembered: a lagging store may return an earlier token.
+# Number of refused tokens to remember: a lagging store may return an earlier token.
 _REMEMBERED = 8
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
-# Seconds for each of two questions. Redis answers in milliseconds, and a caller waits meanwhile.
+# Seconds for each of two tries. Redis answers in milliseconds, and a caller waits meanwhile.
 _STORE_TIMEOUT = 1.0
 _STORE_PAUSE = 5.0
 # A longer life is a mistake, such as milliseconds: the token would never be refreshed.
@@ -146,8 +146,8 @@ async def call_with_token(
             if error.errcode not in STALE_TOKEN:
                 raise
             failure = error  # raised after the block: see `tcb_async._redact`
-        # A second replay only if the token came through a store: it may have died like the first,
-        # while WeChat itself was not asked yet.
+        # A second replay only if the token came through a store: it may have ended like the first,
+        # and WeChat was not called for a token yet.
         shared = isinstance(provider, ManagedToken) and not provider.came_from_wechat(token)
         if len(refused) == _REPLAYS or (refused and not shared):
             raise failure
@@ -286,7 +286,7 @@ class RefreshingToken:
             return
         cached = self.cached
         if cached is not None and token == cached.token:
-            # Refused again, though WeChat insists on it: asking again would return it again.
+            # WeChat has just returned this token again after a refusal, and would do so once more.
             if 0 <= self._context.clock() - self._reissued_at < _REISSUED_SECONDS:
                 return
             self.cached = None
@@ -331,8 +331,8 @@ class RefreshingToken:
         if lease is None:
             return
         try:
-            # Again: between the look before the lease and the lease, its last holder may have
-            # written a token. Without this look, two processes would make one request each.
+            # Look again: after the first look, the last holder of the lease may have written a
+            # token. Otherwise two processes would make one request each.
             stored = await context.get(self._key)
             if not forced and self._adopt(stored):
                 return
@@ -342,7 +342,7 @@ class RefreshingToken:
             await self._request_and_share(api, request, version)
         finally:
             # After an error and a cancellation too: the others wait for the lease or its end. If
-            # this process dies here, it expires by itself.
+            # this process dies here, the lease expires.
             await context.release(self._key, lease)
 
     async def _wait_for_turn(self, *, early: bool, forced: bool) -> int | None:
@@ -355,8 +355,8 @@ class RefreshingToken:
             lease = await context.lease(self._key)
             if lease is not None or early:
                 return lease  # an early refresh is not urgent: the holder does it for all
-            # The holder may die and its successor too. After two leases a token matters more than
-            # a second request.
+            # The holder may die, and its successor too. After two leases, a token matters more than
+            # avoiding a second request.
             if loop.time() >= give_up_at:
                 return NO_LEASE
             # At random, so that waiting processes do not all ask the store at once.
@@ -364,9 +364,9 @@ class RefreshingToken:
 
     async def _request_and_share(self, api: TokenApi, request: RequestToken, version: int) -> None:
         context, clock = self._context, self._context.clock
-        # Both are read before the request. Counting `expires_in` from then errs on the safe side,
-        # and a token refused during the request is dead, while one refused before it and returned
-        # all the same is not.
+        # Both are read before the request. Counted from then, `expires_in` errs on the safe side. A
+        # token that is refused during the request is dead; a token that was refused before, and
+        # that WeChat returns all the same, is used.
         refused, requested_at = self._refused, clock()
         reply = await request(api)
         new = StoredToken(reply.token, requested_at + reply.expires_in, version)
@@ -378,7 +378,7 @@ class RefreshingToken:
                 endpoint=reply.endpoint,
             )
         self.last_requested = new.token
-        # The store refuses an older version: then its newer token is the one to use.
+        # The store refuses an older version; then its newer token is used.
         if not await context.put(api, self._key, new) and self._adopt(await context.get(self._key)):
             return
         if new.token not in self._refused:
@@ -420,9 +420,8 @@ class RotatingToken:
     """The refresh token of one merchant at one host.
 
     Three values may differ: the newest refresh token that WeChat is known to accept, the store's,
-    and the caller's. After a refresh all three are the same, or it raises an error. An unreachable
-    store gets its value later. The caller never gets a value to save that WeChat has neither
-    accepted nor sent.
+    and the caller's. A refresh makes all three equal, or raises an error. An unreachable store gets
+    its value later. The caller gets only values to save that WeChat accepted or sent.
     """
 
     _key: str  # in the store
@@ -445,7 +444,7 @@ class RotatingToken:
 
     async def request_token(self, api: TokenApi) -> TokenReply:
         """Request a merchant's token with the newest refresh token that works."""
-        # The store's first: another process may have rotated it, which ended this process's own.
+        # The store's value first: another process may have rotated it, which ended this process's.
         shared = await self._context.get(self._key)
         used = self._newest if shared is None else shared.token
         reply = await self._request_with(api, used)
@@ -569,7 +568,7 @@ class SingleFlight:
 class TokenContext:
     """Shared by related providers: the store (with timeouts), the clock and the random source.
 
-    While the store is unreachable, each question has a harmless answer.
+    While the store is unreachable, each operation returns a harmless fallback.
     """
 
     _store: TokenStore
@@ -594,8 +593,8 @@ class TokenContext:
 
     async def get(self, key: str) -> StoredToken | None:
         """Return the stored value, or the value still to be stored; None without either."""
-        # A value that is still to be stored counts as stored: this process must not go back to an
-        # older token, only because the store was unreachable when it got the newer one.
+        # An unsent value counts as stored: this process must not go back to an older token because
+        # the store was unreachable when it got the newer one.
         stored = await self._call_store(lambda: self._store.get(key), None)
         unsent = self.unsent.get(key)
         if unsent is None or (stored is not None and stored.version >= unsent.version):
@@ -671,7 +670,7 @@ class TokenContext:
         now: bool = False,
     ) -> Result | Fallback:
         # It answers at once and never fails: timers would add a quarter to the cost of a token. A
-        # subclass may do anything, so it is asked like any other store.
+        # subclass may do anything, so it is called like any other store.
         if type(self._store) is MemoryStore:
             return await operation()
         if self._pause() and not now:
@@ -694,14 +693,14 @@ class TokenContext:
         self._failed_at = self.clock()
         _log.log(
             level,
-            "the token store does not answer (%s): until it does, tokens are not shared, and each "
-            "process asks WeChat for its own",
+            "the token store does not answer (%s): until it does, each process requests its own "
+            "tokens from WeChat",
             reason,
         )
 
 
 async def _try_twice(operation: Callable[[], Awaitable[Result]]) -> Result:
-    """Ask, and ask again at once: the connection may have been closed while idle."""
+    """Call the store, and at once again after an error: an idle connection may have been closed."""
 
     async def try_once() -> Result:
         async with asyncio.timeout(_STORE_TIMEOUT):
@@ -720,7 +719,7 @@ async def call_foreign(call: Callable[[], Awaitable[Result]]) -> Result:
     becomes a `RuntimeError`.
     """
     # `Task.cancelling` counts the requests to cancel this task. So a `CancelledError` without a new
-    # request was made up, and a new request without a `CancelledError` was swallowed.
+    # request was invented, and a new request without a `CancelledError` was swallowed.
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     before: float = task.cancelling()
@@ -758,7 +757,7 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
             )
         if not expires_in <= _LONGEST_LIFE:
             raise _make_reply_error(endpoint, "its expires_in is more than 30 days")
-        # Not checked: WeChat sends one to merchants only, and a bad one must not cost a good token.
+        # A bad refresh token is ignored: it must not cost a good token. Only merchants have one.
         refresh = Hidden(reply.get(f"{prefix}refresh_token"))
         return TokenReply(
             endpoint,

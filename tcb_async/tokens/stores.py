@@ -87,7 +87,7 @@ class MemoryStore:
         if now < slot.leased_until:
             return None
         slot.leased_until = now + self.lease_seconds
-        slot.newest += 1  # the next version: it fences the holder before, should it still write
+        slot.newest += 1  # fences the previous holder, if it still writes
         return slot.newest
 
     async def release_lease(self, key: str, version: int) -> None:
@@ -267,7 +267,7 @@ class RedisStore:
 
 
 def _make_key(key: str, suffix: str = "") -> str:
-    # The braces are part of it: they keep an account's keys on one node of a Redis Cluster.
+    # The braces are part of the key: they keep an account's keys on one node of a Redis Cluster.
     return f"tcb-async:{{{key}}}{suffix}"
 
 

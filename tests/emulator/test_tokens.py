@@ -61,6 +61,10 @@ class TestStableToken:
         assert await verdict(wechat, forced["access_token"]) == 0
         assert await stable(wechat) == forced
 
+    async def test_the_first_forced_refresh_is_allowed_at_any_time(self):
+        async with asking(populated(HandClock(0.0))) as asker:
+            assert "access_token" in await stable(asker, force=True)
+
     async def test_forced_refreshes_are_thirty_seconds_apart(self, wechat):
         forced = await stable(wechat, force=True)
         wechat.emulator.clock.advance(29)
