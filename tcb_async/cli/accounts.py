@@ -46,20 +46,18 @@ class Accounts:
 
     name: str  # identifies them in the store of an inventory
     client: TcbClient
-    _source: ComponentToken | Sequence[Account]
+    _known: Sequence[Account] | None = None  # None for the merchants of the client's platform
 
     @property
     def appids(self) -> Collection[str]:
         """The appids that are known without a request; none of a platform's merchants."""
-        if isinstance(self._source, ComponentToken):
-            return ()
-        return [account.appid for account in self._source]
+        return [account.appid for account in self._known or ()]
 
     def accounts(self) -> Sequence[Account] | AsyncGenerator[Account, None]:
         """Return the accounts of a file, or iterate over the merchants in WeChat's order."""
-        if isinstance(self._source, ComponentToken):
+        if self._known is None:
             return platform_accounts(self.client, on_rotate=_ignore_rotation)
-        return self._source
+        return self._known
 
 
 async def _ignore_rotation(appid: str, refresh_token: str) -> None:
@@ -74,26 +72,25 @@ def find_accounts(access: Platform) -> OpenAccounts:
     """Read and check everything that needs no request."""
     service = _service_name(check_url(access))
     resources = AsyncExitStack()
-    name, provider, source = _find_source(access, open_store(access.redis, resources))
+    name, provider, known = _find_source(access, open_store(access.redis, resources))
 
     @asynccontextmanager
     async def open_accounts(concurrency: int) -> AsyncGenerator[Accounts]:
         async with open_client(access, provider, concurrency, resources=resources) as client:
-            yield Accounts(f"{name} at {service}", client, source)
+            yield Accounts(f"{name} at {service}", client, known)
 
     return open_accounts
 
 
 def _find_source(
     access: Platform, store: TokenStore | None
-) -> tuple[str, TokenProvider, ComponentToken | Sequence[Account]]:
-    """Return the name of the accounts, the token of the client, and the accounts."""
+) -> tuple[str, TokenProvider, Sequence[Account] | None]:
+    """Return the name of the accounts, the token of the client, and the known accounts."""
     if access.accounts is not None:
         # These accounts have tokens of their own: the client never uses its token.
         return "a file of accounts", StaticToken("unused"), read_accounts(access.accounts)
     if appid := access.component_appid:
-        component = _find_platform(access, appid, store)
-        return f"platform {appid}", component, component
+        return f"platform {appid}", _find_platform(access, appid, store), None
     if not (appid := find_appid(access.appid)):
         raise CycloptsError(
             "--accounts: name the accounts: pass --component-appid, --accounts or --appid, or pass "

@@ -63,7 +63,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[Accounts]:
 
         token = ComponentToken(appid, secret, ticket=latest_ticket)
         async with _open_client(emulator, token, concurrency) as client:
-            yield Accounts(_NAME, client, token)
+            yield Accounts(_NAME, client)
 
 
 @asynccontextmanager

@@ -253,9 +253,7 @@ async def test_accounts_that_are_not_complete_are_named_apart_and_exit_with_6(tm
     assert (await run("runtimes", store)).code == 6
 
 
-async def test_an_inventory_is_not_what_should_be_there_and_the_right_order_is_shown(
-    store, declared
-):
+async def test_an_inventory_as_expected_is_refused_and_the_right_order_is_shown(store, declared):
     for found, right in ((declared, declared), (store, "cloudbaserc.json"), (ENV, ENV)):
         ended = await run("diff", store, found)
         assert (ended.code, ended.out) == (3, "")
@@ -388,7 +386,7 @@ class TestExitCode0:
             "  missing   login                     Nodejs16.13",
         ]
 
-    async def test_a_first_run_that_was_killed_names_the_accounts_that_it_did_not_reach(
+    async def test_a_killed_first_run_names_the_accounts_that_it_did_not_reach(
         self, tmp_path, declared
     ):
         whole = listed("wx1", dev=["login", "payNotify"])
@@ -405,7 +403,7 @@ class TestExitCode0:
         )
         assert (await run("runtimes", store)).code == 6
 
-    async def test_a_run_that_was_killed_is_not_compared_and_yesterdays_is_not_taken_for_it(
+    async def test_a_killed_run_exits_with_6_and_the_finished_run_is_compared(
         self, tmp_path, declared
     ):
         path = tmp_path / "i.sqlite"
@@ -445,9 +443,7 @@ class TestExitCode0:
         assert (ended.code, ended.out) == (3, "")
         assert "nothing was compared: no function is selected" in ended.err
 
-    async def test_if_nothing_is_expected_and_extras_are_ignored_nothing_was_compared(
-        self, emulator, tmp_path
-    ):
+    async def test_an_empty_expected_list_with_ignored_extras_is_an_error(self, emulator, tmp_path):
         deploy_as_declared(emulator)
         (tmp_path / "none.json").write_text("[]", encoding="utf-8")
         ended = await run(

@@ -222,7 +222,7 @@ async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", ""])
-async def test_a_token_file_is_read_however_an_editor_begins_and_ends_it_and_so_is_stdin(
+async def test_a_token_file_or_stdin_may_have_a_byte_order_mark_and_any_line_end(
     emulator, tmp_path, encoding
 ):
     emulator.deploy(ENV, count=2)

@@ -106,7 +106,7 @@ async def test_ctrl_c_leaves_no_half_of_a_file(emulator, names, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, None])
-async def test_a_file_keeps_its_mode_a_new_one_has_the_usual_and_none_is_more_open_on_the_way(
+async def test_an_export_keeps_the_mode_of_the_old_file_and_is_never_more_open(
     emulator, tmp_path, mode
 ):
     emulator.deploy(ENV, count=60)

@@ -75,7 +75,7 @@ async def test_a_pipe_closed_early_is_not_an_error(emulator, form, columns):
         ("stderr", ("inventory", "--demo"), 6),
     ],
 )
-async def test_a_full_disk_behind_stdout_exits_with_3_and_one_behind_stderr_changes_no_exit_code(
+async def test_a_full_disk_exits_with_3_for_stdout_and_changes_nothing_for_stderr(
     emulator, stream, words, code
 ):
     """As where a cron job's log is on the disk that is full."""
@@ -93,7 +93,8 @@ async def test_a_full_disk_behind_stdout_exits_with_3_and_one_behind_stderr_chan
 
 
 @pytest.mark.parametrize(
-    ("closed", "code", "said"), [(">&-", 3, "stdout is closed"), ("2>&-", 0, "")]
+    ("closed", "code", "said"),
+    [(">&-", 3, "stdout is closed"), ("2>&-", 0, ""), (">&- 2>&-", 3, "")],
 )
 async def test_a_closed_stdout_exits_with_3_and_a_closed_stderr_changes_nothing(
     emulator, closed, code, said
