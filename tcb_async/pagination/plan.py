@@ -428,6 +428,8 @@ class Plan(Generic[T]):
     def _note_total(self, total: int) -> None:
         """Note the total; another total than at the last page is drift."""
         place = self._pass.place
+        if total == self.total == place.total:  # nearly always
+            return
         if self.total is None:
             self._first_total = self.total = total
         self._reading.grown += max(0, total - self.total)
