@@ -140,15 +140,15 @@ def check_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
     raise _make_error(name, value, f"must be a list of {kind.__name__}s")
 
 
-def check_walk_options(options: Mapping[str, object], known: Iterable[str]) -> None:
+def check_walk_options(options: Mapping[str, object], allowed: Iterable[str]) -> None:
     """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
-    for name in options.keys() - set(known):
+    for name in options.keys() - set(allowed):
         advice = (
             "all pages are read: pass page_size for the rows per request, or max_items for the "
             "most rows in all; one page alone is function_page(env, limit=…, offset=…)"
             if name in {"limit", "offset"}
-            else f"not an argument of a walk, which takes {', '.join(known)}; to select functions, "
-            "filter the result: [f for f in functions if f.status == 'Active']"
+            else f"not an argument of a walk, which takes {', '.join(allowed)}; to select "
+            "functions, filter the result: [f for f in functions if f.status == 'Active']"
         )
         raise _make_error(name, options[name], advice)
 

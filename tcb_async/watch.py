@@ -25,6 +25,7 @@ from tcb_async.retry import is_retryable
 __all__ = ["FunctionChange", "changes"]
 
 _log = logging.getLogger("tcb_async")
+_MOST_NAMED = 5  # functions in a message
 
 
 @attrs.frozen
@@ -59,7 +60,7 @@ def changes(
     """
     before_by_name = {function.name: function for function in before}
     after_by_name = {function.name: function for function in after}
-    found = [
+    result = [
         FunctionChange("removed", old, None)
         for name, old in before_by_name.items()
         if name not in after_by_name
@@ -67,8 +68,8 @@ def changes(
     for name, new in after_by_name.items():
         old = before_by_name.get(name)
         if old != new:
-            found.append(FunctionChange("updated" if old else "added", old, new))
-    return found
+            result.append(FunctionChange("updated" if old else "added", old, new))
+    return result
 
 
 async def watch(
@@ -110,13 +111,15 @@ async def wait_until_active(
         async with scope:
             while True:
                 try:
-                    found = await _find_functions(walk(), None if names is None else statuses)
+                    functions = await _find_functions(walk(), None if names is None else statuses)
                 except TcbError as error:
                     _log_or_raise(error, interval)
                 else:
-                    _update_statuses(found, statuses, env, found if names is None else names)
+                    _update_statuses(
+                        functions, statuses, env, functions if names is None else names
+                    )
                     if all(status == "Active" for status in statuses.values()):
-                        return [found[name] for name in statuses]
+                        return [functions[name] for name in statuses]
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
@@ -128,24 +131,24 @@ async def _find_functions(
     pager: Pager[CloudFunction], names: Mapping[str, str] | None
 ) -> Mapping[str, CloudFunction]:
     """Find functions; without names, all of them, which takes a complete walk."""
-    found: dict[str, CloudFunction] = {}
+    functions: dict[str, CloudFunction] = {}
     async with pager:
         async for function in pager:
             if names is None or function.name in names:
-                found[function.name] = function
-            if names is not None and len(found) == len(names):
+                functions[function.name] = function
+            if names is not None and len(functions) == len(names):
                 break
-    return found
+    return functions
 
 
 def _update_statuses(
-    found: Mapping[str, CloudFunction], statuses: dict[str, str], env: str, names: Iterable[str]
+    functions: Mapping[str, CloudFunction], statuses: dict[str, str], env: str, names: Iterable[str]
 ) -> None:
     """Replace the statuses, and log each change; raise if a function failed."""
     before = dict(statuses)
     statuses.clear()
     for name in names:
-        statuses[name] = status = found[name].status if name in found else "not there"
+        statuses[name] = status = functions[name].status if name in functions else "not there"
         if status != before.get(name, "Active"):
             _log.info("%s is %s", name, status)
         if status.endswith("Failed"):
@@ -160,11 +163,13 @@ def _update_statuses(
 
 def _make_timeout_error(statuses: Mapping[str, str], env: str, timeout: float) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
-    were = ", ".join(f"function {name!r} was {status}" for name, status in late.items())
+    parts = [f"function {name!r} was {status}" for name, status in late.items()]
+    if len(parts) > _MOST_NAMED:
+        parts[_MOST_NAMED:] = [f"{len(parts) - _MOST_NAMED} more were not Active"]
     name, status = next(iter(late.items()), ("", "never seen"))
     return WaitTimeoutError(
-        f"{were or f'no listing of {env} was complete'} after {timeout:g} s: look at the "
-        "deployment, or wait longer",
+        f"{', '.join(parts) or f'no listing of {env} was complete'} after {timeout:g} s: look at "
+        "the deployment, or wait longer",
         name=name,
         status=status,
         env=env,

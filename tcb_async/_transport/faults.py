@@ -180,11 +180,11 @@ def _describe_status(status: int) -> str:
 
 
 def translate(
-    error: Exception, request: ApiRequest, seconds: float, *, answered: bool, new: bool
+    error: Exception, request: ApiRequest, seconds: float, *, is_answered: bool, is_new: bool
 ) -> TcbError:
     """Turn any error of the network or of aiohttp into ours.
 
-    A connection that was kept alive, and is not `new`, may be dropped at any time: this says
+    A connection that was kept alive, and is not `is_new`, may be dropped at any time: this says
     nothing about the load.
     """
     path = request.target.path
@@ -209,14 +209,14 @@ def translate(
         advice=advice,
         kind=type(error).__name__,
     )
-    kept_alive = row is _DROPPED and not new
+    kept_alive = row is _DROPPED and not is_new
     return TransportError(
         f"{path}: {text}",
         endpoint=path,
         retryable=row.retryable,
         dropped=kept_alive,
         # A server that has begun to answer was not too busy to take the request.
-        overload=row.overload and not answered and not kept_alive,
+        overload=row.overload and not is_answered and not kept_alive,
     )
 
 

@@ -83,7 +83,7 @@ class InFlight:
         since: Loop time at which its connection was started.
         waited: Seconds since then, in steps of `_LOOK`. Time in which the loop was busy does not
             count, because the answer may have arrived unread.
-        answered: Number of connections that get answers: those in use at `since`, and newer ones.
+        answering: Number of connections that get answers: those in use at `since`, and newer ones.
         other_took: Seconds from `since` to the first answer to another request; None before it.
     """
 
@@ -97,7 +97,7 @@ class InFlight:
     gave_up: bool = attrs.field(init=False, default=False)
     since: float = attrs.field(init=False, default=0.0)
     waited: float = attrs.field(init=False, default=0.0)
-    answered: int = attrs.field(init=False, default=0)
+    answering: int = attrs.field(init=False, default=0)
     other_took: float | None = attrs.field(init=False, default=None)
     is_new: bool = attrs.field(init=False, default=False)
     is_queued: bool = attrs.field(init=False, default=False)
@@ -115,7 +115,7 @@ class InFlight:
         waiting = self.first_answers.waiting
         waiting.add(self)
         # An idle connection would have been used: so all others that get answers are in use.
-        self.answered = self.first_answers.window.in_flight - len(waiting)
+        self.answering = self.first_answers.window.in_flight - len(waiting)
         self._look_later()
 
     def note_answer(self) -> None:
@@ -126,7 +126,7 @@ class InFlight:
             first_answers.slowest = max(took, first_answers.slowest * _FORGET)
             self.stop_looking()
         for other in first_answers.waiting:
-            other.answered += is_first
+            other.answering += is_first
             other.other_took = other.other_took or now - other.since
 
     def give_up(self) -> None:
@@ -162,7 +162,7 @@ class InFlight:
         if self.other_took is None or self.waited < too_long:
             self._look_later()
         else:
-            self.first_answers.window.shrink_to(self.answered)
+            self.first_answers.window.shrink_to(self.answering)
             self.give_up()
 
     def _make_room(self) -> None:

@@ -146,8 +146,8 @@ class Call(Generic[Result]):
         try:
             session = transport.get_session()
             # After the wait for a permit, which is part of the deadline.
-            left = self._get_time_left()
-            if left <= 0:
+            seconds_left = self._get_time_left()
+            if seconds_left <= 0:
                 raise _OutOfTimeError
             transport.sent += 1
             transport.retried += self.number > 1
@@ -156,7 +156,7 @@ class Call(Generic[Result]):
             # The frames below hold the URL, the body that is sent, and the reply. The caller's own
             # cancellation or time-out comes through them too.
             with observing, forget_frames():
-                result = self.decode(await transport.send(session, self, left, attempt))
+                result = self.decode(await transport.send(session, self, seconds_left, attempt))
             clean = True
         except TcbError as error:
             overload = is_overload(error)
@@ -180,11 +180,11 @@ class Call(Generic[Result]):
 
     async def _wait_for_permit(self) -> int:
         self.transport.get_session()  # fail before waiting for a permit
-        left = self._get_time_left()
+        seconds_left = self._get_time_left()
         # A retry goes first: the time that its tries have used would be lost with it.
         ahead = self.number > 1 or self.patience > 1
         try:
-            async with asyncio.timeout(left if left < math.inf else None):
+            async with asyncio.timeout(seconds_left if seconds_left < math.inf else None):
                 return await self.transport.window.acquire(ahead=ahead)
         except TimeoutError:
             raise _OutOfTimeError from None
@@ -356,11 +356,11 @@ class Transport:
         self,
         session: aiohttp.ClientSession,
         call: Call[Any],
-        left: float,
+        seconds_left: float,
         attempt: Attempt | None = None,
     ) -> bytes:
         """Send a call's request once, and return the body of the reply, if that is HTTP 200."""
-        request, seconds = call.request, min(self.timeout, left)
+        request, seconds = call.request, min(self.timeout, seconds_left)
         # A token request is never sent twice at once: WeChat might answer both, and the second
         # token may end the first.
         first_answers = self._keeper.first_answers
@@ -387,8 +387,11 @@ class Transport:
             elif in_flight.gave_up:
                 failure = _UnansweredError(f"{request}: a new connection was not answered")
             else:
-                answered, new = response is not None, call.fresh_connection or in_flight.is_new
-                failure = translate(error, request, seconds, answered=answered, new=new)
+                is_answered, is_new = (
+                    response is not None,
+                    call.fresh_connection or in_flight.is_new,
+                )
+                failure = translate(error, request, seconds, is_answered=is_answered, is_new=is_new)
         finally:
             IN_FLIGHT.reset(reset_token)
             in_flight.end()
@@ -423,11 +426,11 @@ class Transport:
         # In chunks: `read` would inflate a whole bomb before its size can be checked.
         content = response.content
         chunks: list[bytes] = []
-        left = self.max_reply_bytes
+        bytes_left = self.max_reply_bytes
         while not content.at_eof():
             chunk = await content.readany()
-            left -= len(chunk)
-            if left < 0:
+            bytes_left -= len(chunk)
+            if bytes_left < 0:
                 path = request.target.path
                 raise ResponseError(
                     f"{path} sent more than max_reply_bytes ({self.max_reply_bytes}); raise it, or "

@@ -161,7 +161,7 @@ class _AppToken(ManagedToken):
         """Request a token from WeChat."""
 
     def _make_token(self, host: str) -> RefreshingToken:
-        return RefreshingToken(self._key(self._name, host), self._context, self._request_token)
+        return RefreshingToken(self._make_key(self._name, host), self._context, self._request_token)
 
 
 class StableToken(_AppToken):
@@ -287,13 +287,13 @@ class ComponentToken(_AppToken):
         body = {
             "component_appid": self.appid,
             "component_appsecret": self._secret,
-            "component_verify_ticket": await self._newest_ticket(),
+            "component_verify_ticket": await self._fetch_ticket(),
         }
         return read_token_reply(
             await api.call_token_endpoint(_COMPONENT, body=body), _COMPONENT, prefix="component_"
         )
 
-    async def _newest_ticket(self) -> Secret:
+    async def _fetch_ticket(self) -> Secret:
         try:
             ticket = Secret(await call_foreign(self._ticket))
         except Exception as error:  # noqa: BLE001 - the caller's own code
@@ -380,9 +380,13 @@ class AuthorizerToken(ManagedToken):
         return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
     def _make_token(self, host: str) -> RefreshingToken:
-        context, key = self._context, self._key("authorizer", host)
+        context, key = self._context, self._make_key("authorizer", host)
         rotating = RotatingToken(
-            self._key("refresh", host), context, self._request_with, self._on_rotate, self._initial
+            self._make_key("refresh", host),
+            context,
+            self._request_with,
+            self._on_rotate,
+            self._initial,
         )
         return RefreshingToken(key, context, rotating.request_token, rotating.save_unsaved)
 

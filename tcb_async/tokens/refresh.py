@@ -227,7 +227,7 @@ class ManagedToken(ABC):
     def _make_token(self, host: str) -> RefreshingToken:
         """Make the token for a host."""
 
-    def _key(self, kind: str, host: str) -> str:
+    def _make_key(self, kind: str, host: str) -> str:
         return f"{kind}:{host}:{self._account}"
 
     def _get_token_at(self, api: TokenApi) -> RefreshingToken:

@@ -216,6 +216,15 @@ class TestWait:
         with pytest.raises(WaitTimeoutError, match=r"^function 'login' was Updating after 60 s"):
             await self.wait_for(look, None)
 
+    async def test_a_time_out_names_five_functions_and_counts_the_others(self):
+        look = Answers([CloudFunction(f"fn-{number}", "Creating") for number in range(1, 8)])
+
+        with pytest.raises(WaitTimeoutError) as caught:
+            await self.wait_for(look, None)
+
+        assert "'fn-5' was Creating, 2 more were not Active after 60 s: " in str(caught.value)
+        assert "fn-6" not in str(caught.value)
+
     @pytest.mark.parametrize(
         ("names", "said"),
         [
