@@ -384,7 +384,7 @@ class TestLaws:
             outcome.check()
 
 
-def carry_out_with(plan, replies, concurrency, *, most=1000):
+def carry_out_with(plan, replies, concurrency, *, most=2000):
     """Give the same replies over and over; the walk must end before there were so many."""
     answers = islice(cycle(replies), most)
     return carried(plan, lambda _request: next(answers), concurrency=concurrency)
