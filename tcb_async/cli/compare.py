@@ -22,26 +22,13 @@ import attrs
 import msgspec
 from cyclopts import App, Parameter, Token
 
-from tcb_async.cli import options
+from tcb_async.cli import options, sources
 from tcb_async.cli.access import find_service
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format, write_rows
 from tcb_async.cli.progress import show_walk
 from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.cli.selection import matches_any
-from tcb_async.cli.sources import (
-    FIELDS,
-    KINDS,
-    Comparable,
-    Document,
-    Environment,
-    Functions,
-    KnownFields,
-    Source,
-    Store,
-    find_source,
-    known_fields,
-)
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
 from tcb_async.runtimes import (
@@ -69,7 +56,7 @@ _KINDS = {"removed": "missing", "added": "extra", "updated": "changed"}
 class FunctionList:
     """A complete list of functions; in an inventory, with its account and environment."""
 
-    functions: Functions
+    functions: sources.Functions
     appid: str | None = None
     env: str | None = None
 
@@ -86,7 +73,7 @@ class Side:
         run: The run of an inventory.
         is_selective: Whether options leave out functions, so that none may be left.
         functions: Functions that were compared.
-        found: Differences by kind, or functions on ended runtimes.
+        differences: Differences by kind, or functions on ended runtimes.
         differing_appids: Accounts with a difference.
     """
 
@@ -95,7 +82,7 @@ class Side:
     run: StoredRun | None = None
     is_selective: bool = False
     functions: int = 0
-    found: Counter[str] = attrs.field(factory=Counter[str])
+    differences: Counter[str] = attrs.field(factory=Counter[str])
     differing_appids: set[str | None] = attrs.field(factory=set[str | None])
     _listed: int = 0
     _environments: int = 0
@@ -116,7 +103,7 @@ class Side:
     def exit_code(self) -> int:
         if self.missing:
             return MISSING
-        return DIFFERENT if self.found.total() else DONE
+        return DIFFERENT if self.differences.total() else DONE
 
     def describe(self, verb: str) -> str:
         """Say how much was read or compared, and of which run."""
@@ -139,22 +126,22 @@ class Reader:
     screen: Screen
 
     @contextlib.contextmanager
-    def read(self, *sources: Source) -> Generator[list[Side]]:
+    def read(self, *given: sources.Source) -> Generator[list[Side]]:
         """Read each source, the environments last; a store stays open for the block."""
-        sides: dict[Source, Side] = {}
+        sides: dict[sources.Source, Side] = {}
         with contextlib.ExitStack() as stack:
-            for source in sources:
-                if isinstance(source, Store):
+            for source in given:
+                if isinstance(source, sources.Store):
                     sides[source] = self._open(source, stack)
-                elif isinstance(source, Document):
+                elif isinstance(source, sources.Document):
                     sides[source] = Side([FunctionList(source.read())])
             # Last: a file that is refused costs no request.
-            if envs := [source.env for source in sources if isinstance(source, Environment)]:
+            if envs := [source.env for source in given if isinstance(source, sources.Environment)]:
                 sides |= self._walk_all(envs)
-            yield [sides[source] for source in sources]
+            yield [sides[source] for source in given]
 
-    def _walk_all(self, envs: Sequence[str]) -> dict[Source, Side]:
-        found: dict[Source, Side] = {}
+    def _walk_all(self, envs: Sequence[str]) -> dict[sources.Source, Side]:
+        found: dict[sources.Source, Side] = {}
         for env in envs:
             if Path(env).exists():
                 self.screen.say(f"{env} is read as an environment; for the file, write ./{env}")
@@ -163,23 +150,23 @@ class Reader:
             # One terminal has room for one bar.
             walks = [self._walk(client, env, env is envs[-1]) for env in envs]
             for env, functions in zip(envs, await asyncio.gather(*walks), strict=True):
-                found[Environment(env)] = Side([FunctionList(functions, env=env)])
+                found[sources.Environment(env)] = Side([FunctionList(functions, env=env)])
 
         service = find_service(None, self.access, needs_env=False, others=envs)
         service.run(work, self.requests.concurrency)
         return found
 
-    async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> Functions:
-        functions: dict[str, KnownFields] = {}
+    async def _walk(self, client: TcbClient, env: str, is_shown: bool) -> sources.Functions:
+        functions: dict[str, sources.KnownFields] = {}
         async with client.functions(env, page_size=self.requests.page_size) as walk:
             shown = is_shown and self.screen.is_watched
             with show_walk(self.screen, env, walk, shown=shown) as set_done:
                 async for page in walk.by_page():
-                    functions |= {item.name: known_fields(item) for item in page.items}
+                    functions |= {item.name: sources.known_fields(item) for item in page.items}
                     set_done(len(functions))
         return functions
 
-    def _open(self, source: Store, stack: contextlib.ExitStack) -> Side:
+    def _open(self, source: sources.Store, stack: contextlib.ExitStack) -> Side:
         """Open a store, and name the accounts that its run does not have completely."""
         from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not wait for it
 
@@ -218,7 +205,7 @@ def _lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
         if not account.functions:
             yield FunctionList({}, account.appid)
         for env, functions in account.functions.items():
-            lists = {function.name: known_fields(function) for function in functions}
+            lists = {function.name: sources.known_fields(function) for function in functions}
             yield FunctionList(lists, account.appid, env)
 
 
@@ -241,7 +228,7 @@ class Difference:
         if self.expected is not None and self.found is not None:
             pairs = (
                 (field, getattr(self.expected, field), getattr(self.found, field))
-                for field in FIELDS
+                for field in sources.FIELDS
             )
             return ", ".join(_describe(*pair) for pair in pairs if pair[1] != pair[2])
         function = self.expected or self.found
@@ -255,8 +242,8 @@ def _describe(field: str, before: object, after: object) -> str:
 
 
 def compare(
-    expected: Functions,
-    found: Side,
+    expected: sources.Functions,
+    side: Side,
     *,
     fields: Sequence[str],
     names: list[str] | None,
@@ -264,26 +251,26 @@ def compare(
 ) -> Iterator[Difference]:
     """Compare each list: missing functions first, then extra and changed functions."""
     wanted = {name: known for name, known in expected.items() if matches_any(names, name)}
-    found.is_selective = bool(names) or ignores_extra
-    for listed in found.read():
+    side.is_selective = bool(names) or ignores_extra
+    for listed in side.read():
         there = {
             name: known
             for name, known in listed.functions.items()
             if name in wanted or (not ignores_extra and matches_any(names, name))
         }
-        found.functions += len(wanted.keys() | there.keys())
+        side.functions += len(wanted.keys() | there.keys())
         before = [_keep_common_fields(name, wanted, there, fields) for name in wanted]
         after = [_keep_common_fields(name, there, wanted, fields) for name in there]
         for change in changes(before, after):
             kind = _KINDS[change.kind]
-            found.found[kind] += 1
-            found.differing_appids.add(listed.appid)
+            side.differences[kind] += 1
+            side.differing_appids.add(listed.appid)
             sides = change.before, change.after
             yield Difference(kind, change.name, *sides, listed.appid, listed.env)
 
 
 def _keep_common_fields(
-    name: str, side: Functions, other: Functions, fields: Sequence[str]
+    name: str, side: sources.Functions, other: sources.Functions, fields: Sequence[str]
 ) -> CloudFunction:
     """Keep the fields that both sides know; a function without a status should be active."""
     known, its = side[name], other.get(name)
@@ -352,8 +339,8 @@ def _as_lines(differences: Iterable[Difference], *, has_accounts: bool) -> Itera
 
 
 def _summarize(side: Side) -> str:
-    differ = plural(side.found["changed"], "function differs", "functions differ")
-    missing, extra = (plural(side.found[kind], "is", "are") for kind in ("missing", "extra"))
+    differ = plural(side.differences["changed"], "function differs", "functions differ")
+    missing, extra = (plural(side.differences[kind], "is", "are") for kind in ("missing", "extra"))
     accounts = side.differing_appids - {None}
     where = f" in {plural(len(accounts), 'account')}" if accounts else ""
     is_empty = side.exit_code() == DONE and not side.functions
@@ -394,7 +381,7 @@ diff_command = App(
 @diff_command.default
 def compare_sides(
     expected: Annotated[
-        AnySource, Parameter(help=f"The expected functions: {KINDS}; not an inventory.")
+        AnySource, Parameter(help=f"The expected functions: {sources.KINDS}; not an inventory.")
     ],
     found: Annotated[
         AnySource, Parameter(help="The functions found: the same choices, and an inventory.")
@@ -403,7 +390,7 @@ def compare_sides(
     *,
     times: bool = False,
     ignore: Annotated[
-        list[Comparable] | None,
+        list[sources.Comparable] | None,
         Parameter(metavar="FIELD", converter=options.choose, show_choices=True),
     ] = None,
     ignore_extra: bool = False,
@@ -422,9 +409,9 @@ def compare_sides(
     """
     with run_command(verbose=access.verbose) as screen:
         left_out = {*(ignore or ()), *(() if times else TIMES)}
-        fields = [field for field in FIELDS if field not in left_out]
-        sources, output = _find_sides(expected, found), Output(screen)
-        with Reader(access, requests, screen).read(*sources) as (wanted, side):
+        fields = [field for field in sources.FIELDS if field not in left_out]
+        given, output = _find_sides(expected, found), Output(screen)
+        with Reader(access, requests, screen).read(*given) as (wanted, side):
             (listed,) = wanted.lists
             differences = compare(
                 listed.functions, side, fields=fields, names=name, ignores_extra=ignore_extra
@@ -436,12 +423,12 @@ def compare_sides(
         output.end(side.exit_code())
 
 
-def _find_sides(expected: str, found: str) -> tuple[Source, Source]:
+def _find_sides(expected: str, found: str) -> tuple[sources.Source, sources.Source]:
     if expected == found == "-":
         raise ConfigurationError("- is given twice: stdin can be read only once")
-    wanted, there = find_source(expected), find_source(found)
-    if isinstance(wanted, Store):
-        other = "cloudbaserc.json" if isinstance(there, Store) else found
+    wanted, there = sources.find_source(expected), sources.find_source(found)
+    if isinstance(wanted, sources.Store):
+        other = "cloudbaserc.json" if isinstance(there, sources.Store) else found
         raise ConfigurationError(
             f"{expected} is an inventory, and EXPECTED is the list of every account: write "
             f"tcb-async diff {other} {expected}"
@@ -505,7 +492,7 @@ runtimes_command = App(
 
 @runtimes_command.default
 def judge_runtimes(
-    source: Annotated[AnySource, Parameter(help=f"{KINDS[0].upper()}{KINDS[1:]}.")],
+    source: Annotated[AnySource, Parameter(help=f"{sources.KINDS[0].upper()}{sources.KINDS[1:]}.")],
     /,
     *,
     within: Annotated[int, options.whole_number("DAYS", least=0, most=36_500)] = 180,
@@ -527,7 +514,7 @@ def judge_runtimes(
     """
     with run_command(verbose=access.verbose) as screen:
         lines, revised = _read_table(table)
-        with Reader(access, requests, screen).read(find_source(source)) as (side,):
+        with Reader(access, requests, screen).read(sources.find_source(source)) as (side,):
             functions = [known for listed in side.read() for known in listed.functions.values()]
         if functions and not any("runtime" in known for known in functions):
             raise ConfigurationError(f"{source} does not say the runtime of any function")
@@ -536,7 +523,7 @@ def judge_runtimes(
         rows = _judge(counts, day, timedelta(days=within), lines)
         states, output = _count_states(rows), Output(screen)
         side.functions = len(functions)
-        side.found["ended"] = states["ended"] if fail else 0
+        side.differences["ended"] = states["ended"] if fail else 0
         with output.keep_failure():
             write_rows(screen, rows, _COLUMNS, form)
         if not quiet:
