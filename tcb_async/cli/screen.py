@@ -11,8 +11,8 @@ import io
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Generator, Iterable
+from datetime import datetime
 from typing import TextIO
 
 import attrs
@@ -98,17 +98,14 @@ class Screen:
 class _LogOnScreen(logging.Handler):
     def __init__(self, screen: Screen) -> None:
         super().__init__()
-        # All times are China's. The models need msgspec, which --help does not.
-        from tcb_async.models import CHINA_STANDARD_TIME  # noqa: PLC0415
-
-        china = CHINA_STANDARD_TIME.utcoffset(None).total_seconds()
-        formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S+08:00")
-        formatter.converter = lambda seconds: time.gmtime(float(seconds or 0) + china)
-        self.setFormatter(formatter)
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._screen.say(self.format(record))
+        # All times are China's. The models need msgspec, which --help does not.
+        from tcb_async.models import CHINA_STANDARD_TIME  # noqa: PLC0415
+
+        time = datetime.fromtimestamp(record.created, CHINA_STANDARD_TIME)
+        self._screen.say(f"{time:%H:%M:%S}+08:00 {self.format(record)}")
 
 
 def flush() -> None:
