@@ -24,7 +24,7 @@ from redis_server import running_redis
 from token_kit import Merchant, in_redis, open_api, stable, warnings, wechat
 
 from tcb_async.emulator import EmulatorClock
-from tcb_async.tokens import MemoryStore, RedisStore, StoredToken, refresh
+from tcb_async.tokens import MemoryStore, RedisStore, StoredToken, context
 
 WORKER = Path(__file__).parent / "token_worker.py"
 
@@ -275,7 +275,7 @@ async def restart(server):
 @pytest.fixture
 def patient(monkeypatch, caplog):
     # Not an option of a store. A busy machine delays Redis, which is not an outage.
-    monkeypatch.setattr(refresh, "_STORE_TIMEOUT", 10.0)
+    monkeypatch.setattr(context, "_STORE_TIMEOUT", 10.0)
     yield
     assert warnings(caplog) == []
 
@@ -323,7 +323,7 @@ class TestSixProcessesRefreshOnce:
             proxy.default = ()
             idle.set()
             # A silent firewall costs the whole time-out, which is not an option of a store.
-            monkeypatch.setattr(refresh, "_STORE_TIMEOUT", 3.0)
+            monkeypatch.setattr(context, "_STORE_TIMEOUT", 3.0)
 
             assert len(await tokens_of(emulator, providers)) == 1
 

@@ -30,15 +30,14 @@ from tcb_async._redact import Hidden, Secret
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
+from tcb_async.tokens.context import TokenContext, call_foreign
 from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
 from tcb_async.tokens.refresh import (
     AUTHORIZER,
     ManagedToken,
     RefreshingToken,
     RotatingToken,
-    TokenContext,
     TokenReply,
-    call_foreign,
     call_with_token,
     read_token_reply,
 )

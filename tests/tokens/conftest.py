@@ -8,7 +8,7 @@ from redis_server import running_redis
 from token_kit import Merchant, open_api, stable, warnings, wechat
 
 from tcb_async import TcbClient
-from tcb_async.tokens import refresh
+from tcb_async.tokens import context
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def merchant(emulator):
 @pytest.fixture
 def patient(monkeypatch):
     # Not an option of a store. A busy machine delays Redis, which is not an outage.
-    monkeypatch.setattr(refresh, "_STORE_TIMEOUT", 10.0)
+    monkeypatch.setattr(context, "_STORE_TIMEOUT", 10.0)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from token_kit import Merchant, in_redis, open_api, stable, stored_key, warnings
 from tcb_async import ConfigurationError, TcbClient
 from tcb_async.emulator import Fault
 from tcb_async.tokens import RedisStore, StoredToken
-from tcb_async.tokens.refresh import make_version
+from tcb_async.tokens.context import make_version
 
 pytestmark = pytest.mark.usefixtures("patient")
 KEY = f"stable:{APPID}"

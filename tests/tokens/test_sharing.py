@@ -21,7 +21,7 @@ from tcb_async.tokens import (
     StableToken,
     StoredToken,
 )
-from tcb_async.tokens.refresh import TokenContext
+from tcb_async.tokens.context import TokenContext
 
 KEY = f"stable:api.weixin.qq.com:{APPID}"
 

@@ -1,0 +1,280 @@
+"""The token store as a refresh sees it, and work that runs once at a time.
+
+Rule: while the store is unreachable, no operation fails: a read returns a fallback, and a write is
+kept until the store answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import logging
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import TypeVar
+
+import attrs
+
+from tcb_async._arguments import check_instance, describe
+from tcb_async._redact import Secret, forget_frames
+from tcb_async.exceptions import ClientClosedError, TcbError
+from tcb_async.tokens.protocols import LeasingStore, StoredToken, TokenApi, TokenStore
+from tcb_async.tokens.stores import MemoryStore
+
+Work = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
+Result = TypeVar("Result")
+Fallback = TypeVar("Fallback")
+
+NO_LEASE = 0
+# Seconds for each of two tries. Redis answers in milliseconds, and a caller waits meanwhile.
+_STORE_TIMEOUT = 1.0
+_STORE_PAUSE = 5.0
+
+_log = logging.getLogger("tcb_async")
+
+
+@attrs.define(eq=False)
+class SingleFlight:
+    """Runs its work once at a time.
+
+    The work returns its error instead of raising it: if all waiters were cancelled, asyncio would
+    log an exception that was never retrieved.
+    """
+
+    _task: asyncio.Task[TcbError | None] | None = None
+    _api: TokenApi | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the work is running, on any event loop."""
+        return self._task is not None and not self._task.done()
+
+    def start(self, api: TokenApi, work: Work) -> None:
+        """Start the work in the background, unless it is running."""
+        if self._get_running_task() is None:
+            self._launch(api, work)
+
+    async def join(self, api: TokenApi, work: Work) -> None:
+        """Wait for the running work, or start this work and wait for it.
+
+        The work ends with the client that started it. If this was another client, the caller
+        starts the work again with its own. Each caller gets a copy of the error.
+        """
+        while True:
+            task = self._get_running_task() or self._launch(api, work)
+            owner = self._api
+            # Not `await shield(task)`: it cannot tell a cancelled refresh from a cancelled caller.
+            await asyncio.wait((task,))
+            error = ClientClosedError() if task.cancelled() else task.result()
+            if not (isinstance(error, ClientClosedError) and owner is not api):
+                break
+        # A copy: each caller's traceback is added to the error that it raises.
+        if error is not None:
+            raise copy.copy(error)
+
+    async def run_alone(self, api: TokenApi, work: Work) -> None:
+        """Wait until no work is running, then run this work."""
+        while (task := self._get_running_task()) is not None:
+            await asyncio.wait((task,))
+        await self.join(api, work)
+
+    def _get_running_task(self) -> asyncio.Task[TcbError | None] | None:
+        task = self._task
+        # A task of another loop cannot be waited for here: a provider may serve one loop after
+        # another, as in tests, and the first loop may have ended with the task.
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            return None
+        return task
+
+    def _launch(self, api: TokenApi, work: Work) -> asyncio.Task[TcbError | None]:
+        task = api.spawn(work(api))
+        self._task, self._api = task, api
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[TcbError | None]) -> None:
+        """Drop the reference to the client: a provider may outlive many clients."""
+        if self._task is task:
+            self._task = self._api = None
+
+
+@attrs.define(eq=False)
+class TokenContext:
+    """Shared by related providers: the store (with timeouts), the clock and the random source.
+
+    While the store is unreachable, each operation returns a harmless fallback.
+    """
+
+    _store: TokenStore
+    clock: Callable[[], float]  # seconds since 1970
+    random: Callable[[], float]  # a number from 0 to 1
+    # Values that the store missed, by key: written when it answers again, unless it has newer ones.
+    unsent: dict[str, StoredToken] = attrs.field(init=False, factory=dict[str, "StoredToken"])
+    _leasing: LeasingStore | None = attrs.field(init=False)
+    # Time of its last failure; -inf if it has answered since.
+    _failed_at: float = attrs.field(init=False, default=-math.inf)
+    _sending: SingleFlight = attrs.field(init=False, factory=SingleFlight)
+
+    def __attrs_post_init__(self) -> None:
+        example = "such as MemoryStore() or RedisStore(redis)"
+        check_instance("store", self._store, TokenStore, example)
+        self._leasing = self._store if isinstance(self._store, LeasingStore) else None
+
+    @property
+    def lease_seconds(self) -> float:
+        """Duration of a lease in seconds; 0 without leases."""
+        return 0.0 if self._leasing is None else self._leasing.lease_seconds
+
+    async def get(self, key: str) -> StoredToken | None:
+        """Return the stored value, or the value still to be stored; None without either."""
+        # An unsent value counts as stored: this process must not go back to an older token because
+        # the store was unreachable when it got the newer one.
+        stored = await self._call_store(lambda: self._store.get(key), None)
+        unsent = self.unsent.get(key)
+        if unsent is None or (stored is not None and stored.version >= unsent.version):
+            return stored
+        return unsent
+
+    async def put(self, api: TokenApi, key: str, value: StoredToken) -> bool:
+        """Write a value, now or when the store answers again; False if it holds a newer value."""
+        written = await self._call_store(partial(self._write, key, value), None, value.token)
+        if written is None:
+            self.unsent[key] = value
+            self.send(api)
+        else:
+            self.unsent.pop(key, None)
+        return written is not False
+
+    def send(self, api: TokenApi) -> None:
+        """Write the values that the store missed, in the background."""
+        self._sending.start(api, self._send)
+
+    async def forget(self, key: str, token: Secret) -> None:
+        """Delete a token, if it is still the stored one."""
+        unsent = self.unsent.get(key)
+        if unsent is not None and unsent.token == token:
+            del self.unsent[key]
+        await self._call_store(lambda: self._store.delete_if(key, token.reveal()), None, token)
+
+    async def lease(self, key: str) -> int | None:
+        """Take the lease: its version, `NO_LEASE` without leases, None if it is taken."""
+        if (store := self._leasing) is None:
+            return NO_LEASE
+        return await self._call_store(lambda: store.acquire_lease(key), NO_LEASE)
+
+    async def release(self, key: str, version: int) -> None:
+        """Give a lease back; for `NO_LEASE` the store finds nothing to delete."""
+        if (store := self._leasing) is not None:
+            await self._call_store(lambda: store.release_lease(key, version), None)
+
+    async def _write(self, key: str, value: StoredToken) -> bool:
+        # Redis takes no infinite expiry: None stands for it.
+        left = value.expires_at - self.clock()
+        return await self._store.compare_and_set(
+            key, value, ttl=None if value.expires_at == math.inf else left
+        )
+
+    async def _send(self, _api: TokenApi) -> None:
+        while self.unsent:
+            await asyncio.sleep(self._pause())
+            await self._send_each()
+
+    def _pause(self) -> float:
+        """Seconds until the store is asked again; 0 if the clock was set back."""
+        since = self.clock() - self._failed_at
+        return _STORE_PAUSE - since if 0 <= since < _STORE_PAUSE else 0.0
+
+    async def _send_each(self) -> None:
+        for key, value in tuple(self.unsent.items()):
+            alive = self.clock() < value.expires_at
+            write = partial(self._write, key, value)
+            missed = alive and await self._call_store(write, None, value.token, now=True) is None
+            if self.unsent.get(key) is value:
+                del self.unsent[key]
+                if missed:
+                    self.unsent[key] = value  # moved to the end: other values may succeed first
+            if missed:
+                return
+
+    async def _call_store(
+        self,
+        operation: Callable[[], Awaitable[Result]],
+        fallback: Fallback,
+        *secrets: Secret,
+        now: bool = False,
+    ) -> Result | Fallback:
+        # It answers at once and never fails: timers would add a quarter to the cost of a token. A
+        # subclass may do anything, so it is called like any other store.
+        if type(self._store) is MemoryStore:
+            return await operation()
+        if self._pause() and not now:
+            return fallback
+        try:
+            with forget_frames():  # a store's frames hold the token
+                answer = await _try_twice(operation)
+        except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
+            self._note_outage(describe(error, *secrets))
+            return fallback
+        # A late answer, sent before the store failed, does not end the pause.
+        if self._failed_at > -math.inf and not self._pause():
+            self._failed_at = -math.inf
+            _log.info("the token store answers again: tokens are shared again")
+        return answer
+
+    def _note_outage(self, reason: str) -> None:
+        # One warning for each outage: a store that is down for an hour fails at every refresh.
+        level = logging.DEBUG if self._failed_at > -math.inf else logging.WARNING
+        self._failed_at = self.clock()
+        _log.log(
+            level,
+            "the token store does not answer (%s): until it does, each process requests its own "
+            "tokens from WeChat",
+            reason,
+        )
+
+
+async def _try_twice(operation: Callable[[], Awaitable[Result]]) -> Result:
+    """Call the store, and at once again after an error: an idle connection may have been closed."""
+
+    async def try_once() -> Result:
+        async with asyncio.timeout(_STORE_TIMEOUT):
+            return await operation()
+
+    with contextlib.suppress(Exception):  # only the second error is reported
+        return await call_foreign(try_once)
+    return await call_foreign(try_once)
+
+
+async def call_foreign(call: Callable[[], Awaitable[Result]]) -> Result:
+    """Await foreign code without swallowing or inventing cancellations.
+
+    redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11. And
+    awaiting a cancelled task raises a `CancelledError` although the waiter was not cancelled: this
+    becomes a `RuntimeError`.
+    """
+    # `Task.cancelling` counts the requests to cancel this task. So a `CancelledError` without a new
+    # request was invented, and a new request without a `CancelledError` was swallowed.
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    before: float = task.cancelling()
+    try:
+        return await call()
+    except asyncio.CancelledError:
+        if task.cancelling() > before:
+            before = math.inf  # raised unchanged: anyio reads its text
+            raise
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
+    raise RuntimeError("a task that it awaited was cancelled")
+
+
+def make_version(stored: StoredToken | None, now: float) -> int:
+    """Return the version of a value that is written without a lease.
+
+    It is the time of the value's arrival, so a value that is stored late does not replace a newer
+    one.
+    """
+    return max(int(now * 1e6), 1 if stored is None else stored.version + 1)
