@@ -384,8 +384,11 @@ class TestLaws:
             outcome.check()
 
 
-def carry_out_with(plan, replies, concurrency, *, most=2000):
-    """Give the same replies over and over; the walk must end before there were so many."""
+def carry_out_with(plan, replies, concurrency, *, most=2200):
+    """Give the same replies over and over; the walk must end before there were so many.
+
+    It gives up after 128 requests, and 64 for each of 30 names, and some are in flight.
+    """
     answers = islice(cycle(replies), most)
     return carried(plan, lambda _request: next(answers), concurrency=concurrency)
 

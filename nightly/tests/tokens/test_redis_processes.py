@@ -21,7 +21,7 @@ from network_faults import Fault as NetworkFault
 from network_faults import Lost
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_kit import Merchant, in_redis, open_api, stable, warnings, wechat
+from token_kit import in_redis, open_api, stable
 
 from tcb_async.emulator import EmulatorClock
 from tcb_async.tokens import MemoryStore, RedisStore, StoredToken, context
@@ -90,34 +90,6 @@ def server():
     """A Redis for each test: it is stopped, frozen and replaced by another."""
     with running_redis("--repl-diskless-sync-delay", "0") as server:
         yield server
-
-
-@pytest.fixture
-async def redis(server):
-    async with Redis(port=server.port) as redis:
-        yield redis
-
-
-@pytest.fixture
-def clock_of_wechat():
-    """None: it stands still."""
-
-
-@pytest.fixture
-async def emulator(clock_of_wechat):
-    async with wechat(clock_of_wechat) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-async def api(emulator):
-    async with open_api(emulator) as api:
-        yield api
-
-
-@pytest.fixture
-def merchant(emulator):
-    return Merchant(emulator)
 
 
 class TestProcesses:
@@ -272,15 +244,7 @@ async def restart(server):
     server.start()
 
 
-@pytest.fixture
-def patient(monkeypatch, caplog):
-    # Not an option of a store. A busy machine delays Redis, which is not an outage.
-    monkeypatch.setattr(context, "_STORE_TIMEOUT", 10.0)
-    yield
-    assert warnings(caplog) == []
-
-
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("patient", "no_outage")
 class TestSixProcessesRefreshOnce:
     """A connection to Redis that ended between two refreshes costs no second refresh."""
 

@@ -1,0 +1,3 @@
+"""The fixtures of `tests/tokens`."""
+
+from token_fixtures import *  # noqa: F403 - every fixture
