@@ -251,8 +251,9 @@ def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
     kind: object = getattr(provider, "kind", None)
     if isinstance(kind, str) and kind in _KINDS and kind not in kinds:
         raise ConfigurationError(
-            f"{path} is called with {' or '.join(map(_KINDS.__getitem__, kinds))}, and "
-            f"{type(provider).__name__} provides {_KINDS[kind]}"
+            f"{path} takes {' or '.join(map(_KINDS.__getitem__, kinds))}, but "
+            f"{type(provider).__name__} provides {_KINDS[kind]}: use client.with_token(token) with "
+            "such a token"
         )
 
 

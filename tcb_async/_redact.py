@@ -231,15 +231,15 @@ def _iterate_forms(secret: Secret) -> Iterator[str]:
     if not raw:
         return
     yield secret.reveal()
-    # Base64 turns 3 bytes into 4 characters of 6 bits. So the form of a secret depends on how many
-    # bytes come before it, modulo 3. With one, the first character is made of that byte alone, and
-    # the second mixes both: 2 characters are unsure. With two, it is 3. At the end, a character
-    # that the secret does not fill is mixed with the bytes behind, and is left out too.
+    # Base64 turns 3 bytes into 4 characters of 6 bits. So the form of a secret depends on the
+    # number of bytes before it, modulo 3. After one byte, the first character holds bits of that
+    # byte, and the second mixes both: 2 characters are unsure. After two bytes, 3 are. A last
+    # character that the secret does not fill mixes in the bytes behind it, and is left out too.
     for before, unsure in (0, 0), (1, 2), (2, 3):
         encoded = base64.b64encode(bytes(before) + raw)
         sure = (len(raw) + before) * 8 // 6
         form = encoded[unsure:sure].decode()
-        # A few characters alone would be found by chance, and hide words of any text.
+        # A form of a few characters would match words of any text by chance.
         if len(form) >= _SHORTEST_BASE64:
             yield form
             yield form.translate(_URL_SAFE)

@@ -289,7 +289,7 @@ class TcbClient:
         ``TCB_BASE_URL``      WeChat's address, if not ``https://api.weixin.qq.com``
         ====================  ====================================================================
 
-        The command ``tcb-async`` reads the same variables. ``TcbClient(…)`` reads none of them.
+        The command ``tcb-async`` reads the same variables. ``TcbClient(…)`` does not.
 
         Args:
             options: Any other keyword argument of `TcbClient`. A ``base_url`` takes precedence

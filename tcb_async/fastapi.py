@@ -66,7 +66,7 @@ encoders_by_class_tuples[Value.to_dict] = (Value,)
 def lifespan(
     make_client: Callable[[], AbstractAsyncContextManager[TcbClient]],
 ) -> Callable[[object], AbstractAsyncContextManager[Mapping[str, object]]]:
-    """Open a client for as long as the application runs.
+    """Keep a client open while the application runs.
 
     Several accounts need only one client: make a light copy for each account,
     ``client.with_token(...)``, in a dependency of its own. A lifespan of your own can enter this

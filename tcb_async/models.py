@@ -108,10 +108,10 @@ class CloudFunction(Value):
         name: Its name, unique in the environment.
         status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: an
             unknown status is kept as it is.
-        runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None if WeChat gives none.
+        runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None if it is missing.
         add_time: The time of its creation: aware, UTC+08:00 unless the client has another zone.
-            None if WeChat gives none. ISO 8601 text is accepted too; without a zone it is read as
-            UTC+08:00.
+            None if it is missing in the reply. ISO 8601 text is accepted too; without a zone it is
+            read as UTC+08:00.
         mod_time: The time of its last change, in the same form.
 
     Source: the WeChat page *getFuntionList*, ``functions[]``.
@@ -133,7 +133,7 @@ class Environment(Value):
         alias: Its name.
         status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
         create_time: The time of its creation: aware, UTC+08:00 unless the client has another zone.
-            None if WeChat gives none.
+            None if it is missing in the reply.
         update_time: The time of its last change, in the same form.
         package_id: Its plan (套餐), such as ``basic``.
         package_name: The plan's name.
@@ -187,7 +187,7 @@ class Authorizer(Value):
         refresh_token: Its ``authorizer_refresh_token``, left out of the repr and of JSON; call
             ``.reveal()`` to store it. None if WeChat sends none, as for a merchant whose
             authorisation code was never exchanged.
-        auth_time: The time of the authorisation; aware. None if WeChat gives none.
+        auth_time: The time of the authorisation; aware. None if it is missing in the reply.
 
     Source: the WeChat page *getAuthorizerList*, ``list[]``.
     """

@@ -1,7 +1,7 @@
 """Retries: which errors, after which wait, and until when.
 
-Rule: only passing errors are retried, and never beyond the attempts, the deadline or the quota that
-a client's calls share.
+Rule: only temporary errors are retried, and never beyond the attempts, the deadline or the quota
+that a client's calls share.
 """
 
 from __future__ import annotations

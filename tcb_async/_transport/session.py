@@ -181,7 +181,7 @@ IN_FLIGHT: ContextVar[InFlight] = ContextVar("tcb_async_in_flight")
 
 
 def _open_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
-    """Open a socket, and tell its request; a request that reuses a connection opens none."""
+    """Open a socket, and tell its request. A request that reuses a connection needs no socket."""
     family, kind, protocol = address[:3]
     in_flight = IN_FLIGHT.get()
     if not in_flight.is_new:  # a host may have several addresses, each of which is tried

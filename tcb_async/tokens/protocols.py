@@ -91,7 +91,7 @@ class TokenProvider(Protocol):
         """Return a token that should work now. Called before every request, so it must be quick.
 
         Raises:
-            TcbError: No token can be had.
+            TcbError: No token is available.
         """
         ...
 

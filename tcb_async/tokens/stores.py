@@ -1,7 +1,7 @@
 """Tokens shared within one process, or between processes in Redis.
 
-Rule: one token is one value under one key, and a read followed by a write is one step: without an
-await in between in memory, one Lua script in Redis.
+Rule: one token is one value under one key, and a read with the write that follows is one step. In
+memory it is a step without an await, in Redis it is a Lua script.
 
 docs/reference/redis.md lists the keys in Redis, their values and their expiry. Tokens are stored in
 the clear. The script that reads a value checks it: an invalid value counts as missing, and the next
