@@ -113,10 +113,8 @@ async def test_it_is_the_same_error_by_http_and_by_connect(upstream, client, sta
 
     assert [request.method for request in proxy.requests] == ["POST", "CONNECT"]
     assert facts(errors[0]) == facts(errors[1])
-    if status == 429:
-        assert isinstance(errors[0], RateLimitError)
-    else:
-        assert isinstance(errors[0], NoAnswer if is_retryable(errors[0]) else ResponseError)
+    expected = RateLimitError if status == 429 else ResponseError if status in FINAL else NoAnswer
+    assert isinstance(errors[0], expected)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
