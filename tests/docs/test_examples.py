@@ -1,4 +1,4 @@
-"""What the example programs promise, run as programs against an emulator."""
+"""The promises of the example programs, run as programs against an emulator."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def tokens_of(path):
 
 
 def shown_in(path):
-    """Yield what a reader of the plain page sees."""
+    """Yield the text that a reader of the plain page sees."""
     for token in tokens_of(path):
         if token.type == "fence":
             yield f"```{token.info}"

@@ -1,6 +1,6 @@
 """The tutorial, followed as a reader follows it: in an empty folder, every line as it is printed.
 
-Three things differ: pip downloads nothing (what it is asked to install is there already), the
+Three things differ: pip downloads nothing (all packages are there already), the
 service listens on a free port, and an emulator answers for WeChat.
 """
 
@@ -46,7 +46,7 @@ class Terminal:
         self._keys, self._screen = self._shell.stdin, self._shell.stdout
 
     def enter(self, command):
-        """Type a command; returns what it printed."""
+        """Type a command; returns its output."""
         self.start(command)
         self.start('printf "\\n<ended %s>\\n" "$?"')
         *shown, ended = self.shown_until(r"<ended \d+>")
@@ -87,7 +87,7 @@ class Reader:
         self._browser = ""
 
     def follow(self, tutorial):
-        """Do what each block says; returns the kinds of blocks."""
+        """Follow each block; returns the kinds of blocks."""
         done = []
         for language, text, _, path in BLOCK.findall(tutorial):
             if path:
@@ -151,7 +151,7 @@ def reader(tmp_path):
         environment = {name: text for name, text in os.environ.items() if name not in SETTINGS}
         environment |= {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": sysconfig.get_path("purelib"),  # where pip finds what it is asked for
+            "PYTHONPATH": sysconfig.get_path("purelib"),  # where pip finds the packages
             "PIP_NO_INDEX": "1",
             "PIP_NO_BUILD_ISOLATION": "0",  # pip's spelling of --no-build-isolation
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",

@@ -1,4 +1,4 @@
-"""What every test of the emulator may ask for."""
+"""The fixture of every test of the emulator."""
 
 import pytest
 from asking import asking, populated

@@ -131,7 +131,7 @@ class TestEnvironments:
         ("order", "changes", "names"),
         [
             ("added", ["deploy", "+head@0", "+tail"], ["head", "fn-0001", "tail"]),
-            # A name that was made up is never made up again; one that was given may come back.
+            # A made-up name is never made up again; a given name may come back.
             ("added", ["+fn-0002", "deploy", "deploy"], ["fn-0002", "fn-0001", "fn-0003"]),
             ("added", ["deploy", "-fn-0001", "deploy"], ["fn-0002"]),
             ("added", ["+a", "+b", "-a", "+a"], ["b", "a"]),

@@ -1,4 +1,4 @@
-"""Each fault does what its name says, to the requests that a script chooses."""
+"""Each fault keeps the promise of its name, for the requests that a script chooses."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""``tcb-async inventory``: whatever ends it, nothing is lost, and nothing is there in part."""
+"""``tcb-async inventory``: however it ends, nothing is lost, and nothing is there in part."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def no_midnight(monkeypatch):
 
 @attrs.frozen
 class Shop:
-    """A platform, and a folder for what the command writes."""
+    """A platform, and a folder for the files of the command."""
 
     platform: Platform
     folder: Path

@@ -1,4 +1,4 @@
-"""Many accounts: each whole or failed, whatever the others do."""
+"""Many accounts: each whole or failed, independent of the others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def found_in(client, accounts):
 
 
 async def listed(emulator, account):
-    """What is found in an account that has a token of its own."""
+    """List an account that has a token of its own."""
     async with TcbClient("unused-token", base_url=emulator.url) as client:
         return await list_account(client, account)
 
@@ -165,7 +165,7 @@ def forever(errcode, path=LIST):
 
 @attrs.frozen
 class Way:
-    """A way in which an account breaks, and what is then said of it."""
+    """A way in which an account breaks, and its error."""
 
     name: str
     breaks: Callable[[Platform, str], None]
@@ -179,7 +179,7 @@ BROKEN = (
     Way("grants too few permissions", grants_too_little, PermissionDeniedError, 61007, "denied"),
     Way("may not call this", forever(48001), PermissionDeniedError, 48001, "denied"),
     Way("has another refresh token", forever(61023, AUTHORIZER), TokenError, 61023, "failed"),
-    Way("has an appid that is none", forever(40013, AUTHORIZER), TokenError, 40013, "failed"),
+    Way("has an invalid appid", forever(40013, AUTHORIZER), TokenError, 40013, "failed"),
     Way("is suspended", is_suspended, PermissionDeniedError, -501005, "failed"),
     Way("is over its quota", forever(45009), DailyQuotaError, 45009, "failed"),
     Way("has a token that is refused", forever(40001), TokenError, 40001, "failed"),

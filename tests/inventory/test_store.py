@@ -1,4 +1,4 @@
-"""What inventories found is kept: whole accounts, run after run, and nothing twice."""
+"""The store of inventories: whole accounts, run after run, and nothing twice."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ HISTORY = st.lists(st.tuples(VISITS, st.booleans()), min_size=1, max_size=len(DA
 
 @attrs.define
 class Model:
-    """What a store has to show, by the history alone."""
+    """The right contents of a store, by the history alone."""
 
     runs: list[tuple[dict[str, dict[str, str] | None], bool]]
 
@@ -414,7 +414,7 @@ class TestDamagedWhileItIsWritten:
 
 
 class TestAccountsThatARunIsToList:
-    """A list of accounts may change while it is read: what was promised is in the store."""
+    """A list of accounts may change while it is read: the promised accounts are in the store."""
 
     def test_an_account_that_was_not_met_has_failed_and_is_named(self, tmp_path):
         with opened(tmp_path) as store:

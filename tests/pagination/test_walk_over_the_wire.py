@@ -45,7 +45,7 @@ FAULTS = (
     Fault.reset(),
     Fault.delay(0.003),
 )
-"""Those that another try cures, and a delay."""
+"""Faults that another try cures, and a delay."""
 
 
 @attrs.define
@@ -159,7 +159,7 @@ servers = st.builds(
     concurrency=st.integers(1, 8),
     arrival=st.lists(st.integers(0, 3), min_size=1, max_size=8),
 )
-"""Whose answers come so many milliseconds late, over and over."""
+"""Answers come this many milliseconds late, over and over."""
 
 
 REDEPLOYED_TWICE = [

@@ -1,16 +1,16 @@
 """Run the examples of README.md and docs/.
 
-Rule: each document has a WeChat server and an empty folder of its own; what it shows is what runs,
+Rule: each document has a WeChat server and an empty folder of its own; the shown code runs,
 after the visible blocks above it. A hidden block runs beside them, on the side of the server: it
 shares no name with them (it reads theirs as ``page``), writes no file, and sets only variables that
 the document names.
 
-A ``python`` block runs in the document's namespace, ``await`` and all; one that holds tests is run
-by pytest, and one that begins with a comment such as ``# first.py`` is also saved under that name.
-An ``output`` block is what the python block before it printed, ``...`` standing for anything. A
-``console`` block is typed into a shell, and what it shows is what comes out. An ``ini`` block is
+A ``python`` block runs in the document's namespace, ``await`` and all; pytest runs a block with
+tests, and a block that begins with a comment such as ``# first.py`` is also saved under that name.
+An ``output`` block is the output of the python block before it, ``...`` standing for anything. A
+``console`` block is typed into a shell, and shows the output. An ``ini`` block is
 saved under the name that it begins with. Other languages
-(``shell`` for what only a fresh machine can do) are not run here.
+(``shell`` for steps that need a fresh machine) are not run here.
 """
 
 import ast
@@ -73,7 +73,7 @@ class Document:
         }
 
     def start_redis(self):
-        """Let the examples find a Redis at ``TCB_REDIS_URL``; skip them where there is none."""
+        """Let the examples find a Redis at ``TCB_REDIS_URL``; skip them if it is missing."""
         self.needs.append("redis-server")
         redis = self._stack.enter_context(running_redis())
         self._patch.setenv("TCB_REDIS_URL", redis.url)
@@ -165,7 +165,7 @@ def run_hidden(example):
 
 
 def execute(example, namespace):
-    """Run a block, with ``await`` and all; returns what it printed."""
+    """Run a block, with ``await`` and all; returns its output."""
     document = example.namespace["_document"]
     source = pad(example.parsed, example.line + example.parsed.line_offset)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT

@@ -75,7 +75,7 @@ class Listener:
         await self.reset()
 
     async def reset(self):
-        """Reset every open connection (RST), cancel what serves it and wait until that ended."""
+        """Reset every open connection (RST), cancel its task and wait for the end of it."""
         live = dict(self._live)
         for task, sock in live.items():
             _close_by_reset(sock)

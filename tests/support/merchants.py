@@ -12,7 +12,7 @@ class Platform:
     """A platform on an emulator.
 
     Attributes:
-        appids: Of its merchants.
+        appids: The appids of its merchants.
         asked_for: The number of accounts taken from `accounts`.
     """
 

@@ -31,7 +31,7 @@ class Planted:
         self.texts["appsecret"] = "".join(chance.choices("0123456789abcdef", k=32))
 
     def told_in(self, words):
-        """The names of the secrets of which something is told, and what stands around it."""
+        """The names of the secrets told in part, and the text around each part."""
         for name, text in self.texts.items():
             for start in range(0, len(text) - PIECE + 1, PIECE):
                 at = words.find(text[start : start + PIECE])

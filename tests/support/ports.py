@@ -9,7 +9,7 @@ import socket
 def unused_port():
     """Hold a port for a server that cannot choose one itself, or comes back on the same.
 
-    It is below those that the system gives to outgoing connections, so that none takes it while
+    It is below the ports that the system gives to outgoing connections, so that none takes it while
     the server is stopped. A Redis cluster also listens 10000 ports further up.
 
     While the block lasts, nobody else who looks for a port is given it, such as the same tests in

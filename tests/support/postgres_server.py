@@ -19,7 +19,7 @@ _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen
 
 @contextlib.contextmanager
 def running_postgres():
-    """Run one while the block lasts; skip the test where there is none.
+    """Run one while the block lasts; skip the test on a machine without one.
 
     Yields:
         The environment variables by which its clients find it.

@@ -53,7 +53,7 @@ async def _pass_on(reader, writer):
 
 @attrs.define(eq=False)
 class NarrowProxy(Proxy):
-    """Serves only so many connections at once, in one of the ways that proxies have.
+    """Serves only so many connections at once, in a way that real proxies have.
 
     Args:
         connections: How many it serves at once.

@@ -82,7 +82,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def running_redis(*settings):
-    """Run one while the block lasts; skip the test where there is none.
+    """Run one while the block lasts; skip the test on a machine without one.
 
     Args:
         settings: More words for its command line.

@@ -93,7 +93,7 @@ class Running:
             return (await self.process.stdout.readline()).decode()
 
     async def end(self, number=None):
-        """Send it a signal, if one is named, and wait for its end."""
+        """Send it the named signal, if any, and wait for its end."""
         if number is not None:
             self.process.send_signal(number)
         async with asyncio.timeout(_SECONDS):

@@ -17,7 +17,7 @@ from tcb_async.tokens.protocols import make_host_key
 
 @pytest.fixture
 async def here_and_there():
-    """Two hosts that both know the app and the platform; no token of one is good at the other."""
+    """Two hosts that both know the app and the platform; each refuses the tokens of the other."""
     async with AsyncExitStack() as stack:
         here, there = [await stack.enter_async_context(wechat()) for _ in range(2)]
         yield here, there

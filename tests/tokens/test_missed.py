@@ -49,7 +49,7 @@ async def provider(store):
 
 @pytest.fixture
 def context(provider):
-    # Programs reach it only through a provider, whose calls would also fetch tokens.
+    # Programs reach it only through a provider, and its calls would also fetch tokens.
     return provider._context
 
 
@@ -124,7 +124,7 @@ async def test_until_then_it_replaces_the_stores_value(api, store, context):
     assert await context.get(KEY) == missed
 
     store.away = False
-    context._failed_at = -math.inf  # it is asked again before what it missed is sent
+    context._failed_at = -math.inf  # it is asked again before the missed value is sent
     for version, newest in ((4, missed), (5, None), (6, None)):
         await store.delete_if(KEY, "theirs")
         theirs = StoredToken("theirs", LIFE, version)
@@ -160,7 +160,7 @@ async def test_it_replaces_an_older_one_even_if_that_is_refused_late(api, store,
 async def test_a_later_value_is_not_replaced_although_this_clock_is_ahead(api, store, context):
     await context.put(api, KEY, StoredToken("missed", LIFE, 9))
     store.away = False
-    context._failed_at = -math.inf  # it is asked again before what it missed is sent
+    context._failed_at = -math.inf  # it is asked again before the missed value is sent
     later = StoredToken("later", LIFE, 5)  # as the store's clock counts
 
     assert await context.put(api, KEY, later)

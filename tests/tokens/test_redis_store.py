@@ -119,7 +119,7 @@ def test_tokens_are_of_use_without_redis_installed():
 
 
 async def test_however_many_ask_at_once_no_pool_of_redis_py_runs_out_of_connections(server):
-    """That of redis-py 8 has a hundred, and refuses the next: it would be taken for an outage."""
+    """The pool of redis-py 8 has a hundred; a refused connection would look like an outage."""
     async with Redis(port=server.port, max_connections=50) as client:
         store = RedisStore(client)
 
@@ -237,7 +237,7 @@ async def stored_token(redis, key):
 
 @pytest.mark.usefixtures("no_outage")
 class TestNonsense:
-    """What others may have left under our keys counts as nothing there, and is replaced."""
+    """Values of others under our keys count as missing, and are replaced."""
 
     @pytest.mark.parametrize("left", NONSENSE.values(), ids=NONSENSE)
     async def test_nonsense_for_a_token_is_replaced_by_a_token(

@@ -263,7 +263,7 @@ class TestForced:
         assert emulator.counts[STABLE] == 1
         emulator.clock.advance(30 - waited)
         await provider.force_refresh(api)
-        # A clock that is set back is no reason to wait.
+        # A clock that is set back costs no wait.
         provider._context.clock = lambda: emulator.clock() - 3600.0
         emulator.clock.advance(30)
         await provider.force_refresh(api)

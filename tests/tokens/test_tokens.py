@@ -1,4 +1,4 @@
-"""Tokens that are given, what is refused before anything is sent, and what WeChat answers."""
+"""Given tokens, arguments refused before any request, and WeChat's answers."""
 
 from __future__ import annotations
 

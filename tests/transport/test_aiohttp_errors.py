@@ -1,4 +1,4 @@
-"""Every error of aiohttp becomes one of ours, without its text."""
+"""Every error of aiohttp becomes a `TcbError`, without its text."""
 
 from __future__ import annotations
 

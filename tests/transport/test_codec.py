@@ -1,4 +1,4 @@
-"""Any reply becomes a page, a token reply or one of our exceptions."""
+"""Any reply becomes a page, a token reply or a `TcbError`."""
 
 import json
 import re

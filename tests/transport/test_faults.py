@@ -1,4 +1,4 @@
-"""Every answer of a server ends in one of our errors, or in a retry that succeeds.
+"""Every answer of a server ends in a `TcbError`, or in a retry that succeeds.
 
 Rule: each fault has a row, so a changed result is noticed.
 """
@@ -108,7 +108,7 @@ def client(
 
 
 def assert_clean(error, expected):
-    """One of our errors without a foreign cause: it names the place and survives a pickle."""
+    """Check an error of ours without a foreign cause: it names the place and survives a pickle."""
     assert type(error) is expected
     assert (error.__cause__, error.__context__) == (None, None)
     assert (error.env, error.offset) == (ENV, 0)

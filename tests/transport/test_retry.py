@@ -184,7 +184,7 @@ async def test_an_error_from_before_the_deadline_is_freed_with_its_last_name():
     try:
         await story.run(deadline=10.0, base=0.0)
     except SystemBusyError as error:
-        assert error.gave_up == TOO_LATE  # noqa: PT017 - it is not the last one that was raised
+        assert error.gave_up == TOO_LATE  # noqa: PT017 - an earlier error was raised
         freed = ref(error)
     finally:
         gc.enable()

@@ -1,7 +1,7 @@
 """One secret, planted as token, appsecret, refresh token and ticket, and looked for everywhere.
 
-Rule: whatever a server does, nobody who reads an error, a traceback with the locals
-of our frames, a log or a repr finds it, in whatever encoding.
+Rule: no answer of a server brings it into an error, a traceback with the locals of our frames, a
+log or a repr, in any encoding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What people write in a FastAPI service. Checked by mypy and pyright, never run."""
+"""Typical code of a FastAPI service. Checked by mypy and pyright, never run."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
