@@ -4,7 +4,9 @@ Rule: `tcb_async._api` lists the public API, and is imported at its first use: p
 package on every run, only for its fixtures.
 """
 
-TYPE_CHECKING = False  # as in `typing`, which Ctrl-C could interrupt before anything handles it
+# Not imported from `typing`: during that import, nothing handles Ctrl-C yet. Type checkers take the
+# name for True.
+TYPE_CHECKING = False
 
 __version__ = "0.2.0.dev0"
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        from importlib import import_module  # noqa: PLC0415 - as above
+        from importlib import import_module  # noqa: PLC0415 - nothing handles Ctrl-C yet
 
         # Not in `_api`: the emulator takes a fifth of the time of all imports, and few use it.
         if name == "Emulator":
@@ -25,7 +27,7 @@ else:
                 return ["Emulator", *(public for public in api if public[0].isalpha())]
             if name in api:
                 return api[name]
-            if name in globals():  # a module of ours that this has just imported
+            if name in globals():  # a submodule that importing `_api` has just loaded
                 return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -88,6 +88,7 @@ class Emulator(Endpoints, Server):
         order: Order = "added",
         seed: int = 0,
     ) -> None:
+        # Not `super().__init__`: the two bases take different arguments.
         Endpoints.__init__(self, clock or EmulatorClock(), order)
         Server.__init__(self, self._handle_request, port)
         self.latency = latency

@@ -7,36 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from functools import lru_cache
 from typing import Protocol, TypeVar, runtime_checkable
-from urllib.parse import quote, urlsplit
 
 import attrs
 
 from tcb_async._redact import Secret
-
-_HTTPS, _HTTP = 443, 80
-_WECHAT = "api.weixin.qq.com"
-# Other names of the same service, for regions and for disaster recovery: a token works at all of
-# them, and two tokens of one account would end each other.
-_WECHAT_TOO = frozenset(f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "sz.api", "hk.api"))
-
-
-@lru_cache(maxsize=256)
-def make_host_key(base_url: str) -> str:
-    """Return the host of a base URL for keys: a token is sent only to the host that issued it.
-
-    It includes the port unless this is 443, so a token from TLS never travels over plain http, and
-    the path, because a gateway may have another service under each path.
-    """
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    port = parts.port or (_HTTPS if parts.scheme == "https" else _HTTP)
-    if port == _HTTPS and host in _WECHAT_TOO:
-        host = _WECHAT
-    shown_port = "" if port == _HTTPS else f":{port}"
-    return quote(f"{host}{shown_port}{parts.path}", safe="/:%")
-
 
 Result = TypeVar("Result")
 

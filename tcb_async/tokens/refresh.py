@@ -54,7 +54,8 @@ A forced refresh adopts nothing in 2 and 4. Without leases, 3 is skipped.
 a caller is cancelled                   the refresh continues for the others
 its client is closed                    it ends; a waiter with another client starts its own
 its process dies, or is too slow        the lease expires; its late writes have a lower version
-the store fails, or hangs               it is asked again at once, then not for 5 s; WeChat is asked
+the store fails, or hangs               it is called again at once, then not for 5 s; the refresh
+                                        goes on without it
 WeChat fails, early                     the old token serves, and the refresh is retried in 10 s
 WeChat fails otherwise                  each caller gets a copy of the error
 WeChat returns a token that it refused  the token is *reissued*: kept for 30 s, although it is
@@ -72,8 +73,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import ClassVar, TypeVar
+from urllib.parse import quote, urlsplit
 
 import attrs
 
@@ -92,13 +94,18 @@ from tcb_async.tokens.protocols import (
     StoredToken,
     TokenApi,
     TokenProvider,
-    make_host_key,
 )
 
 RequestToken = Callable[[TokenApi], Awaitable["TokenReply"]]
 OnRotate = Callable[[str], Awaitable[object]]
 
 AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
+
+_HTTPS, _HTTP = 443, 80
+_WECHAT = "api.weixin.qq.com"
+# Other names of the same service, for regions and for disaster recovery: a token works at all of
+# them, and two tokens of one account would end each other.
+_WECHAT_TOO = frozenset(f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "sz.api", "hk.api"))
 
 _REPLAYS = 2
 # Seconds before the expiry. Never 300 s: a stable token may have only 300 s left, and WeChat would
@@ -235,6 +242,22 @@ class ManagedToken(ABC):
         return self._last
 
 
+@lru_cache(maxsize=256)
+def make_host_key(base_url: str) -> str:
+    """Return the host of a base URL for keys: a token is sent only to the host that issued it.
+
+    It includes the port unless this is 443, so a token from TLS never travels over plain http, and
+    the path, because a gateway may have another service under each path.
+    """
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    port = parts.port or (_HTTPS if parts.scheme == "https" else _HTTP)
+    if port == _HTTPS and host in _WECHAT_TOO:
+        host = _WECHAT
+    shown_port = "" if port == _HTTPS else f":{port}"
+    return quote(f"{host}{shown_port}{parts.path}", safe="/:%")
+
+
 def _format_utc(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
@@ -333,8 +356,8 @@ class RefreshingToken:
             stored = await context.get(self._key)
             if not forced and self._adopt(stored):
                 return
-            # The version of the lease fences the write: a holder so slow that another took
-            # over has the lower version, and the store refuses its token.
+            # The version of the lease fences the write: if another process took over from a slow
+            # holder, that holder has the lower version, and the store refuses its token.
             version = lease or make_version(stored, self._context.clock())
             await self._request_and_share(api, request, version)
         finally:

@@ -12,7 +12,7 @@ from token_kit import Merchant, PacedApi, open_api, provider_on, stable, stored_
 from tcb_async import TcbClient, TokenError
 from tcb_async.emulator import token_id
 from tcb_async.tokens import MemoryStore
-from tcb_async.tokens.protocols import make_host_key
+from tcb_async.tokens.refresh import make_host_key
 
 
 @pytest.fixture
