@@ -71,30 +71,27 @@ def handle_errors(screen: Screen) -> Generator[None]:
     except CycloptsError:
         raise
     except BrokenPipeError:  # the reader, such as `head`, has had enough
-        code = DONE
+        code, said = DONE, ""
     except KeyboardInterrupt:
-        code = _end(screen, "interrupted", INTERRUPTED)
+        code, said = INTERRUPTED, "interrupted"
     except Terminated:
-        code = _end(screen, "terminated", TERMINATED)
+        code, said = TERMINATED, "terminated"
     except TcbError as error:
         sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
-        code = _end(screen, in_terminal_words(sentence), exit_code(error))
+        code, said = exit_code(error), in_terminal_words(sentence)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        code = _end(screen, f"{where}{error.strerror or type(error).__name__}", CONFIGURATION)
+        code, said = CONFIGURATION, f"{where}{error.strerror or type(error).__name__}"
     except Exception as error:  # noqa: BLE001 - the edge of the process: no traceback for users
         _log.debug("a bug", exc_info=True)
-        bug = f"a bug in tcb-async ({type(error).__name__}): run it with --verbose, and report it"
-        code = _end(screen, bug, BUG)
+        kind = type(error).__name__
+        code, said = BUG, f"a bug in tcb-async ({kind}): run it with --verbose, and report it"
     else:
         return
+    if said:
+        screen.say(f"tcb-async: {said}")
     # After the `except` block: the exit must not keep the error: its frames may hold a secret.
     sys.exit(code)
-
-
-def _end(screen: Screen, sentence: str, code: int) -> int:
-    screen.say(f"tcb-async: {sentence}")
-    return code
 
 
 _OPTIONS = {
