@@ -13,7 +13,6 @@ from terminal import ENV, asks, run
 from tcb_async.__main__ import main
 from tcb_async.cli import credentials, files, listing
 from tcb_async.cli.exits import exit_code, in_terminal_words
-from tcb_async.cli.signals import Terminated
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -324,24 +323,6 @@ async def test_a_prompt_that_is_left_exits_with_130(emulator):
     ended = await run("count", ENV, env={"TCB_BASE_URL": emulator.url}, stdin="")
 
     assert ended.code == 130
-
-
-@pytest.mark.parametrize(
-    ("signalled", "code", "said"),
-    [(KeyboardInterrupt, 130, "interrupted"), (Terminated, 143, "terminated")],
-)
-async def test_a_signal_at_a_prompt_ends_the_command_as_anywhere(
-    monkeypatch, signalled, code, said
-):
-    def prompt(*_, **__):
-        raise signalled
-
-    monkeypatch.setattr(credentials, "_may_ask", lambda: True)  # it asks at a terminal alone
-    monkeypatch.setattr(credentials.getpass, "getpass", prompt)
-
-    ended = await run("count", ENV)
-
-    assert (ended.code, ended.err) == (code, f"tcb-async: {said}\n")
 
 
 async def test_two_commands_share_an_apps_token_through_redis(emulator, own_app):

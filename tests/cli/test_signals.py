@@ -125,16 +125,18 @@ async def test_a_signal_ends_a_dns_lookup(number, code, said):
     assert ended.err.endswith(f"tcb-async: {said}\n")
 
 
-async def test_sigterm_at_a_prompt_leaves_the_terminal_as_it_was():
+@BOTH
+async def test_a_signal_at_a_prompt_leaves_the_terminal_as_it_was(number, code, said):
     async with (
         Screen.of(80) as screen,
         start("count", ENV, stdin=screen.tty, stdout=screen.tty, stderr=screen.tty) as command,
     ):
         await screen.shows("Access token")
         await eventually(lambda: not screen.is_echoing, seconds=20)
-        ended = await ended_soon(command, signal.SIGTERM)
+        ended = await ended_soon(command, number)
+        await screen.shows(f"tcb-async: {said}")
 
-        assert ended.code == 143
+        assert ended.code == code
         assert screen.is_echoing
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -143,12 +142,6 @@ def test_a_stream_whose_end_does_not_show_is_refused_with_the_reason(text):
 def test_an_empty_stream_is_not_an_empty_list(text):
     with pytest.raises(ConfigurationError, match="stdin is empty"):
         parse(text.encode(), "stdin")
-
-
-def test_a_closed_stdin_is_refused(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(ConfigurationError, match="stdin is closed"):
-        find_source("-").read()
 
 
 @pytest.mark.parametrize(
