@@ -430,8 +430,8 @@ def _find_sides(expected: str, found: str) -> tuple[sources.Source, sources.Sour
     if isinstance(wanted, sources.Store):
         other = "cloudbaserc.json" if isinstance(there, sources.Store) else found
         raise ConfigurationError(
-            f"{expected} is an inventory, and EXPECTED is the list of every account: write "
-            f"tcb-async diff {other} {expected}"
+            f"{expected} is an inventory, and EXPECTED is the list that every account should have: "
+            f"write tcb-async diff {other} {expected}"
         )
     return wanted, there
 
