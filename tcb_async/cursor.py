@@ -87,8 +87,8 @@ class Cursor:
         scope = self.scope.encode("utf-8", "surrogatepass")
         fields = scope, self.offset, self.total, self.landmarks, self.names, self.drift
         body = msgspec.msgpack.encode(fields)
-        checked = zlib.crc32(body).to_bytes(4, "big") + body
-        return _VERSION + base64.urlsafe_b64encode(checked).rstrip(b"=").decode("ascii")
+        framed = zlib.crc32(body).to_bytes(4, "big") + body
+        return _VERSION + base64.urlsafe_b64encode(framed).rstrip(b"=").decode("ascii")
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -118,8 +118,8 @@ class Cursor:
 
 def _decode_fields(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None:
     with suppress(ValueError, msgspec.MsgspecError):
-        checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        if zlib.crc32(checked[4:]).to_bytes(4, "big") == checked[:4]:
-            fields = _decode(checked[4:])
+        framed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        if zlib.crc32(framed[4:]).to_bytes(4, "big") == framed[:4]:
+            fields = _decode(framed[4:])
             return fields[0].decode("utf-8", "surrogatepass"), *fields[1:]
     return None

@@ -214,8 +214,8 @@ class Emulator(Endpoints, Server):
             if name is not None and any(name == row.name for row in environment.functions):
                 raise ValueError(f"name is {name!r}, which is deployed to {env!r} already")
             added = tuple(
-                DeployedFunction(each, runtime, status, *times, reasons)
-                for each in ([name] if name else environment.make_names(count))
+                DeployedFunction(new_name, runtime, status, *times, reasons)
+                for new_name in ([name] if name else environment.make_names(count))
             )
             if index is None:
                 index = 0 if self._newest_first else len(environment.functions)
@@ -425,9 +425,9 @@ class Emulator(Endpoints, Server):
             for number in itertools.islice(self._merchant_numbers, count):
                 appids.append(appid := f"wx{number:016x}")
                 self.add_authorizer(component_appid, appid)
-                for each in range(environments):
-                    info = self.add_environment(f"shop{number}-{each + 1}", owner=appid)
-                    start = number * 7 + each * functions
+                for index in range(environments):
+                    info = self.add_environment(f"shop{number}-{index + 1}", owner=appid)
+                    start = number * 7 + index * functions
                     self._environments[info.env].functions = demo.take_functions(start, functions)
         return tuple(appids)
 

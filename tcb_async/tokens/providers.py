@@ -151,8 +151,8 @@ class _AppToken(ManagedToken):
         del appid
         self._secret = check_secret("secret", secret)
         appid = check_appid("appid", hidden_appid)
-        shared = MemoryStore() if store is None else store
-        super().__init__(appid, TokenContext(shared, clock, random))
+        store = MemoryStore() if store is None else store
+        super().__init__(appid, TokenContext(store, clock, random))
         self._forced_at = -math.inf  # of a `StableToken`
 
     @abstractmethod

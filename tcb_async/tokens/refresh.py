@@ -152,8 +152,8 @@ async def call_with_token(
             failure = error  # raised after the block: see `tcb_async._redact`
         # A second replay only if the token came through a store: it may have ended like the first,
         # and WeChat was not called for a token yet.
-        shared = isinstance(provider, ManagedToken) and not provider.came_from_wechat(token)
-        if len(refused) == _REPLAYS or (refused and not shared):
+        from_store = isinstance(provider, ManagedToken) and not provider.came_from_wechat(token)
+        if len(refused) == _REPLAYS or (refused and not from_store):
             raise failure
         await provider.invalidate(token.reveal())
         refused.append(token)
@@ -456,18 +456,18 @@ class RotatingToken:
     async def request_token(self, api: TokenApi) -> TokenReply:
         """Request a merchant's token with the newest refresh token that works."""
         # The store's value first: another process may have rotated it, which ended this process's.
-        shared = await self._context.get(self._key)
-        used = self._newest if shared is None else shared.token
-        reply = await self._request_with(api, used)
-        if isinstance(reply, TokenError) and used != self._newest:
-            used = self._newest
-            reply = await self._request_with(api, used)
+        stored = await self._context.get(self._key)
+        current = self._newest if stored is None else stored.token
+        reply = await self._request_with(api, current)
+        if isinstance(reply, TokenError) and current != self._newest:
+            current = self._newest
+            reply = await self._request_with(api, current)
         if isinstance(reply, TokenError):
             raise reply
-        self._newest = newest = reply.refresh_token or used
+        self._newest = newest = reply.refresh_token or current
         # A refresh token that never rotated is not stored: every process has it.
-        if newest != self._saved or newest != (self._initial if shared is None else shared.token):
-            version = make_version(shared, self._context.clock())
+        if newest != self._saved or newest != (self._initial if stored is None else stored.token):
+            version = make_version(stored, self._context.clock())
             await self._keep(api, StoredToken(newest, math.inf, version))
         return reply
 
