@@ -180,7 +180,7 @@ class Reader:
             for account in store.missing(run.run)
         )
         incomplete = self.screen.say_each(sentences, "… and {:,} more in the table accounts")
-        return Side(_lists(store, run.run), incomplete + len(unfinished), run)
+        return Side(_read_lists(store, run.run), incomplete + len(unfinished), run)
 
 
 def _decisive_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
@@ -199,7 +199,7 @@ def _decisive_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
     return decisive[0], unfinished
 
 
-def _lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
+def _read_lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
     """Yield the lists of the complete accounts; an account without an environment has one too."""
     for account in store.complete_accounts(run):
         if not account.functions:
@@ -230,12 +230,12 @@ class Difference:
                 (field, getattr(self.expected, field), getattr(self.found, field))
                 for field in sources.FIELDS
             )
-            return ", ".join(_describe(*pair) for pair in pairs if pair[1] != pair[2])
+            return ", ".join(_describe_field(*pair) for pair in pairs if pair[1] != pair[2])
         function = self.expected or self.found
         return (function and function.runtime) or ""
 
 
-def _describe(field: str, before: object, after: object) -> str:
+def _describe_field(field: str, before: object, after: object) -> str:
     # CloudBase fixes the runtime when it creates a function.
     recreated = ", recreated" if field == "runtime" else ""
     return f"{field} {before} → {after}{recreated}"
@@ -316,18 +316,18 @@ class Output:
             sys.exit(code)
 
 
-def _as_document(
+def _format_differences(
     differences: Iterable[Difference], form: Format, *, has_accounts: bool, escaped: bool
 ) -> Iterator[bytes]:
     """Write differences one by one: all of thousands of accounts may not fit into memory."""
     if form == TABLE:
-        return _as_lines(differences, has_accounts=has_accounts)
+        return _format_lines(differences, has_accounts=has_accounts)
     accounts = ("appid", "env") if has_accounts else ()
     details = ("expected", "found") if form in {"json", "ndjson"} else ("what",)
     return FORMATS[form]((*accounts, "kind", "name", *details), escaped).parts(differences)
 
 
-def _as_lines(differences: Iterable[Difference], *, has_accounts: bool) -> Iterator[bytes]:
+def _format_lines(differences: Iterable[Difference], *, has_accounts: bool) -> Iterator[bytes]:
     for (appid, env), group in itertools.groupby(differences, attrgetter("appid", "env")):
         if has_accounts:
             yield f"{appid} {env or '(no environment)'}\n".encode()
@@ -417,7 +417,9 @@ def compare_sides(
                 listed.functions, side, fields=fields, names=name, ignores_extra=ignore_extra
             )
             is_store, escaped = side.run is not None, screen.out.is_terminal
-            output.write(_as_document(differences, form, has_accounts=is_store, escaped=escaped))
+            output.write(
+                _format_differences(differences, form, has_accounts=is_store, escaped=escaped)
+            )
         if not quiet:
             screen.say(_summarize(side))
         output.end(side.exit_code())

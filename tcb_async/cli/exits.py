@@ -78,7 +78,7 @@ def handle_errors(screen: Screen) -> Generator[None]:
         code, said = TERMINATED, "terminated"
     except TcbError as error:
         sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
-        code, said = exit_code(error), in_terminal_words(sentence)
+        code, said = exit_code(error), replace_arguments(sentence)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         code, said = CONFIGURATION, f"{where}{error.strerror or type(error).__name__}"
@@ -108,6 +108,6 @@ _OPTIONS = {
 _ARGUMENT = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _OPTIONS))})")
 
 
-def in_terminal_words(text: str) -> str:
+def replace_arguments(text: str) -> str:
     """Replace the library's arguments by options."""
     return _ARGUMENT.sub(lambda found: _OPTIONS[found[0]], text)

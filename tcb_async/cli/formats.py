@@ -35,7 +35,7 @@ Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
 FIELDS: tuple[Field, ...] = get_args(Field)
 Format = Literal["table", "json", "ndjson", "csv", "markdown"]
 TABLE: Format = "table"
-"""The format for people: `print_table` and `table_as_text`; all others are in `FORMATS`."""
+"""The format for people: `print_table` and `format_table`; all others are in `FORMATS`."""
 STORES = (".sqlite", ".sqlite3", ".db")
 """Suffixes of an inventory's SQLite file."""
 
@@ -86,7 +86,7 @@ class _Ndjson(Document):
         return self._object(row) + b"\n"
 
     def _object(self, row: object) -> bytes:
-        text = json.dumps(_values(row, self.columns), ensure_ascii=False)
+        text = json.dumps(_get_values(row, self.columns), ensure_ascii=False)
         return (sanitize(text, json.dumps) if self.escaped else text).encode()
 
 
@@ -112,7 +112,7 @@ class _Csv(Document):
         return (",".join(self.columns) + "\n").encode()
 
     def row(self, row: object) -> bytes:
-        line = ",".join(self._cell(value) for value in _values(row, self.columns).values())
+        line = ",".join(self._cell(value) for value in _get_values(row, self.columns).values())
         return (line or '""').encode() + b"\n"  # readers skip an empty line
 
     def _cell(self, value: str | int | None) -> str:
@@ -127,17 +127,17 @@ class _Markdown(Document):
 
     @property
     def head(self) -> bytes:
-        return _line(self.columns) + _line(["---"] * len(self.columns))
+        return _format_line(self.columns) + _format_line(["---"] * len(self.columns))
 
     def row(self, row: object) -> bytes:
-        return _line(map(self._cell, _values(row, self.columns).values()))
+        return _format_line(map(self._cell, _get_values(row, self.columns).values()))
 
     def _cell(self, value: str | int | None) -> str:
         text = sanitize("" if value is None else str(value), json.dumps)
         return re.sub(r"([\\|`*_<\[])", r"\\\1", text)
 
 
-def _line(cells: Iterable[str]) -> bytes:
+def _format_line(cells: Iterable[str]) -> bytes:
     return f"| {' | '.join(cells)} |\n".encode()
 
 
@@ -149,7 +149,7 @@ FORMATS: dict[Format, type[Document]] = {
 }
 
 
-def format_of(path: Path, others: Sequence[str], advice: str) -> Format | None:
+def find_format(path: Path, others: Sequence[str], advice: str) -> Format | None:
     """Return the format that the suffix of ``--output`` names; None for one of the others."""
     known: dict[str, Format] = {
         suffix: name for name, form in FORMATS.items() for suffix in form.suffixes
@@ -163,17 +163,17 @@ def format_of(path: Path, others: Sequence[str], advice: str) -> Format | None:
     return known.get(suffix)
 
 
-def _values(row: object, columns: Sequence[str]) -> dict[str, Any]:
-    return {column: _plain(_value(row, column)) for column in columns}
+def _get_values(row: object, columns: Sequence[str]) -> dict[str, Any]:
+    return {column: _to_json_value(_get_value(row, column)) for column in columns}
 
 
-def _value(row: object, column: str) -> Any:  # noqa: ANN401 - of every type
+def _get_value(row: object, column: str) -> Any:  # noqa: ANN401 - of every type
     if isinstance(row, Mapping):
         return cast("Mapping[str, object]", row)[column]
     return getattr(row, column)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+def _to_json_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, CloudFunction):
@@ -211,16 +211,16 @@ def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] |
     """Print the columns that the user asked for, or all that fit the terminal or ``COLUMNS``."""
     console = screen.out
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.file.write(table_as_text(rows, columns))
+        console.file.write(format_table(rows, columns))
         console.file.flush()
         return
     width = console.width - (_GAP if console.is_terminal else 0)
-    layouts = [_texts(rows, columns or FIELDS, *times) for times in _LAYOUTS]
+    layouts = [_format_columns(rows, columns or FIELDS, *times) for times in _LAYOUTS]
     if columns is None:
         for time in ("add_time", "mod_time"):
             layouts.append({field: layouts[-1][field] for field in layouts[-1] if field != time})
     layout = next((each for each in layouts if _missing_width(each, width) <= 0), layouts[-1])
-    console.print(_table(layout, width, boxed=console.is_terminal))
+    console.print(_draw_table(layout, width, boxed=console.is_terminal))
     if left_out := [_TIMES.get(field, field) for field in layouts[0] if field not in layout]:
         screen.say(
             f"left out to fit {console.width} columns: {', '.join(left_out)}; use a wider "
@@ -228,57 +228,56 @@ def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] |
         )
 
 
-def table_as_text(rows: Sequence[object], columns: Sequence[str] | None) -> str:
-    texts = _texts(rows, columns or FIELDS, *_LAYOUTS[0])
-    widths, gap = _widths(texts).values(), " " * _GAP
+def format_table(rows: Sequence[object], columns: Sequence[str] | None) -> str:
+    texts = _format_columns(rows, columns or FIELDS, *_LAYOUTS[0])
+    widths, gap = _measure(texts).values(), " " * _GAP
     return "".join(
         gap.join(map(set_cell_size, row, widths)).rstrip() + "\n"
         for row in zip(*texts.values(), strict=True)
     )
 
 
-def _texts(
+def _format_columns(
     rows: Sequence[object], fields: Sequence[str], early: str, other: str
 ) -> dict[str, list[str]]:
     """Return the texts of each column, its heading first."""
     formats = {field: early if field in _EARLY else other for field in _TIMES}
-    return {field: _column(rows, field, formats.get(field)) for field in fields}
+    return {field: _format_column(rows, field, formats.get(field)) for field in fields}
 
 
-def _column(rows: Sequence[object], field: str, time_format: str | None) -> list[str]:
-    values = [_value(row, field) for row in rows]
+def _format_column(rows: Sequence[object], field: str, time_format: str | None) -> list[str]:
+    values = [_get_value(row, field) for row in rows]
     if time_format is None:
         return [field, *(sanitize(text or _NOTHING) for text in values)]
     heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
     return [heading, *(_NOTHING if at is None else at.strftime(time_format) for at in values)]
 
 
-def _widths(texts: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def _measure(texts: Mapping[str, Sequence[str]]) -> dict[str, int]:
     return {field: max(map(cell_len, column)) for field, column in texts.items()}
 
 
 def _missing_width(texts: Mapping[str, Sequence[str]], width: int) -> int:
-    return sum(_widths(texts).values()) + _GAP * (len(texts) - 1) - width
+    return sum(_measure(texts).values()) + _GAP * (len(texts) - 1) - width
 
 
-def _table(texts: Mapping[str, Sequence[str]], width: int, *, boxed: bool) -> Table:
+def _draw_table(texts: Mapping[str, Sequence[str]], width: int, *, boxed: bool) -> Table:
     """Draw the table with known widths: rich would measure every cell, which is slow."""
     padding = (0, _GAP - 1 if boxed else _GAP, 0, 0)
     frame = box.SIMPLE_HEAD if boxed else None
     table = Table(box=frame, padding=padding, pad_edge=False, header_style="bold")
-    widths = _widths(texts)
+    widths = _measure(texts)
     if "name" in widths and (missing := _missing_width(texts, width)) > 0:
         widths["name"] = max(_NARROWEST_NAME, widths["name"] - missing)
     for field, (heading, *_) in texts.items():
         table.add_column(heading, width=widths[field], overflow="fold")
     for row in list(zip(*texts.values(), strict=True))[1:]:
-        table.add_row(
-            *(Text(text, _style(field, text)) for field, text in zip(texts, row, strict=True))
-        )
+        styles = (_choose_style(field, text) for field, text in zip(texts, row, strict=True))
+        table.add_row(*map(Text, row, styles))
     return table
 
 
-def _style(field: str, status: str) -> str:
+def _choose_style(field: str, status: str) -> str:
     if field != "status":
         return ""
     if status.endswith("Failed") or status == "HALTED":

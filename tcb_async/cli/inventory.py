@@ -21,9 +21,9 @@ from rich.progress import TextColumn, TimeRemainingColumn
 
 from tcb_async.cli import signals
 from tcb_async.cli.access import find_accounts
-from tcb_async.cli.exits import MISSING, in_terminal_words, run_command
+from tcb_async.cli.exits import MISSING, replace_arguments, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
-from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, format_of
+from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, find_format
 from tcb_async.cli.options import OUTPUT, File, FileOrStream, ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
@@ -130,7 +130,7 @@ class Files:
     def choose(cls, output: str | None, summary: str | None) -> Files:
         """Return the SQLite file that ``--output`` means, and the other files."""
         path = None if output is None else Path(output)
-        form = None if path is None else format_of(path, STORES, "use one of")
+        form = None if path is None else find_format(path, STORES, "use one of")
         if path is None or form is None:
             return cls(path, None, TABLE, summary)
         return cls(path.with_suffix(".sqlite"), output, form, summary)
@@ -238,7 +238,7 @@ class InventoryJob:
 
     def _report(self, store: InventoryStore, progress: RunProgress, cost: InventorySummary) -> None:
         sentences = (
-            f"{account.appid} is missing ({account.status}): {in_terminal_words(account.message)}"
+            f"{account.appid} is missing ({account.status}): {replace_arguments(account.message)}"
             for account in store.missing()
         )
         self.missing = self.screen.say_each(sentences, "… and {} more in the view missing")

@@ -24,9 +24,9 @@ from tcb_async.cli.formats import (
     TABLE,
     Field,
     Format,
-    format_of,
+    find_format,
+    format_table,
     print_table,
-    table_as_text,
 )
 from tcb_async.cli.options import FORMAT, OUTPUT, Access, Env, FileOrStream, Quiet, Requests, choose
 from tcb_async.cli.progress import show_walk
@@ -83,7 +83,7 @@ def list_functions(
             screen=screen,
             env=service.env,
             selection=selection,
-            form=form or (target and format_of(target, _PLAIN, _ADVICE)) or TABLE,
+            form=form or (target and find_format(target, _PLAIN, _ADVICE)) or TABLE,
             columns=columns,
             target=target,
             page_size=requests.page_size,
@@ -141,7 +141,7 @@ class ListJob:
         elif self.target is None:
             print_table(self.screen, arranged, self.columns)
         else:
-            sink.write(table_as_text(arranged, self.columns).encode())
+            sink.write(format_table(arranged, self.columns).encode())
 
     async def _pages(self, walk: FunctionPager) -> AsyncGenerator[list[CloudFunction], None]:
         """Yield the selected functions of each page, until there are enough."""

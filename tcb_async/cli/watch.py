@@ -101,7 +101,7 @@ async def _show_changes(
                     board.add(change)
                     live.refresh()
                 else:
-                    screen.write(_line(change, form, escaped=screen.out.is_terminal))
+                    screen.write(_format_line(change, form, escaped=screen.out.is_terminal))
 
 
 @attrs.define
@@ -134,21 +134,22 @@ class _Board:
         table.add_column(overflow="fold")
         for time, change in self._rows:
             kind = Text(change.kind, _STYLES[change.kind])
-            details = Text(sanitize(describe(change)))
+            details = Text(sanitize(describe_change(change)))
             table.add_row(Text(time), kind, Text(sanitize(change.name)), details)
         return Group(table, self._spinner)
 
 
-def _line(change: FunctionChange, form: Form, *, escaped: bool) -> bytes:
+def _format_line(change: FunctionChange, form: Form, *, escaped: bool) -> bytes:
     now = datetime.now(CHINA_STANDARD_TIME).isoformat(timespec="seconds")
     if form == "ndjson":
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return FORMATS["ndjson"](tuple(row), escaped).row(row)
-    return f"{now} {change.kind} {sanitize(change.name)} {sanitize(describe(change))}\n".encode()
+    name, details = sanitize(change.name), sanitize(describe_change(change))
+    return f"{now} {change.kind} {name} {details}\n".encode()
 
 
-def describe(change: FunctionChange) -> str:
+def describe_change(change: FunctionChange) -> str:
     before, after = change.before, change.after
     if before is None or after is None:
         function = before or after

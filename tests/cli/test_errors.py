@@ -12,7 +12,7 @@ from terminal import ENV, asks, run
 
 from tcb_async.__main__ import main
 from tcb_async.cli import credentials, files, listing
-from tcb_async.cli.exits import exit_code, in_terminal_words
+from tcb_async.cli.exits import exit_code, replace_arguments
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -474,4 +474,4 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
     ],
 )
 def test_errors_of_the_library_name_the_option_of_the_command(library, command_line):
-    assert in_terminal_words(library) == command_line
+    assert replace_arguments(library) == command_line

@@ -325,7 +325,7 @@ async def test_a_format_is_added_in_one_place_and_written_by_both_commands(
 
         def row(self, row):
             # As the formats beside it do.
-            values = formats._values(row, self.columns).values()
+            values = formats._get_values(row, self.columns).values()
             return ("\t".join(map(str, values)) + "\n").encode()
 
     monkeypatch.setitem(FORMATS, "tsv", Tsv)

@@ -14,7 +14,7 @@ from leaks import eventually
 from terminal import ENV, asks, plain, run, start
 
 from tcb_async import CloudFunction, FunctionChange
-from tcb_async.cli.watch import describe
+from tcb_async.cli.watch import describe_change
 from tcb_async.emulator import Fault
 from tcb_async.models import CHINA_STANDARD_TIME
 
@@ -123,7 +123,7 @@ async def test_watch_ends_with_130_at_ctrl_c(emulator):
     ],
 )
 def test_a_change_is_described_field_by_field(before, after, said):
-    assert describe(FunctionChange("updated", before, after)) == said
+    assert describe_change(FunctionChange("updated", before, after)) == said
 
 
 @pytest.mark.parametrize(
