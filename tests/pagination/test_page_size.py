@@ -276,8 +276,10 @@ class TestClient:
         async with Emulator(max_page=37 if when == "learned" else None) as emulator:
             emulator.deploy(ENV, count=120)
             for fault in FAULTS[kind]:
+                # Only a time-out ends these; a short one would end right answers of a busy machine.
+                patience = 0.25 if fault.name in {"drip", "endless", "hang"} else 10.0
                 async with TcbClient(
-                    emulator.token, base_url=emulator.url, retry=UNTIRING, timeout=0.25
+                    emulator.token, base_url=emulator.url, retry=UNTIRING, timeout=patience
                 ) as client:
                     if when == "learned":
                         assert len(await client.list_functions(ENV)) == 120
