@@ -109,7 +109,8 @@ class AccountListing:
 def is_fatal(error: TcbError) -> bool:
     """Whether every other account would meet the same error, so that it ends the inventory.
 
-    True if the platform itself is refused. An error about one merchant or its quota is not fatal.
+    True if the platform itself is refused, or the client was closed. An error about one merchant
+    or its quota is not fatal.
     """
     if isinstance(error, ClientClosedError):
         return True

@@ -30,6 +30,7 @@ Fallback = TypeVar("Fallback")
 NO_LEASE = 0
 # Seconds for each of two tries. Redis answers in milliseconds, and a caller waits meanwhile.
 _STORE_TIMEOUT = 1.0
+# Seconds after two failed tries in which the store is not called.
 _STORE_PAUSE = 5.0
 
 _log = logging.getLogger("tcb_async")
