@@ -172,7 +172,10 @@ class TestWhatIsListed:
             "skipped": 0, "requests": sum(shop.emulator.counts.values()), "retries": 0,
         }  # fmt: skip
 
-    async def test_the_demonstration_misses_three_and_can_be_continued(self, tmp_path):
+    async def test_the_demonstration_needs_no_file_misses_three_and_can_be_continued(
+        self, tmp_path
+    ):
+        assert (await run("inventory", "--demo")).code == 6
         words = ("inventory", "--demo", "-o", str(tmp_path / "demo.sqlite"), "--summary")
         for skipped, stdout in ((0, "-"), (57, "/dev/stdout")):
             ended = await run(*words, stdout)
