@@ -93,8 +93,7 @@ def _find_source(
         return f"platform {appid}", _find_platform(access, appid, store), None
     if not (appid := find_appid(access.appid)):
         raise CycloptsError(
-            "--accounts: name the accounts: pass --component-appid, --accounts or --appid, or pass "
-            "--demo"
+            "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
     token = StableToken(appid, _find_appsecret(access, appid, SECRET), store=store)
     return f"app {appid}", token, [Account(appid, token)]
@@ -162,7 +161,9 @@ def read_accounts(path: str) -> list[Account]:
         if before != number:
             raise _bad_line(path, number, f"{account.appid} is in line {before} already")
     if not found:
-        raise ConfigurationError(f"--accounts {path}: the file holds no accounts")
+        raise ConfigurationError(
+            f"--accounts {path}: the file holds no accounts: write one JSON object per line"
+        )
     return [account for _, account in found.values()]
 
 

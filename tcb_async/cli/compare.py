@@ -133,10 +133,12 @@ class Reader:
             for source in given:
                 if isinstance(source, sources.Store):
                     sides[source] = self._open(source, stack)
-                elif isinstance(source, sources.Document):
+                elif isinstance(source, sources.ListFile):
                     sides[source] = Side([FunctionList(source.read())])
             # Last: a file that is refused costs no request.
-            if envs := [source.env for source in given if isinstance(source, sources.Environment)]:
+            if envs := [
+                source.env for source in given if isinstance(source, sources.LiveEnvironment)
+            ]:
                 sides |= self._walk_all(envs)
             yield [sides[source] for source in given]
 
@@ -150,7 +152,7 @@ class Reader:
             # One terminal has room for one bar.
             walks = [self._walk(client, env, env is envs[-1]) for env in envs]
             for env, functions in zip(envs, await asyncio.gather(*walks), strict=True):
-                found[sources.Environment(env)] = Side([FunctionList(functions, env=env)])
+                found[sources.LiveEnvironment(env)] = Side([FunctionList(functions, env=env)])
 
         service = find_service(None, self.access, needs_env=False, others=envs)
         service.run(work, self.requests.concurrency)
@@ -519,7 +521,7 @@ def judge_runtimes(
         with Reader(access, requests, screen).read(sources.find_source(source)) as (side,):
             functions = [known for listed in side.read() for known in listed.functions.values()]
         if functions and not any("runtime" in known for known in functions):
-            raise ConfigurationError(f"{source} does not say the runtime of any function")
+            raise ConfigurationError(f"{source} names no runtime: export the column runtime too")
         counts = Counter(str(known.get("runtime") or "") for known in functions)
         day = on or datetime.now(CHINA_STANDARD_TIME).date()
         rows = _judge(counts, day, timedelta(days=within), lines)

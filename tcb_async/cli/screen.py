@@ -127,7 +127,7 @@ def flush() -> None:
 
 def _stdout() -> TextIO:
     if sys.stdout is None:
-        raise ConfigurationError("stdout is closed: there is nowhere to write")
+        raise ConfigurationError("stdout is closed: pass -o FILE, or leave stdout open")
     return sys.stdout
 
 

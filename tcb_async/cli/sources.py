@@ -61,7 +61,7 @@ class _Configuration(msgspec.Struct):
 
 
 @attrs.frozen
-class Environment:
+class LiveEnvironment:
     """An environment to list."""
 
     env: str
@@ -75,14 +75,14 @@ class Store:
 
 
 @attrs.frozen
-class Document:
+class ListFile:
     """A file, a folder or a stream: its name, and the function that reads it."""
 
     name: str
     read: Callable[[], Functions]
 
 
-Source = Environment | Store | Document
+Source = LiveEnvironment | Store | ListFile
 
 
 def find_source(text: str) -> Source:
@@ -90,27 +90,27 @@ def find_source(text: str) -> Source:
     path = Path(text)
     suffix, is_path = path.suffix.lower(), "/" in text or os.sep in text
     if text == "-":
-        return Document("stdin", _read_stdin)
+        return ListFile("stdin", _read_stdin)
     if path.exists() and not path.is_file() and not path.is_dir():  # such as <(command)
-        return Document(text, lambda: parse(path.read_bytes(), text))
+        return ListFile(text, lambda: parse(path.read_bytes(), text))
     if suffix in STORES:
         return Store(text)
     if suffix in _PARSERS:
         if not path.exists():
             raise ConfigurationError(f"{text}: there is no such file")
-        return Document(text, lambda: parse(path.read_bytes(), text, suffix))
+        return ListFile(text, lambda: parse(path.read_bytes(), text, suffix))
     if is_path and path.is_dir():
-        return Document(text, lambda: _read_folder(path))
+        return ListFile(text, lambda: _read_folder(path))
     if is_path and not path.exists():
         raise ConfigurationError(f"{text}: there is no such file or folder")
     if is_path or "." in text:  # no environment's ID has a dot
         raise ConfigurationError(f"{text}: its type is unknown; name {KINDS}")
-    return Environment(text)
+    return LiveEnvironment(text)
 
 
 def _read_stdin() -> Functions:
     if sys.stdin is None:
-        raise ConfigurationError("stdin is closed: there is nothing to read")
+        raise ConfigurationError("stdin is closed: name a file, or an environment")
     return parse(sys.stdin.buffer.read(), "stdin")
 
 
@@ -126,7 +126,7 @@ def parse(data: bytes, where: str, suffix: str = "") -> Functions:
     except UnicodeDecodeError:
         raise ConfigurationError(f"{where} is not UTF-8: save it as UTF-8") from None
     if not text.strip():
-        raise ConfigurationError(f"{where} is empty: it is not a complete list")
+        raise ConfigurationError(f"{where} is empty, not a complete list: export it again")
     try:
         return _PARSERS.get(suffix, _parse_json)(text, where)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -136,16 +136,17 @@ def parse(data: bytes, where: str, suffix: str = "") -> Functions:
 def _explain(error: Exception, where: str, suffix: str) -> ConfigurationError:
     if not suffix:
         return ConfigurationError(
-            f"{where}: must be one complete JSON document, as tcb-async list -f json writes it, or "
-            "cloudbaserc.json; NDJSON and CSV are refused here, because the end of a list that "
-            "broke off would not show: write a file, and name it"
+            f"{where} must be a complete JSON document: use tcb-async list -f json, or name a "
+            "file; a stream of NDJSON or CSV that was cut off would look complete"
         )
     if isinstance(error, msgspec.ValidationError):
         return ConfigurationError(
             f'{where}: must be an export of tcb-async list, or have "functions": [{{"name": …}}] '
             "at its top level, as cloudbaserc.json has; functions of framework plugins are not read"
         )
-    return ConfigurationError(f"{where} is damaged or cut off: its JSON is incomplete")
+    return ConfigurationError(
+        f"{where} is damaged or cut off, so its JSON is incomplete: export it again"
+    )
 
 
 def _parse_json(text: str, where: str) -> Functions:
@@ -165,16 +166,18 @@ def _parse_ndjson(text: str, where: str) -> Functions:
 
 def _parse_csv(text: str, where: str) -> Functions:
     if not text.endswith("\n"):
-        raise ConfigurationError(f"{where} is cut off: its last line has no end")
+        raise ConfigurationError(f"{where} is cut off in its last line: export it again")
     try:
         head, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     except csv.Error as error:
-        raise ConfigurationError(f"{where} is damaged: {error}") from None
+        raise ConfigurationError(f"{where} is damaged ({error}): export it again") from None
     if len(set(head)) < len(head) or any(len(row) != len(head) for row in rows):
-        raise ConfigurationError(f"{where} is damaged: its rows do not have the fields of its head")
+        raise ConfigurationError(
+            f"{where} is damaged, its rows do not match its header: export it again"
+        )
     if any(_DISARMED.search(cell) for row in rows for cell in row):
         raise ConfigurationError(
-            f"{where}: a cell has a ' that may stand for a formula, or not: export JSON instead"
+            f"{where}: a ' before a sign such as = may be data or a guard: export JSON instead"
         )
     return _functions((dict(zip(head, row, strict=True)) for row in rows), where, _Exported)
 
@@ -196,10 +199,10 @@ def _functions(rows: Iterable[object], where: str, kind: type[_Declared]) -> Fun
             raise ConfigurationError(f"{where}: {_explain_row(row, number)}") from None
         except ValueError:
             raise ConfigurationError(
-                f"{where}: a time in item {number} is not a time such as 2026-11-25T09:30:00"
+                f"{where}: item {number} has a bad time: write it as 2026-11-25T09:30:00"
             ) from None
         if name in found:
-            raise ConfigurationError(f"{where}: holds the function {name!r} twice")
+            raise ConfigurationError(f"{where} holds the function {name!r} twice: remove one")
         found[name] = known
     return found
 
@@ -233,7 +236,10 @@ def _read_folder(folder: Path) -> Functions:
     )
     found: Functions = {name: {} for name in inside if name != "node_modules"}
     if not found:
-        raise ConfigurationError(f"{folder} has no sub-folder that contains a function")
+        raise ConfigurationError(
+            f"{folder} has no sub-folder that contains a function: name the folder that has one "
+            "for each function"
+        )
     return found
 
 

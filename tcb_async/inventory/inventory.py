@@ -148,7 +148,9 @@ async def _list_account(
     check_instance("account", account, Account, ACCOUNT_EXAMPLE)
     try:
         own = client.with_token(_IsolatedToken(account))
-        return AccountListing(account, await _functions(own, account, page_size, max_in_flight))
+        return AccountListing(
+            account, await _list_functions(own, account, page_size, max_in_flight)
+        )
     except TcbError as error:
         # Every other account would fail in the same way: ten thousand failures would use up the
         # quota, and hide the one cause.
@@ -162,7 +164,7 @@ async def _list_account(
     return AccountListing(account, error=failure)
 
 
-async def _functions(
+async def _list_functions(
     client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
 ) -> dict[str, tuple[CloudFunction, ...]]:
     envs = account.envs
@@ -264,13 +266,13 @@ class Inventory(IteratedOnce):
             TcbError: The platform itself is refused: see `list_account`. The accounts under way
                 are given up.
         """
-        generator = self._start(self._listings(), "make another inventory")
+        generator = self._start(self._iterate(), "make another inventory")
         self._begun = time.monotonic(), self._transport.sent, self._transport.retried
         return generator
 
-    async def _listings(self) -> AsyncGenerator[AccountListing, None]:
+    async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
         if self._state != "walking":
-            raise _closed()
+            raise _make_closed_error()
         observer = self._transport.observer
         fetching: AbstractContextManager[object] = nullcontext()
         if isinstance(observer, InventoryObserver):
@@ -325,7 +327,7 @@ class Inventory(IteratedOnce):
     async def _list_one(self, account: Account) -> None:
         found = _list_account(self._client, account, self._page_size, self._max_in_flight)
         if self._observer is not None:
-            found = _watched(self._observer.account_started(account.appid), found)
+            found = _observe(self._observer.account_started(account.appid), found)
         self._ended.put_nowait(await found)
 
     def _max_in_flight(self) -> int:
@@ -341,17 +343,17 @@ class Inventory(IteratedOnce):
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
-            self._ended.put_nowait(_closed())
+            self._ended.put_nowait(_make_closed_error())
         # Retrieved here: asyncio logs an error that nobody retrieves.
         elif (error := task.exception()) is not None:
             self._ended.put_nowait(error)
 
 
-def _closed() -> ClientClosedError:
+def _make_closed_error() -> ClientClosedError:
     return ClientClosedError("this inventory was closed, or its client was: make a new one")
 
 
-async def _watched(
+async def _observe(
     observer: WorkObserver[WorkSummary], listing: Coroutine[object, object, AccountListing]
 ) -> AccountListing:
     error: BaseException | None = ClientClosedError("the inventory was closed")

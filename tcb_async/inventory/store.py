@@ -44,7 +44,7 @@ from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
 
 _APPLICATION = 0x74636269  # "tcbi": how we know our file
 _VERSION = 3
-_PATIENCE = 10.0  # seconds, for another program that is in the way
+_LOCK_SECONDS = 10.0  # seconds, for another program that is in the way
 
 
 class _Database:
@@ -104,7 +104,7 @@ class _Database:
         ):
             is_sound = reader.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
             if not is_sound or reader.execute("SELECT * FROM lost").fetchall():
-                raise _damaged(self.path)
+                raise _make_damage_error(self.path)
 
     def lock(self) -> None:
         """Become the file's only writer, until it is closed.
@@ -131,7 +131,7 @@ class _Database:
         is_uri = self._is_read_only
         name = f"{self._place.as_uri()}?mode=ro" if is_uri else self._place
         return sqlite3.connect(
-            name, timeout=_PATIENCE, isolation_level=None, uri=is_uri, check_same_thread=False
+            name, timeout=_LOCK_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
         )
 
     def _prepare(self) -> None:
@@ -172,7 +172,7 @@ class _Database:
     def _explain(self, error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more about the same
         if code in _NO_DATABASE or "decode" in str(error):  # sqlite3 gives that one no code
-            return _damaged(path)
+            return _make_damage_error(path)
         if code == sqlite3.SQLITE_BUSY:
             return ConfigurationError(
                 f"{self.path} is being written by another process, such as another inventory: wait "
@@ -182,7 +182,7 @@ class _Database:
         return OSError(number, why, str(path))
 
 
-def _damaged(path: Path) -> ConfigurationError:
+def _make_damage_error(path: Path) -> ConfigurationError:
     return ConfigurationError(
         f"{path} is not an SQLite database, or is damaged: put a backup in its place, or name "
         "another file"
@@ -344,7 +344,7 @@ class InventoryStore:
             OSError: The file cannot be written.
         """
         today = self._clock().date().isoformat()
-        run = today if run is None else _checked_run(run, today)
+        run = today if run is None else _check_run(run, today)
         database = self._database
         database.lock()
         with database.transaction():
@@ -440,9 +440,9 @@ class InventoryStore:
             for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2)):
                 appid, environments, number = account
                 try:
-                    found = _whole_account(appid, environments, number, its_rows)
+                    found = _make_account(appid, environments, number, its_rows)
                 except (LookupError, TypeError, ValueError):
-                    raise _damaged(self.path) from None
+                    raise _make_damage_error(self.path) from None
                 yield found
 
     def check(self) -> None:
@@ -577,7 +577,7 @@ class InventoryRun:
             )
         }
         found = {
-            (env, function.name): _values(function)
+            (env, function.name): _get_columns(function)
             for env, rows in functions.items()
             for function in rows
         }
@@ -601,7 +601,7 @@ class InventoryRun:
     def _keep_account(self, found: AccountListing, functions: int) -> None:
         error = found.error
         counts = json.dumps(list(found.functions), ensure_ascii=False), functions
-        why = (None,) * 3 if error is None else (_storable(error.errcode), error.rid, str(error))
+        why = (None,) * 3 if error is None else (_fit_integer(error.errcode), error.rid, str(error))
         who, now = (self.run, found.account.appid), self._clock().isoformat()
         self._database.execute(
             "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -619,7 +619,7 @@ def _plan(database: _Database, run: str, appids: Iterable[str], now: datetime) -
     database.execute("UPDATE runs SET planned_at = ? WHERE run = ?", (now.isoformat(), run))
 
 
-def _whole_account(
+def _make_account(
     appid: str, environments: str, number: int, rows: Iterable[sqlite3.Row]
 ) -> StoredAccount:
     """Make an account of its rows; an account without functions has one row of nulls.
@@ -638,12 +638,12 @@ def _whole_account(
     return StoredAccount(appid, {env: tuple(found) for env, found in functions.items()})
 
 
-def _storable(errcode: int | None) -> int | None:
+def _fit_integer(errcode: int | None) -> int | None:
     """Leave out what SQLite cannot hold: the message has it."""
     return errcode if errcode is not None and -(2**63) <= errcode < 2**63 else None
 
 
-def _values(function: CloudFunction) -> tuple[str | None, ...]:
+def _get_columns(function: CloudFunction) -> tuple[str | None, ...]:
     return (
         function.status,
         function.runtime,
@@ -652,7 +652,7 @@ def _values(function: CloudFunction) -> tuple[str | None, ...]:
     )
 
 
-def _checked_run(run: str, today: str) -> str:
+def _check_run(run: str, today: str) -> str:
     is_date = False
     with contextlib.suppress(TypeError, ValueError):
         is_date = date.fromisoformat(run).isoformat() == run

@@ -256,7 +256,7 @@ class Pager(IteratedOnce, Generic[T]):
         if plan.failure is not None:
             raise self._complete(plan.failure, plan.failure.offset)
         if not plan.done:
-            raise self._complete(_closed(), None)
+            raise self._complete(_make_closed_error(), None)
         self._state = "done"
         return False
 
@@ -294,7 +294,7 @@ class Pager(IteratedOnce, Generic[T]):
     def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Sequence[T]:
         """Give a fetched page to the plan, and keep the items that it yields."""
         if head.cancelled():
-            raise self._complete(_closed(), request.offset)
+            raise self._complete(_make_closed_error(), request.offset)
         plan = self._plan
         try:
             page = head.result()
@@ -430,7 +430,7 @@ def _check_arguments(
         check_callback("on_progress", on_progress)
 
 
-def _closed() -> ClientClosedError:
+def _make_closed_error() -> ClientClosedError:
     return ClientClosedError(
         "this walk was closed before its end: to go on, walk again with an open client and "
         "resume=… set to this error's cursor"

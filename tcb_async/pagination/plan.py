@@ -724,14 +724,14 @@ class Plan(Generic[T]):
         if self.ended:
             self._outstanding.clear()
 
-    def _fail(self, what: str, offset: int) -> None:
+    def _fail(self, reason: str, offset: int) -> None:
         self._enter(Mode.ENDED)
-        self.failure = ResponseError(what, offset=offset)
+        self.failure = ResponseError(reason, offset=offset)
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, reason: str) -> None:
         self._enter(Mode.ENDED)
         self.failure = DriftError(
-            f"{self._cause}: {why}. The yielded items are correct, but some may be missing: "
+            f"{self._cause}: {reason}. The yielded items are correct, but some may be missing: "
             "resume from this error's cursor, walk again later, or sort by a unique key"
         )
 

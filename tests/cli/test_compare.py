@@ -478,7 +478,7 @@ class TestExitCode0:
         (tmp_path / "rc.json").write_text('{"functions": [{"name": "login"}]}', encoding="utf-8")
         ended = await run("runtimes", f"{tmp_path}/rc.json", "--fail")
         assert (ended.code, ended.out) == (3, "")
-        assert "does not say the runtime of any function" in ended.err
+        assert "names no runtime" in ended.err
 
     async def test_a_damaged_inventory_is_an_error(self, tmp_path, declared):
         path = tmp_path / "i.sqlite"
@@ -509,7 +509,7 @@ class TestExitCode0:
         async with start("diff", "-", ENV, program=CLOSED_STDIN) as command:
             ended = await command.end()
         assert (ended.code, ended.out) == (3, "")
-        assert ended.err == "tcb-async: stdin is closed: there is nothing to read\n"
+        assert ended.err == "tcb-async: stdin is closed: name a file, or an environment\n"
 
 
 CLOSED_STDIN = ("/bin/sh", "-c", f'exec {sys.executable} -m tcb_async "$@" <&-', "sh")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tcb_async.cli.sources import Environment, Store, find_source, parse
+from tcb_async.cli.sources import LiveEnvironment, Store, find_source, parse
 from tcb_async.exceptions import ConfigurationError
 
 LOGIN = {"name": "login", "status": "Active", "runtime": "Nodejs16.13"}
@@ -91,8 +91,8 @@ def test_an_empty_list_is_a_list_too():
         (JSON[:-9], ".json", "its JSON is incomplete"),
         (NDJSON[:-9], ".ndjson", "its JSON is incomplete"),
         (CSV[:-5], ".csv", "cut off"),
-        (CSV.replace(",\r\n", "\r\n", 1), ".csv", "do not have the fields of its head"),
-        ("name,name\nlogin,login\n", ".csv", "do not have the fields of its head"),
+        (CSV.replace(",\r\n", "\r\n", 1), ".csv", "do not match its header"),
+        ("name,name\nlogin,login\n", ".csv", "do not match its header"),
         ('name\n"lo"gin\n', ".csv", "is damaged"),
         (f"name\n{'x' * 140_000}\n", ".csv", "field larger than field limit"),
         ("name\n'=login\n", ".csv", "export JSON instead"),
@@ -107,7 +107,7 @@ def test_an_empty_list_is_a_list_too():
         ('[{"name": ""}]', ".json", "item 1 is not a row"),
         ("[1]", ".json", "item 1 has no name"),
         ('[{"name": "login", "status": 1}]', ".json", "item 1 is not a row"),
-        ('[{"name": "login", "add_time": "yesterday"}]', ".json", "a time in item 1"),
+        ('[{"name": "login", "add_time": "yesterday"}]', ".json", "item 1 has a bad time"),
         ('[{"name": "login", "add_time": 5}]', ".json", "item 1 is not a row"),
         (json.dumps([STORED]), ".json", "name the inventory's .sqlite file"),
         (json.dumps(STORED), ".ndjson", "name the inventory's .sqlite file"),
@@ -134,7 +134,7 @@ def test_a_damaged_file_or_another_document_is_refused(data, suffix, said):
     [NDJSON, json.dumps(LOGIN), CSV, "name\n", '{"name": "shop"}', JSON[:-9], RC[:-1], "[" * 5000],
 )
 def test_a_stream_whose_end_does_not_show_is_refused_with_the_reason(text):
-    with pytest.raises(ConfigurationError, match="the end of a list that broke off would not show"):
+    with pytest.raises(ConfigurationError, match="would look complete"):
         parse(text.encode(), "stdin")
 
 
@@ -145,7 +145,7 @@ def test_an_empty_stream_is_not_an_empty_list(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(JSON, None), (NDJSON, "would not show"), (CSV, "would not show")]
+    ("text", "said"), [(JSON, None), (NDJSON, "would look complete"), (CSV, "would look complete")]
 )
 @pytest.mark.parametrize("name", ["pipe", "pipe.csv"])
 def test_a_pipe_is_a_stream_whatever_its_name(tmp_path, text, said, name):
@@ -187,8 +187,8 @@ def test_the_type_of_a_source_follows_from_how_it_is_written(tmp_path, monkeypat
     Path("all.JSON").write_text("[]", encoding="utf-8")
     assert find_source("all.JSON").read() == {}
     assert find_source("./test-777bb9").read() == {"login": {}}
-    assert find_source("test-777bb9") == Environment("test-777bb9")
-    assert find_source("prod-1a2b3c") == Environment("prod-1a2b3c")
+    assert find_source("test-777bb9") == LiveEnvironment("test-777bb9")
+    assert find_source("prod-1a2b3c") == LiveEnvironment("prod-1a2b3c")
     for name in ("night.sqlite", "night.sqlite3", "a/night.DB"):
         assert find_source(name) == Store(name)
 

@@ -441,7 +441,7 @@ class TestBadInput:
         ended = await run("inventory", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--output: name a file" in ended.err) == (2, True)
         ended = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
-        assert (ended.code, "--accounts: name the accounts" in ended.err) == (2, True)
+        assert (ended.code, "pass --component-appid" in ended.err) == (2, True)
 
     async def test_a_pipe_of_accounts_is_read_once(self, shop):
         path = await shop.write_accounts()
