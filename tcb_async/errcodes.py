@@ -133,7 +133,7 @@ _SHARED = (
     ),
     *_make_rows(
         ApiError, "merchant",
-        (-501000, "the cloud underneath refused the call",
+        (-501000, "the cloud backend refused the call",
          "look up WeChat's text, or its TcbCode, in CloudBase's error codes"),
     ),
     *_make_rows(
@@ -263,7 +263,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("EXCEED_RATELIMIT", _CLOUDBASE),
     ),
     *_make_tcb_rows(
-        SystemBusyError, "service", "the cloud underneath failed", _BUSY,
+        SystemBusyError, "service", "the cloud backend failed", _BUSY,
         ("InternalError", _TENCENT_TCB),
         ("FailedOperation.NetworkError", _TENCENT_TCB),
         ("FailedOperation.PlatformError", _TENCENT_TCB),
