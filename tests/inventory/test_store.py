@@ -127,7 +127,7 @@ class TestRuns:
             assert store.progress(DAYS[-1]).is_finished
             assert store.progress(DAYS[0]) is None
 
-    @pytest.mark.parametrize("errcode", [-501000, 2**63 - 1, 2**63, -(2**63) - 1, 10**30])
+    @pytest.mark.parametrize("errcode", [-501000, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**30])
     def test_missing_accounts_are_named_with_rid_and_an_errcode_that_a_database_holds(
         self, tmp_path, errcode
     ):

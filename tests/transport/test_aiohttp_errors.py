@@ -131,8 +131,8 @@ async def test_any_other_exception_becomes_a_transport_error(
     ("codes", "advice"),
     [
         ((9,), "check this machine's clock"),
-        ((10,), "its owner has to renew it"),
-        ((18, 19, 20, 21), "pass an ssl_context that trusts it"),
+        ((10,), "its owner has to renew it; .*"),
+        ((18, 19, 20, 21), "pass an ssl_context that trusts it.*"),
         ((62, 64), "check base_url"),
         ((0, 23), "check base_url and ssl_context"),
     ],
@@ -145,4 +145,4 @@ async def test_each_fault_that_openssl_finds_in_a_certificate_has_its_advice(
         refused.verify_code, refused.verify_message = code, "reason"
         error = await raised(mocked_http, aiohttp.ClientConnectorCertificateError(KEY, refused))
 
-        assert f"was not accepted (reason); {advice}" in str(error)
+        assert re.search(rf"was not accepted \(reason\); {advice}$", error.message)
