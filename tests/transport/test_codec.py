@@ -42,9 +42,11 @@ def test_the_string_zero_is_success():
     assert decode({"errcode": "0", "errmsg": None, "total_count": 0}).total_count == 0
 
 
-def test_an_errcode_that_is_not_a_number_is_not_what_the_api_promises():
-    with pytest.raises(ResponseError, match="not a number"):
+def test_an_errcode_that_is_not_a_number_is_a_response_error_with_its_text():
+    with pytest.raises(ResponseError, match="not a number") as caught:
         decode({"errcode": "busy"})
+
+    assert (caught.value.status, caught.value.excerpt) == (200, "busy")
 
 
 @pytest.mark.parametrize(
