@@ -25,6 +25,9 @@ DEPLOYS = f"""
     tcb_emulator.deploy("test-777bb9", count=57)
 {LISTS}
 """
+# pytest-randomly imports numpy, pytester forgets the modules that a run imported, and a process can
+# import numpy only once: a page that needs it would fail later.
+PLUGINS = ("-p", "no:cacheprovider", "-p", "no:randomly")
 
 
 @pytest.fixture
@@ -35,9 +38,7 @@ def passes(pytester):
 
     def check(source, *options, passed=1, failed=0, plugins=()):
         pytester.makepyfile(source)
-        result = pytester.runpytest_inprocess(
-            "-W", "error", "-p", "no:cacheprovider", *options, plugins=plugins
-        )
+        result = pytester.runpytest_inprocess("-W", "error", *PLUGINS, *options, plugins=plugins)
         result.assert_outcomes(passed=passed, failed=failed)
 
     yield check
@@ -254,7 +255,7 @@ async def test(tcb_client): ...
 )
 def test_where_the_client_cannot_work_it_says_so_at_once(pytester, source, options, said):
     pytester.makepyfile(source)
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+    result = pytester.runpytest_inprocess(*PLUGINS, *options)
     result.stdout.fnmatch_lines([said])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
