@@ -169,7 +169,7 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
     """Hide the given secrets, named credentials, URLs' users, and words that look like a token.
 
     A long word does not look like a token if it has the shape of an error code, a request id or an
-    address. A given secret is hidden whatever its shape.
+    address. A given secret is hidden in any shape.
 
     Reads only the part of a long text that can end up in the result. It is cut to `length` after
     hiding, and words too near the cut to be recognised are left out.

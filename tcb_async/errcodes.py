@@ -59,7 +59,7 @@ Whose = Literal["merchant", "platform", "request", "service"]
 
 @attrs.frozen
 class Explanation:
-    """The exception for a code, and what to tell the user; ``whose`` is None if unknown."""
+    """The exception for a code, its meaning and advice; ``whose`` is None if unknown."""
 
     error: type[ApiError]
     whose: Whose | None

@@ -43,7 +43,7 @@ class Window:
         self._limit = self.ceiling + 1
 
     def take(self) -> int | None:
-        """Take a permit if one is free and nobody waits; return its epoch, or None."""
+        """Take a permit if one is free and no call waits; return its epoch, or None."""
         # Not past the waiters: a stream of new calls would starve them.
         if self.in_flight >= self.size or self._waiters or self._ahead:
             return None
@@ -54,7 +54,7 @@ class Window:
         """Wait for a permit, first come, first served; return its epoch, for `release`.
 
         A request that is `ahead` is served before the others. Retries are: if a deadline passes
-        while they wait, their earlier attempts were in vain.
+        while they wait, their earlier attempts were useless.
         """
         epoch = self.take()
         if epoch is not None:

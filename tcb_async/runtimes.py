@@ -5,7 +5,7 @@ Rule: a runtime or an end that is missing in the table is unknown, and never cou
 The table is ``runtimes.json``, in the format that ``tcb-async runtimes --table`` reads. ``ends`` is
 the day on which the maker of the language ends its security fixes: Node.js, Python and PHP publish
 it. It is null for runtimes that run what was uploaded: ``Go1``, ``Golang1``, ``CustomRuntime`` and
-``CustomImage``. It is missing if nobody published it: CloudBase's Java is Tencent's Kona, whose
+``CustomImage``. It is missing if it was not published: CloudBase's Java is Tencent's Kona, whose
 maintainers name no end (github.com/Tencent/TencentKona-11/issues/5). ``offered`` follows
 docs.cloudbase.net/cloud-function/runtime-support.
 """
@@ -43,7 +43,7 @@ class Runtime:
         name: WeChat's name, without the numbers behind the line.
         ends: The day on which its maker ends it; None if it has no end, or if the end is unknown.
         offered: Whether CloudBase offered it for new functions when the table was revised.
-        end_is_known: False if nobody published an end.
+        end_is_known: False if no end was published.
     """
 
     name: str

@@ -149,7 +149,7 @@ class Reader:
                 self.screen.say(f"{env} is read as an environment; for the file, write ./{env}")
 
         async def work(client: TcbClient) -> None:
-            # One terminal has room for one bar.
+            # A terminal shows one bar at a time.
             walks = [self._walk(client, env, env is envs[-1]) for env in envs]
             for env, functions in zip(envs, await asyncio.gather(*walks), strict=True):
                 found[sources.LiveEnvironment(env)] = Side([FunctionList(functions, env=env)])

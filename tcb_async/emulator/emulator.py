@@ -590,7 +590,7 @@ class Emulator(Endpoints, Server):
                 hook(record)
             response = await self._answer(exchange, record)
         except ConnectionError:
-            # The client has gone: nobody reads this response, and the record shows no status.
+            # The client has gone and will not read this response: the record shows no status.
             return web.Response()
         else:
             return response
@@ -657,7 +657,7 @@ class Emulator(Endpoints, Server):
     def _finish(
         self, record: RecordedRequest, exchange: Exchange, response: web.StreamResponse | None
     ) -> None:
-        # A client that closed the connection got no answer, whatever was written.
+        # A client that closed the connection got no answer, even if bytes were written.
         transport = exchange.request.transport
         gone = transport is None or transport.is_closing()
         done = attrs.evolve(

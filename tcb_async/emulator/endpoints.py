@@ -282,7 +282,7 @@ class Endpoints:
 
 
 def _encode_functions(total: int, rows: Iterable[bytes]) -> bytes:
-    # Joined from rows that were encoded once: encoding each page anew would slow down long lists.
+    # Joined from rows that were encoded once: encoding each page again would slow down long lists.
     return b'{"errcode":0,"errmsg":"ok","total_count":%d,"functions":[%b]}' % (
         total,
         b",".join(rows),

@@ -199,8 +199,8 @@ class Inventory(IteratedOnce):
 
     Args:
         client: Sends the requests; the accounts bring their own tokens.
-        accounts: The accounts, such as `platform_accounts`. One is taken when there is a place for
-            it, so memory does not grow with their number.
+        accounts: The accounts, such as `platform_accounts`. An account is taken when there is a
+            place for it, so memory does not grow with their number.
         page_size: As for `TcbClient.functions`.
 
     Raises:
@@ -240,7 +240,7 @@ class Inventory(IteratedOnce):
 
     @property
     def summary(self) -> InventorySummary:
-        """What the inventory has found, and its requests and time so far."""
+        """The results, requests and time of the inventory so far."""
         if self._state == "walking":
             self._measure()
         return self._summary
@@ -332,7 +332,7 @@ class Inventory(IteratedOnce):
 
     def _max_in_flight(self) -> int:
         # While there are accounts to start, they fill the window with one request each. At the end
-        # the last accounts share the places that nobody else takes.
+        # the last accounts share the free places.
         return max(1, self._places // max(1, self._taken)) if self._all_started else 1
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
@@ -344,7 +344,7 @@ class Inventory(IteratedOnce):
         self._tasks.discard(task)
         if task.cancelled():
             self._ended.put_nowait(_make_closed_error())
-        # Retrieved here: asyncio logs an error that nobody retrieves.
+        # Retrieved here: asyncio logs an error that was never retrieved.
         elif (error := task.exception()) is not None:
             self._ended.put_nowait(error)
 

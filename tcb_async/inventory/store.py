@@ -1,4 +1,4 @@
-"""What inventories found, run after run, in one SQLite file.
+"""The results of inventories, run after run, in one SQLite file.
 
 Rule: a run stores its accounts before it lists the first, and an account is one transaction: if
 the process is killed, each account is there whole, or it is missing and can be named. The file
@@ -484,7 +484,7 @@ class InventoryRun:
         """Store the planned accounts of the run, then yield those that are not complete in it.
 
         All accounts are read before the first is yielded, and an account that failed is yielded
-        again. Whatever ends the run, an account that was stored and not listed is missing.
+        again. However the run ends, an account that was stored and not listed is missing.
         """
         # All first: if a run ends in the middle, the accounts that it did not reach are missing,
         # and do not look as if they had left.

@@ -399,7 +399,7 @@ class Pager(IteratedOnce, Generic[T]):
 
 
 async def _wait_for(task: asyncio.Task[object]) -> None:
-    """Wait until a task is done, whatever its outcome.
+    """Wait until a task is done, with any outcome.
 
     Not ``await task``: if the task is cancelled, the consumer was not. `asyncio.wait` does the same
     for many tasks, with two sets for each call.

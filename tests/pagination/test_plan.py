@@ -1062,7 +1062,7 @@ class TestContradictions:
     def test_rows_that_changed_places_without_a_write_are_collected(
         self, page_size, rows, swaps, sweeps
     ):
-        """One of them was not read at all: a name that comes twice tells so, or the count."""
+        """A swapped row was never read: a name that comes twice shows it, or the count."""
         outcome = walk(plan(page_size), ChangingList.of(rows), changes=swaps)
 
         assert sorted(outcome.yielded) == outcome.at_start

@@ -69,7 +69,7 @@ class Listing:
 
     @property
     def in_place(self):
-        """What stayed and never moved, in the order of the list."""
+        """The rows that stayed and never moved, in the order of the list."""
         return [name for name in self.at_start if name in self.stayed - self.moved]
 
     def begin(self):
