@@ -96,6 +96,7 @@ def handle_errors(screen: Screen) -> Generator[None]:
 
 _OPTIONS = {
     "allow_http=True": "--allow-http",
+    "times=True": "--times",
     "trust_env=True": "--trust-env",
     "base_url=": "--base-url ",
     "base_url": "--base-url",

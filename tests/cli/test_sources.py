@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tcb_async.cli.sources import LiveEnvironment, Store, find_source, parse
+from tcb_async.cli.sides import LiveEnvironment, Store, find_source
+from tcb_async.compare import parse_functions
 from tcb_async.exceptions import ConfigurationError
 
 LOGIN = {"name": "login", "status": "Active", "runtime": "Nodejs16.13"}
@@ -48,7 +49,7 @@ STORED = {"appid": "wx1", "env": "dev", **LOGIN, "stale": 0}
     ],
 )
 def test_an_export_is_read_in_every_format(text, suffix):
-    assert parse(text.encode(), "export", suffix) == {
+    assert parse_functions(text.encode(), "export", suffix) == {
         "login": {"status": "Active", "runtime": "Nodejs16.13"},
         "payNotify": {"status": "UpdateFailed", "runtime": None},
     }
@@ -56,10 +57,12 @@ def test_an_export_is_read_in_every_format(text, suffix):
 
 def test_an_export_knows_the_columns_that_it_has_and_no_others():
     times = {"add_time": "2026-11-25T09:30:00", "mod_time": None}
-    assert parse(json.dumps([{"name": "login", **times}]).encode(), "x", ".json") == {
+    assert parse_functions(json.dumps([{"name": "login", **times}]).encode(), "x", ".json") == {
         "login": {"add_time": datetime.fromisoformat("2026-11-25T09:30:00+08:00"), "mod_time": None}
     }
-    assert parse(b"runtime,name,status\n,login,\n", "x", ".csv") == {"login": {"runtime": None}}
+    assert parse_functions(b"runtime,name,status\n,login,\n", "x", ".csv") == {
+        "login": {"runtime": None}
+    }
 
 
 @pytest.mark.parametrize(
@@ -75,14 +78,14 @@ def test_an_export_knows_the_columns_that_it_has_and_no_others():
 )
 @pytest.mark.parametrize("suffix", [".json", ""])
 def test_a_configuration_may_have_comments_and_trailing_commas(text, suffix):
-    listed = parse(text.encode(), "cloudbaserc.json", suffix)
+    listed = parse_functions(text.encode(), "cloudbaserc.json", suffix)
     assert listed == {"login": {"runtime": "Nodejs16.13"}, "a//b": {}}
 
 
 def test_an_empty_list_is_a_list_too():
-    assert parse(b"[]", "x") == {}
-    assert parse(b'{"functions": []}', "x", ".json") == {}
-    assert parse(b"name,status\r\n", "x", ".csv") == {}
+    assert parse_functions(b"[]", "x") == {}
+    assert parse_functions(b'{"functions": []}', "x", ".json") == {}
+    assert parse_functions(b"name,status\r\n", "x", ".csv") == {}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ def test_an_empty_list_is_a_list_too():
 )
 def test_a_damaged_file_or_another_document_is_refused(data, suffix, said):
     with pytest.raises(ConfigurationError, match=said):
-        parse(data if isinstance(data, bytes) else data.encode(), "x", suffix)
+        parse_functions(data if isinstance(data, bytes) else data.encode(), "x", suffix)
 
 
 @pytest.mark.parametrize(
@@ -135,13 +138,13 @@ def test_a_damaged_file_or_another_document_is_refused(data, suffix, said):
 )
 def test_a_stream_whose_end_does_not_show_is_refused_with_the_reason(text):
     with pytest.raises(ConfigurationError, match="would look complete"):
-        parse(text.encode(), "stdin")
+        parse_functions(text.encode(), "stdin")
 
 
 @pytest.mark.parametrize("text", ["", "\n"])
 def test_an_empty_stream_is_not_an_empty_list(text):
     with pytest.raises(ConfigurationError, match="stdin is empty"):
-        parse(text.encode(), "stdin")
+        parse_functions(text.encode(), "stdin")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_the_type_of_a_source_follows_from_how_it_is_written(tmp_path, monkeypat
 @pytest.mark.parametrize("text", ["nowhere/", "./nowhere", "nowhere.json"])
 def test_a_missing_file_or_folder_is_not_an_environment(text):
     with pytest.raises(ConfigurationError, match="there is no such file"):
-        find_source(text)
+        find_source(text).read()
 
 
 @pytest.mark.parametrize("text", ["./functions", "functions.md", "functions.txt", "."])

@@ -1,8 +1,7 @@
-"""Sides of a comparison: an environment, a file, a folder, standard input, an inventory.
+"""Expected functions against the functions found, as ``tcb-async diff`` compares them.
 
-Rule: how a source is written decides its type, and a file's suffix its format. A list that cannot
-be read completely is an error, never a shorter list: a stream must be JSON, because its end shows.
-A function has the fields that its source knows, and no others.
+Rule: a function has the fields that its source knows, and no others. A list that cannot be read
+completely is an error, never a shorter list: a stream must be JSON, because its end shows.
 """
 
 from __future__ import annotations
@@ -11,116 +10,193 @@ import csv
 import io
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import attrs
 import msgspec
 
-from tcb_async.cli.formats import STORES
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
+from tcb_async.watch import changes
+
+__all__ = ["Difference", "Functions", "compare", "read_functions"]
+
+Field = Literal["status", "runtime", "add_time", "mod_time"]
+FIELDS: tuple[Field, ...] = get_args(Field)
+_TIMES = {"add_time", "mod_time"}
 
 KnownFields = Mapping[str, str | datetime | None]
 """The fields of a function that its source knows, by name. None: it has no such value."""
 
 Functions = Mapping[str, KnownFields]
-"""A complete list: functions by name."""
+"""A complete list: the known fields of each function, by the function's name."""
 
-Comparable = Literal["status", "runtime", "add_time", "mod_time"]
-FIELDS: tuple[Comparable, ...] = get_args(Comparable)
-KINDS = (
-    "an environment's ID, cloudbaserc.json, an export of tcb-async list (.json, .ndjson, .csv), "
-    "the SQLite file of an inventory (.sqlite, .sqlite3, .db), a folder of functions (with a / in "
-    "its name), or - for JSON on stdin"
-)
+_KINDS: Mapping[str, Literal["missing", "extra", "changed"]] = {
+    "removed": "missing",
+    "added": "extra",
+    "updated": "changed",
+}
+
+
+@attrs.frozen
+class Difference:
+    """A function in which two lists differ.
+
+    Attributes:
+        kind: ``"missing"``, ``"extra"`` or ``"changed"``.
+        name: The function's name.
+        expected: The expected function; None if it is extra.
+        found: The function found; None if it is missing.
+    """
+
+    kind: Literal["missing", "extra", "changed"]
+    name: str
+    expected: CloudFunction | None
+    found: CloudFunction | None
+
+    @property
+    def what(self) -> str:
+        """The fields that differ, such as ``status Active → UpdateFailed``; else the runtime."""
+        if self.expected is not None and self.found is not None:
+            pairs = (
+                (field, getattr(self.expected, field), getattr(self.found, field))
+                for field in FIELDS
+            )
+            return ", ".join(_describe_field(*pair) for pair in pairs if pair[1] != pair[2])
+        function = self.expected or self.found
+        return (function and function.runtime) or ""
+
+
+def _describe_field(field: str, expected: object, found: object) -> str:
+    # CloudBase fixes the runtime when it creates a function.
+    recreated = ", recreated" if field == "runtime" else ""
+    return f"{field} {expected} → {found}{recreated}"
+
+
+def compare(
+    expected: Functions | Iterable[CloudFunction],
+    found: Functions | Iterable[CloudFunction],
+    *,
+    times: bool = False,
+    ignore: Collection[Field] = (),
+) -> list[Difference]:
+    """Compare two complete lists in the fields that both know.
+
+    If only one list knows the status of a function, ``Active`` is expected: a declared function
+    should run.
+
+    ::
+
+        expected = read_functions("cloudbaserc.json")
+        found = await client.functions("test-777bb9").collect()
+        assert not compare(expected, found)
+
+    Args:
+        expected: Functions, or what `read_functions` returned.
+        found: The same.
+        times: Compare ``add_time`` and ``mod_time`` too, as of two exports of one environment.
+        ignore: Fields that are not compared, such as ``{"status"}``.
+
+    Returns:
+        The missing functions, in the order of ``expected``, then the extra and the changed ones,
+        in the order of ``found``.
+
+    Raises:
+        ConfigurationError: One list does not know the times to compare, or ``ignore`` names no
+            field.
+    """
+    before, after = known_functions(expected), known_functions(found)
+    if unknown := {*ignore} - {*FIELDS}:
+        raise ConfigurationError(f"ignore={unknown}: must be fields of {', '.join(FIELDS)}")
+    fields = {field for field in FIELDS if field not in ignore and (times or field not in _TIMES)}
+    return [
+        Difference(_KINDS[change.kind], change.name, change.before, change.after)
+        for change in changes(
+            [_keep_common_fields(name, before, after, fields) for name in before],
+            [_keep_common_fields(name, after, before, fields) for name in after],
+        )
+    ]
+
+
+def known_functions(functions: Functions | Iterable[CloudFunction]) -> Functions:
+    """Return functions by name; an environment knows all their fields."""
+    if isinstance(functions, Mapping):
+        return cast("Functions", functions)
+    return {each.name: {field: getattr(each, field) for field in FIELDS} for each in functions}
+
+
+def _keep_common_fields(
+    name: str, functions: Functions, others: Functions, fields: AbstractSet[str]
+) -> CloudFunction:
+    known, its = functions[name], others.get(name)
+    if its is not None:
+        if "status" in known or "status" in its:
+            known, its = {"status": "Active", **known}, {"status": "Active", **its}
+        if _TIMES & fields - (known.keys() & its.keys()):
+            raise ConfigurationError(f"times=True: one side does not know the times of {name}")
+        known = {field: known[field] for field in fields & known.keys() & its.keys()}
+    return CloudFunction(name, **{"status": "", **known})  # type: ignore[arg-type]
+
+
+# Reading
+
+
 _COMMENT = r"//[^\n]*|/\*.*?\*/"
 _TEXT_OR_COMMENT = re.compile(rf'("(?:\\.|[^"\\])*")|{_COMMENT}', re.DOTALL)
 _TEXT_OR_LAST_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 _DISARMED = re.compile("(?:^|[,;\t\r\n])'(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 
-Value = str | None | msgspec.UnsetType
+_Value = str | None | msgspec.UnsetType
 
 
 class _Declared(msgspec.Struct):
     name: Annotated[str, msgspec.Meta(min_length=1)]
-    runtime: Value = msgspec.UNSET
+    runtime: _Value = msgspec.UNSET
 
 
 class _Exported(_Declared, forbid_unknown_fields=True):
-    status: Value = msgspec.UNSET
-    add_time: Value = msgspec.UNSET
-    mod_time: Value = msgspec.UNSET
+    status: _Value = msgspec.UNSET
+    add_time: _Value = msgspec.UNSET
+    mod_time: _Value = msgspec.UNSET
 
 
 class _Configuration(msgspec.Struct):
     functions: list[Any]
 
 
-@attrs.frozen
-class LiveEnvironment:
-    """An environment to list."""
+def read_functions(path: str | os.PathLike[str]) -> Functions:
+    """Read a list of functions from a file or a folder.
 
-    env: str
+    Args:
+        path: ``cloudbaserc.json``; an export of ``tcb-async list`` in JSON, NDJSON or CSV; or a
+            folder, in which each sub-folder that contains code is a function. The suffix decides
+            the format of a file.
 
+    Returns:
+        The functions in the order of the file. Each has the fields that the file knows: those of
+        ``cloudbaserc.json`` have at most a runtime, sub-folders only a name.
 
-@attrs.frozen
-class Store:
-    """The SQLite file of an inventory."""
-
-    path: str
-
-
-@attrs.frozen
-class ListFile:
-    """A file, a folder or a stream: its name, and the function that reads it."""
-
-    name: str
-    read: Callable[[], Functions]
-
-
-Source = LiveEnvironment | Store | ListFile
-
-
-def find_source(text: str) -> Source:
-    """Find the type of a source by how it is written, without reading it."""
-    path = Path(text)
-    suffix, is_path = path.suffix.lower(), "/" in text or os.sep in text
-    if text == "-":
-        return ListFile("stdin", _read_stdin)
-    if path.exists() and not path.is_file() and not path.is_dir():  # such as <(command)
-        return ListFile(text, lambda: parse(path.read_bytes(), text))
-    if suffix in STORES:
-        return Store(text)
-    if suffix in _PARSERS:
-        if not path.exists():
-            raise ConfigurationError(f"{text}: there is no such file")
-        return ListFile(text, lambda: parse(path.read_bytes(), text, suffix))
-    if is_path and path.is_dir():
-        return ListFile(text, lambda: _read_folder(path))
-    if is_path and not path.exists():
-        raise ConfigurationError(f"{text}: there is no such file or folder")
-    if is_path or "." in text:  # no environment's ID has a dot
-        raise ConfigurationError(f"{text}: its type is unknown; name {KINDS}")
-    return LiveEnvironment(text)
+    Raises:
+        ConfigurationError: The list is damaged, truncated, of another type, or not there.
+        OSError: It cannot be read.
+    """
+    where, path = os.fspath(path), Path(path)
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise ConfigurationError(f"{where}: there is no such file or folder")
+    if path.is_dir():
+        return _read_folder(path)
+    if suffix not in _PARSERS:
+        raise ConfigurationError(f"{where}: its suffix must be one of {', '.join(_PARSERS)}")
+    return parse_functions(path.read_bytes(), where, suffix)
 
 
-def _read_stdin() -> Functions:
-    if sys.stdin is None:
-        raise ConfigurationError("stdin is closed: name a file, or an environment")
-    return parse(sys.stdin.buffer.read(), "stdin")
-
-
-def known_fields(function: CloudFunction) -> KnownFields:
-    """Return the fields of a function that an environment knows: all of them."""
-    return {field: getattr(function, field) for field in FIELDS}
-
-
-def parse(data: bytes, where: str, suffix: str = "") -> Functions:
-    """Read an export of ``tcb-async list``, or ``cloudbaserc.json``; without a suffix, a stream."""
+def parse_functions(data: bytes, where: str, suffix: str = "") -> Functions:
+    """Parse what a file holds; without the suffix of a format, it came from a stream."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -188,6 +264,7 @@ _PARSERS: dict[str, Callable[[str, str], Functions]] = {
     ".jsonl": _parse_ndjson,
     ".csv": _parse_csv,
 }
+SUFFIXES = tuple(_PARSERS)
 
 
 def _functions(rows: Iterable[object], where: str, kind: type[_Declared]) -> Functions:
