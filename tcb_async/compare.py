@@ -96,8 +96,8 @@ def compare(
         assert not compare(expected, found)
 
     Args:
-        expected: Functions, or what `read_functions` returned.
-        found: The same.
+        expected: The expected functions, such as the result of `read_functions`.
+        found: The functions found, such as a listing of an environment.
         times: Compare ``add_time`` and ``mod_time`` too, as of two exports of one environment.
         ignore: Fields that are not compared, such as ``{"status"}``.
 
