@@ -157,10 +157,11 @@ class _Database:
         self.execute("PRAGMA synchronous = NORMAL")  # all that kill -9 asks for
         if not tables:
             schema = resources.files("tcb_async.inventory").joinpath("schema.sql")
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {schema.read_text('utf-8')} PRAGMA user_version = {_VERSION}; "
-                f"PRAGMA application_id = {_APPLICATION}; COMMIT"
-            )
+            with self.transaction():
+                for statement in schema.read_text("utf-8").split("\n\n"):
+                    self.execute(statement)
+                self.execute(f"PRAGMA user_version = {_VERSION}")
+                self.execute(f"PRAGMA application_id = {_APPLICATION}")
 
     @contextlib.contextmanager
     def _explained(self, path: Path | None = None) -> Generator[None]:

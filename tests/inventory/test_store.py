@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import re
 import sqlite3
-import subprocess
-import sys
 import threading
 from contextlib import closing
 from datetime import UTC, datetime
@@ -537,12 +535,35 @@ def test_a_file_has_exactly_the_name_that_was_given(tmp_path, monkeypatch, name)
         assert [row["name"] for row in store.functions()] == ["get"]
 
 
-def test_a_program_waits_for_another_that_makes_the_store(tmp_path):
-    with closing(sqlite3.connect(tmp_path / "i.sqlite", check_same_thread=False)) as other:
+def test_a_program_waits_for_another_that_makes_the_store_or_writes_it(tmp_path):
+    def write_a_little():
         other.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.2, other.commit).start()
+        threading.Timer(0.1, other.commit).start()
+
+    with closing(sqlite3.connect(tmp_path / "i.sqlite", check_same_thread=False)) as other:
+        write_a_little()
         with InventoryStore(tmp_path / "i.sqlite") as store:
-            assert list(store.functions()) == []
+            write_a_little()
+            store.begin().save(listing("wxa", get="Go1"))
+            assert [row["name"] for row in store.functions()] == ["get"]
+
+
+def test_two_processes_may_make_the_store_at_the_same_moment(tmp_path, monkeypatch):
+    """The other makes it after this one has found no tables."""
+
+    def connect(*place, **options):
+        monkeypatch.undo()
+        connection = sqlite3.connect(*place, **options)
+        connection.set_trace_callback(let_the_other_in)
+        return connection
+
+    def let_the_other_in(statement):
+        if statement.startswith("BEGIN"):
+            night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with opened(tmp_path) as store:
+        assert whole(store) == {"wxa": {"get": "Go1"}}
 
 
 async def test_a_store_may_be_used_in_threads_and_its_closing_waits_for_their_transactions(
@@ -565,30 +586,6 @@ async def test_a_store_may_be_used_in_threads_and_its_closing_waits_for_their_tr
 
     with opened(tmp_path, DAYS[0]) as store:
         assert whole(store) == {"wxa": {"get": "Go1"}}
-
-
-OPENS = """
-import sys
-from tcb_async.inventory import InventoryStore
-
-print("ready", flush=True)
-for path in sys.stdin:
-    with InventoryStore(path.strip()) as store:
-        print(store.progress(), flush=True)
-"""
-
-
-def test_processes_that_make_the_store_at_the_same_moment_all_use_it(tmp_path):
-    with contextlib.ExitStack() as stack:
-        command = [sys.executable, "-c", OPENS]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        programs = [stack.enter_context(subprocess.Popen(command, **pipes)) for _ in range(2)]  # noqa: S603
-        assert [program.stdout.readline() for program in programs] == ["ready\n"] * 2
-        for attempt in range(10):
-            for program in programs:
-                program.stdin.write(f"{tmp_path / str(attempt)}.sqlite\n")
-                program.stdin.flush()
-            assert [program.stdout.readline() for program in programs] == ["None\n"] * 2
 
 
 class TestBadFiles:
