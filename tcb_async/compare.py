@@ -231,13 +231,13 @@ def _parse_json(text: str, where: str) -> Functions:
         text = _TEXT_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
     document = msgspec.json.decode(text, type=list[Any] | _Configuration)
     if isinstance(document, _Configuration):
-        return _functions(document.functions, where, _Declared)
-    return _functions(document, where, _Exported)
+        return _parse_rows(document.functions, where, _Declared)
+    return _parse_rows(document, where, _Exported)
 
 
 def _parse_ndjson(text: str, where: str) -> Functions:
     rows: list[Any] = [msgspec.json.decode(line) for line in text.split("\n") if line.strip()]
-    return _functions(rows, where, _Exported)
+    return _parse_rows(rows, where, _Exported)
 
 
 def _parse_csv(text: str, where: str) -> Functions:
@@ -251,11 +251,13 @@ def _parse_csv(text: str, where: str) -> Functions:
         raise ConfigurationError(
             f"{where} is damaged, its rows do not match its header: export it again"
         )
+    if "name" not in head or not {*head} <= {"name", *FIELDS}:  # also of a list without rows
+        raise ConfigurationError(f"{where}: {_explain_row(dict.fromkeys(head), 'its header')}")
     if any(_DISARMED.search(cell) for row in rows for cell in row):
         raise ConfigurationError(
             f"{where}: a ' before a sign such as = may be data or a guard: export JSON instead"
         )
-    return _functions((dict(zip(head, row, strict=True)) for row in rows), where, _Exported)
+    return _parse_rows((dict(zip(head, row, strict=True)) for row in rows), where, _Exported)
 
 
 _PARSERS: dict[str, Callable[[str, str], Functions]] = {
@@ -267,13 +269,13 @@ _PARSERS: dict[str, Callable[[str, str], Functions]] = {
 SUFFIXES = tuple(_PARSERS)
 
 
-def _functions(rows: Iterable[object], where: str, kind: type[_Declared]) -> Functions:
+def _parse_rows(rows: Iterable[object], where: str, kind: type[_Declared]) -> Functions:
     found: dict[str, KnownFields] = {}
     for number, row in enumerate(rows, start=1):
         try:
-            name, known = _function(row, kind)
+            name, known = _parse_row(row, kind)
         except msgspec.ValidationError:
-            raise ConfigurationError(f"{where}: {_explain_row(row, number)}") from None
+            raise ConfigurationError(f"{where}: {_explain_row(row, f'item {number}')}") from None
         except ValueError:
             raise ConfigurationError(
                 f"{where}: item {number} has a bad time: write it as 2026-11-25T09:30:00"
@@ -284,7 +286,7 @@ def _functions(rows: Iterable[object], where: str, kind: type[_Declared]) -> Fun
     return found
 
 
-def _function(row: object, kind: type[_Declared]) -> tuple[str, KnownFields]:
+def _parse_row(row: object, kind: type[_Declared]) -> tuple[str, KnownFields]:
     """Read a row. An export also knows that a function has no runtime or time."""
     given = msgspec.structs.asdict(msgspec.convert(row, kind))
     values = {field: value for field, value in given.items() if value}
@@ -294,15 +296,15 @@ def _function(row: object, kind: type[_Declared]) -> tuple[str, KnownFields]:
     return function.name, {field: getattr(function, field) for field in FIELDS if field in fields}
 
 
-def _explain_row(row: object, number: int) -> str:
+def _explain_row(row: object, place: str) -> str:
     if isinstance(row, dict) and "appid" in row:
         return (
             "an export of an inventory shows neither accounts that failed nor empty environments: "
             "name the inventory's .sqlite file"
         )
     if isinstance(row, dict) and "name" in row:
-        return f"item {number} is not a row of tcb-async list, which has name, {', '.join(FIELDS)}"
-    return f"item {number} has no name"
+        return f"{place} is not a row of tcb-async list, which has name, {', '.join(FIELDS)}"
+    return f"{place} has no name"
 
 
 def _read_folder(folder: Path) -> Functions:
