@@ -183,8 +183,8 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
     shown = _NAMED.sub(rf"\1{MASK}", hide(text[:needed], secrets))
     shown = _LONG_WORD.sub(_mask_unless_shaped, _USER.sub(f"{MASK}@", shown))
     if needed < len(text):
-        masked = shown.rfind(MASK) + len(MASK) if MASK in shown else 0
-        shown = shown[: max(masked, len(shown) - margin)]
+        before, mask, after = shown.rpartition(MASK)
+        shown = before + mask + after[:-margin]
     return shown[:length]
 
 

@@ -30,17 +30,16 @@ class Window:
     in_flight: int = attrs.field(init=False, default=0)
     _epoch: int = attrs.field(init=False, default=0)
     """Number of reductions: answers to earlier requests are ignored."""
-    _clean: int = attrs.field(init=False, default=0)
+    _clean: int = attrs.field(init=False)
     """Clean answers since the last change of the size."""
-    _limit: int = attrs.field(init=False)
+    _limit: int | None = attrs.field(init=False, default=None)
     """The size that was too large the last time: growing to it again takes longer."""
     _waiters: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
     _ahead: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
     """Waiters that are served before the others."""
 
     def __attrs_post_init__(self) -> None:
-        self.size = self.ceiling
-        self._limit = self.ceiling + 1
+        self._set_size(self.ceiling)
 
     def take(self) -> int | None:
         """Take a permit if one is free and no call waits; return its epoch, or None."""
@@ -103,16 +102,17 @@ class Window:
             self._shrink_to(connections)
 
     def _grow(self) -> None:
-        self._clean = 0
-        if self.size < self.ceiling:
-            self.size += 1
+        self._set_size(min(self.size + 1, self.ceiling))
         if self.size == self._limit:
-            self._limit = self.ceiling + 1
+            self._limit = None
 
     def _shrink_to(self, size: int) -> None:
         self._epoch += 1
-        self._clean = 0
+        self._set_size(size)
+
+    def _set_size(self, size: int) -> None:
         self.size = max(1, size)
+        self._clean = 0
 
     def _give_back(self) -> None:
         self.in_flight -= 1

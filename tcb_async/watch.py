@@ -115,11 +115,10 @@ async def wait_until_active(
                 except TcbError as error:
                     _log_or_raise(error, interval)
                 else:
-                    _update_statuses(
-                        functions, statuses, env, functions if names is None else names
-                    )
+                    wanted = functions if names is None else names
+                    _update_statuses(functions, statuses, env, wanted)
                     if all(status == "Active" for status in statuses.values()):
-                        return [functions[name] for name in statuses]
+                        return [functions[name] for name in wanted]
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():

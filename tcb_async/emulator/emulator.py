@@ -197,13 +197,15 @@ class Emulator(Endpoints, Server):
             status: Such as ``Active``.
             status_reason: The reasons of a failure: pairs of errcode and errmsg. Only platforms
                 see them.
-            index: The row to insert at; None for the place given by ``order``.
+            index: The row to insert at, from 0 on; None for the place given by ``order``.
             add_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
             mod_time: The same; None for ``add_time``.
 
         Raises:
-            ValueError: The name is taken, or a count or time is unusable.
+            ValueError: The name is taken, or a count, index or time is unusable.
         """
+        if index is not None and index < 0:
+            raise ValueError(f"index is {index!r}: it must be 0 or more, or None")
         if count < 0 or (name is not None and count != 1):
             raise ValueError(f"count is {count!r}: it must be 0 or more, and 1 with a name")
         with self._lock:
@@ -326,8 +328,13 @@ class Emulator(Endpoints, Server):
         """Add a third-party platform, push its first ticket, and return the ticket.
 
         ``appid`` is its ``component_appid``; without ``ticket``, the ticket is random.
+
+        Raises:
+            ValueError: The platform exists already.
         """
         with self._lock:
+            if appid in self._components:
+                raise ValueError(f"appid is {appid!r}: this platform exists already")
             self._components[appid] = state.Component(appid, secret)
             return self.push_ticket(appid, ticket)
 

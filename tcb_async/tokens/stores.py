@@ -75,7 +75,6 @@ class MemoryStore:
 
     async def delete_if(self, key: str, token: str | Secret) -> None:
         """Delete the stored token if it is this token."""
-        token = Secret(token)
         slot = self._slots[key]
         if slot.value is not None and slot.value.token == token:
             slot.value = None

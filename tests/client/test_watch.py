@@ -301,8 +301,9 @@ class TestClient:
     async def test_wait_until_active_takes_several_names(self, emulator):
         emulator.deploy(ENV, count=45)
         async with no_leaks(), TcbClient(emulator.token, base_url=emulator.url) as client:
-            found = await client.wait_until_active(ENV, ["fn-0002", "fn-0001"], interval=0.01)
-            assert [function.name for function in found] == ["fn-0002", "fn-0001"]
+            names = ["fn-0002", "fn-0001", "fn-0002"]
+            found = await client.wait_until_active(ENV, names, interval=0.01)
+            assert [function.name for function in found] == names
             with pytest.raises(ConfigurationError, match="name=''"):
                 await client.wait_until_active(ENV, "")
 

@@ -173,6 +173,7 @@ class TestEnvironments:
             (lambda e: e.deploy(ENV, "fn-0001"), "'fn-0001', which is deployed"),
             (lambda e: e.deploy(ENV, "x", count=2), "count is 2"),
             (lambda e: e.deploy(ENV, count=-1), "count is -1"),
+            (lambda e: e.deploy(ENV, index=-1), "index is -1: it must be 0 or more, or None"),
             (lambda e: e.deploy(ENV, add_time="yesterday"), "yesterday"),
             (lambda e: e.delete(ENV, "gone"), "name is 'gone'"),
             (lambda e: e.update("other", "fn-0001"), "env is 'other'"),

@@ -17,7 +17,15 @@ from names import (
     STABLE,
 )
 
+from tcb_async.emulator.wire import ERRMSG
+from tcb_async.errcodes import ERRCODES
+
 RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
+
+
+def test_the_library_explains_all_but_two_which_it_never_meets():
+    """It always names the platform, and never posts where WeChat asks for a GET."""
+    assert ERRMSG.keys() - ERRCODES.keys() == {41018, 43001}
 
 
 @pytest.mark.parametrize("path", RIGHT)

@@ -37,6 +37,7 @@ class TestLoad:
             return exchange.send(exchange.answer())
 
         emulator = wechat.emulator
+        assert (emulator.in_flight, emulator.peak_in_flight) == (0, 0)
         emulator.capacity = 3
         emulator.script([Fault("gate", wait_at_the_gate)] * 4)
         borne = [asyncio.create_task(wechat.list()) for _ in range(3)]

@@ -296,6 +296,8 @@ class TestManyMerchants:
     ):
         appids = wechat.emulator.add_merchants(PLATFORM, 10_000, environments=2, functions=50)
         assert len(set(appids)) == 10_000
+        with pytest.raises(ValueError, match=f"'{PLATFORM}': this platform exists already"):
+            wechat.emulator.add_component(PLATFORM, APPSECRET)
         for offset, count in ((5, 4), (9_800, 500), (10_000, 4)):
             page = await wechat.call(MERCHANTS, offset=offset, count=count)
             assert page["total_count"] == 10_000

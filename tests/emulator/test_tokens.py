@@ -3,7 +3,7 @@
 import pytest
 from asking import REFRESH, asking, populated
 from hand_clock import HandClock
-from names import APPID, APPSECRET, AUTHORIZER, CLASSIC, COMPONENT, LIST, MERCHANT, PLATFORM, STABLE
+from names import APPID, AUTHORIZER, CLASSIC, COMPONENT, LIST, MERCHANT, PLATFORM, STABLE
 
 MIDNIGHT_IN_CHINA = 1_699_977_600.0
 
@@ -194,7 +194,7 @@ class TestPlatform:
         assert "expires_in" in await wechat.call(COMPONENT, component_verify_ticket=ticket)
 
     async def test_made_up_ticket_and_refresh_token_work(self, wechat):
-        ticket = wechat.emulator.add_component(PLATFORM, APPSECRET)
+        ticket = wechat.emulator.push_ticket(PLATFORM)
         refresh = wechat.emulator.add_authorizer(PLATFORM, MERCHANT)
         component = await wechat.call(COMPONENT, component_verify_ticket=ticket)
         reply = await wechat.call(
