@@ -21,18 +21,20 @@ A test fails while a page differs from its sources.
 from __future__ import annotations
 
 import ast
+import io
 import os
 import re
-import subprocess
-import sys
 import tomllib
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import chinese
 from reference import ROOT, reference
 
+from tcb_async.cli.app import run
 from tcb_async.errcodes import ERRCODES, STALE_TOKEN, TCB_CODES, TOKEN_ENDPOINT_ERRCODES, Errcode
 from tcb_async.retry import is_retryable
 
@@ -122,16 +124,11 @@ def _handling(row: Errcode | TcbCode) -> str:
 
 def _help(*command: str) -> str:
     """Show the help of a command as a terminal of 80 columns does, without any settings."""
-    settings = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
-    shown = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "tcb_async", *command, "--help"],
-        cwd=ROOT,
-        env={**settings, "COLUMNS": "80", "PYTHONUTF8": "1", "TERM": "dumb"},
-        capture_output=True,
-        check=True,
-        encoding="utf-8",
-    ).stdout
-    lines = [line.rstrip() for line in shown.strip().split("\n")]
+    shown = io.StringIO()
+    settings = {"COLUMNS": "80", "TERM": "dumb"}
+    with patch.dict(os.environ, settings, clear=True), redirect_stdout(shown), suppress(SystemExit):
+        run([*command, "--help"])
+    lines = [line.rstrip() for line in shown.getvalue().strip().split("\n")]
     return "\n".join(["```text", *lines, "```"])
 
 
