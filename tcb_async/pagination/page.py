@@ -127,12 +127,14 @@ class PageSize:
             self.ahead += 1
             return True
         self._full = 0
-        self._short = self._short + 1 if rows < expected else 0
         self.ahead = 1
-        # Twice in a row, because one short reply may be an accident; the first page has no time.
         if rows > expected:
+            self._short = 0
             self._adopt(max(self.expected, min(rows, self.most)))
-        elif rows > 1 and (is_first or self._short > 1):
+            return False
+        self._short += 1
+        # Twice in a row, because one short reply may be an accident; the first page has no time.
+        if rows > 1 and (is_first or self._short > 1):
             self._adopt(rows)
         return False
 

@@ -104,7 +104,6 @@ _CLEAN_JOINS = 2  # joined pages before a pass that lost its place reads ahead a
 _SEARCHES = 8  # searches in a row that lead to nothing new, before disorder is suspected
 _SPARE_REQUESTS = 128  # of any walk, plus:
 _REQUESTS_PER_PAGE = 64  # for each page of different names that the server counts
-_OUT_OF_ORDER = -1
 _IN_CURSOR = 16  # landmarks that a cursor carries: 8 bytes each
 _KNOWN = 1000  # rows that a pass keeps by value, besides the last row of each page
 _CHANGED = "the list changed during the walk"
@@ -477,39 +476,38 @@ class Plan(Generic[T]):
 
     def _rejoin(self, request: Request, page: Page[T]) -> Sequence[T] | None:
         """Step 3: join a page behind the landmark in it, if there is one."""
-        landmark = self._find_landmark(request, page)
-        if landmark is None:
+        places, known = self._find_landmarks(request, page)
+        if not places and not known:
             return None
         current = self._pass
         if self.mode is Mode.SEARCHING:
             self._enter(self._purpose)
-        if landmark == _OUT_OF_ORDER:
+        # Step 6: unchanged rows in another order, relative to rows above.
+        if (places and known) or not current.in_order(known):
             self._collect("known rows came in another order")
             return ()
         if current.relocating:
             current.clean_joins = -1  # this page does not count
-        current.go_back(self.identity.names(page.items)[landmark])
+        names = self.identity.names(page.items)
+        landmark = places[0] if places else names.index(known[-1])
+        current.go_back(names[landmark])
         return self._join(request, page, landmark + 1)
 
-    def _find_landmark(self, request: Request, page: Page[T]) -> int | None:
-        """Step 1, unless the last page is repeated at other rows (step 5)."""
+    def _find_landmarks(self, request: Request, page: Page[T]) -> tuple[list[int], list[str]]:
+        """Return the places of rows of the page before, and the known rows behind the last one.
+
+        Without such a row (step 1), all known rows. Neither, if the page before is repeated at
+        other rows (step 5).
+        """
         current, identity, items = self._pass, self.identity, page.items
         names, end = identity.names(items), request.offset + len(items)
         # The same rows elsewhere: the server seems to ignore offsets.
         is_echo = end != current.place.end and names == current.last_names
         if is_echo or not current.place.landmarks:
-            return None
+            return [], []
         places = identity.places(current.place.landmarks, items)
-        # Step 6: unchanged rows in another order, relative to rows above.
-        known = identity.unchanged(current.known, items[places[0] + 1 :] if places else items)
-        if not current.in_order(known) or (places and known):
-            return _OUT_OF_ORDER
-        if places:
-            return places[0]
-        if not known:
-            return None
-        # Step 3: no row of the page before, but a row further above that this pass has read.
-        return names.index(known[-1])
+        below = items[places[0] + 1 :] if places else items
+        return places, identity.unchanged(current.known, below)
 
     def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Step 5: a contradiction, with rows beyond the total or no rows before it."""
@@ -595,7 +593,7 @@ class Plan(Generic[T]):
         current.clean_joins += 1
         current.last_names = names
         joined = items
-        if behind > 1:
+        if behind:
             joined, names = items[behind - 1 :], names[behind - 1 :]
         if joined:
             kept = self.identity.keep(joined)

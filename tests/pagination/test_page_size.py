@@ -107,6 +107,13 @@ class TestFindingOut:
     def test_one_short_page_now_and_then_is_an_accident(self, size, lengths):
         assert set(limits_of_walk(explicit(size), Moody.of(500, cycle(lengths)))) == {size}
 
+    def test_behind_a_page_of_another_length_each_full_page_allows_one_request_more(self):
+        listing = Moody.of(300, chain([20, 7], repeat(20)))
+
+        outcome = walk(explicit(20), listing, concurrency=8)
+
+        assert outcome.in_flight[:8] == [1, 8, 1, 2, 3, 4, 5, 6]
+
     @pytest.mark.parametrize("max_items", [1, 20, 50])
     def test_max_items_asks_for_no_more_than_it_needs(self, max_items):
         outcome = walk(finding_out(max_items=max_items), ChangingList.of(300))

@@ -582,6 +582,17 @@ class TestRepairs:
         assert outcome.plan.stats.head_checks == 3
         assert set(outcome.at_start) <= set(outcome.yielded)
 
+    def test_once_half_of_the_repairs_brought_nothing_new_all_rows_are_collected(self):
+        """Each head check takes two pages, and the list shrinks before each of them."""
+        updates = [at(0, "update", place) for place in range(25)]
+        schedule = [at(2, "delete", -1), *updates, *[at(1, "delete", -1)] * 20]
+        outcome = walk(plan(max_repairs=8), ChangingList.of(200), changes=schedule)
+
+        outcome.check()
+        assert outcome.plan.done
+        assert outcome.plan.stats.head_checks == 4
+        assert outcome.plan.stats.sweeps > 0
+
     def test_a_row_that_comes_before_the_head_check_is_not_missed(self):
         schedule = [at(1, "insert", -1), at(2, "insert", 30)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
@@ -1057,16 +1068,34 @@ class TestContradictions:
                 20, 57, [at(i, "swap", 5, to=30) for i in (1, 2)], 3, id="again and again"
             ),
             pytest.param(2, 5, [at(1, "swap", 2, to=1), at(2, "swap", 4, to=2)], 2, id="none is"),
+            pytest.param(
+                20, 57, [at(1, "insert", 0), at(0, "swap", 6, to=21)], 2, id="below a moved page"
+            ),
         ],
     )
     def test_rows_that_changed_places_without_a_write_are_collected(
         self, page_size, rows, swaps, sweeps
     ):
         """A swapped row was never read: a name that comes twice shows it, or the count."""
-        outcome = walk(plan(page_size), ChangingList.of(rows), changes=swaps)
+        listing = ChangingList.of(rows)
 
-        assert sorted(outcome.yielded) == outcome.at_start
+        outcome = walk(plan(page_size), listing, changes=swaps)
+
+        assert sorted(outcome.yielded) == sorted(listing.names)
         assert outcome.plan.stats.sweeps == sweeps
+
+    def test_a_place_that_is_found_and_lost_eight_times_is_not_looked_for_again(self):
+        """Only the rows that an earlier run read are found, and nothing below them."""
+        listing = ChangingList.of(57)
+        lost, *found = (
+            Page(rows, 1000) for rows in ([Row("x")], listing.rows[28:30], listing.rows[27:30])
+        )
+        start = cursor_behind(listing, 30)
+
+        outcome = carry_out_with(plan(start=start), [lost, found[0], lost, found[1]], 1)
+
+        assert outcome.plan.stats.reanchors == 8 + 1
+        assert outcome.plan.stats.sweeps > 0
 
     @pytest.mark.parametrize("seed", [131, 132])
     def test_an_order_that_depends_on_offset_and_limit_does_not_lead_the_walk_in_a_circle(
