@@ -129,7 +129,6 @@ class PageSize:
         self._full = 0
         self.ahead = 1
         if rows > expected:
-            self._short = 0
             self._adopt(max(self.expected, min(rows, self.most)))
             return False
         self._short += 1
@@ -139,11 +138,11 @@ class PageSize:
         return False
 
     def _adopt(self, rows: int) -> None:
+        self._short = 0
         if rows == self.expected:
             return
         if not self.is_learned:
             self.ahead = sys.maxsize
-        self._short = 0
         self.expected = rows
         self.is_learned = True
 

@@ -107,6 +107,11 @@ class TestFindingOut:
     def test_one_short_page_now_and_then_is_an_accident(self, size, lengths):
         assert set(limits_of_walk(explicit(size), Moody.of(500, cycle(lengths)))) == {size}
 
+    def test_one_short_page_behind_a_clamped_one_is_an_accident_too(self):
+        listing = Moody.of(500, chain([20, 5], repeat(20)))
+
+        assert set(limits_of_walk(finding_out(), listing)) == {100, 20}
+
     def test_behind_a_page_of_another_length_each_full_page_allows_one_request_more(self):
         listing = Moody.of(300, chain([20, 7], repeat(20)))
 
