@@ -19,7 +19,7 @@ LIBRARY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def nothing_blocks_the_loop_of_a_service():
     """A call of the library that blocks the event loop fails.
 

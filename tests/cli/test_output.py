@@ -164,7 +164,7 @@ FULL = "tcb-async: No space left on device"
 async def test_a_closed_pipe_is_not_an_error_and_a_full_disk_is_one_sentence(
     emulator, line, code, out, err
 ):
-    emulator.deploy(ENV, count=3000)
+    emulator.deploy(ENV, count=1500)
     program = ("bash", "-c", f'"$0" -m tcb_async {line}', sys.executable)
 
     async with start(program=program, env=asks(emulator)) as command:

@@ -50,7 +50,7 @@ async def test_ndjson_arrives_during_the_walk_and_ctrl_c_exits_with_130(emulator
     ("form", "columns"), [("ndjson", {}), ("table", {}), ("table", {"COLUMNS": "80"})]
 )
 async def test_a_pipe_closed_early_is_not_an_error(emulator, form, columns):
-    emulator.deploy(ENV, count=3000)
+    emulator.deploy(ENV, count=1500)
     reading, writing = os.pipe()
 
     words = ("list", ENV, "-f", form, "--page-size", "1000")

@@ -93,10 +93,15 @@ def _place(item):
     return HEAVY_FIRST.index(path) if path in HEAVY_FIRST else len(HEAVY_FIRST)
 
 
-def pytest_collection_finish():
-    """Spare each later garbage collection pytest's own objects, which stay to the end."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Spare each garbage collection pytest's own objects, which stay to the end."""
+    gc.disable()
+    collected = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return collected
 
 
 def pytest_sessionfinish(session):

@@ -60,14 +60,15 @@ def retry_at_once(monkeypatch):
     monkeypatch.setitem(TcbClient.__init__.__kwdefaults__, "retry", at_once)
 
 
-async def run(*words, env=None, stdin=""):
+async def run(*words, env=None, stdin="", stdout=None):
     """Run the command in this process, beside the loop that may serve it."""
-    return await asyncio.to_thread(run_here, words, env or {}, stdin)
+    return await asyncio.to_thread(run_here, words, env or {}, stdin, stdout)
 
 
-def run_here(words, env, stdin=""):
-    """Run the command in this thread."""
+def run_here(words, env, stdin="", stdout=None):
+    """Run the command in this thread, with an open file as its stdout if there is one."""
     streams = [io.TextIOWrapper(io.BytesIO(text), "utf-8") for text in (stdin.encode(), b"", b"")]
+    streams[1] = stdout or streams[1]
     with pytest.MonkeyPatch.context() as patch:
         for name in _FOREIGN:
             patch.delenv(name, raising=False)
@@ -77,7 +78,7 @@ def run_here(words, env, stdin=""):
             patch.setattr(sys, name, stream)
         with pytest.raises(SystemExit) as ended:
             app.run(words)
-    out, err = (stream.buffer.getvalue().decode() for stream in streams[1:])
+    out, err = (getattr(stream.buffer, "getvalue", bytes)().decode() for stream in streams[1:])
     return Ended(ended.value.code, out, err)
 
 
