@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.metadata import metadata
 from pathlib import Path
@@ -38,6 +39,7 @@ def page(request):
     return request.param
 
 
+@cache
 def tokens_of(path):
     return MarkdownIt("commonmark").enable("table").parse(path.read_text(encoding="utf-8"))
 
@@ -58,6 +60,7 @@ def linked_in(path):
                 yield it.attrs.get("href") or it.attrs["src"]
 
 
+@cache
 def anchors_of(path):
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -20,7 +20,7 @@ HEAVY_FIRST = (
     "tests/cli/test_output.py",
     "tests/cli/test_emulator.py",
     "tests/cli/test_signals.py",
-    "docs/how-to/terminal.md",
+    "tests/pagination/test_walk_over_the_wire.py",
 )
 """The files that take longest, longest first: a worker that gets one last keeps others waiting."""
 
