@@ -23,9 +23,11 @@ from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
 from tcb_async.watch import changes
 
-__all__ = ["Difference", "Functions", "compare", "read_functions"]
+__all__ = ["Difference", "Field", "Functions", "KnownFields", "compare", "read_functions"]
 
 Field = Literal["status", "runtime", "add_time", "mod_time"]
+"""A field that can be compared."""
+
 FIELDS: tuple[Field, ...] = get_args(Field)
 _TIMES = {"add_time", "mod_time"}
 
