@@ -53,12 +53,12 @@ _HANDLED = {
     "replays": "one fresh token, one replay",
     "raises": "raises at once",
 }
-_BLOCK = re.compile(r"(<!-- generated: ([\w ./-]+) -->\n).*?(\n<!-- /generated -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- generated: ([\w ./-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 
 def rewritten(page: str) -> str:
     """Return a page with its generated parts up to date."""
-    return _BLOCK.sub(lambda part: f"{part[1]}\n{_written(*part[2].split())}\n{part[3]}", page)
+    return _BLOCK.sub(lambda part: f"{part[1]}\n{_written(*part[2].split())}\n\n{part[3]}", page)
 
 
 def _written(kind: str, *words: str) -> str:

@@ -139,7 +139,7 @@ def test_a_code_without_chinese_words_is_reported_with_the_place_for_them(
     chinese = GENERATE["chinese"]
     words = {key: value for key, value in getattr(chinese, table).items() if key != code}
     monkeypatch.setattr(chinese, table, words)
-    page = f"<!-- generated: {kind} chinese -->\n\n<!-- /generated -->"
+    page = f"<!-- generated: {kind} chinese -->\n<!-- /generated -->"
 
     with pytest.raises(SystemExit, match=rf"{code} has no Chinese words: .* {table} in docs/gen"):
         GENERATE["rewritten"](page)
