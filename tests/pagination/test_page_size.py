@@ -112,6 +112,11 @@ class TestFindingOut:
 
         assert set(limits_of_walk(finding_out(), listing)) == {100, 20}
 
+    def test_two_short_pages_behind_a_clamped_one_are_the_new_page_size(self):
+        listing = Moody.of(500, chain([20], repeat(5)))
+
+        assert limits_of_walk(finding_out(), listing, concurrency=1)[:5] == [100, 20, 20, 5, 5]
+
     def test_behind_a_page_of_another_length_each_full_page_allows_one_request_more(self):
         listing = Moody.of(300, chain([20, 7], repeat(20)))
 
