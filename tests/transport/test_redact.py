@@ -1,5 +1,6 @@
 """Secrets never appear in printed text."""
 
+import base64
 import copy
 import itertools
 import json
@@ -238,6 +239,15 @@ def test_no_part_of_a_secret_remains_at_the_end_of_the_examined_text():
         shown = redact("x" * run + f" {SECRET} {APPSECRET}" * 40, [Secret(SECRET)], length=40)
 
         assert leaks_of([SECRET, APPSECRET], [shown]) == []
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab"])
+@pytest.mark.parametrize("behind", ["", "z", "zz"])
+def test_in_base64_each_character_that_is_the_secrets_alone_is_hidden(before, behind):
+    text = base64.b64encode(f"{before}{SECRET}{behind}".encode()).decode()
+    first, last = -(-len(before) * 8 // 6), (len(before) + len(SECRET)) * 8 // 6
+
+    assert redact(text, [Secret(SECRET)]) == text[:first] + MASK + text[last:]
 
 
 def test_a_secret_of_one_letter_does_not_hide_all_that_its_base64_begins_with():
