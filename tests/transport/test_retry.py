@@ -131,8 +131,8 @@ PATIENT = {"attempts": 20, "deadline": 10.0}
         pytest.param([FIRST, REFUSED], {}, {}, (2, "", [1]), id="a final error after a retry"),
         pytest.param([FIRST], {}, {"attempts": 1}, (1, "", []), id="one try gives nothing up"),
         pytest.param(
-            [FIRST, CUT, SECOND], {}, {"attempts": 3},
-            (3, "the retry policy allows no more", [1, 2]), id="the last error of all attempts",
+            [CUT, SECOND], {}, {"attempts": 2},
+            (2, "the retry policy allows no more", [1]), id="the last error of all attempts",
         ),
         pytest.param(
             [FIRST, SECOND, FIRST], {"seconds_per_try": 1.0}, PATIENT, (3, CROSSES, [1, 2]),
