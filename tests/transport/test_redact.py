@@ -209,7 +209,7 @@ def test_a_given_secret_is_hidden_in_every_encoding(encoding):
 
 def test_several_secrets_are_hidden_even_where_each_is_in_another_encoding():
     other = "0ther-s3cret"
-    text = f"{encodings(SECRET)['URL-encoded']} {encodings(other)['base64']} {SECRET} {other}"
+    text = f"{encodings(SECRET)['URL-encoded']} {encodings(other)['base64']} {SECRET} {other} & \\"
 
     assert leaks_of([SECRET, other], [hide(text, [Secret(SECRET), Secret(other)])]) == []
 
