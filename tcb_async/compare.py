@@ -108,12 +108,14 @@ def compare(
         in the order of ``found``.
 
     Raises:
-        ConfigurationError: One list does not know the times to compare, or ``ignore`` names no
-            field.
+        ConfigurationError: One list does not know the times to compare, or ``ignore`` is not a
+            list or set of fields.
     """
+    if isinstance(ignore, str) or not {*ignore} <= {*FIELDS}:
+        raise ConfigurationError(
+            f"ignore={ignore!r}: must be a list or set of fields: {', '.join(FIELDS)}"
+        )
     before, after = known_functions(expected), known_functions(found)
-    if unknown := {*ignore} - {*FIELDS}:
-        raise ConfigurationError(f"ignore={unknown}: must be fields of {', '.join(FIELDS)}")
     fields = {field for field in FIELDS if field not in ignore and (times or field not in _TIMES)}
     return [
         Difference(_KINDS[change.kind], change.name, change.before, change.after)

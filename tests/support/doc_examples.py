@@ -218,7 +218,7 @@ def run_console(example):
 
 
 def typed(command):
-    """Run ours alone in this process, which starts fastest, and all else in a shell."""
+    """Run a plain `tcb-async` command in this process, which is fastest, any other in a shell."""
     if not command.startswith("tcb-async ") or re.search(r"[$&;<>|]", command):
         return ran("bash", "-c", command)
     ended = run_here(shlex.split(command)[1:], dict(os.environ))

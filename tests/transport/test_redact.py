@@ -234,7 +234,7 @@ def test_however_a_long_text_is_cut_no_part_of_a_secret_is_left_at_the_cut(befor
 
 
 def test_no_part_of_a_secret_remains_at_the_end_of_the_examined_text():
-    """Also of a secret that the client does not know: a part of it does not look like a token."""
+    """An unknown credential is hidden too: a part of it would not look like a token."""
     for run in range(24, 500):
         shown = redact("x" * run + f" {SECRET} {APPSECRET}" * 40, [Secret(SECRET)], length=40)
 
@@ -243,7 +243,7 @@ def test_no_part_of_a_secret_remains_at_the_end_of_the_examined_text():
 
 @pytest.mark.parametrize("before", ["", "a", "ab"])
 @pytest.mark.parametrize("behind", ["", "z", "zz"])
-def test_in_base64_each_character_that_is_the_secrets_alone_is_hidden(before, behind):
+def test_in_base64_each_character_of_the_secret_alone_is_hidden(before, behind):
     text = base64.b64encode(f"{before}{SECRET}{behind}".encode()).decode()
     first, last = -(-len(before) * 8 // 6), (len(before) + len(SECRET)) * 8 // 6
 
