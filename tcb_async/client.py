@@ -83,7 +83,7 @@ from tcb_async.models import (
 )
 from tcb_async.observer import Observer, WalkStats
 from tcb_async.pagination.page import FALLBACK, MOST, OnDrift, Page, PageSize
-from tcb_async.pagination.pager import Pager
+from tcb_async.pagination.pager import Pager, Shared
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
@@ -328,8 +328,8 @@ class TcbClient:
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
-        If the walk has to collect all rows (see ``sweeps`` in `WalkStats`), functions found late
-        come last. Pages are fetched concurrently, and each is retried on its own. To stop early,
+        Each name is yielded once, when it is first seen: if the list changes, functions found late
+        are last. Pages are fetched concurrently, and each is retried on its own. To stop early,
         close the generator (``contextlib.aclosing``), or just break. It takes the arguments of
         `functions`.
 
@@ -367,17 +367,15 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             check_count("page_size", settings["page_size"], least=1, most=listing.max_page)
-        stats = WalkStats()
+        learned = self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK))
+        shared = Shared(learned, self._transport.live, self._transport.retry.sleep)
         return pager_class(
-            partial(self._fetch, listing, fields, count=stats),
-            learned=self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK)),
+            partial(self._fetch, listing, fields, count=shared.stats),
             identify=listing.identify,
             scope=scope,
-            live=self._transport.live,
             observer=self._transport.observer,
-            sleep=self._transport.retry.sleep,
-            stats=stats,
             env=fields.get("env"),
+            _shared=shared,
             **settings,
         )
 
@@ -427,7 +425,10 @@ class TcbClient:
         return cached[1]
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
-        """List all functions of an environment; `iter_functions` yields them as they arrive."""
+        """List all functions of an environment, as they were last seen: see `Pager.collect`.
+
+        `iter_functions` yields them as they arrive.
+        """
         return await self.functions(env, **options).collect()
 
     async def function_page(

@@ -179,8 +179,8 @@ class ListJob:
         facts = [plural(stats.requests, "request")]
         if stats.retries:
             facts.append(plural(stats.retries, "retry", "retries"))
-        if stats.repairs:
-            facts.append(plural(stats.repairs, "repair") + ": the list changed")
+        if stats.drift:
+            facts.append(plural(stats.passes, "pass", "passes") + ": the list changed")
         facts.append(f"{self._seconds:.1f} s")
         number = f"{self._listed:,} of " if self._listed != total else ""
         return f"{number}{plural(total, 'function')} in {self.env} ({', '.join(facts)})"

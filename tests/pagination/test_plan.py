@@ -35,13 +35,13 @@ from strategies import (
     servers,
 )
 
-import tcb_async.pagination.plan as plan_module
+
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.memory import Collection, Identity, rows_around
+from tcb_async.pagination.memory import Collection, Identity
 from tcb_async.pagination.page import Page, PageSize, Request
-from tcb_async.pagination.plan import LEADS_TO, Mode, Plan
+from tcb_async.pagination.plan import Plan
 
 STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
