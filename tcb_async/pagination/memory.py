@@ -204,7 +204,7 @@ class Collection(Generic[T]):
     count: set[str] = attrs.field(factory=set[str])
     # Whether a row was new or changed, or the total did, so that the next pass starts a new count.
     is_spoilt: bool = False
-    # The largest number of rows seen plus rows counted.
+    # The largest number of rows ever counted.
     _most: int = 0
 
     @property
@@ -226,6 +226,5 @@ class Collection(Generic[T]):
             self.is_spoilt = True
         self.rows.update(seen)
         self.count.update(seen)
-        before, counted = self._most, 0 if self.is_spoilt else len(self.count)
-        self._most = max(before, len(self.rows) + counted)
+        before, self._most = self._most, max(self._most, 0 if self.is_spoilt else len(self.count))
         return self._most > before

@@ -384,7 +384,7 @@ class Pager(IteratedOnce, Generic[T]):
         finally:
             if self.stats.passes:
                 _log.info(
-                    "%r collected its rows in %d sweeps (%d requests): their order is not stable, "
+                    "%r collected its rows in %d passes (%d requests): their order is not stable, "
                     "or pages do not overlap; sort by a unique key to read them once",
                     self,
                     self.stats.passes,

@@ -30,8 +30,9 @@ with a failure.
 #
 # A list without a stable order breaks (2). The signs: unchanged rows in a different order; a name
 # that appears again below the expected row; more rows in the list than were read and than it grew
-# by. A change may explain the last two, so the first time, they only cause a new pass. Otherwise,
-# and after `max_repairs` passes without progress, rows are *collected*.
+# by. Changes may explain the last two, so they cause one new pass, and then count only if no total
+# and no row has changed. After a sign, and after `max_repairs` passes without progress, rows are
+# *collected*.
 #
 # Claim 3: let T be the total of every reply since the start of a pass p. Let these replies contain
 # T different rows, each unchanged since it was seen before p. Then the list was exactly these rows
@@ -101,6 +102,8 @@ class Pass(Generic[T]):
     rows: Rows[T] = attrs.field(factory=Rows[T])
     # Whether nothing but the pages of a list at rest was seen.
     is_quiet: bool = True
+    # Whether a total or a row changed: then the list is not at rest.
+    is_changed: bool = False
     # Whether each page joined. If not, the following pages are read by their row numbers.
     is_joined: bool = True
     # Rows that the next pages repeat, and how many pages may be requested before a reply.
@@ -299,7 +302,7 @@ class Plan(Generic[T]):
         end = request.offset + len(items)
         if end > total if items else end < total:
             return self._repeat(request, page)
-        if total != self._current.total:
+        if not total == self.total == self._current.total:
             self._note_total(total)
             if self.ended:
                 return ()
@@ -349,7 +352,8 @@ class Plan(Generic[T]):
             self._grown = 0
             return
         self._grown += max(0, total - before)
-        if current.total is not None and self.on_drift != "ignore":
+        self._pass.is_changed |= total != before
+        if current.total not in {None, total} and self.on_drift != "ignore":
             self._note_drift(f"it had {current.total} rows and now has {total}")
 
     def _note_drift(self, sign: str, cause: str = _CHANGED) -> None:
@@ -395,10 +399,11 @@ class Plan(Generic[T]):
         known = current.known.by_name()
         found = self.identity.unchanged(known, page.items)
         first = names.index(found[-1]) + 1 if found else place or 0
+        current.is_changed |= len(found) < sum(name in known for name in names)
+        strangers = [name for name in names[first:] if name not in known]
         if place is None:
             self._note_drift(f"row {request.offset} is not the row read there before", _EITHER)
-        elif self._appear_again([name for name in names[first:] if name not in known]):
-            # Their values are not known: they changed places, or were deployed again below.
+        elif not current.is_changed and self._appear_again(strangers):
             self._suspect("a name came twice, although its page joined the one before it")
             current.is_joined = False
         else:
@@ -432,14 +437,13 @@ class Plan(Generic[T]):
         if all(order[above] < order[below] for above, below in pairwise(names)):
             return False
         self._note_drift("known rows came in a different order", _UNSTABLE)
-        if not self.ended:
-            self._begin(Mode.COLLECT)
+        self._begin(Mode.COLLECT)
         return True
 
     def _suspect(self, sign: str) -> None:
         """Note a sign of disorder that a change may explain; the second time, collect."""
         self._note_drift(sign, _UNSTABLE)
-        if self._is_suspect and not self.ended:
+        if self._is_suspect:
             self._begin(Mode.COLLECT)
         self._is_suspect = True
 
@@ -520,7 +524,10 @@ class Plan(Generic[T]):
         check, base = self._current, self._pass
         if self._is_disorder(base, found):
             return
-        lowest = found[-1] if found else None
+        lowest, known = found[-1] if found else None, base.known.by_name()
+        base.is_changed |= check.is_changed or any(
+            known.get(name, row) != row for name, row in check.known.by_name().items()
+        )
         base.known.put_above(check.known, lowest)
         base.rows.put_above(check.rows, lowest)
         read = self.start.count + self.record.count
@@ -529,7 +536,7 @@ class Plan(Generic[T]):
             read = len(base.names)
         if not (is_snapshot or check.is_quiet):
             self._begin(Mode.CHECK)
-        elif read + self._grown >= (self.total or 0):
+        elif read + self._grown >= (self.total or 0) or (self._is_suspect and base.is_changed):
             self._finish()
         else:
             self._suspect("the list counts more rows than were read")

@@ -131,6 +131,7 @@ class Outcome:
     plan: Plan[Row]
     at_start: list[str] = attrs.field(factory=list)
     yielded: list[str] = attrs.field(factory=list)
+    items: list[Row] = attrs.field(factory=list)  # yielded, and those left when the consumer left
     requests: list[Request] = attrs.field(factory=list)
     in_flight: list[int] = attrs.field(factory=list)  # at each reply
     unread: int = 0
@@ -146,6 +147,10 @@ class Outcome:
         """The rows that were there throughout and were not updated, in the list's order."""
         stayed = self.stayed - self.updated
         return [name for name in self.at_start if name in stayed]
+
+    def last_rows(self):
+        """What `Pager.collect` returns."""
+        return self.plan.last_rows(self.items)
 
     def note_what_became_of(self, listing):
         self.stayed = set(self.at_start) - listing.gone
@@ -229,7 +234,9 @@ def carry_out(
             replies[request] = answer(request)
             outcome.in_flight.append(len(flying))
         head = flying.pop(0)
-        names = [row.name for row in plan.receive(head, replies.pop(head))]
+        items = plan.receive(head, replies.pop(head))
+        outcome.items += items
+        names = [row.name for row in items]
         if plan.outstanding != len(flying):
             assert plan.outstanding == 0
             flying.clear()
