@@ -312,9 +312,9 @@ class Plan(Generic[T]):
         if self.on_drift == "ignore":
             self.record.add(names[:most], is_checked=False)
             return self._accept(request, page, names, 0, items[:most])
-        if first is not None and self._current.names is None and len(items) - first <= most:
-            below = names[first:] if first else names
-            if self.record.add_if_new(below):  # nearly always
+        is_first_pass = self._current.names is None
+        if first is not None and first <= 1 and is_first_pass and len(items) - first <= most:
+            if self.record.add_if_new(names[first:]):  # nearly always
                 return self._accept(request, page, names, first, items[first:])
         if first is None or self._appear_again(names[first:]):
             first = self._rejoin(request, page, names, first)

@@ -439,6 +439,14 @@ class TestRepairs:
         assert set(outcome.in_place) <= set(kept)
         assert (outcome.plan.stats.passes, outcome.replies) == (passes, requests)
 
+    def test_rows_above_the_expected_row_are_yielded(self):
+        """The second request for the place shows the head, to which a row has moved."""
+        schedule = [at(1, "delete", 0), at(1, "lift", 1)]
+
+        outcome = walk(plan(2), ChangingList.of(3), changes=schedule)
+
+        assert outcome.yielded == ["f000", "f001", "f002"]
+
     def test_a_lost_place_costs_a_second_pass(self):
         """Every known row is gone, and a full page is left."""
         listing = ChangingList.of(157)
