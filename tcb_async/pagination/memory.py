@@ -157,29 +157,29 @@ class Rows(Generic[T]):
     most: int = sys.maxsize
     _rows: dict[str, T] = attrs.field(init=False, factory=dict[str, "T"])
     # Pages that are not in `_rows` yet.
-    _pages: list[tuple[Sequence[str], Sequence[T]]] = attrs.field(init=False, factory=list)
+    _pages: list[tuple[Sequence[str], Sequence[T], int]] = attrs.field(init=False, factory=list)
     # The names of the last page.
     _latest: Sequence[str] = attrs.field(init=False, default=())
     _count: int = attrs.field(init=False, default=0)
 
-    def add(self, names: Sequence[str], rows: Sequence[T]) -> None:
-        """Add the rows of a page, below all others."""
+    def add(self, names: Sequence[str], rows: Sequence[T], first: int) -> None:
+        """Add the rows of a page from `first` on, below all others."""
         if self._count > self.most:
             if self._pages:
-                self._pages[-1] = self._latest[-1:], self._pages[-1][1][-1:]
+                self._pages[-1] = self._latest[-1:], self._pages[-1][1][-1:], 0
             else:
                 for name in self._latest[:-1]:
                     self._rows.pop(name, None)
-        self._pages.append((names, rows))
+        self._pages.append((names, rows, first))
         self._latest = names
         self._count += len(names)
 
     def by_name(self) -> dict[str, T]:
         """Return the rows; a row that was added again has its latest value and position."""
-        for names, rows in self._pages:
-            for name in names:
+        for names, rows, first in self._pages:
+            for name in names[first:]:
                 self._rows.pop(name, None)
-            self._rows.update(zip(names, rows, strict=True))
+            self._rows.update(zip(names[first:], rows[first:], strict=True))
         self._pages.clear()
         return self._rows
 

@@ -122,16 +122,8 @@ class Plan(Generic[T]):
     concurrently, and give the replies to :meth:`receive` in the order of the requests. Once nothing
     is outstanding and there is no next request, the walk is `done` or there is a `failure`.
 
-    Args:
-        identity: The two keys of an item: its name, unique in the list, and its value.
-        start: The cursor of an earlier run, or the beginning.
-        size: The number of rows per request. With 1 no overlap is possible, so rows that come and
-            go between two requests can hide an item; if the total changes, all rows are collected.
-        max_items: The maximum number of items to yield, or None.
-        on_drift: Repair what a change breaks, fail at its first sign, or check nothing.
-        max_repairs: Half of the passes and checks without progress before the walk fails; the
-            second half collects rows.
-        stats: Counts the requests and passes of the walk.
+    The arguments are those of `Pager`. With a page size of 1 no overlap is possible, so rows that
+    come and go between two requests can hide an item; if the total changes, all rows are collected.
     """
 
     identity: Identity[T]
@@ -141,12 +133,9 @@ class Plan(Generic[T]):
     on_drift: OnDrift = attrs.field(kw_only=True, default="repair")
     max_repairs: int = attrs.field(kw_only=True, default=8)
     stats: WalkStats = attrs.field(kw_only=True, factory=WalkStats)
-    # Whether the latest rows are kept, for `last_rows`.
-    keeps_rows: bool = attrs.field(init=False, default=False)
-    # Rows of the list by the latest reply; None before the first.
-    total: int | None = attrs.field(init=False, default=None)
+    keeps_rows: bool = attrs.field(init=False, default=False)  # for `last_rows`
+    total: int | None = attrs.field(init=False, default=None)  # by the latest reply
     mode: Mode = attrs.field(init=False, default=Mode.PASS)
-    # The reason of an end before the end of the list; None otherwise.
     failure: TcbError | None = attrs.field(init=False, default=None)
     record: Record = attrs.field(init=False)
     # The latest pass, and what is read now: this pass, or a check after it.
@@ -154,7 +143,6 @@ class Plan(Generic[T]):
     _current: Pass[T] = attrs.field(init=False)
     # The requests without a reply, oldest first, without stale requests.
     _outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
-    # COLLECT: the rows seen and counted.
     _collection: Collection[T] = attrs.field(init=False, factory=Collection[T])
     # Rows by which the list grew since the latest pass started: they may be above its place.
     _grown: int = attrs.field(init=False, default=0)
@@ -163,13 +151,11 @@ class Plan(Generic[T]):
     # Consecutive replies that contradicted themselves, and passes and checks without progress.
     _contradictions: int = attrs.field(init=False, default=0)
     _idle: int = attrs.field(init=False, default=0)
-    # Seconds that the next request waits, so that a lagging replica can catch up.
-    _pause: float = attrs.field(init=False, default=0.0)
-    # The bound on requests: the first total, and the most pages that the yielded rows have filled.
+    _pause: float = attrs.field(init=False, default=0.0)  # seconds before the next request
+    # The bound on requests: the first total, and the pages that the yielded rows fill.
     _first_total: int = attrs.field(init=False, default=0)
     _pages: int = attrs.field(init=False, default=0)
-    # The cause in the text of a DriftError.
-    _cause: str = attrs.field(init=False, default=_CHANGED)
+    _cause: str = attrs.field(init=False, default=_CHANGED)  # of a DriftError
 
     def __attrs_post_init__(self) -> None:
         start = self.start
@@ -186,17 +172,14 @@ class Plan(Generic[T]):
 
     @property
     def outstanding(self) -> int:
-        """The number of requests that wait for a reply, without stale ones."""
         return len(self._outstanding)
 
     @property
     def ended(self) -> bool:
-        """Whether all requests were made."""
         return self.mode is Mode.DONE
 
     @property
     def done(self) -> bool:
-        """Whether it ended without a failure."""
         return self.ended and self.failure is None
 
     @property
@@ -206,7 +189,6 @@ class Plan(Generic[T]):
 
     @property
     def has_collected(self) -> bool:
-        """Whether rows were collected."""
         return bool(self._collection.rows)
 
     def cursor(self, unread: int = 0) -> Cursor:
@@ -314,7 +296,8 @@ class Plan(Generic[T]):
             return self._accept(request, page, names, 0, items[:most])
         is_first_pass = self._current.names is None
         if first is not None and first <= 1 and is_first_pass and len(items) - first <= most:
-            if self.record.add_if_new(names[first:]):  # nearly always
+            below = names[first:] if first else names
+            if self.record.add_if_new(below):  # nearly always
                 return self._accept(request, page, names, first, items[first:])
         if first is None or self._appear_again(names[first:]):
             first = self._rejoin(request, page, names, first)
@@ -333,10 +316,9 @@ class Plan(Generic[T]):
         self._contradictions += 1
         if self._contradictions > _MAX_CONTRADICTIONS:
             self._fail(
-                f"asked for {request.limit} rows from row {request.offset} on, the server "
-                f"sent {len(page.items)} rows and a total of {page.total}, "
-                f"{self._contradictions} times in a row: rows or total are wrong, so items may be "
-                "missing",
+                f"{request.limit} rows from row {request.offset} on were requested, and the server "
+                f"sent {len(page.items)} rows and a total of {page.total}, {self._contradictions} "
+                "times in a row: rows or total are wrong, so items may be missing",
                 request.offset,
             )
         return ()
@@ -464,22 +446,20 @@ class Plan(Generic[T]):
             kept = kept[: first + len(new)]
         if kept:
             current.tail = kept if first else (*current.tail[-1:], *kept)
-        if first and self.keeps_rows and not current.is_quiet:
-            current.rows.by_name().update(zip(names[:first], items[:first], strict=True))
-        if first:
-            names, kept, items = names[first:], kept[first:], items[first:]
         if self.keeps_rows:
-            current.rows.add(names, items)
-        current.known.add(names, kept)
+            if first and not current.is_quiet:
+                current.rows.by_name().update(zip(names[:first], items[:first], strict=True))
+            current.rows.add(names, items, first)
+        current.known.add(names, kept, first)
         if current.names is not None:
-            current.names.update(names)
+            current.names.update(names[first:])
         self._go_on(request, page)
         return new
 
     def _go_on(self, request: Request, page: Page[T]) -> None:
         """Decide the next step after a page."""
         current, items = self._current, page.items
-        is_snapshot = request.offset == 0  # then one reply has all rows from row 0 on
+        is_snapshot = request.offset == 0  # one reply has all rows from row 0 on
         current.ahead += 1
         if not current.is_quiet:
             if page.total - current.end < current.left:
@@ -497,10 +477,9 @@ class Plan(Generic[T]):
             self._outstanding.clear()
             if self.size.is_stuck and self._can_overlap:
                 self._fail(
-                    f"asked for {request.limit} rows from row {request.offset} on, the server sent "
-                    f"1 and a total of {page.total}, again and again: the total is wrong, or the "
-                    "server gives 1 row a page, so pages cannot overlap and changes are not "
-                    "noticed; pass page_size=1 to walk without an overlap",
+                    f"{request.limit} rows from row {request.offset} on were requested, and the "
+                    f"server sent 1 row and a total of {page.total}, again and again: the total is "
+                    "wrong, or pages cannot overlap; pass page_size=1 to walk without an overlap",
                     request.offset,
                 )
 
@@ -547,11 +526,9 @@ class Plan(Generic[T]):
         """Start a pass or check at row 0, unless the attempts are used up."""
         used = self._idle
         if used >= 2 * self.max_repairs:
-            self._give_up(
-                f"it was read again {used} times without progress"
-                if used
-                else "its rows must be read again, and max_repairs=0 forbids it"
-            )
+            reason = f"it was read again {used} times without progress"
+            no_repairs = "its rows must be read again, and max_repairs=0 forbids it"
+            self._give_up(reason if used else no_repairs)
             return
         if used >= self.max_repairs or self.mode is Mode.COLLECT:
             mode = Mode.COLLECT
