@@ -185,7 +185,8 @@ class TransportError(TcbError):
         endpoint: The path that was called.
         status: The HTTP status; None without an answer.
         retry_after: Seconds the server asked to wait before another try, or None.
-        dropped: Whether a kept-alive connection was dropped before any answer.
+        dropped: Whether the connection of the first attempt was dropped before any reply, as
+            kept-alive connections may be at any time.
         overload: Whether too many requests at once may be the cause: the client then sends fewer.
         retryable: Whether another try may succeed.
     """

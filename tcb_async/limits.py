@@ -82,7 +82,8 @@ class Window:
         if overloaded:
             if epoch == self._epoch:
                 self._limit = self.in_flight
-                self._shrink_to(min(self.size // 2, self.in_flight))
+                self._epoch += 1
+                self._set_size(min(self.size // 2, self.in_flight))
         # While the window is not full, an answer says nothing about a larger one.
         elif clean and self.in_flight >= self.size:
             self._clean += 1
@@ -91,24 +92,10 @@ class Window:
                 self._grow()
         self._give_back()
 
-    def shrink_to(self, connections: int) -> None:
-        """Shrink to the number of connections that get answers.
-
-        A proxy's limit of connections rarely changes, so growing beyond it takes longer than
-        usual.
-        """
-        if connections < self.size:
-            self._limit = connections + 1
-            self._shrink_to(connections)
-
     def _grow(self) -> None:
         self._set_size(min(self.size + 1, self.ceiling))
         if self.size == self._limit:
             self._limit = None
-
-    def _shrink_to(self, size: int) -> None:
-        self._epoch += 1
-        self._set_size(size)
 
     def _set_size(self, size: int) -> None:
         self.size = max(1, size)

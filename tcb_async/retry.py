@@ -106,8 +106,9 @@ class RetryPolicy:
 
     The wait before attempt *n + 1* is drawn evenly from 0 to ``min(cap, base * 2 ** (n - 1))``
     seconds (full jitter); the server's ``Retry-After`` is honoured as a minimum, but never beyond
-    the deadline, nor longer than a day. If a kept-alive connection is dropped before any answer,
-    the first retry follows at once, on a new connection.
+    the deadline, nor longer than a day. If the connection of the first attempt is dropped before
+    any reply, as kept-alive connections may be at any time, the first retry follows immediately,
+    on a new connection.
 
     The status decides, regardless of the sender: WeChat, a reverse proxy, or a forward proxy that
     answers ``CONNECT``.
@@ -120,7 +121,7 @@ class RetryPolicy:
     45011, -501004, RequestLimitExceeded, HTTP 429      retried
     no connection, time-out, cut short, HTTP 5xx, 408   retried
     JSON that ends too early                            retried
-    kept-alive connection dropped before an answer      retried at once, on a new connection
+    connection dropped at the first attempt             retried immediately, on a new connection
     40001, 40014, 41001, 42001                          one fresh token, one replay
     any other errcode or HTTP 4xx, a redirect, HTML     raised at once
     ==================================================  ==========================================
@@ -155,7 +156,7 @@ class RetryPolicy:
 
     def wait(self, number: int, error: BaseException | None) -> float:
         """Seconds to wait after attempt `number`, counted from 1, failed with this error."""
-        # The connection died while idle: the server may be well, and has seen no request.
+        # The connection may have died while idle: the server has seen no request.
         if number == 1 and isinstance(error, TransportError) and error.dropped:
             return 0.0
         # The exponent is bounded, because a float overflows at 2 ** 1024.

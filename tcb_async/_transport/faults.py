@@ -63,7 +63,8 @@ _DROPPED = _ErrorKind(
 _TABLE = (
     _ErrorKind(
         errors=(TimeoutError,),
-        text="{host} gave no complete answer in {seconds:.3g} s; a longer timeout may help",
+        text="{host} sent no complete reply in {seconds:.3g} s; raise timeout, "
+        "or lower concurrency if a proxy on the way accepts few connections",
     ),
     _ErrorKind(
         errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
@@ -180,12 +181,12 @@ def _describe_status(status: int) -> str:
 
 
 def translate(
-    error: Exception, request: ApiRequest, seconds: float, *, is_answered: bool, is_new: bool
+    error: Exception, request: ApiRequest, seconds: float, *, is_first: bool, is_answered: bool
 ) -> TcbError:
     """Turn any error of the network or of aiohttp into ours.
 
-    A connection that was kept alive, and is not `is_new`, may be dropped at any time: this says
-    nothing about the load.
+    A connection that is dropped at the first attempt may have been kept alive too long, which says
+    nothing about the load. The next attempt has a new connection, which shows it.
     """
     path = request.target.path
     if isinstance(error, QueryError):
@@ -209,14 +210,14 @@ def translate(
         advice=advice,
         kind=type(error).__name__,
     )
-    kept_alive = row is _DROPPED and not is_new
+    dropped = row is _DROPPED and is_first
     return TransportError(
         f"{path}: {text}",
         endpoint=path,
         retryable=row.retryable,
-        dropped=kept_alive,
-        # A server that has begun to answer was not too busy to take the request.
-        overload=row.overload and not is_answered and not kept_alive,
+        dropped=dropped,
+        # A server that has begun to reply was not too busy to take the request.
+        overload=row.overload and not is_answered and not dropped,
     )
 
 

@@ -37,8 +37,6 @@ class ApiRequest:
     env: str | None = None
     offset: int | None = None
     count: WalkStats | None = None
-    may_repeat: bool = True
-    """Whether it may be sent again while the server may still answer it."""
 
     @property
     def method(self) -> Literal["GET", "POST"]:

@@ -29,7 +29,7 @@ from tcb_async._codec import decode_token_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forget_frames, wrap
 from tcb_async._transport.faults import make_status_error, translate
 from tcb_async._transport.request import ApiRequest, Target
-from tcb_async._transport.session import HEADERS, IN_FLIGHT, InFlight, SessionKeeper, add_query
+from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -54,10 +54,6 @@ class _OutOfTimeError(Exception):
     """The deadline passed before a try was begun."""
 
 
-class _UnansweredError(TransportError):
-    """A new connection gave no answer in time, while others were answered."""
-
-
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class Call(Generic[Result]):
     """The tries of one call; after each, tenacity asks policy and quota whether to go on.
@@ -69,7 +65,6 @@ class Call(Generic[Result]):
             short, or prevented, says nothing.
         gave_up: The reason why no other try is made.
         fresh_connection: Whether the next try needs a new connection, as the last was dropped.
-        patience: How many times as long as usual a new connection may stay silent.
     """
 
     transport: Transport
@@ -81,7 +76,6 @@ class Call(Generic[Result]):
     last: TcbError | None = None
     gave_up: str = ""
     fresh_connection: bool = False
-    patience: float = 1.0
 
     async def run(self) -> Result:
         try:
@@ -130,14 +124,6 @@ class Call(Generic[Result]):
 
     async def _try(self) -> Result:
         self.number += 1
-        while True:
-            try:
-                return await self._send()
-            except _UnansweredError:
-                # Not a failed try: its connection was only waiting in the queue of a proxy.
-                self.patience *= 2
-
-    async def _send(self) -> Result:
         transport, request, window = self.transport, self.request, self.transport.window
         epoch = window.take()  # nearly always succeeds, without the cost of a timer and a future
         if epoch is None:
@@ -161,9 +147,7 @@ class Call(Generic[Result]):
         except TcbError as error:
             overload = is_overload(error)
             dropped = isinstance(error, TransportError) and error.dropped
-            # After the first try only: a connection of the pool may have died while idle, which
-            # says nothing about the server. A new connection that is dropped does.
-            self.fresh_connection = self.number == 1 and dropped
+            self.fresh_connection = dropped
             _log.debug("%s try=%d: %s", request, self.number, _describe_outcome(error))
             raise
         finally:
@@ -182,7 +166,7 @@ class Call(Generic[Result]):
         self.transport.get_session()  # fail before waiting for a permit
         seconds_left = self._get_time_left()
         # A retry goes first: the time that its tries have used would be lost with it.
-        ahead = self.number > 1 or self.patience > 1
+        ahead = self.number > 1
         try:
             async with asyncio.timeout(seconds_left if seconds_left < math.inf else None):
                 return await self.transport.window.acquire(ahead=ahead)
@@ -282,7 +266,10 @@ class Transport:
     _keeper: SessionKeeper = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._keeper = SessionKeeper(self.window, self.trust_env, self.ssl_context, self._session)
+        # The window limits requests. With fewer connections, they would wait inside aiohttp, where
+        # their time is already running.
+        connections = max(100, self.window.ceiling)
+        self._keeper = SessionKeeper(connections, self.trust_env, self.ssl_context, self._session)
 
     def get_session(self) -> aiohttp.ClientSession:
         return self._keeper.get_session()
@@ -320,7 +307,7 @@ class Transport:
         query, body = _wrap_secrets(query or {}), body and _wrap_secrets(body)
         target = self.target(path, query, body)
         sent_body = None if body is None else Hidden(encode_object(body))
-        request = ApiRequest(target, sent_body, may_repeat=False)
+        request = ApiRequest(target, sent_body)
 
         def decode(reply: bytes) -> Hidden[Mapping[str, object]]:
             return Hidden(decode_token_reply(reply, path, secrets=target.secrets))
@@ -361,40 +348,30 @@ class Transport:
     ) -> bytes:
         """Send a call's request once, and return the body of the reply, if that is HTTP 200."""
         request, seconds = call.request, min(self.timeout, seconds_left)
-        # A token request is never sent twice at once: WeChat might answer both, and the second
-        # token may end the first.
-        first_answers = self._keeper.first_answers
-        in_flight = InFlight(first_answers, call.patience, may_repeat=request.may_repeat)
         response: aiohttp.ClientResponse | None = None
-        reset_token = IN_FLIGHT.set(in_flight)
+        limit = asyncio.timeout(seconds)
+        self._keeper.time_limits.add(limit)
         try:
-            async with in_flight.limit_time(seconds):
+            async with limit:
                 response = await self._request(session, call)
-                in_flight.note_answer()
                 if attempt is not None:
                     attempt.status = response.status
                 return await self._read(response, request)
         except TcbError as error:
             failure = error  # raised after the block: see `tcb_async._redact`
         except Exception as error:  # noqa: BLE001 - the edge: any error that a peer causes becomes ours
-            # The order matters: closing ends requests by giving them up, and a request that was
-            # given up looks like a time-out.
             if self.is_closed:
                 failure = ClientClosedError()
             elif session.closed:
                 text = "the session of this client was closed: make a new client"
                 failure = ClientClosedError(text)
-            elif in_flight.gave_up:
-                failure = _UnansweredError(f"{request}: a new connection was not answered")
             else:
-                is_answered, is_new = (
-                    response is not None,
-                    call.fresh_connection or in_flight.is_new,
+                is_first, is_answered = call.number == 1, response is not None
+                failure = translate(
+                    error, request, seconds, is_first=is_first, is_answered=is_answered
                 )
-                failure = translate(error, request, seconds, is_answered=is_answered, is_new=is_new)
         finally:
-            IN_FLIGHT.reset(reset_token)
-            in_flight.end()
+            self._keeper.time_limits.discard(limit)
             if response is not None:
                 response.close()  # and its connection, if there is more to read
         if attempt is not None and response is None:
@@ -407,14 +384,14 @@ class Transport:
         """Start a request, on a fresh connection if the last one was dropped."""
         # The pool's key includes `server_hostname`: with it, no pooled connection is found, and a
         # new one is opened. No later request would find this one, so the server shall close it.
-        request, fresh, foreign = call.request, call.fresh_connection, self._keeper.foreign
-        target = request.target
+        request, fresh = call.request, call.fresh_connection
+        target, is_callers = request.target, self._keeper.is_callers_session
         return session.request(
             request.method,
-            target.url.reveal() if foreign else target.bare_url,
-            middlewares=None if foreign else (add_query(target.url),),
+            target.url.reveal() if is_callers else target.bare_url,
+            middlewares=None if is_callers else (add_query(target.url),),
             data=None if request.body is None else request.body.reveal(),
-            headers=dict(_CLOSING if fresh else HEADERS) if fresh or foreign else None,
+            headers=dict(_CLOSING if fresh else HEADERS) if fresh or is_callers else None,
             timeout=_NO_LIMIT,
             allow_redirects=False,  # a redirect to another host would take the secrets along
             raise_for_status=False,

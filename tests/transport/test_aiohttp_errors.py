@@ -103,7 +103,7 @@ async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cau
 @pytest.mark.parametrize(
     ("error", "words", "retryable"),
     [
-        (TimeoutError(SECRET), "no complete answer in 30 s", True),
+        (TimeoutError(SECRET), "no complete reply in 30 s", True),
         (ConnectionResetError(104, SECRET), "dropped the connection", True),
         (socket.gaierror(-2, SECRET), "dropped the connection", True),
         (ssl.SSLError(1, SECRET), "dropped the connection", True),

@@ -60,7 +60,7 @@ def client(monkeypatch, upstream):
     ("refusals", "waits"),
     [
         *(([f"{status} Sorry"], [1.0]) for status in PASSING),
-        (["", ""], [1.0, 2.0]),
+        (["", ""], [0.0, 2.0]),
         (["503 Busy\r\nRetry-After: 7", "429 Too Many\r\nRetry-After: 11"], [7.0, 11.0]),
     ],
     ids=str,

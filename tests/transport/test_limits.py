@@ -143,20 +143,3 @@ async def test_a_shrunken_window_gives_no_permit_until_enough_were_returned():
 
     window.release(epochs[2], overloaded=True)
     assert await waiting == 1
-
-
-async def test_above_a_proxys_limit_the_window_grows_eight_times_as_slowly():
-    window = Window(8)
-    window.shrink_to(2)
-    window.shrink_to(5)
-    assert window.size == 2, "it only ever shrinks"
-
-    async def clean_answers_until(size):
-        answers = 0
-        while window.size < size:
-            await answered(window)
-            answers += 1
-        return answers
-
-    assert await clean_answers_until(3) == 2 * 8
-    assert await clean_answers_until(4) == 3

@@ -23,7 +23,6 @@ from tcb_async import (
     TcbError,
 )
 from tcb_async import TransportError as NoAnswer
-from tcb_async._transport.session import IN_FLIGHT
 from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, StableToken
 
@@ -43,8 +42,9 @@ async def test_an_attempt_has_one_time_limit_the_timeout_or_the_remaining_deadli
 
     def note(_url, **sent):
         # The limit shows nowhere else before it ends: to wait for it would take half a minute.
-        ends_at = IN_FLIGHT.get()._limit.when()
-        limits.append((ends_at - asyncio.get_running_loop().time(), sent["timeout"]))
+        (time_limit,) = client._transport._keeper.time_limits
+        seconds = time_limit.when() - asyncio.get_running_loop().time()
+        limits.append((seconds, sent["timeout"]))
 
     mocked_http.post(re.compile(".*"), body=LISTING, callback=note)
     async with TcbClient("T", retry=clock.policy(deadline=left)) as client:

@@ -11,7 +11,6 @@ import traceback
 import weakref
 from datetime import UTC, datetime, timedelta
 
-import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,23 +53,14 @@ async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_i
     assert clock.waits == [0.0] * 3
 
 
-async def test_only_a_kept_alive_connection_is_tried_again_at_once_when_it_is_dropped(clock, serve):
+async def test_only_the_first_dropped_connection_is_replaced_immediately(clock, serve):
     _, client = await serve(FAULTS["closed"], retry=clock.policy(attempts=4))
     with pytest.raises(NoAnswer, match="dropped the connection") as caught:
         await client.count_functions(ENV)
 
-    assert clock.waits == [1.0, 2.0, 4.0]
-    assert (caught.value.attempts, caught.value.dropped, caught.value.overload) == (4, False, True)
-
-
-async def test_whether_a_session_of_the_callers_own_kept_it_alive_is_not_known(clock):
-    async with RawServer(FAULTS["closed"]) as server, aiohttp.ClientSession() as session:
-        retry = clock.policy(attempts=4)
-        client = TcbClient("T", base_url=server.url, retry=retry, session=session)
-        with pytest.raises(NoAnswer, match="dropped the connection"):
-            await client.count_functions(ENV)
-
     assert clock.waits == [0.0, 2.0, 4.0]
+    assert (caught.value.attempts, caught.value.dropped, caught.value.overload) == (4, False, True)
+    assert client._transport.window.size == 1
 
 
 async def test_an_answer_that_breaks_off_does_not_count_as_a_dropped_connection(clock, serve):
