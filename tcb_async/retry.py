@@ -23,15 +23,22 @@ from tcb_async._arguments import (
     make_validator,
 )
 from tcb_async.exceptions import (
+    ApiError,
+    DailyQuotaError,
+    PermissionDeniedError,
     RateLimitError,
     ResponseError,
     SystemBusyError,
+    TcbError,
+    TokenError,
     TransportError,
 )
 
 _DAY_SECONDS = 86_400.0
 _COST, _COST_IF_THROTTLED = 14, 5
 _THROTTLED = (RateLimitError, SystemBusyError)
+_FROM_SERVER = (ApiError, ResponseError, TransportError)
+_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -48,6 +55,12 @@ def is_overload(error: BaseException) -> bool:
     if isinstance(error, TransportError):
         return error.overload
     return isinstance(error, _THROTTLED)
+
+
+def may_refuse_size(error: TcbError) -> bool:
+    """Whether the server may have refused the number of rows, in whatever way."""
+    is_about_arguments = not isinstance(error, _NOT_ABOUT_ARGUMENTS)
+    return isinstance(error, _FROM_SERVER) and is_about_arguments and error.sent
 
 
 @attrs.define
@@ -127,7 +140,8 @@ class RetryPolicy:
     ==================================================  ==========================================
 
     Attributes:
-        attempts: Attempts in all, the first included; 1 or more.
+        attempts: Attempts in all, the first included; 1 or more. A page of the default size has one
+            more: see `WalkOptions.page_size`.
         base: Seconds; the longest first wait.
         cap: Seconds; the longest wait.
         deadline: Seconds that a call may take in all, including its wait for a permit of the

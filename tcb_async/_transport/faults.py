@@ -44,14 +44,16 @@ class _ErrorKind:
     """One kind of network error and how it is handled.
 
     Attributes:
-        retryable: Whether another try may help.
-        overload: Whether too many requests at once may cause it; most errors that pass may.
+        retryable: Whether another attempt may help.
+        overload: Whether too many concurrent requests can cause it; true for most transient errors.
+        sent: Whether the request may have reached the server.
     """
 
     errors: tuple[type[Exception], ...]
     text: str
     retryable: bool = True
     overload: bool = attrs.Factory(lambda row: row.retryable, takes_self=True)
+    sent: bool = True
 
 
 _DROPPED = _ErrorKind(
@@ -70,26 +72,31 @@ _TABLE = (
         errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         text="the TLS certificate of {host} was not accepted ({reason}); {advice}",
         retryable=False,
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientSSLError,),
         text="no TLS connection to {host} ({reason}); check that base_url's scheme and port fit",
         retryable=False,
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientConnectorDNSError,),
         text="the host name {host} could not be resolved; "
         "check base_url or TCB_BASE_URL, and the network",
         overload=False,
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientProxyConnectionError,),
         text="could not connect to the proxy on the way to {host} ({reason}); check the proxy",
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientConnectorError,),
         text="could not connect to {host} ({reason}); "
         "check base_url or TCB_BASE_URL, and the network",
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientPayloadError,),
@@ -149,11 +156,14 @@ def make_status_error(
 def _make_proxy_error(error: aiohttp.ClientHttpProxyError, request: ApiRequest) -> TcbError:
     path = request.target.path
     sender = f"{path}: the proxy on the way to {request.target.bare_url.host}"
-    return _make_retryable_error(sender, path, error.status, error.headers or {}) or ResponseError(
+    headers: Mapping[str, str] = error.headers or {}
+    failure = _make_retryable_error(sender, path, error.status, headers) or ResponseError(
         f"{sender} answered {_describe_status(error.status)}; check the proxy and what it allows",
         endpoint=path,
         status=error.status,
     )
+    failure.sent = False
+    return failure
 
 
 def _make_retryable_error(
@@ -215,6 +225,7 @@ def translate(
         f"{path}: {text}",
         endpoint=path,
         retryable=row.retryable,
+        sent=row.sent,
         dropped=dropped,
         # A server that has begun to reply was not too busy to take the request.
         overload=row.overload and not is_answered and not dropped,

@@ -39,7 +39,13 @@ from tcb_async.exceptions import (
 )
 from tcb_async.limits import Window
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import RetryPolicy, RetryQuota, is_overload, is_retryable
+from tcb_async.retry import (
+    RetryPolicy,
+    RetryQuota,
+    is_overload,
+    is_retryable,
+    may_refuse_size,
+)
 
 Result = TypeVar("Result")
 
@@ -54,6 +60,10 @@ class _OutOfTimeError(Exception):
     """The deadline passed before a try was begun."""
 
 
+Decode = Callable[[bytes], Result]
+Fallback = Callable[[], tuple[ApiRequest, Decode[Result]]]
+
+
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class Call(Generic[Result]):
     """The tries of one call; after each, tenacity asks policy and quota whether to go on.
@@ -65,12 +75,14 @@ class Call(Generic[Result]):
             short, or prevented, says nothing.
         gave_up: The reason why no other try is made.
         fresh_connection: Whether the next try needs a new connection, as the last was dropped.
+        fallback: Makes a smaller request, sent if this one fails; None if there is no smaller one.
     """
 
     transport: Transport
     request: ApiRequest
-    decode: Callable[[bytes], Result]
+    decode: Decode[Result]
     deadline: float
+    fallback: Fallback[Result] | None = None
     number: int = 0
     spent: int = 0
     last: TcbError | None = None
@@ -79,7 +91,7 @@ class Call(Generic[Result]):
 
     async def run(self) -> Result:
         try:
-            result = await self._try_repeatedly()
+            result = await self._try_both_sizes()
         except _OutOfTimeError:
             failure = self._make_deadline_error()
         except TcbError as error:
@@ -96,6 +108,23 @@ class Call(Generic[Result]):
             raise failure.with_traceback(None)
         finally:
             del failure, self.last  # or each is a cycle with this frame: see `tcb_async._redact`
+
+    async def _try_both_sizes(self) -> Result:
+        try:
+            return await self._try_repeatedly()
+        except TcbError as error:
+            if self.fallback is None or not may_refuse_size(error):
+                raise
+            # An error that is not retried does not mean that the server has too much to do.
+            if is_retryable(error) and not self._pay(error):
+                raise
+            self._note_failure(error, "requesting fewer rows")
+            self._fall_back(self.fallback)
+        return await self._try_repeatedly()
+
+    def _fall_back(self, fallback: Fallback[Result]) -> None:
+        """Replace the request by the smaller one, for the attempts and the time that remain."""
+        (self.request, self.decode), self.fallback = fallback(), None
 
     async def _try_repeatedly(self) -> Result:
         # The first try is made without tenacity, which would add a tenth to the cost of a page:
@@ -131,8 +160,7 @@ class Call(Generic[Result]):
         clean = overload = False
         try:
             session = transport.get_session()
-            # After the wait for a permit, which is part of the deadline.
-            seconds_left = self._get_time_left()
+            seconds_left = self._limit_attempt()
             if seconds_left <= 0:
                 raise _OutOfTimeError
             transport.sent += 1
@@ -173,6 +201,20 @@ class Call(Generic[Result]):
         except TimeoutError:
             raise _OutOfTimeError from None
 
+    def _limit_attempt(self) -> float:
+        """Return the seconds for this attempt, after the wait for a permit.
+
+        A server may refuse a size by not replying. So a request that has a fallback gets half of
+        the time left, and its retries are small in the second half of the deadline.
+        """
+        seconds_left = self._get_time_left()
+        if self.fallback is None:
+            return seconds_left
+        if self.number > 1 and seconds_left < self.transport.retry.deadline / 2:
+            self._fall_back(self.fallback)
+            return seconds_left
+        return seconds_left / 2
+
     def _get_time_left(self) -> float:
         return self.deadline - self.transport.retry.clock()
 
@@ -198,24 +240,30 @@ class Call(Generic[Result]):
 
     def _should_stop(self, state: RetryCallState) -> bool:
         # The policy first: a retry that it forbids must not take anything out of the quota.
-        policy, quota = self.transport.retry, self.transport.quota
+        policy = self.transport.retry
         reason = policy.why_stop(self.number, state.upcoming_sleep, self._get_time_left())
         if reason is None:
-            cost = quota.take(_get_error(state))
-            if cost:
-                self.spent += cost
+            if self._pay(_get_error(state)):
                 return False
             reason = "the client's retry quota is used up: too many calls fail at once"
         self.gave_up = reason
         return True
 
+    def _pay(self, error: TcbError) -> bool:
+        """Take the cost of a retry after this error out of the quota, if it is enough."""
+        cost = self.transport.quota.take(error)
+        self.spent += cost
+        return cost > 0
+
     def _note_retry(self, state: RetryCallState) -> None:
-        # The error is kept for long, and its frames would be kept with it.
-        self.last = error = _get_error(state).with_traceback(None)
+        self._note_failure(_get_error(state), f"trying again in {state.upcoming_sleep:.2f} s")
+
+    def _note_failure(self, error: TcbError, reaction: str) -> None:
+        # Stored without its frames, which would stay in memory for as long.
+        self.last = error.with_traceback(None)
         level = logging.INFO if self.number == 1 else logging.WARNING
-        text = "%s try=%d failed (%s), trying again in %.2f s"
-        seconds = state.upcoming_sleep
-        _log.log(level, text, self.request, self.number, _describe_outcome(error), seconds)
+        outcome = _describe_outcome(error)
+        _log.log(level, "%s try=%d failed (%s), %s", self.request, self.number, outcome, reaction)
         if self.request.count is not None:
             self.request.count.retries += 1
 
@@ -288,13 +336,18 @@ class Transport:
         return Target(path, url, full, secrets)
 
     def call(
-        self, request: ApiRequest, decode: Callable[[bytes], Result]
+        self,
+        request: ApiRequest,
+        decode: Decode[Result],
+        fallback: Fallback[Result] | None = None,
     ) -> Coroutine[object, object, Result]:
         """Send a request, retry it where that may help, and decode the reply.
 
-        Raises the last error that says something about the server.
+        If it fails, the smaller request of `fallback` is sent, with the attempts that remain, at
+        least one. Raises the last error that says something about the server.
         """
-        return Call(self, request, decode, self.retry.clock() + self.retry.deadline).run()
+        deadline = self.retry.clock() + self.retry.deadline
+        return Call(self, request, decode, deadline, fallback).run()
 
     async def call_token_endpoint(
         self,

@@ -107,6 +107,12 @@ class PageSize:
         if limit > self.expected:
             self._full = 0
 
+    def fall_back(self) -> None:
+        """Note that a page was fetched with `fallback` rows: `receive` will adopt its length."""
+        if self.fallback is not None:
+            self.most, self.fallback = self.fallback, None
+            self._short = 1
+
     def refuse(self, limit: int) -> bool:
         """Ask for fewer rows from now on, if that may help where as many were refused."""
         if self.fallback is None or limit <= self.fallback:
@@ -121,6 +127,8 @@ class PageSize:
         expected = min(limit, self.expected)
         is_first = self.fallback is not None and not self.is_answered
         self.is_answered = self.is_answered or limit >= self.most
+        if rows == 1 and self.refuse(limit):
+            return False
         if rows == expected:
             self._short = 0
             self._full += 1
@@ -132,7 +140,8 @@ class PageSize:
             self._adopt(max(self.expected, min(rows, self.most)))
             return False
         self._short += 1
-        # Twice in a row, because one short reply may be an accident; the first page has no time.
+        # A single short reply may be an accident, so the second counts; but the first page sets the
+        # size of all requests after it.
         if rows > 1 and (is_first or self._short > 1):
             self._adopt(rows)
         return False

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import math
 from contextlib import suppress
+from functools import partial
 from weakref import ref
 
 import attrs
@@ -12,11 +13,13 @@ from hand_clock import HandClock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcb_async._redact import Hidden
 from tcb_async._transport import ApiRequest, Transport
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ConfigurationError,
     DailyQuotaError,
+    ParameterError,
     RateLimitError,
     ResponseError,
     SystemBusyError,
@@ -51,7 +54,10 @@ class Story:
     errors: list
     clock: HandClock = attrs.Factory(HandClock)
     left: list = attrs.Factory(list)
-    """Seconds left before the deadline, at each attempt."""
+    """Seconds left for each attempt."""
+    bodies: list = attrs.Factory(list)
+    fallback: bytes | None = None
+    """The body of the smaller request."""
     count: WalkStats = attrs.Factory(WalkStats)
     quota: RetryQuota = attrs.Factory(RetryQuota)
     seconds_per_try: float = 0.0
@@ -69,8 +75,12 @@ class Story:
         policy = self.clock.policy(**settings)
         transport = Told("http://127.0.0.1:9", Window(8), policy, self.quota, story=self)
         target = transport.target("/tcb/listfunctions", {})
-        request = ApiRequest(target, None, count=self.count)
-        return await transport.call(request, lambda body: body)
+
+        def prepare(body):
+            return ApiRequest(target, Hidden(body), count=self.count), lambda reply: reply
+
+        fallback = None if self.fallback is None else partial(prepare, self.fallback)
+        return await transport.call(*prepare(b"100"), fallback)
 
 
 @attrs.define(eq=False)
@@ -82,7 +92,8 @@ class Told(Transport):
     def get_session(self):
         self.story.clock.advance(self.story.seconds_before_a_try)
 
-    async def send(self, _session, _call, left, _seen=None):
+    async def send(self, _session, call, left, _seen=None):
+        self.story.bodies.append(call.request.body.reveal())
         return await self.story.answer(left)
 
 
@@ -207,6 +218,72 @@ async def test_each_attempt_is_cut_to_the_remaining_deadline():
     await story.run(deadline=60.0)
 
     assert story.left == [60.0, 54.0, 47.0]
+
+
+NOT_SENT = TransportError("connection refused", sent=False)
+REFUSED_SIZE = ParameterError("too many", errcode=40097)
+LARGE, SMALL = b"100", b"20"
+
+
+class TestFallback:
+    """A request for more rows that fails is repeated with fewer."""
+
+    @pytest.mark.parametrize(
+        ("errors", "bodies"),
+        [
+            pytest.param([BUSY] * 9, [LARGE] * 3 + [SMALL], id="exhausted"),
+            pytest.param([BUSY, *[REFUSED_SIZE] * 9], [LARGE] * 2 + [SMALL], id="refused"),
+            pytest.param([REFUSED_SIZE, *[BUSY] * 9], [LARGE, SMALL, SMALL], id="then busy"),
+            pytest.param([NOT_SENT] * 9, [LARGE] * 3, id="not sent"),
+            pytest.param([BUSY, BUSY, *[NOT_SENT] * 9], [LARGE] * 3, id="not sent in the end"),
+            pytest.param([REFUSED] * 9, [LARGE], id="not about the size"),
+        ],
+    )
+    async def test_costs_at_most_one_more_attempt(self, errors, bodies):
+        story = Story(errors, fallback=SMALL)
+        with pytest.raises(type(errors[len(bodies) - 1])) as caught:
+            await story.run(attempts=3)
+
+        assert story.bodies == bodies
+        assert caught.value is errors[len(bodies) - 1]
+        assert caught.value.attempts == len(bodies) == 1 + story.count.retries
+
+    async def test_is_paid_from_the_quota_if_the_error_is_retryable(self):
+        for capacity, bodies in ((9, [LARGE, LARGE]), (10, [LARGE, LARGE, SMALL])):
+            story = Story([BUSY] * 9, fallback=SMALL, quota=RetryQuota(capacity=capacity))
+            with pytest.raises(SystemBusyError):
+                await story.run(attempts=2)
+            assert story.bodies == bodies
+
+        story = Story([REFUSED_SIZE], fallback=SMALL, quota=RetryQuota(capacity=0))
+        assert await story.run() == b"answer"
+
+    async def test_has_time_left_if_the_server_does_not_reply(self):
+        story = Story([CUT], fallback=SMALL, seconds_per_try=30.0)
+
+        assert await story.run(attempts=2, deadline=61.0) == b"answer"
+        assert story.bodies == [LARGE, SMALL]
+        assert story.left == [30.5, 30.0]
+
+    async def test_retries_stay_large_in_the_first_half_of_the_deadline(self):
+        story = Story([BUSY] * 3, fallback=SMALL, seconds_per_try=10.0)
+
+        assert await story.run(deadline=60.0) == b"answer"
+        assert story.bodies == [LARGE, LARGE, LARGE, SMALL]
+
+    async def test_needs_no_deadline(self):
+        story = Story([BUSY] * 2, fallback=SMALL)
+
+        assert await story.run(attempts=2, deadline=math.inf) == b"answer"
+        assert story.left == [math.inf] * 3
+
+    async def test_does_not_pass_the_deadline(self):
+        story = Story([BUSY, BUSY], fallback=SMALL, seconds_per_try=5.0)
+        with pytest.raises(SystemBusyError) as caught:
+            await story.run(attempts=1, deadline=5.0)
+
+        assert story.bodies == [LARGE]
+        assert (caught.value.attempts, caught.value.gave_up) == (1, "the deadline of 5 s passed")
 
 
 async def test_waits_double_up_to_the_cap_with_full_jitter():
