@@ -123,8 +123,8 @@ class WalkOptions(TypedDict, total=False):
     page_size: int | None
     """Rows per request, 1 or more. None, the default, requests 100 rows first, then as many as the
     server returned; the client remembers this number. If a request for more than 20 rows fails, one
-    with 20 is sent, one attempt more than `RetryPolicy.attempts`. For merchants, None means 500. With 1, pages cannot overlap, so changes of
-    the list go unnoticed."""
+    for 20 follows: one attempt more than `RetryPolicy.attempts`. For merchants, None means 500.
+    With 1, pages cannot overlap, so changes of the list go unnoticed."""
 
     max_items: int | None
     """The most items in all; None for no limit."""

@@ -126,6 +126,17 @@ class TestFindingOut:
 
         assert outcome.in_flight[:8] == [1, 8, 1, 2, 3, 4, 5, 6]
 
+    def test_a_short_first_page_is_an_accident_if_the_size_is_known(self):
+        learned = PageSize(100, 20)
+        walk_before = attrs.evolve(learned)
+        walk_before.receive(50, limit=100)
+        learned.learn(walk_before)
+
+        plan = Plan(IDENTITY, size=attrs.evolve(learned))
+        limits = limits_of_walk(plan, Moody.of(500, chain([5], repeat(50))), concurrency=1)
+
+        assert set(limits) <= {50, 100}
+
     @pytest.mark.parametrize("max_items", [1, 20, 50])
     def test_max_items_asks_for_no_more_than_it_needs(self, max_items):
         outcome = walk(finding_out(max_items=max_items), ChangingList.of(300))

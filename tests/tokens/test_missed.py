@@ -96,14 +96,14 @@ async def test_a_token_that_ended_meanwhile_is_not_stored(api, store, provider, 
     assert all(task.done() for task in api.spawned)
 
 
-async def test_a_token_that_is_refused_while_it_is_stored_is_not_kept_for_later(api):
-    storing, may_end = asyncio.Event(), asyncio.Event()
+async def test_a_token_refused_while_its_write_fails_is_not_stored_later(api):
+    storing, may_fail = asyncio.Event(), asyncio.Event()
 
     class Slow(OftenAway):
         async def compare_and_set(self, key, value, *, ttl):
             if not self.away:
                 storing.set()
-                await may_end.wait()
+                await may_fail.wait()
             return await super().compare_and_set(key, value, ttl=ttl)
 
     store = Slow()
@@ -112,9 +112,11 @@ async def test_a_token_that_is_refused_while_it_is_stored_is_not_kept_for_later(
     store.away = False
     await storing.wait()
     await provider.invalidate("token-1")
-    may_end.set()
-    await asyncio.sleep(10)
+    store.away = True
+    may_fail.set()
+    await asyncio.sleep(1)
 
+    assert await store.stored_after(10) is None
     assert all(task.done() for task in api.spawned)
 
 
