@@ -104,7 +104,7 @@ class SessionKeeper:
         """Return the session, if it can be used in this process and on this loop."""
         if self.is_closed:
             raise ClientClosedError
-        # Checked at each call: aiohttp's error on another loop names neither cause nor cure, and
+        # Checked at each call: aiohttp's error on a second loop names neither cause nor cure, and
         # after a fork two processes would read each other's replies from one connection.
         if self._pid != os.getpid():
             self._bind()
@@ -169,5 +169,5 @@ def _close_forgotten(session: aiohttp.ClientSession, pid: int) -> None:
         stacklevel=1,
     )
     session.detach()  # or aiohttp would warn too, for a session that the user never created
-    # The first step closes the connections; no loop remains on which to wait for their end.
+    # The first step closes the connections; no loop remains on which to wait for the rest.
     next(connector.close().__await__(), None)

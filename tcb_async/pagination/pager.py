@@ -321,7 +321,7 @@ class Pager(IteratedOnce, Generic[T]):
         refused = self._learned.most
         if self._learned.learn(size):
             _log.info(
-                "the server does not give %d rows at once: %d are asked for from now on",
+                "the server does not return %d rows: %d are requested from now on",
                 refused,
                 size.most,
             )

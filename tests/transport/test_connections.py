@@ -1,4 +1,4 @@
-"""Connections of a client: behind proxies that accept only a few, and while they are opened."""
+"""Connections of a client: through proxies that accept only a few, and while they are opened."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def names(functions):
 
 
 @pytest.mark.parametrize(("beyond", "scheme"), WAYS)
-async def test_default_concurrency_loses_nothing_behind_two_connections(beyond, scheme):
+async def test_two_connections_of_a_proxy_lose_nothing(beyond, scheme):
     emulator = Emulator(latency=0.01)
     emulator.deploy(ENV, count=COUNT)
     async with no_leaks(), AsyncExitStack() as stack:

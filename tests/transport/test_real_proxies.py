@@ -37,7 +37,7 @@ def names(functions):
     return [function.name for function in functions]
 
 
-async def test_nginx_is_reloaded_and_closes_connections_and_no_function_is_lost(upstream):
+async def test_walk_survives_reloads_of_nginx(upstream):
     closing = "keepalive_requests 3; keepalive_timeout 30ms;"
     seen: list[str] = []
     with nginx(port_of(upstream), server=closing) as proxy:
@@ -59,7 +59,7 @@ async def test_walk_behind_two_connections_of_haproxy_is_complete(upstream):
     assert names(functions) == names(upstream.functions(ENV))
 
 
-async def test_squid_tunnels_a_walk_and_its_refusal_is_a_final_403(upstream, monkeypatch):
+async def test_walk_through_squid_and_its_final_403(upstream, monkeypatch):
     async with over_tls(upstream) as port:
         client = TcbClient(
             upstream.token,
