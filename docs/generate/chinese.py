@@ -112,6 +112,7 @@ TCB_CODES = {
         (
             "InternalError",
             "FailedOperation.NetworkError",
+            "FailedOperation.OperationTimeout",
             "FailedOperation.PlatformError",
             "FailedOperation.Timeout",
             "SERVER_TIMEOUT",
@@ -156,12 +157,17 @@ TCB_CODES = {
         ("ResourceUnavailable", "ENV_ABNORMAL", "INVALID_ENV_STATUS"),
         ("环境不可用", _SUSPENDED),
     ),
+    "INVALID_THIRDAPP_STATUS": (
+        "环境绑定的小程序状态异常",
+        "在云开发控制台检查该小程序及其绑定关系",
+    ),
     **dict.fromkeys(
         ("ENV_NOT_READY", "RESOURCE_NOT_INITIAL"),
         ("环境尚未准备好", "等到环境状态变为 NORMAL"),
     ),
     **dict.fromkeys(
         (
+            "FailedOperation.AccountInsufficient",
             "FailedOperation.InsufficientBalance",
             "ResourceUnavailable.BalanceNotEnough",
             "ResourceUnavailable.InsufficientBalance",
