@@ -25,7 +25,7 @@ from tcb_async._arguments import (
     check_secret,
     choose_token_key,
     describe,
-    find_fault,
+    why_not_a_secret,
 )
 from tcb_async._redact import Hidden, Secret
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
@@ -305,7 +305,7 @@ class ComponentToken(_AppToken):
             problem = f"ticket() failed ({describe(error)})"
         else:
             # Checked here, where the error can name the callback: WeChat would only say 61006.
-            if (fault := find_fault(ticket)) is None:
+            if (fault := why_not_a_secret(ticket)) is None:
                 return ticket
             problem = f"the result of ticket() {fault}"
         raise TokenError(
@@ -429,7 +429,7 @@ class AuthorizerToken(ManagedToken):
 
 def _make_component_error(error: TokenError) -> TokenError:
     return TokenError(
-        f"{error.endpoint} answered errcode {error.errcode} to the component access token, and a "
+        f"{error.endpoint} returned errcode {error.errcode} for the component access token, and a "
         f"fresh token did not help ({error.errmsg}): check whether another system requests tokens "
         "of this platform, and let both share one store",
         errcode=error.errcode,
