@@ -417,11 +417,11 @@ def is_token_accepted(error: ApiError) -> bool:
 
 def is_refusal(error: TcbError) -> bool:
     """Whether the error proves that WeChat did not carry out the call."""
-    if isinstance(error, TransportError):
-        return not error.sent or error.status == HTTPStatus.SERVICE_UNAVAILABLE
+    if isinstance(error, TransportError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return True
     # The cloud backend may report a time-out (-501002) after it has carried out the call.
     is_busy = isinstance(error, SystemBusyError) and error.errcode not in _CLOUD
-    return is_busy or isinstance(error, RateLimitError)
+    return not error.sent or is_busy or isinstance(error, RateLimitError)
 
 
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:

@@ -78,10 +78,12 @@ class TcbError(Exception):
     Attributes:
         errcode: WeChat's code; None if no reply contained one.
         rid: WeChat's request id, for its support; None without one.
+        sent: Whether the request may have reached the server.
     """
 
     errcode: int | None = None
     rid: str | None = None
+    sent: bool = True
 
     def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
         self,
@@ -186,7 +188,8 @@ class TransportError(TcbError):
         status: The HTTP status; None without a reply.
         retry_after: Seconds to wait before the next attempt, as the server requested, or None.
         sent: Whether the request may have reached the server; False if no connection was opened.
-        dropped: Whether a kept-alive connection was dropped before any reply.
+        dropped: Whether the connection of the first attempt was dropped before any reply, as
+            kept-alive connections may be at any time.
         overload: Whether too many concurrent requests may be the cause; the client then sends
             fewer.
         retryable: Whether another attempt may succeed.
