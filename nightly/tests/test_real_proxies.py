@@ -101,7 +101,7 @@ async def test_a_limit_on_the_rate_is_kept_to(upstream, status):
         async with asking(upstream, proxy.url) as client:
             pager = client.functions(ENV, page_size=20)
             functions = await pager.collect()
-            size = client.transport.window.size
+            size = client._transport.window.size
 
     assert [function.name for function in functions] == names(upstream)
     assert pager.stats.retries > 0

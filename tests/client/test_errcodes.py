@@ -22,7 +22,14 @@ from tcb_async.errcodes import (
     is_token_accepted,
     look_up,
 )
-from tcb_async.exceptions import ApiError, ParameterError, TokenError
+from tcb_async.exceptions import (
+    ApiError,
+    ParameterError,
+    PermissionDeniedError,
+    RateLimitError,
+    SystemBusyError,
+    TokenError,
+)
 
 AUTHORIZER_TOKEN = "/cgi-bin/component/api_authorizer_token"
 
@@ -75,6 +82,22 @@ def test_a_tcb_code_counts_only_below_the_errcodes_of_the_cloud():
         assert look_up(code, errmsg=said) is ERRCODES[code]
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "advice"),
+    [
+        ("FailedOperation.OperationTimeout", SystemBusyError, "try again later"),
+        ("FailedOperation.AccountInsufficient", PermissionDeniedError, "top up the account"),
+        ("INVALID_THIRDAPP_STATUS", PermissionDeniedError, "check the mini program"),
+        ("LimitExceeded.Concurrent", RateLimitError, "lower concurrency"),
+    ],
+)
+def test_a_tcb_code_has_its_class_and_advice(code, kind, advice):
+    row = look_up(-501000, errmsg=f"failed TcbCode: [{code}]")
+
+    assert row.error is kind
+    assert advice in row.advice
+
+
 def test_no_prefix_is_listed_twice():
     prefixes = [row.prefix for row in TCB_CODES]
 
@@ -84,18 +107,18 @@ def test_no_prefix_is_listed_twice():
 def test_an_unknown_code_says_so():
     row = look_up(123456)
 
-    assert (row.error, row.whose) == (ApiError, None)
+    assert (row.error, row.scope) == (ApiError, None)
     assert "does not know" in row.meaning
 
 
 def test_every_row_has_a_meaning_a_side_and_advice():
     errcodes = [*ERRCODES.values(), *TOKEN_ENDPOINT_ERRCODES.values()]
 
-    assert all(row.meaning and row.advice and row.whose for row in (*errcodes, *TCB_CODES))
+    assert all(row.meaning and row.advice and row.scope for row in (*errcodes, *TCB_CODES))
     assert all(row.source.startswith("https://") for row in TCB_CODES)
     assert all(row.error is TokenError for row in errcodes if row.code in STALE_TOKEN)
-    assert look_up(-1).whose == look_up(45011).whose == "service"
-    assert look_up(40097).whose == "request"
+    assert look_up(-1).scope == look_up(45011).scope == "service"
+    assert look_up(40097).scope == "request"
     assert "permission set 49" in look_up(61007).advice
 
 
