@@ -404,6 +404,14 @@ def is_token_accepted(error: ApiError) -> bool:
     return not isinstance(error, (TokenError, QuotaError, SystemBusyError))
 
 
+def is_environments_fault(error: ApiError) -> bool:
+    """Whether WeChat refused one environment, and would refuse it again.
+
+    The other environments of the account may be listed.
+    """
+    return error.errcode in _CLOUD and not isinstance(error, (RateLimitError, SystemBusyError))
+
+
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:
     """Whether every merchant of the platform would get the same error."""
     if not endpoint.startswith(_COMPONENT):
