@@ -15,6 +15,7 @@ import collections
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import sqlite3
 import threading
@@ -43,6 +44,9 @@ from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import Account, AccountListing, iterate_accounts
 from tcb_async.inventory.inventory import AccountCounts
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
+from tcb_async.tokens import StaticToken
+
+_log = logging.getLogger("tcb_async.inventory")
 
 _APPLICATION = 0x74636269  # "tcbi": identifies the file
 _VERSION = 4
@@ -689,12 +693,21 @@ async def _read_accounts(
     accounts: Iterable[Account] | AsyncIterable[Account],
 ) -> Mapping[str, Account]:
     found: dict[str, Account] = {}
+    appid_by_token: dict[object, str] = {}
     async with contextlib.aclosing(iterate_accounts(accounts)) as iterator:
         async for account in iterator:
             if found.setdefault(account.appid, account) is not account:
                 raise ConfigurationError(
                     f"{account.appid} is in the list of accounts twice: make one Account of both, "
                     "with the envs of both"
+                )
+            token = account.token
+            key = token if isinstance(token, StaticToken) else id(token)
+            if (appid := appid_by_token.setdefault(key, account.appid)) != account.appid:
+                _log.warning(
+                    "%s and %s have the same token: check the list of accounts",
+                    appid,
+                    account.appid,
                 )
     if not found:
         raise ConfigurationError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import itertools
+import json
 import pickle
 from collections.abc import Callable
 from contextlib import aclosing
@@ -96,12 +97,13 @@ class TestWholeAccounts:
 
         summary = inventory.summary
         assert 0 < requests[0] < requests[-1]
-        assert (summary.accounts, summary.complete) == (20, 18)
-        assert (summary.failed, summary.denied) == (1, 1)
-        assert (summary.environments, summary.functions) == (36, 36 * 30)
+        assert (summary.accounts, summary.complete) == (20, 19)
+        assert (summary.failed, summary.denied) == (0, 1)
+        assert (summary.environments, summary.functions) == (37, 37 * 30)
+        assert summary.unavailable == 1
         assert (summary.requests, summary.retries) == (sum(counts.values()), 1)
         assert summary.seconds > 0
-        assert summary.to_dict()["complete"] == 18
+        assert summary.to_dict()["complete"] == 19
 
     async def test_named_environments_are_not_requested(self, emulator):
         emulator.deploy("test-1", count=3)
@@ -115,18 +117,30 @@ class TestWholeAccounts:
         }  # fmt: skip
         assert emulator.counts[ENVIRONMENTS] == 0
 
-    async def test_an_account_without_cloud_development_is_complete_and_empty_unless_it_was_named(
-        self, emulator
-    ):
+    async def test_no_cloud_development_is_complete_and_empty(self, emulator):
         platform = Platform(emulator, 1)
         emulator.set_cloud_development(platform.appids[0], enabled=False)
         async with platform.client() as client:
             found = await list_account(client, platform.account(platform.appids[0]))
         assert (found.status, dict(found.functions), found.error) == ("complete", {}, None)
 
-        emulator.fail_next(85088)
-        found = await listed(emulator, Account(APPID, emulator.token, ["test-1"]))
-        assert (found.status, found.error and found.error.errcode) == ("failed", 85088)
+    @pytest.mark.parametrize("path", [AUTHORIZER, LIST])
+    async def test_the_same_code_elsewhere_is_a_failure(self, emulator, path):
+        """85088 means "no cloud development" only as the reply to getenvinfo."""
+        platform = Platform(emulator, 1, environments=2)
+        emulator.script([Fault.ok()] * (path == LIST) + [Fault.errcode(85088)], path=path)
+        async with platform.client() as client:
+            found = await list_account(client, platform.account(platform.appids[0]))
+        assert (found.status, dict(found.functions)) == ("failed", {})
+        assert found.error.errcode == 85088
+
+    @pytest.mark.parametrize(
+        "reply", [b"{}", b'{"errCode": -1}', b'{"code": 48001}', b'{"info_list": [], "Total": 1}']
+    )
+    async def test_an_unknown_error_is_not_an_empty_account(self, emulator, reply):
+        emulator.script([Fault.body(reply)], path=ENVIRONMENTS)
+        found = await listed(emulator, Account(APPID, emulator.token))
+        assert isinstance(found.error, ResponseError)
 
     async def test_a_token_of_another_kind_fails_its_account_before_anything_is_sent(
         self, emulator
@@ -145,11 +159,6 @@ def takes_back(platform, appid):
 def grants_too_little(platform, appid):
     same = platform.emulator.refresh_token(PLATFORM, appid)
     platform.emulator.add_authorizer(PLATFORM, appid, same, permission_sets=[18])
-
-
-def is_suspended(platform, appid):
-    (info,) = platform.emulator.environments(appid)
-    platform.emulator.update_environment(info.env, status="HALTED")
 
 
 def always(fault, path=LIST):
@@ -180,7 +189,7 @@ BROKEN = (
     Way("may not call this", forever(48001), PermissionDeniedError, 48001, "denied"),
     Way("has another refresh token", forever(61023, AUTHORIZER), TokenError, 61023, "failed"),
     Way("has an invalid appid", forever(40013, AUTHORIZER), TokenError, 40013, "failed"),
-    Way("is suspended", is_suspended, PermissionDeniedError, -501005, "failed"),
+    Way("has a broken environment", forever(-501005), PermissionDeniedError, -501005, "failed"),
     Way("is over its quota", forever(45009), DailyQuotaError, 45009, "failed"),
     Way("has a token that is refused", forever(40001), TokenError, 40001, "failed"),
     Way("has an environment that is gone", forever(-501000), ParameterError, -501000, "failed"),
@@ -247,6 +256,71 @@ class TestOneBrokenAccount:
         assert "wxbad" in str(error)
         assert "LookupError" in str(error)
         assert emulator.token not in str(error)
+
+
+def names(env):
+    return lambda request: (request.body or {}).get("env") == env
+
+
+class TestUnavailableEnvironments:
+    """An environment that WeChat reports as not NORMAL, and refuses to list, hides no other."""
+
+    @pytest.fixture
+    def merchant(self, emulator):
+        platform = Platform(emulator, 1, environments=3, functions=25)
+        return platform, *(info.env for info in emulator.environments(platform.appids[0]))
+
+    async def list(self, platform, envs=None):
+        async with platform.client(retry=QUICK) as client:
+            account = platform.account(platform.appids[0])
+            account = Account(account.appid, account.token, envs)
+            return await list_account(client, account)
+
+    @pytest.mark.parametrize("status", ["HALTED", "UNAVAILABLE"])
+    async def test_the_account_is_complete_without_it(self, emulator, merchant, status):
+        platform, first, second, third = merchant
+        emulator.update_environment(second, status=status)
+        found = await self.list(platform)
+        assert (found.status, found.unavailable) == ("complete", {second: status})
+        assert {env: len(rows) for env, rows in found.functions.items()} == {first: 25, third: 25}
+        assert f"complete without {second}: 50 functions" in repr(found)
+
+    async def test_it_is_listed_if_wechat_lists_it(self, emulator, merchant):
+        platform, _, second, _ = merchant
+        emulator.update_environment(second, status="HALTED")
+        rows = [{"name": "still", "status": "Active"}]
+        body = json.dumps({"errcode": 0, "total_count": 1, "functions": rows}).encode()
+        emulator.script(itertools.repeat(Fault.body(body)), when=names(second))
+        found = await self.list(platform)
+        assert found.unavailable == {}
+        assert [function.name for function in found.functions[second]] == ["still"]
+
+    @pytest.mark.parametrize(
+        ("fault", "status"),
+        [
+            *((Fault.errcode(code), "failed") for code in (-1, -501004, 85088, 45009)),
+            (Fault.errcode(48001), "denied"), (Fault.reset(), "failed"),
+            (Fault.body(b"{"), "failed"),
+        ],
+        ids=lambda value: getattr(value, "name", value),
+    )  # fmt: skip
+    async def test_other_errors_fail_the_account(self, emulator, merchant, fault, status):
+        platform, _, second, _ = merchant
+        emulator.update_environment(second, status="HALTED")
+        emulator.script(itertools.repeat(fault), when=names(second))
+        found = await self.list(platform)
+        assert (found.status, dict(found.functions), dict(found.unavailable)) == (status, {}, {})
+
+    @pytest.mark.parametrize("is_named", [False, True])
+    async def test_one_that_must_be_listed_fails_the_account(self, emulator, merchant, is_named):
+        platform, first, second, _ = merchant
+        if is_named:
+            emulator.update_environment(second, status="HALTED")
+        else:
+            fault = Fault.errcode(-501005)
+            emulator.script(itertools.repeat(fault), when=names(second))
+        found = await self.list(platform, [first, second] if is_named else None)
+        assert (found.status, found.error.errcode) == ("failed", -501005)
 
 
 class TestThePlatformItself:
@@ -453,7 +527,7 @@ class TestEnds:
             async with Inventory(client, accounts()) as inventory:
                 listings = aiter(inventory)  # held, so that only the end of the block closes it
                 async for _ in listings:
-                    assert "places taken" in repr(inventory)
+                    assert "slots in use" in repr(inventory)
                     break
             assert closed.is_set()
         assert "closed" in repr(inventory)
