@@ -392,10 +392,14 @@ class InventoryStore:
         with database.transaction():
             latest, its_source = database.execute("SELECT max(run), source FROM runs").fetchone()
             self._check_follows(run, latest or run, today)
-            query = "SELECT DISTINCT appid FROM accounts WHERE status != 'waiting'"
-            if known := {appid for (appid,) in database.execute(query)}:
-                self._check_source(source, its_source, known, appids)
-            else:  # the planned accounts may belong to a different source
+            query = "SELECT appid, max(status != 'waiting') FROM accounts GROUP BY appid"
+            is_listed = dict(database.execute(query))
+            if problem := _find_other_source(source, its_source, is_listed, appids):
+                if any(is_listed.values()):
+                    raise ConfigurationError(
+                        f"{self.path} contains {problem}: name a different file"
+                    )
+                # None was listed: the plan may be that of a typing error.
                 database.execute("DELETE FROM accounts")
                 database.execute("UPDATE runs SET planned_at = NULL")
             database.execute(
@@ -421,18 +425,6 @@ class InventoryStore:
                 f"run {run}: {self.path} contains a later run, {latest}, after which an earlier "
                 "one cannot be continued: continue the later one"
             )
-
-    def _check_source(
-        self, source: str, its_source: str, known: set[str], appids: Collection[str]
-    ) -> None:
-        if source != its_source:
-            its, given = its_source or "an unnamed source", source or "an unnamed source"
-            problem = f"the accounts of {its}, not of {given}"
-        elif appids and known.isdisjoint(appids):
-            problem = f"other accounts, and none of these {len(appids)}"
-        else:
-            return
-        raise ConfigurationError(f"{self.path} contains {problem}: name a different file")
 
     def progress(self, run: str | None = None) -> RunProgress | None:
         """Return the progress of the latest run, or of the run of a date; None without a run."""
@@ -514,6 +506,20 @@ class InventoryStore:
     def functions(self) -> Iterator[dict[str, str | int | None]]:
         """Return the rows of the view ``current``, in order of account, environment and name."""
         return map(dict, self._database.rows("SELECT * FROM current ORDER BY appid, env, name"))
+
+
+def _find_other_source(
+    source: str, its_source: str | None, known: Collection[str], appids: Collection[str]
+) -> str | None:
+    """Describe the accounts of a store if they belong to a different source."""
+    if not known:
+        return None
+    if source != its_source:
+        its, given = its_source or "an unnamed source", source or "an unnamed source"
+        return f"the accounts of {its}, not of {given}"
+    if appids and not set(appids) & set(known):
+        return f"other accounts, and none of these {len(appids)}"
+    return None
 
 
 class InventoryRun:

@@ -201,6 +201,12 @@ class TestRuns:
             assert select(store, "SELECT source FROM runs") == [("right",)]
             assert list(store.missing()) == []
 
+    def test_a_plan_of_the_same_source_remains(self, tmp_path):
+        night(tmp_path, DAYS[0], appids=["wxa", "wxb"], finishes=False)
+        night(tmp_path, DAYS[0], appids=["wxb"], finishes=False)
+        with opened(tmp_path) as store:
+            assert [account.appid for account in store.missing()] == ["wxa", "wxb"]
+
     def test_accounts_of_which_the_store_has_none_are_refused_if_it_has_others(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa"), failure("wxb"), appids=["wxa", "wxb"])
         with opened(tmp_path, DAYS[1]) as store:
