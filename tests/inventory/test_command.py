@@ -1,4 +1,4 @@
-"""``tcb-async inventory``: however it ends, nothing is lost, and nothing is there in part."""
+"""``tcb-async inventory``: whatever happens, no account is lost, and none is partial."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ YESTERDAY, TODAY = "2026-01-30", "2026-01-31"
 
 @pytest.fixture(autouse=True)
 def no_midnight(monkeypatch):
-    """No day ends in China while a test runs."""
+    """It is noon in China during a test."""
     noon = datetime.fromisoformat(TODAY).replace(hour=12, tzinfo=CHINA_STANDARD_TIME)
     monkeypatch.setitem(InventoryStore.__init__.__kwdefaults__, "clock", lambda: noon)
 
@@ -115,7 +115,7 @@ def shop(emulator, tmp_path):
 
 
 class TestWhatIsListed:
-    async def test_every_function_of_every_merchant_and_again_nothing_but_the_list(self, shop):
+    async def test_every_merchant_is_listed_once(self, shop):
         assert await shop.run() == Ended(0, "", "")
         assert shop.listed() == shop.deployed()
         assert shop.select("SELECT run, finished_at IS NULL FROM runs") == [(TODAY, 0)]
@@ -126,9 +126,7 @@ class TestWhatIsListed:
         }  # fmt: skip
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-    async def test_accounts_with_tokens_and_environments_of_their_own(
-        self, emulator, tmp_path, encoding
-    ):
+    async def test_a_file_of_accounts(self, emulator, tmp_path, encoding):
         emulator.deploy("test-1", count=3)
         line = {"appid": "wxown", "access_token": emulator.token, "envs": ["test-1"]}
         path = tmp_path / "accounts.ndjson"
@@ -182,9 +180,7 @@ class TestWhatIsListed:
             "requests": sum(shop.emulator.counts.values()),
         }  # fmt: skip
 
-    async def test_the_demonstration_needs_no_file_misses_three_and_can_be_continued(
-        self, tmp_path
-    ):
+    async def test_the_demo_misses_two_and_can_be_resumed(self, tmp_path):
         assert (await run("inventory", "--demo")).code == 6
         words = ("inventory", "--demo", "-o", str(tmp_path / "demo.sqlite"), "--summary")
         for skipped, retries, stdout in ((0, 2, "-"), (58, 0, "/dev/stdout")):
@@ -194,7 +190,7 @@ class TestWhatIsListed:
             summary = json.loads(ended.out)
             assert (summary["skipped"], summary["retries"]) == (skipped, retries)
 
-    async def test_secret_and_ticket_from_files_and_the_token_shared_through_redis(self, shop):
+    async def test_secrets_from_files_and_the_token_in_redis(self, shop):
         secret, ticket = shop.folder / "secret.txt", shop.folder / "ticket.txt"
         secret.write_text(f"{APPSECRET}\n", encoding="utf-8-sig")
         ticket.write_text(f"{shop.platform.ticket}\r\n", encoding="utf-8-sig")
@@ -209,7 +205,7 @@ class TestWhatIsListed:
         assert shop.emulator.counts[COMPONENT] == 1
         assert shop.emulator.counts[AUTHORIZER] == 40
 
-    async def test_a_halted_environment_is_counted_stored_and_exported(self, shop):
+    async def test_a_halted_environment_is_counted_and_exported(self, shop):
         (halted,) = shop.emulator.environments(shop.platform.appids[3])
         shop.emulator.update_environment(halted.env, status="HALTED")
         output = shop.folder / "inventory.json"
@@ -283,7 +279,7 @@ class TestMissingAccounts:
         assert more == "… and 20 more in the view missing"
         assert len(shop.select("SELECT * FROM missing WHERE errcode = 48001")) == 40
 
-    async def test_missing_accounts_are_explained_in_terms_of_the_command(self, shop):
+    async def test_advice_names_options_of_the_command(self, shop):
         shop.emulator.script([Fault.body(b"<html>")] * 50, path=LIST)
         ended = await shop.run()
         assert ended.code == 6
@@ -310,7 +306,7 @@ class TestMissingAccounts:
         assert ended.code == code
         assert ended.err.count(" is missing ") == (20 if fails else 0)
 
-    async def test_the_next_run_tries_them_again_and_the_code_is_0(self, shop):
+    async def test_the_next_run_retries_them(self, shop):
         shop.emulator.fail_next(45009, times=3, path=LIST)
         assert (await shop.run()).code == 6
         shop.emulator.forget_requests()
@@ -320,9 +316,9 @@ class TestMissingAccounts:
 
 
 class TestWhoseAccountsAStoreHas:
-    """No account seems to have left because somebody asked for others."""
+    """No account counts as departed because a different list was given."""
 
-    async def test_another_accounts_file_is_refused_before_any_request(self, shop):
+    async def test_a_different_accounts_file_is_refused(self, shop):
         path = await shop.write_accounts()
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[:20]))
@@ -336,7 +332,7 @@ class TestWhoseAccountsAStoreHas:
         assert sum(shop.emulator.counts.values()) == 0
         assert len(shop.listed()) == 20
 
-    async def test_accounts_that_left_are_counted_on_stderr_and_in_the_summary(self, shop):
+    async def test_departed_accounts_are_counted(self, shop):
         words = ("-o", str(shop.store), "--summary", "-")
         ended = await shop.run(*words, "--run", YESTERDAY)
         assert (ended.code, json.loads(ended.out)["departed"], ended.err) == (0, 0, "")
@@ -348,7 +344,7 @@ class TestWhoseAccountsAStoreHas:
             "3 accounts of the last run were not in this list and are recorded as departed\n"
         )
 
-    async def test_a_slash_more_in_the_address_is_the_same_service(self, shop):
+    async def test_a_trailing_slash_is_the_same_service(self, shop):
         await shop.run()
         ended = await shop.run(TCB_BASE_URL=f"{shop.emulator.url}/")
         assert ended == Ended(0, "", "")
@@ -366,7 +362,7 @@ class TestWhoseAccountsAStoreHas:
         assert ended.code == 6
         assert f"run {TODAY} of {copy} is not finished" in ended.err
 
-    async def test_a_first_run_at_a_wrong_address_leaves_a_store_of_use(self, shop, monkeypatch):
+    async def test_a_wrong_address_leaves_a_usable_store(self, shop, monkeypatch):
         retry_at_once(monkeypatch)
         with unused_port() as nobody:
             ended = await shop.run(TCB_BASE_URL=f"http://127.0.0.1:{nobody}")
@@ -375,15 +371,15 @@ class TestWhoseAccountsAStoreHas:
 
 
 class TestThePlatformIsRefused:
-    async def test_an_error_of_the_configuration_is_all_that_is_said(self, shop, monkeypatch):
+    async def test_a_configuration_error_is_one_sentence(self, shop, monkeypatch):
         def save(*_):
-            raise ConfigurationError("the store is locked: end the other program")
+            raise ConfigurationError("the store is locked: stop the other program")
 
         monkeypatch.setattr(InventoryRun, "save", save)
         ended = await shop.run()
-        assert ended == Ended(3, "", "tcb-async: the store is locked: end the other program\n")
+        assert ended == Ended(3, "", "tcb-async: the store is locked: stop the other program\n")
 
-    async def test_it_ends_within_a_window_of_requests_with_code_3(self, shop):
+    async def test_it_stops_within_one_window_with_code_3(self, shop):
         shop.emulator.script([Fault.ok()] * 10, path=AUTHORIZER)
         shop.emulator.fail_next(61004, times=None, path=AUTHORIZER)
         ended = await shop.run()
@@ -413,7 +409,7 @@ class TestThePlatformIsRefused:
         assert "there are no accounts to list" in ended.err
         assert len(shop.listed()) == 40
 
-    async def test_over_its_quota_it_continues_tomorrow(self, shop):
+    async def test_over_its_quota_it_resumes_tomorrow(self, shop):
         shop.emulator.daily_quota[AUTHORIZER] = 0
         ended = await shop.run()
         assert ended.code == 4
@@ -430,9 +426,7 @@ class TestThePlatformIsRefused:
             ("--secret-file", "secret".encode("utf-16"), "the appsecret holds a control character"),
         ],
     )
-    async def test_a_file_without_a_secret_is_named_before_any_request(
-        self, shop, option, text, why
-    ):
+    async def test_a_file_without_a_secret_is_named(self, shop, option, text, why):
         file = shop.folder / "secret.txt"
         file.write_bytes(text)
         ended = await shop.run("-o", str(shop.store), option, str(file))
@@ -502,7 +496,7 @@ class TestBadInput:
         [("-o", "--accounts"), ("--summary", "--accounts"), ("--summary", "--ticket-file"),
          ("--summary", "-o")],
     )  # fmt: skip
-    async def test_no_file_is_written_over_another_that_is_named(self, shop, one, other):
+    async def test_no_named_file_is_overwritten(self, shop, one, other):
         accounts = await shop.write_accounts()
         before = accounts.read_bytes()
         ended = await shop.run("-o", str(shop.store), one, str(accounts), other, str(accounts))
@@ -511,7 +505,7 @@ class TestBadInput:
         assert accounts.read_bytes() == before
 
     @pytest.mark.parametrize("encoding", ["utf-16", "gbk"])
-    async def test_a_file_in_another_encoding_is_refused_with_the_right_one(self, shop, encoding):
+    async def test_a_wrong_encoding_is_refused_with_advice(self, shop, encoding):
         path = shop.folder / "merchants.ndjson"
         path.write_text('{"appid": "wxa", "access_token": "令牌"}\n', encoding=encoding)
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
@@ -519,7 +513,7 @@ class TestBadInput:
         assert f"{path}, line 1: it is not in UTF-8: save the file as UTF-8" in ended.err
 
     @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
-    async def test_a_store_that_is_not_a_regular_file_is_refused(self, shop, kind):
+    async def test_a_store_must_be_a_regular_file(self, shop, kind):
         match kind:
             case "folder":
                 shop.store.mkdir()
@@ -538,7 +532,7 @@ class TestBadInput:
         ended = await shop.run("-o", str(shop.store), "--summary", "/dev/full")
         assert (ended.code, ended.err) == (3, "tcb-async: /dev/full: No space left on device\n")
 
-    async def test_missing_accounts_or_output_are_errors_that_name_the_options(self, emulator):
+    async def test_missing_options_are_named(self, emulator):
         ended = await run("inventory", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--output: name a file" in ended.err) == (2, True)
         ended = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
@@ -578,10 +572,8 @@ class TestBadInput:
         assert set(shop.listed()) == {shop.platform.appids[0]}
 
     @pytest.mark.parametrize("is_replaced", [False, True])
-    async def test_an_accounts_file_rewritten_in_place_is_not_a_complete_list(
-        self, shop, is_replaced
-    ):
-        """Another file that takes its place is nothing of this inventory's."""
+    async def test_a_file_rewritten_in_place_is_incomplete(self, shop, is_replaced):
+        """A new file that replaces it does not affect this inventory."""
         path = await shop.write_accounts()
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         other = path.with_name("next.ndjson")
@@ -599,7 +591,7 @@ class TestBadInput:
         assert is_replaced != (
             "was written during the run, so accounts may be missing" in ended.err
         )
-        assert shop.listed() == shop.deployed()  # it was read once, at the beginning
+        assert shop.listed() == shop.deployed()  # it was read once, at the start
         path.with_name("expected.json").write_text('{"functions": []}')
         judged = await run("diff", str(path.with_name("expected.json")), str(shop.store))
         assert judged.code == (7 if is_replaced else 6)

@@ -38,7 +38,7 @@ ENVIRONMENT_LIST = st.sampled_from(["as it is"] * 6 + [*sorted(EMPTY, key=str)])
     [48001, -1, "{}", '{"errCode": -1, "errMsg": "busy"}', '{"code": 48001}', '{"error": {}}',
      '{"info_list": null}', '{"errcode": 0, "info_list": null, "total": 1}', "one of two"]
 )  # fmt: skip
-"""The reply of getenvinfo: the environments, or another reply."""
+"""The reply of getenvinfo: the environments, or something else."""
 
 
 @attrs.frozen

@@ -66,13 +66,13 @@ def failure(appid="wxshop", errcode=-501000):
     )
 
 
-def select(store, question):
+def select(store, query):
     with closing(sqlite3.connect(store.path)) as database:
-        return database.execute(question).fetchall()
+        return database.execute(query).fetchall()
 
 
 def alter(store, *statements):
-    """Change the file as another program may."""
+    """Change the file as a different program may."""
     with closing(sqlite3.connect(store.path)) as database:
         for statement in statements:
             database.execute(statement)
@@ -103,7 +103,7 @@ class TestRuns:
         with InventoryStore(tmp_path / "i.sqlite", clock=late_in_london) as store:
             assert store.begin().run == "2026-01-02"
 
-    def test_complete_accounts_are_skipped_and_failed_accounts_are_retried(self, tmp_path):
+    def test_complete_accounts_are_skipped(self, tmp_path):
         accounts = [account(appid) for appid in ("wxa", "wxb", "wxc")]
 
         async def rest(run):
@@ -135,9 +135,7 @@ class TestRuns:
             assert store.progress(DAYS[0]) is None
 
     @pytest.mark.parametrize("errcode", [-501000, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**30])
-    def test_missing_accounts_are_named_with_rid_and_an_errcode_that_a_database_holds(
-        self, tmp_path, errcode
-    ):
+    def test_missing_accounts_have_their_rid_and_errcode(self, tmp_path, errcode):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa"))
@@ -169,7 +167,7 @@ class TestRuns:
             with pytest.raises(ConfigurationError, match="was begun before: use it, or open"):
                 store.begin()
 
-    def test_a_run_from_the_future_is_an_error_with_advice(self, tmp_path):
+    def test_a_run_from_the_future_is_refused(self, tmp_path):
         with opened(tmp_path, DAYS[1]) as store:
             store.begin()
         for run in (None, DAYS[0]):
@@ -178,13 +176,13 @@ class TestRuns:
                     store.begin(run)
                 assert len(select(store, "SELECT * FROM runs")) == 1
 
-    def test_yesterdays_run_continues_today_if_it_is_the_newest(self, tmp_path):
+    def test_yesterdays_run_may_be_resumed(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"), finishes=False)
         night(tmp_path, DAYS[1], listing("wxb", get="Go1"), run=DAYS[0])
         with opened(tmp_path, DAYS[1]) as store:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 0), ("wxb", "get", "Go1", 0)]
 
-    def test_accounts_of_another_source_are_not_mixed_in(self, tmp_path):
+    def test_a_different_source_is_refused(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxshop"), source="platform wxa")
         with (
             opened(tmp_path) as store,
@@ -193,7 +191,7 @@ class TestRuns:
             store.begin(source="platform wxb")
 
     @pytest.mark.parametrize("is_empty", [False, True])
-    def test_a_store_in_which_no_account_was_listed_is_of_no_source_yet(self, tmp_path, is_empty):
+    def test_a_store_without_listings_has_no_source(self, tmp_path, is_empty):
         listed = [] if is_empty else ["wxwrong"]
         night(tmp_path, DAYS[0], source="a typing error", appids=listed, finishes=is_empty)
         night(tmp_path, DAYS[0], listing("wxright"), source="right", appids=["wxright"])
@@ -207,7 +205,7 @@ class TestRuns:
         with opened(tmp_path) as store:
             assert [account.appid for account in store.missing()] == ["wxa", "wxb"]
 
-    def test_accounts_of_which_the_store_has_none_are_refused_if_it_has_others(self, tmp_path):
+    def test_disjoint_accounts_are_refused(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa"), failure("wxb"), appids=["wxa", "wxb"])
         with opened(tmp_path, DAYS[1]) as store:
             with pytest.raises(ConfigurationError, match="other accounts, and none of these 2:"):
@@ -336,29 +334,27 @@ class TestLaws:
 
 
 class TestOneWriter:
-    def test_another_store_is_refused_under_any_name_of_the_file_and_reads_meanwhile(
-        self, tmp_path
-    ):
+    def test_a_second_writer_is_refused_and_may_read(self, tmp_path):
         link = tmp_path / "link.sqlite"
         link.symlink_to(tmp_path / "inventory.sqlite")
         with opened(tmp_path) as store, opened(tmp_path) as other, InventoryStore(link) as linked:
             store.begin()
-            for one in (other, linked):
+            for each in (other, linked):
                 with pytest.raises(
                     ConfigurationError, match="being written by a different process"
                 ):
-                    one.begin()
-                assert one.progress() is not None
+                    each.begin()
+                assert each.progress() is not None
             store.close()
             store.close()
             other.begin()
 
 
 class TestRemovedWhileItIsWritten:
-    """SQLite would write on, into a file that has no name any more."""
+    """SQLite would keep writing to the deleted file."""
 
     @pytest.mark.parametrize("is_replaced", [False, True])
-    def test_the_next_call_is_an_error_that_names_the_file(self, tmp_path, is_replaced):
+    def test_the_next_call_names_the_file(self, tmp_path, is_replaced):
         path = tmp_path / "inventory.sqlite"
         with opened(tmp_path) as store:
             run = store.begin()
@@ -382,7 +378,7 @@ class TestRemovedWhileItIsWritten:
 
 class TestDamagedWhileItIsWritten:
     @pytest.mark.parametrize("name", ["inventory.sqlite", "inventory.sqlite-wal"])
-    def test_a_run_does_not_finish_in_a_file_that_another_program_cut_short(self, tmp_path, name):
+    def test_a_truncated_file_is_never_finished(self, tmp_path, name):
         with opened(tmp_path, DAYS[0]) as store:
             store.begin().save(listing(**{f"function{number}": "Go1" for number in range(5000)}))
         with opened(tmp_path, DAYS[1]) as store:
@@ -393,7 +389,7 @@ class TestDamagedWhileItIsWritten:
             with pytest.raises(ConfigurationError, match="is damaged: put a backup in its place"):
                 run.finish()
 
-    def test_a_row_that_is_gone_is_noticed_although_the_file_is_sound(self, tmp_path):
+    def test_a_deleted_row_is_noticed(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing(get="Go1", put="Go1"))
@@ -414,7 +410,7 @@ class TestDamagedWhileItIsWritten:
             "UPDATE accounts SET functions = 2",
         ],
     )
-    def test_an_account_that_is_not_as_it_was_saved_is_not_read(self, tmp_path, damage):
+    def test_a_changed_account_is_not_read(self, tmp_path, damage):
         with opened(tmp_path) as store:
             store.begin().save(listing("wxa", get="Go1"))
             alter(store, damage)
@@ -429,7 +425,7 @@ class TestDamagedWhileItIsWritten:
             "DELETE FROM runs",
         ],
     )
-    def test_an_account_or_a_run_that_is_gone_is_noticed(self, tmp_path, damage):
+    def test_a_deleted_account_or_run_is_noticed(self, tmp_path, damage):
         for day in DAYS[:2]:
             night(tmp_path, day, listing("wxa", get="Go1"), failure("wxb"))
         with opened(tmp_path) as store:
@@ -449,14 +445,14 @@ class TestDamagedWhileItIsWritten:
 
 
 class TestAccountsThatARunIsToList:
-    """A list of accounts may change while it is read: the promised accounts are in the store."""
+    """A list of accounts may change while it is read: the store contains the planned ones."""
 
-    def test_an_account_that_was_not_met_has_failed_and_is_named(self, tmp_path):
+    def test_an_unseen_account_has_failed_and_is_named(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin(appids=["wxa", "wxb", "wxc"])
             run.save(listing("wxa", get="Go1"))
             run.save(failure("wxb"))
-            assert [(one.appid, one.status) for one in store.missing()] == [
+            assert [(each.appid, each.status) for each in store.missing()] == [
                 ("wxb", "failed"), ("wxc", "waiting"),
             ]  # fmt: skip
             assert store.progress().waiting == 1
@@ -468,13 +464,13 @@ class TestAccountsThatARunIsToList:
             progress = store.progress()
             assert (progress.accounts, progress.failed, progress.waiting) == (3, 2, 0)
 
-    def test_a_run_that_is_continued_with_another_list_remembers_the_first(self, tmp_path):
+    def test_a_resumed_run_remembers_its_first_list(self, tmp_path):
         night(tmp_path, DAYS[-1], listing("wxa"), appids=["wxa", "wxb"], finishes=False)
         night(tmp_path, DAYS[-1], listing("wxc"), appids=["wxa", "wxc"])
         with opened(tmp_path) as store:
             assert [account.appid for account in store.missing()] == ["wxb"]
 
-    def test_an_account_that_was_not_met_keeps_its_functions_and_has_not_left(self, tmp_path):
+    def test_an_unseen_account_keeps_its_functions(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
         with opened(tmp_path, DAYS[1]) as store:
             run = store.begin(appids=["wxa"])
@@ -483,26 +479,26 @@ class TestAccountsThatARunIsToList:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 1)]
             assert select(store, CHANGES) == []
 
-    def test_a_run_stores_its_accounts_before_the_first_is_listed(self, tmp_path):
+    def test_a_run_stores_its_plan_first(self, tmp_path):
         async def first_of(run):
             async with contextlib.aclosing(run.unfinished(map(account, APPIDS))) as rest:
                 return (await anext(rest)).appid
 
         with opened(tmp_path) as store:
             run = store.begin()
-            assert [one.planned_at for one in store.runs()] == [None]
+            assert [each.planned_at for each in store.runs()] == [None]
             assert asyncio.run(first_of(run)) == "wxa"
-            assert [one.appid for one in store.missing()] == ["wxa", "wxb", "wxc"]
+            assert [each.appid for each in store.missing()] == ["wxa", "wxb", "wxc"]
             assert store.progress().waiting == 3
             (stored,) = store.runs()
             assert stored.planned_at == stored.started_at == f"{DAYS[-1]}T12:00:00+08:00"
             assert stored.finished_at is None
 
-    def test_an_account_that_is_in_the_last_run_alone_is_not_waiting(self, tmp_path):
+    def test_an_account_outside_of_the_plan_is_not_waiting(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa"), listing("wxgone"))
         night(tmp_path, DAYS[1], finishes=False)
         with opened(tmp_path, DAYS[1]) as store:
-            assert [one.appid for one in store.missing()] == ["wxa", "wxgone"]
+            assert [each.appid for each in store.missing()] == ["wxa", "wxgone"]
         night(tmp_path, DAYS[1], appids=["wxa"], finishes=False)
         with opened(tmp_path, DAYS[1]) as store:
             assert [account.appid for account in store.missing()] == ["wxa"]
@@ -614,7 +610,7 @@ class TestChanges:
 
 
 class TestCopies:
-    """A copy of the main file alone, as after kill -9: what is in the -wal file is lost."""
+    """A copy of the main file alone, as after kill -9: the contents of the -wal file are lost."""
 
     async def test_an_unfinished_run_does_not_look_finished(self, tmp_path):
         night(tmp_path, DAYS[0], listing(get="Go1"))
@@ -656,7 +652,7 @@ def opened_copy(store):
 
 
 class TestEarlierRuns:
-    def test_each_run_shows_its_own_results_after_later_runs(self, tmp_path):
+    def test_each_run_keeps_its_own_results(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1", put="Go1"), failure("wxb"))
         night(tmp_path, DAYS[1], failure("wxa"), listing("wxb", get="Go1"))
         night(tmp_path, DAYS[2], listing("wxa", get="Java8"), listing("wxb"), finishes=False)
@@ -669,12 +665,12 @@ class TestEarlierRuns:
             assert [run.run for run in store.runs()] == [day for day, *_ in reversed(found)]
             for day, complete, missing, is_finished in found:
                 assert whole(store, day) == complete
-                assert [one.appid for one in store.missing(day)] == missing
+                assert [each.appid for each in store.missing(day)] == missing
                 assert store.progress(day).is_finished == is_finished
 
 
 class TestReadOnly:
-    def test_it_reads_while_another_writes_and_writes_nothing_itself(self, tmp_path):
+    def test_it_reads_while_a_second_store_writes(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
@@ -686,7 +682,7 @@ class TestReadOnly:
                 with pytest.raises(ConfigurationError, match="opened with read_only=True"):
                     reader.begin()
 
-    def test_a_missing_or_empty_file_is_refused_and_not_created(self, tmp_path):
+    def test_a_missing_or_empty_file_is_refused(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):
             InventoryStore(tmp_path / "a?b.sqlite", read_only=True)
         assert list(tmp_path.iterdir()) == []
@@ -706,7 +702,7 @@ class TestReadOnly:
         del rows
         gc.collect()
 
-    def test_listings_are_read_as_they_were_saved_with_the_zone_of_each_time(self, tmp_path):
+    def test_listings_are_read_as_they_were_saved(self, tmp_path):
         times = "2026-01-31T23:59:59+08:00", "2026-02-01T00:00:00+08:00"
         function = CloudFunction("get", "Active", "Go1", *map(datetime.fromisoformat, times))
         undated = CloudFunction("put", "Active")
@@ -731,7 +727,7 @@ def test_a_file_has_exactly_the_name_that_was_given(tmp_path, monkeypatch, name)
         assert [row["name"] for row in store.functions()] == ["get"]
 
 
-def test_a_program_waits_for_another_that_makes_the_store_or_writes_it(tmp_path):
+def test_a_second_program_waits_for_the_first(tmp_path):
     def write_a_little():
         other.execute("BEGIN IMMEDIATE")
         threading.Timer(0.1, other.commit).start()
@@ -744,16 +740,16 @@ def test_a_program_waits_for_another_that_makes_the_store_or_writes_it(tmp_path)
             assert [row["name"] for row in store.functions()] == ["get"]
 
 
-def test_two_processes_may_make_the_store_at_the_same_moment(tmp_path, monkeypatch):
-    """The other makes it after this one has found no tables."""
+def test_two_processes_may_create_the_store(tmp_path, monkeypatch):
+    """The second makes it after the first has found no tables."""
 
     def connect(*place, **options):
         monkeypatch.undo()
         connection = sqlite3.connect(*place, **options)
-        connection.set_trace_callback(let_the_other_in)
+        connection.set_trace_callback(let_the_second_in)
         return connection
 
-    def let_the_other_in(statement):
+    def let_the_second_in(statement):
         if statement.startswith("BEGIN"):
             night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
 
@@ -762,22 +758,22 @@ def test_two_processes_may_make_the_store_at_the_same_moment(tmp_path, monkeypat
         assert whole(store) == {"wxa": {"get": "Go1"}}
 
 
-async def test_a_store_may_be_used_in_threads_and_its_closing_waits_for_their_transactions(
+async def test_close_waits_for_transactions_in_threads(
     tmp_path,
 ):
     def clock():
         if threading.current_thread() is not threading.main_thread():
             is_saving.set()
-            assert may_end.wait(20)
+            assert may_finish.wait(20)
         return noon(DAYS[0])()
 
-    is_saving, may_end = threading.Event(), threading.Event()
+    is_saving, may_finish = threading.Event(), threading.Event()
     store = InventoryStore(tmp_path / "inventory.sqlite", clock=clock)
     run = store.begin()
     saving = asyncio.ensure_future(asyncio.to_thread(run.save, listing("wxa", get="Go1")))
     await asyncio.to_thread(is_saving.wait, 20)
     saving.cancel()  # which its thread does not notice
-    threading.Timer(0.2, may_end.set).start()
+    threading.Timer(0.2, may_finish.set).start()
     store.close()
 
     with opened(tmp_path, DAYS[0]) as store:
@@ -797,7 +793,7 @@ class TestBadFiles:
             ),
         ],
     )
-    def test_another_file_is_refused_and_left_as_it_is(self, tmp_path, statement, why, read_only):
+    def test_a_different_file_is_refused_and_unchanged(self, tmp_path, statement, why, read_only):
         path = tmp_path / "inventory.sqlite"
         if statement is None:
             path.write_text("appid,env,name\n" * 100)
@@ -809,15 +805,15 @@ class TestBadFiles:
             InventoryStore(path, read_only=read_only)
         assert path.read_bytes() == before
 
-    def test_dropped_tables_are_an_error_that_names_the_file(self, tmp_path):
+    def test_dropped_tables_are_an_error(self, tmp_path):
         with opened(tmp_path) as store:
             alter(store, "DROP TABLE runs")
             with pytest.raises(OSError, match="no such table") as caught:
                 store.begin()
         assert str(store.path) in str(caught.value)
 
-    @pytest.mark.parametrize("ask", [InventoryStore.functions, InventoryStore.missing])
-    def test_text_that_was_damaged_on_the_disk_is_an_error(self, tmp_path, ask):
+    @pytest.mark.parametrize("read", [InventoryStore.functions, InventoryStore.missing])
+    def test_damaged_text_is_an_error(self, tmp_path, read):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
@@ -828,7 +824,7 @@ class TestBadFiles:
                 "UPDATE accounts SET message = CAST(x'ff' AS TEXT)",
             )
             with pytest.raises(ConfigurationError, match="is damaged"):
-                list(ask(store))
+                list(read(store))
 
     def test_a_full_disk_loses_nothing_that_was_saved(self, tmp_path):
         with opened(tmp_path) as store:
@@ -845,7 +841,7 @@ class TestBadFiles:
             store.begin().save(listing("wxlarge", **large))
             assert len(select(store, CURRENT)) == 2001
 
-    def test_a_file_or_its_lock_that_cannot_be_made_is_an_error(self, tmp_path):
+    def test_a_file_that_cannot_be_created_is_an_error(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):
             InventoryStore(tmp_path / "nowhere" / "inventory.sqlite")
         with opened(tmp_path) as store:
