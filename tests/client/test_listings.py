@@ -83,7 +83,7 @@ def test_the_request_for_batch_functions_contains_the_documented_request():
 )
 async def test_each_listing_is_requested_at_its_path_with_its_kind_of_token(ask, target):
     async with (
-        RawServer(http_reply({"total_count": 0})) as server,
+        RawServer(http_reply({"total_count": 0, "info_list": []})) as server,
         TcbClient("TOKEN", base_url=server.url) as client,
     ):
         assert list(await ask(client)) == []
@@ -153,6 +153,8 @@ ROW = {"name": "a", "status": "Active"}
             {"info_list": [{"env": "a", "alias": None, "create_time": "", "more": 1}]},
             (Environment("a"),),
         ),
+        (ENVIRONMENTS, {"errcode": 0, "info_list": None, "total_count": 0}, ()),
+        (ENVIRONMENTS, {"info_list": [], "total_count": 0}, ()),
         (
             BATCH_ENVIRONMENTS,
             {"info_list": [{"env": "a", "update_ime": "2020-04-04 14:10:36"}]},
@@ -291,6 +293,23 @@ async def no_time(_seconds): ...
         (ENVIRONMENTS, {"info_list": [{}]}),
         (ENVIRONMENTS, {"info_list": 5}),
         (ENVIRONMENTS, []),
+        # An error in an unknown format must not look like an account without environments.
+        *((ENVIRONMENTS, {**reply, "errcode": None}) for reply in ({}, {"info_list": []})),
+        *(
+            (listing, reply)
+            for listing in (ENVIRONMENTS, BATCH_ENVIRONMENTS)
+            for reply in (
+                {},
+                {"errcode": 0},
+                {"errCode": -1, "errMsg": "busy"},
+                {"code": 48001},
+                {"ret": -1},
+                {"error": {}},
+                {"info_list": None},
+                {"errcode": 0, "info_list": None, "total": 1},
+                *({"info_list": [{"env": "a"}], key: 21} for key in ("total", "Total")),
+            )
+        ),
         *(
             (COLLECTIONS, {"pager": pager, "collections": []})
             for pager in (None, {}, {"Total": None}, {"Total": -1}, {"Total": "many"}, 5)

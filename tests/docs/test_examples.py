@@ -133,7 +133,7 @@ async def test_the_inventory_service_never_blocks_its_event_loop(runner, monkeyp
             with pytest.raises(HTTPException, match="404"):
                 await asyncio.to_thread(service.progress)
             assert await service.start() == {"state": "started"}
-            assert await service.start() == {"state": "under way"}
+            assert await service.start() == {"state": "in progress"}
             await service.app.state.task
             progress = await asyncio.to_thread(service.progress)
             pieces = [piece async for piece in service.functions().body_iterator]
