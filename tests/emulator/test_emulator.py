@@ -5,15 +5,18 @@ import json
 import logging
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
-from asking import REFRESH, TICKET, asking
+from asking import REFRESH, RIGHT, TICKET, asking, populated
+from hypothesis import given
+from hypothesis import strategies as st
 from leaks import eventually
 from names import APPSECRET, CLASSIC, ENV, LIST, STABLE
 
 from tcb_async.emulator import DEMO_ENV, Emulator, EmulatorClock, Fault, token_id
-from tcb_async.emulator.wire import ReceivedCall
+from tcb_async.emulator.wire import ERRMSG, ReceivedCall
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -318,6 +321,57 @@ class TestRecord:
         )
         assert call.token == "hush-hush"
         assert "hush-hush" not in repr(call)
+
+
+METHODS = [b"POST"] * 6 + [b"GET", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"BREW"]
+TARGETS = [
+    *(b"/", b"//", b"/%ff", b"/%00", b"*", b"/[", b"/tcb/listfunctions?%", b"http://[/tcb"),
+    *(b"http://x/tcb/listfunctions", b"/tcb/listfunctions\xff", b"/tcb/" + b"x" * 9000),
+    b"/tcb/listfunctions?access_token=%ff%ed%a0%80",
+]
+HEADERS = [
+    *(b"Content-Encoding: gzip", b"Content-Encoding: br", b"Content-Type: multipart/form-data"),
+    *(
+        b"Content-Type: ;;;charset=\xff",
+        b"Accept: \xff",
+        b"Expect: a miracle",
+        b"Cookie: \xff=\x01",
+    ),
+    *(b"Connection: keep-alive, x", b"X-Long: " + b"y" * 7000, b"Range: bytes=0-"),
+]
+json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([])
+
+
+class TestAnyRequest:
+    @given(
+        method=st.sampled_from(METHODS),
+        path=st.sampled_from(sorted(RIGHT)),
+        target=st.none() | st.sampled_from(TARGETS),
+        header=st.none() | st.sampled_from(HEADERS),
+        changed=st.dictionaries(st.sampled_from(["env", "limit", "offset", "appid"]), json_values),
+        body=st.none() | st.binary(max_size=50),
+    )
+    async def test_gets_a_documented_errcode_or_http_4xx(
+        self, *, method, path, target, header, changed, body
+    ):
+        async with asking(populated()) as asker:
+            query = urlencode({**RIGHT[path], "access_token": asker.emulator.token})
+            if body is None:
+                body = json.dumps({**RIGHT[path], **changed}).encode()
+            lines = [
+                method + b" " + (target or f"{path}?{query}".encode()) + b" HTTP/1.1",
+                b"Host: x",
+                b"Connection: close",
+                b"Content-Length: %d" % len(body),
+                *filter(None, [header]),
+            ]
+            reply = await talk(asker.emulator, b"\r\n".join([*lines, b"", body]))
+            head, _, rest = reply.partition(b"\r\n\r\n")
+            status = int(head.split()[1])
+            assert status in {200, 400, 413, 417}
+            if status == 200 and method != b"HEAD":
+                assert json.loads(rest).get("errcode", 0) in {0, *ERRMSG}
+            assert asker.emulator.in_flight == 0
 
 
 class TestLife:
