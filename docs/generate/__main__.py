@@ -11,6 +11,7 @@ kind and words                  content
 ``tcb-codes``                   the table of TcbCodes; with ``chinese``, in Chinese
 ``core PROGRAM NAME …``         functions and classes of an example program
 ``file PATH``                   a file of the repository
+``layers``                      the layers of the package, as ``pyproject.toml`` checks them
 ``requirements``                the lowest versions of the dependencies
 ``tree``                        the modules of the package
 ==============================  ==================================================================
@@ -28,7 +29,7 @@ import tomllib
 from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import chinese
@@ -68,6 +69,7 @@ def _written(kind: str, *words: str) -> str:
         "errcodes": partial(_codes, ERRCODES.values(), "EVERYWHERE"),
         "file": _file,
         "help": _help,
+        "layers": _layers,
         "requirements": _requirements,
         "tcb-codes": partial(_codes, TCB_CODES, "TCB_CODES"),
         "token-errcodes": partial(_codes, TOKEN_ENDPOINT_ERRCODES.values(), "AT_TOKEN_ENDPOINTS"),
@@ -149,9 +151,20 @@ def _tree() -> str:
     return _table(*rows)
 
 
+def _layers() -> str:
+    """List the layers of the package, from the top; modules of one layer are in one line."""
+    contracts = _settings()["tool"]["importlinter"]["contracts"]
+    (layers,) = (it["layers"] for it in contracts if it.get("containers") == ["tcb_async"])
+    return "\n".join(["```text", *layers, "```"])
+
+
+def _settings() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def _requirements() -> str:
     """List the lowest versions of the dependencies, by extra."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = _settings()["project"]
     extras = {"none": project["dependencies"], **project["optional-dependencies"]}
     rows = [(f"`{extra}`", ", ".join(found)) for extra, found in extras.items()]
     return _table(("extra", "lowest versions"), *rows)

@@ -16,9 +16,8 @@ LISTING = (
     "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/tcb-async list --demo"
 )
 TESTING = (
-    "python3 -m venv .venv-test && "
-    ".venv-test/bin/pip install --require-hashes -r constraints-test.txt && "
-    ".venv-test/bin/pip install --no-deps . && .venv-test/bin/pytest -n 4"
+    "python3 -m venv .venv-test && .venv-test/bin/pip install -r requirements-test.txt . && "
+    ".venv-test/bin/pytest -n 4"
 )
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 ASK_THE_SERVICE = f"""

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from doc_examples import SECRET, commands_in, compare
 from names import APPID, ENV
+from programs import needs_package
 
 from tcb_async.emulator import DEMO_ENV, Emulator
 
@@ -140,6 +141,8 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path):
     """Somebody with a clone and nothing else."""
+    for builder in ("hatchling", "hatch_fancy_pypi_readme"):  # pip builds without a network
+        needs_package(builder)
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "tcb_async", clone / "tcb_async")
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"):

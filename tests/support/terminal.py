@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
-import fcntl
+import importlib
 import io
 import json
 import os
-import pty
 import re
 import struct
 import sys
-import termios
 from contextlib import asynccontextmanager
 
 import attrs
@@ -149,6 +147,7 @@ class Screen:
     @asynccontextmanager
     async def of(cls, columns, lines=40):
         """Open a terminal of that size."""
+        fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))  # not Windows
         ours, tty = pty.openpty()
         fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         screen = cls(tty, ours)
@@ -167,6 +166,7 @@ class Screen:
     @property
     def is_echoing(self):
         """Whether typed characters are echoed."""
+        termios = importlib.import_module("termios")
         return bool(termios.tcgetattr(self.tty)[3] & termios.ECHO)
 
     async def shows(self, text):
