@@ -1,8 +1,8 @@
 """Break the package in small ways, at random, and see whether a test notices.
 
 Rule: a mutant is tested in a copy of the tree, by tests that cover its line, those first that cover
-little else. Survivors are then tested by all tests, several at a time. The last survivors are named;
-more than `MAX_SURVIVORS` of 100 are an error.
+little else. Survivors are then tested by all tests, several at a time. The last survivors are
+named; more than `MAX_SURVIVORS` of 100 are an error.
 
     python nightly/mutants.py --count 300 --seed 7 [--only pagination] [--jobs 2]
 """

@@ -14,7 +14,6 @@ from copy import copy
 from datetime import tzinfo
 from functools import partial
 from typing import (
-    TYPE_CHECKING,
     Any,
     Never,
     Self,
@@ -108,12 +107,6 @@ def _read_token_from_environment() -> StaticToken | StableToken:
     return StableToken(check_appid(APPID, appid), check_secret(SECRET, secret))
 
 
-_MOVED = {
-    "inventory": "Inventory(client, accounts)",
-    "list_account": "list_account(client, account)",
-    "platform_accounts": "platform_accounts(client, on_rotate=…)",
-}
-"""Methods of 0.1, and the functions of `tcb_async.inventory` that replace them."""
 _DEFAULT_RETRY = RetryPolicy()
 _NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 Item = TypeVar("Item")
@@ -649,15 +642,6 @@ class TcbClient:
                 "replace this token where it is issued"
             )
         await self._provider.force_refresh(self._transport)
-
-    # Hidden from type checkers, which would accept any attribute.
-    if not TYPE_CHECKING:  # pragma: no branch
-
-        def __getattr__(self, name: str) -> object:
-            text = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if name in _MOVED:
-                text += f": call {_MOVED[name]}, imported from tcb_async.inventory"
-            raise AttributeError(text, name=name, obj=self)
 
     @property
     def provider(self) -> TokenProvider:

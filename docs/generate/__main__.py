@@ -11,6 +11,7 @@ kind and words                  content
 ``tcb-codes``                   the table of TcbCodes; with ``chinese``, in Chinese
 ``core PROGRAM NAME …``         functions and classes of an example program
 ``file PATH``                   a file of the repository
+``changelog``                   the changelog of the repository
 ``layers``                      the layers of the package, as ``pyproject.toml`` checks them
 ``requirements``                the lowest versions of the dependencies
 ``tree``                        the modules of the package
@@ -65,6 +66,7 @@ def rewritten(page: str) -> str:
 def _written(kind: str, *words: str) -> str:
     writers: dict[str, Callable[..., str]] = {
         "api": reference,
+        "changelog": _changelog,
         "core": _core,
         "errcodes": partial(_codes, ERRCODES.values(), "EVERYWHERE"),
         "file": _file,
@@ -149,6 +151,11 @@ def _tree() -> str:
         if path.name != "__init__.py":
             rows.append((f"`{path.relative_to(package).as_posix()}`", first))
     return _table(*rows)
+
+
+def _changelog() -> str:
+    """Copy the changelog, without its title."""
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n\n")[2].rstrip()
 
 
 def _layers() -> str:

@@ -81,15 +81,6 @@ def test_a_client_made_with_an_appid_and_a_secret_shows_the_right_call():
     assert secret not in repr(caught.traceback[-1].frame.f_locals)
 
 
-@pytest.mark.parametrize("method", ["inventory", "list_account", "platform_accounts"])
-def test_a_method_of_an_older_version_names_the_function_that_replaces_it(method):
-    client = TcbClient("T")
-    with pytest.raises(AttributeError, match=rf"{method}.*\(client, .*tcb_async\.inventory"):
-        getattr(client, method)
-    with pytest.raises(AttributeError, match=r"no attribute 'list_function'$"):
-        getattr(client, "list_" + "function")
-
-
 async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused():
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"resume=.*not a cursor"):
