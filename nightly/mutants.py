@@ -272,7 +272,7 @@ class Copy:
             return self._pass(run, *run.covering, "@.covering")
 
     def survivors(self, mutants, run):
-        """Return the mutants that no test notices: all at once, or else those left of each half."""
+        """Return the mutants that no test notices: all together, or the rest of each half."""
         if not mutants:
             return []
         with self._broken(mutants):
@@ -336,7 +336,7 @@ class Copy:
         try:
             output, _ = running.communicate(timeout=RUN_SECONDS)
         except subprocess.TimeoutExpired:
-            output = f"no end after {RUN_SECONDS} seconds"
+            output = f"did not finish in {RUN_SECONDS} seconds"
         finally:
             with suppress(ProcessLookupError):  # also the leftovers of a test that failed
                 os.killpg(running.pid, signal.SIGKILL)
@@ -348,13 +348,13 @@ class Copy:
 
 
 def _selected(test):
-    """Name the tests to run for a test: the examples of a page follow one another."""
+    """Name the tests to run for a test: the examples of a page depend on their order."""
     page = test.partition("::")[0]
     return page if page.endswith(".md") else test
 
 
 def apart(mutants):
-    """Group mutants so that none is in another's function, where one could hide the other."""
+    """Group mutants of different functions, so that none hides a second one."""
     by_function = defaultdict(list)
     for mutant in mutants:
         by_function[mutant.path, mutant.scope].append(mutant)
@@ -395,7 +395,7 @@ def main():
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10_000)
     parser.add_argument("--only", default="", help="a part of the path of the files to break")
-    parser.add_argument("--jobs", type=int, default=2, help="mutants that are tried at once")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants that are tested concurrently")
     arguments = parser.parse_args()
     mutants = drawn(arguments.count, arguments.seed, arguments.only)
     print(f"{len(mutants)} mutants, seed {arguments.seed}", flush=True)
