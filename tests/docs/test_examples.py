@@ -145,7 +145,7 @@ async def test_inventory_service_never_blocks_its_loop(runner, monkeypatch):
 
 @pytest.mark.slow
 async def test_inventory_service_does_not_start_without_secret(runner):
-    """It said that an inventory was started, and held the store for ever."""
+    """It reported the start of an inventory, and never closed the store."""
     without = attrs.evolve(runner, variables={"TCB_APPID": APPID})
     async with without.serve("inventory_service:app") as program:
         ended = await program.end()
@@ -154,7 +154,7 @@ async def test_inventory_service_does_not_start_without_secret(runner):
 
 
 class TestTheNightlyScript:
-    """It compares only an inventory of today, and ends with 0 only if both commands did."""
+    """It compares only an inventory of today, and exits with 0 only if both commands did."""
 
     @pytest.mark.parametrize("page", ["how-to/compare.md", "zh/compare.md"])
     @pytest.mark.parametrize("inventory", [0, 1, 2, 3, 4, 5, 6, 130, 143])

@@ -30,7 +30,7 @@ with TestClient(app) as service:
 
 @pytest.fixture(autouse=True)
 def _account(tmp_path, monkeypatch):
-    """An account, at an emulator that answers for WeChat."""
+    """An account of an emulator in place of WeChat."""
     with Emulator() as wechat:
         wechat.add_app(APPID, SECRET)
         wechat.deploy(ENV, count=48)
@@ -76,7 +76,7 @@ def test_readmes_have_one_command_to_list_and_one_to_test(readme):
 
 def test_both_readmes_have_the_same_programs():
     def blocks(text):
-        """Return the blocks without the comments behind commands, which are translated."""
+        """Return the blocks without the comments after commands, which are translated."""
         found = re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)
         return [re.sub(r" +# .*", "", block) for block in found]
 

@@ -1,7 +1,7 @@
 """The tutorial, followed as a reader follows it: in an empty folder, every line as it is printed.
 
 Three things differ: pip downloads nothing (all packages are there already), the
-service listens on a free port, and an emulator answers for WeChat.
+service listens on a free port, and an emulator replaces WeChat.
 """
 
 import os

@@ -22,7 +22,7 @@ LONGEST_FIRST = (
     "tests/cli/test_signals.py",
     "tests/pagination/test_walk_over_the_wire.py",
 )
-"""Files that delay the end of a run if a worker of pytest-xdist starts them last."""
+"""Files that make a run longer if a worker of pytest-xdist starts them last."""
 
 SLOW_FOLDERS = ("docs/zh/", "README.zh-CN.md")
 """Documents with the same examples as the English pages."""
@@ -98,7 +98,7 @@ def _is_example(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """Exclude pytest's own objects, which live until the end, from garbage collection."""
+    """Exclude pytest's own objects, which are never freed, from garbage collection."""
     gc.disable()
     collected = yield
     gc.collect()

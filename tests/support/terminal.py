@@ -35,7 +35,7 @@ _FOREIGN = (
 
 @attrs.frozen
 class Ended:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -43,7 +43,7 @@ class Ended:
 
 
 def asks(emulator, **more):
-    """The variables by which a command asks this emulator."""
+    """The variables that direct a command to this emulator."""
     return {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": emulator.token, **more}
 
 
@@ -53,13 +53,13 @@ def plain(shown):
 
 
 def retry_at_once(monkeypatch):
-    """Let the command retry as often as ever, without its waits."""
+    """Remove the waits between the retries of a command."""
     at_once = RetryPolicy(base=0.0)
     monkeypatch.setitem(TcbClient.__init__.__kwdefaults__, "retry", at_once)
 
 
 async def run(*words, env=None, stdin="", stdout=None):
-    """Run the command in this process, beside the loop that may serve it."""
+    """Run the command in a thread of this process, where an emulator may run on the loop."""
     return await asyncio.to_thread(run_here, words, env or {}, stdin, stdout)
 
 
@@ -92,7 +92,7 @@ class Running:
             return (await self.process.stdout.readline()).decode()
 
     async def end(self, number=None):
-        """Send it the named signal, if any, and wait for its end."""
+        """Send it the signal, if any, and wait until it exits."""
         if number is not None:
             self.process.send_signal(number)
         async with asyncio.timeout(_SECONDS):
