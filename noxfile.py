@@ -10,8 +10,9 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.2"
+nox.needs_version = ">=2025.11.12"
 nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
 nox.options.sessions = ["lint", "types", "tests", "lowest", "full", "docs", "build"]
 
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
