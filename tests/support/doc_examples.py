@@ -108,7 +108,7 @@ def teardown(namespace):
 
 
 def skip_if_missing(evaluate):
-    """Skip an example if its document's programs or its section's packages are not here."""
+    """Skip an example without its document's programs or its section's packages."""
 
     def run(example):
         for program in example.namespace["_document"].needs:
@@ -122,7 +122,7 @@ def skip_if_missing(evaluate):
 
 
 def packages_of(example):
-    """Packages of the group ``dev`` that the section which an example is in imports or runs."""
+    """Packages of the group ``dev`` in an example's section."""
     text = example.document.text
     start = max(0, text.rfind("\n## ", 0, example.start))
     section = text[start:].split("\n## ", 2)
@@ -152,7 +152,7 @@ def run_python(example):
 
 
 def run_hidden(example):
-    """Run a block that readers do not see; they could copy nothing that depends on it."""
+    """Run a block that readers do not see; visible examples must not depend on it."""
     document, settings, files = (
         example.namespace["_document"],
         dict(os.environ),
