@@ -34,7 +34,7 @@ async def talk(emulator, raw):
 
 
 class TestListing:
-    async def test_documented_request_gets_the_documented_reply_value_for_value(self):
+    async def test_documented_request_gets_the_documented_reply(self):
         async with asking(Emulator()) as asker:
             asker.emulator.deploy(
                 ENV,
@@ -109,7 +109,7 @@ class TestListing:
                 answers.append((reply["errcode"], len(rows), total))
         assert answers == [(0, 10, 57), answer, answer]
 
-    async def test_unknown_path_is_an_invalid_url_by_http_200_as_wechat_has_it(self, wechat):
+    async def test_unknown_path_is_an_errcode_with_http_200(self, wechat):
         wechat.emulator.fail_next()
         for path in ("/tcb/nothing", "/", "/tcb/listfunctions/"):
             reply = await wechat.ask(path, {})
@@ -156,7 +156,7 @@ class TestEnvironments:
                 emulator.update(ENV, name, status="Updating")
         assert [function.name for function in emulator.functions(ENV)] == names
 
-    def test_update_in_place_shows_in_its_mod_time_even_within_a_second(self):
+    def test_update_changes_mod_time_within_a_second(self):
         emulator = Emulator(clock=EmulatorClock(1_551_252_899.0))
         emulator.deploy(ENV, count=3)
         emulator.update(ENV, "fn-0002", status="Updating")
@@ -225,7 +225,7 @@ class TestEnvironments:
         assert first.busy_rate > 0
         assert first.latency > 0
 
-    def test_clock_follows_the_machine_unless_it_was_given_a_start(self):
+    def test_clock_follows_the_machine_without_a_start(self):
         running, standing = EmulatorClock(), EmulatorClock(1_551_252_899.0)
         assert running() <= running()
         assert running() > standing() == 1_551_252_899.0
