@@ -56,7 +56,7 @@ async def test_a_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
 
 
 @pytest.mark.parametrize("argument", ["limit", "offset"])
-async def test_limit_or_offset_of_a_walk_names_the_right_call(argument):
+async def test_a_walk_called_with_limit_or_offset_names_the_right_call(argument):
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=rf"{argument}=10: .*page_size.*max_items"):
             client.iter_functions("test-1", **{argument: 10})
@@ -71,7 +71,7 @@ async def test_a_walk_names_its_arguments_and_shows_how_to_filter(option):
             await client.list_functions("test-1", **{option: "Active"})
 
 
-def test_appid_and_secret_as_arguments_show_the_right_call():
+def test_a_client_made_with_an_appid_and_a_secret_shows_the_right_call():
     appid, secret = "wx0123456789abcdef", "0123456789abcdef0123456789abcdef"
     right = r"TcbClient\(StableToken\(appid, secret\)\)"
     with pytest.raises(ConfigurationError, match=right) as caught:
@@ -81,7 +81,7 @@ def test_appid_and_secret_as_arguments_show_the_right_call():
     assert secret not in repr(caught.traceback[-1].frame.f_locals)
 
 
-async def test_cursor_of_a_different_env_is_refused():
+async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused():
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"resume=.*not a cursor"):
             client.functions("test-1", resume="not a cursor")
@@ -134,7 +134,7 @@ def test_an_unusable_base_url_is_refused(base_url):
         "ftp://user:pa55@host?access_token=pa55",
     ],
 )
-def test_base_url_with_a_secret_is_refused_without_it(base_url):
+def test_a_base_url_with_a_secret_in_it_is_refused_without_showing_it(base_url):
     with pytest.raises(ConfigurationError, match=r"base_url(=| of host)") as caught:
         TcbClient("T", base_url=base_url)
 
@@ -186,7 +186,7 @@ class Unshowable:
         ),
     ],
 )
-def test_client_refuses_wrong_types_and_values(argument, value, right):
+def test_a_client_refuses_wrong_types_and_values_out_of_range(argument, value, right):
     with pytest.raises(ConfigurationError) as caught:
         TcbClient("T", **{argument: value})
 
@@ -233,5 +233,5 @@ assert TcbClient("T").functions("test-1").concurrency == changed["DEFAULT_CONCUR
 """
 
 
-def test_each_default_is_defined_in_one_place():
+def test_a_default_that_is_changed_in_one_place_is_changed_wherever_it_is_taken():
     subprocess.run([sys.executable, "-c", CHANGE_EVERY_DEFAULT], check=True)  # noqa: S603 - ours

@@ -48,7 +48,9 @@ async def test_an_appid_and_its_secret_are_enough(emulator, monkeypatch):
         ({"TCB_BASE_URL": "http://x.test"}, {"allow_http": True}, "http://x.test,"),
     ],
 )
-def test_arguments_precede_tokens_and_tokens_precede_appids(variables, options, shown, monkeypatch):
+def test_an_access_token_goes_before_an_appid_and_an_argument_before_all(
+    variables, options, shown, monkeypatch
+):
     for name, value in {"TCB_ACCESS_TOKEN": "TOKEN", **variables}.items():
         monkeypatch.setenv(name, value)
 
@@ -70,7 +72,7 @@ def test_arguments_precede_tokens_and_tokens_precede_appids(variables, options, 
         ({"TCB_ACCESS_TOKEN": "T", "TCB_BASE_URL": "http://x.test"}, r"^TCB_BASE_URL=.*allow_http"),
     ],
 )
-def test_invalid_variables_are_named_without_a_secret(variables, said, monkeypatch):
+def test_missing_and_unusable_variables_are_named_without_a_secret(variables, said, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
@@ -80,7 +82,7 @@ def test_invalid_variables_are_named_without_a_secret(variables, said, monkeypat
     assert SECRET not in str(caught.value)
 
 
-async def test_refused_connection_names_the_variable(emulator, monkeypatch):
+async def test_where_no_server_answers_any_more_the_variable_is_named(emulator, monkeypatch):
     """As after pasting the export lines of an emulator that has ended since."""
     monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)

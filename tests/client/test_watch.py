@@ -57,7 +57,9 @@ class TestChanges:
     """``changes`` compares two listings."""
 
     @given(before=listings, after=listings)
-    def test_changes_turn_the_first_listing_into_the_second(self, before, after):
+    def test_made_to_the_one_listing_they_give_the_other_and_no_function_changes_twice(
+        self, before, after
+    ):
         functions = {function.name: function for function in before}
         found = changes(before, after)
         assert len({change.name for change in found}) == len(found)
@@ -99,7 +101,7 @@ class TestWatch:
         ]
         assert walk.times == [0, 30, 60, 90]
 
-    async def test_watch_starts_from_the_given_functions(self):
+    async def test_starts_from_the_given_functions_and_misses_no_change(self):
         walk = Answers([LOGIN_LATER])
         before = [LOGIN, PAY]
 
@@ -112,7 +114,7 @@ class TestWatch:
     @pytest.mark.parametrize(
         "error", [TransportError("reset"), DriftError("it kept changing")], ids=repr
     )
-    async def test_transient_failure_is_logged_and_loses_no_change(self, error, caplog):
+    async def test_a_failure_that_may_pass_is_logged_and_no_change_is_lost(self, error, caplog):
         walk = Answers([LOGIN], error, error, [LOGIN, PAY])
 
         async with aclosing(watch(walk, interval=30)) as found:
@@ -125,7 +127,7 @@ class TestWatch:
     @pytest.mark.parametrize(
         "answers", [([LOGIN], TokenError("refused")), (TransportError("refused"),)]
     )
-    async def test_final_failure_or_first_failure_is_raised(self, answers):
+    async def test_a_failure_that_does_not_pass_or_of_the_very_first_walk_ends_it(self, answers):
         with pytest.raises(type(answers[-1])):
             await anext(watch(Answers(*answers), interval=30))
 
@@ -173,7 +175,7 @@ class TestWait:
         assert (error.env, error.name, error.status) == (ENV, "login", status)
         assert status in str(error)
 
-    async def test_several_are_returned_in_the_order_of_names(self):
+    async def test_several_are_returned_in_the_order_of_their_names_once_all_are_active(self):
         pay = CloudFunction("pay", "Active")
         look = Answers([pay], [pay, LOGIN_LATER], [pay, LOGIN])
 
@@ -208,13 +210,13 @@ class TestWait:
             "login is Active",
         ]
 
-    async def test_time_out_names_functions_that_are_not_active(self):
+    async def test_of_every_function_those_are_named_that_are_not_active_in_time(self):
         look = Answers([LOGIN_LATER, CloudFunction("gone", "Updating")], [LOGIN_LATER])
 
         with pytest.raises(WaitTimeoutError, match=r"^function 'login' was Updating after 60 s"):
             await self.wait_for(look, None)
 
-    async def test_time_out_names_five_functions_and_a_count(self):
+    async def test_a_time_out_names_five_functions_and_counts_the_others(self):
         look = Answers([CloudFunction(f"fn-{number}", "Creating") for number in range(1, 8)])
 
         with pytest.raises(WaitTimeoutError) as caught:
@@ -248,7 +250,7 @@ class TestWait:
         with pytest.raises(TokenError):
             await self.wait(Answers(TokenError("refused")))
 
-    async def test_callers_time_out_is_unchanged(self):
+    async def test_a_time_out_that_is_not_its_own_is_passed_on_as_it_is(self):
         with pytest.raises(TimeoutError) as caught:
             await self.wait(Answers(TimeoutError("of a token provider")))
 
@@ -263,7 +265,7 @@ class TestWait:
 class TestClient:
     """The two as methods of a client, over a real socket."""
 
-    async def test_watch_reports_deployments_updates_and_deletions(self, emulator):
+    async def test_watch_functions_reports_deployments_updates_and_deletions(self, emulator):
         emulator.deploy(ENV, count=45)
         async with (
             no_leaks(),

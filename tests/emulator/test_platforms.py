@@ -123,7 +123,7 @@ class TestOrdinaryEnvironments:
         )
         assert in_order(reply) == in_order((SAMPLES / "getenvinfo_reply.json").read_bytes())
 
-    async def test_merchant_sees_own_and_shared_environments(self, wechat):
+    async def test_merchant_sees_its_own_environments_and_the_shared_ones(self, wechat):
         emulator = wechat.emulator
         for appid in (MERCHANT, BAKERY):
             emulator.add_authorizer(PLATFORM, appid)
@@ -172,7 +172,7 @@ class TestOrdinaryEnvironments:
         wechat.emulator.add_environment("test-1")
         assert (await wechat.list("test-1"))["total_count"] == 0
 
-    async def test_merchant_without_the_permission_set_is_refused(self, wechat):
+    async def test_merchant_that_did_not_grant_the_permission_set_is_refused(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, MERCHANT, permission_sets=[17, 18])
         token = await wechat.merchant_token(MERCHANT)
         assert (await wechat.call(ENVIRONMENTS, token=token))["errcode"] == 61007
@@ -277,7 +277,7 @@ class TestPlatformsOwnEnvironments:
         for path in (ENVIRONMENTS, LIST):
             assert (await wechat.call(path, token=token))["errcode"] == 40001
 
-    async def test_platform_is_refused_from_unlisted_addresses(self, wechat):
+    async def test_platform_is_refused_from_an_address_that_is_not_listed(self, wechat):
         token = await wechat.platform_token()
         wechat.emulator.whitelist = set()
         for path in (COMPONENT, BATCH_ENVIRONMENTS, BATCH_FUNCTIONS, MERCHANTS):
@@ -291,7 +291,9 @@ class TestPlatformsOwnEnvironments:
 
 
 class TestManyMerchants:
-    async def test_thousands_of_merchants_are_made_quickly(self, wechat):
+    async def test_thousands_of_merchants_are_made_quickly_and_a_page_has_the_requested_rows(
+        self, wechat
+    ):
         appids = wechat.emulator.add_merchants(PLATFORM, 10_000, environments=2, functions=50)
         assert len(set(appids)) == 10_000
         with pytest.raises(ValueError, match=f"'{PLATFORM}': this platform exists already"):
@@ -302,7 +304,7 @@ class TestManyMerchants:
             rows = [row["authorizer_appid"] for row in page["list"]]
             assert rows == [*appids[offset : offset + count]]
 
-    async def test_merchants_have_separate_environments(self, wechat):
+    async def test_each_merchant_has_its_own_environments_and_functions(self, wechat):
         emulator = wechat.emulator
         lists = set()
         for appid in emulator.add_merchants(PLATFORM, 10, environments=2, functions=50):
@@ -362,7 +364,7 @@ class TestManyMerchants:
         emulator.clear_faults()
         assert await codes(MERCHANT) == [0] * 3
 
-    async def test_faults_for_one_account_precede_faults_for_all(self, wechat):
+    async def test_a_fault_for_one_account_comes_before_faults_for_all(self, wechat):
         emulator = wechat.emulator
         emulator.script([Fault.errcode(48001)] * 2)
         emulator.script([Fault.errcode(50002)], account=PLATFORM)
