@@ -11,7 +11,7 @@ from programs import needs_package
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = str(ROOT / "tests" / "support")
-REDIS_TESTS = ("tests/tokens/test_redis_store.py", "docs/how-to/tokens.md")
+REDIS_TESTS = "tests/tokens/test_redis_store.py"
 COLLECT_WITHOUT_POSIX = """
 import asyncio, sys, pytest
 sys.modules.update(fcntl=None, pty=None, termios=None)
@@ -77,7 +77,7 @@ def test_a_missing_package_is_named():
 @pytest.mark.slow
 @pytest.mark.parametrize(("ci", "outcome"), [({}, "skipped"), ({"CI": "true"}, "failed")])
 def test_a_missing_program_skips_its_tests_and_fails_in_ci(ci, outcome):
-    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *REDIS_TESTS)
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", REDIS_TESTS)
     done = run_python(*command, PATH="/nowhere", **ci)
 
     assert done.returncode == (outcome == "failed"), done.stdout

@@ -11,10 +11,10 @@ kind and words                  content
 ``tcb-codes``                   the table of TcbCodes; with ``chinese``, in Chinese
 ``core PROGRAM NAME …``         functions and classes of an example program
 ``file PATH``                   a file of the repository
-``changelog``                   the changelog of the repository
-``layers``                      the layers of the package, as ``pyproject.toml`` checks them
 ``requirements``                the lowest versions of the dependencies
 ``tree``                        the modules of the package
+``layers``                      the layers of the package, as ``pyproject.toml`` checks them
+``changelog``                   the changelog of the repository
 ==============================  ==================================================================
 
 A test fails while a page differs from its sources.
@@ -66,16 +66,16 @@ def rewritten(page: str) -> str:
 def _written(kind: str, *words: str) -> str:
     writers: dict[str, Callable[..., str]] = {
         "api": reference,
-        "changelog": _changelog,
         "core": _core,
         "errcodes": partial(_codes, ERRCODES.values(), "EVERYWHERE"),
         "file": _file,
         "help": _help,
-        "layers": _layers,
         "requirements": _requirements,
         "tcb-codes": partial(_codes, TCB_CODES, "TCB_CODES"),
         "token-errcodes": partial(_codes, TOKEN_ENDPOINT_ERRCODES.values(), "AT_TOKEN_ENDPOINTS"),
         "tree": _tree,
+        "layers": _layers,
+        "changelog": _changelog,
     }
     return writers[kind](*words)
 

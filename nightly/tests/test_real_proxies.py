@@ -140,7 +140,7 @@ async def test_a_lasting_limit_is_an_error_with_a_cursor(upstream, status):
     assert await completed(upstream, upstream.url, error, seen) == names(upstream)
 
 
-async def test_two_tls_connections_of_haproxy_cost_few_requests(upstream):
+async def test_two_tls_connections_of_haproxy_cost_a_few_requests_more_and_no_time_out(upstream):
     upstream.deploy(ENV, count=400 - COUNT)
     tls = f"ssl crt {CERTIFICATES / 'server.pem'}"
     with haproxy(port_of(upstream), bind=tls, frontend="maxconn 2") as proxy:

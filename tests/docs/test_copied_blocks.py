@@ -26,27 +26,27 @@ def read(tmp_path):
     return evaluate
 
 
-def test_blocks_see_names_of_visible_blocks_above(read):
+def test_a_block_sees_the_names_of_the_visible_blocks_above_it(read):
     read(VISIBLE.format("a = 1"), VISIBLE.format("print(a)"), "```output\n1\n```\n")
 
 
 @pytest.mark.parametrize("name", ["hidden", "emulator", "client", "os"])
-def test_blocks_see_no_names_of_the_tests(read, name):
+def test_a_block_does_not_see_a_name_of_the_tests(read, name):
     with pytest.raises(NameError, match=name):
         read(HIDDEN.format("import os\nhidden = 1"), VISIBLE.format(name))
 
 
-def test_hidden_blocks_cannot_define_names_of_the_page(read):
+def test_a_hidden_block_cannot_define_a_name_of_the_page(read):
     with pytest.raises(TypeError, match="does not support item assignment"):
         read(HIDDEN.format("page['a'] = 1"))
 
 
-def test_hidden_blocks_cannot_write_files(read):
+def test_a_hidden_block_cannot_write_a_file(read):
     with pytest.raises(AssertionError, match="no reader has this file"):
         read(HIDDEN.format("open('data.json', 'w').close()"))
 
 
-def test_hidden_blocks_set_only_variables_the_page_names(read):
+def test_a_hidden_block_sets_only_what_the_page_tells_its_reader_to_set(read):
     setting = HIDDEN.format("import os\nos.environ['PLANTED'] = 'x'")
     with pytest.raises(AssertionError, match="no reader sets these"):
         read(setting)

@@ -44,7 +44,7 @@ from tcb_async.emulator import DEMO_ENV, Emulator
 ROOT = Path(__file__).parents[2]
 SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
-"""Packages of the group ``dev`` that examples use."""
+"""Packages of the examples that only the dependency group ``dev`` has."""
 
 
 class Document:
@@ -75,7 +75,7 @@ class Document:
         }
 
     def start_redis(self):
-        """Start a Redis for ``TCB_REDIS_URL``; skip the examples if it is not installed."""
+        """Let the examples find a Redis at ``TCB_REDIS_URL``; skip them if it is missing."""
         self.needs.append("redis-server")
         redis = self._stack.enter_context(running_redis())
         self._patch.setenv("TCB_REDIS_URL", redis.url)
@@ -84,7 +84,7 @@ class Document:
         self._stack.close()
 
     def _answer_for_wechat(self, emulator):
-        """Direct clients without a base URL to the emulator, here and in child processes."""
+        """Let clients with no other base URL ask the emulator, here and in child processes."""
         settings = {
             "TCB_BASE_URL": emulator.url,
             "TCB_ACCESS_TOKEN": emulator.token,
@@ -107,8 +107,8 @@ def teardown(namespace):
     namespace["_document"].close()
 
 
-def skip_if_missing(evaluate):
-    """Skip an example without its document's programs or its section's packages."""
+def unless_it_lacks(evaluate):
+    """Skip an example if its document's programs or its section's packages are not here."""
 
     def run(example):
         for program in example.namespace["_document"].needs:
@@ -122,7 +122,7 @@ def skip_if_missing(evaluate):
 
 
 def packages_of(example):
-    """Packages of the group ``dev`` in an example's section."""
+    """Packages of the group ``dev`` that the section which an example is in imports or runs."""
     text = example.document.text
     start = max(0, text.rfind("\n## ", 0, example.start))
     section = text[start:].split("\n## ", 2)
@@ -152,7 +152,7 @@ def run_python(example):
 
 
 def run_hidden(example):
-    """Run a block that readers do not see; visible examples must not depend on it."""
+    """Run a block that readers do not see; they could copy nothing that depends on it."""
     document, settings, files = (
         example.namespace["_document"],
         dict(os.environ),
@@ -195,7 +195,7 @@ def save_settings(example):
 
 
 def run_tests(name, source):
-    """Run a block with tests, which must pass."""
+    """Run a block that holds tests; every one must pass."""
     Path(name).write_text(source, encoding="utf-8")
     settings = ["-p", "no:cacheprovider"]
     if not Path("pytest.ini").exists():
@@ -271,6 +271,6 @@ _EVALUATORS = {
     "ini": save_settings,
 }
 PARSERS = [
-    CodeBlockParser(language, skip_if_missing(evaluate))
+    CodeBlockParser(language, unless_it_lacks(evaluate))
     for language, evaluate in _EVALUATORS.items()
 ]
