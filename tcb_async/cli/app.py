@@ -33,7 +33,6 @@ COMMANDS = {
     "watch": ("watch", "Show added, updated and removed functions, until Ctrl-C."),
     "wait": ("watch", "Wait until functions are Active, as after a deployment."),
     "diff": ("compare", "Compare expected functions with the functions found."),
-    "runtimes": ("compare", "Show which runtimes reach end of life."),
     "environments": ("account", "List the environments of an account."),
     "merchants": ("account", "List the merchants of a third-party platform (第三方平台)."),
     "inventory": ("inventory", "List every function of many accounts, into SQLite."),

@@ -1,4 +1,4 @@
-"""``tcb-async diff`` and ``runtimes``: expected functions against found ones, and ends of runtimes.
+"""``tcb-async diff``: expected functions against the functions found.
 
 Rule: exit code 0 means that everything requested was read completely, compared and found equal.
 """
@@ -8,29 +8,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
-from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from operator import itemgetter
-from pathlib import Path
 from typing import Annotated
 
 import attrs
-import msgspec
 from cyclopts import App, Parameter, Token
 
 from tcb_async.cli import options
 from tcb_async.cli.exits import DONE, run_command
-from tcb_async.cli.formats import FORMATS, TABLE, Format, write_rows
+from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.cli.selection import matches_any
 from tcb_async.cli.sides import KINDS, Reader, Side, Source, Store, find_source
 from tcb_async.compare import Field, Functions, compare
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.models import CHINA_STANDARD_TIME
-from tcb_async.runtimes import REVISED, RUNTIMES, Runtime, find_runtime, parse_table, runtime_state
-
-# Differences
 
 
 def _find_differences(
@@ -213,115 +205,3 @@ def _find_sides(expected: str, found: str) -> tuple[Source, Source]:
             f"write tcb-async diff {other} {expected}"
         )
     return wanted, there
-
-
-# Runtimes
-
-_COLUMNS = ("runtime", "functions", "ends", "state", "offered")
-_STATES = ("ended", "ending", "unknown", "fine")
-
-
-def _read_table(path: str | None) -> tuple[Mapping[str, Runtime], date]:
-    """Read a table of the user's own, and the day of its revision; None for the package's."""
-    if path is None:
-        return RUNTIMES, REVISED
-    try:
-        return parse_table(Path(path).read_bytes())
-    except msgspec.DecodeError:
-        raise ConfigurationError(
-            f'--table {path}: must be JSON such as {{"revised": "2026-11-27", "runtimes": '
-            '{"Nodejs22": {"ends": "2027-04-30", "offered": true}}}; "ends": null is never'
-        ) from None
-
-
-def _judge(
-    counts: Counter[str], on: date, within: timedelta, table: Mapping[str, Runtime]
-) -> list[dict[str, str]]:
-    """Judge each runtime that functions have, the worst first."""
-    rows: list[dict[str, str]] = []
-    for name, number in counts.items():
-        line = find_runtime(name, table)
-        rows.append(
-            {
-                "runtime": name or "(none)",
-                "functions": str(number),
-                "ends": str(line.ends or "never") if line and line.end_is_known else "",
-                "state": runtime_state(name, on, within=within, table=table),
-                "offered": "" if line is None else ("yes" if line.offered else "no"),
-            }
-        )
-    return sorted(rows, key=lambda row: (_STATES.index(row["state"]), row["ends"], row["runtime"]))
-
-
-runtimes_command = App(
-    name="runtimes",
-    help_epilogue="""\
-[bold]Examples[/bold]
-  tcb-async runtimes test-777bb9
-  tcb-async runtimes inventory.sqlite --within 365 -f csv
-  tcb-async runtimes test-777bb9 --fail || echo move
-
-[bold]Exit codes[/bold]
-    0  all was read; with --fail, no runtime has ended
-    7  with --fail: a runtime has ended
-    6  accounts of the inventory are not complete
-  All others are in tcb-async --help.""",
-)
-
-
-@runtimes_command.default
-def judge_runtimes(
-    source: Annotated[AnySource, Parameter(help=f"{KINDS[0].upper()}{KINDS[1:]}.")],
-    /,
-    *,
-    within: Annotated[int, options.whole_number("DAYS", least=0, most=36_500)] = 180,
-    fail: bool = False,
-    table: options.File = None,
-    on: Annotated[date | None, Parameter(metavar="DAY")] = None,
-    form: options.OutputFormat = TABLE,
-    quiet: options.Quiet = False,
-    requests: options.Requests = options.Requests(),
-    access: options.Access = options.Access(),
-) -> None:
-    """Show which runtimes reach end of life.
-
-    Args:
-        within: An end within this many days is near.
-        fail: End with 7 if a runtime has ended.
-        table: Use this table of runtimes, in JSON.
-        on: Judge as of another day.
-    """
-    with run_command(verbose=access.verbose) as screen:
-        lines, revised = _read_table(table)
-        with Reader(access, requests, screen).read(find_source(source)) as (side,):
-            functions = [known for listed in side.read() for known in listed.functions.values()]
-        if functions and not any("runtime" in known for known in functions):
-            raise ConfigurationError(f"{source} names no runtime: export the column runtime too")
-        counts = Counter(str(known.get("runtime") or "") for known in functions)
-        day = on or datetime.now(CHINA_STANDARD_TIME).date()
-        rows = _judge(counts, day, timedelta(days=within), lines)
-        states, output = _count_states(rows), Output(screen)
-        side.functions = len(functions)
-        side.differences["ended"] = states["ended"] if fail else 0
-        with output.keep_failure():
-            write_rows(screen, rows, _COLUMNS, form)
-        if not quiet:
-            judged = _describe_states(states, within)
-            screen.say(f"{judged} (table of {revised}); {side.describe('read')}")
-        output.end(side.exit_code())
-
-
-def _count_states(rows: Sequence[dict[str, str]]) -> Counter[str]:
-    """Count the functions on runtimes of each state."""
-    states = Counter[str]()
-    for row in rows:
-        states[row["state"]] += int(row["functions"])
-    return states
-
-
-def _describe_states(states: Counter[str], within: int) -> str:
-    return (
-        f"{states['ended']:,} of {plural(states.total(), 'function')} on runtimes that have ended, "
-        f"{states['ending']:,} on some that end within {plural(within, 'day')}, "
-        f"{states['unknown']:,} on unknown ones"
-    )

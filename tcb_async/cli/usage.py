@@ -7,7 +7,6 @@ option or a command, or the value of an option that takes no secret.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, get_args
 
@@ -100,8 +99,6 @@ def _explain_value(error: cyclopts.CoercionError) -> str:
     text = error.token.value if error.token else ""
     if error.target_type is bool:
         return f"leave out {text!r}: the option takes no value"
-    if error.target_type is date:
-        return f"{text!r} is not a date such as 2026-11-25"
     return f"{text!r} is not one of {', '.join(get_args(error.target_type))}"
 
 

@@ -1,4 +1,4 @@
-"""``tcb-async diff`` and ``runtimes``: differences, ends of life, and their exit codes."""
+"""``tcb-async diff``: differences, and exit codes."""
 
 from __future__ import annotations
 
@@ -161,7 +161,6 @@ async def test_a_folder_of_an_environments_name_is_mentioned(emulator, tmp_path,
     [
         (("diff", "nowhere.json", ENV), 3),
         (("diff", "nowhere/", ENV), 3),
-        (("runtimes", "nowhere.csv"), 3),
         (("diff", "cut.json", ENV), 3),
         (("diff", ENV, "other"), 4),
     ],
@@ -251,7 +250,6 @@ async def test_accounts_that_are_not_complete_are_named_apart_and_exit_with_6(tm
     assert "wx0 is not compared: it failed" in ended.err
     assert "… and 3 more in the table accounts" in ended.err
     assert ended.out.splitlines()[0] == "wxgood dev"
-    assert (await run("runtimes", store)).code == 6
 
 
 async def test_an_inventory_as_expected_is_refused_and_the_right_order_is_shown(store, declared):
@@ -279,58 +277,6 @@ async def test_differences_of_many_accounts_take_no_memory_of_their_own(tmp_path
     tracemalloc.stop()
     assert ended.out.count("\n") == 100 * 22
     assert peak < 3 * len(ended.out)  # mostly the test's own copy of stdout
-
-
-async def test_runtimes_are_judged_the_worst_first(emulator):
-    for number, runtime in enumerate(("Nodejs8.9", "Nodejs8.9", "Nodejs22.1", "Go1", "Java11")):
-        emulator.deploy(ENV, f"f{number}", runtime=runtime)
-    ended = await run("runtimes", ENV, "--on", "2026-12-01", env=asks(emulator))
-    assert ended.code == 0
-    assert [line.split() for line in ended.out.splitlines()] == [
-        ["runtime", "functions", "ends", "state", "offered"],
-        ["Nodejs8.9", "2", "2019-12-31", "ended", "no"],
-        ["Nodejs22.1", "1", "2027-04-30", "ending", "yes"],
-        ["Java11", "1", "–", "unknown", "yes"],
-        ["Go1", "1", "never", "fine", "yes"],
-    ]
-    assert ended.err == (
-        "2 of 5 functions on runtimes that have ended, 1 on some that end within 180 days, "
-        "1 on unknown ones (table of 2026-11-27); 5 functions of 1 environment read\n"
-    )
-    failing = ("runtimes", ENV, "--fail", "--quiet")
-    assert (await run(*failing, "--on", "2026-12-01", env=asks(emulator))).code == 7
-    assert (await run(*failing, "--on", "2019-12-01", env=asks(emulator))).code == 0
-
-
-async def test_the_runtimes_of_an_inventory_are_counted_together(store):
-    ended = await run("runtimes", store, "-f", "csv", "--quiet", "--on", "2026-12-01")
-    assert ended.out == (
-        "runtime,functions,ends,state,offered\nNodejs16.13,6,2023-09-11,ended,yes\n"
-    )
-
-
-async def test_a_custom_table_replaces_the_built_in_table(tmp_path, store):
-    table = {"revised": "2027-01-01", "runtimes": {"Nodejs16": {"ends": None, "offered": False}}}
-    path = tmp_path / "table.json"
-    path.write_text(json.dumps(table), encoding="utf-8")
-    ended = await run("runtimes", store, "-f", "csv", "--table", str(path))
-    assert "Nodejs16.13,6,never,fine,no\n" in ended.out
-    assert "(table of 2027-01-01)" in ended.err
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"revised": "2027-01-01"}', '{"runtimes": {}}'])
-async def test_an_invalid_table_is_refused(tmp_path, store, text):
-    path = tmp_path / "table.json"
-    path.write_text(text, encoding="utf-8")
-    ended = await run("runtimes", store, "--table", str(path))
-    assert (ended.code, ended.out) == (3, "")
-    assert "must be JSON such as" in ended.err
-
-
-async def test_an_invalid_date_is_refused(store):
-    ended = await run("runtimes", store, "--on", "soon")
-    assert ended.code == 2
-    assert "not a date such as" in ended.err
 
 
 async def test_two_declarations_are_compared_by_name_without_an_account(tmp_path, declared):
@@ -402,7 +348,6 @@ class TestExitCode0:
             "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment of 1 "
             f"account compared, run {DAY}, finished not yet\n"
         )
-        assert (await run("runtimes", store)).code == 6
 
     async def test_a_killed_run_exits_with_6_and_the_finished_run_is_compared(
         self, tmp_path, declared
@@ -424,17 +369,15 @@ class TestExitCode0:
         if is_begun:
             stored(path, listed("wx1", dev=["login", "payNotify"]), finishes=False)
         InventoryStore(path).close()
-        for words in (("diff", declared), ("runtimes",)):
-            ended = await run(*words, str(path))
-            assert (ended.code, ended.out) == (3, "")
-            assert "has no finished run" in ended.err
+        ended = await run("diff", declared, str(path))
+        assert (ended.code, ended.out) == (3, "")
+        assert "has no finished run" in ended.err
 
     async def test_an_inventory_without_accounts_is_an_error(self, tmp_path, declared):
         store = stored(tmp_path / "i.sqlite")
-        for words in (("diff", declared, store, "-f", "json"), ("runtimes", store)):
-            ended = await run(*words)
-            assert (ended.code, ended.out) == (3, "")
-            assert "nothing was compared: the inventory has no accounts" in ended.err
+        ended = await run("diff", declared, store, "-f", "json")
+        assert (ended.code, ended.out) == (3, "")
+        assert "nothing was compared: the inventory has no accounts" in ended.err
 
     @pytest.mark.parametrize("form", ["table", "json"])
     async def test_a_filter_that_leaves_no_function_is_an_error(self, emulator, declared, form):
@@ -474,12 +417,6 @@ class TestExitCode0:
         ended = await run("diff", declared, ENV, "--times", env=asks(emulator))
         assert (ended.code, ended.out) == (3, "")
         assert "--times: one side does not know the times of login" in ended.err
-
-    async def test_runtimes_that_a_source_does_not_know_are_not_judged(self, tmp_path):
-        (tmp_path / "rc.json").write_text('{"functions": [{"name": "login"}]}', encoding="utf-8")
-        ended = await run("runtimes", f"{tmp_path}/rc.json", "--fail")
-        assert (ended.code, ended.out) == (3, "")
-        assert "names no runtime" in ended.err
 
     async def test_a_damaged_inventory_is_an_error(self, tmp_path, declared):
         path = tmp_path / "i.sqlite"
@@ -535,9 +472,6 @@ class TestOutputThatFails:
             (("diff", "RC", "differs.sqlite", "-f", "json"), 7),
             (("diff", "RC", "equal.sqlite", "-f", "json"), 0),
             (("diff", "RC", "missing.sqlite", "-f", "csv"), 6),
-            (("runtimes", "equal.sqlite", "--fail"), 7),
-            (("runtimes", "equal.sqlite"), 0),
-            (("runtimes", "missing.sqlite"), 6),
         ],
     )
     async def test_the_exit_code_does_not_depend_on_the_reader(
@@ -581,4 +515,3 @@ async def test_the_demonstration_serves_every_environment_that_is_named(tmp_path
     ended = await run("diff", ENV, OTHER, "--times", "--demo")
     assert (ended.code, ended.out) == (0, "")
     assert "48 functions of 1 environment compared" in ended.err
-    assert (await run("runtimes", OTHER, "--demo", "--fail")).code == 7

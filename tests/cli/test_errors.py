@@ -150,13 +150,6 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("days", ["0", "36500"])
-async def test_the_bounds_of_a_whole_number_are_allowed(tmp_path, days):
-    (tmp_path / "cloudbaserc.json").write_text('{"functions": [{"name": "a", "runtime": "Go1"}]}')
-    ended = await run("runtimes", str(tmp_path / "cloudbaserc.json"), "--within", days)
-    assert ended.code == 0
-
-
 @pytest.mark.parametrize("words", [["-q", "-q"], ["-n", "9", "-n", "1"], ["-vqn1"], ["-n=1"]])
 async def test_an_option_may_be_repeated_or_share_its_letters(emulator, words):
     emulator.deploy(ENV, count=1)
