@@ -1,14 +1,15 @@
 """``tcb-async diff``: expected functions against the functions found.
 
-Rule: exit code 0 means that everything requested was read completely, compared and found equal.
+Rule: exit code 0 means that everything named was read completely, compared and found equal.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sys
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from operator import itemgetter
 from typing import Annotated
 
@@ -16,40 +17,101 @@ import attrs
 from cyclopts import App, Parameter, Token
 
 from tcb_async.cli import options
-from tcb_async.cli.exits import DONE, run_command
+from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen, plural, sanitize
-from tcb_async.cli.selection import matches_any
-from tcb_async.cli.sides import KINDS, Reader, Side, Source, Store, find_source
+from tcb_async.cli.sides import EXPECTED, FOUND, Reader, Side
 from tcb_async.compare import Field, Functions, compare
 from tcb_async.exceptions import ConfigurationError
 
 
-def _find_differences(
-    wanted: Functions,
-    side: Side,
-    *,
-    names: list[str] | None,
-    ignores_extra: bool,
-    times: bool,
-    ignore: Collection[Field],
-) -> Iterator[dict[str, object]]:
-    """Compare each list of a side with the expected one, and count on the side."""
-    wanted = {name: known for name, known in wanted.items() if matches_any(names, name)}
-    side.is_selective = bool(names) or ignores_extra
-    for listed in side.read():
-        there = {
-            name: known
-            for name, known in listed.functions.items()
-            if name in wanted or (not ignores_extra and matches_any(names, name))
+@attrs.define(kw_only=True)
+class Comparison:
+    """The comparison of each list of a side with the expected list, and its counts.
+
+    The exit code depends on nothing else.
+    """
+
+    expected: Functions
+    side: Side
+    names: Sequence[str]
+    ignores_extra: bool
+    times: bool
+    ignore: Collection[Field]
+    lists: int = 0
+    environments: int = 0
+    functions: int = 0
+    appids: set[str] = attrs.field(factory=set[str])
+    kinds: Counter[str] = attrs.field(factory=Counter[str])
+    differing_appids: set[str] = attrs.field(factory=set[str])
+    _matched: set[str] = attrs.field(factory=set[str])
+
+    def differences(self) -> Iterator[dict[str, object]]:
+        """Yield the differences as rows. Raises at the end if nothing was compared."""
+        expected = self._select(self.expected)
+        for side in self.side.lists:
+            found = self._select(side.functions)
+            if self.ignores_extra:
+                found = {name: known for name, known in found.items() if name in expected}
+            self.lists += 1
+            self.environments += side.env is not None
+            self.functions += len(expected.keys() | found.keys())
+            appid = [] if side.appid is None else [side.appid]
+            self.appids.update(appid)
+            for each in compare(expected, found, times=self.times, ignore=self.ignore):
+                self.kinds[each.kind] += 1
+                self.differing_appids.update(appid)
+                row = {"kind": each.kind, "name": each.name, "what": each.what}
+                functions = {"expected": each.expected, "found": each.found}
+                yield {"appid": side.appid, "env": side.env, **row, **functions}
+        if self.exit_code() == DONE:
+            self._check_compared()
+
+    def _select(self, functions: Functions) -> Functions:
+        """Return the functions that a pattern matches, or all without patterns."""
+        if not self.names:
+            return functions
+        matches = {
+            name: [pattern for pattern in self.names if fnmatchcase(name, pattern)]
+            for name in functions
         }
-        side.functions += len(wanted.keys() | there.keys())
-        for each in compare(wanted, there, times=times, ignore=ignore):
-            side.differences[each.kind] += 1
-            side.differing_appids.add(listed.appid)
-            row = {"kind": each.kind, "name": each.name, "what": each.what}
-            functions = {"expected": each.expected, "found": each.found}
-            yield {"appid": listed.appid, "env": listed.env, **row, **functions}
+        self._matched.update(*matches.values())
+        return {name: functions[name] for name, patterns in matches.items() if patterns}
+
+    def _check_compared(self) -> None:
+        unmatched = next((name for name in self.names if name not in self._matched), None)
+        reason = ""
+        if not self.lists:
+            reason = "nothing was compared: the inventory has no accounts"
+        elif unmatched is not None:
+            reason = f"--name {unmatched} matches no function of either side"
+        elif self.ignores_extra and not self.functions:
+            reason = "nothing was compared: no function is expected"
+        if reason:
+            raise ConfigurationError(reason)
+
+    def exit_code(self) -> int:
+        if self.side.missing:
+            return MISSING
+        return DIFFERENT if self.kinds.total() else DONE
+
+    def summary(self) -> str:
+        differ = plural(self.kinds["changed"], "function differs", "functions differ")
+        missing, extra = (plural(self.kinds[kind], "is", "are") for kind in ("missing", "extra"))
+        accounts = len(self.differing_appids)
+        where = f" in {plural(accounts, 'account')}" if accounts else ""
+        counts = [plural(self.functions, "function")]
+        if self.environments:
+            counts.append(plural(self.environments, "environment"))
+        if self.appids:
+            counts.append(plural(len(self.appids), "account"))
+        run = self.side.run
+        when = "" if run is None else f", run {run.run}, finished {run.finished_at or 'not yet'}"
+        is_empty = self.exit_code() == DONE and not self.functions
+        return (
+            f"{differ}, {missing} missing, {extra} extra{where}; {' of '.join(counts)} "
+            f"compared{when}{'; both sides are empty' if is_empty else ''}"
+        )
 
 
 @attrs.define
@@ -62,18 +124,13 @@ class Output:
     def write(self, parts: Iterable[bytes]) -> None:
         for part in parts:
             if self.failure is None:
-                with self.keep_failure():
+                try:
                     self.screen.write(part)
+                except OSError as error:
+                    self.failure = error
 
-    @contextlib.contextmanager
-    def keep_failure(self) -> Generator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.failure = error
-
-    def end(self, code: int) -> None:
-        """End the command, with the error of the output only if it has no other code."""
+    def exit(self, code: int) -> None:
+        """Exit with this code, or with the error of the output if the code is 0."""
         if self.failure is not None and code == DONE:
             raise self.failure
         if self.failure is not None and not isinstance(self.failure, BrokenPipeError):
@@ -104,19 +161,7 @@ def _format_lines(rows: Iterable[dict[str, object]], *, has_accounts: bool) -> I
             yield line.rstrip().encode() + b"\n"
 
 
-def _summarize(side: Side) -> str:
-    differ = plural(side.differences["changed"], "function differs", "functions differ")
-    missing, extra = (plural(side.differences[kind], "is", "are") for kind in ("missing", "extra"))
-    accounts = side.differing_appids - {None}
-    where = f" in {plural(len(accounts), 'account')}" if accounts else ""
-    is_empty = side.exit_code() == DONE and not side.functions
-    return (
-        f"{differ}, {missing} missing, {extra} extra{where}; {side.describe('compared')}"
-        f"{'; both sides are empty' if is_empty else ''}"
-    )
-
-
-def _to_source(_kind: object, tokens: Sequence[Token]) -> str:
+def _read_side(_kind: object, tokens: Sequence[Token]) -> str:
     """Take ``-`` for stdin, but no misspelt option for a file."""
     text = tokens[0].value
     if text.startswith("-") and text != "-":
@@ -124,14 +169,14 @@ def _to_source(_kind: object, tokens: Sequence[Token]) -> str:
     return text
 
 
-AnySource = Annotated[str, Parameter(allow_leading_hyphen=True, converter=_to_source)]
+AnySide = Annotated[str, Parameter(allow_leading_hyphen=True, converter=_read_side)]
 
 diff_command = App(
     name="diff",
     help_epilogue="""\
 [bold]Examples[/bold]
   tcb-async diff cloudbaserc.json test-777bb9
-  tcb-async diff functions/ test-777bb9 --ignore status
+  tcb-async diff cloudbaserc.json - < today.json
   tcb-async diff yesterday.json today.json --times
   tcb-async diff test-777bb9 prod-1a2b3c -f markdown
   tcb-async diff cloudbaserc.json inventory.sqlite
@@ -146,12 +191,8 @@ diff_command = App(
 
 @diff_command.default
 def compare_sides(
-    expected: Annotated[
-        AnySource, Parameter(help=f"The expected functions: {KINDS}; not an inventory.")
-    ],
-    found: Annotated[
-        AnySource, Parameter(help="The functions found: the same choices, and an inventory.")
-    ],
+    expected: Annotated[AnySide, Parameter(help=f"The expected functions: {EXPECTED}.")],
+    found: Annotated[AnySide, Parameter(help=f"The functions found: {FOUND}.")],
     /,
     *,
     times: bool = False,
@@ -170,38 +211,25 @@ def compare_sides(
 
     Args:
         times: Compare add_time and mod_time too, as of two exports.
-        ignore: Do not compare this. May be repeated.
+        ignore: Do not compare this field. May be repeated.
         ignore_extra: Functions that are not expected do not count.
     """
     with run_command(verbose=access.verbose) as screen:
-        given, output = _find_sides(expected, found), Output(screen)
-        with Reader(access, requests, screen).read(*given) as (wanted, side):
-            (listed,) = wanted.lists
-            differences = _find_differences(
-                listed.functions,
-                side,
-                names=name,
+        output = Output(screen)
+        with Reader(access, requests, screen).read(expected, found) as (functions, side):
+            comparison = Comparison(
+                expected=functions,
+                side=side,
+                names=name or (),
                 ignores_extra=ignore_extra,
                 times=times,
                 ignore=ignore or (),
             )
-            is_store, escaped = side.run is not None, screen.out.is_terminal
+            has_accounts, escaped = side.run is not None, screen.out.is_terminal
+            rows = comparison.differences()
             output.write(
-                _format_differences(differences, form, has_accounts=is_store, escaped=escaped)
+                _format_differences(rows, form, has_accounts=has_accounts, escaped=escaped)
             )
         if not quiet:
-            screen.say(_summarize(side))
-        output.end(side.exit_code())
-
-
-def _find_sides(expected: str, found: str) -> tuple[Source, Source]:
-    if expected == found == "-":
-        raise ConfigurationError("- is given twice: stdin can be read only once")
-    wanted, there = find_source(expected), find_source(found)
-    if isinstance(wanted, Store):
-        other = "cloudbaserc.json" if isinstance(there, Store) else found
-        raise ConfigurationError(
-            f"{expected} is an inventory, and EXPECTED is the list that every account should have: "
-            f"write tcb-async diff {other} {expected}"
-        )
-    return wanted, there
+            screen.say(comparison.summary())
+        output.exit(comparison.exit_code())
