@@ -234,7 +234,7 @@ def _parse(document: object) -> FunctionDocument:
     fields = cast("dict[str, object]", document) if isinstance(document, dict) else {}
     if fields.keys() & {"errcode", "total_count"}:
         raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
-    if "appid" in fields:
+    if fields.keys() & {"appid", "current"}:
         raise ValueError(_INVENTORY)
     for plugin, settings in _get_object(fields, "framework", "plugins").items():
         if _get_object({plugin: settings}, plugin, "inputs").get("functions"):

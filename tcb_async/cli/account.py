@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError
 
 from tcb_async._arguments import DEFAULT_CONCURRENCY
 from tcb_async.cli import signals
-from tcb_async.cli.access import find_accounts, find_service
+from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
 from tcb_async.cli.options import Access, OutputFormat, Platform
@@ -46,7 +46,7 @@ def list_environments(*, form: OutputFormat = TABLE, access: Access = Access()) 
         async def work(client: TcbClient) -> None:
             write_rows(screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, form)
 
-        find_service(None, access, needs_env=False).run(work)
+        choose_service(None, access, needs_env=False).run(work)
 
 
 merchants_command = App(
@@ -73,7 +73,9 @@ def list_merchants(*, form: OutputFormat = TABLE, access: Platform = Platform())
             raise CycloptsError(
                 "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
             )
-        open_accounts = find_accounts(access)
+        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+
+        open_accounts = choose_accounts(access)
 
         async def work() -> None:
             async with open_accounts(DEFAULT_CONCURRENCY) as accounts:
@@ -109,7 +111,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
         env: Check that it may list this environment, too.
     """
     with run_command(verbose=access.verbose) as screen:
-        service = find_service(env, access, needs_env=False)
+        service = choose_service(env, access, needs_env=False)
         screen.write(f"account   {service.owner}\n".encode())
 
         async def work(client: TcbClient) -> None:

@@ -20,7 +20,6 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.progress import TextColumn, TimeRemainingColumn
 
 from tcb_async.cli import signals
-from tcb_async.cli.access import find_accounts
 from tcb_async.cli.exits import MISSING, replace_arguments, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
 from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, find_format
@@ -92,7 +91,9 @@ def list_inventory(
         # Before the file is read: a change that comes while it is read counts.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
         job = InventoryJob(files, screen, requests.page_size, was_rewritten, is_quiet=quiet)
-        open_accounts = find_accounts(access)
+        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+
+        open_accounts = choose_accounts(access)
 
         async def work() -> None:
             async with open_accounts(requests.concurrency) as found:

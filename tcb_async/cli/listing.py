@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 from cyclopts import App, Parameter
 
-from tcb_async.cli.access import find_service
+from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.files import Sink, open_output, output_path
 from tcb_async.cli.formats import (
@@ -78,7 +78,7 @@ def list_functions(
         output: Write a file, which appears when it is complete. - is stdout.
     """
     with run_command(verbose=access.verbose) as screen:
-        service, target = find_service(env, access), output_path(output)
+        service, target = choose_service(env, access), output_path(output)
         job = ListJob(
             screen=screen,
             env=service.env,
@@ -169,8 +169,8 @@ class ListJob:
         filters = self.selection.filters
         if filters and not self._listed:
             functions = plural(walk.total or 0, "function")
-            case = "; the case of a name counts" if "--name" in filters else ""
-            self.screen.say(f"none of {functions} in {self.env} match {filters}{case}")
+            advice = self.selection.advice
+            self.screen.say(f"none of {functions} in {self.env} match {filters}{advice}")
         if not self.is_quiet and (self.screen.is_watched or self.target is not None):
             self.screen.say(self._summary(walk))
 
@@ -201,7 +201,7 @@ The exit codes are in tcb-async --help.""",
 def count_functions(env: Env = None, /, *, access: Access = Access()) -> None:
     """Count the functions of an environment."""
     with run_command(verbose=access.verbose) as screen:
-        service = find_service(env, access)
+        service = choose_service(env, access)
 
         async def work(client: TcbClient) -> None:
             screen.write(b"%d\n" % await client.count_functions(service.env))

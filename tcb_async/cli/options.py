@@ -12,14 +12,25 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import attrs
-from cyclopts import Group, Parameter, Token, convert
+from cyclopts import ArgumentCollection, Group, Parameter, Token, convert
 from cyclopts.validators import Number
 
 from tcb_async._arguments import BASE_URL, DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT
 from tcb_async.cli.formats import Format
 from tcb_async.cli.usage import GENERAL
 
-ACCOUNTS = Group("Which accounts", sort_key=2)
+_SOURCES = {"--accounts", "--component-appid", "--appid"}
+
+
+def _check_sources(arguments: ArgumentCollection) -> None:
+    """Refuse two sources of accounts; an option takes precedence over a variable."""
+    typed = (each for each in arguments if any(token.source == "cli" for token in each.tokens))
+    named = sorted({each.name for each in typed} & _SOURCES)
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)}: name one source of accounts")
+
+
+ACCOUNTS = Group("Which accounts", sort_key=2, validator=_check_sources)
 FUNCTIONS = Group("Which functions", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)
 REQUESTS = Group("Requests", sort_key=5)
@@ -64,8 +75,10 @@ def seconds(*, least: float = 0.1) -> Parameter:
 
 
 Env = Annotated[str | None, Parameter(help="The environment, such as test-777bb9.")]
-AppId = Annotated[str | None, Parameter(metavar="APPID", group=SERVICE)]
-Redis = Annotated[str | None, Parameter(metavar="URL", group=SERVICE)]
+INPUT = Parameter(allow_repeating=False)
+"""For an option that names an input: the last of several values would hide the others."""
+AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]
+Redis = Annotated[str | None, INPUT, Parameter(metavar="URL", group=SERVICE)]
 File = Annotated[str | None, Parameter(metavar="FILE")]
 FileOrStream = Annotated[File, Parameter(allow_leading_hyphen=True)]  # - is stdin or stdout
 Seconds = Annotated[float, seconds()]
@@ -120,7 +133,7 @@ class Connection:
 class Credentials(Connection):
     """The service, and the credentials of one account."""
 
-    token_file: FileOrStream = None
+    token_file: Annotated[FileOrStream, INPUT] = None
     r"""Read the access token from a file; - is stdin. \[env var for the token: TCB_ACCESS_TOKEN]"""
     appid: AppId = None
     r"""Fetch this app's token with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
@@ -142,13 +155,13 @@ class Access(Credentials):
 class Platform(Connection):
     """The service, and the credentials of a third-party platform (第三方平台)."""
 
-    component_appid: Annotated[
-        str | None, Parameter(metavar="APPID", env_var="TCB_COMPONENT_APPID", group=ACCOUNTS)
-    ] = None
+    component_appid: Annotated[AppId, Parameter(env_var="TCB_COMPONENT_APPID", group=ACCOUNTS)] = (
+        None
+    )
     """Every merchant of this platform, with the appsecret in TCB_COMPONENT_SECRET or typed."""
-    ticket_file: Annotated[File, Parameter(group=ACCOUNTS)] = None
-    r"""The newest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
-    secret_file: Annotated[File, Parameter(group=ACCOUNTS)] = None
+    ticket_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
+    r"""The latest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
+    secret_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
     """Read the appsecret from a file instead."""
     timeout: Seconds = DEFAULT_TIMEOUT
     """The most seconds for one try of a request."""
@@ -162,9 +175,9 @@ class Platform(Connection):
 class ManyAccounts(Platform):
     """The service, and the accounts of an inventory: of a platform, in a file, or one app."""
 
-    accounts: Annotated[FileOrStream, Parameter(group=ACCOUNTS)] = None
+    accounts: Annotated[FileOrStream, INPUT, Parameter(group=ACCOUNTS)] = None
     """The accounts in this file, one JSON object per line. - is stdin."""
-    appid: AppId = None
+    appid: Annotated[AppId, Parameter(group=ACCOUNTS)] = None
     r"""Your own app, with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
     redis: Redis = attrs.field(default=None, repr=False)
     """Share the tokens with other processes. If the URL has a password, set TCB_REDIS_URL."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import attrs
 from cyclopts import CycloptsError
 
-from tcb_async.cli.access import find_service
+from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.formats import STORES
 from tcb_async.cli.options import Access, Requests
 from tcb_async.cli.progress import show_walk
@@ -162,7 +162,7 @@ class Reader:
             found.update(zip(envs, await asyncio.gather(*listings), strict=True))
 
         others = [env.name for env in envs]
-        service = find_service(None, self.access, needs_env=False, others=others)
+        service = choose_service(None, self.access, needs_env=False, others=others)
         service.run(work, self.requests.concurrency)
         return found
 

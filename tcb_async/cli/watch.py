@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tcb_async._arguments import DEFAULT_WAIT_INTERVAL, DEFAULT_WAIT_TIMEOUT, DEFAULT_WATCH_INTERVAL
-from tcb_async.cli.access import find_service
+from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
@@ -77,7 +77,7 @@ def watch_functions(
         form: ndjson is one object per change.
     """
     with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
-        service = find_service(env, access, is_changing=True)
+        service = choose_service(env, access, is_changing=True)
         apart = interval or (_DEMO_INTERVAL if access.demo else DEFAULT_WATCH_INTERVAL)
         service.run(lambda client: _show_changes(client, screen, service.env, apart, form))
 
@@ -206,7 +206,7 @@ def wait_for_functions(
         elif env is None or bool(names) == every:
             missing = "NAME" if env else "ENV and NAME"
             raise CycloptsError(f"{missing}: name the environment, and the functions or --all")
-        service = find_service(env, access, is_changing=True)
+        service = choose_service(env, access, is_changing=True)
         if not names and not every:
             names = (service.pending_function,)
 

@@ -25,6 +25,7 @@ from tcb_async.exceptions import (
 
 SECRET = "s3cr3t-" * 5
 APPID = "wx0123456789abcdef"
+INVENTORY = ("inventory", "-o", "inventory.sqlite")
 
 
 def is_one_sentence(text):
@@ -95,7 +96,17 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["list", ENV, "-f", "yaml"], "'yaml' is not one of table, json, ndjson, csv"),
         (["list", ENV, "--sort", "size"], "size"),
         (["list", ENV, "--columns", "name,size"], "'size' is not one of name, status"),
-        (["list", ENV, "other"], "unexpected extra argument"),
+        (["list", "--env", ENV], "as in `tcb-async list test-777bb9`"),
+        (["list", ENV, "--all"], "every function is read anyway"),
+        (["list", ENV, "--filter", "typed"], "pass --name, --status or --runtime"),
+        (["list", ENV, "other"], "there is an extra argument 'other': leave it out"),
+        (["list", ENV, "typed" * 6], "there is an extra argument: leave it out"),
+        (["list", ENV, "--token-file", "a", "--token-file", "b"], "--token-file is given twice"),
+        (["list", ENV, "--appid", "a", "--appid", "b"], "--appid is given twice"),
+        ([*INVENTORY, "--accounts", "a", "--accounts", "b"], "--accounts is given twice"),
+        ([*INVENTORY, "--accounts", "a", "--component-appid", "b"], "name one source of accounts"),
+        ([*INVENTORY, "--accounts", "a", "--appid", "b"], "--accounts and --appid: name one"),
+        ([*INVENTORY, "--component-appid", "a", "--appid", "b"], "name one source of accounts"),
         (["list", ENV, "--page-size", "0"], "--page-size"),
         (["list", ENV, "--concurrency", "0"], "--concurrency"),
         (["list", ENV, "--max-items", "0"], "--max-items: '0' must be >= 1"),
@@ -123,7 +134,8 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["nonsense"], "nonsense"),
         (["cuont"], "did you mean 'count'?"),
         (["fn", "list"], "there is no command 'fn' before the command: write `tcb-async list`"),
-        (["--demo", "list"], "write `tcb-async list`"),
+        (["--demo", "list"], "write `tcb-async list --demo`"),
+        (["--token=typed", "list"], "write `tcb-async list --token`"),
     ],
 )
 async def test_wrong_usage_exits_with_2_before_any_request(
@@ -265,6 +277,12 @@ async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
+async def test_an_option_names_the_accounts_before_a_variable(own_app, tmp_path):
+    env, store = own_app | {"TCB_COMPONENT_APPID": "wxplatform"}, str(tmp_path / "i.sqlite")
+
+    assert (await run("inventory", "-o", store, "--appid", APPID, env=env)).code == 0
+
+
 @pytest.mark.parametrize(("secret", "said"), [("", "TCB_SECRET"), ("another", "appsecret")])
 async def test_a_missing_or_wrong_appsecret_exits_with_3(own_app, secret, said):
     ended = await run("count", ENV, "--appid", APPID, env=own_app | {"TCB_SECRET": secret})
@@ -296,7 +314,7 @@ async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(variable
 @pytest.fixture
 def prompt(monkeypatch):
     """A prompt that reads stdin, which is not a terminal here."""
-    monkeypatch.setattr(credentials, "_may_ask", lambda: True)  # it asks at a terminal alone
+    monkeypatch.setattr(credentials, "_can_prompt", lambda: True)
     monkeypatch.setattr(credentials.getpass, "getpass", lambda *_: input())
 
 

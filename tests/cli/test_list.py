@@ -102,6 +102,7 @@ async def test_every_format_holds_every_function_of_many_pages_in_order(emulator
         (["--status", "active"], ["login", "getUser"]),
         (["--status", "*Failed"], ["getOrder", "pay"]),
         (["--status", "Creating", "--status", "Active"], ["login", "getUser", "Login2"]),
+        (["--status", "creating, *Failed"], ["getOrder", "Login2", "pay"]),
         (["--runtime", "nodejs*"], ["login", "getOrder"]),
         (["--name", "get*"], ["getUser", "getOrder"]),
         (["--name", "login*"], ["login"]),
@@ -128,7 +129,14 @@ async def test_filters_then_order_then_number(shop, options, names, form):
 @pytest.mark.parametrize(
     ("count", "words", "said"),
     [
-        (1, ["--status", "x y"], "none of 1 function in {} match --status 'x y'"),
+        (1, ["--status", "Updat*"], "none of 1 function in {} match --status 'Updat*'"),
+        (
+            1,
+            ["--status", "updating,failed"],
+            "none of 1 function in {} match --status updating --status failed; WeChat documents no "
+            "status failed, but Active, Creating, CreateFailed, Updating, UpdateFailed, "
+            "Publishing, PublishFailed, Deleting, DeleteFailed",
+        ),
         (
             5,
             ["--name", "Fn*"],

@@ -111,6 +111,7 @@ DAMAGED = "it is damaged, or is not JSON"
         (json.dumps([DIFFERENCE]), "status, runtime, add_time, mod_time, and no expected"),
         (json.dumps([STORED]), "name the inventory's .sqlite file"),
         (json.dumps({"functions": [STORED]}), "name the inventory's .sqlite file"),
+        ('{"run": "2026-11-25", "current": []}', "name the inventory's .sqlite file"),
         (json.dumps(STORED), "name the inventory's .sqlite file"),
         (json.dumps(REPLY), "it is a reply of WeChat, perhaps one page of many"),
         ('{"total_count": 0, "functions": []}', "it is a reply of WeChat"),

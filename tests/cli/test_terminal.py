@@ -293,7 +293,7 @@ async def test_option_names_are_whole_on_a_narrow_terminal():
 @pytest.mark.parametrize("words", [["--help"], ["list", "--help"]])
 async def test_the_exit_codes_are_in_the_help(words):
     _, _, listed = (await run(*words, env={"COLUMNS": "120"})).out.partition("Exit codes")
-    for code in ("0", "1", "2", "3", "4", "5", "130", "143"):
+    for code in (*map(str, range(8)), "130", "143"):
         assert f" {code}  " in listed
 
 

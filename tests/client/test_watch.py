@@ -304,9 +304,7 @@ class TestClient:
         assert len(emulator.requests) == 3, "one complete listing"
 
     @pytest.mark.parametrize("interval", [0, -1, float("nan"), "1"])
-    async def test_an_invalid_interval_is_refused(
-        self, emulator, client, interval
-    ):
+    async def test_an_invalid_interval_is_refused(self, emulator, client, interval):
         with pytest.raises(ConfigurationError, match="interval"):
             client.watch_functions(ENV, interval=interval)
         with pytest.raises(ConfigurationError, match="interval"):
