@@ -11,6 +11,7 @@ import sys
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -73,20 +74,17 @@ def choose_accounts(access: Platform) -> OpenAccounts:
     if access.demo:
         from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
 
-        @asynccontextmanager
-        async def open_demo(concurrency: int) -> AsyncGenerator[Accounts]:
-            async with demo.open_demo_merchants(concurrency) as client:
-                yield Accounts(demo.NAME, client)
-
-        return open_demo
-    service = _service_name(check_url(access))
-    resources = AsyncExitStack()
-    name, provider, known = _choose_source(access, open_redis(access.redis, resources))
+        name, known, open_service = demo.NAME, None, demo.open_demo_merchants
+    else:
+        service, resources = _service_name(check_url(access)), AsyncExitStack()
+        name, provider, known = _choose_source(access, open_redis(access.redis, resources))
+        name = f"{name} at {service}"
+        open_service = partial(open_client, access, provider, resources=resources)
 
     @asynccontextmanager
     async def open_accounts(concurrency: int) -> AsyncGenerator[Accounts]:
-        async with open_client(access, provider, concurrency, resources=resources) as client:
-            yield Accounts(f"{name} at {service}", client, known)
+        async with open_service(concurrency) as client:
+            yield Accounts(name, client, known)
 
     return open_accounts
 

@@ -25,7 +25,7 @@ from tcb_async.compare import Field, Functions, compare
 from tcb_async.exceptions import ConfigurationError
 
 
-@attrs.define(kw_only=True)
+@attrs.define
 class Comparison:
     """The comparison of each list of a side with the expected list, and its counts.
 
@@ -36,8 +36,8 @@ class Comparison:
     side: Side
     names: Sequence[str]
     ignores_extra: bool
-    times: bool
-    ignore: Collection[Field]
+    times: bool = attrs.field(kw_only=True)
+    ignore: Collection[Field] = attrs.field(kw_only=True)
     lists: int = 0
     environments: int = 0
     functions: int = 0
@@ -79,16 +79,13 @@ class Comparison:
         return {name: functions[name] for name, patterns in matches.items() if patterns}
 
     def _check_compared(self) -> None:
-        unmatched = next((name for name in self.names if name not in self._matched), None)
-        reason = ""
         if not self.lists:
-            reason = "nothing was compared: the inventory has no accounts"
-        elif unmatched is not None:
-            reason = f"--name {unmatched} matches no function of either side"
-        elif self.ignores_extra and not self.functions:
-            reason = "nothing was compared: no function is expected"
-        if reason:
-            raise ConfigurationError(reason)
+            raise ConfigurationError("nothing was compared: the inventory has no accounts")
+        for name in self.names:
+            if name not in self._matched:
+                raise ConfigurationError(f"--name {name} matches no function of either side")
+        if self.ignores_extra and not self.functions:
+            raise ConfigurationError("nothing was compared: no function is expected")
 
     def exit_code(self) -> int:
         if self.side.missing:
@@ -98,13 +95,11 @@ class Comparison:
     def summary(self) -> str:
         differ = plural(self.kinds["changed"], "function differs", "functions differ")
         missing, extra = (plural(self.kinds[kind], "is", "are") for kind in ("missing", "extra"))
-        accounts = len(self.differing_appids)
-        where = f" in {plural(accounts, 'account')}" if accounts else ""
+        accounts, differing = len(self.appids), len(self.differing_appids)
+        where = f" in {plural(differing, 'account')}" if differing else ""
         counts = [plural(self.functions, "function")]
-        if self.environments:
-            counts.append(plural(self.environments, "environment"))
-        if self.appids:
-            counts.append(plural(len(self.appids), "account"))
+        counts += [plural(self.environments, "environment")] if self.environments else []
+        counts += [plural(accounts, "account")] if accounts else []
         run = self.side.run
         when = "" if run is None else f", run {run.run}, finished {run.finished_at or 'not yet'}"
         is_empty = self.exit_code() == DONE and not self.functions
@@ -114,51 +109,37 @@ class Comparison:
         )
 
 
-@attrs.define
-class Output:
-    """stdout of a command that reads everything for its exit code, even if the output fails."""
-
-    screen: Screen
-    failure: OSError | None = None
-
-    def write(self, parts: Iterable[bytes]) -> None:
-        for part in parts:
-            if self.failure is None:
-                try:
-                    self.screen.write(part)
-                except OSError as error:
-                    self.failure = error
-
-    def exit(self, code: int) -> None:
-        """Exit with this code, or with the error of the output if the code is 0."""
-        if self.failure is not None and code == DONE:
-            raise self.failure
-        if self.failure is not None and not isinstance(self.failure, BrokenPipeError):
-            self.screen.say(f"tcb-async: stdout: {self.failure.strerror}")
-        if code != DONE:
-            sys.exit(code)
+def _write_parts(screen: Screen, parts: Iterable[bytes]) -> OSError | None:
+    """Write to stdout, and return its error: the exit code needs all parts to be read."""
+    failure = None
+    for part in parts:
+        try:
+            if failure is None:
+                screen.write(part)
+        except OSError as error:
+            failure = error
+    return failure
 
 
 def _format_differences(
-    rows: Iterable[dict[str, object]], form: Format, *, has_accounts: bool, escaped: bool
+    rows: Iterable[dict[str, object]], output_format: Format, has_accounts: bool, escaped: bool
 ) -> Iterator[bytes]:
     """Format differences one by one: all of thousands of accounts may not fit into memory."""
-    if form == TABLE:
-        return _format_lines(rows, has_accounts=has_accounts)
+    if output_format == TABLE:
+        return _format_lines(rows, has_accounts)
     accounts = ("appid", "env") if has_accounts else ()
-    details = ("expected", "found") if form in {"json", "ndjson"} else ("what",)
-    return FORMATS[form]((*accounts, "kind", "name", *details), escaped).parts(rows)
+    details = ("expected", "found") if output_format in {"json", "ndjson"} else ("what",)
+    return FORMATS[output_format]((*accounts, "kind", "name", *details), escaped).parts(rows)
 
 
-def _format_lines(rows: Iterable[dict[str, object]], *, has_accounts: bool) -> Iterator[bytes]:
+def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iterator[bytes]:
+    indent = "  " if has_accounts else ""
     for (appid, env), group in itertools.groupby(rows, itemgetter("appid", "env")):
         if has_accounts:
             yield f"{appid} {env or '(no environment)'}\n".encode()
-        indent = "  " if has_accounts else ""
         for row in group:
             name, details = sanitize(str(row["name"])), sanitize(str(row["what"]))
-            line = f"{indent}{row['kind']:8}  {name:24}  {details}"
-            yield line.rstrip().encode() + b"\n"
+            yield f"{indent}{row['kind']:8}  {name:24}  {details}".rstrip().encode() + b"\n"
 
 
 def _read_side(_kind: object, tokens: Sequence[Token]) -> str:
@@ -202,7 +183,7 @@ def compare_sides(
     ] = None,
     ignore_extra: bool = False,
     name: options.NamePatterns = None,
-    form: options.OutputFormat = TABLE,
+    output_format: options.OutputFormat = TABLE,
     quiet: options.Quiet = False,
     requests: options.Requests = options.Requests(),
     access: options.Access = options.Access(),
@@ -215,21 +196,21 @@ def compare_sides(
         ignore_extra: Functions that are not expected do not count.
     """
     with run_command(verbose=access.verbose) as screen:
-        output = Output(screen)
         with Reader(access, requests, screen).read(expected, found) as (functions, side):
             comparison = Comparison(
-                expected=functions,
-                side=side,
-                names=name or (),
-                ignores_extra=ignore_extra,
-                times=times,
-                ignore=ignore or (),
+                functions, side, name or (), ignore_extra, times=times, ignore=ignore or ()
             )
-            has_accounts, escaped = side.run is not None, screen.out.is_terminal
             rows = comparison.differences()
-            output.write(
-                _format_differences(rows, form, has_accounts=has_accounts, escaped=escaped)
+            is_store, escaped = side.run is not None, screen.out.is_terminal
+            failure = _write_parts(
+                screen, _format_differences(rows, output_format, is_store, escaped)
             )
         if not quiet:
             screen.say(comparison.summary())
-        output.exit(comparison.exit_code())
+        code = comparison.exit_code()
+        if failure is not None and code == DONE:
+            raise failure
+        if failure is not None and not isinstance(failure, BrokenPipeError):
+            screen.say(f"tcb-async: stdout: {failure.strerror}")
+        if code != DONE:
+            sys.exit(code)

@@ -81,15 +81,7 @@ def choose_service(
     is_changing: bool = False,
     others: Sequence[str] = (),
 ) -> Service:
-    """Choose the demonstration or WeChat, and read the credentials for it.
-
-    Args:
-        env: The environment that the user named, if any.
-        access: The options of the command.
-        needs_env: Whether WeChat needs an environment.
-        is_changing: Whether functions of the demonstration change.
-        others: More environments of the demonstration.
-    """
+    """Choose the demonstration or WeChat, and read the credentials for it."""
     if needs_env and env is None and not access.demo:
         raise CycloptsError("ENV: name an environment, or pass --demo")
     if access.token_file is not None and access.appid is not None:

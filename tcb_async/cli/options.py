@@ -1,8 +1,8 @@
 """Options that several commands share.
 
 Rule: an option is declared once, with its help text below it. No option takes a secret, except the
-URL of a Redis, which may hold a password: `credentials` reads its variable, so that the framework
-does not see it.
+URL of a Redis, which may contain a password: `credentials` reads its variable, so that the
+framework does not see it.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def _to_seconds(_kind: object, tokens: Sequence[Token]) -> float:
     return number
 
 
-def whole_number(metavar: str = "N", *, least: int = 1, most: int | None = None) -> Parameter:
-    validator = Number(gte=least, lte=most)
+def whole_number(metavar: str = "N", *, minimum: int = 1, maximum: int | None = None) -> Parameter:
+    validator = Number(gte=minimum, lte=maximum)
     return Parameter(metavar=metavar, converter=_to_whole_number, validator=validator)
 
 
-def seconds(*, least: float = 0.1) -> Parameter:
-    return Parameter(metavar="SECONDS", converter=_to_seconds, validator=Number(gte=least))
+def seconds(*, minimum: float = 0.1) -> Parameter:
+    return Parameter(metavar="SECONDS", converter=_to_seconds, validator=Number(gte=minimum))
 
 
 Env = Annotated[str | None, Parameter(help="The environment, such as test-777bb9.")]
@@ -108,13 +108,13 @@ class Requests:
     page_size: Annotated[int | None, whole_number()] = None
     """Functions per request. Default: as many as the server gives."""
     concurrency: Annotated[int, whole_number()] = DEFAULT_CONCURRENCY
-    """The most requests at once."""
+    """Maximum number of concurrent requests."""
 
 
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
 class Connection:
-    """The service that a command asks."""
+    """The service that a command calls."""
 
     demo: Annotated[bool, Parameter(group=GENERAL)] = False
     """Try it without an account, against an emulator in this process."""
@@ -122,7 +122,7 @@ class Connection:
     base_url: Annotated[str, Parameter(metavar="URL", env_var=BASE_URL)] = DEFAULT_BASE_URL
     """The address of WeChat's API."""
     allow_http: bool = False
-    """Allow plain http to any host. Everyone on the way can then read the token."""
+    """Allow plain http to any host. Everyone on the network can then read the token."""
     trust_env: bool = False
     """Use the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and .netrc."""
     timeout: Annotated[float, NOT_AN_OPTION] = DEFAULT_TIMEOUT
@@ -147,7 +147,7 @@ class Access(Credentials):
     """The service, the credentials of one account, and the time that a request may take."""
 
     timeout: Seconds = DEFAULT_TIMEOUT
-    """The most seconds for one try of a request."""
+    """Maximum number of seconds for one attempt of a request."""
 
 
 @Parameter(name="*", group=SERVICE)
@@ -162,9 +162,9 @@ class Platform(Connection):
     ticket_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
     r"""The latest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
     secret_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
-    """Read the appsecret from a file instead."""
+    """Read the appsecret from a file."""
     timeout: Seconds = DEFAULT_TIMEOUT
-    """The most seconds for one try of a request."""
+    """Maximum number of seconds for one attempt of a request."""
     accounts: Annotated[str | None, NOT_AN_OPTION] = None
     appid: Annotated[str | None, NOT_AN_OPTION] = None
     redis: Annotated[str | None, NOT_AN_OPTION] = attrs.field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""Functions that a user asks for: by patterns, in which order, and how many.
+"""The functions to list: patterns, the order, and the number.
 
 Rule: first the filters, then the order, then the number.
 """
@@ -46,7 +46,7 @@ class Selection:
     sort: Annotated[
         Sort | None, Parameter(metavar="FIELD", converter=choose, allow_leading_hyphen=True)
     ] = None
-    """Sort by a field, as in --columns; -mod_time begins with the newest. Default: as listed."""
+    """Sort by a field, as in --columns; -mod_time lists the latest first. Default: unsorted."""
     max_items: Annotated[int | None, whole_number(), Parameter(("--max-items", "-n"))] = None
     """At most N functions, after filters and --sort."""
 

@@ -9,31 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import cyclopts
 
-if TYPE_CHECKING:
-    from cyclopts.help import HelpPanel
-    from rich.console import Console, ConsoleOptions
-
-
-def _show_whole_names(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    # By default, names get 35 % of the width, and --install-completion breaks at 50 columns.
-    # cyclopts imports this package for --help alone.
-    from cyclopts.help import (  # noqa: PLC0415
-        ColumnSpec,
-        DefaultFormatter,
-        DescriptionRenderer,
-        NameRenderer,
-    )
-
-    names = ColumnSpec(renderer=NameRenderer(), style="cyclopts.name")
-    texts = ColumnSpec(renderer=DescriptionRenderer(), overflow="fold")
-    DefaultFormatter(column_specs=(names, texts))(console, options, panel)
-
-
-GENERAL = cyclopts.Group("Options", sort_key=1, help_formatter=_show_whole_names)
+GENERAL = cyclopts.Group("Options", sort_key=1)
 
 _SET_TOKEN = "others could read it in the list of processes: set TCB_ACCESS_TOKEN"  # noqa: S105
 _SET_SECRET = "others could read it in the list of processes: set TCB_SECRET"  # noqa: S105
@@ -87,7 +67,7 @@ def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
         return f"there is no {kind} {unknown!r} before the command: write `{command}`"
     if similar := get_close_matches(unknown, commands, n=1, cutoff=0.7):
         return f"there is no {kind} {unknown!r}: did you mean {similar[0]!r}?"
-    return f"there is no {kind} {unknown!r}: use one of {', '.join(commands)}"
+    return f"there is no {kind} {unknown!r}: choose from {', '.join(commands)}"
 
 
 def _explain_extra(word: str) -> str:

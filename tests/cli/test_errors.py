@@ -130,7 +130,6 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["emulator", "--port", "65536"], "'65536' must be <= 65535"),
         (["diff", ENV], "the argument FOUND is missing"),
         (["diff", ENV, "--nonsense=typed"], "there is no option --nonsense"),
-        (["help", "nonsense"], "there is no command 'nonsense'"),
         (["nonsense"], "nonsense"),
         (["cuont"], "did you mean 'count'?"),
         (["fn", "list"], "there is no command 'fn' before the command: write `tcb-async list`"),

@@ -133,9 +133,11 @@ async def test_filters_then_order_then_number(shop, options, names, form):
         (
             1,
             ["--status", "updating,failed"],
-            "none of 1 function in {} match --status updating --status failed; WeChat documents no "
-            "status failed, but Active, Creating, CreateFailed, Updating, UpdateFailed, "
-            "Publishing, PublishFailed, Deleting, DeleteFailed",
+            (
+                "none of 1 function in {} match --status updating --status failed; WeChat "
+                "documents no status failed, but Active, Creating, CreateFailed, Updating, "
+                "UpdateFailed, Publishing, PublishFailed, Deleting, DeleteFailed"
+            ),
         ),
         (
             5,

@@ -285,11 +285,6 @@ async def test_help_teaches_by_example_and_fits(command):
     assert len(shown) == 1, "an example wraps on a narrow terminal"
 
 
-async def test_option_names_are_whole_on_a_narrow_terminal():
-    shown = (await run("--help", env={"COLUMNS": "50"})).out
-    assert "--install-completion  Install" in shown
-
-
 @pytest.mark.parametrize("words", [["--help"], ["list", "--help"]])
 async def test_the_exit_codes_are_in_the_help(words):
     _, _, listed = (await run(*words, env={"COLUMNS": "120"})).out.partition("Exit codes")
@@ -388,12 +383,6 @@ async def test_a_shell_that_is_not_known_exits_with_2_and_the_option_is_named(mo
     assert "pass --shell" in ended.err
 
 
-async def test_help_and_version_are_commands_too():
-    for words, same in ((["help", "list"], ["list", "--help"]), (["version"], ["--version"])):
-        assert await run(*words) == await run(*same)
-    assert (await run("help")).out == (await run("--help")).out
-
-
 LIGHT = """
 import sys
 from tcb_async.__main__ import main
@@ -415,7 +404,6 @@ LIGHT_COMMANDS = {
     ("list", ENV, "--limit", "5"): 2,
     ("inventory", "-o", "x.xlsx"): 2,
     ("emulator", "--port", "99999"): 2,
-    ("help", "list"): 0,
     ("__complete", "list", "--status", "Cr"): 0,
     ("--show-completion", "--shell", "bash"): 0,
 }
@@ -462,7 +450,7 @@ main()
     async with start("list", "--help", program=program, env={"COLUMNS": "200"}) as command:
         ended = await command.end()
 
-    assert "The most requests at once. [default: 4]" in ended.out
+    assert "Maximum number of concurrent requests. [default: 4]" in ended.out
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])

@@ -50,7 +50,7 @@ async def test_watch_writes_one_line_a_change(emulator):
     assert lines[0][3] == "Creating Nodejs16.13"
     assert lines[1][3].startswith("status Creating → Active, modified ")
     assert ended.code == 3
-    assert f"{ENV}: 30 functions, 0 changes" in ended.err
+    assert f"{ENV}: 30 functions; polling every 0.1 s, until Ctrl-C" in ended.err
 
 
 async def test_watch_writes_each_change_as_an_object_in_ndjson(emulator):
@@ -78,14 +78,6 @@ async def test_watch_misses_nothing_after_its_first_look(emulator):
     ended = await run("watch", ENV, "--interval", "0.1", env=asks(emulator))
 
     assert [line.split()[1:3] for line in ended.out.splitlines()] == [["added", "login"]]
-
-
-async def test_watch_draws_a_table_on_a_terminal(emulator):
-    ended = await watched(emulator, FORCE_COLOR="1", COLUMNS="80", LINES="8")
-
-    last = plain(ended.out).splitlines()[-3:]
-    assert any("removed" in line and "login" in line for line in last)
-    assert f"{ENV}: 30 functions, 3 changes" in last[-1]
 
 
 async def test_watch_ends_with_130_at_ctrl_c(emulator):
