@@ -65,10 +65,7 @@ from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
-    DailyQuotaError,
-    PermissionDeniedError,
     ResumePoint,
-    TokenError,
 )
 from tcb_async.limits import Window
 from tcb_async.models import (
@@ -114,7 +111,6 @@ _MOVED = {
 }
 """Methods of 0.1, and the functions of `tcb_async.inventory` that replace them."""
 _DEFAULT_RETRY = RetryPolicy()
-_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 Item = TypeVar("Item")
 PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
@@ -125,9 +121,9 @@ class WalkOptions(TypedDict, total=False):
 
     page_size: int | None
     """Rows per request, 1 or more. None, the default, requests 100 rows first, then as many as the
-    server returned; the client remembers this number. If a request for more than 20 rows fails, it
-    is repeated with 20. For merchants, None means 500. With 1, pages cannot overlap, so changes of
-    the list go unnoticed."""
+    server returned; the client remembers this number. If a request for more than 20 rows fails, one
+    for 20 follows: one attempt more than `RetryPolicy.attempts`. For merchants, None means 500.
+    With 1, pages cannot overlap, so changes of the list go unnoticed."""
 
     max_items: int | None
     """The most items in all; None for no limit."""
@@ -168,9 +164,9 @@ class ListingPager(Pager[Item]):
 
     has_frozen_items = True
 
-    def refuses_size(self, error: BaseException) -> bool:
-        """Whether WeChat may have refused the arguments, and with them the number of rows."""
-        return super().refuses_size(error) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
+    def refuses_size(self, error: BaseException) -> bool:  # noqa: ARG002 - overrides
+        """Return False: `TcbClient` has requested fewer rows already."""
+        return False
 
 
 class FunctionPager(ListingPager[CloudFunction]):
@@ -366,9 +362,9 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             check_count("page_size", settings["page_size"], least=1, most=listing.max_page)
-        stats = WalkStats()
+        stats, may_fall_back = WalkStats(), settings.get("page_size") is None
         return pager_class(
-            partial(self._fetch, listing, fields, count=stats),
+            partial(self._fetch, listing, fields, count=stats, may_fall_back=may_fall_back),
             learned=self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK)),
             identify=listing.identify,
             scope=scope,
@@ -380,24 +376,32 @@ class TcbClient:
             **settings,
         )
 
-    async def _fetch(
+    async def _fetch(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
         listing: ListEndpoint[Any, PageT],
         fields: Mapping[str, str],
         offset: int,
         limit: int,
+        *,
         count: WalkStats | None = None,
+        may_fall_back: bool = False,
     ) -> PageT:
         """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``count``."""
-        body = Hidden(listing.encode(fields, offset, limit))
         env, row = fields.get("env"), None if listing.total_key is None else offset
 
-        def send(token: Secret) -> Awaitable[PageT]:
-            target = self._get_target(listing, token)
+        def prepare(target: Target, limit: int) -> tuple[ApiRequest, Callable[[bytes], PageT]]:
+            body = Hidden(listing.encode(fields, offset, limit))
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
             )
-            return self._transport.call(ApiRequest(target, body, env, row, count), decode)
+            return ApiRequest(target, body, env, row, count), decode
+
+        def send(token: Secret) -> Awaitable[PageT]:
+            target = self._get_target(listing, token)
+            fallback = partial(prepare, target, FALLBACK) if may_fall_back else None
+            return self._transport.call(*prepare(target, limit), fallback)
+
+        may_fall_back = may_fall_back and limit > FALLBACK
 
         if self._is_closed:
             raise ClientClosedError

@@ -78,10 +78,12 @@ class TcbError(Exception):
     Attributes:
         errcode: WeChat's code; None if WeChat did not answer with one.
         rid: WeChat's request id, for its support; None without one.
+        sent: Whether the request may have reached the server.
     """
 
     errcode: int | None = None
     rid: str | None = None
+    sent: bool = True
 
     def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
         self,
@@ -185,7 +187,9 @@ class TransportError(TcbError):
         endpoint: The path that was called.
         status: The HTTP status; None without an answer.
         retry_after: Seconds the server asked to wait before another try, or None.
-        dropped: Whether a kept-alive connection was dropped before any answer.
+        sent: Whether the request may have reached the server; False if no connection was opened.
+        dropped: Whether the connection of the first attempt was dropped before any reply, as
+            kept-alive connections may be at any time.
         overload: Whether too many requests at once may be the cause: the client then sends fewer.
         retryable: Whether another try may succeed.
     """
@@ -197,6 +201,7 @@ class TransportError(TcbError):
         endpoint: str = "",
         status: int | None = None,
         retry_after: float | None = None,
+        sent: bool = True,
         dropped: bool = False,
         overload: bool = False,
         retryable: bool = True,
@@ -206,6 +211,7 @@ class TransportError(TcbError):
         self.endpoint = endpoint
         self.status = status
         self.retry_after = retry_after
+        self.sent = sent
         self.dropped = dropped
         self.overload = overload
         self.retryable = retryable
