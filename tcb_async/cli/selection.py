@@ -38,15 +38,14 @@ class Selection:
     status: Annotated[
         Patterns, Parameter(converter=_split, n_tokens=1, completer=lambda _: _STATUSES)
     ] = None
-    """Only this status, such as Active or '*Failed', in any case. May be repeated, or several
-    with commas."""
+    """Only these statuses, such as 'Active,*Failed', in any case. May be repeated."""
     runtime: Patterns = None
     """Only this runtime, such as 'Nodejs*', in any case. May be repeated."""
     name: NamePatterns = None
     sort: Annotated[
         Sort | None, Parameter(metavar="FIELD", converter=choose, allow_leading_hyphen=True)
     ] = None
-    """Sort by a field, as in --columns; -mod_time lists the latest first. Default: unsorted."""
+    """Sort by a field, as in --columns; -mod_time begins with the latest. Default: as listed."""
     max_items: Annotated[int | None, whole_number(), Parameter(("--max-items", "-n"))] = None
     """At most N functions, after filters and --sort."""
 
