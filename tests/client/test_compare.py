@@ -93,9 +93,13 @@ def test_an_empty_value_equals_an_absent_one(empty, absent):
     assert difference.what == "status None → Active, runtime None → Nodejs16.13, recreated"
 
 
-def test_an_empty_status_is_not_the_expected_active(declared):
+def test_an_empty_status_is_not_the_expected_active():
     (difference,) = compare({"login": {}}, {"login": {"status": ""}})
     assert difference.what == "status Active → None"
+
+
+def test_a_field_that_neither_side_knows_is_ignored():
+    assert compare({"login": {}}, {"login": {"runtime": "Go1"}}) == []
 
 
 def test_an_error_names_the_file(tmp_path):
