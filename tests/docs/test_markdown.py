@@ -24,8 +24,8 @@ SYNTAX_OF_THE_SITE = re.compile(
     re.MULTILINE,
 )
 MODULES = (
-    *("", ".emulator", ".fastapi", ".inventory", ".observer", ".otel", ".pagination", ".runtimes"),
-    *(".tokens", ".watch"),
+    *("", ".emulator", ".fastapi", ".inventory", ".observer", ".otel", ".pagination", ".tokens"),
+    ".watch",
 )
 
 sys.path.append(str(ROOT / "docs" / "generate"))
