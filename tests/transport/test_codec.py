@@ -279,7 +279,7 @@ def spoilt_replies(draw):
 
 
 def decode_token(body):
-    reply = decode_token_reply(body, STABLE, secrets=[Secret(TOKEN)])
+    reply = decode_reply(body, STABLE, secrets=[Secret(TOKEN)])
     reply = read_token_reply(reply, STABLE)
     if isinstance(reply, TcbError):
         raise reply
