@@ -41,11 +41,10 @@ def begin() -> tuple[InventoryStore, InventoryRun]:
 
 async def make_inventory(store: InventoryStore, run: InventoryRun, token: StableToken) -> None:
     """List every account that is not complete today; a failure is logged."""
-    base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
     try:
         accounts = run.unfinished([Account(token.appid, token)])
         async with (
-            TcbClient(token, base_url=base_url) as client,
+            TcbClient.from_env(token=token) as client,
             Inventory(client, accounts) as inventory,
         ):
             async for found in inventory:

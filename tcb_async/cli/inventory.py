@@ -22,10 +22,9 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.progress import TextColumn, TimeRemainingColumn
 
 from tcb_async.cli import signals
-from tcb_async.cli.access import find_accounts
 from tcb_async.cli.exits import MISSING, replace_arguments, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
-from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, find_format
+from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, choose_format
 from tcb_async.cli.options import OUTPUT, File, FileOrStream, ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
@@ -94,7 +93,9 @@ def list_inventory(
         # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
         job = InventoryJob(files, screen, requests.page_size, was_rewritten, is_quiet=quiet)
-        open_accounts = find_accounts(access)
+        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+
+        open_accounts = choose_accounts(access)
 
         async def work() -> None:
             async with open_accounts(requests.concurrency) as found:
@@ -132,7 +133,7 @@ class Files:
     def choose(cls, output: str | None, summary: str | None) -> Files:
         """Return the SQLite file that ``--output`` means, and the other files."""
         path = None if output is None else Path(output)
-        form = None if path is None else find_format(path, STORES, "use one of")
+        form = None if path is None else choose_format(path, STORES, "use one of")
         if path is None or form is None:
             return cls(path, None, TABLE, summary)
         return cls(path.with_suffix(".sqlite"), output, form, summary)

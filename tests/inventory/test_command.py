@@ -72,7 +72,7 @@ class Shop:
         path, lines = self.folder / "merchants.ndjson", []
         async with self.platform.client() as client:
             for account in self.platform.accounts():
-                token = Secret(await account.token.get_token(client.transport)).reveal()
+                token = Secret(await account.token.get_token(client._transport)).reveal()
                 lines.append(json.dumps({"appid": account.appid, "access_token": token}) + "\n")
         path.write_text("".join(lines), encoding="utf-8")
         self.emulator.forget_requests()
@@ -421,7 +421,7 @@ class TestThePlatformIsRefused:
     @pytest.mark.parametrize(
         ("option", "text", "why"),
         [
-            ("--ticket-file", b"\n", "it holds no component_verify_ticket"),
+            ("--ticket-file", b"\n", "it contains no component_verify_ticket"),
             ("--ticket-file", "ticket".encode("utf-16"), "the ticket holds a control character"),
             ("--secret-file", "secret".encode("utf-16"), "the appsecret holds a control character"),
         ],
@@ -436,7 +436,7 @@ class TestThePlatformIsRefused:
 
 
 BAD_LINES = {
-    "{": "it is not one whole JSON object",
+    "{": "it is not one complete JSON object",
     '{"appid": "wxa", "access_token": "t", "envs": []}': "envs is empty: name environments",
     "[]": "Expected `object`, got `array`",
     '{"access_token": "t"}': "missing required field `appid`",
@@ -474,12 +474,11 @@ class TestBadInput:
             (["--run", "yesterday"], 3, "must be a date"),
             (["-o", "inventory.xlsx"], 2, "--output has an unknown suffix '.xlsx': use one of"),
             (["-o", "/nowhere/i.sqlite"], 3, "there is no folder /nowhere"),
-            (["--accounts", "-"], 3, "--accounts -: the file holds no accounts"),
+            (["--accounts", "-"], 3, "--accounts -: the file contains no accounts"),
             (["-o", "/nowhere/all.csv"], 3, "there is no folder /nowhere"),
             (["--summary", "/nowhere/s.json"], 3, "there is no folder /nowhere"),
             (["--ticket-file", "/nowhere"], 3, "/nowhere: No such file"),
             (["--accounts", "/nowhere"], 3, "/nowhere: No such file"),
-            (["--appid", "wx0123456789abcdef"], 2, "--appid: name an app of your own"),
             (["--secret-file", "/dev/null"], 3, "--secret-file /dev/null: the appsecret is empty"),
             (["--ticket-file", "/dev/null"], 3, "/dev/null: it is not a regular file, which can"),
         ],
