@@ -15,7 +15,7 @@ import base64
 import hmac
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar
 
@@ -49,6 +49,8 @@ _NAMED = re.compile(
 _USER = re.compile(r"(?<=//)[^/\s]+@")
 _SHORTEST_BASE64 = 8
 _PIECE = 8  # any so many consecutive characters of a secret are hidden
+
+_SECRET_KEYS = ("secret", "token", "ticket")
 
 T = TypeVar("T")
 Value_co = TypeVar("Value_co", covariant=True)
@@ -147,6 +149,14 @@ class forget_frames:  # noqa: N801 - a context manager, read as a verb
 def wrap(value: T) -> T | Secret:
     """Wrap a str, so that no traceback shows it if another argument is refused."""
     return Secret(value) if isinstance(value, str) else value
+
+
+def wrap_secrets(fields: Mapping[str, T]) -> dict[str, T | Secret]:
+    """Wrap the values of secret fields, so that no frame shows them."""
+    return {
+        key: wrap(value) if any(word in key for word in _SECRET_KEYS) else value
+        for key, value in fields.items()
+    }
 
 
 def decode_secret(kind: type, value: object) -> object:

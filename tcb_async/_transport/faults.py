@@ -5,8 +5,10 @@ Rule: an aiohttp error's text is never shown, because it contains the URL.
 
 from __future__ import annotations
 
+import logging
 import math
 import ssl
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,11 +18,14 @@ import aiohttp
 import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
+from tcb_async._arguments import describe
 from tcb_async._codec import make_unreadable_error, raise_for_errcode
 from tcb_async._redact import hide, redact
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
+
+_log = logging.getLogger("tcb_async")
 
 
 def read_retry_after(value: str | None) -> float | None:
@@ -76,14 +81,14 @@ _ERROR_KINDS = (
     ),
     _ErrorKind(
         errors=(aiohttp.ClientSSLError,),
-        text="no TLS connection to {host} ({reason}); check that base_url's scheme and port fit",
+        text="could not establish a TLS connection to {host} ({reason}); "
+        "check the scheme and port of {setting}",
         retryable=False,
         sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientConnectorDNSError,),
-        text="the host name {host} could not be resolved; "
-        "check base_url or TCB_BASE_URL, and the network",
+        text="the host name {host} could not be resolved; check {setting} and the network",
         overload=False,
         sent=False,
     ),
@@ -94,8 +99,7 @@ _ERROR_KINDS = (
     ),
     _ErrorKind(
         errors=(aiohttp.ClientConnectorError,),
-        text="could not connect to {host} ({reason}); "
-        "check base_url or TCB_BASE_URL, and the network",
+        text="could not connect to {host} ({reason}); check {setting} and the network",
         sent=False,
     ),
     _ErrorKind(
@@ -106,10 +110,11 @@ _ERROR_KINDS = (
     _DROPPED,
     _ErrorKind(
         errors=(Exception,),
-        text="the call to {host} failed ({kind})",
+        text="the call to {host} failed ({reason})",
         retryable=False,
     ),
 )
+_UNEXPECTED = _ERROR_KINDS[-1]
 
 # Transient failures of a service, a reverse proxy, or a forward proxy at CONNECT: it does not
 # matter which of them failed. The meaning of errcodes is in `tcb_async.errcodes`.
@@ -190,8 +195,14 @@ def _describe_status(status: int) -> str:
     return f"HTTP {status}: {kind}"
 
 
-def translate(
-    error: Exception, request: ApiRequest, seconds: float, *, is_first: bool, has_reply: bool
+def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
+    error: Exception,
+    request: ApiRequest,
+    seconds: float,
+    *,
+    setting: str,
+    is_first: bool,
+    has_reply: bool,
 ) -> TcbError:
     """Turn any error of the network or of aiohttp into ours.
 
@@ -212,13 +223,16 @@ def translate(
         )
     row = next(row for row in _ERROR_KINDS if isinstance(error, row.errors))
     reason, advice = _explain(error, request)
+    if row is _UNEXPECTED:
+        reason = describe(error, *request.target.secrets)
+        _log_unexpected(error, request)
     # Built from our own words, the host and the type: the error's text may contain the URL.
     text = row.text.format(
         host=request.target.bare_url.host,
         seconds=seconds,
         reason=reason,
         advice=advice,
-        kind=type(error).__name__,
+        setting=setting,
     )
     dropped = row is _DROPPED and is_first
     return TransportError(
@@ -230,6 +244,13 @@ def translate(
         # A server that has begun to reply was not too busy to take the request.
         overload=row.overload and not has_reply and not dropped,
     )
+
+
+def _log_unexpected(error: Exception, request: ApiRequest) -> None:
+    # As text: a handler that gets the error itself may show its frames, which contain the URL.
+    if _log.isEnabledFor(logging.DEBUG):
+        text = "".join(traceback.format_exception(error))
+        _log.debug("%s failed unexpectedly:\n%s", request, hide(text, request.target.secrets))
 
 
 def _explain(error: Exception, request: ApiRequest) -> tuple[str, str]:

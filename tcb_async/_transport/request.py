@@ -37,6 +37,8 @@ class ApiRequest:
     env: str | None = None
     offset: int | None = None
     count: WalkStats | None = None
+    repeatable: bool = True
+    """Whether it may be sent again although the server may have carried it out."""
 
     @property
     def method(self) -> Literal["GET", "POST"]:

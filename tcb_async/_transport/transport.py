@@ -25,11 +25,12 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from yarl import URL
 
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
-from tcb_async._codec import decode_token_reply, encode_object
-from tcb_async._redact import Hidden, Secret, forget_frames, wrap
+from tcb_async._codec import decode_reply, encode_object
+from tcb_async._redact import Hidden, Secret, forget_frames, wrap_secrets
 from tcb_async._transport.faults import make_status_error, translate
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
+from tcb_async.errcodes import is_refusal
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -226,6 +227,7 @@ class Call(Generic[Result]):
             f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
             "were in flight until the deadline; make fewer concurrent calls, or allow more time",
             endpoint=path,
+            sent=False,
         )
 
     def _choose_error(self, error: TcbError) -> TcbError:
@@ -238,10 +240,12 @@ class Call(Generic[Result]):
 
     def _should_stop(self, state: RetryCallState) -> bool:
         # The policy first: a retry that it forbids must not take anything out of the quota.
-        policy = self.transport.retry
+        policy, error = self.transport.retry, _get_error(state)
         reason = policy.stop_reason(self.attempt, state.upcoming_sleep, self._get_time_left())
+        if not (self.request.repeatable or is_refusal(error)):
+            reason = "it may have been carried out: only repeatable=True sends it again"
         if reason is None:
-            if self._pay(_get_error(state)):
+            if self._pay(error):
                 return False
             reason = "the client's retry quota is used up: too many calls fail"
         self.stop_reason = reason
@@ -280,14 +284,11 @@ def _describe_outcome(error: TcbError) -> str:
     return type(error).__name__
 
 
-FieldValue = TypeVar("FieldValue")
-
 _TICK = 0.001  # seconds by which an event loop's timer may be early
 _CLOSING = HEADERS | {"Connection": "close"}
 # An attempt has one timer, ours, which closing the client can bring forward. aiohttp's would be a
 # second timer, and rounds a limit above 5 s up to a whole second, which may cross the deadline.
 _NO_LIMIT = aiohttp.ClientTimeout()
-_SECRET_KEYS = ("secret", "token", "ticket")
 
 
 @attrs.define(eq=False)
@@ -303,6 +304,8 @@ class Transport:
     trust_env: bool = False
     ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None
+    base_url_setting: str = "base_url"
+    """The name of the setting that `base_url` came from, for errors."""
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     sent: int = attrs.field(init=False, default=0)
     """How many requests were sent, retries included."""
@@ -349,23 +352,26 @@ class Transport:
         deadline = self.retry.clock() + self.retry.deadline
         return Call(self, request, decode, deadline, fallback).run()
 
+    def call_endpoint(
+        self, request: ApiRequest
+    ) -> Coroutine[object, object, Hidden[dict[str, Any]]]:
+        """Send a request to any endpoint; return the JSON object of the reply."""
+        path, secrets = request.target.path, request.target.secrets
+        return self.call(request, lambda reply: Hidden(decode_reply(reply, path, secrets=secrets)))
+
     async def call_token_endpoint(
         self,
         path: str,
         *,
         query: Mapping[str, str | Secret] | None = None,
         body: Mapping[str, object] | None = None,
+        repeatable: bool = True,
     ) -> Mapping[str, object]:
-        """Call an endpoint that returns tokens: POST with a body, GET without one."""
-        query, body = _wrap_secrets(query or {}), body and _wrap_secrets(body)
-        target = self.target(path, query, body)
+        """Call an endpoint that returns tokens: see `TokenApi`."""
+        query, body = wrap_secrets(query or {}), body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
-        request = ApiRequest(target, sent_body)
-
-        def decode(reply: bytes) -> Hidden[Mapping[str, object]]:
-            return Hidden(decode_token_reply(reply, path, secrets=target.secrets))
-
-        return (await self.call(request, decode)).reveal()
+        request = ApiRequest(self.target(path, query, body), sent_body, repeatable=repeatable)
+        return (await self.call_endpoint(request)).reveal()
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
         """Run a coroutine in the background, at most until the client is closed."""
@@ -420,7 +426,14 @@ class Transport:
                 failure = ClientClosedError(text)
             else:
                 is_first, has_reply = call.attempt == 1, response is not None
-                failure = translate(error, request, seconds, is_first=is_first, has_reply=has_reply)
+                failure = translate(
+                    error,
+                    request,
+                    seconds,
+                    setting=self.base_url_setting,
+                    is_first=is_first,
+                    has_reply=has_reply,
+                )
         finally:
             self._keeper.time_limits.discard(limit)
             if response is not None:
@@ -471,11 +484,3 @@ class Transport:
         if response.status != HTTPStatus.OK:
             raise make_status_error(request, response.status, response.headers, body)
         return body
-
-
-def _wrap_secrets(fields: Mapping[str, FieldValue]) -> dict[str, FieldValue | Secret]:
-    """Wrap the values of secret fields, so that no frame shows them."""
-    return {
-        key: wrap(value) if any(word in key for word in _SECRET_KEYS) else value
-        for key, value in fields.items()
-    }

@@ -166,7 +166,10 @@ def read_accounts(path: str) -> list[Account]:
         account = _parse_account(path, number, line)
         before, _ = found.setdefault(account.appid, (number, account))
         if before != number:
-            raise _bad_line(path, number, f"{account.appid} is in line {before} already")
+            raise CycloptsError(
+                f"--accounts {path}, line {number}: {account.appid} is in line {before} already: "
+                "write one line, with the envs of both"
+            )
     if not found:
         raise ConfigurationError(
             f"--accounts {path}: the file contains no accounts: write one JSON object per line"

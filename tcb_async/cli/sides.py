@@ -192,6 +192,11 @@ class Reader:
             for account in store.missing(run.run)
         )
         incomplete = self.screen.say_each(sentences, "… and {:,} more in the table accounts")
+        names = (
+            f"{one.env} of {one.appid} is not compared: WeChat reports that it is {one.status}"
+            for one in store.unavailable(run.run)
+        )
+        self.screen.say_each(names, "… and {:,} more in the view unavailable")
         return Side(_read_lists(store, run.run), incomplete + len(unfinished), run)
 
 

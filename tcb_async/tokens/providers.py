@@ -23,8 +23,9 @@ from tcb_async._arguments import (
     check_async,
     check_instance,
     check_secret,
+    choose_token_key,
     describe,
-    find_fault,
+    why_not_a_secret,
 )
 from tcb_async._redact import Hidden, Secret
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
@@ -50,22 +51,25 @@ _COMPONENT = "/cgi-bin/component/api_component_token"
 _FORCED_SECONDS = 30.0
 
 
-@attrs.define(eq=False, init=False)
+@attrs.define(init=False, unsafe_hash=True)  # two with the same token are equal
 class StaticToken:
     """One fixed token. If WeChat refuses it, nothing replaces it.
 
     Args:
         token: An ``access_token``, or an ``authorizer_access_token``.
+        advice: Added to the error if WeChat refuses the token.
 
     Raises:
         ConfigurationError: The value cannot be a token.
     """
 
     _token: Secret = attrs.field(repr=False)
+    advice: str = attrs.field(repr=False)
 
-    def __init__(self, token: str | Secret) -> None:
+    def __init__(self, token: str | Secret, *, advice: str = "") -> None:
         token = Secret(token)
         self._token = check_secret("token", token)
+        self.advice = advice
 
     async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - part of the protocol
         """Return the token."""
@@ -220,7 +224,9 @@ class StableToken(_AppToken):
             "secret": self._secret,
             "force_refresh": force_refresh,
         }
-        return read_token_reply(await api.call_token_endpoint(_STABLE, body=body), _STABLE)
+        # A repeated forced refresh would be refused for 30 s, and count for the day.
+        reply = await api.call_token_endpoint(_STABLE, body=body, repeatable=not force_refresh)
+        return read_token_reply(reply, _STABLE)
 
 
 class ClassicToken(_AppToken):
@@ -300,7 +306,7 @@ class ComponentToken(_AppToken):
             problem = f"ticket() failed ({describe(error)})"
         else:
             # Checked here, where the error can name the callback: WeChat would only say 61006.
-            if (fault := find_fault(ticket)) is None:
+            if (fault := why_not_a_secret(ticket)) is None:
                 return ticket
             problem = f"the result of ticket() {fault}"
         raise TokenError(
@@ -409,7 +415,7 @@ class AuthorizerToken(ManagedToken):
     async def _send_request(
         self, api: TokenApi, refresh_token: Secret, token: Secret
     ) -> TokenReply:
-        query = {"component_access_token": token}
+        query = {choose_token_key(AUTHORIZER): token}
         body = {
             "component_appid": self._component.appid,
             "authorizer_appid": self.appid,
@@ -424,7 +430,7 @@ class AuthorizerToken(ManagedToken):
 
 def _make_component_error(error: TokenError) -> TokenError:
     return TokenError(
-        f"{error.endpoint} answered errcode {error.errcode} to the component access token, and a "
+        f"{error.endpoint} returned errcode {error.errcode} for the component access token, and a "
         f"fresh token did not help ({error.errmsg}): check whether a second system requests tokens "
         "of this platform, and share one store between both",
         errcode=error.errcode,

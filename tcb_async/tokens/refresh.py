@@ -78,7 +78,7 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from tcb_async._arguments import TokenKind, describe, find_fault
+from tcb_async._arguments import TokenKind, describe, why_not_a_secret
 from tcb_async._redact import Hidden, Secret, forget_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ResponseError, TcbError, TokenError
@@ -160,6 +160,8 @@ async def call_with_token(
         refused.append(token)
         token = Secret(await provider.get_token(api))
         if token in refused:
+            if advice := getattr(provider, "advice", ""):
+                failure.args = (f"{failure.message}; {advice}",)
             raise failure
 
 
@@ -524,7 +526,7 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
     """Read the reply of an endpoint, in which a prefix may come before ``access_token``."""
     with forget_frames():  # of this function, which contains the reply
         token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
-        if (fault := find_fault(token)) is not None:
+        if (fault := why_not_a_secret(token)) is not None:
             raise _make_reply_error(endpoint, f"its {prefix}access_token {fault}")
         if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
             raise _make_reply_error(
@@ -538,7 +540,7 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
             endpoint,
             Secret(str(token.reveal())),
             float(expires_in),
-            None if find_fault(refresh) else Secret(str(refresh.reveal())),
+            None if why_not_a_secret(refresh) else Secret(str(refresh.reveal())),
         )
 
 

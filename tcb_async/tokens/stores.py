@@ -22,7 +22,7 @@ from typing import Final, Protocol
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_seconds, find_fault
+from tcb_async._arguments import check_seconds, why_not_a_secret
 from tcb_async._redact import Hidden, Secret, decode_secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
@@ -282,7 +282,7 @@ def _decode_value(stored: Hidden[object]) -> StoredToken | None:
         value = _decode(text) if isinstance(text, (bytes, str)) else None
     except msgspec.MsgspecError:
         return None
-    if value is None or find_fault(value.token) is not None:
+    if value is None or why_not_a_secret(value.token) is not None:
         return None
     expires_at = math.inf if value.expires_at is None else value.expires_at
     return StoredToken(value.token, expires_at, value.version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shlex
 import signal
@@ -86,12 +87,13 @@ async def test_it_says_how_many_merchants_its_platform_has():
     assert settings["TCB_AUTHORIZER_APPID"] in listed[0]
 
 
-async def test_its_platform_has_the_requested_merchants():
+async def test_its_merchants_have_only_their_own_functions(tmp_path):
     async with serving("--merchants", "3") as (command, settings):
-        listed = (await run("merchants", "-f", "ndjson", env=settings)).out.splitlines()
+        output = ("-o", str(tmp_path / "all.sqlite"), "--summary", "-", "--quiet")
+        summary = json.loads((await run("inventory", *output, env=settings)).out)
         ended = await command.end(signal.SIGINT)
 
-    assert (len(listed), ended.code) == (3, 0)
+    assert (summary["complete"], summary["environments"], summary["functions"]) == (3, 3, 60)
     assert f"Serving {ENV} and a platform with 3 merchants. " in ended.err
 
 

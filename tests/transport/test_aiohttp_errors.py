@@ -1,7 +1,8 @@
-"""Every error of aiohttp becomes a `TcbError`, without its text."""
+"""Every error of aiohttp becomes a `TcbError`, without the URL in its text."""
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 import ssl
@@ -106,7 +107,7 @@ async def test_aiohttp_errors_become_ours_without_text_or_cause(mocked_http, kin
         (socket.gaierror(-2, SECRET), "dropped the connection", True),
         (ssl.SSLError(1, SECRET), "dropped the connection", True),
         (RuntimeError(f"<TCPTransport closed=True {SECRET}>"), "dropped the connection", True),
-        (RuntimeError(SECRET), r"failed \(RuntimeError\)", False),
+        (RuntimeError(SECRET), r"failed \(RuntimeError: \[hidden\]\)", False),
         (UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET), "UnicodeDecodeError", False),
         (ValueError(SECRET), "ValueError", False),
         (RecursionError(SECRET), "RecursionError", False),
@@ -121,6 +122,17 @@ async def test_other_exceptions_become_transport_errors(mocked_http, error, word
     assert re.search(words, str(ours))
     assert ours.retryable is retryable
     assert leaks_of([SECRET], shown_by(ours)) == []
+
+
+async def test_an_unexpected_error_keeps_its_text_and_traceback(mocked_http, caplog):
+    caplog.set_level(logging.DEBUG, logger="tcb_async")
+
+    error = await raised(mocked_http, TypeError(f"unhashable type in {URL_WITH_IT}"))
+
+    assert "failed (TypeError: unhashable type in" in error.message
+    log = "\n".join(record.getMessage() for record in caplog.records)
+    assert re.search(r"failed unexpectedly:\nTraceback(.|\n)*_request(.|\n)*unhashable type", log)
+    assert leaks_of([SECRET], [error.message, log]) == []
 
 
 @pytest.mark.parametrize(

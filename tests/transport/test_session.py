@@ -77,7 +77,7 @@ async def test_exception_of_a_trace_hook_becomes_ours(serve):
     tracing.on_request_start.append(fail)
     async with aiohttp.ClientSession(trace_configs=[tracing]) as session:
         _, client = await serve(OK, token="planted-token", session=session)
-        with pytest.raises(TransportError, match=r"failed \(LookupError\)") as caught:
+        with pytest.raises(TransportError, match=r"failed \(LookupError: \[hidden\]\)") as caught:
             await client.count_functions(ENV)
 
     assert not caught.value.retryable
@@ -219,7 +219,7 @@ async def test_forgotten_client_warns_and_closes_connections(*, in_a_cycle):
     async with RawServer(http_reply(LISTING)) as server:
         kept: list[object] = [client := TcbClient("T", base_url=server.url)]
         await client.count_functions(ENV)
-        session = client.transport.get_session()
+        session = client._transport.get_session()
         del client
         gc.collect()  # the garbage collector clears the session first
         if in_a_cycle:
@@ -237,7 +237,7 @@ async def test_client_with_a_closed_session_may_be_forgotten():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.count_functions(ENV)
-        await client.transport.get_session().close()
+        await client._transport.get_session().close()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             del client
@@ -282,7 +282,7 @@ async def test_closing_the_session_stops_its_calls(emulator, *, is_callers):
 
 async def test_closing_cancels_tasks_started_meanwhile():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
-    transport = client.transport
+    transport = client._transport
 
     async def begin_another(times):
         try:
@@ -307,6 +307,6 @@ async def test_closing_cancels_tasks_started_meanwhile():
 async def test_client_may_be_closed_by_its_own_task():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
 
-    await asyncio.wait_for(client.transport.spawn(client.aclose()), 5)
+    await asyncio.wait_for(client._transport.spawn(client.aclose()), 5)
 
     assert client.closed

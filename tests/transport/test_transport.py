@@ -55,7 +55,7 @@ async def test_deadline_covers_the_wait_for_a_permit(emulator, client_of):
     emulator.script([Fault.hang()])
     retry = RetryPolicy(deadline=0.2)
     client = await client_of(emulator, retry=retry, concurrency=1)
-    window = client.transport.window
+    window = client._transport.window
     await window.acquire()
     started = asyncio.get_running_loop().time()
     with pytest.raises(NoAnswer, match="nothing was sent, because 1 other") as caught:
@@ -74,7 +74,7 @@ async def test_deadline_covers_a_retrys_wait_for_a_permit(emulator, client_of):
     emulator.script([Fault.errcode(-1)])
     retry = RetryPolicy(deadline=0.5, base=0.0)
     client = await client_of(emulator, retry=retry, concurrency=2)
-    await client.transport.window.acquire()  # as a walk beside does; -1 halves it
+    await client._transport.window.acquire()  # as a walk beside does; -1 halves it
     with pytest.raises(SystemBusyError, match=r"the deadline of 0\.5 s passed") as caught:
         await client.count_functions(ENV)
 
