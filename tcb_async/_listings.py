@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, tzinfo
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import attrs
 import msgspec
@@ -30,6 +30,7 @@ from tcb_async.models import (
 )
 from tcb_async.pagination.page import Page
 
+_TOTALS = ("total", "total_count", "Total", "TotalCount")  # in a reply that should have none
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - WeChat writes times without a zone
 
 Item = TypeVar("Item")
@@ -56,8 +57,7 @@ class ListEndpoint(Generic[Item, PageT]):
     max_page: int | None = None
     # Alternative names of fields in replies, and the names of the fields.
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    # The token's key in the query, and the kinds of token that the endpoint accepts.
-    query_key: Literal["access_token", "component_access_token"] = "access_token"
+    # The kinds of token that the endpoint accepts.
     kinds: tuple[TokenKind, ...] = ("access", "authorizer")
 
     @cached_property
@@ -116,6 +116,8 @@ class _ReplyReader(Generic[Item]):
             if other_name in body and None in map(value_of, rows):
                 reply = self._decode_tolerantly(body, zone, secrets)
                 rows = self.rows_of(reply)
+        if self.listing.total_key is None and (reason := self._find_contradiction(reply)):
+            raise self._make_error(body, reason, secrets)
         total: int | None = self.total_of(reply) if self.listing.total_key else len(rows)
         if total is None or not 0 <= total <= MOST_ROWS:
             raise self._make_error(body, f"it has no usable {self.listing.total_key}", secrets)
@@ -131,7 +133,9 @@ class _ReplyReader(Generic[Item]):
         raise_for_errcode(body, self.listing.path, secrets=secrets)
         try:
             reply = self.decode_any_rows(body)
-            rows = [self._convert_row(row, zone) for row in self.rows_of(reply) or ()]
+            rows = self.rows_of(reply) and [
+                self._convert_row(row, zone) for row in self.rows_of(reply)
+            ]
         except UNREADABLE as error:
             reason = str(error)
         else:
@@ -139,9 +143,18 @@ class _ReplyReader(Generic[Item]):
             return reply
         raise self._make_error(body, reason, secrets)
 
+    def _find_contradiction(self, reply: Any) -> str | None:  # noqa: ANN401 - made by msgspec
+        """Return the reason why a reply is not the whole list; None if it may be."""
+        rows = self.rows_of(reply)
+        if rows is None and reply.errcode is msgspec.UNSET:
+            return f"{self.listing.rows_key} is null, and there is no errcode of 0"
+        if max(getattr(reply, key) or 0 for key in _TOTALS) > len(rows or ()):
+            return f"its total is above the number of rows in {self.listing.rows_key}"
+        return None
+
     def _make_error(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
-        if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML holds no secret
-            body = b"(not shown, since it may hold secrets)"
+        if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML contains no secret
+            body = b"(not shown, since it may contain secrets)"
         return make_unreadable_error(body, reason, self.listing.path, secrets)
 
     def _convert_row(self, row: dict[str, object], zone: tzinfo) -> Item:
@@ -156,11 +169,18 @@ class _ReplyReader(Generic[Item]):
 
 def _make_decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], Any]:
     """Make a decoder for a whole reply: its errcode, its rows and its total."""
-    fields: list[tuple[str, object, object]] = [
-        ("errcode", int | str, 0),
-        (listing.rows_key, list[row] | None, None),  # type: ignore[valid-type]  # a class at run time
-    ]
-    if listing.total_key is not None:
+    rows: object = list[row] | None  # type: ignore[valid-type]  # a class at run time
+    fields: list[tuple[str, object] | tuple[str, object, object]]
+    if listing.total_key is None:
+        # The reply is the whole list, so the rows are required: an error in an unknown format would
+        # look like an empty list.
+        fields = [
+            (listing.rows_key, rows),
+            ("errcode", int | str | msgspec.UnsetType, msgspec.UNSET),
+        ]
+        fields += [(key, int | None, None) for key in _TOTALS]
+    else:
+        fields = [("errcode", int | str, 0), (listing.rows_key, rows, None)]
         key, _, inner = listing.total_key.partition(".")
         nested = msgspec.defstruct("Totals", [(inner or key, int | None, None)], frozen=True)
         fields.append((key, nested, nested()) if inner else (key, int | None, None))
@@ -203,7 +223,6 @@ AUTHORIZERS = ListEndpoint(
     identify=attrgetter("authorizer_appid"),
     rows_key="list",
     limit_key="count",
-    query_key="component_access_token",
     kinds=("component",),
     max_page=500,
 )

@@ -14,7 +14,6 @@ from copy import copy
 from datetime import tzinfo
 from functools import partial
 from typing import (
-    TYPE_CHECKING,
     Any,
     Never,
     Self,
@@ -39,20 +38,25 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
     SECRET,
+    advise_on_precedence,
     check_appid,
     check_base_url,
+    check_body,
     check_count,
     check_env,
     check_instance,
-    check_items,
     check_kind,
     check_methods,
     check_names,
+    check_path,
     check_seconds,
     check_secret,
     check_text,
     check_walk_options,
+    choose_token_key,
+    refuse_unknown,
 )
+from tcb_async._codec import encode_body
 from tcb_async._listings import (
     AUTHORIZERS,
     BATCH_ENVIRONMENTS,
@@ -61,15 +65,12 @@ from tcb_async._listings import (
     FUNCTIONS,
     ListEndpoint,
 )
-from tcb_async._redact import Hidden, Secret, wrap
+from tcb_async._redact import Hidden, Secret, forget_frames, wrap
 from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
-    DailyQuotaError,
-    PermissionDeniedError,
     ResumePoint,
-    TokenError,
 )
 from tcb_async.limits import Window
 from tcb_async.models import (
@@ -87,17 +88,18 @@ from tcb_async.pagination.pager import Pager, Shared
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
-from tcb_async.watch import FunctionChange, wait_until_active, watch
+from tcb_async.watch import FunctionChange, index_by_name, wait_until_active, watch
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
 Names: TypeAlias = list[str] | tuple[str, ...]
+Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
 
 
 def _read_token_from_environment() -> StaticToken | StableToken:
     token = Secret(os.environ.get(ACCESS_TOKEN, ""))
     if token.reveal():
-        return StaticToken(check_secret(ACCESS_TOKEN, token))
+        return StaticToken(check_secret(ACCESS_TOKEN, token), advice=advise_on_precedence())
     appid = Secret(os.environ.get(APPID, ""))
     secret = Secret(os.environ.get(SECRET, ""))
     missing = [name for name, value in ((APPID, appid), (SECRET, secret)) if not value.reveal()]
@@ -108,15 +110,9 @@ def _read_token_from_environment() -> StaticToken | StableToken:
     return StableToken(check_appid(APPID, appid), check_secret(SECRET, secret))
 
 
-_MOVED = {
-    "inventory": "Inventory(client, accounts)",
-    "list_account": "list_account(client, account)",
-    "platform_accounts": "platform_accounts(client, on_rotate=…)",
-}
-"""Methods of 0.1, and the functions of `tcb_async.inventory` that replace them."""
 _DEFAULT_RETRY = RetryPolicy()
-_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
 
@@ -126,15 +122,15 @@ class WalkOptions(TypedDict, total=False):
 
     page_size: int | None
     """Rows per request, 1 or more. None, the default, requests 100 rows first, then as many as the
-    server returned; the client remembers this number. If a request for more than 20 rows fails, it
-    is repeated with 20. For merchants, None means 500. With 1, pages cannot overlap, so changes of
-    the list go unnoticed."""
+    server returned; the client remembers this number. If a request for more than 20 rows fails, one
+    for 20 follows: one attempt more than `RetryPolicy.attempts`. For merchants, None means 500.
+    With 1, pages cannot overlap, so changes of the list go unnoticed."""
 
     max_items: int | None
-    """The most items in all; None for no limit."""
+    """Limit of the items; None for no limit."""
 
     concurrency: int | None
-    """The most requests of this walk in flight at once; None for the client's limit."""
+    """Limit of this walk's requests in flight; None for the client's limit."""
 
     on_drift: OnDrift
     """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
@@ -169,9 +165,9 @@ class ListingPager(Pager[Item]):
 
     has_frozen_items = True
 
-    def refuses_size(self, error: BaseException) -> bool:
-        """Whether WeChat may have refused the arguments, and with them the number of rows."""
-        return super().refuses_size(error) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
+    def refuses_size(self, error: BaseException) -> bool:  # noqa: ARG002 - overrides
+        """Return False: `TcbClient` has requested fewer rows already."""
+        return False
 
 
 class FunctionPager(ListingPager[CloudFunction]):
@@ -201,9 +197,9 @@ class TcbClient:
             async callable that returns one, or a `TokenProvider`.
         base_url: WeChat's address. Plain http is refused unless the host is loopback.
         session: A session of your own, used as it is. You close it.
-        concurrency: The most requests in flight at once, over all walks of this client.
+        concurrency: Limit of the requests in flight, over all walks of this client.
         retry: The number of attempts per request, and the waits between them.
-        timeout: Seconds for one attempt, from its start to the last byte of the answer.
+        timeout: Seconds for one attempt, from its start to the last byte of the reply.
         allow_http: Allow plain http to any host: everyone on the way can then read the token.
         max_reply_bytes: The largest reply that is read, counted after decompression.
         trust_env: Use the environment's proxy settings and ``.netrc``.
@@ -212,7 +208,7 @@ class TcbClient:
         observer: Receives each attempt and each walk, such as ``tcb_async.otel.Telemetry()``.
 
     Raises:
-        ConfigurationError: An argument is unusable.
+        ConfigurationError: An argument is invalid.
     """
 
     __slots__ = (
@@ -227,7 +223,7 @@ class TcbClient:
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
-        token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
+        token: Token,
         *unexpected: Never,
         base_url: str = DEFAULT_BASE_URL,
         session: ClientSession | None = None,
@@ -240,6 +236,7 @@ class TcbClient:
         ssl_context: ssl.SSLContext | None = None,
         time_zone: tzinfo = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
+        **unknown: Never,
     ) -> None:
         token = wrap(token)
         if unexpected:
@@ -248,6 +245,9 @@ class TcbClient:
                 "TcbClient takes one token: for an appid and its appsecret, write "
                 "TcbClient(StableToken(appid, secret))"
             )
+        unknown_names = tuple(unknown)
+        del unknown  # the same
+        refuse_unknown(unknown_names, ClientOptions.__annotations__)
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
                 "trust_env and ssl_context do not apply to a session of your own: set them on the "
@@ -277,7 +277,7 @@ class TcbClient:
         self._provider = as_provider(token)
 
     @classmethod
-    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
+    def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:
         """Make a client from environment variables.
 
         ====================  ====================================================================
@@ -292,17 +292,23 @@ class TcbClient:
         The command ``tcb-async`` reads the same variables. ``TcbClient(…)`` does not.
 
         Args:
+            token: A token or provider, as for `TcbClient`, in place of the first three variables.
             options: Any other keyword argument of `TcbClient`. A ``base_url`` takes precedence
                 over the variable.
 
         Raises:
             ConfigurationError: A variable is missing; the error names it.
         """
-        if "base_url" not in options:
+        token = _read_token_from_environment() if token is None else wrap(token)
+        from_variable = "base_url" not in options
+        if from_variable:
             base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
             allow_http = options.get("allow_http", False)
             options["base_url"] = check_base_url(base_url, allow_http=allow_http, name=BASE_URL)
-        return cls(_read_token_from_environment(), **options)
+        client = cls(token, **options)  # pyright: ignore[reportArgumentType] - `unknown` is Never
+        if from_variable:
+            client._transport.base_url_setting = BASE_URL
+        return client
 
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
@@ -334,8 +340,8 @@ class TcbClient:
         `functions`.
 
         Raises:
-            ConfigurationError: An argument is unusable; raised at once.
-            DriftError: The list kept changing and could not be read completely.
+            ConfigurationError: An argument is invalid; raised immediately.
+            DriftError: The list changed throughout and could not be read completely.
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor from which a later walk can continue.
         """
@@ -369,8 +375,9 @@ class TcbClient:
             check_count("page_size", settings["page_size"], least=1, most=listing.max_page)
         learned = self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK))
         shared = Shared(learned, self._transport.live, self._transport.retry.sleep)
+        may_fall_back = settings.get("page_size") is None
         return pager_class(
-            partial(self._fetch, listing, fields, count=shared.stats),
+            partial(self._fetch, listing, fields, count=shared.stats, may_fall_back=may_fall_back),
             identify=listing.identify,
             scope=scope,
             observer=self._transport.observer,
@@ -379,25 +386,36 @@ class TcbClient:
             **settings,
         )
 
-    async def _fetch(
+    async def _fetch(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
         listing: ListEndpoint[Any, PageT],
         fields: Mapping[str, str],
         offset: int,
         limit: int,
+        *,
         count: WalkStats | None = None,
+        may_fall_back: bool = False,
     ) -> PageT:
         """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``count``."""
-        body = Hidden(listing.encode(fields, offset, limit))
         env, row = fields.get("env"), None if listing.total_key is None else offset
 
-        def send(token: Secret) -> Awaitable[PageT]:
-            target = self._get_target(listing, token)
+        def prepare(target: Target, limit: int) -> tuple[ApiRequest, Callable[[bytes], PageT]]:
+            body = Hidden(listing.encode(fields, offset, limit))
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
             )
-            return self._transport.call(ApiRequest(target, body, env, row, count), decode)
+            return ApiRequest(target, body, env, row, count), decode
 
+        def send(token: Secret) -> Awaitable[PageT]:
+            target = self._get_target(listing, token)
+            fallback = partial(prepare, target, FALLBACK) if may_fall_back else None
+            return self._transport.call(*prepare(target, limit), fallback)
+
+        may_fall_back = may_fall_back and limit > FALLBACK
+
+        return await self._call_with_token(send)
+
+    async def _call_with_token(self, send: Callable[[Secret], Awaitable[Result]]) -> Result:
         if self._is_closed:
             raise ClientClosedError
         return await call_with_token(self._provider, self._transport, send)
@@ -419,10 +437,74 @@ class TcbClient:
         # Building a URL is slow, and a token lives for two hours.
         cached = self._target
         if cached is None or cached[0] != token or cached[1].path != listing.path:
-            check_secret("the token that the provider returned", token)
-            target = self._transport.target(listing.path, {listing.query_key: token})
-            cached = self._target = token, target
+            cached = self._target = token, self._make_target(listing.path, token)
         return cached[1]
+
+    def _make_target(
+        self, path: str, token: Secret, body: Mapping[str, object] | None = None
+    ) -> Target:
+        check_secret("the token that the provider returned", token)
+        key = choose_token_key(path, getattr(self._provider, "kind", None))
+        return self._transport.target(path, {key: token}, body)
+
+    async def call(
+        self, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = False
+    ) -> dict[str, Any]:
+        """Call any endpoint of WeChat: ``POST {base_url}{path}``, with the token in the query.
+
+        ::
+
+            reply = await client.call("/tcb/getenvinfo", {"env": env}, repeatable=True)
+
+        Retries, limits, errors and reports are those of a listing. But WeChat may have carried a
+        call out although its reply was lost, so a call that is not `repeatable` is sent again only
+        after a failure that proves the contrary: no connection, a refused token, errcode -1, -1000
+        or a rate limit, HTTP 429 or 503.
+
+        Args:
+            path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
+            body: The fields of the request, sent as a JSON object; None sends ``{}``.
+            repeatable: Whether a second call does no harm, such as for reading: then it is retried
+                after every transient error.
+
+        Returns:
+            The reply with all its fields, as they were sent.
+
+        Raises:
+            ConfigurationError: ``path`` is no path, or ``body`` is not JSON; raised before any I/O.
+            ApiError: WeChat replied with an errcode other than 0.
+            ResponseError: The reply is not a JSON object.
+            TransportError: No reply. If ``error.sent`` is False, WeChat did not receive the call.
+        """
+        with forget_frames():  # of this call, whose body may contain a secret
+            hidden = Hidden(path), Hidden(body)
+            del path, body
+            endpoint, fields = check_path(hidden[0]), check_body(hidden[1])
+            encoded, env = encode_body(fields), fields.reveal().get("env")
+            env = env if isinstance(env, str) else None
+
+        def send(token: Secret) -> Awaitable[Hidden[dict[str, Any]]]:
+            if self._is_closed:  # while the token was fetched
+                raise ClientClosedError
+            target = self._make_target(endpoint, token, fields.reveal())
+            request = ApiRequest(target, encoded, env, repeatable=repeatable)
+            return self._transport.call_endpoint(request)
+
+        return (await self._call_with_token(send)).reveal()
+
+    async def get_token(self) -> str:
+        """Return a valid access token, for requests that this client cannot make.
+
+        Keep it out of logs: it is a plain str, which no tool hides. It may expire or be replaced
+        at any time, so call this before each request.
+
+        Raises:
+            TcbError: No token could be obtained.
+        """
+        if self._is_closed:
+            raise ClientClosedError
+        token = Secret(await self._provider.get_token(self._transport))
+        return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
         """List all functions of an environment, as they were last seen: see `Pager.collect`.
@@ -438,7 +520,7 @@ class TcbClient:
 
         Args:
             env: The environment's id.
-            limit: The number of functions to request; the server may answer with fewer.
+            limit: The number of functions to request; the server may return fewer.
             offset: The row of the first function, counted from 0.
 
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
@@ -480,12 +562,12 @@ class TcbClient:
         Source: the WeChat page *getAuthorizerList*,
         ``POST /cgi-bin/component/api_get_authorizer_list``.
         """
-        check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
         if component_appid is not None:
             appid = check_appid("component_appid", Secret(component_appid))
         elif isinstance(self._provider, ComponentToken):
             appid = self._provider.appid
         else:
+            check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
             raise ConfigurationError(
                 "component_appid is missing: give the platform's appid, or make the client with a "
                 "ComponentToken, which knows it"
@@ -552,23 +634,23 @@ class TcbClient:
         interval: float = DEFAULT_WATCH_INTERVAL,
         since: Iterable[CloudFunction] | None = None,
     ) -> AsyncGenerator[FunctionChange, None]:
-        """Walk again and again, without end, and yield the changes between two walks.
+        """Walk again and again, indefinitely, and yield the changes between two walks.
 
         A temporary error is logged, and the next walk is compared with the last complete one.
 
         Args:
             env: The environment's id.
-            interval: Seconds from the end of a walk to the start of the next.
+            interval: Seconds between two walks.
             since: The functions to compare the first walk with, such as an earlier run's; None to
                 start from the first walk, which then must not fail.
 
         Raises:
-            ConfigurationError: An argument is unusable; raised at once.
+            ConfigurationError: An argument is invalid; raised immediately.
             TcbError: A walk failed for a lasting reason.
         """
         check_env(env)
         seconds = check_seconds("interval", interval)
-        before = None if since is None else check_items("since", since, CloudFunction)
+        before = None if since is None else index_by_name("since", since).values()
         return watch(lambda: self.list_functions(env), interval=seconds, since=before)
 
     @overload
@@ -594,9 +676,9 @@ class TcbClient:
         Args:
             env: The environment's id.
             name: The function's name, or a list of names. None waits until one complete listing
-                shows every function ``Active``.
+                shows at least one function, and every function that was seen is ``Active``.
             timeout: Seconds to wait at most.
-            interval: Seconds from the end of a poll to the next.
+            interval: Seconds between two polls.
 
         Returns:
             The function, ``Active``; a list for a list of names, in its order, or for None.
@@ -608,7 +690,7 @@ class TcbClient:
         """
         check_env(env)
         active = await wait_until_active(
-            lambda: self.functions(env),
+            lambda: self.list_functions(env),
             env,
             None if name is None else check_names(name),
             timeout=check_seconds("timeout", timeout),
@@ -616,13 +698,11 @@ class TcbClient:
         )
         return active[0] if isinstance(name, str) else active
 
-    def with_token(
-        self, token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
-    ) -> Self:
-        """Make a light copy for another token, as for another merchant.
+    def with_token(self, token: Token) -> Self:
+        """Make a light copy with a different token, such as for each merchant.
 
         It shares session, window and retry quota with this client. Closing the copy leaves this
-        client open; closing this client ends the copy.
+        client open; closing this client closes the copy.
         """
         # The copy shares everything else: window and retry quota protect the server, whichever
         # merchant calls.
@@ -633,7 +713,7 @@ class TcbClient:
         return other
 
     async def force_refresh_token(self) -> None:
-        """Have WeChat replace the access token now, which ends the old one for everybody.
+        """Have WeChat replace the access token now, which invalidates the old one everywhere.
 
         Meant for a token that has leaked; the library never does it by itself.
 
@@ -651,24 +731,10 @@ class TcbClient:
             )
         await self._provider.force_refresh(self._transport)
 
-    # Hidden from type checkers, which would accept any attribute.
-    if not TYPE_CHECKING:  # pragma: no branch
-
-        def __getattr__(self, name: str) -> object:
-            text = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if name in _MOVED:
-                text += f": call {_MOVED[name]}, imported from tcb_async.inventory"
-            raise AttributeError(text, name=name, obj=self)
-
     @property
     def provider(self) -> TokenProvider:
         """The provider of this client's tokens."""
         return self._provider
-
-    @property
-    def transport(self) -> Transport:
-        """For `tcb_async.inventory`, not public: sends the requests of this client."""
-        return self._transport
 
     def __repr__(self) -> str:
         if not hasattr(self, "_provider"):  # in a traceback, after a refused argument
@@ -693,9 +759,9 @@ class TcbClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the walks under way with `ClientClosedError`, then close the session.
+        """Stop the walks under way with `ClientClosedError`, then close the session.
 
-        Retries and polls end with it after their current wait. A session that was passed in stays
+        Retries and polls stop too, after their current wait. A session that was passed in stays
         open. Closing twice does nothing.
         """
         self._is_closed = True

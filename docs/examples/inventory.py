@@ -2,9 +2,9 @@
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… python inventory.py inventory.sqlite
 
-To try it without an account, paste what ``tcb-async emulator --env one --env two`` prints.
+To try it without an account, paste the output of ``tcb-async emulator --env one --env two``.
 
-Run it again whenever it failed or was killed: it resumes where it was. For every merchant of a
+Run it again whenever it failed or was killed: it resumes where it stopped. For every merchant of a
 platform, pass ``platform_accounts(client, on_rotate=…)`` instead of the one account.
 """
 
@@ -19,10 +19,9 @@ from tcb_async.tokens import StableToken
 
 async def main(path: str) -> int:
     app = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
-    base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
     with InventoryStore(path) as store:
         run = store.begin()
-        async with TcbClient(app, base_url=base_url) as client:
+        async with TcbClient.from_env(token=app) as client:
             accounts = [Account(app.appid, app)]
             async with Inventory(client, run.unfinished(accounts)) as inventory:
                 async for found in inventory:

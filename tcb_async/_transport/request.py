@@ -18,8 +18,8 @@ from tcb_async.observer import WalkStats
 class Target:
     """The destination of a request.
 
-    `path` may be shown, `bare_url` has no query, and `url` may hold a secret. Every text
-    about the request hides its `secrets`.
+    `path` may be shown, `bare_url` has no query, and `url` may contain a secret. Every text about
+    the request hides its `secrets`.
     """
 
     path: str
@@ -37,8 +37,8 @@ class ApiRequest:
     env: str | None = None
     offset: int | None = None
     count: WalkStats | None = None
-    may_repeat: bool = True
-    """Whether it may be sent again while the server may still answer it."""
+    repeatable: bool = True
+    """Whether it may be sent again although the server may have carried it out."""
 
     @property
     def method(self) -> Literal["GET", "POST"]:

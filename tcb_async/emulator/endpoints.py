@@ -1,6 +1,6 @@
-"""WeChat's endpoints: the answers of the emulator without a fault.
+"""WeChat's endpoints: the replies of the emulator without a fault.
 
-Rule: an endpoint returns the bytes of its answer or raises ``Refused``, under the lock.
+Rule: an endpoint returns the bytes of its reply or raises ``Refused``, under the lock.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OVERLAP = 300.0
 
 
 class Endpoints:
-    """WeChat's state and answers; ``Emulator`` documents the attributes."""
+    """WeChat's state and replies; ``Emulator`` documents the attributes."""
 
     def __init__(self, clock: EmulatorClock, order: Order) -> None:
         if order not in get_args(Order):
@@ -59,22 +59,23 @@ class Endpoints:
             "/cgi-bin/component/api_get_authorizer_list": self._list_authorizers,
             LIST_FUNCTIONS: self._list_functions,
             "/tcb/getenvinfo": self._list_environments,
+            "/tcb/databasecollectionget": self._list_collections,
             "/componenttcb/describeenvs": self._list_batch_environments,
             "/componenttcb/getscflist": self._list_batch_functions,
         }
 
     @property
     def above_max_page(self) -> AboveMaxPage:
-        """The answer to a larger ``limit`` than ``max_page``."""
+        """The reply to a larger ``limit`` than ``max_page``."""
         return self._above_max_page
 
     @above_max_page.setter
-    def above_max_page(self, answer: AboveMaxPage) -> None:
-        if answer not in get_args(AboveMaxPage):
+    def above_max_page(self, reply: AboveMaxPage) -> None:
+        if reply not in get_args(AboveMaxPage):
             raise ValueError(
-                f"above_max_page is {answer!r}: it must be 'clamp', 'refuse' or 'empty'"
+                f"above_max_page is {reply!r}: it must be 'clamp', 'refuse' or 'empty'"
             )
-        self._above_max_page = answer
+        self._above_max_page = reply
 
     # Tokens
 
@@ -86,7 +87,7 @@ class Endpoints:
         app = self._authenticate_app(body, call.ip)
         self._spend(path, app.appid)
         # Normal mode returns the same token until its last five minutes, so that processes which
-        # ask at different times share it. Forced mode ends it at once, without an overlap.
+        # call at different times share it. Forced mode invalidates it immediately, without overlap.
         if forced:
             self._quotas.spend_forced(app.appid)
             self._tokens.replace(app.stable, grace=0.0)
@@ -97,7 +98,7 @@ class Endpoints:
 
     def _issue_classic_token(self, path: str, call: ReceivedCall) -> bytes:
         # Each call issues a new token, and the one before lives for five more minutes: processes
-        # that do not share a token end each other's.
+        # that do not share a token invalidate each other's.
         if call.method != "GET":
             raise Refused(wire.NEEDS_GET)
         app = self._authenticate_app(call.query, call.ip)
@@ -154,7 +155,7 @@ class Endpoints:
             get_count(body, "offset"),
         )
         size = self._choose_page_size(limit)
-        rows = self._find_environment(env, (appid, None)).functions
+        rows = self._find_environment(env, self._find_owner(appid)).functions
         return _encode_functions(len(rows), [row.wire for row in rows[offset : offset + size]])
 
     def _list_batch_functions(self, path: str, call: ReceivedCall) -> bytes:
@@ -164,7 +165,7 @@ class Endpoints:
         limit, offset = get_count(body, "limit", default=20), get_count(body, "offset", default=0)
         searchkey = get_text(body, "searchkey") if body.get("searchkey") else ""
         size = self._choose_page_size(limit)
-        functions = self._find_environment(env, (appid,)).functions
+        functions = self._find_environment(env, appid).functions
         rows = [row for row in functions if searchkey in row.name]
         page = rows[offset : offset + size]
         return _encode_functions(len(rows), [row.wire_for_platforms for row in page])
@@ -172,8 +173,22 @@ class Endpoints:
     def _list_environments(self, path: str, call: ReceivedCall) -> bytes:
         appid = self._authenticate_account(path, call)
         env = call.read_json().get("env")
-        infos = [info for info in self._list_infos(appid, None) if env in ("", None, info.env)]
-        return _encode_environments(infos, for_platforms=False)
+        infos = self._list_infos(self._find_owner(appid))
+        listed = [info for info in infos if env in ("", None, info.env)]
+        return _encode_environments(listed, for_platforms=False)
+
+    def _list_collections(self, path: str, call: ReceivedCall) -> bytes:
+        appid = self._authenticate_account(path, call)
+        body = call.read_json()
+        env = get_text(body, "env")
+        limit, offset = get_count(body, "limit", default=10), get_count(body, "offset", default=0)
+        names = self._find_environment(env, self._find_owner(appid)).collections
+        return encode_reply(
+            errcode=0,
+            errmsg="ok",
+            pager={"Offset": offset, "Limit": limit, "Total": len(names)},
+            collections=[{"name": name, "count": 0} for name in names[offset : offset + limit]],
+        )
 
     def _list_batch_environments(self, path: str, call: ReceivedCall) -> bytes:
         appid = self._authenticate_batch_account(path, call)
@@ -190,17 +205,17 @@ class Endpoints:
         merchants = component.authorizers.items()
         return reversed(merchants) if self._newest_first else merchants
 
-    def _list_infos(self, *owners: str | None) -> tuple[EnvironmentInfo, ...]:
-        return tuple(
-            environment.info
-            for owner in owners
-            for environment in self._owned.get(owner, {}).values()
-        )
+    def _find_owner(self, appid: str) -> str | None:
+        """Return the owner of the environments that an ordinary account sees."""
+        return appid if appid in self._owned else None
 
-    def _find_environment(self, env: str, owners: Iterable[str | None]) -> EnvironmentState:
+    def _list_infos(self, owner: str | None) -> tuple[EnvironmentInfo, ...]:
+        return tuple(environment.info for environment in self._owned.get(owner, {}).values())
+
+    def _find_environment(self, env: str, owner: str | None) -> EnvironmentState:
         environment = self._environments.get(env)
-        # An environment of another account looks unknown: WeChat does not tell that it exists.
-        if environment is None or environment.info.owner not in owners:
+        # An environment of a different account looks unknown: WeChat does not tell that it exists.
+        if environment is None or environment.info.owner != owner:
             raise Refused(wire.UNKNOWN_ENV)
         if environment.info.status != "NORMAL":
             raise Refused(wire.ABNORMAL_ENV)

@@ -172,14 +172,17 @@ class Plan(Generic[T]):
 
     @property
     def outstanding(self) -> int:
+        """The number of requests without a reply, without stale ones."""
         return len(self._outstanding)
 
     @property
     def ended(self) -> bool:
+        """Whether nothing more is requested."""
         return self.mode is Mode.DONE
 
     @property
     def done(self) -> bool:
+        """Whether the list was read completely, or as far as `max_items`."""
         return self.ended and self.failure is None
 
     @property
@@ -189,6 +192,7 @@ class Plan(Generic[T]):
 
     @property
     def has_collected(self) -> bool:
+        """Whether rows were collected."""
         return bool(self._collection.rows)
 
     def cursor(self, unread: int = 0) -> Cursor:

@@ -22,7 +22,14 @@ from tcb_async.errcodes import (
     is_token_accepted,
     look_up,
 )
-from tcb_async.exceptions import ApiError, ParameterError, TokenError
+from tcb_async.exceptions import (
+    ApiError,
+    ParameterError,
+    PermissionDeniedError,
+    RateLimitError,
+    SystemBusyError,
+    TokenError,
+)
 
 AUTHORIZER_TOKEN = "/cgi-bin/component/api_authorizer_token"
 
@@ -33,12 +40,12 @@ AUTHORIZER_TOKEN = "/cgi-bin/component/api_authorizer_token"
 @pytest.mark.parametrize(
     ("code", "remedy"), [(61004, "IP whitelist"), (40164, "IP whitelist"), (40243, "unfreeze")]
 )
-def test_a_refused_caller_reads_the_same_remedy_at_every_endpoint(listing, code, remedy):
+def test_remedy_is_the_same_at_every_endpoint(listing, code, remedy):
     with pytest.raises(TokenError, match=remedy):
         listing.decode(b'{"errcode": %d}' % code)
 
 
-def test_only_five_codes_mean_another_thing_where_tokens_are_issued():
+def test_five_codes_differ_at_token_endpoints():
     for code in ERRCODES:
         same = look_up(code, AUTHORIZER_TOKEN) == look_up(code, FUNCTIONS.path)
         assert same == (code not in {40001, 40014, 41001, 42001, 45009})
@@ -46,7 +53,7 @@ def test_only_five_codes_mean_another_thing_where_tokens_are_issued():
     assert "access token" in look_up(40001).meaning
 
 
-def test_the_platforms_own_fault_meets_every_merchant_and_a_merchants_none_but_it():
+def test_only_platform_errors_affect_every_merchant():
     met = {code for code in ERRCODES if is_platforms_fault(code, AUTHORIZER_TOKEN)}
 
     assert met == {
@@ -59,14 +66,14 @@ def test_the_platforms_own_fault_meets_every_merchant_and_a_merchants_none_but_i
     assert is_platforms_fault(40013, "/cgi-bin/component/api_component_token")
 
 
-def test_a_token_is_accepted_if_something_else_was_refused():
+def test_token_is_accepted_if_something_else_was_refused():
     errors = {code: look_up(code).error("") for code in (*ERRCODES, 123456)}
 
     assert all(is_token_accepted(errors[code]) for code in (-501000, 40097, 85088, 123456))
     assert not any(is_token_accepted(errors[code]) for code in (40001, 40234, 61004, 45009, -1))
 
 
-def test_a_tcb_code_counts_only_below_the_errcodes_of_the_cloud():
+def test_tcb_code_applies_to_cloud_errcodes_only():
     said = "Environment not found TcbCode: [INVALID_ENV]"
 
     assert look_up(-501000, errmsg=said) is look_up(-699999, errmsg=said)
@@ -75,27 +82,43 @@ def test_a_tcb_code_counts_only_below_the_errcodes_of_the_cloud():
         assert look_up(code, errmsg=said) is ERRCODES[code]
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "advice"),
+    [
+        ("FailedOperation.OperationTimeout", SystemBusyError, "try again later"),
+        ("FailedOperation.AccountInsufficient", PermissionDeniedError, "top up the account"),
+        ("INVALID_THIRDAPP_STATUS", PermissionDeniedError, "check the mini program"),
+        ("LimitExceeded.Concurrent", RateLimitError, "lower concurrency"),
+    ],
+)
+def test_tcb_code_has_its_class_and_advice(code, kind, advice):
+    row = look_up(-501000, errmsg=f"failed TcbCode: [{code}]")
+
+    assert row.error is kind
+    assert advice in row.advice
+
+
 def test_no_prefix_is_listed_twice():
     prefixes = [row.prefix for row in TCB_CODES]
 
     assert len(set(prefixes)) == len(prefixes)
 
 
-def test_an_unknown_code_says_so():
+def test_unknown_code_says_so():
     row = look_up(123456)
 
-    assert (row.error, row.whose) == (ApiError, None)
+    assert (row.error, row.scope) == (ApiError, None)
     assert "does not know" in row.meaning
 
 
 def test_every_row_has_a_meaning_a_side_and_advice():
     errcodes = [*ERRCODES.values(), *TOKEN_ENDPOINT_ERRCODES.values()]
 
-    assert all(row.meaning and row.advice and row.whose for row in (*errcodes, *TCB_CODES))
+    assert all(row.meaning and row.advice and row.scope for row in (*errcodes, *TCB_CODES))
     assert all(row.source.startswith("https://") for row in TCB_CODES)
     assert all(row.error is TokenError for row in errcodes if row.code in STALE_TOKEN)
-    assert look_up(-1).whose == look_up(45011).whose == "service"
-    assert look_up(40097).whose == "request"
+    assert look_up(-1).scope == look_up(45011).scope == "service"
+    assert look_up(40097).scope == "request"
     assert "permission set 49" in look_up(61007).advice
 
 

@@ -459,6 +459,70 @@ class TestRepairs:
         assert waited == [0.1, 0.2, 0.4, 0.8, 1.6, *[2.0] * 10]
 
 
+class TestCollect:
+    """It returns the rows of the last pass, as they were last seen."""
+
+    async def test_latest_value_of_the_overlap_row_is_returned(self):
+        """60 rows, of which one is updated in place after the first page."""
+        server = Server.of(60)
+        pager = server.pager(concurrency=1)
+        pager._on_progress = lambda done, _: done == 20 and server.listing.change("f019", "update")
+
+        rows = await pager.collect()
+
+        assert [row.name for row in rows] == server.names
+        assert [row for row in rows if row.version] == [server.listing.rows[19]]
+
+    async def test_rows_deleted_after_an_earlier_pass_are_left_out(self):
+        """The place is lost after the third page, so a second pass starts."""
+        server = Server.of(200)
+        pager = server.pager(concurrency=1)
+
+        def change(done, _):
+            if done == 58:
+                for name in server.names[:58]:
+                    server.listing.change(name, "delete")
+
+        pager._on_progress = change
+        rows = await pager.collect()
+
+        assert pager.stats.passes == 2
+        assert [row.name for row in rows] == server.names
+        assert pager._plan.record.count == 200, "they were yielded"
+
+    async def test_rows_deleted_above_the_check_are_left_out(self):
+        server = Server.of(60)
+        pager = server.pager(concurrency=1)
+        pager._on_progress = lambda done, _: done == 20 and server.listing.change("f005", "delete")
+
+        rows = await pager.collect()
+
+        assert [row.name for row in rows] == server.names
+
+    async def test_rows_of_the_check_are_first(self):
+        server = Server.of(60)
+        pager = server.pager(concurrency=1)
+        pager._on_progress = lambda done, _: done == 20 and server.listing.change("f050", "lift")
+
+        rows = await pager.collect()
+
+        assert rows == server.listing.rows
+
+    async def test_max_items_are_returned_with_their_latest_values(self):
+        server = Server.of(60)
+        pager = server.pager(concurrency=1, max_items=30)
+        pager._on_progress = lambda done, _: done == 20 and server.listing.change("f019", "update")
+
+        assert await pager.collect() == server.listing.rows[:30]
+
+    async def test_a_collection_returns_all_rows(self):
+        server = Server(Ties(50, seed=1).of(50))
+
+        rows = await server.pager().collect()
+
+        assert sorted(row.name for row in rows) == sorted(server.names)
+
+
 @attrs.define
 class Replicas:
     """Servers that answer in turn; until they agree, each has other values."""
@@ -582,10 +646,10 @@ class TestUse:
     async def test_pages_hold_each_item_once_and_tell_their_row(self):
         pages = [page async for page in Server.of(57).pager().by_page()]
 
-        assert [(page.offset, len(page.items), page.total) for page in pages] == [
-            (0, 20, 57),
-            (20, 19, 57),
-            (39, 18, 57),
+        assert [(page.offset, len(page.items), page.total, page.limit) for page in pages] == [
+            (0, 20, 57, 20),
+            (20, 19, 57, 20),
+            (39, 18, 57, 20),
         ]
 
     @pytest.mark.parametrize("end", [Pager.collect, Pager.aclose])

@@ -1,4 +1,4 @@
-"""Secrets as long as WeChat's, a server that answers with them, and clients that are given them.
+"""Secrets as long as WeChat's, a server that returns them, and clients that use them.
 
 Rule: no repr of anything here shows a secret, so that a test's own frames are clean.
 """
@@ -14,7 +14,7 @@ from server_faults import LISTING
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
-PIECE = 10  # characters: any 20 in a row contain a whole piece
+PIECE = 10  # characters: any 20 consecutive ones contain a whole piece
 
 
 class Planted:
@@ -29,6 +29,14 @@ class Planted:
             name: "".join(chance.choices(letters, k=length)) for name, length in lengths.items()
         }
         self.texts["appsecret"] = "".join(chance.choices("0123456789abcdef", k=32))
+
+    def body(self):
+        """The body of a call, with a secret under a telling name and one under another."""
+        more = {"key": self.texts["refresh token"]}
+        return {"env": ENV, "component_appsecret": self.texts["appsecret"], "more": more}
+
+    def bad_path(self):
+        return f"/tcb/x?access_token={self.texts['token of 136']}"
 
     def told_in(self, words):
         """The names of the secrets told in part, and the text around each part."""

@@ -1,7 +1,8 @@
-"""Every error of aiohttp becomes a `TcbError`, without its text."""
+"""Every error of aiohttp becomes a `TcbError`, without the URL in its text."""
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 import ssl
@@ -88,9 +89,7 @@ async def raised(mocked, error):
 @pytest.mark.parametrize(
     "kind", sorted(errors_of_aiohttp(), key=lambda kind: kind.__name__), ids=lambda k: k.__name__
 )
-async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cause(
-    mocked_http, kind
-):
+async def test_aiohttp_errors_become_ours_without_text_or_cause(mocked_http, kind):
     error = await raised(mocked_http, made(kind))
 
     ours, retryable = expected(kind)
@@ -103,12 +102,12 @@ async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cau
 @pytest.mark.parametrize(
     ("error", "words", "retryable"),
     [
-        (TimeoutError(SECRET), "no complete answer in 30 s", True),
+        (TimeoutError(SECRET), "no complete reply in 30 s", True),
         (ConnectionResetError(104, SECRET), "dropped the connection", True),
         (socket.gaierror(-2, SECRET), "dropped the connection", True),
         (ssl.SSLError(1, SECRET), "dropped the connection", True),
         (RuntimeError(f"<TCPTransport closed=True {SECRET}>"), "dropped the connection", True),
-        (RuntimeError(SECRET), r"failed \(RuntimeError\)", False),
+        (RuntimeError(SECRET), r"failed \(RuntimeError: \[hidden\]\)", False),
         (UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET), "UnicodeDecodeError", False),
         (ValueError(SECRET), "ValueError", False),
         (RecursionError(SECRET), "RecursionError", False),
@@ -116,15 +115,24 @@ async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cau
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_any_other_exception_becomes_a_transport_error(
-    mocked_http, error, words, *, retryable
-):
+async def test_other_exceptions_become_transport_errors(mocked_http, error, words, *, retryable):
     ours = await raised(mocked_http, error)
 
     assert isinstance(ours, TransportError)
     assert re.search(words, str(ours))
     assert ours.retryable is retryable
     assert leaks_of([SECRET], shown_by(ours)) == []
+
+
+async def test_an_unexpected_error_keeps_its_text_and_traceback(mocked_http, caplog):
+    caplog.set_level(logging.DEBUG, logger="tcb_async")
+
+    error = await raised(mocked_http, TypeError(f"unhashable type in {URL_WITH_IT}"))
+
+    assert "failed (TypeError: unhashable type in" in error.message
+    log = "\n".join(record.getMessage() for record in caplog.records)
+    assert re.search(r"failed unexpectedly:\nTraceback(.|\n)*_request(.|\n)*unhashable type", log)
+    assert leaks_of([SECRET], [error.message, log]) == []
 
 
 @pytest.mark.parametrize(
@@ -137,9 +145,7 @@ async def test_any_other_exception_becomes_a_transport_error(
         ((0, 23), "check base_url and ssl_context"),
     ],
 )
-async def test_each_fault_that_openssl_finds_in_a_certificate_has_its_advice(
-    mocked_http, codes, advice
-):
+async def test_certificate_errors_have_advice(mocked_http, codes, advice):
     for code in codes:
         refused = ssl.SSLCertVerificationError(1, SECRET)
         refused.verify_code, refused.verify_message = code, "reason"

@@ -58,7 +58,7 @@ async def hold_a_pager(client: TcbClient) -> None:
             assert_type(function, CloudFunction)
         assert_type(pager.total, int | None)
         assert_type(pager.stats, WalkStats)
-        assert_type(pager.stats.repairs, int)
+        assert_type(pager.stats.passes, int)
         assert_type(pager.cursor, Cursor)
 
     async with client.functions("test-777bb9", resume=pager.cursor) as again:
@@ -100,4 +100,4 @@ def mistakes_are_seen_before_they_run(client: TcbClient) -> None:
     client.iter_functions(777)  # type: ignore[arg-type]
     TcbClient()  # type: ignore[call-arg]
     TcbClient(lambda: "not async")  # type: ignore[arg-type, return-value]
-    TcbClient("token", retries=3)  # type: ignore[call-arg]
+    TcbClient("token", retries=3)  # type: ignore[arg-type]
