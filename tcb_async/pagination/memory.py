@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Generic, TypeVar
 
 import attrs
@@ -19,8 +19,7 @@ from tcb_async.exceptions import ConfigurationError
 T = TypeVar("T")
 Key = TypeVar("Key")
 
-MOST_ROWS_BY_VALUE = 1000
-"""Rows of a pass that are kept by value, besides the last page and the last row of each page."""
+_MAX_ROWS_BY_VALUE = 1000  # of a pass, besides the last page and the last row of each page
 
 
 # Two questions, two keys. Was this item yielded already? The name tells. Is this the row that was
@@ -183,13 +182,40 @@ class Rows(Generic[T]):
         self._pages.clear()
         return self._rows
 
-    def put_above(self, above: Rows[T], name: str | None) -> None:
-        """Replace the rows down to a row, or all rows, by other rows."""
-        rows, result = self.by_name(), dict(above.by_name())
-        below = [] if name is None else list(takewhile(name.__ne__, reversed(rows)))
-        for other in reversed(below):
-            result.setdefault(other, rows[other])
-        self._rows = result
+    def put_above(self, above: Rows[T]) -> None:
+        """Put rows above all others; they replace older rows of the same name."""
+        rows = dict(above.by_name())
+        for name, row in self.by_name().items():
+            rows.setdefault(name, row)
+        self._rows = rows
+
+
+@attrs.define(eq=False)
+class Pass(Generic[T]):
+    """One way down the list, from row 0 or the cursor: a pass, or a check."""
+
+    # Its place: the row below the last page, the total of this page, and its rows (if it did not
+    # overlap: and the row above them).
+    end: int = 0
+    total: int | None = None
+    tail: Sequence[T | str | bytes] = ()
+    # The names that it read; None in the first pass, as the record contains them.
+    names: set[str] | None = attrs.field(factory=set[str])
+    # Rows that it read and a page can join below, and for `Pager.collect` the latest of all rows.
+    known: Rows[T | str] = attrs.field(factory=lambda: Rows["T | str"](_MAX_ROWS_BY_VALUE))
+    rows: Rows[T] = attrs.field(factory=Rows[T])
+    # Whether nothing but the pages of a list at rest was seen.
+    is_quiet: bool = True
+    # Whether a total or a row changed: then the list is not at rest.
+    is_changed: bool = False
+    # Whether each page joined. If not, the following pages are read by their row numbers.
+    is_joined: bool = True
+    # Rows that the next pages repeat, and how many pages may be requested before a reply.
+    overlap: int = 1
+    ahead: int = sys.maxsize
+    # Repeated requests since fewer rows than ever were left below the place.
+    searches: int = 0
+    left: int = sys.maxsize
 
 
 @attrs.define(eq=False)

@@ -24,9 +24,8 @@ with a failure.
 # unchanged since the pass read it. A row that was updated after the pass missed it has moved to the
 # head (3), so above z. A row that is updated later was unchanged during the pass, which read it. If
 # the check takes several pages and a change is noticed between them, the claim is true of its rows,
-# too: they extend those of the pass above z, and the next check is usually one page. (One gap
-# remains: changes that cancel out so exactly that every reply looks like a list at rest. They can
-# hide a row that was updated, never a row that stayed.)
+# too: they extend those of the pass above z, and the next check is usually one page. One gap is
+# left: changes that cancel out exactly can hide a row that was updated, never a row that stayed.
 #
 # A list without a stable order breaks (2). The signs: unchanged rows in a different order; a name
 # that appears again below the expected row; more rows in the list than were read and than it grew
@@ -41,10 +40,9 @@ with a failure.
 # depends on the offset and the limit, equal requests hide the same rows each time. So the first
 # pages of collecting passes have different lengths, spread evenly by the golden ratio.
 #
-# Bounds: each pass reads to the end, even if it has lost its place, so a consumer that deletes or
-# updates its items finishes. A pass or check without progress (a new name, or more rows collected)
-# uses up one of 2 * `max_repairs` attempts. A walk makes at most 64 + 48 * P requests, where P is
-# the number of pages that the yielded rows fill.
+# Bounds: each pass reads to the end, even if it has lost its place, so a consumer that deletes its
+# items finishes. A pass or check without progress (a new name, or more rows collected) uses up one
+# of 2 * `max_repairs` attempts. A walk makes at most 64 + 48 * (pages of yielded rows) requests.
 
 from __future__ import annotations
 
@@ -60,7 +58,7 @@ import attrs
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.memory import MOST_ROWS_BY_VALUE, Collection, Identity, Record, Rows
+from tcb_async.pagination.memory import Collection, Identity, Pass, Record
 from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
 
 T = TypeVar("T")
@@ -71,7 +69,6 @@ _MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost 
 _SEARCHED_ROWS = 3  # rows that the first search goes up, besides the overlap and the deleted rows
 _MAX_OVERLAP = 4  # at most a quarter of a page
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 _CHANGED = "the list changed during the walk"
 _UNSTABLE = "the order of the list is not stable"
 _EITHER = f"{_CHANGED}, or {_UNSTABLE}"
@@ -84,34 +81,6 @@ class Mode(Enum):
     CHECK = "from row 0 to an unchanged row of the joined pass, for rows that moved to the head"
     COLLECT = "from row 0 to the end, again and again, to count rows in any order"
     DONE = "nothing more"
-
-
-@attrs.define(eq=False)
-class Pass(Generic[T]):
-    """One way down the list, from row 0 or the cursor: a pass, or a check."""
-
-    # Its place: the row below the last page, the total of this page, and its rows (if it did not
-    # overlap: and the row above them).
-    end: int = 0
-    total: int | None = None
-    tail: Sequence[T | str | bytes] = ()
-    # The names that it read; None in the first pass, as the record contains them.
-    names: set[str] | None = attrs.field(factory=set[str])
-    # Rows that it read and a page can join below, and for `Pager.collect` the latest of all rows.
-    known: Rows[T | str] = attrs.field(factory=lambda: Rows["T | str"](MOST_ROWS_BY_VALUE))
-    rows: Rows[T] = attrs.field(factory=Rows[T])
-    # Whether nothing but the pages of a list at rest was seen.
-    is_quiet: bool = True
-    # Whether a total or a row changed: then the list is not at rest.
-    is_changed: bool = False
-    # Whether each page joined. If not, the following pages are read by their row numbers.
-    is_joined: bool = True
-    # Rows that the next pages repeat, and how many pages may be requested before a reply.
-    overlap: int = 1
-    ahead: int = sys.maxsize
-    # Repeated requests since fewer rows than ever were left below the place.
-    searches: int = 0
-    left: int = sys.maxsize
 
 
 @attrs.define(eq=False)
@@ -274,10 +243,10 @@ class Plan(Generic[T]):
 
     def refuse(self, request: Request) -> bool:
         """Request the same rows again, fewer at a time, if that may help against a refusal."""
-        if not self.size.refuse(request.limit):
-            return False
-        self._outstanding.clear()
-        return True
+        is_refused = self.size.refuse(request.limit)
+        if is_refused:
+            self._outstanding.clear()
+        return is_refused
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Take the reply to the oldest outstanding request; return the items to yield, in order."""
@@ -290,8 +259,8 @@ class Plan(Generic[T]):
             return self._repeat(request, page)
         if not total == self.total == self._current.total:
             self._note_total(total)
-            if self.ended:
-                return ()
+        if self.ended:
+            return ()
         names = self.identity.names(items)
         first = self._find_place(request.offset, items)
         most = len(items) if self.max_items is None else self.max_items - self.record.count
@@ -319,12 +288,8 @@ class Plan(Generic[T]):
         self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1
         if self._contradictions > _MAX_CONTRADICTIONS:
-            self._fail(
-                f"{request.limit} rows from row {request.offset} on were requested, and the server "
-                f"sent {len(page.items)} rows and a total of {page.total}, {self._contradictions} "
-                "times in a row: rows or total are wrong, so items may be missing",
-                request.offset,
-            )
+            times = f"{self._contradictions} times in a row"
+            self._fail(request, page, f"{times}: rows or total are wrong, so items may be missing")
         return ()
 
     def _note_total(self, total: int) -> None:
@@ -480,12 +445,8 @@ class Plan(Generic[T]):
         elif not self.size.receive(len(items), request.limit):
             self._outstanding.clear()
             if self.size.is_stuck and self._can_overlap:
-                self._fail(
-                    f"{request.limit} rows from row {request.offset} on were requested, and the "
-                    f"server sent 1 row and a total of {page.total}, again and again: the total is "
-                    "wrong, or pages cannot overlap; pass page_size=1 to walk without an overlap",
-                    request.offset,
-                )
+                problem = "again and again: the total is wrong, or pages cannot overlap"
+                self._fail(request, page, f"{problem}; pass page_size=1 to walk without an overlap")
 
     # Passes
 
@@ -507,12 +468,12 @@ class Plan(Generic[T]):
         check, base = self._current, self._pass
         if self._is_disorder(base, found):
             return
-        lowest, known = found[-1] if found else None, base.known.by_name()
+        known = base.known.by_name()
         base.is_changed |= check.is_changed or any(
             known.get(name, row) != row for name, row in check.known.by_name().items()
         )
-        base.known.put_above(check.known, lowest)
-        base.rows.put_above(check.rows, lowest)
+        base.known.put_above(check.known)
+        base.rows.put_above(check.rows)
         read = self.start.count + self.record.count
         if base.names is not None:
             base.names.update(check.names or ())
@@ -557,9 +518,13 @@ class Plan(Generic[T]):
         self.mode = Mode.DONE
         self._outstanding.clear()
 
-    def _fail(self, reason: str, offset: int) -> None:
+    def _fail(self, request: Request, page: Page[T], problem: str) -> None:
         self._finish()
-        self.failure = ResponseError(reason, offset=offset)
+        self.failure = ResponseError(
+            f"{request.limit} rows from row {request.offset} on were requested, and the server "
+            f"sent {len(page.items)} rows and a total of {page.total}, {problem}",
+            offset=request.offset,
+        )
 
     def _give_up(self, reason: str) -> None:
         self._finish()
@@ -571,4 +536,4 @@ class Plan(Generic[T]):
 
 
 def _growing_pause(times: int) -> float:
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**times)
+    return min(2.0, 0.1 * 2.0**times)  # seconds

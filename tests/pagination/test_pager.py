@@ -490,15 +490,6 @@ class TestCollect:
         assert [row.name for row in rows] == server.names
         assert pager._plan.record.count == 200, "they were yielded"
 
-    async def test_rows_deleted_above_the_check_are_left_out(self):
-        server = Server.of(60)
-        pager = server.pager(concurrency=1)
-        pager._on_progress = lambda done, _: done == 20 and server.listing.change("f005", "delete")
-
-        rows = await pager.collect()
-
-        assert [row.name for row in rows] == server.names
-
     async def test_rows_of_the_check_are_first(self):
         server = Server.of(60)
         pager = server.pager(concurrency=1)
