@@ -18,6 +18,7 @@ from model import (
     Change,
     ChangingList,
     Outcome,
+    PostgresList,
     Row,
     a_dozen_changes,
     by_reply,
@@ -1010,6 +1011,39 @@ class TestContradictions:
 
         assert sorted(outcome.yielded) == [row.name for row in rows]
         assert outcome.plan.has_collected
+
+    @pytest.mark.parametrize(("size", "values", "page_size"), [(1000, 6, 250), (300, 20, 50)])
+    def test_order_of_postgres_is_complete(self, size, values, page_size):
+        for seed in range(5):
+            listing = PostgresList.of_values(size, values, seed)
+
+            outcome = walk(plan(page_size), listing, concurrency=8)
+
+            assert outcome.plan.done
+            assert sorted(outcome.yielded) == sorted(listing.names)
+            assert len(outcome.requests) <= 12 * needed(size, page_size)
+
+    def test_rows_on_no_page_end_in_an_error_with_advice(self):
+        outcome = walk(plan(20), PostgresList.of_values(300, 6, 4), concurrency=8)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+        assert "sort by a unique key or pass a larger page_size" in str(outcome.plan.failure)
+        assert len(outcome.requests) <= 64 + 48 * needed(300, 20)
+
+    @pytest.mark.parametrize("page_size", [20, 30])
+    def test_order_by_offset_and_limit_on_a_clamping_server(self, page_size):
+        """Boundaries vary by the rows that the server returns, not by those requested."""
+        rows = ChangingList.of(200, clamp=20).rows
+        for seed in range(10):
+
+            def answer(request, seed=seed):
+                shuffled = list(rows)
+                random.Random(hash((seed, request.offset, request.limit))).shuffle(shuffled)
+                return Page(shuffled[request.offset :][: min(request.limit, 20)], len(rows))
+
+            outcome = carried(plan(page_size), answer, concurrency=8)
+
+            assert sorted(outcome.yielded) == [row.name for row in rows]
 
     def test_rows_that_came_where_the_walk_was_already_are_not_missed(self):
         listing = ChangingList.of(80)
