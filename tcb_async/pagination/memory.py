@@ -156,7 +156,9 @@ class Rows(Generic[T]):
     most: int = sys.maxsize
     _rows: dict[str, T] = attrs.field(init=False, factory=dict[str, "T"])
     # Pages that are not in `_rows` yet.
-    _pages: list[tuple[Sequence[str], Sequence[T], int]] = attrs.field(init=False, factory=list)
+    _pages: list[tuple[Sequence[str], Sequence[T], int]] = attrs.field(
+        init=False, factory=list["tuple[Sequence[str], Sequence[T], int]"]
+    )
     # The names of the last page.
     _latest: Sequence[str] = attrs.field(init=False, default=())
     _count: int = attrs.field(init=False, default=0)

@@ -235,7 +235,8 @@ def carry_out(
             outcome.in_flight.append(len(flying))
         head = flying.pop(0)
         items = plan.receive(head, replies.pop(head))
-        outcome.items += items
+        if plan.keeps_rows:
+            outcome.items += items
         names = [row.name for row in items]
         if plan.outstanding != len(flying):
             assert plan.outstanding == 0
