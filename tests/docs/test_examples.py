@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from fastapi import HTTPException
 from names import LIST
+from programs import needs_package
 from terminal import Ended, start
 
 from tcb_async.emulator import Emulator
@@ -151,6 +153,88 @@ async def test_the_inventory_service_does_not_start_without_a_secret(runner):
         ended = await program.end()
     assert ended.code != 0
     assert "KeyError: 'TCB_SECRET'" in ended.err
+
+
+DJANGO = """
+import asyncio, types, sys, django
+from django.conf import settings
+from django.urls import path
+urls = types.ModuleType("urls")
+sys.modules["urls"] = urls
+settings.configure(ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+django.setup()
+import views
+urls.urlpatterns = [path("<str:env>", getattr(views, sys.argv[1]))]
+from django.test import AsyncClient, Client
+async def asgi():
+    return await AsyncClient().get("/test-777bb9")
+print(asyncio.run(asgi()).text, Client().get("/test-777bb9").text)
+"""
+TASK = """
+import tasks
+tasks.app.conf.task_always_eager = True
+print(len(tasks.inventory.delay("test-777bb9").get()))
+"""
+STORED = """
+import sys, tasks
+from tcb_async import SystemBusyError, TcbError
+tasks.app.conf.update(result_backend="cache+memory://", result_serializer=sys.argv[1])
+error = SystemBusyError("busy", errcode=-1, rid="a-b-c", env="test-777bb9", attempts=5)
+tasks.app.backend.store_result("1", error, "FAILURE")
+try:
+    tasks.app.AsyncResult("1").get()
+except TcbError as got:
+    print(type(got).__name__, got.message, got.errcode, got.rid, got.env, got.attempts)
+"""
+
+
+class TestSyncFrameworks:
+    """The modules of "Sync code, notebooks, Django, Celery", called by their framework."""
+
+    @pytest.fixture
+    def call(self, runner):
+        runner.emulator.deploy("test-777bb9", count=48)
+        page = (EXAMPLES.parent / "how-to" / "sync.md").read_text(encoding="utf-8")
+
+        def run(program, word, module, containing):
+            blocks = re.findall(rf"```python\n(# {module}\n.*?)```", page, re.DOTALL)
+            (block,) = (block for block in blocks if containing in block)
+            (runner.folder / module).write_text(block, encoding="utf-8")
+            done = subprocess.run(  # noqa: S603 - our own example
+                [sys.executable, "-c", program, word],
+                cwd=runner.folder,
+                env=os.environ | runner.variables | {"PYTHONWARNINGS": ""},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            return done.stdout
+
+        return run
+
+    def test_the_async_view_works_under_asgi_and_wsgi(self, call):
+        needs_package("django")
+        shown = call(DJANGO, "functions", "views.py", "async def functions")
+        assert shown.count('"name"') == 2 * 48
+
+    def test_the_sync_view_works_under_asgi_and_wsgi(self, call):
+        needs_package("django")
+        assert call(DJANGO, "count_view", "views.py", "count_view").split() == ["48", "48"]
+
+    def test_the_task_returns_functions(self, call):
+        needs_package("celery")
+        assert call(TASK, "", "tasks.py", "def inventory") == "48\n"
+
+    @pytest.mark.parametrize(
+        ("serializer", "error"),
+        [
+            ("pickle", "SystemBusyError busy -1 a-b-c test-777bb9 5\n"),
+            ("json", "SystemBusyError busy 0 None None 0\n"),
+        ],
+    )
+    def test_only_pickled_errors_are_complete(self, call, serializer, error):
+        needs_package("celery")
+        assert call(STORED, serializer, "tasks.py", "def inventory") == error
 
 
 class TestTheNightlyScript:
