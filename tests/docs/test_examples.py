@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from blockbuster import blockbuster_ctx
 from fastapi import HTTPException
 from names import LIST
 from programs import needs_package
-from terminal import Ended, start
+from terminal import Ended, run_here, start
 
 from tcb_async.emulator import Emulator
 from tcb_async.inventory import InventoryStore
@@ -188,6 +189,32 @@ except TcbError as got:
 """
 
 
+@pytest.mark.slow
+def test_the_recipes_read_an_inventory(tmp_path, monkeypatch):
+    for package in ("pandas", "polars", "duckdb", "datasette"):
+        needs_package(package)
+    import pandas as pd  # noqa: PLC0415 - not in every environment
+    import polars as pl  # noqa: PLC0415
+
+    monkeypatch.chdir(tmp_path)
+    run_here(["inventory", "--demo", "-o", "inventory.sqlite", "-q"], {})
+    run_here(["inventory", "--demo", "-o", "inventory.ndjson", "-q"], {})
+    page = (EXAMPLES.parent / "how-to" / "inventory-tools.md").read_text(encoding="utf-8")
+    recipes = dict(re.findall(r"^\| \[(\w+)\]\(\S+\) \| `([^`]+)`", page, re.MULTILINE))
+    assert recipes.keys() == {"Datasette", "DuckDB", "pandas", "polars"}
+
+    names = {"pd": pd, "pl": pl, "sqlite3": sqlite3}
+    for tool in ("pandas", "polars"):
+        assert len(eval(recipes[tool], names)) == 5600  # noqa: S307 - our own example
+    copied = f"import duckdb; print(duckdb.sql({recipes['DuckDB']!r}))"
+    query = ["--get", "/inventory.json?sql=SELECT+count(*)+AS+n+FROM+current&_shape=array"]
+    shown = [*recipes["Datasette"].replace("serve ", "").split(), *query]
+    for words in ([sys.executable, "-c", copied], [sys.executable, "-m", *shown]):
+        done = subprocess.run(words, check=True, capture_output=True, text=True)  # noqa: S603
+    assert json.loads(done.stdout) == [{"n": 5600}]
+    assert Path("inventory.parquet").exists()
+
+
 class TestSyncFrameworks:
     """The modules of "Sync code, notebooks, Django, Celery", called by their framework."""
 
@@ -196,11 +223,12 @@ class TestSyncFrameworks:
         runner.emulator.deploy("test-777bb9", count=48)
         page = (EXAMPLES.parent / "how-to" / "sync.md").read_text(encoding="utf-8")
 
-        def run(program, word, module, containing):
+        async def run(program, word, module, containing):
             blocks = re.findall(rf"```python\n(# {module}\n.*?)```", page, re.DOTALL)
             (block,) = (block for block in blocks if containing in block)
             (runner.folder / module).write_text(block, encoding="utf-8")
-            done = subprocess.run(  # noqa: S603 - our own example
+            done = await asyncio.to_thread(  # the emulator runs on the loop
+                subprocess.run,
                 [sys.executable, "-c", program, word],
                 cwd=runner.folder,
                 env=os.environ | runner.variables | {"PYTHONWARNINGS": ""},
@@ -212,18 +240,19 @@ class TestSyncFrameworks:
 
         return run
 
-    def test_the_async_view_works_under_asgi_and_wsgi(self, call):
+    async def test_the_async_view_works_under_asgi_and_wsgi(self, call):
         needs_package("django")
-        shown = call(DJANGO, "functions", "views.py", "async def functions")
+        shown = await call(DJANGO, "functions", "views.py", "async def functions")
         assert shown.count('"name"') == 2 * 48
 
-    def test_the_sync_view_works_under_asgi_and_wsgi(self, call):
+    async def test_the_sync_view_works_under_asgi_and_wsgi(self, call):
         needs_package("django")
-        assert call(DJANGO, "count_view", "views.py", "count_view").split() == ["48", "48"]
+        shown = await call(DJANGO, "count_view", "views.py", "count_view")
+        assert shown.split() == ["48", "48"]
 
-    def test_the_task_returns_functions(self, call):
+    async def test_the_task_returns_functions(self, call):
         needs_package("celery")
-        assert call(TASK, "", "tasks.py", "def inventory") == "48\n"
+        assert await call(TASK, "", "tasks.py", "def inventory") == "48\n"
 
     @pytest.mark.parametrize(
         ("serializer", "error"),
@@ -232,9 +261,9 @@ class TestSyncFrameworks:
             ("json", "SystemBusyError busy 0 None None 0\n"),
         ],
     )
-    def test_only_pickled_errors_are_complete(self, call, serializer, error):
+    async def test_only_pickled_errors_are_complete(self, call, serializer, error):
         needs_package("celery")
-        assert call(STORED, serializer, "tasks.py", "def inventory") == error
+        assert await call(STORED, serializer, "tasks.py", "def inventory") == error
 
 
 class TestTheNightlyScript:
