@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["tcb_async"]):
-    from tcb_async._codec import decode_token_reply
+    from tcb_async._codec import decode_reply
     from tcb_async._listings import FUNCTIONS
     from tcb_async.exceptions import ApiError, ResponseError
 
@@ -30,7 +30,7 @@ def decode(body):
         for function in page.functions:
             assert function.add_time is None or function.add_time.tzinfo is not None
     with contextlib.suppress(ApiError, ResponseError):
-        decode_token_reply(body, "/cgi-bin/stable_token")
+        decode_reply(body, "/cgi-bin/stable_token")
 
 
 if __name__ == "__main__":

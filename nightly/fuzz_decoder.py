@@ -15,7 +15,7 @@ from report import Report
 from spoilt_replies import REPLIES, SECRET, spoilt
 
 from tcb_async import FunctionPage, TcbError
-from tcb_async._codec import decode_token_reply
+from tcb_async._codec import decode_reply
 from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import Secret
 from tcb_async.tokens.refresh import read_token_reply
@@ -37,7 +37,7 @@ def a_page_abroad(data):
 
 
 def a_token_reply(data):
-    reply = read_token_reply(decode_token_reply(data, TOKEN_PATH, secrets=HIDDEN), TOKEN_PATH)
+    reply = read_token_reply(decode_reply(data, TOKEN_PATH, secrets=HIDDEN), TOKEN_PATH)
     if isinstance(reply, TcbError):
         raise reply
     return reply

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
+import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
 
-from tcb_async._redact import MASK, Hidden, Secret, redact
+from tcb_async._redact import MASK, Hidden, Secret, redact, wrap_secrets
 from tcb_async.exceptions import ConfigurationError
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
@@ -44,6 +45,8 @@ APPID = "TCB_APPID"
 SECRET = "TCB_SECRET"  # noqa: S105 - the name of a variable
 
 _LONGEST_VALUE = 80  # characters of a bad value in a message
+# One / and no more at the start, or the rest would name a host; no part is . or ..
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+/?", re.ASCII)
 T = TypeVar("T")
 TokenKind = Literal["access", "component", "authorizer"]
 
@@ -153,6 +156,36 @@ def check_walk_options(options: Mapping[str, object], allowed: Iterable[str]) ->
         raise _make_error(name, options[name], advice)
 
 
+def check_path(path: Hidden[object]) -> str:
+    """Return the path of an endpoint. It is wrapped: a token may have been put into it."""
+    value = path.reveal()
+    if isinstance(value, str) and _PATH.fullmatch(value):
+        return value
+    shown = value if not isinstance(value, str) else redact(value)
+    raise _make_error(
+        "path",
+        shown,
+        "must be a path such as '/tcb/listfunctions', without host, query and fragment; the token "
+        "is added, and arguments belong into body",
+    )
+
+
+def check_body(body: Hidden[object]) -> Hidden[dict[str, Any]]:
+    """Return the fields of a request's body; {} for None."""
+    fields = body.reveal()
+    if fields is None:
+        return Hidden({})
+    if isinstance(fields, Mapping):
+        mapping = cast("Mapping[object, Any]", fields)
+        if all(isinstance(key, str) for key in mapping):
+            return Hidden(wrap_secrets(cast("Mapping[str, Any]", mapping)))
+    kind = type(body.reveal()).__name__
+    raise ConfigurationError(
+        f"body is of type {kind}: it must be a mapping with str keys, such as {{'env': env}}",
+        argument="body",
+    )
+
+
 def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url") -> str:
     """Return the base URL without its last slash if tokens may be sent there."""
     from yarl import URL  # noqa: PLC0415 - slow to import, and --help checks no URL
@@ -201,12 +234,27 @@ def _show(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
 
 
+_MEANT = {
+    **dict.fromkeys(
+        ("proxy", "proxies"), "set HTTPS_PROXY and pass trust_env=True, or pass a session"
+    ),
+    **dict.fromkeys(
+        ("verify", "verify_ssl", "ssl"), "pass ssl_context=, such as one with a private CA"
+    ),
+    **dict.fromkeys(("retries", "max_retries", "attempts"), "pass retry=RetryPolicy(attempts=3)"),
+    **dict.fromkeys(
+        ("limit", "max_connections"),
+        "pass concurrency= for requests in flight; page_size= and max_items= belong to a walk",
+    ),
+    **dict.fromkeys(("appid", "secret"), "pass StableToken(appid, secret) as the token"),
+}
 _KINDS: dict[str, str] = {
     "access": "an app's access token (StableToken, ClassicToken)",
     "authorizer": "a merchant's access token (AuthorizerToken)",
     "component": "a platform's access token (ComponentToken)",
 }
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_COMPONENT = "/cgi-bin/component/"
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
@@ -243,6 +291,20 @@ def check_appid(name: str, value: Secret) -> str:
     return value.reveal()
 
 
+def advise_on_precedence() -> str:
+    """Return the advice for a refused `ACCESS_TOKEN` that hides an app; empty without one."""
+    if not (os.environ.get(APPID) and os.environ.get(SECRET)):
+        return ""
+    return f"{ACCESS_TOKEN} takes precedence over {APPID}: unset it, or set a fresh token"
+
+
+def refuse_unknown(names: Collection[str], allowed: Iterable[str]) -> None:
+    """Refuse keyword arguments that `TcbClient` does not take, without showing their values."""
+    for name in names:
+        meant = _MEANT.get(name, f"it takes {', '.join(allowed)}")
+        raise ConfigurationError(f"{name} is not an argument of TcbClient: {meant}")
+
+
 def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
     """Refuse a kind of token that an endpoint does not accept, before anything is sent.
 
@@ -255,6 +317,16 @@ def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
             f"{type(provider).__name__} provides {_KINDS[kind]}: use client.with_token(token) with "
             "such a token"
         )
+
+
+def choose_token_key(path: str, kind: object = None) -> str:
+    """Return the name of the token's query parameter.
+
+    Below ``/cgi-bin/component/`` a platform names itself, but some endpoints there are called for
+    a merchant, with the merchant's token.
+    """
+    is_component = path.startswith(_COMPONENT) and kind not in ("access", "authorizer")
+    return "component_access_token" if is_component else "access_token"
 
 
 def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:
@@ -279,5 +351,7 @@ def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallab
 
 def describe(error: Exception, *secrets: Secret) -> str:
     """Describe an error raised by the caller's code, without the secrets in its text."""
-    text = redact(str(error), secrets, length=200)
+    text = ""
+    with suppress(Exception):  # its `__str__` may fail
+        text = redact(str(error), secrets, length=200)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -5,14 +5,17 @@ Rule: no I/O, and any bytes become a value or a `TcbError`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import msgspec
 
-from tcb_async._redact import Secret, hide, redact
+from tcb_async._arguments import describe
+from tcb_async._redact import Hidden, Secret, hide, redact
 from tcb_async.errcodes import find_tcb_code, look_up
-from tcb_async.exceptions import ApiError, ResponseError
+from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """The exceptions that msgspec raises for bytes that it cannot read."""
@@ -38,7 +41,7 @@ class _Status(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode_status = msgspec.json.Decoder(_Status).decode
-_decode_object = msgspec.json.Decoder(dict[str, object]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _SUCCESS = (0, "0")
 
 encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
@@ -47,15 +50,40 @@ encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
 """Encodes any JSON object in UTF-8, its text unescaped."""
 
 
-def decode_token_reply(
-    body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()
-) -> Mapping[str, object]:
-    """Read a token endpoint's reply; raise the exception for its errcode, or `ResponseError`."""
+def encode_body(fields: Hidden[dict[str, Any]]) -> Hidden[bytes]:
+    """Encode the body of a caller as JSON; raise `ConfigurationError` for any other value."""
+    # Not with `encode_object`: it writes NaN as null and a set as a list.
+    try:
+        text = json.dumps(
+            fields.reveal(),
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+            default=_reveal,
+        )
+        return Hidden(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = describe(error)
+    raise ConfigurationError(f"body cannot be encoded as JSON ({reason})", argument="body")
+
+
+def _reveal(value: object) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise TypeError(f"a {type(value).__name__} is not a JSON value")
+
+
+def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> dict[str, Any]:
+    """Read any endpoint's reply; raise the exception for its errcode, or `ResponseError`."""
     raise_for_errcode(body, endpoint, secrets=secrets)
     try:
-        return _decode_object(body)
+        reply = _decode_object(body)
     except UNREADABLE as error:
         reason = str(error)
+    else:
+        if reply.get("errcode", 0) in _SUCCESS:
+            return reply
+        reason = "its errcode and errmsg cannot be read"
     raise make_unreadable_error(body, reason, endpoint, secrets)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, tzinfo
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import attrs
 import msgspec
@@ -56,8 +56,7 @@ class ListEndpoint(Generic[Item, PageT]):
     max_page: int | None = None
     # Alternative names of fields in replies, and the names of the fields.
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    # The token's key in the query, and the kinds of token that the endpoint accepts.
-    query_key: Literal["access_token", "component_access_token"] = "access_token"
+    # The kinds of token that the endpoint accepts.
     kinds: tuple[TokenKind, ...] = ("access", "authorizer")
 
     @cached_property
@@ -203,7 +202,6 @@ AUTHORIZERS = ListEndpoint(
     identify=attrgetter("authorizer_appid"),
     rows_key="list",
     limit_key="count",
-    query_key="component_access_token",
     kinds=("component",),
     max_page=500,
 )

@@ -17,7 +17,7 @@ import hmac
 import html
 import re
 import sys
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar
 from urllib.parse import unquote
@@ -55,6 +55,8 @@ _ESCAPED_CHARACTER = 8  # characters, such as %25252F
 _LAYERS = 3
 _SHORTEST_BASE64 = 8
 _PIECE = 8  # characters of a secret in a row that are hidden without the others too
+
+_SECRET_KEYS = ("secret", "token", "ticket")
 
 T = TypeVar("T")
 Value_co = TypeVar("Value_co", covariant=True)
@@ -154,6 +156,14 @@ class forget_frames:  # noqa: N801 - a context manager, read as a verb
 def wrap(value: T) -> T | Secret:
     """Wrap a str, so that no traceback shows it if another argument is refused."""
     return Secret(value) if isinstance(value, str) else value
+
+
+def wrap_secrets(fields: Mapping[str, T]) -> dict[str, T | Secret]:
+    """Wrap the values of secret fields, so that no frame shows them."""
+    return {
+        key: wrap(value) if any(word in key for word in _SECRET_KEYS) else value
+        for key, value in fields.items()
+    }
 
 
 def decode_secret(kind: type, value: object) -> object:

@@ -14,7 +14,6 @@ from copy import copy
 from datetime import tzinfo
 from functools import partial
 from typing import (
-    TYPE_CHECKING,
     Any,
     Never,
     Self,
@@ -39,8 +38,10 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
     SECRET,
+    advise_on_precedence,
     check_appid,
     check_base_url,
+    check_body,
     check_count,
     check_env,
     check_instance,
@@ -48,11 +49,15 @@ from tcb_async._arguments import (
     check_kind,
     check_methods,
     check_names,
+    check_path,
     check_seconds,
     check_secret,
     check_text,
     check_walk_options,
+    choose_token_key,
+    refuse_unknown,
 )
+from tcb_async._codec import encode_body
 from tcb_async._listings import (
     AUTHORIZERS,
     BATCH_ENVIRONMENTS,
@@ -61,7 +66,7 @@ from tcb_async._listings import (
     FUNCTIONS,
     ListEndpoint,
 )
-from tcb_async._redact import Hidden, Secret, wrap
+from tcb_async._redact import Hidden, Secret, forget_frames, wrap
 from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -92,12 +97,13 @@ from tcb_async.watch import FunctionChange, wait_until_active, watch
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
 Names: TypeAlias = list[str] | tuple[str, ...]
+Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
 
 
 def _read_token_from_environment() -> StaticToken | StableToken:
     token = Secret(os.environ.get(ACCESS_TOKEN, ""))
     if token.reveal():
-        return StaticToken(check_secret(ACCESS_TOKEN, token))
+        return StaticToken(check_secret(ACCESS_TOKEN, token), advice=advise_on_precedence())
     appid = Secret(os.environ.get(APPID, ""))
     secret = Secret(os.environ.get(SECRET, ""))
     missing = [name for name, value in ((APPID, appid), (SECRET, secret)) if not value.reveal()]
@@ -108,15 +114,10 @@ def _read_token_from_environment() -> StaticToken | StableToken:
     return StableToken(check_appid(APPID, appid), check_secret(SECRET, secret))
 
 
-_MOVED = {
-    "inventory": "Inventory(client, accounts)",
-    "list_account": "list_account(client, account)",
-    "platform_accounts": "platform_accounts(client, on_rotate=…)",
-}
-"""Methods of 0.1, and the functions of `tcb_async.inventory` that replace them."""
 _DEFAULT_RETRY = RetryPolicy()
 _NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
 
@@ -227,7 +228,7 @@ class TcbClient:
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
-        token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
+        token: Token,
         *unexpected: Never,
         base_url: str = DEFAULT_BASE_URL,
         session: ClientSession | None = None,
@@ -240,6 +241,7 @@ class TcbClient:
         ssl_context: ssl.SSLContext | None = None,
         time_zone: tzinfo = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
+        **unknown: Never,
     ) -> None:
         token = wrap(token)
         if unexpected:
@@ -248,6 +250,9 @@ class TcbClient:
                 "TcbClient takes one token: for an appid and its appsecret, write "
                 "TcbClient(StableToken(appid, secret))"
             )
+        unknown_names = tuple(unknown)
+        del unknown  # the same
+        refuse_unknown(unknown_names, ClientOptions.__annotations__)
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
                 "trust_env and ssl_context do not apply to a session of your own: set them on the "
@@ -277,7 +282,7 @@ class TcbClient:
         self._provider = as_provider(token)
 
     @classmethod
-    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
+    def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:
         """Make a client from environment variables.
 
         ====================  ====================================================================
@@ -292,17 +297,23 @@ class TcbClient:
         The command ``tcb-async`` reads the same variables. ``TcbClient(…)`` does not.
 
         Args:
+            token: A token or provider, as for `TcbClient`, in place of the first three variables.
             options: Any other keyword argument of `TcbClient`. A ``base_url`` takes precedence
                 over the variable.
 
         Raises:
             ConfigurationError: A variable is missing; the error names it.
         """
-        if "base_url" not in options:
+        token = _read_token_from_environment() if token is None else wrap(token)
+        from_variable = "base_url" not in options
+        if from_variable:
             base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
             allow_http = options.get("allow_http", False)
             options["base_url"] = check_base_url(base_url, allow_http=allow_http, name=BASE_URL)
-        return cls(_read_token_from_environment(), **options)
+        client = cls(token, **options)  # pyright: ignore[reportArgumentType] - `unknown` is Never
+        if from_variable:
+            client._transport.base_url_setting = BASE_URL
+        return client
 
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
@@ -400,6 +411,9 @@ class TcbClient:
             )
             return self._transport.call(ApiRequest(target, body, env, row, count), decode)
 
+        return await self._call_with_token(send)
+
+    async def _call_with_token(self, send: Callable[[Secret], Awaitable[Result]]) -> Result:
         if self._is_closed:
             raise ClientClosedError
         return await call_with_token(self._provider, self._transport, send)
@@ -421,10 +435,74 @@ class TcbClient:
         # Building a URL is slow, and a token lives for two hours.
         cached = self._target
         if cached is None or cached[0] != token or cached[1].path != listing.path:
-            check_secret("the token that the provider returned", token)
-            target = self._transport.target(listing.path, {listing.query_key: token})
-            cached = self._target = token, target
+            cached = self._target = token, self._make_target(listing.path, token)
         return cached[1]
+
+    def _make_target(
+        self, path: str, token: Secret, body: Mapping[str, object] | None = None
+    ) -> Target:
+        check_secret("the token that the provider returned", token)
+        key = choose_token_key(path, getattr(self._provider, "kind", None))
+        return self._transport.target(path, {key: token}, body)
+
+    async def call(
+        self, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = False
+    ) -> dict[str, Any]:
+        """Call any endpoint of WeChat: ``POST {base_url}{path}``, with the token in the query.
+
+        ::
+
+            reply = await client.call("/tcb/getenvinfo", {"env": env}, repeatable=True)
+
+        Retries, limits, errors and reports are those of a listing. But WeChat may have carried a
+        call out although its reply was lost, so a call that is not `repeatable` is sent again only
+        after a failure that proves the contrary: no connection, a refused token, errcode -1, -1000
+        or a rate limit, HTTP 429 or 503.
+
+        Args:
+            path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
+            body: The fields of the request, sent as a JSON object; None sends ``{}``.
+            repeatable: Whether a second call does no harm, such as for reading: then it is retried
+                after every transient error.
+
+        Returns:
+            The reply with all its fields, as they were sent.
+
+        Raises:
+            ConfigurationError: ``path`` is no path, or ``body`` is not JSON; raised before any I/O.
+            ApiError: WeChat replied with an errcode other than 0.
+            ResponseError: The reply is not a JSON object.
+            TransportError: No reply. If ``error.sent`` is False, WeChat did not receive the call.
+        """
+        with forget_frames():  # of this call, whose body may contain a secret
+            hidden = Hidden(path), Hidden(body)
+            del path, body
+            endpoint, fields = check_path(hidden[0]), check_body(hidden[1])
+            encoded, env = encode_body(fields), fields.reveal().get("env")
+            env = env if isinstance(env, str) else None
+
+        def send(token: Secret) -> Awaitable[Hidden[dict[str, Any]]]:
+            if self._is_closed:  # while the token was fetched
+                raise ClientClosedError
+            target = self._make_target(endpoint, token, fields.reveal())
+            request = ApiRequest(target, encoded, env, repeatable=repeatable)
+            return self._transport.call_endpoint(request)
+
+        return (await self._call_with_token(send)).reveal()
+
+    async def get_token(self) -> str:
+        """Return a valid access token, for requests that this client cannot make.
+
+        Keep it out of logs: it is a plain str, which no tool hides. It may expire or be replaced
+        at any time, so call this before each request.
+
+        Raises:
+            TcbError: No token could be obtained.
+        """
+        if self._is_closed:
+            raise ClientClosedError
+        token = Secret(await self._provider.get_token(self._transport))
+        return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
         """List all functions of an environment; `iter_functions` yields them as they arrive."""
@@ -479,12 +557,12 @@ class TcbClient:
         Source: the WeChat page *getAuthorizerList*,
         ``POST /cgi-bin/component/api_get_authorizer_list``.
         """
-        check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
         if component_appid is not None:
             appid = check_appid("component_appid", Secret(component_appid))
         elif isinstance(self._provider, ComponentToken):
             appid = self._provider.appid
         else:
+            check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
             raise ConfigurationError(
                 "component_appid is missing: give the platform's appid, or make the client with a "
                 "ComponentToken, which knows it"
@@ -615,9 +693,7 @@ class TcbClient:
         )
         return active[0] if isinstance(name, str) else active
 
-    def with_token(
-        self, token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
-    ) -> Self:
+    def with_token(self, token: Token) -> Self:
         """Make a light copy for another token, as for another merchant.
 
         It shares session, window and retry quota with this client. Closing the copy leaves this
@@ -650,24 +726,10 @@ class TcbClient:
             )
         await self._provider.force_refresh(self._transport)
 
-    # Hidden from type checkers, which would accept any attribute.
-    if not TYPE_CHECKING:  # pragma: no branch
-
-        def __getattr__(self, name: str) -> object:
-            text = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if name in _MOVED:
-                text += f": call {_MOVED[name]}, imported from tcb_async.inventory"
-            raise AttributeError(text, name=name, obj=self)
-
     @property
     def provider(self) -> TokenProvider:
         """The provider of this client's tokens."""
         return self._provider
-
-    @property
-    def transport(self) -> Transport:
-        """For `tcb_async.inventory`, not public: sends the requests of this client."""
-        return self._transport
 
     def __repr__(self) -> str:
         if not hasattr(self, "_provider"):  # in a traceback, after a refused argument

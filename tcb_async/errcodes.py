@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Literal
 
@@ -28,7 +29,9 @@ from tcb_async.exceptions import (
     QuotaError,
     RateLimitError,
     SystemBusyError,
+    TcbError,
     TokenError,
+    TransportError,
 )
 
 __all__ = [
@@ -113,7 +116,7 @@ _SHARED = (
     *_make_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
     *_make_rows(
         ParameterError, "request",
-        (40066, "there is no such endpoint", "check base_url: the host alone, without a path"),
+        (40066, "there is no such endpoint", "check the path; base_url is the host alone"),
         (43002, "the call must be a POST", _PROXY),
         (44002, "the request body is empty", _PROXY),
         (47001, "the request body cannot be parsed", "check any proxy between"),
@@ -266,6 +269,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
         SystemBusyError, "service", "the cloud backend failed", _BUSY,
         ("InternalError", _TENCENT_TCB),
         ("FailedOperation.NetworkError", _TENCENT_TCB),
+        ("FailedOperation.OperationTimeout", _TENCENT_TCB),
         ("FailedOperation.PlatformError", _TENCENT_TCB),
         ("FailedOperation.Timeout", _TENCENT_TCB),
         ("SERVER_TIMEOUT", _CLOUDBASE),
@@ -321,6 +325,12 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("INVALID_ENV_STATUS", _CLOUDBASE),
     ),
     *_make_tcb_rows(
+        PermissionDeniedError, "merchant",
+        "the mini program that is bound to the environment is in an abnormal state",
+        "check the mini program and its binding in CloudBase's console",
+        ("INVALID_THIRDAPP_STATUS", _CLOUDBASE),
+    ),
+    *_make_tcb_rows(
         PermissionDeniedError, "merchant", "the environment is not ready yet",
         "wait until its status is NORMAL",
         ("ENV_NOT_READY", _CLOUDBASE),
@@ -328,6 +338,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
     ),
     *_make_tcb_rows(
         PermissionDeniedError, "merchant", "a bill is unpaid", _UNPAID,
+        ("FailedOperation.AccountInsufficient", _TENCENT_TCB),
         ("FailedOperation.InsufficientBalance", _TENCENT_SCF),
         ("ResourceUnavailable.BalanceNotEnough", _TENCENT_TCB),
         ("ResourceUnavailable.InsufficientBalance", _TENCENT_SCF),
@@ -402,6 +413,15 @@ def _find_cause(errmsg: str) -> TcbCode | None:
 def is_token_accepted(error: ApiError) -> bool:
     """Whether WeChat refused something other than the token."""
     return not isinstance(error, (TokenError, QuotaError, SystemBusyError))
+
+
+def is_refusal(error: TcbError) -> bool:
+    """Whether the error proves that WeChat did not carry out the call."""
+    if isinstance(error, TransportError):
+        return not error.sent or error.status == HTTPStatus.SERVICE_UNAVAILABLE
+    # The cloud backend may report a time-out (-501002) after it has carried out the call.
+    is_busy = isinstance(error, SystemBusyError) and error.errcode not in _CLOUD
+    return is_busy or isinstance(error, RateLimitError)
 
 
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:

@@ -185,7 +185,8 @@ class TransportError(TcbError):
         endpoint: The path that was called.
         status: The HTTP status; None without an answer.
         retry_after: Seconds the server asked to wait before another try, or None.
-        dropped: Whether a kept-alive connection was dropped before any answer.
+        sent: Whether the request may have reached the server; False if no connection was opened.
+        dropped: Whether a kept-alive connection was dropped before any reply.
         overload: Whether too many requests at once may be the cause: the client then sends fewer.
         retryable: Whether another try may succeed.
     """
@@ -197,6 +198,7 @@ class TransportError(TcbError):
         endpoint: str = "",
         status: int | None = None,
         retry_after: float | None = None,
+        sent: bool = True,
         dropped: bool = False,
         overload: bool = False,
         retryable: bool = True,
@@ -206,6 +208,7 @@ class TransportError(TcbError):
         self.endpoint = endpoint
         self.status = status
         self.retry_after = retry_after
+        self.sent = sent
         self.dropped = dropped
         self.overload = overload
         self.retryable = retryable

@@ -16,6 +16,7 @@ says which side has to act.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -50,6 +51,10 @@ from tcb_async.models import Value
 __all__ = ["DepClient", "answer_error", "client", "lifespan", "problem_of", "status_of"]
 
 _STATE = "tcb_async_client"
+_RECIPE = (
+    "such as lifespan(TcbClient.from_env), or lifespan(lambda: TcbClient(StableToken(appid, "
+    "secret)))"
+)
 _STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
     ((ParameterError,), 422),
     ((PermissionDeniedError,), 403),
@@ -75,11 +80,25 @@ def lifespan(
     Args:
         make_client: Called when the application starts. It returns the client, or an async context
             manager that yields it and may open other things first, such as a Redis connection.
+
+    Raises:
+        ConfigurationError: ``make_client`` is not such a function.
     """
+    if inspect.iscoroutinefunction(make_client) or inspect.isasyncgenfunction(make_client):
+        raise ConfigurationError(
+            f"make_client is async: decorate it with @asynccontextmanager, {_RECIPE}"
+        )
+    if isinstance(make_client, type) or not callable(make_client):
+        kind = "a class" if isinstance(make_client, type) else f"a {type(make_client).__name__}"
+        raise ConfigurationError(f"make_client is {kind}: it must be a function, {_RECIPE}")
 
     @asynccontextmanager
     async def open_client(_app: object) -> AsyncGenerator[Mapping[str, object], None]:
-        async with make_client() as client:
+        opening = make_client()
+        if not hasattr(opening, "__aenter__"):
+            kind = type(opening).__name__
+            raise ConfigurationError(f"make_client returned a {kind}, not a client: {_RECIPE}")
+        async with opening as client:
             yield {_STATE: client}
 
     return open_client

@@ -8,7 +8,6 @@ service: ``echo $TCB_ACCESS_TOKEN > token``, ``python -m http.server 8100``, and
 """
 
 import asyncio
-import os
 import sys
 
 import aiohttp
@@ -36,10 +35,9 @@ class CentralTokens:
 
 
 async def main(url: str, env: str) -> None:
-    base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
     async with (
         aiohttp.ClientSession() as session,
-        TcbClient(CentralTokens(session, url), base_url=base_url) as client,
+        TcbClient.from_env(token=CentralTokens(session, url)) as client,
     ):
         print(await client.count_functions(env), "functions")
 

@@ -83,8 +83,7 @@ async def work(pool: asyncpg.Pool) -> int:
             ticket=ticket,
             store=RedisStore(redis),
         )
-        base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
-        async with TcbClient(platform, base_url=base_url, concurrency=ACCOUNTS_AT_ONCE) as client:
+        async with TcbClient.from_env(token=platform, concurrency=ACCOUNTS_AT_ONCE) as client:
 
             @queuer.entrypoint("account", concurrency_limit=ACCOUNTS_AT_ONCE, on_failure="hold")
             async def list_one(job: Job) -> None:

@@ -19,10 +19,9 @@ from tcb_async.tokens import StableToken
 
 async def main(path: str) -> int:
     app = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
-    base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
     with InventoryStore(path) as store:
         run = store.begin()
-        async with TcbClient(app, base_url=base_url) as client:
+        async with TcbClient.from_env(token=app) as client:
             accounts = [Account(app.appid, app)]
             async with Inventory(client, run.unfinished(accounts)) as inventory:
                 async for found in inventory:

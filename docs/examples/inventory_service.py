@@ -42,12 +42,11 @@ def open_store() -> InventoryStore:
 
 async def make_inventory(store: InventoryStore, token: StableToken) -> None:
     """List every account that is not complete today; a failure is logged."""
-    base_url = os.environ.get("TCB_BASE_URL", "https://api.weixin.qq.com")
     try:
         run = await asyncio.to_thread(store.begin)
         accounts = run.unfinished([Account(token.appid, token)])
         async with (
-            TcbClient(token, base_url=base_url) as client,
+            TcbClient.from_env(token=token) as client,
             Inventory(client, accounts) as inventory,
         ):
             async for found in inventory:

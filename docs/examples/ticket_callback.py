@@ -92,7 +92,7 @@ def app_to_try() -> FastAPI:
 
     @app.get("/count")
     async def count(env: str) -> int:
-        async with TcbClient(merchant, base_url=os.environ["TCB_BASE_URL"]) as client:
+        async with TcbClient.from_env(token=merchant) as client:
             return await client.count_functions(env)
 
     return app

@@ -40,7 +40,7 @@ EVERYWHERE = {
     -601003: ("云服务没有响应", _BUSY),
     -604102: ("调用云服务超时", _BUSY),
     45011: ("调用过于频繁（每分钟）", _SLOW_DOWN),
-    40066: ("没有这个接口", "检查 base_url：只写主机，不带路径"),
+    40066: ("没有这个接口", "检查接口的路径；base_url 只写主机，不带路径"),
     43002: ("必须使用 POST", _CHECK_PROXY),
     44002: ("请求体为空", _CHECK_PROXY),
     47001: ("无法解析请求体", "检查中间的代理"),
@@ -112,6 +112,7 @@ TCB_CODES = {
         (
             "InternalError",
             "FailedOperation.NetworkError",
+            "FailedOperation.OperationTimeout",
             "FailedOperation.PlatformError",
             "FailedOperation.Timeout",
             "SERVER_TIMEOUT",
@@ -156,12 +157,17 @@ TCB_CODES = {
         ("ResourceUnavailable", "ENV_ABNORMAL", "INVALID_ENV_STATUS"),
         ("环境不可用", _SUSPENDED),
     ),
+    "INVALID_THIRDAPP_STATUS": (
+        "环境绑定的小程序状态异常",
+        "在云开发控制台检查该小程序及其绑定关系",
+    ),
     **dict.fromkeys(
         ("ENV_NOT_READY", "RESOURCE_NOT_INITIAL"),
         ("环境尚未准备好", "等到环境状态变为 NORMAL"),
     ),
     **dict.fromkeys(
         (
+            "FailedOperation.AccountInsufficient",
             "FailedOperation.InsufficientBalance",
             "ResourceUnavailable.BalanceNotEnough",
             "ResourceUnavailable.InsufficientBalance",

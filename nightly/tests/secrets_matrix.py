@@ -64,6 +64,14 @@ async def waiting(client):
     return await client.wait_until_active(ENV, "login", interval=0.001)
 
 
+async def any_call(client):
+    return await client.call(LIST, PLANTED.body(), repeatable=True)
+
+
+async def call_of_a_bad_path(client):
+    return await client.call(PLANTED.bad_path(), PLANTED.body())
+
+
 async def forced(client):
     await client.force_refresh_token()
 
@@ -241,13 +249,19 @@ def every_cell(redis):
     for kind in KINDS:
         yield partial(refusals, kind)
         yield partial(faults_of_the_network, kind)
-    for kind, call in (("component", an_account), ("authorizer", an_inventory)):
+    yield partial(refusals, "token of 512", call_of_a_bad_path)
+    for kind, call in (
+        ("component", an_account),
+        ("authorizer", an_inventory),
+        ("token of 512", any_call),
+        ("authorizer", any_call),
+    ):
         for faults in (faults_of_a_server, refusals, faults_of_the_network):
             yield partial(faults, kind, call)
     for ending in ENDINGS:
         for kind in ("callable", "token of 512", "stable", "classic", "authorizer"):
             yield partial(step_by_step, kind, one_page, ending)
-        for call in (count, a_walk, waiting):
+        for call in (count, a_walk, waiting, any_call):
             yield partial(step_by_step, "token of 512", call, ending)
         for call in (an_account, an_inventory):
             yield partial(step_by_step, "component", call, ending)

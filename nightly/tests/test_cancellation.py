@@ -37,7 +37,7 @@ both_moments = pytest.mark.parametrize("moment", ["before", "after"])
 
 
 def nothing_is_under_way(client, session):
-    transport = client.transport
+    transport = client._transport
     assert session.connector is not None
     acquired = session.connector._acquired  # aiohttp has no public count
     return not acquired and not transport.live and transport.window.in_flight == 0
@@ -151,7 +151,7 @@ async def interrupt_closing(call, emulator, asked, interruption):
         await asyncio.wait((walk,), timeout=SOON)
         with pytest.raises(ClientClosedError):
             await walk
-        await eventually(lambda: not client.transport.live)
+        await eventually(lambda: not client._transport.live)
         with pytest.raises(ClientClosedError):
             await client.count_functions(ENV)
 

@@ -101,7 +101,7 @@ async def test_a_limit_on_the_rate_is_kept_to(upstream, status):
         async with asking(upstream, proxy.url) as client:
             pager = client.functions(ENV, page_size=20)
             functions = await pager.collect()
-            size = client.transport.window.size
+            size = client._transport.window.size
 
     assert [function.name for function in functions] == names(upstream)
     assert pager.stats.retries > 0
@@ -152,7 +152,7 @@ async def test_two_tls_connections_of_haproxy_cost_a_few_requests_more_and_no_ti
         async with asking(upstream, url) as client:
             pager = client.functions(ENV, page_size=20)
             functions = await asyncio.wait_for(pager.collect(), 20)
-            transport = client.transport
+            transport = client._transport
 
             assert (pager.stats.retries, transport.window.size <= 3) == (0, True)
             assert transport.sent <= pager.stats.requests + 8

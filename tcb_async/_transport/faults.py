@@ -5,8 +5,10 @@ Rule: an aiohttp error's text is never shown, for it holds the URL.
 
 from __future__ import annotations
 
+import logging
 import math
 import ssl
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,11 +18,14 @@ import aiohttp
 import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
+from tcb_async._arguments import describe
 from tcb_async._codec import make_unreadable_error, raise_for_errcode
 from tcb_async._redact import hide, redact
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
+
+_log = logging.getLogger("tcb_async")
 
 
 def read_retry_after(value: str | None) -> float | None:
@@ -44,14 +49,16 @@ class _ErrorKind:
     """One kind of network error and how it is handled.
 
     Attributes:
-        retryable: Whether another try may help.
-        overload: Whether too many requests at once may cause it; most errors that pass may.
+        retryable: Whether another attempt may help.
+        overload: Whether too many concurrent requests can cause it; true for most transient errors.
+        sent: Whether the request may have reached the server.
     """
 
     errors: tuple[type[Exception], ...]
     text: str
     retryable: bool = True
     overload: bool = attrs.Factory(lambda row: row.retryable, takes_self=True)
+    sent: bool = True
 
 
 _DROPPED = _ErrorKind(
@@ -69,26 +76,30 @@ _TABLE = (
         errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         text="the TLS certificate of {host} was not accepted ({reason}); {advice}",
         retryable=False,
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientSSLError,),
-        text="no TLS connection to {host} ({reason}); check that base_url's scheme and port fit",
+        text="could not establish a TLS connection to {host} ({reason}); "
+        "check the scheme and port of {setting}",
         retryable=False,
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientConnectorDNSError,),
-        text="the host name {host} could not be resolved; "
-        "check base_url or TCB_BASE_URL, and the network",
+        text="the host name {host} could not be resolved; check {setting} and the network",
         overload=False,
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientProxyConnectionError,),
         text="could not connect to the proxy on the way to {host} ({reason}); check the proxy",
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientConnectorError,),
-        text="could not connect to {host} ({reason}); "
-        "check base_url or TCB_BASE_URL, and the network",
+        text="could not connect to {host} ({reason}); check {setting} and the network",
+        sent=False,
     ),
     _ErrorKind(
         errors=(aiohttp.ClientPayloadError,),
@@ -98,10 +109,11 @@ _TABLE = (
     _DROPPED,
     _ErrorKind(
         errors=(Exception,),
-        text="the call to {host} failed ({kind})",
+        text="the call to {host} failed ({reason})",
         retryable=False,
     ),
 )
+_UNEXPECTED = _TABLE[-1]
 
 # Temporary failures of a service, a reverse proxy, or a forward proxy that answers CONNECT: which
 # of them failed does not matter. The meaning of errcodes is in `tcb_async.errcodes`.
@@ -148,7 +160,8 @@ def make_status_error(
 def _make_proxy_error(error: aiohttp.ClientHttpProxyError, request: ApiRequest) -> TcbError:
     path = request.target.path
     sender = f"{path}: the proxy on the way to {request.target.bare_url.host}"
-    return _make_retryable_error(sender, path, error.status, error.headers or {}) or ResponseError(
+    headers: Mapping[str, str] = error.headers or {}
+    return _make_retryable_error(sender, path, error.status, headers, sent=False) or ResponseError(
         f"{sender} answered {_describe_status(error.status)}; check the proxy and what it allows",
         endpoint=path,
         status=error.status,
@@ -156,7 +169,7 @@ def _make_proxy_error(error: aiohttp.ClientHttpProxyError, request: ApiRequest) 
 
 
 def _make_retryable_error(
-    sender: str, path: str, status: int, headers: Mapping[str, str]
+    sender: str, path: str, status: int, headers: Mapping[str, str], *, sent: bool = True
 ) -> TcbError | None:
     """Make the error for a status of a temporary failure; None for any other status."""
     later = read_retry_after(headers.get("Retry-After"))
@@ -170,6 +183,7 @@ def _make_retryable_error(
         endpoint=path,
         status=status,
         retry_after=later,
+        sent=sent,
         overload=status in _OVERLOAD,
     )
 
@@ -179,8 +193,14 @@ def _describe_status(status: int) -> str:
     return f"HTTP {status}: {kind}"
 
 
-def translate(
-    error: Exception, request: ApiRequest, seconds: float, *, is_answered: bool, is_new: bool
+def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
+    error: Exception,
+    request: ApiRequest,
+    seconds: float,
+    *,
+    setting: str,
+    is_answered: bool,
+    is_new: bool,
 ) -> TcbError:
     """Turn any error of the network or of aiohttp into ours.
 
@@ -201,23 +221,34 @@ def translate(
         )
     row = next(row for row in _TABLE if isinstance(error, row.errors))
     reason, advice = _explain(error, request)
+    if row is _UNEXPECTED:
+        reason = describe(error, *request.target.secrets)
+        _log_unexpected(error, request)
     # Built from our own words, the host and the type: the error's text may hold the URL.
     text = row.text.format(
         host=request.target.bare_url.host,
         seconds=seconds,
         reason=reason,
         advice=advice,
-        kind=type(error).__name__,
+        setting=setting,
     )
     kept_alive = row is _DROPPED and not is_new
     return TransportError(
         f"{path}: {text}",
         endpoint=path,
         retryable=row.retryable,
+        sent=row.sent,
         dropped=kept_alive,
         # A server that has begun to answer was not too busy to take the request.
         overload=row.overload and not is_answered and not kept_alive,
     )
+
+
+def _log_unexpected(error: Exception, request: ApiRequest) -> None:
+    # As text: a handler that gets the error itself may show its frames, which hold the URL.
+    if _log.isEnabledFor(logging.DEBUG):
+        text = "".join(traceback.format_exception(error))
+        _log.debug("%s failed unexpectedly:\n%s", request, hide(text, request.target.secrets))
 
 
 def _explain(error: Exception, request: ApiRequest) -> tuple[str, str]:
@@ -231,5 +262,5 @@ def _explain(error: Exception, request: ApiRequest) -> tuple[str, str]:
     if isinstance(cause, ssl.SSLError):
         return getattr(cause, "reason", "").replace("_", " ").lower(), ""
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
-        return "its fingerprint is another one", "check the session's connector"
+        return "its fingerprint does not match", "check the session's connector"
     return redact(str(getattr(error, "strerror", "")), request.target.secrets, length=200), ""

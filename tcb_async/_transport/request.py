@@ -37,8 +37,8 @@ class ApiRequest:
     env: str | None = None
     offset: int | None = None
     count: WalkStats | None = None
-    may_repeat: bool = True
-    """Whether it may be sent again while the server may still answer it."""
+    repeatable: bool = True
+    """Whether it may be sent again although the server may have carried it out."""
 
     @property
     def method(self) -> Literal["GET", "POST"]:

@@ -25,11 +25,12 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from yarl import URL
 
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
-from tcb_async._codec import decode_token_reply, encode_object
-from tcb_async._redact import Hidden, Secret, forget_frames, wrap
+from tcb_async._codec import decode_reply, encode_object
+from tcb_async._redact import Hidden, Secret, forget_frames, wrap_secrets
 from tcb_async._transport.faults import make_status_error, translate
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, IN_FLIGHT, InFlight, SessionKeeper, add_query
+from tcb_async.errcodes import is_refusal
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -202,6 +203,7 @@ class Call(Generic[Result]):
             f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
             "were in flight until the deadline; make fewer calls at once, or allow more time",
             endpoint=path,
+            sent=False,
         )
 
     def _choose_error(self, error: TcbError) -> TcbError:
@@ -214,10 +216,12 @@ class Call(Generic[Result]):
 
     def _should_stop(self, state: RetryCallState) -> bool:
         # The policy first: a retry that it forbids must not take anything out of the quota.
-        policy, quota = self.transport.retry, self.transport.quota
+        policy, quota, error = self.transport.retry, self.transport.quota, _get_error(state)
         reason = policy.why_stop(self.number, state.upcoming_sleep, self._get_time_left())
+        if not (self.request.repeatable or is_refusal(error)):
+            reason = "it may have been carried out: only repeatable=True sends it again"
         if reason is None:
-            cost = quota.take(_get_error(state))
+            cost = quota.take(error)
             if cost:
                 self.spent += cost
                 return False
@@ -248,14 +252,11 @@ def _describe_outcome(error: TcbError) -> str:
     return type(error).__name__
 
 
-FieldValue = TypeVar("FieldValue")
-
 _TICK = 0.001  # seconds by which an event loop's timer may be early
 _CLOSING = HEADERS | {"Connection": "close"}
 # A try has one timer, ours, which can also be brought forward. aiohttp's would be a second one,
 # and it rounds a limit above 5 s up to a whole second, which may cross the deadline.
 _NO_LIMIT = aiohttp.ClientTimeout()
-_SECRET_KEYS = ("secret", "token", "ticket")
 
 
 @attrs.define(eq=False)
@@ -271,6 +272,8 @@ class Transport:
     trust_env: bool = False
     ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None
+    base_url_setting: str = "base_url"
+    """The name of the setting that `base_url` came from, for errors."""
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     sent: int = attrs.field(init=False, default=0)
     """How many requests were sent, retries included."""
@@ -309,23 +312,26 @@ class Transport:
         """
         return Call(self, request, decode, self.retry.clock() + self.retry.deadline).run()
 
+    def call_endpoint(
+        self, request: ApiRequest
+    ) -> Coroutine[object, object, Hidden[dict[str, Any]]]:
+        """Send a request to any endpoint; return the JSON object of the reply."""
+        path, secrets = request.target.path, request.target.secrets
+        return self.call(request, lambda reply: Hidden(decode_reply(reply, path, secrets=secrets)))
+
     async def call_token_endpoint(
         self,
         path: str,
         *,
         query: Mapping[str, str | Secret] | None = None,
         body: Mapping[str, object] | None = None,
+        repeatable: bool = True,
     ) -> Mapping[str, object]:
-        """Call an endpoint that issues tokens: POST with a body, GET without one."""
-        query, body = _wrap_secrets(query or {}), body and _wrap_secrets(body)
-        target = self.target(path, query, body)
+        """Call an endpoint that issues tokens: see `TokenApi`."""
+        query, body = wrap_secrets(query or {}), body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
-        request = ApiRequest(target, sent_body, may_repeat=False)
-
-        def decode(reply: bytes) -> Hidden[Mapping[str, object]]:
-            return Hidden(decode_token_reply(reply, path, secrets=target.secrets))
-
-        return (await self.call(request, decode)).reveal()
+        request = ApiRequest(self.target(path, query, body), sent_body, repeatable=repeatable)
+        return (await self.call_endpoint(request)).reveal()
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
         """Run a coroutine in the background, at most until the client is closed."""
@@ -361,10 +367,8 @@ class Transport:
     ) -> bytes:
         """Send a call's request once, and return the body of the reply, if that is HTTP 200."""
         request, seconds = call.request, min(self.timeout, seconds_left)
-        # A token request is never sent twice at once: WeChat might answer both, and the second
-        # token may end the first.
         first_answers = self._keeper.first_answers
-        in_flight = InFlight(first_answers, call.patience, may_repeat=request.may_repeat)
+        in_flight = InFlight(first_answers, call.patience, may_repeat=request.repeatable)
         response: aiohttp.ClientResponse | None = None
         reset_token = IN_FLIGHT.set(in_flight)
         try:
@@ -391,7 +395,14 @@ class Transport:
                     response is not None,
                     call.fresh_connection or in_flight.is_new,
                 )
-                failure = translate(error, request, seconds, is_answered=is_answered, is_new=is_new)
+                failure = translate(
+                    error,
+                    request,
+                    seconds,
+                    setting=self.base_url_setting,
+                    is_answered=is_answered,
+                    is_new=is_new,
+                )
         finally:
             IN_FLIGHT.reset(reset_token)
             in_flight.end()
@@ -443,11 +454,3 @@ class Transport:
         if response.status != HTTPStatus.OK:
             raise make_status_error(request, response.status, response.headers, body)
         return body
-
-
-def _wrap_secrets(fields: Mapping[str, FieldValue]) -> dict[str, FieldValue | Secret]:
-    """Wrap the values of secret fields, so that no frame shows them."""
-    return {
-        key: wrap(value) if any(word in key for word in _SECRET_KEYS) else value
-        for key, value in fields.items()
-    }

@@ -25,6 +25,7 @@ from tcb_async._arguments import (
     BASE_URL,
     DEFAULT_CONCURRENCY,
     SECRET,
+    advise_on_precedence,
     check_appid,
     check_base_url,
     check_secret,
@@ -129,7 +130,9 @@ def _find_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, To
         return f"the token in {path}", StaticToken(_read_token(path))
     token, appsecret = find_secret(ACCESS_TOKEN), find_secret(SECRET)
     if not access.appid and token is not None:
-        return f"the token in {ACCESS_TOKEN}", StaticToken(check_secret(ACCESS_TOKEN, token))
+        return f"the token in {ACCESS_TOKEN}", StaticToken(
+            check_secret(ACCESS_TOKEN, token), advice=advise_on_precedence()
+        )
     if appid := find_appid(access.appid):
         if appsecret is not None:
             check_secret(SECRET, appsecret)

@@ -82,15 +82,16 @@ async def _open_client(
         log.setLevel(before)
 
 
-def add_documented_environments(emulator: Emulator, appid: str, platform: str) -> list[str]:
-    """Add the environments of the documentation's examples, and return the app's.
+def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
+    """Add the environments of the documentation's examples, and return the ordinary ones.
 
     Faults and changes depend on the environment alone, so that an example can be repeated.
     """
     envs = [*_STEADY, _CHANGING, _OVER_QUOTA]
     for env in envs:
-        emulator.add_environment(env, owner=appid, create_time=DEMO_CREATED)
+        emulator.add_environment(env, create_time=DEMO_CREATED)
         _deploy_demo_functions(emulator, env)
+    emulator.add_collections(envs[0], *(f"orders-{number}" for number in range(45)))
     emulator.add_environment("own-7a8b9c", owner=platform)
     emulator.deploy("own-7a8b9c", "pay")
     reason = ("ResourceNotFound.File", "no entry file")

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from tcb_async.emulator import Emulator
 
 _ENV = "test-777bb9"
-_APPID = "wx0000000000000000"  # the account of `Emulator.token`
-_MERCHANT, _PLATFORM = "wxfedcba9876543210", "wx00112233445566aa"
+_APPID, _MERCHANT, _PLATFORM = "wx0123456789abcdef", "wxfedcba9876543210", "wx00112233445566aa"
 _TOP_PORT, _BUSY_RATE = 65535, 0.2
 
 emulator_command = App(
@@ -93,7 +92,7 @@ def serve_emulator(
             settings |= add_platform(server, merchants, demo=demo or docs)
         envs = [DEMO_ENV] if demo else []
         if docs:
-            envs += add_documented_environments(server, _APPID, _PLATFORM)
+            envs += add_documented_environments(server, _PLATFORM)
         for each in dict.fromkeys(env or ([] if envs else [_ENV])):
             if check_env(each) not in envs:
                 server.deploy(each, count=count)

@@ -105,6 +105,8 @@ _OPTIONS = {
     "env=": "ENV ",
     "name=": "NAME ",
     "page_size=": "--page-size ",
+    "path=": "PATH ",
+    "repeatable=True": "--repeatable",
 }
 _ARGUMENT = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _OPTIONS))})")
 

@@ -136,7 +136,7 @@ class Emulator(Endpoints, Server):
         Args:
             env: Its id.
             owner: The appid of its owner: an app, a merchant, or a platform (批量云开发). None: it
-                belongs to every ordinary account.
+                is shared by all ordinary accounts without an environment of their own.
             status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``. Lists of functions in a halted or
                 unavailable environment are answered -501005.
             create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
@@ -167,7 +167,7 @@ class Emulator(Endpoints, Server):
             del self._environments[env]
 
     def environments(self, owner: str | None = None) -> tuple[EnvironmentInfo, ...]:
-        """Return the environments of an appid, oldest first; None: of every ordinary account."""
+        """Return the environments of an appid, oldest first; None: the shared ones."""
         with self._lock:
             return self._list_infos(owner)
 
@@ -186,8 +186,7 @@ class Emulator(Endpoints, Server):
     ) -> tuple[DeployedFunction, ...]:
         """Deploy functions, and return them. A new environment is created, with ``count=0`` too.
 
-        Such an environment belongs to every ordinary account; ``add_environment`` creates one for
-        a certain account.
+        The new environment is shared; ``add_environment`` creates one for a certain account.
 
         Args:
             env: The environment's id.
@@ -223,6 +222,11 @@ class Emulator(Endpoints, Server):
                 index = 0 if self._newest_first else len(environment.functions)
             environment.insert(index, added)
             return added
+
+    def add_collections(self, env: str, *names: str) -> None:
+        """Add collections to a database, for ``/tcb/databasecollectionget``."""
+        with self._lock:
+            self._get_environment(env).collections += names
 
     def delete(self, env: str, name: str) -> None:
         """Delete a function."""

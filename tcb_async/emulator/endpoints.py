@@ -59,6 +59,7 @@ class Endpoints:
             "/cgi-bin/component/api_get_authorizer_list": self._list_authorizers,
             LIST_FUNCTIONS: self._list_functions,
             "/tcb/getenvinfo": self._list_environments,
+            "/tcb/databasecollectionget": self._list_collections,
             "/componenttcb/describeenvs": self._list_batch_environments,
             "/componenttcb/getscflist": self._list_batch_functions,
         }
@@ -154,7 +155,7 @@ class Endpoints:
             get_count(body, "offset"),
         )
         size = self._choose_page_size(limit)
-        rows = self._find_environment(env, (appid, None)).functions
+        rows = self._find_environment(env, self._find_owner(appid)).functions
         return _encode_functions(len(rows), [row.wire for row in rows[offset : offset + size]])
 
     def _list_batch_functions(self, path: str, call: ReceivedCall) -> bytes:
@@ -164,7 +165,7 @@ class Endpoints:
         limit, offset = get_count(body, "limit", default=20), get_count(body, "offset", default=0)
         searchkey = get_text(body, "searchkey") if body.get("searchkey") else ""
         size = self._choose_page_size(limit)
-        functions = self._find_environment(env, (appid,)).functions
+        functions = self._find_environment(env, appid).functions
         rows = [row for row in functions if searchkey in row.name]
         page = rows[offset : offset + size]
         return _encode_functions(len(rows), [row.wire_for_platforms for row in page])
@@ -172,8 +173,22 @@ class Endpoints:
     def _list_environments(self, path: str, call: ReceivedCall) -> bytes:
         appid = self._authenticate_account(path, call)
         env = call.read_json().get("env")
-        infos = [info for info in self._list_infos(appid, None) if env in ("", None, info.env)]
-        return _encode_environments(infos, for_platforms=False)
+        infos = self._list_infos(self._find_owner(appid))
+        listed = [info for info in infos if env in ("", None, info.env)]
+        return _encode_environments(listed, for_platforms=False)
+
+    def _list_collections(self, path: str, call: ReceivedCall) -> bytes:
+        appid = self._authenticate_account(path, call)
+        body = call.read_json()
+        env = get_text(body, "env")
+        limit, offset = get_count(body, "limit", default=10), get_count(body, "offset", default=0)
+        names = self._find_environment(env, self._find_owner(appid)).collections
+        return encode_reply(
+            errcode=0,
+            errmsg="ok",
+            pager={"Offset": offset, "Limit": limit, "Total": len(names)},
+            collections=[{"name": name, "count": 0} for name in names[offset : offset + limit]],
+        )
 
     def _list_batch_environments(self, path: str, call: ReceivedCall) -> bytes:
         appid = self._authenticate_batch_account(path, call)
@@ -190,17 +205,17 @@ class Endpoints:
         merchants = component.authorizers.items()
         return reversed(merchants) if self._newest_first else merchants
 
-    def _list_infos(self, *owners: str | None) -> tuple[EnvironmentInfo, ...]:
-        return tuple(
-            environment.info
-            for owner in owners
-            for environment in self._owned.get(owner, {}).values()
-        )
+    def _find_owner(self, appid: str) -> str | None:
+        """Return the owner of the environments that an ordinary account sees."""
+        return appid if appid in self._owned else None
 
-    def _find_environment(self, env: str, owners: Iterable[str | None]) -> EnvironmentState:
+    def _list_infos(self, owner: str | None) -> tuple[EnvironmentInfo, ...]:
+        return tuple(environment.info for environment in self._owned.get(owner, {}).values())
+
+    def _find_environment(self, env: str, owner: str | None) -> EnvironmentState:
         environment = self._environments.get(env)
-        # An environment of another account looks unknown: WeChat does not tell that it exists.
-        if environment is None or environment.info.owner not in owners:
+        # An environment of a different account looks unknown: WeChat does not tell that it exists.
+        if environment is None or environment.info.owner != owner:
             raise Refused(wire.UNKNOWN_ENV)
         if environment.info.status != "NORMAL":
             raise Refused(wire.ABNORMAL_ENV)

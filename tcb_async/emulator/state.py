@@ -82,7 +82,7 @@ class EnvironmentInfo:
         create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00.
         update_time: The same.
         status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``.
-        owner: The appid of its owner; None for an environment of every ordinary account.
+        owner: The appid of its owner; None for an environment that ordinary accounts share.
     """
 
     env: str
@@ -113,6 +113,7 @@ class EnvironmentState:
 
     info: EnvironmentInfo
     functions: tuple[DeployedFunction, ...] = ()
+    collections: tuple[str, ...] = ()
     names_made_up: int = 0
 
     def make_names(self, count: int) -> list[str]:

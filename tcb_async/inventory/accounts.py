@@ -127,8 +127,10 @@ async def iterate_accounts(
     """Iterate over accounts of either kind of iterable, and close a generator at the end."""
     iterator = aiter(accounts) if isinstance(accounts, AsyncIterable) else _make_async(accounts)
     try:
+        number = 0
         async for account in iterator:
-            check_instance("accounts", account, Account, ACCOUNT_EXAMPLE)
+            check_instance(f"accounts[{number}]", account, Account, ACCOUNT_EXAMPLE)
+            number += 1
             yield account
     finally:
         if (close := getattr(iterator, "aclose", None)) is not None:

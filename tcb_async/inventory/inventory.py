@@ -223,7 +223,7 @@ class Inventory(IteratedOnce):
             )
         self._client = client
         self._accounts = accounts
-        self._transport = client.transport
+        self._transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._page_size = page_size
         self._places = self._transport.window.ceiling
         self._summary = InventorySummary()

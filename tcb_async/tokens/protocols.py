@@ -33,6 +33,7 @@ class TokenApi(Protocol):
         *,
         query: Mapping[str, str | Secret] | None = None,
         body: Mapping[str, object] | None = None,
+        repeatable: bool = True,
     ) -> Mapping[str, object]:
         """Call an endpoint that returns tokens: POST with a body, GET without one.
 
@@ -40,6 +41,8 @@ class TokenApi(Protocol):
             path: Such as ``/cgi-bin/stable_token``.
             query: Sent in the URL; secrets in it are never shown.
             body: Sent as a JSON object; None for a GET request.
+            repeatable: Whether it is sent again after a failure, although WeChat may have carried
+                it out: see `TcbClient.call`.
 
         Returns:
             The JSON object of the reply.

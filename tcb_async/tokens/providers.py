@@ -23,6 +23,7 @@ from tcb_async._arguments import (
     check_async,
     check_instance,
     check_secret,
+    choose_token_key,
     describe,
     find_fault,
 )
@@ -55,16 +56,19 @@ class StaticToken:
 
     Args:
         token: An ``access_token``, or an ``authorizer_access_token``.
+        advice: Added to the error if WeChat refuses the token.
 
     Raises:
         ConfigurationError: The value cannot be a token.
     """
 
     _token: Secret = attrs.field(repr=False)
+    advice: str = attrs.field(repr=False)
 
-    def __init__(self, token: str | Secret) -> None:
+    def __init__(self, token: str | Secret, *, advice: str = "") -> None:
         token = Secret(token)
         self._token = check_secret("token", token)
+        self.advice = advice
 
     async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - part of the protocol
         """Return the token."""
@@ -219,7 +223,9 @@ class StableToken(_AppToken):
             "secret": self._secret,
             "force_refresh": force_refresh,
         }
-        return read_token_reply(await api.call_token_endpoint(_STABLE, body=body), _STABLE)
+        # A repeated forced refresh would be refused for 30 s, and count for the day.
+        reply = await api.call_token_endpoint(_STABLE, body=body, repeatable=not force_refresh)
+        return read_token_reply(reply, _STABLE)
 
 
 class ClassicToken(_AppToken):
@@ -408,7 +414,7 @@ class AuthorizerToken(ManagedToken):
     async def _send_request(
         self, api: TokenApi, refresh_token: Secret, token: Secret
     ) -> TokenReply:
-        query = {"component_access_token": token}
+        query = {choose_token_key(AUTHORIZER): token}
         body = {
             "component_appid": self._component.appid,
             "authorizer_appid": self.appid,

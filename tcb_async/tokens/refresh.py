@@ -159,6 +159,8 @@ async def call_with_token(
         refused.append(token)
         token = Secret(await provider.get_token(api))
         if token in refused:
+            if advice := getattr(provider, "advice", ""):
+                failure.args = (f"{failure.message}; {advice}",)
             raise failure
 
 

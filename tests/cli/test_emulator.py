@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shlex
 import signal
@@ -86,12 +87,13 @@ async def test_it_says_how_many_merchants_its_platform_has():
     assert settings["TCB_AUTHORIZER_APPID"] in listed[0]
 
 
-async def test_its_platform_has_as_many_merchants_as_are_asked_for():
+async def test_its_merchants_have_only_their_own_functions(tmp_path):
     async with serving("--merchants", "3") as (command, settings):
-        listed = (await run("merchants", "-f", "ndjson", env=settings)).out.splitlines()
+        output = ("-o", str(tmp_path / "all.sqlite"), "--summary", "-", "--quiet")
+        summary = json.loads((await run("inventory", *output, env=settings)).out)
         ended = await command.end(signal.SIGINT)
 
-    assert (len(listed), ended.code) == (3, 0)
+    assert (summary["complete"], summary["environments"], summary["functions"]) == (3, 3, 60)
     assert f"Serving {ENV} and a platform with 3 merchants. " in ended.err
 
 
@@ -193,7 +195,7 @@ class TestDocs:
 
     @pytest.mark.parametrize(("env", "errcode"), [("busy-777bb9", -1), ("denied-777bb9", 48001)])
     async def test_an_environment_always_fails(self, emulator, env, errcode):
-        add_documented_environments(emulator, "wx0000000000000000", "wxplatform")
+        add_documented_environments(emulator, "wxplatform")
         async with TcbClient(
             emulator.token, base_url=emulator.url, retry=RetryPolicy.none()
         ) as client:
@@ -204,7 +206,7 @@ class TestDocs:
             assert await client.count_functions(ENV) == 48
 
     async def test_each_walk_is_over_its_quota_once(self, emulator):
-        add_documented_environments(emulator, "wx0000000000000000", "wxplatform")
+        add_documented_environments(emulator, "wxplatform")
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
             for _ in range(2):
                 with pytest.raises(DailyQuotaError) as caught:
@@ -213,7 +215,7 @@ class TestDocs:
                 assert len(await client.list_functions("quota-777bb9", resume=cursor)) == 28
 
     async def test_each_listing_shows_the_next_change(self, emulator):
-        add_documented_environments(emulator, "wx0000000000000000", "wxplatform")
+        add_documented_environments(emulator, "wxplatform")
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
             lists = [await client.list_functions("live-777bb9") for _ in range(4)]
 

@@ -81,13 +81,23 @@ def test_a_client_made_with_an_appid_and_a_secret_shows_the_right_call():
     assert secret not in repr(caught.traceback[-1].frame.f_locals)
 
 
-@pytest.mark.parametrize("method", ["inventory", "list_account", "platform_accounts"])
-def test_a_method_of_an_older_version_names_the_function_that_replaces_it(method):
-    client = TcbClient("T")
-    with pytest.raises(AttributeError, match=rf"{method}.*\(client, .*tcb_async\.inventory"):
-        getattr(client, method)
-    with pytest.raises(AttributeError, match=r"no attribute 'list_function'$"):
-        getattr(client, "list_" + "function")
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("proxy", "trust_env=True"),
+        ("verify", "ssl_context="),
+        ("retries", r"RetryPolicy\(attempts=3\)"),
+        ("limit", "concurrency="),
+        ("secret", r"StableToken\(appid, secret\)"),
+        ("base_uri", "it takes base_url, session, "),
+    ],
+)
+def test_an_unknown_keyword_names_the_right_one(name, right):
+    for make in (TcbClient, TcbClient.from_env):
+        with pytest.raises(ConfigurationError, match=f"^{name} is not .*{right}") as caught:
+            make(token="T", **{name: "planted-secret"})
+        shown = (str(caught.value), repr(caught.traceback[-2].frame.f_locals))
+        assert "planted" not in "".join(shown)
 
 
 async def test_a_resume_that_is_not_a_cursor_of_this_env_is_refused():

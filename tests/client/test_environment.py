@@ -82,12 +82,16 @@ def test_missing_and_unusable_variables_are_named_without_a_secret(variables, sa
     assert SECRET not in str(caught.value)
 
 
-async def test_where_no_server_answers_any_more_the_variable_is_named(emulator, monkeypatch):
-    """As after pasting the export lines of an emulator that has ended since."""
+async def test_a_connection_error_names_the_setting_of_the_url(emulator, monkeypatch):
+    """As after pasting the export lines of an emulator that was stopped since."""
     monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
     await emulator.stop()
 
     async with TcbClient.from_env(retry=RetryPolicy.none()) as client:
-        with pytest.raises(TransportError, match=r"check base_url or TCB_BASE_URL"):
+        with pytest.raises(TransportError, match=r"check TCB_BASE_URL and the network"):
+            await client.count_functions("test-1")
+
+    async with TcbClient("T", base_url=emulator.url, retry=RetryPolicy.none()) as client:
+        with pytest.raises(TransportError, match=r"check base_url and the network \("):
             await client.count_functions("test-1")

@@ -22,7 +22,14 @@ from tcb_async.errcodes import (
     is_token_accepted,
     look_up,
 )
-from tcb_async.exceptions import ApiError, ParameterError, TokenError
+from tcb_async.exceptions import (
+    ApiError,
+    ParameterError,
+    PermissionDeniedError,
+    RateLimitError,
+    SystemBusyError,
+    TokenError,
+)
 
 AUTHORIZER_TOKEN = "/cgi-bin/component/api_authorizer_token"
 
@@ -73,6 +80,22 @@ def test_a_tcb_code_counts_only_below_the_errcodes_of_the_cloud():
     assert look_up(-501000, errmsg=said).error is ParameterError
     for code in (42001, -1, -1000, 61007):
         assert look_up(code, errmsg=said) is ERRCODES[code]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "advice"),
+    [
+        ("FailedOperation.OperationTimeout", SystemBusyError, "try again later"),
+        ("FailedOperation.AccountInsufficient", PermissionDeniedError, "top up the account"),
+        ("INVALID_THIRDAPP_STATUS", PermissionDeniedError, "check the mini program"),
+        ("LimitExceeded.Concurrent", RateLimitError, "lower concurrency"),
+    ],
+)
+def test_a_tcb_code_has_its_class_and_advice(code, kind, advice):
+    row = look_up(-501000, errmsg=f"failed TcbCode: [{code}]")
+
+    assert row.error is kind
+    assert advice in row.advice
 
 
 def test_no_prefix_is_listed_twice():

@@ -279,6 +279,12 @@ def test_a_route_may_take_a_function_and_refuses_other_values():
         refused = service.post("/year", json=LOGIN | {"add_time": "yesterday"})
         assert refused.status_code == 422
         assert refused.json()["detail"][0]["loc"] == ["body", "add_time"]
+        refused = service.post("/year", json={"name": "a"})
+        assert refused.status_code == 422
+        assert refused.json()["detail"][0]["loc"] == ["body", "status"]
+
+    (schema,) = (app.openapi()["components"]["schemas"][name] for name in ["CloudFunction"])
+    assert schema["required"] == ["name", "status"]
 
 
 def test_the_open_api_schema_of_a_function_is_right():
@@ -324,6 +330,36 @@ async def test_other_exceptions_are_not_handled():
 def test_a_problem_without_facts_holds_none():
     problem = problem_of(tcb_async.ResponseError("nonsense"))
     assert problem == {"title": "ResponseError", "status": 502, "detail": "nonsense"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [TcbClient, TcbClient("TOKEN"), None, "client"],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_lifespan_without_a_factory_is_refused(wrong):
+    with pytest.raises(ConfigurationError, match=r"lifespan\(TcbClient\.from_env\)"):
+        lifespan(wrong)
+
+
+def test_a_lifespan_with_an_async_factory_is_refused():
+    async def make():
+        return TcbClient("TOKEN")
+
+    async def generate():
+        yield TcbClient("TOKEN")
+
+    for factory in (make, generate):
+        with pytest.raises(ConfigurationError, match=r"is async.*@asynccontextmanager"):
+            lifespan(factory)
+
+
+async def test_a_factory_that_returns_no_client_is_refused():
+    with pytest.raises(
+        ConfigurationError, match=r"returned a str.*lifespan\(TcbClient\.from_env\)"
+    ):
+        async with lifespan(lambda: "client")(None):  # type: ignore[arg-type, return-value]
+            pass
 
 
 # The example service.

@@ -141,7 +141,7 @@ class TestTokenOfTheRightKind:
         self, emulator, platform, client
     ):
         emulator.add_merchants(PLATFORM, 3)
-        plain = await platform.token().get_token(client.transport)
+        plain = await platform.token().get_token(client._transport)
         copy = client.with_token(plain)
         with pytest.raises(ConfigurationError, match="component_appid is missing"):
             copy.authorizers()

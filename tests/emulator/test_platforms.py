@@ -123,19 +123,22 @@ class TestOrdinaryEnvironments:
         )
         assert in_order(reply) == in_order((SAMPLES / "getenvinfo_reply.json").read_bytes())
 
-    async def test_merchant_sees_its_own_environments_and_the_shared_ones(self, wechat):
+    async def test_merchant_sees_its_own_environments_or_else_the_shared_ones(self, wechat):
         emulator = wechat.emulator
         for appid in (MERCHANT, BAKERY):
             emulator.add_authorizer(PLATFORM, appid)
-            emulator.add_environment(f"{appid}-1", owner=appid)
-            emulator.deploy(f"{appid}-1", count=3)
+        emulator.add_environment(f"{MERCHANT}-1", owner=MERCHANT)
+        emulator.deploy(f"{MERCHANT}-1", count=3)
         emulator.deploy("shared-1")
-        shop = await wechat.merchant_token(MERCHANT)
-        seen = (await wechat.call(ENVIRONMENTS, token=shop))["info_list"]
-        assert [row["env"] for row in seen] == [f"{MERCHANT}-1", "shared-1"]
-        assert (await wechat.list(f"{MERCHANT}-1", token=shop))["total_count"] == 3
-        assert (await wechat.list("shared-1", token=shop))["total_count"] == 1
-        assert (await wechat.list("wxbakery-1", token=shop))["errcode"] == -501000
+        for appid, env, other, count in (
+            (MERCHANT, f"{MERCHANT}-1", "shared-1", 3),
+            (BAKERY, "shared-1", f"{MERCHANT}-1", 1),
+        ):
+            token = await wechat.merchant_token(appid)
+            seen = (await wechat.call(ENVIRONMENTS, token=token))["info_list"]
+            assert [row["env"] for row in seen] == [env]
+            assert (await wechat.list(env, token=token))["total_count"] == count
+            assert (await wechat.list(other, token=token))["errcode"] == -501000
         assert [info.env for info in emulator.environments(MERCHANT)] == [f"{MERCHANT}-1"]
         assert [info.env for info in emulator.environments()] == ["shared-1"]
 

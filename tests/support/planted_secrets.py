@@ -30,6 +30,14 @@ class Planted:
         }
         self.texts["appsecret"] = "".join(chance.choices("0123456789abcdef", k=32))
 
+    def body(self):
+        """The body of a call, with a secret under a telling name and one under another."""
+        more = {"key": self.texts["refresh token"]}
+        return {"env": ENV, "component_appsecret": self.texts["appsecret"], "more": more}
+
+    def bad_path(self):
+        return f"/tcb/x?access_token={self.texts['token of 136']}"
+
     def told_in(self, words):
         """The names of the secrets told in part, and the text around each part."""
         for name, text in self.texts.items():

@@ -179,7 +179,7 @@ class TestReprs:
     async def test_a_clock_that_says_nonsense_breaks_none(self, provider, client, now):
         await client.count_functions(ENV)
         # Neither a server nor a store can set such a time.
-        held = provider._get_token_at(client.transport)
+        held = provider._get_token_at(client._transport)
         held.cached = attrs.evolve(held.cached, expires_at=now)
 
         assert APPID in repr(provider)

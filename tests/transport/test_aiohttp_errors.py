@@ -1,7 +1,8 @@
-"""Every error of aiohttp becomes a `TcbError`, without its text."""
+"""Every error of aiohttp becomes a `TcbError`, without the URL in its text."""
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 import ssl
@@ -108,7 +109,7 @@ async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cau
         (socket.gaierror(-2, SECRET), "dropped the connection", True),
         (ssl.SSLError(1, SECRET), "dropped the connection", True),
         (RuntimeError(f"<TCPTransport closed=True {SECRET}>"), "dropped the connection", True),
-        (RuntimeError(SECRET), r"failed \(RuntimeError\)", False),
+        (RuntimeError(SECRET), r"failed \(RuntimeError: \[hidden\]\)", False),
         (UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET), "UnicodeDecodeError", False),
         (ValueError(SECRET), "ValueError", False),
         (RecursionError(SECRET), "RecursionError", False),
@@ -125,6 +126,17 @@ async def test_any_other_exception_becomes_a_transport_error(
     assert re.search(words, str(ours))
     assert ours.retryable is retryable
     assert leaks_of([SECRET], shown_by(ours)) == []
+
+
+async def test_an_unexpected_error_keeps_its_text_and_traceback(mocked_http, caplog):
+    caplog.set_level(logging.DEBUG, logger="tcb_async")
+
+    error = await raised(mocked_http, TypeError(f"unhashable type in {URL_WITH_IT}"))
+
+    assert "failed (TypeError: unhashable type in" in error.message
+    log = "\n".join(record.getMessage() for record in caplog.records)
+    assert re.search(r"failed unexpectedly:\nTraceback(.|\n)*_request(.|\n)*unhashable type", log)
+    assert leaks_of([SECRET], [error.message, log]) == []
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ async def test_a_try_is_cancelled_at_once_and_is_the_last(emulator, client_of, a
         await asyncio.wait((task,))
     assert task.cancelled()
 
-    await eventually(lambda: emulator.in_flight == 0 and not client.transport.live)
+    await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
     assert await client.count_functions(ENV) == 5
     assert len(emulator.requests) == 2
 
@@ -76,4 +76,4 @@ async def test_the_callers_timeout_and_ours_may_expire_at_once(emulator, client_
         with pytest.raises((TimeoutError, TransportError)):
             async with asyncio.timeout(seconds):
                 await ask(client)
-        await eventually(lambda: emulator.in_flight == 0 and not client.transport.live)
+        await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcb_async import exceptions
-from tcb_async._codec import decode_token_reply, encode_object, raise_for_errcode
+from tcb_async._codec import decode_reply, encode_object, raise_for_errcode
 from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import MASK, Secret
 from tcb_async.exceptions import ApiError, ResponseError, SystemBusyError, TcbError, TokenError
@@ -216,7 +216,7 @@ def test_no_secret_that_the_server_sends_back_is_shown():
 
 
 def test_a_token_reply_is_a_plain_object():
-    reply = decode_token_reply(b'{"access_token":"T","expires_in":7200}', "/cgi-bin/stable_token")
+    reply = decode_reply(b'{"access_token":"T","expires_in":7200}', "/cgi-bin/stable_token")
 
     assert reply == {"access_token": "T", "expires_in": 7200}
 
@@ -225,13 +225,13 @@ def test_a_token_endpoint_names_the_remedy_and_the_ip_that_wechat_names():
     body = b'{"errcode":40164,"errmsg":"invalid ip 1.2.3.4, not in whitelist rid: 1-2-3"}'
 
     with pytest.raises(TokenError, match=r"1\.2\.3\.4.*IP whitelist"):
-        decode_token_reply(body, "/cgi-bin/stable_token")
+        decode_reply(body, "/cgi-bin/stable_token")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"", b'"T"', b"{"])
 def test_a_token_reply_that_is_not_an_object_is_a_response_error(body):
     with pytest.raises(ResponseError):
-        decode_token_reply(body, "/cgi-bin/token")
+        decode_reply(body, "/cgi-bin/token")
 
 
 json_values = st.recursive(

@@ -51,7 +51,7 @@ def client(emulator, proxy, scheme="http", **options):
 def waiting_of(asking):
     """The requests that wait for a connection, or for the first answer of a new one."""
     # A request that waits shows nowhere else.
-    return asking.transport._keeper.first_answers.waiting
+    return asking._transport._keeper.first_answers.waiting
 
 
 WAYS = [("queue", "http"), ("queue", "https"), ("drop", "http"), ("drop", "https"), ("503", "http")]
@@ -65,8 +65,8 @@ async def test_a_walk_is_complete_with_few_extra_attempts_and_no_time_out(beyond
     ):
         functions = await asyncio.wait_for(asking.functions(ENV, page_size=20).collect(), 10)
 
-        assert asking.transport.window.size <= 4
-        assert asking.transport.sent <= 3 * PAGES
+        assert asking._transport.window.size <= 4
+        assert asking._transport.sent <= 3 * PAGES
 
     assert [f.name for f in functions] == [f.name for f in emulator.functions(ENV)]
 
@@ -79,8 +79,8 @@ async def test_a_request_in_a_proxys_queue_is_sent_again_without_counting_as_an_
             await pager.collect()
 
             assert (pager.stats.requests, pager.stats.retries) == (PAGES, 0)
-            assert asking.transport.sent > PAGES
-            assert asking.transport.window.size <= 3
+            assert asking._transport.sent > PAGES
+            assert asking._transport.window.size <= 3
         assert emulator.peak_in_flight <= 2
 
 
@@ -91,7 +91,7 @@ async def test_token_calls_that_wait_in_a_proxys_queue_are_sent_once_and_soon_an
         query = {
             "grant_type": "client_credential", "appid": "wx0123456789abcdef", "secret": APPSECRET,
         }  # fmt: skip
-        transport = asking.transport
+        transport = asking._transport
         await asking.count_functions(ENV)
         calls = (transport.call_token_endpoint("/cgi-bin/token", query=query) for _ in range(20))
         await asyncio.wait_for(asyncio.gather(*calls, asking.count_functions(ENV)), 10)
@@ -110,7 +110,7 @@ async def test_a_slow_first_answer_of_a_new_connection_is_awaited():
         async with client(emulator, proxy) as asking:
             pager = asking.functions(ENV, page_size=20)
             assert len(await pager.collect()) == COUNT
-            size = asking.transport.window.size
+            size = asking._transport.window.size
 
         assert (len(emulator.requests), pager.stats.retries, size) == (PAGES, 0, 8)
 
@@ -140,7 +140,7 @@ async def test_a_busy_event_loop_is_not_taken_for_a_proxys_queue():
             await asking.count_functions(ENV)
             await asyncio.gather(*(asking.count_functions(ENV) for _ in range(2)))
 
-            assert asking.transport.window.size == 8
+            assert asking._transport.window.size == 8
             assert proxy.accepted == 2
 
 
@@ -169,7 +169,7 @@ async def hung():
         async with client(emulator, proxy, "https") as asking:
             calls = [asyncio.ensure_future(asking.count_functions(ENV)) for _ in range(4)]
             await eventually(
-                lambda: emulator.in_flight == 1 and asking.transport.window.size == 1, seconds=20
+                lambda: emulator.in_flight == 1 and asking._transport.window.size == 1, seconds=20
             )
             yield asking, calls
 
@@ -181,7 +181,7 @@ async def test_calls_that_wait_for_anothers_connection_may_be_cancelled(hung):
     ended = await asyncio.gather(*calls, return_exceptions=True)
 
     assert [type(end) for end in ended].count(asyncio.CancelledError) == 3
-    assert asking.transport.window.in_flight == 0
+    assert asking._transport.window.in_flight == 0
     assert await asking.count_functions(ENV) == COUNT
     assert not waiting_of(asking)
 
@@ -199,7 +199,7 @@ async def test_a_cancellation_at_the_moment_of_giving_up_is_not_swallowed(monkey
         async with client(emulator, proxy, "https") as asking:
             await asking.count_functions(ENV)
             calls = [asyncio.ensure_future(asking.count_functions(ENV)) for _ in range(2)]
-            window = asking.transport.window
+            window = asking._transport.window
             monkeypatch.setattr(type(window), "shrink_to", lambda *_: calls[1].cancel())
 
             ended = await asyncio.gather(*calls, return_exceptions=True)

@@ -40,7 +40,7 @@ async def told_by(client, caplog, *, calls=1):
                 said.append(repr(await client.function_page(ENV)))
             except TcbError as error:
                 said += shown_by(error)
-        said += (repr(client), repr(client.transport), repr(client.provider))
+        said += (repr(client), repr(client._transport), repr(client.provider))
     return said + list(logged(caplog.records))
 
 

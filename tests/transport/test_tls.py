@@ -87,7 +87,7 @@ async def test_https_to_a_port_that_speaks_plain_http_is_a_clear_error(emulator)
     url = emulator.url.replace("http", "https")
     async with TcbClient(emulator.token, base_url=url) as client:
         with pytest.raises(
-            TransportError, match=r"no TLS .*\(wrong version number\).* port"
+            TransportError, match=r"not establish a TLS .*\(wrong version number\).* port"
         ) as caught:
             await client.count_functions(ENV)
 

@@ -57,7 +57,7 @@ async def test_the_deadline_holds_while_others_have_all_the_permits(emulator, cl
     emulator.script([Fault.hang()])
     retry = RetryPolicy(deadline=0.2)
     client = await client_of(emulator, retry=retry, concurrency=1)
-    window = client.transport.window
+    window = client._transport.window
     await window.acquire()
     started = asyncio.get_running_loop().time()
     with pytest.raises(NoAnswer, match="nothing was sent, because 1 other") as caught:
@@ -78,7 +78,7 @@ async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_serve
     emulator.script([Fault.errcode(-1)])
     retry = RetryPolicy(deadline=0.5, base=0.0)
     client = await client_of(emulator, retry=retry, concurrency=2)
-    await client.transport.window.acquire()  # as a walk beside does; -1 halves it
+    await client._transport.window.acquire()  # as a walk beside does; -1 halves it
     with pytest.raises(SystemBusyError, match=r"the deadline of 0\.5 s passed") as caught:
         await client.count_functions(ENV)
 

@@ -100,4 +100,4 @@ def mistakes_are_seen_before_they_run(client: TcbClient) -> None:
     client.iter_functions(777)  # type: ignore[arg-type]
     TcbClient()  # type: ignore[call-arg]
     TcbClient(lambda: "not async")  # type: ignore[arg-type, return-value]
-    TcbClient("token", retries=3)  # type: ignore[call-arg]
+    TcbClient("token", retries=3)  # type: ignore[arg-type]

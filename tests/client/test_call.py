@@ -1,0 +1,454 @@
+"""``client.call`` and ``get_token``: the way to endpoints that the client has no method for."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from operator import itemgetter
+
+import pytest
+from names import APPID, APPSECRET, COMPONENT, ENV, LIST, PLATFORM
+from raw_server import RawServer, http_reply
+from secret_leaks import leaks_of, logged, shown_by
+from server_faults import FAULTS
+
+from tcb_async import (
+    ApiError,
+    ClientClosedError,
+    ConfigurationError,
+    ResponseError,
+    RetryPolicy,
+    TcbClient,
+    TcbError,
+    TokenError,
+    TransportError,
+)
+from tcb_async.emulator import Fault, token_id
+from tcb_async.pagination import Page, Pager
+from tcb_async.tokens import ComponentToken, Secret, StableToken
+
+NEW = "/tcb/anything"
+OK = http_reply({"errcode": 0, "errmsg": "ok", "unknown": {"more": [1, None]}})
+QUICK = RetryPolicy(attempts=3, base=0.0)
+
+
+async def test_a_reply_has_every_field(emulator, client):
+    emulator.deploy(ENV, count=2)
+
+    reply = await client.call(LIST, {"env": ENV, "limit": 1, "offset": 0})
+
+    assert list(reply) == ["errcode", "errmsg", "total_count", "functions"]
+    assert list(reply["functions"][0]) == ["mod_time", "add_time", "runtime", "name", "status"]
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (None, b"{}"),
+        ({}, b"{}"),
+        (
+            {"名": ["云", 1.5, None, True, 10**30]},
+            '{"名":["云",1.5,null,true,' + "1" + "0" * 30 + "]}",
+        ),
+        ({"key": Secret("hidden")}, b'{"key":"hidden"}'),
+    ],
+)
+async def test_the_body_is_sent_as_utf_8_json(body, sent):
+    async with RawServer(OK) as server, TcbClient("TOKEN", base_url=server.url) as client:
+        assert (await client.call(NEW, body))["unknown"] == {"more": [1, None]}
+
+    request = server.requests[0]
+    assert request.body == (sent if isinstance(sent, bytes) else sent.encode())
+    assert (request.method, request.target) == ("POST", f"{NEW}?access_token=TOKEN")
+
+
+async def latest_ticket():
+    return "ticket@@@planted"
+
+
+class MerchantToken:
+    kind = "authorizer"
+
+    async def get_token(self, _api):
+        return "TOKEN"
+
+    async def invalidate(self, token): ...
+
+
+@pytest.mark.parametrize(
+    ("token", "path", "key"),
+    [
+        ("TOKEN", NEW, "access_token"),
+        ("TOKEN", "/cgi-bin/component/anything", "component_access_token"),
+        (MerchantToken(), "/cgi-bin/component/anything", "access_token"),
+        ("TOKEN", "/componenttcb/anything", "access_token"),
+    ],
+)
+async def test_path_and_token_choose_the_query_parameter(token, path, key):
+    async with RawServer(OK) as server, TcbClient(token, base_url=server.url) as client:
+        await client.call(path)
+
+    assert server.requests[0].target == f"{path}?{key}=TOKEN"
+
+
+async def test_a_pager_walks_over_another_endpoint(emulator, client):
+    emulator.deploy(ENV)
+    names = [f"collection{number}" for number in range(45)]
+    emulator.add_collections(ENV, *names)
+
+    async def fetch(offset, limit):
+        body = {"env": ENV, "offset": offset, "limit": limit}
+        reply = await client.call("/tcb/databasecollectionget", body, repeatable=True)
+        return Page(reply["collections"], reply["pager"]["Total"])
+
+    async with Pager(fetch, identify=itemgetter("name"), page_size=20) as pager:
+        assert [collection["name"] async for collection in pager] == names
+
+
+async def test_a_platform_calls_with_its_component_token(emulator):
+    emulator.add_component(PLATFORM, APPSECRET, await latest_ticket())
+    token = ComponentToken(PLATFORM, APPSECRET, ticket=latest_ticket)
+    async with TcbClient(token, base_url=emulator.url) as client:
+        path, body = "/cgi-bin/component/api_get_authorizer_list", {"offset": 0, "count": 9}
+        reply = await client.call(path, {"component_appid": PLATFORM, **body})
+
+    assert (reply["total_count"], reply["list"]) == (0, [])
+    assert emulator.counts[COMPONENT] == 1
+
+
+class TestRefusedBeforeAnyRequest:
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "",
+            "/",
+            "tcb/listfunctions",
+            "//evil.example/tcb",
+            "https://evil.example/tcb",
+            "/tcb/x?access_token=TOKEN",
+            "/tcb/x#fragment",
+            "/tcb/../cgi-bin/token",
+            "/tcb/./x",
+            "/tcb//x",
+            "/tcb/%2e%2e/x",
+            "/tcb/x y",
+            "/tcb\\x",
+            "/tcb/x\n",
+            "/云",
+            "@evil.example/x",
+            None,
+            b"/tcb/x",
+        ],
+    )
+    async def test_a_path_that_is_none(self, emulator, client, path):
+        with pytest.raises(ConfigurationError, match=r"^path=.*such as '/tcb/list") as caught:
+            await client.call(path)
+
+        assert caught.value.argument == "path"
+        assert emulator.requests == ()
+
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            ([], "is of type list"),
+            ("{}", "is of type str"),
+            ({1: "a"}, "is of type dict.*str keys"),
+            ({"a": {1, 2}}, "a set is not a JSON value"),
+            ({"a": float("nan")}, "ValueError"),
+            ({"a": "\ud800"}, "UnicodeEncodeError"),
+            ({"a": b"bytes"}, "a bytes is not a JSON value"),
+        ],
+    )
+    async def test_a_body_that_is_not_json(self, emulator, client, body, reason):
+        with pytest.raises(ConfigurationError, match=f"^body .*{reason}") as caught:
+            await client.call(NEW, body)
+
+        assert caught.value.argument == "body"
+        assert emulator.requests == ()
+
+    async def test_a_body_without_end(self, client):
+        body: dict[str, object] = {}
+        body["itself"] = body
+
+        with pytest.raises(ConfigurationError, match="Circular reference"):
+            await client.call(NEW, body)
+
+    async def test_a_closed_client(self, client):
+        await client.aclose()
+
+        for call in (client.call(NEW), client.get_token()):
+            with pytest.raises(ClientClosedError):
+                await call
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b'"ok"',
+        b"7",
+        b"null",
+        b"",
+        b"<html>",
+        b'{"errcode":[],"errmsg":3}',
+        b'{"errcode":-1,"errmsg":3}',
+    ],
+)
+async def test_any_other_reply_is_a_response_error(body):
+    async with (
+        RawServer(http_reply(body)) as server,
+        TcbClient("TOKEN", base_url=server.url) as client,
+    ):
+        with pytest.raises(ResponseError, match=NEW):
+            await client.call(NEW)
+
+
+async def test_an_errcode_raises_its_class_with_the_path(emulator, client):
+    emulator.fail_next(-501000, errmsg="no TcbCode: [INVALID_ENV]")
+
+    with pytest.raises(ApiError) as caught:
+        await client.call(LIST, {"env": ENV})
+
+    error = caught.value
+    assert (error.errcode, error.tcb_code, error.endpoint) == (-501000, "INVALID_ENV", LIST)
+    assert error.env == ENV
+
+
+async def test_a_refused_token_is_replaced_once(emulator):
+    emulator.add_app(APPID, APPSECRET)
+    emulator.script([Fault.errcode(42001)], path=LIST)
+    emulator.deploy(ENV)
+    token = StableToken(APPID, APPSECRET)
+    async with TcbClient(token, base_url=emulator.url) as client:
+        reply = await client.call(LIST, {"env": ENV, "limit": 1, "offset": 0})
+
+    assert reply["total_count"] == 1
+    assert emulator.tokens_issued(APPID) == 2
+
+
+class Attempts:
+    def __init__(self):
+        self.seen = []
+
+    def attempting(self, attempt):
+        self.seen.append(attempt)
+        return nullcontext()
+
+    def walk_started(self, *_): ...
+
+
+async def test_a_call_is_reported_like_a_listing(emulator):
+    observer = Attempts()
+    async with TcbClient(emulator.token, base_url=emulator.url, observer=observer) as client:
+        with pytest.raises(ApiError):
+            await client.call(LIST, {"env": ENV, "limit": 1, "offset": 0})
+
+    (attempt,) = observer.seen
+    assert (attempt.path, attempt.env, attempt.status) == (LIST, ENV, 200)
+
+
+def errcode(code, errmsg=""):
+    return http_reply({"errcode": code, "errmsg": errmsg})
+
+
+# What a server does with every request, and how often a call is sent, at three attempts: without
+# and with ``repeatable``.
+TIMES_SENT = {
+    # WeChat did not carry it out.
+    "errcode -1": (errcode(-1), 3, 3),
+    "errcode -1000": (errcode(-1000), 3, 3),
+    "errcode 45011": (errcode(45011), 3, 3),
+    "errcode -501004": (errcode(-501004), 3, 3),
+    "TcbCode RequestLimitExceeded": (errcode(-501000, "TcbCode: [RequestLimitExceeded]"), 3, 3),
+    "HTTP 429": (FAULTS["status_429"], 3, 3),
+    "HTTP 503": (FAULTS["status_503"], 3, 3),
+    # It may have.
+    "errcode -501002": (errcode(-501002), 1, 3),
+    "TcbCode OperationTimeout": (
+        errcode(-501000, "TcbCode: [FailedOperation.OperationTimeout]"),
+        1,
+        3,
+    ),
+    "HTTP 408": (http_reply(b"", 408), 1, 3),
+    "HTTP 500": (FAULTS["status_500"], 1, 3),
+    "HTTP 502": (FAULTS["status_502"], 1, 3),
+    "HTTP 504": (FAULTS["status_504"], 1, 3),
+    "closed without a reply": (FAULTS["closed"], 1, 3),
+    "closed in the header": (FAULTS["closed_in_headers"], 1, 3),
+    "reset without a reply": (FAULTS["reset"], 1, 3),
+    "reset in the body": (FAULTS["reset_in_body"], 1, 3),
+    "time-out without a reply": (FAULTS["hang"], 1, 3),
+    "time-out in the body": (FAULTS["hang_in_body"], 1, 3),
+    "body truncated": (FAULTS["truncated_with_length"], 1, 3),
+    "JSON truncated": (FAULTS["cut_json"], 1, 3),
+    # Another attempt would not help.
+    "errcode 40097": (errcode(40097), 1, 1),
+    "errcode 45009": (errcode(45009), 1, 1),
+    "errcode 42001, one token": (errcode(42001), 1, 1),
+    "HTTP 403": (FAULTS["status_403"], 1, 1),
+    "redirect": (FAULTS["redirect_307"], 1, 1),
+    "HTML": (FAULTS["html"], 1, 1),
+    "not HTTP": (FAULTS["not_http"], 1, 1),
+    "not an object": (FAULTS["array"], 1, 1),
+}
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+@pytest.mark.parametrize("fault", TIMES_SENT)
+async def test_how_often_a_call_is_sent(fault, *, repeatable):
+    reply, once_at_most, repeated = TIMES_SENT[fault]
+    options = {"retry": QUICK, "timeout": 0.05 if "time-out" in fault else 10.0}
+    async with (
+        RawServer(reply) as server,
+        TcbClient("TOKEN", base_url=server.url, **options) as client,
+    ):
+        with pytest.raises(TcbError) as caught:
+            await client.call(NEW, {"name": "x"}, repeatable=repeatable)
+
+    expected = repeated if repeatable else once_at_most
+    assert len(server.requests) == caught.value.attempts == expected
+    assert ("only repeatable=True" in str(caught.value)) == (expected < repeated)
+
+
+@pytest.mark.parametrize(("repeatable", "sent"), [(False, 2), (True, 3)])
+async def test_a_dropped_kept_alive_connection(sent, *, repeatable):
+    refusal = nullcontext() if repeatable else pytest.raises(TransportError, match="dropped")
+    async with (
+        RawServer(FAULTS["dropped_keep_alive"]) as server,
+        TcbClient("TOKEN", base_url=server.url, retry=QUICK) as client,
+    ):
+        await client.call(NEW, repeatable=repeatable)
+        with refusal:
+            await client.call(NEW, repeatable=repeatable)
+
+    assert len(server.requests) == sent
+
+
+async def test_a_call_without_a_connection_is_retried(unused_tcp_port):
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with TcbClient("TOKEN", base_url=url, retry=QUICK) as client:
+        with pytest.raises(TransportError, match="could not connect") as caught:
+            await client.call(NEW)
+
+    assert (caught.value.attempts, caught.value.sent) == (3, False)
+
+
+async def test_a_call_that_a_proxy_refused_is_retried(monkeypatch):
+    async with RawServer(http_reply(b"", 502)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        async with TcbClient("TOKEN", retry=QUICK, trust_env=True) as client:
+            with pytest.raises(TransportError, match="proxy on the way") as caught:
+                await client.call(NEW)
+
+    assert [request.method for request in proxy.requests] == ["CONNECT"] * 3
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize(("forced", "sent"), [(False, 3), (True, 1)])
+async def test_a_forced_refresh_is_sent_once(sent, *, forced):
+    async with RawServer(FAULTS["closed"]) as server:
+        token = StableToken(APPID, APPSECRET)
+        async with TcbClient(token, base_url=server.url, retry=QUICK) as client:
+            with pytest.raises(TransportError):
+                await (client.force_refresh_token() if forced else client.get_token())
+
+    assert len(server.requests) == sent
+
+
+async def test_get_token_is_the_current_one(emulator):
+    emulator.add_app(APPID, APPSECRET)
+    emulator.deploy(ENV)
+    async with TcbClient(StableToken(APPID, APPSECRET), base_url=emulator.url) as client:
+        token = await client.get_token()
+        assert await client.count_functions(ENV) == 1
+        assert await client.get_token() == token
+
+    assert type(token) is str
+    assert emulator.requests[-1].token_id == token_id(token)
+    assert emulator.tokens_issued(APPID) == 1
+
+
+async def test_get_token_checks_what_the_callable_returns():
+    async def token():
+        return "two words"
+
+    async with TcbClient(token) as client:
+        with pytest.raises(ConfigurationError, match="white space"):
+            await client.get_token()
+
+
+SECRETS = {
+    "token": "token-9f8e7d6c5b4a39281706f5e4d3c2b1a0",
+    "secret": "body-0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+    "nested": "deep-5b4a39281706f5e4d3c2b1a09f8e7d6c",
+    "path": "path-d3c2b1a09f8e7d6c5b4a39281706f5e4",
+    "reply": "reply-60718293a4b5c6d7e8f90a1b2c3d4e5f",
+}
+BODY = {"env": ENV, "app_secret": SECRETS["secret"], "more": {"key": SECRETS["nested"]}}
+
+
+def spoilt_by_echo(name):
+    """Replies that contain the request's secrets and one of their own."""
+    words = " ".join(SECRETS.values())
+    return {
+        "errcode": errcode(48001, words),
+        "busy": errcode(-1, words),
+        "token refused": errcode(42001, words),
+        "HTML": http_reply(f"<html>{words}".encode(), 502),
+        "not JSON": http_reply(words.encode()),
+        "cut": http_reply(f'{{"refresh_token":"{words}'.encode()),
+        "closed": FAULTS["closed"],
+        "hang": FAULTS["hang"],
+    }[name]
+
+
+async def fail(client, path=NEW, **body):
+    try:
+        await client.call(path, {**BODY, **body})
+    except TcbError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "reply", ["errcode", "busy", "token refused", "HTML", "not JSON", "cut", "closed", "hang"]
+)
+async def test_no_error_and_no_log_shows_a_secret(reply, caplog):
+    caplog.set_level(logging.DEBUG)
+    options = {"retry": QUICK, "timeout": 0.1}
+    async with RawServer(spoilt_by_echo(reply)) as server:
+        token = Secret(SECRETS["token"])
+        async with TcbClient(token, base_url=server.url, **options) as client:
+            error = await fail(client)
+
+    assert leaks_of(SECRETS.values(), [*shown_by(error), *logged(caplog.records)]) == []
+
+
+async def test_a_refused_argument_shows_no_secret(client):
+    for error in (
+        await fail(client, f"/tcb/x?access_token={SECRETS['path']}"),
+        await fail(client, more={"key": SECRETS["nested"], "bad": {1}}),
+    ):
+        assert leaks_of(SECRETS.values(), shown_by(error)) == []
+
+
+async def test_an_env_token_names_what_it_hides(emulator, monkeypatch):
+    variables = {"TCB_ACCESS_TOKEN": "old", "TCB_APPID": APPID, "TCB_SECRET": APPSECRET}
+    for name, value in {**variables, "TCB_BASE_URL": emulator.url}.items():
+        monkeypatch.setenv(name, value)
+
+    async with TcbClient.from_env() as client:
+        with pytest.raises(TokenError, match="; TCB_ACCESS_TOKEN takes precedence over TCB_APPID"):
+            await client.count_functions(ENV)
+    monkeypatch.delenv("TCB_SECRET")
+    async with TcbClient.from_env() as client:
+        with pytest.raises(TokenError, match="provider that keeps itself fresh") as caught:
+            await client.count_functions(ENV)
+    assert "precedence" not in str(caught.value)
+
+
+async def test_from_env_takes_any_token(emulator, monkeypatch):
+    monkeypatch.setenv("TCB_BASE_URL", emulator.url)
+    emulator.deploy(ENV)
+    async with TcbClient.from_env(token=emulator.token, retry=QUICK) as client:
+        assert await client.count_functions(ENV) == 1
