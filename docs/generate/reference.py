@@ -282,9 +282,10 @@ def _fitted(line: str, module: griffe.Module) -> str:
 
 
 def _with_defaults(line: str, module: griffe.Module) -> str:
-    """Show defaults by their value."""
-    line = re.sub(r"(?<==) ?[A-Z_]+(?=[,)])", lambda name: _value(module, name[0]), line)
-    return re.sub(r"\*\w+: Never", "*", line.replace("'", '"'))
+    """Show defaults by their value, and no parameters that nobody can pass."""
+    line = re.sub(r"(?<==)( ?)([A-Z_]+)(?=[,)])", lambda it: it[1] + _value(module, it[2]), line)
+    line = re.sub(r", \*\*\w+: Never", "", line.replace("'", '"'))
+    return re.sub(r"\*\w+: Never", "*", line)
 
 
 def _value(module: griffe.Module, text: str) -> str:
