@@ -23,7 +23,6 @@ _MARKER = re.compile(r"<!-- generated: api (\S+) (.+) -->")
 _HEADS = {
     griffe.DocstringSectionKind.parameters: ("parameter", "meaning"),
     griffe.DocstringSectionKind.attributes: ("attribute", "meaning"),
-    griffe.DocstringSectionKind.raises: ("raises", "when"),
 }
 _TABLE = re.compile(r"^(=+(?: +=+)+)\n(.+\n)\1\n((?:.+\n)+?)\1$", re.MULTILINE)
 _COMMA = re.compile(r", (?=\*{0,2}\w+(?::|=|$)|\*,|/(?:,|$))")
@@ -351,8 +350,10 @@ def _description(
             yield _markdown(section.value, owner)
         elif kind in _HEADS:
             rows = [row for row in section.value if getattr(row, "name", None) not in hidden]
-            if rows := [row for row in rows if not _ANY_ARGUMENT.match(row.description)]:
-                yield _table(_HEADS[kind], rows, owner)
+            yield _table(_HEADS[kind], rows, owner)
+        elif kind is griffe.DocstringSectionKind.raises:
+            rows = [row for row in section.value if not _ANY_ARGUMENT.match(row.description)]
+            yield "\n".join(_raised(row, owner) for row in rows)
         elif kind.value in {"returns", "yields"}:
             returned = " ".join(part.description for part in section.value)
             yield f"**{kind.value.title()}:** {_inline(returned, owner)}"
@@ -360,13 +361,19 @@ def _description(
             raise ValueError(f"{found.path}: a section of the kind {kind.value}")
 
 
+def _raised(row: griffe.DocstringRaise, owner: str) -> str:
+    return f"- Raises {_inline(f'`{row.annotation}`', owner)}: {_one_paragraph(row, owner)}"
+
+
+def _one_paragraph(row: griffe.DocstringElement, owner: str) -> str:
+    return _inline(row.description, owner).replace("\n", " ")
+
+
 def _table(head: tuple[str, str], rows: Iterable[griffe.DocstringNamedElement], owner: str) -> str:
     lines = [f"| {' | '.join(head)} |", "| --- | --- |"]
     for row in rows:
-        name = getattr(row, "name", None) or str(row.annotation)
-        named = _inline(f"`{name}`", owner) if head[0] == "raises" else f"`{name}`"
-        meaning = _inline(row.description, owner).replace("\n", " ").replace("|", "\\|")
-        lines.append(f"| {named} | {meaning} |")
+        meaning = _one_paragraph(row, owner).replace("|", "\\|")
+        lines.append(f"| `{row.name}` | {meaning} |")
     return "\n".join(lines)
 
 
