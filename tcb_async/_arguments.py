@@ -205,7 +205,7 @@ def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url"
         raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {example}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
-            f"{name} of {host}: must contain no user, password, query or fragment, {example}"
+            f"{name} of {host}: must hold no user, password, query or fragment, {example}"
         )
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
@@ -268,8 +268,8 @@ def find_fault(hidden: Hidden[object]) -> str | None:
     if MASK in value:
         return "is the mask of a Secret, not its text: pass the result of its reveal()"
     if value.split() != [value]:
-        return "contains white space (a line break from a file, perhaps)"
-    return None if value.isprintable() else "contains a control character"
+        return "holds white space (a line end from a file, perhaps)"
+    return None if value.isprintable() else "holds a control character"
 
 
 def check_secret(name: str, value: Secret) -> Secret:
@@ -283,7 +283,7 @@ def check_appid(name: str, value: Secret) -> str:
     """Return a value that can be an appid. It is wrapped: it may be a misplaced secret."""
     fault = find_fault(value)
     if fault is None and not _APPID.fullmatch(value.reveal()):
-        fault = "contains a character that appids do not have, or is too long"
+        fault = "holds a character that appids do not have, or is too long"
     elif fault is None and not value.reveal().startswith("wx"):
         fault = "does not begin with wx (are appid and secret swapped?)"
     if fault is not None:

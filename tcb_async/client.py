@@ -132,10 +132,10 @@ class WalkOptions(TypedDict, total=False):
     the list go unnoticed."""
 
     max_items: int | None
-    """Limit of the items; None for no limit."""
+    """The most items in all; None for no limit."""
 
     concurrency: int | None
-    """Limit of this walk's requests in flight; None for the client's limit."""
+    """The most requests of this walk in flight at once; None for the client's limit."""
 
     on_drift: OnDrift
     """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
@@ -202,9 +202,9 @@ class TcbClient:
             async callable that returns one, or a `TokenProvider`.
         base_url: WeChat's address. Plain http is refused unless the host is loopback.
         session: A session of your own, used as it is. You close it.
-        concurrency: Limit of the requests in flight, over all walks of this client.
+        concurrency: The most requests in flight at once, over all walks of this client.
         retry: The number of attempts per request, and the waits between them.
-        timeout: Seconds for one attempt, from its start to the last byte of the reply.
+        timeout: Seconds for one attempt, from its start to the last byte of the answer.
         allow_http: Allow plain http to any host: everyone on the way can then read the token.
         max_reply_bytes: The largest reply that is read, counted after decompression.
         trust_env: Use the environment's proxy settings and ``.netrc``.
@@ -213,7 +213,7 @@ class TcbClient:
         observer: Receives each attempt and each walk, such as ``tcb_async.otel.Telemetry()``.
 
     Raises:
-        ConfigurationError: An argument is invalid.
+        ConfigurationError: An argument is unusable.
     """
 
     __slots__ = (
@@ -340,13 +340,13 @@ class TcbClient:
         """Walk over the functions of an environment, in the server's order.
 
         If the walk has to collect all rows (see ``sweeps`` in `WalkStats`), functions found late
-        are yielded last. Pages are fetched concurrently, and each is retried on its own. To stop early,
+        come last. Pages are fetched concurrently, and each is retried on its own. To stop early,
         close the generator (``contextlib.aclosing``), or just break. It takes the arguments of
         `functions`.
 
         Raises:
-            ConfigurationError: An argument is invalid; raised immediately.
-            DriftError: The list changed throughout and could not be read completely.
+            ConfigurationError: An argument is unusable; raised at once.
+            DriftError: The list kept changing and could not be read completely.
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor from which a later walk can continue.
         """
@@ -515,7 +515,7 @@ class TcbClient:
 
         Args:
             env: The environment's id.
-            limit: The number of functions to request; the server may return fewer.
+            limit: The number of functions to request; the server may answer with fewer.
             offset: The row of the first function, counted from 0.
 
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
@@ -629,18 +629,18 @@ class TcbClient:
         interval: float = DEFAULT_WATCH_INTERVAL,
         since: Iterable[CloudFunction] | None = None,
     ) -> AsyncGenerator[FunctionChange, None]:
-        """Walk again and again, indefinitely, and yield the changes between two walks.
+        """Walk again and again, without end, and yield the changes between two walks.
 
         A temporary error is logged, and the next walk is compared with the last complete one.
 
         Args:
             env: The environment's id.
-            interval: Seconds between two walks.
+            interval: Seconds from the end of a walk to the start of the next.
             since: The functions to compare the first walk with, such as an earlier run's; None to
                 start from the first walk, which then must not fail.
 
         Raises:
-            ConfigurationError: An argument is invalid; raised immediately.
+            ConfigurationError: An argument is unusable; raised at once.
             TcbError: A walk failed for a lasting reason.
         """
         check_env(env)
@@ -673,7 +673,7 @@ class TcbClient:
             name: The function's name, or a list of names. None waits until one complete listing
                 shows every function ``Active``.
             timeout: Seconds to wait at most.
-            interval: Seconds between two polls.
+            interval: Seconds from the end of a poll to the next.
 
         Returns:
             The function, ``Active``; a list for a list of names, in its order, or for None.
@@ -694,10 +694,10 @@ class TcbClient:
         return active[0] if isinstance(name, str) else active
 
     def with_token(self, token: Token) -> Self:
-        """Make a light copy with a different token, such as for each merchant.
+        """Make a light copy for another token, as for another merchant.
 
         It shares session, window and retry quota with this client. Closing the copy leaves this
-        client open; closing this client closes the copy.
+        client open; closing this client ends the copy.
         """
         # The copy shares everything else: window and retry quota protect the server, whichever
         # merchant calls.
@@ -708,7 +708,7 @@ class TcbClient:
         return other
 
     async def force_refresh_token(self) -> None:
-        """Have WeChat replace the access token now, which invalidates the old one everywhere.
+        """Have WeChat replace the access token now, which ends the old one for everybody.
 
         Meant for a token that has leaked; the library never does it by itself.
 
@@ -754,9 +754,9 @@ class TcbClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop the walks under way with `ClientClosedError`, then close the session.
+        """End the walks under way with `ClientClosedError`, then close the session.
 
-        Retries and polls stop too, after their current wait. A session that was passed in stays
+        Retries and polls end with it after their current wait. A session that was passed in stays
         open. Closing twice does nothing.
         """
         self._is_closed = True

@@ -429,7 +429,7 @@ class AuthorizerToken(ManagedToken):
 
 def _make_component_error(error: TokenError) -> TokenError:
     return TokenError(
-        f"{error.endpoint} returned errcode {error.errcode} for the component access token, and a "
+        f"{error.endpoint} answered errcode {error.errcode} to the component access token, and a "
         f"fresh token did not help ({error.errmsg}): check whether another system requests tokens "
         "of this platform, and let both share one store",
         errcode=error.errcode,
