@@ -167,7 +167,8 @@ def _one_line(member: griffe.Object) -> str:
             )
         )
         bare = griffe.Function(member.name, parameters=parameters, returns=member.returns)
-        text = bare.signature(return_type=True, name=member.name).removesuffix(" -> None")
+        text = bare.signature(return_type=True, name=member.name)
+        text = re.sub(r" -> (None|_\w+)$", "", text)
         text = f"await {text}" if "async" in member.labels else text
     else:
         text = member.name
