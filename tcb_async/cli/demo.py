@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 
@@ -98,7 +99,7 @@ def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
     emulator.deploy("own-7a8b9c", "refund", status="CreateFailed", status_reason=[reason])
     for env, errcode in _REFUSED.items():
         refused = itertools.repeat(Fault.errcode(errcode))
-        emulator.script(refused, when=lambda request, env=env: _is_for(env, request))
+        emulator.script(refused, when=partial(_is_for, env))
     emulator.script(itertools.repeat(Fault.errcode(45009)), when=_make_quota_test())
     steps = change_functions(emulator, _CHANGING)
 

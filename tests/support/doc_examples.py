@@ -34,6 +34,11 @@ SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
 """Packages of the examples that only the dependency group ``dev`` has."""
 _END = "<end of the block>"
+_PYTEST_INI = """\
+[pytest]
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
+"""
 _INTERPRETER = f"""
 import ast, asyncio, inspect, json, sys, traceback
 
@@ -70,9 +75,12 @@ class Document:
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment |= settings
         emulator = self._start("-m", "tcb_async", "emulator", "--docs")
-        while "TCB_AUTHORIZER_REFRESH_TOKEN" not in settings:  # the last line
-            _, line = shlex.split(emulator.stdout.readline())
-            name, _, settings[name] = line.partition("=")
+        for line in emulator.stdout:
+            name, _, settings[name] = shlex.split(line)[1].partition("=")
+            if name == "TCB_AUTHORIZER_REFRESH_TOKEN":  # the last line
+                break
+        else:
+            raise AssertionError("the emulator has not started")
         self.environment |= settings
         self.settings = settings
         self._interpreter = self._start("-c", _INTERPRETER)
@@ -168,12 +176,10 @@ def save_settings(example):
 def run_tests(document, name, source):
     """Run a block that holds tests; every one must pass."""
     Path(name).write_text(source, encoding="utf-8")
-    settings = ["-p", "no:cacheprovider"]
     if not Path("pytest.ini").exists():
-        settings += ["-o", "asyncio_mode=auto"]
-        settings += ["-o", "asyncio_default_fixture_loop_scope=function"]
+        Path("pytest.ini").write_text(_PYTEST_INI, encoding="utf-8")
     plugins = ("-p", "pytest_asyncio.plugin", "-p", "tcb_async.pytest_plugin")
-    words = (sys.executable, "-m", "pytest", "-q", *settings, *plugins, name)
+    words = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugins, name)
     return document.ran(*words, COLUMNS="80", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
 
