@@ -29,7 +29,7 @@ _COMMA = re.compile(r", (?=\*{0,2}\w+(?::|=|$)|\*,|/(?:,|$))")
 _ANY_ARGUMENT = re.compile(r"An argument is (unusable|invalid)\b")
 """The reference says once that every function refuses an invalid argument."""
 _LINE = 88
-_WIDEST_CELL = 250
+_WIDEST_CELL = 320
 _LONGEST_DEFAULT = 30
 _MANY_MEMBERS = 9
 """A class with more members begins with their table."""
@@ -143,7 +143,7 @@ def _members_table(members: list[griffe.Object], owner: str) -> str:
         text = str(member.docstring.parsed[0].value) if member.docstring else ""
         if not _has_section(member, owner):
             shown = f"`{_one_line(member)}`"
-            text = " ".join([*text.split(), *_told_parameters(member)])
+            text = _told(member)
         elif len(members) > _MANY_MEMBERS:
             shown = _link(f"{owner}.{member.name}", owner, member.name)
             text = re.split(r"(?<=\.)\s|\n\n|::$", text)[0]
@@ -175,11 +175,21 @@ def _one_line(member: griffe.Object) -> str:
     return _with_defaults(text, member.module).replace("|", "\\|")
 
 
-def _told_parameters(member: griffe.Object) -> Iterator[str]:
-    for section in member.docstring.parsed[1:] if member.docstring else []:
-        if section.kind is griffe.DocstringSectionKind.parameters:
-            for row in section.value:
-                yield f"``{row.name}``: {' '.join(row.description.split())}"
+def _told(member: griffe.Object) -> str:
+    """Return the whole docstring of a member, for a cell of a table."""
+    parts: list[str] = []
+    for section in member.docstring.parsed if member.docstring else []:
+        kind = section.kind.value
+        if kind == "text":
+            parts.append(section.value)
+        elif kind == "returns":
+            parts += [f"Returns: {row.description}" for row in section.value]
+        elif kind == "raises":
+            rows = [row for row in section.value if not _ANY_ARGUMENT.match(row.description)]
+            parts += [f"Raises `{row.annotation}`: {row.description}" for row in rows]
+        else:
+            parts += [f"``{row.name}``: {row.description}" for row in section.value]
+    return " ".join(" ".join(parts).split())
 
 
 def _has_section(member: griffe.Object, owner: str) -> bool:
@@ -187,11 +197,11 @@ def _has_section(member: griffe.Object, owner: str) -> bool:
     if f"+{owner}" in {name for _, _, name in _marked()}:
         return False
     sections = member.docstring.parsed if member.docstring else []
-    text = str(sections[0].value) if sections else ""
-    cell = f"{_one_line(member)} {text}"
     is_overloaded = isinstance(member, griffe.Function) and bool(member.overloads)
-    is_long = len(cell) > _WIDEST_CELL or "::" in text
-    return len(sections) > 1 or is_long or is_overloaded
+    has_table = any(section.kind.value == "parameters" for section in sections)
+    has_block = any("::" in str(section.value) for section in sections)
+    is_long = len(f"{_one_line(member)} {_told(member)}") > _WIDEST_CELL
+    return has_table or has_block or is_long or is_overloaded
 
 
 def _members(owner: griffe.Class) -> Iterator[griffe.Object]:
