@@ -3,12 +3,12 @@
 Rule: each page has `tcb-async emulator --docs`, a fresh interpreter and an empty folder of its own.
 The variables that the emulator prints are the only settings, and the visible blocks the only code.
 
-A ``python`` block is pasted into the interpreter, ``await`` and all; pytest runs a block with
-tests, and a block that begins with a comment such as ``# first.py`` is also saved under that name.
-An ``output`` block is the output of the python block before it, ``...`` standing for anything. A
-``console`` block is run command by command, and shows the output. An ``ini`` block is
-saved under the name that it begins with. Other languages
-(``shell`` for steps that need a fresh machine) are not run here.
+A ``python`` block is pasted into the interpreter, whose event loop runs, as in a notebook. A block
+that begins with a comment such as ``# first.py`` is saved under that name instead, and pytest runs
+a block with tests. An ``output`` block is the output of the python block before it, ``...``
+standing for anything. A ``console`` block is run command by command, and shows the output. An
+``ini`` block is saved under the name that it begins with. Other languages (``shell`` for steps that
+need a fresh machine) are not run here.
 """
 
 import contextlib
@@ -43,15 +43,18 @@ _INTERPRETER = f"""
 import ast, asyncio, inspect, json, sys, traceback
 
 page = {{"__name__": "__main__"}}
+
+async def run(line):
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    pasted = eval(compile(*json.loads(line), "exec", flags, dont_inherit=True), page)
+    if inspect.iscoroutine(pasted):
+        await pasted
+
 with asyncio.Runner() as runner:
     for line in sys.stdin:
         failed = False
         try:
-            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-            code = compile(*json.loads(line), "exec", flags, dont_inherit=True)
-            pasted = eval(code, page)
-            if code.co_flags & inspect.CO_COROUTINE:
-                runner.run(pasted)
+            runner.run(run(line))
         except BaseException:
             failed = True
             traceback.print_exc(file=sys.stdout)
@@ -64,7 +67,7 @@ class Document:
 
     def __init__(self):
         self._stack = contextlib.ExitStack()
-        self.printed = ""
+        self.printed = self.program = ""
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "docs").symlink_to(ROOT / "docs")
         self._stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
@@ -149,14 +152,15 @@ def packages_of(example):
 
 
 def run_python(example):
-    """Paste a block, or have pytest run its tests; save it if it has a name."""
+    """Paste a block; but save it if it has a name, and have pytest run its tests."""
     document = example.namespace["_document"]
-    name = save(example)
+    document.program = save(example)
     if "def test_" in example.parsed:
-        document.printed = run_tests(document, name or "test_example.py", example.parsed)
-        return
-    source = pad(example.parsed, example.line + example.parsed.line_offset)
-    document.printed = document.paste(source, example.path)
+        name = document.program or "test_example.py"
+        document.printed = run_tests(document, name, example.parsed)
+    elif not document.program:
+        source = pad(example.parsed, example.line + example.parsed.line_offset)
+        document.printed = document.paste(source, example.path)
 
 
 def save(example):
@@ -184,8 +188,11 @@ def run_tests(document, name, source):
 
 
 def check_output(example):
-    """Compare with the output of the python block before."""
-    compare(example.parsed, example.namespace["_document"].printed)
+    """Compare with the output of the python block before, or of the program saved from it."""
+    document = example.namespace["_document"]
+    if document.program:
+        document.printed = document.ran(sys.executable, document.program)
+    compare(example.parsed, document.printed)
 
 
 def run_console(example):
