@@ -205,7 +205,7 @@ def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url"
         raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {example}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
-            f"{name} of {host}: must hold no user, password, query or fragment, {example}"
+            f"{name} of {host}: must contain no user, password, query or fragment, {example}"
         )
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
@@ -258,7 +258,7 @@ _COMPONENT = "/cgi-bin/component/"
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
-def find_fault(hidden: Hidden[object]) -> str | None:
+def why_not_a_secret(hidden: Hidden[object]) -> str | None:
     """Return the reason why a value cannot be a token, secret or ticket; None if it can be one."""
     value = hidden.reveal()
     if not isinstance(value, str):
@@ -268,22 +268,22 @@ def find_fault(hidden: Hidden[object]) -> str | None:
     if MASK in value:
         return "is the mask of a Secret, not its text: pass the result of its reveal()"
     if value.split() != [value]:
-        return "holds white space (a line end from a file, perhaps)"
-    return None if value.isprintable() else "holds a control character"
+        return "contains white space (a line break from a file, perhaps)"
+    return None if value.isprintable() else "contains a control character"
 
 
 def check_secret(name: str, value: Secret) -> Secret:
     """Return a value that can be a secret. It is wrapped before: tracebacks show arguments."""
-    if (fault := find_fault(value)) is not None:
+    if (fault := why_not_a_secret(value)) is not None:
         raise ConfigurationError(f"{name} {fault}: it must be a str as WeChat gave it")
     return value
 
 
 def check_appid(name: str, value: Secret) -> str:
     """Return a value that can be an appid. It is wrapped: it may be a misplaced secret."""
-    fault = find_fault(value)
+    fault = why_not_a_secret(value)
     if fault is None and not _APPID.fullmatch(value.reveal()):
-        fault = "holds a character that appids do not have, or is too long"
+        fault = "contains a character that appids do not have, or is too long"
     elif fault is None and not value.reveal().startswith("wx"):
         fault = "does not begin with wx (are appid and secret swapped?)"
     if fault is not None:

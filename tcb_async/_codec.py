@@ -105,7 +105,7 @@ def _make_api_error(
     except ValueError:
         excerpt = redact(str(status.errcode), secrets, length=_EXCERPT)
         return ResponseError(
-            f"{endpoint} answered with an errcode that is not a number: {excerpt!r}; "
+            f"{endpoint} sent an errcode that is not a number: {excerpt!r}; "
             "check base_url and any proxy between",
             endpoint=endpoint,
             status=200,
@@ -117,7 +117,7 @@ def _make_api_error(
     quoted = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
     return row.error(
-        f"{endpoint} answered errcode {code}: {row.meaning}{quoted}: {row.advice}{request_id}",
+        f"{endpoint} returned errcode {code}: {row.meaning}{quoted}: {row.advice}{request_id}",
         errcode=code,
         errmsg=text,
         rid=rid,
@@ -139,12 +139,12 @@ def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | Non
 def make_unreadable_error(
     body: bytes, reason: str, endpoint: str, secrets: Collection[Secret], status: int = 200
 ) -> ResponseError:
-    """Build the exception for an answer that is not as documented."""
+    """Build the exception for a reply that is not as documented."""
     text = body.strip()[:_SEARCHED].decode("utf-8", "replace")
     excerpt = redact(text, secrets, length=_EXCERPT)
     kind = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
     return ResponseError(
-        f"{endpoint} should answer with a JSON object as documented, but sent {kind} "
+        f"{endpoint} should return a JSON object as documented, but sent {kind} "
         f"({reason[:_EXCERPT]}): {excerpt!r}; check base_url and any proxy between",
         endpoint=endpoint,
         status=status,

@@ -139,8 +139,8 @@ class _ReplyReader(Generic[Item]):
         raise self._make_error(body, reason, secrets)
 
     def _make_error(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
-        if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML holds no secret
-            body = b"(not shown, since it may hold secrets)"
+        if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML contains no secret
+            body = b"(not shown, since it may contain secrets)"
         return make_unreadable_error(body, reason, self.listing.path, secrets)
 
     def _convert_row(self, row: dict[str, object], zone: tzinfo) -> Item:

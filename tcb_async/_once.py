@@ -1,7 +1,7 @@
-"""Iteration that happens once, and ends with its ``async with`` block.
+"""Iteration that happens once, and stops with its ``async with`` block.
 
-Rule: inside the block the object holds the generator of its one iteration, and closes it at the end
-of the block. Outside it does not hold the generator, so that the event loop can close it.
+Rule: inside the block the object refers to the generator of its iteration, and closes it on exit.
+Outside it does not refer to the generator, so that the event loop can close it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class IteratedOnce(ABC):
     def _start(
         self, generator: AsyncGenerator[Item, None], advice: str
     ) -> AsyncGenerator[Item, None]:
-        """Start the one iteration; ``advice`` says how to make another object."""
+        """Start the iteration; ``advice`` says how to make a new object."""
         if self._state != "new":
             raise ConfigurationError(f"{self!r} was iterated or closed before: {advice}")
         self._state = "walking"
@@ -45,14 +45,14 @@ class IteratedOnce(ABC):
         try:
             await self.aclose()
         finally:
-            # A running generator is another task's, which has just learned of the end.
+            # If the generator is running, another task is iterating it; `_cancel` has told it.
             if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
                 await generator.aclose()
 
     async def aclose(self) -> None:
-        """End the iteration, and await its requests in flight.
+        """Stop the iteration, and await its requests in flight.
 
-        A consumer in another task gets `ClientClosedError` after the items that it already has.
+        A consumer in a different task gets `ClientClosedError` after the items that it has read.
         """
         if self._state in {"new", "walking"}:
             self._state = "closed"

@@ -1,33 +1,30 @@
 """Keep secrets out of everything that is printed.
 
-Rule: a value that may hold a secret is a `Secret`, or goes through `redact` before it is shown.
+Rule: a value that may contain a secret is a `Secret`, or passes `redact` before it is shown.
 
-**Keep the error, raise it after the block.** An error that is raised inside an ``except`` block
-keeps the caught one as its ``__context__``, and with it aiohttp's URL, which holds the token;
-``from None`` only hides it from the traceback. After the block there is nothing to keep. So this
-package builds an error in the block, keeps it in a variable, and raises it behind the block. A
-frame that keeps its own error in a variable is a cycle, which keeps all that the frame holds until
-the garbage collector runs: where that is much, the variable is deleted.
+**Raise after the block.** An error that is raised inside an ``except`` block refers to the caught
+error by ``__context__``, and so to aiohttp's URL with the token; ``from None`` only hides it from
+the traceback. So this package builds the error in the block, stores it in a variable, and raises it
+after the block. A frame with its own error in a variable is a cycle, which the garbage collector
+frees late: where the frame refers to much, the variable is deleted.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
-import html
 import re
 import sys
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar
-from urllib.parse import unquote
 
 MASK = "[hidden]"
 
 # ASCII only: Chinese has no spaces, so any sentence would be a long word.
 _LONG_WORD = re.compile(r"@?[\w+/=%~.-]{24,}", re.ASCII)
 # No credential has one of these shapes. An access token (107 characters or more) and a ticket (80)
-# are too long, a refresh token follows "@@@", and an appsecret is 32 hexadecimal digits in a row.
+# are too long, a refresh token follows "@@@", and an appsecret is 32 hexadecimal digits.
 _LONGEST_SHAPE = 64
 _LETTERS = "[a-z]{1,19}"
 _SHAPE = re.compile(
@@ -50,11 +47,8 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _USER = re.compile(r"(?<=//)[^/\s]+@")
-_JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_ESCAPED_CHARACTER = 8  # characters, such as %25252F
-_LAYERS = 3
 _SHORTEST_BASE64 = 8
-_PIECE = 8  # characters of a secret in a row that are hidden without the others too
+_PIECE = 8  # any so many consecutive characters of a secret are hidden
 
 _SECRET_KEYS = ("secret", "token", "ticket")
 
@@ -63,7 +57,7 @@ Value_co = TypeVar("Value_co", covariant=True)
 
 
 class Hidden(Generic[Value_co]):
-    """Holds a value that no tool shows; `reveal` returns it.
+    """Contains a value that no tool shows; `reveal` returns it.
 
     Not a str, so tools cannot truncate or parse it.
     """
@@ -74,7 +68,7 @@ class Hidden(Generic[Value_co]):
         self._value = value
 
     def reveal(self) -> Value_co:
-        """Return the value. Keep it in no variable: tools that show tracebacks show those."""
+        """Return the value. Do not assign it to a variable: tools show variables in tracebacks."""
         return self._value
 
     def __repr__(self) -> str:
@@ -131,9 +125,8 @@ def _encode(secret: Secret) -> bytes:
 class forget_frames:  # noqa: N801 - a context manager, read as a verb
     """Removes traceback, cause and context from an error that leaves the block.
 
-    Its traceback leads through frames of libraries that hold a secret in the clear; the
-    `CancelledError` of a caller's own ``asyncio.timeout()`` comes through them like any other
-    error. The frame that holds the block is removed too.
+    Its traceback passes frames of libraries that contain a secret in the clear; so does the
+    `CancelledError` of a caller's own ``asyncio.timeout()``. The frame of the block is removed too.
     """
 
     __slots__ = ("_handled",)
@@ -181,14 +174,14 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
     A long word does not look like a token if it has the shape of an error code, a request id or an
     address. A given secret is hidden in any shape.
 
-    Reads only the part of a long text that can end up in the result. It is cut to `length` after
+    Reads only the part of a long text that can appear in the result. It is cut to `length` after
     hiding, and words too near the cut to be recognised are left out.
     """
     longest = max((len(secret.reveal()) for secret in secrets), default=len(MASK))
-    # Hiding makes a text shorter, and an escaped secret is several times as long as the secret: so
-    # more than `length` characters are read. A secret that the end of the piece cuts in two is
-    # too short to be recognised: so the last characters that could belong to a secret are dropped.
-    margin = max(_ESCAPED_CHARACTER * longest, _LONGEST_SHAPE)
+    # Hiding makes a text shorter, so more than `length` characters are read. The end of this piece
+    # may cut a secret in two, and the first part may be too short to be recognised. So the last
+    # characters are dropped, as many as a secret has in base64.
+    margin = max(2 * longest, _LONGEST_SHAPE)
     needed = len(text) if length is None else 4 * length + margin
     shown = _NAMED.sub(rf"\1{MASK}", hide(text[:needed], secrets))
     shown = _LONG_WORD.sub(_mask_unless_shaped, _USER.sub(f"{MASK}@", shown))
@@ -204,35 +197,24 @@ def _mask_unless_shaped(word: re.Match[str]) -> str:
 
 
 def hide(text: str, secrets: Collection[Secret]) -> str:
-    """Hide only the given secrets: as they are, in base64, and escaped, in up to three layers.
+    """Hide only the given secrets: as they are, in base64, and in pieces.
 
-    Pieces of a secret are hidden too: it may be broken into lines, or cut off with the reply.
+    A secret is in pieces if a line break or an escape divides it, or if the reply was cut off.
     """
-    forms = [form for secret in secrets for form in _iterate_forms(secret)]
     pieces = {piece for secret in secrets for piece in _iterate_pieces(secret.reveal())}
-    text = _mask(text, forms, pieces)
-    # The text is shown as it is, so that it can be found in the server's reply, unless a secret
-    # appears only after unescaping.
-    plain = _unescape(text)
-    if plain == text:
-        return text
-    shown = _mask(plain, forms, pieces)
-    return text if shown == plain else shown
-
-
-def _iterate_pieces(text: str) -> Iterator[str]:
-    return (text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1))
-
-
-def _mask(text: str, forms: Iterable[str], pieces: Container[str]) -> str:
-    for form in forms:
-        text = text.replace(form, MASK)
+    for secret in secrets:
+        for form in _iterate_forms(secret):
+            text = text.replace(form, MASK)
     shown, end = "", 0
     for at, piece in enumerate(_iterate_pieces(text)):
         if piece in pieces:
             shown += text[end:at] + MASK if at >= end else ""
             end = at + _PIECE
     return shown + text[end:]
+
+
+def _iterate_pieces(text: str) -> Iterator[str]:
+    return (text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1))
 
 
 def _iterate_forms(secret: Secret) -> Iterator[str]:
@@ -242,13 +224,13 @@ def _iterate_forms(secret: Secret) -> Iterator[str]:
         return
     yield secret.reveal()
     # Base64 turns 3 bytes into 4 characters of 6 bits. So the form of a secret depends on the
-    # number of bytes before it, modulo 3. After one byte, the first character holds bits of that
-    # byte, and the second mixes both: 2 characters are unsure. After two bytes, 3 are. A last
-    # character that the secret does not fill mixes in the bytes behind it, and is left out too.
-    for before, unsure in (0, 0), (1, 2), (2, 3):
+    # number of bytes before it, modulo 3. After one byte, the first character contains bits of that
+    # byte, and the second mixes both: 2 characters are uncertain. After two bytes, 3 are. A last
+    # character that the secret does not fill mixes in the next bytes, and is left out too.
+    for before, uncertain in (0, 0), (1, 2), (2, 3):
         encoded = base64.b64encode(bytes(before) + raw)
-        sure = (len(raw) + before) * 8 // 6
-        form = encoded[unsure:sure].decode()
+        certain = (len(raw) + before) * 8 // 6
+        form = encoded[uncertain:certain].decode()
         # A form of a few characters would match words of any text by chance.
         if len(form) >= _SHORTEST_BASE64:
             yield form
@@ -256,15 +238,3 @@ def _iterate_forms(secret: Secret) -> Iterator[str]:
 
 
 _URL_SAFE = str.maketrans("+/", "-_")
-
-
-def _unescape(text: str) -> str:
-    # In layers, as a gateway may escape the text of another: JSON in a URL in HTML.
-    for _ in range(_LAYERS):
-        if not any(mark in text for mark in "%\\&"):
-            break
-        text = _JSON_ESCAPE.sub(
-            lambda match: chr(int(match[1], 16)) if match[1] else match[2], text
-        )
-        text = html.unescape(unquote(text))
-    return text

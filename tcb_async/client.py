@@ -71,10 +71,7 @@ from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
-    DailyQuotaError,
-    PermissionDeniedError,
     ResumePoint,
-    TokenError,
 )
 from tcb_async.limits import Window
 from tcb_async.models import (
@@ -115,7 +112,6 @@ def _read_token_from_environment() -> StaticToken | StableToken:
 
 
 _DEFAULT_RETRY = RetryPolicy()
-_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PageT = TypeVar("PageT", bound="Page[Any]")
@@ -127,15 +123,15 @@ class WalkOptions(TypedDict, total=False):
 
     page_size: int | None
     """Rows per request, 1 or more. None, the default, requests 100 rows first, then as many as the
-    server returned; the client remembers this number. If a request for more than 20 rows fails, it
-    is repeated with 20. For merchants, None means 500. With 1, pages cannot overlap, so changes of
-    the list go unnoticed."""
+    server returned; the client remembers this number. If a request for more than 20 rows fails, one
+    for 20 follows: one attempt more than `RetryPolicy.attempts`. For merchants, None means 500.
+    With 1, pages cannot overlap, so changes of the list go unnoticed."""
 
     max_items: int | None
-    """The most items in all; None for no limit."""
+    """Limit of the items; None for no limit."""
 
     concurrency: int | None
-    """The most requests of this walk in flight at once; None for the client's limit."""
+    """Limit of this walk's requests in flight; None for the client's limit."""
 
     on_drift: OnDrift
     """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
@@ -170,9 +166,9 @@ class ListingPager(Pager[Item]):
 
     has_frozen_items = True
 
-    def refuses_size(self, error: BaseException) -> bool:
-        """Whether WeChat may have refused the arguments, and with them the number of rows."""
-        return super().refuses_size(error) and not isinstance(error, _NOT_ABOUT_ARGUMENTS)
+    def refuses_size(self, error: BaseException) -> bool:  # noqa: ARG002 - overrides
+        """Return False: `TcbClient` has requested fewer rows already."""
+        return False
 
 
 class FunctionPager(ListingPager[CloudFunction]):
@@ -202,9 +198,9 @@ class TcbClient:
             async callable that returns one, or a `TokenProvider`.
         base_url: WeChat's address. Plain http is refused unless the host is loopback.
         session: A session of your own, used as it is. You close it.
-        concurrency: The most requests in flight at once, over all walks of this client.
+        concurrency: Limit of the requests in flight, over all walks of this client.
         retry: The number of attempts per request, and the waits between them.
-        timeout: Seconds for one attempt, from its start to the last byte of the answer.
+        timeout: Seconds for one attempt, from its start to the last byte of the reply.
         allow_http: Allow plain http to any host: everyone on the way can then read the token.
         max_reply_bytes: The largest reply that is read, counted after decompression.
         trust_env: Use the environment's proxy settings and ``.netrc``.
@@ -213,7 +209,7 @@ class TcbClient:
         observer: Receives each attempt and each walk, such as ``tcb_async.otel.Telemetry()``.
 
     Raises:
-        ConfigurationError: An argument is unusable.
+        ConfigurationError: An argument is invalid.
     """
 
     __slots__ = (
@@ -340,13 +336,13 @@ class TcbClient:
         """Walk over the functions of an environment, in the server's order.
 
         If the walk has to collect all rows (see ``sweeps`` in `WalkStats`), functions found late
-        come last. Pages are fetched concurrently, and each is retried on its own. To stop early,
-        close the generator (``contextlib.aclosing``), or just break. It takes the arguments of
-        `functions`.
+        are yielded last. Pages are fetched concurrently, and each is retried on its own. To stop
+        early, close the generator (``contextlib.aclosing``), or just break. It takes the arguments
+        of `functions`.
 
         Raises:
-            ConfigurationError: An argument is unusable; raised at once.
-            DriftError: The list kept changing and could not be read completely.
+            ConfigurationError: An argument is invalid; raised immediately.
+            DriftError: The list changed throughout and could not be read completely.
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor from which a later walk can continue.
         """
@@ -378,9 +374,9 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             check_count("page_size", settings["page_size"], least=1, most=listing.max_page)
-        stats = WalkStats()
+        stats, may_fall_back = WalkStats(), settings.get("page_size") is None
         return pager_class(
-            partial(self._fetch, listing, fields, count=stats),
+            partial(self._fetch, listing, fields, count=stats, may_fall_back=may_fall_back),
             learned=self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK)),
             identify=listing.identify,
             scope=scope,
@@ -392,24 +388,32 @@ class TcbClient:
             **settings,
         )
 
-    async def _fetch(
+    async def _fetch(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
         listing: ListEndpoint[Any, PageT],
         fields: Mapping[str, str],
         offset: int,
         limit: int,
+        *,
         count: WalkStats | None = None,
+        may_fall_back: bool = False,
     ) -> PageT:
         """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``count``."""
-        body = Hidden(listing.encode(fields, offset, limit))
         env, row = fields.get("env"), None if listing.total_key is None else offset
 
-        def send(token: Secret) -> Awaitable[PageT]:
-            target = self._get_target(listing, token)
+        def prepare(target: Target, limit: int) -> tuple[ApiRequest, Callable[[bytes], PageT]]:
+            body = Hidden(listing.encode(fields, offset, limit))
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
             )
-            return self._transport.call(ApiRequest(target, body, env, row, count), decode)
+            return ApiRequest(target, body, env, row, count), decode
+
+        def send(token: Secret) -> Awaitable[PageT]:
+            target = self._get_target(listing, token)
+            fallback = partial(prepare, target, FALLBACK) if may_fall_back else None
+            return self._transport.call(*prepare(target, limit), fallback)
+
+        may_fall_back = may_fall_back and limit > FALLBACK
 
         return await self._call_with_token(send)
 
@@ -515,7 +519,7 @@ class TcbClient:
 
         Args:
             env: The environment's id.
-            limit: The number of functions to request; the server may answer with fewer.
+            limit: The number of functions to request; the server may return fewer.
             offset: The row of the first function, counted from 0.
 
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
@@ -629,18 +633,18 @@ class TcbClient:
         interval: float = DEFAULT_WATCH_INTERVAL,
         since: Iterable[CloudFunction] | None = None,
     ) -> AsyncGenerator[FunctionChange, None]:
-        """Walk again and again, without end, and yield the changes between two walks.
+        """Walk again and again, indefinitely, and yield the changes between two walks.
 
         A temporary error is logged, and the next walk is compared with the last complete one.
 
         Args:
             env: The environment's id.
-            interval: Seconds from the end of a walk to the start of the next.
+            interval: Seconds between two walks.
             since: The functions to compare the first walk with, such as an earlier run's; None to
                 start from the first walk, which then must not fail.
 
         Raises:
-            ConfigurationError: An argument is unusable; raised at once.
+            ConfigurationError: An argument is invalid; raised immediately.
             TcbError: A walk failed for a lasting reason.
         """
         check_env(env)
@@ -673,7 +677,7 @@ class TcbClient:
             name: The function's name, or a list of names. None waits until one complete listing
                 shows every function ``Active``.
             timeout: Seconds to wait at most.
-            interval: Seconds from the end of a poll to the next.
+            interval: Seconds between two polls.
 
         Returns:
             The function, ``Active``; a list for a list of names, in its order, or for None.
@@ -694,10 +698,10 @@ class TcbClient:
         return active[0] if isinstance(name, str) else active
 
     def with_token(self, token: Token) -> Self:
-        """Make a light copy for another token, as for another merchant.
+        """Make a light copy with a different token, such as for each merchant.
 
         It shares session, window and retry quota with this client. Closing the copy leaves this
-        client open; closing this client ends the copy.
+        client open; closing this client closes the copy.
         """
         # The copy shares everything else: window and retry quota protect the server, whichever
         # merchant calls.
@@ -708,7 +712,7 @@ class TcbClient:
         return other
 
     async def force_refresh_token(self) -> None:
-        """Have WeChat replace the access token now, which ends the old one for everybody.
+        """Have WeChat replace the access token now, which invalidates the old one everywhere.
 
         Meant for a token that has leaked; the library never does it by itself.
 
@@ -754,9 +758,9 @@ class TcbClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the walks under way with `ClientClosedError`, then close the session.
+        """Stop the walks under way with `ClientClosedError`, then close the session.
 
-        Retries and polls end with it after their current wait. A session that was passed in stays
+        Retries and polls stop too, after their current wait. A session that was passed in stays
         open. Closing twice does nothing.
         """
         self._is_closed = True

@@ -4,8 +4,8 @@ Rule: no other module compares an errcode with a number. A code means the same a
 except for five codes at the endpoints that issue tokens.
 
 Sources: the WeChat page *getFuntionList*, WeChat's global return codes, and its table of cloud
-errcodes (developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html). Another source
-is named beside its row.
+errcodes (developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html). A different
+source is named beside its row.
 
 WeChat's cloud backend has codes of its own. WeChat sends one of its errcodes, usually -501000, and
 adds ``TcbCode: [INVALID_ENV]`` to the text. The TcbCode is more precise, so its row decides.
@@ -40,13 +40,13 @@ __all__ = [
     "TOKEN_ENDPOINT_ERRCODES",
     "Errcode",
     "Explanation",
+    "Scope",
     "TcbCode",
-    "Whose",
     "find_tcb_code",
     "look_up",
 ]
 
-Whose = Literal["merchant", "platform", "request", "service"]
+Scope = Literal["merchant", "platform", "request", "service"]
 """Scope of a code: the other calls that fail too.
 
 ``merchant``
@@ -62,10 +62,10 @@ Whose = Literal["merchant", "platform", "request", "service"]
 
 @attrs.frozen
 class Explanation:
-    """The exception for a code, its meaning and advice; ``whose`` is None if unknown."""
+    """The exception for a code, its meaning and advice; ``scope`` is None if unknown."""
 
     error: type[ApiError]
-    whose: Whose | None
+    scope: Scope | None
     meaning: str
     advice: str
 
@@ -86,12 +86,12 @@ class TcbCode(Explanation):
 
 
 def _make_rows(
-    error: type[ApiError], whose: Whose, *rows: tuple[int, str, str]
+    error: type[ApiError], scope: Scope, *rows: tuple[int, str, str]
 ) -> tuple[Errcode, ...]:
-    return tuple(Errcode(error, whose, meaning, advice, code) for code, meaning, advice in rows)
+    return tuple(Errcode(error, scope, meaning, advice, code) for code, meaning, advice in rows)
 
 
-_BUSY = "try again later; if it lasts, ask WeChat's support with the rid"
+_BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
 _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"
 _PROXY = "check base_url and any proxy"
@@ -99,7 +99,7 @@ _ARGUMENTS = "check env, limit and offset"
 _ENV = "check the environment id"
 _NO_SUCH_ENV = "the environment was not found"
 _ITS_ENV = "check the environment id, and that it belongs to the account of the token"
-_SUSPENDED = "look in the console whether it was suspended, as for an unpaid bill"
+_SUSPENDED = "check in the console whether it is suspended, for example for an unpaid bill"
 _UNPAID = "pay the bill or top up the account in Tencent Cloud's console"
 _RAISE_QUOTA = "raise it in the console"
 _SHARED = (
@@ -110,7 +110,7 @@ _SHARED = (
         (-501001, "the cloud resource system failed", _BUSY),
         (-501002, "the cloud resource service timed out", _BUSY),
         (-601001, "the cloud service failed", _BUSY),
-        (-601003, "the cloud service could not answer", _BUSY),
+        (-601003, "the cloud service could not reply", _BUSY),
         (-604102, "the call of the cloud service timed out", _BUSY),
     ),
     *_make_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
@@ -122,7 +122,7 @@ _SHARED = (
         (47001, "the request body cannot be parsed", "check any proxy between"),
         (40097, "an argument is not valid", _ARGUMENTS),
         (40101, "a required argument is missing", _ARGUMENTS),
-        (40170, "the page is too large", "ask for at most 500 rows at once"),
+        (40170, "the page is too large", "request at most 500 rows"),
         (-501007, "an argument is not valid", _ENV),
         (-501020, "an argument is not known", _ARGUMENTS),
         (-501021, "the operation is not supported", "check base_url and the endpoint"),
@@ -144,13 +144,13 @@ _SHARED = (
         (48001, "the account may not call this",
          "check that the account has cloud development opened and may call this endpoint"),
         (48004, "the endpoint is blocked for this account",
-         "look for a penalty notice in the account's administration"),
+         "check for a penalty notice in the account's administration"),
         (50002, "the user or account is restricted",
-         "look at the account's state in its administration"),
+         "check the account's state in its administration"),
         (61003, "the merchant has not authorised this platform",
-         "ask the merchant to authorise the platform"),
+         "have the merchant authorise the platform"),
         (61007, "the merchant has not granted the permission set",
-         "ask the merchant to authorise again with permission set 49 (cloud development)"),
+         "have the merchant authorise again with permission set 49 (cloud development)"),
         # developers.weixin.qq.com/community/develop/doc/0002a40ddb0a384a6d9cf270a56c00
         (61016, "the platform has not confirmed the permission set for this merchant",
          "confirm the merchant's permission sets on the open platform"),
@@ -177,9 +177,9 @@ _SHARED = (
 
 _FRESH_TOKEN = "pass a fresh access token, or a token provider that keeps itself fresh"  # noqa: S105 - advice
 _SECRET = "check the appsecret in the account's administration; it may have been reset"  # noqa: S105 - advice
-_TICKET = "hand over the newest ticket that WeChat pushed (every 10 minutes)"
+_TICKET = "pass the latest ticket that WeChat pushed (every 10 minutes)"
 _FROZEN = "confirm the call in the administrator's WeChat, then call again"
-_SIGNING = "calls are not signed here: look at the API security settings (API 安全) of the account"
+_SIGNING = "calls are not signed here: check the API security settings (API 安全) of the account"
 _CREDENTIALS = (
     *_make_rows(
         TokenError, "merchant",
@@ -188,7 +188,7 @@ _CREDENTIALS = (
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
         (61023, "the authorizer's refresh token is not valid",
-         "use the newest refresh token, or ask the merchant to authorise again"),
+         "use the latest refresh token, or have the merchant authorise again"),
     ),
     *_make_rows(DailyQuotaError, "merchant", (45009, "the day's calls are used up", _A_DAY)),
     *_make_rows(
@@ -212,7 +212,7 @@ _CREDENTIALS = (
         (61014, "the endpoint takes the token of a third-party platform only",
          "make the client with a ComponentToken"),
         *(
-            (code, "WeChat holds the call until it is confirmed", _FROZEN)
+            (code, "WeChat blocks the call until it is confirmed", _FROZEN)
             for code in range(89501, 89508)
         ),
     ),
@@ -252,9 +252,9 @@ _SEEN_SOLD_OUT = (
 
 
 def _make_tcb_rows(
-    error: type[ApiError], whose: Whose, meaning: str, advice: str, *rows: tuple[str, str]
+    error: type[ApiError], scope: Scope, meaning: str, advice: str, *rows: tuple[str, str]
 ) -> tuple[TcbCode, ...]:
-    return tuple(TcbCode(error, whose, meaning, advice, prefix, source) for prefix, source in rows)
+    return tuple(TcbCode(error, scope, meaning, advice, prefix, source) for prefix, source in rows)
 
 
 TCB_CODES: tuple[TcbCode, ...] = (
@@ -296,7 +296,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
     # Not a QuotaError: a smaller page may be within the limit, and a walk tries one.
     *_make_tcb_rows(
         ParameterError, "request", "a limit was exceeded",
-        "ask for fewer rows at once (page_size), or raise the limit in the console",
+        "request fewer rows (page_size), or raise the limit in the console",
         ("LimitExceeded", _TENCENT_SCF),
         ("EXCEED_MAX_RESPONSE_SIZE", _CLOUDBASE),
     ),
@@ -346,7 +346,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("SERVICE_CHARGE_OVERDUE", _CLOUDBASE_HTTP),
     ),
     *_make_tcb_rows(
-        ApiError, "merchant", "the package is sold out", "choose another package in the console",
+        ApiError, "merchant", "the package is sold out", "choose a different package",
         ("ResourcesSoldOut", _SEEN_SOLD_OUT),
     ),
 )  # fmt: skip
@@ -356,16 +356,16 @@ STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
 """A fresh access token may help, at an endpoint that takes one."""
 
 BAD_REFRESH_TOKEN = 61023
-"""Another refresh token of the merchant may help."""
+"""A different refresh token of the merchant may help."""
 
 DENIED = frozenset({48001, 61003, 61007})
-"""The merchant, or WeChat, does not let the caller list the account."""
+"""The merchant, or WeChat, does not allow the caller to list the account."""
 
 NO_CLOUD_DEVELOPMENT = 85088
 """The account has no environments."""
 
 _CLOUD = range(-699_999, -500_999)
-"""The errcodes that wrap an answer of the cloud backend."""
+"""The errcodes that wrap a reply of the cloud backend."""
 
 _TCB_CODE = re.compile(r"TcbCode:\s*\[([\w.]+)\]", re.ASCII)
 # -501001, -501005 and -501007 came with these words and without a TcbCode.
@@ -381,7 +381,7 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
 
     Args:
         errcode: WeChat's code.
-        endpoint: The path that answered.
+        endpoint: The path that was called.
         errmsg: WeChat's text. With a cloud errcode, it is searched for a TcbCode and for the words
             that report a missing environment.
     """
@@ -417,11 +417,11 @@ def is_token_accepted(error: ApiError) -> bool:
 
 def is_refusal(error: TcbError) -> bool:
     """Whether the error proves that WeChat did not carry out the call."""
-    if isinstance(error, TransportError):
-        return not error.sent or error.status == HTTPStatus.SERVICE_UNAVAILABLE
+    if isinstance(error, TransportError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return True
     # The cloud backend may report a time-out (-501002) after it has carried out the call.
     is_busy = isinstance(error, SystemBusyError) and error.errcode not in _CLOUD
-    return is_busy or isinstance(error, RateLimitError)
+    return not error.sent or is_busy or isinstance(error, RateLimitError)
 
 
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:
@@ -431,4 +431,4 @@ def is_platforms_fault(errcode: int, endpoint: str) -> bool:
     if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):
         return False  # the merchant's appid: with a wrong one the platform would have no token
     row = TOKEN_ENDPOINT_ERRCODES.get(errcode) or look_up(errcode)
-    return row.whose == "platform"
+    return row.scope == "platform"

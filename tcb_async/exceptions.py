@@ -1,13 +1,13 @@
 """Exceptions of this package.
 
 Rule: each keyword argument of an error is an attribute of the same name, and every error takes
-the arguments of `TcbError`. The message names the next step. No message or attribute holds a token,
-a secret or a URL with a query.
+the arguments of `TcbError`. The message names the next step. No message or attribute contains a
+token, a secret or a URL with a query.
 
 ::
 
     TcbError
-    ├── ApiError(errcode, errmsg, rid, tcb_code)   the server answered with an errcode
+    ├── ApiError(errcode, errmsg, rid, tcb_code)   the reply contains an errcode
     │   ├── SystemBusyError                        -1, -1000 and the transient cloud codes: retried
     │   ├── TokenError                             the token or the credentials were refused
     │   ├── ParameterError                         WeChat did not accept the request
@@ -15,9 +15,9 @@ a secret or a URL with a query.
     │   └── QuotaError
     │       ├── DailyQuotaError                    45009: never retried
     │       └── RateLimitError                     45011, HTTP 429: retried
-    ├── TransportError                             no usable answer: connect, reset, timeout, 5xx
-    ├── ResponseError                              an answer that is not as documented
-    ├── DriftError                                 the list kept changing under the walk
+    ├── TransportError                             no valid reply: connect, reset, timeout, 5xx
+    ├── ResponseError                              a reply that is not as documented
+    ├── DriftError                                 the list changed throughout the walk
     ├── FunctionFailedError                        a function that the caller awaits has failed
     ├── WaitTimeoutError                           it was not Active in time; also a TimeoutError
     ├── ClientClosedError                          the client was closed
@@ -34,7 +34,7 @@ class ResumePoint(Protocol):
 
     @property
     def scope(self) -> str:
-        """The environment's id, or another name of the list."""
+        """The environment's id, or a different name of the list."""
         ...
 
     @property
@@ -70,18 +70,20 @@ class TcbError(Exception):
         message: The problem and the next step.
         env: The environment of the call; None outside a listing.
         offset: The first row requested, counted from 0; None outside a listing.
-        cursor: The point where the error ended a walk: pass it as ``resume=`` to continue there.
+        cursor: The point where the error stopped a walk: pass it as ``resume=`` to continue there.
             None outside a walk.
         attempts: The number of requests made.
         gave_up: The reason why a retryable request was not tried again; else empty.
 
     Attributes:
-        errcode: WeChat's code; None if WeChat did not answer with one.
+        errcode: WeChat's code; None if no reply contained one.
         rid: WeChat's request id, for its support; None without one.
+        sent: Whether the request may have reached the server.
     """
 
     errcode: int | None = None
     rid: str | None = None
+    sent: bool = True
 
     def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
         self,
@@ -117,7 +119,7 @@ class TcbError(Exception):
 
 
 class ApiError(TcbError):
-    """WeChat answered with an errcode.
+    """WeChat replied with an errcode.
 
     Args:
         errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
@@ -125,8 +127,8 @@ class ApiError(TcbError):
         rid: WeChat's request id, for its support; None if the reply had none.
         tcb_code: The code of WeChat's cloud backend, such as ``INVALID_ENV``; WeChat adds it
             to -501000 and similar errcodes as ``TcbCode: […]``. None if the reply had none.
-        endpoint: The path that answered, such as ``/tcb/listfunctions``.
-        retry_after: Seconds the server asked to wait before another try, or None.
+        endpoint: The path that was called, such as ``/tcb/listfunctions``.
+        retry_after: Seconds to wait before the next attempt, as the server requested, or None.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
@@ -151,11 +153,11 @@ class ApiError(TcbError):
 
 
 class SystemBusyError(ApiError):
-    """WeChat was busy (-1, -1000 and the transient cloud codes), on every try."""
+    """WeChat was busy (-1, -1000 and the transient cloud codes), on every attempt."""
 
 
 class TokenError(ApiError):
-    """The access token or the credentials behind it were refused."""
+    """The access token or the credentials it is fetched with were refused."""
 
 
 class ParameterError(ApiError):
@@ -175,20 +177,22 @@ class DailyQuotaError(QuotaError):
 
 
 class RateLimitError(QuotaError):
-    """Too many calls a minute (45011, HTTP 429), on every try."""
+    """Too many calls a minute (45011, HTTP 429), on every attempt."""
 
 
 class TransportError(TcbError):
-    """No usable answer: connection refused or reset, time-out, a cut-off reply, or HTTP 5xx.
+    """No valid reply: connection refused or reset, time-out, a truncated reply, or HTTP 5xx.
 
     Args:
         endpoint: The path that was called.
-        status: The HTTP status; None without an answer.
-        retry_after: Seconds the server asked to wait before another try, or None.
+        status: The HTTP status; None without a reply.
+        retry_after: Seconds to wait before the next attempt, as the server requested, or None.
         sent: Whether the request may have reached the server; False if no connection was opened.
-        dropped: Whether a kept-alive connection was dropped before any reply.
-        overload: Whether too many requests at once may be the cause: the client then sends fewer.
-        retryable: Whether another try may succeed.
+        dropped: Whether the connection of the first attempt was dropped before any reply, as
+            kept-alive connections may be at any time.
+        overload: Whether too many concurrent requests may be the cause; the client then sends
+            fewer.
+        retryable: Whether another attempt may succeed.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
@@ -215,13 +219,13 @@ class TransportError(TcbError):
 
 
 class ResponseError(TcbError):
-    """An answer that is not as documented.
+    """A reply that is not as documented.
 
     Args:
-        endpoint: The path that answered.
+        endpoint: The path that was called.
         status: The HTTP status.
-        excerpt: The first characters of the answer, redacted.
-        truncated: Whether the answer may only have been cut off, so that another try may help.
+        excerpt: The first characters of the reply, redacted.
+        truncated: Whether the reply may only have been truncated, so that a retry may help.
     """
 
     def __init__(
@@ -242,7 +246,7 @@ class ResponseError(TcbError):
 
 
 class DriftError(TcbError):
-    """The list kept changing during the walk, so it could not be read completely.
+    """The list changed throughout the walk, so it could not be read completely.
 
     The items yielded before are correct; ``cursor`` continues from there.
     """

@@ -64,7 +64,7 @@ _STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
 )
 
 # FastAPI encodes values by this table in routes without a return annotation. In annotated routes,
-# ``-> list[CloudFunction]``, pydantic asks the class.
+# ``-> list[CloudFunction]``, pydantic uses the method of the class.
 encoders_by_class_tuples[Value.to_dict] = (Value,)
 
 
@@ -127,7 +127,7 @@ In tests, ``app.dependency_overrides[tcb_async.fastapi.client]`` replaces it.
 
 
 def status_of(error: TcbError) -> int:
-    """Return the HTTP status that a service answers to its caller after an error.
+    """Return the HTTP status of a service's reply to its caller after an error.
 
     =====================================  ======  ================================================
     error                                  status  reason
@@ -136,10 +136,10 @@ def status_of(error: TcbError) -> int:
     `PermissionDeniedError`                403     the account may not see that environment
     `SystemBusyError`, `QuotaError`,       503     not now: the caller did nothing wrong, and the
     `DriftError`, `ClientClosedError`              quota is the service's (therefore not 429)
-    `TransportError` without an answer     504     WeChat was not reached, or not in time
+    `TransportError` without a reply       504     WeChat was not reached, or not in time
     `WaitTimeoutError`                     504     the function was not Active in time
     `FunctionFailedError`                  409     it will not be Active as it is
-    `TransportError`, `ResponseError`      502     WeChat or a proxy sent an unusable answer
+    `TransportError`, `ResponseError`      502     WeChat or a proxy sent an invalid reply
     `TokenError`, any other `ApiError`     502     WeChat refused the service, not its caller
                                                    (therefore not 401)
     `ConfigurationError`                   422     an argument of a call is out of range, such as a
@@ -159,8 +159,8 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
     """Describe an error to a caller of the service, as RFC 9457 does.
 
     It has a ``title`` (the error's class), ``status`` and ``detail`` (the message), and if known
-    ``errcode``, ``tcb_code`` (the code of WeChat's cloud backend), ``rid`` (WeChat's support asks
-    for it) and ``resume`` (the cursor from which an interrupted walk can continue). It holds no
+    ``errcode``, ``tcb_code`` (the code of WeChat's cloud backend), ``rid`` (for WeChat's
+    support) and ``resume`` (the cursor from which an interrupted walk can continue). It contains no
     secret.
     """
     fields: dict[str, str | int | None] = {
@@ -176,7 +176,7 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
 
 
 async def answer_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the signature is Starlette's
-    """Answer an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
+    """Reply to an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
 
     For ``app.add_exception_handler(TcbError, answer_error)``. It cannot change a response that has
     begun: a stream must report an interruption itself. Any other error is raised again.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
-"""UTC+08:00, in which WeChat's times are read unless the client has another zone."""
+"""UTC+08:00, in which WeChat's times are read unless the client has a different zone."""
 
 
 @attrs.frozen
@@ -29,7 +29,7 @@ class Value:
     def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON values, with times as ISO 8601 text and without secrets.
 
-        ``type(value)(**value.to_dict()) == value``, unless a field is a secret or another value.
+        ``type(value)(**value.to_dict()) == value``, unless a field is a secret or a nested value.
         """
         fields = _list_json_fields(type(self))
         return {field.name: msgspec.to_builtins(getattr(self, field.name)) for field in fields}
@@ -107,9 +107,10 @@ class CloudFunction(Value):
     Attributes:
         name: Its name, unique in the environment.
         status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: an
-            unknown status is kept as it is.
+            unknown status is left unchanged.
         runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None if it is missing.
-        add_time: The time of its creation: aware, UTC+08:00 unless the client has another zone.
+        add_time: The time of its creation: aware, UTC+08:00 unless the client has a different
+            zone.
             None if it is missing in the reply. ISO 8601 text is accepted too; without a zone it is
             read as UTC+08:00.
         mod_time: The time of its last change, in the same form.
@@ -132,7 +133,8 @@ class Environment(Value):
         env: Its id.
         alias: Its name.
         status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
-        create_time: The time of its creation: aware, UTC+08:00 unless the client has another zone.
+        create_time: The time of its creation: aware, UTC+08:00 unless the client has a different
+            zone.
             None if it is missing in the reply.
         update_time: The time of its last change, in the same form.
         package_id: Its plan (套餐), such as ``basic``.

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 LoopScope = Literal["function", "class", "module", "package", "session"]
 _SYNC_TEST = (
     "tcb_client is asynchronous and this test is not: make the test async, or use tcb_emulator "
-    "alone and let the code under test make its client from tcb_emulator.token and .url"
+    "alone and have the code under test make its client from tcb_emulator.token and .url"
 )
 _TWO_LOOPS = (
     "tcb_client: the test is marked for anyio, but pytest-asyncio runs it on its own event loop: "
     "set asyncio_mode = strict, or remove the anyio mark"
 )
 _OTHER_BACKEND = (
-    "tcb_client needs asyncio, but anyio runs this test on {}: let your fixture anyio_backend "
-    'return "asyncio"'
+    "tcb_client needs asyncio, but anyio runs this test on {}: make your fixture "
+    'anyio_backend return "asyncio"'
 )
 _NO_PLUGIN = "tcb_client needs pytest-asyncio 1.0 or later, or a test that is marked for anyio"
 
@@ -39,7 +39,7 @@ def tcb_emulator() -> Generator[Emulator, None, None]:
     """A WeChat server for one test, on a real socket and a thread of its own.
 
     It works in sync and in async tests. Point your code at ``tcb_emulator.url`` with
-    ``tcb_emulator.token``, and script its answers::
+    ``tcb_emulator.token``, and script its replies::
 
         tcb_emulator.deploy("test-777bb9", count=57)
         tcb_emulator.fail_next(-1, times=2)                    # WeChat is busy, twice
@@ -98,7 +98,7 @@ def _make_opener() -> Callable[[Emulator], AsyncGenerator[TcbClient, None]]:
         from tcb_async.retry import RetryPolicy  # noqa: PLC0415 - the rule of this module
 
         async def token() -> str:
-            return tcb_emulator.token  # another token after one was refused
+            return tcb_emulator.token  # a new token after one was refused
 
         retry = RetryPolicy(base=0.0)
         async with TcbClient(token, base_url=tcb_emulator.url, retry=retry) as client:

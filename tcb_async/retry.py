@@ -1,6 +1,6 @@
 """Retries: which errors, after which wait, and until when.
 
-Rule: only temporary errors are retried, and never beyond the attempts, the deadline or the quota
+Rule: only transient errors are retried, and never beyond the attempts, the deadline or the quota
 that a client's calls share.
 """
 
@@ -23,15 +23,22 @@ from tcb_async._arguments import (
     make_validator,
 )
 from tcb_async.exceptions import (
+    ApiError,
+    DailyQuotaError,
+    PermissionDeniedError,
     RateLimitError,
     ResponseError,
     SystemBusyError,
+    TcbError,
+    TokenError,
     TransportError,
 )
 
 _DAY_SECONDS = 86_400.0
 _COST, _COST_IF_THROTTLED = 14, 5
 _THROTTLED = (RateLimitError, SystemBusyError)
+_FROM_SERVER = (ApiError, ResponseError, TransportError)
+_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -50,13 +57,19 @@ def is_overload(error: BaseException) -> bool:
     return isinstance(error, _THROTTLED)
 
 
+def may_refuse_size(error: TcbError) -> bool:
+    """Whether the server may have refused the number of rows, in whatever way."""
+    is_about_arguments = not isinstance(error, _NOT_ABOUT_ARGUMENTS)
+    return isinstance(error, _FROM_SERVER) and is_about_arguments and error.sent
+
+
 @attrs.define
 class RetryQuota:
     """A budget for the retries of all calls of a client, so that they never become a storm.
 
-    A retry takes some of it, a retry after throttling less. A success puts back the cost of its
-    own retries, or 1 without any. When it is used up, failed calls are not retried. The numbers
-    come from botocore's standard mode, for up to 17 requests in flight.
+    A retry takes some of it, a retry after throttling less. A successful call returns the cost of
+    its retries, or 1 if it needed none. When the budget is used up, failed calls are not retried.
+    The numbers are those of botocore's standard mode, for up to 17 requests in flight.
     """
 
     capacity: int = 500
@@ -66,14 +79,14 @@ class RetryQuota:
     def for_window(cls, ceiling: int) -> RetryQuota:
         """Make a budget that a first burst does not use up: two retries of a full window.
 
-        All requests in flight may fail at once, then half of them in the halved window, then a
+        All requests in flight may fail together, then half of them in the halved window, then a
         quarter, until the window fits the server.
         """
         return cls(max(500, 2 * _COST * ceiling))
 
     def take(self, error: BaseException) -> int:
         """Take the cost of a retry after this error; return it, or 0 if the budget is too small."""
-        # A throttling server answers again soon; a server that is down costs more.
+        # A throttling server will soon accept requests again; a server that is down costs more.
         cost = _COST_IF_THROTTLED if isinstance(error, _THROTTLED) else _COST
         if cost > self.available:
             return 0
@@ -95,7 +108,7 @@ _at_least_one = make_validator(
 _seconds = make_validator(
     lambda value: _is_number(value) and 0 <= value < math.inf, "a number of seconds, 0 or more"
 )
-_some_seconds = make_validator(
+_positive_seconds = make_validator(
     lambda value: _is_number(value) and value > 0, "a number of seconds above 0, or math.inf"
 )
 
@@ -106,8 +119,9 @@ class RetryPolicy:
 
     The wait before attempt *n + 1* is drawn evenly from 0 to ``min(cap, base * 2 ** (n - 1))``
     seconds (full jitter); the server's ``Retry-After`` is honoured as a minimum, but never beyond
-    the deadline, nor longer than a day. If a kept-alive connection is dropped before any answer,
-    the first retry follows at once, on a new connection.
+    the deadline, nor longer than a day. If the connection of the first attempt is dropped before
+    any reply, as kept-alive connections may be at any time, the first retry follows immediately,
+    on a new connection.
 
     The status decides, regardless of the sender: WeChat, a reverse proxy, or a forward proxy that
     answers ``CONNECT``.
@@ -119,22 +133,23 @@ class RetryPolicy:
     -604102; InternalError and other TcbCodes           retried
     45011, -501004, RequestLimitExceeded, HTTP 429      retried
     no connection, time-out, cut short, HTTP 5xx, 408   retried
-    JSON that ends too early                            retried
-    kept-alive connection dropped before an answer      retried at once, on a new connection
+    truncated JSON                                      retried
+    connection dropped at the first attempt             retried immediately, on a new connection
     40001, 40014, 41001, 42001                          one fresh token, one replay
-    any other errcode or HTTP 4xx, a redirect, HTML     raised at once
+    any other errcode or HTTP 4xx, a redirect, HTML     raised immediately
     ==================================================  ==========================================
 
     Attributes:
-        attempts: Attempts in all, the first included; 1 or more.
-        base: Seconds; the longest first wait.
-        cap: Seconds; the longest wait.
+        attempts: Attempts in all, the first included; 1 or more. A page of the default size has one
+            more: see `WalkOptions.page_size`.
+        base: Upper bound of the first wait, in seconds.
+        cap: Upper bound of every wait, in seconds.
         deadline: Seconds that a call may take in all, including its wait for a permit of the
             client's window. No wait begins that would cross it, and the timeout of each attempt is
             cut to the time left. The last error before the deadline is raised.
-        clock: Monotonic seconds; for tests.
-        sleep: How to wait; for tests.
-        random: A number from 0 to 1; for tests.
+        clock: Replaces `time.monotonic` in tests.
+        sleep: Replaces `asyncio.sleep` in tests.
+        random: Replaces `random.random` in tests.
 
     Raises:
         ConfigurationError: A value is out of range.
@@ -143,7 +158,7 @@ class RetryPolicy:
     attempts: int = attrs.field(default=DEFAULT_ATTEMPTS, validator=_at_least_one)
     base: float = attrs.field(default=DEFAULT_BACKOFF, validator=_seconds)
     cap: float = attrs.field(default=DEFAULT_BACKOFF_CAP, validator=_seconds)
-    deadline: float = attrs.field(default=DEFAULT_DEADLINE, validator=_some_seconds)
+    deadline: float = attrs.field(default=DEFAULT_DEADLINE, validator=_positive_seconds)
     clock: Callable[[], float] = attrs.field(default=time.monotonic, repr=False)
     sleep: Callable[[float], Awaitable[None]] = attrs.field(default=asyncio.sleep, repr=False)
     random: Callable[[], float] = attrs.field(default=random.random, repr=False)
@@ -153,28 +168,28 @@ class RetryPolicy:
         """Build a policy without retries."""
         return cls(attempts=1)
 
-    def wait(self, number: int, error: BaseException | None) -> float:
-        """Seconds to wait after attempt `number`, counted from 1, failed with this error."""
-        # The connection died while idle: the server may be well, and has seen no request.
-        if number == 1 and isinstance(error, TransportError) and error.dropped:
+    def wait(self, attempt: int, error: BaseException | None) -> float:
+        """Return the seconds to wait after an attempt, counted from 1, failed with this error."""
+        # The connection may have died while idle: the server has seen no request.
+        if attempt == 1 and isinstance(error, TransportError) and error.dropped:
             return 0.0
         # The exponent is bounded, because a float overflows at 2 ** 1024.
-        longest = min(self.cap, self.base * 2.0 ** min(number - 1, 62))
+        maximum = min(self.cap, self.base * 2.0 ** min(attempt - 1, 62))
         retry_after = getattr(error, "retry_after", None) or 0.0
-        return max(self.random() * longest, retry_after)
+        return max(self.random() * maximum, retry_after)
 
-    def why_stop(self, number: int, wait: float, left: float) -> str | None:
-        """Return the reason to stop after attempt `number` and before a `wait`; None to go on."""
-        if number >= self.attempts:
+    def stop_reason(self, attempt: int, wait: float, seconds_left: float) -> str | None:
+        """Return the reason to stop after an attempt and before a wait; None to go on."""
+        if attempt >= self.attempts:
             return "the retry policy allows no more" if self.attempts > 1 else ""
-        if wait >= left:
-            return f"another wait would cross the deadline of {self.deadline:g} s"
+        if wait >= seconds_left:
+            return f"the next wait would cross the deadline of {self.deadline:g} s"
         # A `Retry-After` of years is a mistake, and a call without a deadline would wait for it.
         if wait > max(_DAY_SECONDS, self.cap):
-            return f"the server asks for a wait of {wait:.3g} s"
+            return f"the server requests a wait of {wait:.3g} s"
         return None
 
     @property
-    def too_late(self) -> str:
+    def deadline_passed_message(self) -> str:
         """The reason to stop after the deadline."""
         return f"the deadline of {self.deadline:g} s passed"

@@ -82,11 +82,11 @@ def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") ->
     lines: dict[tuple[str, ...], dict[str, None]] = {}
     for row in sorted(rows, key=_order):
         code = row.code if isinstance(row, Errcode) else row.prefix
-        words = row.meaning, str(row.whose), row.advice, _HANDLED[_handling(row)]
+        words = row.meaning, str(row.scope), row.advice, _HANDLED[_handling(row)]
         if language == "chinese":
             meaning, advice = _translated(table, code)
             handled = chinese.HANDLED[_handling(row)]
-            words = meaning, chinese.WHOSE[str(row.whose)], advice, handled
+            words = meaning, chinese.WHOSE[str(row.scope)], advice, handled
         source = () if isinstance(row, Errcode) else (_link(row.source),)
         lines.setdefault((f"`{row.error.__name__}`", *words, *source), {})[f"`{code}`"] = None
     cells = [(f"{', '.join(codes)} {error}", *words) for (error, *words), codes in lines.items()]

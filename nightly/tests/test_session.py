@@ -1,105 +1,15 @@
-"""The session among libraries that wrap it, after a fork, and under compressed bombs."""
+"""The session after a fork, and under compressed bombs."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import sys
 
-import aiohttp
-import pytest
 from leaks import strictly
 from raw_server import RawServer
-from secret_leaks import leaks_of, shown_by
-from server_faults import FAULTS, OK, bomb, once
+from server_faults import OK, bomb
 
-from tcb_async import RetryPolicy, TcbClient, TcbError
-
-ENV = "test-777bb9"
 MIB = 2**20
-
-
-async def test_our_own_session_tells_nothing_to_libraries_that_add_trace_hooks_to_every_session(
-    monkeypatch,
-):
-    """As Sentry and OpenTelemetry do: the reported URL holds the token."""
-    told: list[object] = []
-
-    async def note(*facts):
-        told.append(facts)
-
-    def init(session, **settings):
-        tracing = aiohttp.TraceConfig()
-        for signal in (tracing.on_request_start, tracing.on_request_end):
-            signal.append(note)
-        own(session, **settings, trace_configs=[tracing])
-
-    own = aiohttp.ClientSession.__init__
-    monkeypatch.setattr(aiohttp.ClientSession, "__init__", init)
-    async with RawServer(OK) as server:
-        async with TcbClient("T", base_url=server.url) as client:
-            assert await client.count_functions(ENV) == 1
-        assert told == []
-
-        async with aiohttp.ClientSession() as session, session.get(server.url):
-            assert len(told) == 2
-
-
-@pytest.mark.parametrize("fault", ["reset", "reset_in_headers", "two_lengths", "redirect_307"])
-async def test_a_library_that_wraps_our_own_session_sees_no_token_in_urls_replies_or_errors(
-    fault, monkeypatch
-):
-    """As the agents of Elastic, Datadog and New Relic do."""
-    seen: list[str] = []
-
-    async def request(session, method, url, **settings):
-        seen.append(str(url))
-        try:
-            reply = await own(session, method, url, **settings)
-        except Exception as error:
-            seen.extend(shown_by(error))
-            raise
-        seen.append(f"{reply!r} {reply.url} {reply.real_url}")
-        return reply
-
-    own = aiohttp.ClientSession._request  # agents wrap this method
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)  # likewise
-    secret, replies = "s3cr3t-t0ken-of-some-length", once(FAULTS[fault])
-    retry = RetryPolicy(base=0.0)
-    async with (
-        RawServer(replies) as server,
-        TcbClient(secret, base_url=server.url, retry=retry) as client,
-    ):
-        with contextlib.suppress(TcbError):
-            await client.count_functions(ENV)
-
-    assert seen[0] == f"{server.url}/tcb/listfunctions"
-    assert server.requests[0].target == f"/tcb/listfunctions?access_token={secret}"
-    assert leaks_of([secret], seen) == []
-
-
-async def test_headers_that_a_wrapper_adds_to_a_request_are_on_that_request_alone(monkeypatch):
-    """Elastic's agent writes into the headers that it finds."""
-    numbers = itertools.count()
-
-    async def request(session, *args, **settings):
-        if settings["headers"] is not None:
-            settings["headers"][f"X-Trace-{next(numbers)}"] = "yes"
-        return await own(session, *args, **settings)
-
-    own = aiohttp.ClientSession._request  # agents wrap this method
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)  # likewise
-    async with RawServer(OK) as server, aiohttp.ClientSession() as session:
-        async with TcbClient("T", base_url=server.url, session=session) as client:
-            await client.count_functions(ENV)
-            await client.count_functions(ENV)
-        monkeypatch.undo()
-        async with TcbClient("T", base_url=server.url) as client:
-            await client.count_functions(ENV)
-
-        traced = [[name for name in asked.headers if "trace" in name] for asked in server.requests]
-    assert traced == [["x-trace-0"], ["x-trace-1"], []]
 
 
 AFTER_A_FORK = """

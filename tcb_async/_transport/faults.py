@@ -1,6 +1,6 @@
 """Translation of HTTP statuses and aiohttp's errors into ours.
 
-Rule: an aiohttp error's text is never shown, for it holds the URL.
+Rule: an aiohttp error's text is never shown, because it contains the URL.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = logging.getLogger("tcb_async")
 
 
 def read_retry_after(value: str | None) -> float | None:
-    """Return the seconds of a Retry-After header, in either form; None if it is unreadable."""
+    """Return the seconds of a Retry-After header, a number or a date; None if it is unreadable."""
     if value is None:
         return None
     try:
@@ -65,12 +65,13 @@ _DROPPED = _ErrorKind(
     errors=(aiohttp.ClientConnectionError, OSError),
     text="{host} dropped the connection; try again",
 )
-# The first row that fits holds. So a subclass comes before its base: aiohttp's certificate errors
+# The first kind that matches applies. So a subclass precedes its base: aiohttp's certificate errors
 # are TLS errors, TLS errors are connector errors, and connector errors are `OSError`s.
-_TABLE = (
+_ERROR_KINDS = (
     _ErrorKind(
         errors=(TimeoutError,),
-        text="{host} gave no complete answer in {seconds:.3g} s; a longer timeout may help",
+        text="{host} sent no complete reply in {seconds:.3g} s; raise timeout, "
+        "or lower concurrency if a proxy on the way accepts few connections",
     ),
     _ErrorKind(
         errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
@@ -103,7 +104,7 @@ _TABLE = (
     ),
     _ErrorKind(
         errors=(aiohttp.ClientPayloadError,),
-        text="the answer of {host} was cut short or badly encoded; try again",
+        text="the reply of {host} was cut short or badly encoded; try again",
         overload=False,
     ),
     _DROPPED,
@@ -113,12 +114,12 @@ _TABLE = (
         retryable=False,
     ),
 )
-_UNEXPECTED = _TABLE[-1]
+_UNEXPECTED = _ERROR_KINDS[-1]
 
-# Temporary failures of a service, a reverse proxy, or a forward proxy that answers CONNECT: which
-# of them failed does not matter. The meaning of errcodes is in `tcb_async.errcodes`.
-_PASSING = (408, *range(500, 600))
-# A gateway without a free server says 502, 503 or 504. A server's own 500 is a bug, and fewer
+# Transient failures of a service, a reverse proxy, or a forward proxy at CONNECT: it does not
+# matter which of them failed. The meaning of errcodes is in `tcb_async.errcodes`.
+_TRANSIENT_STATUSES = (408, *range(500, 600))
+# A gateway without a free server returns 502, 503 or 504. A server's own 500 is a bug, and fewer
 # requests would not cure it.
 _OVERLOAD = (502, 503, 504)
 
@@ -129,25 +130,25 @@ _REFUSALS = {
 }
 _CLOCK = "check this machine's clock"
 _OWN_CA = "pass an ssl_context that trusts it, or its CA, if it is the right one"
-_RIGHT_HOST = "check base_url"
-# By OpenSSL's ``X509_V_ERR`` codes. Its texts name the fault and not the cure.
+_CHECK_HOST = "check base_url"
+# By OpenSSL's ``X509_V_ERR`` codes, whose texts name the problem only.
 _CERTIFICATE_ADVICE = {
     9: _CLOCK,
     10: f"its owner has to renew it; if it was renewed, {_CLOCK}",
     **dict.fromkeys((18, 19, 20, 21), _OWN_CA),
-    **dict.fromkeys((62, 64), _RIGHT_HOST),
+    **dict.fromkeys((62, 64), _CHECK_HOST),
 }
 
 
 def make_status_error(
     request: ApiRequest, status: int, headers: Mapping[str, str], body: bytes
 ) -> TcbError:
-    """Make the error for a reply with another status than 200."""
+    """Make the error for a reply with a status other than 200."""
     target = request.target
     error = _make_retryable_error(target.path, target.path, status, headers)
     if error is not None:
         return error
-    # If the body has an errcode, that says more than the status does.
+    # An errcode in the body says more than the status.
     try:
         raise_for_errcode(body, target.path, secrets=target.secrets)
     except TcbError as refused:
@@ -161,29 +162,30 @@ def _make_proxy_error(error: aiohttp.ClientHttpProxyError, request: ApiRequest) 
     path = request.target.path
     sender = f"{path}: the proxy on the way to {request.target.bare_url.host}"
     headers: Mapping[str, str] = error.headers or {}
-    return _make_retryable_error(sender, path, error.status, headers, sent=False) or ResponseError(
+    failure = _make_retryable_error(sender, path, error.status, headers) or ResponseError(
         f"{sender} answered {_describe_status(error.status)}; check the proxy and what it allows",
         endpoint=path,
         status=error.status,
     )
+    failure.sent = False
+    return failure
 
 
 def _make_retryable_error(
-    sender: str, path: str, status: int, headers: Mapping[str, str], *, sent: bool = True
+    sender: str, path: str, status: int, headers: Mapping[str, str]
 ) -> TcbError | None:
-    """Make the error for a status of a temporary failure; None for any other status."""
-    later = read_retry_after(headers.get("Retry-After"))
+    """Make the error for the status of a transient failure; None for any other status."""
+    retry_after = read_retry_after(headers.get("Retry-After"))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         text = f"{sender} answered HTTP 429: too many calls; lower concurrency"
-        return RateLimitError(text, endpoint=path, retry_after=later)
-    if status not in _PASSING:
+        return RateLimitError(text, endpoint=path, retry_after=retry_after)
+    if status not in _TRANSIENT_STATUSES:
         return None
     return TransportError(
         f"{sender} answered HTTP {status}: the service or a proxy failed; try again later",
         endpoint=path,
         status=status,
-        retry_after=later,
-        sent=sent,
+        retry_after=retry_after,
         overload=status in _OVERLOAD,
     )
 
@@ -199,13 +201,13 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
     seconds: float,
     *,
     setting: str,
-    is_answered: bool,
-    is_new: bool,
+    is_first: bool,
+    has_reply: bool,
 ) -> TcbError:
     """Turn any error of the network or of aiohttp into ours.
 
-    A connection that was kept alive, and is not `is_new`, may be dropped at any time: this says
-    nothing about the load.
+    A connection that is dropped at the first attempt may have been kept alive too long, which says
+    nothing about the load. The next attempt has a new connection, which shows it.
     """
     path = request.target.path
     if isinstance(error, QueryError):
@@ -219,12 +221,12 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
             f"{path} sent something that is not HTTP; check base_url and any proxy between",
             endpoint=path,
         )
-    row = next(row for row in _TABLE if isinstance(error, row.errors))
+    row = next(row for row in _ERROR_KINDS if isinstance(error, row.errors))
     reason, advice = _explain(error, request)
     if row is _UNEXPECTED:
         reason = describe(error, *request.target.secrets)
         _log_unexpected(error, request)
-    # Built from our own words, the host and the type: the error's text may hold the URL.
+    # Built from our own words, the host and the type: the error's text may contain the URL.
     text = row.text.format(
         host=request.target.bare_url.host,
         seconds=seconds,
@@ -232,20 +234,20 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
         advice=advice,
         setting=setting,
     )
-    kept_alive = row is _DROPPED and not is_new
+    dropped = row is _DROPPED and is_first
     return TransportError(
         f"{path}: {text}",
         endpoint=path,
         retryable=row.retryable,
         sent=row.sent,
-        dropped=kept_alive,
-        # A server that has begun to answer was not too busy to take the request.
-        overload=row.overload and not is_answered and not kept_alive,
+        dropped=dropped,
+        # A server that has begun to reply was not too busy to take the request.
+        overload=row.overload and not has_reply and not dropped,
     )
 
 
 def _log_unexpected(error: Exception, request: ApiRequest) -> None:
-    # As text: a handler that gets the error itself may show its frames, which hold the URL.
+    # As text: a handler that gets the error itself may show its frames, which contain the URL.
     if _log.isEnabledFor(logging.DEBUG):
         text = "".join(traceback.format_exception(error))
         _log.debug("%s failed unexpectedly:\n%s", request, hide(text, request.target.secrets))
@@ -256,7 +258,7 @@ def _explain(error: Exception, request: ApiRequest) -> tuple[str, str]:
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         code, reason = getattr(cause, "verify_code", 0), getattr(cause, "verify_message", "")
-        advice = _CERTIFICATE_ADVICE.get(code, f"{_RIGHT_HOST} and ssl_context")
+        advice = _CERTIFICATE_ADVICE.get(code, f"{_CHECK_HOST} and ssl_context")
         # Not `redact`, which would hide a long host name as if it were a token.
         return hide(reason.rstrip("."), request.target.secrets), advice
     if isinstance(cause, ssl.SSLError):

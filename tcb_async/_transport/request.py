@@ -18,8 +18,8 @@ from tcb_async.observer import WalkStats
 class Target:
     """The destination of a request.
 
-    `path` may be shown, `bare_url` has no query, and `url` may hold a secret. Every text
-    about the request hides its `secrets`.
+    `path` may be shown, `bare_url` has no query, and `url` may contain a secret. Every text about
+    the request hides its `secrets`.
     """
 
     path: str

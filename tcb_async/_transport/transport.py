@@ -1,11 +1,11 @@
 """A call with its retries, and the state that all calls of a client share.
 
 Rule: time and size are limited, and redirects are refused. Errors of aiohttp become ours, and are
-raised only after the ``except`` block has ended: see `tcb_async._redact`.
+raised only after the ``except`` block: see `tcb_async._redact`.
 
-**The order of the limits.** A call first waits for a permit of the window, then makes its try. The
-deadline, set when the call begins, limits both; a try has ``timeout`` seconds, or the rest of
-the deadline if that is less. The size of a reply is limited while it is read.
+**The order of the limits.** A call first waits for a permit of the window, then makes its attempt.
+The deadline, set when the call begins, limits both; an attempt has ``timeout`` seconds, or the rest
+of the deadline if that is less. The size of a reply is limited while it is read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tcb_async._codec import decode_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forget_frames, wrap_secrets
 from tcb_async._transport.faults import make_status_error, translate
 from tcb_async._transport.request import ApiRequest, Target
-from tcb_async._transport.session import HEADERS, IN_FLIGHT, InFlight, SessionKeeper, add_query
+from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
 from tcb_async.errcodes import is_refusal
 from tcb_async.exceptions import (
     ApiError,
@@ -40,7 +40,13 @@ from tcb_async.exceptions import (
 )
 from tcb_async.limits import Window
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import RetryPolicy, RetryQuota, is_overload, is_retryable
+from tcb_async.retry import (
+    RetryPolicy,
+    RetryQuota,
+    is_overload,
+    is_retryable,
+    may_refuse_size,
+)
 
 Result = TypeVar("Result")
 
@@ -52,41 +58,41 @@ _UNOBSERVED = None, nullcontext()
 
 
 class _OutOfTimeError(Exception):
-    """The deadline passed before a try was begun."""
+    """The deadline passed before an attempt was begun."""
 
 
-class _UnansweredError(TransportError):
-    """A new connection gave no answer in time, while others were answered."""
+Decode = Callable[[bytes], Result]
+Fallback = Callable[[], tuple[ApiRequest, Decode[Result]]]
 
 
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class Call(Generic[Result]):
-    """The tries of one call; after each, tenacity asks policy and quota whether to go on.
+    """The attempts of one call; after each, policy and quota decide whether to go on.
 
     Attributes:
-        number: Number of tries begun.
+        fallback: Makes a smaller request, sent if this request fails; None without one.
+        attempt: Number of attempts begun.
         spent: Cost of its retries, taken from the quota.
-        last: The last error that says something about the server. A try that the deadline cut
+        last: The last error that says something about the server. An attempt that the deadline cut
             short, or prevented, says nothing.
-        gave_up: The reason why no other try is made.
-        fresh_connection: Whether the next try needs a new connection, as the last was dropped.
-        patience: How many times as long as usual a new connection may stay silent.
+        stop_reason: The reason why no further attempt is made.
+        needs_new_connection: Whether the last attempt's connection was dropped.
     """
 
     transport: Transport
     request: ApiRequest
-    decode: Callable[[bytes], Result]
+    decode: Decode[Result]
     deadline: float
-    number: int = 0
+    fallback: Fallback[Result] | None = None
+    attempt: int = 0
     spent: int = 0
     last: TcbError | None = None
-    gave_up: str = ""
-    fresh_connection: bool = False
-    patience: float = 1.0
+    stop_reason: str = ""
+    needs_new_connection: bool = False
 
     async def run(self) -> Result:
         try:
-            result = await self._try_repeatedly()
+            result = await self._run_both_sizes()
         except _OutOfTimeError:
             failure = self._make_deadline_error()
         except TcbError as error:
@@ -94,51 +100,60 @@ class Call(Generic[Result]):
         else:
             self.transport.quota.put_back(self.spent or 1)
             return result
-        # Only here, whichever error the call ends with.
+        # Add the context in one place, whichever error the call raises.
         failure.env, failure.offset = self.request.env, self.request.offset
-        failure.attempts = self.number
-        failure.gave_up = self.gave_up if is_retryable(failure) else ""
+        failure.attempts = self.attempt
+        failure.gave_up = self.stop_reason if is_retryable(failure) else ""
         try:
-            # Without the frames of the tries: aiohttp's hold the URL.
+            # Without the frames of the attempts: aiohttp's contain the URL.
             raise failure.with_traceback(None)
         finally:
             del failure, self.last  # or each is a cycle with this frame: see `tcb_async._redact`
 
-    async def _try_repeatedly(self) -> Result:
-        # The first try is made without tenacity, which would add a tenth to the cost of a page:
-        # nearly every call succeeds at once. Tenacity is then told of the failure by replaying it.
+    async def _run_both_sizes(self) -> Result:
         try:
-            return await self._try()
+            return await self._attempt_repeatedly()
+        except TcbError as error:
+            if self.fallback is None or not may_refuse_size(error):
+                raise
+            # An error that is not retried does not mean that the server has too much to do.
+            if is_retryable(error) and not self._pay(error):
+                raise
+            self._note_failure(error, "requesting fewer rows")
+            self._fall_back(self.fallback)
+        return await self._attempt_repeatedly()
+
+    def _fall_back(self, fallback: Fallback[Result]) -> None:
+        """Replace the request by the smaller one, for the attempts and the time that remain."""
+        (self.request, self.decode), self.fallback = fallback(), None
+
+    async def _attempt_repeatedly(self) -> Result:
+        # The first attempt is made without tenacity, which would add a tenth to the cost of a page:
+        # nearly every call succeeds immediately. A failure is replayed for tenacity.
+        try:
+            return await self._attempt()
         except TcbError as error:
             to_replay = [error]
 
-        async def replay_or_try() -> Result:
+        async def replay_or_attempt() -> Result:
             if to_replay:
                 raise to_replay.pop()
-            return await self._try()
+            return await self._attempt()
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_retryable),
-            wait=lambda state: self.transport.retry.wait(self.number, _get_error(state)),
+            wait=lambda state: self.transport.retry.wait(self.attempt, _get_error(state)),
             stop=self._should_stop,
             before_sleep=self._note_retry,
             sleep=self.transport.retry.sleep,
             reraise=True,
         )
-        # Called, not iterated: iterated, it keeps the last error, and so the frames of all callers,
-        # until the garbage collector runs.
-        return await retrying(replay_or_try)
+        # Call it, do not iterate it: iterated, it refers to the last error, and so to the frames of
+        # all callers, until the garbage collector runs.
+        return await retrying(replay_or_attempt)
 
-    async def _try(self) -> Result:
-        self.number += 1
-        while True:
-            try:
-                return await self._send()
-            except _UnansweredError:
-                # Not a failed try: its connection was only waiting in the queue of a proxy.
-                self.patience *= 2
-
-    async def _send(self) -> Result:
+    async def _attempt(self) -> Result:
+        self.attempt += 1
         transport, request, window = self.transport, self.request, self.transport.window
         epoch = window.take()  # nearly always succeeds, without the cost of a timer and a future
         if epoch is None:
@@ -146,103 +161,120 @@ class Call(Generic[Result]):
         clean = overload = False
         try:
             session = transport.get_session()
-            # After the wait for a permit, which is part of the deadline.
-            seconds_left = self._get_time_left()
+            seconds_left = self._limit_attempt()
             if seconds_left <= 0:
                 raise _OutOfTimeError
             transport.sent += 1
-            transport.retried += self.number > 1
+            transport.retried += self.attempt > 1
             observer = transport.observer
-            attempt, observing = _UNOBSERVED if observer is None else self._start_attempt(observer)
-            # The frames below hold the URL, the body that is sent, and the reply. The caller's own
-            # cancellation or time-out comes through them too.
+            observed, observing = _UNOBSERVED if observer is None else self._observe(observer)
+            # The frames below contain the URL, the body that is sent, and the reply. The caller's
+            # own cancellation or time-out passes them too.
             with observing, forget_frames():
-                result = self.decode(await transport.send(session, self, seconds_left, attempt))
+                result = self.decode(await transport.send(session, self, seconds_left, observed))
             clean = True
         except TcbError as error:
             overload = is_overload(error)
-            dropped = isinstance(error, TransportError) and error.dropped
-            # After the first try only: a connection of the pool may have died while idle, which
-            # says nothing about the server. A new connection that is dropped does.
-            self.fresh_connection = self.number == 1 and dropped
-            _log.debug("%s try=%d: %s", request, self.number, _describe_outcome(error))
+            self.needs_new_connection = isinstance(error, TransportError) and error.dropped
+            _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))
             raise
         finally:
             window.release(epoch, clean=clean, overloaded=overload)
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s try=%d: errcode=0", request, self.number)
+            _log.debug("%s attempt=%d: errcode=0", request, self.attempt)
         return result
 
-    def _start_attempt(self, observer: Observer) -> tuple[Attempt, AbstractContextManager[object]]:
-        transport, request = self.transport, self.request
-        facts = request.target.path, self.number, transport.window.size, request.env, request.offset
-        attempt = Attempt(request.method, transport.base_url, *facts)
-        return attempt, observer.attempting(attempt)
+    def _observe(self, observer: Observer) -> tuple[Attempt, AbstractContextManager[object]]:
+        transport, request, path = self.transport, self.request, self.request.target.path
+        facts = path, self.attempt, transport.window.size, request.env, request.offset
+        observed = Attempt(request.method, transport.base_url, *facts)
+        return observed, observer.attempting(observed)
 
     async def _wait_for_permit(self) -> int:
         self.transport.get_session()  # fail before waiting for a permit
         seconds_left = self._get_time_left()
-        # A retry goes first: the time that its tries have used would be lost with it.
-        ahead = self.number > 1 or self.patience > 1
+        priority = self.attempt > 1
         try:
             async with asyncio.timeout(seconds_left if seconds_left < math.inf else None):
-                return await self.transport.window.acquire(ahead=ahead)
+                return await self.transport.window.acquire(priority=priority)
         except TimeoutError:
             raise _OutOfTimeError from None
+
+    def _limit_attempt(self) -> float:
+        """Return the seconds for this attempt, after the wait for a permit.
+
+        A server may refuse a size by not replying. So a request that has a fallback gets half of
+        the time left, and its retries are small in the second half of the deadline.
+        """
+        seconds_left = self._get_time_left()
+        if self.fallback is None:
+            return seconds_left
+        if self.attempt > 1 and seconds_left < self.transport.retry.deadline / 2:
+            self._fall_back(self.fallback)
+            return seconds_left
+        return seconds_left / 2
 
     def _get_time_left(self) -> float:
         return self.deadline - self.transport.retry.clock()
 
     def _make_deadline_error(self) -> TcbError:
-        self.gave_up = self.transport.retry.too_late
-        self.number -= 1  # the try that was about to begin was never sent
+        self.stop_reason = self.transport.retry.deadline_passed_message
+        self.attempt -= 1  # it was about to begin, and was never sent
         if self.last is not None:
             return self.last
         path, window = self.request.target.path, self.transport.window
         return TransportError(
             f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
-            "were in flight until the deadline; make fewer calls at once, or allow more time",
+            "were in flight until the deadline; make fewer concurrent calls, or allow more time",
             endpoint=path,
             sent=False,
         )
 
     def _choose_error(self, error: TcbError) -> TcbError:
-        """Choose the error to raise: the server's own, if the deadline cut the last try short."""
+        """Return the error to raise: the server's, if the deadline cut the last attempt short."""
         is_silent = isinstance(error, TransportError) and error.status is None
         if not (is_silent and self._get_time_left() < _TICK):
             return error
-        self.gave_up = self.transport.retry.too_late
+        self.stop_reason = self.transport.retry.deadline_passed_message
         return self.last or error
 
     def _should_stop(self, state: RetryCallState) -> bool:
         # The policy first: a retry that it forbids must not take anything out of the quota.
-        policy, quota, error = self.transport.retry, self.transport.quota, _get_error(state)
-        reason = policy.why_stop(self.number, state.upcoming_sleep, self._get_time_left())
+        policy, error = self.transport.retry, _get_error(state)
+        reason = policy.stop_reason(self.attempt, state.upcoming_sleep, self._get_time_left())
         if not (self.request.repeatable or is_refusal(error)):
             reason = "it may have been carried out: only repeatable=True sends it again"
         if reason is None:
-            cost = quota.take(error)
-            if cost:
-                self.spent += cost
+            if self._pay(error):
                 return False
-            reason = "the client's retry quota is used up: too many calls fail at once"
-        self.gave_up = reason
+            reason = "the client's retry quota is used up: too many calls fail"
+        self.stop_reason = reason
         return True
 
+    def _pay(self, error: TcbError) -> bool:
+        """Take the cost of a retry after this error out of the quota, if it is enough."""
+        cost = self.transport.quota.take(error)
+        self.spent += cost
+        return cost > 0
+
     def _note_retry(self, state: RetryCallState) -> None:
-        # The error is kept for long, and its frames would be kept with it.
-        self.last = error = _get_error(state).with_traceback(None)
-        level = logging.INFO if self.number == 1 else logging.WARNING
-        text = "%s try=%d failed (%s), trying again in %.2f s"
-        seconds = state.upcoming_sleep
-        _log.log(level, text, self.request, self.number, _describe_outcome(error), seconds)
+        self._note_failure(_get_error(state), f"trying again in {state.upcoming_sleep:.2f} s")
+
+    def _note_failure(self, error: TcbError, reaction: str) -> None:
+        # Stored without its frames, which would stay in memory for as long.
+        self.last = error.with_traceback(None)
+        level = logging.INFO if self.attempt == 1 else logging.WARNING
+        outcome = _describe_outcome(error)
+        _log.log(
+            level, "%s attempt=%d failed (%s), %s", self.request, self.attempt, outcome, reaction
+        )
         if self.request.count is not None:
             self.request.count.retries += 1
 
 
 def _get_error(state: RetryCallState) -> TcbError:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, TcbError)  # noqa: S101 - the predicate lets nothing else through
+    assert isinstance(error, TcbError)  # noqa: S101 - the predicate accepts nothing else
     return error
 
 
@@ -254,8 +286,8 @@ def _describe_outcome(error: TcbError) -> str:
 
 _TICK = 0.001  # seconds by which an event loop's timer may be early
 _CLOSING = HEADERS | {"Connection": "close"}
-# A try has one timer, ours, which can also be brought forward. aiohttp's would be a second one,
-# and it rounds a limit above 5 s up to a whole second, which may cross the deadline.
+# An attempt has one timer, ours, which closing the client can bring forward. aiohttp's would be a
+# second timer, and rounds a limit above 5 s up to a whole second, which may cross the deadline.
 _NO_LIMIT = aiohttp.ClientTimeout()
 
 
@@ -285,7 +317,10 @@ class Transport:
     _keeper: SessionKeeper = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._keeper = SessionKeeper(self.window, self.trust_env, self.ssl_context, self._session)
+        # The window limits requests. With fewer connections, they would wait inside aiohttp, where
+        # their time is already running.
+        connections = max(100, self.window.ceiling)
+        self._keeper = SessionKeeper(connections, self.trust_env, self.ssl_context, self._session)
 
     def get_session(self) -> aiohttp.ClientSession:
         return self._keeper.get_session()
@@ -304,13 +339,18 @@ class Transport:
         return Target(path, url, full, secrets)
 
     def call(
-        self, request: ApiRequest, decode: Callable[[bytes], Result]
+        self,
+        request: ApiRequest,
+        decode: Decode[Result],
+        fallback: Fallback[Result] | None = None,
     ) -> Coroutine[object, object, Result]:
         """Send a request, retry it where that may help, and decode the reply.
 
-        Raises the last error that says something about the server.
+        If it fails, the smaller request of `fallback` is sent, with the attempts that remain, at
+        least one. Raises the last error that says something about the server.
         """
-        return Call(self, request, decode, self.retry.clock() + self.retry.deadline).run()
+        deadline = self.retry.clock() + self.retry.deadline
+        return Call(self, request, decode, deadline, fallback).run()
 
     def call_endpoint(
         self, request: ApiRequest
@@ -327,7 +367,7 @@ class Transport:
         body: Mapping[str, object] | None = None,
         repeatable: bool = True,
     ) -> Mapping[str, object]:
-        """Call an endpoint that issues tokens: see `TokenApi`."""
+        """Call an endpoint that returns tokens: see `TokenApi`."""
         query, body = wrap_secrets(query or {}), body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
         request = ApiRequest(self.target(path, query, body), sent_body, repeatable=repeatable)
@@ -343,15 +383,15 @@ class Transport:
         return task
 
     async def aclose(self) -> None:
-        self._keeper.is_closed = True  # first, so that a task that ends here cannot start another
+        self._keeper.is_closed = True  # first, so that no task that is cancelled starts a new call
         try:
-            await self._end_live_tasks()
+            await self._cancel_live_tasks()
         finally:
             await self._keeper.aclose()
 
-    async def _end_live_tasks(self) -> None:
-        # Repeated, because a task that ends may have started another. The current task is left out:
-        # it would wait for itself.
+    async def _cancel_live_tasks(self) -> None:
+        # Repeated, because a cancelled task may have started a new one. The current task is left
+        # out: it would wait for itself.
         current = asyncio.current_task()
         while tasks := [task for task in self.live if task is not current and not task.done()]:
             for task in tasks:
@@ -363,73 +403,63 @@ class Transport:
         session: aiohttp.ClientSession,
         call: Call[Any],
         seconds_left: float,
-        attempt: Attempt | None = None,
+        observed: Attempt | None = None,
     ) -> bytes:
         """Send a call's request once, and return the body of the reply, if that is HTTP 200."""
         request, seconds = call.request, min(self.timeout, seconds_left)
-        first_answers = self._keeper.first_answers
-        in_flight = InFlight(first_answers, call.patience, may_repeat=request.repeatable)
         response: aiohttp.ClientResponse | None = None
-        reset_token = IN_FLIGHT.set(in_flight)
+        limit = asyncio.timeout(seconds)
+        self._keeper.time_limits.add(limit)
         try:
-            async with in_flight.limit_time(seconds):
+            async with limit:
                 response = await self._request(session, call)
-                in_flight.note_answer()
-                if attempt is not None:
-                    attempt.status = response.status
+                if observed is not None:
+                    observed.status = response.status
                 return await self._read(response, request)
         except TcbError as error:
             failure = error  # raised after the block: see `tcb_async._redact`
         except Exception as error:  # noqa: BLE001 - the edge: any error that a peer causes becomes ours
-            # The order matters: closing ends requests by giving them up, and a request that was
-            # given up looks like a time-out.
             if self.is_closed:
                 failure = ClientClosedError()
             elif session.closed:
                 text = "the session of this client was closed: make a new client"
                 failure = ClientClosedError(text)
-            elif in_flight.gave_up:
-                failure = _UnansweredError(f"{request}: a new connection was not answered")
             else:
-                is_answered, is_new = (
-                    response is not None,
-                    call.fresh_connection or in_flight.is_new,
-                )
+                is_first, has_reply = call.attempt == 1, response is not None
                 failure = translate(
                     error,
                     request,
                     seconds,
                     setting=self.base_url_setting,
-                    is_answered=is_answered,
-                    is_new=is_new,
+                    is_first=is_first,
+                    has_reply=has_reply,
                 )
         finally:
-            IN_FLIGHT.reset(reset_token)
-            in_flight.end()
+            self._keeper.time_limits.discard(limit)
             if response is not None:
                 response.close()  # and its connection, if there is more to read
-        if attempt is not None and response is None:
-            attempt.status = getattr(failure, "status", None)  # of a proxy's answer to CONNECT
+        if observed is not None and response is None:
+            observed.status = getattr(failure, "status", None)  # of a proxy's reply to CONNECT
         raise failure
 
     def _request(
         self, session: aiohttp.ClientSession, call: Call[Any]
     ) -> Awaitable[aiohttp.ClientResponse]:
-        """Start a request, on a fresh connection if the last one was dropped."""
+        """Start a request, on a new connection if the last connection was dropped."""
         # The pool's key includes `server_hostname`: with it, no pooled connection is found, and a
         # new one is opened. No later request would find this one, so the server shall close it.
-        request, fresh, foreign = call.request, call.fresh_connection, self._keeper.foreign
-        target = request.target
+        request, is_new = call.request, call.needs_new_connection
+        target, is_callers = request.target, self._keeper.is_callers_session
         return session.request(
             request.method,
-            target.url.reveal() if foreign else target.bare_url,
-            middlewares=None if foreign else (add_query(target.url),),
+            target.url.reveal() if is_callers else target.bare_url,
+            middlewares=None if is_callers else (add_query(target.url),),
             data=None if request.body is None else request.body.reveal(),
-            headers=dict(_CLOSING if fresh else HEADERS) if fresh or foreign else None,
+            headers=dict(_CLOSING if is_new else HEADERS) if is_new or is_callers else None,
             timeout=_NO_LIMIT,
             allow_redirects=False,  # a redirect to another host would take the secrets along
             raise_for_status=False,
-            server_hostname=target.bare_url.raw_host if fresh else None,
+            server_hostname=target.bare_url.raw_host if is_new else None,
         )
 
     async def _read(self, response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:

@@ -59,7 +59,7 @@ _NOUNS = (
 )
 _STATUSES = ("Active", "Updating", "UpdateFailed")
 MOST_GENERATED = len(_VERBS) * len(_NOUNS)
-"""The most functions that can be generated for one environment."""
+"""Limit of the functions that are generated for one environment."""
 
 
 @cache
@@ -84,7 +84,7 @@ def take_functions(start: int, count: int) -> tuple[DeployedFunction, ...]:
     """Take neighbours from a pool that all environments share, so that each costs little.
 
     Args:
-        start: The first place in the pool; it makes environments differ.
+        start: The first position in the pool; it makes environments differ.
         count: The number of functions, at most ``MOST_GENERATED``.
     """
     start %= MOST_GENERATED

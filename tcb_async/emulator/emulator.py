@@ -1,7 +1,7 @@
-"""``Emulator``, the public class: the set-up for tests, and the answering of requests.
+"""``Emulator``, the public class: the set-up for tests, and the handling of requests.
 
 Rule: state that tests and requests share is read and changed under the lock, and no code awaits
-while it holds the lock.
+while it has the lock.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class Emulator(Endpoints, Server):
     Args:
         port: The port; 0 for any free port.
         clock: Its clock. A clock with a start time stands still until it is advanced.
-        latency: Seconds before each answer.
+        latency: Seconds before each reply.
         jitter: Up to this many seconds more, at random.
-        max_page: The most functions on a page; None for no limit.
-        above_max_page: The answer to a larger ``limit``: ``"clamp"`` sends ``max_page`` functions,
+        max_page: Limit of the functions on a page; None for no limit.
+        above_max_page: The reply to a larger ``limit``: ``"clamp"`` sends ``max_page`` functions,
             ``"refuse"`` sends 40097, ``"empty"`` sends no functions and the true total.
-        capacity: The most requests in progress at once; further ones are answered -1 at once. None
-            for no limit.
+        capacity: Limit of the requests in progress; further ones get -1 immediately. None for no
+            limit.
         order: ``"added"`` lists functions in the order of deployment, and an update leaves a
             function where it is. ``"newest_first"`` deploys to the head, and an update moves a
             function to the head. Merchants are listed in the same order.
@@ -71,7 +71,7 @@ class Emulator(Endpoints, Server):
         token_life: Seconds that a new token lives.
         whitelist: The IP addresses that may request tokens; None for all.
         daily_quota: Calls a day that one account may make, by path, such as
-            ``{"/tcb/listfunctions": 100}``; further ones are answered 45009. Calls are counted
+            ``{"/tcb/listfunctions": 100}``; further ones get 45009. Calls are counted
             from the moment it is set.
     """
 
@@ -138,12 +138,12 @@ class Emulator(Endpoints, Server):
             owner: The appid of its owner: an app, a merchant, or a platform (批量云开发). None: it
                 is shared by all ordinary accounts without an environment of their own.
             status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``. Lists of functions in a halted or
-                unavailable environment are answered -501005.
+                unavailable environment get -501005.
             create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
             update_time: The same; None for ``create_time``.
 
         Raises:
-            ValueError: The environment exists already, or a time is unusable.
+            ValueError: The environment exists already, or a time is invalid.
         """
         with self._lock:
             if env in self._environments:
@@ -201,7 +201,7 @@ class Emulator(Endpoints, Server):
             mod_time: The same; None for ``add_time``.
 
         Raises:
-            ValueError: The name is taken, or a count, index or time is unusable.
+            ValueError: The name is taken, or a count, index or time is invalid.
         """
         if index is not None and index < 0:
             raise ValueError(f"index is {index!r}: it must be 0 or more, or None")
@@ -277,7 +277,7 @@ class Emulator(Endpoints, Server):
 
     @property
     def token(self) -> str:
-        """An access token that is accepted now: a new one if the last one has ended."""
+        """An access token that is accepted now: a new one if the last one has expired."""
         with self._lock:
             try:
                 self._tokens.check(self._token)
@@ -286,17 +286,17 @@ class Emulator(Endpoints, Server):
             return self._token
 
     def issue_token(self, *, life: float = math.inf) -> str:
-        """Issue another access token, of ``life`` seconds, for the same account as ``token``."""
+        """Issue a new access token, of ``life`` seconds, for the same account as ``token``."""
         with self._lock:
             return self._tokens.issue(_OWN_APPID, life)
 
     def expire_tokens(self) -> None:
-        """Let every access token expire now (42001)."""
+        """Make every access token expire now (42001)."""
         with self._lock:
             self._tokens.expire()
 
     def revoke(self, token: str, *, stuck: bool = False) -> None:
-        """Refuse a token from now on (40001), as WeChat does when another has replaced it.
+        """Refuse a token from now on (40001), as WeChat does when a new one has replaced it.
 
         Args:
             token: An access token of this emulator.
@@ -319,7 +319,7 @@ class Emulator(Endpoints, Server):
             self._apps[appid] = state.App(appid, secret)
 
     def set_cloud_development(self, appid: str, *, enabled: bool) -> None:
-        """Turn cloud development (云开发) on or off; without it, calls are answered 85088."""
+        """Turn cloud development (云开发) on or off; without it, calls get 85088."""
         with self._lock:
             if enabled:
                 self._without_cloud.discard(appid)
@@ -362,7 +362,7 @@ class Emulator(Endpoints, Server):
         exchanged: bool = True,
         permission_sets: Iterable[int] = (state.CLOUD_DEVELOPMENT,),
     ) -> str:
-        """Let a merchant authorise a platform, or authorise it again; return its refresh token.
+        """Authorise a platform for a merchant, or authorise it again; return its refresh token.
 
         Args:
             component_appid: The platform.
@@ -372,7 +372,7 @@ class Emulator(Endpoints, Server):
             exchanged: Whether its authorisation code was exchanged. If not, the list of merchants
                 shows no refresh token.
             permission_sets: The permission sets (权限集) that it grants. Without 49 (云开发) calls
-                for the merchant are answered 61007.
+                for the merchant get 61007.
         """
         refresh_token = refresh_token or state.make_secret("refreshtoken@@@")
         with self._lock:
@@ -385,7 +385,7 @@ class Emulator(Endpoints, Server):
         return refresh_token
 
     def remove_authorizer(self, component_appid: str, authorizer_appid: str) -> None:
-        """Let a merchant withdraw its authorisation: calls for it are answered 61003.
+        """Withdraw the authorisation of a merchant: calls for it get 61003.
 
         Raises:
             KeyError: The platform or the merchant does not exist.
@@ -413,7 +413,7 @@ class Emulator(Endpoints, Server):
     def add_merchants(
         self, component_appid: str, count: int, *, environments: int = 1, functions: int = 20
     ) -> tuple[str, ...]:
-        """Let many merchants, with environments and functions, authorise a platform.
+        """Add many merchants, with environments and functions, to a platform.
 
         10,000 merchants take less than a second. Each environment has different functions. Returns
         the merchants' appids.
@@ -443,12 +443,12 @@ class Emulator(Endpoints, Server):
         return tuple(appids)
 
     def add_demo_merchants(self, component_appid: str) -> tuple[str, ...]:
-        """Let 60 merchants authorise a platform, each with two environments of 50 functions.
+        """Add 60 merchants to a platform, each with two environments of 50 functions.
 
         Four have a problem: an environment that is out of service (-501005), no cloud development
         (85088), permission set 49 not granted (61007), and no quota left (45009).
         """
-        # Spread over the list, so that an inventory meets the problems one after another.
+        # Spread over the list, so that an inventory meets the problems one by one.
         appids = self.add_merchants(component_appid, 60, environments=2, functions=50)
         self.update_environment(self.environments(appids[8])[0].env, status="HALTED")
         self.set_cloud_development(appids[20], enabled=False)
@@ -461,7 +461,7 @@ class Emulator(Endpoints, Server):
 
     @property
     def busy_rate(self) -> float:
-        """The share of requests, from 0 to 1, that are answered -1 at random."""
+        """The share of requests, from 0 to 1, that get -1 at random."""
         return self._scripts.busy_rate
 
     @busy_rate.setter
@@ -484,7 +484,7 @@ class Emulator(Endpoints, Server):
         request that does not match a script is offered to the next script.
 
         Args:
-            faults: One fault per request; ``Fault.ok()`` is an honest answer. May be endless.
+            faults: One fault per request; ``Fault.ok()`` is a correct reply. May be endless.
             path: Only requests to this path.
             account: Only requests that concern this appid, such as those for one merchant.
             when: Only requests for which ``when(request)`` is true.
@@ -511,10 +511,10 @@ class Emulator(Endpoints, Server):
         path: str | None = None,
         account: str | None = None,
     ) -> None:
-        """Answer the next requests with an errcode.
+        """Reply to the next requests with an errcode.
 
-        40001, 40014 and 42001 also end the token of the request, so a client recovers with another
-        token.
+        40001, 40014 and 42001 also invalidate the token of the request, so a client recovers with a
+        new token.
 
         Args:
             errcode: WeChat's code.
@@ -543,7 +543,7 @@ class Emulator(Endpoints, Server):
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """The newest requests (at most 10,000), in order of arrival."""
+        """The latest requests (at most 10,000), in order of arrival."""
         with self._lock:
             return self._journal.requests
 
@@ -571,16 +571,16 @@ class Emulator(Endpoints, Server):
             self._journal.clear()
 
     def on_request(self, callback: OnRequest) -> OnRequest:
-        """Call ``callback(request)`` for each request, before it is answered.
+        """Call ``callback(request)`` for each request, before the reply.
 
-        Its changes show in the answer to this request. It may be used as a decorator. In a ``with``
+        Its changes show in the reply to this request. It may be used as a decorator. In a ``with``
         block and in the pytest fixtures it is called on the emulator's thread.
         """
         with self._lock:
             self._hooks.append(callback)
         return callback
 
-    # Answering
+    # Handling
 
     async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read_body(request)
@@ -595,8 +595,8 @@ class Emulator(Endpoints, Server):
         record = self._begin(request, call)
         response: web.StreamResponse | None = None
         try:
-            # A copy, because hooks may be added meanwhile. Without the lock, because a hook may
-            # wait for another thread that uses the emulator.
+            # A copy, because a hook may add hooks. Without the lock, because a hook may
+            # wait for a thread that uses the emulator.
             for hook in tuple(self._hooks):
                 hook(record)
             response = await self._answer(exchange, record)
@@ -613,7 +613,7 @@ class Emulator(Endpoints, Server):
             return exchange.send(self._make_refusal(Refused(wire.BAD_URL)))
         if self.capacity is not None and self._in_progress >= self.capacity:
             return exchange.send(self._make_refusal(Refused(wire.BUSY)))
-        # Counted without the lock: requests are answered on one event loop.
+        # Counted without the lock: requests are handled on one event loop.
         self._in_progress += 1
         try:
             # Chosen before the delay, so that scripts are used up in the order of arrival.
@@ -668,7 +668,7 @@ class Emulator(Endpoints, Server):
     def _finish(
         self, record: RecordedRequest, exchange: Exchange, response: web.StreamResponse | None
     ) -> None:
-        # A client that closed the connection got no answer, even if bytes were written.
+        # A client that closed the connection got no reply, even if bytes were written.
         transport = exchange.request.transport
         gone = transport is None or transport.is_closing()
         done = attrs.evolve(

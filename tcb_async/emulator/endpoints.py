@@ -1,6 +1,6 @@
-"""WeChat's endpoints: the answers of the emulator without a fault.
+"""WeChat's endpoints: the replies of the emulator without a fault.
 
-Rule: an endpoint returns the bytes of its answer or raises ``Refused``, under the lock.
+Rule: an endpoint returns the bytes of its reply or raises ``Refused``, under the lock.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OVERLAP = 300.0
 
 
 class Endpoints:
-    """WeChat's state and answers; ``Emulator`` documents the attributes."""
+    """WeChat's state and replies; ``Emulator`` documents the attributes."""
 
     def __init__(self, clock: EmulatorClock, order: Order) -> None:
         if order not in get_args(Order):
@@ -66,16 +66,16 @@ class Endpoints:
 
     @property
     def above_max_page(self) -> AboveMaxPage:
-        """The answer to a larger ``limit`` than ``max_page``."""
+        """The reply to a larger ``limit`` than ``max_page``."""
         return self._above_max_page
 
     @above_max_page.setter
-    def above_max_page(self, answer: AboveMaxPage) -> None:
-        if answer not in get_args(AboveMaxPage):
+    def above_max_page(self, reply: AboveMaxPage) -> None:
+        if reply not in get_args(AboveMaxPage):
             raise ValueError(
-                f"above_max_page is {answer!r}: it must be 'clamp', 'refuse' or 'empty'"
+                f"above_max_page is {reply!r}: it must be 'clamp', 'refuse' or 'empty'"
             )
-        self._above_max_page = answer
+        self._above_max_page = reply
 
     # Tokens
 
@@ -87,7 +87,7 @@ class Endpoints:
         app = self._authenticate_app(body, call.ip)
         self._spend(path, app.appid)
         # Normal mode returns the same token until its last five minutes, so that processes which
-        # ask at different times share it. Forced mode ends it at once, without an overlap.
+        # call at different times share it. Forced mode invalidates it immediately, without overlap.
         if forced:
             self._quotas.spend_forced(app.appid)
             self._tokens.replace(app.stable, grace=0.0)
@@ -98,7 +98,7 @@ class Endpoints:
 
     def _issue_classic_token(self, path: str, call: ReceivedCall) -> bytes:
         # Each call issues a new token, and the one before lives for five more minutes: processes
-        # that do not share a token end each other's.
+        # that do not share a token invalidate each other's.
         if call.method != "GET":
             raise Refused(wire.NEEDS_GET)
         app = self._authenticate_app(call.query, call.ip)

@@ -35,14 +35,14 @@ class Reply:
 
 @attrs.define
 class Exchange:
-    """One request that is being answered, as a fault sees it.
+    """One request that is being handled, as a fault sees it.
 
     Attributes:
         request: The request, its body read.
-        answer: Makes the honest reply.
+        answer: Makes the correct reply.
         refuse: Makes the reply for an errcode and its errmsg; None for WeChat's text.
         errcode: The errcode that was sent, once ``send`` has been called.
-        fault: The name of the fault that it met, or None.
+        fault: The name of its fault, or None.
     """
 
     request: web.BaseRequest
@@ -85,7 +85,7 @@ def _compress_zeros(mebibytes: int) -> bytes:
 
 @attrs.frozen
 class Fault:
-    """The treatment of one request in place of an honest answer.
+    """The treatment of one request in place of a correct reply.
 
     Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
     function that takes an exchange (``request``, ``answer()``, ``send()``, ``transport``,
@@ -93,7 +93,7 @@ class Fault:
 
     Attributes:
         name: Shown in the record of the request.
-        act: Answers the request.
+        act: Replies to the request.
     """
 
     name: str
@@ -101,12 +101,12 @@ class Fault:
 
     @classmethod
     def ok(cls) -> Fault:
-        """No fault: the honest answer, in a script of others."""
+        """No fault: the correct reply, in a script of others."""
         return cls.delay(0.0)
 
     @classmethod
     def delay(cls, seconds: float) -> Fault:
-        """The honest answer, ``seconds`` late."""
+        """The correct reply, ``seconds`` late."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             await asyncio.sleep(seconds)
@@ -121,7 +121,7 @@ class Fault:
         Args:
             errcode: WeChat's code.
             errmsg: Its text, such as ``"Environment not found TcbCode: [INVALID_ENV]"``; None for
-                WeChat's usual text. A request id is added, unless the text ends in one.
+                WeChat's usual text. A request id is added, unless the text contains one at its end.
 
         Raises:
             TypeError: The errcode is not an int.
@@ -175,7 +175,7 @@ class Fault:
 
     @classmethod
     def truncated(cls, *, declared: bool = True) -> Fault:
-        """Half of the honest answer, then the connection is closed.
+        """Half of the correct reply, then the connection is closed.
 
         Args:
             declared: Whether a ``Content-Length`` announces the whole.
@@ -192,7 +192,7 @@ class Fault:
 
     @classmethod
     def drip(cls, interval: float = 0.05) -> Fault:
-        """The honest answer, one byte every ``interval`` seconds."""
+        """The correct reply, one byte every ``interval`` seconds."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             body = exchange.answer().body
@@ -206,7 +206,7 @@ class Fault:
 
     @classmethod
     def endless(cls) -> Fault:
-        """A body that ends only when the client closes the connection."""
+        """A body that stops only when the client closes the connection."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             response = web.StreamResponse(headers={"Content-Type": _JSON})
@@ -220,7 +220,7 @@ class Fault:
 
     @classmethod
     def hang(cls) -> Fault:
-        """No answer, until the client closes the connection or the emulator is stopped."""
+        """No reply, until the client closes the connection or the emulator is stopped."""
 
         async def act(_: Exchange) -> web.StreamResponse:
             never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
@@ -230,7 +230,7 @@ class Fault:
 
     @classmethod
     def disconnect(cls) -> Fault:
-        """The connection is closed instead of an answer."""
+        """The connection is closed instead of a reply."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             return exchange.close()
@@ -239,7 +239,7 @@ class Fault:
 
     @classmethod
     def reset(cls) -> Fault:
-        """The connection is reset (RST) instead of an answer."""
+        """The connection is reset (RST) instead of a reply."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             # Without lingering, the system drops what is unsent and sends RST instead of FIN.
@@ -300,7 +300,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         )
     }
 )
-"""Every kind of fault by name. Only the client's timeout ends ``drip`` and ``hang``."""
+"""Every kind of fault by name. Only the client's timeout stops ``drip`` and ``hang``."""
 
 _NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(BUSY)
 
@@ -323,20 +323,22 @@ class Script:
 def check_fault(fault: object) -> Fault:
     """Return an item of a script if it is a fault."""
     if not isinstance(fault, Fault):
-        raise TypeError(f"faults holds {fault!r}: it must hold Fault values, such as Fault.reset()")
+        raise TypeError(
+            f"faults contains {fault!r}: it must contain Fault values, such as Fault.reset()"
+        )
     return fault
 
 
 @attrs.define
 class Scripts:
-    """The scripts that are not used up, by account, and the share of busy answers."""
+    """The scripts that are not used up, by account, and the share of busy replies."""
 
     chance: random.Random
     busy_rate: float = 0.0
     waiting: defaultdict[str | None, list[Script]] = attrs.field(factory=lambda: defaultdict(list))
 
     def choose_fault(self, request: RecordedRequest) -> Fault:
-        """Choose the fault for a request: scripts for its account come before those for all."""
+        """Choose the fault for a request: scripts for its account precede those for all."""
         for account in dict.fromkeys((request.account, None)):
             for script in tuple(self.waiting.get(account, ())):
                 if script.matches(request):

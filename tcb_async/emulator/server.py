@@ -98,7 +98,7 @@ class _LoopThread:
 
 
 class Server:
-    """Starts, listens and stops; ``handle`` answers the requests."""
+    """Starts, listens and stops; ``handle`` replies to the requests."""
 
     def __init__(
         self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int
@@ -123,7 +123,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._lock.is_foreign:  # a forked process has no such thread to end
+        if not self._lock.is_foreign:  # a forked process has no such thread to stop
             self._leave.close()
             self._thread = None
 
@@ -147,7 +147,7 @@ class Server:
         await self._run_on_own_loop(self._listen())
 
     async def stop(self) -> None:
-        """Close the socket and all connections; requests in progress get no answer."""
+        """Close the socket and all connections; requests in progress get no reply."""
         if not self._lock.is_foreign:  # a forked process would close its parent's sockets
             await self._run_on_own_loop(self._close())
 
@@ -187,7 +187,7 @@ class Server:
             await asyncio.wrap_future(self._thread.submit(work))
 
     async def _listen(self) -> None:
-        # Without routes: aiohttp's router would answer unknown paths itself.
+        # Without routes: aiohttp's router would reply to unknown paths itself.
         server = web.Server(
             self._serve, access_log=None, logger=_http_log, handler_cancellation=True
         )
@@ -212,7 +212,7 @@ class Server:
             for site in runner.sites:
                 await site.stop()
             # Aborted, so that clients see dropped connections, as when a server dies. No await
-            # between finding and aborting: asyncio fails if a transport has closed meanwhile.
+            # between finding and aborting: asyncio fails if a transport closes in between.
             # Before the clean-up, in which aiohttp waits for slow readers and forgets transports.
             for connection in [] if runner.server is None else runner.server.connections:
                 if connection.transport is not None:

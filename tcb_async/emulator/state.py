@@ -127,7 +127,7 @@ class EnvironmentState:
         return names
 
     def insert(self, index: int, added: Iterable[DeployedFunction]) -> None:
-        # A new tuple: a page that is being sent, or that a test holds, must not change.
+        # A new tuple: a page that is being sent, or that a test uses, must not change.
         self.functions = (*self.functions[:index], *added, *self.functions[index:])
 
     def remove(self, name: str) -> tuple[int, DeployedFunction]:
@@ -220,7 +220,7 @@ class AccessTokens:
         return None if issued is None else issued.owner
 
     def get_seconds_left(self, token: str) -> float:
-        """Return the seconds until a token ends for the token endpoints; 0 if it has ended."""
+        """Return the seconds until a token expires for the token endpoints; 0 if it has expired."""
         issued = self._issued[token_id(token)]
         ends_at = issued.expires_at if issued.stuck else min(issued.expires_at, issued.replaced_at)
         return max(0.0, ends_at - self.clock())
@@ -228,7 +228,7 @@ class AccessTokens:
     def replace(self, token: str | None, grace: float, *, stuck: bool = False) -> None:
         if token is not None:
             issued = self._issued[token_id(token)]
-            # The earlier end stays: replacing a token twice must not prolong its life.
+            # The earlier expiry stays: replacing a token twice must not prolong its life.
             issued.replaced_at = min(issued.replaced_at, self.clock() + grace)
             issued.stuck = stuck
 
@@ -281,7 +281,7 @@ class App(CallingAccount):
 class Merchant:
     """A merchant that authorised a platform; see ``Emulator.add_authorizer``.
 
-    ``rotating``: its next token comes with a new refresh token. ``token`` is its last one.
+    ``rotating``: a new refresh token arrives with its next token. ``token`` is its last one.
     """
 
     refresh_token: str = attrs.field(repr=False)
@@ -327,7 +327,7 @@ class Component(CallingAccount):
 
 @attrs.define
 class Journal:
-    """The newest requests in order of arrival, and counts of all."""
+    """The latest requests in order of arrival, and counts of all."""
 
     keep: int
     counts: Counter[str] = attrs.field(init=False, factory=Counter[str])
@@ -362,6 +362,6 @@ class Journal:
 
     def finish(self, record: RecordedRequest) -> None:
         self.in_flight -= 1
-        # A record that was dropped or cleared meanwhile must not come back.
+        # A record that was dropped or cleared in between must not reappear.
         if record.number in self._records:
             self._records[record.number] = record

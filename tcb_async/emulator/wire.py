@@ -65,8 +65,8 @@ ABNORMAL_ENV = _add_errcode(-501005, "env is abnormal")
 _add_errcode(-501007, "invalid env")
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error of the emulator
-    """Raised by an endpoint to answer with an errcode; without an errmsg, with WeChat's text."""
+class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator
+    """Raised by an endpoint to reply with an errcode; without an errmsg, with WeChat's text."""
 
     def __init__(self, errcode: int, errmsg: str | None = None) -> None:
         super().__init__(errcode)
@@ -75,7 +75,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of the emulato
 
 
 def has_request_id(errmsg: str) -> bool:
-    """Whether a text ends in a request id of its own: ``rid: …`` or ``hint: […]``."""
+    """Whether a text has a request id of its own at its end: ``rid: …`` or ``hint: […]``."""
     return re.search(r"(?:rid: [0-9a-f-]+|hints?: \[[^\]]*\])\s*$", errmsg) is not None
 
 
@@ -130,7 +130,7 @@ _MOST_BRACKETS = 200
 
 def decode_object(raw: bytes) -> dict[str, object] | None:
     """Decode a JSON object; None if the bytes are not one, or are nested far too deep."""
-    # Counted before decoding: the decoder recurses, and 100,000 brackets would end the server.
+    # Counted before decoding: the decoder recurses, and 100,000 brackets would crash the server.
     if raw.count(b"[") + raw.count(b"{") > _MOST_BRACKETS:
         return None
     try:
@@ -199,7 +199,7 @@ def get_count(body: Mapping[str, object], key: str, default: int | None = None) 
     return value
 
 
-# An allow-list: a field that is added later may hold a secret, and stays hidden until it is listed.
+# An allow-list: a field that is added later may contain a secret, and is hidden until listed here.
 _SHOWN = ("env", "limit", "offset", "count", "searchkey")
 
 
@@ -216,7 +216,7 @@ def _format_without_secrets(body: Mapping[str, object] | None) -> str:
 
 @attrs.frozen
 class RecordedRequest:
-    """One request and its answer.
+    """One request and its reply.
 
     Attributes:
         number: Counted from 1, in order of arrival.
@@ -230,10 +230,10 @@ class RecordedRequest:
         headers: Its headers.
         peer_port: The client's port. Requests from one port came over one connection.
         started: The time of its complete arrival, in seconds of the emulator's clock.
-        finished: The time of its answer; None while it is in flight.
-        status: The HTTP status of the answer; None without an answer (a reset, a hang).
-        errcode: The errcode in the answer; None if a fault sent something else.
-        fault: The name of the fault that answered it, or None.
+        finished: The time of its reply; None while it is in flight.
+        status: The HTTP status of the reply; None without a reply (a reset, a hang).
+        errcode: The errcode in the reply; None if a fault sent something else.
+        fault: The name of its fault, or None.
     """
 
     number: int

@@ -34,10 +34,11 @@ class Page(Generic[T]):
     """One page of a list: a snapshot of some rows and of the total.
 
     Attributes:
-        items: The items, in the list's order; the server may give fewer than requested.
+        items: The items, in the list's order; the server may return fewer than requested.
         total: The number of rows of the whole list when the page was read.
         offset: The row of the first item, counted from 0.
-        limit: The number of rows requested.
+        limit: The number of rows requested. A fetch that requested fewer than it was called with
+            returns this number; otherwise it may be 0.
     """
 
     items: Sequence[T]
@@ -46,69 +47,76 @@ class Page(Generic[T]):
     limit: int = 0
 
 
-# Few APIs name a maximum. Some servers cut a page short, some refuse to answer, and some answer
-# with no rows at all. So the first page asks for `MOST`, and the reply decides:
+# Few APIs name a maximum. Some servers return fewer rows than requested, some refuse, and some
+# return no row, a single row or a wrong total. So the first page requests `MOST`, and the reply
+# decides:
 #
-#   as many rows     nothing is learned: the next walk asks for as many
+#   as many rows     nothing is learned: the next walk requests as many
 #   fewer rows       the server clamps: this length is expected from now on
-#   a refusal, or    the same rows are asked for again, `FALLBACK` at once: a server that refuses
-#   none of many     this too has another reason
+#   a refusal        the same rows are requested again, `FALLBACK` of them: a server that refuses
+#                    this too has a different reason
 #
-# A refusal may come at any time, also after a large page was answered or a length was learned. It
-# may look like any error, from a time-out to a gateway's HTTP 400. So any error that a smaller page
-# might cure counts as one (`Pager.refuses_size`), once per walk.
+# A refusal may happen at any time, also after a large page was returned or a length was learned. It
+# may be any error, from a time-out to a gateway's HTTP 400. So any error that a smaller page might
+# cure counts as a refusal, once per walk.
 #
-# Asking a server that clamps for more than it gives costs nothing, as long as the pages behind are
-# planned for the length that is expected. So after a few full pages, a page asks for all.
+# Requesting more than a server returns costs nothing, as long as the next pages are planned for the
+# expected length. So after a few full pages, one page requests the maximum.
 MOST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 
-# One row is the row by which pages overlap, and nothing new: it is never taken for a page size.
-# A server that keeps sending single rows is not walked in this way at all.
-_SINGLE_ROWS = 32
+# A one-row page contains only the row by which pages overlap, so it makes no progress: 1 is never
+# adopted as the page size, and after this number of such pages the walk fails.
+_MAX_SINGLE_ROWS = 32
 
 
 @attrs.define(eq=False)
 class PageSize:
-    """The page size of one walk; or, between walks, what the last one has learned."""
+    """The page size of one walk; or, between walks, the size that the last walk learned."""
 
-    # Rows to ask for, unless fewer are expected.
+    # Rows to request, unless fewer are expected.
     most: int
-    # Rows to ask for if the server refuses more, or None: then the caller chose `most`, or the
+    # Rows to request if the server refuses more, or None: then the caller chose `most`, or the
     # server has refused before.
     fallback: int | None = None
-    # How many rows a page is expected to have, `most` or less.
+    # The expected length of a page, `most` or less.
     expected: int = attrs.field(default=attrs.Factory(lambda self: self.most, takes_self=True))
-    # Whether a request for `most` rows was answered, in this walk or in an earlier one.
+    # Whether a request for `most` rows was successful, in this walk or in an earlier walk.
     is_answered: bool = False
-    # How many requests may be outstanding at once. After a reply of another length than expected,
-    # what was planned behind it is of no use. With one more request for each full page since, no
-    # more are lost than were answered: replies of any lengths cost at most twice the requests that
-    # they would cost one by one.
+    # The number of requests that may be outstanding. A reply of unexpected length makes the
+    # requests planned after it useless. One more request for each full page since then bounds the
+    # waste: at most twice as many requests as a sequential walk.
     ahead: int = attrs.field(init=False, default=sys.maxsize)
     # Whether a reply has changed `most` or `expected`.
     is_learned: bool = attrs.field(init=False, default=False)
-    # Replies in a row that were shorter than expected, and full ones since the last that was not.
+    # Consecutive replies that were shorter than expected, and full replies since the last that was
+    # not.
     _short: int = attrs.field(init=False, default=0)
     _full: int = attrs.field(init=False, default=0)
 
     @property
     def limit(self) -> int:
-        """How many rows to ask for next."""
+        """The number of rows to request next."""
         return self.most if self._full >= _FULL_PAGES else self.expected
 
     @property
     def is_stuck(self) -> bool:
-        """Whether single rows came so often that no more is to be expected."""
-        return self._short >= _SINGLE_ROWS
+        """Whether the server returned so many single rows that the walk cannot go on."""
+        return self._short >= _MAX_SINGLE_ROWS
 
     def ask(self, limit: int) -> None:
-        """Note how many rows are asked for."""
+        """Note the number of rows of a request."""
         if limit > self.expected:
             self._full = 0
 
+    def fall_back(self) -> None:
+        """Note that a page was fetched with `fallback` rows: `receive` will adopt its length."""
+        if self.fallback is not None:
+            self.most, self.fallback = self.fallback, None
+            self._short = 1
+
     def refuse(self, limit: int) -> bool:
-        """Ask for fewer rows from now on, if that may help where as many were refused."""
+        """Fall back to the smaller page size after a refusal; return False if that cannot help."""
         if self.fallback is None or limit <= self.fallback:
             return False
         self.most, self.fallback = self.fallback, None
@@ -117,10 +125,12 @@ class PageSize:
         return True
 
     def receive(self, rows: int, limit: int) -> bool:
-        """Note how long a page is that does not end the list; False if another was expected."""
+        """Note the length of a page that is not the last; return False if it is unexpected."""
         expected = min(limit, self.expected)
         is_first = self.fallback is not None and not self.is_answered
         self.is_answered = self.is_answered or limit >= self.most
+        if rows == 1 and self.refuse(limit):
+            return False
         if rows == expected:
             self._short = 0
             self._full += 1
@@ -132,7 +142,8 @@ class PageSize:
             self._adopt(max(self.expected, min(rows, self.most)))
             return False
         self._short += 1
-        # Twice in a row, because one short reply may be an accident; the first page has no time.
+        # A single short reply may be an accident, so the second counts; but the first page sets the
+        # size of all requests after it.
         if rows > 1 and (is_first or self._short > 1):
             self._adopt(rows)
         return False
@@ -147,7 +158,7 @@ class PageSize:
         self.is_learned = True
 
     def learn(self, walk: PageSize) -> bool:
-        """Take over what a walk has learned; True if it was that fewer rows must be asked for."""
+        """Adopt the size that a walk learned; return True if the server refuses more rows."""
         is_refused = walk.most < self.most
         self.most, self.fallback = min(walk.most, self.most), walk.fallback
         self.expected, self.is_answered = min(walk.expected, self.most), walk.is_answered

@@ -299,7 +299,11 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             page = head.result()
             self._check(page)
-            self._reply = request, page
+            sent = request
+            if 0 < page.limit < request.limit:
+                sent = attrs.evolve(request, limit=page.limit)
+                plan.size.fall_back()
+            self._reply = sent, page
             items = plan.receive(request, page)
         except BaseException as error:
             if self.refuses_size(error) and plan.refuse(request):
@@ -308,7 +312,8 @@ class Pager(IteratedOnce, Generic[T]):
             raise
         self._unread = iter(items)
         # A size is learned from an accepted page, not from a refused empty page.
-        if plan.size.is_learned and plan.total is not None and request.limit <= plan.size.most:
+        is_learned = plan.size.is_learned or sent is not request
+        if is_learned and plan.total is not None and sent.limit <= plan.size.most:
             self._learn(plan.size)
         return items
 
@@ -316,7 +321,7 @@ class Pager(IteratedOnce, Generic[T]):
         refused = self._learned.most
         if self._learned.learn(size):
             _log.info(
-                "the server does not give %d rows at once: %d are asked for from now on",
+                "the server does not return %d rows: %d are requested from now on",
                 refused,
                 size.most,
             )

@@ -512,7 +512,7 @@ class Plan(Generic[T]):
     def _ask_again(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Step 5: a contradiction, with rows beyond the total or no rows before it."""
         self._outstanding.clear()
-        if not page.items and self.size.refuse(request.limit):
+        if self.size.refuse(request.limit):
             return ()
         self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1

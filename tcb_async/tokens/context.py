@@ -1,7 +1,7 @@
 """The token store as a refresh sees it, and work that runs once at a time.
 
 Rule: while the store is unreachable, no operation fails: a read returns a fallback, and a write is
-kept until the store answers.
+pending until the store responds.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Result = TypeVar("Result")
 Fallback = TypeVar("Fallback")
 
 NO_LEASE = 0
-# Seconds for each of two tries. Redis answers in milliseconds, and a caller waits meanwhile.
+# Seconds for each of two attempts. Redis responds in milliseconds, and a caller is waiting.
 _STORE_TIMEOUT = 1.0
-# Seconds after two failed tries in which the store is not called.
+# Seconds after two failed attempts in which the store is not called.
 _STORE_PAUSE = 5.0
 
 _log = logging.getLogger("tcb_async")
@@ -60,8 +60,8 @@ class SingleFlight:
     async def join(self, api: TokenApi, work: Work) -> None:
         """Wait for the running work, or start this work and wait for it.
 
-        The work ends with the client that started it. If this was another client, the caller
-        starts the work again with its own. Each caller gets a copy of the error.
+        Closing the client that started the work stops it. If this was not the caller's client, the
+        caller starts the work again with its own. Each caller gets a copy of the error.
         """
         while True:
             task = self._get_running_task() or self._launch(api, work)
@@ -83,8 +83,8 @@ class SingleFlight:
 
     def _get_running_task(self) -> asyncio.Task[TcbError | None] | None:
         task = self._task
-        # A task of another loop cannot be waited for here: a provider may serve one loop after
-        # another, as in tests, and the first loop may have ended with the task.
+        # A task of a different loop cannot be awaited here: tests use a provider on one loop after
+        # the other, and the first loop may have stopped with the task.
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
             return None
         return task
@@ -111,12 +111,14 @@ class TokenContext:
     _store: TokenStore
     clock: Callable[[], float]  # seconds since 1970
     random: Callable[[], float]  # a number from 0 to 1
-    # Values that the store missed, by key: written when it answers again, unless it has newer ones.
-    unsent: dict[str, StoredToken] = attrs.field(init=False, factory=dict[str, "StoredToken"])
+    # Values that the store missed, by key: written when it responds, unless it has later ones.
+    pending_writes: dict[str, StoredToken] = attrs.field(
+        init=False, factory=dict[str, "StoredToken"]
+    )
     _leasing: LeasingStore | None = attrs.field(init=False)
-    # Time of its last failure; -inf if it has answered since.
+    # Time of its last failure; -inf if it has responded since.
     _failed_at: float = attrs.field(init=False, default=-math.inf)
-    _sending: SingleFlight = attrs.field(init=False, factory=SingleFlight)
+    _flushing: SingleFlight = attrs.field(init=False, factory=SingleFlight)
 
     def __attrs_post_init__(self) -> None:
         example = "such as MemoryStore() or RedisStore(redis)"
@@ -130,33 +132,34 @@ class TokenContext:
 
     async def get(self, key: str) -> StoredToken | None:
         """Return the stored value, or the value still to be stored; None without either."""
-        # An unsent value counts as stored: this process must not go back to an older token because
-        # the store was unreachable when it got the newer one.
+        # A pending value counts as stored: this process must not go back to an older token because
+        # the store was unreachable when it got the newer token.
         stored = await self._call_store(lambda: self._store.get(key), None)
-        unsent = self.unsent.get(key)
-        if unsent is None or (stored is not None and stored.version >= unsent.version):
+        pending = self.pending_writes.get(key)
+        if pending is None or (stored is not None and stored.version >= pending.version):
             return stored
-        return unsent
+        return pending
 
     async def put(self, api: TokenApi, key: str, value: StoredToken) -> bool:
-        """Write a value, now or when the store answers again; False if it holds a newer value."""
+        """Write a value, now or when the store responds; False if it has a newer value."""
         written = await self._call_store(partial(self._write, key, value), None, value.token)
         if written is None:
-            self.unsent[key] = value
-            self.send(api)
+            self.pending_writes[key] = value
+            self.flush(api)
         else:
-            self.unsent.pop(key, None)
+            self.pending_writes.pop(key, None)
         return written is not False
 
-    def send(self, api: TokenApi) -> None:
+    def flush(self, api: TokenApi) -> None:
         """Write the values that the store missed, in the background."""
-        self._sending.start(api, self._send)
+        if self.pending_writes:
+            self._flushing.start(api, self._flush)
 
     async def forget(self, key: str, token: Secret) -> None:
         """Delete a token, if it is still the stored one."""
-        unsent = self.unsent.get(key)
-        if unsent is not None and unsent.token == token:
-            del self.unsent[key]
+        pending = self.pending_writes.get(key)
+        if pending is not None and pending.token == token:
+            del self.pending_writes[key]
         await self._call_store(lambda: self._store.delete_if(key, token.reveal()), None, token)
 
     async def lease(self, key: str) -> int | None:
@@ -171,31 +174,29 @@ class TokenContext:
             await self._call_store(lambda: store.release_lease(key, version), None)
 
     async def _write(self, key: str, value: StoredToken) -> bool:
-        # Redis takes no infinite expiry: None stands for it.
-        left = value.expires_at - self.clock()
-        return await self._store.compare_and_set(
-            key, value, ttl=None if value.expires_at == math.inf else left
-        )
+        ttl = value.expires_at - self.clock()
+        # Redis has no infinite expiry: None stands for it.
+        return await self._store.compare_and_set(key, value, ttl=None if ttl == math.inf else ttl)
 
-    async def _send(self, _api: TokenApi) -> None:
-        while self.unsent:
+    async def _flush(self, _api: TokenApi) -> None:
+        while self.pending_writes:
             await asyncio.sleep(self._pause())
-            await self._send_each()
+            await self._flush_once()
 
     def _pause(self) -> float:
-        """Seconds until the store is asked again; 0 if the clock was set back."""
+        """Seconds until the store is called again; 0 if the clock was set back."""
         since = self.clock() - self._failed_at
         return _STORE_PAUSE - since if 0 <= since < _STORE_PAUSE else 0.0
 
-    async def _send_each(self) -> None:
-        for key, value in tuple(self.unsent.items()):
-            alive = self.clock() < value.expires_at
+    async def _flush_once(self) -> None:
+        for key, value in tuple(self.pending_writes.items()):
+            is_alive = self.clock() < value.expires_at
             write = partial(self._write, key, value)
-            missed = alive and await self._call_store(write, None, value.token, now=True) is None
-            if self.unsent.get(key) is value:
-                del self.unsent[key]
+            missed = is_alive and await self._call_store(write, None, value.token, now=True) is None
+            if self.pending_writes.get(key) is value:
+                del self.pending_writes[key]
                 if missed:
-                    self.unsent[key] = value  # moved to the end: other values may succeed first
+                    self.pending_writes[key] = value  # as the last: other writes may succeed first
             if missed:
                 return
 
@@ -206,23 +207,23 @@ class TokenContext:
         *secrets: Secret,
         now: bool = False,
     ) -> Result | Fallback:
-        # It answers at once and never fails: timers would add a quarter to the cost of a token. A
-        # subclass may do anything, so it is called like any other store.
+        # It returns immediately and never fails: timers would add a quarter to the cost of a token.
+        # A subclass may do anything, so it is called like any other store.
         if type(self._store) is MemoryStore:
             return await operation()
         if self._pause() and not now:
             return fallback
         try:
-            with forget_frames():  # a store's frames hold the token
-                answer = await _try_twice(operation)
+            with forget_frames():  # a store's frames contain the token
+                result = await _try_twice(operation)
         except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
             self._note_outage(describe(error, *secrets))
             return fallback
-        # A late answer, sent before the store failed, does not end the pause.
+        # A late result of a call from before the failure does not cut the pause short.
         if self._failed_at > -math.inf and not self._pause():
             self._failed_at = -math.inf
-            _log.info("the token store answers again: tokens are shared again")
-        return answer
+            _log.info("the token store responds again: tokens are shared again")
+        return result
 
     def _note_outage(self, reason: str) -> None:
         # One warning for each outage: a store that is down for an hour fails at every refresh.
@@ -230,33 +231,33 @@ class TokenContext:
         self._failed_at = self.clock()
         _log.log(
             level,
-            "the token store does not answer (%s): until it does, each process requests its own "
+            "the token store does not respond (%s): until it does, each process requests its own "
             "tokens from WeChat",
             reason,
         )
 
 
 async def _try_twice(operation: Callable[[], Awaitable[Result]]) -> Result:
-    """Call the store, and at once again after an error: an idle connection may have been closed."""
+    """Call the store, and again after an error: an idle connection may have been closed."""
 
     async def try_once() -> Result:
         async with asyncio.timeout(_STORE_TIMEOUT):
             return await operation()
 
     with contextlib.suppress(Exception):  # only the second error is reported
-        return await call_foreign(try_once)
-    return await call_foreign(try_once)
+        return await call_user_code(try_once)
+    return await call_user_code(try_once)
 
 
-async def call_foreign(call: Callable[[], Awaitable[Result]]) -> Result:
-    """Await foreign code without swallowing or inventing cancellations.
+async def call_user_code(call: Callable[[], Awaitable[Result]]) -> Result:
+    """Await user code; raise `CancelledError` if and only if this task was cancelled.
 
     redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11. And
     awaiting a cancelled task raises a `CancelledError` although the waiter was not cancelled: this
     becomes a `RuntimeError`.
     """
-    # `Task.cancelling` counts the requests to cancel this task. So a `CancelledError` without a new
-    # request was invented, and a new request without a `CancelledError` was swallowed.
+    # `Task.cancelling` counts the requests to cancel this task: a `CancelledError` without a new
+    # request is not this task's, and a new request without a `CancelledError` was swallowed.
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     before: float = task.cancelling()
@@ -275,7 +276,6 @@ async def call_foreign(call: Callable[[], Awaitable[Result]]) -> Result:
 def make_version(stored: StoredToken | None, now: float) -> int:
     """Return the version of a value that is written without a lease.
 
-    It is the time of the value's arrival, so a value that is stored late does not replace a newer
-    one.
+    It is the time of the value's arrival: a value that is stored late replaces no newer value.
     """
     return max(int(now * 1e6), 1 if stored is None else stored.version + 1)

@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 class TokenApi(Protocol):
     """The client's transport, as a provider sees it.
 
-    Its time-outs, size limits, retries and redaction hold for token requests too.
+    Its time-outs, size limits, retries and redaction apply to token requests too.
     """
 
     @property
@@ -48,7 +48,7 @@ class TokenApi(Protocol):
             The JSON object of the reply.
 
         Raises:
-            TcbError: The endpoint refused, or its answer was unusable.
+            TcbError: The endpoint refused, or its reply was invalid.
         """
         ...
 
@@ -102,9 +102,9 @@ class StoredToken:
 class TokenStore(Protocol):
     """Shares tokens between providers or between processes.
 
-    If it raises, or does not answer within a second, it is asked again at once. If this fails too,
-    it counts as unreachable: the local token serves, a warning is logged once, and the store is
-    asked again 5 seconds later. Then it also gets the values that it missed.
+    If it raises, or does not return within a second, it is called again immediately. If this fails
+    too, it counts as unreachable: the local token is used, a warning is logged once, and the store
+    is called again 5 seconds later. Then it also gets the values that it missed.
     """
 
     async def get(self, key: str) -> StoredToken | None:
@@ -117,7 +117,7 @@ class TokenStore(Protocol):
         Comparing and writing must be one atomic step.
 
         Args:
-            key: Such as ``stable:api.weixin.qq.com:wx0123456789abcdef``. It holds no secret.
+            key: Such as ``stable:api.weixin.qq.com:wx0123456789abcdef``. It contains no secret.
             value: The token to write.
             ttl: Seconds after which it may be deleted; None for never.
 
@@ -133,22 +133,22 @@ class TokenStore(Protocol):
 
 @runtime_checkable
 class LeasingStore(TokenStore, Protocol):
-    """A store with leases: only the holder of a lease requests a token from WeChat."""
+    """A store with leases: only the owner of a lease requests a token from WeChat."""
 
     @property
     def lease_seconds(self) -> float:
-        """Duration of a lease, in seconds, if its holder never gives it back."""
+        """Duration of a lease, in seconds, if its owner never releases it."""
         ...
 
     async def acquire_lease(self, key: str) -> int | None:
-        """Take the lease of a key; None if another holds it.
+        """Take the lease of a key; None if it is taken.
 
         Returns:
-            The version for the token that the holder will write, higher than all before. So
-            `compare_and_set` refuses a slow holder after another process has taken over.
+            The version for the token that the owner will write, higher than all before. So
+            `compare_and_set` refuses a slow owner after a different process has taken over.
         """
         ...
 
     async def release_lease(self, key: str, version: int) -> None:
-        """Give a lease back, if it is still the current one."""
+        """Release a lease, if it is still the current lease."""
         ...

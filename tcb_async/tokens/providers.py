@@ -25,13 +25,13 @@ from tcb_async._arguments import (
     check_secret,
     choose_token_key,
     describe,
-    find_fault,
+    why_not_a_secret,
 )
 from tcb_async._redact import Hidden, Secret
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
-from tcb_async.tokens.context import TokenContext, call_foreign
+from tcb_async.tokens.context import TokenContext, call_user_code
 from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
 from tcb_async.tokens.refresh import (
     AUTHORIZER,
@@ -47,12 +47,13 @@ from tcb_async.tokens.stores import MemoryStore
 _STABLE = "/cgi-bin/stable_token"
 _CLASSIC = "/cgi-bin/token"
 _COMPONENT = "/cgi-bin/component/api_component_token"
-_FORCED_APART = 30.0
+# Seconds between two forced refreshes.
+_FORCED_SECONDS = 30.0
 
 
 @attrs.define(eq=False, init=False)
 class StaticToken:
-    """One fixed token. After WeChat has refused it, there is no other.
+    """One fixed token. If WeChat refuses it, nothing replaces it.
 
     Args:
         token: An ``access_token``, or an ``authorizer_access_token``.
@@ -75,7 +76,7 @@ class StaticToken:
         return self._token
 
     async def invalidate(self, token: str | Secret) -> None:
-        """Do nothing: there is no other token."""
+        """Do nothing: nothing replaces the token."""
 
 
 @attrs.define(eq=False)
@@ -85,10 +86,10 @@ class CallableToken:
     Its exceptions are raised to the caller of the client.
 
     Args:
-        ask: Takes no argument and returns a token that works now; it should cache the token.
+        fetch: Takes no argument and returns a token that works now; it should cache the token.
     """
 
-    _ask: Callable[[], Awaitable[str | Secret]] = attrs.field(repr=False)
+    _fetch: Callable[[], Awaitable[str | Secret]] = attrs.field(repr=False)
 
     async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - part of the protocol
         """Call the callable.
@@ -96,12 +97,12 @@ class CallableToken:
         Raises:
             ConfigurationError: It is not async, or its result cannot be a token.
         """
-        answer = Hidden(self._ask())
-        if not inspect.isawaitable(answer.reveal()):
+        result = Hidden(self._fetch())
+        if not inspect.isawaitable(result.reveal()):
             raise ConfigurationError(
                 "token is a callable that is not async: write it with async def"
             )
-        return check_secret("token: the result of the callable", Secret(await answer.reveal()))
+        return check_secret("token: the result of the callable", Secret(await result.reveal()))
 
     async def invalidate(self, token: str | Secret) -> None:
         """Do nothing: the callable is called again anyway."""
@@ -185,7 +186,7 @@ class StableToken(_AppToken):
         random: A number from 0 to 1; for tests.
 
     Raises:
-        ConfigurationError: An argument is unusable.
+        ConfigurationError: An argument is invalid.
 
     Source: WeChat's page *getStableAccessToken*.
     """
@@ -193,7 +194,7 @@ class StableToken(_AppToken):
     _name: ClassVar[str] = "stable"
 
     async def force_refresh(self, api: TokenApi) -> None:
-        """Replace the token, which ends the old one in all processes at once.
+        """Replace the token, which invalidates the old token in all processes immediately.
 
         Meant for a token that has leaked; the library never does it by itself.
 
@@ -204,15 +205,15 @@ class StableToken(_AppToken):
         """
         now = self._context.clock()
         since = now - self._forced_at
-        if 0 <= since < _FORCED_APART:  # WeChat would answer without replacing the token
-            wait = _FORCED_APART - since
+        if 0 <= since < _FORCED_SECONDS:  # WeChat would reply without replacing the token
+            wait = _FORCED_SECONDS - since
             raise RateLimitError(
-                f"force_refresh: WeChat allows one in {_FORCED_APART:g} s, so nothing was sent; "
-                f"wait another {wait:.0f} s",
+                f"force_refresh: WeChat allows one in {_FORCED_SECONDS:g} s, so nothing was sent; "
+                f"wait {wait:.0f} s",
                 endpoint=_STABLE,
                 retry_after=wait,
             )
-        # Noted before the request: if its answer is lost, WeChat may have replaced the token.
+        # Noted before the request: if its reply is lost, WeChat may have replaced the token.
         self._forced_at = now
         await self._get_token_at(api).force(api, partial(self._request_token, force_refresh=True))
 
@@ -231,11 +232,11 @@ class StableToken(_AppToken):
 class ClassicToken(_AppToken):
     """The token of an app from ``GET /cgi-bin/token``, for apps that cannot use `StableToken`.
 
-    Each request ends the previous token in all processes five minutes later. So all processes that
-    use the app must share one store. It takes the arguments of `StableToken`.
+    Each request invalidates the previous token in all processes five minutes later. So all
+    processes that use the app must share one store. It takes the arguments of `StableToken`.
 
     Raises:
-        ConfigurationError: An argument is unusable.
+        ConfigurationError: An argument is invalid.
 
     Source: WeChat's page *getAccessToken*.
     """
@@ -257,14 +258,14 @@ class ComponentToken(_AppToken):
     Args:
         component_appid: The platform's id.
         secret: Its appsecret.
-        ticket: Async callable that returns the newest ``component_verify_ticket``. WeChat pushes
+        ticket: Async callable that returns the latest ``component_verify_ticket``. WeChat pushes
             a ticket every 10 minutes; each lives 12 hours.
         store: As for `StableToken`; its `AuthorizerToken` providers share it.
         clock: As for `StableToken`.
         random: As for `StableToken`.
 
     Raises:
-        ConfigurationError: An argument is unusable.
+        ConfigurationError: An argument is invalid.
 
     Source: WeChat's page *getComponentAccessToken*.
     """
@@ -300,16 +301,16 @@ class ComponentToken(_AppToken):
 
     async def _fetch_ticket(self) -> Secret:
         try:
-            ticket = Secret(await call_foreign(self._ticket))
+            ticket = Secret(await call_user_code(self._ticket))
         except Exception as error:  # noqa: BLE001 - the caller's own code
             problem = f"ticket() failed ({describe(error)})"
         else:
             # Checked here, where the error can name the callback: WeChat would only say 61006.
-            if (fault := find_fault(ticket)) is None:
+            if (fault := why_not_a_secret(ticket)) is None:
                 return ticket
             problem = f"the result of ticket() {fault}"
         raise TokenError(
-            f"{problem}; return the newest component_verify_ticket: WeChat pushes one every 10 "
+            f"{problem}; return the latest component_verify_ticket: WeChat pushes one every 10 "
             "minutes",
             endpoint=_COMPONENT,
         )
@@ -323,14 +324,14 @@ class AuthorizerToken(ManagedToken):
         authorizer_appid: The merchant's appid.
         refresh_token: The merchant's ``authorizer_refresh_token``, as it was saved last.
         on_rotate: Async callable, called with a new refresh token, that saves it. It is awaited
-            before the call that brought the new token is answered. If it fails, this call fails,
-            the new refresh token is kept, and `on_rotate` is called with it again before the next
-            call. It is also called with a refresh token from the store: the process that stored
-            it may have died before it was saved.
+            before the call returns that caused the rotation. If it fails, this call fails, and
+            `on_rotate` is called with the same refresh token before the next call. It is also
+            called with a refresh token from the store: the process that stored it may have died
+            before it was saved.
         store: Shares the token and a rotated refresh token; None for the platform's store.
 
     Raises:
-        ConfigurationError: An argument is unusable.
+        ConfigurationError: An argument is invalid.
 
     Source: WeChat's page *getAuthorizerAccessToken*.
     """
@@ -373,7 +374,7 @@ class AuthorizerToken(ManagedToken):
 
         Raises:
             ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
-                unusable.
+                invalid.
         """
         check_instance("authorizer", authorizer, Authorizer, "from client.iter_authorizers()")
         appid, refresh_token = authorizer.authorizer_appid, authorizer.refresh_token
@@ -396,7 +397,7 @@ class AuthorizerToken(ManagedToken):
         return RefreshingToken(key, context, rotating.request_token, rotating.save_unsaved)
 
     async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
-        """Request a token; return the error if another refresh token may help."""
+        """Request a token; return the error if a different refresh token may help."""
         request = partial(self._send_request, api, refresh_token)
         try:
             return await call_with_token(self._component, api, request)
@@ -429,9 +430,9 @@ class AuthorizerToken(ManagedToken):
 
 def _make_component_error(error: TokenError) -> TokenError:
     return TokenError(
-        f"{error.endpoint} answered errcode {error.errcode} to the component access token, and a "
-        f"fresh token did not help ({error.errmsg}): check whether another system requests tokens "
-        "of this platform, and let both share one store",
+        f"{error.endpoint} returned errcode {error.errcode} for the component access token, and a "
+        f"fresh token did not help ({error.errmsg}): check whether a second system requests tokens "
+        "of this platform, and share one store between both",
         errcode=error.errcode,
         errmsg=error.errmsg,
         rid=error.rid,

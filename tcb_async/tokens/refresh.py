@@ -1,7 +1,7 @@
 """Fetching, sharing, refreshing and replacing a token: the mechanism under every provider.
 
 Rule: there is one token request at a time for each account and host; a refused token is not used
-again, unless WeChat itself returns it again; and no error keeps a frame that holds a token.
+again, unless WeChat itself returns it again; and no error refers to a frame with a token.
 
 A call passes through these classes and functions, in the order of this file:
 
@@ -19,49 +19,48 @@ task, which continues if a waiting caller is cancelled; a `TokenContext` is the 
 fallback for each operation while it is unreachable.
 
 **When.** Without a valid token, callers wait for one refresh. From 60 to 200 s before the expiry
-(at random, so that processes do not all wake at once) a call starts a refresh in the background
-and gets the old token: this refresh is *early*. A refresh that ends a leaked token is *forced*.
+(at random, so that not all processes wake together) a call starts a refresh in the background and
+gets the old token: this refresh is *early*. A refresh that invalidates a leaked token is *forced*.
 
 **Order of a refresh**
 
 1. `before_refresh`: call `on_rotate` if it has yet to save a refresh token. If it fails again, the
-   refresh ends.
+   refresh stops.
 2. The store. A token that lives longer than the cached one, and was not refused, is adopted.
-3. The store's lease: only its holder requests a token. If another process holds it, an early
-   refresh ends here; others ask the store again (2) until the token arrives, for at most twice the
-   duration of the lease.
+3. The store's lease: only its owner requests a token. If a different process has it, an early
+   refresh stops here; others read the store again (2) until the token arrives, for at most twice
+   the duration of the lease.
 4. The store again: the token may have been written between 2 and 3.
 5. WeChat. A merchant's token is requested with the refresh token in the store; if WeChat refuses
-   it (61023), with the newest refresh token of this process.
-6. The lease is given back, also after an error.
+   it (61023), with the latest refresh token of this process.
+6. The lease is released, also after an error.
 
 A forced refresh adopts nothing in 2 and 4. Without leases, 3 is skipped.
 
 **Order of writes**
 
-- A new refresh token is stored first, then saved by `on_rotate`, then the access token that came
-  with it is stored, and only then is the call answered. A process that dies in between leaves the
+- A new refresh token is stored first, then saved by `on_rotate`, then the access token of the same
+  reply is stored, and only then does the call return. A process that dies in between leaves the
   refresh token in the store, and the next process that finds it there saves it.
 - A token is stored with a version: the lease's, or else the time in microseconds. The store refuses
   it if a higher version is there, of a token or of a lease; then the newer token is adopted.
-- Values that the store missed are kept in `unsent` and written when it answers again, also by
-  version.
-- A refused token is deleted here and in the store before another one is requested.
+- Values that the store missed are `pending_writes`: written when it responds, also by version.
+- A refused token is deleted here and in the store before a new one is requested.
 
 **Events during a refresh**
 
 ======================================  ===========================================================
 a caller is cancelled                   the refresh continues for the others
-its client is closed                    it ends; a waiter with another client starts its own
+its client is closed                    it stops; a waiter with a different client starts its own
 its process dies, or is too slow        the lease expires; its late writes have a lower version
-the store fails, or hangs               it is called again at once, then not for 5 s; the refresh
-                                        goes on without it
-WeChat fails, early                     the old token serves, and the refresh is retried in 10 s
+the store fails, or hangs               it is called again immediately, then not for 5 s; the
+                                        refresh goes on without it
+WeChat fails, early                     the old token is used, and the refresh is retried in 10 s
 WeChat fails otherwise                  each caller gets a copy of the error
-WeChat returns a token that it refused  the token is *reissued*: kept for 30 s, although it is
+WeChat returns a token that it refused  the token is *reissued*: used for 30 s, although it is
                                         refused, to avoid a storm of token requests
-a token is refused while it is fetched  it is not cached, and the callers request another one
-the clock is set back                   no pause becomes longer: both of its ends are checked
+a token is refused while it is fetched  it is not cached, and the callers request a new one
+the clock is set back                   pauses do not get longer: both of their bounds are checked
 ======================================  ===========================================================
 """
 
@@ -79,7 +78,7 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from tcb_async._arguments import TokenKind, describe, find_fault
+from tcb_async._arguments import TokenKind, describe, why_not_a_secret
 from tcb_async._redact import Hidden, Secret, forget_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ResponseError, TcbError, TokenError
@@ -87,7 +86,7 @@ from tcb_async.tokens.context import (
     NO_LEASE,
     SingleFlight,
     TokenContext,
-    call_foreign,
+    call_user_code,
     make_version,
 )
 from tcb_async.tokens.protocols import (
@@ -103,26 +102,28 @@ AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
 
 _HTTPS, _HTTP = 443, 80
 _WECHAT = "api.weixin.qq.com"
-# Other names of the same service, for regions and for disaster recovery: a token works at all of
-# them, and two tokens of one account would end each other.
-_WECHAT_TOO = frozenset(f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "sz.api", "hk.api"))
+# Other names of the same service, for regions and for disaster recovery: a token is valid on all of
+# them, and a second token for the same account would invalidate the first.
+_WECHAT_ALIASES = frozenset(
+    f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "sz.api", "hk.api")
+)
 
 _REPLAYS = 2
 # Seconds before the expiry. Never 300 s: a stable token may have only 300 s left, and WeChat would
 # return the same again.
-_EARLIEST, _LATEST = 200.0, 60.0
+_MAX_MARGIN, _MIN_MARGIN = 200.0, 60.0
 # Seconds between two early refreshes: each call would start one while WeChat fails.
-_PAUSE = 10.0
+_RETRY_SECONDS = 10.0
 _REISSUED_SECONDS = 30.0
-# Seconds between two looks into the store while another process holds the lease.
-_POLL = 0.05
+# Seconds between two reads of the store while a different process has the lease.
+_POLL_SECONDS = 0.05
 # Number of refused tokens to remember: a lagging store may return an earlier token.
-_REMEMBERED = 8
+_MAX_REFUSED = 8
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
 # A longer life is a mistake, such as milliseconds: the token would never be refreshed.
-_LONGEST_LIFE = 30 * 86_400.0
+_MAX_LIFE = 30 * 86_400.0
 
 _log = logging.getLogger("tcb_async")
 
@@ -134,11 +135,11 @@ async def call_with_token(
 ) -> Result:
     """Call with the token of a provider, and again with a newer one if WeChat refuses it.
 
-    There is one replay, and a second one if the first used a token from a store: this token may
-    have ended too, and only the second replay requests a token from WeChat.
+    There is one replay, and a second one if the first used a token from a store: this token may be
+    invalid too, and only the second replay requests a token from WeChat.
 
     Raises:
-        TokenError: WeChat refused the newest token too.
+        TokenError: WeChat refused the latest token too.
         TcbError: The provider or the call raised it.
     """
     token = Secret(await provider.get_token(api))
@@ -150,8 +151,8 @@ async def call_with_token(
             if error.errcode not in STALE_TOKEN:
                 raise
             failure = error  # raised after the block: see `tcb_async._redact`
-        # A second replay only if the token came through a store: it may have ended like the first,
-        # and WeChat was not called for a token yet.
+        # A token from the store may be as invalid as the first, and does not show that WeChat was
+        # called for a new one.
         from_store = isinstance(provider, ManagedToken) and not provider.came_from_wechat(token)
         if len(refused) == _REPLAYS or (refused and not from_store):
             raise failure
@@ -165,7 +166,7 @@ async def call_with_token(
 
 
 class ManagedToken(ABC):
-    """A token that comes from WeChat, is shared through a store and refreshed before it expires."""
+    """A token of WeChat's that is shared through a store and refreshed before it expires."""
 
     __slots__ = ("_account", "_context", "_last", "_tokens")
 
@@ -206,11 +207,11 @@ class ManagedToken(ABC):
     async def get_token(self, api: TokenApi) -> Secret:
         """Return a valid token for the API's host; request one only if none is cached.
 
-        From 60 to 200 s before its expiry the token is refreshed in the background; meanwhile the
-        old token is returned.
+        From 60 to 200 s before its expiry the token is refreshed in the background, while calls get
+        the old token.
 
         Raises:
-            TokenError: WeChat refused the credentials, or sent an unusable token.
+            TokenError: WeChat refused the credentials, or sent an invalid token.
             TcbError: WeChat could not be reached.
         """
         return await self._get_token_at(api).get(api)
@@ -218,7 +219,7 @@ class ManagedToken(ABC):
     async def invalidate(self, token: str | Secret) -> None:
         """Drop a token that WeChat refused, here and in the store.
 
-        A newer token stays. A token that WeChat returns again after refusing it is kept for 30 s,
+        A newer token stays. A token that WeChat returns again after refusing it is used for 30 s,
         so that a lasting refusal does not become a storm of token requests.
         """
         token = Secret(token)
@@ -249,12 +250,12 @@ def make_host_key(base_url: str) -> str:
     """Return the host of a base URL for keys: a token is sent only to the host that issued it.
 
     It includes the port unless this is 443, so a token from TLS never travels over plain http, and
-    the path, because a gateway may have another service under each path.
+    the path, because a gateway may have a different service under each path.
     """
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     port = parts.port or (_HTTPS if parts.scheme == "https" else _HTTP)
-    if port == _HTTPS and host in _WECHAT_TOO:
+    if port == _HTTPS and host in _WECHAT_ALIASES:
         host = _WECHAT
     shown_port = "" if port == _HTTPS else f":{port}"
     return quote(f"{host}{shown_port}{parts.path}", safe="/:%")
@@ -292,10 +293,9 @@ class RefreshingToken:
         return self.cached is not None and self._context.clock() < self.cached.expires_at
 
     async def get(self, api: TokenApi) -> Secret:
-        """Return a valid token; ask the store or WeChat only if none is cached."""
-        if self._context.unsent:
-            self._context.send(api)  # the client that started it may have been closed
-        # A loop: the token that a refresh brought may be refused before this caller gets its turn.
+        """Return a valid token; call the store or WeChat only if none is cached."""
+        self._context.flush(api)  # the client that started this may have been closed
+        # A loop: a fetched token may be refused before this caller gets its turn.
         while (cached := self.cached) is None or not self.is_alive:
             await self.flight.join(api, partial(self._refresh, request=self._request_token))
         if self._context.clock() >= self._refresh_at:
@@ -308,15 +308,15 @@ class RefreshingToken:
             return
         cached = self.cached
         if cached is not None and token == cached.token:
-            # WeChat has just returned this token again after a refusal, and would do so once more.
+            # WeChat has just returned this token after refusing it, and would do so once more.
             if 0 <= self._context.clock() - self._reissued_at < _REISSUED_SECONDS:
                 return
             self.cached = None
-        self._refused = (*self._refused, token)[-_REMEMBERED:]
+        self._refused = (*self._refused, token)[-_MAX_REFUSED:]
         await self._context.forget(self._key, token)
 
     async def force(self, api: TokenApi, request: RequestToken) -> None:
-        """Replace the token, even if a valid one is cached or stored."""
+        """Replace the token, even if a valid token is cached or stored."""
         await self.flight.run_alone(api, partial(self._refresh, request=request, forced=True))
 
     async def _refresh(
@@ -327,25 +327,25 @@ class RefreshingToken:
         try:
             if self._before_refresh is not None:
                 await self._before_refresh(api)
-            await self._renew(api, request, early=early, forced=forced)
+            await self._refresh_with_lease(api, request, early=early, forced=forced)
         except TcbError as error:
             failure = error  # returned, not raised: see `SingleFlight`
         if early and before is not None and self.cached is before:
-            self._put_off(before, failure)
+            self._postpone_refresh(before, failure)
         return failure
 
-    def _put_off(self, cached: StoredToken, failure: TcbError | None) -> None:
+    def _postpone_refresh(self, cached: StoredToken, failure: TcbError | None) -> None:
         now = self._context.clock()
-        self._refresh_at = now + _PAUSE
+        self._refresh_at = now + _RETRY_SECONDS
         if failure is not None:
             _log.warning(
-                "%s: an early refresh failed, and the old token serves for another %.0f s: %s",
+                "%s: an early refresh failed; the old token is valid for %.0f s: %s",
                 self._key,
                 max(0.0, cached.expires_at - now),
                 failure,
             )
 
-    async def _renew(
+    async def _refresh_with_lease(
         self, api: TokenApi, request: RequestToken, *, early: bool, forced: bool
     ) -> None:
         context = self._context
@@ -353,22 +353,22 @@ class RefreshingToken:
         if lease is None:
             return
         try:
-            # Look again: after the first look, the last holder of the lease may have written a
+            # Read it again: after the first read, the last owner of the lease may have written a
             # token. Otherwise two processes would make one request each.
             stored = await context.get(self._key)
             if not forced and self._adopt(stored):
                 return
-            # The version of the lease fences the write: if another process took over from a slow
-            # holder, that holder has the lower version, and the store refuses its token.
+            # The version of the lease fences the write: if a different process took over from a
+            # slow owner, that owner has the lower version, and the store refuses its token.
             version = lease or make_version(stored, self._context.clock())
             await self._request_and_share(api, request, version)
         finally:
-            # After an error and a cancellation too: the others wait for the lease or its end. If
+            # The lease is released after an error and a cancellation too: others wait for it. If
             # this process dies here, the lease expires.
             await context.release(self._key, lease)
 
     async def _wait_for_turn(self, *, early: bool, forced: bool) -> int | None:
-        """Take the lease; None if another process's token arrived, `NO_LEASE` after a long wait."""
+        """Take the lease; None if a token arrived in the store, `NO_LEASE` after a long wait."""
         context, loop = self._context, asyncio.get_running_loop()
         give_up_at = loop.time() + 2 * context.lease_seconds
         while True:
@@ -376,13 +376,13 @@ class RefreshingToken:
                 return None
             lease = await context.lease(self._key)
             if lease is not None or early:
-                return lease  # an early refresh is not urgent: the holder does it for all
-            # The holder may die, and its successor too. After two leases, a token matters more than
+                return lease  # an early refresh is not urgent: the owner does it for all
+            # The owner may die, and its successor too. After two leases, a token matters more than
             # avoiding a second request.
             if loop.time() >= give_up_at:
                 return NO_LEASE
-            # At random, so that waiting processes do not all ask the store at once.
-            await asyncio.sleep(_POLL * (1 + self._context.random()))
+            # The pause is random, so that not all waiting processes read the store together.
+            await asyncio.sleep(_POLL_SECONDS * (1 + self._context.random()))
 
     async def _request_and_share(self, api: TokenApi, request: RequestToken, version: int) -> None:
         context, clock = self._context, self._context.clock
@@ -413,18 +413,18 @@ class RefreshingToken:
         """Cache the store's token if it lives longer than the cached one."""
         if stored is None or stored.token in self._refused:
             return False
-        # Only a longer life is better: a shared token that ends sooner would be refreshed at once.
+        # Only a longer life is better: a token that expires sooner would be refreshed immediately.
         now = self._context.clock()
-        least = now if self.cached is None else max(now, self.cached.expires_at)
-        if not least < stored.expires_at <= now + _LONGEST_LIFE:
+        minimum = now if self.cached is None else max(now, self.cached.expires_at)
+        if not minimum < stored.expires_at <= now + _MAX_LIFE:
             return False
         self._cache(stored)
         return True
 
     def _cache(self, new: StoredToken, *, reissued_at: float = -math.inf) -> None:
-        margin = _LATEST + (_EARLIEST - _LATEST) * self._context.random()
+        margin = _MIN_MARGIN + (_MAX_MARGIN - _MIN_MARGIN) * self._context.random()
         # A token with a life of seconds would be refreshed by every call without the pause.
-        self._refresh_at = max(new.expires_at - margin, self._context.clock() + _PAUSE)
+        self._refresh_at = max(new.expires_at - margin, self._context.clock() + _RETRY_SECONDS)
         self.cached, self._reissued_at = new, reissued_at
 
 
@@ -432,7 +432,7 @@ class RefreshingToken:
 class RotatingToken:
     """The refresh token of one merchant at one host.
 
-    Three values may differ: the newest refresh token that WeChat is known to accept, the store's,
+    Three values may differ: the latest refresh token that WeChat is known to accept, the store's,
     and the caller's. A refresh makes all three equal, or raises an error. An unreachable store gets
     its value later. The caller gets only values to save that WeChat accepted or sent.
     """
@@ -442,42 +442,42 @@ class RotatingToken:
     _request_with: Callable[[TokenApi, Secret], Awaitable[TokenReply | TokenError]]
     _on_rotate: OnRotate
     _initial: Secret  # the caller's saved value when it made the provider
-    _newest: Secret = attrs.field(init=False)
+    _latest: Secret = attrs.field(init=False)
     _saved: Secret = attrs.field(init=False)
     # Accepted or sent by WeChat, and not yet saved by the caller; None if it is saved.
     _unsaved: StoredToken | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        self._newest = self._saved = self._initial
+        self._latest = self._saved = self._initial
 
     async def save_unsaved(self, api: TokenApi) -> None:
         """Call `on_rotate` with a refresh token that it failed to save, before the next request."""
         if self._unsaved is not None:
-            await self._keep(api, self._unsaved)
+            await self._store_and_save_shielded(api, self._unsaved)
 
     async def request_token(self, api: TokenApi) -> TokenReply:
-        """Request a merchant's token with the newest refresh token that works."""
-        # The store's value first: another process may have rotated it, which ended this process's.
+        """Request a merchant's token with the latest refresh token that works."""
+        # Try the store's value first: a different process may have rotated this process's value.
         stored = await self._context.get(self._key)
-        current = self._newest if stored is None else stored.token
+        current = self._latest if stored is None else stored.token
         reply = await self._request_with(api, current)
-        if isinstance(reply, TokenError) and current != self._newest:
-            current = self._newest
+        if isinstance(reply, TokenError) and current != self._latest:
+            current = self._latest
             reply = await self._request_with(api, current)
         if isinstance(reply, TokenError):
             raise reply
-        self._newest = newest = reply.refresh_token or current
+        self._latest = latest = reply.refresh_token or current
         # A refresh token that never rotated is not stored: every process has it.
-        if newest != self._saved or newest != (self._initial if stored is None else stored.token):
+        if latest != self._saved or latest != (self._initial if stored is None else stored.token):
             version = make_version(stored, self._context.clock())
-            await self._keep(api, StoredToken(newest, math.inf, version))
+            await self._store_and_save_shielded(api, StoredToken(latest, math.inf, version))
         return reply
 
-    async def _keep(self, api: TokenApi, new: StoredToken) -> None:
+    async def _store_and_save_shielded(self, api: TokenApi, new: StoredToken) -> None:
         """Store and save a refresh token; closing the client waits for it."""
         self._unsaved = new
-        # A task of its own, so that a cancellation does not reach the caller's callback. WeChat has
-        # ended the old refresh token: half a save would cost the merchant's authorisation.
+        # In its own task, so that a cancellation does not reach the caller's callback. The old
+        # refresh token is invalid: half a save would cost the merchant's authorisation.
         saving = asyncio.ensure_future(self._store_and_save(api, new))
         try:
             await asyncio.wait((saving,))
@@ -494,18 +494,18 @@ class RotatingToken:
         if not await context.put(api, self._key, new):
             stored = await context.get(self._key)
             if stored is not None and stored.token != new.token:
-                # Another process got a newer one meanwhile, and saves it.
-                self._newest, self._unsaved = stored.token, None
+                # A different process got a newer value since, and saves it.
+                self._latest, self._unsaved = stored.token, None
                 return None
         if new.token != self._saved:
             try:
-                await call_foreign(lambda: self._on_rotate(new.token.reveal()))
+                await call_user_code(lambda: self._on_rotate(new.token.reveal()))
             except Exception as error:  # noqa: BLE001 - the caller's own code
                 appid = self._key.rpartition(":")[2]
                 return TokenError(
                     f"on_rotate failed ({describe(error, new.token)}): the new refresh token of "
-                    f"{appid} is kept, and is given to on_rotate again before the next call; "
-                    "save it, or the merchant has to authorise again",
+                    f"{appid} is passed to on_rotate again before the next call; save it, or the "
+                    "merchant has to authorise again",
                     endpoint=AUTHORIZER,
                 )
         self._saved, self._unsaved = new.token, None
@@ -524,15 +524,15 @@ class TokenReply:
 
 def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> TokenReply:
     """Read the reply of an endpoint, in which a prefix may come before ``access_token``."""
-    with forget_frames():  # this one holds the reply
+    with forget_frames():  # of this function, which contains the reply
         token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
-        if (fault := find_fault(token)) is not None:
+        if (fault := why_not_a_secret(token)) is not None:
             raise _make_reply_error(endpoint, f"its {prefix}access_token {fault}")
         if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
             raise _make_reply_error(
                 endpoint, "its expires_in is missing, or is not a number of seconds"
             )
-        if not expires_in <= _LONGEST_LIFE:
+        if not expires_in <= _MAX_LIFE:
             raise _make_reply_error(endpoint, "its expires_in is more than 30 days")
         # A bad refresh token is ignored: it must not cost a good token. Only merchants have one.
         refresh = Hidden(reply.get(f"{prefix}refresh_token"))
@@ -540,13 +540,13 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
             endpoint,
             Secret(str(token.reveal())),
             float(expires_in),
-            None if find_fault(refresh) else Secret(str(refresh.reveal())),
+            None if why_not_a_secret(refresh) else Secret(str(refresh.reveal())),
         )
 
 
 def _make_reply_error(endpoint: str, why: str) -> ResponseError:
     return ResponseError(
-        f"{endpoint} should answer with a token and its expires_in, but {why}; check base_url and "
+        f"{endpoint} should return a token and its expires_in, but {why}; check base_url and "
         "any proxy between",
         endpoint=endpoint,
         status=200,

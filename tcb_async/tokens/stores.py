@@ -22,7 +22,7 @@ from typing import Final, Protocol
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_seconds, find_fault
+from tcb_async._arguments import check_seconds, why_not_a_secret
 from tcb_async._redact import Hidden, Secret, decode_secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
@@ -31,9 +31,9 @@ from tcb_async.tokens.protocols import StoredToken
 @attrs.define
 class _Slot:
     value: StoredToken | None = None
-    # The highest version of a token or lease, kept when the token is deleted: a late writer with
-    # a lower version must not bring an old token back.
-    newest: int = 0
+    # The highest version of a token or lease. It survives the token: a late writer with a lower
+    # version must not restore an old token.
+    latest: int = 0
     leased_until: float = -math.inf
 
 
@@ -48,13 +48,13 @@ class MemoryStore:
         clock: Monotonic seconds; for tests.
 
     Attributes:
-        lease_seconds: Seconds after which another provider takes over a refresh.
+        lease_seconds: Seconds after which a second provider takes over a refresh.
     """
 
     lease_seconds: Final = 15.0
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
     # Its methods are async for the protocol only. Without an await inside, each is one step: no
-    # other task can come between its read and its write.
+    # other task runs between its read and its write.
     _slots: defaultdict[str, _Slot] = attrs.field(init=False, factory=lambda: defaultdict(_Slot))
 
     def __repr__(self) -> str:
@@ -68,9 +68,9 @@ class MemoryStore:
         """Write a value, unless the store has a newer value or the lease of a newer value."""
         slot = self._slots[key]
         stored = 0 if slot.value is None else slot.value.version
-        if stored >= value.version or slot.newest > value.version:
+        if stored >= value.version or slot.latest > value.version:
             return False
-        slot.value, slot.newest = value, value.version
+        slot.value, slot.latest = value, value.version
         return True
 
     async def delete_if(self, key: str, token: str | Secret) -> None:
@@ -80,30 +80,29 @@ class MemoryStore:
             slot.value = None
 
     async def acquire_lease(self, key: str) -> int | None:
-        """Take the lease of a key; None if another provider holds it."""
+        """Take the lease of a key; None if it is taken."""
         slot = self._slots[key]
         now = self._clock()
         if now < slot.leased_until:
             return None
         slot.leased_until = now + self.lease_seconds
-        slot.newest += 1  # fences the previous holder, if it still writes
-        return slot.newest
+        slot.latest += 1  # fences the previous owner, if it still writes
+        return slot.latest
 
     async def release_lease(self, key: str, version: int) -> None:
-        """Give a lease back, if it is still the current one."""
+        """Release a lease, if it is still the current lease."""
         slot = self._slots[key]
-        if slot.newest == version:
+        if slot.latest == version:
             slot.leased_until = -math.inf
 
 
 _A_DAY_MS = 86_400_000
-_MOST_COMMANDS = (
-    50  # commands: each takes a connection, and the pool of redis-py 8 refuses the 101st
-)
+# Each command takes a connection, and the pool of redis-py 8 refuses the 101st.
+_MAX_COMMANDS = 50
 
 # Lua's numbers are doubles: versions, which are microseconds since 1970, stay exact up to 2**53.
-# `read` returns values written by `_encode`, and nothing for others: another type of value, a text
-# that is too long, invalid JSON, or a number out of range.
+# `read` returns values written by `_encode`, and nothing for others: a different type of value, a
+# text that is too long, invalid JSON, or a number out of range.
 _READ = r"""
 local function text_of(key)
   local text = redis.pcall('GET', key)
@@ -191,10 +190,10 @@ class RedisStore:
     Args:
         redis: A client of ``redis.asyncio``, version 6 or later; you close it. It may decode
             replies or not. It works on one event loop only.
-        lease_seconds: Seconds after which another process takes over a refresh.
+        lease_seconds: Seconds after which a different process takes over a refresh.
 
     Raises:
-        ConfigurationError: An argument is unusable.
+        ConfigurationError: An argument is invalid.
     """
 
     def __init__(self, redis: AsyncRedis, *, lease_seconds: float = 15.0) -> None:
@@ -206,7 +205,7 @@ class RedisStore:
             )
         self._lease_ms = max(1, int(check_seconds("lease_seconds", lease_seconds) * 1000))
         self._redis = redis
-        self._free = asyncio.Semaphore(_MOST_COMMANDS)
+        self._free = asyncio.Semaphore(_MAX_COMMANDS)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_redis"):  # in a traceback, after a refused argument
@@ -215,7 +214,7 @@ class RedisStore:
 
     @property
     def lease_seconds(self) -> float:
-        """Duration of a lease, in seconds, if its holder never gives it back."""
+        """Duration of a lease, in seconds, if its owner never releases it."""
         return self._lease_ms / 1000
 
     async def get(self, key: str) -> StoredToken | None:
@@ -238,13 +237,13 @@ class RedisStore:
         await self._run(_DELETE_IF, (_make_key(key),), (token,))
 
     async def acquire_lease(self, key: str) -> int | None:
-        """Take the lease of a key; None if another holds it."""
+        """Take the lease of a key; None if it is taken."""
         keys = (_make_key(key, ":lease"), _make_key(key, ":version"), _make_key(key))
         version = await self._run(_ACQUIRE_LEASE, keys, (self._lease_ms, _A_DAY_MS))
         return int(str(version, "ascii") if isinstance(version, bytes) else str(version)) or None
 
     async def release_lease(self, key: str, version: int) -> None:
-        """Give a lease back, if it is still the current one."""
+        """Release a lease, if it is still the current lease."""
         await self._run(_RELEASE_LEASE, (_make_key(key, ":lease"),), (version,))
 
     async def _run(
@@ -257,8 +256,8 @@ class RedisStore:
             argument.reveal() if isinstance(argument, Hidden) else argument
             for argument in arguments
         )
-        # EVAL, not EVALSHA: after a restart or a failover Redis has forgotten the scripts, and they
-        # are small.
+        # EVAL, not EVALSHA: a restart or a failover makes Redis forget the scripts, and they are
+        # small.
         async with self._free:
             return await self._redis.execute_command(
                 "EVAL", _READ + script, len(keys), *keys, *revealed
@@ -283,7 +282,7 @@ def _decode_value(stored: Hidden[object]) -> StoredToken | None:
         value = _decode(text) if isinstance(text, (bytes, str)) else None
     except msgspec.MsgspecError:
         return None
-    if value is None or find_fault(value.token) is not None:
+    if value is None or why_not_a_secret(value.token) is not None:
         return None
     expires_at = math.inf if value.expires_at is None else value.expires_at
     return StoredToken(value.token, expires_at, value.version)

@@ -382,8 +382,8 @@ async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(emulator
     ended = await run("count", ENV, "--verbose", env=asks(emulator))
 
     assert ended.out == "3\n"
-    assert "try=1: errcode=-1" in ended.err
-    assert "try=2: errcode=0" in ended.err
+    assert "attempt=1: errcode=-1" in ended.err
+    assert "attempt=2: errcode=0" in ended.err
 
 
 async def test_a_bug_exits_with_1_and_shows_a_traceback_only_on_request(emulator, monkeypatch):

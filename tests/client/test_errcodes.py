@@ -107,18 +107,18 @@ def test_no_prefix_is_listed_twice():
 def test_an_unknown_code_says_so():
     row = look_up(123456)
 
-    assert (row.error, row.whose) == (ApiError, None)
+    assert (row.error, row.scope) == (ApiError, None)
     assert "does not know" in row.meaning
 
 
 def test_every_row_has_a_meaning_a_side_and_advice():
     errcodes = [*ERRCODES.values(), *TOKEN_ENDPOINT_ERRCODES.values()]
 
-    assert all(row.meaning and row.advice and row.whose for row in (*errcodes, *TCB_CODES))
+    assert all(row.meaning and row.advice and row.scope for row in (*errcodes, *TCB_CODES))
     assert all(row.source.startswith("https://") for row in TCB_CODES)
     assert all(row.error is TokenError for row in errcodes if row.code in STALE_TOKEN)
-    assert look_up(-1).whose == look_up(45011).whose == "service"
-    assert look_up(40097).whose == "request"
+    assert look_up(-1).scope == look_up(45011).scope == "service"
+    assert look_up(40097).scope == "request"
     assert "permission set 49" in look_up(61007).advice
 
 

@@ -399,17 +399,38 @@ class TestPace:
             await found_in(client, platform.accounts())
         assert emulator.peak_in_flight > 4
 
+    async def test_last_two_accounts_have_half_of_the_window_each(self, emulator):
+        platform = Platform(emulator, 2, functions=400)
+        in_flight = collections.Counter()
+        maximum = 0
+
+        async def slowly(exchange):
+            nonlocal maximum
+            token = exchange.request.query["access_token"]
+            in_flight[token] += 1
+            if len(in_flight) == 1:
+                maximum = max(maximum, in_flight[token])
+            await asyncio.sleep(0.01)
+            in_flight[token] -= 1
+            return exchange.send(exchange.answer())
+
+        emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
+        emulator.script([Fault.ok(), Fault.delay(0.5)], path=ENVIRONMENTS)
+        async with platform.client(concurrency=8) as client:
+            await found_in(client, platform.accounts())
+        assert 1 < maximum <= 4, "half of 8, although the second account is not listed yet"
+
     async def test_an_account_is_taken_when_there_is_a_place_for_it(self, emulator):
         platform = Platform(emulator, 40, functions=5)
         async with (
             platform.client(concurrency=4) as client,
             Inventory(client, platform.accounts()) as inventory,
         ):
-            taken = 0
+            consumed = 0
             async for _ in inventory:
-                taken += 1
                 await asyncio.sleep(0.005)  # a slow consumer
-                assert platform.asked_for <= taken + 4
+                assert platform.asked_for <= consumed + 4
+                consumed += 1
 
     async def test_accounts_may_come_slowly_from_any_asynchronous_iterator(self, emulator):
         platform = Platform(emulator, 10, functions=5)

@@ -1,5 +1,6 @@
 """How many rows are asked for: found out at the price of one request, and never of a row."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tcb_async import (
     PermissionDeniedError,
     RetryPolicy,
     TcbClient,
+    TcbError,
     TokenError,
     TransportError,
 )
@@ -124,6 +126,17 @@ class TestFindingOut:
 
         assert outcome.in_flight[:8] == [1, 8, 1, 2, 3, 4, 5, 6]
 
+    def test_a_short_first_page_is_an_accident_if_the_size_is_known(self):
+        learned = PageSize(100, 20)
+        walk_before = attrs.evolve(learned)
+        walk_before.receive(50, limit=100)
+        learned.learn(walk_before)
+
+        plan = Plan(IDENTITY, size=attrs.evolve(learned))
+        limits = limits_of_walk(plan, Moody.of(500, chain([5], repeat(50))), concurrency=1)
+
+        assert set(limits) <= {50, 100}
+
     @pytest.mark.parametrize("max_items", [1, 20, 50])
     def test_max_items_asks_for_no_more_than_it_needs(self, max_items):
         outcome = walk(finding_out(max_items=max_items), ChangingList.of(300))
@@ -181,7 +194,7 @@ class TestRefusals:
 
         assert finding_out(learned.most, learned.fallback).next_request().limit == 20
 
-    @pytest.mark.parametrize("above", ["refuse", "empty"])
+    @pytest.mark.parametrize("above", ["refuse", "empty", "one row", "wrong total"])
     def test_a_server_that_gives_no_more_than_20_costs_one_request_more(self, above):
         server = Strict(ChangingList.of(50), 20, above)
 
@@ -221,7 +234,9 @@ class Strict:
             return self.listing.page(request)
         if self.above == "refuse":
             raise ParameterError("too many", errcode=40097)
-        return Page((), len(self.listing.rows))
+        rows = {"empty": 0, "one row": 1, "wrong total": 10}[self.above]
+        items = self.listing.rows[request.offset : request.offset + rows]
+        return Page(items, 5 if self.above == "wrong total" else len(self.listing.rows))
 
     def walk(self, plan):
         """Walk as the pager does, one request at a time; return the names, and the limits."""
@@ -326,16 +341,41 @@ class TestClient:
 
         assert set(limits_of(emulator)) == {100}
 
+    @pytest.mark.parametrize(
+        ("fault", "requests"),
+        [(Fault.status(503), 3), (Fault.errcode(-1), 3), (Fault.errcode(40097), 2), (None, 2)],
+        ids=str,
+    )
+    async def test_a_failing_listing_costs_one_request_more_if_any(self, emulator, fault, requests):
+        emulator.script(repeat(fault or Fault.ok()))
+        url = emulator.url if fault else "http://127.0.0.1:9"  # which refuses connections
+        async with TcbClient(emulator.token, base_url=url, retry=UNTIRING) as client:
+            with pytest.raises(TcbError) as caught:
+                await client.list_functions(ENV)
+
+            assert caught.value.attempts == client._transport.sent == requests
+
+    async def test_walks_at_a_broken_server_pay_for_more_requests_from_the_quota(self, emulator):
+        emulator.script(repeat(Fault.status(503)))
+        sent = []
+        for size in (20, None):
+            async with TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING) as client:
+                walks = (client.functions(ENV, page_size=size).collect() for _ in range(100))
+                await asyncio.gather(*walks, return_exceptions=True)
+                sent.append(client._transport.sent)
+
+        assert sent[1] <= sent[0]
+
     async def test_an_error_that_20_does_not_cure_is_raised_and_teaches_nothing(self, emulator):
         emulator.deploy(ENV, count=50)
-        emulator.script([Fault.status(502)] * 2 + [Fault.status(503)] * 2)
+        emulator.script([Fault.status(502)] * 2 + [Fault.status(503)] * 2)  # the last is retried
         async with TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING) as client:
             with pytest.raises(TransportError) as caught:
                 await client.functions(ENV).collect()
             await client.functions(ENV).collect()
 
         assert caught.value.status == 503
-        assert limits_of(emulator)[:5] == [100, 100, 20, 20, 100]
+        assert limits_of(emulator)[:5] == [100, 100, 20, 100, 100]
 
     async def test_a_large_page_that_comes_empty_is_asked_for_with_20_at_any_time(self):
         listing, limits = ChangingList.of(150), []

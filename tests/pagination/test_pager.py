@@ -577,10 +577,10 @@ class TestUse:
     async def test_pages_hold_each_item_once_and_tell_their_row(self):
         pages = [page async for page in Server.of(57).pager().by_page()]
 
-        assert [(page.offset, len(page.items), page.total) for page in pages] == [
-            (0, 20, 57),
-            (20, 19, 57),
-            (39, 18, 57),
+        assert [(page.offset, len(page.items), page.total, page.limit) for page in pages] == [
+            (0, 20, 57, 20),
+            (20, 19, 57, 20),
+            (39, 18, 57, 20),
         ]
 
     @pytest.mark.parametrize("end", [Pager.collect, Pager.aclose])

@@ -58,7 +58,7 @@ async def test_clients_of_two_hosts_may_share_a_store(here_and_there):
         assert (await store.get(stored_key(emulator))).token == token
 
 
-async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(here_and_there):
+async def test_client_of_a_second_host_leaves_the_token_alone(here_and_there):
     here, there = here_and_there
     provider = stable(here)
     async with TcbClient(provider, base_url=here.url) as client:
@@ -78,7 +78,7 @@ async def test_a_client_pointed_elsewhere_neither_sends_a_token_nor_replaces_it(
     assert was_sent(token, here)
 
 
-async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(here_and_there):
+async def test_rotated_refresh_token_stays_at_its_host(here_and_there):
     here, there = here_and_there
     merchant, store = Merchant(here), MemoryStore()
     there.add_component(PLATFORM, APPSECRET, ticket=merchant.ticket)
@@ -99,7 +99,7 @@ async def test_a_refresh_token_that_rotated_at_one_host_is_sent_to_no_other(here
     assert merchant.saved == [merchant.accepted]
 
 
-async def test_the_repr_of_a_provider_shows_the_last_host():
+async def test_repr_shows_the_last_host():
     here, there = PacedApi(), PacedApi()
     there.base_url = "https://elsewhere.example"
     provider = provider_on(MemoryStore())
@@ -133,5 +133,5 @@ async def test_the_repr_of_a_provider_shows_the_last_host():
         ("https://gateway.example/{odd}", "gateway.example/%7Bodd%7D"),
     ],
 )
-def test_another_service_has_another_key(base_url, host):
+def test_host_key_identifies_the_service(base_url, host):
     assert make_host_key(base_url) == host

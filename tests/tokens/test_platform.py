@@ -15,7 +15,7 @@ from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 
 class TestMerchant:
-    async def test_a_walk_in_a_merchants_name_asks_for_both_tokens_once(self, emulator, merchant):
+    async def test_merchants_walk_requests_each_token_once(self, emulator, merchant):
         async with TcbClient(merchant.token(), base_url=emulator.url) as client:
             assert await walk(client) == 57
 
@@ -37,16 +37,14 @@ class TestMerchant:
         assert len(set(tokens)) == 20
         assert (emulator.counts[COMPONENT], merchant.asked) == (1, 20)
 
-    async def test_a_refused_platform_token_is_replaced_once(self, emulator, merchant, api):
+    async def test_refused_platform_token_is_replaced_once(self, emulator, merchant, api):
         emulator.revoke((await merchant.component.get_token(api)).reveal())
 
         assert await merchant.token().get_token(api)
 
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 2)
 
-    async def test_a_platform_token_that_keeps_being_refused_ends_after_one_replay(
-        self, emulator, merchant, api
-    ):
+    async def test_lasting_refusal_is_raised_after_one_replay(self, emulator, merchant, api):
         emulator.fail_next(40001, times=5, path=AUTHORIZER)
 
         with pytest.raises(TokenError, match=r"component access token.*share one store") as caught:
@@ -56,9 +54,7 @@ class TestMerchant:
         assert caught.value.rid is not None
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 2)
 
-    async def test_the_same_platform_token_handed_out_again_is_not_sent_again(
-        self, emulator, merchant, api
-    ):
+    async def test_reissued_platform_token_is_not_sent_again(self, emulator, merchant, api):
         token = await merchant.component.get_token(api)
         reply = json.dumps({"component_access_token": token.reveal(), "expires_in": LIFE}).encode()
         emulator.script([Fault.body(reply)], path=COMPONENT)
@@ -69,7 +65,7 @@ class TestMerchant:
 
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 1)
 
-    async def test_other_refusals_are_raised_at_once_with_advice(self, emulator, merchant, api):
+    async def test_other_refusals_are_raised_with_advice(self, emulator, merchant, api):
         emulator.fail_next(61004, path=AUTHORIZER)
         with pytest.raises(TokenError, match="IP whitelist"):
             await merchant.token().get_token(api)
@@ -78,7 +74,7 @@ class TestMerchant:
 
         assert merchant.asked == 2
 
-    async def test_an_unusable_reply_is_refused(self, emulator, merchant, api):
+    async def test_invalid_reply_is_refused(self, emulator, merchant, api):
         emulator.script([Fault.body(b'{"expires_in": 7200}')], path=AUTHORIZER)
 
         with pytest.raises(ResponseError, match="its authorizer_access_token"):
@@ -102,9 +98,7 @@ class TestMerchant:
             AuthorizerToken(**(right | changed))
         assert "planted" not in str(caught.value)
 
-    async def test_a_merchants_error_tells_that_the_platform_got_no_token(
-        self, emulator, merchant, api
-    ):
+    async def test_merchants_error_blames_the_platforms_token(self, emulator, merchant, api):
         emulator.fail_next(40001, path=COMPONENT)
 
         with pytest.raises(TokenError, match="the appsecret is wrong") as caught:
@@ -115,14 +109,14 @@ class TestMerchant:
 
 
 class TestTicket:
-    async def test_the_newest_ticket_is_read_each_time(self, emulator, merchant, api):
+    async def test_latest_ticket_is_read_each_time(self, emulator, merchant, api):
         await merchant.component.get_token(api)
         emulator.clock.advance(13 * 3600)
         merchant.ticket = emulator.push_ticket(PLATFORM)
 
         assert await merchant.component.get_token(api)
 
-    async def test_an_unusable_ticket_is_an_error_with_advice(self, emulator, merchant, api):
+    async def test_invalid_ticket_is_an_error_with_advice(self, emulator, merchant, api):
         emulator.clock.advance(12 * 3600)
         with pytest.raises(TokenError, match=r"61005.*newest ticket"):
             await merchant.component.get_token(api)
@@ -141,9 +135,7 @@ class TestTicket:
             (asyncio.CancelledError(), r"ticket\(\) failed .* awaited was cancelled"),
         ],
     )
-    async def test_no_usable_ticket_is_an_error_before_anything_is_sent(
-        self, emulator, api, answer, why
-    ):
+    async def test_invalid_ticket_is_refused_before_any_request(self, emulator, api, answer, why):
         async def ticket():
             if isinstance(answer, BaseException):
                 raise answer
@@ -166,6 +158,6 @@ class TestTicket:
                 ComponentToken(appid, secret, ticket=ticket)
 
 
-def test_the_repr_shows_the_account(merchant):
+def test_repr_shows_the_account(merchant):
     assert repr(merchant.component) == f"<ComponentToken {PLATFORM}, no token>"
     assert repr(merchant.token()) == f"<AuthorizerToken {MERCHANT}, no token>"

@@ -41,9 +41,7 @@ async def provider(emulator, store):
 
 
 class TestLayout:
-    async def test_a_token_is_one_value_that_lives_as_long_as_it_and_its_version_a_day(
-        self, emulator, api, redis, provider
-    ):
+    async def test_token_lives_as_long_as_it_is_valid(self, emulator, api, redis, provider):
         token = await provider.get_token(api)
 
         key = in_redis(emulator)
@@ -57,14 +55,12 @@ class TestLayout:
         assert 86_400 - 10 < await redis.ttl(f"{key}:version") <= 86_400
         assert len(await redis.keys()) == 2, "the lease was given back"
 
-    async def test_a_version_is_the_time_in_microseconds_with_a_lease_as_without(self, store):
+    async def test_version_is_the_time_in_microseconds(self, store):
         leased = await store.acquire_lease(KEY)
 
         assert abs(leased - make_version(None, time.time())) < 60e6
 
-    async def test_a_merchants_rotated_refresh_token_is_kept_for_ever(
-        self, emulator, merchant, api, redis, store
-    ):
+    async def test_rotated_refresh_token_has_no_expiry(self, emulator, merchant, api, redis, store):
         merchant.rotate()
         await merchant.shared_token(store).get_token(api)
 
@@ -76,9 +72,7 @@ class TestLayout:
         kept = StoredToken(merchant.accepted, math.inf, version)
         assert await store.get(merchant.key) == kept
 
-    async def test_no_key_holds_a_secret_and_each_is_in_our_name_space(
-        self, merchant, api, redis, store, provider
-    ):
+    async def test_keys_contain_no_secret(self, merchant, api, redis, store, provider):
         merchant.rotate()
         of_both = (provider, merchant.shared_token(store))
         tokens = [(await of_one.get_token(api)).reveal() for of_one in of_both]
@@ -89,9 +83,7 @@ class TestLayout:
         assert all(key.startswith("tcb-async:{") for key in keys)
         assert not any(secret in key for key in keys for secret in secrets)
 
-    async def test_a_client_that_decodes_replies_does_as_well(
-        self, emulator, api, server, provider
-    ):
+    async def test_client_may_decode_replies(self, emulator, api, server, provider):
         token = await provider.get_token(api)
 
         async with Redis(port=server.port, decode_responses=True) as decoding:
@@ -100,7 +92,7 @@ class TestLayout:
             assert isinstance(await store.acquire_lease(KEY), int)
             assert await store.acquire_lease(KEY) is None
 
-    async def test_on_a_cluster_the_keys_of_an_account_are_on_one_node(self, emulator, api):
+    async def test_keys_of_an_account_share_a_cluster_node(self, emulator, api):
         with running_redis("--cluster-enabled", "yes") as server:
             server.form_cluster()
             async with RedisCluster(host="127.0.0.1", port=server.port) as cluster:
@@ -112,14 +104,14 @@ class TestLayout:
         assert len(set(tokens)) == emulator.counts[STABLE] == 1
 
 
-def test_tokens_are_of_use_without_redis_installed():
+def test_tokens_work_without_redis_installed():
     without = "import sys; sys.modules['redis'] = None; from tcb_async.tokens import RedisStore"
 
     assert subprocess.run([sys.executable, "-c", without], check=True).returncode == 0  # noqa: S603
 
 
-async def test_however_many_ask_at_once_no_pool_of_redis_py_runs_out_of_connections(server):
-    """The pool of redis-py 8 has a hundred; a refused connection would look like an outage."""
+async def test_connection_pool_is_never_exhausted(server):
+    """The pool of redis-py 8 has a hundred; a refused connection would count as an outage."""
     async with Redis(port=server.port, max_connections=50) as client:
         store = RedisStore(client)
 
@@ -141,7 +133,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 class TestLeases:
-    async def test_a_lease_ends_by_itself(self, redis, store):
+    async def test_lease_expires(self, redis, store):
         first = await RedisStore(redis, lease_seconds=0.05).acquire_lease(KEY)
         await asyncio.sleep(0.06)
 
@@ -150,9 +142,7 @@ class TestLeases:
         assert second > first
         assert await store.acquire_lease(KEY) is None
 
-    async def test_when_its_holder_is_killed_another_takes_over_within_the_lease(
-        self, emulator, api, server, redis
-    ):
+    async def test_lease_of_a_killed_process_expires(self, emulator, api, server, redis):
         emulator.script([Fault.hang()], path=STABLE)
         words = (HOLDER, emulator.url, server.url, APPID, APPSECRET)
         holder = await asyncio.create_subprocess_exec(sys.executable, "-c", *words)
@@ -166,7 +156,9 @@ class TestLeases:
 
         token = await stable(emulator, store=RedisStore(redis)).get_token(api)
 
-        assert time.monotonic() - started < 2 * 4.0, "later, it would have asked without a lease"
+        assert time.monotonic() - started < 2 * 4.0, (
+            "later, it would have requested one without a lease"
+        )
         assert await stored_token(redis, in_redis(emulator)) == token
         assert emulator.counts[STABLE] == 2
 
@@ -179,7 +171,7 @@ class TestLeases:
 
         assert versions == sorted(set(versions))
 
-    async def test_a_clock_of_redis_that_is_set_back_does_not_set_versions_back(self, redis, store):
+    async def test_versions_grow_although_the_clock_is_set_back(self, redis, store):
         ahead = 8 * 10**15
         await redis.set(VERSION, ahead)
 
@@ -215,8 +207,8 @@ NONSENSE = {
     "a number": b"7",
     "null": b"null",
     "a token that is a number": value(token=1),
-    "a token with a line end": value(token="left-by-others\n"),
-    "a token with another kind of space": value(token="left-by\u2003others"),
+    "a token with a line break": value(token="left-by-others\n"),
+    "a token with a Unicode space": value(token="left-by\u2003others"),
     "a huge token": value(token="x" * 100_000),
     "no expiry": b'{"token": "left-by-others", "version": 1}',
     "an expiry in milliseconds": value(expires_at=IN_AN_HOUR * 1000),
@@ -227,7 +219,7 @@ NONSENSE = {
     "a version with a decimal point": value(version=1.0),
     "a version beyond all": value(version=10**300),
     "a version below all": value(version=-1),
-    "nonsense with the newest version": value(token="left\n", version=NEWEST - 1),
+    "nonsense with the highest version": value(token="left\n", version=NEWEST - 1),
 }
 
 
@@ -240,9 +232,7 @@ class TestNonsense:
     """Values of others under our keys count as missing, and are replaced."""
 
     @pytest.mark.parametrize("left", NONSENSE.values(), ids=NONSENSE)
-    async def test_nonsense_for_a_token_is_replaced_by_a_token(
-        self, emulator, api, server, redis, left
-    ):
+    async def test_invalid_stored_token_is_replaced(self, emulator, api, server, redis, left):
         await redis.set(in_redis(emulator), left)
 
         async with Redis(port=server.port, decode_responses=True) as decoding:
@@ -264,7 +254,7 @@ class TestNonsense:
             ),
         ],
     )
-    async def test_nonsense_for_a_lease_or_a_version_or_no_text_delays_no_caller(
+    async def test_invalid_lease_or_version_delays_no_caller(
         self, emulator, api, redis, ends, left
     ):
         for end in ends:
@@ -282,15 +272,13 @@ class TestNonsense:
         [
             "no UTF-8",
             "null",
-            "a token with a line end",
+            "a token with a line break",
             "a huge token",
             "a version beyond all",
-            "nonsense with the newest version",
+            "nonsense with the highest version",
         ],
     )
-    async def test_nonsense_for_a_refresh_token_is_replaced_when_it_rotates(
-        self, emulator, merchant, api, redis, left
-    ):
+    async def test_invalid_refresh_token_is_replaced(self, emulator, merchant, api, redis, left):
         merchant.rotate()
         key = in_redis(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
         await redis.set(key, NONSENSE[left])
@@ -301,16 +289,14 @@ class TestNonsense:
         assert await stored_token(redis, key) == merchant.accepted
         assert merchant.asked <= 2
 
-    async def test_another_value_is_not_deleted_as_a_token(self, emulator, redis, store):
+    async def test_other_values_are_not_deleted(self, emulator, redis, store):
         await redis.set(in_redis(emulator), "null")
 
         await store.delete_if(stored_key(emulator), "null")
 
         assert await redis.exists(in_redis(emulator))
 
-    async def test_a_token_that_is_older_than_its_store_is_of_no_use_but_does_no_harm(
-        self, emulator, api, redis, provider
-    ):
+    async def test_value_of_an_older_format_does_no_harm(self, emulator, api, redis, provider):
         left = value(expires_at=emulator.clock() + 1, version=NEWEST - 1)
         await redis.set(in_redis(emulator), left)
         emulator.clock.advance(2)
@@ -358,15 +344,13 @@ async def test_the_documented_rules_are_enough(emulator, api, server, redis, cap
 
     assert warnings(caplog) == []
     async with Redis.from_url(url_of(server)) as user:
-        for words in (["GET", "another:key"], ["KEYS", "*"], ["CONFIG", "GET", "*"]):
+        for words in (["GET", "other:key"], ["KEYS", "*"], ["CONFIG", "GET", "*"]):
             with pytest.raises(NoPermissionError):
                 await user.execute_command(*words)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_each_of_them_is_needed_and_without_it_the_warning_says_so(
-    emulator, server, redis, caplog, command
-):
+async def test_missing_rule_is_named_in_a_warning(emulator, server, redis, caplog, command):
     rules = [rule for rule in RULES if rule != command]
     await redis.execute_command("ACL", "SETUSER", "tcb-async", "reset", *rules)
 

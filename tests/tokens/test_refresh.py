@@ -21,7 +21,7 @@ from tcb_async.tokens import MemoryStore, StableToken
 
 
 class TestOneRefresh:
-    async def test_two_hundred_walks_with_an_expired_token_refresh_it_once(self, emulator, client):
+    async def test_200_walks_refresh_an_expired_token_once(self, emulator, client):
         await walk(client)
         emulator.expire_tokens()
 
@@ -30,9 +30,7 @@ class TestOneRefresh:
         assert walked == [57] * 200
         assert emulator.counts[STABLE] == 2
 
-    async def test_the_caller_that_started_it_is_cancelled_and_the_other_199_succeed(
-        self, emulator, client
-    ):
+    async def test_cancelled_starter_does_not_stop_the_refresh(self, emulator, client):
         first, *others = [asyncio.create_task(walk(client)) for _ in range(200)]
         await a_turn()
         first.cancel()
@@ -42,9 +40,7 @@ class TestOneRefresh:
         assert first.cancelled()
         assert emulator.counts[STABLE] == 1
 
-    async def test_all_callers_are_cancelled_and_the_next_finds_the_token(
-        self, emulator, api, provider
-    ):
+    async def test_refresh_survives_all_its_callers(self, emulator, api, provider):
         callers = [asyncio.create_task(provider.get_token(api)) for _ in range(3)]
         await a_turn()
         for caller in callers:
@@ -54,7 +50,7 @@ class TestOneRefresh:
         assert await provider.get_token(api)
         assert emulator.counts[STABLE] == 1
 
-    async def test_a_fresh_token_costs_neither_a_request_nor_a_wait(self, emulator, api, provider):
+    async def test_fresh_token_costs_no_request_and_no_wait(self, emulator, api, provider):
         token = await provider.get_token(api)
 
         answer = provider.get_token(api)
@@ -75,9 +71,7 @@ class TestOneRefresh:
         assert {error.errcode for error in errors if isinstance(error, TokenError)} == {40125}
         assert emulator.counts[STABLE] == 1
 
-    async def test_an_error_without_a_waiter_is_not_reported_as_never_retrieved(
-        self, emulator, api, caplog
-    ):
+    async def test_error_without_a_waiter_is_not_logged(self, emulator, api, caplog):
         caller = asyncio.create_task(stable(emulator, secret="wrong").get_token(api))
         await a_turn()
         caller.cancel()
@@ -88,9 +82,7 @@ class TestOneRefresh:
 
 
 class TestAheadOfTime:
-    async def test_it_happens_in_the_background_while_the_old_token_serves(
-        self, emulator, api, provider
-    ):
+    async def test_early_refresh_is_in_the_background(self, emulator, api, provider):
         old = await provider.get_token(api)
 
         emulator.clock.advance(LIFE - 131)
@@ -107,7 +99,7 @@ class TestAheadOfTime:
 
     @settings(max_examples=20)
     @given(chance=st.floats(0, 1), late=st.floats(-150, 50) | st.sampled_from([-0.01, 0.01]))
-    def test_it_happens_60_to_200_seconds_ahead_by_chance(self, chance, late):
+    def test_early_refresh_starts_60_to_200_s_ahead(self, chance, late):
         async def refreshes():
             async with wechat() as emulator, open_api(emulator) as api:
                 provider = stable(emulator, random=lambda: chance)
@@ -119,7 +111,7 @@ class TestAheadOfTime:
         if abs(late) > 0.001:
             assert asyncio.run(refreshes()) == (late > 0)
 
-    async def test_a_failed_one_warns_the_old_token_serves_and_ten_seconds_later_it_is_tried_again(
+    async def test_failed_early_refresh_is_retried_after_10_s(
         self, emulator, api, provider, caplog
     ):
         old = await provider.get_token(api)
@@ -132,7 +124,7 @@ class TestAheadOfTime:
 
         (warning,) = caplog.records
         assert (warning.name, warning.levelno) == ("tcb_async", logging.WARNING)
-        assert "the old token serves for another 100 s" in warning.getMessage()
+        assert "the old token is valid for 100 s" in warning.getMessage()
         assert "errcode -1" in warning.getMessage()
         assert emulator.counts[STABLE] == 2
         emulator.clear_faults()
@@ -144,9 +136,7 @@ class TestAheadOfTime:
         await eventually(lambda: not api.live)
         assert await provider.get_token(api) != old
 
-    async def test_without_a_token_that_is_alive_a_failure_is_raised_and_no_log_says_that_it_serves(
-        self, emulator, api, provider, caplog
-    ):
+    async def test_failure_is_raised_without_a_valid_token(self, emulator, api, provider, caplog):
         await provider.get_token(api)
         emulator.fail_next(-1, path=STABLE)
         emulator.clock.advance(LIFE)
@@ -156,9 +146,7 @@ class TestAheadOfTime:
 
         assert caplog.records == []
 
-    async def test_of_a_token_that_soon_expires_it_is_done_every_ten_seconds_at_most(
-        self, emulator, api, provider
-    ):
+    async def test_short_lived_token_is_refreshed_every_10_s(self, emulator, api, provider):
         short = {"access_token": "of-a-minute", "expires_in": 60}
         emulator.script([Fault.body(json.dumps(short).encode())] * 9, path=STABLE)
 
@@ -169,9 +157,7 @@ class TestAheadOfTime:
 
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_token_with_300_seconds_left_is_not_requested_in_a_loop(
-        self, emulator, api, provider
-    ):
+    async def test_token_with_300_s_left_is_not_refreshed(self, emulator, api, provider):
         old = await stable(emulator).get_token(api)
         emulator.clock.advance(LIFE - 301)
 
@@ -179,9 +165,7 @@ class TestAheadOfTime:
         assert provider.expires_at == emulator.clock() + 301
         assert not api.live
 
-    async def test_the_client_that_was_to_refresh_is_closed_and_another_does_it(
-        self, emulator, api, provider
-    ):
+    async def test_next_client_refreshes_for_a_closed_one(self, emulator, api, provider):
         old = await provider.get_token(api)
         emulator.clock.advance(LIFE - 100)
         emulator.script([Fault.hang()], path=STABLE)
@@ -195,7 +179,7 @@ class TestAheadOfTime:
         assert await provider.get_token(api) != old
 
 
-async def test_the_repr_shows_account_and_state(emulator, api, provider):
+async def test_repr_shows_account_and_state(emulator, api, provider):
     assert (provider.appid, provider.expires_at) == (APPID, None)
     seen = [repr(provider)]
     caller = asyncio.create_task(provider.get_token(api))
@@ -216,9 +200,7 @@ async def test_the_repr_shows_account_and_state(emulator, api, provider):
 
 
 class TestClientsAndLoops:
-    async def test_the_client_that_asks_is_closed_and_the_others_ask_themselves(
-        self, emulator, api, provider
-    ):
+    async def test_waiters_refresh_if_the_starter_is_closed(self, emulator, api, provider):
         emulator.script([Fault.hang()], path=STABLE)
         async with open_api(emulator) as closing:
             first = asyncio.create_task(provider.get_token(closing))
@@ -231,13 +213,13 @@ class TestClientsAndLoops:
             await first
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_closed_client_gets_no_token_of_a_provider_that_holds_none(self, api, provider):
+    async def test_closed_client_requests_no_token(self, api, provider):
         await api.aclose()
 
         with pytest.raises(ClientClosedError):
             await provider.get_token(api)
 
-    async def test_one_provider_serves_many_clients_with_one_token(self, emulator, provider):
+    async def test_clients_share_the_token_of_a_provider(self, emulator, provider):
         for _ in range(3):
             async with TcbClient(provider, base_url=emulator.url) as client:
                 assert await walk(client) == 57
@@ -245,7 +227,7 @@ class TestClientsAndLoops:
         assert emulator.counts[STABLE] == 1
         assert len({seen.token_id for seen in emulator.requests if seen.path == LIST}) == 1
 
-    def test_a_refresh_that_another_loop_left_unfinished_is_started_again(self):
+    def test_refresh_of_a_stopped_loop_is_restarted(self):
         a_lease_later = itertools.count(step=15.0)
         store = MemoryStore(clock=lambda: next(a_lease_later))
         provider = StableToken(APPID, APPSECRET, store=store)

@@ -27,9 +27,7 @@ def refuse_each(emulator):
 
 class TestRefused:
     @pytest.mark.parametrize("errcode", [40001, 40014, 41001, 42001])
-    async def test_a_refused_token_costs_one_refresh_and_one_replay(
-        self, emulator, client, errcode
-    ):
+    async def test_refused_token_costs_one_refresh_and_replay(self, emulator, client, errcode):
         await client.count_functions(ENV)
         emulator.expire_tokens()
         emulator.fail_next(errcode, path=LIST)
@@ -39,9 +37,7 @@ class TestRefused:
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, 3)
 
     @pytest.mark.parametrize("was_refused", [True, False])
-    async def test_only_the_very_token_that_failed_is_given_up(
-        self, emulator, api, provider, was_refused
-    ):
+    async def test_only_the_refused_token_is_dropped(self, emulator, api, provider, was_refused):
         old = await provider.get_token(api)
         if was_refused:
             await provider.invalidate(old)
@@ -58,20 +54,20 @@ class TestRefused:
         assert await provider.get_token(api) == new != old
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_token_from_before_a_restart_is_forgotten_in_the_store(self, emulator, api):
+    async def test_refused_token_is_deleted_in_the_store(self, emulator, api):
         store = MemoryStore()
         old = await stable(emulator, store=store).get_token(api)
         emulator.expire_tokens()
         restarted = stable(emulator, store=store)
         await restarted.invalidate(await restarted.get_token(api))
 
-        await restarted.invalidate("another-that-is-refused-while-none-is-held")
+        await restarted.invalidate("a-second-that-is-refused-without-a-token")
 
         assert await restarted.get_token(api) != old
         assert emulator.counts[STABLE] == 2
 
     @pytest.mark.parametrize("walks", [1, 200])
-    async def test_a_refusal_that_lasts_costs_at_most_two_token_calls(self, emulator, walks):
+    async def test_lasting_refusal_costs_two_token_calls(self, emulator, walks):
         provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
         refuse_each(emulator)
         async with TcbClient(provider, base_url=emulator.url) as client:
@@ -80,18 +76,14 @@ class TestRefused:
         assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (2, 2 * walks)
 
     @pytest.mark.parametrize("walks", [1, 200])
-    async def test_the_same_token_handed_out_again_is_compared_and_not_sent_again(
-        self, emulator, api, provider, client, walks
-    ):
+    async def test_reissued_token_is_not_sent_again(self, emulator, api, provider, client, walks):
         emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
 
         assert await errors_of(client, walks) == {TokenError}
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, walks)
 
-    async def test_a_refused_token_that_wechat_repeats_is_requested_every_30_seconds_at_most(
-        self, emulator, api, provider
-    ):
+    async def test_reissued_token_is_requested_every_30_s(self, emulator, api, provider):
         token = await provider.get_token(api)
         for seconds, asked in ((0, 2), (0, 2), (29, 2), (1, 3)):
             emulator.clock.advance(seconds)
@@ -99,9 +91,7 @@ class TestRefused:
             assert await provider.get_token(api) == token
             assert emulator.counts[STABLE] == asked
 
-    async def test_a_token_refused_during_its_refresh_is_requested_once_more(
-        self, emulator, api, provider
-    ):
+    async def test_token_refused_during_its_refresh_is_replaced(self, emulator, api, provider):
         token = await provider.get_token(api)
         emulator.clock.advance(LIFE - 110)
         reply = json.dumps({"access_token": token.reveal(), "expires_in": 110}).encode()
@@ -117,7 +107,7 @@ class TestRefused:
         assert newer != token
         assert emulator.counts[STABLE] == 3
 
-    async def test_an_insisted_token_and_a_clock_that_is_set_back_a_day_heal(
+    async def test_reissued_token_heals_after_the_clock_is_set_back(
         self, emulator, api, provider, client
     ):
         emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
@@ -130,7 +120,7 @@ class TestRefused:
 
 
 class TestRefusedAgain:
-    """The store's newer token may be dead too: WeChat is asked before anybody gets an error."""
+    """The store's newer token may be dead too: WeChat is called before anybody gets an error."""
 
     @pytest.fixture
     def store(self):
@@ -140,9 +130,7 @@ class TestRefusedAgain:
     def provider(self, emulator, store):
         return stable(emulator, store=store)
 
-    async def test_if_the_stores_newer_token_is_refused_too_wechat_is_asked(
-        self, emulator, client, store
-    ):
+    async def test_wechat_is_called_if_the_stored_token_is_refused(self, emulator, client, store):
         await client.count_functions(ENV)
         emulator.expire_tokens()
         await leave_a_dead_one(store, stored_key(emulator), emulator)
@@ -151,7 +139,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, 1 + 3)
 
-    async def test_another_process_may_have_refreshed_meanwhile(self, emulator, client, store):
+    async def test_token_of_a_second_process_is_used(self, emulator, client, store):
         key = stored_key(emulator)
         await client.count_functions(ENV)
         emulator.expire_tokens()
@@ -170,7 +158,7 @@ class TestRefusedAgain:
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (1, 1 + 3)
 
     @pytest.mark.parametrize("walks", [1, 200])
-    async def test_if_wechats_is_refused_as_well_it_ends_after_three(self, emulator, store, walks):
+    async def test_refusal_is_raised_after_three_calls(self, emulator, store, walks):
         provider = ClassicToken(APPID, APPSECRET, store=store, clock=emulator.clock)
         async with TcbClient(provider, base_url=emulator.url) as client:
             await client.count_functions(ENV)
@@ -181,7 +169,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (2, 1 + 3 * walks)
 
-    async def test_a_store_that_has_a_dead_one_each_time_ends_it_after_three(self, emulator):
+    async def test_dead_tokens_in_the_store_cost_three_calls(self, emulator):
         class Graveyard(PlainStore):
             dead = 0
 
@@ -195,9 +183,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (0, 3)
 
-    async def test_if_the_platforms_newer_token_is_refused_too_wechat_is_asked(
-        self, emulator, merchant, api, store
-    ):
+    async def test_wechat_is_called_for_a_platform_token_too(self, emulator, merchant, api, store):
         component = merchant.new_component(store)
         await component.get_token(api)
         emulator.expire_tokens()
@@ -207,7 +193,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 3)
 
-    async def test_a_callable_is_not_called_a_third_time(self, emulator):
+    async def test_callable_is_not_called_a_third_time(self, emulator):
         given = [f"dead-{number}" for number in range(9)]
 
         async def next_token():
@@ -228,9 +214,7 @@ async def leave_a_dead_one(store, key, emulator):
 
 
 class TestForced:
-    async def test_it_ends_the_old_token_for_everybody_and_takes_none_of_the_stores(
-        self, emulator, api
-    ):
+    async def test_forced_refresh_invalidates_the_old_token(self, emulator, api):
         store = MemoryStore()
         leaked = await stable(emulator, store=store).get_token(api)
         provider = stable(emulator, store=store)
@@ -241,7 +225,7 @@ class TestForced:
         assert (await store.get(stored_key(emulator))).token != leaked
         assert emulator.requests[-1].body["force_refresh"] is True
 
-    async def test_it_is_never_done_unasked(self, emulator, client):
+    async def test_forced_refresh_is_never_automatic(self, emulator, client):
         await walk(client)
         emulator.expire_tokens()
         await walk(client)
@@ -250,13 +234,13 @@ class TestForced:
         assert [body["force_refresh"] for body in asked if body] == [False, False]
 
     @pytest.mark.parametrize("waited", [0, 29])
-    async def test_a_second_within_30_seconds_is_refused_before_anything_is_sent(
+    async def test_second_forced_refresh_within_30_s_is_refused(
         self, emulator, api, provider, waited
     ):
         await provider.force_refresh(api)
         emulator.clock.advance(waited)
 
-        with pytest.raises(RateLimitError, match=f"wait another {30 - waited} s") as caught:
+        with pytest.raises(RateLimitError, match=f"wait {30 - waited} s") as caught:
             await provider.force_refresh(api)
 
         assert caught.value.retry_after == 30 - waited
@@ -268,9 +252,7 @@ class TestForced:
         emulator.clock.advance(30)
         await provider.force_refresh(api)
 
-    async def test_it_waits_for_a_refresh_under_way_and_does_not_take_its_token(
-        self, emulator, api
-    ):
+    async def test_forced_refresh_waits_for_a_running_refresh(self, emulator, api):
         provider = stable(emulator, store=PlainStore())
         emulator.script([Fault.delay(0.05)], path=STABLE)
         ordinary = asyncio.create_task(provider.get_token(api))
@@ -283,9 +265,7 @@ class TestForced:
 
 
 class TestClassic:
-    async def test_it_asks_with_a_GET_and_heals_when_another_system_replaces_it(  # noqa: N802
-        self, emulator
-    ):
+    async def test_classic_token_heals_after_a_foreign_request(self, emulator):
         provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
         async with TcbClient(provider, base_url=emulator.url) as client, open_api(emulator) as api:
             assert await walk(client) == 57

@@ -23,9 +23,7 @@ def provider(merchant):
 
 
 class TestRotation:
-    async def test_the_new_refresh_token_is_saved_before_the_call_is_answered(
-        self, emulator, merchant, client
-    ):
+    async def test_refresh_token_is_saved_before_the_call_returns(self, emulator, merchant, client):
         merchant.rotate()
         saved_before = {}
         emulator.on_request(lambda seen: saved_before.setdefault(seen.path, merchant.saved[:]))
@@ -35,9 +33,7 @@ class TestRotation:
         assert saved_before[LIST] == [merchant.accepted]
         assert merchant.accepted != merchant.first
 
-    async def test_the_next_token_is_requested_with_the_new_refresh_token(
-        self, merchant, provider, api
-    ):
+    async def test_next_request_uses_the_new_refresh_token(self, merchant, provider, api):
         for _ in range(3):
             merchant.rotate()
             await provider.get_token(api)
@@ -57,7 +53,7 @@ class TestRotation:
     @pytest.mark.parametrize(
         ("failure", "why"), [(OSError, "OSError"), (asyncio.CancelledError, "was cancelled")]
     )
-    async def test_when_saving_fails_the_call_fails_and_the_new_one_is_kept_and_saved_next_time(
+    async def test_failed_save_is_repeated_before_the_next_call(
         self, merchant, provider, api, failure, why
     ):
         merchant.rotate()
@@ -74,7 +70,7 @@ class TestRotation:
         assert merchant.saved == [merchant.accepted]
         assert merchant.asked == 2
 
-    async def test_a_client_that_is_closed_lets_the_saving_end(self, emulator, merchant):
+    async def test_closing_a_client_waits_for_the_save(self, emulator, merchant):
         may_end, started = asyncio.Event(), asyncio.Event()
 
         async def save_slowly(refresh_token):
@@ -99,7 +95,7 @@ class TestRotation:
         assert provider.expires_at is None
 
     @pytest.mark.looptime
-    async def test_a_saving_that_hangs_holds_a_client_up_for_ten_seconds(self):
+    async def test_hanging_save_delays_closing_by_10_s(self):
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         async def hang(_):
@@ -121,7 +117,7 @@ class TestRotation:
 
         assert loop.time() == 1 + 10
 
-    async def test_an_early_refresh_saves_it_too(self, emulator, merchant, provider, api):
+    async def test_early_refresh_saves_it_too(self, emulator, merchant, provider, api):
         await provider.get_token(api)
         emulator.clock.advance(LIFE - 100)
         merchant.rotate()
@@ -131,8 +127,8 @@ class TestRotation:
 
         assert merchant.saved == [merchant.accepted]
 
-    @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line end\n"])
-    async def test_nonsense_in_its_place_is_neither_saved_nor_used(
+    @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line break\n"])
+    async def test_invalid_refresh_token_is_neither_saved_nor_used(
         self, emulator, merchant, provider, api, nonsense
     ):
         reply = {"authorizer_access_token": "token", "expires_in": LIFE}
@@ -159,9 +155,7 @@ class TestSharedRotation:
         """Two processes."""
         return merchant.shared_token(store), merchant.shared_token(store)
 
-    async def test_a_refresh_token_of_one_process_is_used_and_saved_by_the_other(
-        self, merchant, api, two
-    ):
+    async def test_refresh_token_reaches_the_other_process(self, merchant, api, two):
         one, other = two
         merchant.rotate()
         token = await one.get_token(api)
@@ -173,9 +167,7 @@ class TestSharedRotation:
         assert merchant.saved == [merchant.accepted] * 2
         assert merchant.asked == 2
 
-    async def test_a_refresh_token_that_was_not_saved_does_not_return_after_a_newer_one(
-        self, merchant, api, two
-    ):
+    async def test_unsaved_refresh_token_does_not_return(self, merchant, api, two):
         one, other = two
         merchant.rotate()
         merchant.failures = 1
@@ -189,9 +181,7 @@ class TestSharedRotation:
 
         assert set(merchant.saved) == {merchant.accepted}
 
-    async def test_a_dead_one_in_the_store_is_never_saved_and_is_replaced(
-        self, merchant, api, store
-    ):
+    async def test_dead_stored_refresh_token_is_replaced(self, merchant, api, store):
         older = StoredToken("refreshtoken@@@older", math.inf, 1)
         await store.compare_and_set(merchant.key, older, ttl=None)
 
@@ -200,14 +190,12 @@ class TestSharedRotation:
         assert merchant.saved == []
         assert (await store.get(merchant.key)).token == merchant.accepted
 
-    async def test_a_refresh_token_that_never_rotated_is_not_stored(self, merchant, api, store):
+    async def test_unrotated_refresh_token_is_not_stored(self, merchant, api, store):
         await merchant.shared_token(store).get_token(api)
 
         assert await store.get(merchant.key) is None
 
-    async def test_a_refresh_token_lost_by_the_store_is_stored_again(
-        self, merchant, api, store, two
-    ):
+    async def test_refresh_token_lost_by_the_store_is_restored(self, merchant, api, store, two):
         one, other = two
         merchant.rotate()
         await one.get_token(api)
@@ -221,7 +209,7 @@ class TestSharedRotation:
         assert merchant.asked == 3
 
     @pytest.mark.parametrize("kind", ["away", "read_only"])
-    async def test_while_the_store_is_unreachable_the_newest_is_used_at_once(
+    async def test_latest_refresh_token_is_used_without_the_store(
         self, emulator, merchant, api, kind
     ):
         store = FrailStore(emulator.clock)
@@ -235,7 +223,7 @@ class TestSharedRotation:
         assert merchant.asked == 4
         assert len(merchant.saved) == 4
 
-    async def test_a_merchant_that_authorised_again_is_not_held_to_the_old_one(
+    async def test_new_authorisation_replaces_the_stored_token(
         self, emulator, merchant, api, store
     ):
         merchant.rotate()
@@ -253,9 +241,7 @@ class TestSharedRotation:
         assert merchant.saved[1:] == []
 
     @pytest.mark.parametrize("away", [False, True])
-    async def test_a_newer_refresh_token_is_used_and_saved_even_without_the_store(
-        self, emulator, merchant, api, away
-    ):
+    async def test_rotation_without_the_store_is_saved(self, emulator, merchant, api, away):
         class Overtaken(FrailStore):
             async def compare_and_set(self, key, value, *, ttl):
                 if key == merchant.key:
@@ -277,11 +263,11 @@ class TestSharedRotation:
         assert merchant.asked == 2
         assert merchant.saved == [NEWER]
 
-    async def test_an_unreadable_newer_refresh_token_leaves_its_own_saved(self, merchant, api):
+    async def test_invalid_stored_refresh_token_is_ignored(self, merchant, api):
         class Overtaken(MemoryStore):
             async def compare_and_set(self, key, value, *, ttl):
                 if key == merchant.key:
-                    return False  # and the newer one is lost right then, as in a failover
+                    return False  # and a failover loses the newer value
                 return await super().compare_and_set(key, value, ttl=ttl)
 
         merchant.rotate()
@@ -290,9 +276,7 @@ class TestSharedRotation:
 
         assert merchant.saved == [merchant.accepted]
 
-    async def test_merchants_may_be_shared_elsewhere_than_their_platform(
-        self, emulator, merchant, api, store
-    ):
+    async def test_merchants_may_have_their_own_store(self, emulator, merchant, api, store):
         tokens = [merchant.token(merchant.new_component(), store=store) for _ in range(2)]
 
         one, other = [await token.get_token(api) for token in tokens]

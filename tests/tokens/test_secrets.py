@@ -1,4 +1,4 @@
-"""Secrets and tokens appear in no repr, log or error, nor in any frame of ours behind it."""
+"""Secrets and tokens appear in no repr, log or error, nor in any of our frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def of_merchant(merchant):
     return merchant.token()
 
 
-async def test_a_refresh_token_that_could_not_be_saved_is_not_shown(emulator, merchant, caplog):
+async def test_unsaved_refresh_token_is_not_shown(emulator, merchant, caplog):
     said = await told_by(of_merchant(merchant), emulator, caplog, why="on_rotate failed")
 
     assert [words for words in said if merchant.accepted in words] == []
@@ -45,7 +45,7 @@ async def told_by(provider, emulator, caplog, why=None):
     return [*shown_by(caught.value), caplog.text, repr(provider), repr(client)]
 
 
-async def test_a_cancelled_call_shows_no_frame_of_the_store_which_holds_the_token(emulator, api):
+async def test_cancelled_call_shows_no_frame_of_the_store(emulator, api):
     class Hanging(MemoryStore):
         async def delete_if(self, key, token):  # noqa: ARG002 - the protocol's
             await asyncio.Event().wait()
@@ -89,7 +89,7 @@ IN_THE_PLACE_OF_THE_APPID = [
         *((make, it) for make in IN_THE_PLACE_OF_THE_APPID for it in (f"{TOKEN}@@@{TOKEN}", TOKEN)),
     ],
 )
-def test_a_secret_that_is_refused_is_not_shown(make, secret):
+def test_refused_secret_is_not_shown(make, secret):
     with pytest.raises(ConfigurationError) as caught:
         make(secret)
 

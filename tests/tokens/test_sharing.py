@@ -39,15 +39,13 @@ class TestAnyStore:
     def other(self, emulator, store):
         return stable(emulator, store=store)
 
-    async def test_a_second_provider_finds_the_token_of_the_first(self, emulator, api, store):
+    async def test_second_provider_finds_the_token(self, emulator, api, store):
         tokens = [await stable(emulator, store=store).get_token(api) for _ in range(5)]
 
         assert len(set(tokens)) == 1
         assert emulator.counts[STABLE] == 1
 
-    async def test_a_token_refreshed_ahead_is_taken_over_by_the_other_process(
-        self, emulator, api, one, other
-    ):
+    async def test_early_refreshed_token_is_adopted(self, emulator, api, one, other):
         old = await one.get_token(api)
         assert await other.get_token(api) == old
         emulator.clock.advance(LIFE - 100)
@@ -58,9 +56,7 @@ class TestAnyStore:
         assert await one.get_token(api) == await other.get_token(api) != old
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_newer_token_in_the_store_is_not_forgotten_for_an_older_one(
-        self, emulator, api, one, other
-    ):
+    async def test_newer_stored_token_survives_an_old_refusal(self, emulator, api, one, other):
         old = await one.get_token(api)
         await other.get_token(api)
         emulator.expire_tokens()
@@ -72,9 +68,7 @@ class TestAnyStore:
         assert await other.get_token(api) == new
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_token_that_failed_is_forgotten_and_if_it_is_still_there_not_taken_again(
-        self, emulator, api, one, store
-    ):
+    async def test_refused_token_is_not_adopted_again(self, emulator, api, one, store):
         dead = await one.get_token(api)
         emulator.expire_tokens()
         await one.invalidate(dead)
@@ -84,7 +78,7 @@ class TestAnyStore:
 
         assert await one.get_token(api) != dead
 
-    async def test_each_kind_and_each_account_has_its_own_key(self, emulator, api, store):
+    async def test_each_kind_and_account_has_its_own_key(self, emulator, api, store):
         emulator.add_app("wxother", APPSECRET)
         accounts = ((StableToken, APPID), (StableToken, "wxother"), (ClassicToken, APPID))
         tokens = {
@@ -96,7 +90,7 @@ class TestAnyStore:
         assert (emulator.counts[STABLE], emulator.counts[CLASSIC]) == (2, 1)
 
 
-async def test_a_refresh_costs_the_store_five_questions_and_two_hundred_refusals_one(emulator, api):
+async def test_refresh_costs_five_calls_of_the_store(emulator, api):
     store = FrailStore()
     provider = stable(emulator, store=store)
 
@@ -116,7 +110,7 @@ class TestOutage:
     def provider(self, emulator, store):
         return stable(emulator, store=store)
 
-    async def test_the_local_token_serves_with_one_warning_and_then_sharing_goes_on(
+    async def test_outage_is_one_warning_and_sharing_resumes(
         self, emulator, api, store, provider, caplog
     ):
         caplog.set_level(logging.DEBUG, "tcb_async")
@@ -129,7 +123,7 @@ class TestOutage:
             emulator.clock.advance(LIFE)
             await provider.get_token(api)
         (warning,) = warnings(caplog)
-        assert "the token store does not answer (ConnectionError" in warning
+        assert "the token store does not respond (ConnectionError" in warning
         assert "planted" not in warning
 
         store.away = False
@@ -144,7 +138,7 @@ class TestOutage:
         await provider.get_token(api)
         assert len(warnings(caplog)) == 2
 
-    async def test_a_cancellation_inside_a_store_fails_no_call(self, emulator, api, caplog):
+    async def test_cancellation_inside_a_store_fails_no_call(self, emulator, api, caplog):
         class Pooled(MemoryStore):
             async def get(self, key):
                 raise asyncio.CancelledError(key)
@@ -154,14 +148,12 @@ class TestOutage:
         (warning,) = warnings(caplog)
         assert "a task that it awaited was cancelled" in warning
 
-    async def test_an_unreachable_store_is_asked_every_5_seconds_at_most(
-        self, emulator, api, store, provider
-    ):
+    async def test_unreachable_store_is_called_every_5_s(self, emulator, api, store, provider):
         store.away = True
         for _ in range(5):
             await provider.invalidate(await provider.get_token(api))
             emulator.expire_tokens()
-        assert store.asked == ["get"] * 2, "the second time at once"
+        assert store.asked == ["get"] * 2, "the second immediately"
 
         emulator.clock.advance(5)
         await provider.get_token(api)
@@ -169,7 +161,7 @@ class TestOutage:
         assert store.asked == ["get"] * 4
 
     @pytest.mark.looptime
-    async def test_an_answer_that_was_on_its_way_when_the_store_failed_ends_no_pause(self, caplog):
+    async def test_late_result_does_not_cut_the_pause_short(self, caplog):
         class Slow(FrailStore):
             async def get(self, key):
                 await (asyncio.sleep(0.5) if key == "slow" else super().get(key))
@@ -184,7 +176,7 @@ class TestOutage:
         assert len(warnings(caplog)) == 1
 
     @pytest.mark.looptime
-    async def test_a_store_that_hangs_costs_two_seconds(self, store, caplog):
+    async def test_hanging_store_costs_two_seconds(self, store, caplog):
         store.hanging = True
 
         assert await provider_on(store).get_token(PacedApi()) == "token-1"
@@ -193,7 +185,7 @@ class TestOutage:
         assert "(TimeoutError)" in warnings(caplog)[0]
 
     @pytest.mark.looptime
-    async def test_a_store_that_can_only_be_read_holds_up_no_refresh_ahead(self):
+    async def test_read_only_store_delays_no_early_refresh(self):
         store = FrailStore(asyncio.get_running_loop().time)
         api, provider = PacedApi(), provider_on(store)
         await provider.get_token(api)
@@ -207,7 +199,7 @@ class TestOutage:
 
 
 @pytest.mark.parametrize("swallows", [False, True])
-async def test_a_cancellation_comes_out_of_the_store_even_if_the_store_swallows_it(swallows):
+async def test_cancellation_swallowed_by_a_store_is_raised(swallows):
     swallowed = [asyncio.CancelledError] if swallows else []
 
     class Hanging(FrailStore):
@@ -226,7 +218,7 @@ async def test_a_cancellation_comes_out_of_the_store_even_if_the_store_swallows_
         await task
 
 
-def test_a_stored_token_does_not_show_it():
+def test_stored_token_does_not_show_it():
     assert "planted" not in repr(StoredToken("planted-token", 0.0, 1))
 
 
@@ -240,7 +232,7 @@ class TestLease:
     async def store(self, now):
         return MemoryStore(clock=now)
 
-    async def test_one_asks_and_the_others_wait_for_its_token(self, store, now):
+    async def test_one_requests_and_the_others_wait(self, store, now):
         api = PacedApi(1.0)
 
         tokens = await asyncio.gather(*(provider_on(store).get_token(api) for _ in range(50)))
@@ -248,7 +240,7 @@ class TestLease:
         assert set(tokens) == {"token-1"}
         assert now() < 1.2
 
-    async def test_when_the_holder_fails_the_next_takes_over_at_once(self, store, now):
+    async def test_failed_owner_is_replaced_immediately(self, store, now):
         slow = PacedApi(3.0)
         holder = asyncio.create_task(provider_on(store).get_token(slow))
         await asyncio.sleep(1)
@@ -262,7 +254,7 @@ class TestLease:
         with pytest.raises(ClientClosedError):
             await holder
 
-    async def test_a_holder_that_is_too_slow_does_not_overwrite_the_newer_token(self, store, now):
+    async def test_slow_owner_does_not_overwrite_a_newer_token(self, store, now):
         api = PacedApi(40.0, 1.0)
         slow = asyncio.create_task(provider_on(store).get_token(api))
         await asyncio.sleep(1)
@@ -273,7 +265,7 @@ class TestLease:
         assert await slow == "token-2"
         assert (await store.get(KEY)).token == "token-2"
 
-    async def test_an_overtaken_holder_does_not_store_its_token(self, store):
+    async def test_overtaken_owner_does_not_store_its_token(self, store):
         api = PacedApi(20.0, 20.0)
         slow = asyncio.create_task(provider_on(store).get_token(api))
         await asyncio.sleep(1)
@@ -284,7 +276,7 @@ class TestLease:
         assert await overtaking == "token-2"
         assert (await store.get(KEY)).token == "token-2"
 
-    async def test_a_waiter_refreshes_without_a_lease_after_two_leases(self, store, now):
+    async def test_waiter_refreshes_alone_after_two_leases(self, store, now):
         async def fail_one_after_the_other():
             while True:
                 version = await store.acquire_lease(KEY)
@@ -298,7 +290,7 @@ class TestLease:
         assert 30 <= now() < 30.2
         failing.cancel()
 
-    async def test_a_token_stored_while_the_lease_was_taken_is_not_requested_again(self):
+    async def test_token_stored_before_the_lease_is_adopted(self):
         class BeatenStore(MemoryStore):
             async def acquire_lease(self, key):
                 await self.compare_and_set(key, StoredToken("theirs", LIFE, 1), ttl=LIFE)
@@ -309,9 +301,7 @@ class TestLease:
         assert await provider_on(BeatenStore()).get_token(api) == "theirs"
         assert api.asked == 0
 
-    async def test_an_early_refresh_leaves_the_work_to_the_holder_without_a_warning(
-        self, store, caplog
-    ):
+    async def test_early_refresh_leaves_the_work_to_the_owner(self, store, caplog):
         provider, api = provider_on(store), PacedApi()
         await provider.get_token(api)
         await asyncio.sleep(LIFE - 50)
@@ -324,7 +314,7 @@ class TestLease:
         assert caplog.records == []
 
         await asyncio.sleep(10)
-        await provider.get_token(api)  # begins another, which is joined
+        await provider.get_token(api)  # begins a second refresh, which is joined
         await provider.invalidate("token-1")
         waiting = asyncio.create_task(provider.get_token(api))
         await asyncio.sleep(1)
@@ -333,7 +323,7 @@ class TestLease:
         assert await waiting == "token-2"
 
 
-def test_a_store_with_leases_is_known_by_its_methods():
+def test_leases_are_known_by_their_methods():
     stores = MemoryStore(), RedisStore(Redis())
 
     assert all(isinstance(store, LeasingStore) for store in stores)

@@ -1,4 +1,4 @@
-"""Given tokens, arguments refused before any request, and WeChat's answers."""
+"""Given tokens, arguments refused before any request, and WeChat's replies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tcb_async.tokens import (
 NOT_ASKED = None
 
 
-async def test_a_string_is_sent_as_it_is_and_once_if_it_is_refused(emulator):
+async def test_string_is_sent_as_it_is(emulator):
     dead = emulator.issue_token(life=0)
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         assert await client.count_functions(ENV) == 57
@@ -38,7 +38,7 @@ async def test_a_string_is_sent_as_it_is_and_once_if_it_is_refused(emulator):
     assert emulator.counts[LIST] == 2
 
 
-async def test_a_callable_is_called_before_each_request_and_again_after_a_refusal(emulator):
+async def test_callable_is_called_before_each_request(emulator):
     given = [emulator.issue_token(life=0), emulator.token, emulator.token]
 
     async def next_token():
@@ -51,7 +51,7 @@ async def test_a_callable_is_called_before_each_request_and_again_after_a_refusa
     assert given == []
 
 
-async def test_an_error_of_a_callable_is_raised_to_the_caller(emulator):
+async def test_error_of_a_callable_is_raised(emulator):
     async def no_token():
         raise LookupError("the vault is sealed")
 
@@ -80,7 +80,7 @@ async def test_an_error_of_a_callable_is_raised_to_the_caller(emulator):
         (len, "is not async"),
     ],
 )
-def test_an_impossible_token_is_refused_without_being_shown(token, why):
+def test_impossible_token_is_refused_unseen(token, why):
     with pytest.raises(ConfigurationError, match=rf"^token {why}") as caught:
         as_provider(token)
 
@@ -111,14 +111,14 @@ def answering(answer):
         *((answering(it), "the result of the callable") for it in (None, "", "planted token", 7)),
     ],
 )
-async def test_a_callable_that_returns_no_token_is_refused_at_its_call(ask, why):
+async def test_callable_must_return_a_token(ask, why):
     with pytest.raises(ConfigurationError, match=why) as caught:
         await as_provider(ask).get_token(NOT_ASKED)
 
     assert "planted" not in str(caught.value)
 
 
-async def test_partials_methods_and_wrapped_functions_are_async_callables_too():
+async def test_partials_and_methods_are_async_callables():
     async def of(appid):
         return f"token-of-{appid}"
 
@@ -154,7 +154,7 @@ class OddlyShown:
         raise AssertionError(token)
 
 
-async def test_a_provider_is_taken_as_it_is_even_if_it_cannot_be_shown(emulator):
+async def test_provider_is_used_even_if_its_repr_fails(emulator):
     ours = OddlyShown(emulator.token)
 
     assert as_provider(ours) is ours
@@ -163,7 +163,7 @@ async def test_a_provider_is_taken_as_it_is_even_if_it_cannot_be_shown(emulator)
         assert "token <OddlyShown, whose repr fails>" in repr(client)
 
 
-async def test_a_given_token_is_in_no_repr_and_stays_after_it_was_refused():
+async def test_given_token_is_in_no_repr():
     token = StaticToken("planted-token")
     await token.invalidate("planted-token")
 
@@ -176,7 +176,7 @@ class TestReprs:
     """They are printed when something is wrong, so they work when something is."""
 
     @pytest.mark.parametrize("now", [1e300, -1e300, float("inf"), float("nan"), 1.7e12])
-    async def test_a_clock_that_says_nonsense_breaks_none(self, provider, client, now):
+    async def test_invalid_clock_breaks_no_repr(self, provider, client, now):
         await client.count_functions(ENV)
         # Neither a server nor a store can set such a time.
         held = provider._get_token_at(client._transport)
@@ -189,12 +189,12 @@ class TestReprs:
     @pytest.mark.parametrize(
         "kind", [StableToken, ClassicToken, ComponentToken, AuthorizerToken, RedisStore]
     )
-    def test_a_provider_refused_by_its_constructor_has_a_repr(self, kind):
+    def test_refused_provider_has_a_repr(self, kind):
         assert repr(kind.__new__(kind)) == f"<{kind.__name__}, not made>"
 
 
 class TestKinds:
-    async def test_a_custom_provider_may_state_its_kind(self, emulator):
+    async def test_custom_provider_may_state_its_kind(self, emulator):
         class Ours(CallableToken):
             def __init__(self, kind):
                 super().__init__(self.ask)
@@ -210,7 +210,7 @@ class TestKinds:
             with pytest.raises(ConfigurationError, match="Ours provides a platform's"):
                 await client.count_functions(ENV)
 
-    def test_each_provider_says_which_kind_it_is(self, merchant):
+    def test_each_provider_has_a_kind(self, merchant):
         app = [kind(APPID, APPSECRET) for kind in (StableToken, ClassicToken)]
         providers = [*app, merchant.component, merchant.token()]
 
@@ -238,7 +238,7 @@ class TestWhatArrives:
             *(({"expires_in": it}, TokenError, "already expired") for it in (0, -7200)),
         ],
     )
-    async def test_a_token_that_cannot_be_used_is_refused(self, emulator, api, changed, kind, why):
+    async def test_invalid_token_reply_is_refused(self, emulator, api, changed, kind, why):
         emulator.script([reply(**changed)], path=STABLE)
 
         with pytest.raises(kind, match=why) as caught:
@@ -248,20 +248,20 @@ class TestWhatArrives:
         assert caught.value.endpoint == STABLE
 
     @pytest.mark.parametrize("expires_in", [1, 0.5, 7200.0, 30 * 86_400])
-    async def test_a_life_of_up_to_30_days_is_believed(self, emulator, api, provider, expires_in):
+    async def test_life_of_30_days_is_accepted(self, emulator, api, provider, expires_in):
         emulator.script([reply(expires_in=expires_in)], path=STABLE)
 
         assert await provider.get_token(api) == "planted-token"
         assert provider.expires_at == emulator.clock() + expires_in
 
-    async def test_a_token_that_expires_on_its_way_is_refused(self, emulator, api):
+    async def test_token_that_expires_on_its_way_is_refused(self, emulator, api):
         emulator.token_life = 30
         emulator.on_request(lambda _: emulator.clock.advance(31))
 
         with pytest.raises(TokenError, match="already expired"):
             await stable(emulator).get_token(api)
 
-    async def test_a_token_of_512_characters_is_like_any_other(self, client, monkeypatch):
+    async def test_token_may_have_512_characters(self, client, monkeypatch):
         # The emulator's tokens have the length that WeChat's have today.
         monkeypatch.setattr("tcb_async.emulator.state._TOKEN_LENGTH", 512)
 
@@ -278,9 +278,7 @@ class TestCredentials:
             (89503, "confirm the call"),
         ],
     )
-    async def test_refused_credentials_are_an_error_at_once_with_advice(
-        self, emulator, client, errcode, advice
-    ):
+    async def test_refused_credentials_give_advice(self, emulator, client, errcode, advice):
         emulator.fail_next(errcode, path=STABLE)
         with pytest.raises(TokenError, match=advice) as caught:
             await client.count_functions(ENV)
@@ -309,13 +307,13 @@ class TestCredentials:
 
         assert "planted" not in str(caught.value)
 
-    async def test_the_store_has_to_be_one(self):
+    async def test_store_must_be_a_store(self):
         with pytest.raises(ConfigurationError, match="store is of type dict: it must be a"):
             StableToken(APPID, APPSECRET, store={})
 
 
 class TestLimits:
-    async def test_a_busy_code_is_tried_again(self, emulator):
+    async def test_busy_code_is_retried(self, emulator):
         emulator.fail_next(-1, times=2, path=STABLE)
         async with open_api(emulator, attempts=3) as api:
             assert await stable(emulator).get_token(api)

@@ -18,14 +18,14 @@ def clock():
 
 @pytest.fixture
 async def stack():
-    """Contexts entered here are left when the test has ended."""
+    """Contexts entered here are left after the test."""
     async with AsyncExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
 def serve(stack):
-    """Starts a server that answers so, and makes a client of it."""
+    """Start a RawServer with this reply, and a client for it."""
 
     async def serve(reply, **options):
         server = await stack.enter_async_context(RawServer(reply))
@@ -37,7 +37,7 @@ def serve(stack):
 
 @pytest.fixture
 def client_of(stack):
-    """Makes a client of an emulator."""
+    """Make a client for an emulator."""
 
     async def make(emulator, *, base_url=None, **options):
         client = TcbClient(emulator.token, base_url=base_url or emulator.url, **options)

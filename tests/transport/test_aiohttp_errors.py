@@ -89,9 +89,7 @@ async def raised(mocked, error):
 @pytest.mark.parametrize(
     "kind", sorted(errors_of_aiohttp(), key=lambda kind: kind.__name__), ids=lambda k: k.__name__
 )
-async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cause(
-    mocked_http, kind
-):
+async def test_aiohttp_errors_become_ours_without_text_or_cause(mocked_http, kind):
     error = await raised(mocked_http, made(kind))
 
     ours, retryable = expected(kind)
@@ -104,7 +102,7 @@ async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cau
 @pytest.mark.parametrize(
     ("error", "words", "retryable"),
     [
-        (TimeoutError(SECRET), "no complete answer in 30 s", True),
+        (TimeoutError(SECRET), "no complete reply in 30 s", True),
         (ConnectionResetError(104, SECRET), "dropped the connection", True),
         (socket.gaierror(-2, SECRET), "dropped the connection", True),
         (ssl.SSLError(1, SECRET), "dropped the connection", True),
@@ -117,9 +115,7 @@ async def test_each_error_of_aiohttp_becomes_one_of_ours_without_its_text_or_cau
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_any_other_exception_becomes_a_transport_error(
-    mocked_http, error, words, *, retryable
-):
+async def test_other_exceptions_become_transport_errors(mocked_http, error, words, *, retryable):
     ours = await raised(mocked_http, error)
 
     assert isinstance(ours, TransportError)
@@ -149,9 +145,7 @@ async def test_an_unexpected_error_keeps_its_text_and_traceback(mocked_http, cap
         ((0, 23), "check base_url and ssl_context"),
     ],
 )
-async def test_each_fault_that_openssl_finds_in_a_certificate_has_its_advice(
-    mocked_http, codes, advice
-):
+async def test_certificate_errors_have_advice(mocked_http, codes, advice):
     for code in codes:
         refused = ssl.SSLCertVerificationError(1, SECRET)
         refused.verify_code, refused.verify_message = code, "reason"

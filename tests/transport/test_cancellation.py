@@ -31,7 +31,7 @@ both_kinds = pytest.mark.parametrize("ask", [a_walk, a_count])
 
 @both_kinds
 @pytest.mark.parametrize("fault", [Fault.hang(), Fault.drip(0.5), Fault.endless()])
-async def test_a_try_is_cancelled_at_once_and_is_the_last(emulator, client_of, ask, fault):
+async def test_cancelled_attempt_is_the_last(emulator, client_of, ask, fault):
     emulator.deploy(ENV, count=5)
     emulator.script([fault])
     client = await client_of(emulator, retry=RetryPolicy(base=0.0))
@@ -47,7 +47,7 @@ async def test_a_try_is_cancelled_at_once_and_is_the_last(emulator, client_of, a
     assert len(emulator.requests) == 2
 
 
-async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_is_closed(emulator):
+async def test_closed_client_sends_no_pending_retry(emulator):
     emulator.fail_next()
     waits, waited = asyncio.Event(), asyncio.Event()
 
@@ -69,7 +69,7 @@ async def test_a_call_that_waits_for_its_next_try_sends_nothing_once_the_client_
 
 
 @both_kinds
-async def test_the_callers_timeout_and_ours_may_expire_at_once(emulator, client_of, ask):
+async def test_callers_timeout_may_expire_together_with_ours(emulator, client_of, ask):
     emulator.script(itertools.repeat(Fault.hang()))
     client = await client_of(emulator, timeout=0.005, retry=RetryPolicy.none())
     for seconds in (0.0, 0.001, 0.002, 0.003, 0.005, 0.008, 0.013):

@@ -1,4 +1,4 @@
-"""A forward proxy that will not CONNECT: the same is made of it as of any other that says so."""
+"""A forward proxy that refuses to CONNECT: its statuses mean the same as those of a server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FINAL = [302, 400, 403, 404, 407]
 
 @pytest.fixture
 async def upstream():
-    """A server behind TLS only."""
+    """A server that is reached by TLS only."""
     upstream = Emulator()
     upstream.deploy(ENV, count=45)
     return upstream
@@ -33,7 +33,7 @@ async def upstream():
 
 @asynccontextmanager
 async def behind_a_proxy(upstream, *refusals):
-    """A proxy that refuses so first, and the base URL of the emulator behind it."""
+    """A proxy with these refusals, and the base URL of its emulator."""
     async with over_tls(upstream) as port, ConnectProxy(port, refusals) as proxy:
         yield proxy, f"https://127.0.0.1:{port}"
 
@@ -60,14 +60,12 @@ def client(monkeypatch, upstream):
     ("refusals", "waits"),
     [
         *(([f"{status} Sorry"], [1.0]) for status in PASSING),
-        (["", ""], [1.0, 2.0]),
+        (["", ""], [0.0, 2.0]),
         (["503 Busy\r\nRetry-After: 7", "429 Too Many\r\nRetry-After: 11"], [7.0, 11.0]),
     ],
     ids=str,
 )
-async def test_a_refusal_that_may_pass_or_a_hang_up_is_tried_again_after_a_wait(
-    upstream, client, clock, refusals, waits
-):
+async def test_transient_refusals_are_retried(upstream, client, clock, refusals, waits):
     async with (
         behind_a_proxy(upstream, *refusals) as (proxy, url),
         client(proxy.url, url, clock.policy()) as asking,
@@ -79,7 +77,7 @@ async def test_a_refusal_that_may_pass_or_a_hang_up_is_tried_again_after_a_wait(
 
 
 @pytest.mark.parametrize("status", FINAL)
-async def test_any_other_refusal_is_final(upstream, client, status):
+async def test_other_refusals_are_final(upstream, client, status):
     async with (
         behind_a_proxy(upstream, f"{status} No") as (proxy, url),
         client(proxy.url, url, RetryPolicy()) as asking,
@@ -88,6 +86,7 @@ async def test_any_other_refusal_is_final(upstream, client, status):
             await asking.count_functions(ENV)
 
     assert (caught.value.status, caught.value.attempts, len(proxy.asked)) == (status, 1, 1)
+    assert not caught.value.sent
 
 
 def facts(error):
@@ -101,7 +100,7 @@ def facts(error):
 
 
 @pytest.mark.parametrize("status", [*PASSING, *FINAL, 500, 599])
-async def test_it_is_the_same_error_by_http_and_by_connect(upstream, client, status):
+async def test_error_is_the_same_by_http_and_by_connect(upstream, client, status):
     later = http_reply(b"", 503, {"Retry-After": "7"}).replace(b"503 Service Unavailable", b"%d -")
     async with RawServer(later % status) as proxy:
         errors: list[TcbError] = []
@@ -118,9 +117,7 @@ async def test_it_is_the_same_error_by_http_and_by_connect(upstream, client, sta
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_wants_credentials_says_so_and_an_observer_sees_its_status(
-    client, scheme
-):
+async def test_proxy_without_credentials_is_reported_as_407(client, scheme):
     statuses: list[int] = []
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Every answer of a server ends in a `TcbError`, or in a retry that succeeds.
+"""Every reply of a server becomes a `TcbError`, or a retry that succeeds.
 
 Rule: each fault has a row, so a changed result is noticed.
 """
@@ -93,16 +93,16 @@ TOLD_APART: dict[str, Outcome | None] = {
     "html_error": SERVER_ERROR,
     **{f"status_{code}": SERVER_ERROR for code in (500, 502, 503, 504)},
 }
-"""Faults with another result than NOT_AS_PROMISED."""
+"""Faults with a result other than NOT_AS_PROMISED."""
 
 
 def client(
     url,
     retry,
     outcome=A_PAGE,
-    token="T",  # noqa: S107 - for servers that do not look at it
+    token="T",  # noqa: S107 - for servers that ignore it
 ):
-    """A client with enough patience for every fault that ends by itself."""
+    """A client with enough patience for every fault that stops by itself."""
     timeout = 0.2 if outcome is NO_ANSWER_IN_TIME else 10.0
     return TcbClient(token, base_url=url, retry=retry, timeout=timeout, max_reply_bytes=2**20)
 
@@ -124,7 +124,7 @@ async def spoiled(client, fault):
 
 
 @pytest.mark.parametrize("fault", EVERY)
-async def test_a_fault_comes_to_a_page_or_to_one_of_our_errors(fault):
+async def test_any_fault_ends_in_a_page_or_our_error(fault):
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
         no_leaks(),
@@ -140,7 +140,7 @@ async def test_a_fault_comes_to_a_page_or_to_one_of_our_errors(fault):
 
 
 @pytest.mark.parametrize("fault", sorted(EVERY.keys() - ON_REUSE))
-async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_raised_at_once(fault):
+async def test_only_transient_faults_are_retried(fault):
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
         RawServer(once(EVERY[fault])) as server,
@@ -157,7 +157,7 @@ async def test_a_fault_that_may_pass_is_retried_with_success_and_others_are_rais
 
 
 @pytest.mark.parametrize("fault", sorted(ON_REUSE))
-async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry(fault):
+async def test_spoilt_idle_connection_costs_one_retry(fault):
     async with RawServer(FAULTS[fault]) as server, client(server.url, AT_ONCE) as asking:
         await spoiled(asking, fault)
         page = await asking.function_page(ENV)
@@ -165,7 +165,7 @@ async def test_a_connection_spoiled_while_it_was_idle_costs_no_more_than_a_retry
     assert [function.name for function in page.functions] == ["login"]
 
 
-async def test_a_truncated_reply_is_recognised_and_requested_again():
+async def test_truncated_reply_is_requested_again():
     def cut_then_whole(_, n):
         return OK if n % 2 else http_reply(LISTING[: n // 2])
 
@@ -176,7 +176,7 @@ async def test_a_truncated_reply_is_recognised_and_requested_again():
     assert len(server.requests) == 2 * len(LISTING)
 
 
-async def test_an_errcode_counts_with_every_status():
+async def test_errcode_counts_with_every_status():
     body = {"errcode": 48001, "errmsg": "api unauthorized rid: 1-2-3"}
     async with RawServer(http_reply(body, 403)) as server, client(server.url, ONCE) as asking:
         with pytest.raises(PermissionDeniedError) as caught:
@@ -185,7 +185,7 @@ async def test_an_errcode_counts_with_every_status():
     assert_clean(caught.value, PermissionDeniedError)
 
 
-async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_cursor():
+async def test_fault_is_raised_after_the_functions_before_it():
     rows = [row(name=f"fn-{number}") for number in range(3)]
     body = {"errcode": 0, "errmsg": "ok", "total_count": 5, "functions": rows}
     seen: list[str] = []
@@ -206,5 +206,5 @@ async def test_a_fault_in_a_walk_comes_after_the_functions_before_it_with_a_curs
     assert caught.value.cursor is not None
 
 
-def test_every_fault_has_its_row():
+def test_every_fault_has_a_row():
     assert TOLD_APART.keys() <= EVERY.keys()

@@ -1,4 +1,4 @@
-"""However a walk ends, nothing is left of it; ``nightly/tests/test_lifecycle.py`` has every way."""
+"""A walk leaves nothing behind; ``nightly/tests/test_lifecycle.py`` stops it in every way."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("end", WAYS, ids=lambda end: end.__name__)
-async def test_nothing_is_left_of_a_walk_that_ends(emulator, caplog, end):
+async def test_finished_walk_leaves_nothing_behind(emulator, caplog, end):
     emulator.deploy(ENV, count=57)
     emulator.latency = 0.01
     retry = RetryPolicy(base=0.0)

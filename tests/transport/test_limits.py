@@ -14,14 +14,14 @@ async def filled(size):
 
 
 async def answered(window, **outcome):
-    """Ends one request of a full window, and begins another."""
+    """Finish one request of a full window, and begin the next."""
     epochs = [await window.acquire() for _ in range(window.size - window.in_flight)]
     window.release(epochs[0], **outcome)
     for epoch in epochs[1:]:
         window.release(epoch, clean=False)
 
 
-async def test_no_more_permits_than_the_size_are_held_at_once():
+async def test_permits_never_exceed_the_size():
     window = Window(2)
     running = peak = 0
 
@@ -40,7 +40,7 @@ async def test_no_more_permits_than_the_size_are_held_at_once():
     assert window.in_flight == 0
 
 
-async def test_a_burst_of_busy_answers_halves_it_once():
+async def test_burst_of_busy_replies_halves_it_once():
     window, epochs = await filled(16)
 
     for epoch in epochs:
@@ -49,7 +49,7 @@ async def test_a_burst_of_busy_answers_halves_it_once():
     assert window.size == 8
 
 
-async def test_busy_answers_to_requests_sent_later_halve_it_again_down_to_one():
+async def test_later_busy_replies_halve_it_down_to_one():
     window = Window(4)
 
     for expected in (2, 1, 1):
@@ -58,7 +58,7 @@ async def test_busy_answers_to_requests_sent_later_halve_it_again_down_to_one():
 
 
 @pytest.mark.parametrize(("in_flight", "size"), [(1, 1), (3, 3), (7, 4), (8, 4)])
-async def test_a_busy_answer_cuts_the_window_to_at_most_the_requests_in_flight(in_flight, size):
+async def test_busy_reply_cuts_it_to_the_requests_in_flight(in_flight, size):
     window = Window(8)
     epochs = [await window.acquire() for _ in range(in_flight)]
 
@@ -67,7 +67,7 @@ async def test_a_busy_answer_cuts_the_window_to_at_most_the_requests_in_flight(i
     assert window.size == size
 
 
-async def test_a_clean_window_grows_it_by_one_but_eight_take_it_to_a_size_that_was_too_much():
+async def test_growing_to_a_size_that_failed_takes_eight_times_as_long():
     window = Window(5)
     epochs = [await window.acquire() for _ in range(4)]
     window.release(epochs[0], overloaded=True)
@@ -81,7 +81,7 @@ async def test_a_clean_window_grows_it_by_one_but_eight_take_it_to_a_size_that_w
     assert sizes == [2] * 2 + [3] * 3 * 8 + [4] * 4
 
 
-async def test_clean_answers_that_arrive_while_it_is_not_full_do_not_grow_it():
+async def test_it_does_not_grow_while_it_is_not_full():
     window = Window(4)
     await answered(window, overloaded=True)
 
@@ -91,16 +91,16 @@ async def test_clean_answers_that_arrive_while_it_is_not_full_do_not_grow_it():
     assert window.size == 2
 
 
-async def test_permits_are_granted_in_order_and_retries_come_first():
+async def test_permits_go_to_retries_first():
     window, (epoch,) = await filled(1)
     order = []
 
-    async def work(number, *, ahead):
-        mine = await window.acquire(ahead=ahead)
+    async def work(number, *, priority):
+        mine = await window.acquire(priority=priority)
         order.append(number)
         window.release(mine)
 
-    tasks = [asyncio.create_task(work(n, ahead=n in {2, 4})) for n in range(5)]
+    tasks = [asyncio.create_task(work(n, priority=n in {2, 4})) for n in range(5)]
     await asyncio.sleep(0)
     window.release(epoch)
     await asyncio.gather(*tasks)
@@ -108,11 +108,11 @@ async def test_permits_are_granted_in_order_and_retries_come_first():
     assert order == [2, 4, 0, 1, 3]
 
 
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("priority", [False, True])
 @pytest.mark.parametrize("order", ["release, cancel", "cancel, release", "cancel, wait, release"])
-async def test_a_cancelled_waiter_returns_its_permit(order, ahead):
+async def test_cancelled_waiter_returns_its_permit(order, priority):
     window, (epoch,) = await filled(1)
-    first = asyncio.create_task(window.acquire(ahead=ahead))
+    first = asyncio.create_task(window.acquire(priority=priority))
     second = asyncio.create_task(window.acquire())
     await asyncio.sleep(0)
     for step in order.split(", "):
@@ -131,7 +131,7 @@ async def test_a_cancelled_waiter_returns_its_permit(order, ahead):
     window.release(await window.acquire())
 
 
-async def test_a_shrunken_window_gives_no_permit_until_enough_were_returned():
+async def test_shrunken_window_waits_for_returned_permits():
     window, epochs = await filled(4)
     waiting = asyncio.create_task(window.acquire())
     await asyncio.sleep(0)
@@ -143,20 +143,3 @@ async def test_a_shrunken_window_gives_no_permit_until_enough_were_returned():
 
     window.release(epochs[2], overloaded=True)
     assert await waiting == 1
-
-
-async def test_above_a_proxys_limit_the_window_grows_eight_times_as_slowly():
-    window = Window(8)
-    window.shrink_to(2)
-    window.shrink_to(5)
-    assert window.size == 2, "it only ever shrinks"
-
-    async def clean_answers_until(size):
-        answers = 0
-        while window.size < size:
-            await answered(window)
-            answers += 1
-        return answers
-
-    assert await clean_answers_until(3) == 2 * 8
-    assert await clean_answers_until(4) == 3

@@ -1,9 +1,10 @@
-"""When to try again, how long to wait, and when to stop, on a clock that the test moves."""
+"""When to retry, how long to wait, and when to stop, on a clock that the test moves."""
 
 import asyncio
 import gc
 import math
 from contextlib import suppress
+from functools import partial
 from weakref import ref
 
 import attrs
@@ -12,11 +13,13 @@ from hand_clock import HandClock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcb_async._redact import Hidden
 from tcb_async._transport import ApiRequest, Transport
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ConfigurationError,
     DailyQuotaError,
+    ParameterError,
     RateLimitError,
     ResponseError,
     SystemBusyError,
@@ -51,26 +54,33 @@ class Story:
     errors: list
     clock: HandClock = attrs.Factory(HandClock)
     left: list = attrs.Factory(list)
-    """Seconds left before the deadline, at each attempt."""
+    """Seconds left for each attempt."""
+    bodies: list = attrs.Factory(list)
+    fallback: bytes | None = None
+    """The body of the smaller request."""
     count: WalkStats = attrs.Factory(WalkStats)
     quota: RetryQuota = attrs.Factory(RetryQuota)
-    seconds_per_try: float = 0.0
-    seconds_before_a_try: float = 0.0
+    seconds_per_attempt: float = 0.0
+    seconds_before_an_attempt: float = 0.0
 
-    async def answer(self, left):
+    async def reply(self, left):
         self.left.append(left)
-        self.clock.advance(self.seconds_per_try)
+        self.clock.advance(self.seconds_per_attempt)
         if len(self.left) <= len(self.errors):
             raise self.errors[len(self.left) - 1]
-        return b"answer"
+        return b"reply"
 
     async def run(self, **settings):
         """Make the call, by a policy of these settings."""
         policy = self.clock.policy(**settings)
         transport = Told("http://127.0.0.1:9", Window(8), policy, self.quota, story=self)
         target = transport.target("/tcb/listfunctions", {})
-        request = ApiRequest(target, None, count=self.count)
-        return await transport.call(request, lambda body: body)
+
+        def prepare(body):
+            return ApiRequest(target, Hidden(body), count=self.count), lambda reply: reply
+
+        fallback = None if self.fallback is None else partial(prepare, self.fallback)
+        return await transport.call(*prepare(b"100"), fallback)
 
 
 @attrs.define(eq=False)
@@ -80,17 +90,18 @@ class Told(Transport):
     story: Story = attrs.field(kw_only=True)
 
     def get_session(self):
-        self.story.clock.advance(self.story.seconds_before_a_try)
+        self.story.clock.advance(self.story.seconds_before_an_attempt)
 
-    async def send(self, _session, _call, left, _seen=None):
-        return await self.story.answer(left)
+    async def send(self, _session, call, left, _seen=None):
+        self.story.bodies.append(call.request.body.reveal())
+        return await self.story.reply(left)
 
 
 @pytest.mark.parametrize("error", RETRYABLE, ids=repr)
-async def test_passing_faults_are_retried(error):
+async def test_transient_faults_are_retried(error):
     story = Story([error, error])
 
-    assert await story.run() == b"answer"
+    assert await story.run() == b"reply"
     assert len(story.left) == 3
     assert (story.clock.waits, story.count.retries) == ([1.0, 2.0], 2)
 
@@ -117,25 +128,25 @@ def test_signs_of_overload_are_recognised(error, overload):
 
 
 FIRST, SECOND = SystemBusyError("first", errcode=-1), SystemBusyError("second", errcode=-1)
-REFUSED, CUT = TokenError("refused", errcode=40014), TransportError("no complete answer")
+REFUSED, CUT = TokenError("refused", errcode=40014), TransportError("no complete reply")
 ANSWERED = TransportError("HTTP 503", status=503)
 TOO_LATE = "the deadline of 10 s passed"
-CROSSES = "another wait would cross the deadline of 10 s"
+CROSSES = "the next wait would cross the deadline of 10 s"
 PATIENT = {"attempts": 20, "deadline": 10.0}
 
 
 @pytest.mark.parametrize(
     ("errors", "takes", "settings", "ending"),
     [
-        pytest.param([REFUSED], {}, {}, (1, "", []), id="a final error is raised at once"),
+        pytest.param([REFUSED], {}, {}, (1, "", []), id="a final error is raised immediately"),
         pytest.param([FIRST, REFUSED], {}, {}, (2, "", [1]), id="a final error after a retry"),
-        pytest.param([FIRST], {}, {"attempts": 1}, (1, "", []), id="one try gives nothing up"),
+        pytest.param([FIRST], {}, {"attempts": 1}, (1, "", []), id="one attempt gives nothing up"),
         pytest.param(
             [CUT, SECOND], {}, {"attempts": 2},
             (2, "the retry policy allows no more", [1]), id="the last error of all attempts",
         ),
         pytest.param(
-            [FIRST, SECOND, FIRST], {"seconds_per_try": 1.0}, PATIENT, (3, CROSSES, [1, 2]),
+            [FIRST, SECOND, FIRST], {"seconds_per_attempt": 1.0}, PATIENT, (3, CROSSES, [1, 2]),
             id="no wait is begun that would cross the deadline",
         ),
         pytest.param(
@@ -143,22 +154,20 @@ PATIENT = {"attempts": 20, "deadline": 10.0}
             id="a retry-after beyond the deadline does not hang",
         ),
         pytest.param(
-            [FIRST, SECOND], {"seconds_before_a_try": 4.0}, {**PATIENT, "base": 0.0},
-            (2, TOO_LATE, [0, 0]), id="the deadline passes before a later try begins",
+            [FIRST, SECOND], {"seconds_before_an_attempt": 4.0}, {**PATIENT, "base": 0.0},
+            (2, TOO_LATE, [0, 0]), id="the deadline passes before a later attempt begins",
         ),
         pytest.param(
-            [CUT], {"seconds_per_try": 10.0}, PATIENT, (1, TOO_LATE, []),
-            id="a first try that the deadline cut short is all that can be said",
+            [CUT], {"seconds_per_attempt": 10.0}, PATIENT, (1, TOO_LATE, []),
+            id="a first attempt that the deadline cut short",
         ),
         pytest.param(
-            [FIRST, ANSWERED], {"seconds_per_try": 4.5}, PATIENT, (2, CROSSES, [1]),
-            id="an answer just before the deadline is the server's last error",
+            [FIRST, ANSWERED], {"seconds_per_attempt": 4.5}, PATIENT, (2, CROSSES, [1]),
+            id="a reply just before the deadline is the server's last error",
         ),
     ],
 )  # fmt: skip
-async def test_the_last_error_is_raised_with_its_tries_and_why_no_other_was_made(
-    errors, takes, settings, ending
-):
+async def test_last_error_has_attempts_and_the_stop_reason(errors, takes, settings, ending):
     story, (tries, gave_up, waits) = Story(errors, **takes), ending
 
     with pytest.raises(type(errors[tries - 1])) as caught:
@@ -171,15 +180,17 @@ async def test_the_last_error_is_raised_with_its_tries_and_why_no_other_was_made
     assert story.clock.waits == waits
 
 
-async def test_a_try_that_the_deadline_cut_short_does_not_replace_the_servers_own_error():
+async def test_servers_error_survives_an_attempt_cut_short():
     with pytest.raises(SystemBusyError) as caught:
-        await Story([FIRST, CUT], seconds_per_try=4.5).run(deadline=10.0)
+        await Story([FIRST, CUT], seconds_per_attempt=4.5).run(deadline=10.0)
 
     assert (caught.value.attempts, caught.value.gave_up) == (2, TOO_LATE)
 
 
-async def test_an_error_from_before_the_deadline_is_freed_with_its_last_name():
-    story = Story([SystemBusyError("busy", errcode=-1) for _ in range(2)], seconds_before_a_try=4.0)
+async def test_error_from_before_the_deadline_is_freed():
+    story = Story(
+        [SystemBusyError("busy", errcode=-1) for _ in range(2)], seconds_before_an_attempt=4.0
+    )
     gc.disable()  # it would free a cycle
     try:
         await story.run(deadline=10.0, base=0.0)
@@ -193,20 +204,86 @@ async def test_an_error_from_before_the_deadline_is_freed_with_its_last_name():
     assert freed() is None
 
 
-async def test_a_deadline_that_passes_before_the_first_try_begins_says_that_nothing_was_sent():
+async def test_deadline_before_the_first_attempt_sends_nothing():
     with pytest.raises(TransportError, match="nothing was sent") as caught:
-        await Story([], seconds_before_a_try=60.0).run()
+        await Story([], seconds_before_an_attempt=60.0).run()
 
     assert (caught.value.attempts, caught.value.gave_up) == (0, "the deadline of 60 s passed")
     assert caught.value.__context__ is None
 
 
-async def test_each_attempt_is_cut_to_the_remaining_deadline():
-    story = Story([BUSY, BUSY], seconds_per_try=5.0)
+async def test_attempts_are_cut_to_the_deadline():
+    story = Story([BUSY, BUSY], seconds_per_attempt=5.0)
 
     await story.run(deadline=60.0)
 
     assert story.left == [60.0, 54.0, 47.0]
+
+
+NOT_SENT = TransportError("connection refused", sent=False)
+REFUSED_SIZE = ParameterError("too many", errcode=40097)
+LARGE, SMALL = b"100", b"20"
+
+
+class TestFallback:
+    """A request for more rows that fails is repeated with fewer."""
+
+    @pytest.mark.parametrize(
+        ("errors", "bodies"),
+        [
+            pytest.param([BUSY] * 9, [LARGE] * 3 + [SMALL], id="exhausted"),
+            pytest.param([BUSY, *[REFUSED_SIZE] * 9], [LARGE] * 2 + [SMALL], id="refused"),
+            pytest.param([REFUSED_SIZE, *[BUSY] * 9], [LARGE, SMALL, SMALL], id="then busy"),
+            pytest.param([NOT_SENT] * 9, [LARGE] * 3, id="not sent"),
+            pytest.param([BUSY, BUSY, *[NOT_SENT] * 9], [LARGE] * 3, id="not sent at last"),
+            pytest.param([REFUSED] * 9, [LARGE], id="not about the size"),
+        ],
+    )
+    async def test_costs_at_most_one_more_attempt(self, errors, bodies):
+        story = Story(errors, fallback=SMALL)
+        with pytest.raises(type(errors[len(bodies) - 1])) as caught:
+            await story.run(attempts=3)
+
+        assert story.bodies == bodies
+        assert caught.value is errors[len(bodies) - 1]
+        assert caught.value.attempts == len(bodies) == 1 + story.count.retries
+
+    async def test_is_paid_from_the_quota_if_the_error_is_retryable(self):
+        for capacity, bodies in ((9, [LARGE, LARGE]), (10, [LARGE, LARGE, SMALL])):
+            story = Story([BUSY] * 9, fallback=SMALL, quota=RetryQuota(capacity=capacity))
+            with pytest.raises(SystemBusyError):
+                await story.run(attempts=2)
+            assert story.bodies == bodies
+
+        story = Story([REFUSED_SIZE], fallback=SMALL, quota=RetryQuota(capacity=0))
+        assert await story.run() == b"reply"
+
+    async def test_has_time_left_if_the_server_does_not_reply(self):
+        story = Story([CUT], fallback=SMALL, seconds_per_attempt=30.0)
+
+        assert await story.run(attempts=2, deadline=61.0) == b"reply"
+        assert story.bodies == [LARGE, SMALL]
+        assert story.left == [30.5, 30.0]
+
+    async def test_retries_stay_large_in_the_first_half_of_the_deadline(self):
+        story = Story([BUSY] * 3, fallback=SMALL, seconds_per_attempt=10.0)
+
+        assert await story.run(deadline=60.0) == b"reply"
+        assert story.bodies == [LARGE, LARGE, LARGE, SMALL]
+
+    async def test_needs_no_deadline(self):
+        story = Story([BUSY] * 2, fallback=SMALL)
+
+        assert await story.run(attempts=2, deadline=math.inf) == b"reply"
+        assert story.left == [math.inf] * 3
+
+    async def test_does_not_pass_the_deadline(self):
+        story = Story([BUSY, BUSY], fallback=SMALL, seconds_per_attempt=5.0)
+        with pytest.raises(SystemBusyError) as caught:
+            await story.run(attempts=1, deadline=5.0)
+
+        assert story.bodies == [LARGE]
+        assert (caught.value.attempts, caught.value.gave_up) == (1, "the deadline of 5 s passed")
 
 
 async def test_waits_double_up_to_the_cap_with_full_jitter():
@@ -218,7 +295,7 @@ async def test_waits_double_up_to_the_cap_with_full_jitter():
     assert low.wait(5, BUSY) == 0
 
 
-async def test_a_dropped_connection_is_tried_again_at_once_the_first_time():
+async def test_first_dropped_connection_is_retried_immediately():
     dropped = TransportError("dropped", dropped=True)
     story = Story([dropped, dropped])
 
@@ -235,7 +312,7 @@ def test_retry_after_is_honoured_as_a_minimum(asked, draw):
     assert RetryPolicy(random=lambda: draw).wait(1, error) >= asked
 
 
-async def test_an_empty_quota_fails_at_once_and_says_why():
+async def test_empty_quota_stops_retries():
     story = Story([TransportError("reset")] * 9, quota=RetryQuota(capacity=20))
 
     with pytest.raises(TransportError, match="retry quota is used up"):
@@ -245,7 +322,7 @@ async def test_an_empty_quota_fails_at_once_and_says_why():
     assert story.quota.available == 6
 
 
-async def test_a_success_pays_its_retries_back_but_never_above_the_quota():
+async def test_success_pays_its_retries_back():
     full, quota = RetryQuota(), RetryQuota(available=100)
 
     await Story([], quota=full).run()
@@ -268,7 +345,7 @@ async def test_cancellation_is_neither_swallowed_nor_retried():
 
     under_way = asyncio.Event()
     story = Story([])
-    story.answer = hang
+    story.reply = hang
     call = asyncio.create_task(story.run())
     await under_way.wait()
     call.cancel()
@@ -278,7 +355,7 @@ async def test_cancellation_is_neither_swallowed_nor_retried():
     assert story.clock.waits == [1.0]
 
 
-async def test_concurrent_calls_do_not_share_their_attempts(emulator, client_of):
+async def test_concurrent_calls_do_not_share_attempts(emulator, client_of):
     emulator.deploy("test-777bb9")
     emulator.script([Fault.errcode(-1)] * 40)
     retry = RetryPolicy(attempts=41, base=0.0)
@@ -289,7 +366,7 @@ async def test_concurrent_calls_do_not_share_their_attempts(emulator, client_of)
     assert len(emulator.requests) == 60
 
 
-async def test_the_error_of_a_retried_call_keeps_no_frame_of_the_caller_alive(emulator, client_of):
+async def test_error_of_a_retried_call_keeps_no_frames(emulator, client_of):
     async def call():
         local = WalkStats()
         with suppress(SystemBusyError):
@@ -322,13 +399,13 @@ async def test_the_error_of_a_retried_call_keeps_no_frame_of_the_caller_alive(em
         ("deadline", None),
     ],
 )
-def test_an_unusable_policy_is_refused_by_name_and_value(field, value):
+def test_invalid_policy_is_refused(field, value):
     with pytest.raises(ConfigurationError) as caught:
         RetryPolicy(**{field: value})
 
     assert f"{field}={value!r}" in str(caught.value)
 
 
-def test_a_deadline_may_be_infinite_and_none_tries_once():
+def test_deadline_may_be_infinite():
     assert RetryPolicy(deadline=math.inf).deadline == math.inf
     assert RetryPolicy.none().attempts == 1

@@ -1,9 +1,11 @@
-"""The session under a client: a session of the caller's own, loops, forks, and its end."""
+"""The session under a client: a session of the caller's, loops, wrappers, and closing it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import itertools
 import warnings
 from weakref import ref
 
@@ -11,14 +13,15 @@ import aiohttp
 import pytest
 from leaks import eventually, no_leaks
 from raw_server import RawServer, http_reply
+from secret_leaks import leaks_of, shown_by
 from server_faults import FAULTS, LISTING, OK, once, until_late
 
-from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
+from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError, TransportError
 
 ENV = "test-777bb9"
 
 
-async def test_a_session_that_was_handed_in_is_used_as_it_is():
+async def test_callers_session_is_used_as_it_is():
     """Its headers, cookies and tracing work, its raise_for_status and timeout do not interfere."""
     traced: list[str] = []
 
@@ -28,7 +31,7 @@ async def test_a_session_that_was_handed_in_is_used_as_it_is():
     tracing = aiohttp.TraceConfig()
     tracing.on_request_end.append(note)
     timeout = aiohttp.ClientTimeout(total=0.001)
-    cookie = http_reply(LISTING, headers={"Set-Cookie": "kept=yes"})
+    cookie = http_reply(LISTING, headers={"Set-Cookie": "cookie=yes"})
     async with (
         RawServer(lambda _, n: http_reply(b"", 503) if n == 0 else cookie) as server,
         aiohttp.ClientSession(
@@ -54,10 +57,10 @@ async def test_a_session_that_was_handed_in_is_used_as_it_is():
     assert traced == ["end"] * 3
     assert [request.headers["x-trace"] for request in server.requests] == ["abc"] * 3
     assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
-    assert [request.headers.get("cookie") for request in server.requests][2] == "kept=yes"
+    assert [request.headers.get("cookie") for request in server.requests][2] == "cookie=yes"
 
 
-async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_do_so(serve):
+async def test_callers_raise_for_status_is_not_called(serve):
     async def refuse(response):
         raise AssertionError(response.status)
 
@@ -66,7 +69,7 @@ async def test_a_session_that_raises_for_a_status_by_a_function_does_not_get_to_
         assert await client.count_functions(ENV) == 1
 
 
-async def test_an_exception_from_code_added_to_a_session_becomes_one_of_ours_too(serve):
+async def test_exception_of_a_trace_hook_becomes_ours(serve):
     async def fail(*_):
         raise LookupError("planted-token")
 
@@ -81,7 +84,85 @@ async def test_an_exception_from_code_added_to_a_session_becomes_one_of_ours_too
     assert "planted" not in str(caught.value)
 
 
-async def test_there_are_as_many_connections_as_the_window_has_permits(serve):
+async def test_trace_hooks_of_every_session_see_no_request_of_ours(monkeypatch):
+    """As Sentry and OpenTelemetry do: the reported URL contains the token."""
+    told: list[object] = []
+
+    async def note(*facts):
+        told.append(facts)
+
+    def init(session, **settings):
+        tracing = aiohttp.TraceConfig()
+        for signal in (tracing.on_request_start, tracing.on_request_end):
+            signal.append(note)
+        own(session, **settings, trace_configs=[tracing])
+
+    own = aiohttp.ClientSession.__init__
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", init)
+    async with RawServer(OK) as server:
+        async with TcbClient("T", base_url=server.url) as client:
+            assert await client.count_functions(ENV) == 1
+        assert told == []
+
+        async with aiohttp.ClientSession() as session, session.get(server.url):
+            assert len(told) == 2
+
+
+@pytest.mark.parametrize("fault", ["reset", "reset_in_headers", "two_lengths", "redirect_307"])
+async def test_a_library_that_wraps_our_session_sees_no_token(fault, monkeypatch):
+    """As the agents of Elastic, Datadog and New Relic do."""
+    seen: list[str] = []
+
+    async def request(session, method, url, **settings):
+        seen.append(str(url))
+        try:
+            reply = await own(session, method, url, **settings)
+        except Exception as error:
+            seen.extend(shown_by(error))
+            raise
+        seen.append(f"{reply!r} {reply.url} {reply.real_url}")
+        return reply
+
+    own = aiohttp.ClientSession._request  # agents wrap this method
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)  # likewise
+    secret, replies = "s3cr3t-t0ken-of-some-length", once(FAULTS[fault])
+    retry = RetryPolicy(base=0.0)
+    async with (
+        RawServer(replies) as server,
+        TcbClient(secret, base_url=server.url, retry=retry) as client,
+    ):
+        with contextlib.suppress(TcbError):
+            await client.count_functions(ENV)
+
+    assert seen[0] == f"{server.url}/tcb/listfunctions"
+    assert server.requests[0].target == f"/tcb/listfunctions?access_token={secret}"
+    assert leaks_of([secret], seen) == []
+
+
+async def test_headers_that_a_wrapper_adds_stay_on_their_request(monkeypatch):
+    """Elastic's agent writes into the headers that it finds."""
+    numbers = itertools.count()
+
+    async def request(session, *args, **settings):
+        if settings["headers"] is not None:
+            settings["headers"][f"X-Trace-{next(numbers)}"] = "yes"
+        return await own(session, *args, **settings)
+
+    own = aiohttp.ClientSession._request  # agents wrap this method
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)  # likewise
+    async with RawServer(OK) as server, aiohttp.ClientSession() as session:
+        async with TcbClient("T", base_url=server.url, session=session) as client:
+            await client.count_functions(ENV)
+            await client.count_functions(ENV)
+        monkeypatch.undo()
+        async with TcbClient("T", base_url=server.url) as client:
+            await client.count_functions(ENV)
+
+        traced = [[name for name in asked.headers if "trace" in name] for asked in server.requests]
+    assert traced == [["x-trace-0"], ["x-trace-1"], []]
+
+
+async def test_every_permit_of_the_window_has_a_connection(serve):
     everybody_is_here = asyncio.Event()
 
     async def gather_them(exchange):
@@ -96,17 +177,15 @@ async def test_there_are_as_many_connections_as_the_window_has_permits(serve):
     assert server.accepted == 150
 
 
-async def test_unsolicited_data_is_never_taken_for_the_answer(serve):
-    """aiohttp keeps it, and would take it for the answer to the connection's next request."""
+async def test_unsolicited_data_is_not_a_reply(serve):
+    """aiohttp stores it, and would take it for the reply to the connection's next request."""
     _, client = await serve(once(FAULTS["late_unasked_reply"]))
     assert await client.count_functions(ENV) == 1
     await until_late()
     assert [await client.count_functions(ENV) for _ in range(3)] == [1, 1, 1]
 
 
-async def test_a_page_that_was_read_is_not_kept_by_the_timers_and_connections_of_its_request(
-    emulator, client_of
-):
+async def test_request_does_not_keep_its_page_in_memory(emulator, client_of):
     emulator.deploy(ENV, count=400)
     client = await client_of(emulator)
     refs = [ref(function) async for function in client.iter_functions(ENV, page_size=20)]
@@ -115,7 +194,7 @@ async def test_a_page_that_was_read_is_not_kept_by_the_timers_and_connections_of
     assert [its() for its in refs if its() is not None] == []
 
 
-async def test_a_client_used_on_a_second_loop_gives_advice(emulator, client_of):
+async def test_client_on_a_second_loop_gives_advice(emulator, client_of):
     emulator.deploy(ENV)
     client = await client_of(emulator)
     await client.count_functions(ENV)
@@ -126,7 +205,7 @@ async def test_a_client_used_on_a_second_loop_gives_advice(emulator, client_of):
     assert await client.count_functions(ENV) == 1
 
 
-async def test_a_session_of_another_loop_is_refused_before_it_can_hang():
+async def test_session_of_a_second_loop_is_refused():
     async with RawServer(OK) as server, aiohttp.ClientSession() as session:
         client = TcbClient("T", base_url=server.url, session=session)
         with pytest.raises(ClientClosedError, match=r"session .* belongs to another event loop"):
@@ -136,7 +215,7 @@ async def test_a_session_of_another_loop_is_refused_before_it_can_hang():
 
 
 @pytest.mark.parametrize("in_a_cycle", [False, True])
-async def test_a_client_that_is_forgotten_says_so_alone_and_closes_its_connections(*, in_a_cycle):
+async def test_forgotten_client_warns_and_closes_connections(*, in_a_cycle):
     async with RawServer(http_reply(LISTING)) as server:
         kept: list[object] = [client := TcbClient("T", base_url=server.url)]
         await client.count_functions(ENV)
@@ -154,7 +233,7 @@ async def test_a_client_that_is_forgotten_says_so_alone_and_closes_its_connectio
     assert ["unclosed TcbClient" in str(warning.message) for warning in told] == [True]
 
 
-async def test_a_client_with_a_session_closed_elsewhere_may_be_forgotten():
+async def test_client_with_a_closed_session_may_be_forgotten():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.count_functions(ENV)
@@ -167,7 +246,7 @@ async def test_a_client_with_a_session_closed_elsewhere_may_be_forgotten():
     assert told == []
 
 
-async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_loop_ended():
+async def test_client_may_be_made_and_closed_outside_its_loop():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
 
     def use_and_close(url):
@@ -185,13 +264,11 @@ async def test_a_client_may_be_made_before_there_is_a_loop_and_closed_after_its_
         await client.count_functions(ENV)
 
 
-@pytest.mark.parametrize("foreign", [False, True])
-async def test_a_call_under_way_when_its_session_is_closed_ends_at_once_as_closed(
-    emulator, *, foreign
-):
+@pytest.mark.parametrize("is_callers", [False, True])
+async def test_closing_the_session_stops_its_calls(emulator, *, is_callers):
     emulator.latency = 30.0
     async with no_leaks():
-        session = aiohttp.ClientSession() if foreign else None
+        session = aiohttp.ClientSession() if is_callers else None
         client = TcbClient(emulator.token, base_url=emulator.url, session=session)
         call = asyncio.create_task(client.count_functions(ENV))
         await eventually(lambda: emulator.in_flight == 1)
@@ -203,7 +280,7 @@ async def test_a_call_under_way_when_its_session_is_closed_ends_at_once_as_close
     assert len(emulator.requests) == 1
 
 
-async def test_closing_a_client_also_ends_tasks_started_during_the_close():
+async def test_closing_cancels_tasks_started_meanwhile():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
     transport = client._transport
 
@@ -227,7 +304,7 @@ async def test_closing_a_client_also_ends_tasks_started_during_the_close():
     assert not transport.live
 
 
-async def test_a_client_may_be_closed_by_its_own_task():
+async def test_client_may_be_closed_by_its_own_task():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
 
     await asyncio.wait_for(client._transport.spawn(client.aclose()), 5)

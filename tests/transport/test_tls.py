@@ -15,7 +15,7 @@ ENV = "test-777bb9"
 
 @pytest.fixture
 def over_tls_of(stack, client_of):
-    """Serves an emulator behind TLS, and makes a client of it."""
+    """Start an emulator behind TLS, and a client for it."""
 
     async def make(emulator, certificate="server", host="127.0.0.1", ssl_context=None):
         port = await stack.enter_async_context(over_tls(emulator, certificate))
@@ -36,9 +36,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("certificate", "host", "reason", "advice"), REFUSED)
-async def test_a_refused_certificate_is_explained_before_a_token_is_sent(
-    over_tls_of, certificate, host, reason, advice
-):
+async def test_refused_certificate_is_explained(over_tls_of, certificate, host, reason, advice):
     """OpenSSL's reason, and the advice."""
     emulator = Emulator()
     client = await over_tls_of(emulator, certificate, host, knows_our_ca())
@@ -46,7 +44,7 @@ async def test_a_refused_certificate_is_explained_before_a_token_is_sent(
     assert emulator.requests == ()
 
 
-async def test_a_certificate_that_no_known_ca_signed_is_refused_before_the_token_is_sent(
+async def test_unknown_ca_is_refused_before_a_token_is_sent(
     over_tls_of,
 ):
     emulator = Emulator()
@@ -65,14 +63,14 @@ async def refused(client, host, reason, advice):
     assert (caught.value.retryable, caught.value.attempts) == (False, 1)
 
 
-async def test_a_custom_tls_context_may_trust_a_private_ca(over_tls_of):
+async def test_custom_tls_context_may_trust_a_private_ca(over_tls_of):
     emulator = Emulator()
     emulator.deploy(ENV, count=45)
     client = await over_tls_of(emulator, ssl_context=knows_our_ca())
     assert len(await client.functions(ENV).collect()) == 45
 
 
-async def test_a_retry_on_a_new_connection_works_over_tls_as_well(over_tls_of):
+async def test_retry_on_a_new_connection_works_over_tls(over_tls_of):
     emulator = Emulator()
     emulator.deploy(ENV)
     emulator.script([Fault.ok(), Fault.disconnect()])
@@ -83,7 +81,7 @@ async def test_a_retry_on_a_new_connection_works_over_tls_as_well(over_tls_of):
     assert len({request.peer_port for request in emulator.requests}) == 3
 
 
-async def test_https_to_a_port_that_speaks_plain_http_is_a_clear_error(emulator):
+async def test_https_to_a_plain_port_is_a_clear_error(emulator):
     url = emulator.url.replace("http", "https")
     async with TcbClient(emulator.token, base_url=url) as client:
         with pytest.raises(

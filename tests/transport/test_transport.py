@@ -23,7 +23,6 @@ from tcb_async import (
     TcbError,
 )
 from tcb_async import TransportError as NoAnswer
-from tcb_async._transport.session import IN_FLIGHT
 from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, StableToken
 
@@ -36,15 +35,14 @@ ONCE = RetryPolicy.none()
 
 
 @pytest.mark.parametrize(("left", "limit"), [(50.0, 30.0), (29.3, 29.3), (7.6, 7.6)])
-async def test_an_attempt_has_one_time_limit_the_timeout_or_the_remaining_deadline(
-    mocked_http, clock, left, limit
-):
+async def test_attempt_has_one_time_limit(mocked_http, clock, left, limit):
     limits = []
 
     def note(_url, **sent):
-        # The limit shows nowhere else before it ends: to wait for it would take half a minute.
-        ends_at = IN_FLIGHT.get()._limit.when()
-        limits.append((ends_at - asyncio.get_running_loop().time(), sent["timeout"]))
+        # The limit shows nowhere else, and waiting for it would take half a minute.
+        (time_limit,) = client._transport._keeper.time_limits
+        seconds = time_limit.when() - asyncio.get_running_loop().time()
+        limits.append((seconds, sent["timeout"]))
 
     mocked_http.post(re.compile(".*"), body=LISTING, callback=note)
     async with TcbClient("T", retry=clock.policy(deadline=left)) as client:
@@ -53,7 +51,7 @@ async def test_an_attempt_has_one_time_limit_the_timeout_or_the_remaining_deadli
     assert limits == [(pytest.approx(limit, abs=0.2), ClientTimeout(None))]
 
 
-async def test_the_deadline_holds_while_others_have_all_the_permits(emulator, client_of):
+async def test_deadline_covers_the_wait_for_a_permit(emulator, client_of):
     emulator.script([Fault.hang()])
     retry = RetryPolicy(deadline=0.2)
     client = await client_of(emulator, retry=retry, concurrency=1)
@@ -72,9 +70,7 @@ async def test_the_deadline_holds_while_others_have_all_the_permits(emulator, cl
     assert window.in_flight == 1
 
 
-async def test_the_deadline_holds_while_a_retry_waits_for_a_permit_and_the_servers_error_is_raised(
-    emulator, client_of
-):
+async def test_deadline_covers_a_retrys_wait_for_a_permit(emulator, client_of):
     emulator.script([Fault.errcode(-1)])
     retry = RetryPolicy(deadline=0.5, base=0.0)
     client = await client_of(emulator, retry=retry, concurrency=2)
@@ -98,7 +94,7 @@ def zstd_bomb(mebibytes):
 
 
 @pytest.mark.parametrize("fault", sorted(UNENDING | {"zstd_bomb"}))
-async def test_a_reply_is_read_up_to_max_reply_bytes_counted_after_decompression(fault):
+async def test_reply_is_limited_after_decompression(fault):
     reply = zstd_bomb(16) if fault == "zstd_bomb" else FAULTS[fault]
     async with RawServer(reply) as server:
         url = server.url
@@ -117,7 +113,7 @@ async def test_a_reply_is_read_up_to_max_reply_bytes_counted_after_decompression
     assert peak < 5 * MIB
 
 
-async def test_a_reply_of_exactly_max_reply_bytes_is_read_and_one_byte_more_is_not(serve):
+async def test_reply_of_exactly_max_reply_bytes_is_read(serve):
     compressed = http_reply(gzip.compress(LISTING), headers={"Content-Encoding": "gzip"})
     for reply in (http_reply(LISTING), compressed):
         _, client = await serve(reply, max_reply_bytes=len(LISTING))
@@ -132,9 +128,7 @@ async def test_a_reply_of_exactly_max_reply_bytes_is_read_and_one_byte_more_is_n
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("kind", ["token", "stable", "classic"])
-async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewhere(
-    status, kind, serve
-):
+async def test_redirects_are_not_followed(status, kind, serve):
     token = {
         "token": "planted-token",
         "stable": StableToken("wx0123456789abcdef", "planted-secret"),
@@ -151,7 +145,7 @@ async def test_a_redirect_is_not_followed_so_no_token_or_secret_arrives_elsewher
         assert elsewhere.accepted == 0
 
 
-async def test_a_base_url_that_ends_in_a_path_of_the_api_is_explained(emulator):
+async def test_base_url_with_a_path_of_the_api_is_explained(emulator):
     async with TcbClient(emulator.token, base_url=f"{emulator.url}/tcb") as client:
         with pytest.raises(ParameterError, match=r"no such endpoint.*check base_url") as caught:
             await client.count_functions(ENV)
@@ -160,9 +154,7 @@ async def test_a_base_url_that_ends_in_a_path_of_the_api_is_explained(emulator):
 
 
 @pytest.mark.parametrize("trust_env", [False, True])
-async def test_the_environments_proxy_and_netrc_are_used_only_on_request(
-    serve, monkeypatch, tmp_path, *, trust_env
-):
+async def test_proxy_and_netrc_are_used_only_on_request(serve, monkeypatch, tmp_path, *, trust_env):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password something\n")
     netrc.chmod(0o600)

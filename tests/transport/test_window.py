@@ -24,7 +24,7 @@ ROWS = 1 + PAGES * (PAGE_SIZE - 1)
 
 @attrs.define
 class Sizes:
-    """Watches a client, and notes the size of its window at each try."""
+    """Watches a client, and notes the size of its window at each attempt."""
 
     seen: list[int] = attrs.field(factory=list)
 
@@ -39,7 +39,7 @@ class Sizes:
         return nullcontext()
 
     def ended(self, stats, error):
-        """Nothing is noted at the end."""
+        """Nothing is noted here."""
 
     @property
     def steps(self):
@@ -69,9 +69,7 @@ def names(emulator):
     return [function.name for function in emulator.functions(ENV)]
 
 
-async def test_a_server_that_handles_three_at_once_gets_at_most_two_requests_a_page(
-    emulator, client, sizes
-):
+async def test_overloaded_server_gets_two_requests_per_page(emulator, client, sizes):
     emulator.capacity = 3
 
     assert await walk(client) == names(emulator)
@@ -86,7 +84,7 @@ NOT_TOO_MUCH = [Fault.status(500), Fault.body(b""), Fault.truncated()]
 
 
 @pytest.mark.parametrize("fault", TOO_MUCH, ids=str)
-async def test_a_sign_of_overload_halves_the_window_once(emulator, client, sizes, fault):
+async def test_sign_of_overload_halves_the_window_once(emulator, client, sizes, fault):
     emulator.script([Fault.ok()] + [fault] * CEILING)
 
     assert await walk(client) == names(emulator)
@@ -96,7 +94,7 @@ async def test_a_sign_of_overload_halves_the_window_once(emulator, client, sizes
 
 
 @pytest.mark.parametrize("fault", NOT_TOO_MUCH, ids=str)
-async def test_any_other_failure_does_not_shrink_it(emulator, client, sizes, fault):
+async def test_other_failures_do_not_shrink_it(emulator, client, sizes, fault):
     emulator.script([Fault.ok()] + [fault] * CEILING)
 
     assert await walk(client) == names(emulator)
@@ -120,21 +118,21 @@ async def test_cancelled_calls_do_not_grow_it(emulator, client, sizes):
 
 @attrs.define(eq=False)
 class Peer(Transport):
-    """A transport to a peer that answers in virtual time, after a second or as `reply` decides."""
+    """A transport to a peer that replies in virtual time: `reply` returns the seconds."""
 
     reply: object = attrs.field(kw_only=True)
-    at_once: int = 0
+    in_flight: int = 0
 
     def get_session(self):
         """A transport without a network."""
 
     async def send(self, *_):
         await asyncio.sleep(0.01)  # on its way, so that a burst is sent before its first failure
-        self.at_once += 1
+        self.in_flight += 1
         try:
             await asyncio.sleep(self.reply(self))
         finally:
-            self.at_once -= 1
+            self.in_flight -= 1
         return b""
 
 
@@ -148,7 +146,7 @@ def calls_to(reply, *, concurrency):
 
 
 async def failed(walks, pages, call):
-    """How many walks fail, of so many at once."""
+    """Return how many of these concurrent walks fail."""
 
     async def walk():
         for _ in range(pages):
@@ -159,7 +157,7 @@ async def failed(walks, pages, call):
 
 
 @pytest.mark.looptime
-async def test_of_2000_walks_at_once_none_fails_for_one_passing_fault_in_a_hundred():
+async def test_2000_walks_survive_one_percent_of_faults():
     chance = random.Random(1)
 
     def fail_now_and_then(_):
@@ -169,17 +167,17 @@ async def test_of_2000_walks_at_once_none_fails_for_one_passing_fault_in_a_hundr
 
     call = calls_to(fail_now_and_then, concurrency=64)
 
-    assert await failed(2000, 3, call) == 0, "a retry goes ahead of first tries"
+    assert await failed(2000, 3, call) == 0, "a retry precedes first attempts"
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(("concurrency", "seed"), [(8, 0), (32, 1), (40, 0), (64, 1)])
-async def test_of_200_accounts_none_fails_behind_a_peer_that_answers_two_at_once(concurrency, seed):
+async def test_200_accounts_succeed_at_a_peer_of_capacity_two(concurrency, seed):
     """A first burst of failures is not a storm of retries."""
     chance = random.Random(seed)
 
     def refuse_a_third(peer):
-        if peer.at_once > 2:
+        if peer.in_flight > 2:
             raise TransportError("HTTP 503", status=503, overload=True)
         return chance.uniform(0.02, 0.08)
 

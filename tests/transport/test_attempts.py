@@ -11,7 +11,6 @@ import traceback
 import weakref
 from datetime import UTC, datetime, timedelta
 
-import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +25,7 @@ from tcb_async.emulator import Fault
 ENV = "test-777bb9"
 
 
-async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one(clock, serve):
+async def test_connection_dropped_on_reuse_is_replaced(clock, serve):
     server, client = await serve(FAULTS["dropped_keep_alive"], retry=clock.policy())
     await asyncio.gather(*(client.count_functions(ENV) for _ in range(4)))
     assert server.accepted == 4
@@ -38,9 +37,7 @@ async def test_a_connection_dropped_on_reuse_is_tried_again_at_once_on_a_new_one
     assert len(server.requests) == 6
 
 
-async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_its_turn(
-    clock, serve
-):
+async def test_replacement_connection_is_not_reused(clock, serve):
     async def drop_on_reuse(exchange):
         if exchange.request.nth == 0:
             await exchange.send(OK)
@@ -54,26 +51,17 @@ async def test_a_connection_made_for_a_second_try_is_not_kept_to_be_dropped_in_i
     assert clock.waits == [0.0] * 3
 
 
-async def test_only_a_kept_alive_connection_is_tried_again_at_once_when_it_is_dropped(clock, serve):
+async def test_only_the_first_dropped_connection_is_replaced_immediately(clock, serve):
     _, client = await serve(FAULTS["closed"], retry=clock.policy(attempts=4))
     with pytest.raises(NoAnswer, match="dropped the connection") as caught:
         await client.count_functions(ENV)
 
-    assert clock.waits == [1.0, 2.0, 4.0]
-    assert (caught.value.attempts, caught.value.dropped, caught.value.overload) == (4, False, True)
-
-
-async def test_whether_a_session_of_the_callers_own_kept_it_alive_is_not_known(clock):
-    async with RawServer(FAULTS["closed"]) as server, aiohttp.ClientSession() as session:
-        retry = clock.policy(attempts=4)
-        client = TcbClient("T", base_url=server.url, retry=retry, session=session)
-        with pytest.raises(NoAnswer, match="dropped the connection"):
-            await client.count_functions(ENV)
-
     assert clock.waits == [0.0, 2.0, 4.0]
+    assert (caught.value.attempts, caught.value.dropped, caught.value.overload) == (4, False, True)
+    assert client._transport.window.size == 1
 
 
-async def test_an_answer_that_breaks_off_does_not_count_as_a_dropped_connection(clock, serve):
+async def test_broken_reply_is_not_a_dropped_connection(clock, serve):
     _, client = await serve(once(FAULTS["reset_in_body"]), retry=clock.policy())
     await client.count_functions(ENV)
 
@@ -81,9 +69,7 @@ async def test_an_answer_that_breaks_off_does_not_count_as_a_dropped_connection(
 
 
 @pytest.mark.parametrize("fault", ["status_403", "status_500"])
-async def test_an_error_shows_no_frames_of_its_tries_and_is_freed_with_its_last_name(
-    clock, serve, fault
-):
+async def test_error_has_no_frames_of_attempts_and_is_freed(clock, serve, fault):
     _, client = await serve(FAULTS[fault], retry=clock.policy())
     gc.collect()
     gc.disable()  # it would free a cycle
@@ -95,7 +81,7 @@ async def test_an_error_shows_no_frames_of_its_tries_and_is_freed_with_its_last_
     finally:
         gc.enable()
 
-    assert not {"_try", "_send"}.intersection(frames)
+    assert not {"_attempt", "send"}.intersection(frames)
     assert freed() is None
 
 
@@ -109,7 +95,7 @@ ABSURD = [
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("value", ABSURD, ids=lambda value: value[:40] or "empty")
-async def test_an_absurd_retry_after_never_hangs_a_call(clock, value, status, serve):
+async def test_absurd_retry_after_never_hangs(clock, value, status, serve):
     later = {"Retry-After": value.encode().decode("latin-1")}
     _, client = await serve(once(http_reply(b"", status, later)), retry=clock.policy())
     try:
@@ -130,7 +116,7 @@ async def test_an_absurd_retry_after_never_hangs_a_call(clock, value, status, se
         ("nan", 1),
     ],
 )
-async def test_a_sensible_retry_after_is_honoured_as_a_minimum(clock, value, waited, serve):
+async def test_sensible_retry_after_is_a_minimum(clock, value, waited, serve):
     later = http_reply(b"", 503, {"Retry-After": value})
     _, client = await serve(once(later), retry=clock.policy())
     await client.count_functions(ENV)
@@ -139,7 +125,7 @@ async def test_a_sensible_retry_after_is_honoured_as_a_minimum(clock, value, wai
 
 
 @pytest.mark.parametrize("zone", ["GMT", "", "-0000", "+0000"])
-async def test_a_retry_after_may_be_a_date_in_utc(clock, zone, serve):
+async def test_retry_after_may_be_a_date(clock, zone, serve):
     date = datetime.now(UTC) + timedelta(seconds=30)
     later = http_reply(b"", 503, {"Retry-After": f"{date:%a, %d %b %Y %H:%M:%S} {zone}"})
     _, client = await serve(once(later), retry=clock.policy())
@@ -148,11 +134,11 @@ async def test_a_retry_after_may_be_a_date_in_utc(clock, zone, serve):
     assert 20 < sum(clock.waits) <= 30
 
 
-async def test_no_server_is_waited_for_longer_than_a_day_even_without_a_deadline(clock):
+async def test_retry_after_is_limited_to_a_day(clock):
     async with RawServer(http_reply(b"", 503, {"Retry-After": "1e9"})) as server:
         retry = clock.policy(deadline=float("inf"))
         async with TcbClient("T", base_url=server.url, retry=retry) as client:
-            with pytest.raises(NoAnswer, match=r"the server asks for a wait of 1e\+09 s"):
+            with pytest.raises(NoAnswer, match=r"the server requests a wait of 1e\+09 s"):
                 await client.count_functions(ENV)
 
     assert clock.waits == []
@@ -170,13 +156,13 @@ dates = st.builds(
 
 
 @given(st.text() | dates | st.floats().map(str) | st.integers().map(str))
-def test_a_retry_after_is_a_finite_number_of_seconds_or_none(value):
+def test_retry_after_is_finite_or_none(value):
     seconds = read_retry_after(value)
 
     assert seconds is None or 0 <= seconds < float("inf")
 
 
-async def test_a_storm_of_retries_is_bounded_by_a_quota_that_all_copies_share(serve):
+async def test_copies_of_a_client_share_a_retry_quota(serve):
     retry = RetryPolicy(attempts=1000, base=0.0, deadline=float("inf"))
     server, client = await serve(FAULTS["status_500"], retry=retry)
     copies = [client.with_token(f"T{number}") for number in range(10)]
@@ -192,9 +178,7 @@ def said(caplog):
     return [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "tcb_async"]
 
 
-async def test_each_try_is_logged_at_debug_and_each_retry_at_info_then_warning(
-    emulator, clock, caplog, client_of
-):
+async def test_levels_of_logged_attempts(emulator, clock, caplog, client_of):
     caplog.set_level(logging.DEBUG, logger="tcb_async")
     emulator.deploy(ENV)
     emulator.script([Fault.errcode(-1), Fault.status(502)])
@@ -204,11 +188,11 @@ async def test_each_try_is_logged_at_debug_and_each_retry_at_info_then_warning(
     lines = [(level, re.sub(r"rid=[0-9a-f-]{26}", "rid=RID", text)) for level, text in said(caplog)]
     call = f"POST /tcb/listfunctions env={ENV} offset=40"
     assert lines == [
-        ("DEBUG", f"{call} try=1: errcode=-1 rid=RID"),
-        ("INFO", f"{call} try=1 failed (errcode=-1 rid=RID), trying again in 1.00 s"),
-        ("DEBUG", f"{call} try=2: TransportError"),
-        ("WARNING", f"{call} try=2 failed (TransportError), trying again in 2.00 s"),
-        ("DEBUG", f"{call} try=3: errcode=0"),
+        ("DEBUG", f"{call} attempt=1: errcode=-1 rid=RID"),
+        ("INFO", f"{call} attempt=1 failed (errcode=-1 rid=RID), trying again in 1.00 s"),
+        ("DEBUG", f"{call} attempt=2: TransportError"),
+        ("WARNING", f"{call} attempt=2 failed (TransportError), trying again in 2.00 s"),
+        ("DEBUG", f"{call} attempt=3: errcode=0"),
     ]
 
 
