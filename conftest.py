@@ -1,7 +1,7 @@
 """Every example in the README and the documentation is a test; under CI, none may be skipped.
 
-All tests pass in the background, too: a shell starts ``&`` jobs with SIGINT ignored, and what is
-ignored stays so in child processes. Tests that send a SIGINT want it to arrive.
+The tests pass in the background too. A shell starts ``&`` jobs with SIGINT ignored, which child
+processes inherit, so this file restores the handler.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from doc_examples import PARSERS, setup, teardown
 from programs import fail_if_skipped_in_ci
 from sybil import Sybil
 
-pytest_plugins = ["by_day", "pytester"]
+pytest_plugins = ["slow_tests", "pytester"]
 pytest_collect_file = Sybil(
     parsers=PARSERS,
     patterns=["README.md", "README.zh-CN.md", "docs/*.md", "docs/*/*.md", "docs/zh/*/*.md"],
@@ -26,7 +26,7 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
-# looptime asks for a loop in tests without one too, and Python 3.11 makes one that nobody closes.
+# looptime gets the current loop in sync tests too; Python 3.11 would create a loop and leak it.
 asyncio.set_event_loop(None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -35,11 +35,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let no test be skipped in CI."""
+    """Fail skipped tests in CI."""
     return fail_if_skipped_in_ci((yield))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Let no file of tests be skipped in CI."""
+    """Fail skipped files of tests in CI."""
     return fail_if_skipped_in_ci((yield))

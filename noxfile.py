@@ -1,176 +1,149 @@
-"""The chores. `nox` runs what CI runs; `nox --list` shows the rest."""
+"""Development tasks: `nox` runs what CI runs, and `nox --list` shows all of them.
+
+A missing Python is an error in CI (with `CI` in the environment), and skips a session elsewhere.
+"""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.2"
-nox.options.default_venv_backend = "uv|virtualenv"
+nox.needs_version = ">=2025.11.12"
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
 nox.options.sessions = ["lint", "types", "tests", "lowest", "full", "docs", "build"]
-nox.options.error_on_missing_interpreters = False
 
-
-def starts(version: str) -> bool:
-    """Whether a Python starts: a shim of pyenv may be on the path, and start nothing."""
-    command = ["env", f"python{version}", "-c", ""]
-    return not subprocess.call(command, stderr=subprocess.DEVNULL)  # noqa: S603 - our own words
-
-
-PYTHONS = ["3.11", "3.12", "3.13"]
-OLDEST = PYTHONS[0]
-NEWEST = next(filter(starts, reversed(PYTHONS)), OLDEST)
-# `python -m pytest` would test what lies here, not what is installed.
-# In the order of the files: chance must not decide whether a change lands.
+PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
+OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
+# `python -m pytest` would import the checkout instead of the installed wheel. The order is fixed,
+# so that CI gives the same result for the same commit.
 PYTEST = ("pytest", "-n", "4", "-p", "no:randomly")
-COMPILE = ("uv", "pip", "compile", "-q", "pyproject.toml", "--all-extras")
-PIN = (
-    *("--universal", "--python-version", OLDEST, "--generate-hashes"),
-    *("--no-header", "--no-annotate", "--no-emit-index-url"),
+REQUIREMENTS = Path("requirements-test.txt")
+EVERYTHING = ("--all-extras",)
+EXPORT = (
+    *("uv", "export", "--quiet", "--locked", "--no-dev", "--group", "test", "--all-extras"),
+    *("--no-hashes", "--no-header", "--no-annotate", "--no-emit-project"),
 )
 
 
-def install(session: nox.Session, *, wheel: bool = False) -> None:
-    """Install the pinned environment, then the package: built, or as it lies here."""
-    session.install("--require-hashes", "-r", "constraints.txt")
-    if wheel:
-        dist = Path(session.virtualenv.location) / "dist"
-        shutil.rmtree(dist, ignore_errors=True)
-        session.run("python", "-m", "build", "--wheel", "--outdir", str(dist), silent=True)
-        session.install("--no-deps", "--force-reinstall", *map(str, dist.glob("*.whl")))
-    else:
-        session.install("--no-deps", "-e", ".")
+def sync(session: nox.Session, *options: str) -> None:
+    """Install from `uv.lock`; without options, the package, its extras and the group `dev`."""
+    venv = session.virtualenv.location
+    command = ("uv", "sync", "--quiet", "--locked", f"--python={venv}", *(options or EVERYTHING))
+    session.run_install(*command, external=True, env={"UV_PROJECT_ENVIRONMENT": venv})
+
+
+def build_in(session: nox.Session, folder: str, *options: str) -> list[str]:
+    """Build the distributions with the locked tools; returns their paths."""
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", folder, *options)
+    return [str(path) for path in Path(folder).iterdir()]
+
+
+def install_wheel(session: nox.Session) -> None:
+    """Install the locked versions, and the package as its users get it."""
+    sync(session, *EVERYTHING, "--no-install-project")
+    wheels = build_in(session, f"{session.virtualenv.location}/dist", "--wheel")
+    session.install("--no-deps", "--reinstall", *wheels)
 
 
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
-    """Ruff's opinion of style, and import-linter's of the layers."""
-    install(session)
+    """Style (Ruff), layers (import-linter), and the export of `uv.lock` for pip."""
+    sync(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    if session.run(*EXPORT, silent=True) != REQUIREMENTS.read_text(encoding="utf-8"):
+        session.error(f"{REQUIREMENTS} differs from uv.lock: run nox -s lock")
 
 
 @nox.session(python=OLDEST)
 def types(session: nox.Session) -> None:
-    """The opinions of mypy (strict) and of pyright (strict)."""
-    install(session)
+    """Types: mypy and pyright, both strict."""
+    sync(session)
     session.run("mypy")
     session.run("pyright")
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The tests of the day, against the built wheel."""
-    install(session, wheel=True)
+    """The default run of the tests, against the built wheel."""
+    install_wheel(session)
     session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(python=NEWEST)
 def full(session: nox.Session) -> None:
-    """Every test, the slow ones too, against the built wheel; every branch is counted."""
-    install(session, wheel=True)
+    """All tests including the slow ones, against the built wheel, with branch coverage."""
+    install_wheel(session)
     session.run(*PYTEST, "--everything", "--cov", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def lowest(session: nox.Session) -> None:
-    """The tests of the day, with the lowest versions that pyproject.toml allows."""
-    install(session, wheel=True)
-    versions = str(Path(session.virtualenv.location) / "lowest.txt")
-    session.run(*COMPILE, "--no-deps", "--resolution", "lowest-direct", "-o", versions)
-    # With the tools, so that those whose pinned version does not go with these are replaced.
+    """The default run of the tests, with the lowest versions that `pyproject.toml` allows."""
+    install_wheel(session)
+    versions = f"{session.virtualenv.location}/lowest.txt"
+    compile_ = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras", "--no-deps")
+    session.run(*compile_, "--resolution", "lowest-direct", "-o", versions)
+    # With the group, uv replaces tools that do not work with the lowest versions.
     session.install("-r", versions, "--group", "dev")
     session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
-    """The documentation, into docs/_build; a dead link is an error."""
-    session.install("-c", "constraints.txt", "--group", "docs")
+    """The documentation, in docs/_build; a dead link is an error."""
+    sync(session, "--only-group", "docs")
     session.run("zensical", "build", "--clean", "--strict")
     session.log(f"open {Path('docs/_build/index.html').resolve()}")
 
 
 @nox.session(python=OLDEST)
 def reference(session: nox.Session) -> None:
-    """Write the reference and the other generated parts of the pages again."""
-    install(session)
+    """Write the reference and the other generated parts of the pages."""
+    sync(session)
     session.run("python", "docs/generate")
 
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """The wheel and the source distribution, into dist/."""
-    install(session)
-    shutil.rmtree("dist", ignore_errors=True)
-    session.run("python", "-m", "build")
-    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
-
-
-@nox.session(python=OLDEST)
-def bench(session: nox.Session) -> None:
-    """Ratios against other ways to do the same, in one run; see docs/explanation/speed.md."""
-    install(session)
-    # What nothing else needs: the clients that ours is compared with.
-    session.install("azure-core==1.41.0", "openai==3.57.0", "aiobotocore==3.10.0")
-    session.run("python", "nightly/benchmarks/run.py", *session.posargs)
+    """The wheel and the source distribution, in dist/."""
+    sync(session, "--only-group", "build")
+    session.run("twine", "check", "--strict", *build_in(session, "dist"))
 
 
 @nox.session(python=OLDEST)
 def nightly(session: nox.Session) -> None:
-    """nightly/tests, and the laws of the walk on 20,000 examples each."""
-    install(session)
+    """`nightly/tests`, and the laws of the walk with 20,000 examples each."""
+    sync(session, *EVERYTHING, "--group", "nightly")
     tests = session.posargs or ["nightly/tests", "tests/pagination/test_plan.py"]
     env = {"HYPOTHESIS_PROFILE": "nightly"}
     session.run(*PYTEST, "--everything", "--timeout=0", *tests, env=env)
 
 
 @nox.session(python=OLDEST)
-def teeth(session: nox.Session) -> None:
-    """Break each rule of the walk on purpose, and count the examples until a law notices."""
-    install(session)
-    session.run("python", "nightly/teeth.py", *session.posargs)
-
-
-@nox.session(python=OLDEST)
 def mutants(session: nox.Session) -> None:
-    """Break 300 places of the package, one at a time, and name those that no test notices."""
-    install(session)
+    """Break 300 places of the package, one at a time; too many survivors are an error."""
+    sync(session)
     session.run("python", "nightly/mutants.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
-def fuzz(session: nox.Session) -> None:
-    """Two million inputs for the decoder, guided and mutated, and a siege of the emulator."""
-    install(session)
-    session.run("python", "nightly/fuzz.py", *session.posargs)
-    session.install("atheris==3.0.0")  # it has no wheel for every Python that we support
-    session.run("python", "nightly/fuzz_atheris.py", "-runs=1000000", "-max_len=4096")
+def bench(session: nox.Session) -> None:
+    """Compare the client with other solutions in one run; see docs/explanation/speed.md."""
+    sync(session, *EVERYTHING, "--group", "nightly")
+    # The clients to compare with, which no other session needs.
+    session.install("azure-core==1.41.0", "openai==3.57.0", "aiobotocore==3.10.0")
+    session.run("python", "nightly/benchmarks/run.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
-def soak(session: nox.Session) -> None:
-    """100,000 requests with a fault in ten; memory flat, nothing lost, nothing left."""
-    install(session)
-    session.run("python", "nightly/soak.py", *session.posargs)
-
-
-@nox.session(python=OLDEST)
-def exports(session: nox.Session) -> None:
-    """Exports of which one or two are started at once and most are killed, 250 times."""
-    install(session)
-    session.run("python", "nightly/interrupted_exports.py", *session.posargs)
-
-
-@nox.session(python=OLDEST)
-def pin(session: nox.Session) -> None:
-    """Write the constraints again: versions and hashes, no addresses; the small file is a part."""
+def lock(session: nox.Session) -> None:
+    """Upgrade `uv.lock`, and export the part that the default run needs for pip."""
     session.install("uv")
-    session.run(*COMPILE, *PIN, "--group", "dev", "--upgrade", "-o", "constraints.txt")
-    session.run(
-        *(*COMPILE, *PIN, "--group", "test", "-c", "constraints.txt", "-o", "constraints-test.txt")
-    )
+    session.run("uv", "lock", "--upgrade")
+    session.run(*EXPORT, "-o", str(REQUIREMENTS), silent=True)

@@ -1,7 +1,8 @@
 """Break the package in small ways, at random, and see whether a test notices.
 
 Rule: a mutant is tested in a copy of the tree, by tests that cover its line, those first that cover
-little else. Survivors are then tested by all tests, several at once. The last survivors are named.
+little else. Survivors are then tested by all tests, several at a time. The last survivors are
+named; more than `MAX_SURVIVORS` of 100 are an error.
 
     python nightly/mutants.py --count 300 --seed 7 [--only pagination] [--jobs 2]
 """
@@ -31,7 +32,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "support"))
-from by_day import SLOW_FOLDERS  # noqa: E402 - where it lies is known from here on
+from slow_tests import SLOW_FOLDERS  # noqa: E402 - after its folder
 
 NOT_COPIED = shutil.ignore_patterns(".*", "_build", "dist", "__pycache__")
 OPPOSITES = {
@@ -46,8 +47,10 @@ OPPOSITES = {
     ast.Gt: ast.GtE,
     ast.GtE: ast.Gt,
 }
-MOST_COVERING = 300
-"""A line that more tests cover is tried with these, and then by all."""
+MAX_COVERING_TESTS = 300
+"""Tests of a line that run first, those that cover few other lines; then all tests run."""
+MAX_SURVIVORS = 3
+"""Of 100 mutants, after all tests: many survivors are equivalent to the original."""
 RUN_SECONDS = 1800
 FAILED = "FAILED "
 """How pytest's summary names a test."""
@@ -241,7 +244,7 @@ class Coverage:
         path = str(mutant.path)
         tests = self._tests.get((path, mutant.line)) or self._by_module[path]
         its_own = [test for test in tests if not test.startswith(run.left_out)]
-        return sorted(its_own, key=lambda test: (self._lines[test], test))[:MOST_COVERING]
+        return sorted(its_own, key=lambda test: (self._lines[test], test))[:MAX_COVERING_TESTS]
 
 
 class Copy:
@@ -269,7 +272,7 @@ class Copy:
             return self._pass(run, *run.covering, "@.covering")
 
     def survivors(self, mutants, run):
-        """Return the mutants that no test notices: all at once, or else those left of each half."""
+        """Return the mutants that no test notices: all together, or the rest of each half."""
         if not mutants:
             return []
         with self._broken(mutants):
@@ -333,7 +336,7 @@ class Copy:
         try:
             output, _ = running.communicate(timeout=RUN_SECONDS)
         except subprocess.TimeoutExpired:
-            output = f"no end after {RUN_SECONDS} seconds"
+            output = f"did not finish in {RUN_SECONDS} seconds"
         finally:
             with suppress(ProcessLookupError):  # also the leftovers of a test that failed
                 os.killpg(running.pid, signal.SIGKILL)
@@ -345,13 +348,13 @@ class Copy:
 
 
 def _selected(test):
-    """Name the tests to run for a test: the examples of a page follow one another."""
+    """Name the tests to run for a test: the examples of a page depend on their order."""
     page = test.partition("::")[0]
     return page if page.endswith(".md") else test
 
 
 def apart(mutants):
-    """Group mutants so that none is in another's function, where one could hide the other."""
+    """Group mutants of different functions, so that none hides a second one."""
     by_function = defaultdict(list)
     for mutant in mutants:
         by_function[mutant.path, mutant.scope].append(mutant)
@@ -382,12 +385,17 @@ def tried(mutants, folder, jobs):
         yield run, mutants
 
 
+def exit_code(survivors, count):
+    return int(survivors * 100 > MAX_SURVIVORS * count)
+
+
 def main():
+    """Draw and test mutants, and print the survivors; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10_000)
     parser.add_argument("--only", default="", help="a part of the path of the files to break")
-    parser.add_argument("--jobs", type=int, default=2, help="mutants that are tried at once")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants that are tested concurrently")
     arguments = parser.parse_args()
     mutants = drawn(arguments.count, arguments.seed, arguments.only)
     print(f"{len(mutants)} mutants, seed {arguments.seed}", flush=True)
@@ -404,7 +412,8 @@ def main():
             for name, survivors in left.items()
         ]
         print(f"{kind:14} {times:4}, killed: {', '.join(killed)}")
+    return exit_code(len(left[RUNS[-1].name]), len(mutants))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,7 +8,7 @@ package on every run, only for its fixtures.
 # name for True.
 TYPE_CHECKING = False
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from tcb_async._api import *  # noqa: F403 - one list of public names, not two

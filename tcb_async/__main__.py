@@ -20,7 +20,7 @@ def main() -> None:
 def _main() -> None:
     from tcb_async.cli import signals  # noqa: PLC0415 - `main` catches a signal meanwhile
 
-    with signals.handle_signals() as ending:
+    with signals.handle_signals() as handler:
         try:
             from tcb_async.cli.app import run  # noqa: PLC0415 - cyclopts and rich are an extra
 
@@ -35,7 +35,7 @@ def _main() -> None:
             )
             sys.exit(3)
         except SystemExit as ended:
-            if ending.received:  # do not wait for a thread that resolves a host name
+            if handler.received:  # do not wait for a thread that resolves a host name
                 os._exit(int(ended.code or 0))
             raise
 

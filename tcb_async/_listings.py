@@ -30,6 +30,7 @@ from tcb_async.models import (
 )
 from tcb_async.pagination.page import Page
 
+_TOTALS = ("total", "total_count", "Total", "TotalCount")  # in a reply that should have none
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - WeChat writes times without a zone
 
 Item = TypeVar("Item")
@@ -115,6 +116,8 @@ class _ReplyReader(Generic[Item]):
             if other_name in body and None in map(value_of, rows):
                 reply = self._decode_tolerantly(body, zone, secrets)
                 rows = self.rows_of(reply)
+        if self.listing.total_key is None and (reason := self._find_contradiction(reply)):
+            raise self._make_error(body, reason, secrets)
         total: int | None = self.total_of(reply) if self.listing.total_key else len(rows)
         if total is None or not 0 <= total <= MOST_ROWS:
             raise self._make_error(body, f"it has no usable {self.listing.total_key}", secrets)
@@ -130,13 +133,24 @@ class _ReplyReader(Generic[Item]):
         raise_for_errcode(body, self.listing.path, secrets=secrets)
         try:
             reply = self.decode_any_rows(body)
-            rows = [self._convert_row(row, zone) for row in self.rows_of(reply) or ()]
+            rows = self.rows_of(reply) and [
+                self._convert_row(row, zone) for row in self.rows_of(reply)
+            ]
         except UNREADABLE as error:
             reason = str(error)
         else:
             setattr(reply, self.listing.rows_key, rows)
             return reply
         raise self._make_error(body, reason, secrets)
+
+    def _find_contradiction(self, reply: Any) -> str | None:  # noqa: ANN401 - made by msgspec
+        """Return the reason why a reply is not the whole list; None if it may be."""
+        rows = self.rows_of(reply)
+        if rows is None and reply.errcode is msgspec.UNSET:
+            return f"{self.listing.rows_key} is null, and there is no errcode of 0"
+        if max(getattr(reply, key) or 0 for key in _TOTALS) > len(rows or ()):
+            return f"its total is above the number of rows in {self.listing.rows_key}"
+        return None
 
     def _make_error(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
         if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML contains no secret
@@ -155,11 +169,18 @@ class _ReplyReader(Generic[Item]):
 
 def _make_decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], Any]:
     """Make a decoder for a whole reply: its errcode, its rows and its total."""
-    fields: list[tuple[str, object, object]] = [
-        ("errcode", int | str, 0),
-        (listing.rows_key, list[row] | None, None),  # type: ignore[valid-type]  # a class at run time
-    ]
-    if listing.total_key is not None:
+    rows: object = list[row] | None  # type: ignore[valid-type]  # a class at run time
+    fields: list[tuple[str, object] | tuple[str, object, object]]
+    if listing.total_key is None:
+        # The reply is the whole list, so the rows are required: an error in an unknown format would
+        # look like an empty list.
+        fields = [
+            (listing.rows_key, rows),
+            ("errcode", int | str | msgspec.UnsetType, msgspec.UNSET),
+        ]
+        fields += [(key, int | None, None) for key in _TOTALS]
+    else:
+        fields = [("errcode", int | str, 0), (listing.rows_key, rows, None)]
         key, _, inner = listing.total_key.partition(".")
         nested = msgspec.defstruct("Totals", [(inner or key, int | None, None)], frozen=True)
         fields.append((key, nested, nested()) if inner else (key, int | None, None))

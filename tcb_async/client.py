@@ -45,7 +45,6 @@ from tcb_async._arguments import (
     check_count,
     check_env,
     check_instance,
-    check_items,
     check_kind,
     check_methods,
     check_names,
@@ -89,7 +88,7 @@ from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
-from tcb_async.watch import FunctionChange, wait_until_active, watch
+from tcb_async.watch import FunctionChange, index_by_name, wait_until_active, watch
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
@@ -649,7 +648,7 @@ class TcbClient:
         """
         check_env(env)
         seconds = check_seconds("interval", interval)
-        before = None if since is None else check_items("since", since, CloudFunction)
+        before = None if since is None else index_by_name("since", since).values()
         return watch(lambda: self.list_functions(env), interval=seconds, since=before)
 
     @overload
@@ -675,7 +674,7 @@ class TcbClient:
         Args:
             env: The environment's id.
             name: The function's name, or a list of names. None waits until one complete listing
-                shows every function ``Active``.
+                shows at least one function, and every function that was seen is ``Active``.
             timeout: Seconds to wait at most.
             interval: Seconds between two polls.
 
@@ -689,7 +688,7 @@ class TcbClient:
         """
         check_env(env)
         active = await wait_until_active(
-            lambda: self.functions(env),
+            lambda: self.list_functions(env),
             env,
             None if name is None else check_names(name),
             timeout=check_seconds("timeout", timeout),

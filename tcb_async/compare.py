@@ -1,27 +1,26 @@
 """Expected functions against the functions found, as ``tcb-async diff`` compares them.
 
-Rule: a function has the fields that its source knows, and no others. A list that cannot be read
-completely is an error, never a shorter list: a stream must be JSON, because its end shows.
+Rule: a function has the fields that its source knows, and no others. Only a complete list is a
+list: a document that may be anything else is an error, never a shorter list.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import attrs
 import msgspec
 
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
-from tcb_async.watch import changes
+from tcb_async.watch import changes, index_by_name
 
 __all__ = ["Difference", "Field", "Functions", "KnownFields", "compare", "read_functions"]
 
@@ -76,7 +75,7 @@ class Difference:
 def _describe_field(field: str, expected: object, found: object) -> str:
     # CloudBase fixes the runtime when it creates a function.
     recreated = ", recreated" if field == "runtime" else ""
-    return f"{field} {expected} → {found}{recreated}"
+    return f"{field} {expected or None} → {found or None}{recreated}"
 
 
 def compare(
@@ -108,14 +107,14 @@ def compare(
         in the order of ``found``.
 
     Raises:
-        ConfigurationError: One list does not know the times to compare, or ``ignore`` is not a
-            list or set of fields.
+        ConfigurationError: A list has a function twice or an unknown field, one list does not know
+            the times to compare, or ``ignore`` is not a list or set of fields.
     """
     if isinstance(ignore, str) or not {*ignore} <= {*FIELDS}:
         raise ConfigurationError(
             f"ignore={ignore!r}: must be a list or set of fields: {', '.join(FIELDS)}"
         )
-    before, after = known_functions(expected), known_functions(found)
+    before, after = known_functions("expected", expected), known_functions("found", found)
     fields = {field for field in FIELDS if field not in ignore and (times or field not in _TIMES)}
     return [
         Difference(_KINDS[change.kind], change.name, change.before, change.after)
@@ -126,11 +125,21 @@ def compare(
     ]
 
 
-def known_functions(functions: Functions | Iterable[CloudFunction]) -> Functions:
-    """Return functions by name; an environment knows all their fields."""
-    if isinstance(functions, Mapping):
-        return cast("Functions", functions)
-    return {each.name: {field: getattr(each, field) for field in FIELDS} for each in functions}
+def known_functions(argument: str, functions: Functions | Iterable[CloudFunction]) -> Functions:
+    """Return the functions of a complete list by name, with all their fields."""
+    if not isinstance(functions, Mapping):
+        return {
+            name: {field: getattr(function, field) for field in FIELDS}
+            for name, function in index_by_name(argument, functions).items()
+        }
+    known_by_name = cast("Functions", functions)
+    for name, known in known_by_name.items():
+        if unknown := known.keys() - {*FIELDS}:
+            raise ConfigurationError(
+                f"{argument}: {name!r} has the unknown field {min(unknown)!r}: a function has "
+                f"{', '.join(FIELDS)}"
+            )
+    return known_by_name
 
 
 def _keep_common_fields(
@@ -140,191 +149,162 @@ def _keep_common_fields(
     if its is not None:
         if "status" in known or "status" in its:
             known, its = {"status": "Active", **known}, {"status": "Active", **its}
-        if _TIMES & fields - (known.keys() & its.keys()):
+        # A time that could not be read is None, and may differ from any other.
+        if any(known.get(time) is None or its.get(time) is None for time in _TIMES & fields):
             raise ConfigurationError(f"times=True: one side does not know the times of {name}")
         known = {field: known[field] for field in fields & known.keys() & its.keys()}
-    return CloudFunction(name, **{"status": "", **known})  # type: ignore[arg-type]
+    # An empty value equals an absent one.
+    present: dict[str, Any] = {field: value for field, value in known.items() if value}
+    return CloudFunction(name, **{"status": "", **present})
 
 
 # Reading
 
-
-_COMMENT = r"//[^\n]*|/\*.*?\*/"
-_TEXT_OR_COMMENT = re.compile(rf'("(?:\\.|[^"\\])*")|{_COMMENT}', re.DOTALL)
-_TEXT_OR_LAST_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
-_DISARMED = re.compile("(?:^|[,;\t\r\n])'(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
-
-_Value = str | None | msgspec.UnsetType
-
-
-class _Declared(msgspec.Struct):
-    name: Annotated[str, msgspec.Meta(min_length=1)]
-    runtime: _Value = msgspec.UNSET
+_STRING = r'("(?:\\.|[^"\\])*")'
+_STRING_OR_COMMENT = re.compile(rf"{_STRING}|//[^\n\r\u2028\u2029]*|/\*.*?\*/", re.DOTALL)
+_STRING_OR_LAST_COMMA = re.compile(rf"{_STRING}|(?<![\[{{,:\s])\s*,(?=\s*[}}\]])", re.DOTALL)
+_EXPORT = "export the complete list with tcb-async list -f json"
+_INVENTORY = (
+    "it is an export of an inventory, which lacks accounts that failed: name the inventory's "
+    ".sqlite file"
+)
 
 
-class _Exported(_Declared, forbid_unknown_fields=True):
-    status: _Value = msgspec.UNSET
-    add_time: _Value = msgspec.UNSET
-    mod_time: _Value = msgspec.UNSET
+@attrs.frozen
+class FunctionDocument:
+    """A JSON document: an export of ``tcb-async list``, or a declaration: ``cloudbaserc.json``."""
 
-
-class _Configuration(msgspec.Struct):
-    functions: list[Any]
+    functions: Functions
+    is_declaration: bool
 
 
 def read_functions(path: str | os.PathLike[str]) -> Functions:
-    """Read a list of functions from a file or a folder.
+    """Read a complete list of functions from a JSON file.
 
     Args:
-        path: ``cloudbaserc.json``; an export of ``tcb-async list`` in JSON, NDJSON or CSV; or a
-            folder, in which each sub-folder that contains code is a function. The suffix decides
-            the format of a file.
+        path: ``cloudbaserc.json``, or an export of ``tcb-async list -f json``.
 
     Returns:
-        The functions in the order of the file. Each has the fields that the file knows: those of
-        ``cloudbaserc.json`` have at most a runtime, sub-folders only a name.
+        The functions in the order of the file. Each has the fields that the file knows; in
+        ``cloudbaserc.json``, at most a runtime.
 
     Raises:
-        ConfigurationError: The list is damaged, truncated, of another type, or not there.
+        ConfigurationError: The file is damaged, incomplete, or a different document.
         OSError: It cannot be read.
     """
-    where, path = os.fspath(path), Path(path)
-    suffix = path.suffix.lower()
-    if not path.exists():
-        raise ConfigurationError(f"{where}: there is no such file or folder")
-    if path.is_dir():
-        return _read_folder(path)
-    if suffix not in _PARSERS:
-        raise ConfigurationError(f"{where}: its suffix must be one of {', '.join(_PARSERS)}")
-    return parse_functions(path.read_bytes(), where, suffix)
+    return parse_document(Path(path).read_bytes(), os.fspath(path)).functions
 
 
-def parse_functions(data: bytes, where: str, suffix: str = "") -> Functions:
-    """Parse what a file holds; without the suffix of a format, it came from a stream."""
+def parse_document(data: bytes, name: str) -> FunctionDocument:
+    """Parse a document; the error names it."""
     try:
-        text = data.decode("utf-8-sig")
+        return _parse(_decode(data))
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{where} is not UTF-8: save it as UTF-8") from None
-    if not text.strip():
-        raise ConfigurationError(f"{where} is empty, not a complete list: export it again")
-    try:
-        return _PARSERS.get(suffix, _parse_json)(text, where)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _explain(error, where, suffix) from None
+        reason = "it is not UTF-8: save it as UTF-8"
+    except (msgspec.DecodeError, RecursionError):
+        reason = f"it is damaged, or is not JSON: correct it, or {_EXPORT}"
+    except ValueError as error:
+        reason = str(error)
+    raise ConfigurationError(f"{name}: {reason}")
 
 
-def _explain(error: Exception, where: str, suffix: str) -> ConfigurationError:
-    if not suffix:
-        return ConfigurationError(
-            f"{where} must be a complete JSON document: use tcb-async list -f json, or name a "
-            "file; a stream of NDJSON or CSV that was cut off would look complete"
+def _decode(data: bytes) -> Any:  # noqa: ANN401 - a JSON value
+    text = data.decode("utf-8-sig")
+    if not text.lstrip().startswith("["):
+        # CloudBase's own tool allows comments and trailing commas in cloudbaserc.json.
+        text = _STRING_OR_COMMENT.sub(lambda found: found[1] or " ", text)
+        text = _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
+    msgspec.json.decode(text)  # stricter than `json`, which alone notices duplicate keys
+    return json.loads(text, object_pairs_hook=_make_object)
+
+
+def _make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"it has the key {key!r} twice in one object: remove one")
+        result[key] = value
+    return result
+
+
+def _parse(document: object) -> FunctionDocument:
+    if isinstance(document, list):
+        rows = cast("list[object]", document)
+        return FunctionDocument(_parse_rows(rows, _parse_exported), is_declaration=False)
+    fields = cast("dict[str, object]", document) if isinstance(document, dict) else {}
+    if fields.keys() & {"errcode", "total_count"}:
+        raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
+    if fields.keys() & {"appid", "current"}:
+        raise ValueError(_INVENTORY)
+    for plugin, settings in _get_object(fields, "framework", "plugins").items():
+        if _get_object({plugin: settings}, plugin, "inputs").get("functions"):
+            raise ValueError(
+                f"the functions of the framework plugin {plugin!r} are not read: move them to "
+                '"functions" at the top level'
+            )
+    functions = cast("list[object]", fields.get("functions"))
+    if not isinstance(functions, list):
+        raise ValueError(  # noqa: TRY004 - the document is wrong, not the program
+            'it must be an export of tcb-async list, or have "functions": [{"name": …}] at its '
+            "top level, as cloudbaserc.json has"
         )
-    if isinstance(error, msgspec.ValidationError):
-        return ConfigurationError(
-            f'{where}: must be an export of tcb-async list, or have "functions": [{{"name": …}}] '
-            "at its top level, as cloudbaserc.json has; functions of framework plugins are not read"
-        )
-    return ConfigurationError(
-        f"{where} is damaged or cut off, so its JSON is incomplete: export it again"
-    )
+    return FunctionDocument(_parse_rows(functions, _parse_declared), is_declaration=True)
 
 
-def _parse_json(text: str, where: str) -> Functions:
-    if not text.lstrip().startswith("["):  # CloudBase's own tool allows comments and last commas
-        text = _TEXT_OR_COMMENT.sub(lambda found: found[1] or " ", text)
-        text = _TEXT_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
-    document = msgspec.json.decode(text, type=list[Any] | _Configuration)
-    if isinstance(document, _Configuration):
-        return _parse_rows(document.functions, where, _Declared)
-    return _parse_rows(document, where, _Exported)
+def _get_object(value: Mapping[str, object], *keys: str) -> Mapping[str, object]:
+    """Return an object within objects; an empty one if it is not there."""
+    for key in keys:
+        inner = value.get(key)
+        value = cast("dict[str, object]", inner) if isinstance(inner, dict) else {}
+    return value
 
 
-def _parse_ndjson(text: str, where: str) -> Functions:
-    rows: list[Any] = [msgspec.json.decode(line) for line in text.split("\n") if line.strip()]
-    return _parse_rows(rows, where, _Exported)
-
-
-def _parse_csv(text: str, where: str) -> Functions:
-    if not text.endswith("\n"):
-        raise ConfigurationError(f"{where} is cut off in its last line: export it again")
-    try:
-        head, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    except csv.Error as error:
-        raise ConfigurationError(f"{where} is damaged ({error}): export it again") from None
-    if len(set(head)) < len(head) or any(len(row) != len(head) for row in rows):
-        raise ConfigurationError(
-            f"{where} is damaged, its rows do not match its header: export it again"
-        )
-    if "name" not in head or not {*head} <= {"name", *FIELDS}:  # also of a list without rows
-        raise ConfigurationError(f"{where}: {_explain_row(dict.fromkeys(head), 'its header')}")
-    if any(_DISARMED.search(cell) for row in rows for cell in row):
-        raise ConfigurationError(
-            f"{where}: a ' before a sign such as = may be data or a guard: export JSON instead"
-        )
-    return _parse_rows((dict(zip(head, row, strict=True)) for row in rows), where, _Exported)
-
-
-_PARSERS: dict[str, Callable[[str, str], Functions]] = {
-    ".json": _parse_json,
-    ".ndjson": _parse_ndjson,
-    ".jsonl": _parse_ndjson,
-    ".csv": _parse_csv,
-}
-SUFFIXES = tuple(_PARSERS)
-
-
-def _parse_rows(rows: Iterable[object], where: str, kind: type[_Declared]) -> Functions:
+def _parse_rows(
+    rows: list[object], parse: Callable[[Mapping[str, object]], KnownFields]
+) -> Functions:
     found: dict[str, KnownFields] = {}
     for number, row in enumerate(rows, start=1):
+        fields = cast("dict[str, object]", row) if isinstance(row, dict) else {}
+        if "appid" in fields:
+            raise ValueError(_INVENTORY)
         try:
-            name, known = _parse_row(row, kind)
-        except msgspec.ValidationError:
-            raise ConfigurationError(f"{where}: {_explain_row(row, f'item {number}')}") from None
-        except ValueError:
-            raise ConfigurationError(
-                f"{where}: item {number} has a bad time: write it as 2026-11-25T09:30:00"
-            ) from None
+            name = _read_text(fields, "name")
+            known = parse(fields)
+        except ValueError as error:
+            raise ValueError(f"item {number}: {error}") from None
+        if not name:
+            raise ValueError(f"item {number} has no name")
         if name in found:
-            raise ConfigurationError(f"{where} holds the function {name!r} twice: remove one")
+            raise ValueError(f"it has the function {name!r} twice: remove one")
         found[name] = known
     return found
 
 
-def _parse_row(row: object, kind: type[_Declared]) -> tuple[str, KnownFields]:
-    """Read a row. An export also knows that a function has no runtime or time."""
-    given = msgspec.structs.asdict(msgspec.convert(row, kind))
-    values = {field: value for field, value in given.items() if value}
-    function = CloudFunction(**{"status": "", **values})
-    optional = FIELDS[1:] if kind is _Exported else ()
-    fields = values.keys() | {field for field in optional if given[field] is not msgspec.UNSET}
-    return function.name, {field: getattr(function, field) for field in FIELDS if field in fields}
+def _parse_declared(row: Mapping[str, object]) -> KnownFields:
+    runtime = _read_text(row, "runtime")
+    return {"runtime": runtime} if runtime else {}
 
 
-def _explain_row(row: object, place: str) -> str:
-    if isinstance(row, dict) and "appid" in row:
-        return (
-            "an export of an inventory shows neither accounts that failed nor empty environments: "
-            "name the inventory's .sqlite file"
+def _parse_exported(row: Mapping[str, object]) -> KnownFields:
+    if unknown := row.keys() - {"name", *FIELDS}:
+        raise ValueError(
+            f"it is not a row of tcb-async list, which has name, {', '.join(FIELDS)}, and no "
+            f"{min(unknown)}"
         )
-    if isinstance(row, dict) and "name" in row:
-        return f"{place} is not a row of tcb-async list, which has name, {', '.join(FIELDS)}"
-    return f"{place} has no name"
+    known: dict[str, Any] = {field: _read_text(row, field) for field in FIELDS if field in row}
+    try:
+        function = CloudFunction("", **{"status": "", **known})
+    except ValueError:
+        raise ValueError("it has a bad time: write it as 2026-11-25T09:30:00") from None
+    return {field: getattr(function, field) for field in known}
 
 
-def _read_folder(folder: Path) -> Functions:
-    """List the sub-folders that contain code, as ``cloudfunctions/`` has them."""
-    # Not with glob(): it passes over a folder that it may not read, and the list would be shorter.
-    inside = sorted(
-        path.name for path in _list_visible(folder) if path.is_dir() and _list_visible(path)
-    )
-    found: Functions = {name: {} for name in inside if name != "node_modules"}
-    if not found:
-        raise ConfigurationError(
-            f"{folder} has no sub-folder that contains a function: name the folder that has one "
-            "for each function"
+def _read_text(row: Mapping[str, object], field: str) -> str | None:
+    text = row.get(field)
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"its {field} must be text")
+    if text and "{{" in text:
+        raise ValueError(
+            f"only CloudBase resolves the {field} {text!r}, when it deploys: write its value"
         )
-    return found
-
-
-def _list_visible(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return text or None

@@ -424,6 +424,14 @@ def is_refusal(error: TcbError) -> bool:
     return not error.sent or is_busy or isinstance(error, RateLimitError)
 
 
+def is_environments_fault(error: ApiError) -> bool:
+    """Whether WeChat refused one environment, and would refuse it again.
+
+    The other environments of the account may be listed.
+    """
+    return error.errcode in _CLOUD and not isinstance(error, (RateLimitError, SystemBusyError))
+
+
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:
     """Whether every merchant of the platform would get the same error."""
     if not endpoint.startswith(_COMPONENT):

@@ -1,31 +1,36 @@
 """Changes between two complete listings, and waiting for a change.
 
-Rule: `changes` is pure; `watch` and `wait_until_active` know no client, only a walk to call.
+Rule: `changes` is pure; `watch` and `wait_until_active` know no client, only a function that lists.
+Both judge the rows of one complete listing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 import attrs
 
+from tcb_async._arguments import check_items
 from tcb_async.exceptions import (
+    ConfigurationError,
     DriftError,
     FunctionFailedError,
     TcbError,
     WaitTimeoutError,
 )
 from tcb_async.models import CloudFunction
-from tcb_async.pagination.pager import Pager
 from tcb_async.retry import is_retryable
 
 __all__ = ["FunctionChange", "changes"]
 
 _log = logging.getLogger("tcb_async")
-_MOST_NAMED = 5  # functions in a message
+_MAX_NAMED = 5  # functions in a message
+
+ListFunctions = Callable[[], Awaitable[Iterable[CloudFunction]]]
+"""Lists the functions of an environment completely."""
 
 
 @attrs.frozen
@@ -56,10 +61,13 @@ def changes(
 
     Returns:
         The functions removed, in the order of ``before``, then those added and updated, in the
-        order of ``after``; at most one change a function. A different order is not a change.
+        order of ``after``; at most one change per function. A different order is not a change.
+
+    Raises:
+        ConfigurationError: A function appears twice in one listing.
     """
-    before_by_name = {function.name: function for function in before}
-    after_by_name = {function.name: function for function in after}
+    before_by_name = index_by_name("before", before)
+    after_by_name = index_by_name("after", after)
     result = [
         FunctionChange("removed", old, None)
         for name, old in before_by_name.items()
@@ -72,20 +80,30 @@ def changes(
     return result
 
 
+def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str, CloudFunction]:
+    """Return the functions of a complete listing by name; the error names the argument."""
+    index: dict[str, CloudFunction] = {}
+    for function in check_items(argument, functions, CloudFunction):
+        if function.name in index:
+            raise ConfigurationError(
+                f"{argument} has the function {function.name!r} twice: compare each environment "
+                "separately"
+            )
+        index[function.name] = function
+    return index
+
+
 async def watch(
-    walk: Callable[[], Awaitable[Iterable[CloudFunction]]],
-    *,
-    interval: float,
-    since: Iterable[CloudFunction] | None = None,
+    list_functions: ListFunctions, *, interval: float, since: Iterable[CloudFunction] | None = None
 ) -> AsyncGenerator[FunctionChange, None]:
-    """Yield the changes from one complete walk to the next: see `TcbClient.watch_functions`."""
+    """Yield the changes from one listing to the next: see `TcbClient.watch_functions`."""
     before = since
     if before is None:
-        before = await walk()
+        before = await list_functions()
         await asyncio.sleep(interval)
     while True:
         try:
-            after = await walk()
+            after = await list_functions()
         except TcbError as error:
             _log_or_raise(error, interval)
         else:
@@ -96,63 +114,51 @@ async def watch(
 
 
 async def wait_until_active(
-    walk: Callable[[], Pager[CloudFunction]],
+    list_functions: ListFunctions,
     env: str,
-    names: Iterable[str] | None,
+    names: Collection[str] | None,
     *,
     timeout: float,  # noqa: ASYNC109 - callers expect this argument; its scope is right below
     interval: float,
 ) -> list[CloudFunction]:
-    """Walk until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
-    # A `TimeoutError` may also come from the walk: only the scope knows whether its time is over.
+    """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
+    # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")
+    missing = f"no listing of {env} was complete"
+    # A `TimeoutError` may also come from the listing: only the scope knows if its time is over.
     scope = asyncio.timeout(timeout)
     try:
         async with scope:
             while True:
                 try:
-                    functions = await _find_functions(walk(), None if names is None else statuses)
+                    functions = {function.name: function for function in await list_functions()}
                 except TcbError as error:
                     _log_or_raise(error, interval)
                 else:
-                    wanted = functions if names is None else names
-                    _update_statuses(functions, statuses, env, wanted)
-                    if all(status == "Active" for status in statuses.values()):
-                        return [functions[name] for name in wanted]
+                    if names is None:
+                        statuses = dict.fromkeys(functions, "Active") | statuses
+                        missing = f"{env} had no functions"
+                    _update_statuses(functions, statuses, env)
+                    if {*statuses.values()} == {"Active"}:  # no function is not a deployment
+                        return [functions[name] for name in names or functions]
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
             raise
-    raise _make_timeout_error(statuses, env, timeout)
-
-
-async def _find_functions(
-    pager: Pager[CloudFunction], names: Mapping[str, str] | None
-) -> Mapping[str, CloudFunction]:
-    """Find functions; without names, all of them, which takes a complete walk."""
-    functions: dict[str, CloudFunction] = {}
-    async with pager:
-        async for function in pager:
-            if names is None or function.name in names:
-                functions[function.name] = function
-            if names is not None and len(functions) == len(names):
-                break
-    return functions
+    raise _make_timeout_error(statuses, env, timeout, missing)
 
 
 def _update_statuses(
-    functions: Mapping[str, CloudFunction], statuses: dict[str, str], env: str, names: Iterable[str]
+    functions: Mapping[str, CloudFunction], statuses: dict[str, str], env: str
 ) -> None:
-    """Replace the statuses, and log each change; raise if a function failed."""
-    before = dict(statuses)
-    statuses.clear()
-    for name in names:
-        statuses[name] = status = functions[name].status if name in functions else "not there"
-        if status != before.get(name, "Active"):
+    """Update the statuses, and log each change; raise if a function failed."""
+    for name, before in statuses.items():
+        statuses[name] = status = functions[name].status if name in functions else "missing"
+        if status != before:
             _log.info("%s is %s", name, status)
         if status.endswith("Failed"):
             raise FunctionFailedError(
-                f"function {name!r} is {status}: look at its deployment in the console, then "
+                f"function {name!r} is {status}: check its deployment in the console, then "
                 "deploy it again",
                 name=name,
                 status=status,
@@ -160,15 +166,16 @@ def _update_statuses(
             )
 
 
-def _make_timeout_error(statuses: Mapping[str, str], env: str, timeout: float) -> WaitTimeoutError:
+def _make_timeout_error(
+    statuses: Mapping[str, str], env: str, timeout: float, missing: str
+) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
     parts = [f"function {name!r} was {status}" for name, status in late.items()]
-    if len(parts) > _MOST_NAMED:
-        parts[_MOST_NAMED:] = [f"{len(parts) - _MOST_NAMED} more were not Active"]
+    if len(parts) > _MAX_NAMED:
+        parts[_MAX_NAMED:] = [f"{len(parts) - _MAX_NAMED} more were not Active"]
     name, status = next(iter(late.items()), ("", "never seen"))
     return WaitTimeoutError(
-        f"{', '.join(parts) or f'no listing of {env} was complete'} after {timeout:g} s: look at "
-        "the deployment, or wait longer",
+        f"{', '.join(parts) or missing} after {timeout:g} s: check the deployment, or wait longer",
         name=name,
         status=status,
         env=env,
@@ -176,8 +183,8 @@ def _make_timeout_error(statuses: Mapping[str, str], env: str, timeout: float) -
 
 
 def _log_or_raise(error: TcbError, interval: float) -> None:
-    # A temporary failure says nothing about the functions: the next walk is compared with the last
-    # complete one.
+    # A transient failure says nothing about the functions: the next listing is compared with the
+    # last complete one.
     if not is_retryable(error) and not isinstance(error, DriftError):
         raise error
     _log.warning("%s; retrying in %g s", error, interval)

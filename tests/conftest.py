@@ -23,12 +23,12 @@ LIBRARY = [
 def nothing_blocks_the_loop_of_a_service():
     """A call of the library that blocks the event loop fails.
 
-    Three are not looked at. redis-py reads files when a token store first connects. An inventory's
-    store is synchronous, and its docstring says that a service calls it in threads. The command
-    line has its process for itself.
+    Three modules are not checked: redis-py reads files when a token store first connects, a service
+    calls an inventory's store in threads, as its docstring says, and the command line has its own
+    process.
     """
     with blockbuster_ctx(scanned_modules=LIBRARY) as blockbuster:
-        # The measurement of coverage, which waits where an emulator's thread is measured too.
+        # coverage waits for its lock while an emulator's thread is measured too.
         lock = blockbuster.functions["threading.Lock.acquire"]
         lock.can_block_in("coverage/collector.py", "lock_data")
         yield
@@ -36,13 +36,13 @@ def nothing_blocks_the_loop_of_a_service():
 
 @pytest.fixture
 async def emulator():
-    """A WeChat server on a socket of its own, which gives 20 functions a page: few make several."""
+    """A WeChat server on a socket, with pages of 20 functions."""
     async with Emulator(max_page=20) as emulator:
         yield emulator
 
 
 class _MockableResponse(aiohttp.ClientResponse):
-    """aioresponses 0.7.9 does not know the argument that aiohttp 3.14 asks for."""
+    """Takes the argument of aiohttp 3.14 that aioresponses 0.7.9 does not pass."""
 
     def __init__(self, *args, stream_writer=None, **kwargs):
         writer = stream_writer or Mock(output_size=0)

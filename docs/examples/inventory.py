@@ -2,9 +2,9 @@
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… python inventory.py inventory.sqlite
 
-To try it without an account, paste what ``tcb-async emulator --env one --env two`` prints.
+To try it without an account, paste the output of ``tcb-async emulator --env one --env two``.
 
-Run it again whenever it failed or was killed: it resumes where it was. For every merchant of a
+Run it again whenever it failed or was killed: it resumes where it stopped. For every merchant of a
 platform, pass ``platform_accounts(client, on_rotate=…)`` instead of the one account.
 """
 

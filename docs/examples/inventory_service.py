@@ -1,12 +1,12 @@
-"""A web service that makes inventories in the background, and serves their results.
+"""A web service that makes inventories in the background, and returns their results.
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… uvicorn inventory_service:app
 
-``POST /inventory`` starts one, or says that one is under way; a cron job may call it every night.
-``GET /inventory`` tells how far it is and which accounts are missing; ``GET /functions`` streams
-the result, a JSON object a line. Both read the store, whichever process writes it. Started again
-after the service was killed, an inventory resumes where it was. The store waits for the disk, so
-every call of it is made in a thread: the event loop goes on serving requests.
+``POST /inventory`` starts one, or reports the one in progress; a cron job may call it every night.
+``GET /inventory`` returns its progress and the missing accounts; ``GET /functions`` streams the
+result, a JSON object a line. Both read the store, whichever process writes it. Started again after
+the service was killed, an inventory resumes where it stopped. The store waits for the disk, so
+each of its calls is made in a thread: the event loop continues to handle requests.
 """
 
 import asyncio
@@ -22,28 +22,26 @@ from fastapi import FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
 from tcb_async import Account, ConfigurationError, TcbClient, TcbError
-from tcb_async.inventory import Inventory, InventoryStore
+from tcb_async.inventory import Inventory, InventoryRun, InventoryStore
 from tcb_async.tokens import StableToken
 
 STORE = os.environ.get("INVENTORY", "inventory.sqlite")
 log = logging.getLogger("inventory_service")
 
 
-def open_store() -> InventoryStore:
-    """Open the store and become its only writer."""
+def begin() -> tuple[InventoryStore, InventoryRun]:
+    """Open the store, become its only writer, and begin or resume today's run."""
     store = InventoryStore(STORE)
     try:
-        store.begin()
+        return store, store.begin()
     except ConfigurationError:
         store.close()
         raise
-    return store
 
 
-async def make_inventory(store: InventoryStore, token: StableToken) -> None:
+async def make_inventory(store: InventoryStore, run: InventoryRun, token: StableToken) -> None:
     """List every account that is not complete today; a failure is logged."""
     try:
-        run = await asyncio.to_thread(store.begin)
         accounts = run.unfinished([Account(token.appid, token)])
         async with (
             TcbClient.from_env(token=token) as client,
@@ -53,7 +51,7 @@ async def make_inventory(store: InventoryStore, token: StableToken) -> None:
                 await asyncio.to_thread(run.save, found)
         await asyncio.to_thread(run.finish)
     except (TcbError, OSError) as error:
-        log.error("the inventory ended: %s", error)  # noqa: TRY400 - the message is enough
+        log.error("the inventory stopped: %s", error)  # noqa: TRY400 - the message is enough
     finally:
         await asyncio.to_thread(store.close)
 
@@ -75,12 +73,12 @@ app = FastAPI(title="Inventory", lifespan=lifespan)
 async def start() -> dict[str, str]:
     task = app.state.task
     if task is not None and not task.done():
-        return {"state": "under way"}
+        return {"state": "in progress"}
     try:
-        store = await asyncio.to_thread(open_store)
-    except ConfigurationError as error:  # another process writes it
+        store, run = await asyncio.to_thread(begin)
+    except ConfigurationError as error:  # such as a different process that writes it
         raise HTTPException(409, error.message) from error
-    app.state.task = asyncio.create_task(make_inventory(store, app.state.token))
+    app.state.task = asyncio.create_task(make_inventory(store, run, app.state.token))
     return {"state": "started"}
 
 
@@ -90,7 +88,7 @@ def progress() -> dict[str, object]:
         found = store.progress()
         if found is None:
             raise HTTPException(404, "there was no inventory yet")
-        return {**found.to_dict(), "missing": [attrs.asdict(one) for one in store.missing()]}
+        return {**found.to_dict(), "missing": [attrs.asdict(each) for each in store.missing()]}
 
 
 @app.get("/functions")
@@ -99,7 +97,7 @@ def functions() -> StreamingResponse:
 
 
 def lines() -> Iterator[str]:
-    """Read the store in pieces: a plain generator, which the server runs in threads."""
+    """Read the store in pieces. The server runs a plain generator in threads."""
     with InventoryStore(STORE) as store:
         rows = store.functions()
         while piece := list(itertools.islice(rows, 1000)):

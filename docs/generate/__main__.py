@@ -13,6 +13,8 @@ kind and words                  content
 ``requirements``                the lowest versions of the dependencies
 ``schema``                      the tables and views of an inventory
 ``tree``                        the modules of the package
+``layers``                      the layers of the package, as ``pyproject.toml`` checks them
+``changelog``                   the changelog of the repository
 ==============================  ==================================================================
 
 A test fails while a page differs from its sources.
@@ -28,7 +30,7 @@ import tomllib
 from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import chinese
@@ -72,6 +74,8 @@ def _written(kind: str, *words: str) -> str:
         "tcb-codes": partial(_codes, TCB_CODES, "TCB_CODES"),
         "token-errcodes": partial(_codes, TOKEN_ENDPOINT_ERRCODES.values(), "AT_TOKEN_ENDPOINTS"),
         "tree": _tree,
+        "layers": _layers,
+        "changelog": _changelog,
     }
     return writers[kind](*words)
 
@@ -157,9 +161,25 @@ def _tree() -> str:
     return _table(*rows)
 
 
+def _changelog() -> str:
+    """Copy the changelog, without its title."""
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n\n")[2].rstrip()
+
+
+def _layers() -> str:
+    """List the layers of the package, from the top; modules of one layer are in one line."""
+    contracts = _settings()["tool"]["importlinter"]["contracts"]
+    (layers,) = (it["layers"] for it in contracts if it.get("containers") == ["tcb_async"])
+    return "\n".join(["```text", *layers, "```"])
+
+
+def _settings() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def _requirements() -> str:
     """List the lowest versions of the dependencies, by extra."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = _settings()["project"]
     extras = {"none": project["dependencies"], **project["optional-dependencies"]}
     rows = [(f"`{extra}`", ", ".join(found)) for extra, found in extras.items()]
     return _table(("extra", "lowest versions"), *rows)

@@ -1,7 +1,7 @@
 """TCP proxies that misbehave on purpose, for a test to put between a client and a real server.
 
-Rule: each connection has the faults that were its own when it was made; closing the proxy ends
-every connection and leaves nothing behind.
+Rule: each connection has the faults that were its own when it was made; closing the proxy closes
+every connection and leaves nothing.
 
 ::
 
@@ -26,7 +26,7 @@ from network_faults import Cut, Fault, Faults, HalfOpen, Lost, Reset, as_tuple, 
 class FaultProxy(Listener):
     """Stands before a server.
 
-    An HTTP client never half-closes, so a client's FIN ends its connection at both ends.
+    An HTTP client never half-closes, so a client's FIN closes both sides of its connection.
 
     Args:
         upstream_port: The server's port on 127.0.0.1.
@@ -52,7 +52,7 @@ class FaultProxy(Listener):
 
 
 async def _connected(client, server, faults):
-    """Carry bytes both ways until the connection ends, and end it in the same way at both ends."""
+    """Carry bytes until a side closes its connection, and close the other side in the same way."""
     reset = True
     try:
         await _until_one_ends(
@@ -74,7 +74,7 @@ async def _connected(client, server, faults):
 
 
 async def _discard(reader):
-    """Read until the other end closes or resets the connection."""
+    """Read until the peer closes or resets the connection."""
     with contextlib.suppress(OSError):
         while await reader.read(Listener.CHUNK):
             pass
@@ -95,7 +95,7 @@ def _through(faults, direction, writer):
 
 
 async def _passed_on(reader, send):
-    """Pass on the arriving bytes until their end; tell whether none of it was lost."""
+    """Pass on all bytes; return whether none of them was lost."""
     lost = False
     while data := await reader.read(Listener.CHUNK):
         try:
@@ -109,11 +109,11 @@ async def _passed_on(reader, send):
 async def _passed_down(reader, send, to_client):
     if await _passed_on(reader, send):
         to_client.write_eof()
-    await asyncio.Event().wait()  # it is the client that ends the connection then
+    await asyncio.Event().wait()  # the client closes the connection then
 
 
 async def _until_one_ends(*ways):
-    # Before Python 3.13, a TaskGroup that ends by an error swallows a cancellation.
+    # Before Python 3.13, a TaskGroup that fails swallows a cancellation.
     tasks = [asyncio.ensure_future(way) for way in ways]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

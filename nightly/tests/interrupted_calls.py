@@ -1,4 +1,4 @@
-"""Calls to interrupt: the call, its token provider, and the changes at the server meanwhile.
+"""Calls to interrupt: the call, its token provider, and the changes during the call.
 
 Rule: each runs into waits for a permit, as the client that makes it has a window of 2.
 """
@@ -86,7 +86,7 @@ def of_redis(port):
 
 
 def nothing(_emulator):
-    """Let the server answer each request as it should."""
+    """Have the server reply without a fault."""
 
 
 def faults(emulator):
@@ -100,12 +100,12 @@ def slowness(emulator):
 
 
 def expiry(emulator):
-    """Let the token expire under the walk."""
+    """Expire the token during the walk."""
     _once_asked(emulator, {3: emulator.expire_tokens})
 
 
 def expiry_at_once(emulator):
-    """Let the token expire under the first page."""
+    """Expire the token before the first page."""
     _once_asked(emulator, {1: emulator.expire_tokens})
 
 
@@ -122,7 +122,7 @@ def shifts(emulator):
 
 
 def _once_asked(emulator, what):
-    """Do something before a page is answered, by how many were asked for in this run."""
+    """Change something before the reply to a page, by the number of pages requested in this run."""
 
     @emulator.on_request
     def act(_request):
@@ -146,7 +146,7 @@ class Call:
     tokens: Tokens = its_own
 
     async def checked(self, client, emulator):
-        """Make it; see that it lists each function that stayed meanwhile, and none twice."""
+        """Make the call; check that it lists each function that stayed, and none twice."""
         before = _names(emulator)
         listed = await self.make(client)
         assert {*before} & {*_names(emulator)} <= {*listed}

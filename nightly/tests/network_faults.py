@@ -16,7 +16,7 @@ from attrs.validators import ge, gt, in_
 
 @attrs.frozen
 class Fault:
-    """The treatment of the bytes that go one way; this base class lets all of them pass.
+    """The treatment of the bytes of one direction; this base class passes all of them on.
 
     ``up`` is from the client to the server, ``down`` is back.
     """
@@ -35,7 +35,7 @@ class Fault:
 
 @attrs.frozen
 class Latency(Fault):
-    """Every byte comes ``seconds`` later, however many are under way at once."""
+    """Every byte arrives ``seconds`` later, whatever their number."""
 
     seconds: float = attrs.field(validator=ge(0))
 
@@ -70,7 +70,7 @@ class Bandwidth(Fault):
 
 @attrs.frozen
 class Slice(Fault):
-    """Bytes come in pieces of at most ``size``, ``gap`` seconds apart."""
+    """Bytes arrive in pieces of at most ``size``, ``gap`` seconds apart."""
 
     size: int = attrs.field(validator=gt(0))
     gap: float = attrs.field(default=0.001, validator=ge(0))
@@ -85,20 +85,20 @@ class Slice(Fault):
 
 
 def drip(interval, *, direction="down"):
-    """Return the fault by which one byte comes every ``interval`` seconds."""
+    """Return the fault that delivers one byte every ``interval`` seconds."""
     return Slice(1, gap=interval, direction=direction)
 
 
-class End(Exception):  # noqa: N818  # the way a connection ends is no error of ours
-    """How the bytes of a connection come to an end."""
+class End(Exception):  # noqa: N818  # not an error of ours
+    """How a connection is closed."""
 
 
 class Cut(End):
-    """Both ends are to get a FIN."""
+    """Both sides get a FIN."""
 
 
 class Reset(End):
-    """Both ends are to get an RST."""
+    """Both sides get an RST."""
 
 
 class Lost(End):
@@ -127,14 +127,14 @@ class _After(Fault):
 
 @attrs.frozen
 class CutAfter(_After):
-    """``after`` bytes pass; the next one closes the connection at both ends (FIN)."""
+    """``after`` bytes pass; the next one closes both sides of the connection (FIN)."""
 
     _end = Cut
 
 
 @attrs.frozen
 class ResetAfter(_After):
-    """``after`` bytes pass; the next one resets the connection at both ends (RST).
+    """``after`` bytes pass; the next one resets both sides of the connection (RST).
 
     As with any RST, bytes that the client's system had no room for by then are lost.
     """
@@ -144,14 +144,14 @@ class ResetAfter(_After):
 
 @attrs.frozen
 class BlackHole(_After):
-    """``after`` bytes pass; all that follow, the end included, are lost without a sign."""
+    """``after`` bytes pass; all later ones, and the FIN, are lost silently."""
 
     _end = Lost
 
 
 @attrs.frozen
 class HalfOpen(Fault):
-    """The connection is taken and read from; no server is behind it and no byte ever comes."""
+    """The connection is accepted and read; there is no server, and no byte ever arrives."""
 
 
 Faults = Fault | Sequence[Fault]

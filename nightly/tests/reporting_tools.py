@@ -1,6 +1,6 @@
 """Reports of an error by popular tools: tracebacks with locals, events, spans, breadcrumbs.
 
-Rule: each is set up as its own documentation says, with its defaults; its messages are kept here.
+Rule: each is set up as its documentation says, with its defaults; its messages are stored here.
 Importing this hooks Sentry, Elastic's agent and OpenTelemetry into aiohttp for good, so it is
 imported in a process of its own.
 """
@@ -125,7 +125,7 @@ def watching():
     """Open a transaction of each agent, and report the errors of the block to it.
 
     Yields:
-        The reports of each agent, by its name; complete when the block has ended.
+        The reports of each agent, by its name; complete after the block.
     """
     for told in (_sentry, _elastic, _log):
         told.clear()

@@ -54,7 +54,7 @@ _watching = ContextVar("watching", default=None)
 
 
 class SteppingLoop(asyncio.SelectorEventLoop):
-    """Lets an `Interruption` count the steps of the watched task."""
+    """Has an `Interruption` count the steps of the watched task."""
 
     def call_soon(self, callback, *args, context=None):
         watching = _watching.get() if context is None else context.get(_watching)
@@ -110,7 +110,7 @@ class Caller:
 
 
 def run(main):
-    """Run to the end on a loop that counts steps; fail if the loop has anything to complain of."""
+    """Run on a loop that counts steps; fail if the loop reports an error."""
     complaints = []
     with asyncio.Runner(loop_factory=SteppingLoop) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))

@@ -1,4 +1,4 @@
-"""Cancelled or timed out at every step of a call, a client leaves nothing and goes on working.
+"""Cancelled or timed out at every step of a call, a client leaves nothing and still works.
 
 Rule: each call is made again and again by a fresh client, interrupted one step later each time,
 until it gets through. A step is any callback of the loop that the call has caused: so no await of
@@ -70,18 +70,18 @@ def at_every_step(call, moment="after", *, again=False, timed=False):
 
 @both_moments
 @every_call
-def test_whenever_a_call_is_cancelled_nothing_is_left_and_the_next_one_works(call, moment):
+def test_cancellation_at_any_step_leaves_nothing(call, moment):
     assert at_every_step(call, moment) > 5
 
 
 @some_calls
-def test_whenever_the_callers_timeout_expires_the_call_raises_the_callers_timeout_error(call):
+def test_callers_timeout_is_raised_at_any_step(call):
     assert at_every_step(call, timed=True) > 5
 
 
 @both_moments
 @some_calls
-def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(call, moment):
+def test_repeated_cancellation_leaves_nothing(call, moment):
     assert at_every_step(call, moment, again=True) > 5
 
 
@@ -89,9 +89,7 @@ def test_a_caller_that_cancels_at_every_turn_leaves_nothing_either(call, moment)
 @pytest.mark.parametrize(
     ("listed", "expires", "steps"), [(items, expiry, 40), (one_page, expiry_at_once, 20)]
 )
-def test_whenever_a_call_is_cancelled_in_redis_it_is_not_swallowed_and_the_next_one_works(
-    redis_port, listed, expires, steps, moment
-):
+def test_cancellation_in_redis_is_never_swallowed(redis_port, listed, expires, steps, moment):
     """In Python 3.11 ``asyncio.wait_for`` swallows some, and redis-py waits with it."""
     call = Call(listed, changes=expires, tokens=of_redis(redis_port))
 
@@ -115,7 +113,7 @@ async def close_under(call, emulator, interruption, session=None):
 
 
 @some_calls
-def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_closed(call):
+def test_callers_session_survives_closing_the_client(call):
     async def closed(emulator, interruption):
         async with no_leaks(), aiohttp.ClientSession() as session:
             await close_under(call, emulator, interruption, session)
@@ -129,7 +127,7 @@ def test_a_session_that_was_handed_in_is_as_good_as_new_after_the_client_is_clos
 
 
 @every_call
-def test_whenever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error(call):
+def test_closing_the_client_at_any_step_raises_client_closed_error(call):
     async def closed(emulator, interruption):
         async with no_leaks():
             await close_under(call, emulator, interruption)
@@ -138,7 +136,7 @@ def test_whenever_a_client_is_closed_under_a_call_it_ends_in_client_closed_error
 
 
 async def interrupt_closing(call, emulator, asked, interruption):
-    """Cancel ``aclose``, called once so many requests were made."""
+    """Cancel ``aclose`` after so many requests."""
     caller = Caller()
     async with no_leaks(), call.client(emulator) as client:
         walk = asyncio.ensure_future(call.checked(client, emulator))
@@ -158,9 +156,7 @@ async def interrupt_closing(call, emulator, asked, interruption):
 
 @both_moments
 @pytest.mark.parametrize("asked", [1, 3])
-def test_whenever_aclose_is_cancelled_the_client_is_closed_and_nothing_is_left(
-    redis_port, asked, moment
-):
+def test_cancelled_aclose_closes_the_client_and_leaves_nothing(redis_port, asked, moment):
     call = Call(items, slowness, expiry, of_redis(redis_port))
 
     async def cancelled(emulator, interruption):

@@ -1,4 +1,4 @@
-"""No local variable of a command holds a secret, at any line: no traceback of one can show it."""
+"""No local variable of a command contains a secret, at any line: no traceback can show one."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def redis_url():
 
 
 @attrs.frozen
-class Desk:
-    """A platform with merchants, a folder, and all that is secret there."""
+class Setup:
+    """A platform with merchants, a folder, and all its secrets."""
 
     platform: Platform
     folder: Path
     secrets: set[str]
 
-    def note_tokens(self):
-        """Take note of the refresh tokens that hold now."""
+    def record_tokens(self):
+        """Record the current refresh tokens."""
         emulator = self.platform.emulator
         self.secrets.update(emulator.refresh_token(PLATFORM, one) for one in self.platform.appids)
 
-    def leaks(self, said):
-        """The options and files with a secret."""
-        return [line for line in said if any(secret in line for secret in self.secrets)]
+    def leaks(self, lines):
+        """Return the lines with a secret."""
+        return [line for line in lines if any(secret in line for secret in self.secrets)]
 
     def file(self, name, text):
         path = self.folder / name
@@ -53,82 +53,82 @@ class Desk:
             lines.append(json.dumps({"appid": appid, kind: token, **more}) + "\n")
         return self.file("accounts.ndjson", "".join(lines))
 
-    async def shown(self, *words, code=0, **env):
-        """The output of a command, which ends with this code."""
-        self.note_tokens()
-        place = self.folder / "shown"
+    async def run(self, *words, code=0, **env):
+        """Run a command, check its exit code, and return all text that it shows."""
+        self.record_tokens()
+        reprs = self.folder / "reprs"
         variables = {"PATH": "/usr/bin:/bin", "TCB_BASE_URL": self.platform.emulator.url, **env}
         program = await asyncio.create_subprocess_exec(
-            sys.executable, str(SCRIPT), str(place), *words, env=variables,
+            sys.executable, str(SCRIPT), str(reprs), *words, env=variables,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         said, _ = await program.communicate()
         assert program.returncode == code, said.decode()
-        self.note_tokens()
-        return [*place.read_text(encoding="utf-8").splitlines(), said.decode()]
+        self.record_tokens()
+        return [*reprs.read_text(encoding="utf-8").splitlines(), said.decode()]
 
 
 @pytest.fixture
-def desk(emulator, tmp_path):
+def setup(emulator, tmp_path):
     emulator.add_app(APPID, APPSECRET)
     emulator.deploy("test-777bb9", count=2)
     platform = Platform(emulator, 2, functions=2)
     secrets = {platform.ticket, APPSECRET, emulator.token, PASSWORD}
-    return Desk(platform, tmp_path, secrets)
+    return Setup(platform, tmp_path, secrets)
 
 
-def of_platform(desk):
+def of_platform(setup):
     return {"TCB_COMPONENT_APPID": PLATFORM, "TCB_COMPONENT_SECRET": APPSECRET,
-            "TCB_COMPONENT_TICKET": desk.platform.ticket}  # fmt: skip
+            "TCB_COMPONENT_TICKET": setup.platform.ticket}  # fmt: skip
 
 
-async def test_an_inventory_of_a_platform(desk, redis_url):
-    said = await desk.shown(
-        "inventory", "-o", str(desk.folder / "i.sqlite"), "--component-appid", PLATFORM,
-        "--secret-file", desk.file("secret", f"{APPSECRET}\n"),
-        "--ticket-file", desk.file("ticket", f"{desk.platform.ticket}\n"),
+async def test_no_local_variable_of_a_platforms_inventory_is_a_secret(setup, redis_url):
+    lines = await setup.run(
+        "inventory", "-o", str(setup.folder / "i.sqlite"), "--component-appid", PLATFORM,
+        "--secret-file", setup.file("secret", f"{APPSECRET}\n"),
+        "--ticket-file", setup.file("ticket", f"{setup.platform.ticket}\n"),
         TCB_REDIS_URL=redis_url,
     )  # fmt: skip
-    assert desk.leaks(said) == []
+    assert setup.leaks(lines) == []
 
 
 @pytest.mark.parametrize(
     ("kind", "more", "code"),
     [
         ("access_token", {"envs": ["test-777bb9"]}, 0),
-        ("refresh_token", {"what": "is this"}, 3),
+        ("refresh_token", {"unknown": "field"}, 3),
         ("refresh_token", {"envs": 1}, 3),
         ("refresh_token", {"access_token": "two"}, 3),
     ],
 )
-async def test_an_inventory_of_a_file_with_unusable_lines(desk, kind, more, code):
-    accounts = desk.accounts(kind, **more)
-    words = ("-o", str(desk.folder / "i.sqlite"), "--accounts", accounts)
-    said = await desk.shown("inventory", *words, code=code, **of_platform(desk))
-    assert ("line 1: " in said[-1]) == (code == 3)
-    assert desk.leaks(said) == []
+async def test_no_local_variable_shows_a_bad_line(setup, kind, more, code):
+    accounts = setup.accounts(kind, **more)
+    words = ("-o", str(setup.folder / "i.sqlite"), "--accounts", accounts)
+    lines = await setup.run("inventory", *words, code=code, **of_platform(setup))
+    assert ("line 1: " in lines[-1]) == (code == 3)
+    assert setup.leaks(lines) == []
 
 
 @pytest.mark.parametrize(
     "command",
     ["list", "count", "environments", "token"],
 )
-async def test_other_commands_with_a_token_and_with_an_app(desk, command, redis_url):
+async def test_no_local_variable_of_other_commands_is_a_secret(setup, command, redis_url):
     words = [command, *["test-777bb9"] * (command != "environments")]
-    token = desk.platform.emulator.token
-    said = await desk.shown(*words, TCB_ACCESS_TOKEN=token)
-    said += await desk.shown(*words, "--token-file", desk.file("token", token))
+    token = setup.platform.emulator.token
+    lines = await setup.run(*words, TCB_ACCESS_TOKEN=token)
+    lines += await setup.run(*words, "--token-file", setup.file("token", token))
     env = {"TCB_APPID": APPID, "TCB_SECRET": APPSECRET, "TCB_REDIS_URL": redis_url}
-    said += await desk.shown(*words, **env)
-    assert desk.leaks(said) == []
+    lines += await setup.run(*words, **env)
+    assert setup.leaks(lines) == []
 
 
-async def test_merchants(desk):
-    said = await desk.shown("merchants", **of_platform(desk))
-    assert desk.leaks(said) == []
+async def test_no_local_variable_of_merchants_is_a_secret(setup):
+    lines = await setup.run("merchants", **of_platform(setup))
+    assert setup.leaks(lines) == []
 
 
-async def test_facts_that_are_not_secret_are_shown(desk):
-    desk.secrets.add(desk.platform.emulator.url)
-    said = await desk.shown("token", TCB_ACCESS_TOKEN=desk.platform.emulator.token)
-    assert desk.leaks(said) != []
+async def test_the_trace_shows_other_values(setup):
+    setup.secrets.add(setup.platform.emulator.url)
+    lines = await setup.run("token", TCB_ACCESS_TOKEN=setup.platform.emulator.token)
+    assert setup.leaks(lines) != []

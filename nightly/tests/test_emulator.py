@@ -1,4 +1,4 @@
-"""The emulator with slow readers, with threads that change it at once, and in a forked process."""
+"""The emulator with slow readers, with threads that change it, and in a forked child."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def kernel_takes():
 
 
 async def slow_reader(emulator):
-    """Ask for a list, and read nothing."""
+    """Request a list, and read nothing."""
     sock = small_socket(int(emulator.url.rpartition(":")[2]))
     body = b'{"env":"%b","limit":100,"offset":0}' % ENV.encode()
     head = f"POST {LIST}?access_token={emulator.token} HTTP/1.1\r\nHost: x\r\n"
@@ -47,7 +47,7 @@ async def slow_reader(emulator):
     return sock
 
 
-async def test_it_stops_while_a_slow_reader_takes_the_rest_of_a_reply():
+async def test_emulator_stops_during_a_slow_read():
     async with Emulator() as emulator:
         emulator.deploy(ENV, count=100, runtime="z" * (kernel_takes() // 100 + 300))
         with await slow_reader(emulator) as reader:
@@ -64,7 +64,7 @@ async def test_it_stops_while_a_slow_reader_takes_the_rest_of_a_reply():
 
 
 class SlowlyCompared(str):
-    """A name whose every comparison lets another thread run."""
+    """A name whose comparison switches to a different thread."""
 
     __slots__ = ()
     __hash__ = str.__hash__
@@ -74,7 +74,7 @@ class SlowlyCompared(str):
         return str.__eq__(self, other)
 
 
-def test_threads_may_change_it_at_the_same_time():
+def test_threads_change_the_emulator_concurrently():
     def keep_changing(name):
         for _ in range(30):
             emulator.deploy(ENV, name, index=0)
@@ -94,14 +94,14 @@ def test_threads_may_change_it_at_the_same_time():
 @pytest.mark.parametrize(
     "block", ["with Emulator() as emulator", "async with Emulator() as emulator"]
 )
-def test_a_forked_process_can_send_requests_and_nothing_else(block):
+def test_forked_child_can_only_send_requests(block):
     done = run_strictly(f"""
 import asyncio, os, sys, urllib.request, warnings
 from tcb_async.emulator import Emulator
 
 warnings.simplefilter("ignore", DeprecationWarning)  # fork and threads, from Python 3.12 on
 
-def ask(emulator):
+def fetch(emulator):
     url = emulator.url + "/tcb/listfunctions?access_token=" + token
     return urllib.request.urlopen(url, b"{{}}", timeout=10).read()
 
@@ -123,7 +123,7 @@ async def main():
         else:
             _, status = await asyncio.to_thread(os.waitpid, child, 0)
             assert status == 0, status
-            assert b"errcode" in await asyncio.to_thread(ask, emulator)
+            assert b"errcode" in await asyncio.to_thread(fetch, emulator)
             print(len(emulator.requests), "requests")
     if child == 0:
         os._exit(0)

@@ -9,7 +9,7 @@ from token_kit import example, wechat
 from tcb_async import TcbClient
 
 
-async def test_it_asks_once_and_again_after_a_refusal():
+async def test_one_request_and_one_after_a_refusal():
     asked = 0
 
     async def hand_out(_):

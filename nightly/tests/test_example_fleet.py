@@ -87,7 +87,7 @@ async def running_fleet(emulator, platform):
 
 
 @pytest.mark.parametrize("merchants", [40, pytest.param(150, marks=pytest.mark.slow)])
-async def test_each_account_once_and_whole_although_a_machine_is_killed(emulator, merchants):
+async def test_a_killed_machine_loses_and_repeats_no_account(emulator, merchants):
     platform = Platform(emulator, merchants, functions=30)
     broken = platform.appids[merchants // 2]
     emulator.script(itertools.repeat(Fault.delay(0.02)))
@@ -119,7 +119,7 @@ async def test_each_account_once_and_whole_although_a_machine_is_killed(emulator
         assert "1 merchants" in (await fleet.run("plan")).out
 
 
-async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(emulator):
+async def test_a_refused_platform_stops_the_machines_and_loses_no_job(emulator):
     platform = Platform(emulator, 30, functions=5)
     emulator.fail_next(61004, times=None, path=AUTHORIZER)
     async with running_fleet(emulator, platform) as fleet:
@@ -133,7 +133,7 @@ async def test_a_platform_that_is_refused_stops_the_machines_and_loses_no_job(em
         assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 30
 
 
-async def test_an_account_of_which_nothing_can_be_saved_is_named_as_one_that_failed(emulator):
+async def test_an_account_that_cannot_be_saved_is_named_as_failed(emulator):
     platform = Platform(emulator, 10, functions=5)
     nothing, gone, zero_byte, too_large, *others = platform.appids
     listing = b'{"errcode":0,"functions":[{"name":"a\\u0000b","status":"Active"}],"total_count":1}'

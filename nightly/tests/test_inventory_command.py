@@ -1,4 +1,4 @@
-"""`tcb-async inventory`: killed at any moment, on a full disk, while merchants join and leave."""
+"""``tcb-async inventory`` with kills, a full disk, and merchants that join and leave."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def deployed(platform):
     }
 
 
-async def test_killed_at_random_moments_every_account_is_whole_and_there_once(emulator, store):
+async def test_every_account_is_whole_after_kills(emulator, store):
     platform = Platform(emulator, 100, functions=50)
     emulator.script(itertools.repeat(Fault.delay(0.005)))
     chance, kills = random.Random(14), 0
@@ -78,11 +78,11 @@ async def test_killed_at_random_moments_every_account_is_whole_and_there_once(em
     assert kills == 20
     assert (out, err) == (b"", b"")
     assert listed(store) == deployed(platform)
-    ideal = 2 + 100 * 5  # the platform's token and its list, which each start asks for again
+    ideal = 2 + 100 * 5  # the platform's token and its list, which each start requests again
     assert sum(emulator.counts.values()) <= ideal + kills * WINDOW * 4
 
 
-async def test_of_two_at_once_the_second_says_so_and_ends(emulator, store):
+async def test_the_second_of_two_exits_with_a_sentence(emulator, store):
     platform = Platform(emulator, 40, functions=25)
     emulator.latency = 2.0
     first = await start(platform, store)
@@ -93,12 +93,12 @@ async def test_of_two_at_once_the_second_says_so_and_ends(emulator, store):
     await first.communicate()
 
     assert (first.returncode, second.returncode) == (0, 3)
-    assert b"is being written by another process" in err
+    assert b"is being written by a different process" in err
     assert listed(store) == deployed(platform)
     assert emulator.counts[AUTHORIZER] == 40
 
 
-async def test_a_disk_that_fills_up_loses_nothing_that_was_saved(emulator, store):
+async def test_a_full_disk_loses_nothing_that_was_saved(emulator, store):
     def small_disk() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
 
@@ -116,9 +116,7 @@ async def test_a_disk_that_fills_up_loses_nothing_that_was_saved(emulator, store
     assert listed(store) == deployed(platform)
 
 
-async def test_merchants_join_and_leave_during_the_list_and_none_that_stayed_is_missing(
-    emulator, store
-):
+async def test_no_merchant_that_stayed_is_missing(emulator, store):
     platform = Platform(emulator, 1200, functions=1)
     stayed = set(platform.appids) - set(platform.appids[::40])
     leaving = iter(platform.appids[::40])

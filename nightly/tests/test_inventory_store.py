@@ -1,4 +1,4 @@
-"""A store that was damaged on the disk never finishes a run that would show less than it found."""
+"""A damaged store never finishes a run that would show less than it found."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def flip_a_bit(data, chance):
     return changed
 
 
-def test_a_run_that_finishes_shows_every_function_of_its_complete_accounts(tmp_path):
-    """Two pages change places, or one bit changes, 60 times each."""
+def test_a_damaged_store_never_finishes_with_less(tmp_path):
+    """Two pages are swapped, or one bit is flipped, 60 times each."""
     path = tmp_path / "inventory.sqlite"
     appids = [f"wx{number:04}" for number in range(60)]
     with InventoryStore(path) as store:

@@ -1,6 +1,6 @@
-"""However a walk ends, it leaves nothing behind, and Python's development mode reports nothing.
+"""However a walk stops, it leaves nothing, and Python's development mode reports nothing.
 
-Rule: run as ``python -X dev -W error test_lifecycle.py``, this file ends a walk in every way, on a
+Rule: run as ``python -X dev -W error test_lifecycle.py``, this file stops a walk in every way, on a
 loop of its own each, and prints by name, as JSON, the leftovers of each.
 """
 
@@ -280,7 +280,7 @@ async def _run(ending):
 
 
 async def _turns():
-    """Let the loop turn as often as a clean-up may take, in less time than any answer."""
+    """Run the loop as often as a clean-up may take, in less time than any reply."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -340,8 +340,8 @@ def test_nothing_is_printed_to_stderr(report):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_walk_leaves_nothing_behind_however_it_ends(report, ending):
-    """A walk may end in any way: no task, connection or descriptor is left, nor a complaint."""
+def test_walks_leave_nothing_however_they_end(report, ending):
+    """No task, connection, descriptor or complaint is left, however the walk stops."""
     assert report[0][ending] == []
 
 
@@ -386,7 +386,7 @@ asyncio.run(main(sys.argv[1]))
     ("how", "warnings"),
     [("dropped", 1), ("copied", 1), ("kept", 1), ("walking", 1), ("unused", 0), ("closed", 0)],
 )
-def test_a_client_that_is_never_closed_warns_once_and_in_its_own_name(how, warnings):
+def test_an_unclosed_client_warns_once(how, warnings):
     done = subprocess.run(  # noqa: S603 - our own words
         [sys.executable, "-X", "dev", "-c", FORGOTTEN, how],
         capture_output=True,
@@ -402,7 +402,7 @@ def test_a_client_that_is_never_closed_warns_once_and_in_its_own_name(how, warni
     assert "Unclosed" not in done.stderr
 
 
-def test_ctrl_c_ends_a_walk_and_says_nothing_else():
+def test_ctrl_c_stops_a_walk_silently():
     with subprocess.Popen(  # noqa: S603 - our own words
         strictly(INTERRUPTED), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

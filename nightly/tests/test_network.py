@@ -64,7 +64,7 @@ DEADLY: dict[str, Fault] = {
     "drip": drip(0.02),
     "drip of a request": drip(0.02, direction="up"),
 }
-"""Faults that end every try on their connection."""
+"""Faults that fail every attempt on their connection."""
 
 
 @pytest.fixture
@@ -110,9 +110,7 @@ async def test_a_slow_network_only_makes_a_walk_slower(proxy, names, walk, fault
 
 
 @pytest.mark.parametrize("fault", DEADLY)
-async def test_with_retries_the_listing_is_exact_when_some_connections_fail(
-    proxy, names, walk, fault
-):
+async def test_retries_make_the_listing_exact(proxy, names, walk, fault):
     seen: list[str] = []
     proxy.script([DEADLY[fault], (), DEADLY[fault], (), DEADLY[fault]])
     await walk(seen, AGAIN, PATIENCE)
@@ -121,9 +119,7 @@ async def test_with_retries_the_listing_is_exact_when_some_connections_fail(
 
 
 @pytest.mark.parametrize("fault", DEADLY)
-async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_completed(
-    proxy, names, walk, fault
-):
+async def test_errors_have_a_cursor_that_completes_the_listing(proxy, names, walk, fault):
     seen: list[str] = []
     proxy.default = DEADLY[fault]
     with pytest.raises(TransportError) as caught:
@@ -137,7 +133,7 @@ async def test_without_retries_an_error_has_a_cursor_from_which_the_listing_is_c
 
 
 @pytest.mark.parametrize("way", ["connections reset", "port closed"])
-async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(upstream, proxy, names, way):
+async def test_a_walk_survives_a_short_outage(upstream, proxy, names, way):
     seen: list[str] = []
     waits: list[float] = []
 
@@ -158,9 +154,7 @@ async def test_a_walk_survives_a_service_that_goes_away_for_a_moment(upstream, p
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_a_network_that_misbehaves_at_random_loses_and_repeats_nothing(
-    proxy, names, walk, seed
-):
+async def test_a_faulty_network_loses_and_repeats_nothing(proxy, names, walk, seed):
     chance = random.Random(seed)
     kinds = (*DEADLY.values(), *PASSABLE.values(), (), (), ())
     seen: list[str] = []
@@ -186,7 +180,7 @@ class _KnowsNoName(AbstractResolver):
         pass
 
 
-async def test_a_host_name_that_does_not_exist_is_an_error_that_names_it():
+async def test_an_unknown_host_is_named_in_the_error():
     connector = aiohttp.TCPConnector(resolver=_KnowsNoName())
     async with aiohttp.ClientSession(connector=connector) as session:
         asking = TcbClient("T", base_url="https://no-such-host", session=session, retry=ONCE)

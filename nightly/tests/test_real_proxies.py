@@ -1,4 +1,4 @@
-"""nginx, haproxy and squid before WeChat: each walk is exact, or ends where it can be completed."""
+"""nginx, haproxy and squid before WeChat: a walk is exact, or fails with a cursor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def upstream():
 
 @pytest.fixture
 async def tls_port(upstream):
-    """The port of the same emulator behind TLS."""
+    """The TLS port of the same emulator."""
     async with over_tls(upstream) as port:
         yield port
 
@@ -74,9 +74,7 @@ LIMITS = {"server": "keepalive_requests 3; keepalive_timeout 30ms;"}
     ("program", "limits"),
     [(nginx, LIMITS), (haproxy, {"defaults": "timeout http-keep-alive 30ms"})],
 )
-async def test_connections_that_are_closed_when_idle_or_after_three_requests_lose_nothing(
-    upstream, program, limits
-):
+async def test_connections_closed_by_nginx_lose_nothing(upstream, program, limits):
     with program(port_of(upstream), **limits) as proxy:
         for pause in (0.0, 0.029, 0.03, 0.031, 0.05):
             assert await walked(upstream, proxy.url, pause=pause) == names(upstream)
@@ -109,7 +107,7 @@ async def test_a_limit_on_the_rate_is_kept_to(upstream, status):
 
 
 async def walk_into_an_error(upstream, proxy, kind, *, at_40=None):
-    """The error that ends a walk, and the names before it, which are right."""
+    """The error of a walk, and the names before it, which are right."""
     seen: list[str] = []
     async with asking(upstream, proxy.url, retry=RetryPolicy.none(), concurrency=1) as client:
         with pytest.raises(kind) as caught:  # noqa: PT012 - the names before it count
@@ -130,9 +128,7 @@ async def completed(upstream, url, error, seen):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_limit_that_does_not_give_way_ends_in_an_error_that_is_completed_later(
-    upstream, status
-):
+async def test_a_lasting_limit_is_an_error_with_a_cursor(upstream, status):
     kind = RateLimitError if status == 429 else TransportError
     limits = {
         "http": "limit_req_zone $binary_remote_addr zone=all:1m rate=1r/m;",
@@ -159,9 +155,7 @@ async def test_a_walk_behind_two_tls_connections_of_haproxy_is_complete(upstream
 
 
 @pytest.mark.parametrize(("program", "status"), [(nginx, 502), (haproxy, 503)])
-async def test_a_dead_upstream_ends_in_an_error_that_is_completed_once_it_is_back(
-    upstream, program, status
-):
+async def test_a_dead_upstream_is_an_error_with_a_cursor(upstream, program, status):
     with program(port_of(upstream)) as proxy:  # type: ignore[attr-defined]
         error, seen = await walk_into_an_error(upstream, proxy, TransportError, at_40=upstream.stop)
         # A request that is on its way when the server goes is dropped, or refused by the proxy.
@@ -189,7 +183,7 @@ def through(monkeypatch, upstream):
 
 
 @pytest.mark.parametrize("settings", ["", "client_ip_max_connections 3"])
-async def test_squid_tunnels_walks_with_few_connections_too(upstream, tls_port, through, settings):
+async def test_squid_tunnels_walks_with_few_connections(upstream, tls_port, through, settings):
     with squid(settings=settings) as proxy:
         for _ in range(4):
             async with through(proxy, tls_port) as client:
@@ -197,7 +191,7 @@ async def test_squid_tunnels_walks_with_few_connections_too(upstream, tls_port, 
             assert [function.name for function in functions] == names(upstream)
 
 
-async def test_squids_503_for_an_unreachable_server_does_not_end_a_watch(upstream, through, caplog):
+async def test_a_watch_survives_503_from_squid(upstream, through, caplog):
     caplog.set_level(logging.WARNING, logger="tcb_async")
     async with over_tls(upstream) as port:
         pass

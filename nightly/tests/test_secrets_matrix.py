@@ -1,8 +1,8 @@
-"""No tool that reports errors tells a secret, however a call ends: tool × credential × ending.
+"""No tool that reports errors shows a secret, however a call fails: tool × credential × failure.
 
 The tools run with their defaults, in a process of their own, for they hook into aiohttp for good:
 see ``reporting_tools.py``. Secrets are as long as WeChat's, so that a tool which cuts long
-texts would show a part; the test searches for any 20 characters in a row.
+texts would show a part; the test searches for any 20 consecutive characters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FEWEST = {
     "caller's cancellation": 200,
     "client closed": 200,
 }
-"""A call is ended at each turn of the loop, of which Python 3.13 takes fewer than 3.11."""
+"""A call is cancelled in each iteration of the loop; Python 3.13 needs fewer than 3.11."""
 
 
 def run_matrix(*words):
@@ -57,14 +57,14 @@ def run_matrix(*words):
 
 
 @pytest.mark.timeout(900)
-def test_no_tool_tells_a_secret_however_a_call_ends(redis_port):
+def test_no_tool_shows_a_secret_of_the_client(redis_port):
     errors, leaks = run_matrix(redis_port)
 
     assert leaks == []
     assert [name for name, fewest in FEWEST.items() if errors[name] < fewest] == []
 
 
-def test_every_tool_tells_every_secret_of_a_careless_caller():
+def test_every_tool_shows_a_callers_own_secrets():
     _, leaks = run_matrix("careless")
 
     told = {(tool, name) for tool, name, _ending, _around in leaks}
@@ -129,7 +129,7 @@ def test_it():
     ("file", "tests", "told"),
     [(CAREFUL, 35, []), (CARELESS, 1, ["token of 136"])],
 )
-def test_pytest_with_locals_tells_a_secret_of_a_careless_caller_only(pytester, file, tests, told):
+def test_pytest_locals_show_only_secrets_of_the_caller(pytester, file, tests, told):
     pytester.makepyfile(file)
     pytester.makeini(
         f"[pytest]\npythonpath = {SUPPORT}\nasyncio_mode = auto\n"

@@ -1,6 +1,6 @@
 """The site as a reader sees it: it is built, and read in a browser.
 
-Rule: nothing outside this machine is asked for.
+Rule: nothing is requested from other machines.
 """
 
 import functools
@@ -110,11 +110,11 @@ def pages_of(site):
     return sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
 
 
-def test_every_link_and_anchor_of_the_site_leads_somewhere(site):
+def test_links_and_anchors_have_targets(site):
     assert broken_links(site) == []
 
 
-def test_a_link_that_leads_nowhere_would_be_found(tmp_path):
+def test_dead_links_are_found(tmp_path):
     links = ("b.html", "b.html#there", "https://example.com/", "c.html", "b.html#gone", "#gone")
     page = "".join(f'<a href="{link}">' for link in links) + '<img src="gone.svg">'
     (tmp_path / "a.html").write_text(page, encoding="utf-8")
@@ -138,12 +138,12 @@ def test_a_page_is_in_the_language_of_its_folder(site):
 
 
 @pytest.mark.parametrize("device", WIDTHS)
-def test_every_page_loads_without_complaint_and_fits(site, address, browser, device):
+def test_pages_load_without_errors_and_fit(site, address, browser, device):
     complaints = []
     page = browser.new_page(viewport={"width": WIDTHS[device], "height": 900})
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
     page.on("console", lambda line: complaints.append(f"{page.url}: {line.type} {line.text}"))
-    page.on("request", lambda request: note_stranger(request.url, address, complaints))
+    page.on("request", lambda request: record_external_request(request.url, address, complaints))
     for name in pages_of(site):
         answer = page.goto(f"{address}/{name}")
         assert answer.ok, name
@@ -153,7 +153,7 @@ def test_every_page_loads_without_complaint_and_fits(site, address, browser, dev
     assert complaints == []
 
 
-def test_no_column_of_a_table_in_chinese_is_one_character_wide(site, address, browser):
+def test_chinese_columns_are_wider_than_one_character(site, address, browser):
     page = browser.new_page(viewport={"width": WIDTHS["desktop"], "height": 900})
     broken = []
     for name in pages_of(site):
@@ -168,7 +168,7 @@ def test_no_column_of_a_table_in_chinese_is_one_character_wide(site, address, br
     assert broken == []
 
 
-def test_no_drawing_cuts_off_its_words(address, browser):
+def test_drawings_show_all_their_words(address, browser):
     page = browser.new_page()
     broken = {}
     for path in sorted((ROOT / "docs" / "drawings").rglob("*.svg")):
@@ -179,9 +179,9 @@ def test_no_drawing_cuts_off_its_words(address, browser):
     assert broken == {}
 
 
-def note_stranger(url, address, complaints):
+def record_external_request(url, address, complaints):
     if not url.startswith((address, "data:", "blob:")):
-        complaints.append(f"{url} is asked for")
+        complaints.append(f"{url} was requested")
 
 
 def is_too_wide(page):
@@ -222,7 +222,7 @@ def cut_off(page):
         ("盘点", "zh/inventory.html"),
     ],
 )
-def test_the_search_finds(address, browser, words, place):
+def test_search_finds_pages(address, browser, words, place):
     page = browser.new_page()
     page.goto(f"{address}/index.html", wait_until="networkidle")
     page.keyboard.press("Control+k")

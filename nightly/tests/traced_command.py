@@ -1,7 +1,7 @@
-"""Run a command, and write down the repr of every local variable of its frames, at every line.
+"""Run a command, and record the repr of every local variable of its frames, at every line.
 
-Rule: run as ``python traced_command.py FILE WORDS…``: in the end FILE holds the reprs, and the exit
-code is the command's.
+Usage: ``python traced_command.py FILE WORDS…`` writes the reprs to FILE; the exit code is the
+command's.
 """
 
 import sys
@@ -18,7 +18,7 @@ def at_each_line(frame, _event, _argument):
     for name, value in frame.f_locals.items():
         try:
             text = repr(value)
-        except AttributeError:  # of an object half made
+        except AttributeError:  # of a half-initialised object
             continue
         shown.add(f"{frame.f_code.co_qualname}: {name}={text}")
     return at_each_line

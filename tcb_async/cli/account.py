@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError
 
 from tcb_async._arguments import DEFAULT_CONCURRENCY
 from tcb_async.cli import signals
-from tcb_async.cli.access import find_accounts, find_service
+from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
 from tcb_async.cli.options import Access, OutputFormat, Platform
@@ -39,14 +39,16 @@ The exit codes are in tcb-async --help.""",
 
 
 @environments_command.default
-def list_environments(*, form: OutputFormat = TABLE, access: Access = Access()) -> None:
+def list_environments(*, output_format: OutputFormat = TABLE, access: Access = Access()) -> None:
     """List the environments of an account."""
     with run_command(verbose=access.verbose) as screen:
 
         async def work(client: TcbClient) -> None:
-            write_rows(screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, form)
+            write_rows(
+                screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, output_format
+            )
 
-        find_service(None, access, needs_env=False).run(work)
+        choose_service(None, access, needs_env=False).run(work)
 
 
 merchants_command = App(
@@ -58,27 +60,29 @@ merchants_command = App(
   tcb-async merchants
   tcb-async merchants -f csv > merchants.csv
 
-Refresh tokens are not printed. TcbClient has them:
-iter_authorizers().
+Refresh tokens are not printed. In Python,
+TcbClient.iter_authorizers() returns them.
 
 The exit codes are in tcb-async --help.""",
 )
 
 
 @merchants_command.default
-def list_merchants(*, form: OutputFormat = TABLE, access: Platform = Platform()) -> None:
+def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Platform()) -> None:
     """List the merchants of a third-party platform (第三方平台)."""
     with run_command(verbose=access.verbose) as screen:
         if not access.component_appid and not access.demo:
             raise CycloptsError(
                 "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
             )
-        open_accounts = find_accounts(access)
+        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+
+        open_accounts = choose_accounts(access)
 
         async def work() -> None:
             async with open_accounts(DEFAULT_CONCURRENCY) as accounts:
                 rows = await accounts.client.authorizers().collect()
-                write_rows(screen, rows, _MERCHANT_COLUMNS, form)
+                write_rows(screen, rows, _MERCHANT_COLUMNS, output_format)
 
         signals.run(work)
 
@@ -93,7 +97,7 @@ token_command = App(
 
 [bold]Exit codes[/bold]
     0  accepted
-    3  refused, or there is none
+    3  refused, or no token is set
     4  accepted, but not for this environment
     5  the service or the network failed
   130  interrupted (Ctrl-C)
@@ -109,7 +113,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
         env: Check that it may list this environment, too.
     """
     with run_command(verbose=access.verbose) as screen:
-        service = find_service(env, access, needs_env=False)
+        service = choose_service(env, access, needs_env=False)
         screen.write(f"account   {service.owner}\n".encode())
 
         async def work(client: TcbClient) -> None:
@@ -121,11 +125,11 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 
 
 async def _describe_acceptance(client: TcbClient, env: str | None) -> str:
-    """Ask for one row, of an environment that cannot exist unless the user named one."""
+    """Request one row: of the environment that the user named, or of an impossible one."""
     try:
         await client.function_page(env or _NO_ENV, limit=1)
     except TcbError as error:
-        # WeChat checks the token before the environment: it refused only the environment.
+        # WeChat checks the token first, so it refused only the environment.
         if env is None and isinstance(error, ApiError) and is_token_accepted(error):
             return "yes"
         if env is None:

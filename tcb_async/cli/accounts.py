@@ -11,6 +11,7 @@ import sys
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,13 +22,13 @@ from cyclopts import CycloptsError
 from tcb_async._arguments import DEFAULT_BASE_URL, SECRET, check_appid, check_secret
 from tcb_async._redact import Hidden, Secret, decode_secret
 from tcb_async.cli.credentials import (
-    ask_secret,
     check_url,
-    find_appid,
-    find_secret,
     open_client,
-    open_store,
-    read_secret,
+    open_redis,
+    prompt_for_secret,
+    read_appid,
+    read_secret_file,
+    read_variable,
 )
 from tcb_async.cli.options import Platform
 from tcb_async.client import TcbClient
@@ -65,43 +66,49 @@ async def _ignore_rotation(appid: str, refresh_token: str) -> None:
 
 
 OpenAccounts = Callable[[int], AbstractAsyncContextManager[Accounts]]
-"""Opens the accounts, given the most requests at once."""
+"""Opens the accounts, given the maximum number of concurrent requests."""
 
 
-def find_accounts(access: Platform) -> OpenAccounts:
-    """Read and check everything that needs no request."""
-    service = _service_name(check_url(access))
-    resources = AsyncExitStack()
-    name, provider, known = _find_source(access, open_store(access.redis, resources))
+def choose_accounts(access: Platform) -> OpenAccounts:
+    """Choose the accounts, and read and check everything that needs no request."""
+    if access.demo:
+        from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
+
+        name, known, open_service = demo.NAME, None, demo.open_demo_merchants
+    else:
+        service, resources = _service_name(check_url(access)), AsyncExitStack()
+        name, provider, known = _choose_source(access, open_redis(access.redis, resources))
+        name = f"{name} at {service}"
+        open_service = partial(open_client, access, provider, resources=resources)
 
     @asynccontextmanager
     async def open_accounts(concurrency: int) -> AsyncGenerator[Accounts]:
-        async with open_client(access, provider, concurrency, resources=resources) as client:
-            yield Accounts(f"{name} at {service}", client, known)
+        async with open_service(concurrency) as client:
+            yield Accounts(name, client, known)
 
     return open_accounts
 
 
-def _find_source(
+def _choose_source(
     access: Platform, store: TokenStore | None
 ) -> tuple[str, TokenProvider, Sequence[Account] | None]:
     """Return the name of the accounts, the token of the client, and the known accounts."""
     if access.accounts is not None:
-        # These accounts have tokens of their own: the client never uses its token.
+        # These accounts have tokens of their own: the client never uses this token.
         return "a file of accounts", StaticToken("unused"), read_accounts(access.accounts)
-    if appid := access.component_appid:
-        return f"platform {appid}", _find_platform(access, appid, store), None
-    if not (appid := find_appid(access.appid)):
+    if access.appid is None and (appid := access.component_appid):
+        return f"platform {appid}", _make_component_token(access, appid, store), None
+    if not (appid := read_appid(access.appid)):
         raise CycloptsError(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
-    token = StableToken(appid, _find_appsecret(access, appid, SECRET), store=store)
+    token = StableToken(appid, _read_appsecret(access, appid, SECRET), store=store)
     return f"app {appid}", token, [Account(appid, token)]
 
 
-def _find_platform(access: Platform, appid: str, store: TokenStore | None) -> ComponentToken:
+def _make_component_token(access: Platform, appid: str, store: TokenStore | None) -> ComponentToken:
     check_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
-    appsecret = _find_appsecret(access, appid, _COMPONENT_SECRET, SECRET)
+    appsecret = _read_appsecret(access, appid, _COMPONENT_SECRET, SECRET)
     _check_ticket(access.ticket_file)
 
     async def latest_ticket() -> Secret:
@@ -116,16 +123,16 @@ def _service_name(url: str) -> str:
     return DEFAULT_BASE_URL if is_wechat else url
 
 
-def _find_appsecret(access: Platform, appid: str, *variables: str) -> Secret:
+def _read_appsecret(access: Platform, appid: str, *variables: str) -> Secret:
     if (path := access.secret_file) is not None:
-        return check_secret(f"--secret-file {path}: the appsecret", read_secret(path))
-    otherwise = f"no appsecret: set {variables[0]}"
-    return find_secret(*variables) or ask_secret(f"Appsecret of {appid}", otherwise)
+        return check_secret(f"--secret-file {path}: the appsecret", read_secret_file(path))
+    error_message = f"no appsecret: set {variables[0]}"
+    return read_variable(*variables) or prompt_for_secret(f"Appsecret of {appid}", error_message)
 
 
 def _read_ticket(path: str | None) -> Secret:
-    """Read the newest ticket: WeChat pushes a new one every ten minutes."""
-    return Secret(os.environ.get(_TICKET, "").strip()) if path is None else read_secret(path)
+    """Read the latest ticket: WeChat pushes a new one every ten minutes."""
+    return Secret(os.environ.get(_TICKET, "").strip()) if path is None else read_secret_file(path)
 
 
 def _check_ticket(path: str | None) -> None:
@@ -136,7 +143,7 @@ def _check_ticket(path: str | None) -> None:
         )
     if not (ticket := _read_ticket(path)).reveal():
         raise ConfigurationError(
-            f"{where}: it holds no component_verify_ticket; write WeChat's newest ticket into it"
+            f"{where}: it contains no component_verify_ticket; write WeChat's latest ticket into it"
         )
     check_secret(f"{where}: the ticket", ticket)
 
@@ -159,10 +166,13 @@ def read_accounts(path: str) -> list[Account]:
         account = _parse_account(path, number, line)
         before, _ = found.setdefault(account.appid, (number, account))
         if before != number:
-            raise _bad_line(path, number, f"{account.appid} is in line {before} already")
+            raise CycloptsError(
+                f"--accounts {path}, line {number}: {account.appid} is in line {before} already: "
+                "write one line, with the envs of both"
+            )
     if not found:
         raise ConfigurationError(
-            f"--accounts {path}: the file holds no accounts: write one JSON object per line"
+            f"--accounts {path}: the file contains no accounts: write one JSON object per line"
         )
     return [account for _, account in found.values()]
 
@@ -179,7 +189,7 @@ def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
         reason = str(error)
     except (msgspec.DecodeError, ValueError):
         is_text = text.reveal().decode(errors="ignore").encode() == text.reveal()
-        reason = "it is not one whole JSON object" if is_text else _NOT_UTF_8
+        reason = "it is not one complete JSON object" if is_text else _NOT_UTF_8
     raise _bad_line(path, number, reason)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NoReturn
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from tcb_async import __version__
 from tcb_async.cli.exits import DONE, EXIT_CODES, USAGE, handle_errors
@@ -33,7 +33,6 @@ COMMANDS = {
     "watch": ("watch", "Show added, updated and removed functions, until Ctrl-C."),
     "wait": ("watch", "Wait until functions are Active, as after a deployment."),
     "diff": ("compare", "Compare expected functions with the functions found."),
-    "runtimes": ("compare", "Show which runtimes reach end of life."),
     "environments": ("account", "List the environments of an account."),
     "merchants": ("account", "List the merchants of a third-party platform (第三方平台)."),
     "inventory": ("inventory", "List every function of many accounts, into SQLite."),
@@ -48,12 +47,12 @@ COMMANDS = {
 
 
 def _show_default(value: Any) -> str | None:  # noqa: ANN401 - of every option
-    """Show numbers and texts; False, None and 0 are explained in the help text."""
+    """Show a default unless it is falsy; the help text explains those."""
     return (f"{value:g}" if isinstance(value, float) else str(value)) if value else None
 
 
 def _split_variable(_kind: Any, value: str, **_: Any) -> list[str]:  # noqa: ANN401 - cyclopts' own signature
-    """Take a variable as one value; an empty one counts as not set."""
+    """Do not split the variable; treat an empty one as unset."""
     return [value] if value else []
 
 
@@ -76,8 +75,8 @@ app = App(
     ),
     result_action="return_value",
     exit_on_error=False,
-    print_error=False,  # cyclopts would repeat words that may be secrets: `explain` does not
-    suppress_keyboard_interrupt=False,  # `handle_errors` says how the command ended
+    print_error=False,  # cyclopts would repeat words that may be secrets; `explain` does not
+    suppress_keyboard_interrupt=False,  # `handle_errors` handles it
 )
 app["--help"].group = app["--version"].group = GENERAL
 for _number, (_name, (_module, _line)) in enumerate(COMMANDS.items()):
@@ -91,7 +90,7 @@ Shell = Annotated[
 ]
 
 
-def _find_shell(shell: Shell) -> Shell:
+def _choose_shell(shell: Shell) -> Shell:
     # This imports subprocess, which --help does not need.
     from cyclopts.completion import ShellDetectionError, detect_shell  # noqa: PLC0415
 
@@ -104,33 +103,18 @@ def _find_shell(shell: Shell) -> Shell:
 @app.command(name="--install-completion", group=GENERAL, help_epilogue="")
 def install_completion(*, shell: Shell = None) -> None:
     """Install completion for the current shell."""
-    path = app.install_completion(shell=_find_shell(shell))
+    path = app.install_completion(shell=_choose_shell(shell))
     sys.stdout.write(f"completion is installed in {path}: start a new shell\n")
 
 
 @app.command(name="--show-completion", group=GENERAL, help_epilogue="")
 def show_completion(*, shell: Shell = None) -> None:
     """Show completion for the current shell, to customize it."""
-    sys.stdout.write(app.generate_completion(shell=_find_shell(shell)))
-
-
-@app.command(name="help", show=False)
-def show_help(*command: str) -> None:
-    """Show the help of a command."""
-    _, _, unknown = app.parse_commands(command)
-    if unknown:
-        raise UnknownCommandError(unused_tokens=unknown)
-    app.help_print(command)
-
-
-@app.command(name="version", show=False)
-def show_version() -> None:
-    """Show the version."""
-    app.version_print()
+    sys.stdout.write(app.generate_completion(shell=_choose_shell(shell)))
 
 
 def run(words: Sequence[str]) -> NoReturn:
-    """Run a command, and end the process with its exit code."""
+    """Run a command, and exit with its exit code."""
     screen = Screen.open()  # before help is written: stdout may not know its characters
     code = DONE
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import App, CycloptsError, Parameter
 
-from tcb_async.cli.access import find_service
+from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.options import Access
 from tcb_async.cli.screen import sanitize
@@ -61,7 +61,7 @@ def call_endpoint(
                 text = json.dumps(reply, ensure_ascii=False)
             screen.write(f"{text}\n".encode())
 
-        find_service(None, access, needs_env=False).run(work)
+        choose_service(None, access, needs_env=False).run(work)
 
 
 def _read_fields(body: str | None, access: Access) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Credentials of a command, and its client.
 
-Rule: no secret comes from an argument, which every list of processes shows, and none is printed.
-Files, variables and prompts are read once, and checked before any request. A command opens one
-client, and everything that it needs is closed with it.
+Rule: no secret is an argument, which every list of processes shows, and none is printed. Usage
+errors are raised first; then files, variables and prompts are read once, and checked before any
+request. The client and the emulator are imported last, because help and usage errors need neither.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import attrs
+from cyclopts import CycloptsError
 
 from tcb_async._arguments import (
     ACCESS_TOKEN,
@@ -33,13 +35,15 @@ from tcb_async._arguments import (
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.options import Connection, Credentials
-from tcb_async.client import TcbClient
 from tcb_async.exceptions import ConfigurationError, TransportError
 from tcb_async.tokens import RedisStore, StableToken, StaticToken, TokenProvider, TokenStore
 
+if TYPE_CHECKING:
+    from tcb_async.client import TcbClient
+
 _REDIS_URL = "TCB_REDIS_URL"
-_LONGEST = 4096  # characters: a wrong path may name a huge file
-_NONE = (
+_MAX_LENGTH = 4096  # characters: a wrong path may name a huge file
+_NO_TOKEN = (
     f"no access token: set {ACCESS_TOKEN}, or {APPID} and {SECRET}, or pass --token-file FILE; "
     "`tcb-async list --demo` needs none"
 )
@@ -49,13 +53,13 @@ _NO_SECRET = f"{SECRET} is not set: set it to the appsecret of {{appid}}"
 
 @attrs.frozen
 class Service:
-    """The service that a command asks, the owner of the token, and the environment."""
+    """The service that a command calls, the owner of the token, and the environment."""
 
     owner: str
     address: str
     env: str
     _open: Callable[[int], AbstractAsyncContextManager[TcbClient]]
-    provider: TokenProvider | None = None  # None for the demonstration: it makes its own later
+    provider: TokenProvider | None = None  # None for the demonstration, which makes its own
     pending_function: str = ""  # the function that the demonstration is creating
 
     def run(
@@ -70,13 +74,30 @@ class Service:
         signals.run(main)
 
 
-def find_wechat(env: str, access: Credentials) -> Service:
-    """Find the credentials for WeChat, or for a server in its place."""
+def choose_service(
+    env: str | None,
+    access: Credentials,
+    *,
+    needs_env: bool = True,
+    is_changing: bool = False,
+    others: Sequence[str] = (),
+) -> Service:
+    """Choose the demonstration or WeChat, and read the credentials for it."""
+    if needs_env and env is None and not access.demo:
+        raise CycloptsError("ENV: name an environment, or pass --demo")
+    if access.token_file is not None and access.appid is not None:
+        raise CycloptsError("--token-file: name a token or an app, not both")
+    if access.demo:
+        from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
+
+        env = env or demo.ENV
+        open_demo = partial(demo.open_demo, env, others, is_changing=is_changing)
+        return Service(demo.NAME, demo.NAME, env, open_demo, pending_function=demo.PENDING_FUNCTION)
     url = check_url(access)
     resources = AsyncExitStack()
-    owner, provider = _find_token(access, resources)
+    owner, provider = _choose_token(access, resources)
     client = partial(open_client, access, provider, resources=resources)
-    return Service(owner, url, env, client, provider)
+    return Service(owner, url, env or "", client, provider)
 
 
 def check_url(access: Connection) -> str:
@@ -94,6 +115,8 @@ async def open_client(
     resources: AsyncExitStack | None = None,
 ) -> AsyncGenerator[TcbClient]:
     """Open a client; ``resources`` is closed after it."""
+    from tcb_async.client import TcbClient  # noqa: PLC0415 - help and usage errors need none
+
     client = TcbClient(
         provider,
         base_url=access.base_url,
@@ -120,66 +143,66 @@ def _unused_proxy(access: Connection) -> str:
     return name if name in os.environ else name.upper()
 
 
-def _find_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
-    """Return the owner of the token, and its provider.
+def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
+    """Choose the owner of the token, and its provider.
 
     The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,
     a prompt.
     """
     if (path := access.token_file) is not None:
         return f"the token in {path}", StaticToken(_read_token(path))
-    token, appsecret = find_secret(ACCESS_TOKEN), find_secret(SECRET)
+    token, appsecret = read_variable(ACCESS_TOKEN), read_variable(SECRET)
     if not access.appid and token is not None:
         return f"the token in {ACCESS_TOKEN}", StaticToken(
             check_secret(ACCESS_TOKEN, token), advice=advise_on_precedence()
         )
-    if appid := find_appid(access.appid):
+    if appid := read_appid(access.appid):
         if appsecret is not None:
             check_secret(SECRET, appsecret)
         else:
-            appsecret = ask_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
-        store = open_store(access.redis, resources)
+            appsecret = prompt_for_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
+        store = open_redis(access.redis, resources)
         shared = "" if store is None else ", shared through Redis"
         return f"app {appid}{shared}", StableToken(appid, appsecret, store=store)
-    otherwise = _NONE if appsecret is None else _NO_APPID
-    return "the token that was typed", StaticToken(ask_secret("Access token", otherwise))
+    error_message = _NO_TOKEN if appsecret is None else _NO_APPID
+    return "the typed token", StaticToken(prompt_for_secret("Access token", error_message))
 
 
-def find_appid(option: str | None) -> str | None:
+def read_appid(option: str | None) -> str | None:
     appid = option or os.environ.get(APPID)
     return appid and check_appid("--appid" if option else APPID, Secret(appid))
 
 
-def find_secret(*variables: str) -> Secret | None:
-    """Return the first variable that is set; an empty one counts as not set."""
+def read_variable(*variables: str) -> Secret | None:
+    """Read the first variable that is set; an empty one counts as not set."""
     return next((Secret(os.environ[name]) for name in variables if os.environ.get(name)), None)
 
 
 def _read_token(path: str) -> Secret:
     if path != "-":
-        token = read_secret(path)
-    elif _may_ask():
-        return ask_secret("Access token", _NONE)
+        token = read_secret_file(path)
+    elif _can_prompt():
+        return prompt_for_secret("Access token", _NO_TOKEN)
     else:
-        token = Secret("" if sys.stdin is None else sys.stdin.read(_LONGEST).strip())
+        token = Secret("" if sys.stdin is None else sys.stdin.read(_MAX_LENGTH).strip())
     return check_secret(f"--token-file {path}: the token", token)
 
 
-def read_secret(path: str) -> Secret:
-    """Read a file that holds one secret, with or without a byte order mark and line ends."""
-    # A decoding error would hold the bytes; a replaced character is refused without them.
+def read_secret_file(path: str) -> Secret:
+    """Read a file with one secret, with or without a byte order mark and white space."""
+    # A decoding error would contain the bytes; a replaced character is refused without them.
     with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
-        return Secret(file.read(_LONGEST).strip())
+        return Secret(file.read(_MAX_LENGTH).strip())
 
 
-def _may_ask() -> bool:
+def _can_prompt() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def ask_secret(name: str, otherwise: str) -> Secret:
-    """Ask at a prompt without echo; without a terminal, raise an error with this text."""
-    if not _may_ask():
-        raise ConfigurationError(otherwise)
+def prompt_for_secret(name: str, error_message: str) -> Secret:
+    """Prompt without echo; without a terminal, raise an error with this message."""
+    if not _can_prompt():
+        raise ConfigurationError(error_message)
     with signals.raise_signals():  # so that `getpass` turns the echo on again
         try:
             typed = Secret(getpass.getpass(f"{name} (not shown): ", sys.stderr).strip())
@@ -188,9 +211,9 @@ def ask_secret(name: str, otherwise: str) -> Secret:
     return check_secret("the typed secret", typed)
 
 
-def open_store(option: str | None, resources: AsyncExitStack) -> TokenStore | None:
+def open_redis(option: str | None, resources: AsyncExitStack) -> TokenStore | None:
     """Open the Redis that shares the app's token, if the user named one."""
-    url = Secret(option) if option else find_secret(_REDIS_URL)
+    url = Secret(option) if option else read_variable(_REDIS_URL)
     if url is None:
         return None
     try:

@@ -17,42 +17,37 @@ from functools import partial
 import attrs
 
 from tcb_async._redact import Secret
-from tcb_async.cli.accounts import Accounts
-from tcb_async.cli.credentials import Service, open_client
-from tcb_async.cli.options import Connection
 from tcb_async.client import TcbClient
 from tcb_async.emulator import DEMO_ENV, Emulator, Fault, RecordedRequest
 from tcb_async.emulator.demo import DEMO_CREATED, make_demo_functions
 from tcb_async.tokens import ComponentToken, StaticToken, TokenProvider
 
-_NAME = "the demonstration"
-_PENDING_FUNCTION = "webhookRelay"
+ENV = DEMO_ENV
+NAME = "the demonstration"
+PENDING_FUNCTION = "webhookRelay"
 _SECONDS_APART = 1.5
 _STEADY, _CHANGING, _OVER_QUOTA = ("test-777bb9", "prod-1a2b3c"), "live-777bb9", "quota-777bb9"
 _REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
 
 
-def serve_demo(asked: str | None, *, is_changing: bool, others: Sequence[str] = ()) -> Service:
-    """Serve the demonstration's functions, in every environment that the user named."""
-    env = asked or DEMO_ENV
-
-    @asynccontextmanager
-    async def open_demo(concurrency: int) -> AsyncGenerator[TcbClient]:
-        async with Emulator.demo() as emulator:
-            for copy in {env, *others} - {DEMO_ENV}:
-                _deploy_demo_functions(emulator, copy)
-            async with (
-                change_all_the_time(emulator, [env] if is_changing else []),
-                _open_client(emulator, StaticToken(emulator.token), concurrency) as client,
-            ):
-                yield client
-
-    return Service(_NAME, _NAME, env, open_demo, pending_function=_PENDING_FUNCTION)
+@asynccontextmanager
+async def open_demo(
+    env: str, others: Sequence[str], concurrency: int, *, is_changing: bool
+) -> AsyncGenerator[TcbClient]:
+    """Open the demonstration, with its functions in every environment that the user named."""
+    async with Emulator.demo() as emulator:
+        for copy in {env, *others} - {DEMO_ENV}:
+            _deploy_demo_functions(emulator, copy)
+        async with (
+            change_all_the_time(emulator, [env] if is_changing else []),
+            _open_client(emulator, StaticToken(emulator.token), concurrency) as client,
+        ):
+            yield client
 
 
 @asynccontextmanager
-async def open_demo_merchants(concurrency: int) -> AsyncGenerator[Accounts]:
-    """Open the demonstration's merchants; their platform is busy at first."""
+async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
+    """Open the demonstration's platform, which is busy at first."""
     appid, secret = "wx00112233445566aa", Secret(secrets.token_hex(16))
     async with Emulator(latency=0.02) as emulator:
         ticket = Secret(emulator.add_component(appid, secret.reveal()))
@@ -65,7 +60,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[Accounts]:
 
         token = ComponentToken(appid, secret, ticket=latest_ticket)
         async with _open_client(emulator, token, concurrency) as client:
-            yield Accounts(_NAME, client)
+            yield client
 
 
 @asynccontextmanager
@@ -77,7 +72,7 @@ async def _open_client(
     before = log.level
     log.setLevel(logging.WARNING)
     try:
-        async with open_client(Connection(base_url=emulator.url), token, concurrency) as client:
+        async with TcbClient(token, base_url=emulator.url, concurrency=concurrency) as client:
             yield client
     finally:
         log.setLevel(before)

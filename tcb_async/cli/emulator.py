@@ -51,15 +51,15 @@ Ctrl-C ends it, with exit code 0.""",
 def serve_emulator(
     *,
     env: Annotated[list[str] | None, Parameter(metavar="ENV")] = None,
-    count: Annotated[int, whole_number(least=0)] = 57,
+    count: Annotated[int, whole_number(minimum=0)] = 57,
     demo: bool = False,
     docs: bool = False,
     platform: bool = False,
     merchants: Annotated[int | None, whole_number()] = None,
     busy: bool = False,
     changing: bool = False,
-    latency: Annotated[float | None, seconds(least=0)] = None,
-    port: Annotated[int, whole_number("PORT", least=0, most=_TOP_PORT)] = 0,
+    latency: Annotated[float | None, seconds(minimum=0)] = None,
+    port: Annotated[int, whole_number("PORT", minimum=0, maximum=_TOP_PORT)] = 0,
     verbose: Verbose = False,
 ) -> None:
     """Serve a WeChat emulator, until Ctrl-C.

@@ -1,7 +1,7 @@
-"""Exit codes, and the sentence with which a command ends.
+"""Exit codes, and the last sentence of a command.
 
-Rule: a command ends with one sentence and an exit code; ``--verbose`` adds the traceback of a bug.
-The sentence names options of the command line: a user who typed ``--base-url`` does not read
+Rule: a failed command prints one sentence and returns an exit code; ``--verbose`` adds the
+traceback of a bug. The sentence names options: a user who typed ``--base-url`` does not read
 ``base_url=``.
 """
 
@@ -30,7 +30,7 @@ DONE, BUG, USAGE, CONFIGURATION, REFUSED, FAILED, MISSING, DIFFERENT = range(8)
 
 EXIT_CODES = """\
 [bold]Exit codes[/bold]
-    0  done; also if the reader of stdout ended first
+    0  done; also if the reader of stdout stopped early
     1  a bug in tcb-async
     2  usage: an unknown option, a missing argument
     3  configuration: no token or a refused one, a file
@@ -47,7 +47,7 @@ _log = logging.getLogger("tcb_async")
 
 
 def exit_code(error: TcbError) -> int:
-    """Return the exit code that says where the fault is."""
+    """Return the exit code for the side that is at fault."""
     if isinstance(error, ConfigurationError | TokenError):
         return CONFIGURATION
     if isinstance(error, ApiError | FunctionFailedError) and not isinstance(error, SystemBusyError):
@@ -70,27 +70,28 @@ def handle_errors(screen: Screen) -> Generator[None]:
         yield
     except CycloptsError:
         raise
-    except BrokenPipeError:  # the reader, such as `head`, has had enough
-        code, said = DONE, ""
+    except BrokenPipeError:  # the reader, such as `head`, has read enough
+        code, message = DONE, ""
     except KeyboardInterrupt:
-        code, said = INTERRUPTED, "interrupted"
+        code, message = INTERRUPTED, "interrupted"
     except Terminated:
-        code, said = TERMINATED, "terminated"
+        code, message = TERMINATED, "terminated"
     except TcbError as error:
         sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
-        code, said = exit_code(error), replace_arguments(sentence)
+        code, message = exit_code(error), replace_arguments(sentence)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        code, said = CONFIGURATION, f"{where}{error.strerror or type(error).__name__}"
+        code, message = CONFIGURATION, f"{where}{error.strerror or type(error).__name__}"
     except Exception as error:  # noqa: BLE001 - the edge of the process: no traceback for users
         _log.debug("a bug", exc_info=True)
         kind = type(error).__name__
-        code, said = BUG, f"a bug in tcb-async ({kind}): run it with --verbose, and report it"
+        code, message = BUG, f"a bug in tcb-async ({kind}): run it with --verbose, and report it"
     else:
         return
-    if said:
-        screen.say(f"tcb-async: {said}")
-    # After the `except` block: the exit must not keep the error: its frames may hold a secret.
+    if message:
+        screen.say(f"tcb-async: {message}")
+    # Outside the `except` block, so that the exit does not reference the error: its frames may
+    # contain a secret.
     sys.exit(code)
 
 
@@ -101,7 +102,7 @@ _OPTIONS = {
     "base_url=": "--base-url ",
     "base_url": "--base-url",
     "ssl_context": "SSL_CERT_FILE",
-    "max_reply_bytes": "the most bytes that are read",
+    "max_reply_bytes": "the size limit of a reply",
     "env=": "ENV ",
     "name=": "NAME ",
     "page_size=": "--page-size ",

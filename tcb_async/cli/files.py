@@ -1,7 +1,7 @@
-"""Output files: written beside their final name, and renamed when they are complete.
+"""Output files: written under a temporary name, and renamed when they are complete.
 
-Rule: a file appears under its name only when it is complete; until then the old file stays as it
-is, even after ``kill -9``. Pipes and devices are written directly.
+Rule: a file appears under its name only when it is complete; until then the old file is unchanged,
+even after ``kill -9``. Pipes and devices are written directly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 
 @attrs.frozen
 class Sink:
-    """The place where a document is written piece by piece, and whether it is a terminal."""
+    """The destination of a document, which is written in parts, and whether it is a terminal."""
 
     write: Callable[[bytes], object]
     is_terminal: bool
@@ -55,10 +55,10 @@ def _flush_each(file: IO[bytes]) -> Callable[[bytes], object]:
 
 @contextlib.contextmanager
 def replace_file(path: Path) -> Generator[IO[bytes]]:
-    """Write a temporary file, which takes the place of ``path`` if the block succeeds."""
-    # A random name: two processes may write the same path at once.
+    """Write a temporary file, which replaces ``path`` if the block succeeds."""
+    # The name is random, because two processes may write the same path concurrently.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    # Keep the old file's permissions from the start: the data may be confidential.
+    # Set the old file's permissions from the start: the data may be confidential.
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
@@ -66,14 +66,14 @@ def replace_file(path: Path) -> Generator[IO[bytes]]:
             yield file
             _keep_mode(temporary, path)
             file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave the new name without the data
+            os.fsync(file.fileno())  # otherwise a power cut could leave an empty file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _keep_mode(temporary: Path, path: Path) -> None:
-    """Give a file the mode and, where allowed, the owner of the file that it will replace."""
+    """Copy the mode and, where allowed, the owner of the file that will be replaced."""
     with contextlib.suppress(FileNotFoundError):
         old = path.stat()
         with contextlib.suppress(PermissionError, AttributeError):  # Windows has no owners
@@ -87,7 +87,7 @@ def output_path(text: str | None, option: str = "--output") -> Path | None:
         return None
     path = Path(text)
     if path.exists() and not path.is_file() and not path.is_dir():
-        return path  # a device or a pipe: its resolved name may be impossible to open
+        return path  # a device or a pipe, whose resolved name may be impossible to open
     return check_file(option, text)
 
 
@@ -104,5 +104,5 @@ def check_file(option: str, text: str) -> Path:
     elif path.exists() and not os.access(path, os.W_OK):
         wrong = "is read-only"
     if wrong:
-        raise ConfigurationError(f"{option} {path} {wrong}; name another file")
+        raise ConfigurationError(f"{option} {path} {wrong}; name a different file")
     return path

@@ -1,9 +1,9 @@
 """Rows as bytes for programs: JSON, NDJSON, CSV, Markdown; and as tables for people.
 
-Rule: always UTF-8. A format is one class in `FORMATS`, and every command can write it. A file holds
-the server's text unchanged; on a terminal, control characters are escaped. A table never cuts a
-name: on a narrow terminal it shortens times first, and then leaves out times that the user did not
-ask for.
+Rule: output is UTF-8. A format is one class in `FORMATS`, and every command can write it. A file
+contains the server's text unchanged; on a terminal, control characters are escaped. A table never
+cuts a name: on a narrow terminal, it shortens times first, and then leaves out times that the user
+did not request.
 
 CSV has one exception, because spreadsheets open it: a value that a spreadsheet would run as a
 formula gets a ``'`` in front, whichever of ``,``, ``;`` and tab separates its columns. WeChat's
@@ -49,7 +49,7 @@ class Document(abc.ABC):
 
     columns: Sequence[str] = FIELDS
     escaped: bool = False  # escape control characters, for a terminal
-    suffixes: ClassVar[tuple[str, ...]]  # a file with one of these is written in this format
+    suffixes: ClassVar[tuple[str, ...]]  # of files that are written in this format
     streams: ClassVar[bool] = True  # programs can use a document without its tail
     separator: ClassVar[bytes] = b""
     tail: ClassVar[bytes] = b""
@@ -149,10 +149,10 @@ FORMATS: dict[Format, type[Document]] = {
 }
 
 
-def find_format(path: Path, others: Sequence[str], advice: str) -> Format | None:
-    """Return the format that the suffix of ``--output`` names; None for one of the others."""
+def choose_format(path: Path, others: Sequence[str], advice: str) -> Format | None:
+    """Choose the format by the suffix of ``--output``; None for one of the other suffixes."""
     known: dict[str, Format] = {
-        suffix: name for name, form in FORMATS.items() for suffix in form.suffixes
+        suffix: name for name, document in FORMATS.items() for suffix in document.suffixes
     }
     suffix = path.suffix.lower()
     if suffix not in {*known, *others}:
@@ -182,12 +182,12 @@ def _to_json_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
 
 
 def write_rows(
-    screen: Screen, rows: Sequence[object], columns: Sequence[str], form: Format
+    screen: Screen, rows: Sequence[object], columns: Sequence[str], output_format: Format
 ) -> None:
-    if form == TABLE:
+    if output_format == TABLE:
         print_table(screen, rows, columns)
     else:
-        screen.write(FORMATS[form](columns, screen.out.is_terminal).whole(rows))
+        screen.write(FORMATS[output_format](columns, screen.out.is_terminal).whole(rows))
 
 
 _SECONDS, _MINUTES, _DAYS = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"
@@ -208,7 +208,7 @@ _NARROWEST_NAME = 8
 
 
 def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] | None) -> None:
-    """Print the columns that the user asked for, or all that fit the terminal or ``COLUMNS``."""
+    """Print the requested columns, or all that fit the terminal or ``COLUMNS``."""
     console = screen.out
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.file.write(format_table(rows, columns))

@@ -1,16 +1,18 @@
 """``tcb-async inventory``: every function of many accounts, into SQLite.
 
-Rule: unusable files, and a file that two options name, are refused before any request. The store
-has each account as soon as it is complete, so the same command continues where this one ended.
+Rule: invalid files, and a file that two options name, are refused before any request. The store
+has each account as soon as it is complete, so the same command resumes where this one stopped.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import logging
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,10 +22,9 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.progress import TextColumn, TimeRemainingColumn
 
 from tcb_async.cli import signals
-from tcb_async.cli.access import find_accounts
 from tcb_async.cli.exits import MISSING, replace_arguments, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
-from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, find_format
+from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, choose_format
 from tcb_async.cli.options import OUTPUT, File, FileOrStream, ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
@@ -56,11 +57,11 @@ inventory_command = App(
   sqlite3 inventory.sqlite 'select * from missing'
 
 A run is a day in China: the same command on the same day
-continues where it ended, and tries failed accounts again.
+resumes where it stopped, and retries failed accounts.
 
 A line of --accounts is
 {"appid": "wx…", "access_token": "…"}, and may have
-"envs": ["…"] to list these environments alone.
+"envs": ["…"] to list only these environments.
 
 Exit code 6: finished, but accounts are missing; stderr
 names them. The others are in tcb-async --help.""",
@@ -81,18 +82,20 @@ def list_inventory(
 
     Args:
         output: The SQLite file. Or .csv, .ndjson or .json: an export of the .sqlite file beside it.
-        summary: Write the numbers to a file, as JSON, at the end. - is stdout.
+        summary: Write the counts to a file, as JSON. - is stdout.
         run: The run to continue, such as 2026-01-31. Default: today in China.
     """
-    with run_command(verbose=access.verbose) as screen:
+    with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
         if output is None and not access.demo:
             raise CycloptsError("--output: name a file, such as inventory.sqlite")
         files = Files.choose(output, summary)
         files.check(access)
-        # Before the file is read: a change that comes while it is read counts.
+        # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
         job = InventoryJob(files, screen, requests.page_size, was_rewritten, is_quiet=quiet)
-        open_accounts = find_accounts(access)
+        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+
+        open_accounts = choose_accounts(access)
 
         async def work() -> None:
             async with open_accounts(requests.concurrency) as found:
@@ -104,7 +107,7 @@ def list_inventory(
 
 
 def _last_written(path: str | None) -> tuple[int, ...]:
-    """Return the identity of a file, its size and its time; nothing for stdin."""
+    """Return the identity, the size and the time of a file; nothing for stdin."""
     if path is None or not Path(path).is_file():
         return ()
     state = Path(path).stat()
@@ -112,7 +115,7 @@ def _last_written(path: str | None) -> tuple[int, ...]:
 
 
 def _was_rewritten(path: str | None, before: tuple[int, ...]) -> bool:
-    # A file that took its name is another file: the old one was read as a whole.
+    # A new file of the same name is no change: the old one was read as a whole.
     now = _last_written(path)
     return now != before and now[:2] == before[:2]
 
@@ -130,7 +133,7 @@ class Files:
     def choose(cls, output: str | None, summary: str | None) -> Files:
         """Return the SQLite file that ``--output`` means, and the other files."""
         path = None if output is None else Path(output)
-        form = None if path is None else find_format(path, STORES, "use one of")
+        form = None if path is None else choose_format(path, STORES, "use one of")
         if path is None or form is None:
             return cls(path, None, TABLE, summary)
         return cls(path.with_suffix(".sqlite"), output, form, summary)
@@ -152,7 +155,7 @@ class Files:
                 continue
             if (other := named.setdefault(Path(file).resolve(), name)) != name:
                 raise CycloptsError(
-                    f"{name}: {file} is given as {other} already: name another file"
+                    f"{name}: {file} is given as {other} already: name a different file"
                 )
         if self.path is not None:
             check_file("--output", str(self.path))
@@ -160,7 +163,7 @@ class Files:
 
 @attrs.define
 class InventoryJob:
-    """One inventory at the terminal, from the first account to the last byte."""
+    """One inventory at the terminal, from the first account to the last file."""
 
     files: Files
     screen: Screen
@@ -183,18 +186,19 @@ class InventoryJob:
             inventory = Inventory(found.client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:
                 await self._list(inventory, begun)
-            if self.was_rewritten():  # the run stays unfinished, so no comparison trusts it
+            if self.was_rewritten():  # the run remains unfinished, so no comparison trusts it
                 self.screen.say(
-                    "the accounts file was written meanwhile, so accounts may be missing: run the "
-                    "command again; to change the file, write another one and rename it"
+                    "the accounts file was written during the run, so accounts may be missing: run "
+                    "the command again; to change the file, write a new one and rename it"
                 )
                 self.missing = 1
                 return
-            begun.finish()
+            await asyncio.to_thread(begun.finish)  # the loop handles Ctrl-C in the meantime
             progress = store.progress(begun.run)
             assert progress is not None  # noqa: S101 - the run was begun
-            self._write_files(store, progress, inventory.summary, begun.skipped)
+            # Reported first: the reader of a file or of stdout may leave, and then writing fails.
             self._report(store, progress, inventory.summary)
+            self._write_files(store, progress, inventory.summary, begun.skipped)
 
     async def _list(self, inventory: Inventory, run: InventoryRun) -> None:
         """List the accounts, and store each as soon as it is complete."""
@@ -208,23 +212,22 @@ class InventoryJob:
                     summary = inventory.summary
                     done = summary.accounts + run.skipped
                     bar.update(task, completed=done, total=run.planned, facts=_describe(summary))
-        except ConfigurationError:  # its sentence names the change that must come first
+        except ConfigurationError:  # its message names a change that is necessary first
             raise
         except TcbError as error:
-            how = "run the same command again to continue"
+            advice = "run the same command again to resume"
             if isinstance(error, DailyQuotaError):
-                how = f"continue tomorrow, with --run {run.run}"
-            self.screen.say(f"complete accounts are kept: {how}")
+                advice = f"resume tomorrow, with --run {run.run}"
+            self.screen.say(f"complete accounts are stored: {advice}")
             raise
 
     def _write_files(
         self, store: InventoryStore, progress: RunProgress, cost: InventorySummary, skipped: int
     ) -> None:
         if self.files.export is not None:
-            document = FORMATS[self.files.format](_COLUMNS)
-            with open_output(output_path(self.files.export), self.screen) as file:
-                for part in document.parts(store.functions()):
-                    file.write(part)
+            rows = FORMATS[self.files.format](_COLUMNS).parts(store.functions())
+            parts = _wrap_json(store, progress, rows) if self.files.format == "json" else rows
+            self._write(output_path(self.files.export), parts)
         if self.files.summary is not None:
             facts = {
                 **progress.to_dict(),
@@ -233,8 +236,14 @@ class InventoryJob:
                 "retries": cost.retries,
                 "seconds": round(cost.seconds, 3),
             }
-            with open_output(output_path(self.files.summary, "--summary"), self.screen) as file:
-                file.write(json.dumps(facts, indent=1).encode() + b"\n")
+            text = json.dumps(facts, indent=1) + "\n"
+            self._write(output_path(self.files.summary, "--summary"), [text.encode()])
+
+    def _write(self, path: Path | None, parts: Iterable[bytes]) -> None:
+        """Write a file. A reader that leaves early does not change the exit code."""
+        with contextlib.suppress(BrokenPipeError), open_output(path, self.screen) as file:
+            for part in parts:
+                file.write(part)
 
     def _report(self, store: InventoryStore, progress: RunProgress, cost: InventorySummary) -> None:
         sentences = (
@@ -242,18 +251,36 @@ class InventoryJob:
             for account in store.missing()
         )
         self.missing = self.screen.say_each(sentences, "… and {} more in the view missing")
-        if progress.left:
-            left = plural(progress.left, "account")
+        if progress.departed:
+            departed = plural(progress.departed, "account")
             self.screen.say(
-                f"{left} of the last run were not among these, and count as having left"
+                f"{departed} of the last run were not in this list and are recorded as departed"
             )
         if not self.is_quiet:
             environments = plural(progress.environments, "environment")
+            without = f", without {progress.unavailable:,} unavailable" * bool(progress.unavailable)
             self.screen.say(
                 f"{progress.complete:,} of {plural(progress.accounts, 'account')}, "
-                f"{plural(progress.functions, 'function')} in {environments} "
+                f"{plural(progress.functions, 'function')} in {environments}{without} "
                 f"({plural(cost.requests, 'request')}, {cost.seconds:.1f} s)"
             )
+
+
+def _wrap_json(
+    store: InventoryStore, progress: RunProgress, rows: Iterable[bytes]
+) -> Iterator[bytes]:
+    """Put the rows into an object with the run: a list alone would look like one environment."""
+    facts = {
+        "run": progress.to_dict(),
+        "missing": [attrs.asdict(account) for account in store.missing()],
+        "unavailable": [attrs.asdict(environment) for environment in store.unavailable()],
+    }
+    yield b"{"
+    for key, value in facts.items():
+        yield f'"{key}": {json.dumps(value, ensure_ascii=False)},\n'.encode()
+    yield b'"current": '
+    yield from rows
+    yield b"}\n"
 
 
 def _describe(summary: InventorySummary) -> str:

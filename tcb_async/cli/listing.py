@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 from cyclopts import App, Parameter
 
-from tcb_async.cli.access import find_service
+from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.files import Sink, open_output, output_path
 from tcb_async.cli.formats import (
     FIELDS,
     FORMATS,
     TABLE,
+    Document,
     Field,
     Format,
-    find_format,
+    choose_format,
     format_table,
     print_table,
 )
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from tcb_async.client import FunctionPager, TcbClient
 
 _PLAIN = (".txt",)
-_ADVICE = "pass --format, or use one of"
+_ADVICE = "pass --format, or choose from"
 
 list_command = App(
     name="list",
@@ -60,7 +61,7 @@ def list_functions(
     /,
     *,
     selection: Selection = Selection(),
-    form: Annotated[Format | None, FORMAT, Parameter(group=OUTPUT)] = None,
+    output_format: Annotated[Format | None, FORMAT, Parameter(group=OUTPUT)] = None,
     columns: Annotated[
         list[Field] | None,
         Parameter(group=OUTPUT, metavar="FIELD,…", converter=choose, n_tokens=1, show_choices=True),
@@ -73,33 +74,28 @@ def list_functions(
     """List the functions of an environment.
 
     Args:
-        form: ndjson is one object per line. Default: by the suffix of --output, else table.
+        output_format: ndjson is one object per line. Default: by the suffix of --output, or table.
         columns: Which columns, in which order.
         output: Write a file, which appears when it is complete. - is stdout.
     """
     with run_command(verbose=access.verbose) as screen:
-        service, target = find_service(env, access), output_path(output)
+        service, target = choose_service(env, access), output_path(output)
+        name = output_format or (target and choose_format(target, _PLAIN, _ADVICE)) or TABLE
+        document = None if name == TABLE else FORMATS[name]
         job = ListJob(
-            screen=screen,
-            env=service.env,
-            selection=selection,
-            form=form or (target and find_format(target, _PLAIN, _ADVICE)) or TABLE,
-            columns=columns,
-            target=target,
-            page_size=requests.page_size,
-            is_quiet=quiet,
+            screen, service.env, selection, document, columns, target, requests.page_size, quiet
         )
         service.run(job.work, requests.concurrency)
 
 
-@attrs.define(kw_only=True)
+@attrs.define
 class ListJob:
     """One run of ``list``: the walk, the document and the summary."""
 
     screen: Screen
     env: str
     selection: Selection
-    form: Format
+    document: type[Document] | None  # None for a table
     columns: Sequence[Field] | None
     target: Path | None
     page_size: int | None
@@ -113,19 +109,24 @@ class ListJob:
         most = None if needs_all else self.selection.max_items
         walk = client.functions(self.env, max_items=most, page_size=self.page_size)
         with open_output(self.target, self.screen) as sink:
+            document = None
+            if self.document is not None:
+                document = self.document(self.columns or FIELDS, sink.is_terminal)
             async with aclosing(self._pages(walk)) as pages:
-                if self._is_streamed:
-                    await self._stream(pages, sink)
+                if document is not None and self._is_streamed:
+                    await self._stream(document, pages, sink)
                 else:
-                    self._write([function async for rows in pages for function in rows], sink)
+                    functions = [function async for rows in pages for function in rows]
+                    self._write(document, functions, sink)
         self._report(walk)
 
     @property
     def _is_streamed(self) -> bool:
-        return self.form != TABLE and not self.selection.sort and FORMATS[self.form].streams
+        return self.document is not None and self.document.streams and not self.selection.sort
 
-    async def _stream(self, pages: AsyncIterator[list[CloudFunction]], sink: Sink) -> None:
-        document = FORMATS[self.form](self.columns or FIELDS, sink.is_terminal)
+    async def _stream(
+        self, document: Document, pages: AsyncIterator[list[CloudFunction]], sink: Sink
+    ) -> None:
         head = document.head  # with the first page, so that an error before it writes nothing
         async for rows in pages:
             sink.write(head + document.rows(rows, self._listed))
@@ -133,11 +134,13 @@ class ListJob:
             self._listed += len(rows)
         sink.write(head + document.tail)
 
-    def _write(self, functions: Sequence[CloudFunction], sink: Sink) -> None:
+    def _write(
+        self, document: Document | None, functions: Sequence[CloudFunction], sink: Sink
+    ) -> None:
         arranged = self.selection.arrange(functions)
         self._listed = len(arranged)
-        if self.form != TABLE:
-            sink.write(FORMATS[self.form](self.columns or FIELDS, sink.is_terminal).whole(arranged))
+        if document is not None:
+            sink.write(document.whole(arranged))
         elif self.target is None:
             print_table(self.screen, arranged, self.columns)
         else:
@@ -146,7 +149,7 @@ class ListJob:
     async def _pages(self, walk: FunctionPager) -> AsyncGenerator[list[CloudFunction], None]:
         """Yield the selected functions of each page, until there are enough."""
         started, done = time.monotonic(), 0
-        # With --sort, only the complete list tells which functions come first.
+        # With --sort, the first functions are known only when the list is complete.
         left = None if self.selection.sort else self.selection.max_items
         async with walk:
             with show_walk(self.screen, self.env, walk, shown=self._is_meter_shown) as set_done:
@@ -169,8 +172,8 @@ class ListJob:
         filters = self.selection.filters
         if filters and not self._listed:
             functions = plural(walk.total or 0, "function")
-            case = "; the case of a name counts" if "--name" in filters else ""
-            self.screen.say(f"none of {functions} in {self.env} match {filters}{case}")
+            advice = self.selection.advice
+            self.screen.say(f"none of {functions} in {self.env} match {filters}{advice}")
         if not self.is_quiet and (self.screen.is_watched or self.target is not None):
             self.screen.say(self._summary(walk))
 
@@ -201,7 +204,7 @@ The exit codes are in tcb-async --help.""",
 def count_functions(env: Env = None, /, *, access: Access = Access()) -> None:
     """Count the functions of an environment."""
     with run_command(verbose=access.verbose) as screen:
-        service = find_service(env, access)
+        service = choose_service(env, access)
 
         async def work(client: TcbClient) -> None:
             screen.write(b"%d\n" % await client.count_functions(service.env))

@@ -1,8 +1,8 @@
 """Options that several commands share.
 
 Rule: an option is declared once, with its help text below it. No option takes a secret, except the
-URL of a Redis, which may hold a password: `credentials` reads its variable, so that the framework
-does not see it.
+URL of a Redis, which may contain a password: `credentials` reads its variable, so that the
+framework does not see it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,25 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import attrs
-from cyclopts import Group, Parameter, Token, convert
+from cyclopts import ArgumentCollection, Group, Parameter, Token, convert
 from cyclopts.validators import Number
 
 from tcb_async._arguments import BASE_URL, DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT
 from tcb_async.cli.formats import Format
 from tcb_async.cli.usage import GENERAL
 
-ACCOUNTS = Group("Which accounts", sort_key=2)
+_SOURCES = {"--accounts", "--component-appid", "--appid"}
+
+
+def _check_sources(arguments: ArgumentCollection) -> None:
+    """Refuse two sources of accounts; an option takes precedence over a variable."""
+    typed = (each for each in arguments if any(token.source == "cli" for token in each.tokens))
+    named = sorted({each.name for each in typed} & _SOURCES)
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)}: name one source of accounts")
+
+
+ACCOUNTS = Group("Which accounts", sort_key=2, validator=_check_sources)
 FUNCTIONS = Group("Which functions", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)
 REQUESTS = Group("Requests", sort_key=5)
@@ -54,18 +65,20 @@ def _to_seconds(_kind: object, tokens: Sequence[Token]) -> float:
     return number
 
 
-def whole_number(metavar: str = "N", *, least: int = 1, most: int | None = None) -> Parameter:
-    validator = Number(gte=least, lte=most)
+def whole_number(metavar: str = "N", *, minimum: int = 1, maximum: int | None = None) -> Parameter:
+    validator = Number(gte=minimum, lte=maximum)
     return Parameter(metavar=metavar, converter=_to_whole_number, validator=validator)
 
 
-def seconds(*, least: float = 0.1) -> Parameter:
-    return Parameter(metavar="SECONDS", converter=_to_seconds, validator=Number(gte=least))
+def seconds(*, minimum: float = 0.1) -> Parameter:
+    return Parameter(metavar="SECONDS", converter=_to_seconds, validator=Number(gte=minimum))
 
 
 Env = Annotated[str | None, Parameter(help="The environment, such as test-777bb9.")]
-AppId = Annotated[str | None, Parameter(metavar="APPID", group=SERVICE)]
-Redis = Annotated[str | None, Parameter(metavar="URL", group=SERVICE)]
+INPUT = Parameter(allow_repeating=False)
+"""For an option that names an input: the last of several values would hide the others."""
+AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]
+Redis = Annotated[str | None, INPUT, Parameter(metavar="URL", group=SERVICE)]
 File = Annotated[str | None, Parameter(metavar="FILE")]
 FileOrStream = Annotated[File, Parameter(allow_leading_hyphen=True)]  # - is stdin or stdout
 Seconds = Annotated[float, seconds()]
@@ -95,13 +108,13 @@ class Requests:
     page_size: Annotated[int | None, whole_number()] = None
     """Functions per request. Default: as many as the server gives."""
     concurrency: Annotated[int, whole_number()] = DEFAULT_CONCURRENCY
-    """The most requests at once."""
+    """Maximum number of concurrent requests."""
 
 
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
 class Connection:
-    """The service that a command asks."""
+    """The service that a command calls."""
 
     demo: Annotated[bool, Parameter(group=GENERAL)] = False
     """Try it without an account, against an emulator in this process."""
@@ -109,7 +122,7 @@ class Connection:
     base_url: Annotated[str, Parameter(metavar="URL", env_var=BASE_URL)] = DEFAULT_BASE_URL
     """The address of WeChat's API."""
     allow_http: bool = False
-    """Allow plain http to any host. Everyone on the way can then read the token."""
+    """Allow plain http to any host. Everyone on the network can then read the token."""
     trust_env: bool = False
     """Use the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and .netrc."""
     timeout: Annotated[float, NOT_AN_OPTION] = DEFAULT_TIMEOUT
@@ -120,7 +133,7 @@ class Connection:
 class Credentials(Connection):
     """The service, and the credentials of one account."""
 
-    token_file: FileOrStream = None
+    token_file: Annotated[FileOrStream, INPUT] = None
     r"""Read the access token from a file; - is stdin. \[env var for the token: TCB_ACCESS_TOKEN]"""
     appid: AppId = None
     r"""Fetch this app's token with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
@@ -134,7 +147,7 @@ class Access(Credentials):
     """The service, the credentials of one account, and the time that a request may take."""
 
     timeout: Seconds = DEFAULT_TIMEOUT
-    """The most seconds for one try of a request."""
+    """Maximum number of seconds for one attempt of a request."""
 
 
 @Parameter(name="*", group=SERVICE)
@@ -142,16 +155,16 @@ class Access(Credentials):
 class Platform(Connection):
     """The service, and the credentials of a third-party platform (第三方平台)."""
 
-    component_appid: Annotated[
-        str | None, Parameter(metavar="APPID", env_var="TCB_COMPONENT_APPID", group=ACCOUNTS)
-    ] = None
+    component_appid: Annotated[AppId, Parameter(env_var="TCB_COMPONENT_APPID", group=ACCOUNTS)] = (
+        None
+    )
     """Every merchant of this platform, with the appsecret in TCB_COMPONENT_SECRET or typed."""
-    ticket_file: Annotated[File, Parameter(group=ACCOUNTS)] = None
-    r"""The newest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
-    secret_file: Annotated[File, Parameter(group=ACCOUNTS)] = None
-    """Read the appsecret from a file instead."""
+    ticket_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
+    r"""The latest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
+    secret_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
+    """Read the appsecret from a file."""
     timeout: Seconds = DEFAULT_TIMEOUT
-    """The most seconds for one try of a request."""
+    """Maximum number of seconds for one attempt of a request."""
     accounts: Annotated[str | None, NOT_AN_OPTION] = None
     appid: Annotated[str | None, NOT_AN_OPTION] = None
     redis: Annotated[str | None, NOT_AN_OPTION] = attrs.field(default=None, repr=False)
@@ -162,9 +175,9 @@ class Platform(Connection):
 class ManyAccounts(Platform):
     """The service, and the accounts of an inventory: of a platform, in a file, or one app."""
 
-    accounts: Annotated[FileOrStream, Parameter(group=ACCOUNTS)] = None
+    accounts: Annotated[FileOrStream, INPUT, Parameter(group=ACCOUNTS)] = None
     """The accounts in this file, one JSON object per line. - is stdin."""
-    appid: AppId = None
+    appid: Annotated[AppId, Parameter(group=ACCOUNTS)] = None
     r"""Your own app, with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
     redis: Redis = attrs.field(default=None, repr=False)
     """Share the tokens with other processes. If the URL has a password, set TCB_REDIS_URL."""

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from tcb_async.exceptions import ConfigurationError
 
-_MOST = 20
+_MAX_SENTENCES = 20
 
 
 class _Console(Console):
@@ -67,8 +67,8 @@ class Screen:
             if self.is_watched:
                 wrapped = (Text(line).wrap(self.err, self.err.width) for line in lines)
                 lines = [part.plain.rstrip() for parts in wrapped for part in parts]
-            with contextlib.suppress(OSError):  # its reader has ended, or its disk is full
-                # Not through the console: a live table replaces `sys.stderr` to stay below.
+            with contextlib.suppress(OSError):  # its reader has exited, or its disk is full
+                # Not through the console: a progress bar replaces `sys.stderr`.
                 sys.stderr.write("\n".join(lines) + "\n")
                 sys.stderr.flush()
 
@@ -76,10 +76,10 @@ class Screen:
         """Say the first 20 sentences and the number of the others; return the number of all."""
         number = 0
         for number, sentence in enumerate(sentences, start=1):
-            if number <= _MOST:
+            if number <= _MAX_SENTENCES:
                 self.say(sentence)
-        if number > _MOST:
-            self.say(rest.format(number - _MOST))
+        if number > _MAX_SENTENCES:
+            self.say(rest.format(number - _MAX_SENTENCES))
         return number
 
     @contextlib.contextmanager
@@ -109,9 +109,9 @@ class _LogOnScreen(logging.Handler):
 
 
 def flush() -> None:
-    """Flush both streams for the last time.
+    """Flush both streams, and discard unwritable data.
 
-    Unwritable data is discarded: the interpreter would retry it and change the exit code.
+    Otherwise, the interpreter would retry it at exit, and change the exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
@@ -132,7 +132,7 @@ def _stdout() -> TextIO:
 
 
 def sanitize(text: str, quote: Callable[[str], str] = ascii) -> str:
-    """Escape control characters, so that text from a server cannot steer the terminal."""
+    """Escape control characters, so that text from a server cannot control the terminal."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,4 +1,4 @@
-"""Functions that a user asks for: by patterns, in which order, and how many.
+"""The functions to list: patterns, the order, and the number.
 
 Rule: first the filters, then the order, then the number.
 """
@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 import attrs
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from tcb_async.cli.options import FUNCTIONS, NamePatterns, Patterns, choose, whole_number
 from tcb_async.models import CloudFunction
@@ -26,20 +26,26 @@ _STATUSES = [
 ]  # fmt: skip
 
 
+def _split(_kind: object, tokens: Sequence[Token]) -> list[str]:
+    return [word.strip() for token in tokens for word in token.value.split(",")]
+
+
 @Parameter(name="*", group=FUNCTIONS)
 @attrs.frozen(kw_only=True)
 class Selection:
     """Patterns, which all have to match, the order and the number of functions."""
 
-    status: Annotated[Patterns, Parameter(completer=lambda _: _STATUSES)] = None
-    """Only this status, such as Active or '*Failed', in any case. May be repeated."""
+    status: Annotated[
+        Patterns, Parameter(converter=_split, n_tokens=1, completer=lambda _: _STATUSES)
+    ] = None
+    """Only these statuses, such as 'Active,*Failed', in any case. May be repeated."""
     runtime: Patterns = None
     """Only this runtime, such as 'Nodejs*', in any case. May be repeated."""
     name: NamePatterns = None
     sort: Annotated[
         Sort | None, Parameter(metavar="FIELD", converter=choose, allow_leading_hyphen=True)
     ] = None
-    """Sort by a field, as in --columns; -mod_time begins with the newest. Default: as listed."""
+    """Sort by a field, as in --columns; -mod_time begins with the latest. Default: as listed."""
     max_items: Annotated[int | None, whole_number(), Parameter(("--max-items", "-n"))] = None
     """At most N functions, after filters and --sort."""
 
@@ -52,6 +58,16 @@ class Selection:
             for option, patterns in options
             for pattern in patterns or ()
         )
+
+    @property
+    def advice(self) -> str:
+        """Reasons why the filters may match nothing."""
+        reasons = ["the case of a name counts"] if self.name else []
+        if unknown := [each for each in self.status or () if not _is_documented(each)]:
+            reasons.append(
+                f"WeChat documents no status {' or '.join(unknown)}, but {', '.join(_STATUSES)}"
+            )
+        return "".join(f"; {reason}" for reason in reasons)
 
     def arrange(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
         """Return the functions in the order of ``--sort``, at most ``--max-items`` of them."""
@@ -68,11 +84,15 @@ class Selection:
 
     def matches(self, function: CloudFunction) -> bool:
         return (
-            matches_any(self.name, function.name)
-            and matches_any(self.status, function.status, str.casefold)
-            and matches_any(self.runtime, function.runtime or "", str.casefold)
+            _matches_any(self.name, function.name)
+            and _matches_any(self.status, function.status, str.casefold)
+            and _matches_any(self.runtime, function.runtime or "", str.casefold)
         )
 
 
-def matches_any(patterns: list[str] | None, text: str, plain: Callable[[str], str] = str) -> bool:
+def _matches_any(patterns: list[str] | None, text: str, plain: Callable[[str], str] = str) -> bool:
     return not patterns or any(fnmatchcase(plain(text), plain(each)) for each in patterns)
+
+
+def _is_documented(status: str) -> bool:
+    return any(_matches_any([status], known, str.casefold) for known in _STATUSES)

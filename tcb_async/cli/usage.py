@@ -6,41 +6,24 @@ option or a command, or the value of an option that takes no secret.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from datetime import date
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import cyclopts
 
-if TYPE_CHECKING:
-    from cyclopts.help import HelpPanel
-    from rich.console import Console, ConsoleOptions
-
-
-def _show_whole_names(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    # By default, names get 35 % of the width, and --install-completion breaks at 50 columns.
-    # cyclopts imports this package for --help alone.
-    from cyclopts.help import (  # noqa: PLC0415
-        ColumnSpec,
-        DefaultFormatter,
-        DescriptionRenderer,
-        NameRenderer,
-    )
-
-    names = ColumnSpec(renderer=NameRenderer(), style="cyclopts.name")
-    texts = ColumnSpec(renderer=DescriptionRenderer(), overflow="fold")
-    DefaultFormatter(column_specs=(names, texts))(console, options, panel)
-
-
-GENERAL = cyclopts.Group("Options", sort_key=1, help_formatter=_show_whole_names)
+GENERAL = cyclopts.Group("Options", sort_key=1)
 
 _SET_TOKEN = "others could read it in the list of processes: set TCB_ACCESS_TOKEN"  # noqa: S105
 _SET_SECRET = "others could read it in the list of processes: set TCB_SECRET"  # noqa: S105
-_MEANT = {
+_SUGGESTIONS = {
     "--limit": "pass --max-items N",
     "--json": "pass --format json",
     "--csv": "pass --format csv",
+    "--env": "name the environment without an option, as in `tcb-async list test-777bb9`",
+    "--all": "every function is read anyway, so leave it out",
+    "--filter": "pass --name, --status or --runtime",
     "--token": _SET_TOKEN,
     "--access-token": _SET_TOKEN,
     "--secret": _SET_SECRET,
@@ -53,41 +36,52 @@ def explain(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
     """Name the problem, and the words to type instead."""
     match error:
         case cyclopts.UnknownCommandError():
-            said = _explain_command(error.unused_tokens or [], commands)
+            message = _explain_command(error.unused_tokens or [], commands)
         case cyclopts.UnknownOptionError():
             names = (name for argument in error.argument_collection for name in argument.names)
-            said = _explain_option(error.token.keyword or error.token.value, names)
+            message = _explain_option(error.token.keyword or error.token.value, names)
         case cyclopts.UnusedCliTokensError():
-            said = "there is an unexpected extra argument: leave it out"
+            message = _explain_extra((error.unused_tokens or [""])[0])
         case cyclopts.MissingArgumentError(argument=cyclopts.Argument() as argument):
-            said = _explain_missing(argument, error.keyword)
+            message = _explain_missing(argument, error.keyword)
+        case cyclopts.RepeatArgumentError():
+            message = f"{error.token.keyword} is given twice: pass it once"
         case cyclopts.CoercionError(argument=cyclopts.Argument() as argument):
-            said = f"{_name(argument)}: {error.msg or _explain_value(error)}"
+            message = f"{_name(argument)}: {error.msg or _explain_value(error)}"
         case cyclopts.ValidationError(argument=cyclopts.Argument() as argument):
             value, reason = argument.tokens[-1].value, error.exception_message.rstrip(".")
-            said = f"{_name(argument)}: {value!r} {reason[:1].lower()}{reason[1:]}"
+            message = f"{_name(argument)}: {value!r} {reason[:1].lower()}{reason[1:]}"
+        case cyclopts.ValidationError():  # of a group of options
+            message = error.exception_message
         case _:
-            said = str(error.msg or "these options do not go together")
-    return said
+            message = str(error.msg or "these options cannot be combined")
+    return message
 
 
 def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
     """Suggest a command: the command that follows, or a command with a similar name."""
     unknown = words[0].partition("=")[0]
-    kind = "option" if unknown.startswith("-") else "command"
+    kind, option = ("option", f" {unknown}") if unknown.startswith("-") else ("command", "")
     if found := [word for word in words if word in commands]:
-        return f"there is no {kind} {unknown!r} before the command: write `tcb-async {found[0]}`"
+        command = f"tcb-async {found[0]}{option}"
+        return f"there is no {kind} {unknown!r} before the command: write `{command}`"
     if similar := get_close_matches(unknown, commands, n=1, cutoff=0.7):
         return f"there is no {kind} {unknown!r}: did you mean {similar[0]!r}?"
-    return f"there is no {kind} {unknown!r}: use one of {', '.join(commands)}"
+    return f"there is no {kind} {unknown!r}: choose from {', '.join(commands)}"
+
+
+def _explain_extra(word: str) -> str:
+    # Tokens and appsecrets are longer than the names of functions and environments usually are.
+    name = f" {word!r}" if re.fullmatch(r"[\w.*-]{1,24}", word) else ""
+    return f"there is an extra argument{name}: leave it out"
 
 
 def _explain_option(typed: str, names: Iterable[str]) -> str:
     # The rest, as in --token=VALUE or -tVALUE, may be a secret.
     option = typed.partition("=")[0] if typed.startswith("--") else typed[:2]
     similar = get_close_matches(option, list(names), n=1, cutoff=0.7)
-    meant = _MEANT.get(option) or (f"did you mean {similar[0]}?" if similar else "")
-    return f"there is no option {option}{': ' if meant else ''}{meant}"
+    advice = _SUGGESTIONS.get(option) or (f"did you mean {similar[0]}?" if similar else "")
+    return f"there is no option {option}{': ' if advice else ''}{advice}"
 
 
 def _explain_missing(argument: cyclopts.Argument, option: str | None) -> str:
@@ -100,8 +94,6 @@ def _explain_value(error: cyclopts.CoercionError) -> str:
     text = error.token.value if error.token else ""
     if error.target_type is bool:
         return f"leave out {text!r}: the option takes no value"
-    if error.target_type is date:
-        return f"{text!r} is not a date such as 2026-11-25"
     return f"{text!r} is not one of {', '.join(get_args(error.target_type))}"
 
 

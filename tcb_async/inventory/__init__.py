@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RunProgress,
         StoredAccount,
         StoredRun,
+        UnavailableEnvironment,
     )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "RunProgress",
     "StoredAccount",
     "StoredRun",
+    "UnavailableEnvironment",
     "list_account",
     "platform_accounts",
 ]

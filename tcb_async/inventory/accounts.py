@@ -1,7 +1,7 @@
 """Accounts, their listings, and the merchants of a platform as accounts.
 
 Rule: no repr shows a token, and a listing is complete or an error. A merchant without a refresh
-token in WeChat's list becomes an account that fails, so that it appears in the results.
+token in WeChat's list becomes an account that fails, so that the results include it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ class Account:
         appid: Its appid.
         token: Its access token, an async callable that returns one, or a `TokenProvider` such as
             an `AuthorizerToken`: anything that `TcbClient` accepts.
-        envs: The ids of its environments; None to request them from WeChat.
+        envs: The ids of the environments to list, each of which must be listed; None for all of the
+            account, which WeChat lists.
 
     Raises:
-        ConfigurationError: An argument is unusable.
+        ConfigurationError: An argument is invalid.
     """
 
     appid: str
@@ -58,19 +59,23 @@ class Account:
         token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
         envs: Iterable[str] | None = None,
     ) -> None:
+        # Not by converters: the frame of a generated __init__ would contain the token, and tools
+        # that show tracebacks show its variables.
         hidden_appid, hidden_token = Secret(appid), wrap(token)
         del appid, token
-        object.__setattr__(self, "appid", check_appid("appid", hidden_appid))
-        object.__setattr__(self, "token", as_provider(hidden_token))
-        if isinstance(envs, str):
-            raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
-        unique_envs = None if envs is None else tuple(dict.fromkeys(map(check_env, envs)))
-        object.__setattr__(self, "envs", unique_envs)
+        fields = check_appid("appid", hidden_appid), as_provider(hidden_token), _check_envs(envs)
+        self.__attrs_init__(*fields)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - made by attrs
 
     def __repr__(self) -> str:
         # A traceback with locals shows an account after a refused argument: it has no fields yet.
         appid, envs = getattr(self, "appid", None), getattr(self, "envs", None)
         return f"Account(appid={appid!r}, envs={envs!r})"
+
+
+def _check_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
+    if isinstance(envs, str):
+        raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
+    return None if envs is None else tuple(dict.fromkeys(map(check_env, envs)))
 
 
 @attrs.frozen
@@ -81,6 +86,9 @@ class AccountListing:
         account: The account.
         functions: Its functions by environment, empty environments included; empty after an error.
         error: The error; None if the account was listed completely.
+        unavailable: Environments that WeChat refused to list, and the status that WeChat reports
+            for each, such as ``HALTED``. The account is complete without them. A ``NORMAL``
+            environment that cannot be listed is an error instead.
     """
 
     account: Account
@@ -88,6 +96,7 @@ class AccountListing:
         factory=dict[str, "tuple[CloudFunction, ...]"]
     )
     error: TcbError | None = None
+    unavailable: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
     @property
     def status(self) -> AccountStatus:
@@ -100,14 +109,15 @@ class AccountListing:
         if self.error is not None:
             return f"<AccountListing of {self.account.appid}, {self.status}: {self.error}>"
         functions = sum(map(len, self.functions.values()))
+        without = f" without {', '.join(self.unavailable)}" if self.unavailable else ""
         return (
-            f"<AccountListing of {self.account.appid}, complete: {functions} functions in "
+            f"<AccountListing of {self.account.appid}, complete{without}: {functions} functions in "
             f"{len(self.functions)} environments>"
         )
 
 
 def is_fatal(error: TcbError) -> bool:
-    """Whether every other account would meet the same error, so that it ends the inventory.
+    """Whether every other account would fail in the same way, so that the inventory stops.
 
     True if the platform itself is refused, or the client was closed. An error about one merchant
     or its quota is not fatal.
@@ -124,7 +134,7 @@ def is_fatal(error: TcbError) -> bool:
 async def iterate_accounts(
     accounts: Iterable[Account] | AsyncIterable[Account],
 ) -> AsyncGenerator[Account, None]:
-    """Iterate over accounts of either kind of iterable, and close a generator at the end."""
+    """Iterate over accounts of either kind of iterable, and close a generator afterwards."""
     iterator = aiter(accounts) if isinstance(accounts, AsyncIterable) else _make_async(accounts)
     try:
         number = 0
@@ -157,15 +167,15 @@ def platform_accounts(
     Args:
         client: A client made with a `ComponentToken`.
         on_rotate: Async callable that saves a new refresh token, called with the merchant's appid
-            and the token. It is awaited before the call that brought the new token is answered.
+            and the token. It is awaited before the call that received the new token returns.
 
     Yields:
         An account for each merchant. An account without a refresh token in WeChat's list fails.
 
     Raises:
         ConfigurationError: The client's token is not a `ComponentToken`, or ``on_rotate`` is not
-            an async callable of two arguments; raised at once.
-        TcbError: The list of merchants could not be read; raised while it is iterated.
+            an async callable of two arguments; raised by the call itself.
+        TcbError: The list of merchants could not be read; raised during the iteration.
     """
     component = client.provider
     if not isinstance(component, ComponentToken):
@@ -200,9 +210,9 @@ def _make_account(
             ),
         )
     except ConfigurationError as error:
-        why = error.message
+        reason = error.message
 
     async def fail() -> NoReturn:
-        raise ConfigurationError(why)
+        raise ConfigurationError(reason)
 
     return Account(appid, fail)

@@ -1,9 +1,9 @@
-"""Inventories: as many accounts at once as the client has requests in flight.
+"""Inventories: as many concurrent accounts as the client may have requests in flight.
 
-Rule: an account's place is free again when the consumer has taken its listing. So memory is bounded
-by the client's limit: accounts are not taken ahead of time, and listings wait for a slow consumer.
+Rule: an account occupies a slot until the consumer has taken its listing. So memory is bounded by
+the client's limit: accounts are not taken ahead of time, and listings wait for a slow consumer.
 
-Each account has one request in flight until no account waits for a place; then the remaining
+Each account has one request in flight until no account waits for a slot; then the remaining
 accounts share the client's limit. So a large account delays no other account, and the last ones are
 quick.
 """
@@ -13,17 +13,24 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 
 import attrs
 
 from tcb_async._arguments import check_instance, describe
+from tcb_async._listings import ENVIRONMENTS
 from tcb_async._once import IteratedOnce
 from tcb_async._redact import Secret
 from tcb_async.client import TcbClient
-from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT
-from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, TokenError
+from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT, is_environments_fault
+from tcb_async.exceptions import (
+    ApiError,
+    ClientClosedError,
+    ConfigurationError,
+    TcbError,
+    TokenError,
+)
 from tcb_async.inventory.accounts import (
     ACCOUNT_EXAMPLE,
     Account,
@@ -37,6 +44,8 @@ from tcb_async.tokens import TokenApi, TokenKind
 
 Outcome = AccountListing | BaseException | None
 
+_NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
+
 
 @attrs.define
 class AccountCounts:
@@ -47,6 +56,7 @@ class AccountCounts:
     failed: int = 0
     denied: int = 0
     environments: int = 0
+    unavailable: int = 0
     functions: int = 0
 
     def to_dict(self) -> dict[str, str | int | float | bool]:
@@ -64,9 +74,11 @@ class InventorySummary(AccountCounts):
         failed: Accounts that failed for any reason except a denial.
         denied: Accounts that may not be listed: the merchant has not authorised the platform, or
             not for cloud development.
-        environments: Environments of the complete accounts.
+        environments: Environments that were listed, of the complete accounts.
+        unavailable: Their other environments: WeChat refused to list them, and reports another
+            status than ``NORMAL``.
         functions: Functions of the complete accounts.
-        requests: Requests of the client meanwhile, token requests and retries included.
+        requests: Requests of the client since the start, token requests and retries included.
         retries: The retries among them.
         seconds: Duration in seconds.
     """
@@ -83,6 +95,7 @@ class InventorySummary(AccountCounts):
         self.failed += status == "failed"
         self.denied += status == "denied"
         self.environments += len(found.functions)
+        self.unavailable += len(found.unavailable)
         self.functions += sum(map(len, found.functions.values()))
 
 
@@ -131,7 +144,7 @@ async def list_account(
         page_size: As for `TcbClient.functions`.
 
     Returns:
-        Everything that the account has, or the `TcbError` that it failed with, as a value.
+        Every function of the account, or the `TcbError` that it failed with, as a value.
 
     Raises:
         ConfigurationError: ``account`` is not an `Account`.
@@ -148,45 +161,68 @@ async def _list_account(
     check_instance("account", account, Account, ACCOUNT_EXAMPLE)
     try:
         own = client.with_token(_IsolatedToken(account))
-        return AccountListing(
-            account, await _list_functions(own, account, page_size, max_in_flight)
-        )
+        return await _list_environments(own, account, page_size, max_in_flight)
     except TcbError as error:
         # Every other account would fail in the same way: ten thousand failures would use up the
         # quota, and hide the one cause.
         if is_fatal(error):
             raise
-        if account.envs is None and error.errcode == NO_CLOUD_DEVELOPMENT:
-            return AccountListing(account)
         failure = error
-    # A listing may be kept for long, and the frames of a traceback hold whole pages.
+    # A listing may be stored for long, and the frames of a traceback contain whole pages.
     failure.__traceback__ = failure.__context__ = failure.__cause__ = None
     return AccountListing(account, error=failure)
 
 
-async def _list_functions(
+async def _list_environments(
     client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
-) -> dict[str, tuple[CloudFunction, ...]]:
-    envs = account.envs
-    if envs is None:
-        envs = tuple(environment.env for environment in await client.list_environments())
-    found: dict[str, tuple[CloudFunction, ...]] = {}
-    for env in envs:
-        functions: list[CloudFunction] = []
-        async with client.functions(env, page_size=page_size, concurrency=max_in_flight()) as pager:
-            async for page in pager.by_page():
-                functions.extend(page.items)
-                pager.concurrency = max_in_flight()
-        found[env] = tuple(functions)
-    return found
+) -> AccountListing:
+    """List the environments of an account; raise the error of one that must be listed."""
+    statuses: Mapping[str, str]
+    if account.envs is None:
+        statuses = await _fetch_statuses(client)
+    else:
+        statuses = dict.fromkeys(account.envs, _NORMAL)
+    functions: dict[str, tuple[CloudFunction, ...]] = {}
+    unavailable: dict[str, str] = {}
+    for env, status in statuses.items():
+        try:
+            functions[env] = await _list_functions(client, env, page_size, max_in_flight)
+        except ApiError as error:
+            # WeChat refuses a halted environment every night: it must not hide the others.
+            if status in {_NORMAL, ""} or not is_environments_fault(error):
+                raise
+            unavailable[env] = status
+    return AccountListing(account, functions, unavailable=unavailable)
+
+
+async def _fetch_statuses(client: TcbClient) -> Mapping[str, str]:
+    """Return the status of each environment; none for an account without cloud development."""
+    try:
+        return {each.env: each.status for each in await client.list_environments()}
+    except ApiError as error:
+        # The endpoint of the token may reply with the same code, which is then a failure.
+        if error.errcode != NO_CLOUD_DEVELOPMENT or error.endpoint != ENVIRONMENTS.path:
+            raise
+    return {}
+
+
+async def _list_functions(
+    client: TcbClient, env: str, page_size: int | None, max_in_flight: Callable[[], int]
+) -> tuple[CloudFunction, ...]:
+    functions: list[CloudFunction] = []
+    async with client.functions(env, page_size=page_size, concurrency=max_in_flight()) as pager:
+        async for page in pager.by_page():
+            functions.extend(page.items)
+            pager.concurrency = max_in_flight()
+    return tuple(functions)
 
 
 class Inventory(IteratedOnce):
     """Every function of many accounts: iterate over it once.
 
-    It lists as many accounts at once as the client may have requests in flight (``concurrency``),
-    and yields an `AccountListing` when an account is finished, whole or failed: a failure is a
-    value, and stops no other account.
+    It lists as many accounts concurrently as the client may have requests in flight
+    (``concurrency``), and yields an `AccountListing` when an account is finished, whole or failed:
+    a failure is a value, and stops no other account.
 
     ::
 
@@ -198,9 +234,9 @@ class Inventory(IteratedOnce):
             print(inventory.summary)
 
     Args:
-        client: Sends the requests; the accounts bring their own tokens.
-        accounts: The accounts, such as `platform_accounts`. An account is taken when there is a
-            place for it, so memory does not grow with their number.
+        client: Sends the requests; the accounts have their own tokens.
+        accounts: The accounts, such as `platform_accounts`. An account is taken when a slot is
+            free, so memory does not grow with their number.
         page_size: As for `TcbClient.functions`.
 
     Raises:
@@ -225,18 +261,18 @@ class Inventory(IteratedOnce):
         self._accounts = accounts
         self._transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._page_size = page_size
-        self._places = self._transport.window.ceiling
+        self._slots = self._transport.window.ceiling
         self._summary = InventorySummary()
         # The clock, and the transport's counts of requests and retries, when the iteration began.
-        self._begun = 0.0, 0, 0
+        self._baseline = 0.0, 0, 0
         self._observer: InventoryObserver | None = None
-        self._watched: WorkObserver[WorkSummary] | None = None
+        self._work_observer: WorkObserver[WorkSummary] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # Places that are taken: by an account being listed, or by a listing until it is consumed.
-        self._taken = 0
+        # Slots in use: by an account being listed, or by a listing until it is consumed.
+        self._used = 0
         self._all_started = False
-        self._free = asyncio.Semaphore(self._places)
-        self._ended: asyncio.Queue[Outcome] = asyncio.Queue()
+        self._free = asyncio.Semaphore(self._slots)
+        self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
 
     @property
     def summary(self) -> InventorySummary:
@@ -246,8 +282,8 @@ class Inventory(IteratedOnce):
         return self._summary
 
     def _measure(self) -> None:
-        summary, (begun, requests, retries) = self._summary, self._begun
-        summary.seconds = time.monotonic() - begun
+        summary, (start, requests, retries) = self._summary, self._baseline
+        summary.seconds = time.monotonic() - start
         summary.requests = self._transport.sent - requests
         summary.retries = self._transport.retried - retries
 
@@ -255,7 +291,7 @@ class Inventory(IteratedOnce):
         summary, state = self.summary, str(self._state)
         counts = f"{summary.accounts} accounts, {summary.failed + summary.denied} without a listing"
         if state == "walking":
-            state = f"{self._taken} of {self._places} places taken"
+            state = f"{self._used} of {self._slots} slots in use"
         return f"<Inventory: {counts}, {state}>"
 
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
@@ -263,11 +299,11 @@ class Inventory(IteratedOnce):
 
         Raises:
             ConfigurationError: It was iterated before, or an item is not an `Account`.
-            TcbError: The platform itself is refused: see `list_account`. The accounts under way
-                are given up.
+            TcbError: The platform itself is refused: see `list_account`. The accounts in progress
+                are cancelled.
         """
         generator = self._start(self._iterate(), "make another inventory")
-        self._begun = time.monotonic(), self._transport.sent, self._transport.retried
+        self._baseline = time.monotonic(), self._transport.sent, self._transport.retried
         return generator
 
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
@@ -277,19 +313,19 @@ class Inventory(IteratedOnce):
         fetching: AbstractContextManager[object] = nullcontext()
         if isinstance(observer, InventoryObserver):
             self._observer = observer
-            self._watched = observer.inventory_started()
-            fetching = self._watched.fetching()
+            self._work_observer = observer.inventory_started()
+            fetching = self._work_observer.fetching()
         try:
             with fetching:  # the tasks made here inherit its context
                 self._spawn(self._start_accounts())
-            while not (self._all_started and self._taken == 0):
-                ended = await self._ended.get()
-                if isinstance(ended, BaseException):
-                    raise ended
-                if ended is not None:
-                    self._summary.count(ended)
-                    yield ended
-                    self._taken -= 1
+            while not (self._all_started and self._used == 0):
+                outcome = await self._outcomes.get()
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                if outcome is not None:
+                    self._summary.count(outcome)
+                    yield outcome
+                    self._used -= 1
                     self._free.release()
             self._state = "done"
         finally:
@@ -304,8 +340,8 @@ class Inventory(IteratedOnce):
         finally:
             self._measure()
             self._generator = None
-            if self._watched is not None:
-                self._watched.ended(self._summary.to_dict(), failure)
+            if self._work_observer is not None:
+                self._work_observer.ended(self._summary.to_dict(), failure)
 
     async def _cancel(self) -> None:
         tasks = tuple(self._tasks)
@@ -315,38 +351,39 @@ class Inventory(IteratedOnce):
 
     async def _start_accounts(self) -> None:
         async with aclosing(iterate_accounts(self._accounts)) as accounts:
-            # Before an account is asked for: each that waited here would hold a token.
+            # Acquired before the next account is taken: an account that waited here would keep its
+            # token in memory.
             await self._free.acquire()
             async for account in accounts:
-                self._taken += 1
+                self._used += 1
                 self._spawn(self._list_one(account))
                 await self._free.acquire()
         self._all_started = True
-        self._ended.put_nowait(None)
+        self._outcomes.put_nowait(None)
 
     async def _list_one(self, account: Account) -> None:
         found = _list_account(self._client, account, self._page_size, self._max_in_flight)
         if self._observer is not None:
             found = _observe(self._observer.account_started(account.appid), found)
-        self._ended.put_nowait(await found)
+        self._outcomes.put_nowait(await found)
 
     def _max_in_flight(self) -> int:
-        # While there are accounts to start, they fill the window with one request each. At the end
-        # the last accounts share the free places.
-        return max(1, self._places // max(1, self._taken)) if self._all_started else 1
+        # While there are accounts to start, they fill the window with one request each. After that,
+        # the last accounts share the free slots.
+        return max(1, self._slots // max(1, self._used)) if self._all_started else 1
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = self._transport.spawn(work)
         self._tasks.add(task)
-        task.add_done_callback(self._note_end)
+        task.add_done_callback(self._handle_done)
 
-    def _note_end(self, task: asyncio.Task[None]) -> None:
+    def _handle_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
-            self._ended.put_nowait(_make_closed_error())
-        # Retrieved here: asyncio logs an error that was never retrieved.
+            self._outcomes.put_nowait(_make_closed_error())
+        # The error is retrieved here, because asyncio logs one that was never retrieved.
         elif (error := task.exception()) is not None:
-            self._ended.put_nowait(error)
+            self._outcomes.put_nowait(error)
 
 
 def _make_closed_error() -> ClientClosedError:

@@ -1,4 +1,4 @@
--- What a table holds was seen; what can be concluded from it is a view.
+-- The tables contain observations; the views contain conclusions.
 
 -- One inventory. planned_at is null until the accounts that it is to list are stored, finished_at
 -- until each of them was listed or has failed. accounts is their number when it finished.
@@ -11,8 +11,10 @@ CREATE TABLE IF NOT EXISTS runs (
     accounts INTEGER
 ) WITHOUT ROWID;
 
--- One account in one run. It is waiting until it was listed. environments is a JSON array of their
--- ids: an environment without functions has no row in the table functions.
+-- One account in one run. It is waiting until it was listed. requested is its definition: a JSON
+-- array of environment ids, or null for all. environments is a JSON array of those that were listed:
+-- an environment without functions has no row in the table functions. unavailable is a JSON object
+-- of those that WeChat refused to list, with their status.
 CREATE TABLE IF NOT EXISTS accounts (
     run TEXT NOT NULL,
     appid TEXT NOT NULL,
@@ -20,16 +22,18 @@ CREATE TABLE IF NOT EXISTS accounts (
     errcode INTEGER,
     rid TEXT,
     message TEXT,
-    environments TEXT NOT NULL,
-    functions INTEGER NOT NULL,
+    requested TEXT,
+    environments TEXT NOT NULL DEFAULT '[]',
+    unavailable TEXT NOT NULL DEFAULT '{}',
+    functions INTEGER NOT NULL DEFAULT 0,
     finished_at TEXT,
     PRIMARY KEY (run, appid)
 ) WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS accounts_by_appid ON accounts (appid, status, run);
 
--- One function as it was from first_seen_run to last_seen_run. One that changed, or came back, has a
--- row for each time.
+-- One function as it was from first_seen_run to last_seen_run. A function that changed, or was
+-- deleted and deployed again, has several rows.
 CREATE TABLE IF NOT EXISTS functions (
     appid TEXT NOT NULL,
     env TEXT NOT NULL,
@@ -44,13 +48,14 @@ CREATE TABLE IF NOT EXISTS functions (
 ) WITHOUT ROWID;
 
 -- Every function of every account, from the last run that listed the account completely. stale is 1
--- if a newer run did not. An account that a newer, finished run did not meet has left, and is not
--- shown.
+-- if a later run did not. An account is not shown after a later run has finished without it.
 CREATE VIEW IF NOT EXISTS current AS
 WITH latest AS (
-    SELECT appid, max(run) AS visited, max(run) FILTER (WHERE status = 'complete') AS complete
+    SELECT
+        appid, max(run) AS planned,
+        max(run) FILTER (WHERE status != 'waiting') AS visited,
+        max(run) FILTER (WHERE status = 'complete') AS complete
     FROM accounts
-    WHERE status != 'waiting'
     GROUP BY appid
 )
 SELECT
@@ -58,25 +63,42 @@ SELECT
     visited > complete AS stale
 FROM functions JOIN latest USING (appid)
 WHERE last_seen_run = complete
-    AND NOT EXISTS (SELECT 1 FROM runs WHERE run > visited AND finished_at IS NOT NULL);
+    AND NOT EXISTS (SELECT 1 FROM runs WHERE run > planned AND finished_at IS NOT NULL);
 
--- What was added, removed and updated between the last two finished runs, of accounts that did not
--- fail in either.
+-- What was added, removed and updated until the last finished run, since the last finished run
+-- before it that knows the environment: a run does not if the account failed in it, or the
+-- environment was unavailable.
 CREATE VIEW IF NOT EXISTS changes AS
-WITH pair AS (  -- of one run and itself, if it is the first
-    SELECT min(run) AS old, max(run) AS new
-    FROM (SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 2)
+WITH latest AS (
+    SELECT max(run) AS new FROM runs WHERE finished_at IS NOT NULL
 ),
-seen AS (
-    SELECT run, functions.* FROM pair
-    JOIN accounts ON run IN (old, new)
-    JOIN functions USING (appid)
-    WHERE run BETWEEN first_seen_run AND last_seen_run AND appid NOT IN (
-        SELECT appid FROM accounts, pair WHERE run IN (old, new) AND status != 'complete'
+pair AS (  -- each environment, and the two runs to compare
+    SELECT appid, env, new, (
+        SELECT max(run) FROM runs
+        WHERE run < new AND finished_at IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM accounts AS visit
+            WHERE visit.run = runs.run AND visit.appid = environment.appid AND (
+                visit.status != 'complete'
+                OR env IN (SELECT key FROM json_each(visit.unavailable))
+            )
+        )
+    ) AS old
+    FROM (SELECT DISTINCT appid, env FROM functions) AS environment JOIN latest
+    WHERE NOT EXISTS (
+        SELECT 1 FROM accounts AS visit
+        WHERE visit.run = new AND visit.appid = environment.appid AND (
+            visit.status != 'complete'
+            OR env IN (SELECT key FROM json_each(visit.unavailable))
+        )
     )
 ),
-was AS (SELECT seen.* FROM pair JOIN seen ON run = old),
-now AS (SELECT seen.* FROM pair JOIN seen ON run = new)
+seen AS (
+    SELECT run = new AS is_new, functions.*
+    FROM pair JOIN functions USING (appid, env) JOIN accounts USING (appid)
+    WHERE old IS NOT NULL AND run IN (old, new) AND run BETWEEN first_seen_run AND last_seen_run
+),
+was AS (SELECT * FROM seen WHERE NOT is_new),
+now AS (SELECT * FROM seen WHERE is_new)
 SELECT
     appid, env, name, CASE WHEN now.name IS NULL THEN 'removed' ELSE 'updated' END AS change,
     was.status AS old_status, now.status AS new_status,
@@ -93,8 +115,8 @@ SELECT
 FROM now LEFT JOIN was USING (appid, env, name)
 WHERE was.name IS NULL;
 
--- Accounts of the last finished run before a run which that run has not met, or not yet.
-CREATE VIEW IF NOT EXISTS unmet AS
+-- Accounts of the last finished run before a run that are not in this run (yet).
+CREATE VIEW IF NOT EXISTS departed AS
 SELECT runs.run, appid FROM runs JOIN accounts AS before ON before.run = (
     SELECT max(run) FROM runs AS earlier WHERE run < runs.run AND finished_at IS NOT NULL
 )
@@ -102,22 +124,27 @@ WHERE NOT EXISTS (
     SELECT 1 FROM accounts AS here WHERE here.run = runs.run AND here.appid = before.appid
 );
 
--- Accounts that each run has not completely, and why. Until a run has stored its accounts, those of
--- the last finished run that it has not met are waiting too.
+-- Accounts that each run could not list completely, and why. Until a run has stored its accounts,
+-- those of the last finished run are waiting too.
 CREATE VIEW IF NOT EXISTS incomplete AS
 SELECT run, appid, status, errcode, rid, coalesce(message, 'not listed yet') AS message, finished_at
 FROM accounts
 WHERE status != 'complete'
 UNION ALL
 SELECT run, appid, 'waiting', NULL, NULL, 'not listed yet', NULL
-FROM unmet JOIN runs USING (run)
+FROM departed JOIN runs USING (run)
 WHERE planned_at IS NULL AND finished_at IS NULL;
 
--- Accounts that the newest run has not completely, and why.
+-- Accounts that the latest run could not list completely, and why.
 CREATE VIEW IF NOT EXISTS missing AS
 SELECT * FROM incomplete WHERE run = (SELECT max(run) FROM runs);
 
--- How far each run is. left: accounts that it has not met.
+-- Environments that WeChat refused to list in each run, with the status that it reports for them.
+CREATE VIEW IF NOT EXISTS unavailable AS
+SELECT run, appid, key AS env, value AS status
+FROM accounts JOIN json_each(accounts.unavailable);
+
+-- The state of each run. departed: accounts of the run before it that are not in it.
 CREATE VIEW IF NOT EXISTS progress AS
 SELECT
     run,
@@ -128,13 +155,14 @@ SELECT
     count(*) FILTER (WHERE status = 'denied') AS denied,
     count(*) FILTER (WHERE status = 'waiting') AS waiting,
     coalesce(sum(json_array_length(environments)), 0) AS environments,
+    (SELECT count(*) FROM unavailable WHERE unavailable.run = runs.run) AS unavailable,
     coalesce(sum(functions), 0) AS functions,
-    (SELECT count(*) FROM unmet WHERE unmet.run = runs.run) AS left
+    (SELECT count(*) FROM departed WHERE departed.run = runs.run) AS departed
 FROM runs LEFT JOIN accounts USING (run)
 GROUP BY run;
 
--- Rows that were saved and are gone: the file is damaged. Functions of an account, accounts of a
--- finished run, or a run whose accounts are there.
+-- Rows that were saved and no longer exist, so the file is damaged: functions of an account, accounts
+-- of a finished run, or a run that still has accounts.
 CREATE VIEW IF NOT EXISTS lost AS
 SELECT appid, run FROM (
     SELECT appid, max(run) AS run, functions FROM accounts WHERE status = 'complete' GROUP BY appid
@@ -146,5 +174,5 @@ UNION ALL
 SELECT NULL, run FROM runs
 WHERE accounts > (SELECT count(*) FROM accounts WHERE accounts.run = runs.run)
 UNION ALL
-SELECT NULL, newest FROM (SELECT max(run) AS newest FROM accounts)
-WHERE newest > coalesce((SELECT max(run) FROM runs), '');
+SELECT NULL, latest FROM (SELECT max(run) AS latest FROM accounts)
+WHERE latest > coalesce((SELECT max(run) FROM runs), '');

@@ -1,8 +1,9 @@
 """The results of inventories, run after run, in one SQLite file.
 
-Rule: a run stores its accounts before it lists the first, and an account is one transaction: if
-the process is killed, each account is there whole, or it is missing and can be named. The file
-never holds a token. No SQLite error leaves this module: each becomes an error to act on.
+Rule: a run stores its accounts before it lists the first, and saves an account in one transaction:
+if the process is killed, each account is in the file as a whole, or it is missing and can be named.
+The file never contains a token. No SQLite error leaves this module: each becomes an error with
+advice.
 
 The tables and views are in ``schema.sql``.
 """
@@ -10,10 +11,11 @@ The tables and views are in ``schema.sql``.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import errno
 import itertools
-import json
+import logging
 import os
 import sqlite3
 import threading
@@ -35,71 +37,89 @@ from pathlib import Path
 from typing import Self
 
 import attrs
+import msgspec
 
 from tcb_async._arguments import check_instance
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import Account, AccountListing, iterate_accounts
 from tcb_async.inventory.inventory import AccountCounts
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
+from tcb_async.tokens import StaticToken
 
-_APPLICATION = 0x74636269  # "tcbi": how we know our file
-_VERSION = 3
-_LOCK_SECONDS = 10.0  # seconds, for another program that is in the way
+_log = logging.getLogger("tcb_async.inventory")
+
+_APPLICATION = 0x74636269  # "tcbi": identifies the file
+_VERSION = 4
+_LOCK_SECONDS = 10.0  # seconds to wait for a transaction of a different program
 
 
 class _Database:
-    """One connection to the file: checked, locked for one writer, and with errors in our words."""
+    """One connection to the file, which is checked, and locked for one writer."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        # Resolved now: the working directory may change, and a link may point elsewhere later.
-        self._place = path.resolve()
+        # Resolved now, because the working directory or a link may change later.
+        self._resolved_path = path.resolve()
         self._is_read_only = read_only
         self._lock: sqlite3.Connection | None = None
-        # A service makes its calls in threads, and may be cancelled meanwhile: the thread works on,
-        # and `close` waits for its transaction.
-        self._turn = threading.Lock()
-        with self._explained(), contextlib.ExitStack() as on_failure:
+        # A service makes its calls in threads, which continue when it is cancelled: `close` waits
+        # for their transaction.
+        self._mutex = threading.Lock()
+        with self._translate_errors(), contextlib.ExitStack() as cleanup:
             self._connection = self._connect()
-            on_failure.callback(self._connection.close)
+            cleanup.callback(self._connection.close)
             self._connection.row_factory = sqlite3.Row
             self.execute = self._connection.execute
             self.execute_many = self._connection.executemany
-            self._file = self._place.stat()
+            self._file = self._resolved_path.stat()
             self._prepare()
-            on_failure.pop_all()
+            cleanup.pop_all()
 
     def close(self) -> None:
-        with self._turn:
+        with self._mutex:
             self._connection.close()
             if self._lock is not None:
                 self._lock.close()
 
-    def rows(self, question: str, *values: object) -> Generator[sqlite3.Row]:
-        with self._explained():
-            yield from self.execute(question, values)
+    def rows(self, query: str, *values: object) -> Generator[sqlite3.Row]:
+        with self._translate_errors():
+            # Not with `yield from`, which closes the cursor together with the generator: the reader
+            # may have closed the database before.
+            for row in self.execute(query, values):  # noqa: UP028 - as above
+                yield row
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
-        # SQLite would write on, into a file that has no name any more.
-        if not self._place.exists() or not os.path.samestat(self._file, self._place.stat()):
-            why = "the file was removed, or replaced, while it was written"
-            raise FileNotFoundError(errno.ENOENT, why, str(self.path))
-        # The connection commits at the end of its block, or rolls back.
-        with self._turn, self._explained(), self._connection:
-            # At once, not at the first write: a reader that becomes a writer does not wait for
-            # another writer, and fails.
+        # Otherwise SQLite would keep writing to the deleted file.
+        if not self._resolved_path.exists() or not os.path.samestat(
+            self._file, self._resolved_path.stat()
+        ):
+            problem = "the file was removed or replaced during the run"
+            raise FileNotFoundError(errno.ENOENT, problem, str(self.path))
+        # The connection commits after its block, or rolls back.
+        with self._mutex, self._translate_errors(), self._connection:
+            # Take the write lock up front: SQLite does not wait when a read transaction is
+            # upgraded, it fails.
             self.execute("BEGIN IMMEDIATE")
             yield
 
-    def check(self) -> None:
-        """Read all of it: damage shows only where it is read.
+    def checkpoint(self) -> None:
+        """Move all that was committed from the ``-wal`` file into the main file.
 
-        ``quick_check`` takes pages that changed places for sound, and ``integrity_check`` a row
-        that is gone: so the functions are counted too.
+        It waits for readers, as long as for a lock.
+        """
+        with self._mutex, self._translate_errors():
+            self.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+
+    def check(self) -> None:
+        """Read the whole file: damage shows only where it is read.
+
+        ``quick_check`` does not notice swapped pages, and ``integrity_check`` does not notice
+        deleted rows, so the functions are counted as well.
         """
         with (
-            self._explained(),  # by a connection of its own, as this one's has pages in memory
+            self._translate_errors(),
+            # A new connection has no pages in memory.
             contextlib.closing(self._connect()) as reader,
         ):
             is_sound = reader.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
@@ -109,52 +129,52 @@ class _Database:
     def lock(self) -> None:
         """Become the file's only writer, until it is closed.
 
-        It locks a file beside this one. The system ends the lock with its process, even after
-        kill -9. Readers are not in the way.
+        It locks a file beside this one. The system releases the lock with its process, even after
+        kill -9. Readers need no lock.
         """
         if self._is_read_only:
             raise ConfigurationError(f"{self.path} was opened with read_only=True: open it without")
         if self._lock is not None:
             return
-        # Beside the file: a lock on the file itself would end with each transaction. SQLite locks
-        # it on every system, where `fcntl` and `msvcrt` would be two ways.
-        path = self._place.with_name(f".{self._place.name}.lock")
-        with self._explained(path), contextlib.ExitStack() as on_failure:
+        # A lock on the file itself would be released after each transaction. SQLite can lock a file
+        # on every system, where `fcntl` and `msvcrt` would be two ways.
+        path = self._resolved_path.with_name(f".{self._resolved_path.name}.lock")
+        with self._translate_errors(path), contextlib.ExitStack() as cleanup:
             lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-            on_failure.callback(lock.close)
+            cleanup.callback(lock.close)
             lock.execute("BEGIN EXCLUSIVE")
-            on_failure.pop_all()
+            cleanup.pop_all()
             self._lock = lock
 
     def _connect(self) -> sqlite3.Connection:
-        # By its full name: SQLite takes a name that begins with "file:" for a URI.
+        # A full path, because SQLite reads a name that begins with "file:" as a URI.
         is_uri = self._is_read_only
-        name = f"{self._place.as_uri()}?mode=ro" if is_uri else self._place
+        name = f"{self._resolved_path.as_uri()}?mode=ro" if is_uri else self._resolved_path
         return sqlite3.connect(
             name, timeout=_LOCK_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
         )
 
     def _prepare(self) -> None:
-        # One statement, so that another process makes its tables before it or after it.
+        # One statement, so that a second process makes its tables before it or after it.
         application, version, tables = self.execute(
             "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
             "FROM pragma_application_id, pragma_user_version"
         ).fetchone()
         if application != _APPLICATION and (tables or self._is_read_only):
             raise ConfigurationError(
-                f"{self.path} is a database, but not an inventory: name another file"
+                f"{self.path} is a database, but not an inventory: name a different file"
             )
         if tables and version != _VERSION:
             raise ConfigurationError(
-                f"{self.path} has schema {version}, and this version of tcb-async knows schema "
-                f"{_VERSION}: use the version that made it, or name another file"
+                f"{self.path} has schema {version}, but this version of tcb-async uses schema "
+                f"{_VERSION}: name a new file, or use the version that made this one"
             )
         if self._is_read_only:
             return
-        # SQLite does not wait here for another that does the same at this moment: it will be done.
+        # SQLite does not wait here, but fails if a second process does the same: then it is done.
         with contextlib.suppress(sqlite3.OperationalError):
             self.execute("PRAGMA journal_mode = WAL")
-        self.execute("PRAGMA synchronous = NORMAL")  # all that kill -9 asks for
+        self.execute("PRAGMA synchronous = NORMAL")  # survives kill -9
         if not tables:
             schema = resources.files("tcb_async.inventory").joinpath("schema.sql")
             with self.transaction():
@@ -164,35 +184,35 @@ class _Database:
                 self.execute(f"PRAGMA application_id = {_APPLICATION}")
 
     @contextlib.contextmanager
-    def _explained(self, path: Path | None = None) -> Generator[None]:
+    def _translate_errors(self, path: Path | None = None) -> Generator[None]:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._explain(error, path or self.path) from None
 
     def _explain(self, error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Exception:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more about the same
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits add details
         if code in _NO_DATABASE or "decode" in str(error):  # sqlite3 gives that one no code
             return _make_damage_error(path)
         if code == sqlite3.SQLITE_BUSY:
             return ConfigurationError(
-                f"{self.path} is being written by another process, such as another inventory: wait "
-                "for it to end, or name another file"
+                f"{self.path} is being written by a different process, such as a second inventory: "
+                "wait until it has finished, or name a different file"
             )
-        number, why = _OS_ERRORS.get(code, (errno.EIO, f"SQLite: {error}"))
-        return OSError(number, why, str(path))
+        number, problem = _OS_ERRORS.get(code, (errno.EIO, f"SQLite: {error}"))
+        return OSError(number, problem, str(path))
 
 
 def _make_damage_error(path: Path) -> ConfigurationError:
     return ConfigurationError(
         f"{path} is not an SQLite database, or is damaged: put a backup in its place, or name "
-        "another file"
+        "a different file"
     )
 
 
-_NOT_MET = (
-    "it was among the accounts when the run began, and not when they were listed: look whether the "
-    "list of accounts is complete, and run it again"
+_NOT_READ = (
+    "it was in the list when the run started but not when the accounts were read: check that the "
+    "list is complete, then run the inventory again"
 )
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _OS_ERRORS = {
@@ -205,12 +225,12 @@ _OS_ERRORS = {
 
 @attrs.frozen
 class MissingAccount:
-    """An account that a run has not completely.
+    """An account that a run could not list completely.
 
     Attributes:
         appid: Its appid.
-        status: ``failed``, ``denied``, or ``waiting`` in a run that is not finished.
-        errcode: WeChat's code; None where WeChat did not answer with one.
+        status: ``failed``, ``denied``, or ``waiting`` until the run has listed it.
+        errcode: WeChat's code; None if WeChat did not reply with one.
         rid: WeChat's request id; None without one.
         message: The problem and the next step.
     """
@@ -222,21 +242,36 @@ class MissingAccount:
     message: str
 
 
+@attrs.frozen
+class UnavailableEnvironment:
+    """An environment that WeChat refused to list, because it is not in service.
+
+    Attributes:
+        appid: Its account, which is complete without it.
+        env: Its id.
+        status: WeChat's status, such as ``HALTED``.
+    """
+
+    appid: str
+    env: str
+    status: str
+
+
 @attrs.define(kw_only=True)
 class RunProgress(AccountCounts):
-    """How far a run is: the counts of `InventorySummary`, and these.
+    """The state of a run: the counts of `InventorySummary`, and these.
 
     Attributes:
         run: Its date.
         is_finished: Whether every account was listed, or has failed.
-        waiting: Accounts that it is to list, as given to `InventoryStore.begin`, and has not yet.
-        left: Accounts of the last finished run before it that this one has not met, or not yet.
+        waiting: Accounts that it is to list and has not listed yet.
+        departed: Accounts of the previous finished run that this run has not seen (yet).
     """
 
     run: str
     is_finished: bool = attrs.field(converter=bool)
     waiting: int
-    left: int
+    departed: int
 
 
 @attrs.frozen
@@ -258,7 +293,7 @@ class StoredRun:
 
 @attrs.frozen
 class StoredAccount:
-    """An account that a run has completely.
+    """An account that a run listed completely.
 
     Attributes:
         appid: Its appid.
@@ -277,7 +312,7 @@ def china_now() -> datetime:
 class InventoryStore:
     """The results of inventories in one SQLite file, which is created if it is missing.
 
-    Any program may read it meanwhile; one process at a time writes.
+    Any program may read it at any time; one process at a time writes.
 
     ::
 
@@ -294,11 +329,12 @@ class InventoryStore:
 
     Args:
         path: The file.
-        read_only: Only read a file that is there.
+        read_only: Only read a file that exists.
         clock: Returns the time in China; for tests.
 
     Raises:
-        ConfigurationError: The file is something else, or of another version of this package.
+        ConfigurationError: The file is not an inventory, or was made by a version of this package
+            with different tables.
         OSError: The file cannot be opened or written.
     """
 
@@ -311,6 +347,7 @@ class InventoryStore:
     ) -> None:
         self.path = Path(path)
         self._clock = clock
+        self._has_begun = False
         self._database = _Database(self.path, read_only=read_only)
 
     def __repr__(self) -> str:
@@ -323,38 +360,46 @@ class InventoryStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file, and let another process write it. Closing twice does nothing."""
+        """Close the file, so that a different process may write it. A second call does nothing."""
         self._database.close()
 
     def begin(
         self, run: str | None = None, *, source: str = "", appids: Collection[str] = ()
     ) -> InventoryRun:
-        """Begin a run, or continue it.
+        """Begin a run, or continue it. An open store begins one run.
 
         Args:
             run: Its date, such as ``2026-01-31``; None for today in China.
-            source: The owner of the accounts, in any words: a store has one source, so that no
-                account seems to have left because another platform was listed.
+            source: The owner of the accounts, in any words. A store has one source, so that no
+                account counts as departed because a different platform was listed.
             appids: The accounts, if they are known beforehand; `InventoryRun.unfinished` stores
-                them too. A store that has only other accounts belongs to another source.
+                them too. A store that has only other accounts belongs to a different source.
 
         Raises:
-            ConfigurationError: Another process writes the store; the run is not a date, is in the
-                future, or is before another run of the store; or the store has another source. A
-                store without accounts has no source yet.
+            ConfigurationError: A run of this open store was begun before; a different process
+                writes the file; the run is not a date, is in the future, or is before a run of the
+                file; or the file has a different source. A file without accounts has no source.
             OSError: The file cannot be written.
         """
+        if self._has_begun:
+            raise ConfigurationError(
+                f"a run of {self.path} was begun before: use it, or open the file again"
+            )
         today = self._clock().date().isoformat()
         run = today if run is None else _check_run(run, today)
         database = self._database
         database.lock()
         with database.transaction():
-            newest, its_source = database.execute("SELECT max(run), source FROM runs").fetchone()
-            self._check_follows(run, newest or run, today)
-            question = "SELECT DISTINCT appid FROM accounts WHERE status != 'waiting'"
-            if known := {appid for (appid,) in database.execute(question)}:
-                self._check_source(source, its_source, known, appids)
-            else:  # the planned accounts may belong to another source
+            latest, its_source = database.execute("SELECT max(run), source FROM runs").fetchone()
+            self._check_follows(run, latest or run, today)
+            query = "SELECT appid, max(status != 'waiting') FROM accounts GROUP BY appid"
+            is_listed = dict(database.execute(query))
+            if problem := _find_other_source(source, its_source, is_listed, appids):
+                if any(is_listed.values()):
+                    raise ConfigurationError(
+                        f"{self.path} contains {problem}: name a different file"
+                    )
+                # None was listed: the plan may be that of a typing error.
                 database.execute("DELETE FROM accounts")
                 database.execute("UPDATE runs SET planned_at = NULL")
             database.execute(
@@ -364,64 +409,68 @@ class InventoryStore:
             )
             if appids:
                 _plan(database, run, appids, self._clock())
+        # A copy of the file without its -wal file, after a kill, must not look finished.
+        database.checkpoint()
+        self._has_begun = True
         return InventoryRun(database, run, self._clock)
 
-    def _check_follows(self, run: str, newest: str, today: str) -> None:
-        if newest > today:
+    def _check_follows(self, run: str, latest: str, today: str) -> None:
+        if latest > today:
             raise ConfigurationError(
-                f"{self.path} holds run {newest}, which is later than today in China, {today}: if "
-                "the clock is right, name another file"
+                f"{self.path} contains run {latest}, which is later than today in China, {today}: "
+                "if the clock is right, name a different file"
             )
-        if run < newest:
+        if run < latest:
             raise ConfigurationError(
-                f"run {run}: {self.path} holds a later run, {newest}, and an earlier one cannot be "
-                "continued after it: continue the later one"
+                f"run {run}: {self.path} contains a later run, {latest}, after which an earlier "
+                "one cannot be continued: continue the later one"
             )
-
-    def _check_source(
-        self, source: str, its_source: str, known: set[str], appids: Collection[str]
-    ) -> None:
-        if source != its_source:
-            its, asked = its_source or "an unnamed source", source or "an unnamed source"
-            problem = f"the accounts of {its}, not of {asked}"
-        elif appids and known.isdisjoint(appids):
-            problem = f"other accounts, and none of these {len(appids)}"
-        else:
-            return
-        raise ConfigurationError(f"{self.path} holds {problem}: name another file")
 
     def progress(self, run: str | None = None) -> RunProgress | None:
-        """Return the progress of the newest run, or of the run of a date; None without a run."""
-        question = "SELECT * FROM progress WHERE run = coalesce(?, (SELECT max(run) FROM runs))"
-        rows = [RunProgress(**row) for row in self._database.rows(question, run)]
+        """Return the progress of the latest run, or of the run of a date; None without a run."""
+        query = "SELECT * FROM progress WHERE run = coalesce(?, (SELECT max(run) FROM runs))"
+        rows = [RunProgress(**row) for row in self._database.rows(query, run)]
         return rows[0] if rows else None
 
     def runs(self) -> list[StoredRun]:
-        """Return the runs of the store, the newest first."""
-        question = "SELECT run, started_at, planned_at, finished_at FROM runs ORDER BY run DESC"
-        return list(itertools.starmap(StoredRun, self._database.rows(question)))
+        """Return the runs of the store, the latest first."""
+        query = "SELECT run, started_at, planned_at, finished_at FROM runs ORDER BY run DESC"
+        return list(itertools.starmap(StoredRun, self._database.rows(query)))
 
     def missing(self, run: str | None = None) -> Iterator[MissingAccount]:
-        """Return the accounts that a run has not completely, and why, by appid.
+        """Return the accounts that a run could not list completely, and why, by appid.
 
-        Until the run is finished, the accounts that it has not listed yet are among them.
+        Until the run is finished, they include the accounts that it has not listed yet.
 
         Args:
-            run: The run's date; None for the newest.
+            run: The run's date; None for the latest.
         """
-        question = (
+        query = (
             "SELECT appid, status, errcode, rid, message FROM incomplete "
             "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) ORDER BY appid"
         )
-        return itertools.starmap(MissingAccount, self._database.rows(question, run))
+        return itertools.starmap(MissingAccount, self._database.rows(query, run))
 
-    def complete_accounts(self, run: str | None = None) -> Iterator[StoredAccount]:
-        """Read the accounts that a run has completely, one after the other, by appid.
-
-        Call `missing` before it, so that no account is in neither while another process writes.
+    def unavailable(self, run: str | None = None) -> Iterator[UnavailableEnvironment]:
+        """Return the environments that WeChat refused to list, of complete accounts, by appid.
 
         Args:
-            run: The run's date; None for the newest.
+            run: The run's date; None for the latest.
+        """
+        query = (
+            "SELECT appid, env, status FROM unavailable "
+            "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) ORDER BY appid, env"
+        )
+        return itertools.starmap(UnavailableEnvironment, self._database.rows(query, run))
+
+    def complete_accounts(self, run: str | None = None) -> Iterator[StoredAccount]:
+        """Read the accounts that a run listed completely, one after the other, by appid.
+
+        If a different process may be writing, call `missing` first; otherwise an account can drop
+        out of both results.
+
+        Args:
+            run: The run's date; None for the latest.
 
         Raises:
             ConfigurationError: An account is not as it was saved: the file is damaged.
@@ -436,15 +485,14 @@ class InventoryStore:
             run,
         )
         # One account at a time, so that memory does not grow with the store: the rows are sorted by
-        # account, and the groups of `groupby` are read as they come.
-        with contextlib.closing(rows):
-            for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2)):
-                appid, environments, number = account
-                try:
-                    found = _make_account(appid, environments, number, its_rows)
-                except (LookupError, TypeError, ValueError):
-                    raise _make_damage_error(self.path) from None
-                yield found
+        # account, and `groupby` reads a group when it is used.
+        for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2)):
+            appid, environments, number = account
+            try:
+                found = _make_account(appid, environments, number, its_rows)
+            except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
+                raise _make_damage_error(self.path) from None
+            yield found
 
     def check(self) -> None:
         """Read the whole file, as `InventoryRun.finish` does: 0.1 s for 3,000 accounts.
@@ -460,13 +508,27 @@ class InventoryStore:
         return map(dict, self._database.rows("SELECT * FROM current ORDER BY appid, env, name"))
 
 
+def _find_other_source(
+    source: str, its_source: str | None, known: Collection[str], appids: Collection[str]
+) -> str | None:
+    """Describe the accounts of a store if they belong to a different source."""
+    if not known:
+        return None
+    if source != its_source:
+        its, given = its_source or "an unnamed source", source or "an unnamed source"
+        return f"the accounts of {its}, not of {given}"
+    if appids and not set(appids) & set(known):
+        return f"other accounts, and none of these {len(appids)}"
+    return None
+
+
 class InventoryRun:
     """One run of an inventory in a store: see `InventoryStore.begin`.
 
     Attributes:
         run: Its date.
         planned: The number of accounts to list; None until `unfinished` has read them.
-        skipped: The number of accounts that `unfinished` skipped, as this run has them completely.
+        skipped: The number of accounts that `unfinished` skipped, as this run has listed them.
     """
 
     def __init__(self, database: _Database, run: str, clock: Callable[[], datetime]) -> None:
@@ -484,61 +546,73 @@ class InventoryRun:
     ) -> AsyncGenerator[Account, None]:
         """Store the planned accounts of the run, then yield those that are not complete in it.
 
-        All accounts are read before the first is yielded, and an account that failed is yielded
-        again. However the run ends, an account that was stored and not listed is missing.
-        """
-        # All first: if a run ends in the middle, the accounts that it did not reach are missing,
-        # and do not look as if they had left.
-        async with contextlib.aclosing(iterate_accounts(accounts)) as every:
-            planned = [account async for account in every]
-        self.planned = len(planned)
-        complete = await asyncio.to_thread(self._plan, [account.appid for account in planned])
-        for account in planned:
-            if account.appid in complete:
-                self.skipped += 1
-            else:
-                yield account
+        All accounts are read before the first is yielded. An account that failed is yielded again,
+        and so is a complete account whose ``envs`` have changed. However the run finishes, an
+        account that was stored and not listed is missing.
 
-    def _plan(self, appids: Collection[str]) -> frozenset[str]:
-        """Store planned accounts; return the accounts that this run has completely."""
+        Raises:
+            ConfigurationError: There are no accounts, so that all earlier ones would count as
+                departed; or two accounts have the same appid.
+        """
+        # All are read first: if a run stops halfway, the accounts that it did not reach are
+        # missing, and do not count as departed.
+        unfinished = await asyncio.to_thread(self._plan, await _read_accounts(accounts))
+        while unfinished:  # an account and its token are released after their listing
+            yield unfinished.popleft()
+
+    def _plan(self, accounts: Mapping[str, Account]) -> collections.deque[Account]:
+        """Store planned accounts; return those that are not complete in this run."""
         database = self._database
-        question = "SELECT appid FROM accounts WHERE run = ? AND status = 'complete'"
+        query = "SELECT appid, requested FROM accounts WHERE run = ? AND status = 'complete'"
         with database.transaction():
-            _plan(database, self.run, appids, self._clock())
-            return frozenset(appid for (appid,) in database.execute(question, (self.run,)))
+            complete = dict(database.execute(query, (self.run,)))
+            unfinished = collections.deque(
+                account
+                for appid, account in accounts.items()
+                if complete.get(appid, ()) != _format_definition(account)
+            )
+            for account in unfinished:
+                if account.appid in complete:
+                    self._discard(account.appid)
+            _plan(database, self.run, accounts, self._clock())
+        database.checkpoint()  # as in `InventoryStore.begin`
+        self.planned = len(accounts)
+        self.skipped = len(accounts) - len(unfinished)
+        return unfinished
 
     def save(self, found: AccountListing) -> None:
         """Save the listing of an account: all of it, in one transaction.
 
-        A failed account keeps the functions of an earlier run, marked stale. An account that this
-        run has completely stays as it is. The call waits for the disk, up to 0.1 s on a busy one:
-        in a service, ``await asyncio.to_thread(run.save, found)``.
+        A failed account keeps the functions of an earlier run, marked stale. An account that is
+        complete in this run remains as it is, unless its ``envs`` have changed. The call waits for
+        the disk, up to 0.1 s on a busy one: in a service, ``await asyncio.to_thread(run.save,
+        found)``.
 
         Raises:
-            OSError: The file cannot be written, such as on a full disk. What was saved before is
-                there.
+            OSError: The file cannot be written, such as on a full disk. Earlier listings remain.
         """
         check_instance("found", found, AccountListing, "as an inventory yields it")
-        # Everything of the account in one transaction: a process that dies in between leaves the
-        # account as it was in the last run.
-        appid = found.account.appid
+        # Everything of the account in one transaction: a process that is killed in between leaves
+        # the account as it was in the last run.
+        appid, definition = found.account.appid, _format_definition(found.account)
         with self._database.transaction():
-            if (last := self._last_complete(appid)) == self.run:
-                return
-            kept = 0
-            if found.error is None:
-                kept = self._keep_functions(appid, found.functions, last)
-            self._keep_account(found, kept)
+            last, last_definition = self._find_last_complete(appid)
+            if last == self.run:
+                if last_definition == definition:
+                    return
+                last = self._discard(appid)
+            number = 0 if found.error else self._save_functions(appid, found.functions, last)
+            self._save_account(found, definition, number)
 
     def finish(self) -> None:
-        """Mark the run as finished: an account outside of its plan has left.
+        """Mark the run as finished: an account outside of its plan has departed.
 
         A planned account that was not listed has failed. The whole file is read, so that a damaged
         file is never finished: 0.3 s with 10,000 accounts. In a service,
         ``await asyncio.to_thread(run.finish)``.
 
         Raises:
-            ConfigurationError: The file was damaged meanwhile.
+            ConfigurationError: The file was damaged during the run.
             OSError: The file cannot be written.
         """
         now, database = self._clock().isoformat(), self._database
@@ -548,7 +622,7 @@ class InventoryRun:
             database.execute(
                 "UPDATE accounts SET status = 'failed', message = ?, finished_at = ? "
                 "WHERE run = ? AND status = 'waiting'",
-                (_NOT_MET, now, self.run),
+                (_NOT_READ, now, self.run),
             )
             database.execute(
                 "UPDATE runs SET finished_at = ?, "
@@ -556,68 +630,118 @@ class InventoryRun:
                 "WHERE run = ?",
                 (now, self.run),
             )
+        database.checkpoint()
 
-    def _last_complete(self, appid: str) -> str | None:
-        question = "SELECT max(run) FROM accounts WHERE appid = ? AND status = 'complete'"
-        last: str | None = self._database.execute(question, (appid,)).fetchone()[0]
+    def _find_last_complete(self, appid: str) -> tuple[str | None, str | None]:
+        """Return the last run that listed an account completely, and the definition then."""
+        query = "SELECT max(run), requested FROM accounts WHERE appid = ? AND status = 'complete'"
+        last, definition = self._database.execute(query, (appid,)).fetchone()
+        return last, definition
+
+    def _discard(self, appid: str) -> str | None:
+        """Undo the listing of an account in this run; return the last complete run before it."""
+        execute = self._database.execute
+        execute("DELETE FROM accounts WHERE run = ? AND appid = ?", (self.run, appid))
+        execute("DELETE FROM functions WHERE appid = ? AND first_seen_run = ?", (appid, self.run))
+        last, _ = self._find_last_complete(appid)
+        execute(
+            "UPDATE functions SET last_seen_run = ? WHERE appid = ? AND last_seen_run = ?",
+            (last, appid, self.run),
+        )
         return last
 
-    def _keep_functions(
+    def _save_functions(
         self, appid: str, functions: Mapping[str, tuple[CloudFunction, ...]], last: str | None
     ) -> int:
-        """Keep what is there now; returns how many there are."""
+        """Save the functions of an account; return their number."""
         execute, execute_many = self._database.execute, self._database.execute_many
-        # A function that did not change keeps its row, and only the row's last run moves on: so a
-        # row is a span of runs, and a year of unchanged nights takes no more space than one night.
-        known = {
-            row[:2]: row[2:]
-            for row in execute(
-                "SELECT env, name, status, runtime, add_time, mod_time FROM functions "
-                "WHERE appid = ? AND last_seen_run = ?",
-                (appid, last),
-            )
-        }
-        found = {
-            (env, function.name): _get_columns(function)
-            for env, rows in functions.items()
-            for function in rows
-        }
-        same = known.items() & found.items()
-        if same:  # most nights, all: one statement for them is half the work of one for each
+        rows = [_get_columns(env, each) for env, found in functions.items() for each in found]
+        rows.sort(key=_IDENTITY)
+        query = (
+            "SELECT env, name, status, runtime, add_time, mod_time FROM functions "
+            "WHERE appid = ? AND last_seen_run = ? ORDER BY env, name"
+        )
+        known: list[tuple[str | None, ...]] = list(map(tuple, execute(query, (appid, last))))
+        # An unchanged function keeps its row, and only the row's last run moves on. So a row is a
+        # span of runs, and a year of unchanged nights takes no more space than one night.
+        if known:
             execute(
                 "UPDATE functions SET last_seen_run = ? WHERE appid = ? AND last_seen_run = ?",
                 (self.run, appid, last),
             )
+        if rows != known:
+            gone, new = set(known).difference(rows), set(rows).difference(known)
             execute_many(
                 "UPDATE functions SET last_seen_run = ? "
                 "WHERE appid = ? AND env = ? AND name = ? AND last_seen_run = ?",
-                ((last, appid, *key, self.run) for key, _ in known.items() - same),
+                ((last, appid, *_IDENTITY(row), self.run) for row in gone),
             )
-        execute_many(
-            "INSERT INTO functions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            ((appid, *key, *values, self.run, self.run) for key, values in found.items() - same),
-        )
-        return len(found)
+            execute_many(
+                "INSERT INTO functions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ((appid, *row, self.run, self.run) for row in new),
+            )
+        return len(rows)
 
-    def _keep_account(self, found: AccountListing, functions: int) -> None:
+    def _save_account(self, found: AccountListing, definition: str | None, number: int) -> None:
         error = found.error
-        counts = json.dumps(list(found.functions), ensure_ascii=False), functions
-        why = (None,) * 3 if error is None else (_fit_integer(error.errcode), error.rid, str(error))
-        who, now = (self.run, found.account.appid), self._clock().isoformat()
+        reason = (None,) * 3 if error is None else (_fit(error.errcode), error.rid, str(error))
+        environments = _format_json([*found.functions]), _format_json({**found.unavailable})
         self._database.execute(
-            "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*who, found.status, *why, *counts, now),
+            "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self.run, found.account.appid, found.status, *reason, definition, *environments,
+                number, self._clock().isoformat(),
+            ),
+        )  # fmt: skip
+
+
+async def _read_accounts(
+    accounts: Iterable[Account] | AsyncIterable[Account],
+) -> Mapping[str, Account]:
+    found: dict[str, Account] = {}
+    appid_by_token: dict[object, str] = {}
+    async with contextlib.aclosing(iterate_accounts(accounts)) as iterator:
+        async for account in iterator:
+            if found.setdefault(account.appid, account) is not account:
+                raise ConfigurationError(
+                    f"{account.appid} is in the list of accounts twice: make one Account of both, "
+                    "with the envs of both"
+                )
+            token = account.token
+            key = token if isinstance(token, StaticToken) else id(token)
+            if (appid := appid_by_token.setdefault(key, account.appid)) != account.appid:
+                _log.warning(
+                    "%s and %s have the same token: check the list of accounts",
+                    appid,
+                    account.appid,
+                )
+    if not found:
+        raise ConfigurationError(
+            "there are no accounts to list, so all earlier ones would count as departed: check the "
+            "list (a platform has the merchants that authorised it)"
         )
+    return found
+
+
+_IDENTITY = itemgetter(0, 1)  # the environment and the name of a function's row
 
 
 def _plan(database: _Database, run: str, appids: Iterable[str], now: datetime) -> None:
     """Store accounts that a run is to list."""
     database.execute_many(
-        "INSERT OR IGNORE INTO accounts (run, appid, status, environments, functions) "
-        "VALUES (?, ?, 'waiting', '[]', 0)",
+        "INSERT OR IGNORE INTO accounts (run, appid, status) VALUES (?, ?, 'waiting')",
         ((run, appid) for appid in appids),
     )
     database.execute("UPDATE runs SET planned_at = ? WHERE run = ?", (now.isoformat(), run))
+
+
+def _format_definition(account: Account) -> str | None:
+    """Return the environments to list as text, whatever their order; None for all."""
+    return None if account.envs is None else _format_json(sorted(account.envs))
+
+
+def _format_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _make_account(
@@ -626,9 +750,11 @@ def _make_account(
     """Make an account of its rows; an account without functions has one row of nulls.
 
     Raises:
-        LookupError, TypeError, ValueError: They are not the rows that were saved.
+        LookupError, TypeError, ValueError, msgspec.MsgspecError: They are not the rows that were
+            saved.
     """
-    functions: dict[str, list[CloudFunction]] = {env: [] for env in json.loads(environments)}
+    envs = msgspec.json.decode(environments, type=list[str])
+    functions: dict[str, list[CloudFunction]] = {env: [] for env in envs}
     for _, _, _, env, *values in rows:
         if env is not None:
             if not all(value is None or isinstance(value, str) for value in values):
@@ -639,17 +765,23 @@ def _make_account(
     return StoredAccount(appid, {env: tuple(found) for env, found in functions.items()})
 
 
-def _fit_integer(errcode: int | None) -> int | None:
-    """Leave out what SQLite cannot hold: the message has it."""
+def _fit(errcode: int | None) -> int | None:
+    """Return None for an errcode that does not fit into a SQLite integer.
+
+    The message still shows it.
+    """
     return errcode if errcode is not None and -(2**63) <= errcode < 2**63 else None
 
 
-def _get_columns(function: CloudFunction) -> tuple[str | None, ...]:
+def _get_columns(env: str, function: CloudFunction) -> tuple[str | None, ...]:
+    to_text = msgspec.to_builtins  # three times as fast as isoformat(), with the same result
     return (
+        env,
+        function.name,
         function.status,
         function.runtime,
-        None if function.add_time is None else function.add_time.isoformat(),
-        None if function.mod_time is None else function.mod_time.isoformat(),
+        to_text(function.add_time),
+        to_text(function.mod_time),
     )
 
 

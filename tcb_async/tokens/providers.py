@@ -51,7 +51,7 @@ _COMPONENT = "/cgi-bin/component/api_component_token"
 _FORCED_SECONDS = 30.0
 
 
-@attrs.define(eq=False, init=False)
+@attrs.define(init=False, unsafe_hash=True)  # two with the same token are equal
 class StaticToken:
     """One fixed token. If WeChat refuses it, nothing replaces it.
 

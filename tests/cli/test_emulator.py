@@ -68,7 +68,7 @@ async def test_any_client_may_ask_it_and_its_log_shows_no_secret():
     assert "Traceback" not in ended.err
 
 
-async def test_it_serves_several_environments_and_the_demonstration():
+async def test_it_has_several_environments_and_the_demo():
     words = ("--demo", "--env", "one", "--env", "two", "--env", "one", "--count", "3")
     async with serving(*words) as (command, settings):
         counts = [(await run("count", env, env=settings)).out for env in ("one", "two", DEMO_ENV)]
@@ -147,7 +147,7 @@ async def test_while_it_changes_watch_has_something_to_show():
     assert {line.split()[1] for line in lines} <= {"added", "updated", "removed"}
 
 
-def test_changes_repeat_in_a_cycle_and_touch_no_other_function():
+def test_changes_repeat_in_a_cycle():
     emulator = Emulator()
     emulator.deploy(ENV, "login", status="Updating")
     seen = [
@@ -260,7 +260,7 @@ async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator):
     assert f"--port {port}: Address already in use" in ended.err
 
 
-async def test_an_environment_that_no_client_could_name_exits_with_3():
+async def test_an_impossible_environment_is_refused():
     async with start("emulator", "--env", "") as command:
         assert await command.line() == ""
         ended = await command.end()

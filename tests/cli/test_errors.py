@@ -1,4 +1,4 @@
-"""However a command ends, it says so in one sentence on stderr and in its exit code."""
+"""Every error is one sentence on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tcb_async.exceptions import (
 
 SECRET = "s3cr3t-" * 5
 APPID = "wx0123456789abcdef"
+INVENTORY = ("inventory", "-o", "inventory.sqlite")
 
 
 def is_one_sentence(text):
@@ -39,9 +40,7 @@ def is_one_sentence(text):
         (ENV, {"TCB_BASE_URL": "http://127.0.0.1:1"}, 5, "127.0.0.1"),
     ],
 )
-async def test_the_exit_code_names_the_side_and_the_sentence_the_problem(
-    emulator, env, variables, code, said
-):
+async def test_errors_have_an_exit_code_and_a_sentence(emulator, env, variables, code, said):
     ended = await run("list", env, "-f", "csv", env=asks(emulator) | variables)
 
     assert (ended.code, ended.out) == (code, "")
@@ -53,9 +52,7 @@ async def test_the_exit_code_names_the_side_and_the_sentence_the_problem(
     ("fault", "attempts"),
     [(Fault.errcode(-1), ["after 5 attempts"]), (Fault.status(403, b"<html>blocked</html>"), [])],
 )
-async def test_a_service_that_stays_busy_or_a_proxy_that_blocks_exits_with_5(
-    emulator, fault, attempts
-):
+async def test_a_busy_service_and_a_blocking_proxy_exit_with_5(emulator, fault, attempts):
     emulator.script([fault] * 99)
 
     ended = await run("count", ENV, env=asks(emulator))
@@ -95,7 +92,17 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["list", ENV, "-f", "yaml"], "'yaml' is not one of table, json, ndjson, csv"),
         (["list", ENV, "--sort", "size"], "size"),
         (["list", ENV, "--columns", "name,size"], "'size' is not one of name, status"),
-        (["list", ENV, "other"], "unexpected extra argument"),
+        (["list", "--env", ENV], "as in `tcb-async list test-777bb9`"),
+        (["list", ENV, "--all"], "every function is read anyway"),
+        (["list", ENV, "--filter", "typed"], "pass --name, --status or --runtime"),
+        (["list", ENV, "other"], "there is an extra argument 'other': leave it out"),
+        (["list", ENV, "typed" * 6], "there is an extra argument: leave it out"),
+        (["list", ENV, "--token-file", "a", "--token-file", "b"], "--token-file is given twice"),
+        (["list", ENV, "--appid", "a", "--appid", "b"], "--appid is given twice"),
+        ([*INVENTORY, "--accounts", "a", "--accounts", "b"], "--accounts is given twice"),
+        ([*INVENTORY, "--accounts", "a", "--component-appid", "b"], "name one source of accounts"),
+        ([*INVENTORY, "--accounts", "a", "--appid", "b"], "--accounts and --appid: name one"),
+        ([*INVENTORY, "--component-appid", "a", "--appid", "b"], "name one source of accounts"),
         (["list", ENV, "--page-size", "0"], "--page-size"),
         (["list", ENV, "--concurrency", "0"], "--concurrency"),
         (["list", ENV, "--max-items", "0"], "--max-items: '0' must be >= 1"),
@@ -119,11 +126,11 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["emulator", "--port", "65536"], "'65536' must be <= 65535"),
         (["diff", ENV], "the argument FOUND is missing"),
         (["diff", ENV, "--nonsense=typed"], "there is no option --nonsense"),
-        (["help", "nonsense"], "there is no command 'nonsense'"),
         (["nonsense"], "nonsense"),
         (["cuont"], "did you mean 'count'?"),
         (["fn", "list"], "there is no command 'fn' before the command: write `tcb-async list`"),
-        (["--demo", "list"], "write `tcb-async list`"),
+        (["--demo", "list"], "write `tcb-async list --demo`"),
+        (["--token=typed", "list"], "write `tcb-async list --token`"),
     ],
 )
 async def test_wrong_usage_exits_with_2_before_any_request(
@@ -150,13 +157,6 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("days", ["0", "36500"])
-async def test_the_bounds_of_a_whole_number_are_allowed(tmp_path, days):
-    (tmp_path / "cloudbaserc.json").write_text('{"functions": [{"name": "a", "runtime": "Go1"}]}')
-    ended = await run("runtimes", str(tmp_path / "cloudbaserc.json"), "--within", days)
-    assert ended.code == 0
-
-
 @pytest.mark.parametrize("words", [["-q", "-q"], ["-n", "9", "-n", "1"], ["-vqn1"], ["-n=1"]])
 async def test_an_option_may_be_repeated_or_share_its_letters(emulator, words):
     emulator.deploy(ENV, count=1)
@@ -181,7 +181,7 @@ async def test_a_file_that_cannot_be_written_exits_with_3(emulator, tmp_path, mo
 
 
 @pytest.mark.parametrize("env", ["", " x", "a\nb"])
-async def test_an_impossible_environment_id_exits_with_3_before_any_request(emulator, env):
+async def test_an_impossible_environment_id_exits_with_3(emulator, env):
     ended = await run("list", env, env=asks(emulator))
 
     assert ended.code == 3
@@ -190,7 +190,7 @@ async def test_an_impossible_environment_id_exits_with_3_before_any_request(emul
     assert emulator.requests == ()
 
 
-async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed():
+async def test_plain_http_exits_with_3_unless_allowed():
     words = ("count", ENV, "--base-url", "http://wechat.invalid")
 
     refused = await run(*words, env={"TCB_ACCESS_TOKEN": "token"})
@@ -202,7 +202,7 @@ async def test_plain_http_to_another_host_exits_with_3_unless_it_is_allowed():
 
 
 @pytest.mark.parametrize("words", [["count", ENV], ["environments"], ["token"]])
-async def test_a_try_takes_no_longer_than_the_time_out(emulator, words):
+async def test_an_attempt_takes_no_longer_than_the_time_out(emulator, words):
     emulator.script([Fault.hang()] * 99)
 
     ended = await run(*words, "--timeout", "0.1", env=asks(emulator))
@@ -211,7 +211,7 @@ async def test_a_try_takes_no_longer_than_the_time_out(emulator, words):
     assert "0.1 s" in ended.err
 
 
-async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is_named():
+async def test_missing_credentials_name_every_way_to_set_them():
     ended = await run("list", ENV)
 
     assert ended.code == 3
@@ -221,9 +221,7 @@ async def test_without_credentials_it_exits_with_3_and_every_way_to_give_them_is
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", ""])
-async def test_a_token_file_or_stdin_may_have_a_byte_order_mark_and_any_line_end(
-    emulator, tmp_path, encoding
-):
+async def test_a_token_file_may_have_a_byte_order_mark(emulator, tmp_path, encoding):
     emulator.deploy(ENV, count=2)
     file, text = tmp_path / "token", f"{emulator.token}\r\n"
     if encoding:
@@ -235,9 +233,7 @@ async def test_a_token_file_or_stdin_may_have_a_byte_order_mark_and_any_line_end
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"\xff\xfe\x00"])
-async def test_a_file_that_holds_no_token_exits_with_3_and_is_not_shown(
-    emulator, tmp_path, content
-):
+async def test_a_file_without_a_token_exits_with_3(emulator, tmp_path, content):
     file = tmp_path / "token"
     file.write_bytes(content)
 
@@ -249,27 +245,33 @@ async def test_a_file_that_holds_no_token_exits_with_3_and_is_not_shown(
     assert emulator.requests == ()
 
 
-async def test_a_token_file_that_is_not_there_exits_with_3_and_is_named(tmp_path):
+async def test_a_missing_token_file_is_named(tmp_path):
     ended = await run("count", ENV, "--token-file", str(tmp_path / "nothing"))
 
     assert ended.code == 3
     assert "nothing: No such file or directory" in ended.err
 
 
-async def test_an_app_gets_its_own_token_and_an_empty_variable_counts_as_not_set(own_app):
+async def test_an_empty_variable_counts_as_not_set(own_app):
     empty = {"TCB_ACCESS_TOKEN": "", "TCB_REDIS_URL": ""}
 
     assert (await run("count", ENV, "--appid", APPID, env=own_app)).out == "2\n"
     assert (await run("count", ENV, env=own_app | empty | {"TCB_APPID": APPID})).out == "2\n"
 
 
-async def test_an_app_on_the_command_line_goes_before_a_token_in_the_environment(emulator, own_app):
+async def test_an_option_goes_before_a_variable(emulator, own_app):
     env = own_app | asks(emulator)
 
     await run("count", ENV, "--appid", APPID, env=env)
     await run("count", ENV, env=env | {"TCB_APPID": APPID})
 
     assert emulator.counts["/cgi-bin/stable_token"] == 1
+
+
+async def test_an_option_names_the_accounts_before_a_variable(own_app, tmp_path):
+    env, store = own_app | {"TCB_COMPONENT_APPID": "wxplatform"}, str(tmp_path / "i.sqlite")
+
+    assert (await run("inventory", "-o", store, "--appid", APPID, env=env)).code == 0
 
 
 @pytest.mark.parametrize(("secret", "said"), [("", "TCB_SECRET"), ("another", "appsecret")])
@@ -292,7 +294,7 @@ async def test_a_missing_or_wrong_appsecret_exits_with_3(own_app, secret, said):
         ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "http://x"}, "TCB_BASE_URL='http://x': plain"),
     ],
 )
-async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(variables, said):
+async def test_an_invalid_variable_is_named(variables, said):
     ended = await run("count", ENV, env=variables)
 
     assert ended.code == 3
@@ -303,7 +305,7 @@ async def test_a_variable_that_cannot_be_used_exits_with_3_and_is_named(variable
 @pytest.fixture
 def prompt(monkeypatch):
     """A prompt that reads stdin, which is not a terminal here."""
-    monkeypatch.setattr(credentials, "_may_ask", lambda: True)  # it asks at a terminal alone
+    monkeypatch.setattr(credentials, "_can_prompt", lambda: True)
     monkeypatch.setattr(credentials.getpass, "getpass", lambda *_: input())
 
 
@@ -319,7 +321,7 @@ async def test_a_secret_may_be_typed(emulator, own_app):
 
 
 @pytest.mark.usefixtures("prompt")
-async def test_a_prompt_that_is_left_exits_with_130(emulator):
+async def test_an_abandoned_prompt_exits_with_130(emulator):
     ended = await run("count", ENV, env={"TCB_BASE_URL": emulator.url}, stdin="")
 
     assert ended.code == 130
@@ -341,9 +343,7 @@ async def test_two_commands_share_an_apps_token_through_redis(emulator, own_app)
         ({"redis.asyncio": None}, "redis://localhost", "pip install 'tcb-async[cli,redis]'"),
     ],
 )
-async def test_a_redis_that_cannot_be_used_exits_with_3_and_its_url_is_not_shown(
-    own_app, monkeypatch, modules, url, said
-):
+async def test_an_invalid_redis_exits_with_3(own_app, monkeypatch, modules, url, said):
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
 
@@ -355,7 +355,7 @@ async def test_a_redis_that_cannot_be_used_exits_with_3_and_its_url_is_not_shown
 
 
 @pytest.mark.parametrize("fault", ["errcode", "redirect", "truncated", "body", "disconnect"])
-async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(emulator, own_app, fault):
+async def test_no_fault_shows_a_secret_with_verbose(emulator, own_app, fault):
     made = {
         "errcode": Fault.errcode(48001),
         "redirect": Fault.redirect(f"{emulator.url}/?access_token={emulator.token}"),
@@ -375,7 +375,7 @@ async def test_no_fault_shows_a_token_or_a_secret_even_with_verbose(emulator, ow
             assert secret not in ended.out + ended.err
 
 
-async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(emulator):
+async def test_verbose_shows_each_attempt_on_stderr(emulator):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1)
 
@@ -386,7 +386,7 @@ async def test_verbose_shows_each_try_on_stderr_and_leaves_stdout_alone(emulator
     assert "attempt=2: errcode=0" in ended.err
 
 
-async def test_a_bug_exits_with_1_and_shows_a_traceback_only_on_request(emulator, monkeypatch):
+async def test_a_bug_exits_with_1(emulator, monkeypatch):
     monkeypatch.setattr(listing.ListJob, "work", lambda *_: 1 / 0)
 
     quiet = await run("list", ENV, env=asks(emulator))
@@ -399,7 +399,7 @@ async def test_a_bug_exits_with_1_and_shows_a_traceback_only_on_request(emulator
 
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich"])
-def test_without_the_extra_the_command_names_the_package_to_install(missing, monkeypatch, capsys):
+def test_a_missing_extra_is_named(missing, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith(("tcb_async.cli", missing))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -435,7 +435,7 @@ PROXY = "http://127.0.0.1:9"
         ({}, [], ""),
     ],
 )
-async def test_behind_a_proxy_the_error_says_how_to_use_it(variables, words, hint):
+async def test_an_unused_proxy_is_named(variables, words, hint):
     env = {"TCB_BASE_URL": "https://wechat.invalid", "TCB_ACCESS_TOKEN": "token", **variables}
 
     ended = await run("count", ENV, *words, env=env)
@@ -473,5 +473,5 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
         ("--base_url stays, and so does my_env=1", "--base_url stays, and so does my_env=1"),
     ],
 )
-def test_errors_of_the_library_name_the_option_of_the_command(library, command_line):
+def test_errors_of_the_library_name_options(library, command_line):
     assert replace_arguments(library) == command_line

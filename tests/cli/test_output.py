@@ -25,7 +25,7 @@ HOSTILE = "a\x1b]0;owned\x07b\x9b2J\u0085\u202ec\u2066\x7f"
 
 
 def fail_from(emulator, row, fault=None):
-    """Let every page from a row on meet a fault."""
+    """Give a fault to every page from a row on."""
     fault = fault or Fault.errcode(48001)
     emulator.script([fault] * 99, when=lambda request: (request.offset or 0) >= row)
 
@@ -106,9 +106,7 @@ async def test_ctrl_c_leaves_no_half_of_a_file(emulator, names, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, None])
-async def test_an_export_keeps_the_mode_of_the_old_file_and_is_never_more_open(
-    emulator, tmp_path, mode
-):
+async def test_an_export_keeps_the_mode_of_the_old_file(emulator, tmp_path, mode):
     emulator.deploy(ENV, count=60)
     file, usual = tmp_path / "all.csv", 0o666 & ~_umask()
     if mode is not None:
@@ -161,9 +159,7 @@ FULL = "tcb-async: No space left on device"
         ("--version > /dev/full", 3, "", FULL),
     ],
 )
-async def test_a_closed_pipe_is_not_an_error_and_a_full_disk_is_one_sentence(
-    emulator, line, code, out, err
-):
+async def test_a_closed_pipe_is_fine_and_a_full_disk_is_not(emulator, line, code, out, err):
     emulator.deploy(ENV, count=1500)
     program = ("bash", "-c", f'"$0" -m tcb_async {line}', sys.executable)
 
@@ -173,7 +169,7 @@ async def test_a_closed_pipe_is_not_an_error_and_a_full_disk_is_one_sentence(
     assert (ended.code, ended.out, ended.err.strip()) == (code, out, err)
 
 
-async def test_a_pipe_is_written_page_by_page_and_left_where_it_is(emulator, names, tmp_path):
+async def test_a_pipe_is_written_page_by_page(emulator, names, tmp_path):
     pipe = tmp_path / "pipe.ndjson"
     os.mkfifo(pipe)
     emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
@@ -283,7 +279,7 @@ def test_all_that_a_server_says_can_be_read_back(form, pages):
 
 
 def quoted(text):
-    """A text with a disarmed formula behind every separator."""
+    """A text with a disarmed formula after every separator."""
     shown = ""
     for before, character in zip(f",{text}", text, strict=False):
         is_formula = character in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
@@ -299,7 +295,7 @@ def test_nothing_on_a_terminal_steers_it(form, text):
     assert all(line.isprintable() for line in shown.split("\n"))
 
 
-async def test_no_cell_of_a_csv_file_is_a_formula_and_json_is_exact(emulator, tmp_path):
+async def test_csv_disarms_formulas_and_json_is_exact(emulator, tmp_path):
     starts, splits = ["=", "+", "-", "@", "\t", "\r", "\uff1d"], ["", "a;", "a\t", "a,", "a;b\t"]
     formulas = {f"{split}{start}cmd|' /C calc'!A0": start for start in starts for split in splits}
     for formula, start_of in formulas.items():
@@ -317,9 +313,7 @@ async def test_no_cell_of_a_csv_file_is_a_formula_and_json_is_exact(emulator, tm
     assert listing(tmp_path / "all.json") == listing(tmp_path / "all.ndjson") == [*formulas]
 
 
-async def test_a_format_is_added_in_one_place_and_written_by_both_commands(
-    emulator, tmp_path, monkeypatch
-):
+async def test_a_new_format_works_in_every_command(emulator, tmp_path, monkeypatch):
     class Tsv(formats.Document):
         suffixes = (".tsv",)
 
@@ -343,7 +337,7 @@ async def test_a_format_is_added_in_one_place_and_written_by_both_commands(
     assert (tmp_path / "all.tsv").read_text().startswith(f"wxown\t{ENV}\tlogin\tActive\tGo1\t20")
 
 
-async def test_json_is_written_when_it_is_complete_so_that_a_failure_leaves_no_half(emulator):
+async def test_json_is_written_when_it_is_complete(emulator):
     emulator.deploy(ENV, count=60)
     fail_from(emulator, 30)
 
@@ -352,9 +346,7 @@ async def test_json_is_written_when_it_is_complete_so_that_a_failure_leaves_no_h
     assert (ended.code, ended.out) == (4, "")
 
 
-async def test_an_export_keeps_the_owner_of_the_file_that_it_replaces(
-    emulator, names, tmp_path, monkeypatch
-):
+async def test_an_export_keeps_the_owner_of_the_old_file(emulator, names, tmp_path, monkeypatch):
     """As root does: its new files belong to root."""
     file, owners = tmp_path / "all.csv", []
     file.touch()
@@ -380,9 +372,7 @@ async def test_two_exports_at_once_are_both_complete(emulator, names, tmp_path):
     assert files(tmp_path) == {"all.csv"}
 
 
-async def test_a_file_says_its_summary_without_a_terminal_too_unless_quiet(
-    emulator, names, tmp_path
-):
+async def test_an_export_has_a_summary_unless_quiet(emulator, names, tmp_path):
     words = ("list", ENV, "-o", str(tmp_path / "all.csv"))
 
     said = await run(*words, env=asks(emulator))
@@ -392,7 +382,7 @@ async def test_a_file_says_its_summary_without_a_terminal_too_unless_quiet(
     assert quiet.err == ""
 
 
-async def test_an_empty_list_is_an_empty_file_and_the_summary_says_so(emulator, tmp_path):
+async def test_an_empty_list_is_an_empty_file(emulator, tmp_path):
     emulator.deploy(ENV, count=0)
     file = tmp_path / "all.json"
     ended = await run("list", ENV, "-o", str(file), env=asks(emulator))

@@ -62,12 +62,12 @@ async def test_environments_are_json_csv_and_lines_of_json(wechat):
     assert rows[0]["create_time"] == "2019-05-16T17:56:47+08:00"
 
 
-async def test_an_account_without_environments_has_a_table_of_its_headings(wechat):
+async def test_no_environments_are_a_table_of_headings(wechat):
     ended = await run("environments", env=asks(wechat))
     assert (ended.code, len(ended.out.splitlines())) == (0, 1)
 
 
-async def test_the_demonstration_has_one_environment_and_sixty_merchants():
+async def test_the_demo_has_one_environment_and_60_merchants():
     ended = await run("environments", "--demo", "-f", "json")
     assert [row["env"] for row in json.loads(ended.out)] == ["demo-3f6b2a"]
     ended = await run("merchants", "--demo", "-f", "ndjson")
@@ -81,7 +81,7 @@ async def test_an_account_without_cloud_development_ends_with_4(wechat):
     assert "no cloud development" in ended.err
 
 
-async def test_merchants_are_appids_and_times_and_never_a_refresh_token(wechat):
+async def test_merchants_are_listed_without_refresh_tokens(wechat):
     env = platform(wechat)
     wechat.add_authorizer(PLATFORM, "wxshop", REFRESH)
     wechat.add_authorizer(PLATFORM, "wxbakery", exchanged=False)
@@ -127,7 +127,7 @@ async def test_a_variable_that_is_missing_is_named(wechat, missing, code):
 
 
 @pytest.mark.parametrize("command", ["token", "merchants", "inventory"])
-async def test_an_appid_and_its_secret_that_are_swapped_are_refused_unseen(command, tmp_path):
+async def test_swapped_appid_and_secret_are_refused(command, tmp_path):
     secret = "9f8e7d6c5b4a3210" * 2
     kind = "TCB" if command == "token" else "TCB_COMPONENT"
     output = ["-o", str(tmp_path / "a.sqlite")] if command == "inventory" else []
@@ -169,7 +169,7 @@ async def test_a_service_that_fails_ends_with_5(wechat):
     assert (await run("merchants", env=env)).code == 5
 
 
-async def test_a_service_without_tls_is_refused_by_the_name_that_it_was_given():
+async def test_plain_http_names_its_option_or_variable():
     address = "http://wechat.example"
     env = {"TCB_COMPONENT_APPID": PLATFORM, "TCB_COMPONENT_SECRET": SECRET}
     by_option = await run("merchants", "--base-url", address, env=env)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end every command soon, at any point and from any parent."""
+"""SIGTERM and Ctrl-C stop every command soon, at any point and from any parent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BOTH = pytest.mark.parametrize(
 
 
 async def ended_soon(command, *numbers):
-    """Send it signals; it has to end within a second."""
+    """Send signals; the command has to exit within SOON."""
     for number in numbers[:-1]:
         command.process.send_signal(number)
         await asyncio.sleep(0.05)
@@ -164,7 +164,9 @@ async def test_a_signal_while_it_starts_ends_it_at_every_import(number, code, sa
         async with start("list", "--demo", "-f", "ndjson", program=program) as command:
             return await command.end()
 
-    first = 1 if number == signal.SIGINT else 20  # before the handler, SIGTERM ends it unsaid
+    first = (
+        1 if number == signal.SIGINT else 20
+    )  # before the handler is installed, SIGTERM kills the process silently
     for count in (first, 25, 60, 100, 180, 260, 340):
         ended = await at_import(count)
         assert (ended.code, ended.out, ended.err) == (code, "", f"tcb-async: {said}\n"), count
@@ -190,16 +192,14 @@ print("complete")
     ("when", "code", "out", "err"),
     [("in", 0, "complete\n", ""), ("after", 130, "", "tcb-async: interrupted\n")],
 )
-async def test_a_signal_does_not_undo_complete_work_and_ends_the_process_after_it(
-    when, code, out, err
-):
+async def test_a_signal_after_complete_work_keeps_it(when, code, out, err):
     async with start(when, program=(sys.executable, "-c", RAISING)) as command:
         ended = await command.end()
 
     assert (ended.code, ended.out, ended.err) == (code, out, err)
 
 
-def test_a_signal_that_other_code_handles_stays_its_own():
+def test_existing_signal_handlers_are_kept():
     def theirs(*_):
         """The handler of a program that calls `main`."""
 

@@ -22,7 +22,7 @@ APPID = "wx0123456789abcdef"
 
 
 async def watched(emulator, *words, **env):
-    """Let a watcher see three changes; it ends as its token is refused."""
+    """Make three changes for a watcher, and then expire its token."""
     emulator.deploy(ENV, count=30)
     words = ("watch", ENV, "--interval", "0.1", *words)
     running = asyncio.ensure_future(run(*words, env=asks(emulator, **env)))
@@ -50,7 +50,7 @@ async def test_watch_writes_one_line_a_change(emulator):
     assert lines[0][3] == "Creating Nodejs16.13"
     assert lines[1][3].startswith("status Creating → Active, modified ")
     assert ended.code == 3
-    assert f"{ENV}: 30 functions, 0 changes" in ended.err
+    assert f"{ENV}: 30 functions; polling every 0.1 s, until Ctrl-C" in ended.err
 
 
 async def test_watch_writes_each_change_as_an_object_in_ndjson(emulator):
@@ -65,7 +65,7 @@ async def test_watch_writes_each_change_as_an_object_in_ndjson(emulator):
     assert datetime.fromisoformat(added["after"]["add_time"]).utcoffset() == timedelta(hours=8)
 
 
-async def test_watch_misses_nothing_after_its_first_look(emulator):
+async def test_watch_misses_nothing_after_its_first_listing(emulator):
     emulator.deploy(ENV, count=30)
 
     @emulator.on_request
@@ -78,14 +78,6 @@ async def test_watch_misses_nothing_after_its_first_look(emulator):
     ended = await run("watch", ENV, "--interval", "0.1", env=asks(emulator))
 
     assert [line.split()[1:3] for line in ended.out.splitlines()] == [["added", "login"]]
-
-
-async def test_watch_draws_a_table_on_a_terminal(emulator):
-    ended = await watched(emulator, FORCE_COLOR="1", COLUMNS="80", LINES="8")
-
-    last = plain(ended.out).splitlines()[-3:]
-    assert any("removed" in line and "login" in line for line in last)
-    assert f"{ENV}: 30 functions, 3 changes" in last[-1]
 
 
 async def test_watch_ends_with_130_at_ctrl_c(emulator):
@@ -134,9 +126,7 @@ def test_a_change_is_described_field_by_field(before, after, said):
         ("Creating", "1.5", 5, "was Creating after 1.5 s"),
     ],
 )
-async def test_wait_exits_with_0_when_active_4_when_failed_5_when_too_late(
-    emulator, status, seconds, code, said
-):
+async def test_wait_exits_with_0_4_or_5(emulator, status, seconds, code, said):
     emulator.deploy(ENV, "login", status=status)
 
     ended = await run("wait", ENV, "login", "--timeout", seconds, env=asks(emulator))
@@ -177,7 +167,7 @@ async def test_wait_for_all_keeps_its_time_from_the_first_request(emulator):
     assert (ended.code, "no listing of" in ended.err) == (5, True)
 
 
-async def test_wait_for_all_looks_again_at_functions_that_were_active(emulator):
+async def test_wait_for_all_rechecks_active_functions(emulator):
     emulator.deploy(ENV, "login", status="Updating")
     emulator.deploy(ENV, "pay")
 
@@ -213,7 +203,7 @@ async def test_wait_requires_names_or_all(words):
     assert "the functions or --all" in ended.err
 
 
-async def test_wait_and_watch_have_a_demonstration_in_which_something_happens():
+async def test_wait_and_watch_have_a_demonstration():
     async with start("watch", "--demo") as command:
         first = await command.line()
         ended = await command.end(signal.SIGINT)
@@ -244,7 +234,7 @@ async def test_wait_works_with_any_function_of_the_demo(words, code, said):
     assert said in ended.err
 
 
-async def test_token_prints_its_account_its_remaining_life_and_its_acceptance(emulator, own_app):
+async def test_token_prints_account_lifetime_and_acceptance(emulator, own_app):
     ended = await run("token", ENV, "--appid", APPID, env=own_app)
 
     assert (ended.code, ended.err) == (0, "")

@@ -53,9 +53,7 @@ async def test_the_request_on_the_wire_is_the_documented_request(emulator, clien
     assert asked.headers["User-Agent"].startswith("tcb-async/")
 
 
-async def test_iter_functions_yields_and_list_functions_returns_all_in_the_servers_order(
-    emulator, client
-):
+async def test_functions_are_in_the_servers_order(emulator, client):
     walk = client.iter_functions(ENV)
 
     assert inspect.isasyncgen(walk)
@@ -81,7 +79,7 @@ async def test_iter_pages_can_be_left_early_and_leaves_nothing(client):
     assert "0 of 8 in flight" in repr(client)
 
 
-async def test_functions_gives_a_pager_with_total_cursor_and_stats(client):
+async def test_functions_returns_a_pager_with_total_and_cursor(client):
     async with client.functions(ENV) as pager:
         functions = await pager.collect()
 
@@ -104,7 +102,7 @@ async def test_count_functions_asks_for_one_row(emulator, client):
     assert emulator.requests[-1].body == {"env": ENV, "limit": 1, "offset": 0}
 
 
-async def test_times_are_read_in_the_zone_that_the_client_was_given(emulator):
+async def test_times_are_in_the_zone_of_the_client(emulator):
     emulator.deploy(ENV, add_time="2019-02-27 15:34:59")
     zone = timezone(timedelta(hours=-5))
     async with TcbClient(emulator.token, base_url=emulator.url, time_zone=zone) as client:
@@ -126,7 +124,7 @@ async def test_every_page_is_retried_on_its_own(emulator, client):
     assert len(offsets) == 5
 
 
-async def test_an_error_comes_at_its_own_page_with_a_cursor_that_goes_on(emulator):
+async def test_error_is_raised_at_its_page_with_a_cursor(emulator):
     emulator.deploy(ENV, count=57)
     seen = []
 
@@ -147,7 +145,7 @@ async def test_an_error_comes_at_its_own_page_with_a_cursor_that_goes_on(emulato
     assert seen == names(emulator)
 
 
-async def test_a_service_makes_a_cursor_and_resumes_from_it_in_threads(emulator):
+async def test_cursors_work_in_threads(emulator):
     emulator.deploy(ENV, count=57)
     seen = []
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
@@ -180,7 +178,7 @@ async def test_a_wrong_token_argument_names_the_accepted_types(emulator):
     assert len(emulator.requests) == 1
 
 
-async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(emulator):
+async def test_force_refresh_replaces_a_leaked_token(emulator):
     emulator.deploy(ENV, count=3)
     emulator.add_app("wx-own", "the-secret")
     async with TcbClient(StableToken("wx-own", "the-secret"), base_url=emulator.url) as client:
@@ -197,12 +195,12 @@ async def test_a_token_that_leaked_is_replaced_by_force_and_the_old_one_is_dead(
     assert len({r.token_id for r in emulator.requests if r.path == "/tcb/listfunctions"}) == 2
 
 
-async def test_a_token_that_the_client_did_not_fetch_cannot_be_forced(client):
+async def test_callers_token_cannot_be_refreshed_by_force(client):
     with pytest.raises(ConfigurationError, match="only a StableToken"):
         await client.force_refresh_token()
 
 
-async def test_session_settings_are_refused_together_with_a_session():
+async def test_session_and_session_settings_exclude_each_other():
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ConfigurationError, match="session"):
             TcbClient("T", session=session, trust_env=True)
@@ -217,7 +215,7 @@ async def test_a_session_closed_by_its_owner_is_a_clear_error(emulator):
         await client.count_functions(ENV)
 
 
-async def test_a_closed_client_and_its_copies_say_so_before_any_request(emulator, client):
+async def test_closed_client_and_its_copies_send_no_request(emulator, client):
     copy = client.with_token("other")
     await client.aclose()
     await client.aclose()
@@ -230,7 +228,7 @@ async def test_a_closed_client_and_its_copies_say_so_before_any_request(emulator
     assert emulator.requests == ()
 
 
-async def test_a_client_that_is_closed_while_its_token_is_fetched_sends_nothing(emulator):
+async def test_client_closed_during_a_token_request_sends_nothing(emulator):
     async def closing() -> str:
         await copy.aclose()
         return emulator.token
@@ -257,7 +255,7 @@ async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(emulator, clie
     assert caught.value.cursor.scope == ENV
 
 
-async def test_a_client_that_was_used_before_a_fork_is_refused_after_it(client, monkeypatch):
+async def test_client_used_before_a_fork_is_refused_after_it(client, monkeypatch):
     await client.count_functions(ENV)
     with monkeypatch.context() as child:
         child.setattr(os, "getpid", lambda: -1)
@@ -281,7 +279,7 @@ async def test_two_walks_at_once_share_the_client_and_its_window(emulator):
     assert emulator.peak_in_flight <= 3
 
 
-async def test_a_copy_for_another_token_shares_everything_and_closes_nothing(emulator, client):
+async def test_with_token_shares_everything_and_closes_nothing(emulator, client):
     merchant = emulator.issue_token()
     async with client.with_token(merchant) as copy:
         assert await copy.count_functions(ENV) == 57
@@ -304,7 +302,7 @@ def test_a_copy_keeps_the_attributes_of_a_subclass():
     assert client.with_token("other").name == "shop"
 
 
-def test_ten_thousand_copies_cost_memory_only_for_their_tokens():
+def test_copies_cost_memory_only_for_their_tokens():
     client = TcbClient("T")
     tokens = [f"{number:0>120}" for number in range(10_000)]
     tracemalloc.start()

@@ -22,7 +22,7 @@ def declared(tmp_path):
     return read_functions(path)
 
 
-def test_a_declaration_is_compared_with_the_functions_of_an_environment(declared):
+def test_a_declaration_is_compared_with_functions(declared):
     differences = compare(declared, [SYNC, LOGIN, PAY])
 
     assert [(each.kind, each.name, each.what) for each in differences] == [
@@ -41,25 +41,71 @@ async def test_an_environment_equals_its_own_list_in_any_order(emulator, client)
     assert compare(found, reversed(found), times=True) == []
 
 
-def test_times_count_only_if_asked_and_must_then_be_known(declared):
-    redeployed = [CloudFunction("login", "Active", "Nodejs16.13", mod_time="2026-11-26 09:30:00")]
+def test_times_are_compared_on_request(declared):
+    times = {"add_time": "2026-11-24 09:30:00", "mod_time": "2026-11-26 09:30:00"}
+    redeployed = [CloudFunction("login", "Active", "Nodejs16.13", **times)]
+    first = [CloudFunction("login", "Active", "Nodejs16.13", times["add_time"], LOGIN.mod_time)]
 
-    assert compare([LOGIN], redeployed) == []
-    (difference,) = compare([LOGIN], redeployed, times=True)
+    assert compare(first, redeployed) == []
+    (difference,) = compare(first, redeployed, times=True)
     assert difference.what.startswith("mod_time 2026-11-25")
-    with pytest.raises(ConfigurationError, match="does not know the times of login"):
-        compare(declared, redeployed, times=True)
+    for unknown in (declared, [LOGIN]):
+        with pytest.raises(ConfigurationError, match="does not know the times of login"):
+            compare(unknown, redeployed, times=True)
+    assert compare([LOGIN], redeployed, times=True, ignore={"add_time"}) != []
 
 
-def test_a_field_may_be_ignored_but_not_misspelt(declared):
+def test_a_misspelt_ignored_field_is_refused(declared):
     assert compare(declared, [SYNC, LOGIN, PAY], ignore={"status", "runtime"})[2:] == []
     for ignore in ("status", {"state"}):
         with pytest.raises(ConfigurationError, match="a list or set of fields: status, runtime"):
             compare(declared, [PAY], ignore=ignore)
 
 
-@pytest.mark.parametrize("name", ["functions.txt", "cloudbaserc"])
-def test_a_file_without_a_known_suffix_is_refused(tmp_path, name):
-    (tmp_path / name).write_text("[]", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"suffix must be one of \.json, \.ndjson"):
-        read_functions(tmp_path / name)
+def test_a_name_that_appears_twice_is_refused():
+    twice = [CloudFunction("login", "UpdateFailed"), CloudFunction("login", "Active")]
+    advice = "has the function 'login' twice: compare each environment separately"
+    with pytest.raises(ConfigurationError, match=f"^found {advice}"):
+        compare([LOGIN], twice)
+    with pytest.raises(ConfigurationError, match=f"^expected {advice}"):
+        compare(twice, [LOGIN])
+
+
+@pytest.mark.parametrize("side", ["expected", "found"])
+def test_an_unknown_field_is_refused(side):
+    wrong = {"login": {"Runtime": "Php7.4"}}
+    sides = {"expected": [LOGIN], "found": [LOGIN], side: wrong}
+    with pytest.raises(ConfigurationError, match=f"^{side}: 'login' has the unknown field 'Run"):
+        compare(**sides)
+
+
+@pytest.mark.parametrize("wrong", [["login"], "login", None])
+def test_other_values_are_refused(wrong):
+    with pytest.raises(ConfigurationError, match="must be a list of CloudFunctions"):
+        compare([LOGIN], wrong)
+
+
+@pytest.mark.parametrize(("empty", "absent"), [("", None), (None, "")])
+def test_an_empty_value_equals_an_absent_one(empty, absent):
+    fields = {"status": empty, "runtime": empty}
+    assert compare({"login": fields}, {"login": {"status": absent, "runtime": absent}}) == []
+    (difference,) = compare({"login": fields}, [LOGIN])
+    assert difference.what == "status None → Active, runtime None → Nodejs16.13, recreated"
+
+
+def test_an_empty_status_is_not_the_expected_active():
+    (difference,) = compare({"login": {}}, {"login": {"status": ""}})
+    assert difference.what == "status Active → None"
+
+
+def test_a_field_that_neither_side_knows_is_ignored():
+    assert compare({"login": {}}, {"login": {"runtime": "Go1"}}) == []
+
+
+def test_an_error_names_the_file(tmp_path):
+    path = tmp_path / "all.csv"
+    path.write_text("name\nlogin\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"all\.csv: it is damaged, or is not JSON"):
+        read_functions(path)
+    with pytest.raises(FileNotFoundError):
+        read_functions(tmp_path / "nowhere.json")

@@ -40,12 +40,12 @@ AUTHORIZER_TOKEN = "/cgi-bin/component/api_authorizer_token"
 @pytest.mark.parametrize(
     ("code", "remedy"), [(61004, "IP whitelist"), (40164, "IP whitelist"), (40243, "unfreeze")]
 )
-def test_a_refused_caller_reads_the_same_remedy_at_every_endpoint(listing, code, remedy):
+def test_remedy_is_the_same_at_every_endpoint(listing, code, remedy):
     with pytest.raises(TokenError, match=remedy):
         listing.decode(b'{"errcode": %d}' % code)
 
 
-def test_only_five_codes_mean_another_thing_where_tokens_are_issued():
+def test_five_codes_differ_at_token_endpoints():
     for code in ERRCODES:
         same = look_up(code, AUTHORIZER_TOKEN) == look_up(code, FUNCTIONS.path)
         assert same == (code not in {40001, 40014, 41001, 42001, 45009})
@@ -53,7 +53,7 @@ def test_only_five_codes_mean_another_thing_where_tokens_are_issued():
     assert "access token" in look_up(40001).meaning
 
 
-def test_the_platforms_own_fault_meets_every_merchant_and_a_merchants_none_but_it():
+def test_scope_of_a_code_is_the_platform_or_one_merchant():
     met = {code for code in ERRCODES if is_platforms_fault(code, AUTHORIZER_TOKEN)}
 
     assert met == {
@@ -73,7 +73,7 @@ def test_a_token_is_accepted_if_something_else_was_refused():
     assert not any(is_token_accepted(errors[code]) for code in (40001, 40234, 61004, 45009, -1))
 
 
-def test_a_tcb_code_counts_only_below_the_errcodes_of_the_cloud():
+def test_tcb_code_counts_only_with_errcodes_of_the_cloud():
     said = "Environment not found TcbCode: [INVALID_ENV]"
 
     assert look_up(-501000, errmsg=said) is look_up(-699999, errmsg=said)

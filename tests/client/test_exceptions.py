@@ -98,7 +98,7 @@ def test_a_misspelt_fact_is_a_type_error(kind):
         kind("what happened", "test-1")  # type: ignore[misc]
 
 
-def test_the_message_names_env_offset_tries_and_why_it_gave_up_where_they_are_known():
+def test_message_names_env_offset_attempts_and_reason():
     assert str(TcbError("the client was closed")) == "the client was closed"
     assert str(TransportError("no answer", offset=40)) == "no answer (offset 40)"
     error = TransportError("no answer", env="test-1", offset=40, attempts=3, gave_up="deadline")

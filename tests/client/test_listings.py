@@ -56,7 +56,7 @@ def test_the_request_is_the_documented_request(listing, sample, fields, limit):
     assert json.loads(listing.encode(fields, 0, limit)) == documented
 
 
-def test_the_request_for_batch_functions_contains_the_documented_request():
+def test_batch_functions_sends_the_documented_request():
     documented = json.loads((SAMPLES / "getscflist_request.json").read_bytes())
     sent = json.loads(BATCH_FUNCTIONS.encode(documented, 0, 20))
     assert sent == {**documented, "limit": 20, "offset": 0}
@@ -81,9 +81,9 @@ def test_the_request_for_batch_functions_contains_the_documented_request():
         ),
     ],
 )
-async def test_each_listing_is_requested_at_its_path_with_its_kind_of_token(ask, target):
+async def test_each_listing_has_its_path_and_kind_of_token(ask, target):
     async with (
-        RawServer(http_reply({"total_count": 0})) as server,
+        RawServer(http_reply({"total_count": 0, "info_list": []})) as server,
         TcbClient("TOKEN", base_url=server.url) as client,
     ):
         assert list(await ask(client)) == []
@@ -112,7 +112,7 @@ def made_by_hand(item, row):
         (BATCH_ENVIRONMENTS, "describeenvs"),
     ],
 )
-def test_the_documented_reply_gives_the_values_that_one_makes_by_hand(listing, sample):
+def test_documented_reply_gives_the_expected_values(listing, sample):
     body = (SAMPLES / f"{sample}_reply.json").read_bytes()
     reply = json.loads(body)
     made = tuple(made_by_hand(listing.item, row) for row in reply[listing.rows_key])
@@ -153,6 +153,8 @@ ROW = {"name": "a", "status": "Active"}
             {"info_list": [{"env": "a", "alias": None, "create_time": "", "more": 1}]},
             (Environment("a"),),
         ),
+        (ENVIRONMENTS, {"errcode": 0, "info_list": None, "total_count": 0}, ()),
+        (ENVIRONMENTS, {"info_list": [], "total_count": 0}, ()),
         (
             BATCH_ENVIRONMENTS,
             {"info_list": [{"env": "a", "update_ime": "2020-04-04 14:10:36"}]},
@@ -165,13 +167,13 @@ ROW = {"name": "a", "status": "Active"}
         ),
     ],
 )
-def test_missing_null_new_and_misspelt_fields_are_understood(listing, reply, items):
+def test_missing_null_and_new_fields_are_accepted(listing, reply, items):
     assert decode({"total_count": 1} | reply, listing).items == items
 
 
 @pytest.mark.parametrize("zone", [NEW_YORK, UTC, ZoneInfo("Asia/Shanghai")], ids=str)
 @pytest.mark.parametrize("old_name", [{}, {"run_time": "Php7"}], ids=["documented", "older page"])
-def test_a_time_is_in_the_zone_of_the_client_unless_it_names_its_own(zone, old_name):
+def test_time_without_a_zone_is_in_the_clients_zone(zone, old_name):
     row = {"name": "a", "status": "Active", **old_name}
     times = {"add_time": "2019-02-27 15:34:59", "mod_time": "2019-02-27T15:34:59+02:00"}
 
@@ -183,7 +185,7 @@ def test_a_time_is_in_the_zone_of_the_client_unless_it_names_its_own(zone, old_n
 
 
 @pytest.mark.parametrize("text", ["", "0000-00-00 00:00:00", "yesterday", "2019-13-01 00:00:00"])
-def test_text_that_is_not_a_time_becomes_none_and_affects_nothing_else(text):
+def test_invalid_time_becomes_none(text):
     good = {"name": "a", "status": "Active", "mod_time": "2019-02-27 15:34:59"}
 
     page = decode({"total_count": 2, "functions": [good | {"add_time": text}, good]})
@@ -204,7 +206,7 @@ def test_a_time_in_unix_seconds_is_understood(seconds):
     assert function.add_time.utcoffset() == timedelta(hours=8)
 
 
-async def test_environments_of_every_status_are_listed_in_the_servers_order(emulator, client):
+async def test_environments_of_every_status_are_listed(emulator, client):
     """A busy server is asked again."""
     statuses = ["UNAVAILABLE", "NORMAL", "HALTED"]
     for status in statuses:
@@ -217,7 +219,7 @@ async def test_environments_of_every_status_are_listed_in_the_servers_order(emul
     assert [request.errcode for request in emulator.requests] == [-1, 0]
 
 
-async def test_an_account_without_cloud_development_is_an_error_that_says_so(emulator, client):
+async def test_account_without_cloud_base_is_named(emulator, client):
     emulator.fail_next(85088)
     with pytest.raises(PermissionDeniedError, match="no cloud development") as caught:
         await client.list_environments()
@@ -253,7 +255,7 @@ def answer_with_collections(request, _):
     return http_reply({"errcode": 0, "errmsg": "ok", "pager": pager, "collections": rows})
 
 
-async def test_a_new_endpoint_costs_one_model_one_row_and_one_method():
+async def test_new_endpoint_needs_one_model_row_and_method():
     async with (
         RawServer(answer_with_collections) as server,
         Client("TOKEN", base_url=server.url) as client,
@@ -270,7 +272,7 @@ async def test_a_new_endpoint_costs_one_model_one_row_and_one_method():
     assert server.requests[0].body == b'{"env":"test-777bb9","limit":10,"offset":0}'
 
 
-async def test_every_error_that_ends_a_walk_says_which_environment_it_was():
+async def test_errors_of_a_walk_name_the_environment():
     beyond = http_reply({"pager": {"Total": 1}, "collections": [{"name": "a"}, {"name": "b"}]})
     async with (
         RawServer(beyond) as server,
@@ -291,12 +293,29 @@ async def no_time(_seconds): ...
         (ENVIRONMENTS, {"info_list": [{}]}),
         (ENVIRONMENTS, {"info_list": 5}),
         (ENVIRONMENTS, []),
+        # An error in an unknown format must not look like an account without environments.
+        *((ENVIRONMENTS, {**reply, "errcode": None}) for reply in ({}, {"info_list": []})),
+        *(
+            (listing, reply)
+            for listing in (ENVIRONMENTS, BATCH_ENVIRONMENTS)
+            for reply in (
+                {},
+                {"errcode": 0},
+                {"errCode": -1, "errMsg": "busy"},
+                {"code": 48001},
+                {"ret": -1},
+                {"error": {}},
+                {"info_list": None},
+                {"errcode": 0, "info_list": None, "total": 1},
+                *({"info_list": [{"env": "a"}], key: 21} for key in ("total", "Total")),
+            )
+        ),
         *(
             (COLLECTIONS, {"pager": pager, "collections": []})
             for pager in (None, {}, {"Total": None}, {"Total": -1}, {"Total": "many"}, 5)
         ),
     ],
 )
-def test_a_reply_that_is_not_as_documented_is_a_response_error(listing, reply):
+def test_undocumented_reply_is_a_response_error(listing, reply):
     with pytest.raises(ResponseError, match=listing.path):
         decode(reply, listing)

@@ -56,7 +56,7 @@ def is_hard_to_read(text):
     return len(problem.split()) > 20 or re.search(r"\b(is|are) none\b|\bnot un\w+", text)
 
 
-def test_the_problem_takes_at_most_20_words_without_a_double_negation():
+def test_messages_name_the_problem_in_20_words():
     assert [text for _, _, text in messages() if is_hard_to_read(text)] == []
     assert is_hard_to_read("this is none of the environments")
 

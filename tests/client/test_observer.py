@@ -88,7 +88,7 @@ async def test_each_attempt_is_reported_without_secrets(emulator, diary, client)
     assert emulator.token not in repr(diary)
 
 
-async def test_a_walk_is_observed_once_with_its_pages_and_its_stats(emulator, diary):
+async def test_walk_is_observed_with_its_pages_and_stats(emulator, diary):
     emulator.deploy(ENV, count=57)
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
         await pager.collect()
@@ -132,7 +132,7 @@ async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator, diary)
     assert diary.walks[0].ends == [(pager.stats, None)]
 
 
-async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(emulator, diary, client):
+async def test_an_error_handled_by_the_consumer_is_not_reported(emulator, diary, client):
     emulator.deploy(ENV, count=57)
     try:
         raise LookupError  # noqa: TRY301 - as a consumer might
@@ -143,7 +143,7 @@ async def test_an_error_that_the_consumer_is_handling_is_not_the_walks(emulator,
     assert error is None
 
 
-async def test_an_observer_that_knows_no_inventories_gets_their_walks(emulator, diary):
+async def test_walk_observers_get_the_walks_of_inventories(emulator, diary):
     platform = Platform(emulator, 2, functions=5)
     async with (
         platform.client(observer=diary) as client,
@@ -153,9 +153,7 @@ async def test_an_observer_that_knows_no_inventories_gets_their_walks(emulator, 
     assert sorted(walk.env for walk in diary.walks) == ["shop1-1", "shop2-1"]
 
 
-async def test_the_observer_gets_the_same_end_as_the_consumer_of_a_pager_closed_by_another_task(
-    emulator, diary
-):
+async def test_observer_sees_a_close_by_a_second_task(emulator, diary):
     emulator.script([Fault.hang()])
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
         consumer = asyncio.create_task(pager.collect())
@@ -183,9 +181,7 @@ async def test_leaving_early_ends_a_walk_without_an_error(emulator, diary):
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_a_walk_cancelled_at_any_moment_is_observed_to_end_as_often_as_to_start(
-    emulator, diary, turns
-):
+async def test_every_observed_start_has_an_end(emulator, diary, turns):
     emulator.deploy(ENV, count=57)
     async with no_leaks(), watched(emulator, diary) as client:
         task = asyncio.create_task(client.functions(ENV).collect())

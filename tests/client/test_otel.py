@@ -118,7 +118,7 @@ async def test_a_try_is_an_http_client_span(emulator, watched, client):
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("https", 443), ("http", 80)])
-async def test_the_port_is_reported_even_where_the_url_leaves_it_out(watched, scheme, port):
+async def test_default_port_is_reported(watched, scheme, port):
     """A server that is not WeChat, or none."""
     settings = {"retry": RetryPolicy.none(), "observer": watched.observer}
     async with TcbClient("token", base_url=f"{scheme}://localhost", **settings) as client:
@@ -183,7 +183,7 @@ async def test_every_attempt_is_a_span_and_retries_are_counted(emulator, watched
     assert watched.total("tcb.client.retries") == 2
 
 
-async def test_a_walk_is_a_span_of_its_consumer_and_its_tries_are_its_children(emulator, watched):
+async def test_attempts_are_child_spans_of_their_walk(emulator, watched):
     emulator.deploy(ENV, count=57)
     with watched.tracer.start_as_current_span("nightly") as nightly:
         async with watched.client(emulator) as client:
@@ -366,7 +366,7 @@ async def test_with_every_fault_no_secret_is_reported(emulator, watched, name, p
     assert not any(secret in reported for secret in {*echo.heard, "s3cr3t", "access_token="})
 
 
-async def test_instrumentations_of_http_libraries_are_silent_within_a_try(emulator, watched):
+async def test_http_instrumentation_is_suppressed_in_attempts(emulator, watched):
     emulator.deploy(ENV, count=3)
     silenced = []
 
@@ -388,7 +388,7 @@ async def test_the_global_providers_are_used_where_none_are_given(emulator):
         assert len(await client.functions(ENV).collect()) == 57
 
 
-async def test_an_inventory_is_a_span_and_each_account_one_within_it(emulator, watched):
+async def test_accounts_are_child_spans_of_the_inventory(emulator, watched):
     platform = Platform(emulator, 6, functions=5)
     broken = platform.appids[2]
     with watched.tracer.start_as_current_span("nightly"):
@@ -426,7 +426,7 @@ async def test_an_inventory_is_a_span_and_each_account_one_within_it(emulator, w
     assert sum(one.count for one in watched.points("tcb.inventory.duration")) == 1
 
 
-async def test_an_inventory_that_ends_early_says_why_and_ends_every_span(emulator, watched):
+async def test_early_exit_of_an_inventory_ends_every_span(emulator, watched):
     platform = Platform(emulator, 20, functions=5)
     emulator.fail_next(61004, times=None, path=AUTHORIZER)
     async with platform.client(observer=watched.observer) as client:

@@ -98,9 +98,7 @@ class TestMerchants:
         with pytest.raises(ConfigurationError, match="resume"):
             client.authorizers(component_appid="wxother", resume=pager.cursor)
 
-    async def test_the_platforms_quota_is_an_error_with_the_merchants_before_it(
-        self, emulator, client
-    ):
+    async def test_platform_quota_error_follows_the_listed_merchants(self, emulator, client):
         emulator.add_merchants(PLATFORM, 30)
         emulator.script(
             [Fault.errcode(45009)] * 9, path=MERCHANTS, when=lambda asked: asked.offset > 10
@@ -124,7 +122,7 @@ class TestTokenOfTheRightKind:
             (lambda client: client.list_environments(), "getenvinfo"),
         ],
     )
-    async def test_one_of_another_kind_is_refused_before_anything_is_sent(
+    async def test_token_of_a_wrong_kind_is_refused_before_requests(
         self, emulator, platform, client, ask, endpoint
     ):
         component = platform.token()
@@ -149,9 +147,7 @@ class TestTokenOfTheRightKind:
             copy.authorizers(component_appid="no appid")
         assert len(await copy.authorizers(component_appid=PLATFORM).collect()) == 3
 
-    async def test_while_merchants_join_and_leave_none_that_stayed_is_missing_or_doubled(
-        self, emulator, client
-    ):
+    async def test_joining_and_leaving_merchants_hide_no_other(self, emulator, client):
         before = set(emulator.add_merchants(PLATFORM, 2_000))
 
         @emulator.on_request
@@ -238,7 +234,7 @@ class TestRefreshToken:
             said += [repr(pager), repr(pager.cursor), str(pager.cursor)]
         assert leaks_of([REFRESH], [*said, *logged(caplog.records)]) == []
 
-    async def test_a_refresh_token_that_is_not_text_is_a_response_error(self):
+    async def test_refresh_token_must_be_text(self):
         body = b'{"total_count":1,"list":[{"authorizer_appid":"wxshop","refresh_token":5}]}'
         with pytest.raises(ResponseError, match="where text should be"):
             AUTHORIZERS.decode(body)

@@ -71,9 +71,7 @@ def loaded_again(path):
     return again
 
 
-def test_the_fixtures_are_there_for_anyio_where_pytest_asyncio_is_not_installed(
-    monkeypatch, passes
-):
+def test_fixtures_work_with_anyio_alone(monkeypatch, passes):
     with monkeypatch.context() as context:
         context.setitem(sys.modules, "pytest_asyncio", None)
         alone = loaded_again(pytest_plugin.__file__)
@@ -172,7 +170,7 @@ def test_the_fixtures_work_in(passes, options, source):
 
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("mode", [STRICT, AUTO])
-def test_the_fixtures_work_with_every_scope_of_the_tests_event_loop(passes, mode, scope):
+def test_fixtures_work_with_every_loop_scope(passes, mode, scope):
     passes(
         f"""
 import pytest
@@ -195,7 +193,7 @@ def test_the_scope_of_event_loops_may_be_set_for_all_tests(passes):
 
 
 @pytest.mark.parametrize("scope", ["module", "session"])
-def test_a_fixture_on_a_shared_event_loop_may_use_the_client(passes, scope):
+def test_fixture_on_a_shared_loop_can_use_the_client(passes, scope):
     passes(
         f"""
 import pytest
@@ -260,7 +258,7 @@ def test_where_the_client_cannot_work_it_says_so_at_once(pytester, source, optio
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_a_test_that_fails_in_the_middle_of_a_walk_leaves_nothing_behind(passes):
+def test_failing_test_leaves_nothing(passes):
     passes(
         """
 async def test(tcb_emulator, tcb_client):
@@ -289,7 +287,7 @@ assert tcb_async.inventory.InventoryStore
 
 
 @pytest.mark.parametrize("name", ["TcbCleint", "__wrapped__"])
-def test_a_name_that_is_not_there_is_an_ordinary_attribute_error(name):
+def test_unknown_name_is_an_attribute_error(name):
     for package in (tcb_async, tcb_async.inventory):
         with pytest.raises(
             AttributeError, match=f"^module '{package.__name__}' has no attribute '{name}'$"

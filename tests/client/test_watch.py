@@ -24,13 +24,13 @@ from tcb_async import (
     changes,
 )
 from tcb_async._arguments import check_names
-from tcb_async.pagination import Page, Pager
 from tcb_async.watch import wait_until_active, watch
 
 ENV = "test-777bb9"
 LOGIN = CloudFunction("login", "Active", "Nodejs16.13")
-LOGIN_LATER = CloudFunction("login", "Updating", "Nodejs16.13")
+UPDATING = CloudFunction("login", "Updating", "Nodejs16.13")
 PAY = CloudFunction("pay", "Active", "Go1")
+PAY_UPDATING = CloudFunction("pay", "Updating", "Go1")
 
 listings = st.lists(
     st.builds(CloudFunction, st.sampled_from("abcdefgh"), st.sampled_from(["Active", "Updating"])),
@@ -38,28 +38,26 @@ listings = st.lists(
 )
 
 
-class Answers:
-    """Answers one after the other, the last one for ever; errors are raised."""
+class Listings:
+    """Returns one result per call, then the last one indefinitely; errors are raised."""
 
-    def __init__(self, *answers):
+    def __init__(self, *results):
         self.times: list[float] = []
-        self._answers = list(answers)
+        self._results = list(results)
 
     async def __call__(self):
         self.times.append(asyncio.get_running_loop().time())
-        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        result = self._results.pop(0) if len(self._results) > 1 else self._results[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 class TestChanges:
     """``changes`` compares two listings."""
 
     @given(before=listings, after=listings)
-    def test_made_to_the_one_listing_they_give_the_other_and_no_function_changes_twice(
-        self, before, after
-    ):
+    def test_they_turn_one_listing_into_the_other(self, before, after):
         functions = {function.name: function for function in before}
         found = changes(before, after)
         assert len({change.name for change in found}) == len(found)
@@ -77,195 +75,191 @@ class TestChanges:
         assert changes(listing, data.draw(st.permutations(listing))) == []
 
     def test_each_change_has_the_old_and_the_new_function(self):
-        assert changes([LOGIN, PAY], [LOGIN_LATER]) == [
+        assert changes([LOGIN, PAY], [UPDATING]) == [
             FunctionChange("removed", PAY, None),
-            FunctionChange("updated", LOGIN, LOGIN_LATER),
+            FunctionChange("updated", LOGIN, UPDATING),
         ]
         assert changes([], [PAY]) == [FunctionChange("added", None, PAY)]
+
+    @pytest.mark.parametrize("argument", ["before", "after"])
+    def test_a_name_that_appears_twice_is_refused(self, argument):
+        listings = {"before": [], "after": [], argument: [LOGIN, PAY, UPDATING]}
+        with pytest.raises(ConfigurationError, match=f"^{argument} has the function 'login' twice"):
+            changes(**listings)
 
 
 @pytest.mark.looptime
 class TestWatch:
-    """``watch`` walks again and again."""
+    """``watch`` lists repeatedly."""
 
-    async def test_yields_only_the_changes_since_the_last_walk(self):
-        walk = Answers([LOGIN], [LOGIN, PAY], [LOGIN, PAY], [LOGIN_LATER])
+    async def test_yields_the_changes_since_the_last_listing(self):
+        listings = Listings([LOGIN], [LOGIN, PAY], [LOGIN, PAY], [UPDATING])
 
-        async with aclosing(watch(walk, interval=30)) as found:
+        async with aclosing(watch(listings, interval=30)) as found:
             three = [await anext(found) for _ in range(3)]
 
         assert three == [
             FunctionChange("added", None, PAY),
             FunctionChange("removed", PAY, None),
-            FunctionChange("updated", LOGIN, LOGIN_LATER),
+            FunctionChange("updated", LOGIN, UPDATING),
         ]
-        assert walk.times == [0, 30, 60, 90]
+        assert listings.times == [0, 30, 60, 90]
 
-    async def test_starts_from_the_given_functions_and_misses_no_change(self):
-        walk = Answers([LOGIN_LATER])
+    async def test_starts_from_the_given_functions(self):
+        listings = Listings([UPDATING])
         before = [LOGIN, PAY]
 
-        async with aclosing(watch(walk, interval=30, since=iter(before))) as found:
+        async with aclosing(watch(listings, interval=30, since=iter(before))) as found:
             assert (await anext(found)).kind == "removed"
-            assert (await anext(found)).after == LOGIN_LATER
+            assert (await anext(found)).after == UPDATING
 
-        assert walk.times == [0]
+        assert listings.times == [0]
 
     @pytest.mark.parametrize(
         "error", [TransportError("reset"), DriftError("it kept changing")], ids=repr
     )
-    async def test_a_failure_that_may_pass_is_logged_and_no_change_is_lost(self, error, caplog):
-        walk = Answers([LOGIN], error, error, [LOGIN, PAY])
+    async def test_a_transient_failure_loses_no_change(self, error, caplog):
+        listings = Listings([LOGIN], error, error, [LOGIN, PAY])
 
-        async with aclosing(watch(walk, interval=30)) as found:
+        async with aclosing(watch(listings, interval=30)) as found:
             assert await anext(found) == FunctionChange("added", None, PAY)
 
-        assert walk.times == [0, 30, 60, 90]
+        assert listings.times == [0, 30, 60, 90]
         warnings = [line.getMessage() for line in caplog.records]
         assert warnings == [f"{error}; retrying in 30 s"] * 2
 
     @pytest.mark.parametrize(
-        "answers", [([LOGIN], TokenError("refused")), (TransportError("refused"),)]
+        "results", [([LOGIN], TokenError("refused")), (TransportError("refused"),)]
     )
-    async def test_a_failure_that_does_not_pass_or_of_the_very_first_walk_ends_it(self, answers):
-        with pytest.raises(type(answers[-1])):
-            await anext(watch(Answers(*answers), interval=30))
+    async def test_lasting_and_first_failures_are_raised(self, results):
+        with pytest.raises(type(results[-1])):
+            await anext(watch(Listings(*results), interval=30))
 
 
 @pytest.mark.looptime
 class TestWait:
-    """``wait_until_active`` looks until it is."""
+    """``wait_until_active`` polls until all are Active."""
 
-    async def wait(self, look, *names):
-        names = names or ("login",)
-        active = await self.wait_for(look, names)
-        return active if len(names) > 1 else active[0]
-
-    async def wait_for(self, look, names):
-        async def fetch(_offset, _limit):
-            answer = await look()
-            rows = answer if isinstance(answer, list) else list(filter(None, [answer]))
-            return Page(rows, len(rows))
-
-        def walk():
-            return Pager(fetch, identify=lambda function: function.name)
-
-        return await wait_until_active(walk, ENV, names, timeout=60, interval=2)
+    async def wait(self, listings, *names):
+        return await wait_until_active(listings, ENV, names or None, timeout=60, interval=2)
 
     async def test_returns_the_function_once_it_is_active(self, caplog):
         caplog.set_level(logging.INFO)
-        look = Answers(None, None, LOGIN_LATER, LOGIN_LATER, LOGIN)
+        listings = Listings([], [], [UPDATING], [UPDATING], [LOGIN])
 
-        assert await self.wait(look) is LOGIN
-        assert look.times == [0, 2, 4, 6, 8]
+        assert await self.wait(listings, "login") == [LOGIN]
+        assert listings.times == [0, 2, 4, 6, 8]
         assert [line.getMessage() for line in caplog.records] == [
-            "login is not there",
+            "login is missing",
             "login is Updating",
             "login is Active",
         ]
 
     @pytest.mark.parametrize("status", ["CreateFailed", "UpdateFailed", "PublishFailed"])
-    async def test_a_failed_status_ends_it_and_is_in_the_error(self, status):
-        failed = CloudFunction("login", status)
-
-        with pytest.raises(FunctionFailedError) as caught:
-            await self.wait(Answers(LOGIN_LATER, failed))
+    async def test_a_failed_function_is_an_error(self, status):
+        with pytest.raises(FunctionFailedError, match=status) as caught:
+            await self.wait(Listings([UPDATING], [CloudFunction("login", status)]), "login")
 
         error = caught.value
         assert (error.env, error.name, error.status) == (ENV, "login", status)
-        assert status in str(error)
 
-    async def test_several_are_returned_in_the_order_of_their_names_once_all_are_active(self):
-        pay = CloudFunction("pay", "Active")
-        look = Answers([pay], [pay, LOGIN_LATER], [pay, LOGIN])
+    async def test_several_are_returned_in_the_order_of_their_names(self):
+        listings = Listings([PAY], [PAY, UPDATING], [PAY, LOGIN])
 
-        assert await self.wait(look, "login", "pay") == [LOGIN, pay]
-        assert look.times == [0, 2, 4]
+        assert await self.wait(listings, "login", "pay") == [LOGIN, PAY]
+        assert listings.times == [0, 2, 4]
 
-    async def test_functions_that_are_not_active_in_time_are_named(self):
-        look = Answers([CloudFunction("pay", "Active"), LOGIN_LATER])
-        said = r"^function 'login' was Updating, function 'sync' was not there after 60 s"
+    async def test_a_time_out_names_the_late_functions(self):
+        listings = Listings([PAY, UPDATING])
+        message = r"^function 'login' was Updating, function 'sync' was missing after 60 s"
 
-        with pytest.raises(TimeoutError, match=said) as caught:
-            await self.wait(look, "pay", "login", "sync")
+        with pytest.raises(TimeoutError, match=message) as caught:
+            await self.wait(listings, "pay", "login", "sync")
 
         error = caught.value
         assert isinstance(error, WaitTimeoutError)
         assert error.__context__ is None
         assert (error.env, error.name, error.status) == (ENV, "login", "Updating")
-        assert len(look.times) == 30
+        assert len(listings.times) == 30
 
     async def test_every_function_has_to_be_active_in_one_listing(self, caplog):
         caplog.set_level(logging.INFO)
-        pay, late = CloudFunction("pay", "Active"), CloudFunction("pay", "Updating")
-        look = Answers([LOGIN_LATER, pay], [LOGIN, late], [LOGIN_LATER], [LOGIN, pay])
+        listings = Listings([UPDATING, PAY], [LOGIN, PAY_UPDATING], [UPDATING, PAY], [LOGIN, PAY])
 
-        assert await self.wait_for(look, None) == [LOGIN, pay]
-        assert look.times == [0, 2, 4, 6]
+        assert await self.wait(listings) == [LOGIN, PAY]
+        assert listings.times == [0, 2, 4, 6]
         assert [line.getMessage() for line in caplog.records] == [
             "login is Updating",
             "login is Active",
             "pay is Updating",
             "login is Updating",
+            "pay is Active",
             "login is Active",
         ]
 
-    async def test_of_every_function_those_are_named_that_are_not_active_in_time(self):
-        look = Answers([LOGIN_LATER, CloudFunction("gone", "Updating")], [LOGIN_LATER])
+    async def test_a_function_that_was_seen_is_awaited(self):
+        """As in a redeployment by deletion and creation."""
+        listings = Listings([LOGIN, PAY_UPDATING], [PAY], [], [PAY, UPDATING], [PAY, LOGIN])
 
-        with pytest.raises(WaitTimeoutError, match=r"^function 'login' was Updating after 60 s"):
-            await self.wait_for(look, None)
+        assert await self.wait(listings) == [PAY, LOGIN]
+        assert listings.times == [0, 2, 4, 6, 8]
+
+    async def test_a_function_that_stays_missing_is_named(self):
+        with pytest.raises(WaitTimeoutError, match=r"^function 'login' was missing after 60 s"):
+            await self.wait(Listings([LOGIN, PAY_UPDATING], [PAY]))
+
+    async def test_no_function_is_not_a_deployment(self):
+        assert await self.wait(Listings([], [], [LOGIN])) == [LOGIN]
+        with pytest.raises(WaitTimeoutError, match=f"^{ENV} had no functions after 60 s"):
+            await self.wait(Listings([]))
 
     async def test_a_time_out_names_five_functions_and_counts_the_others(self):
-        look = Answers([CloudFunction(f"fn-{number}", "Creating") for number in range(1, 8)])
+        listings = Listings([CloudFunction(f"fn-{number}", "Creating") for number in range(1, 8)])
 
         with pytest.raises(WaitTimeoutError) as caught:
-            await self.wait_for(look, None)
+            await self.wait(listings)
 
         assert "'fn-5' was Creating, 2 more were not Active after 60 s: " in str(caught.value)
         assert "fn-6" not in str(caught.value)
 
     @pytest.mark.parametrize(
-        ("names", "said"),
-        [
-            (None, r"^no listing of .* was complete after 60 s"),
-            (("login",), "was never seen after"),
-        ],
+        ("names", "message"),
+        [((), r"^no listing of .* was complete after 60 s"), (("login",), "was never seen after")],
     )
-    async def test_a_look_that_hangs_is_cut_off_in_time(self, names, said):
-        async def look() -> None:
+    async def test_a_listing_that_hangs_is_cancelled_in_time(self, names, message):
+        async def hang():
             await asyncio.sleep(1e6)
 
-        with pytest.raises(WaitTimeoutError, match=said):
-            await self.wait_for(look, names)
+        with pytest.raises(WaitTimeoutError, match=message):
+            await self.wait(hang, *names)
 
         assert asyncio.get_running_loop().time() == 60
 
-    async def test_a_failure_that_may_pass_is_waited_out(self):
-        look = Answers(TransportError("reset"), DriftError("changing"), LOGIN)
+    async def test_a_transient_failure_is_waited_out(self):
+        listings = Listings(TransportError("reset"), DriftError("changing"), [LOGIN])
 
-        assert await self.wait(look) is LOGIN
+        assert await self.wait(listings, "login") == [LOGIN]
 
-    async def test_a_failure_that_does_not_pass_ends_it(self):
+    async def test_a_lasting_failure_is_raised(self):
         with pytest.raises(TokenError):
-            await self.wait(Answers(TokenError("refused")))
+            await self.wait(Listings(TokenError("refused")), "login")
 
-    async def test_a_time_out_that_is_not_its_own_is_passed_on_as_it_is(self):
-        with pytest.raises(TimeoutError) as caught:
-            await self.wait(Answers(TimeoutError("of a token provider")))
+    async def test_the_callers_time_out_is_raised_unchanged(self):
+        with pytest.raises(TimeoutError, match=r"^of a token provider$") as caught:
+            await self.wait(Listings(TimeoutError("of a token provider")), "login")
 
-        assert str(caught.value) == "of a token provider"
+        assert not isinstance(caught.value, WaitTimeoutError)
 
     @pytest.mark.parametrize("name", ["", " login", None, 7, [], ["login", ""], [7]])
-    def test_a_name_that_no_function_has_is_refused(self, name):
+    def test_an_impossible_name_is_refused(self, name):
         with pytest.raises(ConfigurationError, match="name="):
             check_names(name)
 
 
 class TestClient:
-    """The two as methods of a client, over a real socket."""
+    """Both as methods of a client, over a real socket."""
 
-    async def test_watch_functions_reports_deployments_updates_and_deletions(self, emulator):
+    async def test_watch_functions_reports_changes(self, emulator):
         emulator.deploy(ENV, count=45)
         async with (
             no_leaks(),
@@ -284,7 +278,7 @@ class TestClient:
         assert kinds == ["added", "updated", "removed"]
         assert (updated.before.status, updated.after.status) == ("Creating", "Active")
 
-    async def test_wait_until_active_finds_a_function_on_any_page(self, emulator):
+    async def test_wait_until_active_reads_every_page(self, emulator):
         emulator.deploy(ENV, count=45)
         emulator.deploy(ENV, "login", status="Creating")
 
@@ -307,10 +301,10 @@ class TestClient:
             with pytest.raises(ConfigurationError, match="name=''"):
                 await client.wait_until_active(ENV, "")
 
-        assert len(emulator.requests) == 1
+        assert len(emulator.requests) == 3, "one complete listing"
 
     @pytest.mark.parametrize("interval", [0, -1, float("nan"), "1"])
-    async def test_an_unusable_interval_is_refused_at_once(self, emulator, client, interval):
+    async def test_an_invalid_interval_is_refused(self, emulator, client, interval):
         with pytest.raises(ConfigurationError, match="interval"):
             client.watch_functions(ENV, interval=interval)
         with pytest.raises(ConfigurationError, match="interval"):
@@ -319,5 +313,7 @@ class TestClient:
             await client.wait_until_active(ENV, "login", timeout=interval)
         with pytest.raises(ConfigurationError, match="env"):
             client.watch_functions("")
+        with pytest.raises(ConfigurationError, match="since has the function 'login' twice"):
+            client.watch_functions(ENV, since=[LOGIN, UPDATING])
 
         assert emulator.requests == ()

@@ -76,7 +76,7 @@ def expected(runner, envs):
     return [(env, row.name) for env in envs for row in runner.emulator.functions(env)]
 
 
-async def test_the_inventory_holds_every_function_of_every_environment(runner):
+async def test_inventory_contains_every_function(runner):
     envs = deploy(runner, environments=12, functions=45)
     ended = await runner.inventory()
 
@@ -86,7 +86,7 @@ async def test_the_inventory_holds_every_function_of_every_environment(runner):
 
 
 @pytest.mark.slow
-async def test_an_inventory_that_failed_says_so_and_is_made_whole_by_the_next(runner):
+async def test_a_failed_inventory_is_completed_by_the_next_run(runner):
     envs = deploy(runner, environments=2, functions=3)
     await runner.inventory()
     before = runner.inventoried()
@@ -101,7 +101,7 @@ async def test_an_inventory_that_failed_says_so_and_is_made_whole_by_the_next(ru
     assert runner.inventoried() == before == sorted(expected(runner, envs))
 
 
-async def test_the_inventory_says_how_it_is_used(runner):
+async def test_inventory_prints_its_usage(runner):
     ended = await runner.run("inventory.py")
     assert (ended.code, ended.err) == (1, "usage: inventory.py INVENTORY.sqlite\n")
 
@@ -113,7 +113,7 @@ async def url_of(program):
 
 
 @pytest.mark.slow
-async def test_the_service_starts_and_stops_as_its_first_lines_say(runner):
+async def test_service_starts_as_its_docstring_says(runner):
     runner.emulator.deploy("test-777bb9", count=45)
     async with runner.serve("service:app") as program:
         url = await url_of(program)
@@ -124,7 +124,7 @@ async def test_the_service_starts_and_stops_as_its_first_lines_say(runner):
     assert "Traceback" not in ended.err
 
 
-async def test_the_inventory_service_never_blocks_its_event_loop(runner, monkeypatch):
+async def test_inventory_service_never_blocks_its_loop(runner, monkeypatch):
     envs = deploy(runner, environments=3, functions=45)
     for name, value in runner.variables.items():
         monkeypatch.setenv(name, value)
@@ -136,7 +136,7 @@ async def test_the_inventory_service_never_blocks_its_event_loop(runner, monkeyp
             with pytest.raises(HTTPException, match="404"):
                 await asyncio.to_thread(service.progress)
             assert await service.start() == {"state": "started"}
-            assert await service.start() == {"state": "under way"}
+            assert await service.start() == {"state": "in progress"}
             await service.app.state.task
             progress = await asyncio.to_thread(service.progress)
             pieces = [piece async for piece in service.functions().body_iterator]
@@ -147,8 +147,8 @@ async def test_the_inventory_service_never_blocks_its_event_loop(runner, monkeyp
 
 
 @pytest.mark.slow
-async def test_the_inventory_service_does_not_start_without_a_secret(runner):
-    """It said that an inventory was started, and held the store for ever."""
+async def test_inventory_service_does_not_start_without_secret(runner):
+    """It reported the start of an inventory, and never closed the store."""
     without = attrs.evolve(runner, variables={"TCB_APPID": APPID})
     async with without.serve("inventory_service:app") as program:
         ended = await program.end()
@@ -267,7 +267,7 @@ class TestSyncFrameworks:
 
 
 class TestTheNightlyScript:
-    """It compares only an inventory of today, and ends with 0 only if both commands did."""
+    """It compares only an inventory of today, and exits with 0 only if both commands did."""
 
     @pytest.mark.parametrize("page", ["how-to/compare.md", "zh/compare.md"])
     @pytest.mark.parametrize("inventory", [0, 1, 2, 3, 4, 5, 6, 130, 143])

@@ -24,8 +24,8 @@ SYNTAX_OF_THE_SITE = re.compile(
     re.MULTILINE,
 )
 MODULES = (
-    *("", ".emulator", ".fastapi", ".inventory", ".observer", ".otel", ".pagination", ".runtimes"),
-    *(".tokens", ".watch"),
+    *("", ".emulator", ".fastapi", ".inventory", ".observer", ".otel", ".pagination", ".tokens"),
+    ".watch",
 )
 
 sys.path.append(str(ROOT / "docs" / "generate"))
@@ -66,11 +66,11 @@ def anchors_of(path):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_nothing_that_only_the_site_understands_is_shown(page):
+def test_pages_have_no_syntax_of_the_site(page):
     assert [text for text in shown_in(page) if SYNTAX_OF_THE_SITE.search(text)] == []
 
 
-def test_links_lead_somewhere_in_the_repository(page):
+def test_links_have_targets(page):
     broken = []
     for link in linked_in(page):
         if re.match(r"[a-z]+:", link):
@@ -83,7 +83,7 @@ def test_links_lead_somewhere_in_the_repository(page):
 
 
 @pytest.mark.parametrize("folder", ["", "how-to", "reference", "explanation", "zh"])
-def test_an_index_page_lists_every_page_of_its_folder(folder):
+def test_index_lists_every_page_of_its_folder(folder):
     index = ROOT / "docs" / folder / "index.md"
     listed = {(index.parent / link).resolve() for link in linked_in(index)}
     beside = {path for path in index.parent.glob("*.md") if path != index}
@@ -91,7 +91,7 @@ def test_an_index_page_lists_every_page_of_its_folder(folder):
 
 
 @pytest.mark.parametrize("folder", ["how-to", "reference", "explanation", "zh"])
-def test_an_index_page_calls_each_page_by_its_title(folder):
+def test_index_uses_the_titles_of_pages(folder):
     index = ROOT / "docs" / folder / "index.md"
     entries = re.findall(
         r"^- \[([^]]*)\]\((\w[\w-]*\.md)\)", index.read_text("utf-8"), re.MULTILINE
@@ -103,7 +103,7 @@ def test_an_index_page_calls_each_page_by_its_title(folder):
 @pytest.mark.parametrize(
     "page", sorted((ROOT / "docs" / "zh").glob("*.md")), ids=lambda page: page.name
 )
-def test_a_page_and_its_translation_link_to_each_other(page):
+def test_translations_link_to_each_other(page):
     link = re.search(r"^\[English\]\((.+)\)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     english = (page.parent / link[1]).resolve()
     assert page in [(english.parent / link).resolve() for link in linked_in(english)]
@@ -116,7 +116,7 @@ def test_every_page_is_in_the_menu_of_the_site():
     assert {page for page in pages if f'"{page}"' not in menu} == set()
 
 
-def test_an_index_page_shows_the_readme_without_links_that_lead_nowhere_there():
+def test_package_metadata_has_the_readme_without_dead_links():
     shown = metadata("tcb-async").get_payload()
     assert shown.startswith("# tcb-async\n\nAn asynchronous Python client")
     assert "## Newest changes" in shown
@@ -132,9 +132,7 @@ def test_generated_parts_are_up_to_date(page):
     ("kind", "table", "code"),
     [("errcodes", "EVERYWHERE", -501000), ("tcb-codes", "TCB_CODES", "INVALID_ENV")],
 )
-def test_a_code_without_chinese_words_is_reported_with_the_place_for_them(
-    monkeypatch, kind, table, code
-):
+def test_untranslated_codes_are_reported_with_the_file(monkeypatch, kind, table, code):
     chinese = GENERATE["chinese"]
     words = {key: value for key, value in getattr(chinese, table).items() if key != code}
     monkeypatch.setattr(chinese, table, words)
@@ -144,7 +142,7 @@ def test_a_code_without_chinese_words_is_reported_with_the_place_for_them(
         GENERATE["rewritten"](page)
 
 
-def test_drawings_in_chinese_are_up_to_date_and_have_no_english():
+def test_chinese_drawings_are_up_to_date():
     english = re.compile(r">[^<\u3000-\uffff]*[A-Za-z] [^<\u3000-\uffff]*</(?:text|title|desc)>")
     for path, drawing in GENERATE["drawings"]().items():
         assert path.read_text(encoding="utf-8") == drawing, "run: python docs/generate"
@@ -176,7 +174,7 @@ def told_defaults(text):
         yield from zip(re.findall(r"\w+", names), re.findall(r"\d+", values), strict=True)
 
 
-def test_defaults_in_prose_are_those_of_the_package():
+def test_defaults_in_prose_equal_the_code():
     pages = {page.name: [*told_defaults(page.read_text(encoding="utf-8"))] for page in PAGES}
     told = [(page, *fact) for page, facts in pages.items() for fact in facts if fact[0] in DEFAULTS]
 

@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "sync.md"
 
 
 @pytest.mark.slow
-def test_the_cell_of_the_documentation_runs_in_a_notebook(monkeypatch):
+def test_documented_cell_runs_in_a_notebook(monkeypatch):
     nbformat, nbclient = needs_package("nbformat"), needs_package("nbclient")
     text = PAGE.read_text(encoding="utf-8")
     cell = re.search(r"## Notebooks.*?```python\n(.*?)```", text, flags=re.DOTALL)

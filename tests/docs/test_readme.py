@@ -16,9 +16,8 @@ LISTING = (
     "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/tcb-async list --demo"
 )
 TESTING = (
-    "python3 -m venv .venv-test && "
-    ".venv-test/bin/pip install --require-hashes -r constraints-test.txt && "
-    ".venv-test/bin/pip install --no-deps . && .venv-test/bin/pytest -n 4"
+    "python3 -m venv .venv-test && .venv-test/bin/pip install -r requirements-test.txt . && "
+    ".venv-test/bin/pytest -n 4"
 )
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 ASK_THE_SERVICE = f"""
@@ -31,7 +30,7 @@ with TestClient(app) as service:
 
 @pytest.fixture(autouse=True)
 def _account(tmp_path, monkeypatch):
-    """An account, at an emulator that answers for WeChat."""
+    """An account of an emulator in place of WeChat."""
     with Emulator() as wechat:
         wechat.add_app(APPID, SECRET)
         wechat.deploy(ENV, count=48)
@@ -47,12 +46,12 @@ def the_program_with(text):
     return program
 
 
-def test_the_first_program_needs_no_account():
+def test_first_program_needs_no_account():
     Path("first.py").write_text(the_program_with("Emulator.demo()"), encoding="utf-8")
     assert ran(sys.executable, "first.py").count("\n") == 48
 
 
-def test_the_program_with_an_account_lists_its_functions():
+def test_program_with_an_account_lists_its_functions():
     Path("listing.py").write_text(the_program_with("from_env()"), encoding="utf-8")
     assert ran(sys.executable, "listing.py").count("\n") == 48
 
@@ -62,7 +61,7 @@ def test_the_service_counts():
     assert ran(sys.executable, "-c", ASK_THE_SERVICE) == "48\n"
 
 
-def test_the_test_passes_without_any_settings():
+def test_the_test_passes_without_settings():
     Path("test_count.py").write_text(the_program_with("def test_"), encoding="utf-8")
     assert "1 passed" in ran(
         sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_count.py"
@@ -70,14 +69,14 @@ def test_the_test_passes_without_any_settings():
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_each_readme_begins_with_one_command_to_list_and_one_to_test(readme):
+def test_readmes_have_one_command_to_list_and_one_to_test(readme):
     lines = (ROOT / readme).read_text(encoding="utf-8").split("\n")
     assert lines.index(LISTING) < lines.index(TESTING)
 
 
-def test_the_two_readmes_show_the_same_programs():
+def test_both_readmes_have_the_same_programs():
     def blocks(text):
-        """Return the blocks without the comments behind commands, which are translated."""
+        """Return the blocks without the comments after commands, which are translated."""
         found = re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)
         return [re.sub(r" +# .*", "", block) for block in found]
 

@@ -23,7 +23,7 @@ from tcb_async.errcodes import ERRCODES
 RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
 
 
-def test_the_library_explains_all_but_two_which_it_never_meets():
+def test_library_explains_all_codes_but_two():
     """It always names the platform, and never posts where WeChat asks for a GET."""
     assert ERRMSG.keys() - ERRCODES.keys() == {41018, 43001}
 

@@ -19,9 +19,7 @@ ENV = "test-777bb9"
 
 class TestLoad:
     @pytest.mark.parametrize(("latency", "delay"), [(0.05, 0), (0, 0.05)])
-    async def test_latency_and_a_delay_are_waited_before_an_honest_answer(
-        self, wechat, latency, delay
-    ):
+    async def test_latency_and_delay_precede_the_reply(self, wechat, latency, delay):
         wechat.emulator.latency = latency
         wechat.emulator.script([Fault.delay(delay)])
         started = asyncio.get_running_loop().time()
@@ -113,7 +111,7 @@ class TestScripts:
         assert said == [f"no TcbCode: [INVALID_ENV] {request_id}"] * 2 + ["ok"]
 
     @pytest.mark.parametrize("errcode", [40001, 40014, 42001])
-    async def test_token_that_a_script_refuses_is_refused_from_then_on(self, wechat, errcode):
+    async def test_token_refused_by_a_script_stays_refused(self, wechat, errcode):
         token = wechat.emulator.token
         wechat.emulator.fail_next(errcode)
         assert (await wechat.list(token=token))["errcode"] == errcode
@@ -135,7 +133,7 @@ class TestFaults:
         )
 
     @pytest.mark.parametrize("name", sorted(FAULTS))
-    async def test_no_fault_of_the_catalogue_passes_for_an_honest_answer(self, wechat, name):
+    async def test_no_fault_resembles_a_normal_reply(self, wechat, name):
         honest = await self._listed(wechat)
         wechat.emulator.script([FAULTS[name]])
         meeting = asyncio.create_task(self._listed(wechat))
@@ -203,7 +201,7 @@ class TestFaults:
         await eventually(lambda: wechat.emulator.in_flight == 0)
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
 
-    async def test_client_that_leaves_the_users_own_server_causes_no_warning(self, caplog):
+    async def test_client_that_leaves_an_app_causes_no_warning(self, caplog):
         emulator = Emulator(latency=0.02)
         emulator.script([Fault.drip(), Fault.reset(), Fault.endless()])
         runner = aiohttp.web.AppRunner(emulator.app, access_log=None)

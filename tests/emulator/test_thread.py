@@ -23,7 +23,7 @@ def no_thread_left():
     assert set(threading.enumerate()) <= before  # another test's may have ended
 
 
-def test_blocking_code_sees_each_change_and_is_recorded_at_once():
+def test_blocking_requests_see_changes_and_are_recorded():
     with Emulator() as emulator:
         for count in range(1, 20):
             emulator.deploy(ENV)
@@ -49,14 +49,14 @@ def test_the_thread_ends_while_requests_are_in_flight():
             assert isinstance(cut_off.exception(), requests.RequestException)
 
 
-def test_a_port_that_is_taken_is_an_error_that_leaves_no_thread():
+def test_used_port_is_an_error_without_a_thread():
     with Emulator() as first:
         second = Emulator(port=int(first.url.rpartition(":")[2]))
         with pytest.raises(OSError, match="address already in use"), second:
             pass
 
 
-async def test_it_goes_down_and_comes_back_in_the_middle_of_an_async_test():
+async def test_emulator_can_restart_within_an_async_test():
     retry = RetryPolicy.none()
     with Emulator() as emulator:
         emulator.deploy(ENV)
@@ -80,7 +80,7 @@ async def test_an_emulator_that_runs_cannot_be_started_again():
                 pass
 
 
-async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_one():
+async def test_callbacks_run_on_the_thread_of_the_emulator():
     called_on = []
 
     def note(_):
@@ -96,7 +96,7 @@ async def test_callbacks_run_on_its_thread_in_a_with_block_and_here_in_an_async_
     assert [thread.name for thread in called_on] == ["tcb-emulator", "MainThread"]
 
 
-def test_it_leaves_no_thread_and_no_warning_in_development_mode():
+def test_no_thread_and_no_warning_in_development_mode():
     done = run_strictly("""
 import asyncio, threading
 from tcb_async import TcbClient
@@ -115,7 +115,7 @@ assert threading.enumerate() == [threading.main_thread()]
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_block_that_is_never_left_does_not_keep_the_program_from_ending():
+def test_unclosed_emulator_does_not_stop_the_exit():
     done = run_strictly("""
 from tcb_async.emulator import Emulator
 
@@ -125,7 +125,7 @@ emulator.__enter__()
     assert done.returncode == 0
 
 
-async def test_a_forked_process_that_leaves_the_block_ends_nothing_of_its_parents(monkeypatch):
+async def test_forked_child_closes_nothing_of_its_parent(monkeypatch):
     with Emulator() as emulator:
         with monkeypatch.context() as forked:
             forked.setattr(os, "getpid", lambda: -1)

@@ -88,7 +88,7 @@ class TestStableToken:
             (lambda emulator, _: emulator.expire_tokens(), 42001, False),
         ],
     )
-    async def test_token_that_has_ended_gives_way_to_another_unless_it_is_stuck(
+    async def test_stable_token_replaces_an_expired_token_unless_stuck(
         self, wechat, end, errcode, is_stuck
     ):
         token = (await stable(wechat))["access_token"]
@@ -113,7 +113,7 @@ class TestStableToken:
 
 
 class TestClassicToken:
-    async def test_each_call_replaces_the_last_token_after_five_minutes(self, wechat):
+    async def test_each_call_replaces_the_token_after_five_minutes(self, wechat):
         old, new = await classic(wechat), await classic(wechat)
         assert list(new) == ["access_token", "expires_in"]
         assert old["access_token"] != new["access_token"]
@@ -131,7 +131,7 @@ class TestClassicToken:
 
 
 class TestQuotas:
-    async def test_calls_beyond_the_day_are_refused_until_midnight_in_china(self, wechat):
+    async def test_daily_quota_resets_at_midnight_in_china(self, wechat):
         wechat.emulator.daily_quota[LIST] = 2
         token = wechat.emulator.token
         assert [await verdict(wechat, token) for _ in range(3)] == [0, 0, 45009]
@@ -148,7 +148,7 @@ class TestQuotas:
 
 
 class TestPlatform:
-    async def test_merchants_token_lists_functions_and_the_platforms_own_does_not(self, wechat):
+    async def test_only_a_merchants_token_lists_its_functions(self, wechat):
         component = await wechat.call(COMPONENT)
         assert list(component) == ["component_access_token", "expires_in"]
         own = component["component_access_token"]
@@ -185,7 +185,7 @@ class TestPlatform:
         again = await wechat.call(AUTHORIZER, authorizer_refresh_token=rotated)
         assert again["authorizer_refresh_token"] == rotated
 
-    async def test_ticket_lives_twelve_hours_and_the_next_is_accepted_too(self, wechat):
+    async def test_ticket_is_valid_for_twelve_hours(self, wechat):
         wechat.emulator.clock.advance(12 * 3600 - 1)
         assert "component_access_token" in await wechat.call(COMPONENT)
         ticket = wechat.emulator.push_ticket(PLATFORM)

@@ -1,12 +1,15 @@
-"""``tcb-async inventory``: however it ends, nothing is lost, and nothing is there in part."""
+"""``tcb-async inventory``: whatever happens, no account is lost, and none is partial."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import csv
 import itertools
 import json
 import os
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import datetime
@@ -20,6 +23,7 @@ from ports import unused_port
 from redis_server import running_redis
 from terminal import Ended, Screen, asks, retry_at_once, run, start
 
+from tcb_async import Account, AccountListing
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import ConfigurationError
@@ -34,7 +38,7 @@ YESTERDAY, TODAY = "2026-01-30", "2026-01-31"
 
 @pytest.fixture(autouse=True)
 def no_midnight(monkeypatch):
-    """No day ends in China while a test runs."""
+    """It is noon in China during a test."""
     noon = datetime.fromisoformat(TODAY).replace(hour=12, tzinfo=CHINA_STANDARD_TIME)
     monkeypatch.setitem(InventoryStore.__init__.__kwdefaults__, "clock", lambda: noon)
 
@@ -100,13 +104,18 @@ class Shop:
         }
 
 
+def open_and_leave(option, pipe):
+    if option == "-o":
+        os.close(os.open(pipe, os.O_RDONLY))
+
+
 @pytest.fixture
 def shop(emulator, tmp_path):
     return Shop(Platform(emulator, 40, functions=25), tmp_path)
 
 
 class TestWhatIsListed:
-    async def test_every_function_of_every_merchant_and_again_nothing_but_the_list(self, shop):
+    async def test_every_merchant_is_listed_once(self, shop):
         assert await shop.run() == Ended(0, "", "")
         assert shop.listed() == shop.deployed()
         assert shop.select("SELECT run, finished_at IS NULL FROM runs") == [(TODAY, 0)]
@@ -117,9 +126,7 @@ class TestWhatIsListed:
         }  # fmt: skip
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-    async def test_accounts_with_tokens_and_environments_of_their_own(
-        self, emulator, tmp_path, encoding
-    ):
+    async def test_a_file_of_accounts(self, emulator, tmp_path, encoding):
         emulator.deploy("test-1", count=3)
         line = {"appid": "wxown", "access_token": emulator.token, "envs": ["test-1"]}
         path = tmp_path / "accounts.ndjson"
@@ -145,8 +152,8 @@ class TestWhatIsListed:
         env |= asks(emulator, TCB_SECRET=APPSECRET)
         ended = await run("inventory", *words, "-o", str(output), "--quiet", env=env)
         assert ended == Ended(0, "", "")
-        rows = json.loads(output.read_text(encoding="utf-8"))
-        assert [(row["appid"], row["env"], row["stale"]) for row in rows] == [
+        document = json.loads(output.read_text(encoding="utf-8"))
+        assert [(row["appid"], row["env"], row["stale"]) for row in document["current"]] == [
             ("wx0123456789abcdef", "test-1", 0)
         ] * 3
 
@@ -168,22 +175,22 @@ class TestWhatIsListed:
         assert facts.pop("seconds") > 0
         assert facts == {
             "run": TODAY, "is_finished": True, "accounts": 39, "complete": 39, "failed": 0,
-            "denied": 0, "waiting": 0, "environments": 39, "functions": 39 * 25, "left": 0,
-            "skipped": 0, "requests": sum(shop.emulator.counts.values()), "retries": 0,
+            "denied": 0, "waiting": 0, "environments": 39, "unavailable": 0,
+            "functions": 39 * 25, "departed": 0, "skipped": 0, "retries": 0,
+            "requests": sum(shop.emulator.counts.values()),
         }  # fmt: skip
 
-    async def test_the_demonstration_needs_no_file_misses_three_and_can_be_continued(
-        self, tmp_path
-    ):
+    async def test_the_demo_misses_two_and_can_be_resumed(self, tmp_path):
         assert (await run("inventory", "--demo")).code == 6
         words = ("inventory", "--demo", "-o", str(tmp_path / "demo.sqlite"), "--summary")
-        for skipped, stdout in ((0, "-"), (57, "/dev/stdout")):
+        for skipped, retries, stdout in ((0, 2, "-"), (58, 0, "/dev/stdout")):
             ended = await run(*words, stdout)
-            assert (ended.code, ended.err.count(" is missing ")) == (6, 3)
+            assert (ended.code, ended.err.count(" is missing ")) == (6, 2)
+            assert "environments, without 1 unavailable (" in ended.err
             summary = json.loads(ended.out)
-            assert (summary["skipped"], summary["retries"]) == (skipped, 2)
+            assert (summary["skipped"], summary["retries"]) == (skipped, retries)
 
-    async def test_secret_and_ticket_from_files_and_the_token_shared_through_redis(self, shop):
+    async def test_secrets_from_files_and_the_token_in_redis(self, shop):
         secret, ticket = shop.folder / "secret.txt", shop.folder / "ticket.txt"
         secret.write_text(f"{APPSECRET}\n", encoding="utf-8-sig")
         ticket.write_text(f"{shop.platform.ticket}\r\n", encoding="utf-8-sig")
@@ -197,6 +204,51 @@ class TestWhatIsListed:
                 assert ended == Ended(0, "", "")
         assert shop.emulator.counts[COMPONENT] == 1
         assert shop.emulator.counts[AUTHORIZER] == 40
+
+    async def test_a_halted_environment_is_counted_and_exported(self, shop):
+        (halted,) = shop.emulator.environments(shop.platform.appids[3])
+        shop.emulator.update_environment(halted.env, status="HALTED")
+        output = shop.folder / "inventory.json"
+        ended = await shop.run("-o", str(output), "--summary", "-")
+        assert (ended.code, ended.err) == (0, "")
+        summary = json.loads(ended.out)
+        assert (summary["complete"], summary["environments"], summary["unavailable"]) == (40, 39, 1)
+        named = {"appid": shop.platform.appids[3], "env": halted.env, "status": "HALTED"}
+        document = json.loads(output.read_text(encoding="utf-8"))
+        assert document["unavailable"] == [named]
+        assert len(document["current"]) == 39 * 25
+        assert shop.select("SELECT appid, env, status FROM unavailable") == [(*named.values(),)]
+        expected = shop.folder / "cloudbaserc.json"
+        expected.write_text('{"functions": [{"name": "expected"}]}', encoding="utf-8")
+        ended = await run("diff", str(expected), str(shop.store), "--quiet")
+        assert f"{halted.env} of {named['appid']} is not compared" in ended.err
+        assert ended.code == 7
+
+
+class TestExports:
+    @pytest.mark.parametrize("fails", [False, True])
+    @pytest.mark.parametrize("suffix", [".json", ".ndjson", ".csv", ".md"])
+    async def test_diff_accepts_no_file_of_an_inventory(self, shop, suffix, fails):
+        if fails:
+            shop.emulator.fail_next(48001, times=None, path=LIST)
+        export, summary = shop.folder / f"all{suffix}", shop.folder / "summary.json"
+        ended = await shop.run("-o", str(export), "--summary", str(summary))
+        assert ended.code == (6 if fails else 0)
+        empty = shop.folder / "empty.json"
+        empty.write_text("[]", encoding="utf-8")
+        for written in (export, summary):
+            for sides in ((empty, written), (written, empty)):
+                assert (await run("diff", *map(str, sides), "--quiet")).code in {2, 3}
+
+    async def test_json_has_the_run_and_the_missing_accounts(self, shop):
+        shop.emulator.fail_next(48001, path=LIST)
+        export = shop.folder / "all.json"
+        await shop.run("-o", str(export))
+        document = json.loads(export.read_text(encoding="utf-8"))
+        assert list(document) == ["run", "missing", "unavailable", "current"]
+        assert (document["run"]["run"], document["run"]["complete"]) == (TODAY, 39)
+        assert [account["errcode"] for account in document["missing"]] == [48001]
+        assert len(document["current"]) == 39 * 25
 
 
 class TestAtATerminal:
@@ -227,13 +279,34 @@ class TestMissingAccounts:
         assert more == "… and 20 more in the view missing"
         assert len(shop.select("SELECT * FROM missing WHERE errcode = 48001")) == 40
 
-    async def test_missing_accounts_are_explained_in_terms_of_the_command(self, shop):
+    async def test_advice_names_options_of_the_command(self, shop):
         shop.emulator.script([Fault.body(b"<html>")] * 50, path=LIST)
         ended = await shop.run()
         assert ended.code == 6
         assert "check --base-url and any proxy" in ended.err
 
-    async def test_the_next_run_tries_them_again_and_the_code_is_0(self, shop):
+    @pytest.mark.parametrize(("fails", "code"), [(False, 0), (True, 6)])
+    @pytest.mark.parametrize("option", ["--summary", "-o"])
+    async def test_a_reader_that_leaves_changes_no_exit_code(self, shop, option, fails, code):
+        if fails:
+            shop.emulator.fail_next(48001, times=None, path=LIST)
+        words = ["-o", str(shop.store), "--summary", "-"]
+        pipe = shop.folder / "all.ndjson"
+        if option == "-o":
+            os.mkfifo(pipe)
+            words = ["-o", str(pipe)]
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as stdout:
+            leaving = asyncio.ensure_future(asyncio.to_thread(open_and_leave, option, pipe))
+            ended = await run("inventory", "-q", *words, env=shop.env, stdout=stdout)
+            await leaving
+            with contextlib.suppress(BrokenPipeError):
+                stdout.close()
+        assert ended.code == code
+        assert ended.err.count(" is missing ") == (20 if fails else 0)
+
+    async def test_the_next_run_retries_them(self, shop):
         shop.emulator.fail_next(45009, times=3, path=LIST)
         assert (await shop.run()).code == 6
         shop.emulator.forget_requests()
@@ -243,9 +316,9 @@ class TestMissingAccounts:
 
 
 class TestWhoseAccountsAStoreHas:
-    """No account seems to have left because somebody asked for others."""
+    """No account counts as departed because a different list was given."""
 
-    async def test_another_accounts_file_is_refused_before_any_request(self, shop):
+    async def test_a_different_accounts_file_is_refused(self, shop):
         path = await shop.write_accounts()
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[:20]))
@@ -255,28 +328,41 @@ class TestWhoseAccountsAStoreHas:
         other.write_text("".join(lines[20:]))
         ended = await shop.run("--accounts", str(other), "-o", str(shop.store))
         assert ended.code == 3
-        assert "holds other accounts, and none of these 20: name another file" in ended.err
+        assert "contains other accounts, and none of these 20: name a diff" in ended.err
         assert sum(shop.emulator.counts.values()) == 0
         assert len(shop.listed()) == 20
 
-    async def test_accounts_that_left_are_counted_on_stderr_and_in_the_summary(self, shop):
+    async def test_departed_accounts_are_counted(self, shop):
         words = ("-o", str(shop.store), "--summary", "-")
         ended = await shop.run(*words, "--run", YESTERDAY)
-        assert (ended.code, json.loads(ended.out)["left"], ended.err) == (0, 0, "")
+        assert (ended.code, json.loads(ended.out)["departed"], ended.err) == (0, 0, "")
         for appid in shop.platform.appids[:3]:
             shop.emulator.remove_authorizer(PLATFORM, appid)
         ended = await shop.run(*words)
-        assert (ended.code, json.loads(ended.out)["left"]) == (0, 3)
+        assert (ended.code, json.loads(ended.out)["departed"]) == (0, 3)
         assert ended.err == (
-            "3 accounts of the last run were not among these, and count as having left\n"
+            "3 accounts of the last run were not in this list and are recorded as departed\n"
         )
 
-    async def test_a_slash_more_in_the_address_is_the_same_service(self, shop):
+    async def test_a_trailing_slash_is_the_same_service(self, shop):
         await shop.run()
         ended = await shop.run(TCB_BASE_URL=f"{shop.emulator.url}/")
         assert ended == Ended(0, "", "")
 
-    async def test_a_first_run_at_a_wrong_address_leaves_a_store_of_use(self, shop, monkeypatch):
+    async def test_a_copy_of_a_killed_run_is_not_equal(self, shop):
+        """A copy without the -wal file has nothing after the last checkpoint."""
+        expected = shop.folder / "expected.json"
+        expected.write_text("[]", encoding="utf-8")
+        with InventoryStore(shop.store) as store:
+            store.begin(YESTERDAY).finish()
+        with InventoryStore(shop.store) as store:
+            store.begin(appids=["wxa"]).save(AccountListing(Account("wxa", "a-token"), {"a-1": ()}))
+            copy = shutil.copy(shop.store, shop.folder / "copy.sqlite")
+        ended = await run("diff", str(expected), str(copy), "--quiet")
+        assert ended.code == 6
+        assert f"run {TODAY} of {copy} is not finished" in ended.err
+
+    async def test_a_wrong_address_leaves_a_usable_store(self, shop, monkeypatch):
         retry_at_once(monkeypatch)
         with unused_port() as nobody:
             ended = await shop.run(TCB_BASE_URL=f"http://127.0.0.1:{nobody}")
@@ -285,15 +371,15 @@ class TestWhoseAccountsAStoreHas:
 
 
 class TestThePlatformIsRefused:
-    async def test_an_error_of_the_configuration_is_all_that_is_said(self, shop, monkeypatch):
+    async def test_a_configuration_error_is_one_sentence(self, shop, monkeypatch):
         def save(*_):
-            raise ConfigurationError("the store is locked: end the other program")
+            raise ConfigurationError("the store is locked: stop the other program")
 
         monkeypatch.setattr(InventoryRun, "save", save)
         ended = await shop.run()
-        assert ended == Ended(3, "", "tcb-async: the store is locked: end the other program\n")
+        assert ended == Ended(3, "", "tcb-async: the store is locked: stop the other program\n")
 
-    async def test_it_ends_within_a_window_of_requests_with_code_3(self, shop):
+    async def test_it_stops_within_one_window_with_code_3(self, shop):
         shop.emulator.script([Fault.ok()] * 10, path=AUTHORIZER)
         shop.emulator.fail_next(61004, times=None, path=AUTHORIZER)
         ended = await shop.run()
@@ -314,11 +400,20 @@ class TestThePlatformIsRefused:
         more = re.search(r"… and (\d+) more", ended.err)
         return ended.code, f"{named + int(more[1] if more else 0)} accounts"
 
-    async def test_over_its_quota_it_continues_tomorrow(self, shop):
+    async def test_without_merchants_no_run_is_finished(self, shop):
+        await shop.run("-o", str(shop.store), "--run", YESTERDAY)
+        for appid in shop.platform.appids:
+            shop.emulator.remove_authorizer(PLATFORM, appid)
+        ended = await shop.run()
+        assert ended.code == 3
+        assert "there are no accounts to list" in ended.err
+        assert len(shop.listed()) == 40
+
+    async def test_over_its_quota_it_resumes_tomorrow(self, shop):
         shop.emulator.daily_quota[AUTHORIZER] = 0
         ended = await shop.run()
         assert ended.code == 4
-        assert f"continue tomorrow, with --run {TODAY}" in ended.err
+        assert f"resume tomorrow, with --run {TODAY}" in ended.err
         assert await self.compared(shop) == (6, "40 accounts")
         del shop.emulator.daily_quota[AUTHORIZER]
         assert (await shop.run("-o", str(shop.store), "--run", TODAY)).code == 0
@@ -326,14 +421,12 @@ class TestThePlatformIsRefused:
     @pytest.mark.parametrize(
         ("option", "text", "why"),
         [
-            ("--ticket-file", b"\n", "it holds no component_verify_ticket"),
+            ("--ticket-file", b"\n", "it contains no component_verify_ticket"),
             ("--ticket-file", "ticket".encode("utf-16"), "the ticket holds a control character"),
             ("--secret-file", "secret".encode("utf-16"), "the appsecret holds a control character"),
         ],
     )
-    async def test_a_file_without_a_secret_is_named_before_any_request(
-        self, shop, option, text, why
-    ):
+    async def test_a_file_without_a_secret_is_named(self, shop, option, text, why):
         file = shop.folder / "secret.txt"
         file.write_bytes(text)
         ended = await shop.run("-o", str(shop.store), option, str(file))
@@ -343,7 +436,7 @@ class TestThePlatformIsRefused:
 
 
 BAD_LINES = {
-    "{": "it is not one whole JSON object",
+    "{": "it is not one complete JSON object",
     '{"appid": "wxa", "access_token": "t", "envs": []}': "envs is empty: name environments",
     "[]": "Expected `object`, got `array`",
     '{"access_token": "t"}': "missing required field `appid`",
@@ -355,6 +448,7 @@ BAD_LINES = {
     '{"appid": "wxa", "access_token": "t", "envs": [" "]}': "must be the id of an environment",
     '{"appid": "wxgood", "access_token": "t"}': "wxgood is in line 1 already",
 }
+USAGE = "is in line 1 already"  # two lines that contradict each other, as two options would
 
 
 class TestBadInput:
@@ -366,7 +460,7 @@ class TestBadInput:
             "inventory", "--accounts", str(path), "-o", str(tmp_path / "i.sqlite"),
             env={"TCB_BASE_URL": emulator.url},
         )  # fmt: skip
-        assert (ended.code, ended.out) == (3, "")
+        assert (ended.code, ended.out) == (2 if USAGE in BAD_LINES[line] else 3, "")
         assert f"{path}, line 2: " in ended.err
         assert BAD_LINES[line] in ended.err
         assert "planted-token" not in ended.err
@@ -380,12 +474,11 @@ class TestBadInput:
             (["--run", "yesterday"], 3, "must be a date"),
             (["-o", "inventory.xlsx"], 2, "--output has an unknown suffix '.xlsx': use one of"),
             (["-o", "/nowhere/i.sqlite"], 3, "there is no folder /nowhere"),
-            (["--accounts", "-"], 3, "--accounts -: the file holds no accounts"),
+            (["--accounts", "-"], 3, "--accounts -: the file contains no accounts"),
             (["-o", "/nowhere/all.csv"], 3, "there is no folder /nowhere"),
             (["--summary", "/nowhere/s.json"], 3, "there is no folder /nowhere"),
             (["--ticket-file", "/nowhere"], 3, "/nowhere: No such file"),
             (["--accounts", "/nowhere"], 3, "/nowhere: No such file"),
-            (["--appid", "wx0123456789abcdef"], 2, "--appid: name an app of your own"),
             (["--secret-file", "/dev/null"], 3, "--secret-file /dev/null: the appsecret is empty"),
             (["--ticket-file", "/dev/null"], 3, "/dev/null: it is not a regular file, which can"),
         ],
@@ -402,7 +495,7 @@ class TestBadInput:
         [("-o", "--accounts"), ("--summary", "--accounts"), ("--summary", "--ticket-file"),
          ("--summary", "-o")],
     )  # fmt: skip
-    async def test_no_file_is_written_over_another_that_is_named(self, shop, one, other):
+    async def test_no_named_file_is_overwritten(self, shop, one, other):
         accounts = await shop.write_accounts()
         before = accounts.read_bytes()
         ended = await shop.run("-o", str(shop.store), one, str(accounts), other, str(accounts))
@@ -411,7 +504,7 @@ class TestBadInput:
         assert accounts.read_bytes() == before
 
     @pytest.mark.parametrize("encoding", ["utf-16", "gbk"])
-    async def test_a_file_in_another_encoding_is_refused_with_the_right_one(self, shop, encoding):
+    async def test_a_wrong_encoding_is_refused_with_advice(self, shop, encoding):
         path = shop.folder / "merchants.ndjson"
         path.write_text('{"appid": "wxa", "access_token": "令牌"}\n', encoding=encoding)
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
@@ -419,7 +512,7 @@ class TestBadInput:
         assert f"{path}, line 1: it is not in UTF-8: save the file as UTF-8" in ended.err
 
     @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
-    async def test_a_store_that_is_not_a_regular_file_is_refused(self, shop, kind):
+    async def test_a_store_must_be_a_regular_file(self, shop, kind):
         match kind:
             case "folder":
                 shop.store.mkdir()
@@ -438,11 +531,35 @@ class TestBadInput:
         ended = await shop.run("-o", str(shop.store), "--summary", "/dev/full")
         assert (ended.code, ended.err) == (3, "tcb-async: /dev/full: No space left on device\n")
 
-    async def test_missing_accounts_or_output_are_errors_that_name_the_options(self, emulator):
+    async def test_missing_options_are_named(self, emulator):
         ended = await run("inventory", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "--output: name a file" in ended.err) == (2, True)
         ended = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
         assert (ended.code, "pass --component-appid" in ended.err) == (2, True)
+
+    async def test_changed_envs_are_listed_on_the_same_day(self, shop):
+        shop.platform.appids[1:] = []
+        path = await shop.write_accounts()
+        line = json.loads(path.read_text(encoding="utf-8"))
+        (env,) = shop.emulator.environments(line["appid"])
+        for envs, requests in ((None, 1), (None, 0), ([env.env], 1), ([env.env], 0)):
+            path.write_text(json.dumps(line | ({"envs": envs} if envs else {})), encoding="utf-8")
+            shop.emulator.forget_requests()
+            assert (await shop.run("--accounts", str(path), "-o", str(shop.store))).code == 0
+            assert shop.emulator.counts[LIST] == requests * 2
+
+    async def test_two_accounts_with_one_token_are_named(self, shop):
+        shop.platform.appids[3:] = []
+        path = await shop.write_accounts()
+        first, *others = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        others[1]["access_token"] = first["access_token"]
+        lines = [json.dumps(line) for line in (first, *others)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
+        assert ended.code == 0
+        assert f"{first['appid']} and {others[1]['appid']} have the same token" in ended.err
+        assert first["access_token"] not in ended.err
+        assert len(ended.err.splitlines()) == 1
 
     async def test_a_pipe_of_accounts_is_read_once(self, shop):
         path = await shop.write_accounts()
@@ -454,10 +571,8 @@ class TestBadInput:
         assert set(shop.listed()) == {shop.platform.appids[0]}
 
     @pytest.mark.parametrize("is_replaced", [False, True])
-    async def test_an_accounts_file_rewritten_in_place_is_not_a_complete_list(
-        self, shop, is_replaced
-    ):
-        """Another file that takes its place is nothing of this inventory's."""
+    async def test_a_file_rewritten_in_place_is_incomplete(self, shop, is_replaced):
+        """A new file that replaces it does not affect this inventory."""
         path = await shop.write_accounts()
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         other = path.with_name("next.ndjson")
@@ -472,8 +587,10 @@ class TestBadInput:
 
         ended = await shop.run("--accounts", str(path), "-o", str(shop.store))
         assert ended.code == (0 if is_replaced else 6)
-        assert is_replaced != ("was written meanwhile, so accounts may be missing" in ended.err)
-        assert shop.listed() == shop.deployed()  # it was read once, at the beginning
+        assert is_replaced != (
+            "was written during the run, so accounts may be missing" in ended.err
+        )
+        assert shop.listed() == shop.deployed()  # it was read once, at the start
         path.with_name("expected.json").write_text('{"functions": []}')
         judged = await run("diff", str(path.with_name("expected.json")), str(shop.store))
         assert judged.code == (7 if is_replaced else 6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import itertools
+import json
 import pickle
 from collections.abc import Callable
 from contextlib import aclosing
@@ -66,7 +67,7 @@ def as_deployed(functions):
 
 
 class TestWholeAccounts:
-    async def test_every_function_of_every_environment_of_every_account(self, emulator):
+    async def test_every_function_of_every_account(self, emulator):
         platform = Platform(emulator, 30, environments=2, functions=45)
 
         async with platform.client() as client:
@@ -80,7 +81,7 @@ class TestWholeAccounts:
             assert as_deployed(listing.functions) == platform.deployed(appid)
         assert again.functions == found[platform.appids[0]].functions
 
-    async def test_the_summary_counts_results_and_cost_until_the_inventory_ends(self, emulator):
+    async def test_the_summary_counts_results_and_cost(self, emulator):
         platform = Platform(emulator, 20, environments=2, functions=30)
         emulator.fail_next(-1, account=platform.appids[4], path=LIST)
         emulator.remove_authorizer(PLATFORM, platform.appids[5])
@@ -96,12 +97,13 @@ class TestWholeAccounts:
 
         summary = inventory.summary
         assert 0 < requests[0] < requests[-1]
-        assert (summary.accounts, summary.complete) == (20, 18)
-        assert (summary.failed, summary.denied) == (1, 1)
-        assert (summary.environments, summary.functions) == (36, 36 * 30)
+        assert (summary.accounts, summary.complete) == (20, 19)
+        assert (summary.failed, summary.denied) == (0, 1)
+        assert (summary.environments, summary.functions) == (37, 37 * 30)
+        assert summary.unavailable == 1
         assert (summary.requests, summary.retries) == (sum(counts.values()), 1)
         assert summary.seconds > 0
-        assert summary.to_dict()["complete"] == 18
+        assert summary.to_dict()["complete"] == 19
 
     async def test_named_environments_are_not_requested(self, emulator):
         emulator.deploy("test-1", count=3)
@@ -115,22 +117,32 @@ class TestWholeAccounts:
         }  # fmt: skip
         assert emulator.counts[ENVIRONMENTS] == 0
 
-    async def test_an_account_without_cloud_development_is_complete_and_empty_unless_it_was_named(
-        self, emulator
-    ):
+    async def test_no_cloud_development_is_complete_and_empty(self, emulator):
         platform = Platform(emulator, 1)
         emulator.set_cloud_development(platform.appids[0], enabled=False)
         async with platform.client() as client:
             found = await list_account(client, platform.account(platform.appids[0]))
         assert (found.status, dict(found.functions), found.error) == ("complete", {}, None)
 
-        emulator.fail_next(85088)
-        found = await listed(emulator, Account(APPID, emulator.token, ["test-1"]))
-        assert (found.status, found.error and found.error.errcode) == ("failed", 85088)
+    @pytest.mark.parametrize("path", [AUTHORIZER, LIST])
+    async def test_the_same_code_elsewhere_is_a_failure(self, emulator, path):
+        """85088 means "no cloud development" only as the reply to getenvinfo."""
+        platform = Platform(emulator, 1, environments=2)
+        emulator.script([Fault.ok()] * (path == LIST) + [Fault.errcode(85088)], path=path)
+        async with platform.client() as client:
+            found = await list_account(client, platform.account(platform.appids[0]))
+        assert (found.status, dict(found.functions)) == ("failed", {})
+        assert found.error.errcode == 85088
 
-    async def test_a_token_of_another_kind_fails_its_account_before_anything_is_sent(
-        self, emulator
-    ):
+    @pytest.mark.parametrize(
+        "reply", [b"{}", b'{"errCode": -1}', b'{"code": 48001}', b'{"info_list": [], "Total": 1}']
+    )
+    async def test_an_unknown_error_is_not_an_empty_account(self, emulator, reply):
+        emulator.script([Fault.body(reply)], path=ENVIRONMENTS)
+        found = await listed(emulator, Account(APPID, emulator.token))
+        assert isinstance(found.error, ResponseError)
+
+    async def test_a_wrong_kind_of_token_fails_without_a_request(self, emulator):
         platform = Platform(emulator)
         async with platform.client() as client:
             found = await list_account(client, Account(PLATFORM, platform.token()))
@@ -145,11 +157,6 @@ def takes_back(platform, appid):
 def grants_too_little(platform, appid):
     same = platform.emulator.refresh_token(PLATFORM, appid)
     platform.emulator.add_authorizer(PLATFORM, appid, same, permission_sets=[18])
-
-
-def is_suspended(platform, appid):
-    (info,) = platform.emulator.environments(appid)
-    platform.emulator.update_environment(info.env, status="HALTED")
 
 
 def always(fault, path=LIST):
@@ -178,15 +185,15 @@ BROKEN = (
     Way("takes its authorisation back", takes_back, PermissionDeniedError, 61003, "denied"),
     Way("grants too few permissions", grants_too_little, PermissionDeniedError, 61007, "denied"),
     Way("may not call this", forever(48001), PermissionDeniedError, 48001, "denied"),
-    Way("has another refresh token", forever(61023, AUTHORIZER), TokenError, 61023, "failed"),
+    Way("has a new refresh token", forever(61023, AUTHORIZER), TokenError, 61023, "failed"),
     Way("has an invalid appid", forever(40013, AUTHORIZER), TokenError, 40013, "failed"),
-    Way("is suspended", is_suspended, PermissionDeniedError, -501005, "failed"),
+    Way("has a broken environment", forever(-501005), PermissionDeniedError, -501005, "failed"),
     Way("is over its quota", forever(45009), DailyQuotaError, 45009, "failed"),
     Way("has a token that is refused", forever(40001), TokenError, 40001, "failed"),
     Way("has an environment that is gone", forever(-501000), ParameterError, -501000, "failed"),
     Way("is busy", forever(-1), TcbError, -1, "failed"),
     Way(
-        "is answered by a page of HTML",
+        "gets a page of HTML",
         always(Fault.body(b"<html>")),
         ResponseError,
         None,
@@ -196,7 +203,7 @@ BROKEN = (
     Way("is redirected", always(Fault.redirect("https://x/")), ResponseError, None, "failed"),
     Way("has no list of environments", forever(-1, ENVIRONMENTS), TcbError, -1, "failed"),
 )
-"""Ways in which an account breaks, and no other with it."""
+"""Ways in which one account breaks."""
 
 
 class TestOneBrokenAccount:
@@ -217,7 +224,7 @@ class TestOneBrokenAccount:
         assert listing.error.errcode == way.errcode
         assert (listing.error.rid is None) == (way.errcode is None)
 
-    async def test_a_large_account_that_fails_at_its_end_is_not_listed_in_part(self, emulator):
+    async def test_a_late_failure_leaves_no_partial_listing(self, emulator):
         platform = Platform(emulator, 1, functions=300)
 
         def is_the_last_page(request):
@@ -232,7 +239,7 @@ class TestOneBrokenAccount:
         assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
         assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own
 
-    async def test_a_token_callable_that_raises_fails_its_account_alone(self, emulator):
+    async def test_a_token_callable_that_raises_fails_its_account(self, emulator):
         async def broken():
             raise LookupError(f"no row for {emulator.token}")
 
@@ -249,11 +256,74 @@ class TestOneBrokenAccount:
         assert emulator.token not in str(error)
 
 
+def names(env):
+    return lambda request: (request.body or {}).get("env") == env
+
+
+class TestUnavailableEnvironments:
+    """An environment that WeChat reports as not NORMAL, and refuses to list, hides no other."""
+
+    @pytest.fixture
+    def merchant(self, emulator):
+        platform = Platform(emulator, 1, environments=3, functions=25)
+        return platform, *(info.env for info in emulator.environments(platform.appids[0]))
+
+    async def list(self, platform, envs=None):
+        async with platform.client(retry=QUICK) as client:
+            account = platform.account(platform.appids[0])
+            account = Account(account.appid, account.token, envs)
+            return await list_account(client, account)
+
+    @pytest.mark.parametrize("status", ["HALTED", "UNAVAILABLE"])
+    async def test_the_account_is_complete_without_it(self, emulator, merchant, status):
+        platform, first, second, third = merchant
+        emulator.update_environment(second, status=status)
+        found = await self.list(platform)
+        assert (found.status, found.unavailable) == ("complete", {second: status})
+        assert {env: len(rows) for env, rows in found.functions.items()} == {first: 25, third: 25}
+        assert f"complete without {second}: 50 functions" in repr(found)
+
+    async def test_it_is_listed_if_wechat_lists_it(self, emulator, merchant):
+        platform, _, second, _ = merchant
+        emulator.update_environment(second, status="HALTED")
+        rows = [{"name": "still", "status": "Active"}]
+        body = json.dumps({"errcode": 0, "total_count": 1, "functions": rows}).encode()
+        emulator.script(itertools.repeat(Fault.body(body)), when=names(second))
+        found = await self.list(platform)
+        assert found.unavailable == {}
+        assert [function.name for function in found.functions[second]] == ["still"]
+
+    @pytest.mark.parametrize(
+        ("fault", "status"),
+        [
+            *((Fault.errcode(code), "failed") for code in (-1, -501004, 85088, 45009)),
+            (Fault.errcode(48001), "denied"), (Fault.reset(), "failed"),
+            (Fault.body(b"{"), "failed"),
+        ],
+        ids=lambda value: getattr(value, "name", value),
+    )  # fmt: skip
+    async def test_other_errors_fail_the_account(self, emulator, merchant, fault, status):
+        platform, _, second, _ = merchant
+        emulator.update_environment(second, status="HALTED")
+        emulator.script(itertools.repeat(fault), when=names(second))
+        found = await self.list(platform)
+        assert (found.status, dict(found.functions), dict(found.unavailable)) == (status, {}, {})
+
+    @pytest.mark.parametrize("is_named", [False, True])
+    async def test_one_that_must_be_listed_fails_the_account(self, emulator, merchant, is_named):
+        platform, first, second, _ = merchant
+        if is_named:
+            emulator.update_environment(second, status="HALTED")
+        else:
+            fault = Fault.errcode(-501005)
+            emulator.script(itertools.repeat(fault), when=names(second))
+        found = await self.list(platform, [first, second] if is_named else None)
+        assert (found.status, found.error.errcode) == ("failed", -501005)
+
+
 class TestThePlatformItself:
     @pytest.mark.parametrize("errcode", [40001, 40125, 40243, 61004, 61005, 89501, 45009])
-    async def test_a_refusal_ends_the_inventory_within_a_window_of_requests(
-        self, emulator, errcode
-    ):
+    async def test_a_refusal_stops_it_within_one_window(self, emulator, errcode):
         platform = Platform(emulator, 60, functions=5)
         refused = []
 
@@ -278,7 +348,7 @@ class TestThePlatformItself:
         assert sum(emulator.counts.values()) - refused[0] <= 8 + 1
         assert inventory.summary.accounts == len(seen)
 
-    async def test_an_expired_ticket_is_named_and_without_a_ticket_nothing_is_sent(self):
+    async def test_an_old_or_missing_ticket_is_named(self):
         async with Emulator(clock=HandClock()) as emulator:
             platform = Platform(emulator, 20)
             emulator.clock.advance(13 * 3600)
@@ -306,7 +376,7 @@ class TestThePlatformItself:
 
 
 class TestMerchantsOfAPlatform:
-    async def test_every_merchant_is_listed_and_rotated_refresh_tokens_are_saved(self, emulator):
+    async def test_rotated_refresh_tokens_are_saved(self, emulator):
         platform = Platform(emulator, 12, functions=5)
         rotated, hidden = platform.appids[3], platform.appids[5]
         emulator.rotate_refresh_token(PLATFORM, rotated)
@@ -332,7 +402,7 @@ class TestMerchantsOfAPlatform:
             with pytest.raises(ConfigurationError, match="only a ComponentToken has merchants"):
                 platform_accounts(client, on_rotate=save)
 
-    async def test_a_callback_of_one_argument_is_refused_before_any_request(self, emulator):
+    async def test_a_callback_of_one_argument_is_refused(self, emulator):
         async def save(refresh_token):
             raise AssertionError
 
@@ -343,14 +413,14 @@ class TestMerchantsOfAPlatform:
 
 
 class TestPace:
-    async def test_as_many_accounts_at_once_as_requests_in_flight(self, emulator):
+    async def test_as_many_accounts_as_requests_in_flight(self, emulator):
         platform = Platform(emulator, 40, functions=5)
         emulator.script(itertools.repeat(Fault.delay(0.01)))
         async with platform.client(concurrency=6) as client:
             await found_in(client, platform.accounts())
         assert emulator.peak_in_flight == 6
 
-    async def test_one_account_has_one_request_in_flight_while_others_wait(self, emulator):
+    async def test_one_request_per_account_while_others_wait(self, emulator):
         platform = Platform(emulator, 40, functions=50)
         in_flight = collections.Counter()
         most = []
@@ -370,7 +440,7 @@ class TestPace:
             await found_in(client, platform.accounts())
         assert max(most) == 1
 
-    async def test_a_large_account_among_small_ones_costs_its_own_pages_alone(self, emulator):
+    async def test_a_large_account_costs_only_its_own_pages(self, emulator):
         platform = Platform(emulator, 30, functions=50)
         env = "shop-large"
         large = "wxlarge"
@@ -420,7 +490,7 @@ class TestPace:
             await found_in(client, platform.accounts())
         assert 1 < maximum <= 4, "half of 8, although the second account is not listed yet"
 
-    async def test_an_account_is_taken_when_there_is_a_place_for_it(self, emulator):
+    async def test_an_account_is_taken_when_a_slot_is_free(self, emulator):
         platform = Platform(emulator, 40, functions=5)
         async with (
             platform.client(concurrency=4) as client,
@@ -432,7 +502,7 @@ class TestPace:
                 assert platform.asked_for <= consumed + 4
                 consumed += 1
 
-    async def test_accounts_may_come_slowly_from_any_asynchronous_iterator(self, emulator):
+    async def test_a_slow_asynchronous_iterator_of_accounts(self, emulator):
         platform = Platform(emulator, 10, functions=5)
 
         class Queue:
@@ -472,9 +542,9 @@ class TestEnds:
 
         async with no_leaks(), platform.client() as client:
             async with Inventory(client, accounts()) as inventory:
-                listings = aiter(inventory)  # held, so that only the end of the block closes it
+                listings = aiter(inventory)  # referenced, so that only the block closes it
                 async for _ in listings:
-                    assert "places taken" in repr(inventory)
+                    assert "slots in use" in repr(inventory)
                     break
             assert closed.is_set()
         assert "closed" in repr(inventory)
@@ -487,15 +557,15 @@ class TestEnds:
         with pytest.raises(ClientClosedError):
             await drain(inventory, lambda _: client.aclose())
 
-    async def test_a_closed_client_is_not_a_failure_of_the_account(self, emulator):
-        """`list_account` raises it: as a value, it would look like one account that failed."""
+    async def test_a_closed_client_fails_no_account(self, emulator):
+        """`list_account` raises it: as a value, it would blame the account."""
         platform = Platform(emulator, 1)
         client = platform.client()
         await client.aclose()
         with pytest.raises(ClientClosedError):
             await list_account(client, next(iter(platform.accounts())))
 
-    async def test_the_end_of_the_block_ends_it_in_another_task_too(self, emulator):
+    async def test_leaving_the_block_stops_other_tasks(self, emulator):
         platform = Platform(emulator, 8)
         emulator.script(itertools.repeat(Fault.hang()), path=LIST)
 
@@ -518,7 +588,7 @@ class TestEnds:
                 async with asyncio.timeout(0.2):
                     await found_in(client, platform.accounts())
 
-    async def test_an_error_of_the_accounts_iterable_is_raised(self, emulator):
+    async def test_errors_of_the_iterable_are_raised(self, emulator):
         def accounts():
             yield Account(APPID, emulator.token, [])
             raise OSError("the file is gone")
@@ -527,7 +597,7 @@ class TestEnds:
             with pytest.raises(OSError, match="the file is gone"):
                 await found_in(client, accounts())
 
-    async def test_no_accounts_are_an_inventory_too_and_it_is_iterated_once(self, emulator):
+    async def test_an_empty_inventory_is_iterated_once(self, emulator):
         async with (
             TcbClient("unused-token", base_url=emulator.url) as client,
             Inventory(client, []) as inventory,
@@ -537,7 +607,7 @@ class TestEnds:
                 aiter(inventory)
         assert inventory.summary.accounts == 0
 
-    async def test_an_inventory_that_was_closed_before_its_first_account_lists_none(self, emulator):
+    async def test_closed_before_its_first_account_it_lists_none(self, emulator):
         platform = Platform(emulator, 2)
         async with platform.client() as client:
             inventory = Inventory(client, platform.accounts())
@@ -547,7 +617,7 @@ class TestEnds:
                 await anext(listings)
         assert platform.asked_for == 0
 
-    async def test_without_async_with_it_ends_when_its_generator_is_closed(self, emulator):
+    async def test_closing_its_generator_closes_it(self, emulator):
         platform = Platform(emulator, 20, functions=5)
         async with (
             no_leaks(),
@@ -564,7 +634,7 @@ class TestArguments:
         with pytest.raises(ConfigurationError, match="accounts is of type"):
             Inventory(client, accounts)  # type: ignore[arg-type]
 
-    async def test_something_else_among_the_accounts_is_refused(self):
+    async def test_other_objects_are_refused(self):
         async with TcbClient("unused-token") as client:
             with pytest.raises(ConfigurationError, match="must be an Account"):
                 await found_in(client, iter(["wx0123456789abcdef"]))  # type: ignore[list-item]

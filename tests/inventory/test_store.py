@@ -1,12 +1,15 @@
-"""The store of inventories: whole accounts, run after run, and nothing twice."""
+"""The store of inventories: whole accounts, run after run, and no duplicates."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
+import shutil
 import sqlite3
 import threading
+import weakref
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -43,14 +46,18 @@ def night(path, day, *found, finishes=True, **options):
             run.finish()
 
 
-def account(appid="wxshop"):
-    return Account(appid, TOKEN)
+def account(appid="wxshop", envs=None):
+    return Account(appid, TOKEN, envs)
 
 
-def listing(appid="wxshop", **functions):
+def listing(appid="wxshop", envs=None, **functions):
     """A listing of one environment; each function's runtime is given."""
     rows = tuple(CloudFunction(name, "Active", runtime) for name, runtime in functions.items())
-    return AccountListing(account(appid), {"test-1": rows})
+    return AccountListing(account(appid, envs), {"test-1": rows})
+
+
+def halted(appid="wxshop"):
+    return AccountListing(account(appid), unavailable={"test-1": "HALTED"})
 
 
 def failure(appid="wxshop", errcode=-501000):
@@ -59,13 +66,13 @@ def failure(appid="wxshop", errcode=-501000):
     )
 
 
-def select(store, question):
+def select(store, query):
     with closing(sqlite3.connect(store.path)) as database:
-        return database.execute(question).fetchall()
+        return database.execute(query).fetchall()
 
 
 def alter(store, *statements):
-    """Change the file as another program may."""
+    """Change the file as a different program may."""
     with closing(sqlite3.connect(store.path)) as database:
         for statement in statements:
             database.execute(statement)
@@ -96,7 +103,7 @@ class TestRuns:
         with InventoryStore(tmp_path / "i.sqlite", clock=late_in_london) as store:
             assert store.begin().run == "2026-01-02"
 
-    def test_complete_accounts_are_skipped_and_failed_accounts_are_retried(self, tmp_path):
+    def test_complete_accounts_are_skipped(self, tmp_path):
         accounts = [account(appid) for appid in ("wxa", "wxb", "wxc")]
 
         async def rest(run):
@@ -117,18 +124,18 @@ class TestRuns:
             run.save(listing("wxa", get="Go1", put="Go1"))
             run.save(failure("wxb"))
             run.save(failure("wxc", 61003))
+            run.save(halted("wxd"))
             assert store.progress().to_dict() == {
-                "run": DAYS[-1], "is_finished": False, "accounts": 3, "complete": 1, "failed": 1,
-                "denied": 1, "waiting": 0, "environments": 1, "functions": 2, "left": 0,
+                "run": DAYS[-1], "is_finished": False, "accounts": 4, "complete": 2, "failed": 1,
+                "denied": 1, "waiting": 0, "environments": 1, "unavailable": 1, "functions": 2,
+                "departed": 0,
             }  # fmt: skip
             run.finish()
             assert store.progress(DAYS[-1]).is_finished
             assert store.progress(DAYS[0]) is None
 
     @pytest.mark.parametrize("errcode", [-501000, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**30])
-    def test_missing_accounts_are_named_with_rid_and_an_errcode_that_a_database_holds(
-        self, tmp_path, errcode
-    ):
+    def test_missing_accounts_have_their_rid_and_errcode(self, tmp_path, errcode):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa"))
@@ -144,38 +151,47 @@ class TestRuns:
         [
             ("2026-13-01", "must be a date"), ("20260101", "must be a date"),
             ("tomorrow", "must be a date"), ("", "must be a date"), ("2026-1-1", "must be a date"),
-            ("2027-01-01", "later than today"), (DAYS[0], "holds a later run"),
+            ("2027-01-01", "later than today"), (DAYS[0], "contains a later run"),
         ],
     )  # fmt: skip
-    def test_a_run_that_cannot_be_is_refused(self, tmp_path, run, why):
+    def test_an_impossible_run_is_refused(self, tmp_path, run, why):
+        night(tmp_path, DAYS[-1])
         with opened(tmp_path) as store:
-            store.begin()
             with pytest.raises(ConfigurationError, match=why):
                 store.begin(run)
+            store.begin()
 
-    def test_a_run_from_the_future_is_an_error_with_advice(self, tmp_path):
+    def test_an_open_store_begins_one_run(self, tmp_path):
+        with opened(tmp_path) as store:
+            store.begin()
+            with pytest.raises(ConfigurationError, match="was begun before: use it, or open"):
+                store.begin()
+
+    def test_a_run_from_the_future_is_refused(self, tmp_path):
         with opened(tmp_path, DAYS[1]) as store:
             store.begin()
         for run in (None, DAYS[0]):
             with opened(tmp_path, DAYS[0]) as store:
-                with pytest.raises(ConfigurationError, match="if the clock is right, name another"):
+                with pytest.raises(ConfigurationError, match="if the clock is right, name a diff"):
                     store.begin(run)
                 assert len(select(store, "SELECT * FROM runs")) == 1
 
-    def test_yesterdays_run_continues_today_if_it_is_the_newest(self, tmp_path):
+    def test_yesterdays_run_may_be_resumed(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"), finishes=False)
         night(tmp_path, DAYS[1], listing("wxb", get="Go1"), run=DAYS[0])
         with opened(tmp_path, DAYS[1]) as store:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 0), ("wxb", "get", "Go1", 0)]
 
-    def test_accounts_of_another_source_are_not_mixed_in(self, tmp_path):
-        with opened(tmp_path) as store:
-            store.begin(source="platform wxa").save(listing("wxshop"))
-            with pytest.raises(ConfigurationError, match="holds the accounts of platform wxa"):
-                store.begin(source="platform wxb")
+    def test_a_different_source_is_refused(self, tmp_path):
+        night(tmp_path, DAYS[0], listing("wxshop"), source="platform wxa")
+        with (
+            opened(tmp_path) as store,
+            pytest.raises(ConfigurationError, match="contains the accounts of platform wxa"),
+        ):
+            store.begin(source="platform wxb")
 
     @pytest.mark.parametrize("is_empty", [False, True])
-    def test_a_store_in_which_no_account_was_listed_is_of_no_source_yet(self, tmp_path, is_empty):
+    def test_a_store_without_listings_has_no_source(self, tmp_path, is_empty):
         listed = [] if is_empty else ["wxwrong"]
         night(tmp_path, DAYS[0], source="a typing error", appids=listed, finishes=is_empty)
         night(tmp_path, DAYS[0], listing("wxright"), source="right", appids=["wxright"])
@@ -183,7 +199,13 @@ class TestRuns:
             assert select(store, "SELECT source FROM runs") == [("right",)]
             assert list(store.missing()) == []
 
-    def test_accounts_of_which_the_store_has_none_are_refused_if_it_has_others(self, tmp_path):
+    def test_a_plan_of_the_same_source_remains(self, tmp_path):
+        night(tmp_path, DAYS[0], appids=["wxa", "wxb"], finishes=False)
+        night(tmp_path, DAYS[0], appids=["wxb"], finishes=False)
+        with opened(tmp_path) as store:
+            assert [account.appid for account in store.missing()] == ["wxa", "wxb"]
+
+    def test_disjoint_accounts_are_refused(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa"), failure("wxb"), appids=["wxa", "wxb"])
         with opened(tmp_path, DAYS[1]) as store:
             with pytest.raises(ConfigurationError, match="other accounts, and none of these 2:"):
@@ -196,46 +218,52 @@ APPIDS = ("wxa", "wxb", "wxc")
 FUNCTIONS = st.dictionaries(
     st.sampled_from(["get", "put", "pay"]), st.sampled_from(["Go1", "Java8"]), max_size=3
 )
-VISITS = st.lists(st.tuples(st.sampled_from(APPIDS), st.none() | FUNCTIONS), max_size=5)
+FAILED, HALTED = "failed", "halted"
+VISITS = st.lists(
+    st.tuples(st.sampled_from(APPIDS), st.sampled_from([FAILED, HALTED]) | FUNCTIONS), max_size=5
+)
 HISTORY = st.lists(st.tuples(VISITS, st.booleans()), min_size=1, max_size=len(DAYS))
 
 
 @attrs.define
 class Model:
-    """The right contents of a store, by the history alone."""
+    """The right contents of a store, by the history alone.
 
-    runs: list[tuple[dict[str, dict[str, str] | None], bool]]
+    Each run has the result of each account, and whether the run was finished. A result is FAILED,
+    HALTED, or the runtime of each function.
+    """
+
+    runs: list[tuple[dict[str, str | dict[str, str]], bool]]
 
     def current(self):
         rows = []
         for appid in APPIDS:
-            visited = [day for day, (met, _) in enumerate(self.runs) if appid in met]
-            complete = [day for day in visited if self.runs[day][0][appid] is not None]
+            visited = [day for day, (found, _) in enumerate(self.runs) if appid in found]
+            complete = [day for day in visited if self.runs[day][0][appid] != FAILED]
             if complete and not any(done for _, done in self.runs[visited[-1] + 1 :]):
-                found = self.runs[complete[-1]][0][appid] or {}
+                functions = functions_of(self.runs[complete[-1]][0][appid])
                 stale = int(visited[-1] > complete[-1])
-                rows += [(appid, name, found[name], stale) for name in sorted(found)]
+                rows += [(appid, name, functions[name], stale) for name in sorted(functions)]
         return rows
 
-    def left(self):
-        finished = [met for met, done in self.runs[:-1] if done]
+    def departed(self):
+        finished = [found for found, done in self.runs[:-1] if done]
         return finished[-1].keys() - self.runs[-1][0].keys() if finished else set()
 
     def missing(self):
-        met, is_finished = self.runs[-1]
-        unmet = set() if is_finished else self.left()
-        return unmet | {appid for appid, found in met.items() if found is None}
+        found, is_finished = self.runs[-1]
+        unseen = set() if is_finished else self.departed()
+        return unseen | {appid for appid, result in found.items() if result == FAILED}
 
     def changes(self):
-        finished = [met for met, done in self.runs if done]
-        if len(finished) < 2:
-            return []
-        old, new = finished[-2:]
+        finished = [found for found, done in self.runs if done]
         rows = []
-        for appid in APPIDS:
-            was, now = old.get(appid, {}), new.get(appid, {})
-            if was is None or now is None:
+        for appid in APPIDS if finished else ():
+            *earlier, now = [found.get(appid, {}) for found in finished]
+            earlier = [result for result in earlier if result not in (FAILED, HALTED)]
+            if not earlier or now in (FAILED, HALTED):
                 continue
+            was = earlier[-1]
             for name in sorted(was.keys() | now.keys()):
                 pair = was.get(name), now.get(name)
                 change = "added" if name not in was else "updated" if name in now else "removed"
@@ -244,36 +272,42 @@ class Model:
         return rows
 
 
+def functions_of(result):
+    return {} if result == HALTED else result
+
+
+def make_listing(appid, result):
+    if result in (FAILED, HALTED):
+        return failure(appid) if result == FAILED else halted(appid)
+    return listing(appid, **result)
+
+
 class TestLaws:
     @given(HISTORY)
-    def test_the_views_are_right_after_any_history(self, tmp_path_factory, history):
-        path = tmp_path_factory.mktemp("store") / "inventory.sqlite"
-        model = Model([])
-        today = noon(DAYS[0])
-        with InventoryStore(path, clock=lambda: today()) as store:  # noqa: PLW0108 - it changes
-            for day, (visits, finishes) in zip(DAYS, history, strict=False):
-                met = {}
-                today = noon(day)
+    def test_views_are_right_after_any_history(self, tmp_path_factory, history):
+        path, model = tmp_path_factory.mktemp("store"), Model([])
+        for day, (visits, finishes) in zip(DAYS, history, strict=False):
+            found = {}
+            with opened(path, day) as store:
                 run = store.begin()
-                for appid, functions in visits:
-                    if functions is None:
-                        run.save(failure(appid))
-                        met.setdefault(appid, None)
-                    else:
-                        run.save(listing(appid, **functions))
-                        met[appid] = functions if met.get(appid) is None else met[appid]
+                for appid, result in visits:
+                    run.save(make_listing(appid, result))
+                    if found.get(appid, FAILED) == FAILED:
+                        found[appid] = result
                 if finishes:
                     run.finish()
-                model.runs.append((met, finishes))
+                model.runs.append((found, finishes))
                 assert [
                     (row["appid"], row["name"], row["runtime"], row["stale"])
                     for row in store.functions()
                 ] == model.current()
                 assert select(store, CHANGES) == model.changes()
-                assert {one.appid for one in store.missing()} == model.missing()
-                assert store.progress().left == len(model.left())
+                assert {account.appid for account in store.missing()} == model.missing()
+                assert store.progress().departed == len(model.departed())
                 assert whole(store) == {
-                    one: found for one, found in met.items() if found is not None
+                    appid: functions_of(result)
+                    for appid, result in found.items()
+                    if result != FAILED
                 }
 
     def test_unchanged_functions_take_no_more_space(self, tmp_path):
@@ -300,28 +334,27 @@ class TestLaws:
 
 
 class TestOneWriter:
-    def test_another_store_is_refused_under_any_name_of_the_file_and_reads_meanwhile(
-        self, tmp_path
-    ):
+    def test_a_second_writer_is_refused_and_may_read(self, tmp_path):
         link = tmp_path / "link.sqlite"
         link.symlink_to(tmp_path / "inventory.sqlite")
         with opened(tmp_path) as store, opened(tmp_path) as other, InventoryStore(link) as linked:
             store.begin()
-            store.begin()
-            for one in (other, linked):
-                with pytest.raises(ConfigurationError, match="being written by another"):
-                    one.begin()
-                assert one.progress() is not None
+            for each in (other, linked):
+                with pytest.raises(
+                    ConfigurationError, match="being written by a different process"
+                ):
+                    each.begin()
+                assert each.progress() is not None
             store.close()
             store.close()
             other.begin()
 
 
 class TestRemovedWhileItIsWritten:
-    """SQLite would write on, into a file that has no name any more."""
+    """SQLite would keep writing to the deleted file."""
 
     @pytest.mark.parametrize("is_replaced", [False, True])
-    def test_the_next_call_is_an_error_that_names_the_file(self, tmp_path, is_replaced):
+    def test_the_next_call_names_the_file(self, tmp_path, is_replaced):
         path = tmp_path / "inventory.sqlite"
         with opened(tmp_path) as store:
             run = store.begin()
@@ -345,7 +378,7 @@ class TestRemovedWhileItIsWritten:
 
 class TestDamagedWhileItIsWritten:
     @pytest.mark.parametrize("name", ["inventory.sqlite", "inventory.sqlite-wal"])
-    def test_a_run_does_not_finish_in_a_file_that_another_program_cut_short(self, tmp_path, name):
+    def test_a_truncated_file_is_never_finished(self, tmp_path, name):
         with opened(tmp_path, DAYS[0]) as store:
             store.begin().save(listing(**{f"function{number}": "Go1" for number in range(5000)}))
         with opened(tmp_path, DAYS[1]) as store:
@@ -356,7 +389,7 @@ class TestDamagedWhileItIsWritten:
             with pytest.raises(ConfigurationError, match="is damaged: put a backup in its place"):
                 run.finish()
 
-    def test_a_row_that_is_gone_is_noticed_although_the_file_is_sound(self, tmp_path):
+    def test_a_deleted_row_is_noticed(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing(get="Go1", put="Go1"))
@@ -377,7 +410,7 @@ class TestDamagedWhileItIsWritten:
             "UPDATE accounts SET functions = 2",
         ],
     )
-    def test_an_account_that_is_not_as_it_was_saved_is_not_read(self, tmp_path, damage):
+    def test_a_changed_account_is_not_read(self, tmp_path, damage):
         with opened(tmp_path) as store:
             store.begin().save(listing("wxa", get="Go1"))
             alter(store, damage)
@@ -392,7 +425,7 @@ class TestDamagedWhileItIsWritten:
             "DELETE FROM runs",
         ],
     )
-    def test_an_account_or_a_run_that_is_gone_is_noticed(self, tmp_path, damage):
+    def test_a_deleted_account_or_run_is_noticed(self, tmp_path, damage):
         for day in DAYS[:2]:
             night(tmp_path, day, listing("wxa", get="Go1"), failure("wxb"))
         with opened(tmp_path) as store:
@@ -412,14 +445,14 @@ class TestDamagedWhileItIsWritten:
 
 
 class TestAccountsThatARunIsToList:
-    """A list of accounts may change while it is read: the promised accounts are in the store."""
+    """A list of accounts may change while it is read: the store contains the planned ones."""
 
-    def test_an_account_that_was_not_met_has_failed_and_is_named(self, tmp_path):
+    def test_an_unseen_account_has_failed_and_is_named(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin(appids=["wxa", "wxb", "wxc"])
             run.save(listing("wxa", get="Go1"))
             run.save(failure("wxb"))
-            assert [(one.appid, one.status) for one in store.missing()] == [
+            assert [(each.appid, each.status) for each in store.missing()] == [
                 ("wxb", "failed"), ("wxc", "waiting"),
             ]  # fmt: skip
             assert store.progress().waiting == 1
@@ -427,17 +460,17 @@ class TestAccountsThatARunIsToList:
             failed, unmet = store.missing()
             assert (failed.appid, failed.message) == ("wxb", "it failed")
             assert (unmet.appid, unmet.status) == ("wxc", "failed")
-            assert "not when they were listed" in unmet.message
+            assert "not when the accounts were read" in unmet.message
             progress = store.progress()
             assert (progress.accounts, progress.failed, progress.waiting) == (3, 2, 0)
 
-    def test_a_run_that_is_continued_with_another_list_remembers_the_first(self, tmp_path):
+    def test_a_resumed_run_remembers_its_first_list(self, tmp_path):
         night(tmp_path, DAYS[-1], listing("wxa"), appids=["wxa", "wxb"], finishes=False)
         night(tmp_path, DAYS[-1], listing("wxc"), appids=["wxa", "wxc"])
         with opened(tmp_path) as store:
             assert [account.appid for account in store.missing()] == ["wxb"]
 
-    def test_an_account_that_was_not_met_keeps_its_functions_and_has_not_left(self, tmp_path):
+    def test_an_unseen_account_keeps_its_functions(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
         with opened(tmp_path, DAYS[1]) as store:
             run = store.begin(appids=["wxa"])
@@ -446,33 +479,180 @@ class TestAccountsThatARunIsToList:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 1)]
             assert select(store, CHANGES) == []
 
-    def test_a_run_stores_its_accounts_before_the_first_is_listed(self, tmp_path):
+    def test_a_run_stores_its_plan_first(self, tmp_path):
         async def first_of(run):
             async with contextlib.aclosing(run.unfinished(map(account, APPIDS))) as rest:
                 return (await anext(rest)).appid
 
         with opened(tmp_path) as store:
             run = store.begin()
-            assert [one.planned_at for one in store.runs()] == [None]
+            assert [each.planned_at for each in store.runs()] == [None]
             assert asyncio.run(first_of(run)) == "wxa"
-            assert [one.appid for one in store.missing()] == ["wxa", "wxb", "wxc"]
+            assert [each.appid for each in store.missing()] == ["wxa", "wxb", "wxc"]
             assert store.progress().waiting == 3
             (stored,) = store.runs()
             assert stored.planned_at == stored.started_at == f"{DAYS[-1]}T12:00:00+08:00"
             assert stored.finished_at is None
 
-    def test_an_account_that_is_in_the_last_run_alone_is_not_waiting(self, tmp_path):
+    def test_an_account_outside_of_the_plan_is_not_waiting(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa"), listing("wxgone"))
         night(tmp_path, DAYS[1], finishes=False)
         with opened(tmp_path, DAYS[1]) as store:
-            assert [one.appid for one in store.missing()] == ["wxa", "wxgone"]
-            store.begin(appids=["wxa"])
-            assert [one.appid for one in store.missing()] == ["wxa"]
-            assert store.progress().left == 1
+            assert [each.appid for each in store.missing()] == ["wxa", "wxgone"]
+        night(tmp_path, DAYS[1], appids=["wxa"], finishes=False)
+        with opened(tmp_path, DAYS[1]) as store:
+            assert [account.appid for account in store.missing()] == ["wxa"]
+            assert store.progress().departed == 1
+
+
+class TestDefinitions:
+    """An account is complete only as it is defined now."""
+
+    @staticmethod
+    async def unfinished(path, *accounts, day=DAYS[-1]):
+        with opened(path, day) as store:
+            return [each.appid async for each in store.begin().unfinished(accounts)]
+
+    @pytest.mark.parametrize("envs", [None, ["test-1"], ["test-2", "test-1"]], ids=str)
+    async def test_changed_envs_are_listed_on_the_same_day(self, tmp_path, envs):
+        definitions = [None, ["test-1"], ["test-1", "test-2"]]
+        for before in definitions:
+            night(tmp_path, DAYS[-1], listing(envs=before))
+            is_same = before is envs or (envs and before and sorted(envs) == before)
+            found = await self.unfinished(tmp_path, account(envs=envs))
+            assert found == ([] if is_same else ["wxshop"])
+
+    async def test_the_listing_before_the_change_is_forgotten(self, tmp_path):
+        night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"))
+        night(tmp_path, DAYS[1], listing(get="Go1", pay="Go1"))
+        await self.unfinished(tmp_path, account(envs=["test-1"]), day=DAYS[1])
+        with opened(tmp_path, DAYS[1]) as store:
+            assert [each.status for each in store.missing()] == ["waiting"]
+            assert select(store, CURRENT) == [
+                ("wxshop", "get", "Go1", 0), ("wxshop", "put", "Go1", 0),
+            ]  # fmt: skip
+            assert whole(store, DAYS[0]) == {"wxshop": {"get": "Go1", "put": "Go1"}}
+            store.check()
+        night(tmp_path, DAYS[1], listing(envs=["test-1"], put="Go1"))
+        with opened(tmp_path, DAYS[1]) as store:
+            assert whole(store) == {"wxshop": {"put": "Go1"}}
+            assert select(store, CHANGES) == [("wxshop", "get", "removed", "Go1", None)]
+
+    def test_a_saved_listing_replaces_one_with_other_envs(self, tmp_path):
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing(get="Go1"))
+            run.save(listing(envs=["test-1"], put="Go1"))
+            assert whole(store) == {"wxshop": {"put": "Go1"}}
+            run.save(AccountListing(account(), error=failure().error))
+            assert [each.status for each in store.missing()] == ["failed"]
+            run.finish()
+
+    @pytest.mark.parametrize(
+        ("accounts", "problem"),
+        [
+            ([], "there are no accounts to list"),
+            ([account(), account("wxa"), account(envs=["test-1"])], "wxshop is in .* twice"),
+        ],
+    )
+    async def test_bad_lists_are_refused(self, tmp_path, accounts, problem):
+        with pytest.raises(ConfigurationError, match=problem):
+            await self.unfinished(tmp_path, *accounts)
+        with opened(tmp_path) as store:
+            assert [run.planned_at for run in store.runs()] == [None]
+
+    async def test_listed_accounts_are_released(self, tmp_path):
+        with opened(tmp_path) as store:
+            rest = store.begin().unfinished(map(account, APPIDS))
+            first = weakref.ref(await anext(rest))
+            await anext(rest)
+            assert first() is None
+            await rest.aclose()
+
+
+class TestUnavailableEnvironments:
+    def test_they_are_named_and_the_account_is_complete(self, tmp_path):
+        rows = {"prod-1": (CloudFunction("get", "Active"),)}
+        gone = {"test-2": "HALTED", "te\"st'-1": "UNAVAILABLE"}
+        night(tmp_path, DAYS[0], AccountListing(account(), rows, unavailable=gone), listing("wxa"))
+        night(tmp_path, DAYS[1], listing())
+        with opened(tmp_path) as store:
+            assert [attrs.astuple(each) for each in store.unavailable(DAYS[0])] == [
+                ("wxshop", env, gone[env]) for env in sorted(gone)
+            ]
+            assert list(store.unavailable()) == []
+            assert whole(store, DAYS[0]) == {"wxa": {}, "wxshop": {"get": None}}
+            assert store.progress(DAYS[0]).unavailable == 2
+
+
+class TestChanges:
+    @pytest.mark.parametrize("gap", [failure, halted])
+    def test_they_span_nights_without_a_listing(self, tmp_path, gap):
+        night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"))
+        for day in DAYS[1:3]:
+            night(tmp_path, day, gap())
+            with opened(tmp_path, day) as store:
+                assert select(store, CHANGES) == []
+        night(tmp_path, DAYS[3], listing(get="Java8", pay="Go1"))
+        with opened(tmp_path, DAYS[3]) as store:
+            assert select(store, CHANGES) == [
+                ("wxshop", "get", "updated", "Go1", "Java8"),
+                ("wxshop", "pay", "added", None, "Go1"),
+                ("wxshop", "put", "removed", "Go1", None),
+            ]
+
+    def test_an_environment_deleted_over_a_failed_night(self, tmp_path):
+        night(tmp_path, DAYS[0], listing(get="Go1"))
+        night(tmp_path, DAYS[1], failure())
+        night(tmp_path, DAYS[2], AccountListing(account(), {"test-2": ()}))
+        with opened(tmp_path, DAYS[2]) as store:
+            assert select(store, CHANGES) == [("wxshop", "get", "removed", "Go1", None)]
+
+
+class TestCopies:
+    """A copy of the main file alone, as after kill -9: the contents of the -wal file are lost."""
+
+    async def test_an_unfinished_run_does_not_look_finished(self, tmp_path):
+        night(tmp_path, DAYS[0], listing(get="Go1"))
+        with opened(tmp_path, DAYS[1]) as store:
+            run = store.begin()
+            with opened_copy(store) as copy:
+                assert [one.finished_at is None for one in copy.runs()] == [True, False]
+            accounts = [account(), account("wxother")]
+            async with contextlib.aclosing(run.unfinished(accounts)) as unfinished:
+                await anext(unfinished)
+                run.save(listing(get="Go1"))
+                with opened_copy(store) as copy:
+                    assert [each.appid for each in copy.missing()] == ["wxother", "wxshop"]
+                    copy.check()
+
+    async def test_a_finished_run_is_whole(self, tmp_path):
+        with opened(tmp_path, DAYS[0]) as store:
+            run = store.begin()
+            run.save(listing(get="Go1"))
+            run.finish()
+            with opened_copy(store) as copy:
+                assert whole(copy) == {"wxshop": {"get": "Go1"}}
+                assert copy.progress().is_finished
+
+    async def test_a_changed_definition_is_not_complete(self, tmp_path):
+        night(tmp_path, DAYS[0], listing(get="Go1"))
+        with opened(tmp_path, DAYS[0]) as store:
+            changed = store.begin().unfinished([account(envs=["test-1"])])
+            await anext(changed)
+            with opened_copy(store) as copy:
+                assert [each.appid for each in copy.missing()] == ["wxshop"]
+            await changed.aclose()
+
+
+def opened_copy(store):
+    copy = store.path.with_name("copy.sqlite")
+    shutil.copy(store.path, copy)
+    return InventoryStore(copy, read_only=True)
 
 
 class TestEarlierRuns:
-    def test_each_run_shows_its_own_results_after_later_runs(self, tmp_path):
+    def test_each_run_keeps_its_own_results(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1", put="Go1"), failure("wxb"))
         night(tmp_path, DAYS[1], failure("wxa"), listing("wxb", get="Go1"))
         night(tmp_path, DAYS[2], listing("wxa", get="Java8"), listing("wxb"), finishes=False)
@@ -485,12 +665,12 @@ class TestEarlierRuns:
             assert [run.run for run in store.runs()] == [day for day, *_ in reversed(found)]
             for day, complete, missing, is_finished in found:
                 assert whole(store, day) == complete
-                assert [one.appid for one in store.missing(day)] == missing
+                assert [each.appid for each in store.missing(day)] == missing
                 assert store.progress(day).is_finished == is_finished
 
 
 class TestReadOnly:
-    def test_it_reads_while_another_writes_and_writes_nothing_itself(self, tmp_path):
+    def test_it_reads_while_a_second_store_writes(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
@@ -502,7 +682,7 @@ class TestReadOnly:
                 with pytest.raises(ConfigurationError, match="opened with read_only=True"):
                     reader.begin()
 
-    def test_a_missing_or_empty_file_is_refused_and_not_created(self, tmp_path):
+    def test_a_missing_or_empty_file_is_refused(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):
             InventoryStore(tmp_path / "a?b.sqlite", read_only=True)
         assert list(tmp_path.iterdir()) == []
@@ -510,7 +690,19 @@ class TestReadOnly:
         with pytest.raises(ConfigurationError, match="not an inventory"):
             InventoryStore(tmp_path / "inventory.sqlite", read_only=True)
 
-    def test_listings_are_read_as_they_were_saved_with_the_zone_of_each_time(self, tmp_path):
+    @pytest.mark.parametrize("read", [InventoryStore.functions, InventoryStore.complete_accounts])
+    def test_rows_may_be_left_after_the_store_was_closed(self, tmp_path, read):
+        """An error of a generator that is closed is logged by Python, as a service's log shows."""
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing("wxa", get="Go1", put="Go1"))
+            run.save(listing("wxb", get="Go1"))
+            rows = read(store)
+            next(rows)
+        del rows
+        gc.collect()
+
+    def test_listings_are_read_as_they_were_saved(self, tmp_path):
         times = "2026-01-31T23:59:59+08:00", "2026-02-01T00:00:00+08:00"
         function = CloudFunction("get", "Active", "Go1", *map(datetime.fromisoformat, times))
         undated = CloudFunction("put", "Active")
@@ -535,7 +727,7 @@ def test_a_file_has_exactly_the_name_that_was_given(tmp_path, monkeypatch, name)
         assert [row["name"] for row in store.functions()] == ["get"]
 
 
-def test_a_program_waits_for_another_that_makes_the_store_or_writes_it(tmp_path):
+def test_a_second_program_waits_for_the_first(tmp_path):
     def write_a_little():
         other.execute("BEGIN IMMEDIATE")
         threading.Timer(0.1, other.commit).start()
@@ -548,16 +740,16 @@ def test_a_program_waits_for_another_that_makes_the_store_or_writes_it(tmp_path)
             assert [row["name"] for row in store.functions()] == ["get"]
 
 
-def test_two_processes_may_make_the_store_at_the_same_moment(tmp_path, monkeypatch):
-    """The other makes it after this one has found no tables."""
+def test_two_processes_may_create_the_store(tmp_path, monkeypatch):
+    """The second makes it after the first has found no tables."""
 
     def connect(*place, **options):
         monkeypatch.undo()
         connection = sqlite3.connect(*place, **options)
-        connection.set_trace_callback(let_the_other_in)
+        connection.set_trace_callback(let_the_second_in)
         return connection
 
-    def let_the_other_in(statement):
+    def let_the_second_in(statement):
         if statement.startswith("BEGIN"):
             night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
 
@@ -566,22 +758,22 @@ def test_two_processes_may_make_the_store_at_the_same_moment(tmp_path, monkeypat
         assert whole(store) == {"wxa": {"get": "Go1"}}
 
 
-async def test_a_store_may_be_used_in_threads_and_its_closing_waits_for_their_transactions(
+async def test_close_waits_for_transactions_in_threads(
     tmp_path,
 ):
     def clock():
         if threading.current_thread() is not threading.main_thread():
             is_saving.set()
-            assert may_end.wait(20)
+            assert may_finish.wait(20)
         return noon(DAYS[0])()
 
-    is_saving, may_end = threading.Event(), threading.Event()
+    is_saving, may_finish = threading.Event(), threading.Event()
     store = InventoryStore(tmp_path / "inventory.sqlite", clock=clock)
     run = store.begin()
     saving = asyncio.ensure_future(asyncio.to_thread(run.save, listing("wxa", get="Go1")))
     await asyncio.to_thread(is_saving.wait, 20)
     saving.cancel()  # which its thread does not notice
-    threading.Timer(0.2, may_end.set).start()
+    threading.Timer(0.2, may_finish.set).start()
     store.close()
 
     with opened(tmp_path, DAYS[0]) as store:
@@ -601,7 +793,7 @@ class TestBadFiles:
             ),
         ],
     )
-    def test_another_file_is_refused_and_left_as_it_is(self, tmp_path, statement, why, read_only):
+    def test_a_different_file_is_refused_and_unchanged(self, tmp_path, statement, why, read_only):
         path = tmp_path / "inventory.sqlite"
         if statement is None:
             path.write_text("appid,env,name\n" * 100)
@@ -613,15 +805,15 @@ class TestBadFiles:
             InventoryStore(path, read_only=read_only)
         assert path.read_bytes() == before
 
-    def test_dropped_tables_are_an_error_that_names_the_file(self, tmp_path):
+    def test_dropped_tables_are_an_error(self, tmp_path):
         with opened(tmp_path) as store:
             alter(store, "DROP TABLE runs")
             with pytest.raises(OSError, match="no such table") as caught:
                 store.begin()
         assert str(store.path) in str(caught.value)
 
-    @pytest.mark.parametrize("ask", [InventoryStore.functions, InventoryStore.missing])
-    def test_text_that_was_damaged_on_the_disk_is_an_error(self, tmp_path, ask):
+    @pytest.mark.parametrize("read", [InventoryStore.functions, InventoryStore.missing])
+    def test_damaged_text_is_an_error(self, tmp_path, read):
         with opened(tmp_path) as store:
             run = store.begin()
             run.save(listing("wxa", get="Go1"))
@@ -632,7 +824,7 @@ class TestBadFiles:
                 "UPDATE accounts SET message = CAST(x'ff' AS TEXT)",
             )
             with pytest.raises(ConfigurationError, match="is damaged"):
-                list(ask(store))
+                list(read(store))
 
     def test_a_full_disk_loses_nothing_that_was_saved(self, tmp_path):
         with opened(tmp_path) as store:
@@ -649,7 +841,7 @@ class TestBadFiles:
             store.begin().save(listing("wxlarge", **large))
             assert len(select(store, CURRENT)) == 2001
 
-    def test_a_file_or_its_lock_that_cannot_be_made_is_an_error(self, tmp_path):
+    def test_a_file_that_cannot_be_created_is_an_error(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):
             InventoryStore(tmp_path / "nowhere" / "inventory.sqlite")
         with opened(tmp_path) as store:

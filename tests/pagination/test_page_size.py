@@ -409,6 +409,17 @@ class TestClient:
         assert len(await Pager(fetch, identify=NAME).collect()) == 57
         assert limits == [100, 20, 20, 20]
 
+    async def test_your_page_size_stays_if_a_page_has_a_smaller_limit(self):
+        limits = []
+
+        async def fetch(offset, limit):
+            limits.append(limit)
+            rows = [f"f{row}" for row in range(offset, min(57, offset + limit))]
+            return Page(rows, 57, offset, limit=5)
+
+        assert len(await Pager(fetch, identify=str, page_size=20).collect()) == 57
+        assert limits == [20, 20, 20]
+
     async def test_a_pager_of_your_own_says_which_errors_refuse_a_size(self):
         class Shop(Pager[str]):
             def refuses_size(self, error):

@@ -53,7 +53,7 @@ RIGHT = {
 
 
 def populated(clock=None):
-    """An emulator that answers each right call without an errcode."""
+    """An emulator in which each of the calls in `RIGHT` succeeds."""
     emulator = Emulator(clock=clock)
     emulator.deploy(ENV, count=57)
     emulator.add_app(APPID, APPSECRET)
@@ -65,7 +65,7 @@ def populated(clock=None):
 
 @attrs.frozen
 class Asker:
-    """Asks one emulator."""
+    """A client of one emulator, in plain aiohttp."""
 
     emulator: Emulator
     session: aiohttp.ClientSession
@@ -102,7 +102,7 @@ class Asker:
         return (await self.call(COMPONENT))["component_access_token"]
 
     async def merchant_reply(self, appid=MERCHANT):
-        """The answer to the request for a merchant's token."""
+        """The reply to the request for a merchant's token."""
         known = appid in self.emulator.authorizers(PLATFORM)
         refresh = self.emulator.refresh_token(PLATFORM, appid) if known else "gone"
         fields = {"authorizer_appid": appid, "authorizer_refresh_token": refresh}
@@ -117,7 +117,7 @@ class Asker:
 
 
 def blocking_list(emulator, *, limit=100):
-    """Ask for a page with a library that blocks."""
+    """Fetch a page with a blocking library."""
     reply = requests.post(
         emulator.url + LIST,
         params={"access_token": emulator.token},

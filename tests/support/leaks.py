@@ -1,4 +1,4 @@
-"""A test leaves nothing behind: no task, no file descriptor, no warning of Python.
+"""Checks that a test leaves no task, no file descriptor and no warning.
 
 Rule: objects that are closing get a second; anything left after that is a leak. The
 second is counted in turns of the loop, so that it is longer on a machine that is slow or busy.
@@ -30,7 +30,7 @@ def run_strictly(code):
 
 
 async def eventually(condition, *, seconds=1.0):
-    """Wait until a condition holds; fail with ``TimeoutError`` if it does not in ``seconds``."""
+    """Wait until a condition is true; raise ``TimeoutError`` after ``seconds``."""
     for _ in range(round(seconds * 1000)):
         if condition():
             return

@@ -1,6 +1,6 @@
-"""A port of 127.0.0.1 and the connections that come by it, each with a task of its own.
+"""A port of 127.0.0.1 and its connections, each with its own task.
 
-Rule: closing ends every connection at once and leaves nothing behind, at any moment.
+Rule: closing resets every connection immediately and leaves nothing.
 (``asyncio.Server`` leaks a connection that it accepted in the turn before it is closed.)
 """
 
@@ -21,7 +21,7 @@ MAX_LINE = 1024 * 1024  # the longest head of a request
 class Listener:
     """Listens as an async context manager; a class of it says how a connection is served.
 
-    Errors of ``serve``, except for a client that left, are raised when the block ends.
+    Errors of ``serve``, except for a client that left, are raised after the block.
 
     Attributes:
         port: The port, the same whenever this listens.
@@ -37,7 +37,7 @@ class Listener:
     _failures: list[Exception] = attrs.field(factory=list, init=False)
 
     async def serve(self, reader, writer):
-        """Serve a connection; when this returns, or the client has left, it is closed."""
+        """Handle a connection; it is closed when this returns or the client has left."""
         raise NotImplementedError
 
     @property
@@ -75,7 +75,7 @@ class Listener:
         await self.reset()
 
     async def reset(self):
-        """Reset every open connection (RST), cancel its task and wait for the end of it."""
+        """Reset every open connection (RST), cancel its task and wait until it is done."""
         live = dict(self._live)
         for task, sock in live.items():
             _close_by_reset(sock)
@@ -103,27 +103,27 @@ class Listener:
             await self.serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass
-        except Exception as failure:  # noqa: BLE001  # it is raised when the block ends
+        except Exception as failure:  # noqa: BLE001  # raised after the block
             self._failures.append(failure)
         finally:
             await self.hang_up(writer, reset=False)
 
     @staticmethod
     def unbuffered(stream):
-        """Let ``drain`` wait until the system has all, so that hanging up loses nothing."""
+        """Make ``drain`` wait until the system has all bytes, so that closing loses none."""
         stream[1].transport.set_write_buffer_limits(0)
         return stream
 
     @staticmethod
     async def hang_up(writer, *, reset):
-        """Close a connection at once, by RST or by FIN, and wait until it is closed."""
+        """Close a connection by RST or by FIN, and wait until it is closed."""
         Listener.abort(writer, reset=reset)
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
     @staticmethod
     def abort(writer, *, reset):
-        """Close a connection at once, by RST or by FIN."""
+        """Close a connection by RST or by FIN."""
         if reset and not writer.is_closing():
             _close_by_reset(writer.get_extra_info("socket"))
         writer.transport.abort()

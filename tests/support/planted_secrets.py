@@ -1,4 +1,4 @@
-"""Secrets as long as WeChat's, a server that answers with them, and clients that are given them.
+"""Secrets as long as WeChat's, a server that returns them, and clients that use them.
 
 Rule: no repr of anything here shows a secret, so that a test's own frames are clean.
 """
@@ -14,7 +14,7 @@ from server_faults import LISTING
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
-PIECE = 10  # characters: any 20 in a row contain a whole piece
+PIECE = 10  # characters: any 20 consecutive ones contain a whole piece
 
 
 class Planted:

@@ -7,13 +7,13 @@ import socket
 
 @contextlib.contextmanager
 def unused_port():
-    """Hold a port for a server that cannot choose one itself, or comes back on the same.
+    """Reserve a port for a server that cannot choose one itself, or restarts on the same port.
 
     It is below the ports that the system gives to outgoing connections, so that none takes it while
     the server is stopped. A Redis cluster also listens 10000 ports further up.
 
-    While the block lasts, nobody else who looks for a port is given it, such as the same tests in
-    another process. A server with ``SO_REUSEADDR``, and so each of ours, may listen all the same.
+    During the block, no second process of the tests gets the port. A server with ``SO_REUSEADDR``,
+    as all of ours are, can listen on it.
     """
     with socket.socket() as holder:
         while not holder.getsockname()[1]:

@@ -51,7 +51,7 @@ def needs_package(module):
 
 
 def lacking(package):
-    return f"{package} is not installed: pip install --require-hashes -r constraints.txt"
+    return f"{package} is not installed: uv sync (or: pip install {package})"
 
 
 def fail_if_skipped_in_ci(report):

@@ -1,4 +1,4 @@
-"""Proxies that serve a few connections, or refuse to CONNECT; and how a client comes to use one."""
+"""Proxies that accept a few connections, or refuse to CONNECT; and how a client uses one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def use_proxy(monkeypatch, url):
 
 @attrs.define(eq=False)
 class Proxy(Listener):
-    """Passes bytes on to a server, until either end closes its connection.
+    """Passes bytes on to a server, until either side closes its connection.
 
     Args:
         upstream_port: The server's port on 127.0.0.1.
@@ -53,12 +53,12 @@ async def _pass_on(reader, writer):
 
 @attrs.define(eq=False)
 class NarrowProxy(Proxy):
-    """Serves only so many connections at once, in a way that real proxies have.
+    """Limits the number of concurrent connections, in a way that real proxies have.
 
     Args:
-        connections: How many it serves at once.
+        connections: The limit.
         beyond: The treatment of other connections: they wait until one is closed, are dropped, or
-            are answered 503.
+            get a 503.
     """
 
     connections: int
@@ -81,12 +81,12 @@ class NarrowProxy(Proxy):
 
 @attrs.define(eq=False)
 class ConnectProxy(Proxy):
-    r"""A forward proxy that refuses the first times that it is asked to CONNECT.
+    r"""A forward proxy that refuses the first CONNECT requests.
 
     Tunnels accepted requests to one server, for any host.
 
     Args:
-        refusals: The heads of its first answers, such as ``"503 Busy\r\nRetry-After: 7"``;
+        refusals: The heads of its first replies, such as ``"503 Busy\r\nRetry-After: 7"``;
             empty to hang up.
 
     Attributes:

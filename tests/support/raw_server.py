@@ -1,7 +1,7 @@
-"""A server that answers with the very bytes that a test writes.
+"""A server that sends exactly the bytes of a test.
 
-Rule: it reads just enough HTTP to know where a request ends (head and Content-Length), records it,
-and sends the given bytes, right or wrong. A connection is kept alive unless the reply ends it,
+Rule: it reads just enough HTTP to find a request (head and Content-Length), records it,
+and sends the given bytes, right or wrong. A connection stays open unless the reply closes it,
 so an incomplete reply leaves the client waiting.
 
 ::
@@ -48,7 +48,7 @@ class RawRequest:
     """A request as it came.
 
     Attributes:
-        head: The request line and the header fields, with the empty line that ends them.
+        head: The request line and the header fields, with the empty line after them.
         body: As many bytes as Content-Length says.
         n: Which of the server's requests it is, from 0.
         nth: Which of its connection's requests it is, from 0.
@@ -79,7 +79,7 @@ class RawRequest:
 
 @attrs.define(eq=False)
 class Exchange:
-    """One request and the way to answer it; sending fails with an OSError once the client left."""
+    """One request and its connection; sending fails with an OSError once the client left."""
 
     request: RawRequest
     _writer: asyncio.StreamWriter
@@ -90,7 +90,7 @@ class Exchange:
         await self._writer.drain()
 
     async def answer(self, reply):
-        """Answer as a server would that was given ``reply``."""
+        """Reply as a server with ``reply`` does."""
         if isinstance(reply, bytes):
             await self.send(reply)
         elif inspect.iscoroutinefunction(reply):
@@ -112,7 +112,7 @@ Reply = bytes | Callable[[bytes, int], bytes] | Callable[[Exchange], Awaitable[N
 
 @attrs.define(eq=False)
 class RawServer(Listener):
-    """Answers every request with ``reply``.
+    """Sends ``reply`` to every request.
 
     Args:
         reply: Bytes; or a function of the request's bytes and its number; or a coroutine function

@@ -48,7 +48,7 @@ class RedisServer:
         self._until("CLUSTER INFO", b"cluster_state:ok")
 
     def stop(self):
-        """End it, and wait until it is gone; once it is, do nothing."""
+        """Stop it and wait, if it is running."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGCONT)
@@ -57,7 +57,7 @@ class RedisServer:
 
     @contextlib.contextmanager
     def frozen(self):
-        """Let it accept connections and answer nothing."""
+        """Make it accept connections and send nothing."""
         os.kill(self._process.pid, signal.SIGSTOP)
         try:
             yield
@@ -68,7 +68,7 @@ class RedisServer:
         deadline = time.monotonic() + _SECONDS
         while answer not in self._ask(command):
             assert self._process.poll() is None, "redis-server did not start"
-            assert time.monotonic() < deadline, f"redis-server does not answer {command}"
+            assert time.monotonic() < deadline, f"redis-server does not reply to {command}"
             time.sleep(0.01)
 
     def _ask(self, command):

@@ -1,7 +1,7 @@
-"""Every wrong answer that a server is known to give, by name.
+"""Every wrong reply that a server is known to send, by name.
 
-Rule: a fault spoils one thing; the rest of the answer is right. So a client that does
-not look at that one thing takes the answer for good, and a test of it fails.
+Rule: a fault spoils one thing; the rest of the reply is right. So a client that does
+not check that one thing accepts the reply, and its test fails.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ LATE = 0.01
 
 
 async def until_late():
-    """Let a client on this loop receive an answer that a server on this loop sends ``LATE``."""
+    """Deliver a reply ``LATE`` to a client on the same loop."""
     await asyncio.sleep(2 * LATE)
-    # Both waits end in one turn of a loop that was held up; the socket is read in the next.
+    # After a blocked loop, both waits finish in one iteration; the socket is read in the next.
     await asyncio.sleep(LATE)
 
 
@@ -84,7 +84,7 @@ def forever(first, again, *, every=0.0):
 
 
 def once(fault, then=OK, *, times=1):
-    """Answer the server's first ``times`` requests with a fault, all others with ``then``."""
+    """Send a fault to the server's first ``times`` requests, and ``then`` to all others."""
 
     async def handle(exchange):
         await exchange.answer(fault if exchange.request.n < times else then)
@@ -94,7 +94,7 @@ def once(fault, then=OK, *, times=1):
 
 @functools.cache
 def bomb(encoding, size=16 * MIB):
-    """Return a reply that inflates to a right one behind ``size`` spaces, which JSON allows."""
+    """Return a reply that inflates to ``size`` spaces, which JSON allows, and a right reply."""
     compress = {
         "gzip": gzip.compress,
         "deflate": zlib.compress,
@@ -237,14 +237,14 @@ FAULTS = {**_CONNECTION, **_HTTP, **{name: http_reply(body) for name, body in _B
 """Every fault, for ``RawServer``."""
 
 ON_REUSE = frozenset({"dropped_keep_alive", "unasked_reply", "late_unasked_reply"})
-"""The faults that answer a connection's first request right and spoil its second."""
+"""The faults of a connection's second request; the first gets a right reply."""
 
 ONLY_TIME_ENDS = frozenset(
     name for name in FAULTS if name.startswith(("hang", "drip", "endless_continue"))
 )
-"""The faults that nothing but a limit on total time ends."""
+"""The faults that only a limit on total time stops."""
 
 UNENDING = frozenset(
     name for name in FAULTS if name.startswith("endless_body") or name.endswith("_bomb")
 )
-"""The faults that a limit on size ends, counted after decompression."""
+"""The faults that a limit on size stops, counted after decompression."""

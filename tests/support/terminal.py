@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
-import fcntl
+import importlib
 import io
 import json
 import os
-import pty
 import re
 import struct
 import sys
-import termios
 from contextlib import asynccontextmanager
 
 import attrs
@@ -37,7 +35,7 @@ _FOREIGN = (
 
 @attrs.frozen
 class Ended:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -45,7 +43,7 @@ class Ended:
 
 
 def asks(emulator, **more):
-    """The variables by which a command asks this emulator."""
+    """The variables that direct a command to this emulator."""
     return {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": emulator.token, **more}
 
 
@@ -55,13 +53,13 @@ def plain(shown):
 
 
 def retry_at_once(monkeypatch):
-    """Let the command retry as often as ever, without its waits."""
+    """Remove the waits between the retries of a command."""
     at_once = RetryPolicy(base=0.0)
     monkeypatch.setitem(TcbClient.__init__.__kwdefaults__, "retry", at_once)
 
 
 async def run(*words, env=None, stdin="", stdout=None):
-    """Run the command in this process, beside the loop that may serve it."""
+    """Run the command in a thread of this process, where an emulator may run on the loop."""
     return await asyncio.to_thread(run_here, words, env or {}, stdin, stdout)
 
 
@@ -94,7 +92,7 @@ class Running:
             return (await self.process.stdout.readline()).decode()
 
     async def end(self, number=None):
-        """Send it the named signal, if any, and wait for its end."""
+        """Send it the signal, if any, and wait until it exits."""
         if number is not None:
             self.process.send_signal(number)
         async with asyncio.timeout(_SECONDS):
@@ -149,6 +147,7 @@ class Screen:
     @asynccontextmanager
     async def of(cls, columns, lines=40):
         """Open a terminal of that size."""
+        fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))  # not Windows
         ours, tty = pty.openpty()
         fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         screen = cls(tty, ours)
@@ -167,6 +166,7 @@ class Screen:
     @property
     def is_echoing(self):
         """Whether typed characters are echoed."""
+        termios = importlib.import_module("termios")
         return bool(termios.tcgetattr(self.tty)[3] & termios.ECHO)
 
     async def shows(self, text):

@@ -1,4 +1,4 @@
-"""The emulator behind TLS, with one of the certificates of the tests."""
+"""The emulator with TLS and a certificate of the tests."""
 
 import ssl
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ CERTIFICATES = Path(__file__).parents[1] / "certificates"
 
 @asynccontextmanager
 async def over_tls(emulator, certificate="server", *, port=0):
-    """Serve an emulator on a port of 127.0.0.1, with a certificate of the tests' own CA."""
+    """Run an emulator on a port of 127.0.0.1, with a certificate of the tests' own CA."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
     runner = web.AppRunner(

@@ -25,7 +25,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 async def never(*_):
     """A callback that must not be called."""
-    raise AssertionError("nothing rotated, and nobody asked")
+    raise AssertionError("nothing rotated, and nothing was requested")
 
 
 async def a_ticket():
@@ -76,7 +76,7 @@ def in_redis(emulator, kind="stable", account=APPID):
 
 
 async def a_turn():
-    """Let every task run until it waits for the network."""
+    """Run every task until it waits for the network."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -193,12 +193,12 @@ class Merchant:
         self.emulator.rotate_refresh_token(PLATFORM, MERCHANT)
 
     def expire(self):
-        """Let its token and the platform's live out their time."""
+        """Expire its token and the platform's."""
         self.emulator.clock.advance(LIFE)
 
     @property
     def asked(self):
-        """How often WeChat was asked for its token."""
+        """The number of requests for its token."""
         return self.emulator.counts[AUTHORIZER]
 
     @property

@@ -36,10 +36,10 @@ class Process:
         await self.opened.__aexit__(None, None, None)
 
     async def call(self):
-        """Act as a client: ask, call, and, if the call is refused, say so and ask once more.
+        """Act as a client: get a token, call, and after a refusal report it and get a token.
 
         The second token may come from the store, and be dead too without a sign. After that,
-        WeChat is asked.
+        WeChat is.
         """
         for _ in range(2):
             token = await self.get_token()
@@ -56,7 +56,7 @@ class Process:
 
 
 class TokensMachine(RuleBasedStateMachine):
-    """Three processes that share one account; every step is taken to its end."""
+    """Three processes that share one account; every step is completed."""
 
     @initialize(chance=st.floats(0, 1))
     def begin(self, chance):
@@ -79,7 +79,7 @@ class TokensMachine(RuleBasedStateMachine):
         return False
 
     async def settle(self):
-        """Let every refresh end; values that the store has missed go on waiting for it."""
+        """Complete every refresh; values that the store has missed still wait for it."""
         while any("refreshing" in repr(each.provider) for each in self.processes):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)
 

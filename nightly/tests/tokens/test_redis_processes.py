@@ -1,4 +1,4 @@
-"""One token for all processes, in a real Redis: asked for once, whichever of them dies."""
+"""One token for all processes, in a real Redis: requested once, whichever of them is killed."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def stored(server, key):
 
 @pytest.fixture
 def server():
-    """A Redis for each test: it is stopped, frozen and replaced by another."""
+    """A Redis for each test: it is stopped, frozen and replaced."""
     with running_redis("--repl-diskless-sync-delay", "0") as server:
         yield server
 
@@ -107,7 +107,7 @@ class TestProcesses:
     def of_merchant(self, merchant, file):
         return merchant.ticket, MERCHANT, merchant.first, str(file)
 
-    async def test_one_of_them_asks_for_all(self, emulator, server):
+    async def test_one_process_refreshes_for_all(self, emulator, server):
         emulator.latency = 0.2
         async with workers(4, emulator, server) as each:
             first = await ask_all(each, "get")
@@ -119,7 +119,7 @@ class TestProcesses:
         assert first[0] != second[0]
         assert emulator.counts[STABLE] == 2
 
-    async def test_a_refresh_token_that_came_while_redis_was_stopped_reaches_all_six(
+    async def test_rotation_during_an_outage_reaches_all_processes(
         self, emulator, server, merchant, file, of_merchant
     ):
         async with workers(6, emulator, server, *of_merchant) as each:
@@ -135,14 +135,14 @@ class TestProcesses:
             assert (await all_ask()).count("TokenError") == 5
             server.start()
             await stored(server, in_redis(emulator, "refresh", f"{PLATFORM}:{MERCHANT}"))
-            await asyncio.sleep(0.6)  # the others ask Redis again half a second after they failed
+            await asyncio.sleep(0.6)  # the others try Redis half a second after they failed
             answers = await all_ask()
 
         assert len(set(answers)) == 1
         assert answers[0] != "TokenError"
         assert set(file.read_text().split()) == {merchant.accepted}
 
-    async def test_a_process_that_dies_while_it_saves_leaves_the_saving_to_the_next(
+    async def test_a_process_killed_while_saving_is_replaced(
         self, emulator, server, merchant, file, of_merchant
     ):
         merchant.rotate()
@@ -184,9 +184,7 @@ class TestOutage:
 
         assert asked.call_count == 2, "for a second each"
 
-    async def test_a_flush_causes_no_error_and_sharing_continues(
-        self, emulator, api, redis, caplog
-    ):
+    async def test_a_flush_of_redis_causes_no_error(self, emulator, api, redis, caplog):
         provider = stable(emulator, store=RedisStore(redis))
         token = await provider.get_token(api)
         before = json.loads(await redis.get(in_redis(emulator)))["version"]
@@ -228,7 +226,7 @@ async def stores(url):
 
 
 async def tokens_of(emulator, providers):
-    """Have each ask for a token, all at once, when the one before has expired."""
+    """Have all get a token concurrently, when the previous one has expired."""
     emulator.clock.advance(LIFE)
     async with open_api(emulator) as api:
         return set(await asyncio.gather(*(provider.get_token(api) for provider in providers)))
@@ -246,7 +244,7 @@ async def restart(server):
 
 @pytest.mark.usefixtures("patient", "no_outage")
 class TestSixProcessesRefreshOnce:
-    """A connection to Redis that ended between two refreshes costs no second refresh."""
+    """A connection to Redis that was closed between two refreshes costs no second refresh."""
 
     @pytest.mark.parametrize("end", [end_connections, restart])
     async def test_after_redis_closed_their_idle_connections(self, emulator, server, end):
@@ -274,9 +272,7 @@ class TestSixProcessesRefreshOnce:
 
         assert emulator.counts[STABLE] == 2
 
-    async def test_after_a_firewall_dropped_their_idle_connections_without_a_word(
-        self, emulator, server, monkeypatch
-    ):
+    async def test_after_a_firewall_dropped_idle_connections(self, emulator, server, monkeypatch):
         idle = asyncio.Event()
         async with (
             FaultProxy(server.port, default=DroppedAfter(idle, direction="up")) as proxy,
@@ -293,7 +289,7 @@ class TestSixProcessesRefreshOnce:
 
         assert emulator.counts[STABLE] == 2
 
-    async def test_and_a_refresh_token_that_rotates_then_locks_none_of_them_out(
+    async def test_rotation_during_the_outage_keeps_every_process_working(
         self, emulator, server, merchant
     ):
         async with stores(server.url) as each:
@@ -316,7 +312,7 @@ STEPS = st.tuples(
 
 
 class Both:
-    """The same steps on a MemoryStore and on a RedisStore, which must agree on every answer."""
+    """The same steps on a MemoryStore and on a RedisStore, which must agree on every result."""
 
     def __init__(self, redis):
         self.redis = redis
@@ -336,7 +332,7 @@ class Both:
             await store.release_lease(KEY, version)
 
     async def lose(self, _):
-        """The lease ends by itself."""
+        """The lease expires."""
         self.clock.advance(15)
         await self.redis.delete(LEASE)
 

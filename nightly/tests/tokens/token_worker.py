@@ -3,9 +3,9 @@
 ``python token_worker.py APPID SECRET WECHAT_URL REDIS_URL LEASE_SECONDS``. A platform's words go on
 with ``TICKET MERCHANT REFRESH_TOKEN FILE``: refresh tokens are saved to the file, one a line.
 
-Then, a line each: ``get`` answers with the fingerprint of the token, ``refused`` says that the last
+Then, a line each: ``get`` prints the fingerprint of the token, ``refused`` says that the last
 token failed, ``die-saving`` has the process kill itself within the next ``on_rotate``. A store that
-failed is asked again after half a second, so that a test is quick.
+failed is tried after half a second, so that a test is quick.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _running(command, port, *, reload):
 def _wait_for(port, process):
     deadline = time.monotonic() + _SECONDS
     while True:
-        assert process.poll() is None, f"{process.args!r} ended at once"
+        assert process.poll() is None, f"{process.args!r} stopped immediately"
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         assert time.monotonic() < deadline, f"{process.args!r} does not listen"

@@ -1,4 +1,4 @@
-"""A pytest plugin that selects and orders the default run.
+"""A pytest plugin that leaves slow tests out of the default run, and orders the others.
 
 Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if it is named
 (``file.py::test``); the closing line says how many were left out, and how to run them.
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, settings
 
-HEAVY_FIRST = (
+LONGEST_FIRST = (
     "tests/pagination/test_plan.py",
     "tests/transport/test_secrets.py",
     "tests/pagination/test_page_size.py",
@@ -22,7 +22,7 @@ HEAVY_FIRST = (
     "tests/cli/test_signals.py",
     "tests/pagination/test_walk_over_the_wire.py",
 )
-"""The files that take longest, longest first: a worker that gets one last keeps others waiting."""
+"""Files that make a run longer if a worker of pytest-xdist starts them last."""
 
 SLOW_FOLDERS = ("docs/zh/", "README.zh-CN.md")
 """Documents with the same examples as the English pages."""
@@ -49,26 +49,39 @@ def pytest_configure(config):
     config.stash[LEFT_OUT] = 0
 
 
+def pytest_itemcollected(item):
+    """Mark the Chinese pages before ``-m`` selects tests."""
+    if item.nodeid.startswith(SLOW_FOLDERS):
+        item.add_marker("slow")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        if item.nodeid.startswith(SLOW_FOLDERS):
-            item.add_marker("slow")
-    if not _slow_ones_are_wanted(config):
+    if not _includes_slow(config):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.stash[LEFT_OUT] = len(slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
     if hasattr(config, "workerinput"):
-        items.sort(key=_place)
-    _join_pages(items)
+        items.sort(key=_rank)
+    _sort_examples(items)
 
 
-def _join_pages(items):
-    """Put the examples of a page in their order again: pytest-randomly knows modules alone."""
-    places = {}
+def _includes_slow(config):
+    is_named = any("::" in argument for argument in config.args)
+    return config.getoption("everything") or config.getoption("markexpr") or is_named
+
+
+def _rank(item):
+    path = item.nodeid.partition("::")[0]
+    return LONGEST_FIRST.index(path) if path in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
+def _sort_examples(items):
+    """Restore the order of a page's examples: pytest-randomly keeps modules together, not pages."""
+    ranks = {}
     for item in items:
-        places.setdefault(_unit(item), len(places))
-    items.sort(key=lambda item: (places[_unit(item)], _line(item)))
+        ranks.setdefault(_unit(item), len(ranks))
+    items.sort(key=lambda item: (ranks[_unit(item)], _line(item)))
 
 
 def _unit(item):
@@ -83,19 +96,9 @@ def _is_example(item):
     return item.path.suffix == ".md"
 
 
-def _slow_ones_are_wanted(config):
-    named = any("::" in argument for argument in config.args)
-    return config.getoption("everything") or config.getoption("markexpr") or named
-
-
-def _place(item):
-    path = item.nodeid.partition("::")[0]
-    return HEAVY_FIRST.index(path) if path in HEAVY_FIRST else len(HEAVY_FIRST)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """Spare each garbage collection pytest's own objects, which stay to the end."""
+    """Exclude pytest's own objects, which are never freed, from garbage collection."""
     gc.disable()
     collected = yield
     gc.collect()
@@ -111,7 +114,7 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    """Take over the skipped tests of one worker: all skip the same ones."""
+    """Copy the number from a worker: all workers leave out the same tests."""
     node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
 
 
