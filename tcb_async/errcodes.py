@@ -116,7 +116,7 @@ _SHARED = (
     *_make_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
     *_make_rows(
         ParameterError, "request",
-        (40066, "there is no such endpoint", "check the path; base_url is the host alone"),
+        (40066, "there is no such endpoint", "check base_url (the host alone) and the path"),
         (43002, "the call must be a POST", _PROXY),
         (44002, "the request body is empty", _PROXY),
         (47001, "the request body cannot be parsed", "check any proxy between"),

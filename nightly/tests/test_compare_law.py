@@ -228,6 +228,65 @@ def test_0_means_that_two_lists_are_equal(tmp_path_factory, expected, found, is_
         assert code == right
 
 
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(2, 8), st.sampled_from(["update", "delete", "deploy"]), st.integers(0, 11)
+    ),
+    max_size=3,
+)
+
+
+def change(emulator, env, kind, index):
+    """Make one change, to some function if there are any."""
+    names = [function.name for function in emulator.functions(env)]
+    if kind == "deploy":
+        emulator.deploy(env, f"new-{len(names)}-{index}")
+    elif names and kind == "update":
+        emulator.update(env, names[index % len(names)], status="UpdateFailed")
+    elif names:
+        emulator.delete(env, names[index % len(names)])
+
+
+@FEW_EXAMPLES
+@given(
+    count=st.integers(1, 12),
+    page_size=st.integers(2, 5),
+    changes=CHANGES,
+    expects_changes=st.booleans(),
+)
+def test_0_means_that_the_last_replies_agree(
+    tmp_path_factory, count, page_size, changes, expects_changes
+):
+    seen, totals, path = {}, [], tmp_path_factory.mktemp("changes") / "expected.json"
+    with Emulator() as emulator:
+        for env in ("one-1", "two-2"):
+            emulator.deploy(env, count=count)
+        for _, kind, index in changes if expects_changes else ():
+            change(emulator, "two-2", kind, index)
+        expected = {row.name: row.status for row in emulator.functions("two-2")}
+        path.write_text(json.dumps([{"name": n, "status": s} for n, s in expected.items()]))
+
+        @emulator.on_request
+        def change_and_record(request):
+            for number, kind, index in changes:
+                if number == request.number:
+                    change(emulator, "one-1", kind, index)
+            rows = emulator.functions("one-1")
+            totals.append(len(rows))
+            page = rows[request.offset :][: request.body["limit"]]
+            seen.update({row.name: row.status for row in page})
+
+        words = ("--page-size", str(page_size), "--concurrency", "1")
+        code = exit_code(str(path), "one-1", *words, env=asks(emulator))
+    event(f"exit code {code}")
+    if code == 0:
+        assert len(expected) == totals[-1]
+        assert {name: seen.get(name) for name in expected} == expected
+    else:
+        assert code == 7
+        assert changes
+
+
 RESULTS = st.one_of(
     *[st.dictionaries(st.sampled_from(["dev-1", "prod-1"]), st.just("as expected"), min_size=1)]
     * 4,

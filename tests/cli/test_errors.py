@@ -285,10 +285,10 @@ async def test_a_missing_or_wrong_appsecret_exits_with_3(own_app, secret, said):
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"TCB_ACCESS_TOKEN": "a b"}, "TCB_ACCESS_TOKEN holds white space"),
-        ({"TCB_APPID": "a b", "TCB_SECRET": "s"}, "TCB_APPID holds white space"),
+        ({"TCB_ACCESS_TOKEN": "a b"}, "TCB_ACCESS_TOKEN contains white space"),
+        ({"TCB_APPID": "a b", "TCB_SECRET": "s"}, "TCB_APPID contains white space"),
         ({"TCB_APPID": SECRET, "TCB_SECRET": APPID}, "TCB_APPID does not begin with wx"),
-        ({"TCB_APPID": APPID, "TCB_SECRET": "a b"}, "TCB_SECRET holds white space"),
+        ({"TCB_APPID": APPID, "TCB_SECRET": "a b"}, "TCB_SECRET contains white space"),
         ({"TCB_SECRET": "s"}, "TCB_SECRET is set, but TCB_APPID is not"),
         ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "wechat"}, "TCB_BASE_URL='wechat': must be"),
         ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "http://x"}, "TCB_BASE_URL='http://x': plain"),

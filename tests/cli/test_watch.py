@@ -182,6 +182,25 @@ async def test_wait_for_all_rechecks_active_functions(emulator):
     assert (ended.code, "function 'pay' was Updating" in ended.err) == (5, True)
 
 
+async def test_wait_for_all_notices_a_late_failure(emulator):
+    emulator.deploy(ENV, count=60)
+
+    @emulator.on_request
+    def fail_last_row(request):
+        if request.number == 2:
+            emulator.update(ENV, "fn-0020", status="UpdateFailed")
+
+    ended = await run("wait", ENV, "--all", env=asks(emulator))
+    assert (ended.code, "'fn-0020' is UpdateFailed" in ended.err) == (4, True)
+
+
+async def test_wait_for_all_needs_a_function(emulator):
+    emulator.deploy(ENV, "login")
+    emulator.delete(ENV, "login")
+    ended = await run("wait", ENV, "--all", "--timeout", "0.3", env=asks(emulator))
+    assert (ended.code, f"{ENV} had no functions after 0.3 s" in ended.err) == (5, True)
+
+
 async def test_times_are_chinas_wherever_the_command_runs(emulator, monkeypatch):
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()

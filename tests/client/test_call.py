@@ -32,7 +32,7 @@ OK = http_reply({"errcode": 0, "errmsg": "ok", "unknown": {"more": [1, None]}})
 QUICK = RetryPolicy(attempts=3, base=0.0)
 
 
-async def test_a_reply_has_every_field(emulator, client):
+async def test_reply_has_every_field(emulator, client):
     emulator.deploy(ENV, count=2)
 
     reply = await client.call(LIST, {"env": ENV, "limit": 1, "offset": 0})
@@ -53,7 +53,7 @@ async def test_a_reply_has_every_field(emulator, client):
         ({"key": Secret("hidden")}, b'{"key":"hidden"}'),
     ],
 )
-async def test_the_body_is_sent_as_utf_8_json(body, sent):
+async def test_body_is_sent_as_utf_8_json(body, sent):
     async with RawServer(OK) as server, TcbClient("TOKEN", base_url=server.url) as client:
         assert (await client.call(NEW, body))["unknown"] == {"more": [1, None]}
 
@@ -91,7 +91,7 @@ async def test_path_and_token_choose_the_query_parameter(token, path, key):
     assert server.requests[0].target == f"{path}?{key}=TOKEN"
 
 
-async def test_a_pager_walks_over_another_endpoint(emulator, client):
+async def test_pager_walks_over_another_endpoint(emulator, client):
     emulator.deploy(ENV)
     names = [f"collection{number}" for number in range(45)]
     emulator.add_collections(ENV, *names)
@@ -105,7 +105,7 @@ async def test_a_pager_walks_over_another_endpoint(emulator, client):
         assert [collection["name"] async for collection in pager] == names
 
 
-async def test_a_platform_calls_with_its_component_token(emulator):
+async def test_platform_calls_with_its_component_token(emulator):
     emulator.add_component(PLATFORM, APPSECRET, await latest_ticket())
     token = ComponentToken(PLATFORM, APPSECRET, ticket=latest_ticket)
     async with TcbClient(token, base_url=emulator.url) as client:
@@ -140,7 +140,7 @@ class TestRefusedBeforeAnyRequest:
             b"/tcb/x",
         ],
     )
-    async def test_a_path_that_is_none(self, emulator, client, path):
+    async def test_path_that_is_none(self, emulator, client, path):
         with pytest.raises(ConfigurationError, match=r"^path=.*such as '/tcb/list") as caught:
             await client.call(path)
 
@@ -159,21 +159,21 @@ class TestRefusedBeforeAnyRequest:
             ({"a": b"bytes"}, "a bytes is not a JSON value"),
         ],
     )
-    async def test_a_body_that_is_not_json(self, emulator, client, body, reason):
+    async def test_body_that_is_not_json(self, emulator, client, body, reason):
         with pytest.raises(ConfigurationError, match=f"^body .*{reason}") as caught:
             await client.call(NEW, body)
 
         assert caught.value.argument == "body"
         assert emulator.requests == ()
 
-    async def test_a_body_without_end(self, client):
+    async def test_body_without_end(self, client):
         body: dict[str, object] = {}
         body["itself"] = body
 
         with pytest.raises(ConfigurationError, match="Circular reference"):
             await client.call(NEW, body)
 
-    async def test_a_closed_client(self, client):
+    async def test_closed_client(self, client):
         await client.aclose()
 
         for call in (client.call(NEW), client.get_token()):
@@ -203,7 +203,7 @@ async def test_any_other_reply_is_a_response_error(body):
             await client.call(NEW)
 
 
-async def test_an_errcode_raises_its_class_with_the_path(emulator, client):
+async def test_errcode_raises_its_class_with_the_path(emulator, client):
     emulator.fail_next(-501000, errmsg="no TcbCode: [INVALID_ENV]")
 
     with pytest.raises(ApiError) as caught:
@@ -214,7 +214,7 @@ async def test_an_errcode_raises_its_class_with_the_path(emulator, client):
     assert error.env == ENV
 
 
-async def test_a_refused_token_is_replaced_once(emulator):
+async def test_refused_token_is_replaced_once(emulator):
     emulator.add_app(APPID, APPSECRET)
     emulator.script([Fault.errcode(42001)], path=LIST)
     emulator.deploy(ENV)
@@ -237,7 +237,7 @@ class Attempts:
     def walk_started(self, *_): ...
 
 
-async def test_a_call_is_reported_like_a_listing(emulator):
+async def test_call_is_reported_like_a_listing(emulator):
     observer = Attempts()
     async with TcbClient(emulator.token, base_url=emulator.url, observer=observer) as client:
         with pytest.raises(ApiError):
@@ -311,7 +311,7 @@ async def test_how_often_a_call_is_sent(fault, *, repeatable):
 
 
 @pytest.mark.parametrize(("repeatable", "sent"), [(False, 2), (True, 3)])
-async def test_a_dropped_kept_alive_connection(sent, *, repeatable):
+async def test_dropped_kept_alive_connection(sent, *, repeatable):
     refusal = nullcontext() if repeatable else pytest.raises(TransportError, match="dropped")
     async with (
         RawServer(FAULTS["dropped_keep_alive"]) as server,
@@ -324,7 +324,7 @@ async def test_a_dropped_kept_alive_connection(sent, *, repeatable):
     assert len(server.requests) == sent
 
 
-async def test_a_call_without_a_connection_is_retried(unused_tcp_port):
+async def test_call_without_a_connection_is_retried(unused_tcp_port):
     url = f"http://127.0.0.1:{unused_tcp_port}"
     async with TcbClient("TOKEN", base_url=url, retry=QUICK) as client:
         with pytest.raises(TransportError, match="could not connect") as caught:
@@ -333,7 +333,7 @@ async def test_a_call_without_a_connection_is_retried(unused_tcp_port):
     assert (caught.value.attempts, caught.value.sent) == (3, False)
 
 
-async def test_a_call_that_a_proxy_refused_is_retried(monkeypatch):
+async def test_call_that_a_proxy_refused_is_retried(monkeypatch):
     async with RawServer(http_reply(b"", 502)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         async with TcbClient("TOKEN", retry=QUICK, trust_env=True) as client:
@@ -345,7 +345,7 @@ async def test_a_call_that_a_proxy_refused_is_retried(monkeypatch):
 
 
 @pytest.mark.parametrize(("forced", "sent"), [(False, 3), (True, 1)])
-async def test_a_forced_refresh_is_sent_once(sent, *, forced):
+async def test_forced_refresh_is_sent_once(sent, *, forced):
     async with RawServer(FAULTS["closed"]) as server:
         token = StableToken(APPID, APPSECRET)
         async with TcbClient(token, base_url=server.url, retry=QUICK) as client:
@@ -424,7 +424,7 @@ async def test_no_error_and_no_log_shows_a_secret(reply, caplog):
     assert leaks_of(SECRETS.values(), [*shown_by(error), *logged(caplog.records)]) == []
 
 
-async def test_a_refused_argument_shows_no_secret(client):
+async def test_refused_argument_shows_no_secret(client):
     for error in (
         await fail(client, f"/tcb/x?access_token={SECRETS['path']}"),
         await fail(client, more={"key": SECRETS["nested"], "bad": {1}}),
@@ -432,7 +432,7 @@ async def test_a_refused_argument_shows_no_secret(client):
         assert leaks_of(SECRETS.values(), shown_by(error)) == []
 
 
-async def test_an_env_token_names_what_it_hides(emulator, monkeypatch):
+async def test_env_token_names_what_it_hides(emulator, monkeypatch):
     variables = {"TCB_ACCESS_TOKEN": "old", "TCB_APPID": APPID, "TCB_SECRET": APPSECRET}
     for name, value in {**variables, "TCB_BASE_URL": emulator.url}.items():
         monkeypatch.setenv(name, value)

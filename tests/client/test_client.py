@@ -43,7 +43,7 @@ def names(emulator):
     return [function.name for function in emulator.functions(ENV)]
 
 
-async def test_the_request_on_the_wire_is_the_documented_request(emulator, client):
+async def test_request_on_the_wire_is_the_documented_request(emulator, client):
     await client.function_page(ENV)
 
     asked = emulator.requests[-1]
@@ -53,7 +53,7 @@ async def test_the_request_on_the_wire_is_the_documented_request(emulator, clien
     assert asked.headers["User-Agent"].startswith("tcb-async/")
 
 
-async def test_functions_are_in_the_servers_order(emulator, client):
+async def test_both_listings_return_all_in_the_servers_order(emulator, client):
     walk = client.iter_functions(ENV)
 
     assert inspect.isasyncgen(walk)
@@ -145,7 +145,7 @@ async def test_error_is_raised_at_its_page_with_a_cursor(emulator):
     assert seen == names(emulator)
 
 
-async def test_cursors_work_in_threads(emulator):
+async def test_cursor_resumes_in_a_thread(emulator):
     emulator.deploy(ENV, count=57)
     seen = []
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
@@ -161,7 +161,7 @@ async def test_cursors_work_in_threads(emulator):
     assert seen == names(emulator)
 
 
-async def test_an_unknown_env_is_one_clear_sentence(client):
+async def test_unknown_env_is_one_clear_sentence(client):
     with pytest.raises(ParameterError, match="check the environment id") as caught:
         await client.count_functions("nobody-1")
 
@@ -169,7 +169,7 @@ async def test_an_unknown_env_is_one_clear_sentence(client):
     assert "env 'nobody-1'" in str(caught.value)
 
 
-async def test_a_wrong_token_argument_names_the_accepted_types(emulator):
+async def test_wrong_token_argument_names_the_accepted_types(emulator):
     async with TcbClient("not-a-token", base_url=emulator.url) as client:
         with pytest.raises(TokenError, match="pass a fresh access token") as caught:
             await client.count_functions(ENV)
@@ -178,7 +178,7 @@ async def test_a_wrong_token_argument_names_the_accepted_types(emulator):
     assert len(emulator.requests) == 1
 
 
-async def test_force_refresh_replaces_a_leaked_token(emulator):
+async def test_forced_refresh_invalidates_a_leaked_token(emulator):
     emulator.deploy(ENV, count=3)
     emulator.add_app("wx-own", "the-secret")
     async with TcbClient(StableToken("wx-own", "the-secret"), base_url=emulator.url) as client:
@@ -195,7 +195,7 @@ async def test_force_refresh_replaces_a_leaked_token(emulator):
     assert len({r.token_id for r in emulator.requests if r.path == "/tcb/listfunctions"}) == 2
 
 
-async def test_callers_token_cannot_be_refreshed_by_force(client):
+async def test_only_a_stable_token_can_be_forced(client):
     with pytest.raises(ConfigurationError, match="only a StableToken"):
         await client.force_refresh_token()
 
@@ -206,7 +206,7 @@ async def test_session_and_session_settings_exclude_each_other():
             TcbClient("T", session=session, trust_env=True)
 
 
-async def test_a_session_closed_by_its_owner_is_a_clear_error(emulator):
+async def test_session_closed_by_its_owner_is_a_clear_error(emulator):
     session = aiohttp.ClientSession()
     client = TcbClient(emulator.token, base_url=emulator.url, session=session)
     await session.close()
@@ -215,7 +215,7 @@ async def test_a_session_closed_by_its_owner_is_a_clear_error(emulator):
         await client.count_functions(ENV)
 
 
-async def test_closed_client_and_its_copies_send_no_request(emulator, client):
+async def test_closed_client_and_copies_refuse_calls(emulator, client):
     copy = client.with_token("other")
     await client.aclose()
     await client.aclose()
@@ -228,7 +228,7 @@ async def test_closed_client_and_its_copies_send_no_request(emulator, client):
     assert emulator.requests == ()
 
 
-async def test_client_closed_during_a_token_request_sends_nothing(emulator):
+async def test_client_closed_during_token_fetch_sends_nothing(emulator):
     async def closing() -> str:
         await copy.aclose()
         return emulator.token
@@ -241,7 +241,7 @@ async def test_client_closed_during_a_token_request_sends_nothing(emulator):
     assert emulator.requests == ()
 
 
-async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(emulator, client):
+async def test_client_closed_under_a_walk_ends_it_with_a_cursor(emulator, client):
     emulator.latency = 30.0
     asked = asyncio.Event()
     emulator.on_request(lambda _: asked.set())
@@ -255,7 +255,7 @@ async def test_a_client_closed_under_a_walk_ends_it_with_a_cursor(emulator, clie
     assert caught.value.cursor.scope == ENV
 
 
-async def test_client_used_before_a_fork_is_refused_after_it(client, monkeypatch):
+async def test_client_used_before_a_fork_is_refused(client, monkeypatch):
     await client.count_functions(ENV)
     with monkeypatch.context() as child:
         child.setattr(os, "getpid", lambda: -1)
@@ -279,7 +279,7 @@ async def test_two_walks_at_once_share_the_client_and_its_window(emulator):
     assert emulator.peak_in_flight <= 3
 
 
-async def test_with_token_shares_everything_and_closes_nothing(emulator, client):
+async def test_copy_with_a_token_shares_connections(emulator, client):
     merchant = emulator.issue_token()
     async with client.with_token(merchant) as copy:
         assert await copy.count_functions(ENV) == 57
@@ -293,7 +293,7 @@ async def test_with_token_shares_everything_and_closes_nothing(emulator, client)
     assert len(emulator.requests) == len({request.token_id for request in emulator.requests}) == 2
 
 
-def test_a_copy_keeps_the_attributes_of_a_subclass():
+def test_copy_keeps_the_attributes_of_a_subclass():
     class Named(TcbClient):
         name = ""
 
@@ -314,7 +314,7 @@ def test_copies_cost_memory_only_for_their_tokens():
     assert size / len(copies) < token_size + 250
 
 
-def test_a_repr_tells_the_state_and_no_token():
+def test_repr_tells_the_state_and_no_token():
     client = TcbClient("s3cr3t-t0ken-of-the-merchant")
 
     assert "s3cr3t" not in repr(client)

@@ -16,7 +16,7 @@ def _clean(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-async def test_an_access_token_is_enough(emulator, monkeypatch):
+async def test_access_token_is_enough(emulator, monkeypatch):
     emulator.deploy("test-1", count=3)
     monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
@@ -25,7 +25,7 @@ async def test_an_access_token_is_enough(emulator, monkeypatch):
         assert await client.count_functions("test-1") == 3
 
 
-async def test_an_appid_and_its_secret_are_enough(emulator, monkeypatch):
+async def test_appid_and_its_secret_are_enough(emulator, monkeypatch):
     emulator.add_app(APPID, SECRET)
     emulator.deploy("test-1", count=3)
     monkeypatch.setenv("TCB_APPID", APPID)
@@ -48,9 +48,7 @@ async def test_an_appid_and_its_secret_are_enough(emulator, monkeypatch):
         ({"TCB_BASE_URL": "http://x.test"}, {"allow_http": True}, "http://x.test,"),
     ],
 )
-def test_an_access_token_goes_before_an_appid_and_an_argument_before_all(
-    variables, options, shown, monkeypatch
-):
+def test_precedence_of_token_appid_and_argument(variables, options, shown, monkeypatch):
     for name, value in {"TCB_ACCESS_TOKEN": "TOKEN", **variables}.items():
         monkeypatch.setenv(name, value)
 
@@ -64,15 +62,15 @@ def test_an_access_token_goes_before_an_appid_and_an_argument_before_all(
         ({"TCB_ACCESS_TOKEN": "", "TCB_SECRET": ""}, r"^TCB_ACCESS_TOKEN is not set"),
         ({"TCB_APPID": APPID}, r"^TCB_SECRET is not set"),
         ({"TCB_SECRET": SECRET}, r"^TCB_APPID is not set"),
-        ({"TCB_ACCESS_TOKEN": "a b"}, r"^TCB_ACCESS_TOKEN holds white space"),
-        ({"TCB_APPID": "wx/0", "TCB_SECRET": SECRET}, r"^TCB_APPID holds a character"),
+        ({"TCB_ACCESS_TOKEN": "a b"}, r"^TCB_ACCESS_TOKEN contains white space"),
+        ({"TCB_APPID": "wx/0", "TCB_SECRET": SECRET}, r"^TCB_APPID contains a character"),
         ({"TCB_APPID": SECRET, "TCB_SECRET": APPID}, r"^TCB_APPID does not .*swapped"),
-        ({"TCB_APPID": APPID, "TCB_SECRET": f"{SECRET} "}, r"^TCB_SECRET holds white space"),
+        ({"TCB_APPID": APPID, "TCB_SECRET": f"{SECRET} "}, r"^TCB_SECRET contains white space"),
         ({"TCB_ACCESS_TOKEN": "T", "TCB_BASE_URL": "ftp://x"}, r"^TCB_BASE_URL='ftp://x'"),
         ({"TCB_ACCESS_TOKEN": "T", "TCB_BASE_URL": "http://x.test"}, r"^TCB_BASE_URL=.*allow_http"),
     ],
 )
-def test_missing_and_unusable_variables_are_named_without_a_secret(variables, said, monkeypatch):
+def test_missing_and_invalid_variables_are_named(variables, said, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
@@ -82,7 +80,7 @@ def test_missing_and_unusable_variables_are_named_without_a_secret(variables, sa
     assert SECRET not in str(caught.value)
 
 
-async def test_a_connection_error_names_the_setting_of_the_url(emulator, monkeypatch):
+async def test_connection_error_names_the_setting_of_the_url(emulator, monkeypatch):
     """As after pasting the export lines of an emulator that was stopped since."""
     monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)

@@ -53,7 +53,7 @@ def test_five_codes_differ_at_token_endpoints():
     assert "access token" in look_up(40001).meaning
 
 
-def test_scope_of_a_code_is_the_platform_or_one_merchant():
+def test_only_platform_errors_affect_every_merchant():
     met = {code for code in ERRCODES if is_platforms_fault(code, AUTHORIZER_TOKEN)}
 
     assert met == {
@@ -66,14 +66,14 @@ def test_scope_of_a_code_is_the_platform_or_one_merchant():
     assert is_platforms_fault(40013, "/cgi-bin/component/api_component_token")
 
 
-def test_a_token_is_accepted_if_something_else_was_refused():
+def test_token_is_accepted_if_something_else_was_refused():
     errors = {code: look_up(code).error("") for code in (*ERRCODES, 123456)}
 
     assert all(is_token_accepted(errors[code]) for code in (-501000, 40097, 85088, 123456))
     assert not any(is_token_accepted(errors[code]) for code in (40001, 40234, 61004, 45009, -1))
 
 
-def test_tcb_code_counts_only_with_errcodes_of_the_cloud():
+def test_tcb_code_applies_to_cloud_errcodes_only():
     said = "Environment not found TcbCode: [INVALID_ENV]"
 
     assert look_up(-501000, errmsg=said) is look_up(-699999, errmsg=said)
@@ -91,7 +91,7 @@ def test_tcb_code_counts_only_with_errcodes_of_the_cloud():
         ("LimitExceeded.Concurrent", RateLimitError, "lower concurrency"),
     ],
 )
-def test_a_tcb_code_has_its_class_and_advice(code, kind, advice):
+def test_tcb_code_has_its_class_and_advice(code, kind, advice):
     row = look_up(-501000, errmsg=f"failed TcbCode: [{code}]")
 
     assert row.error is kind
@@ -104,7 +104,7 @@ def test_no_prefix_is_listed_twice():
     assert len(set(prefixes)) == len(prefixes)
 
 
-def test_an_unknown_code_says_so():
+def test_unknown_code_says_so():
     row = look_up(123456)
 
     assert (row.error, row.scope) == (ApiError, None)

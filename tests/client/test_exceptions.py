@@ -28,7 +28,7 @@ def documented_tree():
     return bases
 
 
-def test_the_tree_is_the_documented_one():
+def test_tree_is_the_documented_one():
     public = {c: [base.__name__ for base in c.__mro__ if base.__name__[0] != "_"] for c in CLASSES}
 
     assert {c.__name__: bases[1] for c, bases in public.items()} == documented_tree()
@@ -91,14 +91,14 @@ def test_every_error_has_the_facts_that_the_pages_name(kind):
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
-def test_a_misspelt_fact_is_a_type_error(kind):
+def test_misspelt_fact_is_a_type_error(kind):
     with pytest.raises(TypeError, match="ofset"):
         kind("what happened", ofset=40)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="positional"):
         kind("what happened", "test-1")  # type: ignore[misc]
 
 
-def test_message_names_env_offset_attempts_and_reason():
+def test_message_names_the_known_context():
     assert str(TcbError("the client was closed")) == "the client was closed"
     assert str(TransportError("no answer", offset=40)) == "no answer (offset 40)"
     error = TransportError("no answer", env="test-1", offset=40, attempts=3, gave_up="deadline")

@@ -77,7 +77,7 @@ def test_import_contracts_have_one_exception():
     assert set(exempt) == {"tcb_async -> tcb_async._api"}
 
 
-def test_the_installed_package_is_tested():
+def test_installed_package_is_tested():
     installed = importlib.metadata.distribution("tcb-async")
     origin = json.loads(installed.read_text("direct_url.json") or "{}")
     is_editable = origin.get("dir_info", {}).get("editable", False)

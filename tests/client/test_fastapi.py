@@ -81,7 +81,7 @@ async def ask_for_problem(url, status):
         return problem, response.headers
 
 
-async def test_one_client_for_all_requests_until_shutdown(emulator):
+async def test_one_client_lives_as_long_as_the_application(emulator):
     emulator.deploy(ENV, count=3)
     made = []
 
@@ -98,7 +98,7 @@ async def test_one_client_for_all_requests_until_shutdown(emulator):
     assert made[0].closed
 
 
-async def test_dependencies_outlive_the_client(emulator):
+async def test_factory_resources_outlive_the_client(emulator):
     emulator.deploy(ENV, count=3)
     events = []
 
@@ -128,7 +128,7 @@ async def test_another_lifespan_may_enter_ours(emulator):
         assert await ask(f"{url}/count") == 3
 
 
-async def test_a_forgotten_lifespan_is_explained():
+async def test_forgotten_lifespan_is_explained():
     async with serving(counting(None)) as url:
         problem, _ = await ask_for_problem(f"{url}/count", 500)
 
@@ -147,7 +147,7 @@ async def test_lifespan_without_our_state_gets_advice(emulator):
     assert "async with lifespan(make_client)(app) as state: yield state" in problem["detail"]
 
 
-def test_web_sockets_and_restarts_have_a_client():
+def test_web_sockets_and_restarts_get_a_client():
     app = FastAPI(lifespan=lifespan(lambda: TcbClient("t")))
 
     @app.websocket("/open")
@@ -161,7 +161,7 @@ def test_web_sockets_and_restarts_have_a_client():
             assert socket.receive_json() is True
 
 
-async def test_a_test_may_put_another_client_in_place(emulator):
+async def test_test_may_put_another_client_in_place(emulator):
     emulator.deploy(ENV, count=3)
     app = counting(lifespan(lambda: TcbClient("nobody-accepts-it")))
     async with client_of(emulator) as other:
@@ -196,7 +196,7 @@ def test_credentials_and_quotas_are_no_client_error(kind):
         (Fault.reset(), 504, "TransportError"),
     ],
 )
-async def test_errors_of_wechat_have_fitting_statuses(emulator, fault, status, title):
+async def test_wechat_errors_become_the_right_statuses(emulator, fault, status, title):
     emulator.deploy(ENV, count=3)
     emulator.script([fault] * 2)
     async with service_of(emulator) as url:
@@ -205,7 +205,7 @@ async def test_errors_of_wechat_have_fitting_statuses(emulator, fault, status, t
     assert problem["title"] == title
 
 
-def test_the_other_errors_have_statuses_too():
+def test_other_errors_have_statuses_too():
     assert status_of(tcb_async.DriftError("it kept changing")) == 503
     assert status_of(tcb_async.ClientClosedError("it was closed")) == 503
     assert status_of(tcb_async.WaitTimeoutError("not in time")) == 504
@@ -214,7 +214,7 @@ def test_the_other_errors_have_statuses_too():
 
 
 @pytest.mark.parametrize("query", ["env=", "env=%20", f"env={ENV}&resume=x", f"env={ENV}&size=0"])
-async def test_wrong_argument_is_a_client_error(emulator, query):
+async def test_bad_argument_of_the_caller_is_a_422(emulator, query):
     app = counting(lifespan(lambda: client_of(emulator)))
 
     @app.get("/names")
@@ -230,7 +230,7 @@ async def test_wrong_argument_is_a_client_error(emulator, query):
     assert emulator.requests == ()
 
 
-async def test_problem_has_the_codes_and_no_token(emulator):
+async def test_problem_has_codes_and_rid_but_no_token(emulator):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-501005, errmsg="no access TcbCode: [PERMISSION_DENIED]")
     async with service_of(emulator) as url:
@@ -253,7 +253,7 @@ LOGIN = {
 
 
 @pytest.mark.parametrize("response_model", [list[CloudFunction], None], ids=["typed", "untyped"])
-def test_a_route_may_return_functions_as_they_are(response_model):
+def test_route_may_return_functions_as_they_are(response_model):
     app = FastAPI()
 
     @app.get("/functions", response_model=response_model)
@@ -264,7 +264,7 @@ def test_a_route_may_return_functions_as_they_are(response_model):
         assert service.get("/functions").json() == [LOGIN]
 
 
-def test_route_parses_a_function_and_refuses_others():
+def test_route_may_take_a_function_and_refuses_other_values():
     app = FastAPI()
 
     @app.post("/year")
@@ -285,7 +285,7 @@ def test_route_parses_a_function_and_refuses_others():
     assert schema["required"] == ["name", "status"]
 
 
-def test_the_open_api_schema_of_a_function_is_right():
+def test_open_api_schema_of_a_function_is_right():
     app = FastAPI()
 
     @app.get("/functions")
@@ -311,7 +311,7 @@ def test_the_open_api_schema_of_a_function_is_right():
     }
 
 
-async def test_a_retry_after_of_wechats_is_handed_on(emulator):
+async def test_retry_after_of_wechats_is_handed_on(emulator):
     emulator.script([Fault.status(429, headers={"Retry-After": "2.5"}), Fault.status(503)])
     async with service_of(emulator) as url:
         _, headers = await ask_for_problem(f"{url}/count", 503)
@@ -325,7 +325,7 @@ async def test_other_exceptions_are_not_handled():
         await answer_error(None, ZeroDivisionError())  # type: ignore[arg-type]
 
 
-def test_a_problem_without_facts_holds_none():
+def test_problem_without_facts_holds_none():
     problem = problem_of(tcb_async.ResponseError("nonsense"))
     assert problem == {"title": "ResponseError", "status": 502, "detail": "nonsense"}
 
@@ -335,12 +335,12 @@ def test_a_problem_without_facts_holds_none():
     [TcbClient, TcbClient("TOKEN"), None, "client"],
     ids=lambda value: type(value).__name__,
 )
-def test_a_lifespan_without_a_factory_is_refused(wrong):
+def test_lifespan_without_a_factory_is_refused(wrong):
     with pytest.raises(ConfigurationError, match=r"lifespan\(TcbClient\.from_env\)"):
         lifespan(wrong)
 
 
-def test_a_lifespan_with_an_async_factory_is_refused():
+def test_lifespan_with_an_async_factory_is_refused():
     async def make():
         return TcbClient("TOKEN")
 
@@ -352,7 +352,7 @@ def test_a_lifespan_with_an_async_factory_is_refused():
             lifespan(factory)
 
 
-async def test_a_factory_that_returns_no_client_is_refused():
+async def test_factory_that_returns_no_client_is_refused():
     with pytest.raises(
         ConfigurationError, match=r"returned a str.*lifespan\(TcbClient\.from_env\)"
     ):
@@ -382,7 +382,7 @@ async def lines_of(url):
         return [json.loads(line) async for line in response.content]
 
 
-async def test_the_service_streams_every_function_in_order(emulator, service):
+async def test_service_streams_every_function_in_order(emulator, service):
     emulator.deploy(ENV, "login", runtime="Nodejs8.9", add_time="2019-02-27 15:34:59")
     emulator.deploy(ENV, count=100)
     async with no_leaks(), serving(service.app) as url:
@@ -392,7 +392,7 @@ async def test_the_service_streams_every_function_in_order(emulator, service):
     assert [line["name"] for line in lines] == [row.name for row in emulator.functions(ENV)]
 
 
-async def test_empty_stream_and_immediate_failure(emulator, service):
+async def test_empty_listing_streams_nothing_and_early_error_has_status(emulator, service):
     emulator.deploy(ENV, count=0)
     async with serving(service.app) as url:
         assert await lines_of(f"{url}/functions?env={ENV}") == []
@@ -401,7 +401,7 @@ async def test_empty_stream_and_immediate_failure(emulator, service):
     assert problem["errcode"] == -501000
 
 
-async def test_interrupted_stream_can_be_resumed(emulator, service):
+async def test_interrupted_stream_reports_where_to_resume(emulator, service):
     emulator.deploy(ENV, count=100)
     emulator.script([Fault.errcode(48001)], path=LIST, when=lambda asked: asked.offset > 50)
     async with serving(service.app) as url:
@@ -436,7 +436,7 @@ async def requests_at_rest(emulator):
     return count
 
 
-async def test_a_slow_reader_slows_the_walk_and_loses_nothing(emulator, service):
+async def test_slow_reader_slows_the_walk_and_loses_nothing(emulator, service):
     emulator.deploy(ENV, count=4000)
     async with no_leaks(), serving(service.app) as url:
         reader, writer = await slow_reader(url, f"/functions?env={ENV}")
@@ -450,7 +450,7 @@ async def test_a_slow_reader_slows_the_walk_and_loses_nothing(emulator, service)
     assert text.count(b'"name"') == 4000
 
 
-async def test_a_reader_that_goes_away_ends_the_walk(emulator, service):
+async def test_reader_that_goes_away_ends_the_walk(emulator, service):
     emulator.deploy(ENV, count=4000)
     async with no_leaks(), serving(service.app) as url:
         reader, writer = await slow_reader(url, f"/functions?env={ENV}")
@@ -464,7 +464,7 @@ async def test_a_reader_that_goes_away_ends_the_walk(emulator, service):
         assert len(await lines_of(f"{url}/functions?env={ENV}")) == 4000
 
 
-async def test_disconnect_cancels_a_silent_request(emulator, service):
+async def test_disconnected_reader_cancels_the_request(emulator, service):
     emulator.deploy(ENV, count=4000)
     emulator.script([Fault.hang()] * 9, path=LIST, when=lambda asked: asked.offset > 0)
     async with no_leaks(), serving(service.app) as url:

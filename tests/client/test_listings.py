@@ -51,12 +51,12 @@ def decode(body, listing=FUNCTIONS, **overrides):
         (AUTHORIZERS, "getauthorizerlist", {"component_appid": "appid_value"}, 100),
     ],
 )
-def test_the_request_is_the_documented_request(listing, sample, fields, limit):
+def test_request_is_the_documented_request(listing, sample, fields, limit):
     documented = json.loads((SAMPLES / f"{sample}_request.json").read_bytes())
     assert json.loads(listing.encode(fields, 0, limit)) == documented
 
 
-def test_batch_functions_sends_the_documented_request():
+def test_batch_request_contains_the_documented_fields():
     documented = json.loads((SAMPLES / "getscflist_request.json").read_bytes())
     sent = json.loads(BATCH_FUNCTIONS.encode(documented, 0, 20))
     assert sent == {**documented, "limit": 20, "offset": 0}
@@ -81,7 +81,7 @@ def test_batch_functions_sends_the_documented_request():
         ),
     ],
 )
-async def test_each_listing_has_its_path_and_kind_of_token(ask, target):
+async def test_each_listing_has_its_path_and_token_parameter(ask, target):
     async with (
         RawServer(http_reply({"total_count": 0, "info_list": []})) as server,
         TcbClient("TOKEN", base_url=server.url) as client,
@@ -112,7 +112,7 @@ def made_by_hand(item, row):
         (BATCH_ENVIRONMENTS, "describeenvs"),
     ],
 )
-def test_documented_reply_gives_the_expected_values(listing, sample):
+def test_documented_reply_gives_documented_values(listing, sample):
     body = (SAMPLES / f"{sample}_reply.json").read_bytes()
     reply = json.loads(body)
     made = tuple(made_by_hand(listing.item, row) for row in reply[listing.rows_key])
@@ -173,7 +173,7 @@ def test_missing_null_and_new_fields_are_accepted(listing, reply, items):
 
 @pytest.mark.parametrize("zone", [NEW_YORK, UTC, ZoneInfo("Asia/Shanghai")], ids=str)
 @pytest.mark.parametrize("old_name", [{}, {"run_time": "Php7"}], ids=["documented", "older page"])
-def test_time_without_a_zone_is_in_the_clients_zone(zone, old_name):
+def test_time_without_zone_gets_the_clients_zone(zone, old_name):
     row = {"name": "a", "status": "Active", **old_name}
     times = {"add_time": "2019-02-27 15:34:59", "mod_time": "2019-02-27T15:34:59+02:00"}
 
@@ -197,7 +197,7 @@ def test_invalid_time_becomes_none(text):
 
 
 @pytest.mark.parametrize("seconds", [1551252899, 1551252899.0])
-def test_a_time_in_unix_seconds_is_understood(seconds):
+def test_time_in_unix_seconds_is_understood(seconds):
     row = {"name": "a", "status": "Active", "add_time": seconds, "mod_time": 10**30}
 
     (function,) = decode({"total_count": 1, "functions": [row]}).functions
@@ -219,7 +219,7 @@ async def test_environments_of_every_status_are_listed(emulator, client):
     assert [request.errcode for request in emulator.requests] == [-1, 0]
 
 
-async def test_account_without_cloud_base_is_named(emulator, client):
+async def test_account_without_cloud_development_is_an_error(emulator, client):
     emulator.fail_next(85088)
     with pytest.raises(PermissionDeniedError, match="no cloud development") as caught:
         await client.list_environments()
@@ -255,7 +255,7 @@ def answer_with_collections(request, _):
     return http_reply({"errcode": 0, "errmsg": "ok", "pager": pager, "collections": rows})
 
 
-async def test_new_endpoint_needs_one_model_row_and_method():
+async def test_new_endpoint_costs_one_model_one_row_and_one_method():
     async with (
         RawServer(answer_with_collections) as server,
         Client("TOKEN", base_url=server.url) as client,
@@ -272,13 +272,13 @@ async def test_new_endpoint_needs_one_model_row_and_method():
     assert server.requests[0].body == b'{"env":"test-777bb9","limit":10,"offset":0}'
 
 
-async def test_errors_of_a_walk_name_the_environment():
+async def test_walk_errors_name_their_environment():
     beyond = http_reply({"pager": {"Total": 1}, "collections": [{"name": "a"}, {"name": "b"}]})
     async with (
         RawServer(beyond) as server,
         Client("TOKEN", base_url=server.url, retry=RetryPolicy(sleep=no_time)) as client,
     ):
-        with pytest.raises(ResponseError, match="asked for 100 rows") as caught:
+        with pytest.raises(ResponseError, match=r"asked for \d+ rows") as caught:
             await client.collections("test-777bb9").collect()
 
     assert (caught.value.env, caught.value.offset) == ("test-777bb9", 0)
@@ -316,6 +316,6 @@ async def no_time(_seconds): ...
         ),
     ],
 )
-def test_undocumented_reply_is_a_response_error(listing, reply):
+def test_reply_that_is_not_as_documented_is_a_response_error(listing, reply):
     with pytest.raises(ResponseError, match=listing.path):
         decode(reply, listing)

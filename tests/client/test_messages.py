@@ -47,7 +47,7 @@ def table():
     return "\n".join([*head, *rows, ""])
 
 
-def test_the_table_is_up_to_date():
+def test_table_is_up_to_date():
     assert TABLE.read_text(encoding="utf-8") == table(), f"run: python {Path(__file__).name}"
 
 
@@ -56,7 +56,7 @@ def is_hard_to_read(text):
     return len(problem.split()) > 20 or re.search(r"\b(is|are) none\b|\bnot un\w+", text)
 
 
-def test_messages_name_the_problem_in_20_words():
+def test_problem_takes_at_most_20_words():
     assert [text for _, _, text in messages() if is_hard_to_read(text)] == []
     assert is_hard_to_read("this is none of the environments")
 

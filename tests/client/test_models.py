@@ -32,7 +32,7 @@ functions = st.builds(CloudFunction, st.text(), st.text(), st.none() | st.text()
 
 
 @given(functions)
-def test_a_copy_of_a_function_is_the_same_function(function):
+def test_copy_of_a_function_is_the_same_function(function):
     copies = [
         attrs.evolve(function),
         CloudFunction(**attrs.asdict(function)),
@@ -51,7 +51,7 @@ def test_a_copy_of_a_function_is_the_same_function(function):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_functions_compare_by_all_fields_and_are_frozen(name):
+def test_functions_compare_by_every_field_and_are_frozen(name):
     changed = attrs.evolve(LOGIN, **{name: OTHERS[name]})
 
     assert changed != LOGIN
@@ -63,7 +63,7 @@ def test_functions_compare_by_all_fields_and_are_frozen(name):
         delattr(LOGIN, name)
 
 
-def test_the_same_moment_in_another_zone_is_the_same_time():
+def test_same_moment_in_another_zone_is_the_same_time():
     abroad = attrs.evolve(LOGIN, add_time=LOGIN.add_time.astimezone(UTC))
 
     assert abroad == LOGIN
@@ -80,7 +80,7 @@ def test_times_are_aware_and_in_china():
     )
 
 
-def test_time_keeps_its_zone_and_other_text_is_refused():
+def test_time_with_a_zone_keeps_it_and_other_text_is_refused():
     function = CloudFunction("a", "Active", add_time="2019-02-27T15:34:59+02:00")
 
     assert function.add_time.utcoffset() == timedelta(hours=2)
@@ -88,21 +88,21 @@ def test_time_keeps_its_zone_and_other_text_is_refused():
         CloudFunction("a", "Active", add_time="yesterday")
 
 
-def test_a_repr_shows_times_as_people_read_them():
+def test_repr_shows_times_as_people_read_them():
     assert repr(attrs.evolve(LOGIN, mod_time=None)) == (
         "CloudFunction(name='login', status='Active', runtime='Nodejs8.9', "
         "add_time='2019-02-27T15:34:59+08:00', mod_time=None)"
     )
 
 
-def test_a_function_becomes_json_in_the_order_of_its_fields():
+def test_function_becomes_json_in_the_order_of_its_fields():
     assert json.dumps(LOGIN.to_dict()) == (
         '{"name": "login", "status": "Active", "runtime": "Nodejs8.9", '
         '"add_time": "2019-02-27T15:34:59+08:00", "mod_time": "2019-06-21T15:23:54+08:00"}'
     )
 
 
-def test_a_page_is_a_value_too_and_has_wechats_field_names():
+def test_page_is_a_value_too_and_has_wechats_field_names():
     page = FunctionPage([LOGIN], 57, 20, 10)
 
     assert page.functions == (LOGIN,)

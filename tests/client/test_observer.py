@@ -88,7 +88,7 @@ async def test_each_attempt_is_reported_without_secrets(emulator, diary, client)
     assert emulator.token not in repr(diary)
 
 
-async def test_walk_is_observed_with_its_pages_and_stats(emulator, diary):
+async def test_walk_is_observed_once_with_its_pages_and_its_stats(emulator, diary):
     emulator.deploy(ENV, count=57)
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
         await pager.collect()
@@ -98,7 +98,7 @@ async def test_walk_is_observed_with_its_pages_and_stats(emulator, diary):
     assert walk.ends == [(pager.stats, None)]
 
 
-async def test_a_copy_with_another_token_is_observed_too(emulator, diary, client):
+async def test_copy_with_another_token_is_observed_too(emulator, diary, client):
     emulator.deploy(ENV, count=57)
     copy = client.with_token(emulator.issue_token())
     assert [page.offset async for page in copy.iter_pages(ENV)]
@@ -106,7 +106,7 @@ async def test_a_copy_with_another_token_is_observed_too(emulator, diary, client
     assert len(diary.walks) == 1
 
 
-async def test_the_observer_gets_the_same_error_as_the_consumer(emulator, diary, client):
+async def test_observer_gets_the_same_error_as_the_consumer(emulator, diary, client):
     emulator.deploy(ENV, count=57)
     emulator.fail_next(48001)
     with pytest.raises(TcbError) as caught:
@@ -116,7 +116,7 @@ async def test_the_observer_gets_the_same_error_as_the_consumer(emulator, diary,
     assert error is caught.value
 
 
-async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator, diary):
+async def test_walk_that_is_repaired_ends_once_and_at_its_end(emulator, diary):
     emulator.deploy(ENV, count=100)
 
     @emulator.on_request
@@ -132,7 +132,7 @@ async def test_a_walk_that_is_repaired_ends_once_and_at_its_end(emulator, diary)
     assert diary.walks[0].ends == [(pager.stats, None)]
 
 
-async def test_an_error_handled_by_the_consumer_is_not_reported(emulator, diary, client):
+async def test_error_handled_by_the_consumer_is_not_reported(emulator, diary, client):
     emulator.deploy(ENV, count=57)
     try:
         raise LookupError  # noqa: TRY301 - as a consumer might
@@ -143,7 +143,7 @@ async def test_an_error_handled_by_the_consumer_is_not_reported(emulator, diary,
     assert error is None
 
 
-async def test_walk_observers_get_the_walks_of_inventories(emulator, diary):
+async def test_plain_observer_gets_walks_of_an_inventory(emulator, diary):
     platform = Platform(emulator, 2, functions=5)
     async with (
         platform.client(observer=diary) as client,
@@ -153,7 +153,7 @@ async def test_walk_observers_get_the_walks_of_inventories(emulator, diary):
     assert sorted(walk.env for walk in diary.walks) == ["shop1-1", "shop2-1"]
 
 
-async def test_observer_sees_a_close_by_a_second_task(emulator, diary):
+async def test_observer_and_consumer_see_a_close_by_a_different_task(emulator, diary):
     emulator.script([Fault.hang()])
     async with watched(emulator, diary) as client, client.functions(ENV) as pager:
         consumer = asyncio.create_task(pager.collect())
@@ -181,7 +181,7 @@ async def test_leaving_early_ends_a_walk_without_an_error(emulator, diary):
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_every_observed_start_has_an_end(emulator, diary, turns):
+async def test_every_cancelled_walk_is_reported_as_ended(emulator, diary, turns):
     emulator.deploy(ENV, count=57)
     async with no_leaks(), watched(emulator, diary) as client:
         task = asyncio.create_task(client.functions(ENV).collect())

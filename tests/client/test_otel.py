@@ -98,7 +98,7 @@ def is_child(child, parent):
     return child.parent is not None and child.parent.span_id == parent.context.span_id
 
 
-async def test_a_try_is_an_http_client_span(emulator, watched, client):
+async def test_try_is_an_http_client_span(emulator, watched, client):
     emulator.deploy(ENV, count=3)
     await client.function_page(ENV, offset=1)
 
@@ -118,7 +118,7 @@ async def test_a_try_is_an_http_client_span(emulator, watched, client):
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("https", 443), ("http", 80)])
-async def test_default_port_is_reported(watched, scheme, port):
+async def test_port_is_reported_even_where_the_url_leaves_it_out(watched, scheme, port):
     """A server that is not WeChat, or none."""
     settings = {"retry": RetryPolicy.none(), "observer": watched.observer}
     async with TcbClient("token", base_url=f"{scheme}://localhost", **settings) as client:
@@ -152,7 +152,7 @@ OURS = "tcb_async.exceptions."
         "no answer",
     ],
 )
-async def test_a_failed_attempt_names_its_error(emulator, watched, fault, expected):
+async def test_failed_attempt_names_its_error(emulator, watched, fault, expected):
     status, error_type, errcode, is_described = expected
     emulator.script([fault])
     async with watched.client(emulator, retry=RetryPolicy.none()) as client:
@@ -183,7 +183,7 @@ async def test_every_attempt_is_a_span_and_retries_are_counted(emulator, watched
     assert watched.total("tcb.client.retries") == 2
 
 
-async def test_attempts_are_child_spans_of_their_walk(emulator, watched):
+async def test_attempts_are_child_spans_of_the_walk(emulator, watched):
     emulator.deploy(ENV, count=57)
     with watched.tracer.start_as_current_span("nightly") as nightly:
         async with watched.client(emulator) as client:
@@ -220,7 +220,7 @@ async def test_walks_at_once_keep_their_tries_apart(emulator, watched):
     assert all(is_child(span, walks[span.attributes["tcb.env"]]) for span in tries)
 
 
-async def test_a_single_page_is_a_child_of_the_callers_span(emulator, watched, client):
+async def test_single_page_is_a_child_of_the_callers_span(emulator, watched, client):
     emulator.deploy(ENV, count=3)
     with watched.tracer.start_as_current_span("mine"):
         await client.function_page(ENV)
@@ -229,7 +229,7 @@ async def test_a_single_page_is_a_child_of_the_callers_span(emulator, watched, c
     assert watched.spans("tcb.walk") == []
 
 
-async def test_a_failed_walk_names_its_error(emulator, watched, client):
+async def test_failed_walk_names_its_error(emulator, watched, client):
     emulator.deploy(ENV, count=57)
     emulator.fail_next(48001)
     with pytest.raises(TcbError) as caught:
@@ -244,7 +244,7 @@ async def test_a_failed_walk_names_its_error(emulator, watched, client):
     assert point.attributes == {error_attributes.ERROR_TYPE: expected}
 
 
-async def test_an_error_that_is_not_ours_is_named_and_not_quoted(emulator, watched):
+async def test_error_that_is_not_ours_is_named_and_not_quoted(emulator, watched):
     async def token():
         raise KeyError("s3cr3t")
 
@@ -258,7 +258,7 @@ async def test_an_error_that_is_not_ours_is_named_and_not_quoted(emulator, watch
     assert "s3cr3t" not in watched.everything()
 
 
-async def test_a_cancelled_attempt_is_an_error(emulator, watched, client):
+async def test_cancelled_attempt_is_an_error(emulator, watched, client):
     emulator.script([Fault.hang()])
     task = asyncio.ensure_future(client.functions(ENV).collect())
     await eventually(lambda: emulator.in_flight == 1)
@@ -273,7 +273,7 @@ async def test_a_cancelled_attempt_is_an_error(emulator, watched, client):
     assert watched.total("http.client.active_requests") == 0
 
 
-async def test_a_pager_that_is_never_iterated_reports_no_walk(emulator, watched):
+async def test_pager_that_is_never_iterated_reports_no_walk(emulator, watched):
     async with watched.client(emulator) as client, client.functions(ENV, max_items=0) as pager:
         assert await pager.collect() == []
 
@@ -366,7 +366,7 @@ async def test_with_every_fault_no_secret_is_reported(emulator, watched, name, p
     assert not any(secret in reported for secret in {*echo.heard, "s3cr3t", "access_token="})
 
 
-async def test_http_instrumentation_is_suppressed_in_attempts(emulator, watched):
+async def test_http_instrumentation_is_silent_during_an_attempt(emulator, watched):
     emulator.deploy(ENV, count=3)
     silenced = []
 
@@ -382,13 +382,13 @@ async def test_http_instrumentation_is_suppressed_in_attempts(emulator, watched)
     assert context.get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) is None
 
 
-async def test_the_global_providers_are_used_where_none_are_given(emulator):
+async def test_global_providers_are_used_where_none_are_given(emulator):
     emulator.deploy(ENV, count=57)
     async with TcbClient(emulator.token, base_url=emulator.url, observer=Telemetry()) as client:
         assert len(await client.functions(ENV).collect()) == 57
 
 
-async def test_accounts_are_child_spans_of_the_inventory(emulator, watched):
+async def test_inventory_is_a_span_and_each_account_one_within_it(emulator, watched):
     platform = Platform(emulator, 6, functions=5)
     broken = platform.appids[2]
     with watched.tracer.start_as_current_span("nightly"):
@@ -407,6 +407,7 @@ async def test_accounts_are_child_spans_of_the_inventory(emulator, watched):
         "tcb.inventory.denied": 1, "tcb.inventory.functions": 25,
         "tcb.inventory.requests": sum(emulator.counts.values()), "tcb.inventory.retries": 0,
         "tcb.inventory.environments": 5,
+        "tcb.inventory.unavailable": 0,
         "tcb.inventory.seconds": span.attributes["tcb.inventory.seconds"],
     }  # fmt: skip
     visits = {str(one.attributes["tcb.appid"]): one for one in watched.spans(ACCOUNT)}
@@ -426,7 +427,7 @@ async def test_accounts_are_child_spans_of_the_inventory(emulator, watched):
     assert sum(one.count for one in watched.points("tcb.inventory.duration")) == 1
 
 
-async def test_early_exit_of_an_inventory_ends_every_span(emulator, watched):
+async def test_interrupted_inventory_closes_every_span(emulator, watched):
     platform = Platform(emulator, 20, functions=5)
     emulator.fail_next(61004, times=None, path=AUTHORIZER)
     async with platform.client(observer=watched.observer) as client:

@@ -76,20 +76,20 @@ class TestMerchants:
         assert max(body["count"] for body in bodies) == 500
         assert {body["component_appid"] for body in bodies} == {PLATFORM}
 
-    async def test_a_page_may_be_smaller_but_not_larger(self, emulator, client):
+    async def test_page_may_be_smaller_but_not_larger(self, emulator, client):
         emulator.add_merchants(PLATFORM, 10)
         assert len(await client.authorizers(page_size=4, concurrency=1).collect()) == 10
         assert {body["count"] for body in list_bodies(emulator)} == {4}
         with pytest.raises(ConfigurationError, match=r"page_size=501: .* from 1 to 500"):
             client.authorizers(page_size=501)
 
-    async def test_a_merchant_may_have_no_refresh_token(self, emulator, client):
+    async def test_merchant_may_have_no_refresh_token(self, emulator, client):
         emulator.add_authorizer(PLATFORM, SHOP, REFRESH)
         emulator.add_authorizer(PLATFORM, "wxbakery", exchanged=False)
         shop, bakery = await client.authorizers().collect()
         assert (shop.refresh_token, bakery.refresh_token) == (REFRESH, None)
 
-    async def test_a_walk_is_resumed_by_its_cursor(self, emulator, client):
+    async def test_walk_is_resumed_by_its_cursor(self, emulator, client):
         appids = emulator.add_merchants(PLATFORM, 30)
         async with client.authorizers(page_size=7, max_items=20) as pager:
             first = await pager.collect()
@@ -98,7 +98,7 @@ class TestMerchants:
         with pytest.raises(ConfigurationError, match="resume"):
             client.authorizers(component_appid="wxother", resume=pager.cursor)
 
-    async def test_platform_quota_error_follows_the_listed_merchants(self, emulator, client):
+    async def test_quota_error_follows_the_merchants_before_it(self, emulator, client):
         emulator.add_merchants(PLATFORM, 30)
         emulator.script(
             [Fault.errcode(45009)] * 9, path=MERCHANTS, when=lambda asked: asked.offset > 10
@@ -122,7 +122,7 @@ class TestTokenOfTheRightKind:
             (lambda client: client.list_environments(), "getenvinfo"),
         ],
     )
-    async def test_token_of_a_wrong_kind_is_refused_before_requests(
+    async def test_wrong_kind_is_refused_before_any_request(
         self, emulator, platform, client, ask, endpoint
     ):
         component = platform.token()
@@ -135,9 +135,7 @@ class TestTokenOfTheRightKind:
             assert type(wrong).__name__ in str(caught.value)
         assert emulator.requests == ()
 
-    async def test_a_plain_component_token_needs_the_platform_named(
-        self, emulator, platform, client
-    ):
+    async def test_plain_component_token_needs_the_platform_named(self, emulator, platform, client):
         emulator.add_merchants(PLATFORM, 3)
         plain = await platform.token().get_token(client._transport)
         copy = client.with_token(plain)
@@ -147,7 +145,7 @@ class TestTokenOfTheRightKind:
             copy.authorizers(component_appid="no appid")
         assert len(await copy.authorizers(component_appid=PLATFORM).collect()) == 3
 
-    async def test_joining_and_leaving_merchants_hide_no_other(self, emulator, client):
+    async def test_merchants_that_stay_are_listed_exactly_once(self, emulator, client):
         before = set(emulator.add_merchants(PLATFORM, 2_000))
 
         @emulator.on_request
@@ -163,7 +161,7 @@ class TestTokenOfTheRightKind:
 
 
 class TestRefreshToken:
-    async def test_a_lost_one_is_recovered_from_the_list(self, emulator, platform, client):
+    async def test_lost_refresh_token_is_recovered_from_the_list(self, emulator, platform, client):
         emulator.add_authorizer(PLATFORM, SHOP)
         emulator.add_environment("shop-1", owner=SHOP)
         emulator.deploy("shop-1", count=3)
@@ -176,7 +174,7 @@ class TestRefreshToken:
             token = AuthorizerToken.from_authorizer(component, merchant, on_rotate=nothing)
             assert await client.with_token(token).count_functions("shop-1") == 3
 
-    async def test_without_an_appid_the_error_gives_advice(self, platform):
+    async def test_missing_or_wrong_authorizer_gives_advice(self, platform):
         component = platform.token()
         with pytest.raises(ConfigurationError, match=r"no refresh token for wxshop: use your"):
             AuthorizerToken.from_authorizer(component, Authorizer(SHOP), on_rotate=nothing)
@@ -234,7 +232,7 @@ class TestRefreshToken:
             said += [repr(pager), repr(pager.cursor), str(pager.cursor)]
         assert leaks_of([REFRESH], [*said, *logged(caplog.records)]) == []
 
-    async def test_refresh_token_must_be_text(self):
+    async def test_refresh_token_that_is_not_text_is_a_response_error(self):
         body = b'{"total_count":1,"list":[{"authorizer_appid":"wxshop","refresh_token":5}]}'
         with pytest.raises(ResponseError, match="where text should be"):
             AUTHORIZERS.decode(body)
@@ -251,7 +249,7 @@ class TestBatch:
         assert functions[-1].status_reason == (StatusReason(*why),)
         assert functions[0].status_reason == ()
 
-    async def test_a_searchkey_lists_some_and_a_cursor_holds_for_it_alone(self, emulator, client):
+    async def test_searchkey_filters_and_belongs_to_the_cursor(self, emulator, client):
         emulator.deploy(OWN_ENV, count=45)
         async with client.batch_functions(OWN_ENV, searchkey="fn-001", page_size=4) as pager:
             names = [function.name for function in await pager.collect()]
@@ -263,7 +261,7 @@ class TestBatch:
         with pytest.raises(ConfigurationError, match="searchkey=''"):
             client.batch_functions(OWN_ENV, searchkey="")
 
-    async def test_an_error_says_which_environment_it_was(self, client):
+    async def test_error_says_which_environment_it_was(self, client):
         with pytest.raises(ParameterError, match="environment was not found") as caught:
             await client.batch_functions("other-1").collect()
         assert (caught.value.errcode, caught.value.env) == (-501000, "other-1")

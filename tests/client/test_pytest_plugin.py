@@ -59,7 +59,7 @@ async def test(tcb_emulator, tcb_client):{DEPLOYS}
 
 
 @pytest.mark.parametrize("options", [STRICT, ("-p", "anyio", *STRICT), ALONE])
-def test_the_fixtures_work_with_anyio(passes, options):
+def test_fixtures_work_with_anyio(passes, options):
     passes(ANYIO, *options)
 
 
@@ -92,7 +92,7 @@ def test(tcb_emulator):
 
 
 @pytest.mark.parametrize("options", [STRICT, AUTO, ALONE])
-def test_the_emulator_works_in_a_sync_test(passes, options):
+def test_emulator_works_in_a_sync_test(passes, options):
     passes(SYNC, *options)
 
 
@@ -164,7 +164,7 @@ async def test(tcb_emulator, tcb_client, _):{DEPLOYS}
 
 
 @pytest.mark.parametrize(("options", "source"), SUITES.values(), ids=SUITES)
-def test_the_fixtures_work_in(passes, options, source):
+def test_fixtures_work_in(passes, options, source):
     passes(source, *options, passed=3 if "range(3)" in source else 1)
 
 
@@ -187,13 +187,13 @@ class TestSome:
     )
 
 
-def test_the_scope_of_event_loops_may_be_set_for_all_tests(passes):
+def test_scope_of_event_loops_may_be_set_for_all_tests(passes):
     scope = ("-o", "asyncio_default_test_loop_scope=session")
     passes(f"async def test(tcb_emulator, tcb_client):{DEPLOYS}", *AUTO, *scope)
 
 
 @pytest.mark.parametrize("scope", ["module", "session"])
-def test_fixture_on_a_shared_loop_can_use_the_client(passes, scope):
+def test_fixture_on_a_shared_event_loop_may_use_the_client(passes, scope):
     passes(
         f"""
 import pytest
@@ -246,7 +246,7 @@ async def test(tcb_client): ...
         (
             MARKED_FOR_ANYIO.format("trio"),
             STRICT,
-            '*on trio: let your fixture anyio_backend return "asyncio"*',
+            '*on trio: make your fixture anyio_backend return "asyncio"*',
         ),
         ("async def test(tcb_client): ...", ALONE, "*needs pytest-asyncio 1.0 or later*"),
     ],
@@ -258,7 +258,7 @@ def test_where_the_client_cannot_work_it_says_so_at_once(pytester, source, optio
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_failing_test_leaves_nothing(passes):
+def test_failing_test_leaves_no_walk_running(passes):
     passes(
         """
 async def test(tcb_emulator, tcb_client):

@@ -23,7 +23,7 @@ from tcb_async.errcodes import ERRCODES
 RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
 
 
-def test_library_explains_all_codes_but_two():
+def test_library_explains_all_but_two_which_it_never_meets():
     """It always names the platform, and never posts where WeChat asks for a GET."""
     assert ERRMSG.keys() - ERRCODES.keys() == {41018, 43001}
 
@@ -106,7 +106,7 @@ async def test_wrong_field_has_its_errcode(wechat, path, changed, errcode):
         ("POST", b" " * 2_000_000, 47001),
     ],
 )
-async def test_a_body_that_is_not_an_object_has_its_errcode(wechat, path, method, body, errcode):
+async def test_body_that_is_not_an_object_has_its_errcode(wechat, path, method, body, errcode):
     status, reply = await wechat.send(method, path, data=body, access_token=wechat.emulator.token)
     assert (status, json.loads(reply)["errcode"]) == (200, errcode)
 

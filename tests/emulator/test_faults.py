@@ -156,14 +156,14 @@ class TestFaults:
             with pytest.raises(error):
                 await wechat.list()
 
-    async def test_a_truncated_reply_without_a_length_looks_complete(self, wechat):
+    async def test_truncated_reply_without_a_length_looks_complete(self, wechat):
         wechat.emulator.script([Fault.truncated(declared=False)])
         status, body = await wechat.send("POST", LIST)
         assert status == 200
         with pytest.raises(ValueError, match="Unterminated"):
             json.loads(body)
 
-    async def test_a_dripping_reply_is_complete_in_the_end(self, wechat):
+    async def test_dripping_reply_is_complete_in_the_end(self, wechat):
         wechat.emulator.script([Fault.drip(interval=0.0)])
         assert len((await wechat.list())["functions"]) == 20
 
@@ -201,7 +201,7 @@ class TestFaults:
         await eventually(lambda: wechat.emulator.in_flight == 0)
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
 
-    async def test_client_that_leaves_an_app_causes_no_warning(self, caplog):
+    async def test_disconnect_from_own_server_warns_nobody(self, caplog):
         emulator = Emulator(latency=0.02)
         emulator.script([Fault.drip(), Fault.reset(), Fault.endless()])
         runner = aiohttp.web.AppRunner(emulator.app, access_log=None)

@@ -123,7 +123,7 @@ class TestOrdinaryEnvironments:
         )
         assert in_order(reply) == in_order((SAMPLES / "getenvinfo_reply.json").read_bytes())
 
-    async def test_merchant_sees_its_own_environments_or_else_the_shared_ones(self, wechat):
+    async def test_merchant_sees_own_or_else_shared_environments(self, wechat):
         emulator = wechat.emulator
         for appid in (MERCHANT, BAKERY):
             emulator.add_authorizer(PLATFORM, appid)
@@ -175,7 +175,7 @@ class TestOrdinaryEnvironments:
         wechat.emulator.add_environment("test-1")
         assert (await wechat.list("test-1"))["total_count"] == 0
 
-    async def test_merchant_that_did_not_grant_the_permission_set_is_refused(self, wechat):
+    async def test_missing_permission_set_is_refused(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, MERCHANT, permission_sets=[17, 18])
         token = await wechat.merchant_token(MERCHANT)
         assert (await wechat.call(ENVIRONMENTS, token=token))["errcode"] == 61007
@@ -256,7 +256,7 @@ class TestPlatformsOwnEnvironments:
         wechat.emulator.max_page = 10
         assert len((await wechat.call(BATCH_FUNCTIONS))["functions"]) == 10
 
-    async def test_the_two_worlds_do_not_see_each_other(self, wechat):
+    async def test_two_worlds_do_not_see_each_other(self, wechat):
         emulator = wechat.emulator
         emulator.add_authorizer(PLATFORM, MERCHANT)
         emulator.add_environment(OWN_ENV, owner=PLATFORM)
@@ -280,7 +280,7 @@ class TestPlatformsOwnEnvironments:
         for path in (ENVIRONMENTS, LIST):
             assert (await wechat.call(path, token=token))["errcode"] == 40001
 
-    async def test_platform_is_refused_from_an_address_that_is_not_listed(self, wechat):
+    async def test_platform_needs_a_whitelisted_address(self, wechat):
         token = await wechat.platform_token()
         wechat.emulator.whitelist = set()
         for path in (COMPONENT, BATCH_ENVIRONMENTS, BATCH_FUNCTIONS, MERCHANTS):
@@ -294,9 +294,7 @@ class TestPlatformsOwnEnvironments:
 
 
 class TestManyMerchants:
-    async def test_thousands_of_merchants_are_made_quickly_and_a_page_has_the_requested_rows(
-        self, wechat
-    ):
+    async def test_thousands_of_merchants_are_added_quickly(self, wechat):
         appids = wechat.emulator.add_merchants(PLATFORM, 10_000, environments=2, functions=50)
         assert len(set(appids)) == 10_000
         with pytest.raises(ValueError, match=f"'{PLATFORM}': this platform exists already"):
@@ -321,7 +319,7 @@ class TestManyMerchants:
                 lists.add(names)
         assert len(lists) == 20
 
-    async def test_a_few_of_the_demonstrations_merchants_are_broken(self, wechat):
+    async def test_few_of_the_demonstrations_merchants_are_broken(self, wechat):
         appids = wechat.emulator.add_demo_merchants(PLATFORM)
         codes = Counter()
         for appid in appids:
@@ -367,14 +365,14 @@ class TestManyMerchants:
         emulator.clear_faults()
         assert await codes(MERCHANT) == [0] * 3
 
-    async def test_a_fault_for_one_account_comes_before_faults_for_all(self, wechat):
+    async def test_fault_for_one_account_comes_before_faults_for_all(self, wechat):
         emulator = wechat.emulator
         emulator.script([Fault.errcode(48001)] * 2)
         emulator.script([Fault.errcode(50002)], account=PLATFORM)
         replies = [await wechat.call(COMPONENT) for _ in range(3)]
         assert [reply.get("errcode") for reply in replies] == [50002, 48001, 48001]
 
-    async def test_a_record_names_the_account_of_a_request(self, wechat):
+    async def test_record_names_the_account_of_a_request(self, wechat):
         emulator = wechat.emulator
         emulator.add_authorizer(PLATFORM, MERCHANT)
         emulator.add_app("wxapp", APPSECRET)

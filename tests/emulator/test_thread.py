@@ -23,7 +23,7 @@ def no_thread_left():
     assert set(threading.enumerate()) <= before  # another test's may have ended
 
 
-def test_blocking_requests_see_changes_and_are_recorded():
+def test_blocking_code_sees_each_change():
     with Emulator() as emulator:
         for count in range(1, 20):
             emulator.deploy(ENV)
@@ -32,12 +32,12 @@ def test_blocking_requests_see_changes_and_are_recorded():
             assert emulator.requests[-1].status == 200
 
 
-def test_the_thread_ends_with_an_exception_in_the_block():
+def test_thread_ends_with_an_exception_in_the_block():
     with pytest.raises(LookupError), Emulator():
         raise LookupError
 
 
-def test_the_thread_ends_while_requests_are_in_flight():
+def test_thread_ends_while_requests_are_in_flight():
     with ThreadPoolExecutor() as pool:
         with Emulator() as emulator:
             emulator.script([Fault.hang(), Fault.endless(), Fault.drip()])
@@ -49,14 +49,14 @@ def test_the_thread_ends_while_requests_are_in_flight():
             assert isinstance(cut_off.exception(), requests.RequestException)
 
 
-def test_used_port_is_an_error_without_a_thread():
+def test_taken_port_is_an_error_without_a_thread():
     with Emulator() as first:
         second = Emulator(port=int(first.url.rpartition(":")[2]))
         with pytest.raises(OSError, match="address already in use"), second:
             pass
 
 
-async def test_emulator_can_restart_within_an_async_test():
+async def test_it_can_stop_and_start_again_during_a_test():
     retry = RetryPolicy.none()
     with Emulator() as emulator:
         emulator.deploy(ENV)
@@ -69,7 +69,7 @@ async def test_emulator_can_restart_within_an_async_test():
             assert await client.count_functions(ENV) == 1
 
 
-async def test_an_emulator_that_runs_cannot_be_started_again():
+async def test_emulator_that_runs_cannot_be_started_again():
     with Emulator() as emulator:
         with pytest.raises(RuntimeError, match="is running already"):
             await emulator.start()
@@ -80,7 +80,7 @@ async def test_an_emulator_that_runs_cannot_be_started_again():
                 pass
 
 
-async def test_callbacks_run_on_the_thread_of_the_emulator():
+async def test_callbacks_run_on_the_emulators_thread_or_loop():
     called_on = []
 
     def note(_):
@@ -96,7 +96,7 @@ async def test_callbacks_run_on_the_thread_of_the_emulator():
     assert [thread.name for thread in called_on] == ["tcb-emulator", "MainThread"]
 
 
-def test_no_thread_and_no_warning_in_development_mode():
+def test_it_leaves_no_thread_and_no_warning():
     done = run_strictly("""
 import asyncio, threading
 from tcb_async import TcbClient
@@ -115,7 +115,7 @@ assert threading.enumerate() == [threading.main_thread()]
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_unclosed_emulator_does_not_stop_the_exit():
+def test_unfinished_block_does_not_block_the_exit():
     done = run_strictly("""
 from tcb_async.emulator import Emulator
 

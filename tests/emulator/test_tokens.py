@@ -33,7 +33,7 @@ class TestStableToken:
         assert reply["expires_in"] == 7200
         assert await verdict(wechat, reply["access_token"]) == 0
 
-    async def test_the_same_token_comes_with_its_remaining_life(self, wechat):
+    async def test_same_token_comes_with_its_remaining_life(self, wechat):
         first = await stable(wechat)
         wechat.emulator.clock.advance(1000)
         assert await stable(wechat) == {**first, "expires_in": 6200}
@@ -61,7 +61,7 @@ class TestStableToken:
         assert await verdict(wechat, forced["access_token"]) == 0
         assert await stable(wechat) == forced
 
-    async def test_the_first_forced_refresh_is_allowed_at_any_time(self):
+    async def test_first_forced_refresh_is_allowed_at_any_time(self):
         async with asking(populated(HandClock(0.0))) as asker:
             assert "access_token" in await stable(asker, force=True)
 
@@ -148,7 +148,7 @@ class TestQuotas:
 
 
 class TestPlatform:
-    async def test_only_a_merchants_token_lists_its_functions(self, wechat):
+    async def test_only_a_merchants_token_lists_functions(self, wechat):
         component = await wechat.call(COMPONENT)
         assert list(component) == ["component_access_token", "expires_in"]
         own = component["component_access_token"]
@@ -174,7 +174,7 @@ class TestPlatform:
         assert await verdict(wechat, first["authorizer_access_token"]) == 40001
         assert await verdict(wechat, second["authorizer_access_token"]) == 0
 
-    async def test_a_refresh_token_rotates_once_on_request(self, wechat):
+    async def test_refresh_token_rotates_once_on_request(self, wechat):
         emulator = wechat.emulator
         emulator.rotate_refresh_token(PLATFORM, MERCHANT)
         assert emulator.refresh_token(PLATFORM, MERCHANT) == REFRESH
@@ -185,7 +185,7 @@ class TestPlatform:
         again = await wechat.call(AUTHORIZER, authorizer_refresh_token=rotated)
         assert again["authorizer_refresh_token"] == rotated
 
-    async def test_ticket_is_valid_for_twelve_hours(self, wechat):
+    async def test_ticket_lives_twelve_hours(self, wechat):
         wechat.emulator.clock.advance(12 * 3600 - 1)
         assert "component_access_token" in await wechat.call(COMPONENT)
         ticket = wechat.emulator.push_ticket(PLATFORM)
@@ -193,7 +193,7 @@ class TestPlatform:
         assert (await wechat.call(COMPONENT))["errcode"] == 61005
         assert "expires_in" in await wechat.call(COMPONENT, component_verify_ticket=ticket)
 
-    async def test_made_up_ticket_and_refresh_token_work(self, wechat):
+    async def test_generated_ticket_and_refresh_token_are_accepted(self, wechat):
         ticket = wechat.emulator.push_ticket(PLATFORM)
         refresh = wechat.emulator.add_authorizer(PLATFORM, MERCHANT)
         component = await wechat.call(COMPONENT, component_verify_ticket=ticket)

@@ -422,8 +422,12 @@ class TestThePlatformIsRefused:
         ("option", "text", "why"),
         [
             ("--ticket-file", b"\n", "it contains no component_verify_ticket"),
-            ("--ticket-file", "ticket".encode("utf-16"), "the ticket holds a control character"),
-            ("--secret-file", "secret".encode("utf-16"), "the appsecret holds a control character"),
+            ("--ticket-file", "ticket".encode("utf-16"), "the ticket contains a control character"),
+            (
+                "--secret-file",
+                "secret".encode("utf-16"),
+                "the appsecret contains a control character",
+            ),
         ],
     )
     async def test_a_file_without_a_secret_is_named(self, shop, option, text, why):
@@ -443,7 +447,7 @@ BAD_LINES = {
     '{"appid": "wxa"}': "missing required field `access_token`",
     '{"appid": "wxa", "refresh_token": "t"}': "unknown field `refresh_token`",
     '{"appid": "wxa", "access_token": ""}': "token is empty",
-    '{"appid": "wx a", "access_token": "t"}': "appid holds white space",
+    '{"appid": "wx a", "access_token": "t"}': "appid contains white space",
     '{"appid": "wxa", "access_token": "t", "env": "x"}': "unknown field `env`",
     '{"appid": "wxa", "access_token": "t", "envs": [" "]}': "must be the id of an environment",
     '{"appid": "wxgood", "access_token": "t"}': "wxgood is in line 1 already",

@@ -84,8 +84,8 @@ class TestMerchant:
         ("changed", "why"),
         [
             ({"component": "wx"}, "component is of type str: it must be a ComponentToken"),
-            ({"authorizer_appid": "wx 1"}, "authorizer_appid holds white space"),
-            ({"refresh_token": "planted refresh token"}, "refresh_token holds white space"),
+            ({"authorizer_appid": "wx 1"}, "authorizer_appid contains white space"),
+            ({"refresh_token": "planted refresh token"}, "refresh_token contains white space"),
             ({"on_rotate": print}, "on_rotate is not async"),
             ({"on_rotate": None}, "on_rotate is of type NoneType"),
             ({"store": object()}, "store is of type object"),
@@ -118,11 +118,11 @@ class TestTicket:
 
     async def test_invalid_ticket_is_an_error_with_advice(self, emulator, merchant, api):
         emulator.clock.advance(12 * 3600)
-        with pytest.raises(TokenError, match=r"61005.*newest ticket"):
+        with pytest.raises(TokenError, match=r"61005.*latest ticket"):
             await merchant.component.get_token(api)
 
         merchant.ticket = "ticket@@@never-pushed"
-        with pytest.raises(TokenError, match=r"61006.*newest ticket"):
+        with pytest.raises(TokenError, match=r"61006.*latest ticket"):
             await merchant.component.get_token(api)
 
     @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ class TestTicket:
         [
             (None, r"the result of ticket\(\) is of type NoneType.*every 10 minutes"),
             ("", r"the result of ticket\(\) is empty"),
-            ("a ticket", r"the result of ticket\(\) holds white space"),
+            ("a ticket", r"the result of ticket\(\) contains white space"),
             (LookupError("none yet"), r"ticket\(\) failed \(LookupError: none yet"),
             (asyncio.CancelledError(), r"ticket\(\) failed .* awaited was cancelled"),
         ],

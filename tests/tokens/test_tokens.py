@@ -66,9 +66,9 @@ async def test_error_of_a_callable_is_raised(emulator):
     ("token", "why"),
     [
         ("", "is empty"),
-        ("a token", "holds white space"),
-        ("planted-token\n", "holds white space"),
-        ("planted-token\x00", "holds a control character"),
+        ("a token", "contains white space"),
+        ("planted-token\n", "contains white space"),
+        ("planted-token\x00", "contains a control character"),
         (b"planted-token", "is of type bytes"),
         (
             str(Secret("planted-token")),
@@ -290,13 +290,13 @@ class TestCredentials:
         ("appid", "secret", "why"),
         [
             ("", APPSECRET, "^appid is empty"),
-            ("wx 0", APPSECRET, "^appid holds white space"),
-            ("wx{0}", APPSECRET, "^appid holds a character that appids do not have"),
-            ("planted@appsecret", APPID, "^appid holds a character that appids do not have"),
+            ("wx 0", APPSECRET, "^appid contains white space"),
+            ("wx{0}", APPSECRET, "^appid contains a character that appids do not have"),
+            ("planted@appsecret", APPID, "^appid contains a character that appids do not have"),
             (APPSECRET, APPID, r"^appid does not begin with wx \(are appid and secret swapped\?\)"),
             (7, APPSECRET, "^appid is of type int"),
             (APPID, "", "^secret is empty"),
-            (APPID, "planted\n", "^secret holds white space"),
+            (APPID, "planted\n", "^secret contains white space"),
             (APPID, None, "^secret is of type NoneType"),
         ],
     )

@@ -67,8 +67,8 @@ async def test_a_dead_address_is_skipped_within_the_same_attempt(emulator, monke
         assert await client.count_functions(ENV) == COUNT
 
 
-@pytest.mark.parametrize("closings", [1, 2])
-async def test_closing_a_client_stops_calls_that_open_a_connection(closings):
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+async def test_closing_a_client_stops_calls_that_open_a_connection(turns):
     """The server accepts, and never replies to the TLS handshake."""
     greeted = asyncio.Event()
 
@@ -87,7 +87,11 @@ async def test_closing_a_client_stops_calls_that_open_a_connection(closings):
         calls = [asyncio.create_task(client.count_functions(ENV)) for _ in range(2)]
         await greeted.wait()
 
-        await asyncio.gather(*(client.aclose() for _ in range(closings)))
+        closing = asyncio.create_task(client.aclose())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await client.aclose()  # again, before, while and after the calls stop
+        await closing
 
         errors = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
         assert [type(error) for error in errors] == [ClientClosedError] * 2
