@@ -202,7 +202,7 @@ def walk(plan, listing, *, changes=(), lag=0, **settings):
     return outcome
 
 
-def carry_out(
+def carry_out(  # noqa: C901 - one loop, as in the pager
     plan, answer, outcome, *, concurrency=1, arrival=(0,), most=sys.maxsize, consume=None
 ):
     """Carry a plan out, as the pager does, until it asks for nothing more.
