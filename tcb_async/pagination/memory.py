@@ -184,10 +184,31 @@ class Rows(Generic[T]):
         self._pages.clear()
         return self._rows
 
-    def put_above(self, above: Rows[T]) -> None:
-        """Put rows above all others; they replace older rows of the same name."""
-        rows = dict(above.by_name())
-        for name, row in self.by_name().items():
+    def replace(
+        self, names: Sequence[str], rows: Sequence[T], known: Sequence[str], *, is_end: bool
+    ) -> None:
+        """Replace the rows between known rows of a page, and below them at the end of the list."""
+        old, below = self.by_name(), list[tuple[str, T]]()
+        inside = {name for name in known if name in old}
+        count = len(inside)
+        while inside:
+            name, row = old.popitem()
+            inside.discard(name)
+            if len(inside) == count and not is_end:  # below the last known row
+                below.append((name, row))
+        self.add(names, rows, 0)
+        current = self.by_name()
+        for name, row in reversed(below):
+            current.setdefault(name, row)
+
+    def put_above(self, above: Rows[T], names: Sequence[str] = ()) -> None:
+        """Put rows above the others; they replace those down to the last of these names."""
+        rows, below = dict(above.by_name()), self.by_name()
+        if (last := next(filter(below.__contains__, reversed(names)), None)) is not None:
+            replaced = list(below)
+            for name in replaced[: replaced.index(last)]:
+                below.pop(name)
+        for name, row in below.items():
             rows.setdefault(name, row)
         self._rows = rows
 

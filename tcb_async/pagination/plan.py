@@ -416,9 +416,12 @@ class Plan(Generic[T]):
         if kept:
             current.tail = kept if first else (*current.tail[-1:], *kept)
         if self.keeps_rows:
-            if first and not current.is_quiet:
-                current.rows.by_name().update(zip(names[:first], items[:first], strict=True))
-            current.rows.add(names, items, first)
+            if current.is_quiet or not first or self.mode is Mode.COLLECT:
+                current.rows.add(names, items, first)
+            else:
+                known = self.identity.unchanged(current.known.by_name(), items[:first])
+                is_end = current.end >= page.total or bool(self._find_checked(items))
+                current.rows.replace(names, items, known, is_end=is_end)
         current.known.add(names, kept, first)
         if current.names is not None:
             current.names.update(names[first:])
@@ -435,10 +438,9 @@ class Plan(Generic[T]):
                 current.left, current.searches = page.total - current.end, 0
             widest = min(self.size.expected // _MAX_OVERLAP, len(items) - 1)
             current.overlap = max(1, min(current.overlap, widest))
-        base = self._pass.known
         if self.record.count == self.max_items or self._collection.is_complete:
             self._finish()
-        elif self.mode is Mode.CHECK and (found := self.identity.unchanged(base.by_name(), items)):
+        elif found := self._find_checked(items):
             self._finish_check(found, is_snapshot=is_snapshot)
         elif current.end >= page.total:
             self._finish_pass(is_snapshot=is_snapshot)
@@ -447,6 +449,12 @@ class Plan(Generic[T]):
             if self.size.is_stuck and self._can_overlap:
                 problem = "again and again: the total is wrong, or pages cannot overlap"
                 self._fail(request, page, f"{problem}; pass page_size=1 to walk without an overlap")
+
+    def _find_checked(self, items: Sequence[T]) -> Sequence[str]:
+        """Return the names of the rows that finish a check: unchanged since the pass read them."""
+        if self.mode is not Mode.CHECK:
+            return []
+        return self.identity.unchanged(self._pass.known.by_name(), items)
 
     # Passes
 
@@ -473,7 +481,10 @@ class Plan(Generic[T]):
             known.get(name, row) != row for name, row in check.known.by_name().items()
         )
         base.known.put_above(check.known)
-        base.rows.put_above(check.rows)
+        if not found and check.is_joined:  # the check has read the whole list
+            base.rows = check.rows
+        else:
+            base.rows.put_above(check.rows, found)
         read = self.start.count + self.record.count
         if base.names is not None:
             base.names.update(check.names or ())
