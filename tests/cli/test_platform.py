@@ -137,36 +137,12 @@ async def test_swapped_appid_and_secret_are_refused(command, tmp_path):
     assert leaks_of([secret], [ended.err]) == []
 
 
-async def test_the_ticket_may_be_in_a_file(wechat, tmp_path):
-    env = platform(wechat)
-    wechat.add_authorizer(PLATFORM, "wxshop")
-    file = tmp_path / "ticket.txt"
-    file.write_text(env.pop("TCB_COMPONENT_TICKET") + "\n")
-    ended = await run("merchants", "--ticket-file", str(file), "-f", "json", env=env)
-    assert [row["authorizer_appid"] for row in json.loads(ended.out)] == ["wxshop"]
-
-
-async def test_the_appsecret_may_be_in_a_file(wechat, tmp_path):
-    env = platform(wechat)
-    wechat.add_authorizer(PLATFORM, "wxshop")
-    file = tmp_path / "secret.txt"
-    file.write_text(env.pop("TCB_COMPONENT_SECRET") + "\n")
-    ended = await run("merchants", "--secret-file", str(file), "-f", "json", env=env)
-    assert [row["authorizer_appid"] for row in json.loads(ended.out)] == ["wxshop"]
-
-
 async def test_a_wrong_ticket_exits_with_3_and_advice(wechat):
     env = platform(wechat) | {"TCB_COMPONENT_TICKET": "ticket@@@made-up"}
     ended = await run("merchants", env=env)
     assert (ended.code, ended.out) == (3, "")
     assert "61006" in ended.err
     assert "made-up" not in ended.err
-
-
-async def test_a_service_that_fails_ends_with_5(wechat):
-    env = platform(wechat)
-    wechat.fail_next(-1, times=None)
-    assert (await run("merchants", env=env)).code == 5
 
 
 async def test_plain_http_names_its_option_or_variable():

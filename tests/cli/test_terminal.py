@@ -12,20 +12,16 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from leaks import eventually
 from rich.cells import cell_len
-from rich.progress import Progress
 from terminal import ENV, Screen, asks, plain, run, start
 
 from tcb_async import __version__
 from tcb_async.__main__ import main
 from tcb_async.cli import app
 from tcb_async.cli.formats import FORMATS
-from tcb_async.cli.progress import show_walk
-from tcb_async.cli.screen import Screen as Console
 from tcb_async.emulator import Fault
 
 PLAIN = {"NO_COLOR": "1"}
@@ -447,13 +443,6 @@ main()
     assert "Maximum number of concurrent requests. [default: 4]" in ended.out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
-async def test_the_emulator_ends_at_a_signal(number, code):
-    async with start("emulator") as command:
-        assert (await command.line()).startswith("export TCB_BASE_URL=")
-        assert (await command.end(number)).code == code
-
-
 def test_a_stdout_without_a_descriptor_may_break_too(monkeypatch):
     """As in a program that calls `main` with its own stream."""
     stdout = io.TextIOWrapper(_BrokenPipe(), write_through=True)
@@ -464,18 +453,6 @@ def test_a_stdout_without_a_descriptor_may_break_too(monkeypatch):
         main()
     with contextlib.suppress(BrokenPipeError):
         stdout.close()  # otherwise its finalizer would complain later
-
-
-def test_a_bar_never_shows_more_functions_than_there_are(monkeypatch):
-    shown = []
-    monkeypatch.setattr(Progress, "update", lambda *_, **facts: shown.append(facts))
-    walk = SimpleNamespace(stats=None, total=3)
-
-    with show_walk(Console.open(), ENV, walk, shown=False) as set_done:
-        set_done(2)
-        set_done(5)
-
-    assert shown == [{"completed": 2, "total": 3}, {"completed": 5, "total": 5}]
 
 
 class _BrokenPipe(io.BytesIO):

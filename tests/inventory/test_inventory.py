@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import itertools
-import json
 import pickle
 from collections.abc import Callable
 from contextlib import aclosing
@@ -116,31 +115,6 @@ class TestWholeAccounts:
             "test-1": 3, "test-2": 0,
         }  # fmt: skip
         assert emulator.counts[ENVIRONMENTS] == 0
-
-    async def test_no_cloud_development_is_complete_and_empty(self, emulator):
-        platform = Platform(emulator, 1)
-        emulator.set_cloud_development(platform.appids[0], enabled=False)
-        async with platform.client() as client:
-            found = await list_account(client, platform.account(platform.appids[0]))
-        assert (found.status, dict(found.functions), found.error) == ("complete", {}, None)
-
-    @pytest.mark.parametrize("path", [AUTHORIZER, LIST])
-    async def test_the_same_code_elsewhere_is_a_failure(self, emulator, path):
-        """85088 means "no cloud development" only as the reply to getenvinfo."""
-        platform = Platform(emulator, 1, environments=2)
-        emulator.script([Fault.ok()] * (path == LIST) + [Fault.errcode(85088)], path=path)
-        async with platform.client() as client:
-            found = await list_account(client, platform.account(platform.appids[0]))
-        assert (found.status, dict(found.functions)) == ("failed", {})
-        assert found.error.errcode == 85088
-
-    @pytest.mark.parametrize(
-        "reply", [b"{}", b'{"errCode": -1}', b'{"code": 48001}', b'{"info_list": [], "Total": 1}']
-    )
-    async def test_an_unknown_error_is_not_an_empty_account(self, emulator, reply):
-        emulator.script([Fault.body(reply)], path=ENVIRONMENTS)
-        found = await listed(emulator, Account(APPID, emulator.token))
-        assert isinstance(found.error, ResponseError)
 
     async def test_a_wrong_kind_of_token_fails_without_a_request(self, emulator):
         platform = Platform(emulator)
@@ -256,10 +230,6 @@ class TestOneBrokenAccount:
         assert emulator.token not in str(error)
 
 
-def names(env):
-    return lambda request: (request.body or {}).get("env") == env
-
-
 class TestUnavailableEnvironments:
     """An environment that WeChat reports as not NORMAL, and refuses to list, hides no other."""
 
@@ -282,43 +252,6 @@ class TestUnavailableEnvironments:
         assert (found.status, found.unavailable) == ("complete", {second: status})
         assert {env: len(rows) for env, rows in found.functions.items()} == {first: 25, third: 25}
         assert f"complete without {second}: 50 functions" in repr(found)
-
-    async def test_it_is_listed_if_wechat_lists_it(self, emulator, merchant):
-        platform, _, second, _ = merchant
-        emulator.update_environment(second, status="HALTED")
-        rows = [{"name": "still", "status": "Active"}]
-        body = json.dumps({"errcode": 0, "total_count": 1, "functions": rows}).encode()
-        emulator.script(itertools.repeat(Fault.body(body)), when=names(second))
-        found = await self.list(platform)
-        assert found.unavailable == {}
-        assert [function.name for function in found.functions[second]] == ["still"]
-
-    @pytest.mark.parametrize(
-        ("fault", "status"),
-        [
-            *((Fault.errcode(code), "failed") for code in (-1, -501004, 85088, 45009)),
-            (Fault.errcode(48001), "denied"), (Fault.reset(), "failed"),
-            (Fault.body(b"{"), "failed"),
-        ],
-        ids=lambda value: getattr(value, "name", value),
-    )  # fmt: skip
-    async def test_other_errors_fail_the_account(self, emulator, merchant, fault, status):
-        platform, _, second, _ = merchant
-        emulator.update_environment(second, status="HALTED")
-        emulator.script(itertools.repeat(fault), when=names(second))
-        found = await self.list(platform)
-        assert (found.status, dict(found.functions), dict(found.unavailable)) == (status, {}, {})
-
-    @pytest.mark.parametrize("is_named", [False, True])
-    async def test_one_that_must_be_listed_fails_the_account(self, emulator, merchant, is_named):
-        platform, first, second, _ = merchant
-        if is_named:
-            emulator.update_environment(second, status="HALTED")
-        else:
-            fault = Fault.errcode(-501005)
-            emulator.script(itertools.repeat(fault), when=names(second))
-        found = await self.list(platform, [first, second] if is_named else None)
-        assert (found.status, found.error.errcode) == ("failed", -501005)
 
 
 class TestThePlatformItself:

@@ -103,20 +103,6 @@ class TestRuns:
         with InventoryStore(tmp_path / "i.sqlite", clock=late_in_london) as store:
             assert store.begin().run == "2026-01-02"
 
-    def test_complete_accounts_are_skipped(self, tmp_path):
-        accounts = [account(appid) for appid in ("wxa", "wxb", "wxc")]
-
-        async def rest(run):
-            return [one.appid async for one in run.unfinished(accounts)]
-
-        night(tmp_path, DAYS[0], listing("wxa"), failure("wxb"), finishes=False)
-        with opened(tmp_path, DAYS[0]) as store:
-            run = store.begin()
-            assert asyncio.run(rest(run)) == ["wxb", "wxc"]
-            assert run.skipped == 1
-        with opened(tmp_path, DAYS[1]) as store:
-            assert asyncio.run(rest(store.begin())) == ["wxa", "wxb", "wxc"]
-
     def test_progress(self, tmp_path):
         with opened(tmp_path) as store:
             assert store.progress() is None
@@ -586,21 +572,6 @@ class TestUnavailableEnvironments:
 
 
 class TestChanges:
-    @pytest.mark.parametrize("gap", [failure, halted])
-    def test_they_span_nights_without_a_listing(self, tmp_path, gap):
-        night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"))
-        for day in DAYS[1:3]:
-            night(tmp_path, day, gap())
-            with opened(tmp_path, day) as store:
-                assert select(store, CHANGES) == []
-        night(tmp_path, DAYS[3], listing(get="Java8", pay="Go1"))
-        with opened(tmp_path, DAYS[3]) as store:
-            assert select(store, CHANGES) == [
-                ("wxshop", "get", "updated", "Go1", "Java8"),
-                ("wxshop", "pay", "added", None, "Go1"),
-                ("wxshop", "put", "removed", "Go1", None),
-            ]
-
     def test_an_environment_deleted_over_a_failed_night(self, tmp_path):
         night(tmp_path, DAYS[0], listing(get="Go1"))
         night(tmp_path, DAYS[1], failure())
