@@ -7,7 +7,6 @@ import re
 import sys
 
 import pytest
-from redis_server import running_redis
 from terminal import ENV, asks, run
 
 from tcb_async.__main__ import main
@@ -245,13 +244,6 @@ async def test_a_file_without_a_token_exits_with_3(emulator, tmp_path, content):
     assert emulator.requests == ()
 
 
-async def test_a_missing_token_file_is_named(tmp_path):
-    ended = await run("count", ENV, "--token-file", str(tmp_path / "nothing"))
-
-    assert ended.code == 3
-    assert "nothing: No such file or directory" in ended.err
-
-
 async def test_an_empty_variable_counts_as_not_set(own_app):
     empty = {"TCB_ACCESS_TOKEN": "", "TCB_REDIS_URL": ""}
 
@@ -325,15 +317,6 @@ async def test_an_abandoned_prompt_exits_with_130(emulator):
     ended = await run("count", ENV, env={"TCB_BASE_URL": emulator.url}, stdin="")
 
     assert ended.code == 130
-
-
-async def test_two_commands_share_an_apps_token_through_redis(emulator, own_app):
-    with running_redis() as redis:
-        env = own_app | {"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0"}
-        for _ in range(2):
-            assert (await run("count", ENV, "--appid", APPID, env=env)).out == "2\n"
-
-    assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 
 @pytest.mark.parametrize(

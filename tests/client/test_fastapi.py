@@ -464,16 +464,6 @@ async def test_reader_that_goes_away_ends_the_walk(emulator, service):
         assert len(await lines_of(f"{url}/functions?env={ENV}")) == 4000
 
 
-async def test_disconnected_reader_cancels_the_request(emulator, service):
-    emulator.deploy(ENV, count=4000)
-    emulator.script([Fault.hang()] * 9, path=LIST, when=lambda asked: asked.offset > 0)
-    async with no_leaks(), serving(service.app) as url:
-        reader, writer = await slow_reader(url, f"/functions?env={ENV}")
-        await reader.readuntil(b"\n{")
-        writer.transport.abort()
-        await eventually(lambda: emulator.in_flight == 0)
-
-
 async def test_health_check_sends_no_request(emulator, service):
     own = client_of(emulator)
     service.app.dependency_overrides[client] = lambda: own

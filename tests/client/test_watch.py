@@ -278,20 +278,6 @@ class TestClient:
         assert kinds == ["added", "updated", "removed"]
         assert (updated.before.status, updated.after.status) == ("Creating", "Active")
 
-    async def test_wait_until_active_reads_every_page(self, emulator):
-        emulator.deploy(ENV, count=45)
-        emulator.deploy(ENV, "login", status="Creating")
-
-        @emulator.on_request
-        def finish(_: object) -> None:
-            if len(emulator.requests) > 4:
-                emulator.update(ENV, "login", status="Active")
-
-        async with no_leaks(), TcbClient(emulator.token, base_url=emulator.url) as client:
-            function = await client.wait_until_active(ENV, "login", interval=0.01)
-
-        assert (function.name, function.status) == ("login", "Active")
-
     async def test_wait_until_active_takes_several_names(self, emulator):
         emulator.deploy(ENV, count=45)
         async with no_leaks(), TcbClient(emulator.token, base_url=emulator.url) as client:

@@ -133,15 +133,6 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 class TestLeases:
-    async def test_lease_expires(self, redis, store):
-        first = await RedisStore(redis, lease_seconds=0.05).acquire_lease(KEY)
-        await asyncio.sleep(0.06)
-
-        second = await store.acquire_lease(KEY)
-
-        assert second > first
-        assert await store.acquire_lease(KEY) is None
-
     async def test_lease_of_a_killed_process_expires(self, emulator, api, server, redis):
         emulator.script([Fault.hang()], path=STABLE)
         words = (HOLDER, emulator.url, server.url, APPID, APPSECRET)

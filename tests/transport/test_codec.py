@@ -7,7 +7,7 @@ from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from names import STABLE
 
@@ -292,13 +292,14 @@ def decode_abroad(body):
 
 @pytest.mark.parametrize("decoder", [decode_abroad, decode_token])
 @given(body=st.binary() | spoilt_replies())
+@example(body=b'{"errcode":0,"errmsg":"\x80","total_count":0}')  # a field that is not read
 def test_any_bytes_become_a_value_or_our_error(decoder, body):
     try:
         value = decoder(body)
     except (ApiError, ResponseError) as error:
         value = [str(error), repr(error), vars(error)]
     if isinstance(value, FunctionPage):
-        assert_page_equals_json(value, json.loads(body))
+        assert_page_equals_json(value, json.loads(body.decode(errors="replace")))
     else:
         assert TOKEN not in repr(value)
 

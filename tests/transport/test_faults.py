@@ -21,7 +21,6 @@ from server_faults import (
     ONLY_TIME_ENDS,
     forever,
     once,
-    row,
     then_close,
     until_late,
 )
@@ -183,27 +182,6 @@ async def test_errcode_counts_with_every_status():
             await asking.function_page(ENV)
 
     assert_clean(caught.value, PermissionDeniedError)
-
-
-async def test_fault_is_raised_after_the_functions_before_it():
-    rows = [row(name=f"fn-{number}") for number in range(3)]
-    body = {"errcode": 0, "errmsg": "ok", "total_count": 5, "functions": rows}
-    seen: list[str] = []
-
-    async def walk(asking):
-        async for function in asking.iter_functions(ENV, page_size=3, concurrency=1):
-            seen.append(function.name)  # noqa: PERF401 - the items before the error count
-
-    async with (
-        RawServer(once(http_reply(body), FAULTS["html"])) as server,
-        client(server.url, AT_ONCE) as asking,
-    ):
-        with pytest.raises(ResponseError) as caught:
-            await walk(asking)
-
-    assert seen == ["fn-0", "fn-1", "fn-2"]
-    assert caught.value.offset == 2
-    assert caught.value.cursor is not None
 
 
 def test_every_fault_has_a_row():

@@ -60,15 +60,6 @@ async def test_callers_session_is_used_as_it_is():
     assert [request.headers.get("cookie") for request in server.requests][2] == "cookie=yes"
 
 
-async def test_callers_raise_for_status_is_not_called(serve):
-    async def refuse(response):
-        raise AssertionError(response.status)
-
-    async with aiohttp.ClientSession(raise_for_status=refuse) as session:
-        _, client = await serve(OK, session=session)
-        assert await client.count_functions(ENV) == 1
-
-
 async def test_exception_of_a_trace_hook_becomes_ours(serve):
     async def fail(*_):
         raise LookupError("planted-token")
