@@ -18,9 +18,8 @@ import attrs
 import pytest
 from merchants import Platform
 from names import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
-from ports import unused_port
 from redis_server import running_redis
-from terminal import Ended, Screen, asks, retry_at_once, run, start
+from terminal import Ended, Screen, asks, run, start
 
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
@@ -223,20 +222,6 @@ class TestWhatIsListed:
 
 
 class TestExports:
-    @pytest.mark.parametrize("fails", [False, True])
-    @pytest.mark.parametrize("suffix", [".json", ".ndjson", ".csv", ".md"])
-    async def test_diff_accepts_no_file_of_an_inventory(self, shop, suffix, fails):
-        if fails:
-            shop.emulator.fail_next(48001, times=None, path=LIST)
-        export, summary = shop.folder / f"all{suffix}", shop.folder / "summary.json"
-        ended = await shop.run("-o", str(export), "--summary", str(summary))
-        assert ended.code == (6 if fails else 0)
-        empty = shop.folder / "empty.json"
-        empty.write_text("[]", encoding="utf-8")
-        for written in (export, summary):
-            for sides in ((empty, written), (written, empty)):
-                assert (await run("diff", *map(str, sides), "--quiet")).code in {2, 3}
-
     async def test_json_has_the_run_and_the_missing_accounts(self, shop):
         shop.emulator.fail_next(48001, path=LIST)
         export = shop.folder / "all.json"
@@ -331,13 +316,6 @@ class TestWhoseAccountsAStoreHas:
         await shop.run()
         ended = await shop.run(TCB_BASE_URL=f"{shop.emulator.url}/")
         assert ended == Ended(0, "", "")
-
-    async def test_a_wrong_address_leaves_a_usable_store(self, shop, monkeypatch):
-        retry_at_once(monkeypatch)
-        with unused_port() as nobody:
-            ended = await shop.run(TCB_BASE_URL=f"http://127.0.0.1:{nobody}")
-        assert ended.code == 5
-        assert await shop.run() == Ended(0, "", "")
 
 
 class TestThePlatformIsRefused:
