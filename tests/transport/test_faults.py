@@ -112,7 +112,7 @@ def assert_clean(error, expected):
     assert (error.__cause__, error.__context__) == (None, None)
     assert (error.env, error.offset) == (ENV, 0)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
-    assert len(str(error)) < 500
+    assert len(str(error)) < 1000
 
 
 async def spoiled(client, fault):
