@@ -1,7 +1,5 @@
 """``tcb-async call``: any endpoint, and its raw reply."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """``tcb-async diff``: differences, and exit codes."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -102,21 +100,6 @@ async def test_times_show_redeployments_since_an_export(emulator, tmp_path):
     assert (await run("diff", export, ENV, "--times", *fields, env=asks(emulator))).code == 0
 
 
-async def test_name_patterns_select_functions(emulator, declared):
-    emulator.deploy(ENV, "login", runtime="Nodejs16.13")
-    ended = await run("diff", declared, ENV, "--name", "log*", env=asks(emulator))
-    assert ended.code == 0
-    assert "1 function of 1 environment compared" in ended.err
-
-
-async def test_one_side_may_be_stdin(emulator, declared):
-    deploy_as_declared(emulator)
-    export = (await run("list", ENV, "-f", "json", env=asks(emulator))).out
-    for words, stdin in ((("-", ENV), json.dumps(RC)), ((declared, "-"), export)):
-        ended = await run("diff", *words, env=asks(emulator), stdin=stdin)
-        assert (ended.code, ended.out) == (0, "")
-
-
 class TestRoles:
     """A side in the wrong role exits with 2, before any request, and shows the right command."""
 
@@ -142,18 +125,6 @@ class TestRoles:
         ended = await run("diff", "-", "-", stdin="[]")
         assert (ended.code, ended.out) == (2, "")
         assert "stdin can be read only once" in ended.err
-
-
-@pytest.mark.parametrize("is_found", [False, True])
-async def test_a_raw_reply_is_refused(emulator, tmp_path, is_found):
-    deploy_as_declared(emulator)
-    functions = [{"name": name, "status": "Active"} for name in ("login", "payNotify")]
-    path = tmp_path / "reply.json"
-    path.write_text(json.dumps({"errcode": 0, "total_count": 300, "functions": functions}))
-    sides = (ENV, str(path)) if is_found else (str(path), ENV)
-    ended = await run("diff", *sides, env=asks(emulator))
-    assert (ended.code, ended.out) == (3, "")
-    assert "perhaps one page of many: export the complete list" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -356,12 +327,6 @@ class TestExitCode0:
         await run("list", ENV, "-o", path, env=asks(emulator))
         for sides in ((path, ENV), (ENV, path), (path, path)):
             assert (await run("diff", *sides, env=asks(emulator))).code == 0
-
-    async def test_a_plain_name_is_an_environment(self, emulator, tmp_path, monkeypatch, declared):
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / ENV).write_text(json.dumps(RC), encoding="utf-8")
-        emulator.deploy(ENV, "login", runtime="Nodejs16.13")
-        assert (await run("diff", declared, ENV, env=asks(emulator))).code == 7
 
     async def test_a_closed_stdin_is_an_error(self):
         async with start("diff", "-", ENV, program=CLOSED_STDIN) as command:

@@ -1,7 +1,5 @@
 """``tcb-async emulator``: a WeChat to try everything with, the programs in docs/examples too."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

@@ -1,7 +1,5 @@
 """Every error is one sentence on stderr, and an exit code."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """``tcb-async list``: stdout has the requested functions, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import re
 

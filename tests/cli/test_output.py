@@ -1,7 +1,5 @@
 """Where a listing goes: stdout, a pipe, or a file that has its name when it is complete."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

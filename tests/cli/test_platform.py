@@ -1,7 +1,5 @@
 """``tcb-async environments`` and ``merchants``: the terminal of a service provider."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """SIGTERM and Ctrl-C stop every command soon, at any point and from any parent."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

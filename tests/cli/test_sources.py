@@ -1,7 +1,5 @@
 """Lists of functions from JSON files and streams: complete, or an error."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -1,7 +1,5 @@
 """At a real terminal, in a pipe, under Ctrl-C: the command as a process of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import io

@@ -1,7 +1,5 @@
 """``watch``, ``wait`` and ``token``: their output and their exit codes."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

@@ -1,7 +1,5 @@
 """``client.call`` and ``get_token``: the way to endpoints that the client has no method for."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import nullcontext
 from operator import itemgetter

@@ -1,7 +1,5 @@
 """TcbClient over a real socket: calls of a user, and their results."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import json

@@ -1,7 +1,5 @@
 """The promises to a FastAPI service, over a real uvicorn."""
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import json

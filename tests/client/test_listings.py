@@ -1,7 +1,5 @@
 """Listings: an endpoint is a row, and its replies are read in all of WeChat's spellings."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from operator import attrgetter

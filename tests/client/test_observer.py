@@ -1,7 +1,5 @@
 """Reports to an observer, as a user might write one."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import contextmanager
 

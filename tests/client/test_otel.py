@@ -1,7 +1,5 @@
 """The spans and metrics of a client in OpenTelemetry."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from itertools import chain, repeat

@@ -1,7 +1,5 @@
 """A platform's merchants, each once, and its own environments (批量云开发)."""
 
-from __future__ import annotations
-
 import copy
 import json
 import logging

@@ -288,28 +288,6 @@ class TestManyMerchants:
         assert emulator.functions(env.env)[-1].name == "mine"
         assert emulator.functions(other.env) == untouched
 
-    async def test_fault_may_concern_one_merchant(self, wechat):
-        emulator = wechat.emulator
-        emulator.deploy("shared-1")
-        tokens = {}
-        for appid in (MERCHANT, BAKERY):
-            emulator.add_authorizer(PLATFORM, appid)
-            tokens[appid] = await wechat.merchant_token(appid)
-        emulator.fail_next(45009, times=None, account=MERCHANT, path=LIST)
-        emulator.fail_next(-1, account=BAKERY)
-        emulator.fail_next(61023, account=BAKERY, path=AUTHORIZER)
-
-        async def codes(appid):
-            lists = [await wechat.list("shared-1", token=tokens[appid]) for _ in range(3)]
-            return [reply["errcode"] for reply in lists]
-
-        assert await codes(MERCHANT) == [45009] * 3
-        assert await codes(BAKERY) == [-1, 0, 0]
-        assert (await wechat.merchant_reply(BAKERY))["errcode"] == 61023
-        assert "errcode" not in await wechat.merchant_reply(MERCHANT)
-        emulator.clear_faults()
-        assert await codes(MERCHANT) == [0] * 3
-
     async def test_fault_for_one_account_comes_before_faults_for_all(self, wechat):
         emulator = wechat.emulator
         emulator.script([Fault.errcode(48001)] * 2)

@@ -1,7 +1,5 @@
 """``tcb-async inventory``: whatever happens, no account is lost, and none is partial."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import csv

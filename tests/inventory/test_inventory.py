@@ -1,7 +1,5 @@
 """Many accounts: each whole or failed, independent of the others."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import itertools

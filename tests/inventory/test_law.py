@@ -4,8 +4,6 @@ An account counts as complete only if each of its environments that WeChat lists
 account is defined now. The reference knows the definitions, the replies and the kills.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The store of inventories: whole accounts, run after run, and no duplicates."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc
@@ -498,15 +496,6 @@ class TestDefinitions:
     async def unfinished(path, *accounts, day=DAYS[-1]):
         with opened(path, day) as store:
             return [each.appid async for each in store.begin().unfinished(accounts)]
-
-    @pytest.mark.parametrize("envs", [None, ["test-1"], ["test-2", "test-1"]], ids=str)
-    async def test_changed_envs_are_listed_on_the_same_day(self, tmp_path, envs):
-        definitions = [None, ["test-1"], ["test-1", "test-2"]]
-        for before in definitions:
-            night(tmp_path, DAYS[-1], listing(envs=before))
-            is_same = before is envs or (envs and before and sorted(envs) == before)
-            found = await self.unfinished(tmp_path, account(envs=envs))
-            assert found == ([] if is_same else ["wxshop"])
 
     async def test_the_listing_before_the_change_is_forgotten(self, tmp_path):
         night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"))

@@ -5,8 +5,6 @@ of a retry policy (fixture `clock` in `tests/transport`). Schedules of several t
 virtual time instead (`looptime`).
 """
 
-from __future__ import annotations
-
 from tcb_async import RetryPolicy
 from tcb_async.emulator import EmulatorClock
 

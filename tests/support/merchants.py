@@ -1,7 +1,5 @@
 """A platform with merchants, as the tests of inventories need it."""
 
-from __future__ import annotations
-
 from names import APPSECRET, PLATFORM
 
 from tcb_async import Account, TcbClient

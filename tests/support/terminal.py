@@ -3,8 +3,6 @@
 Rule: no environment variable of the caller reaches the command.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import csv

@@ -1,7 +1,5 @@
 """Fixtures for tests of tokens and of Redis, by day and by night."""
 
-from __future__ import annotations
-
 import pytest
 from redis.asyncio import Redis
 from redis_server import running_redis

@@ -1,7 +1,5 @@
 """Shared by the token tests: an account, an emulator with a stopped clock, clients."""
 
-from __future__ import annotations
-
 import asyncio
 import importlib.util
 import itertools

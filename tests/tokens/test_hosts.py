@@ -1,7 +1,5 @@
 """A token belongs to the host that it came from, and is sent to no other."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import AsyncExitStack
 

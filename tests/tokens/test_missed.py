@@ -1,7 +1,5 @@
 """Values that a store missed while it was unreachable are stored later, unless they are dead."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 

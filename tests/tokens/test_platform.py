@@ -1,7 +1,5 @@
 """Tokens of a third-party platform, and of the merchants that authorised it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 

@@ -1,7 +1,5 @@
 """Keys in a real Redis: values, expiry, rights and invalid contents."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

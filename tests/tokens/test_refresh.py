@@ -1,7 +1,5 @@
 """One refresh for however many wait for it, ahead of time, by any client and on any loop."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import itertools

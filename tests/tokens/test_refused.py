@@ -1,7 +1,5 @@
 """A token that WeChat refuses: one refresh, one replay, and never in a loop."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 

@@ -1,7 +1,5 @@
 """A refresh token that rotates: saved before anything else, and never lost."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

@@ -1,7 +1,5 @@
 """Secrets and tokens appear in no repr, log or error, nor in any of our frames."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import traceback

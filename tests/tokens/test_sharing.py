@@ -1,7 +1,5 @@
 """Tokens shared through a store: leases, and a store that fails."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

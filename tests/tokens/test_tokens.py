@@ -1,7 +1,5 @@
 """Given tokens, arguments refused before any request, and WeChat's replies."""
 
-from __future__ import annotations
-
 import functools
 import json
 

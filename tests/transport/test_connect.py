@@ -1,7 +1,5 @@
 """A forward proxy that refuses to CONNECT: its statuses mean the same as those of a server."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from unittest.mock import Mock

@@ -3,8 +3,6 @@
 Rule: each fault has a row, so a changed result is noticed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import pickle

@@ -21,15 +21,6 @@ async def answered(window, **outcome):
         window.release(epoch, clean=False)
 
 
-async def test_burst_of_busy_replies_halves_it_once():
-    window, epochs = await filled(16)
-
-    for epoch in epochs:
-        window.release(epoch, overloaded=True)
-
-    assert window.size == 8
-
-
 async def test_later_busy_replies_halve_it_down_to_one():
     window = Window(4)
 

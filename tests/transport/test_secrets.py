@@ -4,8 +4,6 @@ Rule: no reply of a server brings it into an error, a traceback with the locals 
 log or a repr, in any encoding.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 

@@ -1,7 +1,5 @@
 """One attempt and its limits: time, size, redirects; and the attempts after it."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import re
