@@ -2,7 +2,6 @@
 
 import logging
 from contextlib import nullcontext
-from operator import itemgetter
 
 import pytest
 from names import APPID, APPSECRET, ENV, LIST
@@ -22,7 +21,6 @@ from tcb_async import (
     TransportError,
 )
 from tcb_async.emulator import token_id
-from tcb_async.pagination import Page, Pager
 from tcb_async.tokens import Secret, StableToken
 
 NEW = "/tcb/anything"
@@ -60,10 +58,6 @@ async def test_body_is_sent_as_utf_8_json(body, sent):
     assert (request.method, request.target) == ("POST", f"{NEW}?access_token=TOKEN")
 
 
-async def latest_ticket():
-    return "ticket@@@planted"
-
-
 class MerchantToken:
     kind = "authorizer"
 
@@ -87,20 +81,6 @@ async def test_path_and_token_choose_the_query_parameter(token, path, key):
         await client.call(path)
 
     assert server.requests[0].target == f"{path}?{key}=TOKEN"
-
-
-async def test_pager_walks_over_another_endpoint(emulator, client):
-    emulator.deploy(ENV)
-    names = [f"collection{number}" for number in range(45)]
-    emulator.add_collections(ENV, *names)
-
-    async def fetch(offset, limit):
-        body = {"env": ENV, "offset": offset, "limit": limit}
-        reply = await client.call("/tcb/databasecollectionget", body, repeatable=True)
-        return Page(reply["collections"], reply["pager"]["Total"])
-
-    async with Pager(fetch, identify=itemgetter("name"), page_size=20) as pager:
-        assert [collection["name"] async for collection in pager] == names
 
 
 class TestRefusedBeforeAnyRequest:
