@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from terminal import ENV, asks, run, start
+from terminal import ENV, env_for, run, start
 
 from tcb_async import Account, AccountListing, CloudFunction
 from tcb_async.emulator import Fault
@@ -36,7 +36,7 @@ def deploy_as_declared(emulator, env=ENV):
 @pytest.mark.parametrize(("form", "out"), [("table", ""), ("json", "[\n]\n")])
 async def test_equal_lists_exit_with_0(emulator, declared, form, out):
     deploy_as_declared(emulator)
-    ended = await run("diff", declared, ENV, "-f", form, env=asks(emulator))
+    ended = await run("diff", declared, ENV, "-f", form, env=env_for(emulator))
     assert (ended.code, ended.out) == (0, out)
     assert ended.err == (
         "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment compared\n"
@@ -46,7 +46,7 @@ async def test_equal_lists_exit_with_0(emulator, declared, form, out):
 async def test_differences_exit_with_7(emulator, declared):
     emulator.deploy(ENV, "login", runtime="Nodejs12.16", status="UpdateFailed")
     emulator.deploy(ENV, "Login", runtime="Nodejs8.9")
-    ended = await run("diff", declared, ENV, env=asks(emulator))
+    ended = await run("diff", declared, ENV, env=env_for(emulator))
     assert ended.code == 7
     assert ended.out.splitlines() == [
         "missing   payNotify",
@@ -81,7 +81,7 @@ async def test_differences_exit_with_7(emulator, declared):
 )
 async def test_every_format_shows_the_differences(emulator, declared, form, out):
     emulator.deploy(ENV, "login", runtime="Nodejs16.13")
-    ended = await run("diff", declared, ENV, "-f", form, "--quiet", env=asks(emulator))
+    ended = await run("diff", declared, ENV, "-f", form, "--quiet", env=env_for(emulator))
     assert (ended.code, ended.out, ended.err) == (7, out, "")
 
 
@@ -89,15 +89,15 @@ async def test_times_show_redeployments_since_an_export(emulator, tmp_path):
     times = {"add_time": "2026-11-24 09:00:00"}
     emulator.deploy(ENV, "login", **times, mod_time="2026-11-24 10:00:00")
     export = str(tmp_path / "yesterday.json")
-    await run("list", ENV, "-o", export, env=asks(emulator))
+    await run("list", ENV, "-o", export, env=env_for(emulator))
     emulator.delete(ENV, "login")
     emulator.deploy(ENV, "login", **times, mod_time="2026-11-25 10:00:00")
-    assert (await run("diff", export, ENV, env=asks(emulator))).code == 0
-    ended = await run("diff", export, ENV, "--times", env=asks(emulator))
+    assert (await run("diff", export, ENV, env=env_for(emulator))).code == 0
+    ended = await run("diff", export, ENV, "--times", env=env_for(emulator))
     assert ended.code == 7
     assert "mod_time 2026-11-24 10:00:00+08:00 → 2026-11-25 10:00:00+08:00" in ended.out
     fields = ("--ignore", "mod_time")
-    assert (await run("diff", export, ENV, "--times", *fields, env=asks(emulator))).code == 0
+    assert (await run("diff", export, ENV, "--times", *fields, env=env_for(emulator))).code == 0
 
 
 class TestRoles:
@@ -105,7 +105,7 @@ class TestRoles:
 
     async def test_a_declaration_cannot_be_found(self, emulator, declared):
         deploy_as_declared(emulator)
-        ended = await run("diff", ENV, declared, "--ignore-extra", env=asks(emulator))
+        ended = await run("diff", ENV, declared, "--ignore-extra", env=env_for(emulator))
         assert (ended.code, ended.out) == (2, "")
         assert f"write tcb-async diff {declared} {ENV} (see" in ended.err
         assert emulator.requests == ()
@@ -139,7 +139,7 @@ async def test_an_unreadable_side_is_an_error(emulator, tmp_path, monkeypatch, w
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cut.json").write_text('[{"name": "login"', encoding="utf-8")
     emulator.deploy(ENV, "login")
-    ended = await run(*words, env=asks(emulator))
+    ended = await run(*words, env=env_for(emulator))
     assert (ended.code, ended.out) == (code, "")
     assert ended.err.count("\n") == 1
 
@@ -257,7 +257,7 @@ class TestListsThatChange:
                 emulator.delete(ENV, name)
 
         words = ("--page-size", "20", "--concurrency", "1")
-        ended = await run("diff", export, ENV, *words, env=asks(emulator))
+        ended = await run("diff", export, ENV, *words, env=env_for(emulator))
         assert (ended.code, ended.out) == (7, f"missing   {name}                   Nodejs16.13\n")
 
 
@@ -299,7 +299,7 @@ class TestExitCode0:
     async def test_a_pattern_without_a_match_is_an_error(self, emulator, declared, form, names):
         deploy_as_declared(emulator)
         options = (word for name in names for word in ("--name", name))
-        ended = await run("diff", declared, ENV, "-f", form, *options, env=asks(emulator))
+        ended = await run("diff", declared, ENV, "-f", form, *options, env=env_for(emulator))
         assert (ended.code, ended.out) == (3, "")
         assert "--name pya* matches no function of either side" in ended.err
 
@@ -307,7 +307,7 @@ class TestExitCode0:
         emulator.deploy(ENV, "login")
         emulator.delete(ENV, "login")
         (tmp_path / "none.json").write_text("[]", encoding="utf-8")
-        ended = await run("diff", f"{tmp_path}/none.json", ENV, env=asks(emulator))
+        ended = await run("diff", f"{tmp_path}/none.json", ENV, env=env_for(emulator))
         assert (ended.code, ended.out) == (0, "")
         assert ended.err.endswith("0 functions of 1 environment compared; both sides are empty\n")
 
@@ -316,7 +316,7 @@ class TestExitCode0:
         row = {"name": "login", "status": "Active", "runtime": "Go1", **times}
         reply = {"errcode": 0, "total_count": 1, "functions": [row]}
         emulator.script([Fault.body(json.dumps(reply).encode())] * 9)
-        ended = await run("diff", ENV, ENV, "--times", env=asks(emulator))
+        ended = await run("diff", ENV, ENV, "--times", env=env_for(emulator))
         assert (ended.code, ended.out) == (3, "")
         assert "does not know the times of login" in ended.err
 
@@ -324,9 +324,9 @@ class TestExitCode0:
         emulator.deploy(ENV, "empty", status="", runtime="")
         emulator.deploy(ENV, "none", runtime=None)
         path = str(tmp_path / "all.json")
-        await run("list", ENV, "-o", path, env=asks(emulator))
+        await run("list", ENV, "-o", path, env=env_for(emulator))
         for sides in ((path, ENV), (ENV, path), (path, path)):
-            assert (await run("diff", *sides, env=asks(emulator))).code == 0
+            assert (await run("diff", *sides, env=env_for(emulator))).code == 0
 
     async def test_a_closed_stdin_is_an_error(self):
         async with start("diff", "-", ENV, program=CLOSED_STDIN) as command:
@@ -388,8 +388,8 @@ async def test_extra_functions_may_be_ignored(emulator, declared):
     deploy_as_declared(emulator)
     emulator.deploy(ENV, "oldLogin")
     words = ("diff", declared, ENV)
-    assert (await run(*words, env=asks(emulator))).code == 7
-    ended = await run(*words, "--ignore-extra", env=asks(emulator))
+    assert (await run(*words, env=env_for(emulator))).code == 7
+    ended = await run(*words, "--ignore-extra", env=env_for(emulator))
     assert (ended.code, ended.out) == (0, "")
     assert "0 are extra; 2 functions of 1 environment compared" in ended.err
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from hand_clock import HandClock
 from secret_leaks import leaks_of
-from terminal import asks, plain, run
+from terminal import env_for, plain, run
 
 from tcb_async.emulator import Emulator
 
@@ -23,7 +23,7 @@ async def wechat():
 
 
 def platform(emulator):
-    return asks(
+    return env_for(
         emulator,
         TCB_COMPONENT_APPID=PLATFORM,
         TCB_COMPONENT_SECRET=SECRET,
@@ -35,7 +35,7 @@ async def test_environments_are_a_table(wechat):
     wechat.add_environment("test2-4a89da")
     wechat.add_environment("shop-1", status="HALTED", update_time="2020-01-01 00:00:00")
 
-    ended = await run("environments", env=asks(wechat))
+    ended = await run("environments", env=env_for(wechat))
 
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == (
@@ -49,9 +49,9 @@ async def test_environments_are_json_csv_and_lines_of_json(wechat):
     for env in ("a-1", "b-2"):
         wechat.add_environment(env)
 
-    as_json = await run("environments", "-f", "json", env=asks(wechat))
-    as_csv = await run("environments", "-f", "CSV", env=asks(wechat))
-    as_lines = await run("environments", "-f", "ndjson", env=asks(wechat))
+    as_json = await run("environments", "-f", "json", env=env_for(wechat))
+    as_csv = await run("environments", "-f", "CSV", env=env_for(wechat))
+    as_lines = await run("environments", "-f", "ndjson", env=env_for(wechat))
 
     rows = json.loads(as_json.out)
     assert rows == [json.loads(line) for line in as_lines.out.splitlines()]
@@ -61,7 +61,7 @@ async def test_environments_are_json_csv_and_lines_of_json(wechat):
 
 
 async def test_no_environments_are_a_table_of_headings(wechat):
-    ended = await run("environments", env=asks(wechat))
+    ended = await run("environments", env=env_for(wechat))
     assert (ended.code, len(ended.out.splitlines())) == (0, 1)
 
 
@@ -74,7 +74,7 @@ async def test_the_demo_has_one_environment_and_60_merchants():
 
 async def test_an_account_without_cloud_development_ends_with_4(wechat):
     wechat.fail_next(85088)
-    ended = await run("environments", env=asks(wechat))
+    ended = await run("environments", env=env_for(wechat))
     assert (ended.code, ended.out) == (4, "")
     assert "no cloud development" in ended.err
 

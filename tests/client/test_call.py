@@ -4,7 +4,7 @@ import logging
 from contextlib import nullcontext
 
 import pytest
-from names import APPID, APPSECRET, ENV, LIST
+from constants import APPID, APPSECRET, ENV, LIST
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, logged, shown_by
 from server_faults import FAULTS

@@ -12,10 +12,10 @@ from typing import Annotated
 import aiohttp
 import pytest
 import uvicorn
+from constants import LIST
 from fastapi import Body, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from leaks import eventually, no_leaks
-from names import LIST
 
 import tcb_async
 from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError

@@ -7,8 +7,8 @@ import pickle
 
 import attrs
 import pytest
+from constants import PLATFORM
 from merchants import Platform
-from names import PLATFORM
 from pydantic import TypeAdapter
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, logged, shown_by

@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 import aiohttp
 import pytest
-from asking import REFRESH, RIGHT, TICKET, asking, populated
+from constants import APPSECRET, CLASSIC, ENV, LIST, STABLE
+from emulator_client import REFRESH, RIGHT, TICKET, asking, populated
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import eventually
-from names import APPSECRET, CLASSIC, ENV, LIST, STABLE
 
 from tcb_async.emulator import DEMO_ENV, Emulator, EmulatorClock, Fault, token_id
 from tcb_async.emulator.wire import ERRMSG, ReceivedCall

@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from asking import TICKET, asking
-from hand_clock import HandClock
-from names import (
+from constants import (
     APPSECRET,
     AUTHORIZER,
     BATCH_ENVIRONMENTS,
@@ -19,6 +17,8 @@ from names import (
     MERCHANTS,
     PLATFORM,
 )
+from emulator_client import TICKET, asking
+from hand_clock import HandClock
 
 from tcb_async.emulator import Emulator, Fault
 

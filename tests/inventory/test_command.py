@@ -14,10 +14,10 @@ from pathlib import Path
 
 import attrs
 import pytest
+from constants import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
 from merchants import Platform
-from names import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
 from redis_server import running_redis
-from terminal import Ended, Screen, asks, run, start
+from terminal import CompletedCommand, Screen, env_for, run, start
 
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
@@ -110,11 +110,11 @@ def shop(emulator, tmp_path):
 
 class TestWhatIsListed:
     async def test_every_merchant_is_listed_once(self, shop):
-        assert await shop.run() == Ended(0, "", "")
+        assert await shop.run() == CompletedCommand(0, "", "")
         assert shop.listed() == shop.deployed()
         assert shop.select("SELECT run, finished_at IS NULL FROM runs") == [(TODAY, 0)]
         shop.emulator.forget_requests()
-        assert await shop.run() == Ended(0, "", "")
+        assert await shop.run() == CompletedCommand(0, "", "")
         assert dict(shop.emulator.counts) == {
             COMPONENT: 1, "/cgi-bin/component/api_get_authorizer_list": 1,
         }  # fmt: skip
@@ -127,7 +127,7 @@ class TestWhatIsListed:
         path.write_text(json.dumps(line) + "\n\n", encoding=encoding)
         output = tmp_path / "all.ndjson"
         ended = await run(
-            "inventory", "--accounts", str(path), "-o", str(output), env=asks(emulator)
+            "inventory", "--accounts", str(path), "-o", str(output), env=env_for(emulator)
         )
         assert (ended.code, ended.out) == (0, "")
         assert re.fullmatch(
@@ -143,9 +143,9 @@ class TestWhatIsListed:
         words, env = ("--appid", "wx0123456789abcdef"), {}
         if way == "variable":
             words, env = (), {"TCB_APPID": "wx0123456789abcdef"}
-        env |= asks(emulator, TCB_SECRET=APPSECRET)
+        env |= env_for(emulator, TCB_SECRET=APPSECRET)
         ended = await run("inventory", *words, "-o", str(output), "--quiet", env=env)
-        assert ended == Ended(0, "", "")
+        assert ended == CompletedCommand(0, "", "")
         document = json.loads(output.read_text(encoding="utf-8"))
         assert [(row["appid"], row["env"], row["stale"]) for row in document["current"]] == [
             ("wx0123456789abcdef", "test-1", 0)
@@ -195,7 +195,7 @@ class TestWhatIsListed:
                     "--secret-file", str(secret), "--ticket-file", str(ticket),
                     "--redis", redis.url, TCB_COMPONENT_SECRET="", TCB_COMPONENT_TICKET="",
                 )  # fmt: skip
-                assert ended == Ended(0, "", "")
+                assert ended == CompletedCommand(0, "", "")
         assert shop.emulator.counts[COMPONENT] == 1
         assert shop.emulator.counts[AUTHORIZER] == 40
 
@@ -313,7 +313,7 @@ class TestWhoseAccountsAStoreHas:
     async def test_a_trailing_slash_is_the_same_service(self, shop):
         await shop.run()
         ended = await shop.run(TCB_BASE_URL=f"{shop.emulator.url}/")
-        assert ended == Ended(0, "", "")
+        assert ended == CompletedCommand(0, "", "")
 
 
 class TestThePlatformIsRefused:

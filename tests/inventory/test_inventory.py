@@ -7,10 +7,10 @@ import pickle
 from contextlib import aclosing
 
 import pytest
+from constants import AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 from hand_clock import HandClock
 from leaks import no_leaks
 from merchants import Platform
-from names import AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 
 from tcb_async import (
     Account,

@@ -10,9 +10,9 @@ from datetime import datetime
 
 import attrs
 import pytest
+from constants import APPSECRET, ENVIRONMENTS, STABLE
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from names import APPSECRET, ENVIRONMENTS, STABLE
 from raw_server import RawServer, http_reply
 
 from tcb_async import Account, RetryPolicy, TcbClient

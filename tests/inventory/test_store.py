@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 
 import attrs
 import pytest
+from constants import LIST
 from hypothesis import given
 from hypothesis import strategies as st
 from merchants import Platform
-from names import LIST
 
 from tcb_async import Account, AccountListing, ApiError, CloudFunction, ConfigurationError
 from tcb_async.inventory import Inventory, InventoryStore

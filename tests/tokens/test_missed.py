@@ -4,8 +4,8 @@ import asyncio
 import math
 
 import pytest
-from names import APPID, LIFE
-from token_kit import FrailStore, PacedApi, a_turn, provider_on
+from constants import APPID, LIFE
+from token_fixtures import FrailStore, PacedApi, a_turn, provider_on
 
 from tcb_async.tokens import MemoryStore, StoredToken
 

@@ -4,8 +4,8 @@ import asyncio
 import json
 
 import pytest
-from names import APPSECRET, AUTHORIZER, COMPONENT, LIFE, MERCHANT, PLATFORM
-from token_kit import never, walk
+from constants import APPSECRET, AUTHORIZER, COMPONENT, LIFE, MERCHANT, PLATFORM
+from token_fixtures import never, walk
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
 from tcb_async.emulator import Fault

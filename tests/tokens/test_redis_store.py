@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import redis as sync_redis
+from constants import APPID, APPSECRET, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
 from leaks import eventually
-from names import APPID, APPSECRET, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 from redis_server import running_redis
-from token_kit import Merchant, in_redis, open_api, stable, stored_key, warnings
+from token_fixtures import Merchant, in_redis, open_api, stable, stored_key, warnings
 
 from tcb_async import ConfigurationError, TcbClient
 from tcb_async.emulator import Fault

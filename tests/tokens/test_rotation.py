@@ -5,9 +5,9 @@ import json
 import math
 
 import pytest
+from constants import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
 from leaks import eventually
-from names import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
-from token_kit import FrailStore, PacedApi, a_ticket, a_turn
+from token_fixtures import FrailStore, PacedApi, a_ticket, a_turn
 
 from tcb_async import ClientClosedError, TcbClient, TokenError
 from tcb_async.emulator import Fault

@@ -6,9 +6,17 @@ import logging
 import time
 
 import pytest
-from names import APPID, APPSECRET, CLASSIC, LIFE, STABLE
+from constants import APPID, APPSECRET, CLASSIC, LIFE, STABLE
 from redis.asyncio import Redis
-from token_kit import FrailStore, PacedApi, PlainStore, provider_on, stable, stored_key, warnings
+from token_fixtures import (
+    FrailStore,
+    PacedApi,
+    PlainStore,
+    provider_on,
+    stable,
+    stored_key,
+    warnings,
+)
 
 from tcb_async import ClientClosedError
 from tcb_async.tokens import (

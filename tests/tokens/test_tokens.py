@@ -5,8 +5,8 @@ import json
 
 import attrs
 import pytest
-from names import APPID, APPSECRET, ENV, LIST, STABLE
-from token_kit import stable, walk
+from constants import APPID, APPSECRET, ENV, LIST, STABLE
+from token_fixtures import stable, walk
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
 from tcb_async.emulator import Fault, token_id

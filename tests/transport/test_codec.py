@@ -7,9 +7,9 @@ from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
+from constants import STABLE
 from hypothesis import example, given
 from hypothesis import strategies as st
-from names import STABLE
 
 from tcb_async import exceptions
 from tcb_async._codec import decode_reply, encode_object, raise_for_errcode

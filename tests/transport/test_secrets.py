@@ -8,7 +8,7 @@ import json
 import logging
 
 import pytest
-from names import ENV, STABLE
+from constants import ENV, STABLE
 from planted_secrets import KINDS, PLANTED, client_of, wechat
 from raw_server import RawServer, http_reply
 from secret_leaks import encodings, leaks_of, logged, shown_by

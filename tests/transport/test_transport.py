@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 from aiohttp import ClientTimeout
-from names import LIST
+from constants import LIST
 from proxies import use_proxy
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, LISTING, OK, UNENDING

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import attrs
 import requests
-from names import (
+from constants import (
     APPID,
     APPSECRET,
     AUTHORIZER,
